@@ -1,0 +1,1 @@
+"""Probabilistic graphical models and probabilistic programs with neural networks as parts."""

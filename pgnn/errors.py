@@ -1,0 +1,80 @@
+"""Exceptions that pgnn raises; every message says what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class PgnnError(Exception):
+    """Base class of every error that pgnn raises on purpose."""
+
+
+class ModelError(PgnnError, ValueError):
+    """A model is declared wrongly: a cycle, a shape, a row that does not sum to one."""
+
+
+class EvidenceError(PgnnError, ValueError):
+    """Evidence or a target names an unknown variable or state, or has the wrong shape."""
+
+
+class ImpossibleEvidence(EvidenceError):
+    """The evidence has probability zero under the model.
+
+    Attributes:
+        rows: Numbers of the impossible rows of the batch.
+        conflict: A minimal subset of the first impossible row's findings that cannot occur
+            together (variable name to state label); dropping any one of them makes it possible.
+    """
+
+    def __init__(
+        self, message: str, rows: tuple[int, ...] = (), conflict: Mapping[Any, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.conflict = dict(conflict or {})
+
+
+class Intractable(PgnnError, RuntimeError):
+    """An exact answer would cost more than the budget allows; raised before memory is touched."""
+
+
+class Unsupported(PgnnError, TypeError):
+    """The model or engine cannot answer this kind of question; the message names one that can."""
+
+
+class DataError(PgnnError, ValueError):
+    """A file or a data set is malformed.
+
+    Attributes:
+        line: Line of the file (from 1), where known.
+        column: Column of that line (from 1), where known.
+    """
+
+    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+
+
+class NotConverged(UserWarning):
+    """An iterative method stopped at its limit before it met its tolerance."""
+
+
+def closest(name: object, known: Iterable[object]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known names nearest to a mistyped one.
+
+    Args:
+        name: What the caller wrote.
+        known: Names that exist.
+
+    Returns:
+        A phrase to append to an error message; where nothing is near, the first few known names.
+    """
+    names = [str(k) for k in known]
+    near = difflib.get_close_matches(str(name), names, n=3)
+    if near:
+        return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
+    shown = ", ".join(repr(n) for n in names[:8])
+    return f"; known: {shown}{', ...' if len(names) > 8 else ''}"

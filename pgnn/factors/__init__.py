@@ -1,0 +1,1 @@
+"""Local pieces: variables, factors, conditionals p(child | parents) and potentials."""
