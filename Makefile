@@ -6,6 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$python; exit; }; done; echo python3)
 BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install -qq --constraint constraints.txt --editable
 ARGS ?=
 
 .PHONY: demo test check format bench docs clean
@@ -35,15 +36,21 @@ docs: $(VENV)/installed-docs
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
+# An environment whose interpreter was removed or upgraded away is made again.
+ifneq ($(shell $(BIN)/python -c 'print("works")' 2>/dev/null),works)
+.PHONY: $(VENV)/pyvenv.cfg
+endif
+
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "pgnn needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@if [ -f $@ ]; then rm -f $(BIN)/python*; fi
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed-core: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(INSTALL) .
 	@touch $@
 
 $(VENV)/installed-%: pyproject.toml constraints.txt $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(INSTALL) '.[$*]'
 	@touch $@

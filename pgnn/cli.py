@@ -1,0 +1,257 @@
+"""The command ``pgnn``: ask a network file questions without writing Python.
+
+Exit codes: 0 when the question was answered, 1 when it could not be (one line on standard error
+says why), 2 when the command itself was written wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = """\
+examples:
+  pgnn demo
+  pgnn info alarm.bif
+  pgnn query asia.bif -e smoke=yes -e xray=yes -t lung
+  pgnn query grid.uai --evidence-file grid.uai.evid --json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after ``pgnn``; those of the process by default.
+
+    Returns:
+        The exit code: 0 answered, 1 not answered.
+
+    Raises:
+        SystemExit: With code 2, if the words are no valid command; with 0 after ``--help``.
+    """
+    options = _parser().parse_args(arguments)
+    from pgnn.errors import PgnnError
+
+    try:
+        options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (PgnnError, OSError, UnicodeDecodeError) as error:
+        print("pgnn:", " ".join(_describe(error).split()), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pgnn",
+        description="Exact answers from a Bayesian or Markov network in a file.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    query = commands.add_parser("query", help="posterior probabilities given evidence")
+    query.set_defaults(run=_query)
+    _add_file(query)
+    query.add_argument(
+        "-e",
+        "--evidence",
+        action="append",
+        default=[],
+        type=_finding,
+        metavar="NAME=STATE",
+        help="a variable seen in a state; may be repeated",
+    )
+    query.add_argument("--evidence-file", metavar="EVID", help="evidence in UAI format")
+    query.add_argument(
+        "-t",
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable to ask for; may be repeated (default: all that were not seen)",
+    )
+    query.add_argument("--mpe", action="store_true", help="most probable explanation too")
+
+    info = commands.add_parser("info", help="size of a network and cost of exact answers")
+    info.set_defaults(run=_info)
+    _add_file(info)
+
+    demo = commands.add_parser("demo", help="a tour of the Asia network that pgnn carries")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help=".bif, .bif.gz or .uai; - is standard input")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _finding(text: str) -> str:
+    if "=" not in text.strip("="):
+        raise argparse.ArgumentTypeError(f"expected NAME=STATE, got {text!r}")
+    return text
+
+
+def _query(options: argparse.Namespace) -> None:
+    model = _read(options.file)
+    evidence = _evidence(model, options.evidence, options.evidence_file)
+    targets = [_lookup(name, model.variables, "variable") for name in options.target] or None
+    posterior = model.query(targets, evidence)
+    mode = model.most_probable(evidence) if options.mpe else None
+    if options.json:
+        print(json.dumps(_answer(model, evidence, posterior, mode), indent=2))
+        return
+    print(posterior)
+    if mode is not None:
+        print()
+        _print_mode(mode)
+
+
+def _info(options: argparse.Namespace) -> None:
+    model = _read(options.file)
+    facts = _facts(model)
+    explanation = model.explain()
+    if options.json:
+        print(json.dumps({"file": options.file, **facts}, indent=2))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        print(f"{name.replace('_', ' '):<{width}}  {value:,}")
+    print()
+    print(explanation)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from importlib import resources
+
+    with resources.as_file(resources.files("pgnn") / "networks" / "asia.bif") as path:
+        model = _read(str(path))
+    evidence = {"smoke": "yes", "xray": "yes"}
+    print("Asia (Lauritzen & Spiegelhalter, 1988): a smoker's X-ray shows something.\n")
+    print(">>> model.query(evidence={'smoke': 'yes', 'xray': 'yes'})")
+    print(model.query(evidence=evidence))
+    print("\n>>> model.most_probable({'smoke': 'yes', 'xray': 'yes'})")
+    _print_mode(model.most_probable(evidence))
+    print("\n>>> model.explain(evidence={'smoke': 'yes', 'xray': 'yes'})")
+    print(model.explain(evidence=evidence))
+
+
+def _read(path: str) -> Any:
+    import pgnn
+
+    if path != "-":
+        return pgnn.read(path)
+    with _standard_input() as copy:
+        return pgnn.read(copy)
+
+
+@contextmanager
+def _standard_input() -> Iterator[Path]:
+    """Copy standard input into a file whose suffix tells the format, for as long as needed."""
+    content = sys.stdin.buffer.read()
+    if content.startswith(b"\x1f\x8b"):
+        suffix = ".bif.gz"
+    elif content.lstrip()[:6].upper() in (b"MARKOV", b"BAYES\n", b"BAYES\r", b"BAYES "):
+        suffix = ".uai"
+    else:
+        suffix = ".bif"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "stdin" + suffix)
+        path.write_bytes(content)
+        yield path
+
+
+def _evidence(model: Any, findings: Iterable[str], path: str | None) -> dict[Any, Any]:
+    """Turn findings as typed, and a UAI evidence file, into evidence for ``model``."""
+    evidence: dict[Any, Any] = {}
+    if path is not None:
+        from pgnn.io.uai import read_evidence
+
+        evidence.update(read_evidence(path, model.variables))
+    for text in findings:
+        name, state = _split(text, {str(name) for name in model.variables})
+        known = _lookup(name, model.variables, "variable")
+        labels = model.variables[known].states
+        evidence[known] = _lookup(state, labels, f"state of {name!r}")
+    return evidence
+
+
+def _split(text: str, names: set[str]) -> tuple[str, str]:
+    """Split ``NAME=STATE`` where NAME is a variable, for names and states may contain ``=``."""
+    cuts = [k for k, letter in enumerate(text) if letter == "=" and text[:k] in names]
+    cut = cuts[0] if cuts else text.index("=", 1)
+    return text[:cut], text[cut + 1 :]
+
+
+def _lookup(text: str, known: Iterable[Any], kind: str) -> Any:
+    """Return the one of ``known`` that is written ``text``: 3, say, for ``"3"``."""
+    from pgnn.errors import EvidenceError, closest
+
+    known = list(known)
+    for candidate in known:
+        if str(candidate) == text:
+            return candidate
+    raise EvidenceError(f"unknown {kind} {text!r}{closest(text, known)}")
+
+
+def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) -> dict[str, Any]:
+    """Everything that ``pgnn query`` found out, in types that JSON has."""
+    answer = {
+        "kind": posterior.kind,
+        "log_evidence": float(posterior.log_evidence),
+        "evidence": {str(name): str(state) for name, state in evidence.items()},
+        "posterior": {
+            str(name): {
+                str(label): float(probability)
+                for label, probability in zip(
+                    model.variables[name].states, posterior[name].probs, strict=True
+                )
+            }
+            for name in posterior
+        },
+    }
+    if mode is not None:
+        answer["most_probable"] = {
+            "log_prob": float(mode.log_prob),
+            "states": {str(name): str(state) for name, state in mode.items()},
+        }
+    return answer
+
+
+def _facts(model: Any) -> dict[str, int]:
+    states = [variable.num_states for variable in model.variables.values()]
+    return {
+        "nodes": len(states),
+        "arcs": model.graph.number_of_edges(),
+        "states": sum(states),
+        "most_states": max(states, default=0),
+        "free_parameters": model.num_free_parameters,
+    }
+
+
+def _print_mode(mode: Any) -> None:
+    print("most probable explanation:")
+    width = max((len(str(name)) for name in mode), default=0)
+    for name, state in mode.items():
+        print(f"  {name!s:<{width}}  {state}")
+    print(f"  log probability {float(mode.log_prob):.6f}")
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
