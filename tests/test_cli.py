@@ -1,0 +1,221 @@
+"""The command line: answers in text and JSON, exit codes, one readable line for every error."""
+
+import gzip
+import io
+import json
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgnn.cli import _lookup, _split, main
+from pgnn.errors import EvidenceError
+
+CHAIN = """MARKOV
+3
+2 2 3
+2
+2 0 1
+2 1 2
+
+4
+ 1.0 2.0
+ 3.0 4.0
+6
+ 1.0 1.0 2.0
+ 5.0 1.0 0.5
+"""
+
+
+@pytest.fixture
+def asia(tmp_path: Path) -> Path:
+    """A copy of the packaged network."""
+    with resources.as_file(resources.files("pgnn") / "networks" / "asia.bif") as path:
+        return Path(shutil.copy(path, tmp_path / "asia.bif"))
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Path:
+    """A Markov chain of three variables in UAI format."""
+    path = tmp_path / "chain.uai"
+    path.write_text(CHAIN)
+    return path
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def answer(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
+    assert run(*words) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """The one line on standard error of a command that has to fail with code 1."""
+    assert run(*words) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pgnn: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_query_as_json(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(capsys, "query", asia, "-e", "smoke=yes", "-t", "lung", "-t", "bronc", "--json")
+    assert found["kind"] == "exact"
+    assert found["evidence"] == {"smoke": "yes"}
+    assert list(found["posterior"]) == ["lung", "bronc"]
+    # Lung cancer and bronchitis depend on smoking alone: two rows of the printed tables.
+    assert found["posterior"]["lung"] == pytest.approx({"yes": 0.1, "no": 0.9}, abs=1e-12)
+    assert found["posterior"]["bronc"] == pytest.approx({"yes": 0.6, "no": 0.4}, abs=1e-12)
+    assert found["log_evidence"] == pytest.approx(-0.6931471805599453, abs=1e-12)
+    assert "most_probable" not in found
+
+
+def test_query_without_target_asks_for_all_that_was_not_seen(
+    asia: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = answer(capsys, "query", asia, "-e", "smoke=yes", "--json")
+    assert set(found["posterior"]) >= {"asia", "tub", "lung", "bronc", "either", "xray", "dysp"}
+
+
+def test_query_as_text(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("query", asia, "-e", "smoke=yes", "-t", "lung", "--mpe") == 0
+    printed = capsys.readouterr().out
+    assert "lung" in printed
+    assert "0.1" in printed
+    assert "most probable explanation" in printed
+
+
+def test_most_probable_explanation(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(capsys, "query", asia, "-e", "smoke=no", "-t", "lung", "--mpe", "--json")
+    mode = found["most_probable"]
+    names = ["asia", "tub", "lung", "bronc", "either", "xray", "dysp"]
+    assert {name: mode["states"][name] for name in names} == dict.fromkeys(names, "no")
+    # .99 .99 .5 .99 .7 1 .95 .9: each variable in its likeliest state given its parents'.
+    joint = 0.99 * 0.99 * 0.5 * 0.99 * 0.7 * 0.95 * 0.9
+    assert 2.718281828459045 ** mode["log_prob"] == pytest.approx(joint, abs=1e-9)
+
+
+def test_compressed_file(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = asia.with_suffix(".bif.gz")
+    packed.write_bytes(gzip.compress(asia.read_bytes()))
+    found = answer(capsys, "query", packed, "-e", "smoke=yes", "-t", "lung", "--json")
+    assert found["posterior"]["lung"]["yes"] == pytest.approx(0.1, abs=1e-12)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_standard_input(
+    asia: Path, pack: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pack(asia.read_bytes()))))
+    found = answer(capsys, "query", "-", "-e", "smoke=yes", "-t", "lung", "--json")
+    assert found["posterior"]["lung"]["yes"] == pytest.approx(0.1, abs=1e-12)
+
+
+def test_uai_with_evidence_file(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = chain.with_suffix(".uai.evid")
+    seen.write_text("1 2 0\n")
+    found = answer(
+        capsys, "query", chain, "--evidence-file", seen, "-e", "0=1", "-t", "1", "--json"
+    )
+    # States 0 and 1 of the middle variable weigh 3 * 1 and 4 * 5.
+    assert list(found["posterior"]["1"].values()) == pytest.approx([3 / 23, 20 / 23], abs=1e-12)
+
+
+def test_uai_from_standard_input(
+    chain: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(chain.read_bytes())))
+    assert answer(capsys, "info", "-", "--json")["nodes"] == 3
+
+
+def test_info(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = answer(capsys, "info", asia, "--json")
+    sizes = {"nodes": 8, "arcs": 8, "states": 16, "most_states": 2, "free_parameters": 18}
+    assert {name: found[name] for name in sizes} == sizes
+    assert found["plan"]["treewidth"] == 2
+    assert run("info", asia) == 0
+    assert "treewidth" in capsys.readouterr().out
+
+
+def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("demo") == 0
+    printed = capsys.readouterr().out
+    assert "most probable explanation" in printed
+    assert "treewidth" in printed
+
+
+def test_errors_are_one_readable_line(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean 'smoke'" in complaint(capsys, "query", asia, "-e", "smok=yes")
+    line = complaint(capsys, "query", asia, "-e", "smoke=yess")
+    assert "'smoke'" in line
+    assert "did you mean 'yes'" in line
+    assert "'lung'" in complaint(capsys, "query", asia, "-t", "lunge")
+    impossible = complaint(capsys, "query", asia, "-e", "lung=yes", "-e", "either=no", "-t", "asia")
+    assert "lung" in impossible
+    assert "either" in impossible
+
+
+def test_file_errors_are_one_readable_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "missing.bif" in complaint(capsys, "info", tmp_path / "missing.bif")
+    assert complaint(capsys, "info", tmp_path)
+    broken = tmp_path / "broken.bif"
+    broken.write_text("network x {}\nvariable a { type discrete [ 2 ] { yes, no }; }\nprobab")
+    assert "3" in complaint(capsys, "info", broken)
+    broken.write_bytes(b"\xff\xfe\x00")
+    assert complaint(capsys, "query", broken)
+
+
+def test_errors_of_standard_input_name_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"network x {")))
+    line = complaint(capsys, "info", "-")
+    assert "standard input" in line
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["query"], ["nonsense"], ["query", "x.bif", "-e", "smoke"], ["info", "a", "b"]]
+)
+def test_wrong_usage_exits_with_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert "usage: pgnn" in capsys.readouterr().err
+
+
+def test_help_exits_with_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    assert "examples:" in capsys.readouterr().out
+
+
+def test_a_reader_that_closes_early_is_no_error(asia: Path) -> None:
+    command = f"{sys.executable} -m pgnn info {asia} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_findings_may_contain_equals_signs() -> None:
+    assert _split("smoke=yes", {"smoke"}) == ("smoke", "yes")
+    assert _split("load=>=10", {"load"}) == ("load", ">=10")
+    assert _split("a=b=c", {"a=b"}) == ("a=b", "c")
+    assert _split("unknown=x", {"a"}) == ("unknown", "x")
+
+
+def test_labels_are_found_as_they_are_written() -> None:
+    assert _lookup("3", [1, 2, 3], "state") == 3
+    assert _lookup("True", [False, True], "state") is True
+    with pytest.raises(EvidenceError, match="unknown state 'x'"):
+        _lookup("x", ["a", "b"], "state")

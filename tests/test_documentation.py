@@ -1,0 +1,136 @@
+"""The README stays true: its snippets run, its table holds; so do the examples in docstrings."""
+
+import contextlib
+import doctest
+import importlib
+import inspect
+import io
+import pkgutil
+import re
+import shlex
+import shutil
+import tomllib
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+
+import pgnn
+from pgnn.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = sorted(
+    found.name
+    for found in pkgutil.walk_packages(pgnn.__path__, "pgnn.")
+    if not found.name.endswith("__main__")
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of the README."""
+
+    language: str
+    text: str
+
+
+def blocks() -> list[Block]:
+    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S)]
+
+
+def commands() -> Iterator[list[str]]:
+    for block in blocks():
+        if block.language == "sh":
+            for line in block.text.splitlines():
+                words = shlex.split(line, comments=True)
+                if words:
+                    yield words
+
+
+@pytest.fixture(scope="module")
+def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in which the README's snippets find the file they read."""
+    folder = tmp_path_factory.mktemp("readme")
+    with resources.as_file(resources.files("pgnn") / "networks" / "asia.bif") as path:
+        shutil.copy(path, folder / "asia.bif")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def readme_names(readme_folder: Path) -> dict[str, Any]:
+    """The names that the README's Python snippets, run in order, leave behind."""
+    names: dict[str, Any] = {}
+    printed = ""
+    with contextlib.chdir(readme_folder):
+        for block in blocks():
+            if block.language == "python":
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    exec(compile(block.text, "README.md", "exec"), names)
+                printed = out.getvalue()
+            elif block.language == "text" and printed:
+                assert tidy(printed) == tidy(block.text)
+                printed = ""
+    return names
+
+
+def tidy(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+def test_readme_snippets_run_and_print_what_is_shown(readme_names: dict[str, Any]) -> None:
+    assert {block.language for block in blocks()} <= {"python", "text", "sh"}
+    assert isinstance(readme_names["model"], pgnn.BayesianNetwork)
+
+
+def test_readme_example_is_twelve_lines() -> None:
+    first = next(block for block in blocks() if block.language == "python")
+    assert len(first.text.strip().splitlines()) <= 12
+
+
+def test_readme_commands_of_pgnn_run(readme_folder: Path, capsys: Any) -> None:
+    ours = [words for words in commands() if words[0] == "pgnn"]
+    assert ours
+    with contextlib.chdir(readme_folder):
+        for words in ours:
+            assert main(words[1:]) == 0, words
+            assert capsys.readouterr().out
+
+
+def test_readme_commands_of_make_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {words[1] for words in commands() if words[0] == "make"}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_readme_extras_and_files_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installs = [words for words in commands() if "install" in words]
+    for words in installs:
+        assert words[words.index("-c") + 1] == "constraints.txt"
+        extras = re.findall(r"\[([\w,]+)\]", words[-1])
+        assert set(",".join(extras).split(",")) - {""} <= set(project["optional-dependencies"])
+    assert len(installs) >= 2
+    for path in re.findall(r"^\| `([\w./]+)` \|", README, re.M):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name: str) -> None:
+    module: ModuleType = importlib.import_module(name)
+    failed, _ = doctest.testmod(
+        module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, report=True
+    )
+    assert failed == 0
+
+
+@pytest.mark.parametrize("name", pgnn.__all__)
+def test_public_names_are_described(name: str) -> None:
+    thing = getattr(pgnn, name)
+    if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+        return
+    text = inspect.getdoc(thing) or ""
+    assert text, name
