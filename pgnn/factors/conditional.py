@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
+
+MAX_TABLE = 2**26
+"""Most entries that one row's table may have (half a gigabyte in float64)."""
 
 
 class Conditional(nn.Module):
@@ -25,16 +28,23 @@ class Conditional(nn.Module):
     Args:
         child: The variable that is distributed.
         parents: The variables it depends on, in the order of the table's axes.
+        inputs: Names of the covariates it depends on; they are never modelled.
 
     Raises:
         ModelError: If a variable occurs twice.
     """
 
-    def __init__(self, child: Variable, parents: Sequence[Variable] = ()) -> None:
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        inputs: Iterable[Hashable] = (),
+    ) -> None:
         super().__init__()
         self.child = child
         self.parents = tuple(parents)
-        names = [v.name for v in self.scope]
+        self.inputs = tuple(inputs)
+        names = [*(v.name for v in self.scope), *self.inputs]
         if len(set(names)) != len(names):
             raise ModelError(f"conditional of {child.name!r} names a variable twice: {names}")
 
@@ -53,6 +63,11 @@ class Conditional(nn.Module):
         """Number of numbers that may be chosen freely."""
         return sum(p.numel() for p in self.parameters())
 
+    def extra_repr(self) -> str:
+        """What ``print`` shows between the brackets."""
+        given = ", ".join(repr(v.name) for v in self.parents)
+        return f"{self.child.name!r} | {given}" if given else repr(self.child.name)
+
     @abstractmethod
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
@@ -61,11 +76,14 @@ class Conditional(nn.Module):
 
         Args:
             parents: State indices (int64) of discrete and values of real parents, of one common
-                batch shape ``(*batch)`` or ``(*batch, *event)``.
+                batch shape ``(*batch)`` or ``(*batch, *event)``; other names are ignored.
             inputs: Covariates by name, batch shape leading.
 
         Returns:
             A torch distribution of batch shape ``(*batch)``.
+
+        Raises:
+            EvidenceError: If a parent or an input is missing.
         """
 
     def factor(
@@ -78,65 +96,195 @@ class Conditional(nn.Module):
         Args:
             observed: Values of some variables, ``(B,)`` state indices or ``(B, *event)`` reals;
                 names outside this conditional are ignored.
-            inputs: Covariates by name, ``(B, ...)``.
+            inputs: Covariates by name, ``(B, ...)``; others than its own are ignored.
 
         Returns:
             ``Factor`` over the unobserved scope (parents first, child last) with log
-            probabilities; its batch shape is ``(B,)`` if anything observed or an input matters,
-            else ``()``.
+            probabilities; its batch shape is ``(B,)`` if something of the scope was observed or
+            the conditional has inputs, else ``()``.
 
         Raises:
             Unsupported: If an unobserved variable is real, so that there is no table.
+            EvidenceError: If an index is out of range, a shape is wrong or an input is missing.
+            Intractable: If the table would have more than ``2**26`` entries a row.
 
         Cost:
             One evaluation of :meth:`distribution` on ``B`` times the number of unobserved parent
-            configurations.
+            configurations; on those configurations alone if only the child is observed.
         """
-        seen = {v.name: observed[v.name] for v in self.scope if observed and v.name in observed}
+        seen = self._seen(observed)
+        free = self._unobserved(seen)
+        covariates = self._covariates(inputs)
+        check_rows(self.child, seen, covariates)
+        return Factor(free, self._grid_log_prob(seen, free, covariates))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Floating type of the parameters; float64 where there are none."""
+        found = (p.dtype for p in self.parameters() if p.dtype.is_floating_point)
+        return next(found, torch.float64)
+
+    def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+        """The observed part of the scope, checked; reals in the dtype of the parameters."""
+        seen = {}
+        for v in self.scope:
+            if observed and v.name in observed:
+                seen[v.name] = _checked(v, observed[v.name], self._dtype)
+        return seen
+
+    def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+        return select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
+
+    def _values(self, parents: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        names = [v.name for v in self.parents]
+        return select_values(self.child, names, parents, "parent", "parents")
+
+    def _unobserved(self, seen: Mapping[Hashable, Tensor]) -> list[Variable]:
+        """The axes of the table; refuses real ones and tables that cannot be written down."""
         free = [v for v in self.scope if v.name not in seen]
         for v in free:
-            if not v.is_discrete:
+            if not v.is_discrete or v.shape:
+                kind = "an array" if v.is_discrete else "real"
                 raise Unsupported(
-                    f"{v.name!r} is real and not observed, so the conditional of "
+                    f"{v.name!r} is {kind} and not observed, so the conditional of "
                     f"{self.child.name!r} has no table; observe it or use a sampling engine"
                 )
-        return Factor(free, self._grid_log_prob(seen, free, inputs))
+        entries = math.prod(v.num_states for v in free)
+        if entries > MAX_TABLE:
+            raise Intractable(
+                f"the table of {self.child.name!r} over its {len(free)} unobserved variables has "
+                f"{entries:,} entries, at most {MAX_TABLE:,} are written down; observe more of "
+                "its parents or use a sampling engine"
+            )
+        return free
 
     def _grid_log_prob(
         self,
         seen: Mapping[Hashable, Tensor],
         free: Sequence[Variable],
-        inputs: Mapping[Hashable, Tensor] | None,
+        covariates: Mapping[Hashable, Tensor],
     ) -> Tensor:
         """Log probabilities ``(*batch, K_free...)``, flattening batch and grid into one axis."""
-        grid = [v for v in free if v.name != self.child.name]
+        child = self.child.name
+        grid = [v for v in free if v.name != child]
         shape = [v.num_states for v in grid]
+        given = {k: x for k, x in [*seen.items(), *covariates.items()] if k != child}
+        rows = next((int(x.shape[0]) for x in given.values()), None)
         cells = math.prod(shape)
-        batch = _batch_size(seen, inputs)
-        rows = 1 if batch is None else batch
-        device = next((p.device for p in self.parameters()), torch.device("cpu"))
-        index = torch.arange(cells, device=device)
+        values = self._grid(grid, rows or 1)
+        for name, value in given.items():
+            values[name] = value.repeat_interleave(cells, dim=0)
+        dist = self.distribution(
+            {v.name: values[v.name] for v in self.parents},
+            {name: values[name] for name in covariates} or None,
+        )
+        if child not in seen:
+            return self._all_states(dist, rows, shape)
+        x = seen[child]
+        if rows is None:
+            # Nothing but the child varies by row: the grid is evaluated once for all rows.
+            return dist.log_prob(x.unsqueeze(1)).expand(len(x), cells).reshape([len(x), *shape])
+        log_prob = dist.log_prob(x.repeat_interleave(cells, dim=0))
+        return log_prob.expand(rows * cells).reshape([rows, *shape])
+
+    def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:
+        """Log probabilities of every state of the child, on its last axis."""
+        number = (rows or 1) * math.prod(shape)
+        states = torch.arange(self.child.num_states, device=self._device)
+        log_prob = dist.log_prob(states.reshape(-1, 1)).expand(-1, number).t()
+        return log_prob.reshape([*([] if rows is None else [rows]), *shape, len(states)])
+
+    def _grid(self, variables: Sequence[Variable], rows: int) -> dict[Hashable, Tensor]:
+        """State indices of every configuration, last variable fastest, repeated for each row."""
+        shape = [v.num_states for v in variables]
+        index = torch.arange(math.prod(shape), device=self._device)
         values: dict[Hashable, Tensor] = {}
-        for axis, v in enumerate(grid):
+        for axis, v in enumerate(variables):
             inner = math.prod(shape[axis + 1 :])
             values[v.name] = ((index // inner) % shape[axis]).repeat(rows)
-        for name, value in seen.items():
-            values[name] = value.repeat_interleave(cells, dim=0)
-        covariates = {k: x.repeat_interleave(cells, dim=0) for k, x in (inputs or {}).items()}
-        child = self.child.name
-        parents = {v.name: values[v.name] for v in self.parents}
-        dist = self.distribution(parents, covariates or None)
-        if child in seen:
-            log_prob = dist.log_prob(values[child]).expand(rows * cells)
-        else:
-            states = torch.arange(self.child.num_states, device=device)
-            log_prob = dist.log_prob(states.reshape(-1, 1)).expand(-1, rows * cells).t()
-            shape = [*shape, self.child.num_states]
-        return log_prob.reshape(shape if batch is None else [rows, *shape])
+        return values
+
+    @property
+    def _device(self) -> torch.device:
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
 
-def _batch_size(*groups: Mapping[Hashable, Tensor] | None) -> int | None:
-    for group in groups:
-        for value in (group or {}).values():
-            return int(value.shape[0])
-    return None
+def check_rows(child: Variable, *groups: Mapping[Hashable, Tensor]) -> None:
+    """Check that all values have as many rows as the first one.
+
+    Raises:
+        EvidenceError: If the first axes differ, or a value has no axis.
+    """
+    values = {name: x for group in groups for name, x in group.items()}
+    for name, x in values.items():
+        if not x.dim():
+            raise EvidenceError(f"{name!r} needs a first axis for rows, shape (B, ...), got ()")
+    rows = {name: int(x.shape[0]) for name, x in values.items()}
+    if len(set(rows.values())) > 1:
+        raise EvidenceError(
+            f"conditional of {child.name!r} needs the same number of rows everywhere, got "
+            + ", ".join(f"{n} of {name!r}" for name, n in rows.items())
+        )
+
+
+def select_values(
+    child: Variable,
+    names: Iterable[Hashable],
+    given: Mapping[Hashable, Tensor],
+    kind: str,
+    argument: str,
+) -> dict[Hashable, Tensor]:
+    """Pick the values that a conditional needs.
+
+    Raises:
+        EvidenceError: If one is missing.
+    """
+    values = {}
+    for name in names:
+        if name not in given:
+            raise EvidenceError(
+                f"conditional of {child.name!r} needs a value of its {kind} {name!r}; pass it in "
+                f"{argument}={{{name!r}: ...}}" + (closest(name, given) if given else "")
+            )
+        values[name] = torch.as_tensor(given[name])
+    return values
+
+
+def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> None:
+    """Check that a conditional kind made for finite tables has only single discrete variables.
+
+    Raises:
+        ModelError: If one is real or an array.
+    """
+    for v in (*parents, child):
+        if not v.is_discrete or v.shape:
+            what = f"an array of shape {v.shape}" if v.is_discrete else "real"
+            raise ModelError(
+                f"{kind} conditional of {child.name!r} needs discrete variables, but {v.name!r} "
+                f"is {what}; use Softmax, LinearGaussian or Neural"
+            )
+
+
+def _checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
+    name = variable.name
+    value = torch.as_tensor(value)
+    shape = tuple(value.shape)
+    if len(shape) != len(variable.shape) + 1 or not _fits(shape[1:], variable.shape):
+        expected = ", ".join(["B", *(str(n) for n in variable.shape)])
+        raise EvidenceError(f"{name!r} must be observed with shape ({expected}), got {shape}")
+    if not variable.is_discrete:
+        return value.to(dtype)
+    if value.is_floating_point() or value.is_complex():
+        raise EvidenceError(f"states of {name!r} must be integer indices, got {value.dtype}")
+    bad = (value < 0) | (value >= variable.num_states)
+    if bool(bad.any()):
+        raise EvidenceError(
+            f"state index {value[bad][0].item()} of {name!r} is out of range "
+            f"0..{variable.num_states - 1}; leave a variable out where it was not seen"
+        )
+    return value.long()
+
+
+def _fits(shape: Sequence[int], declared: Sequence[object]) -> bool:
+    """Whether a shape is the declared one; an axis given by name may have any length."""
+    return all(isinstance(n, str) or n == m for m, n in zip(shape, declared, strict=True))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import Variable
 
 
@@ -24,9 +25,9 @@ class Factor:
 
     Example:
         >>> a, b = Variable("a", 2), Variable("b", 2)
-        >>> table = Factor([a, b], torch.tensor([[0.2, 0.8], [0.5, 0.5]]).log())
-        >>> table.marginalize(["a"]).values.tolist()
-        [0.7, 1.3]
+        >>> table = Factor([a, b], torch.tensor([[0.25, 0.75], [0.5, 0.5]]).double().log())
+        >>> table.marginalize(["a"]).values
+        tensor([0.7500, 1.2500], dtype=torch.float64)
     """
 
     __slots__ = ("log_values", "variables")
@@ -66,7 +67,8 @@ class Factor:
         total = self._aligned(scope)
         for other in others:
             total = total + other._aligned(scope)
-        return Factor(scope, total.expand(*total.shape[: -len(scope)], *_shape(scope)))
+        batch = total.shape[: total.dim() - len(scope)]
+        return Factor(scope, total.expand([*batch, *_shape(scope)]))
 
     def marginalize(self, names: Iterable[Hashable]) -> Factor:
         r"""Return :math:`\sum_{x \in names} \phi`, the named variables summed out.
@@ -75,34 +77,47 @@ class Factor:
             EvidenceError: If a name is not in the scope.
         """
         axes, kept = self._split(names)
-        return Factor(kept, _logsumexp(self.log_values, axes)) if axes else self
+        return Factor(kept, logsumexp(self.log_values, axes)) if axes else self
 
     def maximize(self, names: Iterable[Hashable]) -> Factor:
-        """Return the maximum over the named variables."""
+        """Return the maximum over the named variables; of tied entries one gets the gradient.
+
+        Raises:
+            EvidenceError: If a name is not in the scope.
+        """
         axes, kept = self._split(names)
-        return Factor(kept, self.log_values.amax(dim=axes)) if axes else self
+        if not axes:
+            return self
+        rest = [axis for axis in range(self.log_values.dim()) if axis not in axes]
+        table = self.log_values.permute([*rest, *axes]).flatten(start_dim=len(rest))
+        return Factor(kept, table.max(dim=-1).values)
 
     def condition(self, states: Mapping[Hashable, int | Tensor]) -> Factor:
         """Return the table at given states: an index, or ``(B,)`` indices, one for each row.
 
-        Names outside the scope are ignored. A ``(B,)`` index makes the result batched.
+        Names outside the scope are ignored. A ``(B,)`` index makes the result batched; a table
+        that is batched already is read row by row.
+
+        Raises:
+            EvidenceError: If a state is not an integer index of its variable.
         """
         table, scope = self.log_values, list(self.variables)
-        for name, state in states.items():
-            position = next((k for k, v in enumerate(scope) if v.name == name), None)
-            if position is None:
+        rows: dict[Hashable, Tensor] = {}
+        for v in self.variables:
+            if v.name not in states:
                 continue
-            axis = table.dim() - len(scope) + position
-            table = _take(table, axis, state, batched=table.dim() > len(scope))
-            del scope[position]
-        return Factor(scope, table)
+            index = _state_index(v, states[v.name])
+            if index.dim():
+                rows[v.name] = index
+                continue
+            table = table.select(table.dim() - len(scope) + scope.index(v), int(index))
+            scope.remove(v)
+        return Factor([v for v in scope if v.name not in rows], _gather(table, scope, rows))
 
     def normalize(self) -> Factor:
         """Return the factor scaled to sum to one in each row (all ``-inf`` rows stay)."""
         axes, _ = self._split(self.names)
-        if not axes:
-            return Factor((), torch.zeros_like(self.log_values))
-        total = _logsumexp(self.log_values, axes, keepdim=True)
+        total = logsumexp(self.log_values, axes, keepdim=True) if axes else self.log_values
         return Factor(self.variables, self.log_values - total.masked_fill(total.isneginf(), 0.0))
 
     def __repr__(self) -> str:
@@ -124,30 +139,34 @@ class Factor:
         first = self.log_values.dim() - len(self.variables)
         present = [v for v in scope if v in self.variables]
         order = [first + self.variables.index(v) for v in present]
-        table = self.log_values.permute(*range(first), *order)
+        table = self.log_values.permute([*range(first), *order])
         sizes = [v.num_states if v in self.variables else 1 for v in scope]
-        return table.reshape(*self.batch_shape, *sizes)
+        return table.reshape([*self.batch_shape, *sizes])
 
 
 def _shape(scope: Sequence[Variable]) -> list[int]:
     return [v.num_states for v in scope]
 
 
-def _logsumexp(table: Tensor, axes: Sequence[int], keepdim: bool = False) -> Tensor:
-    """Log-sum-exp whose gradient stays finite where a whole slice is ``-inf``."""
-    top = table.detach().amax(dim=list(axes), keepdim=True)
-    top = top.masked_fill(top.isinf(), 0.0)
-    total = (table - top).exp().sum(dim=list(axes), keepdim=True)
-    empty = total == 0
-    out = total.masked_fill(empty, 1.0).log() + top
-    out = out.masked_fill(empty, float("-inf"))
-    return out if keepdim else out.squeeze(list(axes))
+def _state_index(variable: Variable, state: int | Tensor) -> Tensor:
+    index = torch.as_tensor(state)
+    name, last = variable.name, variable.num_states - 1
+    if index.is_floating_point() or index.is_complex():
+        raise EvidenceError(f"states of {name!r} must be integer indices, got {index.dtype}")
+    if index.numel() and bool(((index < 0) | (index > last)).any()):
+        bad = index[(index < 0) | (index > last)].reshape(-1)[0].item()
+        raise EvidenceError(f"state index {bad} of {name!r} is out of range 0..{last}")
+    return index.long()
 
 
-def _take(table: Tensor, axis: int, state: int | Tensor, batched: bool) -> Tensor:
-    if not isinstance(state, Tensor) or state.dim() == 0:
-        return table.select(axis, int(state))
-    if not batched:
-        return table.movedim(axis, 0).index_select(0, state)
-    rows = torch.arange(table.shape[0], device=table.device)
-    return table.movedim(axis, 1)[rows, state]
+def _gather(table: Tensor, scope: Sequence[Variable], rows: Mapping[Hashable, Tensor]) -> Tensor:
+    """All row-wise indices at once, so that nothing larger than the result is made."""
+    if not rows:
+        return table
+    first = table.dim() - len(scope)
+    seen = [first + k for k, v in enumerate(scope) if v.name in rows]
+    free = [first + k for k, v in enumerate(scope) if v.name not in rows]
+    index = [rows[v.name].to(table.device) for v in scope if v.name in rows]
+    if first:
+        index.insert(0, torch.arange(table.shape[0], device=table.device))
+    return table.permute([*range(first), *seen, *free])[tuple(index)]

@@ -37,7 +37,7 @@ class Variable:
         (2, 1, ('yes', 'no'))
     """
 
-    __slots__ = ("_index", "_numeric", "name", "shape", "states")
+    __slots__ = ("_boolean", "_index", "_numeric", "name", "shape", "states")
 
     def __init__(
         self,
@@ -48,8 +48,9 @@ class Variable:
         self.name = name
         self.shape = tuple(shape)
         self.states = _labels(name, states)
-        self._index = {label: k for k, label in enumerate(self.states or ())}
+        self._index: dict[Any, int] = {label: k for k, label in enumerate(self.states or ())}
         self._numeric = any(_is_number(label) for label in self.states or ())
+        self._boolean = any(isinstance(label, bool | np.bool_) for label in self.states or ())
 
     @property
     def is_discrete(self) -> bool:
@@ -73,23 +74,18 @@ class Variable:
         Raises:
             EvidenceError: If the variable has no such state.
         """
-        try:
-            found = self._index.get(state) if type(state) is not bool else self._bool_index(state)
-        except TypeError:
-            found = None
+        found = self._find(state)
         if found is not None:
             return found
-        if _is_missing(state):
+        if _is_missing(state) or (_is_number(state) and state == MISSING):
             return MISSING
-        if not self._numeric and _is_number(state) and float(state) == int(state):  # type: ignore[arg-type,call-overload]
-            index = int(state)  # type: ignore[call-overload]
-            if index == MISSING or 0 <= index < self.num_states:
+        index = None if self._numeric else _whole(state)
+        if index is not None:
+            if 0 <= index < self.num_states:
                 return index
             raise EvidenceError(
                 f"state index {index} of {self.name!r} is out of range 0..{self.num_states - 1}"
             )
-        if self._numeric and _is_number(state) and state == MISSING:
-            return MISSING
         hint = closest(state, self.states or ())
         raise EvidenceError(f"variable {self.name!r} has no state {state!r}{hint}")
 
@@ -107,7 +103,9 @@ class Variable:
         """
         if isinstance(values, torch.Tensor):
             values = values.detach().cpu().numpy()
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
+        if isinstance(values, np.ndarray) and (
+            values.dtype.kind in "iuf" or (values.dtype.kind == "b" and not self._boolean)
+        ):
             return self._check_indices(values)
         if hasattr(values, "dtype") and hasattr(values.dtype, "categories"):
             return self._encode_categories(values)
@@ -116,7 +114,10 @@ class Variable:
         flat = array.ravel()
         out = np.empty(flat.shape, dtype=np.int32)
         for position, value in enumerate(flat.tolist()):
-            code = codes.get(value)
+            try:
+                code = codes.get(value)
+            except TypeError:  # not hashable: `index` refuses it with a message
+                code = self.index(value)
             if code is None:
                 code = codes[value] = self.index(value)
             out[position] = code
@@ -144,13 +145,12 @@ class Variable:
     def __hash__(self) -> int:
         return hash((self.name, self.states, self.shape))
 
-    def _bool_index(self, state: bool) -> int | None:
-        """``True`` equals 1 in Python; as a label it only stands for itself or for a number."""
-        found = self._index.get(state)
-        if found is None:
-            hint = closest(state, self.states or ())
-            raise EvidenceError(f"variable {self.name!r} has no state {state!r}{hint}")
-        return found
+    def _find(self, state: object) -> int | None:
+        """Index of a label; ``True`` stands only for itself or for the number 1 as a label."""
+        try:
+            return self._index.get(state)
+        except TypeError:  # not hashable
+            return None
 
     def _check_indices(self, values: np.ndarray) -> np.ndarray:
         if values.dtype.kind == "f":
@@ -161,14 +161,13 @@ class Variable:
                     f"a likelihood needs shape (B, {self.num_states})"
                 )
             values = whole
-        codes = values.astype(np.int32)
-        if codes.size and (codes.min() < MISSING or codes.max() >= self.num_states):
-            bad = codes[(codes < MISSING) | (codes >= self.num_states)].ravel()[0]
+        if values.size and (values.min() < MISSING or values.max() >= self.num_states):
+            bad = values[(values < MISSING) | (values >= self.num_states)].ravel()[0]
             raise EvidenceError(
-                f"state index {bad} of {self.name!r} is out of range 0..{self.num_states - 1} "
+                f"state index {bad:g} of {self.name!r} is out of range 0..{self.num_states - 1} "
                 "(-1 means missing)"
             )
-        return codes
+        return values.astype(np.int32)
 
     def _encode_categories(self, values: Any) -> np.ndarray:
         """Encode a pandas categorical: look every category up once, then gather."""
@@ -179,18 +178,22 @@ class Variable:
         for k, label in enumerate(categories.categories):
             if k in used:
                 table[k] = self.index(label)
-        return table[codes]
+        return np.asarray(table[codes])
 
 
 def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[Any, ...] | None:
     if states is None:
         return None
-    if isinstance(states, str):
+    if isinstance(states, str | bool) or not isinstance(states, numbers.Integral | Iterable):
         raise ModelError(f"states of {name!r} must be a number or a list of labels, got {states!r}")
-    labels = tuple(range(states)) if isinstance(states, numbers.Integral) else tuple(states)  # type: ignore[call-overload,arg-type]
+    labels = tuple(range(states)) if isinstance(states, numbers.Integral) else tuple(states)
+    try:
+        distinct = len(set(labels))
+    except TypeError:
+        raise ModelError(f"states of {name!r} must be hashable labels, got {labels}") from None
     if not labels:
         raise ModelError(f"variable {name!r} has no states; give at least one")
-    if len(set(labels)) != len(labels):
+    if distinct != len(labels):
         twice = next(label for k, label in enumerate(labels) if label in labels[:k])
         raise ModelError(f"state {twice!r} of variable {name!r} occurs twice; labels must differ")
     return labels
@@ -211,9 +214,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def _whole(value: Any) -> int | None:
+    """The integer that a number stands for, if it does."""
+    if not _is_number(value) or not math.isfinite(value) or value != int(value):
+        return None
+    return int(value)
+
+
 def _is_missing(value: object) -> bool:
     if value is None:
         return True
-    if isinstance(value, float):
-        return math.isnan(value)
+    if isinstance(value, numbers.Real):
+        return bool(value != value)
     return type(value).__name__ in ("NAType", "NaTType")

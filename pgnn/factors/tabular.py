@@ -1,0 +1,120 @@
+"""Conditional probability tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from pgnn.errors import Intractable
+from pgnn.factors.conditional import MAX_TABLE, Conditional, check_rows, require_table
+from pgnn.factors.factor import Factor
+from pgnn.factors.logspace import logsumexp
+from pgnn.factors.rows import read_table
+from pgnn.factors.variable import Variable
+
+
+class Tabular(Conditional):
+    r"""A conditional probability table :math:`p(x = k \mid \mathrm{pa} = j) = \theta_{jk}`.
+
+    The table is kept as ``logits``, log probabilities in float64, and always used normalised:
+    :math:`\theta_{jk} = e^{\ell_{jk}} / \sum_l e^{\ell_{jl}}`, so that rows sum to one to double
+    precision. Structural zeros are ``-inf`` logits; their gradient is zero.
+
+    Args:
+        child: Discrete variable.
+        parents: Discrete variables, the first axes of the table.
+        table: Probabilities ``(K_pa1, ..., K_child)`` as nested lists, array, tensor or data
+            frame, or a mapping from tuples of parent labels to rows. A table that is given is a
+            constant; without one the table is learnable and starts uniform.
+
+    Raises:
+        ModelError: If a variable is not discrete, the shape is wrong, an entry is negative or not
+            finite, or a row does not sum to one within ``1e-4`` (the message says which).
+        Intractable: If a table that was not given would have more than ``2**26`` entries.
+
+    Example:
+        >>> rain = Variable("rain", ["no", "yes"])
+        >>> wet = Variable("wet", ["no", "yes"])
+        >>> p_wet = Tabular(wet, [rain], {"no": [0.75, 0.25], "yes": [0.0, 1.0]})
+        >>> p_wet.probs
+        tensor([[0.7500, 0.2500],
+                [0.0000, 1.0000]], dtype=torch.float64)
+    """
+
+    def __init__(self, child: Variable, parents: Sequence[Variable] = (), table: Any = None):
+        super().__init__(child, parents)
+        require_table(child, self.parents, "Tabular")
+        if table is not None:
+            probs = read_table(child, self.parents, table)
+            self.logits = nn.Parameter(_log(probs), requires_grad=False)
+            return
+        entries = math.prod(self.shape)
+        if entries > MAX_TABLE:
+            raise Intractable(
+                f"a table of {child.name!r} given its {len(self.parents)} parents has {entries:,} "
+                f"entries, at most {MAX_TABLE:,} are made; use NoisyOr, Sigmoid, Softmax or Neural"
+            )
+        self.logits = nn.Parameter(torch.zeros(self.shape, dtype=torch.float64))
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Normalised log probabilities ``(K_pa1, ..., K_child)``, differentiable."""
+        return self.logits - logsumexp(self.logits, [-1], keepdim=True)
+
+    @property
+    def probs(self) -> Tensor:
+        """Normalised probabilities ``(K_pa1, ..., K_child)``, differentiable."""
+        return self.log_probs.exp()
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Entries less one for each row, which must sum to one."""
+        return (self.child.num_states - 1) * math.prod(self.shape[:-1])
+
+    def set_probs(self, table: Any) -> None:
+        """Replace the table in place, learnable or not.
+
+        Args:
+            table: Probabilities as for the constructor; a tensor that requires grad is read.
+
+        Raises:
+            ModelError: As for the constructor; the old table stays.
+        """
+        given = table.detach() if isinstance(table, Tensor) else table
+        probs = read_table(self.child, self.parents, given)
+        with torch.no_grad():
+            self.logits.copy_(_log(probs))
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Categorical:
+        """Return the rows of the table at the parents' states, as a Categorical."""
+        values = self._values(parents)
+        table = self.log_probs
+        index = tuple(values[v.name].to(table.device) for v in self.parents)
+        return Categorical(logits=table[index] if index else table)
+
+    def factor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Factor:
+        """Return the log table over the unobserved scope, by indexing; see the base class.
+
+        Cost:
+            The size of the table and of the result.
+        """
+        seen = self._seen(observed)
+        check_rows(self.child, seen)
+        return Factor(self.scope, self.log_probs).condition(seen)
+
+
+def _log(probs: np.ndarray) -> Tensor:
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(np.log(probs))
