@@ -7,17 +7,13 @@ says why), 2 when the command itself was written wrongly.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
-import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 EXAMPLES = """\
 examples:
@@ -44,14 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from pgnn.errors import PgnnError
 
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (PgnnError, OSError, UnicodeDecodeError) as error:
-        print("pgnn:", " ".join(_describe(error).split()), file=sys.stderr)
+        _complain(_describe(error))
         return 1
     return 0
+
+
+def _complain(message: object) -> None:
+    print("pgnn:", " ".join(str(message).split()), file=sys.stderr)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _complain(f"warning: {message}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a variable seen in a state; may be repeated",
     )
     query.add_argument("--evidence-file", metavar="EVID", help="evidence in UAI format")
+    query.add_argument(
+        "--sample", type=int, metavar="N", help="which sample of the evidence file, from 0"
+    )
     query.add_argument(
         "-t",
         "--target",
@@ -108,7 +117,7 @@ def _finding(text: str) -> str:
 
 def _query(options: argparse.Namespace) -> None:
     model = _read(options.file)
-    evidence = _evidence(model, options.evidence, options.evidence_file)
+    evidence = _evidence(model, options)
     targets = [_lookup(name, model.variables, "variable") for name in options.target] or None
     posterior = model.query(targets, evidence)
     mode = model.most_probable(evidence) if options.mpe else None
@@ -153,40 +162,51 @@ def _demo(options: argparse.Namespace) -> None:
 def _read(path: str) -> Any:
     import pgnn
 
-    if path != "-":
-        return pgnn.read(path)
-    with _standard_input() as copy:
-        return pgnn.read(copy)
+    return pgnn.read(path) if path != "-" else _read_stream(sys.stdin.buffer.read())
 
 
-@contextmanager
-def _standard_input() -> Iterator[Path]:
-    """Copy standard input into a file whose suffix tells the format, for as long as needed."""
-    content = sys.stdin.buffer.read()
-    if content.startswith(b"\x1f\x8b"):
-        suffix = ".bif.gz"
-    elif content.lstrip()[:6].upper() in (b"MARKOV", b"BAYES\n", b"BAYES\r", b"BAYES "):
-        suffix = ".uai"
-    else:
-        suffix = ".bif"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "stdin" + suffix)
-        path.write_bytes(content)
-        yield path
+class _StandardInput(io.BytesIO):
+    """What came on standard input, named so that an error can say where it stands."""
+
+    name = "standard input"
 
 
-def _evidence(model: Any, findings: Iterable[str], path: str | None) -> dict[Any, Any]:
-    """Turn findings as typed, and a UAI evidence file, into evidence for ``model``."""
-    evidence: dict[Any, Any] = {}
-    if path is not None:
-        from pgnn.io.uai import read_evidence
+def _read_stream(content: bytes) -> Any:
+    from pgnn.io.bif import read_bif
+    from pgnn.io.source import Source
+    from pgnn.io.uai import read_uai
 
-        evidence.update(read_evidence(path, model.variables))
-    for text in findings:
+    text = Source.read(_StandardInput(content)).text
+    read = read_uai if text.split(maxsplit=1)[:1] in (["MARKOV"], ["BAYES"]) else read_bif
+    return read(_StandardInput(text.encode()))
+
+
+def _evidence(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
+    """Turn a UAI evidence file and findings as typed into evidence for ``model``."""
+    evidence = {}
+    if options.evidence_file is not None:
+        evidence = _numbered_evidence(model, options.evidence_file, options.sample)
+    for text in options.evidence:
         name, state = _split(text, {str(name) for name in model.variables})
         known = _lookup(name, model.variables, "variable")
-        labels = model.variables[known].states
-        evidence[known] = _lookup(state, labels, f"state of {name!r}")
+        evidence[known] = _lookup(state, model.variables[known].states, f"state of {name!r}")
+    return evidence
+
+
+def _numbered_evidence(model: Any, path: str, sample: int | None) -> dict[Any, Any]:
+    from pgnn.errors import EvidenceError
+    from pgnn.io.uai import numbering
+    from pgnn.io.uai_evidence import read_evidence
+
+    names = {number: name for name, number in numbering(model).items()}
+    evidence = {}
+    for number, state in read_evidence(path, sample).items():
+        if number not in names:
+            raise EvidenceError(f"{path}: variable {number} of {len(names)}, numbered from 0")
+        labels = model.variables[names[number]].states
+        if state >= len(labels):
+            raise EvidenceError(f"{path}: state {state} of variable {number} with {len(labels)}")
+        evidence[names[number]] = labels[state]
     return evidence
 
 

@@ -130,10 +130,42 @@ def test_uai_with_evidence_file(chain: Path, capsys: pytest.CaptureFixture[str])
     assert list(found["posterior"]["1"].values()) == pytest.approx([3 / 23, 20 / 23], abs=1e-12)
 
 
-def test_uai_from_standard_input(
-    chain: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_one_of_several_samples_of_evidence(
+    chain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(chain.read_bytes())))
+    seen = chain.with_suffix(".uai.evid")
+    seen.write_text("2\n1 2 0\n2 0 1 2 2\n")
+    assert "2 samples" in complaint(capsys, "query", chain, "--evidence-file", seen)
+    words = ["query", chain, "--evidence-file", seen, "--sample", "1", "-t", "1", "--json"]
+    found = answer(capsys, *words)
+    assert found["evidence"] == {"0": "1", "2": "2"}
+    assert list(found["posterior"]["1"].values()) == pytest.approx([6 / 8, 2 / 8], abs=1e-12)
+
+
+@pytest.mark.parametrize(("text", "said"), [("1 7 0", "variable 7"), ("1 2 9", "state 9")])
+def test_evidence_file_of_another_model(
+    text: str, said: str, chain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = chain.with_suffix(".uai.evid")
+    seen.write_text(text)
+    assert said in complaint(capsys, "query", chain, "--evidence-file", seen)
+
+
+def test_warnings_are_one_readable_line(tmp_path: Path) -> None:
+    path = tmp_path / "scaled.uai"
+    path.write_text("BAYES\n1\n2\n1\n1 0\n\n2\n 1.0 3.0\n")
+    command = [sys.executable, "-m", "pgnn", "query", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("pgnn: warning: ")
+    assert done.stderr.count("\n") == 1
+    assert json.loads(done.stdout)["posterior"]["0"] == pytest.approx({"0": 0.25, "1": 0.75})
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_uai_from_standard_input(
+    chain: Path, pack: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pack(chain.read_bytes()))))
     assert answer(capsys, "info", "-", "--json")["nodes"] == 3
 
 
