@@ -1,0 +1,36 @@
+"""Structure only, on networkx graphs: separation, moral graph, elimination, junction tree."""
+
+from pgnn.graphs.checks import Node, check_directed_acyclic
+from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluate_order
+from pgnn.graphs.heuristics import Heuristic, MinDegree, MinFill, MinWeight, WeightedMinFill
+from pgnn.graphs.junction_tree import is_junction_tree, junction_tree, triangulate
+from pgnn.graphs.moral import moral_graph
+from pgnn.graphs.relatives import ancestors, barren_nodes, markov_blanket
+from pgnn.graphs.separation import active_trails, d_connected, is_d_separated
+
+__all__ = [
+    # separation
+    "is_d_separated",
+    "d_connected",
+    "active_trails",
+    "markov_blanket",
+    "ancestors",
+    "barren_nodes",
+    # elimination
+    "moral_graph",
+    "elimination_order",
+    "evaluate_order",
+    "EliminationOrder",
+    "Heuristic",
+    "MinFill",
+    "WeightedMinFill",
+    "MinWeight",
+    "MinDegree",
+    # junction trees
+    "triangulate",
+    "junction_tree",
+    "is_junction_tree",
+    # checks
+    "Node",
+    "check_directed_acyclic",
+]

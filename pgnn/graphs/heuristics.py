@@ -1,0 +1,170 @@
+"""Greedy rules for elimination orders: what a node costs if it is eliminated next.
+
+All costs are integers, so that they are exact and do not depend on the order of summation: two
+implementations of a rule choose the same node.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pgnn.graphs.bitset import bits
+
+_LOG_UNIT = 1 << 32  # logarithms are rounded to multiples of 2**-32
+
+
+class Weights:
+    """Integer weights of nodes, ready to be summed over bit sets.
+
+    Args:
+        values: One weight a node, by position.
+
+    Example:
+        >>> Weights([2, 3, 2]).total(0b101)
+        4
+    """
+
+    __slots__ = ("_classes", "values")
+
+    def __init__(self, values: Sequence[int]) -> None:
+        self.values = tuple(values)
+        members: dict[int, int] = {}
+        for node, weight in enumerate(self.values):
+            members[weight] = members.get(weight, 0) | 1 << node
+        self._classes = tuple(members.items())
+
+    def total(self, mask: int) -> int:
+        """Return the sum of the weights of the nodes in a bit set."""
+        total = 0
+        for weight, members in self._classes:
+            total += weight * (mask & members).bit_count()
+        return total
+
+
+class Heuristic(ABC):
+    """A rule that gives every node an integer cost; the cheapest node is eliminated next.
+
+    Attributes:
+        counts_fill: Whether the cost depends on the edges among a node's neighbours, and not only
+            on who the neighbours are.
+    """
+
+    counts_fill: ClassVar[bool]
+
+    @abstractmethod
+    def weights(self, num_states: Sequence[int]) -> Weights:
+        """Return the weights of the nodes that :meth:`cost` works with.
+
+        Args:
+            num_states: Number of states of each node, by position.
+
+        Returns:
+            One weight a node.
+        """
+
+    @abstractmethod
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Return what it costs to eliminate a node next.
+
+        Args:
+            node: Position of the node.
+            adjacency: Neighbours of each node as bit sets, eliminated nodes left out.
+            weights: What :meth:`weights` returned.
+
+        Returns:
+            The cost.
+        """
+
+
+class _Fill(Heuristic):
+    counts_fill = True
+
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Sum the products of weights over the pairs of neighbours that are not joined."""
+        around = later = adjacency[node]
+        total = 0
+        for other in bits(around):
+            later &= later - 1  # each pair once: drop the lowest, which is `other`
+            apart = later & ~adjacency[other]
+            if apart:
+                total += weights.values[other] * weights.total(apart)
+        return total
+
+
+class _Clique(Heuristic):
+    counts_fill = False
+
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Sum the weights of the node and its neighbours."""
+        return weights.total(adjacency[node] | 1 << node)
+
+
+@dataclass(frozen=True)
+class MinFill(_Fill):
+    r"""Least number of edges that must be added among the neighbours.
+
+    .. math:: c(v) = |\{\{a, b\} \subseteq N(v) : a \not\sim b\}|
+
+    Source:
+        Kjærulff (1990), section 4; Koller and Friedman (2009), section 9.4.3.2.
+    """
+
+    def weights(self, num_states: Sequence[int]) -> Weights:
+        """Return ones."""
+        return Weights([1] * len(num_states))
+
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Count the pairs of neighbours that are not joined, faster than by weights."""
+        around = adjacency[node]
+        size = around.bit_count()
+        joined = sum([(around & adjacency[other]).bit_count() for other in bits(around)])
+        return (size * (size - 1) - joined) // 2
+
+
+@dataclass(frozen=True)
+class WeightedMinFill(_Fill):
+    r"""Least sum, over the edges that must be added, of the product of the state counts.
+
+    .. math:: c(v) = \sum_{\{a, b\} \subseteq N(v),\, a \not\sim b} K_a K_b
+
+    Source:
+        Koller and Friedman (2009), section 9.4.3.2.
+    """
+
+    def weights(self, num_states: Sequence[int]) -> Weights:
+        """Return the state counts."""
+        return Weights(num_states)
+
+
+@dataclass(frozen=True)
+class MinWeight(_Clique):
+    r"""Smallest table over the node and its neighbours, as a logarithm in units of 2**-32.
+
+    .. math:: c(v) = \sum_{u \in \{v\} \cup N(v)} \mathrm{round}(2^{32} \log_2 K_u)
+
+    Source:
+        Kjærulff (1990), section 4; Koller and Friedman (2009), section 9.4.3.2.
+    """
+
+    def weights(self, num_states: Sequence[int]) -> Weights:
+        """Return the rounded logarithms of the state counts."""
+        return Weights([round(_LOG_UNIT * math.log2(count)) for count in num_states])
+
+
+@dataclass(frozen=True)
+class MinDegree(_Clique):
+    r"""Fewest neighbours.
+
+    .. math:: c(v) = 1 + |N(v)|
+
+    Source:
+        Kjærulff (1990), section 4; Koller and Friedman (2009), section 9.4.3.2 (min-neighbors).
+    """
+
+    def weights(self, num_states: Sequence[int]) -> Weights:
+        """Return ones."""
+        return Weights([1] * len(num_states))

@@ -1,0 +1,89 @@
+"""Ancestors, Markov blankets and other relatives of a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import networkx as nx
+
+from pgnn.graphs.checks import Node, check_directed, check_directed_acyclic, check_node, node_set
+
+
+def markov_blanket(graph: nx.Graph, node: Node) -> set[Node]:
+    """Return the nodes that, once known, make a node independent of all the others.
+
+    In a directed graph these are its parents, its children and their other parents; in an
+    undirected one its neighbours.
+
+    Args:
+        graph: Directed acyclic or undirected graph.
+        node: One of its nodes.
+
+    Returns:
+        A new set without the node itself.
+
+    Raises:
+        ModelError: If a directed graph is cyclic, or the node is unknown.
+
+    Source:
+        Pearl (1988), section 3.3.1; Koller and Friedman (2009), definition 4.12.
+    """
+    check_node(graph, node)
+    if not graph.is_directed():
+        return set(graph.neighbors(node)) - {node}
+    check_directed_acyclic(graph)
+    blanket = set(graph.predecessors(node))
+    for child in graph.successors(node):
+        blanket.add(child)
+        blanket.update(graph.predecessors(child))
+    return blanket - {node}
+
+
+def ancestors(graph: nx.DiGraph, nodes: Node | Iterable[Node]) -> set[Node]:
+    """Return the nodes themselves and everything from which a directed path leads to them.
+
+    Args:
+        graph: Directed graph; cycles do no harm.
+        nodes: A node or a collection of nodes.
+
+    Returns:
+        A new set, ``nodes`` included.
+
+    Raises:
+        ModelError: If the graph is undirected, or a node is unknown.
+    """
+    check_directed(graph)
+    found = node_set(graph, nodes)
+    queue = list(found)
+    while queue:
+        for parent in graph.pred[queue.pop()]:
+            if parent not in found:
+                found.add(parent)
+                queue.append(parent)
+    return found
+
+
+def barren_nodes(
+    graph: nx.DiGraph, targets: Node | Iterable[Node], evidence: Node | Iterable[Node] = ()
+) -> set[Node]:
+    """Return the nodes with neither a target nor evidence at or below them.
+
+    They sum to one: leaving them out changes no answer about the targets.
+
+    Args:
+        graph: Directed acyclic graph.
+        targets: The node or nodes asked for.
+        evidence: The observed node or nodes; may overlap the targets.
+
+    Returns:
+        A new set of nodes.
+
+    Raises:
+        ModelError: If the graph is undirected or cyclic, or a node is unknown.
+
+    Source:
+        Shachter (1986), section 3; Koller and Friedman (2009), section 9.3.
+    """
+    check_directed_acyclic(graph)
+    used = node_set(graph, targets, "target") | node_set(graph, evidence, "evidence node")
+    return set(graph) - ancestors(graph, used)
