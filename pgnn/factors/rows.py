@@ -34,7 +34,7 @@ def read_table(child: Variable, parents: Sequence[Variable], table: Any) -> np.n
     table = _labelled(child, parents, table)
     if isinstance(table, Mapping):
         table = _from_mapping(child, parents, table)
-    values = _as_array(child, table)
+    values = read_numbers(f"table of {child.name!r}", table)
     shape = tuple(v.num_states for v in (*parents, child))
     if values.shape != shape:
         raise ModelError(_shape_message(child, parents, shape, values.shape))
@@ -68,20 +68,27 @@ def check_distributions(child: Variable, parents: Sequence[Variable], values: np
         )
 
 
-def _as_array(child: Variable, table: Any) -> np.ndarray:
-    if isinstance(table, torch.Tensor):
-        if table.requires_grad:
+def read_numbers(what: str, given: Any) -> np.ndarray:
+    """Return a float64 copy of an array-like.
+
+    Args:
+        what: Whose numbers, for messages: ``"table of 'rain'"``.
+        given: Nested lists, array or tensor.
+
+    Raises:
+        ModelError: If it is not a rectangular array of numbers, or a tensor that requires grad.
+    """
+    if isinstance(given, torch.Tensor):
+        if given.requires_grad:
             raise ModelError(
-                f"table of {child.name!r} requires grad, but tables are copied; pass "
-                "table.detach() and differentiate with respect to conditional.logits"
+                f"{what} requires grad, but numbers are copied; pass the tensor detached and "
+                "differentiate with respect to the conditional's own parameters"
             )
-        table = table.cpu().numpy()
+        given = given.cpu().numpy()
     try:
-        return np.array(table, dtype=np.float64)
+        return np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ModelError(
-            f"table of {child.name!r} must be a rectangular array of numbers: {error}"
-        ) from None
+        raise ModelError(f"{what} must be a rectangular array of numbers: {error}") from None
 
 
 def _shape_message(
@@ -122,7 +129,7 @@ def _from_mapping(child: Variable, parents: Sequence[Variable], rows: Mapping[An
     filled = np.zeros(shape, dtype=bool)
     for key, row in rows.items():
         where = _configuration(child, parents, key)
-        entries = _as_array(child, _row(child, row))
+        entries = read_numbers(f"table of {child.name!r}", _row(child, row))
         if entries.shape != (child.num_states,):
             raise ModelError(
                 f"row {key!r} of the table of {child.name!r} must have {child.num_states} "
