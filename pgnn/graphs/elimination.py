@@ -7,7 +7,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
@@ -57,6 +57,7 @@ def elimination_order(
 
     The rule is exact: among the nodes not in ``last`` (once none of them remains: among all), the
     next is the one of smallest integer cost; of several, the one that comes first in the graph.
+    (So, once the nodes left are all joined to each other, they follow by position.)
 
     Further tries shuffle the positions and multiply each node's cost by a random integer from 32
     to 32, 33, 40 and 64 in turn: costs that are logarithms want little noise, costs that are
@@ -175,31 +176,46 @@ def _greedy(
     limit: int | None,
 ) -> _Try | None:
     """Run once; give up (``None``) as soon as the tables reach ``limit`` entries."""
-    adjacency, late = list(problem.adjacency), problem.late
-    weights = rule.weights(problem.num_states)
-    cost = [rule.cost(node, adjacency, weights) * noise[node] for node in range(len(adjacency))]
-    heap = [(late[node], cost[node], rank[node], node) for node in range(len(adjacency))]
-    heapq.heapify(heap)
     order: list[int] = []
     cliques: list[int] = []
-    total, remaining = 0, (1 << len(adjacency)) - 1
-    while heap:
-        _, known, _, node = heapq.heappop(heap)
-        if not remaining >> node & 1 or known != cost[node]:
-            continue  # out of date: eliminated, or pushed again when its cost changed
-        clique = adjacency[node] | 1 << node
+    total = 0
+    for node, clique in _choices(problem, rule, rank, noise):
         order.append(node)
         cliques.append(clique)
         total += math.prod(problem.num_states[other] for other in bits(clique))
         if limit is not None and total >= limit:
             return None
+    return _Try(order, cliques, total)
+
+
+def _choices(
+    problem: _Problem, rule: Heuristic, rank: Sequence[int], noise: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Eliminate the cheapest node again and again; yield it and its clique."""
+    adjacency, late = list(problem.adjacency), problem.late
+    weights = rule.weights(problem.num_states)
+    cost = [rule.cost(node, adjacency, weights) * noise[node] for node in range(len(adjacency))]
+    heap = [(late[node], cost[node], rank[node], node) for node in range(len(adjacency))]
+    heapq.heapify(heap)
+    remaining = (1 << len(adjacency)) - 1
+    while heap:
+        _, known, _, node = heapq.heappop(heap)
+        if not remaining >> node & 1 or known != cost[node]:
+            continue  # out of date: eliminated, or pushed again when its cost changed
+        clique = adjacency[node] | 1 << node
+        yield node, clique
         remaining ^= 1 << node
+        if clique == remaining | 1 << node:
+            break
         for other in bits(_eliminate(adjacency, node, rule.counts_fill)):
             new = rule.cost(other, adjacency, weights) * noise[other]
             if new != cost[other]:
                 cost[other] = new
                 heapq.heappush(heap, (late[other], new, rank[other], other))
-    return _Try(order, cliques, total)
+    # Whoever is left is joined to all the others, so that all cost the same.
+    for node in sorted(bits(remaining), key=lambda i: (late[i], rank[i])):
+        yield node, remaining
+        remaining ^= 1 << node
 
 
 def _eliminate(adjacency: list[int], node: int, follow_fill: bool = False) -> int:
