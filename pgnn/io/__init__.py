@@ -1,0 +1,99 @@
+"""Reading and writing models, the format chosen by the file's name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgnn.errors import DataError
+from pgnn.io.bif import read_bif, write_bif
+from pgnn.io.checkpoint import load, save
+from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
+from pgnn.io.source import PathOrFile, Source
+from pgnn.io.uai import read_uai, write_uai
+from pgnn.io.uai_evidence import read_evidence, read_query, write_evidence
+
+if TYPE_CHECKING:
+    from pgnn.models.bayesian_network import BayesianNetwork
+    from pgnn.models.markov_random_field import MarkovRandomField
+
+__all__ = [
+    "read",
+    "write",
+    "load",
+    "save",
+    "read_bif",
+    "write_bif",
+    "read_uai",
+    "write_uai",
+    "read_evidence",
+    "write_evidence",
+    "read_query",
+    "from_pgmpy",
+    "to_pgmpy",
+]
+
+_READERS: dict[str, Callable[..., Any]] = {"bif": read_bif, "uai": read_uai}
+_WRITERS: dict[str, Callable[..., None]] = {"bif": write_bif, "uai": write_uai}
+
+
+def read(
+    file: PathOrFile, format: str | None = None, encoding: str = "utf-8"
+) -> BayesianNetwork | MarkovRandomField:
+    """Read a model from a file.
+
+    Args:
+        file: Path ending in ``.bif`` or ``.uai``, perhaps followed by ``.gz``; or an open stream,
+            such as ``sys.stdin``.
+        format: ``"bif"`` or ``"uai"``; chosen by the path's ending if not given, and by its first
+            word for a stream.
+        encoding: Encoding of the text.
+
+    Raises:
+        DataError: If the format is unknown or the file is malformed, with line and column.
+        OSError: If the file cannot be opened.
+    """
+    if format is None and not isinstance(file, str | os.PathLike):
+        source = Source.read(file, encoding)
+        first = source.text.split(maxsplit=1)[:1]
+        return read_uai(source) if first in (["MARKOV"], ["BAYES"]) else read_bif(source)
+    return _READERS[_format(file, format)](file, encoding=encoding)
+
+
+def write(
+    model: BayesianNetwork | MarkovRandomField, file: PathOrFile, format: str | None = None
+) -> None:
+    """Write a model to a file.
+
+    Args:
+        model: The model.
+        file: Path ending in ``.bif`` or ``.uai``, perhaps followed by ``.gz``; or an open stream.
+        format: ``"bif"`` or ``"uai"``; needed for a stream.
+
+    Raises:
+        DataError: If the format is unknown, or cannot hold the model's names or numbers.
+        Unsupported: If the format cannot hold this kind of model.
+        OSError: If the file cannot be written.
+    """
+    _WRITERS[_format(file, format)](model, file)
+
+
+def _format(file: PathOrFile, given: str | None) -> str:
+    known = ", ".join(f"'{k}'" for k in _READERS)
+    if given is not None and given not in _READERS:
+        raise DataError(f"unknown format {given!r}; expected one of {known}")
+    if given is not None:
+        return given
+    if not isinstance(file, str | os.PathLike):
+        raise DataError(f"an open stream does not tell its format; pass format= as one of {known}")
+    name = Path(file).name
+    ending = Path(name.lower().removesuffix(".gz")).suffix.removeprefix(".")
+    if ending not in _READERS:
+        got = f"'.{ending}'" if ending else "none"
+        raise DataError(
+            f"{name}: expected a file ending of {known} (or these with .gz), got {got}; rename "
+            "it or pass format=; checkpoints are for pgnn.load"
+        )
+    return ending

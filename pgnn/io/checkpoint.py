@@ -1,0 +1,202 @@
+"""Checkpoints: one file with a model's structure as JSON and its numbers as tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import DataError, PgnnError, closest
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.io.checkpoint_kinds import describe_conditional, make_conditional
+from pgnn.io.labels import decode, encode
+
+if TYPE_CHECKING:
+    from pgnn.models.bayesian_network import BayesianNetwork
+    from pgnn.models.markov_random_field import MarkovRandomField
+
+VERSION = 1
+"""Version of the format; a file of another version is refused."""
+
+
+def save(model: BayesianNetwork | MarkovRandomField, path: str | os.PathLike[str]) -> None:
+    """Save a model to one file, in the safetensors format.
+
+    Kept are names and labels with their types (text, integers, floats, booleans, ``None`` and
+    tuples of these), arrows, kinds and settings of the conditionals, every number bit by bit with
+    its dtype, and which numbers are constant. The modules of ``Neural`` conditionals are code: only
+    their numbers are kept. A file that exists is replaced when the new one is complete.
+
+    Args:
+        model: The model.
+        path: File, by custom ending in ``.safetensors``.
+
+    Raises:
+        DataError: If a name or label is of another type.
+        OSError: If the file cannot be written.
+    """
+    from safetensors.torch import save as to_bytes
+
+    structure, tensors = _describe(model)
+    text = json.dumps({"version": VERSION, **structure})
+    kept = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+    data = to_bytes(kept, {"pgnn": text, "crc32": _checksum(text, kept)})
+    path = Path(path)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load(
+    path: str | os.PathLike[str], modules: Mapping[Hashable, nn.Module] | None = None
+) -> BayesianNetwork | MarkovRandomField:
+    """Load a model that :func:`save` wrote, without executing any code from the file.
+
+    Args:
+        path: The file.
+        modules: For each ``Neural`` conditional, by the name of its child, a network of the same
+            architecture; or a whole conditional, where its head or features, or the class itself,
+            are your own code. They are copied, and the copies get the saved numbers.
+
+    Raises:
+        DataError: If the file is no checkpoint, is damaged or of another version, or ``modules``
+            misses one or has one that does not fit.
+        OSError: If the file cannot be opened.
+    """
+    path = Path(path)
+    structure, tensors = _read(path)
+    given = dict(modules or {})
+    try:
+        variables = [
+            Variable(decode(v["name"]), decode(v["states"]), decode(v["shape"]))
+            for v in structure["variables"]
+        ]
+        make: dict[str, Callable[..., Any]] = {
+            "BayesianNetwork": _make_bayesian_network,
+            "MarkovRandomField": _make_markov_random_field,
+        }
+        if structure["class"] not in make:
+            known = closest(structure["class"], make)
+            raise DataError(f"a model of the unknown class {structure['class']!r}{known}")
+        return make[structure["class"]](structure, variables, tensors, given)
+    except DataError as error:
+        raise DataError(f"{path.name}: {error}") from error
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError, PgnnError) as error:
+        raise DataError(
+            f"{path.name}: expected a description of a model, but {type(error).__name__}: {error}"
+        ) from error
+
+
+def _describe(
+    model: BayesianNetwork | MarkovRandomField,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    kind = type(model).__name__
+    names = {name: k for k, name in enumerate(model.variables)}
+    variables = [
+        {"name": encode(v.name), "states": encode(v.states), "shape": encode(v.shape)}
+        for v in model.variables.values()
+    ]
+    structure: dict[str, Any] = {"class": kind, "variables": variables}
+    tensors: dict[str, Tensor] = {}
+    if kind == "BayesianNetwork":
+        structure["edges"] = [[names[a], names[b]] for a, b in model.graph.edges]
+        structure["conditionals"] = []
+        for k, conditional in enumerate(model.conditionals.values()):
+            structure["conditionals"].append(describe_conditional(conditional, names))
+            tensors |= {f"{k}.{key}": x for key, x in conditional.state_dict().items()}
+    elif kind == "MarkovRandomField":
+        factors = model.factors()
+        structure["factors"] = [[names[name] for name in factor.names] for factor in factors]
+        tensors = {f"{k}.log_values": f.log_values for k, f in enumerate(factors)}
+    else:
+        raise DataError(f"expected a BayesianNetwork or a MarkovRandomField to save, got {kind}")
+    return structure, tensors
+
+
+def _make_bayesian_network(
+    structure: Mapping[str, Any],
+    variables: Sequence[Variable],
+    tensors: Mapping[str, Tensor],
+    modules: dict[Hashable, nn.Module],
+) -> BayesianNetwork:
+    from pgnn.models.bayesian_network import BayesianNetwork
+
+    conditionals = {}
+    for k, described in enumerate(structure["conditionals"]):
+        prefix = f"{k}."
+        state = {
+            key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)
+        }
+        conditional = make_conditional(described, variables, state, modules)
+        conditionals[conditional.child.name] = conditional
+    if modules:
+        unused = next(iter(modules))
+        raise DataError(f"modules= has {unused!r}, which has no conditional that needs one")
+    edges = [(variables[a].name, variables[b].name) for a, b in structure["edges"]]
+    return BayesianNetwork(edges, conditionals)
+
+
+def _make_markov_random_field(
+    structure: Mapping[str, Any],
+    variables: Sequence[Variable],
+    tensors: Mapping[str, Tensor],
+    modules: Mapping[Hashable, nn.Module],
+) -> MarkovRandomField:
+    from pgnn.models.markov_random_field import MarkovRandomField
+
+    if modules:
+        raise DataError("this model is made of plain factors and needs no modules=")
+    return MarkovRandomField(
+        factors=[
+            Factor([variables[v] for v in scope], tensors[f"{k}.log_values"])
+            for k, scope in enumerate(structure["factors"])
+        ]
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    path.open("rb").close()
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, UnicodeError) as error:
+        raise DataError(
+            f"{path.name}: expected a checkpoint, got a broken file: {error}"
+        ) from error
+    if "pgnn" not in metadata:
+        raise DataError(f"{path.name}: expected a checkpoint of pgnn, got other safetensors")
+    text = metadata["pgnn"]
+    if metadata.get("crc32") != _checksum(text, tensors):
+        raise DataError(f"{path.name}: the checksum differs: the file was damaged or edited")
+    try:
+        structure = dict(json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path.name}: expected a description in JSON: {error}") from error
+    if structure.get("version") != VERSION:
+        raise DataError(
+            f"{path.name}: expected version {VERSION} of the format, got "
+            f"{structure.get('version')!r}; load it with the version of pgnn that wrote it"
+        )
+    return structure, tensors
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    crc = zlib.crc32(text.encode())
+    for key in sorted(tensors):
+        header = f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}"
+        crc = zlib.crc32(header.encode(), crc)
+        crc = zlib.crc32(tensors[key].reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"

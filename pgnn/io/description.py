@@ -1,0 +1,164 @@
+"""A network of tables as plain data: what every file format is read into and written from."""
+
+from __future__ import annotations
+
+import graphlib
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+
+if TYPE_CHECKING:
+    from pgnn.models.bayesian_network import BayesianNetwork
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of one local conditional p(child | parents).
+
+    Attributes:
+        child: Name of the variable that is distributed.
+        parents: Names of its parents, in the order of the axes.
+        values: Probabilities ``(K_pa1, ..., K_child)``.
+        origin: Where it was read, ``"file:line"``; empty if it was not read.
+    """
+
+    child: Hashable
+    parents: tuple[Hashable, ...]
+    values: np.ndarray
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A directed network of tables.
+
+    Attributes:
+        name: What the file calls the network.
+        states: State labels of every variable, in declared order.
+        tables: One table for each variable, in the same order.
+    """
+
+    name: str
+    states: Mapping[Hashable, tuple[Any, ...]]
+    tables: Mapping[Hashable, Table]
+
+    @property
+    def num_arcs(self) -> int:
+        """Number of arrows."""
+        return sum(len(t.parents) for t in self.tables.values())
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Entries of the tables less one for each row, which must sum to one."""
+        return sum(
+            math.prod(t.values.shape[:-1]) * (t.values.shape[-1] - 1) for t in self.tables.values()
+        )
+
+
+def find_cycle(parents: Mapping[Any, Sequence[Any]]) -> tuple[Any, ...]:
+    """Return one directed cycle, first node repeated at the end, or ``()`` if there is none.
+
+    Args:
+        parents: Node -> its parents.
+    """
+    try:
+        graphlib.TopologicalSorter(parents).prepare()
+    except graphlib.CycleError as error:
+        return tuple(error.args[1])
+    return ()
+
+
+def to_bayesian_network(network: Network) -> BayesianNetwork:
+    """Make a model of a description; the tables become constants.
+
+    Raises:
+        DataError: If a table is wrong, naming where it was read.
+    """
+    from pgnn.models.bayesian_network import BayesianNetwork
+
+    variables = {name: Variable(name, labels) for name, labels in network.states.items()}
+    conditionals: dict[Hashable, Conditional] = {}
+    for name, table in network.tables.items():
+        parents = [variables[p] for p in table.parents]
+        try:
+            conditionals[name] = Tabular(variables[name], parents, table.values)
+        except ModelError as error:
+            raise DataError(f"{table.origin}: {error}" if table.origin else str(error)) from error
+    edges = [(parent, t.child) for t in network.tables.values() for parent in t.parents]
+    return BayesianNetwork(edges, conditionals)
+
+
+def describe(model: BayesianNetwork, name: str = "unknown") -> Network:
+    """Write the conditionals of a discrete network down as tables.
+
+    Constant tables keep the numbers they were given; all others are normalised.
+
+    Raises:
+        Unsupported: If a variable is real, or a conditional cannot be tabulated without inputs.
+    """
+    tables: dict[Hashable, Table] = {}
+    for child, conditional in model.conditionals.items():
+        for variable in conditional.scope:
+            if not variable.is_discrete:
+                raise Unsupported(
+                    f"variable {variable.name!r} is real and cannot be written as a table; "
+                    "save a checkpoint instead"
+                )
+        parents = tuple(v.name for v in conditional.parents)
+        tables[child] = Table(child, parents, short_values(_log_table(conditional)))
+    states = {n: tuple(v.states or ()) for n, v in model.variables.items()}
+    return Network(name, states, tables)
+
+
+def short_values(log_values: Tensor) -> np.ndarray:
+    """Return doubles whose logs are the given ones, with as few decimal digits as that allows.
+
+    Logs of 0.1 or 0.3333333 come back as just these numbers, which ``exp`` alone does not give.
+
+    Args:
+        log_values: Log numbers of any shape; ``-inf`` becomes zero.
+
+    Raises:
+        DataError: If a number is too large or too small for a double.
+    """
+    logs = log_values.detach().cpu().numpy()
+    flat = logs.ravel()
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        exact = np.exp(flat.astype(np.float64))
+        if (np.isinf(exact) | ((exact == 0) & ~np.isneginf(flat))).any():
+            raise DataError(
+                f"a table holds e**{flat[np.abs(np.where(np.isinf(flat), 0, flat)).argmax()]:g}, "
+                "which is no double; divide the table by a constant, or save a checkpoint"
+            )
+        short = exact.copy()
+        todo = np.arange(flat.size)
+        for digits in (6, 9) if logs.dtype == np.float32 else (6, 12, 15):
+            trial = np.array([float(f"{x:.{digits}g}") for x in exact[todo].tolist()])
+            fits = np.log(trial.astype(logs.dtype)) == flat[todo]
+            short[todo[fits]] = trial[fits]
+            todo = todo[~fits]
+    return short.reshape(logs.shape)
+
+
+def _log_table(conditional: Conditional) -> Tensor:
+    if isinstance(conditional, Tabular) and not conditional.logits.requires_grad:
+        return conditional.logits
+    try:
+        factor = conditional.factor()
+    except (KeyError, TypeError) as error:
+        raise Unsupported(
+            f"the conditional of {conditional.child.name!r} has no table without inputs; "
+            "save a checkpoint instead"
+        ) from error
+    if factor.batch_shape:
+        raise Unsupported(f"the conditional of {conditional.child.name!r} depends on inputs")
+    return factor.log_values

@@ -1,0 +1,119 @@
+"""Files that are nothing but blank-separated words and numbers."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+
+import numpy as np
+
+from pgnn.errors import DataError
+from pgnn.io.source import Source
+
+
+class Tokens:
+    """Takes words off a text, first to last; looks for their place only to report an error.
+
+    Args:
+        source: The text.
+
+    Example:
+        >>> tokens = Tokens(Source("MARKOV 2 0.5 0.5", "coin.uai"))
+        >>> tokens.word("the kind"), tokens.integer("a count"), tokens.numbers(2, "the table")
+        ('MARKOV', 2, array([0.5, 0.5]))
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.at = 0
+        self._words = source.text.split()
+
+    @property
+    def remaining(self) -> int:
+        """Number of words that were not taken."""
+        return len(self._words) - self.at
+
+    def word(self, what: str) -> str:
+        """Take one word.
+
+        Raises:
+            DataError: At the end of the file, saying what was expected.
+        """
+        return self._take(1, what)[0]
+
+    def integer(self, what: str, low: int = 0, high: float = math.inf) -> int:
+        """Take one integer from ``low`` to ``high``.
+
+        Raises:
+            DataError: If something else comes, or a number out of range.
+        """
+        return self.integers(1, what, low, high)[0]
+
+    def integers(self, count: int, what: str, low: int = 0, high: float = math.inf) -> list[int]:
+        """Take some integers from ``low`` to ``high``.
+
+        Raises:
+            DataError: If something else comes, or a number out of range.
+        """
+        start = self.at
+        values = []
+        for k, word in enumerate(self._take(count, what)):
+            # Python's int() also takes signs, underscores and digits of other scripts.
+            good = word.isascii() and word.isdecimal() and len(word) < 19
+            if not good or not low <= int(word) <= high:
+                span = f"from {low}" + (f" to {int(high)}" if math.isfinite(high) else " up")
+                raise self.error(start + k, f"expected {what}, an integer {span}, got {word!r}")
+            values.append(int(word))
+        return values
+
+    def numbers(self, count: int, what: str) -> np.ndarray:
+        """Take some finite non-negative numbers as float64.
+
+        Raises:
+            DataError: If something else comes.
+        """
+        start = self.at
+        words = self._take(count, what)
+        try:
+            values = np.array(list(map(float, words)), dtype=np.float64)
+            if ((values >= 0) & (values < math.inf)).all():
+                return values
+        except ValueError:
+            pass
+        bad = next(k for k, word in enumerate(words) if not _is_number(word))
+        raise self.error(
+            start + bad, f"expected {what}, a finite number not below 0, got {words[bad]!r}"
+        )
+
+    def end(self, what: str) -> None:
+        """Check that nothing follows.
+
+        Raises:
+            DataError: If something does.
+        """
+        if self.remaining:
+            got = self._words[self.at]
+            raise self.error(self.at, f"expected the end of the file {what}, got {got[:40]!r}")
+
+    def error(self, index: int, message: str) -> DataError:
+        """Return the error that something is wrong with the word of this number."""
+        words = re.finditer(r"\S+", self.source.text)
+        match = next(itertools.islice(words, index, None), None)
+        return self.source.error(match.start() if match else len(self.source.text), message)
+
+    def _take(self, count: int, what: str) -> list[str]:
+        if count > self.remaining:
+            got = f"the end of the file after {self.remaining}" if count > 1 else "the end"
+            many = f"{count} x {what}" if count > 1 else what
+            raise self.error(len(self._words), f"expected {many}, got {got}")
+        words = self._words[self.at : self.at + count]
+        self.at += count
+        return words
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return 0 <= float(word) < math.inf
+    except ValueError:
+        return False

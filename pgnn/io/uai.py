@@ -1,0 +1,248 @@
+"""UAI files: numbered variables and tables, directed (BAYES) or undirected (MARKOV)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from pgnn.factors.factor import Factor
+from pgnn.factors.rows import ROW_TOLERANCE
+from pgnn.factors.variable import Variable
+from pgnn.io.description import (
+    Network,
+    Table,
+    describe,
+    find_cycle,
+    short_values,
+    to_bayesian_network,
+)
+from pgnn.io.source import PathOrFile, Source, write_text
+from pgnn.io.tokens import Tokens
+
+if TYPE_CHECKING:
+    from pgnn.models.bayesian_network import BayesianNetwork
+    from pgnn.models.markov_random_field import MarkovRandomField
+
+
+@dataclass(frozen=True)
+class NumberedTables:
+    """What a UAI file says.
+
+    Attributes:
+        kind: ``"BAYES"`` or ``"MARKOV"``.
+        num_states: Number of states of every variable.
+        scopes: Variables of every table, in the order of its axes; of a BAYES file, child last.
+        tables: Non-negative numbers of the shape of the scope.
+    """
+
+    kind: Literal["BAYES", "MARKOV"]
+    num_states: tuple[int, ...]
+    scopes: tuple[tuple[int, ...], ...]
+    tables: tuple[np.ndarray, ...]
+
+
+def read_uai(
+    file: PathOrFile | Source, encoding: str = "utf-8"
+) -> BayesianNetwork | MarkovRandomField:
+    """Read a model from a UAI file.
+
+    Variables are called by their numbers ``0 .. n-1``, and so are states. A MARKOV file becomes
+    plain factors, with zeros as ``-inf``; a variable that occurs in no table gets a constant one.
+    A BAYES file becomes a network in which the last variable of each table is the child. Some
+    BAYES files hold tables whose rows do not sum to one (evidence was multiplied in): they are
+    read as plain factors, with a warning.
+
+    Args:
+        file: Path (gzip is recognised by its content), open stream, or source.
+        encoding: Encoding of the file.
+
+    Raises:
+        DataError: If anything is wrong, with line and column; also if the tables of a BAYES file
+            do not make a network, because a variable has no table or two, or there is a cycle.
+        OSError: If the file cannot be opened.
+    """
+    source = Source.read(file, encoding)
+    tables = parse_uai(source)
+    if tables.kind == "MARKOV":
+        return _to_markov_random_field(tables)
+    off = [float(np.abs(values.sum(axis=-1) - 1).max()) for values in tables.tables]
+    worst = int(np.argmax(off))
+    if off[worst] <= ROW_TOLERANCE:
+        return to_bayesian_network(_to_network(tables))
+    warnings.warn(
+        f"{source.name}: rows of {sum(o > ROW_TOLERANCE for o in off)} tables do not sum to one, "
+        f"those of table {worst} by up to {off[worst]:.3g}; this BAYES file is read as plain "
+        "factors, as if it began with MARKOV",
+        stacklevel=2,
+    )
+    return _to_markov_random_field(tables)
+
+
+def write_uai(model: BayesianNetwork | MarkovRandomField, file: PathOrFile) -> None:
+    """Write a model of discrete variables to a UAI file, BAYES if directed and MARKOV otherwise.
+
+    Names and labels are lost: variables and states are numbered in the order of
+    ``model.variables``, except that names which are the integers ``0 .. n-1`` are kept. Numbers
+    are the shortest decimals that read back as the same logs.
+
+    Args:
+        model: The model.
+        file: Path (compressed if it ends in ``.gz``) or open stream.
+
+    Raises:
+        DataError: If a number is out of the range of doubles.
+        Unsupported: If a variable is real or a conditional needs inputs.
+    """
+    write_text(format_uai(number(model)), file)
+
+
+def parse_uai(source: Source) -> NumberedTables:
+    """Read a UAI text into plain tables.
+
+    The format is that of the inference competitions of the conference on Uncertainty in
+    Artificial Intelligence (2008 to 2014): kind, number of variables, their numbers of states,
+    number of tables, the scopes, then each table's size and numbers, last variable fastest.
+
+    Raises:
+        DataError: With line and column, if anything else than that is found.
+    """
+    tokens = Tokens(source)
+    word = tokens.word("'BAYES' or 'MARKOV'")
+    if word not in ("BAYES", "MARKOV"):
+        raise tokens.error(0, f"expected 'BAYES' or 'MARKOV', got {word[:40]!r}")
+    kind: Literal["BAYES", "MARKOV"] = "BAYES" if word == "BAYES" else "MARKOV"
+    count = tokens.integer("the number of variables", low=1)
+    num_states = tokens.integers(count, "the number of states of a variable", low=1)
+    scopes: list[tuple[int, ...]] = []
+    starts: list[int] = []
+    for k in range(tokens.integer("the number of tables")):
+        starts.append(tokens.at)
+        scopes.append(_read_scope(tokens, k, count))
+    if kind == "BAYES":
+        _check_directed(tokens, scopes, starts, count)
+    tables = tuple(_read_table(tokens, k, scope, num_states) for k, scope in enumerate(scopes))
+    tokens.end(f"after {len(tables)} tables")
+    return NumberedTables(kind, tuple(num_states), tuple(scopes), tables)
+
+
+def format_uai(tables: NumberedTables) -> str:
+    """Return the UAI text of numbered tables."""
+    return "\n".join(_lines(tables)) + "\n"
+
+
+def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
+    """Return the tables of a model, its variables numbered; see :func:`write_uai`.
+
+    Raises:
+        DataError: If a number is out of the range of doubles.
+        Unsupported: If a variable is real or a conditional needs inputs.
+    """
+    numbers = numbering(model)
+    states = {numbers[name]: v.num_states for name, v in model.variables.items()}
+    num_states = tuple(states[k] for k in range(len(states)))
+    if hasattr(model, "conditionals"):
+        network = describe(model)
+        scopes = tuple((*t.parents, t.child) for t in network.tables.values())
+        tables = tuple(t.values for t in network.tables.values())
+        kind: Literal["BAYES", "MARKOV"] = "BAYES"
+    else:
+        factors = model.factors()
+        scopes = tuple(f.names for f in factors)
+        tables = tuple(short_values(f.log_values) for f in factors)
+        kind = "MARKOV"
+    numbered = tuple(tuple(numbers[name] for name in scope) for scope in scopes)
+    return NumberedTables(kind, num_states, numbered, tables)
+
+
+def numbering(model: BayesianNetwork | MarkovRandomField) -> dict[Hashable, int]:
+    """Return the number that each variable has in a UAI file of this model."""
+    names = list(model.variables)
+    if all(type(name) is int for name in names) and set(names) == set(range(len(names))):
+        return {name: name for name in names}
+    return {name: k for k, name in enumerate(names)}
+
+
+def _read_scope(tokens: Tokens, k: int, count: int) -> tuple[int, ...]:
+    size = tokens.integer(f"the number of variables of table {k}")
+    start = tokens.at
+    scope = tokens.integers(size, f"a variable of table {k}", high=count - 1)
+    if len(set(scope)) < size:
+        raise tokens.error(start, f"table {k} names a variable twice: {scope}")
+    return tuple(scope)
+
+
+def _read_table(tokens: Tokens, k: int, scope: tuple[int, ...], states: list[int]) -> np.ndarray:
+    shape = tuple(states[v] for v in scope)
+    start = tokens.at
+    size = tokens.integer(f"the number of entries of table {k}")
+    if size != math.prod(shape):
+        raise tokens.error(
+            start, f"expected {math.prod(shape)} entries of table {k} over {scope}, got {size}"
+        )
+    return tokens.numbers(size, f"an entry of table {k}").reshape(shape)
+
+
+def _check_directed(
+    tokens: Tokens, scopes: Sequence[tuple[int, ...]], starts: Sequence[int], count: int
+) -> None:
+    """Check that each variable is the last one of one table, and that there is no cycle."""
+    hint = "; a file of plain factors begins with MARKOV"
+    tables: dict[int, int] = {}
+    for k, scope in enumerate(scopes):
+        if not scope or scope[-1] in tables:
+            problem = f"variable {scope[-1]} is the last one of two tables" if scope else "no child"
+            raise tokens.error(starts[k], f"table {k} of a BAYES file: {problem}{hint}")
+        tables[scope[-1]] = k
+    missing = next((v for v in range(count) if v not in tables), None)
+    if missing is not None:
+        raise tokens.error(tokens.at, f"variable {missing} is the last one of no table{hint}")
+    cycle = find_cycle({v: scopes[k][:-1] for v, k in tables.items()})
+    if cycle:
+        path = " -> ".join(map(str, cycle))
+        raise tokens.error(starts[tables[cycle[0]]], f"expected no cycle, got {path}{hint}")
+
+
+def _to_network(tables: NumberedTables) -> Network:
+    states: dict[Hashable, tuple[int, ...]] = {
+        k: tuple(range(n)) for k, n in enumerate(tables.num_states)
+    }
+    found = {
+        scope[-1]: Table(scope[-1], scope[:-1], values)
+        for scope, values in zip(tables.scopes, tables.tables, strict=True)
+    }
+    return Network("unknown", states, {k: found[k] for k in range(len(states))})
+
+
+def _to_markov_random_field(tables: NumberedTables) -> MarkovRandomField:
+    from pgnn.models.markov_random_field import MarkovRandomField
+
+    variables = [Variable(k, n) for k, n in enumerate(tables.num_states)]
+    with np.errstate(divide="ignore"):
+        factors = [
+            Factor([variables[k] for k in scope], torch.from_numpy(np.log(values)))
+            for scope, values in zip(tables.scopes, tables.tables, strict=True)
+        ]
+    lonely = set(range(len(variables))).difference(*tables.scopes)
+    for k in sorted(lonely):
+        factors.append(Factor([variables[k]], torch.zeros(tables.num_states[k]).double()))
+    return MarkovRandomField(factors=factors)
+
+
+def _lines(tables: NumberedTables) -> Iterator[str]:
+    yield tables.kind
+    yield str(len(tables.num_states))
+    yield " ".join(map(str, tables.num_states))
+    yield str(len(tables.scopes))
+    for scope in tables.scopes:
+        yield " ".join(map(str, (len(scope), *scope)))
+    for table in tables.tables:
+        yield ""
+        yield str(table.size)
+        for row in table.reshape(-1, table.shape[-1] if table.shape else 1).tolist():
+            yield " " + " ".join(map(repr, row))
