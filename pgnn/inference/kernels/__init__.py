@@ -1,0 +1,1 @@
+"""Compiled CPU kernels: elimination orders, program assembly, contraction, decoding, counting."""

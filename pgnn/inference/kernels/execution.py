@@ -1,0 +1,223 @@
+"""Run a program on rows of evidence."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pgnn.inference.kernels.assembly import MARGINAL
+from pgnn.inference.kernels.contraction import contract, largest
+from pgnn.inference.kernels.ordering import Floats, Ints
+
+# A lane is rescaled when its largest entry leaves this range: three such numbers can be multiplied
+_LOW, _HIGH = 1e-60, 1e60
+
+
+class Tables(NamedTuple):
+    """Numbers of a query.
+
+    Attributes:
+        values: All factors' tables, one after the other (linear units).
+        start: ``(F,)`` where each factor begins, in ``values`` or in a row of ``rowwise``.
+        own: ``(F,)`` whether the factor's table is in ``rowwise``.
+        rowwise: ``(B, .)`` tables that differ from row to row.
+        codes: ``(B, V)`` observed states, -1 where none.
+        soft: ``(B, S)`` likelihoods of all states of all variables, or ``(0, 0)`` for ones.
+        offset: ``(V + 1,)`` first column of each variable in ``soft`` and in marginals.
+    """
+
+    values: Floats
+    start: Ints
+    own: NDArray[np.bool_]
+    rowwise: Floats
+    codes: NDArray[np.int32]
+    soft: Floats
+    offset: Ints
+
+
+@njit(cache=True, nogil=True)
+def _source(code, at, tables, row):  # type: ignore[no-untyped-def]
+    """Where the slice of a factor that fits a row's evidence begins."""
+    source = tables.start[code[at + 1]]
+    for g in range(code[at + 4]):
+        source += code[at + 8 + 2 * g] * tables.codes[row, code[at + 7 + 2 * g]]
+    return source
+
+
+@njit(cache=True, nogil=True)
+def _copy(code, at, values, source, memory, target, jump, counters):  # type: ignore[no-untyped-def]
+    """Copy a strided table to consecutive places (``jump`` apart) of memory."""
+    loops = at + 7 + 2 * code[at + 4]
+    rank, size = code[at + 5], code[at + 6]
+    for d in range(rank):
+        counters[d] = 0
+    n, s = code[loops + 2 * rank - 2], code[loops + 2 * rank - 1]
+    done = 0
+    while True:
+        for i in range(n):
+            memory[target] = values[source + i * s]
+            target += jump
+        done += n
+        if done >= size:
+            return
+        d = rank - 2
+        while d >= 0:
+            n_d, s_d = code[loops + 2 * d], code[loops + 2 * d + 1]
+            counters[d] += 1
+            source += s_d
+            if counters[d] < n_d:
+                break
+            source -= s_d * n_d
+            counters[d] = 0
+            d -= 1
+
+
+@njit(cache=True, nogil=True)
+def _load(code, tables, rows, memory, counters):  # type: ignore[no-untyped-def]
+    """Copy factor tables, sliced at each row's observed states."""
+    at = 0
+    while at < code.shape[0]:
+        f, base, jump = code[at + 1], code[at + 2], code[at + 3]
+        for w in range(jump):
+            source = _source(code, at, tables, rows[w])
+            if tables.own[f]:
+                _copy(code, at, tables.rowwise[rows[w]], source, memory, base + w, jump, counters)
+            else:
+                _copy(code, at, tables.values, source, memory, base + w, jump, counters)
+        at = code[at]
+
+
+@njit(cache=True, nogil=True)
+def _constants(code, tables, rows, log_z):  # type: ignore[no-untyped-def]
+    """Add the logs of the factors that are wholly observed."""
+    for w in range(log_z.shape[0]):
+        product, log_total = 1.0, 0.0
+        at = 0
+        while at < code.shape[0]:
+            source = _source(code, at, tables, rows[w])
+            own = tables.own[code[at + 1]]
+            product *= tables.rowwise[rows[w], source] if own else tables.values[source]
+            if not _LOW < product < _HIGH:
+                log_total += np.log(product) if product > 0.0 else -np.inf
+                product = 1.0
+            at = code[at]
+        log_z[w] = log_total + np.log(product)
+
+
+@njit(cache=True, nogil=True)
+def _likelihoods(unary, tables, rows, memory, lanes):  # type: ignore[no-untyped-def]
+    """Fill likelihoods: one state, soft numbers, or ones where nothing was seen."""
+    width = len(lanes)
+    for k in range(unary.shape[0]):
+        v, base, num = unary[k, 0], unary[k, 1], unary[k, 2]
+        for w in range(width):
+            code = tables.codes[rows[w], v]
+            for s in range(num):
+                memory[base + s * width + w] = 1.0 if code < 0 or code == s else 0.0
+            if tables.soft.shape[0] > 0:
+                for s in range(num):
+                    memory[base + s * width + w] *= tables.soft[rows[w], tables.offset[v] + s]
+
+
+@njit(cache=True, nogil=True)
+def _rescale(memory, start, size, lanes, top, log_scale, tally):  # type: ignore[no-untyped-def]
+    """Bring lanes whose largest entry has left the safe range back to one."""
+    width = len(lanes)
+    largest(memory, start, size, lanes, top)
+    for w in range(width):
+        value = memory[top + w]
+        if value == 0.0 or _LOW < value < _HIGH:
+            continue
+        for i in range(start + w, start + size * width, width):
+            memory[i] /= value
+        if tally:
+            log_scale[w] += np.log(value)
+
+
+@njit(cache=True, nogil=True)
+def prepare(program, tables, maximum, memory):  # type: ignore[no-untyped-def]
+    """Run what is the same for all rows; return the log scale it leaves out."""
+    counters = np.zeros(program.sizes[2], np.int64)
+    log_scale = np.zeros(1)
+    memory[0] = 1.0
+    _load(program.static_load, tables, np.zeros(1, np.int64), memory, counters)
+    code = program.static
+    at = 0
+    while at < code.shape[0]:
+        contract(memory, code, at, (0,), maximum, counters)
+        _rescale(memory, code[at + 2], code[at + 3], (0,), program.sizes[0], log_scale, True)
+        at = code[at]
+    return log_scale[0]
+
+
+@njit(cache=True, nogil=True)
+def upward(program, tables, rows, memory, lanes, maximum, log_z, counters):  # type: ignore[no-untyped-def]
+    """Send messages to the roots for one tile of rows; ``log_z`` (lanes,) is written."""
+    _constants(program.constant, tables, rows, log_z)
+    _load(program.load, tables, rows, memory, counters)
+    _likelihoods(program.unary, tables, rows, memory, lanes)
+    code = program.up
+    at = 0
+    while at < code.shape[0]:
+        contract(memory, code, at, lanes, maximum, counters)
+        _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], log_z, True)
+        at = code[at]
+    for w in range(len(lanes)):
+        product = 1.0
+        for k in range(program.root.shape[0]):
+            product *= memory[program.root[k, 0] + (w if program.root[k, 1] > 1 else 0)]
+            if not _LOW < product < _HIGH:
+                log_z[w] += np.log(product) if product > 0.0 else -np.inf
+                product = 1.0
+        log_z[w] += np.log(product)
+
+
+@njit(cache=True, nogil=True)
+def downward(program, memory, lanes, counters):  # type: ignore[no-untyped-def]
+    """Compute adjoints and marginals for the tile that :func:`upward` has just run."""
+    scratch = np.zeros(len(lanes))
+    code = program.down
+    at = 0
+    while at < code.shape[0]:
+        contract(memory, code, at, lanes, False, counters)
+        if code[at + 1] != MARGINAL:
+            _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], scratch, False)
+        at = code[at]
+
+
+@njit(cache=True, nogil=True)
+def _collect(program, memory, tables, rows, count, lanes, marginals):  # type: ignore[no-untyped-def]
+    """Write the normalised marginals of the tile's first ``count`` rows."""
+    width = len(lanes)
+    for k in range(program.marginal.shape[0]):
+        v, base, num = program.marginal[k, 0], program.marginal[k, 1], program.marginal[k, 2]
+        column = tables.offset[v]
+        for w in range(count):
+            total = 0.0
+            for s in range(num):
+                total += memory[base + s * width + w]
+            scale = 1.0 / total if total > 0.0 else 0.0
+            for s in range(num):
+                marginals[rows[w], column + s] = memory[base + s * width + w] * scale
+
+
+@njit(cache=True, nogil=True)
+def run(program, tables, todo, memory, log_scale, lanes, maximum, down, log_z, marginals):  # type: ignore[no-untyped-def]
+    """Answer the rows ``todo``, a tile at a time; memory must have been prepared."""
+    width = len(lanes)
+    counters = np.zeros(program.sizes[2], np.int64)
+    rows = np.zeros(width, np.int64)
+    tile_z = np.zeros(width)
+    for start in range(0, todo.shape[0], width):
+        count = min(width, todo.shape[0] - start)
+        for w in range(width):
+            rows[w] = todo[start + min(w, count - 1)]
+        upward(program, tables, rows, memory, lanes, maximum, tile_z, counters)
+        for w in range(count):
+            log_z[rows[w]] = tile_z[w] + log_scale
+        if down:
+            downward(program, memory, lanes, counters)
+            _collect(program, memory, tables, rows, count, lanes, marginals)
