@@ -1,0 +1,137 @@
+"""What the engines for discrete models see: variables, scopes and flat tables."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+
+
+@dataclass(frozen=True, eq=False)
+class FactorGraph:
+    r"""A product of tables :math:`\prod_f \phi_f(x_f)` with variables numbered ``0 .. V-1``.
+
+    Args:
+        variables: The discrete variables, in the order that evidence codes and marginals use.
+        factors: Log tables; a factor with batch shape ``(B,)`` differs from row to row.
+    """
+
+    variables: tuple[Variable, ...]
+    factors: tuple[Factor, ...]
+
+    @cached_property
+    def index(self) -> dict[Hashable, int]:
+        """Number of each variable, by name."""
+        return {v.name: k for k, v in enumerate(self.variables)}
+
+    @cached_property
+    def card(self) -> NDArray[np.int64]:
+        """``(V,)`` state counts."""
+        return np.array([v.num_states for v in self.variables], dtype=np.int64)
+
+    @cached_property
+    def offset(self) -> NDArray[np.int64]:
+        """``(V + 1,)`` first column of each variable where all states stand side by side."""
+        return np.concatenate([[0], np.cumsum(self.card)]).astype(np.int64)
+
+    @cached_property
+    def scopes(self) -> tuple[tuple[int, ...], ...]:
+        """Variable numbers of each factor, in the order of its axes."""
+        return tuple(tuple(self.index[n] for n in f.names) for f in self.factors)
+
+    @cached_property
+    def scope_ptr(self) -> NDArray[np.int64]:
+        """``(F + 1,)`` where each factor's scope begins in :attr:`scope_var`."""
+        return np.concatenate([[0], np.cumsum([len(s) for s in self.scopes])]).astype(np.int64)
+
+    @cached_property
+    def scope_var(self) -> NDArray[np.int64]:
+        """All scopes, one after the other."""
+        return np.array([v for s in self.scopes for v in s], dtype=np.int64)
+
+    @cached_property
+    def rowwise(self) -> NDArray[np.bool_]:
+        """``(F,)`` whether a factor's table differs from row to row."""
+        return np.array([bool(f.batch_shape) for f in self.factors], dtype=np.bool_)
+
+    @cached_property
+    def start(self) -> NDArray[np.int64]:
+        """``(F,)`` where each table begins in :attr:`values`, or in a row of :attr:`row_values`."""
+        start = np.zeros(len(self.factors), dtype=np.int64)
+        ends = [0, 0]
+        for f, factor in enumerate(self.factors):
+            kind = int(self.rowwise[f])
+            start[f] = ends[kind]
+            ends[kind] += int(np.prod([v.num_states for v in factor.variables], dtype=np.int64))
+        return start
+
+    @cached_property
+    def log_scale(self) -> NDArray[np.float64]:
+        """``(F,)`` logarithm of each shared table's largest entry; 0 for row-wise tables."""
+        scale = np.zeros(len(self.factors))
+        for f, factor in enumerate(self.factors):
+            if not self.rowwise[f]:
+                top = float(factor.log_values.detach().max())
+                scale[f] = top if np.isfinite(top) else 0.0
+        return scale
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """Shared tables in linear units, each divided by its largest entry, flat."""
+        tables = [
+            np.exp(_array(f.log_values).ravel() - self.log_scale[k])
+            for k, f in enumerate(self.factors)
+            if not self.rowwise[k]
+        ]
+        return np.concatenate(tables) if tables else np.zeros(1)
+
+    @cached_property
+    def row_scale(self) -> NDArray[np.float64]:
+        """``(B,)`` logarithms by which the row-wise tables were divided, summed over factors."""
+        return self._row_tables[1]
+
+    @cached_property
+    def row_values(self) -> NDArray[np.float64]:
+        """``(B, .)`` row-wise tables in linear units, each row scaled to a largest entry of one."""
+        return self._row_tables[0]
+
+    @cached_property
+    def _row_tables(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        tables = []
+        scale: NDArray[np.float64] = np.zeros(1)
+        for k, f in enumerate(self.factors):
+            if self.rowwise[k]:
+                table = _array(f.log_values).reshape(f.log_values.shape[0], -1)
+                top = table.max(axis=1)
+                top = np.where(np.isfinite(top), top, 0.0)
+                scale = scale + top
+                tables.append(np.exp(table - top[:, None]))
+        return (np.concatenate(tables, axis=1), scale) if tables else (np.zeros((1, 1)), scale)
+
+    @cached_property
+    def requires_grad(self) -> bool:
+        """Whether any table wants a gradient."""
+        return any(f.log_values.requires_grad for f in self.factors)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tables are."""
+        return self.factors[0].log_values.device if self.factors else torch.device("cpu")
+
+    def with_unity(self, scope: Sequence[int]) -> FactorGraph:
+        """Add a table of ones over some variables: its belief is their joint distribution."""
+        variables = [self.variables[v] for v in scope]
+        ones: Tensor = torch.zeros([v.num_states for v in variables], dtype=torch.float64)
+        return FactorGraph(self.variables, (*self.factors, Factor(variables, ones)))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float64]:
+    return tensor.detach().to("cpu", torch.float64).numpy()
