@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
-from pgnn.factors.factor import Factor
+from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.variable import Variable
 
 MAX_TABLE = 2**26
@@ -137,7 +137,11 @@ class Conditional(nn.Module):
 
     def _values(self, parents: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         names = [v.name for v in self.parents]
-        return select_values(self.child, names, parents, "parent", "parents")
+        values = select_values(self.child, names, parents, "parent", "parents")
+        for v in self.parents:
+            if v.is_discrete:
+                values[v.name] = check_states(v, values[v.name])
+        return values
 
     def _unobserved(self, seen: Mapping[Hashable, Tensor]) -> list[Variable]:
         """The axes of the table; refuses real ones and tables that cannot be written down."""
@@ -274,15 +278,7 @@ def _checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
         raise EvidenceError(f"{name!r} must be observed with shape ({expected}), got {shape}")
     if not variable.is_discrete:
         return value.to(dtype)
-    if value.is_floating_point() or value.is_complex():
-        raise EvidenceError(f"states of {name!r} must be integer indices, got {value.dtype}")
-    bad = (value < 0) | (value >= variable.num_states)
-    if bool(bad.any()):
-        raise EvidenceError(
-            f"state index {value[bad][0].item()} of {name!r} is out of range "
-            f"0..{variable.num_states - 1}; leave a variable out where it was not seen"
-        )
-    return value.long()
+    return check_states(variable, value)
 
 
 def _fits(shape: Sequence[int], declared: Sequence[object]) -> bool:

@@ -106,7 +106,7 @@ class Factor:
         for v in self.variables:
             if v.name not in states:
                 continue
-            index = _state_index(v, states[v.name])
+            index = check_states(v, states[v.name])
             if index.dim():
                 rows[v.name] = index
                 continue
@@ -148,14 +148,22 @@ def _shape(scope: Sequence[Variable]) -> list[int]:
     return [v.num_states for v in scope]
 
 
-def _state_index(variable: Variable, state: int | Tensor) -> Tensor:
-    index = torch.as_tensor(state)
+def check_states(variable: Variable, states: int | Tensor) -> Tensor:
+    """Return state indices as int64.
+
+    Raises:
+        EvidenceError: If they are no integers, or one is out of range; -1 is not a state.
+    """
+    index = torch.as_tensor(states)
     name, last = variable.name, variable.num_states - 1
     if index.is_floating_point() or index.is_complex():
         raise EvidenceError(f"states of {name!r} must be integer indices, got {index.dtype}")
-    if index.numel() and bool(((index < 0) | (index > last)).any()):
-        bad = index[(index < 0) | (index > last)].reshape(-1)[0].item()
-        raise EvidenceError(f"state index {bad} of {name!r} is out of range 0..{last}")
+    bad = (index < 0) | (index > last)
+    if bool(bad.any()):
+        raise EvidenceError(
+            f"state index {index[bad][0].item()} of {name!r} is out of range 0..{last}; leave a "
+            "variable out where it was not seen"
+        )
     return index.long()
 
 

@@ -34,7 +34,8 @@ class Concatenate:
         by_name = {v.name: v for v in variables}
         if len(values) == 1:
             ((name, value),) = values.items()
-            if name not in by_name or (by_name[name].shape and not by_name[name].is_discrete):
+            alone = not by_name[name].is_discrete if name in by_name else True
+            if alone and (value.dim() > 1 or not value.is_floating_point()):
                 return value
         pieces = [_flat(by_name.get(name), value) for name, value in values.items()]
         if not pieces:
