@@ -7,7 +7,6 @@ says why), 2 when the command itself was written wrongly.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -162,23 +161,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _read(path: str) -> Any:
     import pgnn
 
-    return pgnn.read(path) if path != "-" else _read_stream(sys.stdin.buffer.read())
-
-
-class _StandardInput(io.BytesIO):
-    """What came on standard input, named so that an error can say where it stands."""
-
-    name = "standard input"
-
-
-def _read_stream(content: bytes) -> Any:
-    from pgnn.io.bif import read_bif
-    from pgnn.io.source import Source
-    from pgnn.io.uai import read_uai
-
-    text = Source.read(_StandardInput(content)).text
-    read = read_uai if text.split(maxsplit=1)[:1] in (["MARKOV"], ["BAYES"]) else read_bif
-    return read(_StandardInput(text.encode()))
+    return pgnn.read(sys.stdin.buffer if path == "-" else path)
 
 
 def _evidence(model: Any, options: argparse.Namespace) -> dict[Any, Any]:

@@ -211,9 +211,10 @@ def test_file_errors_are_one_readable_line(
 def test_errors_of_standard_input_name_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"network x {")))
-    line = complaint(capsys, "info", "-")
-    assert "standard input" in line
+    stream = io.BytesIO(b"network x {")
+    stream.name = "<stdin>"  # type: ignore[attr-defined]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
+    assert "<stdin>:1:" in complaint(capsys, "info", "-")
 
 
 @pytest.mark.parametrize(
