@@ -68,8 +68,7 @@ class Additive(Conditional):
         covariates = self._covariates(inputs)
         check_rows(self.child, seen, covariates)
         grid = [v for v in free if v != self.child]
-        values = {k: x for k, x in {**seen, **covariates}.items() if k != self.child.name}
-        log_probs = self._log_probs(self._grid_score(grid, values))
+        log_probs = self._log_probs(self._grid_score(grid, {**seen, **covariates}))
         table = Factor([*grid, self.child], log_probs)
         name = self.child.name
         return table.condition({name: seen[name]}) if name in seen else table
