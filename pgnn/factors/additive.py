@@ -92,7 +92,7 @@ class Additive(Conditional):
         """What an observed parent or input adds to the score, ``(*batch, C)``."""
         event = self._event_dims(name)
         if event is None:
-            return term[value.to(term.device).long()]
+            return term[value]
         batch = value.shape[: value.dim() - event]
         return value.reshape([*batch, -1]).to(term.dtype) @ term
 

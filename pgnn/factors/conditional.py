@@ -125,15 +125,16 @@ class Conditional(nn.Module):
         return next(found, torch.float64)
 
     def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
-        """The observed part of the scope, checked; reals in the dtype of the parameters."""
+        """The observed part of the scope, checked; on the device and in the dtype in use."""
         seen = {}
         for v in self.scope:
             if observed and v.name in observed:
-                seen[v.name] = _checked(v, observed[v.name], self._dtype)
+                seen[v.name] = _checked(v, observed[v.name], self._dtype).to(self._device)
         return seen
 
     def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
-        return select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
+        values = select_values(self.child, self.inputs, inputs or {}, "input", "inputs")
+        return {name: x.to(self._device) for name, x in values.items()}
 
     def _values(self, parents: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         names = [v.name for v in self.parents]
@@ -141,7 +142,7 @@ class Conditional(nn.Module):
         for v in self.parents:
             if v.is_discrete:
                 values[v.name] = check_states(v, values[v.name])
-        return values
+        return {name: x.to(self._device) for name, x in values.items()}
 
     def _unobserved(self, seen: Mapping[Hashable, Tensor]) -> list[Variable]:
         """The axes of the table; refuses real ones and tables that cannot be written down."""

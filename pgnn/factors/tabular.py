@@ -97,7 +97,7 @@ class Tabular(Conditional):
         """Return the rows of the table at the parents' states, as a Categorical."""
         values = self._values(parents)
         table = self.log_probs
-        index = tuple(values[v.name].to(table.device) for v in self.parents)
+        index = tuple(values[v.name] for v in self.parents)
         return Categorical(logits=table[index] if index else table)
 
     def factor(
