@@ -1,1 +1,7 @@
 """Model families, one file each."""
+
+from pgnn.models.base import Model
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.markov_random_field import MarkovRandomField
+
+__all__ = ["BayesianNetwork", "MarkovRandomField", "Model"]

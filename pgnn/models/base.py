@@ -1,0 +1,289 @@
+"""The contract of every model: variables, two lowerings, and the verbs that work on all."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, Unsupported, closest
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pgnn.inference.assignment import Assignment, KBest
+    from pgnn.inference.compiled_query import CompiledQuery
+    from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.explanation import Explanation
+    from pgnn.inference.posterior import Posterior
+    from pgnn.inference.samples import Samples
+
+Inputs = Mapping[Hashable, Tensor]
+Names = Hashable | Iterable[Hashable]
+
+
+class Model(nn.Module):
+    """A probabilistic model over named variables.
+
+    A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; the verbs
+    below then work on it. Evidence is what was seen of the model's own variables; ``inputs`` are
+    covariates that are never modelled.
+
+    Attributes:
+        graph: The networkx graph that the model was declared on.
+        history: What the last :meth:`fit` reported; empty before.
+    """
+
+    graph: nx.Graph
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: dict[str, Any] = {}
+        self._cache: dict[Hashable, Any] = {}
+
+    @property
+    @abstractmethod
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The model's variables by name, in the order in which they were declared."""
+
+    @abstractmethod
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Lower the model to log tables over what is not observed.
+
+        Args:
+            observed: ``(B,)`` state indices or ``(B, *event)`` reals of some variables.
+            inputs: Covariates by name, ``(B, ...)``.
+
+        Raises:
+            Unsupported: If an unobserved variable is real.
+        """
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers of the model may be chosen freely."""
+        return sum(p.numel() for p in self.parameters())
+
+    def variable(self, name: Hashable) -> Variable:
+        """Return the variable of that name.
+
+        Raises:
+            EvidenceError: If there is none; the message suggests the closest names.
+        """
+        try:
+            return self.variables[name]
+        except KeyError:
+            hint = closest(name, self.variables)
+            raise EvidenceError(f"the model has no variable {name!r}{hint}") from None
+
+    # --- verbs --------------------------------------------------------------------------------
+
+    def query(
+        self,
+        targets: Names | None = None,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        r"""Return the posterior marginals :math:`p(x \mid e)` of some or all variables.
+
+        Args:
+            targets: A name or names; all discrete variables if not given.
+            evidence: Mapping of names to a state (label or index), ``(B,)`` states, or a
+                likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
+                Rows may observe different variables: ``None``, ``NaN`` and ``-1`` are "not seen".
+            inputs: Covariates by name, ``(B, ...)``.
+            engine: How to compute; the exact engine if not given.
+            errors: What to do about rows of probability zero: ``"raise"`` or ``"nan"``.
+
+        Returns:
+            A posterior with batch shape ``()`` or ``(B,)``.
+
+        Raises:
+            EvidenceError: If a name or state is unknown or a shape is wrong.
+            ImpossibleEvidence: If a row has probability zero, whatever the targets.
+            Intractable: If the exact answer exceeds the engine's budget.
+        """
+        return self._engine(engine).query(self, targets, evidence, inputs=inputs, errors=errors)
+
+    def most_probable(
+        self,
+        evidence: Any = None,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        k: int = 1,
+        errors: str = "raise",
+    ) -> Assignment | KBest:
+        r"""Return the most probable states :math:`\arg\max_x p(x, e)`.
+
+        Args:
+            evidence: As in :meth:`query`.
+            targets: Maximise over these, the rest summed out (marginal MAP); all if not given
+                (most probable explanation).
+            inputs: Covariates by name.
+            engine: How to compute; the exact engine if not given.
+            k: How many of the best assignments to return.
+            errors: ``"raise"`` or ``"nan"``, see :meth:`query`.
+
+        Returns:
+            Variable to state (labels for one row, ``(B,)`` indices for a batch), with
+            ``log_prob``; for ``k > 1`` a sequence of them, best first.
+        """
+        return self._engine(engine).most_probable(
+            self, evidence, targets, inputs=inputs, k=k, errors=errors
+        )
+
+    def sample(
+        self,
+        n: int = 1,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        seed: int | None = None,
+    ) -> Samples:
+        """Draw from the model, or exactly from its posterior given evidence.
+
+        Args:
+            n: Number of draws (for each row of evidence).
+            evidence: As in :meth:`query`.
+            inputs: Covariates by name.
+            engine: How to compute; the exact engine if not given.
+            seed: The same seed gives the same draws; global random state is untouched.
+        """
+        return self._engine(engine).sample(self, n, evidence, inputs=inputs, seed=seed)
+
+    def log_prob(
+        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
+    ) -> Tensor:
+        """Return ``(N,)`` log probabilities of rows; what is missing or latent is summed out.
+
+        Args:
+            data: As evidence in :meth:`query`; a row of probability zero has ``-inf``.
+            inputs: Covariates by name.
+            engine: How to sum; the exact engine if not given.
+        """
+        return self._engine(engine).log_prob(self, data, inputs=inputs)
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Model:
+        """Fit the parameters to data; :attr:`history` tells how it went.
+
+        Args:
+            data: DataFrame, mapping or tensor of rows, or an iterator of such batches.
+            learner: Maximum likelihood if not given.
+            inputs: Covariates by name.
+            seed: Of whatever is random.
+            progress: Show a progress bar.
+
+        Returns:
+            The model itself. If fitting fails, it is as it was before.
+        """
+        if learner is None:
+            from pgnn.inference.maximum_likelihood import MaximumLikelihood
+
+            learner = MaximumLikelihood()
+        learner.fit(self, data, inputs=inputs, seed=seed, progress=progress)
+        return self
+
+    def explain(
+        self,
+        targets: Names | None = None,
+        evidence: Any = None,
+        *,
+        engine: Engine | None = None,
+    ) -> Explanation:
+        """Tell how a query would be answered and what it would cost, without answering it."""
+        return self._engine(engine).explain(self, targets, evidence)
+
+    def compile(  # type: ignore[override]
+        self,
+        targets: Names | None = None,
+        observed: Iterable[Hashable] | None = None,
+        *,
+        engine: Engine | None = None,
+    ) -> CompiledQuery:
+        """Prepare a query that is asked again and again: tensors in, tensors out.
+
+        Args:
+            targets: As in :meth:`query`.
+            observed: Variables that every row observes (their states are sliced out of the
+                tables); if not given, each row may observe any variables.
+            engine: How to compute; the exact engine if not given.
+        """
+        return self._engine(engine).compile(self, targets, observed)
+
+    def save(self, path: str | Path) -> None:
+        """Save to one file that loads without executing code, see :func:`pgnn.load`."""
+        from pgnn.io.checkpoint import save
+
+        save(self, path)
+
+    def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
+        """Lower the model to a Pyro program.
+
+        Raises:
+            Unsupported: If this family has no program.
+        """
+        raise Unsupported(f"{type(self).__name__} has no Pyro program")
+
+    # --- derived results, dropped when a parameter changes ---------------------------------------
+
+    def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a result that depends on structure alone, made once."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a result that depends on the parameters, made anew when one has changed."""
+        parameters = self.cached("parameters", lambda: [*self.parameters(), *self.buffers()])
+        now = [(p._version, p.data_ptr()) for p in parameters]
+        held = self._cache.get(("numbers", key))
+        if held is None or held[0] != now:
+            held = self._cache[("numbers", key)] = (now, make())
+        return held[1]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
+        self._cache.clear()
+        super()._apply(fn, recurse)
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`torch.nn.Module.load_state_dict`."""
+        self._cache.clear()
+        return super().load_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+    def _engine(self, engine: Engine | None) -> Engine:
+        """The one place where models reach for inference."""
+        if engine is not None:
+            return engine
+        from pgnn.inference.junction_tree import JunctionTree
+
+        return JunctionTree()
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Return a tensor that shares or copies the value's numbers."""
+    return value if isinstance(value, Tensor) else torch.as_tensor(value)

@@ -1,0 +1,232 @@
+"""Bayesian networks: directed acyclic graphs with a conditional at every node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.factor import Factor
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+from pgnn.graphs.checks import check_directed_acyclic
+from pgnn.models.base import Inputs, Model
+
+Edges = Iterable[tuple[Hashable, Hashable]]
+
+
+class BayesianNetwork(Model):
+    r"""A directed model :math:`p(x) = \prod_i p(x_i \mid x_{\mathrm{pa}(i)})` (Pearl 1988).
+
+    Args:
+        graph: ``nx.DiGraph``, or edges ``(parent, child)``. Node attributes ``states`` (number or
+            labels), ``shape`` (of a real variable) and ``conditional`` are read.
+        conditionals: For each node a :class:`Conditional`, a table (parents in the order of the
+            graph's edges, child last), or a callable ``(child, parents) -> Conditional`` such as
+            the class :class:`Sigmoid`. What is missing gets a learnable table.
+        states: Numbers or labels of states by name, where the graph does not carry them.
+
+    Raises:
+        ModelError: If there is a cycle, a conditional does not fit the graph, states are unknown
+            or a table is wrong; the message names the variable.
+
+    Example:
+        >>> import networkx as nx
+        >>> graph = nx.DiGraph([("rain", "wet")])
+        >>> model = BayesianNetwork(
+        ...     graph,
+        ...     {"rain": [0.8, 0.2], "wet": [[0.9, 0.1], [0.1, 0.9]]},
+        ...     states={"rain": ["no", "yes"], "wet": ["no", "yes"]},
+        ... )
+        >>> model.query("rain", {"wet": "yes"})["rain"].probs
+        tensor([0.3077, 0.6923], dtype=torch.float64)
+    """
+
+    graph: nx.DiGraph
+
+    def __init__(
+        self,
+        graph: nx.DiGraph | Edges,
+        conditionals: Mapping[Hashable, Any] | None = None,
+        states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
+    ) -> None:
+        super().__init__()
+        given = dict(conditionals or {})
+        self.graph = _read_graph(graph, [*(states or {}), *given])
+        check_directed_acyclic(self.graph)
+        _check_known(given, self.graph, "a conditional")
+        _check_known(states or {}, self.graph, "states")
+        for name, attributes in self.graph.nodes(data=True):
+            if "conditional" in attributes:
+                given.setdefault(name, attributes["conditional"])
+        variables = {n: _declare(n, self.graph, given, states or {}) for n in self.graph}
+        self._variables = MappingProxyType(variables)
+        made = {n: _conditional(n, self.graph, variables, given.get(n)) for n in self.graph}
+        self._modules_in_order = nn.ModuleList(made.values())
+        self.graph = nx.freeze(self.graph)
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The variables by name, in the order of the graph's nodes."""
+        return self._variables
+
+    @cached_property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """The conditional of each variable."""
+        pairs = zip(self._variables, self._modules_in_order, strict=True)
+        return MappingProxyType({n: c for n, c in pairs if isinstance(c, Conditional)})
+
+    @cached_property
+    def order(self) -> tuple[Hashable, ...]:
+        """The variables, parents before children."""
+        return tuple(nx.topological_sort(self.graph))
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers may be chosen freely, summed over the conditionals."""
+        return sum(c.num_free_parameters for c in self.conditionals.values())
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """One log table for each conditional, over what is not observed (see :class:`Model`)."""
+        return tuple(c.factor(observed, inputs) for c in self.conditionals.values())
+
+    def do(self, interventions: Mapping[Hashable, Any]) -> BayesianNetwork:
+        r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2).
+
+        The arrows into each set variable are cut and its conditional becomes a point mass, so that
+        ``model.do({"x": 1}).query("y")`` is :math:`p(y \mid \mathrm{do}(x = 1))`. The other
+        conditionals are shared with this model, not copied.
+
+        Args:
+            interventions: Discrete variable to state, by label or index.
+
+        Raises:
+            EvidenceError: If a variable or state is unknown.
+            ModelError: If a variable is real.
+        """
+        graph = nx.DiGraph(self.graph)
+        given: dict[Hashable, Any] = dict(self.conditionals)
+        for name, state in interventions.items():
+            variable = self.variable(name)
+            point = np.zeros(variable.num_states)
+            point[variable.index(state)] = 1.0
+            graph.remove_edges_from([*graph.in_edges(name)])
+            given[name] = Tabular(variable, (), point)
+        for _, attributes in graph.nodes(data=True):
+            attributes.pop("conditional", None)
+        return BayesianNetwork(graph, given)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Log probabilities of rows of state indices, ``(B, V)`` in the order of the variables."""
+        return self.log_prob({name: codes[:, k] for k, name in enumerate(self.variables)})
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        return f"{len(self.graph)} variables, {self.graph.number_of_edges()} edges"
+
+    def __repr__(self) -> str:
+        return f"BayesianNetwork({self.extra_repr()})"
+
+
+def _read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGraph:
+    if isinstance(graph, nx.Graph):
+        return graph.copy()
+    made = nx.DiGraph()
+    made.add_nodes_from(names)
+    made.add_edges_from(graph)
+    return made
+
+
+def _check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
+    for name in given:
+        if name not in graph:
+            hint = closest(name, graph)
+            raise ModelError(f"{what} is given for {name!r}, which is no node of the graph{hint}")
+
+
+def _declare(
+    name: Hashable,
+    graph: nx.DiGraph,
+    conditionals: Mapping[Hashable, Any],
+    states: Mapping[Hashable, int | Iterable[Hashable]],
+) -> Variable:
+    """Find out what kind of variable a node is."""
+    attributes = graph.nodes[name]
+    conditional = conditionals.get(name)
+    if isinstance(conditional, Conditional):
+        return _agreeing(name, conditional.child, attributes.get("states", states.get(name)))
+    if name in states:
+        return Variable(name, states[name])
+    if "states" in attributes:
+        return Variable(name, attributes["states"])
+    if "shape" in attributes:
+        return Variable(name, None, attributes["shape"])
+    if conditional is not None and not isinstance(conditional, Mapping | Callable):  # type: ignore[arg-type]
+        shape = np.shape(_numbers(conditional))
+        if shape:
+            return Variable(name, shape[-1])
+    raise ModelError(
+        f"the states of {name!r} are not known; give states={{{name!r}: ...}}, a node attribute "
+        "'states' (or 'shape' of a real variable), or a table"
+    )
+
+
+def _agreeing(name: Hashable, child: Variable, states: Any) -> Variable:
+    if child.name != name:
+        raise ModelError(f"the conditional of {name!r} is one for {child.name!r}")
+    if states is not None and Variable(name, states).states != child.states:
+        raise ModelError(
+            f"{name!r} is declared with states {Variable(name, states).states} but its "
+            f"conditional has {child.states}"
+        )
+    return child
+
+
+def _numbers(table: Any) -> Any:
+    return table.detach().cpu().numpy() if isinstance(table, torch.Tensor) else table
+
+
+def _conditional(
+    name: Hashable, graph: nx.DiGraph, variables: Mapping[Hashable, Variable], given: Any
+) -> Conditional:
+    parents = [variables[p] for p in graph.predecessors(name)]
+    if isinstance(given, Conditional):
+        _check_parents(name, given, parents)
+        return given
+    if callable(given):
+        made = given(variables[name], parents)
+        if not isinstance(made, Conditional):
+            raise ModelError(
+                f"the conditional of {name!r} must be a Conditional, a table or a callable that "
+                f"makes one; the callable gave {type(made).__name__}"
+            )
+        _check_parents(name, made, parents)
+        return made
+    if given is None and not variables[name].is_discrete:
+        raise ModelError(f"{name!r} is real and needs a conditional, such as pgnn.Neural")
+    return Tabular(variables[name], parents, given)
+
+
+def _check_parents(name: Hashable, conditional: Conditional, parents: list[Variable]) -> None:
+    expected, got = {v.name for v in parents}, {v.name for v in conditional.parents}
+    if expected != got:
+        raise ModelError(
+            f"the graph gives {name!r} the parents {sorted(map(str, expected))}, its conditional "
+            f"has {sorted(map(str, got))}"
+        )
+    by_name = {v.name: v for v in parents}
+    for v in conditional.parents:
+        if v != by_name[v.name]:
+            raise ModelError(
+                f"the conditional of {name!r} was made for {v}, but the model has {by_name[v.name]}"
+            )

@@ -1,0 +1,75 @@
+"""Markov random fields: products of non-negative tables."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import combinations
+from types import MappingProxyType
+
+import networkx as nx
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.models.base import Inputs, Model
+
+
+class MarkovRandomField(Model):
+    r"""An undirected model :math:`p(x) = \frac{1}{Z} \prod_f \phi_f(x_f)`.
+
+    ``query`` and its ``log_evidence`` are unnormalised in the same way as the tables: without
+    evidence, ``log_evidence`` is :math:`\log Z`.
+
+    Args:
+        factors: Log tables over discrete variables; constants.
+
+    Raises:
+        ModelError: If two factors disagree about a variable, or there is none.
+
+    Example:
+        >>> import torch
+        >>> a, b = Variable("a", 2), Variable("b", 2)
+        >>> model = MarkovRandomField([Factor([a, b], torch.tensor([[0.0, 0.0], [0.0, 1.0]]))])
+        >>> round(float(model.query("a")["a"].probs[1]), 4)
+        0.6502
+    """
+
+    def __init__(self, factors: Iterable[Factor]) -> None:
+        super().__init__()
+        given = tuple(factors)
+        variables: dict[Hashable, Variable] = {}
+        for factor in given:
+            for v in factor.variables:
+                if variables.setdefault(v.name, v) != v:
+                    raise ModelError(f"factors disagree: {variables[v.name]} and {v}")
+        if not variables:
+            raise ModelError("a Markov random field needs at least one factor over a variable")
+        self._variables = MappingProxyType(_in_order(variables))
+        self._scopes = tuple(f.variables for f in given)
+        self._tables = nn.ParameterList(
+            nn.Parameter(f.log_values.detach().clone(), requires_grad=False) for f in given
+        )
+        self.graph = nx.Graph()
+        self.graph.add_nodes_from(self._variables)
+        for factor in given:
+            self.graph.add_edges_from(combinations(factor.names, 2))
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The variables by name."""
+        return self._variables
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """The log tables, over what is not observed (see :class:`Model`)."""
+        made = [Factor(s, t) for s, t in zip(self._scopes, self._tables, strict=True)]
+        return tuple(f.condition(observed) if observed else f for f in made)
+
+
+def _in_order(variables: dict[Hashable, Variable]) -> dict[Hashable, Variable]:
+    """Numbered variables come in numeric order, others as they first occur."""
+    if all(isinstance(name, int) for name in variables):
+        return dict(sorted(variables.items()))  # type: ignore[type-var]
+    return variables
