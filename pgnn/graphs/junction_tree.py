@@ -8,6 +8,7 @@ import networkx as nx
 
 from pgnn.graphs.checks import Node, check_undirected
 from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluate_order
+from pgnn.graphs.heuristics import MinFill, MinWeight, WeightedMinFill
 from pgnn.graphs.moral import moral_graph
 
 
@@ -61,7 +62,7 @@ def junction_tree(
     Args:
         graph: Undirected graph without self-loops; of a directed one, its :func:`moral_graph`.
         order: All nodes in the order of elimination, or what :func:`elimination_order` found;
-            if not given, one is found by its default rule.
+            if not given, the cheapest that min-fill, weighted min-fill and min-weight find.
         num_states: Number of states of each node, for finding an order; binary if not given.
 
     Returns:
@@ -83,7 +84,8 @@ def junction_tree(
         [(['a', 'b'], ['b', 'c'], ['b'])]
     """
     if order is None:
-        found = elimination_order(graph, num_states)
+        rules = MinFill(), WeightedMinFill(), MinWeight()
+        found = elimination_order(graph, num_states, heuristic=rules)
     else:
         found = evaluate_order(graph, _nodes(order), num_states)
     rank = {node: i for i, node in enumerate(found.order)}

@@ -38,7 +38,7 @@ def moral_graph(graph: nx.DiGraph) -> nx.Graph:
     """
     check_directed_acyclic(graph)
     moral = nx.Graph(**graph.graph)
-    moral.add_nodes_from((node, dict(attributes)) for node, attributes in graph.nodes(data=True))
+    moral.add_nodes_from(graph.nodes(data=True))  # copies the attribute dicts
     for node in graph:
         parents = list(graph.predecessors(node))
         moral.add_edges_from((parent, node) for parent in parents)

@@ -22,8 +22,10 @@ def test_attributes_are_kept_and_copied():
     assert moral.nodes["a"] == {"states": ["no", "yes"]}
     assert moral.edges["a", "c"] == {}
     moral.nodes["a"]["states"] = 3
+    moral.graph["name"] = "moral"
     moral.add_edge("a", "d")
     assert graph.nodes["a"]["states"] == ["no", "yes"]
+    assert graph.graph["name"] == "drawing"
     assert "d" not in graph
 
 

@@ -83,6 +83,11 @@ def test_connected_set_equals_pgmpy(data):
     assert d_connected(graph, source, observed) == expected
 
 
+def test_observed_nodes_are_not_in_the_connected_set():
+    assert d_connected(COLLIDER, "a", given="b") == {"a", "c"}
+    assert d_connected(CHAIN, "a", given="b") == {"a"}
+
+
 def test_several_sources_reach_what_each_reaches():
     graph = nx.DiGraph([("a", "b"), ("c", "d"), ("e", "f")])
     assert d_connected(graph, ["a", "d"]) == {"a", "b", "c", "d"}
