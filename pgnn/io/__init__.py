@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pgnn.errors import DataError
 from pgnn.io.bif import read_bif, write_bif
@@ -14,10 +13,8 @@ from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
 from pgnn.io.source import PathOrFile, Source
 from pgnn.io.uai import read_uai, write_uai
 from pgnn.io.uai_evidence import read_evidence, read_query, write_evidence
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
-    from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.markov_random_field import MarkovRandomField
 
 __all__ = [
     "read",
@@ -35,7 +32,10 @@ __all__ = [
     "to_pgmpy",
 ]
 
-_READERS: dict[str, Callable[..., Any]] = {"bif": read_bif, "uai": read_uai}
+_READERS: dict[str, Callable[..., BayesianNetwork | MarkovRandomField]] = {
+    "bif": read_bif,
+    "uai": read_uai,
+}
 _WRITERS: dict[str, Callable[..., None]] = {"bif": write_bif, "uai": write_uai}
 
 

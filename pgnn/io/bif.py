@@ -5,16 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from pgnn.errors import DataError
 from pgnn.io.bif_structure import Structure
 from pgnn.io.bif_tables import read_table
 from pgnn.io.description import Network, Table, describe, find_cycle, to_bayesian_network
 from pgnn.io.source import PathOrFile, Source, write_text
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.bayesian_network import BayesianNetwork
 
 _NEEDS_QUOTES = re.compile(r'[\s,;{}()|\[\]"]|//|/\*')
 

@@ -7,26 +7,25 @@ import os
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import DataError, PgnnError, closest
+from pgnn.errors import DataError, PgnnError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.io.checkpoint_kinds import describe_conditional, make_conditional
 from pgnn.io.labels import decode, encode
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
-    from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.base import Model
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.markov_random_field import MarkovRandomField
 
 VERSION = 1
 """Version of the format; a file of another version is refused."""
 
 
-def save(model: BayesianNetwork | MarkovRandomField, path: str | os.PathLike[str]) -> None:
+def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Save a model to one file, in the safetensors format.
 
     Kept are names and labels with their types (text, integers, floats, booleans, ``None`` and
@@ -35,11 +34,12 @@ def save(model: BayesianNetwork | MarkovRandomField, path: str | os.PathLike[str
     their numbers are kept. A file that exists is replaced when the new one is complete.
 
     Args:
-        model: The model.
+        model: A ``BayesianNetwork`` or ``MarkovRandomField``.
         path: File, by custom ending in ``.safetensors``.
 
     Raises:
         DataError: If a name or label is of another type.
+        Unsupported: If the model is of another class than those above.
         OSError: If the file cannot be written.
     """
     from safetensors.torch import save as to_bytes
@@ -81,7 +81,7 @@ def load(
             Variable(decode(v["name"]), decode(v["states"]), decode(v["shape"]))
             for v in structure["variables"]
         ]
-        make: dict[str, Callable[..., Any]] = {
+        make: dict[str, Callable[..., BayesianNetwork | MarkovRandomField]] = {
             "BayesianNetwork": _make_bayesian_network,
             "MarkovRandomField": _make_markov_random_field,
         }
@@ -97,29 +97,29 @@ def load(
         ) from error
 
 
-def _describe(
-    model: BayesianNetwork | MarkovRandomField,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    kind = type(model).__name__
+def _describe(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
     names = {name: k for k, name in enumerate(model.variables)}
     variables = [
         {"name": encode(v.name), "states": encode(v.states), "shape": encode(v.shape)}
         for v in model.variables.values()
     ]
-    structure: dict[str, Any] = {"class": kind, "variables": variables}
+    structure: dict[str, Any] = {"class": type(model).__name__, "variables": variables}
     tensors: dict[str, Tensor] = {}
-    if kind == "BayesianNetwork":
+    if isinstance(model, BayesianNetwork) and type(model) is BayesianNetwork:
         structure["edges"] = [[names[a], names[b]] for a, b in model.graph.edges]
         structure["conditionals"] = []
         for k, conditional in enumerate(model.conditionals.values()):
             structure["conditionals"].append(describe_conditional(conditional, names))
             tensors |= {f"{k}.{key}": x for key, x in conditional.state_dict().items()}
-    elif kind == "MarkovRandomField":
+    elif isinstance(model, MarkovRandomField) and type(model) is MarkovRandomField:
         factors = model.factors()
         structure["factors"] = [[names[name] for name in factor.names] for factor in factors]
         tensors = {f"{k}.log_values": f.log_values for k, f in enumerate(factors)}
     else:
-        raise DataError(f"expected a BayesianNetwork or a MarkovRandomField to save, got {kind}")
+        raise Unsupported(
+            f"a checkpoint holds a BayesianNetwork or a MarkovRandomField, not a "
+            f"{type(model).__name__}; save its state_dict() with torch"
+        )
     return structure, tensors
 
 
@@ -129,8 +129,6 @@ def _make_bayesian_network(
     tensors: Mapping[str, Tensor],
     modules: dict[Hashable, nn.Module],
 ) -> BayesianNetwork:
-    from pgnn.models.bayesian_network import BayesianNetwork
-
     conditionals = {}
     for k, described in enumerate(structure["conditionals"]):
         prefix = f"{k}."
@@ -152,8 +150,6 @@ def _make_markov_random_field(
     tensors: Mapping[str, Tensor],
     modules: Mapping[Hashable, nn.Module],
 ) -> MarkovRandomField:
-    from pgnn.models.markov_random_field import MarkovRandomField
-
     if modules:
         raise DataError("this model is made of plain factors and needs no modules=")
     return MarkovRandomField(

@@ -6,7 +6,7 @@ import graphlib
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,9 +15,7 @@ from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.bayesian_network import BayesianNetwork
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,6 @@ def to_bayesian_network(network: Network) -> BayesianNetwork:
     Raises:
         DataError: If a table is wrong, naming where it was read.
     """
-    from pgnn.models.bayesian_network import BayesianNetwork
-
     variables = {name: Variable(name, labels) for name, labels in network.states.items()}
     conditionals: dict[Hashable, Conditional] = {}
     for name, table in network.tables.items():
@@ -152,13 +148,10 @@ def short_values(log_values: Tensor) -> np.ndarray:
 def _log_table(conditional: Conditional) -> Tensor:
     if isinstance(conditional, Tabular) and not conditional.logits.requires_grad:
         return conditional.logits
-    try:
-        factor = conditional.factor()
-    except (KeyError, TypeError) as error:
+    if conditional.inputs:
+        inputs = ", ".join(map(repr, conditional.inputs))
         raise Unsupported(
-            f"the conditional of {conditional.child.name!r} has no table without inputs; "
-            "save a checkpoint instead"
-        ) from error
-    if factor.batch_shape:
-        raise Unsupported(f"the conditional of {conditional.child.name!r} depends on inputs")
-    return factor.log_values
+            f"the conditional of {conditional.child.name!r} depends on the inputs {inputs} and is "
+            "no table; save a checkpoint instead"
+        )
+    return conditional.factor().log_values

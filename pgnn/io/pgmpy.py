@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.io.description import Network, Table, describe, to_bayesian_network
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.bayesian_network import BayesianNetwork
 
 
 def from_pgmpy(model: Any) -> BayesianNetwork:

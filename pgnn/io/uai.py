@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,10 +24,8 @@ from pgnn.io.description import (
 )
 from pgnn.io.source import PathOrFile, Source, write_text
 from pgnn.io.tokens import Tokens
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
-    from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.markov_random_field import MarkovRandomField
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
     numbers = numbering(model)
     states = {numbers[name]: v.num_states for name, v in model.variables.items()}
     num_states = tuple(states[k] for k in range(len(states)))
-    if hasattr(model, "conditionals"):
+    if isinstance(model, BayesianNetwork):
         network = describe(model)
         scopes = tuple((*t.parents, t.child) for t in network.tables.values())
         tables = tuple(t.values for t in network.tables.values())
@@ -163,8 +161,9 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
 def numbering(model: BayesianNetwork | MarkovRandomField) -> dict[Hashable, int]:
     """Return the number that each variable has in a UAI file of this model."""
     names = list(model.variables)
-    if all(type(name) is int for name in names) and set(names) == set(range(len(names))):
-        return {name: name for name in names}
+    numbers = [name for name in names if type(name) is int]
+    if set(numbers) == set(range(len(names))):
+        return {number: number for number in numbers}
     return {name: k for k, name in enumerate(names)}
 
 
@@ -220,12 +219,10 @@ def _to_network(tables: NumberedTables) -> Network:
 
 
 def _to_markov_random_field(tables: NumberedTables) -> MarkovRandomField:
-    from pgnn.models.markov_random_field import MarkovRandomField
-
     variables = [Variable(k, n) for k, n in enumerate(tables.num_states)]
     with np.errstate(divide="ignore"):
         factors = [
-            Factor([variables[k] for k in scope], torch.from_numpy(np.log(values)))
+            Factor([variables[k] for k in scope], torch.as_tensor(np.log(values)))
             for scope, values in zip(tables.scopes, tables.tables, strict=True)
         ]
     lonely = set(range(len(variables))).difference(*tables.scopes)

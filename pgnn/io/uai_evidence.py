@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.io.source import PathOrFile, Source, write_text
 from pgnn.io.tokens import Tokens
 from pgnn.io.uai import numbering
-
-if TYPE_CHECKING:
-    from pgnn.models.bayesian_network import BayesianNetwork
-    from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.markov_random_field import MarkovRandomField
 
 
 def read_evidence(
