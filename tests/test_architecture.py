@@ -1,0 +1,283 @@
+"""Reads the source of the package: which room imports which, what loads when, size, docstrings.
+
+Every rule is a function from a file's path and source to a list of complaints, so that each can
+be shown to complain about a bad snippet.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX_LINES = 300
+TYPE_GUARDS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+_CORE = {"errors", "graphs", "factors", "models", "inference"}
+# What each room (a folder or a module directly in pgnn/) may import, itself always included.
+ALLOWED = {
+    "errors": set(),
+    "graphs": {"errors"},
+    "factors": {"errors", "graphs"},
+    "models": {"errors", "graphs", "factors"},
+    "inference": {"errors", "graphs", "factors"},
+    "neural": {"errors"},
+    "data": _CORE,
+    "metrics": _CORE,
+    "io": _CORE | {"neural", "data"},
+    "plot": _CORE | {"neural", "data", "metrics"},
+    "cli": _CORE | {"neural", "data", "metrics", "io", "plot", "__init__"},
+    "__main__": {"cli"},
+    "__init__": _CORE | {"neural", "data", "metrics", "io", "plot"},
+}
+# Upward edges that exist when a method is called and for type checkers, not when imported.
+DEFERRED = {"models/base.py": {"inference", "io"}}
+# Libraries kept to some rooms (ends with "/") or files.
+FENCES = {
+    "networkx": ("graphs/", "models/"),
+    "pyro": ("models/program.py", "inference/variational.py", "inference/mcmc.py"),
+    "pgmpy": ("io/pgmpy.py",),
+}
+# Libraries that no module loads when it is imported, but for the files named.
+LAZY: dict[str, tuple[str, ...]] = {
+    "matplotlib": (),
+    "numba": ("inference/kernels/",),
+    "pandas": (),
+    "pgmpy": (),
+    "pyro": (),
+    "safetensors": (),
+    "scipy": (),
+    "sklearn": (),
+}
+
+
+class Import(NamedTuple):
+    """One imported module; ``when`` it happens: at "load", in a "call", or only for "types"."""
+
+    line: int
+    module: str
+    when: str
+
+
+def imports(path: str, source: str) -> Iterator[Import]:
+    yield from _imports(ast.parse(source).body, path, "load")
+
+
+def _imports(nodes: list[ast.AST], path: str, when: str) -> Iterator[Import]:
+    for node in nodes:
+        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPE_GUARDS:
+            yield from _imports(node.body, path, "types" if when == "load" else when)
+            yield from _imports(node.orelse, path, when)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _imports(list(ast.iter_child_nodes(node)), path, "call")
+        else:
+            for module in _modules(node, path):
+                yield Import(node.lineno, module, when)
+            yield from _imports(list(ast.iter_child_nodes(node)), path, when)
+
+
+def _modules(node: ast.AST, path: str) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        folders = ["pgnn", *PurePosixPath(path).parts[:-1]]
+        base = folders[: len(folders) - node.level + 1] if node.level else []
+        module = ".".join([*base, *([node.module] if node.module else [])])
+        if module != "pgnn":
+            return [module]
+        # `from pgnn import graphs` imports a room, `from pgnn import Variable` the whole package
+        return [f"pgnn.{a.name}" if a.name in ALLOWED else "pgnn" for a in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+        ("import_module", "__import__")
+    ):
+        return [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
+    return []
+
+
+def room_of_file(path: str) -> str:
+    first = PurePosixPath(path).parts[0]
+    return first.removesuffix(".py")
+
+
+def is_inside(path: str, places: tuple[str, ...]) -> bool:
+    return any(path == place or (place[-1] == "/" and path.startswith(place)) for place in places)
+
+
+def wrong_rooms(path: str, source: str) -> list[str]:
+    room = room_of_file(path)
+    if room not in ALLOWED:
+        return [f"{path}: the design has no room {room!r}"]
+    complaints = []
+    for line, module, when in imports(path, source):
+        if module != "pgnn" and not module.startswith("pgnn."):
+            continue
+        target = [*module.split("."), "__init__"][1]
+        allowed = ALLOWED[room] | (DEFERRED.get(path, set()) if when != "load" else set())
+        if target != room and target not in allowed:
+            complaints.append(f"{path}:{line}: {room} must not import {module}")
+    return complaints
+
+
+def broken_fences(path: str, source: str) -> list[str]:
+    return [
+        f"{path}:{line}: {module} is for {', '.join(FENCES[library])} only"
+        for line, module, _ in imports(path, source)
+        if (library := module.split(".")[0]) in FENCES and not is_inside(path, FENCES[library])
+    ]
+
+
+def eager_imports(path: str, source: str) -> list[str]:
+    return [
+        f"{path}:{line}: import {module} inside the function that uses it"
+        for line, module, when in imports(path, source)
+        if when == "load"
+        and (library := module.split(".")[0]) in LAZY
+        and not is_inside(path, LAZY[library])
+    ]
+
+
+def too_long(path: str, source: str) -> list[str]:
+    lines = len(source.splitlines())
+    return [f"{path}: {lines} lines; split it by idea"] if lines > MAX_LINES else []
+
+
+def undocumented(path: str, source: str) -> list[str]:
+    tree = ast.parse(source)
+    own = [] if ast.get_docstring(tree) else [f"{path}: the module has no docstring"]
+    return own + list(_undocumented(tree, path, ""))
+
+
+def _undocumented(parent: ast.Module | ast.ClassDef, path: str, prefix: str) -> Iterator[str]:
+    for node in parent.body:
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        decorators = [ast.unparse(d).split(".")[-1] for d in node.decorator_list]
+        if node.name.startswith("_") or {"overload", "override", "setter"} & set(decorators):
+            continue
+        if not ast.get_docstring(node):
+            yield f"{path}:{node.lineno}: {prefix}{node.name} has no docstring"
+        if isinstance(node, ast.ClassDef):
+            yield from _undocumented(node, path, f"{node.name}.")
+
+
+RULES = [wrong_rooms, broken_fences, eager_imports, too_long, undocumented]
+
+
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    package = ROOT / "pgnn"
+    found = {
+        file.relative_to(package).as_posix(): file.read_text(encoding="utf-8")
+        for file in sorted(package.rglob("*.py"))
+    }
+    assert "errors.py" in found
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_package(rule, sources):
+    complaints = [c for path, source in sources.items() for c in rule(path, source)]
+    assert not complaints, "\n" + "\n".join(complaints)
+
+
+@pytest.mark.parametrize("path", [*DEFERRED])
+def test_files_with_a_licence_exist(path, sources):
+    assert path in sources
+
+
+def heavy_modules_after(statement: str) -> list[str]:
+    """What a fresh interpreter has loaded of the lazy libraries after one statement."""
+    code = f"import sys; {statement}; print(*[m for m in {sorted(LAZY)} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_import_loads_nothing_heavy():
+    assert heavy_modules_after("import scipy") == ["scipy"]
+    assert heavy_modules_after("import pgnn") == []
+
+
+GOOD = [
+    ("graphs/a.py", "import networkx as nx\nfrom pgnn.errors import ModelError"),
+    ("graphs/a.py", "from pgnn.graphs.b import c\nfrom . import b\nfrom ..errors import closest"),
+    ("inference/plan.py", "from pgnn.factors.factor import Factor\nimport torch"),
+    ("inference/kernels/sweep.py", "import numba\nfrom numba import njit"),
+    ("inference/a.py", "def f():\n    import scipy.sparse"),
+    ("inference/a.py", "class A:\n    def f(self):\n        from pandas import DataFrame"),
+    ("inference/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas"),
+    ("models/base.py", "def f():\n    from pgnn.inference.junction_tree import JunctionTree"),
+    ("models/base.py", "if TYPE_CHECKING:\n    from pgnn.inference.posterior import Posterior"),
+    ("io/pgmpy.py", "def f():\n    import pgmpy.models\n    from pgnn.models import Model"),
+    ("cli.py", "import pgnn\nfrom pgnn import read"),
+    ("__init__.py", "from pgnn.io import read"),
+]
+
+
+@pytest.mark.parametrize(("path", "source"), GOOD)
+def test_good_imports_pass(path, source):
+    assert [c for rule in RULES[:3] for c in rule(path, source)] == []
+
+
+BAD = [
+    (wrong_rooms, "errors.py", "from pgnn.graphs import moral_graph"),
+    (wrong_rooms, "graphs/a.py", "import pgnn.factors.factor"),
+    (wrong_rooms, "graphs/a.py", "def f():\n    from pgnn.factors import factor"),
+    (wrong_rooms, "graphs/a.py", "from ..factors import factor"),
+    (wrong_rooms, "graphs/a.py", "from .. import factors"),
+    (wrong_rooms, "graphs/a.py", "from pgnn import factors"),
+    (wrong_rooms, "factors/a.py", "from pgnn.models.base import Model"),
+    (wrong_rooms, "factors/a.py", "from pgnn import Variable"),
+    (wrong_rooms, "factors/a.py", "importlib.import_module('pgnn.models')"),
+    (wrong_rooms, "inference/a.py", "from pgnn.models.bayesian_network import BayesianNetwork"),
+    (wrong_rooms, "inference/a.py", "def f():\n    import pgnn.models.bayesian_network"),
+    (wrong_rooms, "inference/a.py", "if TYPE_CHECKING:\n    from pgnn.models import Model"),
+    (wrong_rooms, "models/base.py", "from pgnn.inference.junction_tree import JunctionTree"),
+    (wrong_rooms, "models/a.py", "def f():\n    from pgnn.inference import posterior"),
+    (wrong_rooms, "neural/mlp.py", "from pgnn.factors import Variable"),
+    (wrong_rooms, "data.py", "from pgnn.io import read"),
+    (wrong_rooms, "utils/a.py", ""),
+    (broken_fences, "inference/a.py", "import networkx"),
+    (broken_fences, "io/bif.py", "def f():\n    import networkx as nx"),
+    (broken_fences, "models/bayesian_network.py", "def f():\n    import pyro.distributions"),
+    (broken_fences, "inference/a.py", "if TYPE_CHECKING:\n    from pyro import poutine"),
+    (broken_fences, "io/bif.py", "def f():\n    from pgmpy.models import BayesianModel"),
+    (eager_imports, "inference/a.py", "import pandas as pd"),
+    (eager_imports, "inference/a.py", "class A:\n    from scipy import sparse"),
+    (eager_imports, "inference/a.py", "try:\n    import numba\nexcept ImportError:\n    pass"),
+    (eager_imports, "inference/a.py", "if not TYPE_CHECKING:\n    import numba"),
+    (eager_imports, "plot/a.py", "import matplotlib.pyplot as plt"),
+    (eager_imports, "io/pgmpy.py", "from pgmpy import models"),
+    (eager_imports, "models/program.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import pyro"),
+    (eager_imports, "io/checkpoint.py", "from safetensors.torch import save_file"),
+    (eager_imports, "metrics.py", "sk = __import__('sklearn')"),
+    (too_long, "graphs/a.py", "x = 1\n" * (MAX_LINES + 1)),
+    (undocumented, "graphs/a.py", "x = 1"),
+    (undocumented, "graphs/a.py", '"""Doc."""\ndef public(): ...'),
+    (undocumented, "graphs/a.py", '"""Doc."""\nclass Public:\n    x = 1'),
+    (undocumented, "graphs/a.py", '"""Doc."""\nclass Public:\n    """D."""\n    def f(self): ...'),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "source"), BAD)
+def test_bad_snippets_are_caught(rule, path, source):
+    assert len(rule(path, source)) == 1
+
+
+def test_private_and_generated_names_need_no_docstring():
+    source = """'Doc.'
+def _f(): ...
+class _C:
+    def g(self): ...
+class D:
+    'Doc.'
+    def __len__(self): ...
+    @x.setter
+    def x(self, value): ...
+"""
+    assert undocumented("graphs/a.py", source) == []
