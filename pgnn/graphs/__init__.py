@@ -3,6 +3,7 @@
 from pgnn.graphs.checks import Node, check_directed_acyclic
 from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluate_order
 from pgnn.graphs.heuristics import Heuristic, MinDegree, MinFill, MinWeight, WeightedMinFill
+from pgnn.graphs.interaction import interaction_graph
 from pgnn.graphs.junction_tree import is_junction_tree, junction_tree, triangulate
 from pgnn.graphs.moral import moral_graph
 from pgnn.graphs.relatives import ancestors, barren_nodes, markov_blanket
@@ -18,6 +19,7 @@ __all__ = [
     "barren_nodes",
     # elimination
     "moral_graph",
+    "interaction_graph",
     "elimination_order",
     "evaluate_order",
     "EliminationOrder",

@@ -60,9 +60,8 @@ def elimination_order(
     (So, once the nodes left are all joined to each other, they follow by position.)
 
     Further tries shuffle the positions and multiply each node's cost by a random integer from 32
-    to 32, 33, 40 and 64 in turn: costs that are logarithms want little noise, costs that are
-    counts much. The order whose tables have the fewest entries in all is returned, the earliest
-    of several; so more tries are never worse.
+    to 32, 33, 40 and 64 in turn. The order whose tables have the fewest entries in all is
+    returned, the earliest of several; so more tries are never worse.
 
     Args:
         graph: Undirected graph without self-loops, such as :func:`moral_graph` returns.

@@ -6,7 +6,6 @@ implementations of a rule choose the same node.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +13,17 @@ from typing import ClassVar
 
 from pgnn.graphs.bitset import bits
 
-_LOG_UNIT = 1 << 32  # logarithms are rounded to multiples of 2**-32
-
 
 class Weights:
-    """Integer weights of nodes, ready to be summed over bit sets.
+    """Integer weights of nodes, ready to be added up or multiplied over bit sets.
 
     Args:
         values: One weight a node, by position.
 
     Example:
-        >>> Weights([2, 3, 2]).total(0b101)
-        4
+        >>> weights = Weights([5, 3, 5])
+        >>> weights.total(0b101), weights.product(0b101)
+        (10, 25)
     """
 
     __slots__ = ("_classes", "values")
@@ -43,6 +41,13 @@ class Weights:
         for weight, members in self._classes:
             total += weight * (mask & members).bit_count()
         return total
+
+    def product(self, mask: int) -> int:
+        """Return the product of the weights of the nodes in a bit set."""
+        product = 1
+        for weight, members in self._classes:
+            product *= weight ** (mask & members).bit_count()
+        return product
 
 
 class Heuristic(ABC):
@@ -95,14 +100,6 @@ class _Fill(Heuristic):
         return total
 
 
-class _Clique(Heuristic):
-    counts_fill = False
-
-    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
-        """Sum the weights of the node and its neighbours."""
-        return weights.total(adjacency[node] | 1 << node)
-
-
 @dataclass(frozen=True)
 class MinFill(_Fill):
     r"""Least number of edges that must be added among the neighbours.
@@ -110,7 +107,7 @@ class MinFill(_Fill):
     .. math:: c(v) = |\{\{a, b\} \subseteq N(v) : a \not\sim b\}|
 
     Source:
-        Kjærulff (1990), section 4; Koller and Friedman (2009), section 9.4.3.2.
+        Kjærulff (1990); Koller and Friedman (2009), section 9.4.3.2.
     """
 
     def weights(self, num_states: Sequence[int]) -> Weights:
@@ -141,30 +138,42 @@ class WeightedMinFill(_Fill):
 
 
 @dataclass(frozen=True)
-class MinWeight(_Clique):
-    r"""Smallest table over the node and its neighbours, as a logarithm in units of 2**-32.
+class MinWeight(Heuristic):
+    r"""Smallest table over the node and its neighbours.
 
-    .. math:: c(v) = \sum_{u \in \{v\} \cup N(v)} \mathrm{round}(2^{32} \log_2 K_u)
+    .. math:: c(v) = \prod_{u \in \{v\} \cup N(v)} K_u
 
     Source:
-        Kjærulff (1990), section 4; Koller and Friedman (2009), section 9.4.3.2.
+        Kjærulff (1990); Koller and Friedman (2009), section 9.4.3.2.
     """
 
+    counts_fill = False
+
     def weights(self, num_states: Sequence[int]) -> Weights:
-        """Return the rounded logarithms of the state counts."""
-        return Weights([round(_LOG_UNIT * math.log2(count)) for count in num_states])
+        """Return the state counts."""
+        return Weights(num_states)
+
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Multiply the state counts of the node and its neighbours."""
+        return weights.product(adjacency[node] | 1 << node)
 
 
 @dataclass(frozen=True)
-class MinDegree(_Clique):
+class MinDegree(Heuristic):
     r"""Fewest neighbours.
 
-    .. math:: c(v) = 1 + |N(v)|
+    .. math:: c(v) = |N(v)|
 
     Source:
-        Kjærulff (1990), section 4; Koller and Friedman (2009), section 9.4.3.2 (min-neighbors).
+        Kjærulff (1990); Koller and Friedman (2009), section 9.4.3.2 (min-neighbors).
     """
+
+    counts_fill = False
 
     def weights(self, num_states: Sequence[int]) -> Weights:
         """Return ones."""
         return Weights([1] * len(num_states))
+
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Count the neighbours."""
+        return adjacency[node].bit_count()

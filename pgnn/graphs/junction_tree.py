@@ -76,7 +76,7 @@ def junction_tree(
         Linear in the sizes of the elimination cliques, once the order is known.
 
     Source:
-        Blair and Peyton (1993), section 4; Koller and Friedman (2009), section 10.4.
+        Blair and Peyton (1993); Koller and Friedman (2009), section 10.4.
 
     Example:
         >>> tree = junction_tree(nx.path_graph(["a", "b", "c"]))
@@ -124,7 +124,7 @@ def is_junction_tree(tree: nx.Graph, graph: nx.Graph) -> bool:
         ModelError: If ``tree`` is directed, or ``graph`` is directed and cyclic.
 
     Source:
-        Koller and Friedman (2009), definition 4.17.
+        Koller and Friedman (2009), section 4.5.3.
     """
     check_undirected(tree)
     target = moral_graph(graph) if graph.is_directed() else graph

@@ -29,7 +29,7 @@ def moral_graph(graph: nx.DiGraph) -> nx.Graph:
         :math:`O(\sum_x |\mathrm{pa}(x)|^2)`.
 
     Source:
-        Lauritzen and Spiegelhalter (1988), section 4; Koller and Friedman (2009), definition 4.16.
+        Lauritzen and Spiegelhalter (1988); Koller and Friedman (2009), section 4.5.1.
 
     Example:
         >>> moral = moral_graph(nx.DiGraph([("rain", "wet"), ("sprinkler", "wet")]))

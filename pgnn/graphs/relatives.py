@@ -26,7 +26,7 @@ def markov_blanket(graph: nx.Graph, node: Node) -> set[Node]:
         ModelError: If a directed graph is cyclic, or the node is unknown.
 
     Source:
-        Pearl (1988), section 3.3.1; Koller and Friedman (2009), definition 4.12.
+        Pearl (1988), chapter 3; Koller and Friedman (2009), section 4.3.2.
     """
     check_node(graph, node)
     if not graph.is_directed():
@@ -82,7 +82,7 @@ def barren_nodes(
         ModelError: If the graph is undirected or cyclic, or a node is unknown.
 
     Source:
-        Shachter (1986), section 3; Koller and Friedman (2009), section 9.3.
+        Shachter (1986), removal of barren nodes.
     """
     check_directed_acyclic(graph)
     used = node_set(graph, targets, "target") | node_set(graph, evidence, "evidence node")

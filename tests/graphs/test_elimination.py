@@ -52,7 +52,7 @@ def slow_greedy(graph, counts, heuristic, last=()):
             case MinDegree():
                 return len(around)
             case MinWeight():
-                return sum(round(2**32 * math.log2(counts[n])) for n in [node, *around])
+                return math.prod(counts[n] for n in [node, *around])
 
     while left:
         early = [n for n in graph if n in left and n not in last]
