@@ -1,0 +1,193 @@
+"""Most probable states: one assignment, or the k best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, overload
+
+from torch import Tensor
+
+from pgnn.factors.variable import Variable
+from pgnn.inference.evidence import UnknownVariable
+from pgnn.inference.frames import label_frame, nested_index
+
+
+class Assignment(Mapping[Hashable, Any]):
+    r"""A state for each variable, :math:`x^* = \arg\max_x p(x, e)`, and its log probability.
+
+    Maps a variable to the label of its state, or to ``(B,)`` int64 state indices if the evidence
+    came in rows. ``None`` (-1 in a batch) stands where a row has no answer.
+
+    Args:
+        variables: The variables asked for.
+        states: ``(B, V)`` int64 state indices.
+        log_prob: ``(B,)`` log probability of the assignment together with the evidence.
+        batched: Whether the evidence came in rows; if not, ``B`` is 1.
+        index: The data frame's index, if the evidence was one.
+
+    Example:
+        >>> import torch
+        >>> rain, wet = Variable("rain", ["no", "yes"]), Variable("wet", ["no", "yes"])
+        >>> states = torch.tensor([[1, 1]])
+        >>> best = Assignment([rain, wet], states, torch.tensor([-0.5]), batched=False)
+        >>> best["rain"], dict(best)
+        ('yes', {'rain': 'yes', 'wet': 'yes'})
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        states: Tensor,
+        log_prob: Tensor,
+        *,
+        batched: bool,
+        index: Any = None,
+    ) -> None:
+        self.variables = tuple(variables)
+        self.batched = batched
+        self._states = states
+        self._log_prob = log_prob
+        self._index = index
+
+    @property
+    def log_prob(self) -> Tensor:
+        """``()`` or ``(B,)`` log probability of the assignment together with the evidence."""
+        return self._log_prob if self.batched else self._log_prob[0]
+
+    @property
+    def codes(self) -> Tensor:
+        """``(V,)`` or ``(B, V)`` state indices in the order of :attr:`variables`."""
+        return self._states if self.batched else self._states[0]
+
+    def frame(self) -> Any:
+        """Return a data frame of labels: a column a variable, a row a row of the evidence."""
+        return label_frame(self.variables, self._states, self._index)
+
+    def table(self, row: int = 0) -> str:
+        """Return one row as text: a line for each variable, then the log probability."""
+        width = max([len("variable"), *(len(str(v.name)) for v in self.variables)])
+        codes = self._states[row].tolist()
+        lines = [f"{'variable':<{width}}  most probable state"]
+        for v, code in zip(self.variables, codes, strict=True):
+            lines.append(f"{v.name!s:<{width}}  {v.decode([code])[0]}")
+        return "\n".join([*lines, f"log probability {float(self._log_prob[row]):.6f}"])
+
+    def __getitem__(self, name: Hashable) -> Any:
+        try:
+            column = self._columns[name]
+        except (KeyError, TypeError):
+            raise UnknownVariable(name, self._columns, "variable of this assignment") from None
+        if self.batched:
+            return self._states[:, column]
+        return self.variables[column].decode([int(self._states[0, column])])[0]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    def __str__(self) -> str:
+        rows = int(self._states.shape[0])
+        if not rows:
+            return f"most probable states of {len(self)} variables for 0 rows of evidence"
+        if not self.batched:
+            return self.table()
+        name = 0 if self._index is None else self._index[0]
+        return f"{self.table()}; row {name!r}, the first of {rows}"
+
+    def __repr__(self) -> str:
+        if self.batched:
+            return f"<Assignment of {len(self)} variables, {int(self._states.shape[0])} rows>"
+        return f"Assignment({dict(self)!r}, log_prob={float(self.log_prob):.6f})"
+
+    @cached_property
+    def _columns(self) -> dict[Hashable, int]:
+        return {v.name: k for k, v in enumerate(self.variables)}
+
+
+class KBest(Sequence[Assignment]):
+    """The ``k`` most probable assignments, best first.
+
+    Where fewer exist, an unbatched answer is shorter, and a row of a batch ends with states -1 of
+    log probability ``-inf``.
+
+    Args:
+        variables: The variables asked for.
+        states: ``(B, k, V)`` int64 state indices.
+        log_prob: ``(B, k)`` log probabilities, falling.
+        batched: Whether the evidence came in rows; if not, ``B`` is 1.
+        index: The data frame's index, if the evidence was one.
+
+    Example:
+        >>> import torch
+        >>> rain = Variable("rain", ["no", "yes"])
+        >>> logs = torch.tensor([[0.7, 0.3]]).log()
+        >>> best = KBest([rain], torch.tensor([[[1], [0]]]), logs, batched=False)
+        >>> [a["rain"] for a in best], best[0].log_prob
+        (['yes', 'no'], tensor(-0.3567))
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        states: Tensor,
+        log_prob: Tensor,
+        *,
+        batched: bool,
+        index: Any = None,
+    ) -> None:
+        self.variables = tuple(variables)
+        self.batched = batched
+        if not batched:
+            exist = ~log_prob[0].isneginf()
+            exist[:1] = True  # an impossible best one is still the answer
+            states, log_prob = states[:, exist], log_prob[:, exist]
+        self._states = states
+        self._log_prob = log_prob
+        self._index = index
+
+    @property
+    def log_prob(self) -> Tensor:
+        """``(k,)`` or ``(B, k)`` log probabilities of the assignments with the evidence."""
+        return self._log_prob if self.batched else self._log_prob[0]
+
+    @property
+    def codes(self) -> Tensor:
+        """``(k, V)`` or ``(B, k, V)`` state indices in the order of :attr:`variables`."""
+        return self._states if self.batched else self._states[0]
+
+    def frame(self) -> Any:
+        """Return a data frame of labels with index ``rank``, or ``(row, rank)`` for a batch."""
+        import pandas as pd
+
+        size, k, width = self._states.shape
+        ranks = pd.RangeIndex(1, k + 1, name="rank")
+        index = ranks if not self.batched else nested_index(self._index, size, ranks)
+        return label_frame(self.variables, self._states.reshape(size * k, width), index)
+
+    @overload
+    def __getitem__(self, rank: int) -> Assignment: ...
+    @overload
+    def __getitem__(self, rank: slice) -> list[Assignment]: ...
+    def __getitem__(self, rank: int | slice) -> Assignment | list[Assignment]:
+        if isinstance(rank, slice):
+            return [self[k] for k in range(len(self))[rank]]
+        k = range(len(self))[rank]
+        return Assignment(
+            self.variables,
+            self._states[:, k],
+            self._log_prob[:, k],
+            batched=self.batched,
+            index=self._index,
+        )
+
+    def __len__(self) -> int:
+        return int(self._states.shape[1])
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"number {k + 1} of {len(self)}\n{best}" for k, best in enumerate(self))
+
+    def __repr__(self) -> str:
+        return f"<KBest: {len(self)} assignments of {len(self.variables)} variables>"

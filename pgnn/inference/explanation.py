@@ -1,0 +1,107 @@
+"""What a query will cost, told before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The engine that will answer a query, why, and its cost.
+
+    Attributes:
+        engine: Name of the engine.
+        kind: What the answer will be: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or
+            ``"estimate"``.
+        reason: Why this engine.
+        treewidth: Largest clique of the plan, less one; an upper bound of the graph's treewidth.
+        largest_table: Entries of the largest table.
+        memory_bytes: Memory that the run needs at once, in bytes.
+        multiply_adds: Multiply-adds for one row of evidence.
+        num_variables: Variables of the model.
+        num_eliminated: Variables that the plan works on.
+        num_sliced: Variables observed in every row, cut out of the tables.
+        num_pruned: Variables that cannot change the answer, left out.
+        fits: Whether the cost is within the budget.
+        budget_bytes: The engine's limit on ``memory_bytes``, if it has one.
+        alternatives: Engines or settings that would do where this one does not fit.
+
+    Example:
+        >>> print(Explanation(
+        ...     "JunctionTree", "exact", "all variables are discrete", treewidth=2,
+        ...     largest_table=8, memory_bytes=2048, multiply_adds=150, num_variables=8,
+        ...     num_eliminated=6, num_sliced=2,
+        ... ))
+        engine         JunctionTree (exact): all variables are discrete
+        variables      8: 6 in the plan, 2 sliced, 0 pruned
+        treewidth      2
+        largest table  8 entries
+        memory         2.0 KiB
+        work           150 multiply-adds for a row of evidence
+    """
+
+    engine: str
+    kind: str
+    reason: str
+    treewidth: int
+    largest_table: int
+    memory_bytes: int
+    multiply_adds: int
+    num_variables: int
+    num_eliminated: int = 0
+    num_sliced: int = 0
+    num_pruned: int = 0
+    fits: bool = True
+    budget_bytes: int | None = None
+    alternatives: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        limit = "" if self.budget_bytes is None else f" of {human_bytes(self.budget_bytes)} allowed"
+        lines = {
+            "engine": f"{self.engine} ({self.kind}): {self.reason}",
+            "variables": f"{self.num_variables:,}: {self.num_eliminated:,} in the plan, "
+            f"{self.num_sliced:,} sliced, {self.num_pruned:,} pruned",
+            "treewidth": f"{self.treewidth:,}",
+            "largest table": f"{human_count(self.largest_table)} entries",
+            "memory": human_bytes(self.memory_bytes) + limit,
+            "work": f"{human_count(self.multiply_adds)} multiply-adds for a row of evidence",
+        }
+        if not self.fits:
+            lines["does not fit"] = "over the budget"
+            if self.alternatives:
+                lines["does not fit"] += "; would do: " + ", ".join(self.alternatives)
+        return "\n".join(f"{name:<13}  {text}" for name, text in lines.items())
+
+
+def human_count(count: int) -> str:
+    """Return a count as people say it.
+
+    Example:
+        >>> human_count(950), human_count(1_234_567), human_count(10**17)
+        ('950', '1.2 million', '1.0e+17')
+    """
+    if count < 10_000:
+        return f"{count:,}"
+    value = float(count)
+    for unit in ("thousand", "million", "billion", "trillion"):
+        value /= 1000.0
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{float(count):.1e}"
+
+
+def human_bytes(size: int) -> str:
+    """Return a size in bytes in binary units.
+
+    Example:
+        >>> human_bytes(512), human_bytes(3_565_158), human_bytes(10**15)
+        ('512 B', '3.4 MiB', '909.5 TiB')
+    """
+    if size < 1024:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        value /= 1024.0
+        if value < 1023.95:
+            return f"{value:.1f} {unit}"
+    return f"{float(size):.1e} B"

@@ -1,0 +1,214 @@
+"""One finding on one variable: states, a likelihood, or real values; for all rows or row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.variable import Variable
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Finding:
+    """What was seen of one variable; one of ``codes``, ``likelihood``, ``real``, or none of them.
+
+    Attributes:
+        variable: The variable.
+        rows: Number of rows ``B``; ``None`` if the finding holds for all rows.
+        codes: ``()`` or ``(B,)`` state indices, -1 where not seen.
+        likelihood: ``(K,)`` or ``(B, K)``, scaled to a largest entry of one.
+        log_scale: ``()`` or ``(B,)`` logarithms of the scales.
+        tensor: The unscaled likelihood as given, if it wants a gradient.
+        real: ``event`` or ``(B, *event)`` values, ``NaN`` where not seen.
+    """
+
+    variable: Variable
+    rows: int | None = None
+    codes: NDArray[np.int32] | None = None
+    likelihood: NDArray[np.float64] | None = None
+    log_scale: NDArray[np.float64] | float = 0.0
+    tensor: Tensor | None = None
+    real: Tensor | None = None
+
+
+def is_column(value: Any) -> bool:
+    """Whether a value is a pandas Series, Categorical or the like."""
+    return hasattr(value, "to_numpy") or hasattr(getattr(value, "dtype", None), "categories")
+
+
+def read_discrete(variable: Variable, value: Any) -> Finding:
+    """Read a finding on a discrete variable; the rules are :class:`EvidenceReader`'s.
+
+    Raises:
+        EvidenceError: If a value is no state, or a likelihood or a shape is wrong.
+    """
+    if _is_likelihood(variable, value):
+        return _read_likelihood(variable, value)
+    if is_column(value):
+        codes = _encode_column(variable, value)
+    elif isinstance(value, Tensor | np.ndarray) or (
+        isinstance(value, list | tuple) and not _is_label(variable, value)
+    ):
+        codes = variable.encode(value)
+    else:
+        codes = np.array(variable.index(value), dtype=np.int32)
+    if codes.ndim > 1:
+        raise EvidenceError(
+            f"evidence for {variable.name!r} has shape {codes.shape}; expected (B,) state indices, "
+            f"or a likelihood ({variable.num_states},) or (B, {variable.num_states}) of floats"
+        )
+    return Finding(variable, codes.shape[0] if codes.ndim else None, codes=codes)
+
+
+def read_real(variable: Variable, value: Any) -> Finding:
+    """Read a finding on a real variable.
+
+    Raises:
+        EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
+    """
+    tensor = _real_tensor(variable, value)
+    event = variable.shape
+    batched = tensor.dim() == len(event) + 1
+    if tuple(tensor.shape[batched:]) != event:
+        expected = f"{event} or (B, {', '.join(map(str, event))})" if event else "() or (B,)"
+        raise EvidenceError(
+            f"evidence for real variable {variable.name!r} must have shape {expected}, got "
+            f"{tuple(tensor.shape)}"
+        )
+    flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, -1)
+    missing = flat.isnan()
+    if bool(flat.isinf().any()):
+        raise EvidenceError(f"evidence for real variable {variable.name!r} must be finite, got inf")
+    if bool((missing.any(dim=1) & ~missing.all(dim=1)).any()):
+        raise EvidenceError(
+            f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; a "
+            "value is seen as a whole or not at all"
+        )
+    rows = tensor.shape[0] if batched else None
+    unseen = flat.numel() > 0 and bool(missing.all())
+    return Finding(variable, rows, real=None if unseen else tensor)
+
+
+def _real_tensor(variable: Variable, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else value.double()
+    try:
+        if is_column(value):
+            value = _real_column(variable, value)
+        dtype = value.dtype if getattr(value, "dtype", None) == np.float32 else np.float64
+        return torch.tensor(np.array(value, dtype=dtype))
+    except (TypeError, ValueError):
+        shape = variable.shape
+        if _is_na(value):
+            return torch.full(shape, torch.nan, dtype=torch.float64)
+        raise EvidenceError(
+            f"evidence for real variable {variable.name!r} must be numbers of shape {shape} or "
+            f"(B, *{shape}), got {type(value).__name__}"
+        ) from None
+
+
+def _real_column(variable: Variable, column: Any) -> NDArray[Any]:
+    """A column of numbers, or of arrays where the variable has a shape."""
+    if not variable.shape:
+        return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    unseen = np.full(variable.shape, np.nan)
+    cells = [unseen if _is_na(cell) else np.asarray(cell, dtype=np.float64) for cell in column]
+    return np.stack(cells) if cells else np.empty((0, *variable.shape))
+
+
+def _is_na(value: object) -> bool:
+    return (
+        value is None
+        or (isinstance(value, float) and value != value)
+        or type(value).__name__ in ("NAType", "NaTType")
+    )
+
+
+def _is_label(variable: Variable, value: Any) -> bool:
+    """Whether a sequence is itself a label: labels may be tuples."""
+    return isinstance(value, tuple) and value in (variable.states or ())
+
+
+def _is_likelihood(variable: Variable, value: Any) -> bool:
+    """Whether a finding is soft: floats, unless they are a vector with a ``NaN`` in it."""
+    if isinstance(value, Tensor):
+        floats = value.is_floating_point()
+    elif isinstance(value, np.ndarray):
+        floats = value.dtype.kind == "f"
+    elif isinstance(value, list | tuple) and value and not _is_label(variable, value):
+        if isinstance(value[0], list | tuple | np.ndarray) and not _is_label(variable, value[0]):
+            return True
+        if any(
+            isinstance(s, int | float) and not isinstance(s, bool) for s in variable.states or ()
+        ):
+            return False
+        floats = all(isinstance(x, float) for x in value)
+    else:
+        return False
+    if not floats or np.ndim(value) == 0:
+        return False
+    if np.ndim(value) > 1:
+        return True
+    return not (bool(value.isnan().any()) if isinstance(value, Tensor) else np.isnan(value).any())
+
+
+def _read_likelihood(variable: Variable, value: Any) -> Finding:
+    name, K = variable.name, variable.num_states
+    tensor = value if isinstance(value, Tensor) else None
+    try:
+        array = tensor.detach().to("cpu", torch.float64).numpy() if tensor is not None else value
+        table = np.asarray(array, dtype=np.float64)
+    except (TypeError, ValueError):
+        table = np.empty((0, 0, 0))
+    if table.ndim not in (1, 2) or table.shape[-1] != K:
+        got = f"shape {table.shape}" if table.ndim < 3 else "something else"
+        raise EvidenceError(
+            f"floats are a likelihood: for {name!r} with {K} states they must have shape ({K},) or "
+            f"(B, {K}), got {got}; give states as labels or as integers"
+        )
+    rows = table.shape[0] if table.ndim == 2 else None
+    unseen = np.asarray(np.isnan(table).all(axis=-1))
+    if unseen.any():
+        table = np.where(unseen[..., None], 1.0, table)
+    top = _check_likelihood(variable, table)
+    if tensor is None or not (tensor.requires_grad and torch.is_grad_enabled()):
+        tensor = None
+    elif unseen.any():
+        blank = torch.as_tensor(unseen, device=tensor.device)[..., None]
+        tensor = tensor.masked_fill(blank, 1.0)
+    scaled = table / top[..., None]
+    return Finding(variable, rows, likelihood=scaled, log_scale=np.log(top), tensor=tensor)
+
+
+def _check_likelihood(variable: Variable, table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return each row's largest entry."""
+    top = np.asarray(table.max(axis=-1, initial=0.0))
+    wrong = ~np.isfinite(table).all(axis=-1) | (table < 0).any(axis=-1)
+    bad = wrong | (top == 0)
+    if bad.any():
+        row = int(np.argmax(bad))
+        what = "finite and not negative" if np.ravel(wrong)[row] else "positive for some state"
+        where = f" in row {row}" if table.ndim == 2 else ""
+        got = np.atleast_2d(table)[row].tolist()
+        raise EvidenceError(f"likelihood of {variable.name!r} must be {what}, got {got}{where}")
+    return top
+
+
+def _encode_column(variable: Variable, column: Any) -> NDArray[np.int32]:
+    """Encode a column of labels: each different one is looked up once."""
+    if hasattr(column.dtype, "categories"):
+        return variable.encode(column)
+    import pandas as pd
+
+    try:
+        places, labels = pd.factorize(column)
+    except TypeError:  # not hashable: `encode` names the cell
+        return variable.encode(column)
+    table = np.append(variable.encode(labels.tolist()), np.int32(-1))
+    return np.asarray(table[places], dtype=np.int32)

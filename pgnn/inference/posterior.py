@@ -1,0 +1,262 @@
+"""What an engine found out: marginals as distributions, as a data frame, as a printed table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Categorical
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.evidence import UnknownVariable
+from pgnn.inference.frames import plain_index
+
+LINES = 100  # of a printed table; `table` shows more
+WIDTH = 88
+
+
+class Marginal(Categorical):
+    """A ``Categorical`` whose probabilities are kept to the bit, zeros included.
+
+    torch's own divides by the sum, and gives a state of probability zero the log probability of
+    the smallest float above it; here it is ``-inf``, with gradient zero.
+
+    Args:
+        probs: ``(*batch, K)`` probabilities that sum to one.
+
+    Example:
+        >>> import torch
+        >>> Marginal.of(torch.tensor([0.0, 1.0])).log_prob(torch.tensor([0, 1]))
+        tensor([-inf, 0.])
+    """
+
+    @classmethod
+    def of(cls, probs: Tensor) -> Marginal:
+        """Return the distribution with exactly these probabilities."""
+        marginal = cls(probs=probs, validate_args=False)
+        vars(marginal).update(probs=probs, _param=probs)
+        return marginal
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Log probabilities; ``-inf`` is legal."""
+        zero = self.probs == 0
+        return self.probs.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf)
+
+
+class Posterior(Mapping[Hashable, Categorical]):
+    r"""Posterior marginals :math:`p(x_i \mid e)` of variables, and :math:`\log p(e)`.
+
+    ``posterior["rain"]`` is a ``torch.distributions.Categorical`` of batch shape ``()``, or of
+    ``(B,)`` if the evidence came in rows.
+
+    Args:
+        variables: The variables asked for.
+        marginals: ``(B, S)`` probabilities, the states of the variables side by side.
+        log_evidence: ``(B,)`` log probability of the evidence (of a Markov network: log of the
+            unnormalised measure of the evidence, ``log Z`` if there is none).
+        batched: Whether the evidence came in rows; if not, ``B`` is 1.
+        kind: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
+        engine: Name of the engine.
+        diagnostics: What the engine has to say about this answer.
+        joint: Computes the table over some variables from their names.
+        index: The data frame's index, if the evidence was one.
+
+    Example:
+        >>> import torch
+        >>> rain = Variable("rain", ["no", "yes"])
+        >>> wet = torch.tensor([[0.25, 0.75]])
+        >>> posterior = Posterior([rain], wet, torch.tensor([-0.5]), batched=False)
+        >>> posterior["rain"].probs
+        tensor([0.2500, 0.7500])
+        >>> print(posterior)
+        variable  posterior probability of each state
+        rain      no 0.2500   yes 0.7500
+        log evidence -0.500000 (exact)
+    """
+
+    __hash__ = object.__hash__
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        marginals: Tensor,
+        log_evidence: Tensor,
+        *,
+        batched: bool,
+        kind: str = "exact",
+        engine: str = "",
+        diagnostics: Mapping[str, Any] | None = None,
+        joint: Callable[[tuple[Hashable, ...]], Factor] | None = None,
+        index: Any = None,
+    ) -> None:
+        self.variables = tuple(variables)
+        self.kind = kind
+        self.engine = engine
+        self.diagnostics: Mapping[str, Any] = diagnostics or {}
+        self.batched = batched
+        self._marginals = marginals
+        self._log_evidence = log_evidence
+        self._joint = joint
+        self._index = index
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """``()`` or ``(B,)`` log probability of the evidence."""
+        return self._log_evidence if self.batched else self._log_evidence[0]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows of evidence."""
+        return int(self._marginals.shape[0])
+
+    def probs(self, name: Hashable) -> Tensor:
+        """Return the marginal of one variable, ``(K,)`` or ``(B, K)`` probabilities.
+
+        Raises:
+            EvidenceError: If the variable was not asked for (also a ``KeyError``).
+        """
+        try:
+            first, last = self._columns[name]
+        except (KeyError, TypeError):
+            raise UnknownVariable(name, self._columns, "variable of this posterior") from None
+        table = self._marginals[:, first:last]
+        return table if self.batched else table[0]
+
+    def joint(self, *names: Hashable) -> Factor:
+        r"""Return the joint distribution :math:`p(x_a, x_b, \dots \mid e)` of some variables.
+
+        Args:
+            names: Variables of this posterior, in the order of the table's axes.
+
+        Returns:
+            A factor of batch shape ``()`` or ``(B,)`` that sums to one in each row.
+
+        Raises:
+            EvidenceError: If there is no name, an unknown one, or one occurs twice.
+            Unsupported: If the engine has marginals only.
+            Intractable: If the table or the way to it is too large.
+        """
+        if not names or len(set(names)) != len(names):
+            raise EvidenceError(f"name each variable of the joint once, got {list(names)}")
+        for name in names:
+            if name not in self._columns:
+                raise UnknownVariable(name, self._columns, "variable of this posterior")
+        if self._joint is None:
+            raise Unsupported(
+                f"{self.engine or 'this engine'} has no joint tables; ask JunctionTree()"
+            )
+        return _rearranged(self._joint(names).normalize(), names, self.batched)
+
+    def frame(self) -> Any:
+        """Return the probabilities as a data frame.
+
+        Returns:
+            For one row: index ``(variable, state)``, column ``probability``. For a batch: columns
+            ``(variable, state)``, and the index of the evidence if it was a data frame.
+        """
+        import pandas as pd
+
+        pairs = [(v.name, state) for v in self.variables for state in v.states or ()]
+        labels = pd.MultiIndex.from_arrays(
+            [plain_index([p[k] for p in pairs]) for k in (0, 1)], names=["variable", "state"]
+        )
+        table = self._marginals.detach().cpu().numpy()
+        if self.batched:
+            return pd.DataFrame(table.copy(), columns=labels, index=self._index)
+        return pd.DataFrame({"probability": table[0].copy()}, index=labels)
+
+    def table(self, row: int = 0, max_lines: int | None = None) -> str:
+        """Return the marginals of one row as text.
+
+        Args:
+            row: Which row of the batch.
+            max_lines: How many lines of probabilities at most; ``None`` for all.
+        """
+        values = self._marginals[row].detach().cpu().tolist()
+        width = max([len("variable"), *(len(str(v.name)) for v in self.variables)])
+        grids = [v.states or () for v in self.variables]
+        longest = max([1, *(len(str(state)) for states in grids for state in states)])
+        per_line = max(1, (WIDTH - width + 1) // (longest + 10))
+        pads = [
+            max([0, *(len(str(state)) for states in grids for state in states[k::per_line])])
+            for k in range(per_line)
+        ]
+        lines = [f"{'variable':<{width}}  posterior probability of each state"]
+        for done, v in enumerate(self.variables):
+            if max_lines is not None and len(lines) > max_lines:
+                rest = len(self.variables) - done
+                lines.append(f"... and {rest} more variables: see .frame() or .table()")
+                break
+            first, last = self._columns[v.name]
+            cells = [
+                f"{state!s:<{pads[k % per_line]}} {_number(p):>6}"
+                for k, (state, p) in enumerate(zip(v.states or (), values[first:last], strict=True))
+            ]
+            for k in range(0, len(cells), per_line):
+                name = "" if k else str(v.name)
+                lines.append(f"{name:<{width}}  {'   '.join(cells[k : k + per_line])}")
+        return "\n".join(lines)
+
+    def __getitem__(self, name: Hashable) -> Categorical:
+        return Marginal.of(self.probs(name))
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __str__(self) -> str:
+        by = f"{self.kind}, {self.engine}" if self.engine else self.kind
+        if not self.batched:
+            found = f"log evidence {float(self._log_evidence[0]):.6f} ({by})"
+            return f"{self.table(0, LINES)}\n{found}"
+        if not self.num_rows:
+            return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
+        name = 0 if self._index is None else self._index[0]
+        found = f"log evidence {float(self._log_evidence[0]):.6f} ({by})"
+        note = f"row {name!r}, the first of {self.num_rows}"
+        return f"{self.table(0, LINES)}\n{found}; {note}"
+
+    def __repr__(self) -> str:
+        rows = f", {self.num_rows} rows" if self.batched else ""
+        return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"
+
+    @cached_property
+    def _columns(self) -> dict[Hashable, tuple[int, int]]:
+        """First column of each variable, and one past its last."""
+        columns, first = {}, 0
+        for v in self.variables:
+            columns[v.name] = (first, first + v.num_states)
+            first += v.num_states
+        return columns
+
+
+def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Factor:
+    """The factor with its axes in the order of ``names``, and without a batch of one."""
+    table = factor.log_values
+    batch = table.dim() - len(factor.variables)
+    order = [factor.names.index(name) for name in names]
+    table = table.permute([*range(batch), *(batch + k for k in order)])
+    if batch and not batched:
+        table = table[0]
+    return Factor([factor.variables[k] for k in order], table)
+
+
+def _number(p: float) -> str:
+    """Four decimals; exact zeros and ones, and what would be rounded to zero, are told apart."""
+    if p in (0.0, 1.0):
+        return f"{p:.0f}"
+    return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

@@ -1,0 +1,147 @@
+"""Draws from a model: tensors for a program, a data frame of labels for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.variable import Variable
+from pgnn.inference.evidence import UnknownVariable
+from pgnn.inference.frames import label_frame, nested_index, plain_index
+
+
+class Samples(Mapping[Hashable, Tensor]):
+    """``n`` draws of every variable, for each row of evidence if it came in rows.
+
+    Maps a discrete variable to ``(n,)`` or ``(n, B)`` int64 state indices and a real one to
+    ``(n, *event)`` or ``(n, B, *event)`` values, so samples are themselves evidence or data.
+    ``len`` counts variables, as for every mapping; :attr:`num_samples` is ``n``.
+
+    Args:
+        variables: The variables drawn, in the order of the columns of a data frame.
+        codes: ``(n, V)`` or ``(n, B, V)`` int64 state indices of the discrete variables, in order;
+            -1 in rows that have no answer.
+        reals: Values of the real variables.
+        batched: Whether the evidence came in rows.
+        index: The data frame's index, if the evidence was one.
+
+    Raises:
+        EvidenceError: If the shapes do not fit the variables.
+
+    Example:
+        >>> import torch
+        >>> rain, wet = Variable("rain", ["no", "yes"]), Variable("wet", ["no", "yes"])
+        >>> samples = Samples([rain, wet], torch.tensor([[0, 0], [1, 1], [0, 1]]))
+        >>> samples["wet"]
+        tensor([0, 1, 1])
+        >>> print(samples.frame())
+          rain  wet
+        0   no   no
+        1  yes  yes
+        2   no  yes
+    """
+
+    __hash__ = object.__hash__
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        codes: Tensor,
+        reals: Mapping[Hashable, Tensor] | None = None,
+        *,
+        batched: bool = False,
+        index: Any = None,
+    ) -> None:
+        self.variables = tuple(variables)
+        self.discrete = tuple(v for v in self.variables if v.is_discrete)
+        self.codes = codes
+        self.batched = batched
+        self._reals = dict(reals or {})
+        self._index = index
+        self._check()
+
+    @property
+    def num_samples(self) -> int:
+        """Number of draws ``n`` (for each row of evidence)."""
+        return int(self.codes.shape[0])
+
+    def frame(self) -> Any:
+        """Return a data frame: a column a variable, labels as categories in the order of states.
+
+        Returns:
+            A row a draw; for a batch with index ``(sample, row)``. Cells of a real variable that
+            has a shape are arrays.
+        """
+        import pandas as pd
+
+        flat = self.codes.flatten(end_dim=-2)
+        index = None
+        if self.batched:
+            n, rows = self.codes.shape[:2]
+            outer = pd.RangeIndex(n, name="sample")
+            inner = pd.RangeIndex(rows) if self._index is None else self._index
+            index = nested_index(outer, n, inner.rename(inner.name or "row"))
+        frame = label_frame(self.discrete, flat, index)
+        if len(self.discrete) == len(self.variables):
+            return frame
+        columns = [frame.iloc[:, k] for k in range(len(self.discrete))]
+        for k, v in enumerate(self.variables):
+            if not v.is_discrete:
+                columns.insert(k, pd.Series(self._cells(v), index=frame.index))
+        table = pd.concat(columns, axis=1)
+        table.columns = plain_index([v.name for v in self.variables])
+        return table
+
+    def __getitem__(self, name: Hashable) -> Tensor:
+        try:
+            column = self._columns[name]
+        except (KeyError, TypeError):
+            raise UnknownVariable(name, self._columns, "variable of these samples") from None
+        return self._reals[name] if column is None else self.codes[..., column]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        rows = f" for each of {int(self.codes.shape[1])} rows" if self.batched else ""
+        return f"<Samples: {self.num_samples} of {len(self)} variables{rows}>"
+
+    @cached_property
+    def _columns(self) -> dict[Hashable, int | None]:
+        """Column of each discrete variable; ``None`` for a real one."""
+        place = {v.name: k for k, v in enumerate(self.discrete)}
+        return {v.name: place.get(v.name) for v in self.variables}
+
+    def _cells(self, variable: Variable) -> Any:
+        values = self._reals[variable.name].detach().cpu()
+        flat = values.reshape(-1, *variable.shape).numpy()
+        return list(flat) if variable.shape else flat.copy()
+
+    def _check(self) -> None:
+        lead = tuple(self.codes.shape[:-1])
+        axes = 2 if self.batched else 1
+        if len(lead) != axes or self.codes.shape[-1] != len(self.discrete):
+            expected = "(n, B, V)" if self.batched else "(n, V)"
+            raise EvidenceError(
+                f"codes of samples of {len(self.discrete)} discrete variables must have shape "
+                f"{expected}, got {tuple(self.codes.shape)}"
+            )
+        for v in self.variables:
+            if v.is_discrete:
+                continue
+            got = tuple(self._reals[v.name].shape) if v.name in self._reals else None
+            if got != (*lead, *v.shape):
+                raise EvidenceError(
+                    f"samples of real variable {v.name!r} must have shape {(*lead, *v.shape)}, got "
+                    f"{got}"
+                )
