@@ -24,6 +24,16 @@ from pgnn.models.markov_random_field import MarkovRandomField
 VERSION = 1
 """Version of the format; a file of another version is refused."""
 
+_WRONG = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    PgnnError,
+)
+
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Save a model to one file, in the safetensors format.
@@ -91,7 +101,7 @@ def load(
         return make[structure["class"]](structure, variables, tensors, given)
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error
-    except (KeyError, TypeError, IndexError, ValueError, AttributeError, PgnnError) as error:
+    except _WRONG as error:
         raise DataError(
             f"{path.name}: expected a description of a model, but {type(error).__name__}: {error}"
         ) from error
@@ -129,12 +139,13 @@ def _make_bayesian_network(
     tensors: Mapping[str, Tensor],
     modules: dict[Hashable, nn.Module],
 ) -> BayesianNetwork:
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        states.setdefault(number, {})[name] = tensor
     conditionals = {}
     for k, described in enumerate(structure["conditionals"]):
-        prefix = f"{k}."
-        state = {
-            key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)
-        }
+        state = states.get(str(k), {})
         conditional = make_conditional(described, variables, state, modules)
         conditionals[conditional.child.name] = conditional
     if modules:

@@ -28,6 +28,7 @@ class Tokens:
         self.source = source
         self.at = 0
         self._words = source.text.split()
+        self._underscores = "_" in source.text
 
     @property
     def remaining(self) -> int:
@@ -77,11 +78,14 @@ class Tokens:
         words = self._take(count, what)
         try:
             values = np.array(list(map(float, words)), dtype=np.float64)
-            if ((values >= 0) & (values < math.inf)).all():
+            # Python reads digits with underscores as numbers, these files do not.
+            if ((values >= 0) & (values < math.inf)).all() and not self._underscores:
                 return values
         except ValueError:
             pass
-        bad = next(k for k, word in enumerate(words) if not _is_number(word))
+        bad = next((k for k, word in enumerate(words) if not _is_number(word)), None)
+        if bad is None:
+            return values
         raise self.error(
             start + bad, f"expected {what}, a finite number not below 0, got {words[bad]!r}"
         )
@@ -114,6 +118,6 @@ class Tokens:
 
 def _is_number(word: str) -> bool:
     try:
-        return 0 <= float(word) < math.inf
+        return "_" not in word and 0 <= float(word) < math.inf
     except ValueError:
         return False

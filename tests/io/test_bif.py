@@ -187,7 +187,7 @@ MALFORMED = [
     ("0.3, 0.6", "0.3o, 0.6", 9, 14, "expected a probability from 0 to 1, got '0.3o'"),
     ("0.3, 0.6", "nan, 0.6", 9, 14, "expected a probability from 0 to 1, got 'nan'"),
     ("0.3, 0.6", "-0.3, 1.2", 9, 14, "expected a probability from 0 to 1, got '-0.3'"),
-    ("0.3, 0.6", "0_3, 0.6", 9, 14, "expected a probability from 0 to 1, got '0_3'"),
+    ("0.3, 0.6", "0.3_0, 0.6", 9, 14, "expected a probability from 0 to 1, got '0.3_0'"),
     ("0.3, 0.6", "0.3, 0.61", 9, 9, "row (yes) of 'wet' to sum to 1, got 1.01"),
     ("table 0.8, 0.2", "table 0.8", 6, 30, "expected 2 numbers for 'rain', got 1"),
     ("table 0.8, 0.2", "table 0.8, 0.3", 6, 30, "to sum to 1, got 1.1"),

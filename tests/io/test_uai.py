@@ -172,6 +172,7 @@ MALFORMED = [
     ("0.2 0.7", "0.2 o.7", 13, 10, "expected an entry of table 1, a finite number not below 0"),
     ("0.2 0.7", "0.2 -0.7", 13, 10, "got '-0.7'"),
     ("0.2 0.7", "0.2 nan", 13, 10, "got 'nan'"),
+    ("0.2 0.7", "0.2 0.7_0", 13, 10, "got '0.7_0'"),
     ("0.2 0.7", "0.2 inf", 13, 10, "got 'inf'"),
     ("0.2 0.7", "0.2 0.7 1", 13, 14, "expected the end of the file after 2 tables, got '1'"),
     ("0.2 0.7", "0.2", 14, 1, "got the end of the file after 5"),
