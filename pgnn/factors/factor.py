@@ -19,6 +19,8 @@ class Factor:
         variables: Discrete variables in the order of the table's last axes.
         log_values: ``(*batch, K1, ..., Kn)`` log values; ``-inf`` is legal, ``NaN`` and ``+inf``
             are not.
+        child: Name of a variable over which every row of the table sums to one, if there is one
+            (a conditional's table); engines may then leave out what sums to one anyway.
 
     Raises:
         ModelError: If a variable is real or occurs twice, or the shape does not fit.
@@ -30,11 +32,17 @@ class Factor:
         tensor([0.7500, 1.2500], dtype=torch.float64)
     """
 
-    __slots__ = ("log_values", "variables")
+    __slots__ = ("child", "log_values", "variables")
 
-    def __init__(self, variables: Sequence[Variable], log_values: Tensor) -> None:
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        log_values: Tensor,
+        child: Hashable | None = None,
+    ) -> None:
         self.variables = tuple(variables)
         self.log_values = log_values
+        self.child = child
         names = self.names
         if len(set(names)) != len(names):
             raise ModelError(f"a factor names a variable twice: {list(names)}")

@@ -117,6 +117,15 @@ class FactorGraph:
         return (np.concatenate(tables, axis=1), scale) if tables else (np.zeros((1, 1)), scale)
 
     @cached_property
+    def child_factor(self) -> NDArray[np.int64]:
+        """``(V,)`` the factor whose rows sum to one over the variable, -1 where there is none."""
+        own = np.full(len(self.variables), -1, dtype=np.int64)
+        for f, factor in enumerate(self.factors):
+            if factor.child is not None:
+                own[self.index[factor.child]] = f
+        return own
+
+    @cached_property
     def requires_grad(self) -> bool:
         """Whether any table wants a gradient."""
         return any(f.log_values.requires_grad for f in self.factors)

@@ -98,7 +98,12 @@ class BayesianNetwork(Model):
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
         """One log table for each conditional, over what is not observed (see :class:`Model`)."""
-        return tuple(c.factor(observed, inputs) for c in self.conditionals.values())
+        made = []
+        for name, conditional in self.conditionals.items():
+            f = conditional.factor(observed, inputs)
+            child = None if observed and name in observed else name
+            made.append(Factor(f.variables, f.log_values, child))
+        return tuple(made)
 
     def do(self, interventions: Mapping[Hashable, Any]) -> BayesianNetwork:
         r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2).

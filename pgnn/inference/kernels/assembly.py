@@ -12,7 +12,7 @@ side. Other buffers are computed once for all rows.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -40,6 +40,7 @@ class Structure(NamedTuple):
         unary: ``(V,)`` free variables with a likelihood of their own in each row.
         wanted: ``(V,)`` variables whose marginal is wanted.
         belief: ``(F,)`` factors whose adjoint (belief divided by table) is wanted.
+        maximize: ``(V,)`` variables to maximise over; the others are summed out.
     """
 
     card: Ints
@@ -51,6 +52,7 @@ class Structure(NamedTuple):
     unary: Bools
     wanted: Bools
     belief: Bools
+    maximize: Bools
 
 
 class Buffers(NamedTuple):
@@ -98,6 +100,7 @@ class Program(NamedTuple):
         unary: ``(U, 3)`` variable, address, states of each row-wise likelihood.
         marginal: ``(M, 3)`` variable, address, states of each wanted marginal.
         root: ``(R, 2)`` address and width of the messages whose product is the evidence.
+        belief: Encoded read-outs of the beliefs of factors.
         sizes: Numbers of memory in all, of the static part, the deepest loop nest.
         work: Multiply-adds done once, and for each row.
     """
@@ -111,6 +114,7 @@ class Program(NamedTuple):
     unary: Ints
     marginal: Ints
     root: Ints
+    belief: Ints
     sizes: Ints
     work: Floats
 
@@ -126,6 +130,24 @@ class Buckets(NamedTuple):
     order: Ints
     ptr: Ints
     buf: Ints
+
+
+class Decoder(NamedTuple):
+    """What it takes to walk back from the roots and choose states.
+
+    Attributes:
+        order: ``(N,)`` variables, first eliminated first.
+        ptr: ``(N + 1,)`` inputs of each bucket.
+        start, wide: Address of each input, and whether it differs from row to row.
+        scope_ptr, scope_var: Its scope, the eliminated variable last.
+    """
+
+    order: Ints
+    ptr: Ints
+    start: Ints
+    wide: Bools
+    scope_ptr: Ints
+    scope_var: Ints
 
 
 @njit(cache=True, nogil=True)
@@ -455,8 +477,8 @@ def _add_loop(code: Ints, at: int, rank: int, n: int, s: tuple[int, int, int, in
 
 @njit(cache=True, nogil=True)
 def _encode(
-    steps: Steps, op: int, buffers: Buffers, card: Ints, position: Ints, width: int, code: Ints,
-    at: int, work: Ints,
+    steps: Steps, op: int, buffers: Buffers, card: Ints, position: Ints, width: int, maximize: bool,
+    code: Ints, at: int, work: Ints,
 ) -> tuple[int, float]:  # fmt: skip
     """Write one instruction at ``code[at:]``; return where the next one goes, and its cost.
 
@@ -513,7 +535,8 @@ def _encode(
     code[at + 7] = num_wide
     code[at + 8] = 2 if c == ONE else 3
     code[at + 9] = depth
-    code[at + 10], code[at + 11] = op, out
+    code[at + 10] = int(steps.kind[op] == MESSAGE and maximize)
+    code[at + 11] = out
     return end, cost
 
 
@@ -545,12 +568,11 @@ def _encode_load(
 
 
 @njit(cache=True, nogil=True)
-def _encode_all(
-    structure: Structure, position: Ints, buffers: Buffers, steps: Steps, factor_buf: Ints, num_up: int,
+def _encode_steps(
+    structure: Structure, order: Ints, position: Ints, buffers: Buffers, steps: Steps, num_up: int,
     width: int, rank: int,
-) -> tuple[Any, Any, Any, Any, Any, Any, Any]:  # fmt: skip
-    """Encode loads and instructions, each in its group."""
-    card = structure.card
+) -> tuple[Ints, Ints, Ints, Floats]:  # fmt: skip
+    """Encode the instructions, each in its group; also return their multiply-adds."""
     each = HEADER + LOOP * (rank + 1)
     count = steps.count[0]
     work = np.empty(2 * position.shape[0] + 2, np.int64)
@@ -560,26 +582,36 @@ def _encode_all(
     at_static, at_up, at_down = 0, 0, 0
     total = np.zeros(2)
     for op in range(count):
+        most = structure.maximize[order[steps.bucket[op]]]
         if op >= num_up:
             at_down, cost = _encode(
-                steps, op, buffers, card, position, width, down, at_down, work
+                steps, op, buffers, structure.card, position, width, most, down, at_down, work
             )
             total[1] += cost
         elif buffers.wide[steps.out[op]]:
-            at_up, cost = _encode(steps, op, buffers, card, position, width, up, at_up, work)
+            at_up, cost = _encode(
+                steps, op, buffers, structure.card, position, width, most, up, at_up, work
+            )
             total[1] += cost
         else:
             at_static, cost = _encode(
-                steps, op, buffers, card, position, width, static, at_static, work
+                steps, op, buffers, structure.card, position, width, most, static, at_static, work
             )
             total[0] += cost
-    num_factors = structure.used.shape[0]
-    room = 7 * num_factors + 2 * structure.scope_var.shape[0]
-    fixed = np.empty(room, np.int64)
-    load = np.empty(room, np.int64)
-    constant = np.empty(room, np.int64)
-    at_fixed, at_load, at_constant = 0, 0, 0
-    for f in range(num_factors):
+    return static[:at_static].copy(), up[:at_up].copy(), down[:at_down].copy(), total
+
+
+@njit(cache=True, nogil=True)
+def _encode_loads(
+    structure: Structure, buffers: Buffers, factor_buf: Ints, width: int
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Encode loads that are the same for all rows, those that aren't, constants, read-outs."""
+    card = structure.card
+    room = 7 * structure.used.shape[0] + 2 * structure.scope_var.shape[0]
+    static, load = np.empty(room, np.int64), np.empty(room, np.int64)
+    constant, belief = np.empty(room, np.int64), np.empty(room, np.int64)
+    at_static, at_load, at_constant, at_belief = 0, 0, 0, 0
+    for f in range(structure.used.shape[0]):
         if not structure.used[f]:
             continue
         b = factor_buf[f]
@@ -588,11 +620,33 @@ def _encode_all(
         elif buffers.wide[b]:
             at_load = _encode_load(structure, f, b, buffers, card, width, load, at_load)
         else:
-            at_fixed = _encode_load(structure, f, b, buffers, card, width, fixed, at_fixed)
+            at_static = _encode_load(structure, f, b, buffers, card, width, static, at_static)
+        if structure.belief[f]:
+            start = at_belief
+            at_belief = _encode_load(structure, f, b, buffers, card, width, belief, start)
+            belief[start + 6] = buffers.start[buffers.adjoint[b]] if b >= 0 else 0
     return (
-        static[:at_static].copy(), up[:at_up].copy(), down[:at_down].copy(),
-        fixed[:at_fixed].copy(), load[:at_load].copy(), constant[:at_constant].copy(), total,
-    )  # fmt: skip
+        static[:at_static].copy(),
+        load[:at_load].copy(),
+        constant[:at_constant].copy(),
+        belief[:at_belief].copy(),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _decoder(buckets: Buckets, buffers: Buffers) -> Decoder:
+    """Collect what decoding needs."""
+    count = buckets.ptr[buckets.order.shape[0]]
+    start, wide = np.empty(count, np.int64), np.empty(count, np.bool_)
+    ptr = np.zeros(count + 1, np.int64)
+    for i in range(count):
+        b = buckets.buf[i]
+        start[i], wide[i] = buffers.start[b], buffers.wide[b]
+        ptr[i + 1] = ptr[i] + buffers.ptr[b + 1] - buffers.ptr[b]
+    scope = np.empty(ptr[count], np.int64)
+    for i in range(count):
+        scope[ptr[i] : ptr[i + 1]] = _scope(buffers, buckets.buf[i])
+    return Decoder(buckets.order, buckets.ptr, start, wide, ptr, scope)
 
 
 @njit(cache=True, nogil=True)
@@ -610,7 +664,7 @@ def _rows_of(buf_of: Ints, key: Ints, buffers: Buffers, card: Ints) -> Ints:
 @njit(cache=True, nogil=True)
 def assemble(
     structure: Structure, order: Ints, rank: int, width: int
-) -> tuple[Program, Buffers, Buckets, Ints]:
+) -> tuple[Program, Decoder]:
     """Turn an elimination order into a program.
 
     Args:
@@ -620,7 +674,7 @@ def assemble(
         width: Rows in a tile.
 
     Returns:
-        The program, its buffers and buckets, and each factor's buffer (-1: wholly observed).
+        The program, and what is needed to decode after its upward pass.
 
     Cost:
         O(number of instructions times rank): tens of microseconds for small networks.
@@ -654,9 +708,10 @@ def assemble(
     num_up = steps.count[0]
     _downward(structure, order, buffers, steps, source, marginal_buf)
     static_size, size = _addresses(buffers, width)
-    static, up, down, static_load, load, constant, work = _encode_all(
-        structure, position, buffers, steps, factor_buf, num_up, width, rank
+    static, up, down, work = _encode_steps(
+        structure, order, position, buffers, steps, num_up, width, rank
     )
+    static_load, load, constant, belief = _encode_loads(structure, buffers, factor_buf, width)
     roots = np.empty((num_free, 2), np.int64)
     num_roots = 0
     for op in range(num_up):
@@ -669,8 +724,8 @@ def assemble(
         static, up, down, static_load, load, constant,
         _rows_of(unary_buf, order, buffers, structure.card),
         _rows_of(marginal_buf, np.arange(num_vars), buffers, structure.card),
-        roots[:num_roots].copy(),
+        roots[:num_roots].copy(), belief,
         np.array([size, static_size, rank + 1]),
         work,
     )  # fmt: skip
-    return program, buffers, buckets, factor_buf
+    return program, _decoder(buckets, buffers)

@@ -127,6 +127,17 @@ _W0, _W1, _W2, _W3 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 @njit(cache=True, nogil=True, inline="always")
 def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz):  # type: ignore[no-untyped-def]
     """The innermost loop, by how many operands there are and how many of them are wide."""
+    if len(lanes) == 1:  # known when compiling: a single row has no use for the distinction
+        if maximum:
+            if ternary:
+                _max3(memory, lanes, _W3, o, so, n, x, sx, y, sy, z, sz)
+            else:
+                _max2(memory, lanes, _W2, o, so, n, x, sx, y, sy)
+        elif ternary:
+            _sum3(memory, lanes, _W3, o, so, n, x, sx, y, sy, z, sz)
+        else:
+            _sum2(memory, lanes, _W2, o, so, n, x, sx, y, sy)
+        return
     if maximum:
         if ternary:
             if num_wide == 3:
@@ -161,19 +172,19 @@ def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z,
 
 
 @njit(cache=True, nogil=True)
-def contract(memory, code, at, lanes, maximum, counters):  # type: ignore[no-untyped-def]
+def contract(memory, code, at, lanes, counters):  # type: ignore[no-untyped-def]
     """Run the encoded instruction at ``code[at]``; its output is overwritten."""
     o, x, y, z = code[at + 2], code[at + 4], code[at + 5], code[at + 6]
     num_wide, ternary, rank = code[at + 7], code[at + 8] == 3, code[at + 9]
+    maximum = code[at + 10] == 1
     for i in range(o, o + code[at + 3] * len(lanes)):
         memory[i] = 0.0
     k = at + HEADER + LOOP * (rank - 1)
     n, so, sx, sy, sz = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4]
-    if rank == 1:
-        _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz)
-        return
-    k -= LOOP
-    m, to, tx, ty, tz = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4]
+    m, to, tx, ty, tz = 1, 0, 0, 0, 0
+    if rank > 1:
+        k -= LOOP
+        m, to, tx, ty, tz = code[k], code[k + 1], code[k + 2], code[k + 3], code[k + 4]
     for d in range(rank - 2):
         counters[d] = 0
     while True:

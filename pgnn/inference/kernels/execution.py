@@ -138,7 +138,7 @@ def _rescale(memory, start, size, lanes, top, log_scale, tally):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def prepare(program, tables, maximum, memory):  # type: ignore[no-untyped-def]
+def prepare(program, tables, memory):  # type: ignore[no-untyped-def]
     """Run what is the same for all rows; return the log scale it leaves out."""
     counters = np.zeros(program.sizes[2], np.int64)
     log_scale = np.zeros(1)
@@ -147,14 +147,14 @@ def prepare(program, tables, maximum, memory):  # type: ignore[no-untyped-def]
     code = program.static
     at = 0
     while at < code.shape[0]:
-        contract(memory, code, at, (0,), maximum, counters)
+        contract(memory, code, at, (0,), counters)
         _rescale(memory, code[at + 2], code[at + 3], (0,), program.sizes[0], log_scale, True)
         at = code[at]
     return log_scale[0]
 
 
 @njit(cache=True, nogil=True)
-def upward(program, tables, rows, memory, lanes, maximum, log_z, counters):  # type: ignore[no-untyped-def]
+def upward(program, tables, rows, memory, lanes, log_z, counters):  # type: ignore[no-untyped-def]
     """Send messages to the roots for one tile of rows; ``log_z`` (lanes,) is written."""
     _constants(program.constant, tables, rows, log_z)
     _load(program.load, tables, rows, memory, counters)
@@ -162,7 +162,7 @@ def upward(program, tables, rows, memory, lanes, maximum, log_z, counters):  # t
     code = program.up
     at = 0
     while at < code.shape[0]:
-        contract(memory, code, at, lanes, maximum, counters)
+        contract(memory, code, at, lanes, counters)
         _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], log_z, True)
         at = code[at]
     for w in range(len(lanes)):
@@ -182,7 +182,7 @@ def downward(program, memory, lanes, counters):  # type: ignore[no-untyped-def]
     code = program.down
     at = 0
     while at < code.shape[0]:
-        contract(memory, code, at, lanes, False, counters)
+        contract(memory, code, at, lanes, counters)
         if code[at + 1] != MARGINAL:
             _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], scratch, False)
         at = code[at]
@@ -205,19 +205,93 @@ def _collect(program, memory, tables, rows, count, lanes, marginals):  # type: i
 
 
 @njit(cache=True, nogil=True)
-def run(program, tables, todo, memory, log_scale, lanes, maximum, down, log_z, marginals):  # type: ignore[no-untyped-def]
-    """Answer the rows ``todo``, a tile at a time; memory must have been prepared."""
+def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start, joint):  # type: ignore[no-untyped-def]
+    """Add each row's weighted beliefs to ``expected``, or write them to its row of ``joint``."""
+    width = len(lanes)
+    counters = np.zeros(program.sizes[2], np.int64)
+    code = program.belief
+    at = 0
+    while at < code.shape[0]:
+        f, base, jump, adjoint = code[at + 1], code[at + 2], code[at + 3], code[at + 6]
+        rank, loops = code[at + 5], at + 7 + 2 * code[at + 4]
+        size = 1
+        for d in range(rank):
+            size *= code[loops + 2 * d]
+        for w in range(count):
+            row = rows[w]
+            lane = w if jump > 1 else 0
+            total = 1.0
+            if rank > 0:
+                total = 0.0
+                for i in range(size):
+                    total += memory[base + i * jump + lane] * memory[adjoint + i * width + w]
+            scale = weights[row] / total if total > 0.0 else 0.0
+            target = _source(code, at, tables, row) - tables.start[f] + start[f]
+            for d in range(rank):
+                counters[d] = 0
+            for i in range(size):
+                value = scale
+                if rank > 0:
+                    value *= memory[base + i * jump + lane] * memory[adjoint + i * width + w]
+                if per_row[f]:
+                    joint[row, target] = value
+                else:
+                    expected[target] += value
+                d = rank - 1
+                while d >= 0:
+                    n, s = code[loops + 2 * d], code[loops + 2 * d + 1]
+                    counters[d] += 1
+                    target += s
+                    if counters[d] < n:
+                        break
+                    target -= s * n
+                    counters[d] = 0
+                    d -= 1
+        at = code[at]
+
+
+@njit(cache=True, nogil=True)
+def answer(program, tables, todo, memory, lanes, log_z, marginals):  # type: ignore[no-untyped-def]
+    """Write evidence and marginals of the rows ``todo``, a tile at a time.
+
+    Marginals are left out where ``program.down`` is empty.
+    """
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
     rows = np.zeros(width, np.int64)
     tile_z = np.zeros(width)
+    log_scale = prepare(program, tables, memory)
     for start in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - start)
         for w in range(width):
             rows[w] = todo[start + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, maximum, tile_z, counters)
+        upward(program, tables, rows, memory, lanes, tile_z, counters)
         for w in range(count):
             log_z[rows[w]] = tile_z[w] + log_scale
-        if down:
+        if program.down.shape[0] > 0:
             downward(program, memory, lanes, counters)
             _collect(program, memory, tables, rows, count, lanes, marginals)
+
+
+@njit(cache=True, nogil=True)
+def expect(program, tables, todo, memory, lanes, weights, expected, per_row, start, joint):  # type: ignore[no-untyped-def]
+    """Accumulate the beliefs of the program's factors over the rows ``todo``.
+
+    Args:
+        weights: ``(B,)`` weight of each row.
+        expected: Flat, added to: factor ``f`` begins at ``start[f]``.
+        per_row: ``(F,)`` factors whose beliefs go to ``joint[row]`` instead.
+    """
+    width = len(lanes)
+    counters = np.zeros(program.sizes[2], np.int64)
+    rows = np.zeros(width, np.int64)
+    tile_z = np.zeros(width)
+    prepare(program, tables, memory)
+    for first in range(0, todo.shape[0], width):
+        count = min(width, todo.shape[0] - first)
+        for w in range(width):
+            rows[w] = todo[first + min(w, count - 1)]
+        upward(program, tables, rows, memory, lanes, tile_z, counters)
+        downward(program, memory, lanes, counters)
+        _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start,
+                 joint)  # fmt: skip

@@ -1,0 +1,192 @@
+"""Runs plans on the CPU with the compiled kernels, rows cut into pieces for the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.kernels import decoding, execution
+from pgnn.inference.plan import TILE, Mask, Plan
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+_SINGLE = (0,)
+_TILED = (0,) * TILE
+_NOTHING = np.zeros((0, 0))
+# rows are shared between threads only when each gets this many multiply-adds
+_WORTH_A_THREAD = 2e5
+
+
+class CpuExecutor:
+    """Answers from the numbers of one factor graph.
+
+    Args:
+        graph: Variables and tables; row-wise tables must have as many rows as the evidence.
+        max_bytes: Memory for messages, over all threads.
+    """
+
+    def __init__(self, graph: FactorGraph, max_bytes: int) -> None:
+        self.graph = graph
+        self.max_bytes = max_bytes
+        self._pool: list[Floats] = []
+
+    def bytes_needed(self, plan: Plan, rows: int) -> int:
+        """Memory for messages that answering ``rows`` rows takes."""
+        return int(plan.program(self._width(plan, rows))[0].sizes[0]) * 8 * self._threads(plan, rows)
+
+    def answer(
+        self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows, log_z: Floats, out: Floats
+    ) -> None:
+        """Write log evidence ``(B,)`` and marginals ``(B, S)`` of some rows.
+
+        Args:
+            plan: For these rows.
+            codes: ``(B, V)`` observed states, -1 where none.
+            soft: ``(B, S)`` likelihoods, or None.
+            rows: Which rows to answer.
+            log_z: ``(B,)`` written at ``rows``.
+            out: ``(B, S)`` written at ``rows``, columns of the wanted variables.
+        """
+        tables = self._tables(codes, soft)
+
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+            execution.answer(program[0], tables, part, memory, lanes, log_z, out)
+
+        self._run(plan, rows, piece)
+        log_z[rows] += self._log_scale(plan, rows)
+
+    def expect(
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        weights: Floats,
+        per_row: Mask,
+    ) -> tuple[Floats, Floats, Rows]:
+        """Return weighted sums of the beliefs of the plan's factors over all rows.
+
+        Args:
+            plan: With ``task.belief`` set.
+            codes: ``(B, V)`` observed states.
+            soft: ``(B, S)`` likelihoods, or None.
+            weights: ``(B,)`` weight of each row.
+            per_row: ``(F,)`` factors whose beliefs are returned row by row.
+
+        Returns:
+            Flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; where each factor begins.
+        """
+        tables = self._tables(codes, soft)
+        start = np.zeros(len(self.graph.factors), dtype=np.int64)
+        ends = [0, 0]
+        for f in np.flatnonzero(plan.task.belief):
+            kind = int(per_row[f])
+            start[f] = ends[kind]
+            ends[kind] += int(np.prod(self.graph.card[list(self.graph.scopes[f])], dtype=np.int64))
+        joint = np.zeros((len(codes), ends[1]))
+        sums: list[Floats] = []
+
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+            mine = np.zeros(ends[0])
+            execution.expect(
+                program[0], tables, part, memory, lanes, weights, mine, per_row, start, joint
+            )
+            sums.append(mine)
+
+        self._run(plan, np.arange(len(codes)), piece)
+        return np.sum(sums, axis=0) if sums else np.zeros(ends[0]), joint, start
+
+    def decode(
+        self, plan: Plan, codes: Codes, soft: Floats | None, draws: int = 0, seed: int = 0
+    ) -> tuple[NDArray[np.int32], Floats]:
+        """Return best states, or exact draws, and the log of the maximum or sum.
+
+        Returns:
+            ``(B, max(draws, 1), V)`` states and ``(B,)`` log values.
+        """
+        tables = self._tables(codes, soft)
+        states = np.repeat(codes[:, None, :], max(draws, 1), axis=1)
+        log_z = np.zeros(len(codes))
+
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+            decoding.decode(
+                program[0], program[1], self.graph.card, plan.task.maximize, tables, part, memory,
+                lanes, draws, seed, states, log_z,
+            )  # fmt: skip
+
+        rows = np.arange(len(codes))
+        self._run(plan, rows, piece)
+        log_z += self._log_scale(plan, rows)
+        return states, log_z
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def _run(
+        self, plan: Plan, rows: Rows, piece: Callable[[Rows, Any, Floats, Any], None]
+    ) -> None:
+        """Run a kernel over the rows, in threads where that pays."""
+        width = self._width(plan, len(rows))
+        lanes = _TILED if width == TILE else _SINGLE
+        program = plan.program(width)
+        size = int(program[0].sizes[0]) + TILE
+
+        def work(part: Rows) -> None:
+            memory = self._acquire(size)
+            try:
+                piece(part, program, memory, lanes)
+            finally:
+                self._pool.append(memory)
+
+        parts = self._threads(plan, len(rows))
+        if parts == 1:
+            work(rows)
+            return
+        edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
+        with ThreadPoolExecutor(parts) as pool:
+            list(pool.map(work, [rows[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]))
+
+    def _width(self, plan: Plan, rows: int) -> int:
+        if rows <= 2 or plan.program(TILE)[0].sizes[0] * 8 > self.max_bytes:
+            return 1
+        return TILE
+
+    def _threads(self, plan: Plan, rows: int) -> int:
+        width = self._width(plan, rows)
+        program = plan.program(width)[0]
+        fits = self.max_bytes // max(int(program.sizes[0]) * 8, 1)
+        pays = int(rows * float(program.work[1]) / _WORTH_A_THREAD)
+        return max(1, min(torch.get_num_threads(), fits, pays, -(-rows // width)))
+
+    def _acquire(self, size: int) -> Floats:
+        """Take memory from the pool, or make some."""
+        while self._pool:
+            memory = self._pool.pop()
+            if len(memory) >= size:
+                return memory
+        return np.empty(size)
+
+    def _tables(self, codes: Codes, soft: Floats | None) -> execution.Tables:
+        graph = self.graph
+        return execution.Tables(
+            graph.values,
+            graph.start,
+            graph.rowwise,
+            graph.row_values,
+            codes,
+            _NOTHING if soft is None else soft,
+            graph.offset,
+        )
+
+    def _log_scale(self, plan: Plan, rows: Rows) -> Any:
+        """What scaling each table's largest entry to one has taken away."""
+        scale = float(self.graph.log_scale[plan.task.used].sum())
+        if self.graph.rowwise.any():
+            return scale + self.graph.row_scale[rows]
+        return scale

@@ -1,0 +1,111 @@
+"""Choose states from the roots back to the leaves: the best ones, or exact posterior draws."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from pgnn.inference.kernels.execution import prepare, upward
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, nogil=True)
+def _uniform(state):  # type: ignore[no-untyped-def]
+    """Next number in [0, 1) of SplitMix64 (Steele, Lea & Flood 2014); ``state`` advances."""
+    state[0] += _GOLDEN
+    x = state[0]
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return np.float64(x >> np.uint64(11)) / 9007199254740992.0
+
+
+@njit(cache=True, nogil=True)
+def _weights(decoder, k, card, memory, lane, width, states, out):  # type: ignore[no-untyped-def]
+    """Product of bucket ``k``'s tables as a function of its variable, the rest being chosen."""
+    v = decoder.order[k]
+    num = card[v]
+    for s in range(num):
+        out[s] = 1.0
+    for i in range(decoder.ptr[k], decoder.ptr[k + 1]):
+        at = 0
+        for j in range(decoder.scope_ptr[i], decoder.scope_ptr[i + 1] - 1):
+            u = decoder.scope_var[j]
+            at = at * card[u] + states[u]
+        at *= num
+        if decoder.wide[i]:
+            at = decoder.start[i] + at * width + lane
+            for s in range(num):
+                out[s] *= memory[at + s * width]
+        else:
+            at += decoder.start[i]
+            for s in range(num):
+                out[s] *= memory[at + s]
+        top = 0.0
+        for s in range(num):
+            top = max(top, out[s])
+        if 0.0 < top < 1e-100:
+            for s in range(num):
+                out[s] /= top
+
+
+@njit(cache=True, nogil=True)
+def _choose(weights, num, draw, state):  # type: ignore[no-untyped-def]
+    """The first largest weight, or one drawn in proportion."""
+    if not draw:
+        best = 0
+        for s in range(1, num):
+            if weights[s] > weights[best]:
+                best = s
+        return best
+    total = 0.0
+    for s in range(num):
+        total += weights[s]
+    u = _uniform(state) * total
+    last = 0
+    for s in range(num):
+        if weights[s] > 0.0:
+            last = s
+            u -= weights[s]
+            if u < 0.0:
+                return s
+    return last
+
+
+@njit(cache=True, nogil=True)
+def decode(program, decoder, card, maximize, tables, todo, memory, lanes, draws, seed, states, log_z):  # type: ignore[no-untyped-def]
+    """Fill ``states[row, d, :]`` with the best states, or with ``draws`` exact samples.
+
+    Args:
+        maximize: ``(V,)`` variables to decode by their largest weight; with ``draws > 0`` every
+            variable is drawn instead.
+        seed: Of the draws; each row and draw has a stream of its own.
+        states: ``(B, max(draws, 1), V)``, observed states filled in already.
+        log_z: ``(B,)`` written: the log of the sum or maximum.
+    """
+    width = len(lanes)
+    counters = np.zeros(program.sizes[2], np.int64)
+    rows = np.zeros(width, np.int64)
+    tile_z = np.zeros(width)
+    weights = np.zeros(card.max())
+    state = np.zeros(1, np.uint64)
+    log_scale = prepare(program, tables, memory)
+    for first in range(0, todo.shape[0], width):
+        count = min(width, todo.shape[0] - first)
+        for w in range(width):
+            rows[w] = todo[first + min(w, count - 1)]
+        upward(program, tables, rows, memory, lanes, tile_z, counters)
+        for w in range(count):
+            row = rows[w]
+            log_z[row] = tile_z[w] + log_scale
+            for d in range(states.shape[1]):
+                state[0] = np.uint64(seed) * _GOLDEN + np.uint64(row) * np.uint64(1000003) + np.uint64(d)
+                _uniform(state)
+                state[0] ^= np.uint64(row * states.shape[1] + d) << np.uint64(20)
+                for k in range(decoder.order.shape[0] - 1, -1, -1):
+                    v = decoder.order[k]
+                    if draws == 0 and not maximize[v]:
+                        continue
+                    _weights(decoder, k, card, memory, w, width, states[row, d], weights)
+                    states[row, d, v] = _choose(weights, card[v], draws > 0, state)

@@ -1,0 +1,203 @@
+"""Complete rows against local tables: scores, counts and forward samples, compiled.
+
+Rows come as columns of state codes, ``(V, B)`` int32, so that every loop runs along memory. They
+are walked in tiles that stay in cache; within a tile, one table after the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from pgnn.inference.kernels.ordering import Floats, Ints
+
+Codes = NDArray[np.int32]
+
+TILE = 2048
+"""Rows in a tile."""
+_SEARCH_FROM = 12
+"""States from which a binary search beats counting thresholds."""
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+@njit(cache=True, nogil=True)
+def first_invalid(columns: Codes, card: Ints) -> tuple[int, int]:
+    """Return row and variable of the first code outside ``0 .. K-1``, or ``(-1, -1)``."""
+    for v in range(columns.shape[0]):
+        column = columns[v]
+        bad = False
+        for r in range(column.shape[0]):
+            bad |= (column[r] < 0) | (column[r] >= card[v])
+        if bad:
+            for r in range(column.shape[0]):
+                if column[r] < 0 or column[r] >= card[v]:
+                    return r, v
+    return -1, -1
+
+
+@njit(cache=True, nogil=True)
+def _locate(columns: Codes, first: int, var: Ints, stride: Ints, index: Codes) -> None:
+    """Write to ``index`` where the entries of the rows from ``first`` on stand in a table."""
+    index[:] = 0
+    for i in range(var.shape[0]):
+        column = columns[var[i], first : first + index.shape[0]]
+        step = np.int32(stride[i])
+        for r in range(index.shape[0]):
+            index[r] += step * column[r]
+
+
+@njit(cache=True, nogil=True)
+def score(
+    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, values: Floats
+) -> Floats:
+    """Sum the entries of all tables at each row.
+
+    Args:
+        columns: ``(V, B)`` state codes, all valid.
+        scope_ptr: ``(F + 1,)`` start of each table's scope.
+        scope_var: Variables of all scopes, one after the other.
+        stride: Stride of each of them in its table.
+        start: ``(F,)`` where each table begins in ``values``.
+        values: All log tables, flat.
+
+    Returns:
+        ``(B,)`` sums.
+
+    Cost:
+        One addition for each row and entry of ``scope_var``, one look-up for each table.
+    """
+    num_rows = columns.shape[1]
+    out = np.zeros(num_rows)
+    buffer = np.empty(TILE, np.int32)
+    for first in range(0, num_rows, TILE):
+        index = buffer[: min(TILE, num_rows - first)]
+        for f in range(start.shape[0]):
+            a, b = scope_ptr[f], scope_ptr[f + 1]
+            _locate(columns, first, scope_var[a:b], stride[a:b], index)
+            base = start[f]
+            for r in range(index.shape[0]):
+                out[first + r] += values[base + index[r]]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def count(
+    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, out: Ints
+) -> None:
+    """Add one to the entry of every table that each row falls on; arguments as :func:`score`."""
+    num_rows = columns.shape[1]
+    buffer = np.empty(TILE, np.int32)
+    for first in range(0, num_rows, TILE):
+        index = buffer[: min(TILE, num_rows - first)]
+        for f in range(start.shape[0]):
+            a, b = scope_ptr[f], scope_ptr[f + 1]
+            _locate(columns, first, scope_var[a:b], stride[a:b], index)
+            base = start[f]
+            for r in range(index.shape[0]):
+                out[base + index[r]] += 1
+
+
+@njit(cache=True, nogil=True)
+def count_weighted(
+    columns: Codes,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    weights: Floats,
+    out: Floats,
+) -> None:
+    """Add each row's weight to the entries that it falls on; the adjoint of :func:`score`."""
+    num_rows = columns.shape[1]
+    buffer = np.empty(TILE, np.int32)
+    for first in range(0, num_rows, TILE):
+        index = buffer[: min(TILE, num_rows - first)]
+        for f in range(start.shape[0]):
+            a, b = scope_ptr[f], scope_ptr[f + 1]
+            _locate(columns, first, scope_var[a:b], stride[a:b], index)
+            base = start[f]
+            for r in range(index.shape[0]):
+                out[base + index[r]] += weights[first + r]
+
+
+@njit(cache=True, nogil=True)
+def uniform(key: Any, counter: Any) -> float:
+    """Return number ``counter`` of the sequence ``key``, in ``[0, 1)`` with 53 random bits.
+
+    References:
+        Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, section 5;
+        the mixer is Stafford's variant 13. A number depends on nothing but key and counter, so
+        draws are the same however the rows are cut into pieces.
+    """
+    x = key + (np.uint64(counter) + np.uint64(1)) * _GAMMA
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True)
+def _invert(cdf: Floats, base: int, num_states: int, u: float) -> int:
+    """Number of thresholds ``cdf[base : base + num_states - 1]`` that do not exceed ``u``."""
+    if num_states < _SEARCH_FROM:
+        state = 0
+        for k in range(base, base + num_states - 1):
+            state += cdf[k] <= u
+        return state
+    low, high = 0, num_states - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if cdf[base + middle] <= u:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def forward_sample(
+    columns: Codes,
+    card: Ints,
+    order: Ints,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    cdf: Floats,
+    key: Any,
+    first_row: int,
+) -> None:
+    """Draw rows from local conditional tables, parents before children, by inverse cdf.
+
+    Args:
+        columns: ``(V, B)`` written; row ``r`` holds draw number ``first_row + r``.
+        card: ``(V,)`` state counts.
+        order: ``(V,)`` families in topological order.
+        scope_ptr: ``(F + 1,)`` start of each family's scope, parents first and child last.
+        scope_var: Variables of all scopes, one after the other.
+        stride: Stride of each of them in its table.
+        start: ``(F,)`` where each table begins.
+        cdf: Cumulative probabilities of each row of each table, flat; the last of a row is 1.
+        key: uint64 that fixes the random numbers.
+        first_row: Number of the first row.
+
+    Cost:
+        One random number and less than ``K`` comparisons for each cell.
+    """
+    num_vars, num_rows = columns.shape
+    buffer = np.empty(TILE, np.int32)
+    for first in range(0, num_rows, TILE):
+        index = buffer[: min(TILE, num_rows - first)]
+        for step in range(num_vars):
+            f = order[step]
+            a, last = scope_ptr[f], scope_ptr[f + 1] - 1
+            _locate(columns, first, scope_var[a:last], stride[a:last], index)
+            child = scope_var[last]
+            base, states = start[f], card[child]
+            column = columns[child, first : first + index.shape[0]]
+            for r in range(index.shape[0]):
+                u = uniform(key, (first_row + first + r) * num_vars + child)
+                column[r] = _invert(cdf, base + index[r], states, u)

@@ -1,0 +1,256 @@
+"""Plans: an elimination order with its cost, compiled to a program when it is run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.factor_graph import FactorGraph
+
+if TYPE_CHECKING:
+    from pgnn.inference.kernels.assembly import Decoder, Program
+
+Mask = NDArray[np.bool_]
+
+TILE = 8
+"""Rows that one tile of the CPU kernel holds side by side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a plan is for: which variables are known, and what is asked.
+
+    All masks are over the variables of a factor graph, ``(V,)``, but ``belief`` and ``used``,
+    which are over its factors, ``(F,)``.
+
+    Args:
+        observed: Variables observed in every row; they are sliced out of the tables.
+        unary: Variables with a likelihood of their own in each row (seen in some rows only, or
+            softly).
+        wanted: Variables whose marginals are wanted.
+        belief: Factors whose beliefs are wanted.
+        maximize: Variables to maximise over, after the others have been summed out.
+        used: Factors that matter (the rest sums to one).
+        dropped: Variables that no used factor mentions.
+    """
+
+    observed: Mask
+    unary: Mask
+    wanted: Mask
+    belief: Mask
+    maximize: Mask
+    used: Mask
+    dropped: Mask
+
+    @cached_property
+    def free(self) -> Mask:
+        """Variables to eliminate."""
+        return ~(self.observed | self.dropped)
+
+    @cached_property
+    def key(self) -> bytes:
+        """Equal for equal tasks."""
+        masks = (self.observed, self.unary, self.wanted, self.belief, self.maximize, self.used)
+        return b"".join(np.packbits(m).tobytes() + b"|" for m in masks)
+
+
+def make_task(
+    graph: FactorGraph,
+    observed: Mask,
+    *,
+    unary: Mask | None = None,
+    wanted: Mask | None = None,
+    belief: Mask | None = None,
+    maximize: Mask | None = None,
+    prune: bool = True,
+) -> Task:
+    """Describe a task; what can't matter for it is left out.
+
+    Barren variables (not seen, not asked, and only descended from) sum out of a directed model
+    as ones (Shachter 1986); their conditionals are not used.
+
+    Args:
+        graph: The factor graph.
+        observed: ``(V,)`` variables observed in every row.
+        unary: ``(V,)`` variables seen in some rows or softly; none if not given.
+        wanted: ``(V,)`` variables whose marginals are wanted; none if not given.
+        belief: ``(F,)`` factors whose beliefs are wanted; none if not given.
+        maximize: ``(V,)`` variables to maximise over; none if not given.
+        prune: Whether to leave barren variables out.
+    """
+    num_vars, num_factors = len(graph.variables), len(graph.factors)
+    nobody = np.zeros(num_vars, dtype=np.bool_)
+    unary = nobody if unary is None else unary & ~observed
+    wanted = nobody if wanted is None else wanted & ~observed
+    maximize = nobody if maximize is None else maximize & ~observed
+    belief = np.zeros(num_factors, dtype=np.bool_) if belief is None else belief
+    used = np.ones(num_factors, dtype=np.bool_)
+    dropped = nobody
+    if prune and not (maximize.any() and (maximize | observed).all()):
+        keep = observed | unary | wanted | maximize
+        used, dropped = _without_barren(graph, keep, belief)
+    return Task(observed, unary, wanted, belief, maximize, used, dropped)
+
+
+def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask, Mask]:
+    """Strip leaves that nobody asks for, again and again."""
+    used = np.ones(len(graph.factors), dtype=np.bool_)
+    dropped = np.zeros(len(keep), dtype=np.bool_)
+    own = graph.child_factor
+    if keep.all() or not (own >= 0).any():
+        return used, dropped
+    mentions = np.bincount(graph.scope_var, minlength=len(keep))
+    stack = [int(v) for v in np.flatnonzero((mentions == 1) & ~keep & (own >= 0))]
+    while stack:
+        v = stack.pop()
+        f = own[v]
+        if belief[f]:
+            continue
+        used[f], dropped[v] = False, True
+        for u in graph.scopes[f]:
+            mentions[u] -= 1
+            if mentions[u] == 1 and not keep[u] and own[u] >= 0 and used[own[u]]:
+                stack.append(u)
+    return used, dropped
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to look for a cheap elimination order.
+
+    Args:
+        tries: Greedy orders to try: three rules, then random perturbations of them.
+        seconds: Stop trying after this long (the first order is always finished).
+    """
+
+    tries: int = 60
+    seconds: float = 0.5
+
+
+FAST = Effort(tries=1)
+"""One greedy order: for plans that are used once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An elimination order for a task.
+
+    Attributes:
+        graph: What it was made for (only the structure matters).
+        task: What is asked.
+        order: ``(N,)`` variables, first eliminated first.
+        total: Entries of all clique tables together.
+        largest: Entries of the largest clique table.
+        width: Variables of the largest clique, less one (the treewidth of this order).
+    """
+
+    graph: FactorGraph
+    task: Task
+    order: NDArray[np.int64]
+    total: float
+    largest: float
+    width: int
+    _programs: dict[int, tuple[Program, Decoder]] = field(default_factory=dict, repr=False)
+
+    @property
+    def compilable(self) -> bool:
+        """Whether addresses fit into 64-bit numbers with room to spare."""
+        return self.total < 2**44
+
+    def program(self, width: int) -> tuple[Program, Decoder]:
+        """Return the program for tiles of ``width`` rows, assembled on first use."""
+        made = self._programs.get(width)
+        if made is None:
+            from pgnn.inference.kernels.assembly import assemble
+
+            made = assemble(_structure(self.graph, self.task), self.order, self.width + 1, width)
+            self._programs[width] = made
+        return made
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds for one row (an estimate from the order where there is no program)."""
+        if 1 in self._programs or TILE in self._programs:
+            return float(self._programs.get(TILE, self._programs.get(1))[0].work.sum())  # type: ignore[index]
+        return 3.0 * self.total
+
+
+def make_plan(graph: FactorGraph, task: Task, effort: Effort = FAST) -> Plan:
+    """Find a cheap elimination order.
+
+    Args:
+        graph: The factor graph.
+        task: What is asked of it.
+        effort: How long to look.
+
+    Cost:
+        About a microsecond for each variable and try where numba is there (1,000 variables:
+        one or two milliseconds a try).
+    """
+    try:
+        from pgnn.inference.kernels import ordering
+    except ImportError:
+        return _plan_without_numba(graph, task)
+    weight = graph.card.astype(np.float64)
+    stage = task.maximize.astype(np.int64)
+    deadline = time.perf_counter() + effort.seconds
+    best: Any = None
+    rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
+    adjacent = ordering.adjacency(graph.scope_ptr, graph.scope_var, task.used, task.free)
+    for attempt in range(effort.tries):
+        found = ordering.eliminate(
+            adjacent.copy() if effort.tries > 1 else adjacent,
+            weight,
+            task.free,
+            stage,
+            rules[attempt % 3],
+            0.0 if attempt < 3 else 0.3,
+            attempt,
+            np.inf if best is None else best[1],
+        )
+        if best is None or found[1] < best[1]:
+            best = found
+        if time.perf_counter() > deadline:
+            break
+    order, total, largest, width = best
+    return Plan(graph, task, order, total, largest, width)
+
+
+def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
+    from pgnn.graphs import WeightedMinFill, elimination_order
+    from pgnn.graphs.interaction import interaction_graph
+
+    free = np.flatnonzero(task.free).tolist()
+    scopes = [
+        [v for v in graph.scopes[f] if task.free[v]] for f in np.flatnonzero(task.used).tolist()
+    ]
+    found = elimination_order(
+        interaction_graph(free, scopes),
+        {v: int(graph.card[v]) for v in free},
+        heuristic=WeightedMinFill(),
+        last=np.flatnonzero(task.maximize & task.free).tolist(),
+    )
+    order = np.array(found.order, dtype=np.int64)
+    return Plan(graph, task, order, float(found.total), 2.0**found.largest, found.width)
+
+
+def _structure(graph: FactorGraph, task: Task) -> Any:
+    from pgnn.inference.kernels.assembly import Structure
+
+    return Structure(
+        graph.card,
+        graph.scope_ptr,
+        graph.scope_var,
+        task.used,
+        graph.rowwise,
+        task.free,
+        task.unary,
+        task.wanted,
+        task.belief,
+        task.maximize,
+    )
