@@ -7,6 +7,7 @@ says why), 2 when the command itself was written wrongly.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -117,16 +118,17 @@ def _finding(text: str) -> str:
 def _query(options: argparse.Namespace) -> None:
     model = _read(options.file)
     evidence = _evidence(model, options)
-    targets = [_lookup(name, model.variables, "variable") for name in options.target] or None
-    posterior = model.query(targets, evidence)
+    targets = [_lookup(name, model.variables, "variable") for name in options.target]
+    unseen = [name for name in model.variables if name not in evidence]
+    posterior = model.query(targets or unseen or None, evidence)
     mode = model.most_probable(evidence) if options.mpe else None
     if options.json:
         print(json.dumps(_answer(model, evidence, posterior, mode), indent=2))
         return
-    print(posterior)
+    print(posterior.table())
+    print(f"log evidence {float(posterior.log_evidence):.6f} ({posterior.kind})")
     if mode is not None:
-        print()
-        _print_mode(mode)
+        print(f"\n{mode}")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -134,13 +136,12 @@ def _info(options: argparse.Namespace) -> None:
     facts = _facts(model)
     explanation = model.explain()
     if options.json:
-        print(json.dumps({"file": options.file, **facts}, indent=2))
+        print(json.dumps({**facts, "plan": dataclasses.asdict(explanation)}, indent=2))
         return
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):<{width}}  {value:,}")
-    print()
-    print(explanation)
+    print(f"\nall posteriors without evidence\n{explanation}")
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -149,11 +150,12 @@ def _demo(options: argparse.Namespace) -> None:
     with resources.as_file(resources.files("pgnn") / "networks" / "asia.bif") as path:
         model = _read(str(path))
     evidence = {"smoke": "yes", "xray": "yes"}
-    print("Asia (Lauritzen & Spiegelhalter, 1988): a smoker's X-ray shows something.\n")
+    print("The Asia network (Lauritzen and Spiegelhalter, 1988): what does a smoker have whose")
+    print("X-ray shows something?\n")
     print(">>> model.query(evidence={'smoke': 'yes', 'xray': 'yes'})")
     print(model.query(evidence=evidence))
     print("\n>>> model.most_probable({'smoke': 'yes', 'xray': 'yes'})")
-    _print_mode(model.most_probable(evidence))
+    print(model.most_probable(evidence))
     print("\n>>> model.explain(evidence={'smoke': 'yes', 'xray': 'yes'})")
     print(model.explain(evidence=evidence))
 
@@ -244,14 +246,6 @@ def _facts(model: Any) -> dict[str, int]:
         "most_states": max(states, default=0),
         "free_parameters": model.num_free_parameters,
     }
-
-
-def _print_mode(mode: Any) -> None:
-    print("most probable explanation:")
-    width = max((len(str(name)) for name in mode), default=0)
-    for name, state in mode.items():
-        print(f"  {name!s:<{width}}  {state}")
-    print(f"  log probability {float(mode.log_prob):.6f}")
 
 
 def _describe(error: Exception) -> str:

@@ -83,7 +83,7 @@ def test_query_without_target_asks_for_all_that_was_not_seen(
     asia: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = answer(capsys, "query", asia, "-e", "smoke=yes", "--json")
-    assert set(found["posterior"]) >= {"asia", "tub", "lung", "bronc", "either", "xray", "dysp"}
+    assert set(found["posterior"]) == {"asia", "tub", "lung", "bronc", "either", "xray", "dysp"}
 
 
 def test_query_as_text(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,7 @@ def test_query_as_text(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "lung" in printed
     assert "0.1" in printed
-    assert "most probable explanation" in printed
+    assert "most probable state" in printed
 
 
 def test_most_probable_explanation(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +181,7 @@ def test_info(asia: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("demo") == 0
     printed = capsys.readouterr().out
-    assert "most probable explanation" in printed
+    assert "most probable state" in printed
     assert "treewidth" in printed
 
 

@@ -1,6 +1,8 @@
 """The README stays true: its snippets run, its table holds; so do the examples in docstrings."""
 
+import ast
 import contextlib
+import copy
 import doctest
 import importlib
 import inspect
@@ -20,6 +22,7 @@ import pytest
 
 import pgnn
 from pgnn.cli import main
+from pgnn.errors import PgnnError
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,6 +31,7 @@ MODULES = sorted(
     for found in pkgutil.walk_packages(pgnn.__path__, "pgnn.")
     if not found.name.endswith("__main__")
 )
+VERBS = {"query", "most_probable", "sample", "log_prob", "explain", "compile", "fit"}
 
 
 class Block(NamedTuple):
@@ -116,6 +120,87 @@ def test_readme_extras_and_files_exist() -> None:
     assert len(installs) >= 2
     for path in re.findall(r"^\| `([\w./]+)` \|", README, re.M):
         assert (ROOT / path).exists(), path
+
+
+class Claim(NamedTuple):
+    """A cell of the README's table: a call on a kind of model, and who answers it."""
+
+    question: str
+    call: str
+    family: str
+    engine: str
+
+
+def claims() -> list[Claim]:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in README[README.index("| Question |") :].split("\n\n")[0].splitlines()
+    ]
+    families = rows[0][2:]
+    return [
+        Claim(question, call.strip("`"), family, engine)
+        for question, call, *engines in rows[2:]
+        for family, engine in zip(families, engines, strict=True)
+    ]
+
+
+class NamedEngine(ast.NodeTransformer):
+    """Add ``engine=`` (``learner=`` to a fit) to every verb of a call."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.used = False
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        verb = getattr(node.func, "attr", None)
+        if verb in VERBS:
+            keyword = "learner" if verb == "fit" else "engine"
+            engine = ast.parse(f"pgnn.{self.name}()", mode="eval").body
+            node.keywords.append(ast.keyword(keyword, engine))
+            self.used = True
+        return node
+
+
+@pytest.fixture
+def claim_names(readme_names: dict[str, Any]) -> dict[str, Any]:
+    import pandas as pd
+    import torch
+
+    return {
+        "pgnn": pgnn,
+        "torch": torch,
+        "seen": {"wet": "yes"},
+        "rows": readme_names["rows"],
+        "complete": pd.DataFrame({v: ["no", "yes"] for v in readme_names["model"].variables}),
+    }
+
+
+def of_family(family: str, network: pgnn.BayesianNetwork) -> Any:
+    """The README's network as a model of one of the table's families."""
+    if family == "BayesianNetwork":
+        return copy.deepcopy(network)
+    assert family == "MarkovRandomField"
+    return pgnn.MarkovRandomField(network.factors())
+
+
+@pytest.mark.parametrize("claim", claims(), ids=lambda claim: f"{claim.question}-{claim.family}")
+def test_readme_table(
+    claim: Claim, readme_names: dict[str, Any], claim_names: dict[str, Any]
+) -> None:
+    names = {**claim_names, "model": of_family(claim.family, readme_names["model"])}
+    if claim.engine == "-":
+        with pytest.raises((PgnnError, AttributeError)):
+            eval(claim.call, names)
+        return
+    naming = NamedEngine(claim.engine)
+    tree = ast.fix_missing_locations(naming.visit(ast.parse(claim.call, mode="eval")))
+    assert naming.used
+    result = eval(compile(tree, "README.md", "eval"), names)
+    assert result is not None
+    if isinstance(result, pgnn.Posterior):
+        assert result.kind == "exact"
+        assert claim.engine in str(result.engine)
 
 
 @pytest.mark.parametrize("name", MODULES)
