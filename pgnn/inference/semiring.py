@@ -1,0 +1,199 @@
+r"""How a variable is eliminated from a table of logs: summed, maximised or drawn.
+
+A reduction has two halves, the value of each slice and its derivative. Adding the tables that
+contain a variable and reducing over it, again and again, is exact inference; what the gradient of
+the final number means is the reduction's second half: posterior marginals (:class:`Sum`), the most
+probable state (:class:`Max`) or an exact posterior draw (:class:`Draw`).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+
+class Reduction(ABC):
+    """A value for each slice of a table of logs, and the derivative of that value."""
+
+    rowwise = False
+    """Whether rows that share a table must still be reduced one by one."""
+
+    @abstractmethod
+    def reduce(self, log_values: Tensor, dim: int) -> Tensor:
+        """Return the value of each slice along ``dim``, which disappears."""
+
+    @abstractmethod
+    def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
+        """Return the derivative of each slice's value with respect to its entries.
+
+        Args:
+            log_values: What was reduced.
+            reduced: Its :meth:`reduce`, with ``dim`` kept at size one.
+            dim: The axis.
+        """
+
+
+@dataclass(frozen=True)
+class Sum(Reduction):
+    r""":math:`\log \sum \exp`; its derivative is the softmax, zero where a slice is all ``-inf``.
+
+    Example:
+        >>> contract([torch.tensor([0.25, 0.75]).log()], Sum(), 0)
+        tensor(0.)
+    """
+
+    def reduce(self, log_values: Tensor, dim: int) -> Tensor:
+        r"""Return :math:`\log \sum \exp` of each slice."""
+        top = _finite(log_values.amax(dim, keepdim=True))
+        return (log_values - top).exp().sum(dim).log() + top.squeeze(dim)
+
+    def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
+        """Return the softmax of each slice, itself differentiable in both tensors."""
+        return (log_values - _finite(reduced)).exp()
+
+
+@dataclass(frozen=True)
+class Max(Reduction):
+    """The largest entry; its derivative is one at the first of the largest entries.
+
+    Ties do not share the gradient, so it always points at one assignment.
+    """
+
+    def reduce(self, log_values: Tensor, dim: int) -> Tensor:
+        """Return the largest entry of each slice."""
+        return log_values.amax(dim)
+
+    def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
+        """Return a one at the first largest entry of each slice."""
+        return _one_hot(log_values, log_values.argmax(dim), dim)
+
+
+@dataclass(frozen=True)
+class Draw(Reduction):
+    r"""Forward :math:`\log \sum \exp`; backward a state drawn from each slice's softmax.
+
+    The gradient with respect to a unary table of zeros is then an exact joint posterior sample of
+    all variables together, one-hot. Each backward pass draws anew.
+
+    Args:
+        generator: Source of randomness, on the tables' device or the CPU.
+    """
+
+    generator: torch.Generator
+    rowwise = True
+
+    def reduce(self, log_values: Tensor, dim: int) -> Tensor:
+        r"""Return :math:`\log \sum \exp` of each slice."""
+        return Sum().reduce(log_values, dim)
+
+    def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
+        """Return a one at a state drawn from each slice."""
+        shape = reduced.squeeze(dim).shape
+        device = self.generator.device
+        uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=self.generator)
+        return _one_hot(log_values, draw(log_values.detach(), uniform, dim), dim)
+
+
+SUM = Sum()
+MAX = Max()
+
+
+def log_sum_exp(log_values: Tensor, dim: int) -> Tensor:
+    r"""Return :math:`\log \sum \exp` over one axis, differentiable any number of times.
+
+    Unlike torch's, the gradient is zero instead of ``NaN`` where a whole slice is ``-inf``.
+    """
+    return contract([log_values], SUM, dim)
+
+
+def maximum(log_values: Tensor, dim: int) -> Tensor:
+    """Return the maximum over one axis; of tied entries the first one gets the gradient."""
+    return contract([log_values], MAX, dim)
+
+
+def contract(tables: Sequence[Tensor], reduction: Reduction, dim: int) -> Tensor:
+    """Multiply tables (add their logs) and reduce one axis of the product.
+
+    Only the tables are kept for the gradient: the product is formed anew when it is needed, so
+    that a chain of contractions never holds more than one product at a time.
+
+    Args:
+        tables: Logs of shapes that broadcast against each other; at least one.
+        reduction: What is done to ``dim``.
+        dim: An axis of the product.
+    """
+    out: Tensor = _Contract.apply(reduction, dim, *tables)  # type: ignore[no-untyped-call]
+    return out
+
+
+def draw(log_weights: Tensor, uniform: Tensor, dim: int) -> Tensor:
+    """Return a state of each slice, drawn in proportion to its weight by inversion.
+
+    Args:
+        log_weights: Logs, not normalised; a slice that is all ``-inf`` gives state 0.
+        uniform: Numbers in ``[0, 1)``, shaped like the weights without ``dim``.
+        dim: The axis of the states.
+
+    Returns:
+        int64 states, shaped like ``uniform``; never one of weight zero in a slice that has another.
+    """
+    weights = log_weights.double()
+    weights = (weights - _finite(weights.amax(dim, keepdim=True))).exp()
+    mass = weights.cumsum(dim)
+    goal = uniform.to(mass.device).unsqueeze(dim) * mass.narrow(dim, -1, 1)
+    # A parallel cumsum may be an ulp off its own last entry: possible states are ones, reached
+    # ones twos, and the first of the largest is taken.
+    possible = (weights > 0).to(torch.uint8)
+    return (possible * (1 + (mass > goal).to(torch.uint8))).argmax(dim)
+
+
+class _Contract(Function):
+    """Product and reduction in one; the gradient forms the product again."""
+
+    @staticmethod
+    def forward(ctx: Any, reduction: Reduction, dim: int, *tables: Tensor) -> Tensor:
+        product = _product(tables)
+        ctx.dim = dim % product.dim()
+        ctx.reduction = reduction
+        reduced = reduction.reduce(product, ctx.dim)
+        ctx.save_for_backward(reduced, *tables)
+        return reduced
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        reduced, *tables = ctx.saved_tensors
+        weights = ctx.reduction.weights(_product(tables), reduced.unsqueeze(ctx.dim), ctx.dim)
+        shares = grads[0].unsqueeze(ctx.dim) * weights
+        wanted = ctx.needs_input_grad[2:]
+        return (
+            None,
+            None,
+            *(
+                shares.sum_to_size(t.shape) if w else None
+                for t, w in zip(tables, wanted, strict=True)
+            ),
+        )
+
+
+def _product(tables: Sequence[Tensor]) -> Tensor:
+    """Sum of logs, small tables first so that the partial sums stay small."""
+    ordered = sorted(tables, key=Tensor.numel)
+    total = ordered[0]
+    for table in ordered[1:]:
+        total = total + table
+    return total
+
+
+def _finite(tops: Tensor) -> Tensor:
+    return tops.masked_fill(tops == -math.inf, 0.0)
+
+
+def _one_hot(like: Tensor, index: Tensor, dim: int) -> Tensor:
+    return torch.zeros_like(like).scatter(dim, index.unsqueeze(dim), 1.0)
