@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgnn.factors.variable import Variable
 from pgnn.inference.evidence import UnknownVariable
-from pgnn.inference.frames import label_frame, nested_index
+from pgnn.inference.frames import label_frame, nested_index, row_index
 
 
 class Assignment(Mapping[Hashable, Any]):
@@ -95,7 +95,7 @@ class Assignment(Mapping[Hashable, Any]):
         if not self.batched:
             return self.table()
         name = 0 if self._index is None else self._index[0]
-        return f"{self.table()}; row {name!r}, the first of {rows}"
+        return f"{self.table()}; row {name}, the first of {rows}"
 
     def __repr__(self) -> str:
         if self.batched:
@@ -164,7 +164,7 @@ class KBest(Sequence[Assignment]):
 
         size, k, width = self._states.shape
         ranks = pd.RangeIndex(1, k + 1, name="rank")
-        index = ranks if not self.batched else nested_index(self._index, size, ranks)
+        index = nested_index(row_index(self._index, size), ranks) if self.batched else ranks
         return label_frame(self.variables, self._states.reshape(size * k, width), index)
 
     @overload

@@ -116,7 +116,7 @@ class EvidenceReader:
         elif not isinstance(evidence, Mapping):
             if hasattr(evidence, "columns"):
                 return self._read_frame(evidence)
-            if not is_column(evidence):
+            if not (is_column(evidence) and hasattr(evidence, "items")):
                 raise EvidenceError(
                     "evidence must be a mapping from variable to finding or a data frame, got "
                     f"{type(evidence).__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -82,12 +83,13 @@ def human_count(count: int) -> str:
     """
     if count < 10_000:
         return f"{count:,}"
-    value = float(count)
-    for unit in ("thousand", "million", "billion", "trillion"):
-        value /= 1000.0
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-    return f"{float(count):.1e}"
+    if count < 10**15:
+        value = float(count)
+        for unit in ("thousand", "million", "billion", "trillion"):
+            value /= 1000.0
+            if value < 999.95:
+                return f"{value:.1f} {unit}"
+    return _power(count)
 
 
 def human_bytes(size: int) -> str:
@@ -99,9 +101,17 @@ def human_bytes(size: int) -> str:
     """
     if size < 1024:
         return f"{size} B"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        value /= 1024.0
-        if value < 1023.95:
-            return f"{value:.1f} {unit}"
-    return f"{float(size):.1e} B"
+    if size < 1024**6:
+        value = float(size)
+        for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+            value /= 1024.0
+            if value < 1023.95:
+                return f"{value:.1f} {unit}"
+    return f"{_power(size)} B"
+
+
+def _power(count: int) -> str:
+    """Two digits and a power of ten, of integers too large for a float as well."""
+    exponent = math.floor(math.log10(count))
+    digits = f"{10 ** (math.log10(count) - exponent):.1f}"
+    return f"1.0e+{exponent + 1}" if digits == "10.0" else f"{digits}e+{exponent}"

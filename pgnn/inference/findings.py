@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ def read_discrete(variable: Variable, value: Any) -> Finding:
     elif isinstance(value, Tensor | np.ndarray) or (
         isinstance(value, list | tuple) and not _is_label(variable, value)
     ):
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value = value.double()  # NumPy has no bfloat16
         codes = variable.encode(value)
     else:
         codes = np.array(variable.index(value), dtype=np.int32)
@@ -81,7 +84,7 @@ def read_real(variable: Variable, value: Any) -> Finding:
             f"evidence for real variable {variable.name!r} must have shape {expected}, got "
             f"{tuple(tensor.shape)}"
         )
-    flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, -1)
+    flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, math.prod(event))
     missing = flat.isnan()
     if bool(flat.isinf().any()):
         raise EvidenceError(f"evidence for real variable {variable.name!r} must be finite, got inf")
@@ -96,30 +99,39 @@ def read_real(variable: Variable, value: Any) -> Finding:
 
 
 def _real_tensor(variable: Variable, value: Any) -> Tensor:
-    if isinstance(value, Tensor):
-        return value if value.is_floating_point() else value.double()
+    shape = variable.shape
+    if _is_na(value):
+        return torch.full(shape, torch.nan, dtype=torch.float64)
     try:
-        if is_column(value):
-            value = _real_column(variable, value)
-        dtype = value.dtype if getattr(value, "dtype", None) == np.float32 else np.float64
-        return torch.tensor(np.array(value, dtype=dtype))
+        if isinstance(value, Tensor) and not value.is_complex():
+            return value if value.is_floating_point() else value.double()
+        return torch.tensor(_real_column(variable, value) if is_column(value) else _floats(value))
     except (TypeError, ValueError):
-        shape = variable.shape
-        if _is_na(value):
-            return torch.full(shape, torch.nan, dtype=torch.float64)
         raise EvidenceError(
-            f"evidence for real variable {variable.name!r} must be numbers of shape {shape} or "
-            f"(B, *{shape}), got {type(value).__name__}"
+            f"evidence for real variable {variable.name!r} must be numbers of shape {shape}, or "
+            f"rows of them, got {type(value).__name__}"
         ) from None
 
 
 def _real_column(variable: Variable, column: Any) -> NDArray[Any]:
     """A column of numbers, or of arrays where the variable has a shape."""
-    if not variable.shape:
+    if not variable.shape and column.dtype.kind in "biuf":
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    if not variable.shape:
+        return _floats(column.to_numpy(dtype=object, na_value=np.nan))
     unseen = np.full(variable.shape, np.nan)
-    cells = [unseen if _is_na(cell) else np.asarray(cell, dtype=np.float64) for cell in column]
+    cells = [unseen if _is_na(cell) else _floats(cell) for cell in column]
     return np.stack(cells) if cells else np.empty((0, *variable.shape))
+
+
+def _floats(value: Any) -> NDArray[Any]:
+    """A new float array; ``None`` is ``NaN``, and text is refused though NumPy would read it."""
+    array = np.asarray(value)
+    if array.dtype.kind in "USc" or (
+        array.dtype.kind == "O" and any(isinstance(x, str | bytes) for x in array.ravel().tolist())
+    ):
+        raise TypeError("not numbers")
+    return np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
 
 
 def _is_na(value: object) -> bool:
@@ -148,13 +160,13 @@ def _is_likelihood(variable: Variable, value: Any) -> bool:
             isinstance(s, int | float) and not isinstance(s, bool) for s in variable.states or ()
         ):
             return False
-        floats = all(isinstance(x, float) for x in value)
+        floats = all(isinstance(x, float | np.floating) for x in value)
     else:
         return False
-    if not floats or np.ndim(value) == 0:
+    if not floats or np.ndim(value) != 1:
+        return floats and np.ndim(value) > 1
+    if not len(value):
         return False
-    if np.ndim(value) > 1:
-        return True
     return not (bool(value.isnan().any()) if isinstance(value, Tensor) else np.isnan(value).any())
 
 
@@ -162,16 +174,16 @@ def _read_likelihood(variable: Variable, value: Any) -> Finding:
     name, K = variable.name, variable.num_states
     tensor = value if isinstance(value, Tensor) else None
     try:
-        array = tensor.detach().to("cpu", torch.float64).numpy() if tensor is not None else value
-        table = np.asarray(array, dtype=np.float64)
+        table = _floats(value if tensor is None else tensor.detach().to("cpu", torch.float64))
+        got = f"shape {table.shape}"
     except (TypeError, ValueError):
-        table = np.empty((0, 0, 0))
+        table, got = np.empty(()), "no table of numbers"
     if table.ndim not in (1, 2) or table.shape[-1] != K:
-        got = f"shape {table.shape}" if table.ndim < 3 else "something else"
         raise EvidenceError(
-            f"floats are a likelihood: for {name!r} with {K} states they must have shape ({K},) or "
-            f"(B, {K}), got {got}; give states as labels or as integers"
+            f"evidence for {name!r} given as floats is a likelihood of its {K} states: expected "
+            f"shape ({K},) or (B, {K}), got {got}; states must be labels or integers"
         )
+    table = table.astype(np.float64)
     rows = table.shape[0] if table.ndim == 2 else None
     unseen = np.asarray(np.isnan(table).all(axis=-1))
     if unseen.any():

@@ -41,21 +41,20 @@ def plain_index(values: Sequence[Any], name: str | None = None) -> Any:
     return pd.Index(list(values), name=name, tupleize_cols=False)
 
 
-def nested_index(outer: Any, size: int, inner: Any) -> Any:
-    """Return the index ``(outer, inner)``, inner running faster.
+def row_index(index: Any, size: int) -> Any:
+    """Return a data frame's index, or numbered rows where there is none."""
+    import pandas as pd
 
-    Args:
-        outer: A data frame's index; ``None`` numbers ``size`` rows.
-        size: Length of ``outer``.
-        inner: A named pandas index.
-    """
+    return pd.RangeIndex(size, name="row") if index is None else index
+
+
+def nested_index(outer: Any, inner: Any) -> Any:
+    """Return the pandas index ``(outer, inner)``, inner running faster; levels keep their names."""
     import numpy as np
     import pandas as pd
 
-    if outer is None:
-        outer = pd.RangeIndex(size, name="row")
-    slow = outer.take(np.repeat(np.arange(size), len(inner)))
-    fast = inner.take(np.tile(np.arange(len(inner)), size))
-    levels = [slow.get_level_values(k) for k in range(slow.nlevels)]
-    names = ["row" if name is None else name for name in slow.names]
-    return pd.MultiIndex.from_arrays([*levels, fast], names=[*names, inner.name])
+    slow = outer.take(np.repeat(np.arange(len(outer)), len(inner)))
+    fast = inner.take(np.tile(np.arange(len(inner)), len(outer)))
+    levels = [part.get_level_values(k) for part in (slow, fast) for k in range(part.nlevels)]
+    names = ["row" if name is None else name for name in (*outer.names, *inner.names)]
+    return pd.MultiIndex.from_arrays(levels, names=names)

@@ -227,7 +227,7 @@ class Posterior(Mapping[Hashable, Categorical]):
             return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
         name = 0 if self._index is None else self._index[0]
         found = f"log evidence {float(self._log_evidence[0]):.6f} ({by})"
-        note = f"row {name!r}, the first of {self.num_rows}"
+        note = f"row {name}, the first of {self.num_rows}"
         return f"{self.table(0, LINES)}\n{found}; {note}"
 
     def __repr__(self) -> str:

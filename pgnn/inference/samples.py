@@ -11,7 +11,7 @@ from torch import Tensor
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 from pgnn.inference.evidence import UnknownVariable
-from pgnn.inference.frames import label_frame, nested_index, plain_index
+from pgnn.inference.frames import label_frame, nested_index, plain_index, row_index
 
 
 class Samples(Mapping[Hashable, Tensor]):
@@ -82,9 +82,7 @@ class Samples(Mapping[Hashable, Tensor]):
         index = None
         if self.batched:
             n, rows = self.codes.shape[:2]
-            outer = pd.RangeIndex(n, name="sample")
-            inner = pd.RangeIndex(rows) if self._index is None else self._index
-            index = nested_index(outer, n, inner.rename(inner.name or "row"))
+            index = nested_index(pd.RangeIndex(n, name="sample"), row_index(self._index, rows))
         frame = label_frame(self.discrete, flat, index)
         if len(self.discrete) == len(self.variables):
             return frame

@@ -1,0 +1,223 @@
+"""Posteriors: exact probabilities, shapes, gradients, data frames and printed tables."""
+
+import math
+import pickle
+
+import pandas as pd
+import pytest
+import torch
+from torch.distributions import Categorical, kl_divergence
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.posterior import Marginal, Posterior
+
+RAIN = Variable("rain", ["no", "yes"])
+DICE = Variable("dice", [1, 2, 3])
+ROWS = torch.tensor([[0.25, 0.75, 0.0, 0.1, 0.9], [1.0, 0.0, 0.2, 0.3, 0.5]], dtype=torch.float64)
+LOGS = torch.tensor([-0.5, -1.5], dtype=torch.float64)
+
+
+def one(**more: object) -> Posterior:
+    return Posterior([RAIN, DICE], ROWS[:1], LOGS[:1], batched=False, **more)  # type: ignore[arg-type]
+
+
+def batch(**more: object) -> Posterior:
+    return Posterior([RAIN, DICE], ROWS, LOGS, batched=True, **more)  # type: ignore[arg-type]
+
+
+def test_one_row_has_no_batch_axis() -> None:
+    posterior = one()
+    assert isinstance(posterior["dice"], Categorical)
+    assert posterior["dice"].batch_shape == ()
+    assert posterior["dice"].probs.tolist() == [0.0, 0.1, 0.9]
+    assert posterior.probs("rain").tolist() == [0.25, 0.75]
+    assert posterior.log_evidence.shape == ()
+    assert float(posterior.log_evidence) == -0.5
+    assert posterior.kind == "exact"
+
+
+def test_batches() -> None:
+    posterior = batch(kind="estimate", engine="Gibbs", diagnostics={"sweeps": 10})
+    assert posterior["dice"].batch_shape == (2,)
+    assert posterior["dice"].probs.tolist() == [[0.0, 0.1, 0.9], [0.2, 0.3, 0.5]]
+    assert posterior.log_evidence.tolist() == [-0.5, -1.5]
+    assert (posterior.num_rows, posterior.kind, posterior.engine) == (2, "estimate", "Gibbs")
+    assert posterior.diagnostics["sweeps"] == 10
+
+
+def test_it_is_a_mapping() -> None:
+    posterior = one()
+    assert list(posterior) == ["rain", "dice"]
+    assert len(posterior) == 2
+    assert "rain" in posterior
+    assert "rian" not in posterior
+    assert posterior.get("rian") is None
+    assert {name: m.probs.shape[0] for name, m in posterior.items()} == {"rain": 2, "dice": 3}
+    assert posterior == posterior
+    assert posterior != one()
+    assert isinstance(hash(posterior), int)
+    assert posterior.variables == (RAIN, DICE)
+
+
+@pytest.mark.parametrize("error", [EvidenceError, KeyError])
+def test_unknown_names(error: type[Exception]) -> None:
+    with pytest.raises(error, match="'rian'; did you mean 'rain'"):
+        one()["rian"]
+    with pytest.raises(error, match="unknown variable of this posterior"):
+        one()[["rain"]]  # type: ignore[index]
+
+
+def test_probabilities_are_kept_to_the_bit() -> None:
+    probs = torch.tensor([[0.1, 0.2, 0.7 + 3e-16]], dtype=torch.float64)
+    posterior = Posterior([DICE], probs, LOGS[:1], batched=False)
+    assert torch.equal(posterior["dice"].probs, probs[0])
+    again = posterior["dice"].expand((4,))
+    assert torch.equal(again.probs[3], probs[0])
+
+
+def test_impossible_states_have_log_probability_minus_infinity() -> None:
+    marginal = one()["dice"]
+    assert marginal.log_prob(torch.tensor([0, 2])).tolist() == [-math.inf, math.log(0.9)]
+    expected = -(0.1 * math.log(0.1) + 0.9 * math.log(0.9))
+    assert float(marginal.entropy()) == pytest.approx(expected, abs=1e-12)
+    other = Marginal.of(torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64))
+    expected = 0.1 * math.log(0.1 / 0.25) + 0.9 * math.log(0.9 / 0.25)
+    assert float(kl_divergence(marginal, other)) == pytest.approx(expected, abs=1e-12)
+    assert float(kl_divergence(other, marginal)) == math.inf
+    assert set(marginal.sample((50,)).tolist()) <= {1, 2}
+    assert marginal.expand((2,)).log_prob(torch.tensor([1, 0])).tolist() == [
+        math.log(0.1),
+        -math.inf,
+    ]
+
+
+def test_gradients_pass_through_and_stay_finite() -> None:
+    probs = ROWS.clone().requires_grad_()
+    posterior = Posterior([RAIN, DICE], probs, LOGS, batched=True)
+    log_prob = posterior["dice"].log_prob(torch.tensor([2, 1]))
+    (log_prob.sum() + posterior["rain"].entropy().sum() + posterior["rain"].probs[0, 0]).backward()
+    assert probs.grad is not None
+    assert bool(probs.grad.isfinite().all())
+    assert probs.grad[0].tolist() == pytest.approx(
+        [1 - math.log(0.25) - 1, -math.log(0.75) - 1, 0, 0, 1 / 0.9]
+    )
+    assert probs.grad[1, 3].item() == pytest.approx(1 / 0.3)
+
+
+def test_joint_is_normalised_and_in_the_order_asked_for() -> None:
+    asked = []
+
+    def joint(names: tuple[object, ...]) -> Factor:
+        asked.append(names)
+        return Factor([RAIN, DICE], torch.tensor([[[1.0, 2, 3], [4, 5, 6]]]).double().log())
+
+    table = one(joint=joint).joint("dice", "rain")
+    assert asked == [("dice", "rain")]
+    assert table.names == ("dice", "rain")
+    assert table.batch_shape == ()
+    torch.testing.assert_close(table.values, torch.tensor([[1.0, 4], [2, 5], [3, 6]]).double() / 21)
+    rows = Posterior([RAIN, DICE], ROWS[:1], LOGS[:1], batched=True, joint=joint)
+    assert rows.joint("rain", "dice").batch_shape == (1,)
+
+
+def test_joints_that_cannot_be() -> None:
+    posterior = one(engine="MeanField")
+    with pytest.raises(Unsupported, match=r"MeanField has no joint tables; ask JunctionTree"):
+        posterior.joint("rain")
+    with pytest.raises(EvidenceError, match="did you mean 'rain'"):
+        posterior.joint("rian")
+    with pytest.raises(EvidenceError, match="each variable of the joint once"):
+        posterior.joint("rain", "rain")
+    with pytest.raises(EvidenceError, match="each variable of the joint once"):
+        posterior.joint()
+
+
+def test_frame_of_one_row() -> None:
+    frame = one().frame()
+    assert list(frame.columns) == ["probability"]
+    assert frame.index.names == ["variable", "state"]
+    assert frame.loc[("rain", "yes"), "probability"] == 0.75
+    assert frame.loc["dice", "probability"].to_dict() == {1: 0.0, 2: 0.1, 3: 0.9}
+
+
+def test_frame_of_a_batch_keeps_the_index() -> None:
+    index = pd.Index(["mon", "tue"], name="day")
+    frame = batch(index=index).frame()
+    assert frame.index.equals(index)
+    assert frame.columns.names == ["variable", "state"]
+    assert frame.loc["tue", ("dice", 3)] == 0.5
+    assert frame["rain"].to_numpy().tolist() == [[0.25, 0.75], [1.0, 0.0]]
+    assert list(batch().frame().index) == [0, 1]
+
+
+def test_frames_are_copies() -> None:
+    frame = one().frame()
+    frame.iloc[0, 0] = 7.0
+    assert ROWS[0, 0] == 0.25
+
+
+def test_names_and_states_may_be_tuples() -> None:
+    pixel = Variable(("pixel", 3, 4), [("a", 0), ("a", 1)])
+    posterior = Posterior([pixel], ROWS[:1, :2], LOGS[:1], batched=False)
+    assert posterior["pixel", 3, 4].probs.tolist() == [0.25, 0.75]
+    assert list(posterior.frame().index) == [(("pixel", 3, 4), ("a", k)) for k in (0, 1)]
+    assert "('pixel', 3, 4)" in str(posterior)
+
+
+def test_printed_table() -> None:
+    assert str(one(engine="JunctionTree")).splitlines() == [
+        "variable  posterior probability of each state",
+        "rain      no 0.2500   yes 0.7500",
+        "dice      1       0   2   0.1000   3 0.9000",
+        "log evidence -0.500000 (exact, JunctionTree)",
+    ]
+
+
+def test_printed_batch_shows_its_first_row() -> None:
+    printed = str(batch(index=pd.Index(["mon", "tue"])))
+    assert printed.splitlines()[1] == "rain      no 0.2500   yes 0.7500"
+    assert printed.endswith("log evidence -0.500000 (exact); row mon, the first of 2")
+    assert str(batch()).endswith("row 0, the first of 2")
+    assert batch().table(row=1).splitlines()[1] == "rain      no      1   yes      0"
+    assert repr(batch()) == "<Posterior of 2 variables, 2 rows, exact>"
+
+
+def test_small_probabilities_are_not_printed_as_zero() -> None:
+    probs = torch.tensor([[3e-7, 1 - 3e-7]], dtype=torch.float64)
+    line = Posterior([RAIN], probs, LOGS[:1], batched=False).table().splitlines()[1]
+    assert line == "rain      no  3e-07   yes 1.0000"
+
+
+def test_many_states_wrap_and_many_variables_are_cut_short() -> None:
+    wide = Variable("wide", [f"state{k:02}" for k in range(20)])
+    posterior = Posterior([wide], torch.full((1, 20), 0.05), LOGS[:1], batched=False)
+    lines = posterior.table().splitlines()
+    assert all(len(line) <= 88 for line in lines)
+    assert sum(line.count("0.0500") for line in lines) == 20
+    many = [Variable(f"v{k}", 2) for k in range(300)]
+    posterior = Posterior(many, torch.full((1, 600), 0.5), LOGS[:1], batched=False)
+    assert len(posterior.table().splitlines()) == 301
+    assert "... and 200 more variables: see .frame() or .table()" in str(posterior)
+
+
+def test_rows_without_an_answer() -> None:
+    probs = torch.full((1, 5), math.nan)
+    posterior = Posterior([RAIN, DICE], probs, torch.tensor([-math.inf]), batched=True)
+    assert posterior["rain"].probs.isnan().all()
+    assert "log evidence -inf" in str(posterior)
+
+
+def test_empty_batches_and_no_variables() -> None:
+    posterior = Posterior([RAIN, DICE], ROWS[:0], LOGS[:0], batched=True)
+    assert posterior["dice"].batch_shape == (0,)
+    assert posterior.frame().shape == (0, 5)
+    assert str(posterior) == "posterior of 2 variables for 0 rows of evidence (exact)"
+    nothing = Posterior([], ROWS[:1, :0], LOGS[:1], batched=False)
+    assert "log evidence -0.5" in str(nothing)
+    assert nothing.frame().shape == (0, 1)
+
+
+def test_marginals_can_be_pickled() -> None:
+    assert torch.equal(pickle.loads(pickle.dumps(one()["rain"])).probs, ROWS[0, :2])

@@ -1,0 +1,123 @@
+"""Samples as tensors and as data frames of labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.variable import Variable
+from pgnn.inference.evidence import read_evidence
+from pgnn.inference.samples import Samples
+
+RAIN = Variable("rain", ["yes", "no"])
+HEIGHT = Variable("height")
+DICE = Variable("dice", [1, 2, 3])
+PLACE = Variable("place", shape=(2,))
+CODES = torch.tensor([[0, 2], [1, 0], [-1, 1]])
+
+
+def test_a_mapping_of_tensors() -> None:
+    samples = Samples([RAIN, DICE], CODES)
+    assert samples["dice"].tolist() == [2, 0, 1]
+    assert samples["dice"].dtype == torch.int64
+    assert list(samples) == ["rain", "dice"]
+    assert (len(samples), samples.num_samples) == (2, 3)
+    assert samples.codes is CODES
+    assert "rain" in samples
+    assert samples.get("rian") is None
+    assert samples == samples
+    assert samples != Samples([RAIN, DICE], CODES)
+    assert isinstance(hash(samples), int)
+    assert repr(samples) == "<Samples: 3 of 2 variables>"
+
+
+@pytest.mark.parametrize("error", [EvidenceError, KeyError])
+def test_unknown_names(error: type[Exception]) -> None:
+    with pytest.raises(error, match="'rian'; did you mean 'rain'"):
+        Samples([RAIN, DICE], CODES)["rian"]
+
+
+def test_frames_are_categorical_with_the_states_in_order() -> None:
+    frame = Samples([RAIN, DICE], CODES).frame()
+    assert list(frame["rain"].cat.categories) == ["yes", "no"]
+    assert list(frame["dice"].cat.categories) == [1, 2, 3]
+    assert frame["rain"].tolist() == ["yes", "no", np.nan]
+    assert frame["dice"].tolist() == [3, 1, 2]
+    assert read_evidence([RAIN, DICE], frame).codes.tolist() == CODES.tolist()
+
+
+def test_samples_are_evidence() -> None:
+    assert read_evidence([RAIN, DICE], Samples([RAIN, DICE], CODES)).codes.tolist() == (
+        CODES.tolist()
+    )
+
+
+def test_real_variables_in_the_order_of_declaration() -> None:
+    height = torch.tensor([1.5, 2.5, 3.5])
+    place = torch.arange(6.0).reshape(3, 2)
+    samples = Samples([RAIN, HEIGHT, DICE, PLACE], CODES, {"height": height, "place": place})
+    assert samples["height"] is height
+    assert samples["dice"].tolist() == [2, 0, 1]
+    frame = samples.frame()
+    assert list(frame.columns) == ["rain", "height", "dice", "place"]
+    assert frame["height"].tolist() == [1.5, 2.5, 3.5]
+    assert frame["dice"].tolist() == [3, 1, 2]
+    assert frame["place"][2].tolist() == [4.0, 5.0]
+    frame.loc[0, "height"] = 7.0
+    assert height[0] == 1.5
+
+
+def test_real_variables_only() -> None:
+    samples = Samples([HEIGHT], torch.zeros(2, 0, dtype=torch.long), {"height": torch.ones(2)})
+    assert samples.num_samples == 2
+    assert samples.frame()["height"].tolist() == [1.0, 1.0]
+
+
+def test_batches() -> None:
+    codes = torch.stack([CODES, CODES.flip(0)])  # two draws for each of three rows
+    days = pd.Index(["mon", "tue", "wed"], name="day")
+    height = torch.arange(6.0).reshape(2, 3)
+    samples = Samples([RAIN, DICE, HEIGHT], codes, {"height": height}, batched=True, index=days)
+    assert samples["dice"].shape == (2, 3)
+    assert samples.num_samples == 2
+    frame = samples.frame()
+    assert frame.index.names == ["sample", "day"]
+    assert frame.loc[(0, "tue"), "dice"] == 1
+    assert frame.loc[(1, "mon"), "dice"] == 2
+    assert frame.loc[(1, "mon"), "height"] == 3.0
+    plain = Samples([RAIN, DICE], codes, batched=True).frame()
+    assert plain.index.names == ["sample", "row"]
+    assert plain.index.tolist()[:4] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert days.name == "day"
+    assert repr(samples) == "<Samples: 2 of 3 variables for each of 3 rows>"
+
+
+def test_index_with_levels() -> None:
+    index = pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["shop", None])
+    frame = Samples([RAIN, DICE], CODES[None], batched=True, index=index).frame()
+    assert frame.index.names == ["sample", "shop", "row"]
+    assert frame.index.tolist()[2] == (0, "b", 1)
+
+
+def test_no_samples() -> None:
+    frame = Samples([RAIN, DICE], CODES[:0]).frame()
+    assert frame.shape == (0, 2)
+    assert list(frame["rain"].cat.categories) == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "reals", "batched", "message"),
+    [
+        (CODES[:, :1], {"height": torch.ones(3)}, False, r"shape \(n, V\), got \(3, 1\)"),
+        (CODES, {"height": torch.ones(3)}, True, r"shape \(n, B, V\), got \(3, 2\)"),
+        (CODES[0], {"height": torch.ones(3)}, False, r"got \(2,\)"),
+        (CODES, {}, False, r"'height' must have shape \(3,\), got None"),
+        (CODES, {"height": torch.ones(3, 1)}, False, r"shape \(3,\), got \(3, 1\)"),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    codes: torch.Tensor, reals: dict[str, torch.Tensor], batched: bool, message: str
+) -> None:
+    with pytest.raises(EvidenceError, match=message):
+        Samples([RAIN, HEIGHT, DICE], codes, reals, batched=batched)
