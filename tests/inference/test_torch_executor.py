@@ -1,5 +1,6 @@
 """The torch executor against enumeration, its derivatives against finite differences."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -527,7 +528,7 @@ def test_numbers_that_underflow_in_linear_space() -> None:
     pair = torch.tensor([[-800.0, -900.0], [-INF, -800.5]], dtype=torch.float64)
     graph = FactorGraph(
         variables,
-        tuple(Factor([a, b], pair) for a, b in zip(variables, variables[1:], strict=False)),
+        tuple(Factor([a, b], pair) for a, b in itertools.pairwise(variables)),
     )
     codes = torch.full((1, n), -1)
     got, log_z = executor.marginals(graph, range(n), codes, wanted=[0, n - 1])
