@@ -1,1 +1,64 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
+
+from pgnn.errors import (
+    DataError,
+    EvidenceError,
+    ImpossibleEvidence,
+    Intractable,
+    ModelError,
+    NotConverged,
+    PgnnError,
+    Unsupported,
+)
+from pgnn.factors import (
+    Conditional,
+    Factor,
+    Neural,
+    NoisyMax,
+    NoisyOr,
+    Sigmoid,
+    Softmax,
+    Tabular,
+    Variable,
+)
+from pgnn.inference.junction_tree import JunctionTree
+from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
+from pgnn.models import BayesianNetwork, MarkovRandomField, Model
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # pieces
+    "Variable",
+    "Factor",
+    "Conditional",
+    "Tabular",
+    "Sigmoid",
+    "NoisyOr",
+    "NoisyMax",
+    "Softmax",
+    "Neural",
+    # models
+    "Model",
+    "BayesianNetwork",
+    "MarkovRandomField",
+    # engines
+    "JunctionTree",
+    # files
+    "read",
+    "write",
+    "load",
+    "save",
+    "read_evidence",
+    "from_pgmpy",
+    "to_pgmpy",
+    # errors
+    "PgnnError",
+    "ModelError",
+    "EvidenceError",
+    "ImpossibleEvidence",
+    "Intractable",
+    "Unsupported",
+    "DataError",
+    "NotConverged",
+]

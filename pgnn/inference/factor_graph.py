@@ -135,10 +135,21 @@ class FactorGraph:
         """Where the tables are."""
         return self.factors[0].log_values.device if self.factors else torch.device("cpu")
 
+    def at_rows(self, rows: NDArray[np.int64]) -> FactorGraph:
+        """Keep some rows of the row-wise tables."""
+        index = torch.from_numpy(rows).to(self.device)
+        kept = [
+            Factor(f.variables, f.log_values[index], f.child) if f.batch_shape else f
+            for f in self.factors
+        ]
+        return FactorGraph(self.variables, tuple(kept))
+
     def with_unity(self, scope: Sequence[int]) -> FactorGraph:
         """Add a table of ones over some variables: its belief is their joint distribution."""
         variables = [self.variables[v] for v in scope]
-        ones: Tensor = torch.zeros([v.num_states for v in variables], dtype=torch.float64)
+        ones: Tensor = torch.zeros(
+            [v.num_states for v in variables], dtype=torch.float64, device=self.device
+        )
         return FactorGraph(self.variables, (*self.factors, Factor(variables, ones)))
 
 

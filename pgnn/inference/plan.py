@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.numba_support import has_numba
 
 if TYPE_CHECKING:
     from pgnn.inference.kernels.assembly import Decoder, Program
@@ -19,6 +20,12 @@ Mask = NDArray[np.bool_]
 
 TILE = 8
 """Rows that one tile of the CPU kernel holds side by side."""
+
+# looking for a better order may take this share of the time that running the best one takes
+_SHARE = 0.1
+_SECONDS_PER_ENTRY = 4e-9
+_MOST_SECONDS = 5.0
+_MOST_TRIES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,23 +126,6 @@ def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask,
     return used, dropped
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How hard to look for a cheap elimination order.
-
-    Args:
-        tries: Greedy orders to try: three rules, then random perturbations of them.
-        seconds: Stop trying after this long (the first order is always finished).
-    """
-
-    tries: int = 60
-    seconds: float = 0.5
-
-
-FAST = Effort(tries=1)
-"""One greedy order: for plans that are used once."""
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """An elimination order for a task.
@@ -180,31 +170,34 @@ class Plan:
         return 3.0 * self.total
 
 
-def make_plan(graph: FactorGraph, task: Task, effort: Effort = FAST) -> Plan:
+def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     """Find a cheap elimination order.
+
+    Three greedy rules, then random perturbations of them, as long as looking takes a small share
+    of the time that running the best plan so far on ``rows`` rows would take.
 
     Args:
         graph: The factor graph.
         task: What is asked of it.
-        effort: How long to look.
+        rows: How many rows the plan will serve.
 
     Cost:
         About a microsecond for each variable and try where numba is there (1,000 variables:
         one or two milliseconds a try).
     """
-    try:
-        from pgnn.inference.kernels import ordering
-    except ImportError:
+    if not has_numba():
         return _plan_without_numba(graph, task)
+    from pgnn.inference.kernels import ordering
+
     weight = graph.card.astype(np.float64)
     stage = task.maximize.astype(np.int64)
-    deadline = time.perf_counter() + effort.seconds
+    began = time.perf_counter()
     best: Any = None
     rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
     adjacent = ordering.adjacency(graph.scope_ptr, graph.scope_var, task.used, task.free)
-    for attempt in range(effort.tries):
+    for attempt in range(_MOST_TRIES):
         found = ordering.eliminate(
-            adjacent.copy() if effort.tries > 1 else adjacent,
+            adjacent.copy(),
             weight,
             task.free,
             stage,
@@ -215,7 +208,8 @@ def make_plan(graph: FactorGraph, task: Task, effort: Effort = FAST) -> Plan:
         )
         if best is None or found[1] < best[1]:
             best = found
-        if time.perf_counter() > deadline:
+        worth = _SHARE * min(best[1] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
+        if time.perf_counter() - began > worth:
             break
     order, total, largest, width = best
     return Plan(graph, task, order, total, largest, width)
@@ -230,7 +224,7 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
         [v for v in graph.scopes[f] if task.free[v]] for f in np.flatnonzero(task.used).tolist()
     ]
     found = elimination_order(
-        interaction_graph(free, scopes),
+        interaction_graph(scopes, free),
         {v: int(graph.card[v]) for v in free},
         heuristic=WeightedMinFill(),
         last=np.flatnonzero(task.maximize & task.free).tolist(),

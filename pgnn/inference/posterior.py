@@ -132,7 +132,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         r"""Return the joint distribution :math:`p(x_a, x_b, \dots \mid e)` of some variables.
 
         Args:
-            names: Variables of this posterior, in the order of the table's axes.
+            names: Discrete variables of the model, in the order of the table's axes.
 
         Returns:
             A factor of batch shape ``()`` or ``(B,)`` that sums to one in each row.
@@ -144,9 +144,6 @@ class Posterior(Mapping[Hashable, Categorical]):
         """
         if not names or len(set(names)) != len(names):
             raise EvidenceError(f"name each variable of the joint once, got {list(names)}")
-        for name in names:
-            if name not in self._columns:
-                raise UnknownVariable(name, self._columns, "variable of this posterior")
         if self._joint is None:
             raise Unsupported(
                 f"{self.engine or 'this engine'} has no joint tables; ask JunctionTree()"

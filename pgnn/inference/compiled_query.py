@@ -1,0 +1,123 @@
+"""Queries that are prepared once and asked again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.variable import Variable
+from pgnn.inference.solver import Solver
+
+Codes = NDArray[np.int32]
+
+
+class Answer(NamedTuple):
+    """What a compiled query returns.
+
+    Attributes:
+        marginals: ``(S,)`` or ``(B, S)`` probabilities, the targets' states side by side; zeros
+            in impossible rows.
+        log_evidence: ``()`` or ``(B,)``; ``-inf`` in impossible rows, which raise nothing here.
+    """
+
+    marginals: Tensor
+    log_evidence: Tensor
+
+
+class CompiledQuery:
+    """A prepared query: state indices in, probabilities out, no names looked up on the way.
+
+    Parameters that change are noticed at the next call. Impossible rows are not raised: look at
+    ``log_evidence``.
+
+    Args:
+        solver: Returns the solver for the model's present parameters.
+        variables: The model's discrete variables in order.
+        targets: Numbers of the variables asked for.
+        observed: Numbers of the variables that every row observes; None: any may be observed.
+
+    Attributes:
+        observed: Names of the columns of the codes.
+        targets: Names of the variables asked for.
+        columns: The slice of ``marginals`` that belongs to each target.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> query = model.compile(targets="a", observed=["b"])
+        >>> query(torch.tensor([[0], [1]])).marginals
+        tensor([[0.8182, 0.1818],
+                [0.1111, 0.8889]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        solver: Callable[[], Solver],
+        variables: Sequence[Variable],
+        targets: Sequence[int],
+        observed: Sequence[int] | None,
+    ) -> None:
+        self._solver = solver
+        self._num_vars = len(variables)
+        self._observed = None if observed is None else np.array(observed, dtype=np.int64)
+        seen = range(len(variables)) if observed is None else observed
+        self.observed = tuple(variables[v].name for v in seen)
+        self.targets = tuple(variables[v].name for v in targets)
+        self._wanted = np.zeros(len(variables), dtype=np.bool_)
+        self._wanted[list(targets)] = True
+        offset = np.cumsum([0, *(v.num_states for v in variables)])
+        sizes = np.cumsum([0, *(variables[v].num_states for v in targets)])
+        self.columns: Mapping[Hashable, slice] = {
+            name: slice(int(a), int(b))
+            for name, a, b in zip(self.targets, sizes[:-1], sizes[1:], strict=True)
+        }
+        self._all = len(targets) == len(variables) and list(targets) == list(range(len(variables)))
+        self._take = np.concatenate(
+            [np.arange(offset[v], offset[v + 1]) for v in targets] or [np.zeros(0, np.int64)]
+        ).astype(np.int64)
+
+    def __call__(self, codes: Any) -> Answer:
+        """Answer one row or a batch.
+
+        Args:
+            codes: ``(len(observed),)`` or ``(B, len(observed))`` state indices, -1 where a
+                variable was not seen.
+
+        Raises:
+            EvidenceError: If the shape is wrong or an index out of range.
+            Intractable: If a plan exceeds the budget.
+        """
+        given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
+        rows = self._read(given[None] if given.ndim == 1 else given)
+        log_z, out = self._solver().marginals(rows, None, self._wanted)
+        marginals = torch.from_numpy(out if self._all else out[:, self._take])
+        log_evidence = torch.from_numpy(log_z)
+        if given.ndim == 1:
+            return Answer(marginals[0], log_evidence[0])
+        return Answer(marginals, log_evidence)
+
+    def _read(self, given: NDArray[Any]) -> Codes:
+        if given.ndim != 2 or given.shape[1] != len(self.observed):
+            raise EvidenceError(
+                f"expected codes of shape (B, {len(self.observed)}) for the observed variables, "
+                f"got {given.shape}"
+            )
+        card = self._solver().graph.card
+        if self._observed is None:
+            rows = np.ascontiguousarray(given, dtype=np.int32)
+        else:
+            rows = np.full((len(given), self._num_vars), -1, dtype=np.int32)
+            rows[:, self._observed] = given
+        if ((rows < -1) | (rows >= card)).any():
+            _, column = np.argwhere((rows < -1) | (rows >= card))[0]
+            name = self._solver().graph.variables[column].name
+            raise EvidenceError(
+                f"a state index of {name!r} is out of range 0..{card[column] - 1} (-1: not seen)"
+            )
+        return rows

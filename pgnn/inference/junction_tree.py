@@ -1,0 +1,272 @@
+"""The exact engine."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, Intractable, Unsupported
+from pgnn.factors.factor import Factor
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.compiled_query import CompiledQuery
+from pgnn.inference.conflict import impossible
+from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.k_best import k_best
+from pgnn.inference.planner import Ask, Planner
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.samples import Samples
+from pgnn.inference.solver import Solver
+
+
+@dataclass(frozen=True)
+class JunctionTree(Engine):
+    r"""Exact inference by elimination along a junction tree (Lauritzen & Spiegelhalter 1988).
+
+    Tables are eliminated in a greedily chosen order; all marginals come from one upward and one
+    downward pass, which is the reverse-mode derivative of :math:`\log Z` (Darwiche 2003). Plans
+    depend on structure alone and are remembered by the model.
+
+    Args:
+        max_bytes: Memory that messages may take. A query that needs more raises ``Intractable``
+            before anything is allocated; large batches are cut into pieces.
+
+    Cost:
+        Time and memory exponential in the treewidth of the graph that is left when what every row
+        observes has been cut out of it.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> model.query("a", {"b": 1}, engine=JunctionTree(max_bytes=2**20))["a"].probs
+        tensor([0.1111, 0.8889], dtype=torch.float64)
+    """
+
+    max_bytes: int = 2**32
+
+    def query(
+        self,
+        model: FactorModel,
+        targets: Names | None,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """See :meth:`Model.query`."""
+        _check_errors(errors)
+        seen = _reader(model).read(evidence)
+        solver = self._solver(model, seen, inputs)
+        numbers = _numbers(model, solver.graph, targets)
+        wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
+        wanted[numbers] = True
+        log_z, out = solver.marginals(seen.codes, seen.soft, wanted)
+        lost = np.isneginf(log_z)
+        if lost.any():
+            if errors == "raise":
+                raise impossible(solver, seen.codes, log_z, seen.batched)
+            out[lost] = np.nan
+        offset = solver.graph.offset
+        columns = [np.arange(offset[v], offset[v + 1]) for v in numbers]
+        take = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+
+        def joint(names: tuple[Hashable, ...]) -> Factor:
+            scope = _numbers(model, solver.graph, names)
+            table = solver.joint(seen.codes, seen.soft, scope)
+            with np.errstate(divide="ignore"):
+                return Factor([solver.graph.variables[v] for v in scope], _tensor(np.log(table)))
+
+        return Posterior(
+            [solver.graph.variables[v] for v in numbers],
+            _tensor(out[:, take]),
+            _tensor(log_z + seen.soft_scale),
+            batched=seen.batched,
+            kind="exact",
+            engine=type(self).__name__,
+            joint=joint,
+            index=seen.index,
+        )
+
+    def most_probable(
+        self,
+        model: FactorModel,
+        evidence: Any,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        k: int = 1,
+        errors: str = "raise",
+    ) -> Assignment | KBest:
+        """See :meth:`Model.most_probable`."""
+        _check_errors(errors)
+        if k < 1:
+            raise EvidenceError(f"k must be at least 1, got {k}")
+        seen = _reader(model).read(evidence)
+        solver = self._solver(model, seen, inputs)
+        numbers = _numbers(model, solver.graph, targets)
+        maximize = np.zeros(len(solver.graph.variables), dtype=np.bool_)
+        maximize[numbers] = True
+        states, logs = k_best(solver, seen.codes, seen.soft, maximize, k)
+        lost = np.isneginf(logs[:, 0])
+        if lost.any():
+            if errors == "raise":
+                raise impossible(solver, seen.codes, logs[:, 0], seen.batched)
+            states[lost] = -1
+        variables = [solver.graph.variables[v] for v in numbers]
+        chosen = torch.from_numpy(states[:, :, numbers].astype(np.int64))
+        log_prob = _tensor(logs + seen.soft_scale[:, None])
+        if k == 1:
+            return Assignment(
+                variables, chosen[:, 0], log_prob[:, 0], batched=seen.batched, index=seen.index
+            )
+        return KBest(variables, chosen, log_prob, batched=seen.batched, index=seen.index)
+
+    def sample(
+        self,
+        model: FactorModel,
+        n: int,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> Samples:
+        """See :meth:`Model.sample`."""
+        if n < 0:
+            raise EvidenceError(f"the number of samples must not be negative, got {n}")
+        seen = _reader(model).read(evidence)
+        solver = self._solver(model, seen, inputs)
+        number = np.random.default_rng(seed).integers(2**31)
+        states, log_z = solver.draw(seen.codes, seen.soft, n, int(number))
+        if np.isneginf(log_z).any():
+            raise impossible(solver, seen.codes, log_z, seen.batched)
+        codes = torch.from_numpy(states.astype(np.int64))
+        return Samples(
+            solver.graph.variables,
+            codes if seen.batched else codes[:, 0],
+            batched=seen.batched,
+            index=seen.index,
+        )
+
+    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
+        """See :meth:`Model.log_prob`."""
+        seen = _reader(model).read(data)
+        solver = self._solver(model, seen, inputs)
+        log_z = solver.log_evidence(seen.codes, seen.soft)
+        total = _tensor(log_z + seen.soft_scale)
+        return total if seen.batched else total[0]
+
+    def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
+        """See :meth:`Model.explain`."""
+        seen = _reader(model).read(evidence)
+        solver = self._solver(model, seen, None)
+        numbers = _numbers(model, solver.graph, targets)
+        wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
+        wanted[numbers] = True
+        ask = Ask(wanted=wanted, soft=solver._softly(seen.soft))
+        plans = solver.planner.split(solver.graph, seen.codes, ask)
+        plan, rows = max(plans, key=lambda p: p[0].total)
+        fits = True
+        try:
+            needed = solver.check(plan, len(rows))
+        except Intractable:
+            fits, needed = False, int(min(plan.total * 8, 2.0**62))
+        return Explanation(
+            engine=type(self).__name__,
+            kind="exact",
+            reason="every unobserved variable is discrete",
+            treewidth=plan.width,
+            largest_table=int(min(plan.largest, 2.0**62)),
+            memory_bytes=needed,
+            multiply_adds=int(min(plan.multiply_adds, 2.0**62)),
+            num_variables=len(solver.graph.variables),
+            num_eliminated=len(plan.order),
+            num_sliced=int(plan.task.observed.sum()),
+            num_pruned=int(plan.task.dropped.sum()),
+            fits=fits,
+            budget_bytes=self.max_bytes,
+            alternatives=() if fits else ("more evidence", "fewer targets", "a larger max_bytes"),
+        )
+
+    def compile(
+        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
+    ) -> CompiledQuery:
+        """See :meth:`Model.compile`."""
+        nothing = _reader(model).read(None)
+        graph = self._solver(model, nothing, None).graph
+        names = None if observed is None else _listed(observed)
+        return CompiledQuery(
+            lambda: self._solver(model, nothing, None),
+            graph.variables,
+            _numbers(model, graph, targets),
+            None if names is None else _numbers(model, graph, names),
+        )
+
+    def _solver(self, model: FactorModel, seen: Evidence, inputs: Inputs | None) -> Solver:
+        """The solver for the model's present parameters, remembered where nothing is row-wise."""
+        planner = model.cached("planner", Planner)
+        discrete = _reader(model).discrete
+        if seen.reals or inputs:
+            graph = FactorGraph(discrete, model.factors(seen.reals or None, inputs))
+            return Solver(graph, planner, self.max_bytes)
+        solver: Solver = model.cached_numbers(
+            ("solver", self.max_bytes),
+            lambda: Solver(FactorGraph(discrete, model.factors()), planner, self.max_bytes),
+        )
+        return solver
+
+
+def _reader(model: FactorModel) -> EvidenceReader:
+    reader: EvidenceReader = model.cached(
+        "evidence reader", lambda: EvidenceReader(tuple(model.variables.values()))
+    )
+    return reader
+
+
+def _listed(names: Names) -> list[Hashable]:
+    """A single name, or several, as a list."""
+    if isinstance(names, (str, bytes, int)) or not isinstance(names, Iterable):
+        return [names]
+    return list(names)
+
+
+def _numbers(model: FactorModel, graph: FactorGraph, targets: Names | None) -> list[int]:
+    """Numbers of the named discrete variables; all of them for None."""
+    if targets is None:
+        return list(range(len(graph.variables)))
+    try:
+        if targets in graph.index:
+            return [graph.index[targets]]
+    except TypeError:
+        pass
+    found = []
+    for name in _listed(targets):
+        if name not in graph.index:
+            if name in model.variables:
+                raise Unsupported(
+                    f"{name!r} is real; the exact engine answers about discrete variables"
+                )
+            raise UnknownVariable(name, model.variables)
+        if graph.index[name] in found:
+            raise EvidenceError(f"{name!r} is named twice")
+        found.append(graph.index[name])
+    return found
+
+
+def _check_errors(errors: str) -> None:
+    if errors not in ("raise", "nan"):
+        raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _sequence(values: Sequence[int]) -> list[int]:
+    return list(values)

@@ -1,0 +1,288 @@
+"""Exact answers as arrays: plans for the rows, an executor to run them, a check of the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import Intractable
+from pgnn.inference.explanation import human_bytes
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.plan import Mask, Plan
+from pgnn.inference.planner import Ask, Planner
+
+if TYPE_CHECKING:
+    from pgnn.inference.cpu_executor import CpuExecutor
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class Solver:
+    """Answers questions about one factor graph, rows of evidence given as arrays.
+
+    Args:
+        graph: Variables and tables.
+        planner: Plans that are remembered for this structure.
+        max_bytes: Memory that messages may take.
+    """
+
+    graph: FactorGraph
+    planner: Planner = field(default_factory=Planner)
+    max_bytes: int = 2**32
+
+    @cached_property
+    def cpu(self) -> CpuExecutor | None:
+        """The compiled executor; None where torch serves (on a GPU, or without numba)."""
+        if self.graph.device.type != "cpu" or not has_numba():
+            return None
+        from pgnn.inference.cpu_executor import CpuExecutor
+
+        return CpuExecutor(self.graph, self.max_bytes)
+
+    def marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
+        """Return ``(B,)`` log evidence and ``(B, S)`` marginals of the wanted variables.
+
+        Args:
+            codes: ``(B, V)`` observed states, -1 where none.
+            soft: ``(B, S)`` likelihoods of all states of all variables, or None.
+            wanted: ``(V,)`` variables whose marginals are wanted; the columns of others are zero.
+
+        Raises:
+            Intractable: If a plan exceeds the budget.
+        """
+        log_z = np.zeros(len(codes))
+        out = np.zeros((len(codes), int(self.graph.offset[-1])))
+        ask = Ask(wanted=wanted, soft=self._softly(soft))
+        for plan, rows in self._plans(codes, ask):
+            if self.cpu is not None:
+                self.cpu.answer(plan, codes, soft, rows, log_z, out)
+            else:
+                self._answer_by_torch(plan, codes, soft, rows, log_z, out)
+            certain = np.flatnonzero(wanted & plan.task.observed)
+            _fill_observed(self.graph, certain, codes, rows, out)
+        if self.cpu is not None:
+            self._recheck(codes, soft, wanted, log_z, out)
+        return log_z, out
+
+    def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
+        """Return ``(B,)`` log evidence alone."""
+        return self.marginals(codes, soft, np.zeros(len(self.graph.variables), np.bool_))[0]
+
+    def joint(self, codes: Codes, soft: Floats | None, scope: Sequence[int]) -> Floats:
+        """Return ``(B, K1, ..., Kn)``: the joint posterior of some variables.
+
+        Raises:
+            Intractable: If the plan, or the answer itself, exceeds the budget.
+        """
+        card = self.graph.card[list(scope)]
+        size = float(np.prod(card.astype(float))) * 8 * max(len(codes), 1)
+        if size > self.max_bytes:
+            raise Intractable(
+                f"the joint of {len(scope)} variables for {len(codes)} rows takes "
+                f"{human_bytes(int(size))}; the budget is {human_bytes(self.max_bytes)}. Ask for "
+                "fewer variables at once, or raise JunctionTree(max_bytes=...)"
+            )
+        graph = self.graph.with_unity(scope)
+        solver = Solver(graph, self.planner, self.max_bytes)
+        last = len(graph.factors) - 1
+        belief = np.zeros(last + 1, dtype=np.bool_)
+        belief[last] = True
+        ask = Ask(belief=belief, soft=self._softly(soft))
+        out = np.zeros((len(codes), *card))
+        for plan, rows in solver._plans(codes, ask):
+            part = None if soft is None else soft[rows]
+            if solver.cpu is not None and not graph.rowwise.any():
+                _, joint, _ = solver.cpu.expect(plan, codes[rows], part, np.ones(len(rows)), belief)
+                out[rows] = joint.reshape(len(rows), *card)
+            else:
+                out[rows] = solver._beliefs_by_torch(plan, codes, soft, rows, [last])[0]
+        return out
+
+    def expected(self, codes: Codes, soft: Floats | None, weights: Floats) -> list[Floats]:
+        r"""Return :math:`\sum_b w_b\, p(x_f \mid e_b)` for each factor.
+
+        Row-wise factors have one table for each row, ``(B, K1, ..., Kn)``. These sums are the
+        gradient of the weighted log evidence by the factors' log values.
+        """
+        belief = np.ones(len(self.graph.factors), dtype=np.bool_)
+        shapes = [tuple(self.graph.card[list(s)]) for s in self.graph.scopes]
+        rowwise = self.graph.rowwise
+        out = [
+            np.zeros((len(codes), *shape) if own else shape)
+            for shape, own in zip(shapes, rowwise, strict=True)
+        ]
+        ask = Ask(belief=belief, soft=self._softly(soft), prune=False)
+        for plan, rows in self._plans(codes, ask):
+            if self.cpu is None or rowwise.any():
+                tables = self._beliefs_by_torch(plan, codes, soft, rows, range(len(shapes)))
+                for f, table in enumerate(tables):
+                    weighted = table * weights[rows].reshape(-1, *[1] * len(shapes[f]))
+                    if rowwise[f]:
+                        out[f][rows] = weighted
+                    else:
+                        out[f] += weighted.sum(axis=0)
+                continue
+            part = None if soft is None else soft[rows]
+            flat, _, start = self.cpu.expect(plan, codes[rows], part, weights[rows], rowwise)
+            for f, table in enumerate(out):
+                table += flat[start[f] : start[f] + table.size].reshape(shapes[f])
+        return out
+
+    def best(self, codes: Codes, soft: Floats | None, maximize: Mask) -> tuple[Codes, Floats]:
+        """Return ``(B, V)`` best states (-1 where summed out) and ``(B,)`` log maxima."""
+        states = codes.copy()
+        log_top = np.zeros(len(codes))
+        ask = Ask(maximize=maximize, soft=self._softly(soft))
+        for plan, rows in self._plans(codes, ask):
+            part = None if soft is None else soft[rows]
+            if self.cpu is not None and not self.graph.rowwise.any():
+                found, top = self.cpu.decode(plan, codes[rows], part)
+                found = found[:, 0]
+                lost = np.flatnonzero(np.isneginf(top))
+                if len(lost):  # impossible, or out of the range of doubles
+                    found[lost], top[lost] = self._best_by_torch(plan, codes, soft, rows[lost])
+            else:
+                found, top = self._best_by_torch(plan, codes, soft, rows)
+            states[rows], log_top[rows] = found, top
+        return states, log_top
+
+    def draw(self, codes: Codes, soft: Floats | None, n: int, seed: int) -> tuple[Codes, Floats]:
+        """Return ``(n, B, V)`` exact draws given the evidence, and ``(B,)`` log evidence."""
+        from pgnn.inference import torch_executor
+
+        states = np.repeat(codes[None], n, axis=0)
+        log_z = np.zeros(len(codes))
+        ask = Ask(soft=self._softly(soft), prune=False)
+        for part, (plan, rows) in enumerate(self._plans(codes, ask)):
+            own = seed * 1_000_003 + part
+            mine = None if soft is None else soft[rows]
+            if self.cpu is not None and not self.graph.rowwise.any():
+                found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
+                states[:, rows] = found.transpose(1, 0, 2)
+            else:
+                args = self._torch(plan, codes, soft, rows)
+                states[:, rows] = torch_executor.sample(*args[:4], n, own, **args[4]).cpu().numpy()
+                log_z[rows] = torch_executor.log_partition(*args[:4], **args[4]).detach().cpu()
+        return states, log_z
+
+    # --- plans and their cost -----------------------------------------------------------------------
+
+    def check(self, plan: Plan, rows: int) -> int:
+        """Return the bytes that a plan takes; raise if they exceed the budget."""
+        if plan.compilable and self.cpu is not None:
+            needed = self.cpu.bytes_needed(plan, rows)
+        else:
+            needed = int(min(plan.total * 8, 2.0**62))
+        if needed > self.max_bytes:
+            raise Intractable(
+                f"an exact answer has treewidth {plan.width}: its largest table has "
+                f"{plan.largest:.3g} entries, and it takes {human_bytes(needed)} and about "
+                f"{plan.multiply_adds:.2g} multiply-adds a row; the budget is "
+                f"{human_bytes(self.max_bytes)}. Observe more variables, ask for fewer targets, or "
+                "raise JunctionTree(max_bytes=...)"
+            )
+        return needed
+
+    def _plans(self, codes: Codes, ask: Ask) -> list[tuple[Plan, Rows]]:
+        plans = self.planner.split(self.graph, codes, ask)
+        for plan, rows in plans:
+            self.check(plan, len(rows))
+        return plans
+
+    def _softly(self, soft: Floats | None) -> Mask | None:
+        """Which variables have soft evidence in some row."""
+        if soft is None:
+            return None
+        columns = (soft != 1.0).any(axis=0)
+        return np.add.reduceat(columns, self.graph.offset[:-1]) > 0
+
+    # --- torch ------------------------------------------------------------------------------------------
+
+    def _torch(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> Any:
+        """Arguments of the torch executor for some rows."""
+        graph = self.graph
+        if graph.rowwise.any():
+            graph = graph.at_rows(rows)
+        unary = {}
+        softly = self._softly(soft)
+        if soft is not None and softly is not None:
+            with np.errstate(divide="ignore"):
+                for v in np.flatnonzero(softly & plan.task.free):
+                    table = np.log(soft[rows, graph.offset[v] : graph.offset[v + 1]])
+                    unary[int(v)] = torch.from_numpy(table).to(graph.device)
+        options = {"sliced": plan.task.observed, "used": plan.task.used}
+        seen = torch.from_numpy(codes[rows]).to(graph.device)
+        return graph, plan.order.tolist(), seen, unary, options
+
+    def _answer_by_torch(
+        self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows, log_z: Floats, out: Floats
+    ) -> None:
+        from pgnn.inference import torch_executor
+
+        wanted = np.flatnonzero(plan.task.wanted)
+        *args, options = self._torch(plan, codes, soft, rows)
+        tables, log_sum = torch_executor.marginals(*args, wanted.tolist(), **options)
+        columns = _columns(self.graph, wanted)
+        out[np.ix_(rows, columns)] = tables.detach().cpu().numpy()
+        log_z[rows] = log_sum.detach().cpu().numpy()
+
+    def _beliefs_by_torch(
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        rows: Rows,
+        factors: Sequence[int],
+    ) -> list[Floats]:
+        from pgnn.inference import torch_executor
+
+        *args, options = self._torch(plan, codes, soft, rows)
+        tables: list[Tensor] = torch_executor.beliefs(*args, list(factors), **options)
+        return [t.detach().cpu().numpy() for t in tables]
+
+    def _best_by_torch(
+        self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows
+    ) -> tuple[Codes, Floats]:
+        from pgnn.inference import torch_executor
+
+        *args, options = self._torch(plan, codes, soft, rows)
+        maximized = np.flatnonzero(plan.task.maximize).tolist()
+        found, top = torch_executor.most_probable(*args, maximized=maximized, **options)
+        return found.cpu().numpy().astype(np.int32), top.cpu().numpy()
+
+    def _recheck(
+        self, codes: Codes, soft: Floats | None, wanted: Mask, log_z: Floats, out: Floats
+    ) -> None:
+        """Ask again, in log space, about rows whose evidence came out as zero."""
+        lost = np.flatnonzero(np.isneginf(log_z))
+        if len(lost) == 0:
+            return
+        ask = Ask(wanted=wanted, soft=self._softly(soft))
+        for plan, rows in self.planner.split(self.graph, codes[lost], ask):
+            self._answer_by_torch(plan, codes, soft, lost[rows], log_z, out)
+
+
+def _columns(graph: FactorGraph, variables: Rows) -> Rows:
+    """Columns of the states of some variables."""
+    parts = [np.arange(graph.offset[v], graph.offset[v + 1]) for v in variables]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _fill_observed(
+    graph: FactorGraph, observed: Rows, codes: Codes, rows: Rows, out: Floats
+) -> None:
+    """The marginal of a variable that was sliced out is certain."""
+    if len(observed):
+        columns = graph.offset[observed] + codes[np.ix_(rows, observed)]
+        out[rows[:, None], columns] = 1.0
