@@ -45,14 +45,14 @@ class Sum(Reduction):
     r""":math:`\log \sum \exp`; its derivative is the softmax, zero where a slice is all ``-inf``.
 
     Example:
-        >>> contract([torch.tensor([0.25, 0.75]).log()], Sum(), 0)
+        >>> contract([torch.tensor([0.5, 0.5]).log()], Sum(), 0)
         tensor(0.)
     """
 
     def reduce(self, log_values: Tensor, dim: int) -> Tensor:
         r"""Return :math:`\log \sum \exp` of each slice."""
         top = _finite(log_values.amax(dim, keepdim=True))
-        return (log_values - top).exp().sum(dim).log() + top.squeeze(dim)
+        return (log_values - top).exp_().sum(dim).log_() + top.squeeze(dim)
 
     def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
         """Return the softmax of each slice, itself differentiable in both tensors."""
