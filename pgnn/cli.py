@@ -126,7 +126,7 @@ def _query(options: argparse.Namespace) -> None:
         print(json.dumps(_answer(model, evidence, posterior, mode), indent=2))
         return
     print(posterior.table())
-    print(f"log evidence {float(posterior.log_evidence):.6f} ({posterior.kind})")
+    print(f"log evidence {float(posterior.log_evidence):z.6f} ({posterior.kind})")
     if mode is not None:
         print(f"\n{mode}")
 
@@ -168,13 +168,17 @@ def _read(path: str) -> Any:
 
 def _evidence(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
     """Turn a UAI evidence file and findings as typed into evidence for ``model``."""
+    from pgnn.errors import EvidenceError
+
     evidence = {}
     if options.evidence_file is not None:
         evidence = _numbered_evidence(model, options.evidence_file, options.sample)
     for text in options.evidence:
         name, state = _split(text, {str(name) for name in model.variables})
         known = _lookup(name, model.variables, "variable")
-        evidence[known] = _lookup(state, model.variables[known].states, f"state of {name!r}")
+        label = _lookup(state, model.variables[known].states, f"state of {name!r}")
+        if evidence.setdefault(known, label) != label:
+            raise EvidenceError(f"{name!r} was seen as {str(evidence[known])!r} and as {state!r}")
     return evidence
 
 

@@ -196,6 +196,14 @@ def test_errors_are_one_readable_line(asia: Path, capsys: pytest.CaptureFixture[
     assert "either" in impossible
 
 
+def test_a_variable_seen_in_two_states_is_an_error(
+    asia: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = complaint(capsys, "query", asia, "-e", "lung=yes", "-e", "lung=no")
+    assert "'lung' was seen as 'yes' and as 'no'" in line
+    assert run("query", asia, "-e", "lung=yes", "-e", "lung=yes") == 0
+
+
 def test_file_errors_are_one_readable_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
