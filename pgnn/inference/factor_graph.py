@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -56,6 +57,14 @@ class FactorGraph:
     def scope_var(self) -> NDArray[np.int64]:
         """All scopes, one after the other."""
         return np.array([v for s in self.scopes for v in s], dtype=np.int64)
+
+    @cached_property
+    def structure(self) -> bytes:
+        """Equal for graphs that one plan serves: state counts, scopes, which tables are row-wise."""
+        digest = blake2b(digest_size=16)
+        for part in (self.card, self.scope_ptr, self.scope_var, self.rowwise):
+            digest.update(part.tobytes())
+        return digest.digest()
 
     @cached_property
     def rowwise(self) -> NDArray[np.bool_]:

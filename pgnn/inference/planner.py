@@ -87,7 +87,7 @@ class Planner:
 
     def plan(self, graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         """Return the plan for a task, made unless one is remembered."""
-        key = task.key
+        key = graph.structure + task.key
         found = self._plans.get(key)
         if found is None:
             found = self._plans[key] = make_plan(graph, task, rows)
@@ -100,7 +100,7 @@ class Planner:
     def _for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
         """A plan for rows that all observe the same variables."""
         task = self._task(graph, seen, ask)
-        if task.key in self._plans or not seen.any():
+        if graph.structure + task.key in self._plans or not seen.any():
             return self.plan(graph, task, rows)
         general = self._general(graph, np.zeros_like(seen), np.ones_like(seen), ask)
         planning = _PLANNING * len(seen) + _PLANNING_AT_ALL
