@@ -1,0 +1,102 @@
+"""The kernels of ``pgnn.inference.kernels.families`` in NumPy, for where numba is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
+
+
+def first_invalid(columns: Codes, card: Ints) -> tuple[int, int]:
+    """Return row and variable of the first code outside ``0 .. K-1``, or ``(-1, -1)``."""
+    bad = (columns < 0) | (columns >= card[:, None])
+    if not bad.any():
+        return -1, -1
+    v, row = np.argwhere(bad)[0]
+    return int(row), int(v)
+
+
+def score(
+    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, values: Floats
+) -> Floats:
+    """Sum the entries of all tables at each row."""
+    out = np.zeros(columns.shape[1])
+    for _, index in _located(columns, scope_ptr, scope_var, stride, start):
+        out += values[index]
+    return out
+
+
+def count(
+    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, out: Ints
+) -> None:
+    """Add one to the entry of every table that each row falls on."""
+    for base, index in _located(columns, scope_ptr, scope_var, stride, start):
+        found = np.bincount(index - base)
+        out[base : base + len(found)] += found
+
+
+def count_weighted(
+    columns: Codes,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    weights: Floats,
+    out: Floats,
+) -> None:
+    """Add each row's weight to the entries that it falls on."""
+    for base, index in _located(columns, scope_ptr, scope_var, stride, start):
+        found = np.bincount(index - base, weights)
+        out[base : base + len(found)] += found
+
+
+def uniform(key: Any, counter: NDArray[np.uint64]) -> Floats:
+    """Return numbers of the sequence ``key``, in ``[0, 1)``; the same as the compiled ones."""
+    x = np.uint64(key) + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return np.asarray((x >> np.uint64(11)) * 2.0**-53)
+
+
+def forward_sample(
+    columns: Codes,
+    card: Ints,
+    order: Ints,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    cdf: Floats,
+    key: Any,
+    first_row: int,
+) -> None:
+    """Draw rows from local conditional tables, parents before children, by inverse cdf."""
+    num_vars, num_rows = columns.shape
+    rows = np.arange(first_row, first_row + num_rows, dtype=np.uint64) * np.uint64(num_vars)
+    for f in order:
+        a, last = scope_ptr[f], scope_ptr[f + 1] - 1
+        child = scope_var[last]
+        base = start[f] + stride[a:last] @ columns[scope_var[a:last]].astype(np.int64)
+        with np.errstate(over="ignore"):  # wraps around, as it should
+            u = uniform(key, rows + np.uint64(child))
+        columns[child] = 0
+        for k in range(card[child] - 1):
+            columns[child] += cdf[base + k] <= u
+
+
+def _located(
+    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints
+) -> Iterator[tuple[int, Ints]]:
+    """Where each table begins, and where the entry of each row stands."""
+    for f, base in enumerate(start):
+        index = np.full(columns.shape[1], base, dtype=np.int64)
+        for i in range(scope_ptr[f], scope_ptr[f + 1]):
+            index += stride[i] * columns[scope_var[i]]
+        yield int(base), index

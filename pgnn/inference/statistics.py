@@ -1,0 +1,207 @@
+"""Sufficient statistics of complete discrete rows, gathered batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.data import Table, columns_of
+from pgnn.errors import DataError, closest
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+from pgnn.inference.families import Families
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+
+class Statistics:
+    """Counts of every table's entries, and of every configuration that other conditionals meet.
+
+    Args:
+        variables: All variables of the model.
+        tables: Conditionals that are counted entry by entry.
+        others: Conditionals whose distinct rows are kept with their counts, since their tables
+            may be too large to write down.
+    """
+
+    def __init__(
+        self,
+        variables: Mapping[Hashable, Variable],
+        tables: Mapping[Hashable, Tabular],
+        others: Mapping[Hashable, Conditional],
+    ) -> None:
+        used = {v.name for c in [*tables.values(), *others.values()] for v in c.scope}
+        self.variables = tuple(v for name, v in variables.items() if name in used)
+        self._tables = tables
+        self._families = Families.of(self.variables, tables.values())
+        self._flat: NDArray[Any] = np.zeros(self._families.start[-1], dtype=np.int64)
+        index = {v.name: k for k, v in enumerate(self.variables)}
+        self._columns = {n: [index[v.name] for v in c.scope] for n, c in others.items()}
+        self._kept: dict[Hashable, tuple[Codes, Floats]] = {
+            n: (np.empty((0, len(s)), dtype=np.int32), np.empty(0))
+            for n, s in self._columns.items()
+        }
+        self.num_rows = 0
+        self.weight = 0.0
+
+    @property
+    def counts(self) -> dict[Hashable, NDArray[Any]]:
+        """Counts of each table, in its shape."""
+        return dict(zip(self._tables, self._families.split(self._flat), strict=True))
+
+    def configurations(self, name: Hashable) -> tuple[Codes, Floats]:
+        """Distinct rows ``(U, parents + 1)`` of a conditional's scope, and their counts."""
+        return self._kept[name]
+
+    def add(self, table: Table, weights: Any = None) -> None:
+        """Count the rows of a table.
+
+        Args:
+            table: Rows of :attr:`variables`.
+            weights: ``(N,)`` what each row counts; one if not given.
+
+        Raises:
+            DataError: If a cell is missing or a weight is wrong; counts may be half done then.
+        """
+        weights = None if weights is None else _check_weights(weights, table.num_rows)
+        if weights is not None and self._flat.dtype != np.float64:
+            self._flat = self._flat.astype(np.float64)
+        for start, block in table.blocks():
+            if block.min(initial=0) < 0:
+                _refuse_missing(table)
+            stop = start + block.shape[1]
+            part = None if weights is None else weights[start:stop]
+            if part is None and self._flat.dtype == np.float64:
+                part = np.ones(stop - start)
+            self._families.count(block.T, part, out=self._flat)
+            for name, columns in self._columns.items():
+                self._keep(name, block[columns].T, part)
+        self.num_rows += table.num_rows
+        self.weight += table.num_rows if weights is None else float(weights.sum())
+
+    def check(self) -> None:
+        """Check that something was counted.
+
+        Raises:
+            DataError: If there were no rows, or only weights of zero.
+        """
+        if not self.num_rows:
+            raise DataError("data has no rows: the iterable gave no batch (was it used up?)")
+        if not self.weight > 0:
+            raise DataError("the weights of all rows are zero")
+
+    def _keep(self, name: Hashable, rows: Codes, weights: Floats | None) -> None:
+        """Merge a block into the distinct rows seen so far."""
+        before, counts = self._kept[name]
+        weights = np.ones(len(rows)) if weights is None else weights
+        rows, index = np.unique(np.concatenate([before, rows]), axis=0, return_inverse=True)
+        total: Floats = np.zeros(len(rows))
+        np.add.at(total, index.ravel(), np.concatenate([counts, weights]))
+        self._kept[name] = (rows, total)
+
+
+def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | None, Any, Any]]:
+    """Iterate over batch number (none if the data came at once), batch and its weights.
+
+    Args:
+        data: One data set, or an iterable of them.
+        weights: ``(N,)`` array (for one data set), or the name of a column.
+        progress: Show a progress bar over an iterable.
+
+    Raises:
+        DataError: If ``data`` is neither, or weights do not fit.
+    """
+    if is_single(data):
+        yield None, *_take_weights(data, weights)
+        return
+    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
+        raise DataError(
+            "expected a DataFrame, a mapping of columns, a matrix of indices or an iterable of "
+            f"such batches, got {type(data).__name__}"
+        )
+    if weights is not None and not _is_name(weights):
+        raise DataError(
+            "weights of an iterable of batches must be the name of a column that every batch has, "
+            f"got {type(weights).__name__}"
+        )
+    from tqdm import tqdm
+
+    for number, batch in enumerate(tqdm(data, "counting", unit=" batches", disable=not progress)):
+        if not is_single(batch):
+            raise DataError(
+                f"batch {number} must be a DataFrame, a mapping of columns or a matrix of "
+                f"indices, got {type(batch).__name__}"
+            )
+        yield number, *_take_weights(batch, weights)
+
+
+def is_single(data: Any) -> bool:
+    """Whether an object is one data set and not an iterable of batches."""
+    return (
+        isinstance(data, torch.Tensor | np.ndarray | Mapping)
+        or hasattr(data, "to_pandas")
+        or (hasattr(data, "columns") and hasattr(data, "iloc"))
+    )
+
+
+def _is_name(weights: Any) -> bool:
+    return isinstance(weights, str) or (
+        isinstance(weights, Hashable) and not hasattr(weights, "__iter__")
+    )
+
+
+def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
+    """Split the column of weights off, if they were given by name."""
+    if weights is None or not _is_name(weights):
+        return data, weights
+    if isinstance(data, torch.Tensor | np.ndarray):
+        raise DataError("a matrix of indices has no column of weights; pass them as an array")
+    columns = dict(columns_of(data))
+    if weights not in columns:
+        raise DataError(f"data has no column {weights!r} of weights{closest(weights, columns)}")
+    taken = columns.pop(weights)
+    return columns, taken
+
+
+def _check_weights(weights: Any, num_rows: int) -> Floats:
+    if isinstance(weights, torch.Tensor):
+        weights = weights.numpy(force=True)
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"weights must be numbers: {error}") from None
+    if array.shape != (num_rows,):
+        raise DataError(f"weights must have shape ({num_rows},), got {array.shape}")
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"weights must be finite and not negative, row {row} has {array[row]}")
+    return array
+
+
+def _refuse_missing(table: Table) -> None:
+    """Raise, with how much is missing where."""
+    counts = np.zeros(len(table.variables), dtype=np.int64)
+    first: dict[int, int] = {}
+    for start, block in table.blocks():
+        missing = block < 0
+        counts += missing.sum(axis=1)
+        for k in np.flatnonzero(missing.any(axis=1)).tolist():
+            first.setdefault(k, start + int(missing[k].argmax()))
+    columns = sorted(first, key=lambda k: -counts[k])
+    shown = ", ".join(
+        f"{table.variables[k].name!r} in {counts[k]} of {table.num_rows} rows (first row "
+        f"{first[k]})"
+        for k in columns[:5]
+    )
+    more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
+    raise DataError(
+        f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows; learn "
+        "with EM, which sums out what was not seen, or drop or fill those rows yourself"
+    )
