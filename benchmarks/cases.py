@@ -13,7 +13,9 @@ from benchmarks.peers import PyAgrum
 from benchmarks.references import Einsum, MaxSum, chunk
 from benchmarks.timing import Contender, Result, clock, race
 
-COMPARED = 64  # rows whose answers are compared
+COMPARED = 64  # rows of a batch whose answers are compared
+WARMING = 3  # rows on which compiled code is warmed up, before single rows
+PILOT = 2000  # rows, at most, on which pgnn's rate is estimated, before a batch
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Settings:
     Attributes:
         budget: CPU seconds of a contender in a case.
         rounds: Turns of each contender.
-        rows: Rows of a batch; fewer where pgnn itself would overrun its budget.
+        rows: Rows of a batch, a new one in each turn; fewer where pgnn itself would overrun its
+            budget.
         single_rows: Rows asked one at a time.
         seed: Of evidence.
         contenders: Names of those that take part.
@@ -32,7 +35,7 @@ class Settings:
     budget: float = 20.0
     rounds: int = 3
     rows: int = 10_000
-    single_rows: int = 20
+    single_rows: int = 60
     seed: int = 0
     contenders: Sequence[str] = ("pgnn", "pyAgrum", "einsum", "max-sum")
 
@@ -70,48 +73,52 @@ Makers = dict[str, Callable[[], Contender]]
 
 def single(network: Network, settings: Settings) -> Outcome:
     """All marginals, one row at a time, every row with an observed set of its own."""
-    codes, items = _single_rows(network, settings)
+    codes, items, warm = _single_rows(network, settings, stream=0)
     makers: Makers = {
         "pgnn": lambda: Pgnn(network, codes, items),
         "pyAgrum": lambda: PyAgrum(network, codes, items, shared=False),
         "einsum": lambda: Einsum(network, codes, items),
     }
-    return _one_at_a_time("single", network, makers, settings)
+    return _one_at_a_time("single", network, makers, warm, settings)
 
 
 def mpe(network: Network, settings: Settings) -> Outcome:
-    """Most probable explanations of the same rows; the answers compared are log probabilities."""
-    codes, items = _single_rows(network, settings)
+    """Most probable explanations, like ``single``; log probabilities are compared."""
+    codes, items, warm = _single_rows(network, settings, stream=1)
     makers: Makers = {
         "pgnn": lambda: PgnnExplanation(network, codes, items),
         "max-sum": lambda: MaxSum(network, codes, items),
     }
-    return _one_at_a_time("mpe", network, makers, settings)
+    return _one_at_a_time("mpe", network, makers, warm, settings)
 
 
 def batch(network: Network, settings: Settings) -> Outcome:
     """All marginals of many rows that observe the same variables."""
-    rows = network.sample(settings.rows, settings.seed)
-    observed = observed_sets(network, 1, settings.seed + 1)[0]
-    codes = hide(rows, observed)
-    seen = np.flatnonzero(observed)
-    makers: Makers = {
-        "pgnn": lambda: Pgnn(network, codes, [np.arange(len(codes))], seen),
-        "pyAgrum": lambda: PyAgrum(network, codes, _singly(_order(codes)), shared=True),
-        "einsum": lambda: Einsum(network, codes, _chunks(_order(codes), chunk(network, observed))),
-    }
-    return _many_at_once("batch", network, codes, makers, settings)
+    observed = observed_sets(network, 1, settings.seed + 2)[0]
+
+    def draw(n: int, stream: int) -> np.ndarray:
+        return hide(network.sample(n, settings.seed + stream), observed)
+
+    def peers(codes: np.ndarray, order: np.ndarray) -> Makers:
+        return {
+            "pyAgrum": lambda: PyAgrum(network, codes, _singly(order), shared=True),
+            "einsum": lambda: Einsum(network, codes, _chunks(order, chunk(network, observed))),
+        }
+
+    return _many_at_once("batch", network, draw, peers, settings, np.flatnonzero(observed))
 
 
 def mixed(network: Network, settings: Settings) -> Outcome:
     """All marginals of many rows, every row with an observed set of its own."""
-    rows = network.sample(settings.rows, settings.seed)
-    codes = hide(rows, observed_sets(network, settings.rows, settings.seed + 1))
-    makers: Makers = {
-        "pgnn": lambda: Pgnn(network, codes, [np.arange(len(codes))]),
-        "pyAgrum": lambda: PyAgrum(network, codes, _singly(_order(codes)), shared=False),
-    }
-    return _many_at_once("mixed", network, codes, makers, settings)
+
+    def draw(n: int, stream: int) -> np.ndarray:
+        observed = observed_sets(network, n, settings.seed + stream)
+        return hide(network.sample(n, settings.seed + stream), observed)
+
+    def peers(codes: np.ndarray, order: np.ndarray) -> Makers:
+        return {"pyAgrum": lambda: PyAgrum(network, codes, _singly(order), shared=False)}
+
+    return _many_at_once("mixed", network, draw, peers, settings)
 
 
 CASES: dict[str, Callable[[Network, Settings], Outcome]] = {
@@ -122,33 +129,49 @@ CASES: dict[str, Callable[[Network, Settings], Outcome]] = {
 }
 
 
-def _single_rows(network: Network, settings: Settings) -> tuple[np.ndarray, list[np.ndarray]]:
-    rows = network.sample(settings.single_rows, settings.seed)
-    codes = hide(rows, observed_sets(network, len(rows), settings.seed + 1))
-    return codes, _singly(np.arange(len(rows)))
+def _single_rows(
+    network: Network, settings: Settings, stream: int
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """Evidence, the rows that count, and further ones to warm up on."""
+    rows = network.sample(settings.single_rows + WARMING, settings.seed + stream)
+    codes = hide(rows, observed_sets(network, len(rows), settings.seed + stream))
+    items = _singly(np.arange(len(rows)))
+    return codes, items[:-WARMING], items[-WARMING:]
 
 
-def _one_at_a_time(case: str, network: Network, makers: Makers, settings: Settings) -> Outcome:
-    """Race over single rows: medians, and ratios of medians over the rows that both did."""
+def _one_at_a_time(
+    case: str, network: Network, makers: Makers, warm: list[np.ndarray], settings: Settings
+) -> Outcome:
     contenders, failed = _make(makers, settings)
+    for contender in contenders:
+        contender.warm = () if contender.name == "pyAgrum" else warm
     outcome = Outcome(case, network.name, settings.single_rows, failed)
     return finish(outcome, contenders, settings)
 
 
 def _many_at_once(
-    case: str, network: Network, codes: np.ndarray, makers: Makers, settings: Settings
+    case: str,
+    network: Network,
+    draw: Callable[[int, int], np.ndarray],
+    peers: Callable[[np.ndarray, np.ndarray], Makers],
+    settings: Settings,
+    observed: np.ndarray | None = None,
 ) -> Outcome:
-    """Race over a batch as large as pgnn's budget allows: rates, and ratios of rates."""
-    contenders, failed = _make(makers, settings)
-    order = _order(codes)
-    rows = len(codes)
-    for contender in contenders:
-        if contender.name == "pgnn":
-            rows = _affordable(contender, settings)
-            contender.items = [np.sort(order[:rows])]
-            contender.warm_up = False  # the pilot has done it
-    outcome = Outcome(case, network.name, rows, failed)
-    _race(outcome, contenders, settings, order[: min(COMPARED, rows)])
+    """Race over batches as large as pgnn's budget allows: rates, and ratios of rates."""
+    pilot = draw(PILOT, 3)
+    made, failed = _make({"pgnn": lambda: Pgnn(network, pilot, [], observed)}, settings)
+    rows = settings.rows
+    for ours in made:
+        rows = _affordable(ours, settings)
+    codes = draw(rows * settings.rounds, 4)
+    for ours in made:
+        ours.codes, ours.items = codes, np.split(np.arange(len(codes)), settings.rounds)
+    order = np.random.default_rng(0).permutation(len(codes))  # those compared lie all over
+    others, failed_too = _make(peers(codes, order), settings)
+    for contender in others:
+        contender.warm = contender.items[:1] if contender.name == "einsum" else ()
+    outcome = Outcome(case, network.name, rows, failed | failed_too)
+    _race(outcome, [*made, *others], settings, order[:COMPARED])
     for name, result in outcome.results.items():
         if result.seconds:
             outcome.seconds[name] = result.per_row()
@@ -158,9 +181,11 @@ def _many_at_once(
     return outcome
 
 
-def finish(outcome: Outcome, contenders: Sequence[Contender], settings: Settings) -> Outcome:
+def finish(
+    outcome: Outcome, contenders: Sequence[Contender], settings: Settings, repeat: bool = False
+) -> Outcome:
     """Race, then fill in medians over the items and ratios over the items that both did."""
-    _race(outcome, contenders, settings, np.arange(outcome.rows))
+    _race(outcome, contenders, settings, np.arange(outcome.rows), repeat)
     for name, result in outcome.results.items():
         if result.seconds:
             outcome.seconds[name] = result.median()
@@ -173,11 +198,19 @@ def finish(outcome: Outcome, contenders: Sequence[Contender], settings: Settings
 
 
 def _race(
-    outcome: Outcome, contenders: Sequence[Contender], settings: Settings, compare: np.ndarray
+    outcome: Outcome,
+    contenders: Sequence[Contender],
+    settings: Settings,
+    compare: np.ndarray,
+    repeat: bool = False,
 ) -> None:
-    """Fill in the results, in the contenders' order, and compare the answers with pgnn's."""
+    """Fill in the results, and compare the answers with those of pgnn."""
     outcome.results |= race(
-        contenders, budget=settings.budget, rounds=settings.rounds, compare=compare
+        contenders,
+        budget=settings.budget,
+        rounds=settings.rounds,
+        compare=compare,
+        repeat=repeat,
     )
     ours = outcome.results.get("pgnn", Result()).answers
     for name, result in outcome.results.items():
@@ -203,32 +236,27 @@ def _make(makers: Makers, settings: Settings) -> tuple[list[Contender], dict[str
     return made, failed
 
 
-def _affordable(contender: Contender, settings: Settings) -> int:
-    """How many rows pgnn answers in one turn, from a pilot that also compiles the kernels."""
-    total = len(contender.items[0])
-    rows, spent = min(8, total), 0.0
+def _affordable(ours: Contender, settings: Settings) -> int:
+    """How many rows pgnn answers in one turn, from a pilot that also compiles and plans."""
+    share, start, rows, spent = settings.budget / settings.rounds, 0, 8, 0.0
+    begun = clock()
     try:
-        contender.run(contender.prepare(np.arange(rows)))
-        while True:
-            start = clock()
-            contender.run(contender.prepare(np.arange(rows)))
-            spent = max(clock() - start, 1e-9)
-            if spent > 0.1 * settings.budget / settings.rounds or rows == total:
-                break
-            rows = min(4 * rows, total)
+        ours.run(ours.prepare(np.arange(rows)))
+        ours.setup += clock() - begun
+        while spent < 0.1 * share and (start := start + rows) < PILOT:
+            rows = min(4 * rows, PILOT - start)
+            prepared = ours.prepare(np.arange(start, start + rows))
+            begun = clock()
+            ours.run(prepared)
+            spent = max(clock() - begun, 1e-9)
     except Exception:
-        return total  # the race reports what is wrong
-    return int(np.clip(settings.budget / settings.rounds / spent * rows, min(8, total), total))
+        return settings.rows  # the race reports what is wrong
+    return int(np.clip(share / spent * rows, min(8, settings.rows), settings.rows))
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
     far = np.abs(one - other)
     return float("inf") if np.isnan(far).any() else float(far.max())
-
-
-def _order(codes: np.ndarray) -> np.ndarray:
-    """The order in which rows are looped over, so that those compared lie all over the batch."""
-    return np.random.default_rng(0).permutation(len(codes))
 
 
 def _singly(rows: np.ndarray) -> list[np.ndarray]:

@@ -29,7 +29,7 @@ class Call(Contender):
         self, name: str, call: Callable[[], Any], read: Callable[[Any], np.ndarray]
     ) -> None:
         self.name, self.call, self.read = name, call, read
-        self.items = [np.arange(1)]
+        self.items = self.warm = [np.arange(1)]
 
     def run(self, prepared: Any) -> Any:
         return self.call()
@@ -53,7 +53,7 @@ def alarm(network: Network, settings: Settings) -> list[Outcome]:
         title, contenders = task(network, rows, settings.seed)
         chosen = [c for c in contenders if c.name in (*settings.contenders, "torch", "NumPy")]
         outcome = Outcome("alarm", title, rows, goal=goal * scale, tolerance=tolerance)
-        outcomes.append(finish(outcome, chosen, settings))
+        outcomes.append(finish(outcome, chosen, settings, repeat=True))
     return outcomes
 
 
@@ -62,7 +62,7 @@ Task = tuple[str, Sequence[Contender]]
 
 def _score(network: Network, n: int, seed: int) -> Task:
     rows = network.sample(n, seed)
-    columns = torch.from_numpy(rows.T.astype(np.int64))
+    columns = torch.from_numpy(np.ascontiguousarray(rows.T, dtype=np.int64))
     data = dict(zip(network.names, columns, strict=True))
     logs = [torch.from_numpy(t).log() for t in network.tables]
 
@@ -142,8 +142,7 @@ def _count_frame(network: Network, n: int, seed: int) -> Task:
 def _count_tensor(network: Network, n: int, seed: int) -> Task:
     rows = torch.from_numpy(network.sample(n, seed)).long()
     columns = list(rows.numpy().T)
-    data = dict(zip(network.names, rows.T, strict=True))
-    return "count tensors", _counters(network, data, lambda: _count(network, columns))
+    return "count a tensor", _counters(network, rows, lambda: _count(network, columns))
 
 
 def _counters(
@@ -153,6 +152,8 @@ def _counters(
     edges = [(names[p], names[v]) for v in range(len(names)) for p in network.parents[v]]
     states = {name: variable.states for name, variable in network.model.variables.items()}
     model = type(network.model)(edges, states=states)
+    if isinstance(data, torch.Tensor):
+        data = data[:, [names.index(name) for name in model.variables]].contiguous()
     seen = [counts.sum(-1) > 0 for counts in reference()]
 
     def tables(fitted: Any) -> list[np.ndarray]:

@@ -131,6 +131,9 @@ def hide(rows: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 def observed_sets(network: Network, n: int, seed: int) -> np.ndarray:
     """Choose what ``n`` rows observe: ``(n, V)``, as many true in every row."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 1])  # another stream than that of the rows
     k = max(1, round(OBSERVED * len(network)))
-    return rng.random((n, len(network))).argsort(1).argsort(1) < k
+    observed = np.zeros((n, len(network)), dtype=bool)
+    for row in observed:
+        row[rng.choice(len(network), k, replace=False)] = True
+    return observed

@@ -27,7 +27,6 @@ class PyAgrum(Contender):
     """
 
     name = "pyAgrum"
-    warm_up = False
 
     def __init__(
         self, network: Network, codes: np.ndarray, items: Sequence[np.ndarray], shared: bool

@@ -61,13 +61,13 @@ class Contender(ABC):
     Attributes:
         name: Column in the tables.
         items: Arrays of row numbers; each array is answered by one call.
-        warm_up: Whether the first call compiles something and must not be counted.
+        warm: Items answered before the clock runs, for those who compile something first.
         setup: Seconds to get ready, once.
     """
 
     name: str
     items: Sequence[np.ndarray]
-    warm_up = True
+    warm: Sequence[np.ndarray] = ()
     setup = 0.0
 
     def prepare(self, rows: np.ndarray) -> Any:
@@ -129,57 +129,71 @@ def race(
     budget: float,
     rounds: int = 3,
     compare: Iterable[int] = (),
+    repeat: bool = False,
 ) -> dict[str, Result]:
     """Let contenders take turns until each has spent its budget or done all of its items.
 
     Args:
         contenders: Who takes part; the one to begin changes with every round.
         budget: CPU seconds a contender may use; a call that has begun is finished.
-        rounds: Turns of each contender. It does every item once a turn where the budget allows,
-            tiny ones more often; what was left over in a turn is taken up in the next.
+        rounds: Turns of each contender, in which it does an equal part of its items where the
+            budget allows; what was left over in a turn is taken up in the next.
         compare: Rows whose answers are kept.
+        repeat: Whether items may be done more than once. Where each row of evidence is to be new
+            they may not: somebody may have remembered a plan for what the row observes.
     """
     wanted = np.fromiter(compare, dtype=np.int64)
     results = {c.name: Result() for c in contenders}
-    cost = clock_cost()
-    turns = [_Turns(c, results[c.name], budget / rounds, wanted, cost) for c in contenders]
+    turns = [
+        _Turns(c, results[c.name], budget / rounds, rounds, wanted, repeat) for c in contenders
+    ]
+    for turn in turns:
+        turn.warm_up()
     for r in range(rounds):
         for turn in turns[r % len(turns) :] + turns[: r % len(turns)]:
-            turn.take(warm_up=r == 0)
+            turn.take()
     return results
 
 
 class _Turns:
     def __init__(
-        self, contender: Contender, result: Result, share: float, wanted: np.ndarray, cost: float
+        self,
+        contender: Contender,
+        result: Result,
+        share: float,
+        rounds: int,
+        wanted: np.ndarray,
+        repeat: bool,
     ) -> None:
         self.contender, self.result = contender, result
-        self.share, self.wanted, self.cost = share, wanted, cost
+        self.share, self.wanted, self.repeat = share, wanted, repeat
+        self.part = len(contender.items) if repeat else -(-len(contender.items) // rounds)
+        self.cost = clock_cost()
         self.cursor = 0
 
-    def take(self, warm_up: bool) -> None:
-        if self.result.error:
-            return
+    def warm_up(self) -> None:
+        start = clock()
         try:
-            if warm_up:
-                self._warm_up()
-            begun, done = clock(), 0
-            while not self._enough(done, clock() - begun):
+            for rows in self.contender.warm:
+                self.contender.run(self.contender.prepare(rows))
+        except Exception as error:
+            self.result.error = explain(error)
+        self.result.setup = self.contender.setup + clock() - start
+
+    def take(self) -> None:
+        begun, done = clock(), 0
+        try:
+            while not self.result.error and not self._enough(done, clock() - begun):
                 self._measure()
                 done += 1
         except Exception as error:
             self.result.error = explain(error)
 
-    def _warm_up(self) -> None:
-        self.result.setup = self.contender.setup
-        if self.contender.warm_up:
-            start = clock()
-            self.contender.run(self.contender.prepare(self.contender.items[0]))
-            self.result.setup += clock() - start
-
     def _enough(self, done: int, spent: float) -> bool:
-        all_items = done >= len(self.contender.items)
-        return spent >= (min(0.1, self.share) if all_items else self.share)
+        if not self.repeat and (done == self.part or self.cursor == len(self.contender.items)):
+            return True
+        least = min(0.1, self.share) if self.repeat and done >= self.part else self.share
+        return spent >= least
 
     def _measure(self) -> None:
         number = self.cursor % len(self.contender.items)
