@@ -28,7 +28,7 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/installed-bench
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m pdoc --docformat google --math --output-directory build/docs pgnn
