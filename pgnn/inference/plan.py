@@ -14,7 +14,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
 
 if TYPE_CHECKING:
-    from pgnn.inference.kernels.assembly import Decoder, Program
+    from pgnn.inference.kernels.program import Decoder, Program
 
 Mask = NDArray[np.bool_]
 
@@ -234,7 +234,7 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
 
 
 def _structure(graph: FactorGraph, task: Task) -> Any:
-    from pgnn.inference.kernels.assembly import Structure
+    from pgnn.inference.kernels.program import Structure
 
     return Structure(
         graph.card,

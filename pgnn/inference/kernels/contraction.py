@@ -9,7 +9,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.kernels.assembly import HEADER, LOOP
+from pgnn.inference.kernels.program import HEADER, LOOP, SHORT
 
 
 def _vector_loop(num_inputs: int, maximum: bool) -> Any:
@@ -122,6 +122,7 @@ _max2, _max3 = _vector_loop(2, maximum=True), _vector_loop(3, maximum=True)
 
 # how many operands are wide, as the length of a tuple less one
 _W0, _W1, _W2, _W3 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
+_EIGHT = (0,) * SHORT
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -172,11 +173,39 @@ def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z,
 
 
 @njit(cache=True, nogil=True)
-def contract(memory, code, at, lanes, counters):  # type: ignore[no-untyped-def]
-    """Run the encoded instruction at ``code[at]``; its output is overwritten."""
+def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):  # type: ignore[no-untyped-def]
+    """A single row's innermost loop over consecutive numbers, eight at a time."""
+    e = n // SHORT
+    if so == 1:
+        _inner(memory, _EIGHT, num_wide, ternary, maximum, o, SHORT, e, x, SHORT * sx, y,
+               SHORT * sy, z, SHORT * sz)  # fmt: skip
+    else:
+        for i in range(top, top + SHORT):
+            memory[i] = 0.0
+        _inner(memory, _EIGHT, num_wide, ternary, maximum, top, 0, e, x, SHORT * sx, y,
+               SHORT * sy, z, SHORT * sz)  # fmt: skip
+        total = memory[o]
+        for i in range(top, top + SHORT):
+            total = max(total, memory[i]) if maximum else total + memory[i]
+        memory[o] = total
+    e *= SHORT
+    for k in range(e, n):
+        value = memory[x + k * sx] * memory[y + k * sy]
+        if ternary:
+            value *= memory[z + k * sz]
+        i = o + k * so
+        memory[i] = max(memory[i], value) if maximum else memory[i] + value
+
+
+@njit(cache=True, nogil=True)
+def contract(memory, code, at, lanes, counters, top):  # type: ignore[no-untyped-def]
+    """Run the encoded instruction at ``code[at]``; its output is overwritten.
+
+    ``top`` is the address of a tile of scratch.
+    """
     o, x, y, z = code[at + 2], code[at + 4], code[at + 5], code[at + 6]
     num_wide, ternary, rank = code[at + 7], code[at + 8] == 3, code[at + 9]
-    maximum = code[at + 10] == 1
+    maximum, along = code[at + 10] == 1, code[at + 11] == 1
     for i in range(o, o + code[at + 3] * len(lanes)):
         memory[i] = 0.0
     k = at + HEADER + LOOP * (rank - 1)
@@ -190,7 +219,10 @@ def contract(memory, code, at, lanes, counters):  # type: ignore[no-untyped-def]
     while True:
         p, q, r, s = o, x, y, z
         for _ in range(m):
-            _inner(memory, lanes, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz)
+            if len(lanes) == 1 and along:
+                _along(memory, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz, top)
+            else:
+                _inner(memory, lanes, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz)
             p += to
             q += tx
             r += ty

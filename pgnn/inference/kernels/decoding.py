@@ -74,7 +74,9 @@ def _choose(weights, num, draw, state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def decode(program, decoder, card, maximize, tables, todo, memory, lanes, draws, seed, states, log_z):  # type: ignore[no-untyped-def]
+def decode(
+    program, decoder, card, maximize, tables, todo, memory, lanes, draws, seed, states, log_z
+):  # type: ignore[no-untyped-def]
     """Fill ``states[row, d, :]`` with the best states, or with ``draws`` exact samples.
 
     Args:
@@ -100,7 +102,9 @@ def decode(program, decoder, card, maximize, tables, todo, memory, lanes, draws,
             row = rows[w]
             log_z[row] = tile_z[w] + log_scale
             for d in range(states.shape[1]):
-                state[0] = np.uint64(seed) * _GOLDEN + np.uint64(row) * np.uint64(1000003) + np.uint64(d)
+                state[0] = (
+                    np.uint64(seed) * _GOLDEN + np.uint64(row) * np.uint64(1000003) + np.uint64(d)
+                )
                 _uniform(state)
                 state[0] ^= np.uint64(row * states.shape[1] + d) << np.uint64(20)
                 for k in range(decoder.order.shape[0] - 1, -1, -1):

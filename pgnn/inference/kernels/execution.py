@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pgnn.inference.kernels.assembly import MARGINAL
 from pgnn.inference.kernels.contraction import contract, largest
 from pgnn.inference.kernels.ordering import Floats, Ints
+from pgnn.inference.kernels.program import MARGINAL
 
 # A lane is rescaled when its largest entry leaves this range: three such numbers can be multiplied
 _LOW, _HIGH = 1e-60, 1e60
@@ -147,7 +147,7 @@ def prepare(program, tables, memory):  # type: ignore[no-untyped-def]
     code = program.static
     at = 0
     while at < code.shape[0]:
-        contract(memory, code, at, (0,), counters)
+        contract(memory, code, at, (0,), counters, program.sizes[0])
         _rescale(memory, code[at + 2], code[at + 3], (0,), program.sizes[0], log_scale, True)
         at = code[at]
     return log_scale[0]
@@ -162,7 +162,7 @@ def upward(program, tables, rows, memory, lanes, log_z, counters):  # type: igno
     code = program.up
     at = 0
     while at < code.shape[0]:
-        contract(memory, code, at, lanes, counters)
+        contract(memory, code, at, lanes, counters, program.sizes[0])
         _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], log_z, True)
         at = code[at]
     for w in range(len(lanes)):
@@ -182,7 +182,7 @@ def downward(program, memory, lanes, counters):  # type: ignore[no-untyped-def]
     code = program.down
     at = 0
     while at < code.shape[0]:
-        contract(memory, code, at, lanes, counters)
+        contract(memory, code, at, lanes, counters, program.sizes[0])
         if code[at + 1] != MARGINAL:
             _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], scratch, False)
         at = code[at]
