@@ -418,6 +418,19 @@ def test_not_converged_is_said_and_impossible_starts_are_refused() -> None:
         assert torch.equal(value, before[key])
 
 
+def test_a_fit_that_fails_late_changes_nothing() -> None:
+    # The logistic one and the tables could be fitted; the noisy-or after them cannot start.
+    graph = nx.DiGraph([("p", "y"), ("p", "z")])
+    kinds = {"y": Sigmoid, "z": NoisyOr}
+    model = BayesianNetwork(graph, kinds, states=dict.fromkeys("pyz", 2))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(DataError, match="starting values of the conditional of 'z'"):
+        model.fit({"p": [0, 0, 1], "y": [0, 1, 1], "z": [0, 1, 1]})
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert model.history == {}
+
+
 def test_constant_conditionals_of_other_kinds_are_scored() -> None:
     y, p, q = (Variable(n, 2) for n in "ypq")
     fixed = Sigmoid(y, [p, q], weight=[1.0, -1.0], bias=0.5)

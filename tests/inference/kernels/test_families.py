@@ -160,6 +160,15 @@ def test_what_is_impossible_is_never_drawn(size: int) -> None:
     families = Families((Variable("x", size + 1),), ((0,),))
     rows = families.sample(100_000, probs, seed=2)
     assert set(np.unique(rows)) == set(range(1, size))
+    cdf = families._cumulative(probs)
+    assert cdf[0] == 0.0
+    assert cdf[-2] == 1.0  # uniform numbers stay below
+
+
+def test_numpy_serves_where_numba_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module._kernels() is compiled
+    monkeypatch.setattr(module, "has_numba", lambda: False)
+    assert module._kernels.__wrapped__() is families_numpy
 
 
 @pytest.mark.usefixtures("kernels")
