@@ -136,6 +136,8 @@ def test_draw_by_inversion() -> None:
     states = draw(x.expand(6, 6), uniform, 1)
     assert states.tolist() == [1, 1, 3, 3, 4, 4]
     assert draw(x[:, None].expand(6, 6), uniform, 0).tolist() == states.tolist()
+    # were the goal not reached, by rounding, a possible state is still taken
+    assert draw(x, torch.tensor(1.0), 0).item() == 1
     empty = torch.full((2, 3), -INF)
     assert draw(empty, uniform[:2], 1).tolist() == [0, 0]
 

@@ -201,6 +201,20 @@ def test_pieces_are_as_many_as_memory_asks() -> None:
     assert [p.num_rows for p in cut] == [15, 15, 10]
 
 
+def test_bytes_of_a_row() -> None:
+    a, b, c = Variable("a", 2), Variable("b", 3), Variable("c", 5)
+    shared = [Factor([a, b], torch.zeros(2, 3)), Factor([c, b], torch.zeros(5, 3))]
+    own = Factor([a], torch.zeros(4, 2))
+    task = problem(FactorGraph((a, b, c), (*shared, own)), [0, 2, 1], torch.full((4, 3), -1))
+    # tables 2 + (2 + 3 + 5) likelihoods, messages over b, b and nothing; products 6, 15 and 3
+    assert task._bytes_per_row(()) == 4 * (4 * 15 + 2 * (1 + 2 + 10 + 3 + 3 + 1))
+    task = problem(
+        FactorGraph((a, b, c), (*shared, own)), [0, 2], torch.zeros(4, 3).int(), sliced=[1]
+    )
+    # slices 2 and 5, table 2, likelihoods 2 and 5, two empty messages; products 2 and 5
+    assert task._bytes_per_row(()) == 4 * (4 * 5 + 2 * (1 + 2 + 5 + 2 + 7 + 2))
+
+
 def test_rowwise_factors_are_each_rows_own() -> None:
     case = Case(11, "loop", rows=4)
     rng = np.random.default_rng(0)
@@ -336,6 +350,19 @@ def _drawn_by_gradient(case: Case, order: list[int], n: int) -> Tensor:
         assert torch.equal(gradient.amax(1), torch.ones(len(codes), dtype=torch.float64))
         assert torch.equal(gradient.sum(1), torch.ones(len(codes), dtype=torch.float64))
     return torch.stack([g.argmax(1) for g in gradients], dim=1).reshape(n, 2, len(variables))
+
+
+def test_rows_that_share_a_table_are_drawn_one_by_one() -> None:
+    n = 5000
+    a, b = Variable("a", 2), Variable("b", 2)
+    p = torch.tensor([[0.1, 0.2], [0.3, 0.4]], dtype=torch.float64)
+    table = p.log().requires_grad_()
+    graph = FactorGraph((a, b), (Factor([a, b], table),))
+    drawn = Draw(torch.Generator().manual_seed(0))
+    log_z = executor.log_partition(graph, [0, 1], torch.full((n, 2), -1), reduction=drawn)
+    (counts,) = torch.autograd.grad(log_z.sum(), table)
+    assert counts.sum() == n
+    assert bool(((counts - n * p).abs() <= 4 * (n * p * (1 - p)).sqrt()).all())
 
 
 def test_seeds() -> None:
