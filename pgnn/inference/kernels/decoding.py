@@ -29,19 +29,18 @@ def _weights(decoder, k, card, memory, lane, width, states, out):  # type: ignor
     for s in range(num):
         out[s] = 1.0
     for i in range(decoder.ptr[k], decoder.ptr[k + 1]):
-        at = 0
-        for j in range(decoder.scope_ptr[i], decoder.scope_ptr[i + 1] - 1):
+        at, step = 0, 1
+        for j in range(decoder.scope_ptr[i] + 1, decoder.scope_ptr[i + 1]):
             u = decoder.scope_var[j]
             at = at * card[u] + states[u]
-        at *= num
+            step *= card[u]
         if decoder.wide[i]:
             at = decoder.start[i] + at * width + lane
-            for s in range(num):
-                out[s] *= memory[at + s * width]
+            step *= width
         else:
             at += decoder.start[i]
-            for s in range(num):
-                out[s] *= memory[at + s]
+        for s in range(num):
+            out[s] *= memory[at + s * step]
         top = 0.0
         for s in range(num):
             top = max(top, out[s])

@@ -50,7 +50,7 @@ class Buffers(NamedTuple):
 
     Attributes:
         count: ``(1,)`` how many there are.
-        ptr, var: Scopes, latest eliminated variable first.
+        ptr, var: Scopes, first eliminated variable first.
         size: Entries.
         wide: Whether the rows differ.
         need: Whether the adjoint is wanted.
@@ -129,7 +129,7 @@ class Decoder(NamedTuple):
         order: ``(N,)`` variables, first eliminated first.
         ptr: ``(N + 1,)`` inputs of each bucket.
         start, wide: Address of each input, and whether it differs from row to row.
-        scope_ptr, scope_var: Its scope, the eliminated variable last.
+        scope_ptr, scope_var: Its scope, the eliminated variable first.
     """
 
     order: Ints
