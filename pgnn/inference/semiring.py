@@ -52,7 +52,7 @@ class Sum(Reduction):
     def reduce(self, log_values: Tensor, dim: int) -> Tensor:
         r"""Return :math:`\log \sum \exp` of each slice."""
         top = _finite(log_values.amax(dim, keepdim=True))
-        return (log_values - top).exp_().sum(dim).log_() + top.squeeze(dim)
+        return (log_values - top).exp_().sum(dim).log() + top.squeeze(dim)
 
     def weights(self, log_values: Tensor, reduced: Tensor, dim: int) -> Tensor:
         """Return the softmax of each slice, itself differentiable in both tensors."""
