@@ -94,21 +94,23 @@ class CompiledQuery:
             Intractable: If a plan exceeds the budget.
         """
         given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
-        rows = self._read(given[None] if given.ndim == 1 else given)
-        log_z, out = self._solver().marginals(rows, None, self._wanted)
+        with torch.no_grad():
+            solver = self._solver()
+        rows = self._read(given[None] if given.ndim == 1 else given, solver)
+        log_z, out = solver.marginals(rows, None, self._wanted)
         marginals = torch.from_numpy(out if self._all else out[:, self._take])
         log_evidence = torch.from_numpy(log_z)
         if given.ndim == 1:
             return Answer(marginals[0], log_evidence[0])
         return Answer(marginals, log_evidence)
 
-    def _read(self, given: NDArray[Any]) -> Codes:
+    def _read(self, given: NDArray[Any], solver: Solver) -> Codes:
         if given.ndim != 2 or given.shape[1] != len(self.observed):
             raise EvidenceError(
                 f"expected codes of shape (B, {len(self.observed)}) for the observed variables, "
                 f"got {given.shape}"
             )
-        card = self._solver().graph.card
+        card = solver.graph.card
         if self._observed is None:
             rows = np.ascontiguousarray(given, dtype=np.int32)
         else:
@@ -116,7 +118,7 @@ class CompiledQuery:
             rows[:, self._observed] = given
         if ((rows < -1) | (rows >= card)).any():
             _, column = np.argwhere((rows < -1) | (rows >= card))[0]
-            name = self._solver().graph.variables[column].name
+            name = solver.graph.variables[column].name
             raise EvidenceError(
                 f"a state index of {name!r} is out of range 0..{card[column] - 1} (-1: not seen)"
             )

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pgnn.errors import ImpossibleEvidence
 from pgnn.inference.solver import Solver
@@ -51,10 +52,10 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
 
 
 def impossible(
-    solver: Solver, codes: NDArray[np.int32], log_z: NDArray[np.float64], batched: bool
+    solver: Solver, codes: NDArray[np.int32], log_z: Tensor, batched: bool
 ) -> ImpossibleEvidence:
     """Make the error that says which rows are impossible, and why the first one is."""
-    rows = np.flatnonzero(np.isneginf(log_z))
+    rows = np.flatnonzero(log_z.detach().isneginf().cpu().numpy())
     row = codes[rows[0]]
     conflict: dict[Hashable, object] = {}
     for v in minimal_conflict(solver, row):
@@ -67,8 +68,12 @@ def impossible(
     else:
         where = "the evidence is impossible: "
     if conflict:
-        why = f"{findings} cannot occur together" if len(conflict) > 1 else f"{findings} never occurs"
-    elif (row >= 0).any() and not np.isfinite(solver.log_evidence(np.full_like(row, -1)[None], None)):
+        why = (
+            f"{findings} cannot occur together" if len(conflict) > 1 else f"{findings} never occurs"
+        )
+    elif (row >= 0).any() and not np.isfinite(
+        solver.log_evidence(np.full_like(row, -1)[None], None)
+    ):
         why = "no state of the model has positive probability"
     else:
         why = "the soft evidence excludes every state that the other findings allow"

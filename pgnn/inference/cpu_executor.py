@@ -40,7 +40,9 @@ class CpuExecutor:
 
     def bytes_needed(self, plan: Plan, rows: int) -> int:
         """Memory for messages that answering ``rows`` rows takes."""
-        return int(plan.program(self._width(plan, rows))[0].sizes[0]) * 8 * self._threads(plan, rows)
+        return (
+            int(plan.program(self._width(plan, rows))[0].sizes[0]) * 8 * self._threads(plan, rows)
+        )
 
     def answer(
         self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows, log_z: Floats, out: Floats
@@ -128,9 +130,7 @@ class CpuExecutor:
 
     # --- running ----------------------------------------------------------------------------------
 
-    def _run(
-        self, plan: Plan, rows: Rows, piece: Callable[[Rows, Any, Floats, Any], None]
-    ) -> None:
+    def _run(self, plan: Plan, rows: Rows, piece: Callable[[Rows, Any, Floats, Any], None]) -> None:
         """Run a kernel over the rows, in threads where that pays."""
         width = self._width(plan, len(rows))
         lanes = _TILED if width == TILE else _SINGLE

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
+from pgnn.inference.families import Families
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +139,24 @@ class FactorGraph:
     def requires_grad(self) -> bool:
         """Whether any table wants a gradient."""
         return any(f.log_values.requires_grad for f in self.factors)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """Type of the answers: the widest of the tables, at least float32."""
+        widest = torch.float32
+        for factor in self.factors:
+            widest = torch.promote_types(widest, factor.log_values.dtype)
+        return widest
+
+    @cached_property
+    def families(self) -> Families:
+        """The same tables as what complete rows are looked up in."""
+        return Families(self.variables, self.scopes)
+
+    @cached_property
+    def flat_log_values(self) -> Tensor:
+        """All shared log tables, one after the other."""
+        return self.families.flatten([f.log_values for f in self.factors])
 
     @property
     def device(self) -> torch.device:

@@ -15,6 +15,7 @@ from pgnn.factors.factor import Factor
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.compiled_query import CompiledQuery
 from pgnn.inference.conflict import impossible
+from pgnn.inference.differentiable import Differentiable
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable
 from pgnn.inference.explanation import Explanation
@@ -67,26 +68,23 @@ class JunctionTree(Engine):
         numbers = _numbers(model, solver.graph, targets)
         wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         wanted[numbers] = True
-        log_z, out = solver.marginals(seen.codes, seen.soft, wanted)
-        lost = np.isneginf(log_z)
+        ask = Differentiable(solver, seen)
+        marginals, log_evidence = ask.marginals(wanted)
+        lost = log_evidence.isneginf()
         if lost.any():
             if errors == "raise":
-                raise impossible(solver, seen.codes, log_z, seen.batched)
-            out[lost] = np.nan
-        offset = solver.graph.offset
-        columns = [np.arange(offset[v], offset[v + 1]) for v in numbers]
-        take = np.concatenate(columns) if columns else np.zeros(0, dtype=np.int64)
+                raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
+            marginals = marginals.masked_fill(lost[:, None], float("nan"))
+        if numbers != sorted(numbers):
+            marginals = marginals[:, _columns(solver.graph, numbers)]
 
         def joint(names: tuple[Hashable, ...]) -> Factor:
-            scope = _numbers(model, solver.graph, names)
-            table = solver.joint(seen.codes, seen.soft, scope)
-            with np.errstate(divide="ignore"):
-                return Factor([solver.graph.variables[v] for v in scope], _tensor(np.log(table)))
+            return ask.joint(_numbers(model, solver.graph, names))
 
         return Posterior(
             [solver.graph.variables[v] for v in numbers],
-            _tensor(out[:, take]),
-            _tensor(log_z + seen.soft_scale),
+            marginals,
+            log_evidence,
             batched=seen.batched,
             kind="exact",
             engine=type(self).__name__,
@@ -114,14 +112,14 @@ class JunctionTree(Engine):
         maximize = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         maximize[numbers] = True
         states, logs = k_best(solver, seen.codes, seen.soft, maximize, k)
+        log_prob = _tensor(logs + seen.soft_scale[:, None])
         lost = np.isneginf(logs[:, 0])
         if lost.any():
             if errors == "raise":
-                raise impossible(solver, seen.codes, logs[:, 0], seen.batched)
+                raise impossible(solver, seen.codes, log_prob[:, 0], seen.batched)
             states[lost] = -1
         variables = [solver.graph.variables[v] for v in numbers]
         chosen = torch.from_numpy(states[:, :, numbers].astype(np.int64))
-        log_prob = _tensor(logs + seen.soft_scale[:, None])
         if k == 1:
             return Assignment(
                 variables, chosen[:, 0], log_prob[:, 0], batched=seen.batched, index=seen.index
@@ -142,10 +140,15 @@ class JunctionTree(Engine):
             raise EvidenceError(f"the number of samples must not be negative, got {n}")
         seen = _reader(model).read(evidence)
         solver = self._solver(model, seen, inputs)
+        graph = solver.graph
+        if not seen.names and (graph.child_factor >= 0).all() and not graph.rowwise.any():
+            probs = graph.flat_log_values.detach().exp().cpu().numpy()
+            drawn = torch.from_numpy(graph.families.sample(n, probs, seed))
+            return Samples(graph.variables, drawn.long())
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number))
         if np.isneginf(log_z).any():
-            raise impossible(solver, seen.codes, log_z, seen.batched)
+            raise impossible(solver, seen.codes, _tensor(log_z), seen.batched)
         codes = torch.from_numpy(states.astype(np.int64))
         return Samples(
             solver.graph.variables,
@@ -156,10 +159,13 @@ class JunctionTree(Engine):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`."""
-        seen = _reader(model).read(data)
+        seen = _reader(model).read(_as_evidence(model, data))
         solver = self._solver(model, seen, inputs)
-        log_z = solver.log_evidence(seen.codes, seen.soft)
-        total = _tensor(log_z + seen.soft_scale)
+        graph = solver.graph
+        if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():
+            total = graph.families.log_prob(seen.codes, graph.flat_log_values)
+        else:
+            total = Differentiable(solver, seen).log_evidence()
         return total if seen.batched else total[0]
 
     def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
@@ -169,7 +175,7 @@ class JunctionTree(Engine):
         numbers = _numbers(model, solver.graph, targets)
         wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         wanted[numbers] = True
-        ask = Ask(wanted=wanted, soft=solver._softly(seen.soft))
+        ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
         plans = solver.planner.split(solver.graph, seen.codes, ask)
         plan, rows = max(plans, key=lambda p: p[0].total)
         fits = True
@@ -264,9 +270,26 @@ def _check_errors(errors: str) -> None:
         raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
 
 
+def _columns(graph: FactorGraph, numbers: Sequence[int]) -> Tensor:
+    """Where the states of the named variables are among those of all named ones, in order."""
+    ordered = sorted(numbers)
+    sizes = np.cumsum([0, *(graph.card[v] for v in ordered)])
+    first = dict(zip(ordered, sizes[:-1].tolist(), strict=True))
+    return torch.tensor([first[v] + k for v in numbers for k in range(graph.card[v])])
+
+
+def _as_evidence(model: FactorModel, data: Any) -> Any:
+    """A matrix of state indices as columns by name; anything else as it is."""
+    if isinstance(data, (Tensor, np.ndarray)) and data.ndim == 2:
+        names = [v.name for v in model.variables.values() if v.is_discrete]
+        if data.shape[1] != len(names):
+            raise EvidenceError(
+                f"a matrix of state indices needs {len(names)} columns, one for each discrete "
+                f"variable in order, got {data.shape[1]}"
+            )
+        return {name: data[:, k] for k, name in enumerate(names)}
+    return data
+
+
 def _tensor(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def _sequence(values: Sequence[int]) -> list[int]:
-    return list(values)

@@ -166,7 +166,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         table = self._marginals.detach().cpu().numpy()
         if self.batched:
             return pd.DataFrame(table.copy(), columns=labels, index=self._index)
-        return pd.DataFrame({"probability": table[0].copy()}, index=labels)
+        return pd.DataFrame({"probability": table[0]}, index=labels)
 
     def table(self, row: int = 0, max_lines: int | None = None) -> str:
         """Return the marginals of one row as text.

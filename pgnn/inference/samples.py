@@ -123,7 +123,7 @@ class Samples(Mapping[Hashable, Tensor]):
     def _cells(self, variable: Variable) -> Any:
         values = self._reals[variable.name].detach().cpu()
         flat = values.reshape(-1, *variable.shape).numpy()
-        return list(flat) if variable.shape else flat.copy()
+        return list(flat) if variable.shape else flat
 
     def _check(self) -> None:
         lead = tuple(self.codes.shape[:-1])

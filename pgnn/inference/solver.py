@@ -63,8 +63,8 @@ class Solver:
         """
         log_z = np.zeros(len(codes))
         out = np.zeros((len(codes), int(self.graph.offset[-1])))
-        ask = Ask(wanted=wanted, soft=self._softly(soft))
-        for plan, rows in self._plans(codes, ask):
+        ask = Ask(wanted=wanted, soft=self.softly(soft))
+        for plan, rows in self.plans(codes, ask):
             if self.cpu is not None:
                 self.cpu.answer(plan, codes, soft, rows, log_z, out)
             else:
@@ -98,9 +98,9 @@ class Solver:
         last = len(graph.factors) - 1
         belief = np.zeros(last + 1, dtype=np.bool_)
         belief[last] = True
-        ask = Ask(belief=belief, soft=self._softly(soft))
+        ask = Ask(belief=belief, soft=self.softly(soft))
         out = np.zeros((len(codes), *card))
-        for plan, rows in solver._plans(codes, ask):
+        for plan, rows in solver.plans(codes, ask):
             part = None if soft is None else soft[rows]
             if solver.cpu is not None and not graph.rowwise.any():
                 _, joint, _ = solver.cpu.expect(plan, codes[rows], part, np.ones(len(rows)), belief)
@@ -122,8 +122,8 @@ class Solver:
             np.zeros((len(codes), *shape) if own else shape)
             for shape, own in zip(shapes, rowwise, strict=True)
         ]
-        ask = Ask(belief=belief, soft=self._softly(soft), prune=False)
-        for plan, rows in self._plans(codes, ask):
+        ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
+        for plan, rows in self.plans(codes, ask):
             if self.cpu is None or rowwise.any():
                 tables = self._beliefs_by_torch(plan, codes, soft, rows, range(len(shapes)))
                 for f, table in enumerate(tables):
@@ -143,8 +143,8 @@ class Solver:
         """Return ``(B, V)`` best states (-1 where summed out) and ``(B,)`` log maxima."""
         states = codes.copy()
         log_top = np.zeros(len(codes))
-        ask = Ask(maximize=maximize, soft=self._softly(soft))
-        for plan, rows in self._plans(codes, ask):
+        ask = Ask(maximize=maximize, soft=self.softly(soft))
+        for plan, rows in self.plans(codes, ask):
             part = None if soft is None else soft[rows]
             if self.cpu is not None and not self.graph.rowwise.any():
                 found, top = self.cpu.decode(plan, codes[rows], part)
@@ -163,20 +163,20 @@ class Solver:
 
         states = np.repeat(codes[None], n, axis=0)
         log_z = np.zeros(len(codes))
-        ask = Ask(soft=self._softly(soft), prune=False)
-        for part, (plan, rows) in enumerate(self._plans(codes, ask)):
+        ask = Ask(soft=self.softly(soft), prune=False)
+        for part, (plan, rows) in enumerate(self.plans(codes, ask)):
             own = seed * 1_000_003 + part
             mine = None if soft is None else soft[rows]
             if self.cpu is not None and not self.graph.rowwise.any():
                 found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
                 states[:, rows] = found.transpose(1, 0, 2)
             else:
-                args = self._torch(plan, codes, soft, rows)
+                args = self.torch_arguments(plan, codes, soft, rows)
                 states[:, rows] = torch_executor.sample(*args[:4], n, own, **args[4]).cpu().numpy()
                 log_z[rows] = torch_executor.log_partition(*args[:4], **args[4]).detach().cpu()
         return states, log_z
 
-    # --- plans and their cost -----------------------------------------------------------------------
+    # --- plans and their cost ------------------------------------------------------------
 
     def check(self, plan: Plan, rows: int) -> int:
         """Return the bytes that a plan takes; raise if they exceed the budget."""
@@ -194,28 +194,29 @@ class Solver:
             )
         return needed
 
-    def _plans(self, codes: Codes, ask: Ask) -> list[tuple[Plan, Rows]]:
+    def plans(self, codes: Codes, ask: Ask) -> list[tuple[Plan, Rows]]:
+        """Return plans with the rows that each is to answer; all are within the budget."""
         plans = self.planner.split(self.graph, codes, ask)
         for plan, rows in plans:
             self.check(plan, len(rows))
         return plans
 
-    def _softly(self, soft: Floats | None) -> Mask | None:
+    def softly(self, soft: Floats | None) -> Mask | None:
         """Which variables have soft evidence in some row."""
         if soft is None:
             return None
         columns = (soft != 1.0).any(axis=0)
         return np.add.reduceat(columns, self.graph.offset[:-1]) > 0
 
-    # --- torch ------------------------------------------------------------------------------------------
+    # --- torch ------------------------------------------------------------
 
-    def _torch(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> Any:
+    def torch_arguments(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> Any:
         """Arguments of the torch executor for some rows."""
         graph = self.graph
         if graph.rowwise.any():
             graph = graph.at_rows(rows)
         unary = {}
-        softly = self._softly(soft)
+        softly = self.softly(soft)
         if soft is not None and softly is not None:
             with np.errstate(divide="ignore"):
                 for v in np.flatnonzero(softly & plan.task.free):
@@ -231,7 +232,7 @@ class Solver:
         from pgnn.inference import torch_executor
 
         wanted = np.flatnonzero(plan.task.wanted)
-        *args, options = self._torch(plan, codes, soft, rows)
+        *args, options = self.torch_arguments(plan, codes, soft, rows)
         tables, log_sum = torch_executor.marginals(*args, wanted.tolist(), **options)
         columns = _columns(self.graph, wanted)
         out[np.ix_(rows, columns)] = tables.detach().cpu().numpy()
@@ -247,7 +248,7 @@ class Solver:
     ) -> list[Floats]:
         from pgnn.inference import torch_executor
 
-        *args, options = self._torch(plan, codes, soft, rows)
+        *args, options = self.torch_arguments(plan, codes, soft, rows)
         tables: list[Tensor] = torch_executor.beliefs(*args, list(factors), **options)
         return [t.detach().cpu().numpy() for t in tables]
 
@@ -256,7 +257,7 @@ class Solver:
     ) -> tuple[Codes, Floats]:
         from pgnn.inference import torch_executor
 
-        *args, options = self._torch(plan, codes, soft, rows)
+        *args, options = self.torch_arguments(plan, codes, soft, rows)
         maximized = np.flatnonzero(plan.task.maximize).tolist()
         found, top = torch_executor.most_probable(*args, maximized=maximized, **options)
         return found.cpu().numpy().astype(np.int32), top.cpu().numpy()
@@ -268,7 +269,7 @@ class Solver:
         lost = np.flatnonzero(np.isneginf(log_z))
         if len(lost) == 0:
             return
-        ask = Ask(wanted=wanted, soft=self._softly(soft))
+        ask = Ask(wanted=wanted, soft=self.softly(soft))
         for plan, rows in self.planner.split(self.graph, codes[lost], ask):
             self._answer_by_torch(plan, codes, soft, lost[rows], log_z, out)
 

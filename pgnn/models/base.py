@@ -254,12 +254,18 @@ class Model(nn.Module):
         return self._cache[key]
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on the parameters, made anew when one has changed."""
+        """Return a result that depends on the parameters, made anew when one has changed.
+
+        Nothing is kept where gradients are wanted: their graph can be walked only once.
+        """
         parameters = self.cached("parameters", lambda: [*self.parameters(), *self.buffers()])
+        if torch.is_grad_enabled() and any([p.requires_grad for p in parameters]):
+            return make()
         now = [(p._version, p.data_ptr()) for p in parameters]
         held = self._cache.get(("numbers", key))
         if held is None or held[0] != now:
-            held = self._cache[("numbers", key)] = (now, make())
+            with torch.no_grad():
+                held = self._cache[("numbers", key)] = (now, make())
         return held[1]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError, closest
+from pgnn.errors import ModelError, Unsupported, closest
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
-from pgnn.models.base import Inputs, Model
+from pgnn.models.base import Inputs, Model, as_tensor
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.samples import Samples
 
 Edges = Iterable[tuple[Hashable, Hashable]]
 
@@ -68,21 +72,21 @@ class BayesianNetwork(Model):
             if "conditional" in attributes:
                 given.setdefault(name, attributes["conditional"])
         variables = {n: _declare(n, self.graph, given, states or {}) for n in self.graph}
-        self._variables = MappingProxyType(variables)
+        self._variables = variables
         made = {n: _conditional(n, self.graph, variables, given.get(n)) for n in self.graph}
+        self._conditionals = made
         self._modules_in_order = nn.ModuleList(made.values())
         self.graph = nx.freeze(self.graph)
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
         """The variables by name, in the order of the graph's nodes."""
-        return self._variables
+        return MappingProxyType(self._variables)
 
-    @cached_property
+    @property
     def conditionals(self) -> Mapping[Hashable, Conditional]:
         """The conditional of each variable."""
-        pairs = zip(self._variables, self._modules_in_order, strict=True)
-        return MappingProxyType({n: c for n, c in pairs if isinstance(c, Conditional)})
+        return MappingProxyType(self._conditionals)
 
     @cached_property
     def order(self) -> tuple[Hashable, ...]:
@@ -92,18 +96,80 @@ class BayesianNetwork(Model):
     @property
     def num_free_parameters(self) -> int:
         """How many numbers may be chosen freely, summed over the conditionals."""
-        return sum(c.num_free_parameters for c in self.conditionals.values())
+        return sum(c.num_free_parameters for c in self._conditionals.values())
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One log table for each conditional, over what is not observed (see :class:`Model`)."""
+        """One log table for each conditional, over what is not observed (see :class:`Model`).
+
+        Real variables that nobody observes and on which nothing observed depends integrate to one
+        and are left out.
+        """
+        skipped = self._barren_reals(observed or {})
         made = []
-        for name, conditional in self.conditionals.items():
-            f = conditional.factor(observed, inputs)
-            child = None if observed and name in observed else name
-            made.append(Factor(f.variables, f.log_values, child))
+        for name, conditional in self._conditionals.items():
+            if name not in skipped:
+                f = conditional.factor(observed, inputs)
+                child = None if observed and name in observed else name
+                made.append(Factor(f.variables, f.log_values, child))
         return tuple(made)
+
+    def sample(
+        self,
+        n: int = 1,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        seed: int | None = None,
+    ) -> Samples:
+        """Draw from the network, or exactly from its posterior; see :meth:`Model.sample`.
+
+        Real variables that depend on discrete ones are drawn after them, from their conditionals.
+        """
+        samples = super().sample(n, evidence, inputs=inputs, engine=engine, seed=seed)
+        if all(v.is_discrete for v in self._variables.values()):
+            return samples
+        return self._with_reals(samples, evidence, inputs, seed)
+
+    def _with_reals(
+        self, samples: Samples, evidence: Any, inputs: Inputs | None, seed: int | None
+    ) -> Samples:
+        """Draw the real variables given the discrete ones, parents first."""
+        if samples.batched or inputs:
+            raise Unsupported("real variables are drawn for one row of evidence without inputs")
+        values: dict[Hashable, Tensor] = dict(samples)
+        given = evidence or {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed) if seed is not None else torch.seed()
+            for name in self.order:
+                if name in values:
+                    continue
+                if name in given:
+                    seen = as_tensor(given[name])
+                    values[name] = seen.expand(samples.num_samples, *seen.shape)
+                    continue
+                conditional = self._conditionals[name]
+                parents = {v.name: values[v.name] for v in conditional.parents}
+                with torch.no_grad():
+                    dist = conditional.distribution(parents)
+                    shape = () if dist.batch_shape else (samples.num_samples,)
+                    values[name] = dist.sample(shape)
+        variables = tuple(self._variables.values())
+        reals = {v.name: values[v.name] for v in variables if not v.is_discrete}
+        return type(samples)(variables, samples.codes, reals)
+
+    def _barren_reals(self, observed: Mapping[Hashable, Tensor]) -> set[Hashable]:
+        """Unobserved real variables without descendants that matter."""
+        if all(v.is_discrete for v in self._variables.values()):
+            return set()
+        barren: set[Hashable] = set()
+        for name in reversed(self.order):
+            if not self._variables[name].is_discrete and name not in observed:
+                if barren.issuperset(self.graph.successors(name)):
+                    barren.add(name)
+        return barren
 
     def do(self, interventions: Mapping[Hashable, Any]) -> BayesianNetwork:
         r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2).
@@ -120,7 +186,7 @@ class BayesianNetwork(Model):
             ModelError: If a variable is real.
         """
         graph = nx.DiGraph(self.graph)
-        given: dict[Hashable, Any] = dict(self.conditionals)
+        given: dict[Hashable, Any] = dict(self._conditionals)
         for name, state in interventions.items():
             variable = self.variable(name)
             point = np.zeros(variable.num_states)

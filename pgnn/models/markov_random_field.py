@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import combinations
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 from torch import Tensor, nn
@@ -14,12 +15,15 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
 
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+
 
 class MarkovRandomField(Model):
     r"""An undirected model :math:`p(x) = \frac{1}{Z} \prod_f \phi_f(x_f)`.
 
-    ``query`` and its ``log_evidence`` are unnormalised in the same way as the tables: without
-    evidence, ``log_evidence`` is :math:`\log Z`.
+    The ``log_evidence`` of a query, and the ``log_prob`` of most probable states, leave the
+    normaliser :math:`Z` out: without evidence, ``log_evidence`` is :math:`\log Z`.
 
     Args:
         factors: Log tables over discrete variables; constants.
@@ -45,7 +49,7 @@ class MarkovRandomField(Model):
                     raise ModelError(f"factors disagree: {variables[v.name]} and {v}")
         if not variables:
             raise ModelError("a Markov random field needs at least one factor over a variable")
-        self._variables = MappingProxyType(_in_order(variables))
+        self._variables = _in_order(variables)
         self._scopes = tuple(f.variables for f in given)
         self._tables = nn.ParameterList(
             nn.Parameter(f.log_values.detach().clone(), requires_grad=False) for f in given
@@ -58,7 +62,7 @@ class MarkovRandomField(Model):
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
         """The variables by name."""
-        return self._variables
+        return MappingProxyType(self._variables)
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -66,6 +70,20 @@ class MarkovRandomField(Model):
         """The log tables, over what is not observed (see :class:`Model`)."""
         made = [Factor(s, t) for s, t in zip(self._scopes, self._tables, strict=True)]
         return tuple(f.condition(observed) if observed else f for f in made)
+
+    def log_score(self, data: Any, *, engine: Engine | None = None) -> Tensor:
+        r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, what is missing summed out."""
+        return super().log_prob(data, engine=engine)
+
+    def log_partition(self, *, engine: Engine | None = None) -> Tensor:
+        r"""Return ``()`` the logarithm of :math:`Z = \sum_x \prod_f \phi_f(x_f)`."""
+        return super().log_prob({}, engine=engine)
+
+    def log_prob(
+        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
+    ) -> Tensor:
+        """Return ``(N,)`` log probabilities; see :meth:`Model.log_prob`."""
+        return self.log_score(data, engine=engine) - self.log_partition(engine=engine)
 
 
 def _in_order(variables: dict[Hashable, Variable]) -> dict[Hashable, Variable]:
