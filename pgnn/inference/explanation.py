@@ -45,15 +45,15 @@ class Explanation:
     kind: str
     reason: str
     treewidth: int
-    largest_table: int
-    memory_bytes: int
-    multiply_adds: int
+    largest_table: float
+    memory_bytes: float
+    multiply_adds: float
     num_variables: int
     num_eliminated: int = 0
     num_sliced: int = 0
     num_pruned: int = 0
     fits: bool = True
-    budget_bytes: int | None = None
+    budget_bytes: float | None = None
     alternatives: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Explanation:
         return "\n".join(f"{name:<13}  {text}" for name, text in lines.items())
 
 
-def human_count(count: int) -> str:
+def human_count(count: float) -> str:
     """Return a count as people say it.
 
     Example:
@@ -82,7 +82,7 @@ def human_count(count: int) -> str:
         ('950', '1.2 million', '1.0e+17')
     """
     if count < 10_000:
-        return f"{count:,}"
+        return f"{int(count):,}"
     if count < 10**15:
         value = float(count)
         for unit in ("thousand", "million", "billion", "trillion"):
@@ -92,7 +92,7 @@ def human_count(count: int) -> str:
     return _power(count)
 
 
-def human_bytes(size: int) -> str:
+def human_bytes(size: float) -> str:
     """Return a size in bytes in binary units.
 
     Example:
@@ -100,7 +100,7 @@ def human_bytes(size: int) -> str:
         ('512 B', '3.4 MiB', '909.5 TiB')
     """
     if size < 1024:
-        return f"{size} B"
+        return f"{int(size)} B"
     if size < 1024**6:
         value = float(size)
         for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
@@ -110,8 +110,10 @@ def human_bytes(size: int) -> str:
     return f"{_power(size)} B"
 
 
-def _power(count: int) -> str:
+def _power(count: float) -> str:
     """Two digits and a power of ten, of integers too large for a float as well."""
+    if count == math.inf:
+        return "more than 1.8e+308"
     exponent = math.floor(math.log10(count))
     digits = f"{10 ** (math.log10(count) - exponent):.1f}"
     return f"1.0e+{exponent + 1}" if digits == "10.0" else f"{digits}e+{exponent}"

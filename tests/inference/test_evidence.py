@@ -26,7 +26,8 @@ def codes(evidence: object) -> list[list[int]]:
 
 
 def test_nothing_seen() -> None:
-    for evidence in (None, {}, {"rain": None, "sky": NAN, "height": None}):
+    unseen = {"rain": None, "sky": NAN, "dice": -1}
+    for evidence in (None, {}, unseen, {**unseen, "height": None}):
         seen = read_evidence(VARIABLES, evidence)
         assert seen.codes.tolist() == [[-1, -1, -1]]
         assert seen.codes.dtype == np.int32
@@ -34,6 +35,15 @@ def test_nothing_seen() -> None:
         assert seen.soft is None
         assert seen.soft_scale.tolist() == [0.0]
         assert dict(seen.soft_tensors) == dict(seen.reals) == {}
+
+
+def test_names_come_in_the_order_of_the_variables() -> None:
+    assert READER.read({"sky": "dark", "rain": "no"}).names == ("rain", "sky")
+    assert READER.read({"height": 1.0, "sky": ["dark"], "rain": "no"}).names == (
+        "rain",
+        "sky",
+        "height",
+    )
 
 
 def test_no_variables() -> None:

@@ -70,9 +70,12 @@ def test_it_cannot_be_changed() -> None:
         (999_999_999_999_999, "1.0e+15"),
         (10**15, "1.0e+15"),
         (10**400, "1.0e+400"),
+        (150.0, "150"),
+        (1.5e300, "1.5e+300"),
+        (float("inf"), "more than 1.8e+308"),
     ],
 )
-def test_counts(count: int, text: str) -> None:
+def test_counts(count: float, text: str) -> None:
     assert human_count(count) == text
 
 
