@@ -1,5 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
+from pgnn.data import states_of
 from pgnn.errors import (
     DataError,
     EvidenceError,
@@ -22,6 +23,8 @@ from pgnn.factors import (
     Variable,
 )
 from pgnn.inference.junction_tree import JunctionTree
+from pgnn.inference.maximum_likelihood import MaximumLikelihood
+from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import BayesianNetwork, MarkovRandomField, Model
 
@@ -44,6 +47,13 @@ __all__ = [
     "MarkovRandomField",
     # engines
     "JunctionTree",
+    # learners and priors
+    "MaximumLikelihood",
+    "Laplace",
+    "BDeu",
+    "K2",
+    "Dirichlet",
+    "states_of",
     # files
     "read",
     "write",
