@@ -210,9 +210,15 @@ class BayesianNetwork(Model):
 
 
 def _read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGraph:
-    if isinstance(graph, nx.Graph):
-        return graph.copy()
+    if isinstance(graph, nx.Graph) and not graph.is_directed():
+        return graph.copy()  # refused later, with a message
     made = nx.DiGraph()
+    if isinstance(graph, nx.DiGraph):
+        # networkx's own copy would reorder the parents, which are the axes of the tables
+        made.graph.update(graph.graph)
+        made.add_nodes_from(graph.nodes(data=True))
+        made.add_edges_from((u, v, data) for v in graph for u, data in graph.pred[v].items())
+        return made
     made.add_nodes_from(names)
     made.add_edges_from(graph)
     return made
