@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 from pgnn.inference.solver import Solver
+
+if TYPE_CHECKING:
+    from pgnn.inference.cpu_executor import Session
 
 Codes = NDArray[np.int32]
 
@@ -77,6 +80,12 @@ class CompiledQuery:
             name: slice(int(a), int(b))
             for name, a, b in zip(self.targets, sizes[:-1], sizes[1:], strict=True)
         }
+        self._seen = None
+        if self._observed is not None:
+            self._seen = np.zeros(len(variables), dtype=np.bool_)
+            self._seen[self._observed] = True
+        self._bound: Solver | None = None
+        self._session: Session | None = None
         self._all = len(targets) == len(variables) and list(targets) == list(range(len(variables)))
         self._take = np.concatenate(
             [np.arange(offset[v], offset[v + 1]) for v in targets] or [np.zeros(0, np.int64)]
@@ -96,6 +105,10 @@ class CompiledQuery:
         given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
         with torch.no_grad():
             solver = self._solver()
+        if given.ndim == 1 and given.shape[0] == len(self.observed):
+            at_once = self._at_once(solver, given)
+            if at_once is not None:
+                return at_once
         rows = self._read(given[None] if given.ndim == 1 else given, solver)
         log_z, out = solver.marginals(rows, None, self._wanted)
         marginals = torch.from_numpy(out if self._all else out[:, self._take])
@@ -103,6 +116,26 @@ class CompiledQuery:
         if given.ndim == 1:
             return Answer(marginals[0], log_evidence[0])
         return Answer(marginals, log_evidence)
+
+    def _at_once(self, solver: Solver, given: NDArray[Any]) -> Answer | None:
+        """Answer one row without planning, where that is possible."""
+        if solver is not self._bound:
+            self._bound, self._session = solver, solver.session(self._wanted, self._seen)
+        if self._session is None:
+            return None
+        found = self._session(self._spread(given))
+        if found is None or found[0] == -np.inf:
+            return None
+        out = torch.from_numpy(found[1] if self._all else found[1][self._take])
+        return Answer(out, torch.tensor(found[0], dtype=torch.float64))
+
+    def _spread(self, given: NDArray[Any]) -> Codes:
+        """One row's codes, all variables in order."""
+        if self._observed is None:
+            return np.ascontiguousarray(given, dtype=np.int32)
+        row = np.full(self._num_vars, -1, dtype=np.int32)
+        row[self._observed] = given
+        return row
 
     def _read(self, given: NDArray[Any], solver: Solver) -> Codes:
         if given.ndim != 2 or given.shape[1] != len(self.observed):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.kernels import decoding, execution
+from pgnn.inference.kernels.rows import distinct, in_range
 from pgnn.inference.plan import TILE, Mask, Plan
 
 Codes = NDArray[np.int32]
@@ -21,8 +22,40 @@ Rows = NDArray[np.int64]
 _SINGLE = (0,)
 _TILED = (0,) * TILE
 _NOTHING = np.zeros((0, 0))
+_FIRST = np.zeros(1, dtype=np.int64)
 # rows are shared between threads only when each gets this many multiply-adds
 _WORTH_A_THREAD = 2e5
+
+
+class Session:
+    """One plan, ready to answer single rows at once; not for use by two threads at a time.
+
+    Args:
+        executor: Of the numbers.
+        plan: For any row that will be asked.
+    """
+
+    def __init__(self, executor: CpuExecutor, plan: Plan) -> None:
+        graph = executor.graph
+        self._card, self._states = graph.card, int(graph.offset[-1])
+        self._program = plan.program(1)[0]
+        self._memory = np.empty(int(self._program.sizes[0]) + TILE)
+        self._tables = executor.tables(np.zeros((1, len(graph.card)), dtype=np.int32), None)
+        self._log_scale = executor.log_scale(plan, _FIRST)
+        self._observed = np.flatnonzero(plan.task.observed)
+        self._columns = graph.offset[self._observed]
+
+    def __call__(self, codes: Codes) -> tuple[float, Floats] | None:
+        """Return log evidence and ``(S,)`` marginals of one row; None if a code is no state."""
+        rows = codes[None]
+        if not in_range(rows, self._card):
+            return None
+        log_z, out = np.empty(1), np.zeros((1, self._states))
+        tables = self._tables._replace(codes=rows)
+        execution.answer(self._program, tables, _FIRST, self._memory, _SINGLE, log_z, out)
+        if len(self._observed):
+            out[0, self._columns + codes[self._observed]] = 1.0
+        return float(log_z[0]) + self._log_scale, out[0]
 
 
 class CpuExecutor:
@@ -37,6 +70,10 @@ class CpuExecutor:
         self.graph = graph
         self.max_bytes = max_bytes
         self._pool: list[Floats] = []
+
+    def session(self, plan: Plan) -> Session:
+        """Return what answers single rows at once."""
+        return Session(self, plan)
 
     def bytes_needed(self, plan: Plan, rows: int) -> int:
         """Memory for messages that answering ``rows`` rows takes."""
@@ -57,13 +94,13 @@ class CpuExecutor:
             log_z: ``(B,)`` written at ``rows``.
             out: ``(B, S)`` written at ``rows``, columns of the wanted variables.
         """
-        tables = self._tables(codes, soft)
+        tables = self.tables(codes, soft)
 
         def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
             execution.answer(program[0], tables, part, memory, lanes, log_z, out)
 
         self._run(plan, rows, piece)
-        log_z[rows] += self._log_scale(plan, rows)
+        log_z[rows] += self.log_scale(plan, rows)
 
     def expect(
         self,
@@ -85,7 +122,7 @@ class CpuExecutor:
         Returns:
             Flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; where each factor begins.
         """
-        tables = self._tables(codes, soft)
+        tables = self.tables(codes, soft)
         start = np.zeros(len(self.graph.factors), dtype=np.int64)
         ends = [0, 0]
         for f in np.flatnonzero(plan.task.belief):
@@ -113,7 +150,7 @@ class CpuExecutor:
         Returns:
             ``(B, max(draws, 1), V)`` states and ``(B,)`` log values.
         """
-        tables = self._tables(codes, soft)
+        tables = self.tables(codes, soft)
         states = np.repeat(codes[:, None, :], max(draws, 1), axis=1)
         log_z = np.zeros(len(codes))
 
@@ -125,7 +162,7 @@ class CpuExecutor:
 
         rows = np.arange(len(codes))
         self._run(plan, rows, piece)
-        log_z += self._log_scale(plan, rows)
+        log_z += self.log_scale(plan, rows)
         return states, log_z
 
     # --- running ----------------------------------------------------------------------------------
@@ -172,7 +209,13 @@ class CpuExecutor:
                 return memory
         return np.empty(size)
 
-    def _tables(self, codes: Codes, soft: Floats | None) -> execution.Tables:
+    @staticmethod
+    def distinct(codes: Codes) -> tuple[Rows, Rows]:
+        """Return the first row of each kind, and the kind of every row."""
+        return distinct(codes)
+
+    def tables(self, codes: Codes, soft: Floats | None) -> execution.Tables:
+        """Return what the kernels read."""
         graph = self.graph
         return execution.Tables(
             graph.values,
@@ -184,7 +227,7 @@ class CpuExecutor:
             graph.offset,
         )
 
-    def _log_scale(self, plan: Plan, rows: Rows) -> Any:
+    def log_scale(self, plan: Plan, rows: Rows) -> Any:
         """What scaling each table's largest entry to one has taken away."""
         scale = float(self.graph.log_scale[plan.task.used].sum())
         if self.graph.rowwise.any():

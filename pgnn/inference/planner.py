@@ -97,14 +97,32 @@ class Planner:
             self._plans.move_to_end(key)
         return found
 
+    def for_any_row(self, graph: FactorGraph, seen: Mask | None, ask: Ask) -> Plan | None:
+        """Return a plan that serves any single row, if there is one worth keeping.
+
+        Args:
+            graph: Tables.
+            seen: ``(V,)`` variables that every row observes; None if that is not known. Then a
+                plan for any evidence is returned if running it costs less than making a new one.
+            ask: What is asked.
+        """
+        nobody = np.zeros(len(graph.variables), dtype=np.bool_)
+        if seen is not None:
+            return self.plan(graph, self._task(graph, seen, ask), _GENERAL_ROWS)
+        plan = self._general(graph, nobody, ~nobody, ask)
+        return plan if self._cheaper_than_planning(plan, 1) else None
+
+    def _cheaper_than_planning(self, general: Plan, rows: int) -> bool:
+        planning = _PLANNING * len(general.graph.variables) + _PLANNING_AT_ALL
+        return rows * general.multiply_adds * _SINGLE < planning
+
     def _for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
         """A plan for rows that all observe the same variables."""
         task = self._task(graph, seen, ask)
         if graph.structure + task.key in self._plans or not seen.any():
             return self.plan(graph, task, rows)
         general = self._general(graph, np.zeros_like(seen), np.ones_like(seen), ask)
-        planning = _PLANNING * len(seen) + _PLANNING_AT_ALL
-        if rows * general.multiply_adds * _SINGLE < planning:
+        if self._cheaper_than_planning(general, rows):
             return general
         return self.plan(graph, task, rows)
 

@@ -20,11 +20,15 @@ from pgnn.inference.plan import Mask, Plan
 from pgnn.inference.planner import Ask, Planner
 
 if TYPE_CHECKING:
-    from pgnn.inference.cpu_executor import CpuExecutor
+    from pgnn.inference.cpu_executor import CpuExecutor, Session
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+# a batch of so many rows is searched for rows that occur again; they are answered once if the
+# distinct ones are at most this share
+_MANY_ROWS, _REPEATED = 32, 0.8
 
 
 @dataclass(eq=False)
@@ -61,6 +65,15 @@ class Solver:
         Raises:
             Intractable: If a plan exceeds the budget.
         """
+        if self.cpu is not None and soft is None and len(codes) >= _MANY_ROWS:
+            first, kind = self.cpu.distinct(codes)
+            if len(first) < _REPEATED * len(codes) and not self.graph.rowwise.any():
+                log_z, out = self._marginals(codes[first], None, wanted)
+                return log_z[kind], out[kind]
+        return self._marginals(codes, soft, wanted)
+
+    def _marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
+        """:meth:`marginals`, every row computed."""
         log_z = np.zeros(len(codes))
         out = np.zeros((len(codes), int(self.graph.offset[-1])))
         ask = Ask(wanted=wanted, soft=self.softly(soft))
@@ -74,6 +87,21 @@ class Solver:
         if self.cpu is not None:
             self._recheck(codes, soft, wanted, log_z, out)
         return log_z, out
+
+    def session(self, wanted: Mask, seen: Mask | None) -> Session | None:
+        """Return what answers single rows at once, if that is to be had.
+
+        Args:
+            wanted: ``(V,)`` variables whose marginals are wanted.
+            seen: ``(V,)`` variables that every row observes; None if that is not known.
+        """
+        if self.cpu is None:
+            return None
+        plan = self.planner.for_any_row(self.graph, seen, Ask(wanted=wanted))
+        if plan is None:
+            return None
+        self.check(plan, 1)
+        return self.cpu.session(plan)
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
         """Return ``(B,)`` log evidence alone."""
