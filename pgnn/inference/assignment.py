@@ -71,7 +71,7 @@ class Assignment(Mapping[Hashable, Any]):
         lines = [f"{'variable':<{width}}  most probable state"]
         for v, code in zip(self.variables, codes, strict=True):
             lines.append(f"{v.name!s:<{width}}  {v.decode([code])[0]}")
-        return "\n".join([*lines, f"log probability {float(self._log_prob[row]):.6f}"])
+        return "\n".join([*lines, f"log probability {self._log_prob[row].item():z.6f}"])
 
     def __getitem__(self, name: Hashable) -> Any:
         try:
@@ -100,7 +100,7 @@ class Assignment(Mapping[Hashable, Any]):
     def __repr__(self) -> str:
         if self.batched:
             return f"<Assignment of {len(self)} variables, {int(self._states.shape[0])} rows>"
-        return f"Assignment({dict(self)!r}, log_prob={float(self.log_prob):.6f})"
+        return f"Assignment({dict(self)!r}, log_prob={self.log_prob.item():z.6f})"
 
     @cached_property
     def _columns(self) -> dict[Hashable, int]:

@@ -217,15 +217,14 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     def __str__(self) -> str:
         by = f"{self.kind}, {self.engine}" if self.engine else self.kind
-        if not self.batched:
-            found = f"log evidence {float(self._log_evidence[0]):.6f} ({by})"
-            return f"{self.table(0, LINES)}\n{found}"
         if not self.num_rows:
             return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
+        log_evidence = self._log_evidence[0].item()
+        text = f"{self.table(0, LINES)}\nlog evidence {log_evidence:z.6f} ({by})"
+        if not self.batched:
+            return text
         name = 0 if self._index is None else self._index[0]
-        found = f"log evidence {float(self._log_evidence[0]):.6f} ({by})"
-        note = f"row {name}, the first of {self.num_rows}"
-        return f"{self.table(0, LINES)}\n{found}; {note}"
+        return f"{text}; row {name}, the first of {self.num_rows}"
 
     def __repr__(self) -> str:
         rows = f", {self.num_rows} rows" if self.batched else ""

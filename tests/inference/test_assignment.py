@@ -84,6 +84,9 @@ def test_printed() -> None:
         "log probability -0.500000",
     ]
     assert str(batch(DAYS)).endswith("log probability -0.500000; row mon, the first of 2")
+    learned = Assignment([RAIN], STATES[:1, :1], (LOGS[:1] * 1e-9).requires_grad_(), batched=False)
+    assert str(learned).endswith("log probability 0.000000")
+    assert repr(learned).endswith("log_prob=0.000000)")
     assert batch().table(row=1).splitlines()[1] == "rain      no"
     assert repr(one()) == "Assignment({'rain': 'yes', 'dice': 3}, log_prob=-0.500000)"
     assert repr(batch()) == "<Assignment of 2 variables, 2 rows>"

@@ -173,6 +173,17 @@ def test_printed_table() -> None:
     ]
 
 
+def test_printed_zeros_have_no_sign() -> None:
+    certain = Posterior([RAIN], ROWS[:1, :2], torch.tensor([-1e-12]), batched=False)
+    assert "log evidence 0.000000" in str(certain)
+
+
+def test_answers_that_want_gradients_are_printed() -> None:
+    rows, logs = ROWS.clone().requires_grad_(), LOGS.clone().requires_grad_()
+    learned = Posterior([RAIN, DICE], rows, logs, batched=True)
+    assert str(learned) == str(batch())
+
+
 def test_printed_batch_shows_its_first_row() -> None:
     printed = str(batch(index=pd.Index(["mon", "tue"])))
     assert printed.splitlines()[1] == "rain      no 0.2500   yes 0.7500"
