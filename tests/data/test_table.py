@@ -1,4 +1,4 @@
-"""Frames, mappings and matrices as state codes; states found in frames."""
+"""Frames, mappings and matrices as state codes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnn import data as module
-from pgnn.data import Table, encode_table, states_of
+from pgnn.data import Table, encode_table
+from pgnn.data.table import BLOCK
 from pgnn.errors import DataError
 from pgnn.factors import Variable
 
@@ -124,8 +124,8 @@ def test_some_variables_of_a_matrix() -> None:
 
 
 def long_matrix() -> np.ndarray:
-    matrix = np.zeros((module.BLOCK + 10, 2), dtype=np.int64)
-    matrix[module.BLOCK + 3, 1] = 2**32 + 1
+    matrix = np.zeros((BLOCK + 10, 2), dtype=np.int64)
+    matrix[BLOCK + 3, 1] = 2**32 + 1
     return matrix
 
 
@@ -157,7 +157,7 @@ def long_matrix() -> np.ndarray:
         (np.array([["no", "1"]]), "integer state indices.*got <U2.*data frame"),
         (np.array([[0, 0], [1, 3]]), r"column 'kind', row 1: state index 3 is out of range 0..2"),
         (torch.tensor([[0, 0], [-2, 0]]), "column 'smoke', row 1: state index -2"),
-        (long_matrix(), f"column 'kind', row {module.BLOCK + 3}: state index {2**32 + 1}"),
+        (long_matrix(), f"column 'kind', row {BLOCK + 3}: state index {2**32 + 1}"),
         ({"smoke": "no", "kind": [1]}, "column 'smoke' must be a sequence .*got 'no'"),
         ({"smoke": 1, "kind": [1]}, "column 'smoke' must be a sequence .*got 1"),
         ({"smoke": np.zeros((2, 2)), "kind": [1]}, r"shape \(N,\), got shape \(2, 2\)"),
@@ -192,50 +192,3 @@ def test_data_stay_as_they_are() -> None:
     encode_table([SMOKE, AGE, KIND, FLAG], tensor)
     pd.testing.assert_frame_equal(frame, categorical())
     assert torch.equal(tensor, torch.tensor(EXPECTED))
-
-
-def test_states_of_a_frame() -> None:
-    frame = categorical()
-    frame["day"] = ["tue", "mon", None, "tue"]
-    frame["day"] = frame["day"].astype("string")
-    frame["half"] = [0.5, 1.0, 0.5, np.nan]
-    found = states_of(Polars(frame), ignore=["kind"])
-    assert list(found) == ["smoke", "age", "flag", "day", "half"]
-    assert found["smoke"] == Variable("smoke", ["never", "yes", "no"])
-    assert found["age"] == AGE
-    assert found["flag"] == FLAG
-    assert found["day"] == Variable("day", ["mon", "tue"])
-    assert found["half"] == Variable("half", [0.5, 1.0])
-    whole = states_of(pd.DataFrame({"x": [3.0, 1.0, np.nan]}))["x"]
-    assert whole == Variable("x", [1, 3])
-    assert isinstance((whole.states or ())[0], int)
-    indices = {"x": torch.tensor([2, 0, -1]), "y": np.array([3])}
-    assert [v.num_states for v in states_of(indices).values()] == [3, 4]
-
-
-def test_states_found_read_the_same_frame() -> None:
-    frame = categorical()
-    frame["x"] = [3.0, 1.0, np.nan, 3.0]
-    found = states_of(frame)
-    codes = encode_table(list(found.values()), frame).codes
-    for k, name in enumerate(frame):
-        labels = pd.Series(found[str(name)].decode(codes[:, k]), dtype=object)
-        present = frame[name].notna()
-        assert (labels[present] == frame[name][present].astype(object)).all()
-        assert labels[~present].isna().all()
-
-
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
-        (np.linspace(0, 1, 50), r"column 'x' has 50 different real numbers; cut .*qcut"),
-        (pd.Series(range(2000)), "column 'x' has 2000 different values in 2000 rows.*leave it out"),
-        ([f"id{k}" for k in range(2000)], "look like identifiers"),
-        (np.array([-1]), "column 'x' has no value"),
-        ([None, None], "column 'x' has no value"),
-        ([1, "a"], "cannot be sorted, they mix int and str"),
-    ],
-)
-def test_columns_that_have_no_states(column: Any, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        states_of({"x": column})

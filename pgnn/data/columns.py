@@ -1,4 +1,4 @@
-"""One column of data as small integers and a table that turns them into states."""
+"""Columns of data as small integers and a table that turns them into states."""
 
 from __future__ import annotations
 
@@ -39,6 +39,28 @@ class Column:
             out[:] = self.raw[start:stop]
         else:
             np.take(self.lookup, self.raw[start:stop], out=out, mode="wrap")
+
+
+def columns_of(data: Any) -> Mapping[Hashable, Any]:
+    """Return the columns of a data frame or of a mapping, by name.
+
+    Raises:
+        DataError: If it is neither, or a frame has a column twice.
+    """
+    if not hasattr(data, "iloc") and hasattr(data, "to_pandas"):
+        data = data.to_pandas()
+    if isinstance(data, Mapping):
+        return data
+    if not (hasattr(data, "iloc") and hasattr(data, "columns")):
+        raise DataError(
+            "expected a DataFrame, a mapping from names to columns, or an integer array or tensor "
+            f"of shape (N, V), got {type(data).__name__}"
+        )
+    names = list(data.columns)
+    if len(set(names)) < len(names):
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise DataError(f"data has two columns {twice!r}; keep one")
+    return {name: data.iloc[:, k] for k, name in enumerate(names)}
 
 
 def read_column(variable: Variable, values: Any) -> Column:
