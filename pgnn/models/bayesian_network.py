@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError, Unsupported, closest
+from pgnn.errors import Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.base import Inputs, Model, as_tensor
+from pgnn.models.declaration import Edges, check_known, conditional_of, declare, read_graph
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.samples import Samples
-
-Edges = Iterable[tuple[Hashable, Hashable]]
 
 
 class BayesianNetwork(Model):
@@ -64,16 +63,16 @@ class BayesianNetwork(Model):
     ) -> None:
         super().__init__()
         given = dict(conditionals or {})
-        self.graph = _read_graph(graph, [*(states or {}), *given])
+        self.graph = read_graph(graph, [*(states or {}), *given])
         check_directed_acyclic(self.graph)
-        _check_known(given, self.graph, "a conditional")
-        _check_known(states or {}, self.graph, "states")
+        check_known(given, self.graph, "a conditional")
+        check_known(states or {}, self.graph, "states")
         for name, attributes in self.graph.nodes(data=True):
             if "conditional" in attributes:
                 given.setdefault(name, attributes["conditional"])
-        variables = {n: _declare(n, self.graph, given, states or {}) for n in self.graph}
+        variables = {n: declare(n, self.graph, given, states or {}) for n in self.graph}
         self._variables = variables
-        made = {n: _conditional(n, self.graph, variables, given.get(n)) for n in self.graph}
+        made = {n: conditional_of(n, self.graph, variables, given.get(n)) for n in self.graph}
         self._conditionals = made
         self._modules_in_order = nn.ModuleList(made.values())
         self.graph = nx.freeze(self.graph)
@@ -166,9 +165,9 @@ class BayesianNetwork(Model):
             return set()
         barren: set[Hashable] = set()
         for name in reversed(self.order):
-            if not self._variables[name].is_discrete and name not in observed:
-                if barren.issuperset(self.graph.successors(name)):
-                    barren.add(name)
+            unseen = not self._variables[name].is_discrete and name not in observed
+            if unseen and barren.issuperset(self.graph.successors(name)):
+                barren.add(name)
         return barren
 
     def do(self, interventions: Mapping[Hashable, Any]) -> BayesianNetwork:
@@ -207,103 +206,3 @@ class BayesianNetwork(Model):
 
     def __repr__(self) -> str:
         return f"BayesianNetwork({self.extra_repr()})"
-
-
-def _read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGraph:
-    if isinstance(graph, nx.Graph) and not graph.is_directed():
-        return graph.copy()  # refused later, with a message
-    made = nx.DiGraph()
-    if isinstance(graph, nx.DiGraph):
-        # networkx's own copy would reorder the parents, which are the axes of the tables
-        made.graph.update(graph.graph)
-        made.add_nodes_from(graph.nodes(data=True))
-        made.add_edges_from((u, v, data) for v in graph for u, data in graph.pred[v].items())
-        return made
-    made.add_nodes_from(names)
-    made.add_edges_from(graph)
-    return made
-
-
-def _check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
-    for name in given:
-        if name not in graph:
-            hint = closest(name, graph)
-            raise ModelError(f"{what} is given for {name!r}, which is no node of the graph{hint}")
-
-
-def _declare(
-    name: Hashable,
-    graph: nx.DiGraph,
-    conditionals: Mapping[Hashable, Any],
-    states: Mapping[Hashable, int | Iterable[Hashable]],
-) -> Variable:
-    """Find out what kind of variable a node is."""
-    attributes = graph.nodes[name]
-    conditional = conditionals.get(name)
-    if isinstance(conditional, Conditional):
-        return _agreeing(name, conditional.child, attributes.get("states", states.get(name)))
-    if name in states:
-        return Variable(name, states[name])
-    if "states" in attributes:
-        return Variable(name, attributes["states"])
-    if "shape" in attributes:
-        return Variable(name, None, attributes["shape"])
-    if conditional is not None and not isinstance(conditional, Mapping | Callable):  # type: ignore[arg-type]
-        shape = np.shape(_numbers(conditional))
-        if shape:
-            return Variable(name, shape[-1])
-    raise ModelError(
-        f"the states of {name!r} are not known; give states={{{name!r}: ...}}, a node attribute "
-        "'states' (or 'shape' of a real variable), or a table"
-    )
-
-
-def _agreeing(name: Hashable, child: Variable, states: Any) -> Variable:
-    if child.name != name:
-        raise ModelError(f"the conditional of {name!r} is one for {child.name!r}")
-    if states is not None and Variable(name, states).states != child.states:
-        raise ModelError(
-            f"{name!r} is declared with states {Variable(name, states).states} but its "
-            f"conditional has {child.states}"
-        )
-    return child
-
-
-def _numbers(table: Any) -> Any:
-    return table.detach().cpu().numpy() if isinstance(table, torch.Tensor) else table
-
-
-def _conditional(
-    name: Hashable, graph: nx.DiGraph, variables: Mapping[Hashable, Variable], given: Any
-) -> Conditional:
-    parents = [variables[p] for p in graph.predecessors(name)]
-    if isinstance(given, Conditional):
-        _check_parents(name, given, parents)
-        return given
-    if callable(given):
-        made = given(variables[name], parents)
-        if not isinstance(made, Conditional):
-            raise ModelError(
-                f"the conditional of {name!r} must be a Conditional, a table or a callable that "
-                f"makes one; the callable gave {type(made).__name__}"
-            )
-        _check_parents(name, made, parents)
-        return made
-    if given is None and not variables[name].is_discrete:
-        raise ModelError(f"{name!r} is real and needs a conditional, such as pgnn.Neural")
-    return Tabular(variables[name], parents, given)
-
-
-def _check_parents(name: Hashable, conditional: Conditional, parents: list[Variable]) -> None:
-    expected, got = {v.name for v in parents}, {v.name for v in conditional.parents}
-    if expected != got:
-        raise ModelError(
-            f"the graph gives {name!r} the parents {sorted(map(str, expected))}, its conditional "
-            f"has {sorted(map(str, got))}"
-        )
-    by_name = {v.name: v for v in parents}
-    for v in conditional.parents:
-        if v != by_name[v.name]:
-            raise ModelError(
-                f"the conditional of {name!r} was made for {v}, but the model has {by_name[v.name]}"
-            )

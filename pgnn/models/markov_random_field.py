@@ -68,7 +68,8 @@ class MarkovRandomField(Model):
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
         """The log tables, over what is not observed (see :class:`Model`)."""
-        made = [Factor(s, t) for s, t in zip(self._scopes, self._tables, strict=True)]
+        # copies, so that an answer keeps its numbers when the parameters change
+        made = [Factor(s, t.clone()) for s, t in zip(self._scopes, self._tables, strict=True)]
         return tuple(f.condition(observed) if observed else f for f in made)
 
     def log_score(self, data: Any, *, engine: Engine | None = None) -> Tensor:
@@ -89,5 +90,5 @@ class MarkovRandomField(Model):
 def _in_order(variables: dict[Hashable, Variable]) -> dict[Hashable, Variable]:
     """Numbered variables come in numeric order, others as they first occur."""
     if all(isinstance(name, int) for name in variables):
-        return dict(sorted(variables.items()))  # type: ignore[type-var]
+        return dict(sorted(variables.items()))
     return variables

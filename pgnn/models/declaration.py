@@ -1,0 +1,143 @@
+"""What a user's graph, tables and states say about the nodes of a directed model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+
+Edges = Iterable[tuple[Hashable, Hashable]]
+
+
+def read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGraph:
+    """Copy a graph, or make one of edges; the order of every node's parents is kept.
+
+    Args:
+        graph: The graph, or edges ``(parent, child)``.
+        names: Nodes that edges need not mention.
+    """
+    if isinstance(graph, nx.Graph) and not graph.is_directed():
+        return graph.copy()  # refused later, with a message
+    made = nx.DiGraph()
+    if isinstance(graph, nx.DiGraph):
+        # networkx's own copy would reorder the parents, which are the axes of the tables
+        made.graph.update(graph.graph)
+        made.add_nodes_from(graph.nodes(data=True))
+        made.add_edges_from((u, v, data) for v in graph for u, data in graph.pred[v].items())
+        return made
+    made.add_nodes_from(names)
+    made.add_edges_from(graph)
+    return made
+
+
+def check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
+    """Check that everything given by name is given for a node.
+
+    Raises:
+        ModelError: If it is not; the message suggests the closest names.
+    """
+    for name in given:
+        if name not in graph:
+            hint = closest(name, graph)
+            raise ModelError(f"{what} is given for {name!r}, which is no node of the graph{hint}")
+
+
+def declare(
+    name: Hashable,
+    graph: nx.DiGraph,
+    conditionals: Mapping[Hashable, Any],
+    states: Mapping[Hashable, int | Iterable[Hashable]],
+) -> Variable:
+    """Find out what kind of variable a node is.
+
+    Args:
+        name: The node.
+        graph: Its attributes ``states`` and ``shape`` are read.
+        conditionals: A conditional or a table tells the number of states.
+        states: Numbers or labels of states by name.
+
+    Raises:
+        ModelError: If nothing tells, or two sources disagree.
+    """
+    attributes = graph.nodes[name]
+    conditional = conditionals.get(name)
+    if isinstance(conditional, Conditional):
+        return _agreeing(name, conditional.child, attributes.get("states", states.get(name)))
+    if name in states:
+        return Variable(name, states[name])
+    if "states" in attributes:
+        return Variable(name, attributes["states"])
+    if "shape" in attributes:
+        return Variable(name, None, attributes["shape"])
+    if conditional is not None and not isinstance(conditional, Mapping | Callable):
+        shape = np.shape(_numbers(conditional))
+        if shape:
+            return Variable(name, shape[-1])
+    raise ModelError(
+        f"the states of {name!r} are not known; give states={{{name!r}: ...}}, a node attribute "
+        "'states' (or 'shape' of a real variable), or a table"
+    )
+
+
+def _agreeing(name: Hashable, child: Variable, states: Any) -> Variable:
+    if child.name != name:
+        raise ModelError(f"the conditional of {name!r} is one for {child.name!r}")
+    if states is not None and Variable(name, states).states != child.states:
+        raise ModelError(
+            f"{name!r} is declared with states {Variable(name, states).states} but its "
+            f"conditional has {child.states}"
+        )
+    return child
+
+
+def _numbers(table: Any) -> Any:
+    return table.detach().cpu().numpy() if isinstance(table, torch.Tensor) else table
+
+
+def conditional_of(
+    name: Hashable, graph: nx.DiGraph, variables: Mapping[Hashable, Variable], given: Any
+) -> Conditional:
+    """Return the conditional of a node, made if it is a table, a callable or missing.
+
+    Raises:
+        ModelError: If it is not one of the node given its parents in the graph.
+    """
+    parents = [variables[p] for p in graph.predecessors(name)]
+    if isinstance(given, Conditional):
+        _check_parents(name, given, parents)
+        return given
+    if callable(given):
+        made = given(variables[name], parents)
+        if not isinstance(made, Conditional):
+            raise ModelError(
+                f"the conditional of {name!r} must be a Conditional, a table or a callable that "
+                f"makes one; the callable gave {type(made).__name__}"
+            )
+        _check_parents(name, made, parents)
+        return made
+    if given is None and not variables[name].is_discrete:
+        raise ModelError(f"{name!r} is real and needs a conditional, such as pgnn.Neural")
+    return Tabular(variables[name], parents, given)
+
+
+def _check_parents(name: Hashable, conditional: Conditional, parents: list[Variable]) -> None:
+    expected, got = {v.name for v in parents}, {v.name for v in conditional.parents}
+    if expected != got:
+        raise ModelError(
+            f"the graph gives {name!r} the parents {sorted(map(str, expected))}, its conditional "
+            f"has {sorted(map(str, got))}"
+        )
+    by_name = {v.name: v for v in parents}
+    for v in conditional.parents:
+        if v != by_name[v.name]:
+            raise ModelError(
+                f"the conditional of {name!r} was made for {v}, but the model has {by_name[v.name]}"
+            )
