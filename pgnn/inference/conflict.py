@@ -24,7 +24,8 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
         codes: ``(V,)`` observed states of an impossible row.
 
     Returns:
-        Variable numbers in ascending order; empty if the model itself has no possible state.
+        Variable numbers in ascending order; empty if the findings are possible (it is the soft
+        evidence that is not), or the model itself has no possible state.
 
     Cost:
         O(k log(n / k)) evaluations of the evidence for k of n findings.
@@ -46,7 +47,7 @@ def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
         return of_left + of_right
 
     seen = np.flatnonzero(codes >= 0).tolist()
-    if not seen or not possible([]):
+    if not seen or possible(seen) or not possible([]):
         return []
     return sorted(explain([], False, seen))
 
@@ -57,6 +58,7 @@ def impossible(
     """Make the error that says which rows are impossible, and why the first one is."""
     rows = np.flatnonzero(log_z.detach().isneginf().cpu().numpy())
     row = codes[rows[0]]
+    solver = solver.at_rows(rows[:1])
     conflict: dict[Hashable, object] = {}
     for v in minimal_conflict(solver, row):
         variable = solver.graph.variables[v]

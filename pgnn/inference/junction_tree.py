@@ -141,7 +141,7 @@ class JunctionTree(Engine):
         seen = _reader(model).read(evidence)
         solver = self._solver(model, seen, inputs)
         graph = solver.graph
-        if not seen.names and (graph.child_factor >= 0).all() and not graph.rowwise.any():
+        if not seen.batched and not seen.names and (graph.child_factor >= 0).all() and not graph.rowwise.any():
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
             drawn = torch.from_numpy(graph.families.sample(n, probs, seed))
             return Samples(graph.variables, drawn.long())
@@ -176,7 +176,8 @@ class JunctionTree(Engine):
         wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         wanted[numbers] = True
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
-        plans = solver.planner.split(solver.graph, seen.codes, ask)
+        codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
+        plans = solver.planner.split(solver.graph, codes, ask)
         plan, rows = max(plans, key=lambda p: p[0].total)
         fits = True
         try:

@@ -42,12 +42,13 @@ def k_best(
         for row in range(len(codes)):
             if np.isfinite(logs[row]):
                 mine = None if soft is None else soft[row]
-                _further(solver, codes[row], mine, maximize, all_states[row], all_logs[row])
+                _further(solver, row, codes[row], mine, maximize, all_states[row], all_logs[row])
     return all_states, all_logs
 
 
 def _further(
     solver: Solver,
+    row: int,
     codes: NDArray[np.int32],
     soft: Floats | None,
     maximize: NDArray[np.bool_],
@@ -81,7 +82,8 @@ def _further(
         if not possible or place == len(logs) - 1:
             continue
         rows = np.repeat(codes[None], len(possible), axis=0)
-        found, tops = solver.best(rows, parts[possible], maximize)
+        mine = solver.at_rows(np.full(len(possible), row))
+        found, tops = mine.best(rows, parts[possible], maximize)
         for i, j in enumerate(possible):
             if np.isfinite(tops[i]):
                 item = (-tops[i], next(order), found[i], parts[j], fixed + j)

@@ -204,6 +204,12 @@ class Solver:
                 log_z[rows] = torch_executor.log_partition(*args[:4], **args[4]).detach().cpu()
         return states, log_z
 
+    def at_rows(self, rows: Rows) -> Solver:
+        """Return a solver whose row-wise tables, if there are any, are those of some rows."""
+        if not self.graph.rowwise.any():
+            return self
+        return Solver(self.graph.at_rows(rows), self.planner, self.max_bytes)
+
     # --- plans and their cost ------------------------------------------------------------
 
     def check(self, plan: Plan, rows: int) -> int:
