@@ -84,9 +84,10 @@ class Differentiable:
         belief = np.arange(last + 1) == last
         solver = self._at(graph)
         parts = torch.zeros(len(self.codes), *[v.num_states for v in variables]).to(graph.dtype)
-        for plan, rows in solver.plans(self.codes, Ask(belief=belief, soft=solver.softly(self.soft))):
-            *args, options = solver.torch_arguments(plan, self.codes, self.soft, rows)
-            found = torch_executor.beliefs(*args, [last], create_graph=True, **options)[0]
+        ask = Ask(belief=belief, soft=solver.softly(self.soft))
+        for plan, rows in solver.plans(self.codes, ask):
+            arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
+            found = torch_executor.beliefs(**arguments, factors=[last], create_graph=True)[0]
             parts = parts.index_put((torch.from_numpy(rows),), found.to(parts))
         return Factor(variables, parts.log())
 
@@ -122,8 +123,8 @@ class Differentiable:
         solver = self._at(graph)
         rows_of, found = [], []
         for plan, rows in solver.plans(self.codes, Ask(soft=solver.softly(self.soft))):
-            *args, options = solver.torch_arguments(plan, self.codes, self.soft, rows)
-            found.append(torch_executor.log_partition(*args, **options))
+            arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
+            found.append(torch_executor.log_partition(**arguments))
             rows_of.append(rows)
         return _in_order(found, rows_of)
 
@@ -132,9 +133,9 @@ class Differentiable:
         rows_of, found = [], []
         ask = Ask(wanted=wanted, soft=solver.softly(self.soft))
         for plan, rows in solver.plans(self.codes, ask):
-            *args, options = solver.torch_arguments(plan, self.codes, self.soft, rows)
+            arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
             table, _ = torch_executor.marginals(
-                *args, np.flatnonzero(wanted).tolist(), create_graph=True, **options
+                **arguments, wanted=np.flatnonzero(wanted).tolist(), create_graph=True
             )
             found.append(table)
             rows_of.append(rows)
@@ -162,7 +163,7 @@ class _Marginals(Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         """Differentiate the same numbers as torch computes them."""
         create_graph = torch.is_grad_enabled()
-        with torch.enable_grad():  # type: ignore[no-untyped-call]
+        with torch.enable_grad():
             views = [
                 t.view_as(t) if create_graph else t.detach().requires_grad_()
                 for t in ctx.saved_tensors

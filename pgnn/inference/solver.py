@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pgnn.errors import Intractable
 from pgnn.inference.explanation import human_bytes
@@ -18,6 +16,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.plan import Mask, Plan
 from pgnn.inference.planner import Ask, Planner
+from pgnn.inference.torch_rows import TorchRows
 
 if TYPE_CHECKING:
     from pgnn.inference.cpu_executor import CpuExecutor, Session
@@ -134,7 +133,7 @@ class Solver:
                 _, joint, _ = solver.cpu.expect(plan, codes[rows], part, np.ones(len(rows)), belief)
                 out[rows] = joint.reshape(len(rows), *card)
             else:
-                out[rows] = solver._beliefs_by_torch(plan, codes, soft, rows, [last])[0]
+                out[rows] = solver.torch_rows(plan, codes, soft, rows).beliefs([last])[0]
         return out
 
     def expected(self, codes: Codes, soft: Floats | None, weights: Floats) -> list[Floats]:
@@ -153,7 +152,7 @@ class Solver:
         ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
         for plan, rows in self.plans(codes, ask):
             if self.cpu is None or rowwise.any():
-                tables = self._beliefs_by_torch(plan, codes, soft, rows, range(len(shapes)))
+                tables = self.torch_rows(plan, codes, soft, rows).beliefs(range(len(shapes)))
                 for f, table in enumerate(tables):
                     weighted = table * weights[rows].reshape(-1, *[1] * len(shapes[f]))
                     if rowwise[f]:
@@ -179,16 +178,15 @@ class Solver:
                 found = found[:, 0]
                 lost = np.flatnonzero(np.isneginf(top))
                 if len(lost):  # impossible, or out of the range of doubles
-                    found[lost], top[lost] = self._best_by_torch(plan, codes, soft, rows[lost])
+                    again = self.torch_rows(plan, codes, soft, rows[lost])
+                    found[lost], top[lost] = again.best()
             else:
-                found, top = self._best_by_torch(plan, codes, soft, rows)
+                found, top = self.torch_rows(plan, codes, soft, rows).best()
             states[rows], log_top[rows] = found, top
         return states, log_top
 
     def draw(self, codes: Codes, soft: Floats | None, n: int, seed: int) -> tuple[Codes, Floats]:
         """Return ``(n, B, V)`` exact draws given the evidence, and ``(B,)`` log evidence."""
-        from pgnn.inference import torch_executor
-
         states = np.repeat(codes[None], n, axis=0)
         log_z = np.zeros(len(codes))
         ask = Ask(soft=self.softly(soft), prune=False)
@@ -199,9 +197,8 @@ class Solver:
                 found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
                 states[:, rows] = found.transpose(1, 0, 2)
             else:
-                args = self.torch_arguments(plan, codes, soft, rows)
-                states[:, rows] = torch_executor.sample(*args[:4], n, own, **args[4]).cpu().numpy()
-                log_z[rows] = torch_executor.log_partition(*args[:4], **args[4]).detach().cpu()
+                answer = self.torch_rows(plan, codes, soft, rows)
+                states[:, rows], log_z[rows] = answer.draw(n, own)
         return states, log_z
 
     def at_rows(self, rows: Rows) -> Solver:
@@ -244,57 +241,16 @@ class Solver:
 
     # --- torch ------------------------------------------------------------
 
-    def torch_arguments(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> Any:
-        """Arguments of the torch executor for some rows."""
-        graph = self.graph
-        if graph.rowwise.any():
-            graph = graph.at_rows(rows)
-        unary = {}
-        softly = self.softly(soft)
-        if soft is not None and softly is not None:
-            with np.errstate(divide="ignore"):
-                for v in np.flatnonzero(softly & plan.task.free):
-                    table = np.log(soft[rows, graph.offset[v] : graph.offset[v + 1]])
-                    unary[int(v)] = torch.from_numpy(table).to(graph.device)
-        options = {"sliced": plan.task.observed, "used": plan.task.used}
-        seen = torch.from_numpy(codes[rows]).to(graph.device)
-        return graph, plan.order.tolist(), seen, unary, options
+    def torch_rows(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> TorchRows:
+        """Return some rows as torch answers them."""
+        return TorchRows(self.graph, plan, codes, soft, rows)
 
     def _answer_by_torch(
         self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows, log_z: Floats, out: Floats
     ) -> None:
-        from pgnn.inference import torch_executor
-
-        wanted = np.flatnonzero(plan.task.wanted)
-        *args, options = self.torch_arguments(plan, codes, soft, rows)
-        tables, log_sum = torch_executor.marginals(*args, wanted.tolist(), **options)
-        columns = _columns(self.graph, wanted)
-        out[np.ix_(rows, columns)] = tables.detach().cpu().numpy()
-        log_z[rows] = log_sum.detach().cpu().numpy()
-
-    def _beliefs_by_torch(
-        self,
-        plan: Plan,
-        codes: Codes,
-        soft: Floats | None,
-        rows: Rows,
-        factors: Sequence[int],
-    ) -> list[Floats]:
-        from pgnn.inference import torch_executor
-
-        *args, options = self.torch_arguments(plan, codes, soft, rows)
-        tables: list[Tensor] = torch_executor.beliefs(*args, list(factors), **options)
-        return [t.detach().cpu().numpy() for t in tables]
-
-    def _best_by_torch(
-        self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows
-    ) -> tuple[Codes, Floats]:
-        from pgnn.inference import torch_executor
-
-        *args, options = self.torch_arguments(plan, codes, soft, rows)
-        maximized = np.flatnonzero(plan.task.maximize).tolist()
-        found, top = torch_executor.most_probable(*args, maximized=maximized, **options)
-        return found.cpu().numpy().astype(np.int32), top.cpu().numpy()
+        columns = _columns(self.graph, np.flatnonzero(plan.task.wanted))
+        found = self.torch_rows(plan, codes, soft, rows)
+        out[np.ix_(rows, columns)], log_z[rows] = found.marginals()
 
     def _recheck(
         self, codes: Codes, soft: Floats | None, wanted: Mask, log_z: Floats, out: Floats
