@@ -94,7 +94,7 @@ class Additive(Conditional):
         if event is None:
             return term[value]
         batch = value.shape[: value.dim() - event]
-        return value.reshape([*batch, -1]).to(term.dtype) @ term
+        return value.reshape([*batch, term.shape[0]]).to(term.dtype) @ term
 
     def _event_dims(self, name: Hashable) -> int | None:
         """Number of event axes of a real parent or an input; ``None`` if it is discrete."""

@@ -116,6 +116,10 @@ class Conditional(nn.Module):
         free = self._unobserved(seen)
         covariates = self._covariates(inputs)
         check_rows(self.child, seen, covariates)
+        if any(len(x) == 0 for x in (*seen.values(), *covariates.values())):
+            # torch's distributions cannot reshape the log probabilities of no rows
+            none = torch.zeros([0, *(v.num_states for v in free)], dtype=self._dtype)
+            return Factor(free, none.to(self._device))
         return Factor(free, self._grid_log_prob(seen, free, covariates))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -204,6 +204,36 @@ def read_evidence(variables: Sequence[Variable], evidence: Any = None) -> Eviden
         EvidenceError: If a name, a state, a likelihood or a shape is wrong.
     """
     return EvidenceReader(variables).read(evidence)
+
+
+def over_inputs(seen: Evidence, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:
+    """Return evidence with a row for each row of the inputs.
+
+    Findings that hold for all rows are repeated; inputs ``(B, ...)`` make the answer a batch.
+
+    Raises:
+        EvidenceError: If the evidence, or another input, has another number of rows.
+    """
+    first, rows = "the evidence", seen.num_rows if seen.batched else None
+    for name, value in (inputs or {}).items():
+        size = len(value) if np.ndim(value) else None
+        if size is None or (rows is not None and size != rows):
+            what = (
+                "no first axis for rows" if size is None else f"{size} rows but {first} has {rows}"
+            )
+            raise EvidenceError(f"input {name!r} has {what}; give it the shape (B, ...)")
+        first, rows = f"input {name!r}", size
+    if rows is None or seen.batched:
+        return seen
+    return replace(
+        seen,
+        codes=np.repeat(seen.codes, rows, axis=0),
+        batched=True,
+        soft=None if seen.soft is None else np.repeat(seen.soft, rows, axis=0),
+        soft_scale=np.repeat(seen.soft_scale, rows),
+        soft_tensors={n: x.expand(rows, *x.shape[1:]) for n, x in seen.soft_tensors.items()},
+        reals={n: x.expand(rows, *x.shape[1:]) for n, x in seen.reals.items()},
+    )
 
 
 def _common_rows(findings: Sequence[Finding], index_rows: int | None) -> int | None:

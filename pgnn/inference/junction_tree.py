@@ -17,7 +17,7 @@ from pgnn.inference.compiled_query import CompiledQuery
 from pgnn.inference.conflict import impossible
 from pgnn.inference.differentiable import Differentiable
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
-from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable
+from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable, over_inputs
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.k_best import k_best
@@ -63,7 +63,7 @@ class JunctionTree(Engine):
     ) -> Posterior:
         """See :meth:`Model.query`."""
         _check_errors(errors)
-        seen = _reader(model).read(evidence)
+        seen = over_inputs(_reader(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
         numbers = _numbers(model, solver.graph, targets)
         wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
@@ -106,7 +106,7 @@ class JunctionTree(Engine):
         _check_errors(errors)
         if k < 1:
             raise EvidenceError(f"k must be at least 1, got {k}")
-        seen = _reader(model).read(evidence)
+        seen = over_inputs(_reader(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
         numbers = _numbers(model, solver.graph, targets)
         maximize = np.zeros(len(solver.graph.variables), dtype=np.bool_)
@@ -138,10 +138,15 @@ class JunctionTree(Engine):
         """See :meth:`Model.sample`."""
         if n < 0:
             raise EvidenceError(f"the number of samples must not be negative, got {n}")
-        seen = _reader(model).read(evidence)
+        seen = over_inputs(_reader(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
         graph = solver.graph
-        if not seen.batched and not seen.names and (graph.child_factor >= 0).all() and not graph.rowwise.any():
+        if (
+            not seen.batched
+            and not seen.names
+            and (graph.child_factor >= 0).all()
+            and not graph.rowwise.any()
+        ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
             drawn = torch.from_numpy(graph.families.sample(n, probs, seed))
             return Samples(graph.variables, drawn.long())
@@ -159,7 +164,7 @@ class JunctionTree(Engine):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`."""
-        seen = _reader(model).read(_as_evidence(model, data))
+        seen = over_inputs(_reader(model).read(_as_evidence(model, data)), inputs)
         solver = self._solver(model, seen, inputs)
         graph = solver.graph
         if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():
