@@ -127,7 +127,7 @@ class CompiledQuery:
         if found is None or found[0] == -np.inf:
             return None
         out = torch.from_numpy(found[1] if self._all else found[1][self._take])
-        return Answer(out, torch.tensor(found[0], dtype=torch.float64))
+        return Answer(out, torch.from_numpy(found[0]))
 
     def _spread(self, given: NDArray[Any]) -> Codes:
         """One row's codes, all variables in order."""

@@ -45,8 +45,8 @@ class Session:
         self._observed = np.flatnonzero(plan.task.observed)
         self._columns = graph.offset[self._observed]
 
-    def __call__(self, codes: Codes) -> tuple[float, Floats] | None:
-        """Return log evidence and ``(S,)`` marginals of one row; None if a code is no state."""
+    def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
+        """Return ``()`` log evidence and ``(S,)`` marginals of a row; None if a code is no state."""
         rows = codes[None]
         if not in_range(rows, self._card):
             return None
@@ -55,7 +55,8 @@ class Session:
         execution.answer(self._program, tables, _FIRST, self._memory, _SINGLE, log_z, out)
         if len(self._observed):
             out[0, self._columns + codes[self._observed]] = 1.0
-        return float(log_z[0]) + self._log_scale, out[0]
+        log_z += self._log_scale
+        return log_z.reshape(()), out[0]
 
 
 class CpuExecutor:

@@ -11,7 +11,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @njit(cache=True, nogil=True)
-def _uniform(state):  # type: ignore[no-untyped-def]
+def _uniform(state):
     """Next number in [0, 1) of SplitMix64 (Steele, Lea & Flood 2014); ``state`` advances."""
     state[0] += _GOLDEN
     x = state[0]
@@ -22,7 +22,7 @@ def _uniform(state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _weights(decoder, k, card, memory, lane, width, states, out):  # type: ignore[no-untyped-def]
+def _weights(decoder, k, card, memory, lane, width, states, out):
     """Product of bucket ``k``'s tables as a function of its variable, the rest being chosen."""
     v = decoder.order[k]
     num = card[v]
@@ -50,7 +50,7 @@ def _weights(decoder, k, card, memory, lane, width, states, out):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def _choose(weights, num, draw, state):  # type: ignore[no-untyped-def]
+def _choose(weights, num, draw, state):
     """The first largest weight, or one drawn in proportion."""
     if not draw:
         best = 0
@@ -75,7 +75,7 @@ def _choose(weights, num, draw, state):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def decode(
     program, decoder, card, maximize, tables, todo, memory, lanes, draws, seed, states, log_z
-):  # type: ignore[no-untyped-def]
+):
     """Fill ``states[row, d, :]`` with the best states, or with ``draws`` exact samples.
 
     Args:

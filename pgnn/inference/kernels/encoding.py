@@ -79,6 +79,15 @@ def _run_along(code: Ints, at: int, depth: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _spread(buffers: Buffers, b: int, lane: int, card: Ints, strides: Ints) -> None:
+    """Write a buffer's strides, in numbers, at the places of its variables."""
+    stride = lane
+    for i in range(buffers.ptr[b + 1] - 1, buffers.ptr[b] - 1, -1):
+        strides[buffers.var[i]] = stride
+        stride *= card[buffers.var[i]]
+
+
+@njit(cache=True, nogil=True)
 def _encode(
     steps: Steps, op: int, buffers: Buffers, card: Ints, position: Ints, width: int, maximize: bool,
     code: Ints, at: int, work: Ints,
@@ -86,7 +95,8 @@ def _encode(
     """Write one instruction at ``code[at:]``; return where the next one goes, and its cost.
 
     In tiles of rows the summed axes come innermost, so that sums stay in registers; for single
-    rows the axes keep their order, so that the inner loop runs over consecutive numbers.
+    rows the axes keep their order, so that the inner loop runs over consecutive numbers. ``work``
+    is ``(6, V)``: four rows of zeros for strides, two for scopes.
     """
     out = steps.out[op]
     a, b, c = steps.x[op], steps.y[op], steps.z[op]
@@ -101,30 +111,24 @@ def _encode(
     x_lane = lane if buffers.wide[a] else 1
     y_lane = lane if buffers.wide[b] else 1
     z_lane = lane if buffers.wide[c] else 1
-    half = work.shape[0] // 2
-    rank = merge(scope_of(buffers, a), scope_of(buffers, b), position, work[:half])
-    union = work[:rank].copy()
-    rank = merge(union, scope_of(buffers, c), position, work[half:])
-    union = work[half : half + rank].copy()
-    rank = merge(union, scope_of(buffers, out), position, work[:half])
-    union = work[:rank]
+    rank = merge(scope_of(buffers, a), scope_of(buffers, b), position, work[4])
+    rank = merge(work[4, :rank], scope_of(buffers, c), position, work[5])
+    rank = merge(work[5, :rank], scope_of(buffers, out), position, work[4])
+    _spread(buffers, out, lane, card, work[0])
+    _spread(buffers, a, x_lane, card, work[1])
+    _spread(buffers, b, y_lane, card, work[2])
+    _spread(buffers, c, z_lane, card, work[3])
     depth, cost = 0, 1.0
-    for summed in range(2):
+    for summed in range(2 if width > 1 else 1):
         for k in range(rank):
-            v = union[k]
-            into = stride_of(v, scope_of(buffers, out), card) * lane
-            if width > 1 and (into == 0) != (summed == 1):
-                continue
-            if width == 1 and summed == 1:
-                continue
-            strides = (
-                into,
-                stride_of(v, scope_of(buffers, a), card) * x_lane,
-                stride_of(v, scope_of(buffers, b), card) * y_lane,
-                stride_of(v, scope_of(buffers, c), card) * z_lane,
-            )
-            depth = _add_loop(code, at, depth, card[v], strides)
-            cost *= card[v]
+            v = work[4, k]
+            if width == 1 or (work[0, v] == 0) == (summed == 1):
+                strides = (work[0, v], work[1, v], work[2, v], work[3, v])
+                depth = _add_loop(code, at, depth, card[v], strides)
+                cost *= card[v]
+    for k in range(rank):
+        for i in range(4):
+            work[i, work[4, k]] = 0
     if depth == 0:
         body = at + HEADER
         code[body] = 1
@@ -185,7 +189,7 @@ def encode_steps(
     """Encode the instructions, each in its group; also return their multiply-adds."""
     each = HEADER + LOOP * (rank + 1)
     count = steps.count[0]
-    work = np.empty(2 * position.shape[0] + 2, np.int64)
+    work = np.zeros((6, position.shape[0] + 1), np.int64)
     static = np.empty(num_up * each, np.int64)
     up = np.empty(num_up * each, np.int64)
     down = np.empty((count - num_up) * each, np.int64)

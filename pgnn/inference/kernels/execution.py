@@ -39,7 +39,7 @@ class Tables(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def _source(code, at, tables, row):  # type: ignore[no-untyped-def]
+def _source(code, at, tables, row):
     """Where the slice of a factor that fits a row's evidence begins."""
     source = tables.start[code[at + 1]]
     for g in range(code[at + 4]):
@@ -48,7 +48,7 @@ def _source(code, at, tables, row):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _copy(code, at, values, source, memory, target, jump, counters):  # type: ignore[no-untyped-def]
+def _copy(code, at, values, source, memory, target, jump, counters):
     """Copy a strided table to consecutive places (``jump`` apart) of memory."""
     loops = at + 7 + 2 * code[at + 4]
     rank, size = code[at + 5], code[at + 6]
@@ -76,7 +76,7 @@ def _copy(code, at, values, source, memory, target, jump, counters):  # type: ig
 
 
 @njit(cache=True, nogil=True)
-def _load(code, tables, rows, memory, counters):  # type: ignore[no-untyped-def]
+def _load(code, tables, rows, memory, counters):
     """Copy factor tables, sliced at each row's observed states."""
     at = 0
     while at < code.shape[0]:
@@ -91,7 +91,7 @@ def _load(code, tables, rows, memory, counters):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _constants(code, tables, rows, log_z):  # type: ignore[no-untyped-def]
+def _constants(code, tables, rows, log_z):
     """Add the logs of the factors that are wholly observed."""
     for w in range(log_z.shape[0]):
         product, log_total = 1.0, 0.0
@@ -108,7 +108,7 @@ def _constants(code, tables, rows, log_z):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _likelihoods(unary, tables, rows, memory, lanes):  # type: ignore[no-untyped-def]
+def _likelihoods(unary, tables, rows, memory, lanes):
     """Fill likelihoods: one state, soft numbers, or ones where nothing was seen."""
     width = len(lanes)
     for k in range(unary.shape[0]):
@@ -123,7 +123,7 @@ def _likelihoods(unary, tables, rows, memory, lanes):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def _rescale(memory, start, size, lanes, top, log_scale, tally):  # type: ignore[no-untyped-def]
+def _rescale(memory, start, size, lanes, top, log_scale, tally):
     """Bring lanes whose largest entry has left the safe range back to one."""
     width = len(lanes)
     largest(memory, start, size, lanes, top)
@@ -138,7 +138,7 @@ def _rescale(memory, start, size, lanes, top, log_scale, tally):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def prepare(program, tables, memory):  # type: ignore[no-untyped-def]
+def prepare(program, tables, memory):
     """Run what is the same for all rows; return the log scale it leaves out."""
     counters = np.zeros(program.sizes[2], np.int64)
     log_scale = np.zeros(1)
@@ -154,7 +154,7 @@ def prepare(program, tables, memory):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def upward(program, tables, rows, memory, lanes, log_z, counters):  # type: ignore[no-untyped-def]
+def upward(program, tables, rows, memory, lanes, log_z, counters):
     """Send messages to the roots for one tile of rows; ``log_z`` (lanes,) is written."""
     _constants(program.constant, tables, rows, log_z)
     _load(program.load, tables, rows, memory, counters)
@@ -176,7 +176,7 @@ def upward(program, tables, rows, memory, lanes, log_z, counters):  # type: igno
 
 
 @njit(cache=True, nogil=True)
-def downward(program, memory, lanes, counters):  # type: ignore[no-untyped-def]
+def downward(program, memory, lanes, counters):
     """Compute adjoints and marginals for the tile that :func:`upward` has just run."""
     scratch = np.zeros(len(lanes))
     code = program.down
@@ -189,7 +189,7 @@ def downward(program, memory, lanes, counters):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _collect(program, memory, tables, rows, count, lanes, marginals):  # type: ignore[no-untyped-def]
+def _collect(program, memory, tables, rows, count, lanes, marginals):
     """Write the normalised marginals of the tile's first ``count`` rows."""
     width = len(lanes)
     for k in range(program.marginal.shape[0]):
@@ -205,7 +205,7 @@ def _collect(program, memory, tables, rows, count, lanes, marginals):  # type: i
 
 
 @njit(cache=True, nogil=True)
-def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start, joint):  # type: ignore[no-untyped-def]
+def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start, joint):
     """Add each row's weighted beliefs to ``expected``, or write them to its row of ``joint``."""
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
@@ -251,7 +251,7 @@ def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per
 
 
 @njit(cache=True, nogil=True)
-def answer(program, tables, todo, memory, lanes, log_z, marginals):  # type: ignore[no-untyped-def]
+def answer(program, tables, todo, memory, lanes, log_z, marginals):
     """Write evidence and marginals of the rows ``todo``, a tile at a time.
 
     Marginals are left out where ``program.down`` is empty.
@@ -274,7 +274,7 @@ def answer(program, tables, todo, memory, lanes, log_z, marginals):  # type: ign
 
 
 @njit(cache=True, nogil=True)
-def expect(program, tables, todo, memory, lanes, weights, expected, per_row, start, joint):  # type: ignore[no-untyped-def]
+def expect(program, tables, todo, memory, lanes, weights, expected, per_row, start, joint):
     """Accumulate the beliefs of the program's factors over the rows ``todo``.
 
     Args:
