@@ -65,7 +65,7 @@ class Planner:
         if len(codes) == 0:
             return []
         seen = codes >= 0
-        always, ever = seen.all(axis=0), seen.any(axis=0)
+        always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
         if (always == ever).all():
             return [(self._for_pattern(graph, always, len(codes), ask), everything)]
         probe = self.plan(graph, self._task(graph, seen[0], ask))

@@ -91,7 +91,7 @@ def _vector_loop(num_inputs: int, maximum: bool) -> Any:
     if num_inputs == 2:
 
         @intrinsic
-        def loop2(  # type: ignore[no-untyped-def]
+        def loop2(
             typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step
         ):
             def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -104,7 +104,7 @@ def _vector_loop(num_inputs: int, maximum: bool) -> Any:
         return loop2
 
     @intrinsic
-    def loop3(  # type: ignore[no-untyped-def]
+    def loop3(
         typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step, z, z_step
     ):
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -126,7 +126,7 @@ _EIGHT = (0,) * SHORT
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz):  # type: ignore[no-untyped-def]
+def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz):
     """The innermost loop, by how many operands there are and how many of them are wide."""
     if len(lanes) == 1:  # known when compiling: a single row has no use for the distinction
         if maximum:
@@ -173,7 +173,7 @@ def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z,
 
 
 @njit(cache=True, nogil=True)
-def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):  # type: ignore[no-untyped-def]
+def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):
     """A single row's innermost loop over consecutive numbers, eight at a time."""
     e = n // SHORT
     if so == 1:
@@ -198,7 +198,7 @@ def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, to
 
 
 @njit(cache=True, nogil=True)
-def contract(memory, code, at, lanes, counters, top):  # type: ignore[no-untyped-def]
+def contract(memory, code, at, lanes, counters, top):
     """Run the encoded instruction at ``code[at]``; its output is overwritten.
 
     ``top`` is the address of a tile of scratch.
@@ -248,7 +248,7 @@ def contract(memory, code, at, lanes, counters, top):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def largest(memory, start, size, lanes, top):  # type: ignore[no-untyped-def]
+def largest(memory, start, size, lanes, top):
     """Write each lane's largest entry of a buffer to ``memory[top:]``."""
     width = len(lanes)
     for w in range(width):

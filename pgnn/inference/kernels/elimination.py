@@ -58,6 +58,7 @@ def _join_size(buffers: Buffers, a: int, b: int, card: Ints, position: Ints, wor
 
 @njit(cache=True, nogil=True)
 def add_buffer(buffers: Buffers, scope: Ints, card: Ints, wide: bool, need: bool) -> int:
+    """Add a buffer without an adjoint or an address; return its number."""
     b = buffers.count[0]
     buffers.count[0] += 1
     start = buffers.ptr[b]

@@ -58,7 +58,7 @@ class Buffers(NamedTuple):
         start: Address in memory.
     """
 
-    count: Ints
+    count: Ints  # type: ignore[assignment] # hides tuple.count
     ptr: Ints
     var: Ints
     size: Ints
@@ -71,7 +71,7 @@ class Buffers(NamedTuple):
 class Steps(NamedTuple):
     """Instructions before they are encoded: operand buffers and the bucket they belong to."""
 
-    count: Ints
+    count: Ints  # type: ignore[assignment] # hides tuple.count
     kind: Ints
     bucket: Ints
     out: Ints
