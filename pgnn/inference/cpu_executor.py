@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Session:
         self._columns = graph.offset[self._observed]
 
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
-        """Return ``()`` log evidence and ``(S,)`` marginals of a row; None if a code is no state."""
+        """Return ``()`` log evidence and ``(S,)`` marginals of a row, None if a code is wrong."""
         rows = codes[None]
         if not in_range(rows, self._card):
             return None
@@ -188,7 +189,7 @@ class CpuExecutor:
             return
         edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
         with ThreadPoolExecutor(parts) as pool:
-            list(pool.map(work, [rows[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]))
+            list(pool.map(work, [rows[a:b] for a, b in pairwise(edges)]))
 
     def _width(self, plan: Plan, rows: int) -> int:
         if rows <= 2 or plan.program(TILE)[0].sizes[0] * 8 > self.max_bytes:

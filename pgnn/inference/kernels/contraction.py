@@ -91,9 +91,7 @@ def _vector_loop(num_inputs: int, maximum: bool) -> Any:
     if num_inputs == 2:
 
         @intrinsic
-        def loop2(
-            typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step
-        ):
+        def loop2(typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step):
             def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
                 base = context.make_array(sig.args[0])(context, builder, args[0]).data
                 emit(builder, base, args[3:], lanes.count, wide.count - 1)
@@ -104,9 +102,7 @@ def _vector_loop(num_inputs: int, maximum: bool) -> Any:
         return loop2
 
     @intrinsic
-    def loop3(
-        typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step, z, z_step
-    ):
+    def loop3(typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step, z, z_step):
         def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             base = context.make_array(sig.args[0])(context, builder, args[0]).data
             emit(builder, base, args[3:], lanes.count, wide.count - 1)
