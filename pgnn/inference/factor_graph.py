@@ -61,7 +61,7 @@ class FactorGraph:
 
     @cached_property
     def structure(self) -> bytes:
-        """Equal for graphs that one plan serves: state counts, scopes, row-wise or shared tables."""
+        """Equal for graphs that one plan serves: state counts, scopes, what is row-wise."""
         digest = blake2b(digest_size=16)
         for part in (self.card, self.scope_ptr, self.scope_var, self.rowwise):
             digest.update(part.tobytes())
