@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
@@ -258,7 +263,10 @@ class Model(nn.Module):
 
         Nothing is kept where gradients are wanted: their graph can be walked only once.
         """
-        parameters = self.cached("parameters", lambda: [*self.parameters(), *self.buffers()])
+        if self._cache.get("registrations") != _registrations[0]:
+            self._cache["registrations"] = _registrations[0]
+            self._cache["parameters"] = [*self.parameters(), *self.buffers()]
+        parameters = self._cache["parameters"]
         if torch.is_grad_enabled() and any([p.requires_grad for p in parameters]):  # noqa: C419 (faster)
             return make()
         now = [(p._version, p.data_ptr()) for p in parameters]
@@ -288,6 +296,20 @@ class Model(nn.Module):
         from pgnn.inference.junction_tree import JunctionTree
 
         return JunctionTree()
+
+
+_registrations = [0]
+
+
+def _count_registration(*_: Any) -> None:
+    _registrations[0] += 1
+
+
+# Walking over all modules at each query would cost more than the answer. So any module's getting
+# a parameter, buffer or submodule is counted, and only then models look their own parameters up.
+register_module_parameter_registration_hook(_count_registration)
+register_module_buffer_registration_hook(_count_registration)
+register_module_module_registration_hook(_count_registration)
 
 
 def as_tensor(value: Any) -> Tensor:
