@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Intractable, Unsupported
+from pgnn.errors import EvidenceError, Intractable
 from pgnn.factors.factor import Factor
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.compiled_query import CompiledQuery
 from pgnn.inference.conflict import impossible
 from pgnn.inference.differentiable import Differentiable
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
-from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable, over_inputs
+from pgnn.inference.evidence import Evidence, over_inputs
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.k_best import k_best
 from pgnn.inference.planner import Ask, Planner
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.questions import as_evidence, columns_in_order, listed, numbers_of, reader_of
 from pgnn.inference.samples import Samples
 from pgnn.inference.solver import Solver
 
@@ -63,9 +64,9 @@ class JunctionTree(Engine):
     ) -> Posterior:
         """See :meth:`Model.query`."""
         _check_errors(errors)
-        seen = over_inputs(_reader(model).read(evidence), inputs)
+        seen = over_inputs(reader_of(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
-        numbers = _numbers(model, solver.graph, targets)
+        numbers = numbers_of(model, solver.graph, targets)
         wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         wanted[numbers] = True
         ask = Differentiable(solver, seen)
@@ -76,10 +77,10 @@ class JunctionTree(Engine):
                 raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
             marginals = marginals.masked_fill(lost[:, None], float("nan"))
         if numbers != sorted(numbers):
-            marginals = marginals[:, _columns(solver.graph, numbers)]
+            marginals = marginals[:, columns_in_order(solver.graph, numbers)]
 
         def joint(names: tuple[Hashable, ...]) -> Factor:
-            return ask.joint(_numbers(model, solver.graph, names))
+            return ask.joint(numbers_of(model, solver.graph, names))
 
         return Posterior(
             [solver.graph.variables[v] for v in numbers],
@@ -106,9 +107,9 @@ class JunctionTree(Engine):
         _check_errors(errors)
         if k < 1:
             raise EvidenceError(f"k must be at least 1, got {k}")
-        seen = over_inputs(_reader(model).read(evidence), inputs)
+        seen = over_inputs(reader_of(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
-        numbers = _numbers(model, solver.graph, targets)
+        numbers = numbers_of(model, solver.graph, targets)
         maximize = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         maximize[numbers] = True
         states, logs = k_best(solver, seen.codes, seen.soft, maximize, k)
@@ -138,7 +139,7 @@ class JunctionTree(Engine):
         """See :meth:`Model.sample`."""
         if n < 0:
             raise EvidenceError(f"the number of samples must not be negative, got {n}")
-        seen = over_inputs(_reader(model).read(evidence), inputs)
+        seen = over_inputs(reader_of(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
         graph = solver.graph
         if (
@@ -164,7 +165,7 @@ class JunctionTree(Engine):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`."""
-        seen = over_inputs(_reader(model).read(_as_evidence(model, data)), inputs)
+        seen = over_inputs(reader_of(model).read(as_evidence(model, data)), inputs)
         solver = self._solver(model, seen, inputs)
         graph = solver.graph
         if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():
@@ -175,9 +176,9 @@ class JunctionTree(Engine):
 
     def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen = _reader(model).read(evidence)
+        seen = reader_of(model).read(evidence)
         solver = self._solver(model, seen, None)
-        numbers = _numbers(model, solver.graph, targets)
+        numbers = numbers_of(model, solver.graph, targets)
         wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
         wanted[numbers] = True
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
@@ -210,20 +211,20 @@ class JunctionTree(Engine):
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
         """See :meth:`Model.compile`."""
-        nothing = _reader(model).read(None)
+        nothing = reader_of(model).read(None)
         graph = self._solver(model, nothing, None).graph
-        names = None if observed is None else _listed(observed)
+        names = None if observed is None else listed(observed)
         return CompiledQuery(
             lambda: self._solver(model, nothing, None),
             graph.variables,
-            _numbers(model, graph, targets),
-            None if names is None else _numbers(model, graph, names),
+            numbers_of(model, graph, targets),
+            None if names is None else numbers_of(model, graph, names),
         )
 
     def _solver(self, model: FactorModel, seen: Evidence, inputs: Inputs | None) -> Solver:
         """The solver for the model's present parameters, remembered where nothing is row-wise."""
         planner = model.cached("planner", Planner)
-        discrete = _reader(model).discrete
+        discrete = reader_of(model).discrete
         if seen.reals or inputs:
             graph = FactorGraph(discrete, model.factors(seen.reals or None, inputs))
             return Solver(graph, planner, self.max_bytes)
@@ -234,67 +235,9 @@ class JunctionTree(Engine):
         return solver
 
 
-def _reader(model: FactorModel) -> EvidenceReader:
-    reader: EvidenceReader = model.cached(
-        "evidence reader", lambda: EvidenceReader(tuple(model.variables.values()))
-    )
-    return reader
-
-
-def _listed(names: Names) -> list[Hashable]:
-    """A single name, or several, as a list."""
-    if isinstance(names, (str, bytes, int)) or not isinstance(names, Iterable):
-        return [names]
-    return list(names)
-
-
-def _numbers(model: FactorModel, graph: FactorGraph, targets: Names | None) -> list[int]:
-    """Numbers of the named discrete variables; all of them for None."""
-    if targets is None:
-        return list(range(len(graph.variables)))
-    try:
-        if targets in graph.index:
-            return [graph.index[targets]]
-    except TypeError:
-        pass
-    found = []
-    for name in _listed(targets):
-        if name not in graph.index:
-            if name in model.variables:
-                raise Unsupported(
-                    f"{name!r} is real; the exact engine answers about discrete variables"
-                )
-            raise UnknownVariable(name, model.variables)
-        if graph.index[name] in found:
-            raise EvidenceError(f"{name!r} is named twice")
-        found.append(graph.index[name])
-    return found
-
-
 def _check_errors(errors: str) -> None:
     if errors not in ("raise", "nan"):
         raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
-
-
-def _columns(graph: FactorGraph, numbers: Sequence[int]) -> Tensor:
-    """Where the states of the named variables are among those of all named ones, in order."""
-    ordered = sorted(numbers)
-    sizes = np.cumsum([0, *(graph.card[v] for v in ordered)])
-    first = dict(zip(ordered, sizes[:-1].tolist(), strict=True))
-    return torch.tensor([first[v] + k for v in numbers for k in range(graph.card[v])])
-
-
-def _as_evidence(model: FactorModel, data: Any) -> Any:
-    """A matrix of state indices as columns by name; anything else as it is."""
-    if isinstance(data, (Tensor, np.ndarray)) and data.ndim == 2:
-        names = [v.name for v in model.variables.values() if v.is_discrete]
-        if data.shape[1] != len(names):
-            raise EvidenceError(
-                f"a matrix of state indices needs {len(names)} columns, one for each discrete "
-                f"variable in order, got {data.shape[1]}"
-            )
-        return {name: data[:, k] for k, name in enumerate(names)}
-    return data
 
 
 def _tensor(array: np.ndarray) -> Tensor:
