@@ -78,5 +78,5 @@ def test_matrices_are_evidence_by_column() -> None:
             ("pixel", 0): [0],
         }
     assert as_evidence(model, {"rain": 1}) == {"rain": 1}
-    with pytest.raises(EvidenceError, match="needs 3 columns, .* got 2"):
+    with pytest.raises(EvidenceError, match=r"needs 3 columns, .* got 2"):
         as_evidence(model, np.zeros((4, 2), dtype=int))
