@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_buffer_registration_hook,
-    register_module_module_registration_hook,
-    register_module_parameter_registration_hook,
-)
+from torch import Tensor
 
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
+from pgnn.models.caching import CachingModule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +29,7 @@ Inputs = Mapping[Hashable, Tensor]
 Names = Hashable | Iterable[Hashable]
 
 
-class Model(nn.Module):
+class Model(CachingModule):
     """A probabilistic model over named variables.
 
     A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; the verbs
@@ -50,7 +46,6 @@ class Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.history: dict[str, Any] = {}
-        self._cache: dict[Hashable, Any] = {}
 
     @property
     @abstractmethod
@@ -250,45 +245,6 @@ class Model(nn.Module):
         """
         raise Unsupported(f"{type(self).__name__} has no Pyro program")
 
-    # --- derived results, dropped when a parameter changes ---------------------------------------
-
-    def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on structure alone, made once."""
-        if key not in self._cache:
-            self._cache[key] = make()
-        return self._cache[key]
-
-    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a result that depends on the parameters, made anew when one has changed.
-
-        Nothing is kept where gradients are wanted: their graph can be walked only once.
-        """
-        if self._cache.get("registrations") != _registrations[0]:
-            self._cache["registrations"] = _registrations[0]
-            self._cache["parameters"] = [*self.parameters(), *self.buffers()]
-        parameters = self._cache["parameters"]
-        if torch.is_grad_enabled() and any([p.requires_grad for p in parameters]):  # noqa: C419 (faster)
-            return make()
-        now = [(p._version, p.data_ptr()) for p in parameters]
-        held = self._cache.get(("numbers", key))
-        if held is None or held[0] != now:
-            with torch.no_grad():
-                held = self._cache[("numbers", key)] = (now, make())
-        return held[1]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Model:
-        self._cache.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """See :meth:`torch.nn.Module.load_state_dict`."""
-        self._cache.clear()
-        return super().load_state_dict(*args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cache": {}}
-
     def _engine(self, engine: Engine | None) -> Engine:
         """The one place where models reach for inference."""
         if engine is not None:
@@ -296,20 +252,6 @@ class Model(nn.Module):
         from pgnn.inference.junction_tree import JunctionTree
 
         return JunctionTree()
-
-
-_registrations = [0]
-
-
-def _count_registration(*_: Any) -> None:
-    _registrations[0] += 1
-
-
-# Walking over all modules at each query would cost more than the answer. So any module's getting
-# a parameter, buffer or submodule is counted, and only then models look their own parameters up.
-register_module_parameter_registration_hook(_count_registration)
-register_module_buffer_registration_hook(_count_registration)
-register_module_module_registration_hook(_count_registration)
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -1,0 +1,73 @@
+"""Results that a model keeps until its parameters change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+
+
+class CachingModule(nn.Module):
+    """A module that keeps what was derived from its structure and from its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache: dict[Hashable, Any] = {}
+
+    def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a result that depends on structure alone, made once."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a result that depends on the parameters, made anew when one has changed.
+
+        Nothing is kept where gradients are wanted: their graph can be walked only once.
+        """
+        if self._cache.get("registrations") != _registrations[0]:
+            self._cache["registrations"] = _registrations[0]
+            self._cache["parameters"] = [*self.parameters(), *self.buffers()]
+        parameters = self._cache["parameters"]
+        if torch.is_grad_enabled() and any([p.requires_grad for p in parameters]):  # noqa: C419 (faster)
+            return make()
+        now = [(p._version, p.data_ptr()) for p in parameters]
+        held = self._cache.get(("numbers", key))
+        if held is None or held[0] != now:
+            with torch.no_grad():
+                held = self._cache[("numbers", key)] = (now, make())
+        return held[1]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._cache.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`torch.nn.Module.load_state_dict`."""
+        self._cache.clear()
+        return super().load_state_dict(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
+
+
+_registrations = [0]
+
+
+def _count_registration(*_: Any) -> None:
+    _registrations[0] += 1
+
+
+# Walking over all modules at each query would cost more than the answer. So any module's getting
+# a parameter, buffer or submodule is counted, and only then models look their own parameters up.
+register_module_parameter_registration_hook(_count_registration)
+register_module_buffer_registration_hook(_count_registration)
+register_module_module_registration_hook(_count_registration)
