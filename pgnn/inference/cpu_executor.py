@@ -15,10 +15,13 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.kernels import decoding, execution
 from pgnn.inference.kernels.rows import distinct, in_range
 from pgnn.inference.plan import TILE, Mask, Plan
+from pgnn.inference.underflow import underflow
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+Keep = Callable[[], None] | None
+Piece = Callable[[Rows, Any, Floats, Any], Keep]
 
 _SINGLE = (0,)
 _TILED = (0,) * TILE
@@ -26,6 +29,9 @@ _NOTHING = np.zeros((0, 0))
 _FIRST = np.zeros(1, dtype=np.int64)
 # rows are shared between threads only when each gets this many multiply-adds
 _WORTH_A_THREAD = 2e5
+# what has been flushed to zero is less than this share of any greater sum
+_DEEP = -600.0
+_SPLIT = 16
 
 
 class Session:
@@ -45,15 +51,23 @@ class Session:
         self._log_scale = executor.log_scale(plan, _FIRST)
         self._observed = np.flatnonzero(plan.task.observed)
         self._columns = graph.offset[self._observed]
+        self._flushed = bool(graph.flushed.any())
 
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
-        """Return ``()`` log evidence and ``(S,)`` marginals of a row, None if a code is wrong."""
+        """Return ``()`` log evidence and ``(S,)`` marginals of a row.
+
+        None if a code is wrong or numbers left the range of doubles.
+        """
         rows = codes[None]
         if not in_range(rows, self._card):
             return None
         log_z, out = np.empty(1), np.zeros((1, self._states))
         tables = self._tables._replace(codes=rows)
+        flags = underflow()
+        flags.clear()
         execution.answer(self._program, tables, _FIRST, self._memory, _SINGLE, log_z, out)
+        if flags.happened() or (self._flushed and log_z[0] < _DEEP):
+            return None
         if len(self._observed):
             out[0, self._columns + codes[self._observed]] = 1.0
         log_z += self._log_scale
@@ -93,7 +107,8 @@ class CpuExecutor:
             codes: ``(B, V)`` observed states, -1 where none.
             soft: ``(B, S)`` likelihoods, or None.
             rows: Which rows to answer.
-            log_z: ``(B,)`` written at ``rows``.
+            log_z: ``(B,)`` written at ``rows``; ``-inf`` where evidence is impossible or numbers
+                left the range of doubles.
             out: ``(B, S)`` written at ``rows``, columns of the wanted variables.
         """
         tables = self.tables(codes, soft)
@@ -101,8 +116,8 @@ class CpuExecutor:
         def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
             execution.answer(program[0], tables, part, memory, lanes, log_z, out)
 
-        self._run(plan, rows, piece)
-        log_z[rows] += self.log_scale(plan, rows)
+        log_z[self._run(plan, rows, piece)] = -np.inf
+        log_z[rows] = self._checked(log_z[rows], rows) + self.log_scale(plan, rows)
 
     def expect(
         self,
@@ -111,7 +126,7 @@ class CpuExecutor:
         soft: Floats | None,
         weights: Floats,
         per_row: Mask,
-    ) -> tuple[Floats, Floats, Rows]:
+    ) -> tuple[Floats, Floats, Rows, Rows]:
         """Return weighted sums of the beliefs of the plan's factors over all rows.
 
         Args:
@@ -122,7 +137,8 @@ class CpuExecutor:
             per_row: ``(F,)`` factors whose beliefs are returned row by row.
 
         Returns:
-            Flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; where each factor begins.
+            Flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; where each factor begins;
+            rows that were left out because numbers left the range of doubles.
         """
         tables = self.tables(codes, soft)
         start = np.zeros(len(self.graph.factors), dtype=np.int64)
@@ -134,15 +150,16 @@ class CpuExecutor:
         joint = np.zeros((len(codes), ends[1]))
         sums: list[Floats] = []
 
-        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> Keep:
             mine = np.zeros(ends[0])
             execution.expect(
                 program[0], tables, part, memory, lanes, weights, mine, per_row, start, joint
             )
-            sums.append(mine)
+            return lambda: sums.append(mine)
 
-        self._run(plan, np.arange(len(codes)), piece)
-        return np.sum(sums, axis=0) if sums else np.zeros(ends[0]), joint, start
+        rows = np.arange(len(codes))
+        lost = rows if self.graph.flushed.any() else self._run(plan, rows, piece)
+        return np.sum(sums, axis=0) if sums else np.zeros(ends[0]), joint, start, lost
 
     def decode(
         self, plan: Plan, codes: Codes, soft: Floats | None, draws: int = 0, seed: int = 0
@@ -150,7 +167,8 @@ class CpuExecutor:
         """Return best states, or exact draws, and the log of the maximum or sum.
 
         Returns:
-            ``(B, max(draws, 1), V)`` states and ``(B,)`` log values.
+            ``(B, max(draws, 1), V)`` states and ``(B,)`` log values, ``-inf`` where evidence is
+            impossible or numbers left the range of doubles.
         """
         tables = self.tables(codes, soft)
         states = np.repeat(codes[:, None, :], max(draws, 1), axis=1)
@@ -163,33 +181,55 @@ class CpuExecutor:
             )  # fmt: skip
 
         rows = np.arange(len(codes))
-        self._run(plan, rows, piece)
-        log_z += self.log_scale(plan, rows)
-        return states, log_z
+        log_z[self._run(plan, rows, piece)] = -np.inf
+        return states, self._checked(log_z, rows) + self.log_scale(plan, rows)
 
     # --- running ----------------------------------------------------------------------------------
 
-    def _run(self, plan: Plan, rows: Rows, piece: Callable[[Rows, Any, Floats, Any], None]) -> None:
-        """Run a kernel over the rows, in threads where that pays."""
+    def _run(self, plan: Plan, rows: Rows, piece: Piece) -> Rows:
+        """Run a kernel over the rows, in threads where that pays; return rows with underflows."""
         width = self._width(plan, len(rows))
         lanes = _TILED if width == TILE else _SINGLE
         program = plan.program(width)
         size = int(program[0].sizes[0]) + TILE
 
+        lost = [rows[:0]]
+        flags = underflow()
+
         def work(part: Rows) -> None:
             memory = self._acquire(size)
             try:
-                piece(part, program, memory, lanes)
+                flags.clear()
+                keep = piece(part, program, memory, lanes)
+                happened = flags.happened()
             finally:
                 self._pool.append(memory)
+            if not happened:
+                if keep is not None:
+                    keep()
+            elif len(part) <= width:
+                lost.append(part)
+            else:  # look for the rows where it happened
+                step = -(-len(part) // (_SPLIT * width)) * width
+                for first in range(0, len(part), step):
+                    work(part[first : first + step])
 
         parts = self._threads(plan, len(rows))
         if parts == 1:
             work(rows)
-            return
+            return np.concatenate(lost)
         edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
         with ThreadPoolExecutor(parts) as pool:
             list(pool.map(work, [rows[a:b] for a, b in pairwise(edges)]))
+        return np.concatenate(lost)
+
+    def _checked(self, log_z: Floats, rows: Rows) -> Floats:
+        """Log sums, ``-inf`` where what was flushed to zero beforehand may count."""
+        flushed = self.graph.flushed
+        if not flushed.any():
+            return log_z
+        mine = flushed[rows] if len(flushed) > 1 else flushed
+        return np.where(mine & (log_z < _DEEP), -np.inf, log_z)
 
     def _width(self, plan: Plan, rows: int) -> int:
         if rows <= 2 or plan.program(TILE)[0].sizes[0] * 8 > self.max_bytes:

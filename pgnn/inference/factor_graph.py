@@ -16,6 +16,8 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.families import Families
 
+_DEEPEST = 700.0  # exp of its negative is a double with all its digits
+
 
 @dataclass(frozen=True, eq=False)
 class FactorGraph:
@@ -102,6 +104,18 @@ class FactorGraph:
             if not self.rowwise[k]
         ]
         return np.concatenate(tables) if tables else np.zeros(1)
+
+    @cached_property
+    def flushed(self) -> NDArray[np.bool_]:
+        """``(1,)`` or ``(B,)`` whether linear units make a zero of something that is none."""
+        lost = np.zeros(1, dtype=np.bool_)
+        for factor in self.factors:
+            table = _array(factor.log_values)
+            table = table.reshape(len(table) if factor.batch_shape else 1, -1)
+            if table.size:
+                top = table.max(axis=1, keepdims=True)
+                lost = lost | ((table < top - _DEEPEST) & (table > -np.inf)).any(axis=1)
+        return lost
 
     @cached_property
     def row_scale(self) -> NDArray[np.float64]:

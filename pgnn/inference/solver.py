@@ -130,8 +130,12 @@ class Solver:
         for plan, rows in solver.plans(codes, ask):
             part = None if soft is None else soft[rows]
             if solver.cpu is not None and not graph.rowwise.any():
-                _, joint, _ = solver.cpu.expect(plan, codes[rows], part, np.ones(len(rows)), belief)
+                ones = np.ones(len(rows))
+                _, joint, _, lost = solver.cpu.expect(plan, codes[rows], part, ones, belief)
                 out[rows] = joint.reshape(len(rows), *card)
+                if len(lost):
+                    again = solver.torch_rows(plan, codes, soft, rows[lost])
+                    out[rows[lost]] = again.beliefs([last])[0]
             else:
                 out[rows] = solver.torch_rows(plan, codes, soft, rows).beliefs([last])[0]
         return out
@@ -161,9 +165,13 @@ class Solver:
                         out[f] += weighted.sum(axis=0)
                 continue
             part = None if soft is None else soft[rows]
-            flat, _, start = self.cpu.expect(plan, codes[rows], part, weights[rows], rowwise)
+            flat, _, start, lost = self.cpu.expect(plan, codes[rows], part, weights[rows], rowwise)
             for f, table in enumerate(out):
                 table += flat[start[f] : start[f] + table.size].reshape(shapes[f])
+            if len(lost):
+                again = self.torch_rows(plan, codes, soft, rows[lost]).beliefs(range(len(shapes)))
+                for table, more in zip(out, again, strict=True):
+                    table += np.tensordot(weights[rows[lost]], more, axes=1)
         return out
 
     def best(self, codes: Codes, soft: Floats | None, maximize: Mask) -> tuple[Codes, Floats]:
@@ -196,6 +204,10 @@ class Solver:
             if self.cpu is not None and not self.graph.rowwise.any():
                 found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
                 states[:, rows] = found.transpose(1, 0, 2)
+                lost = rows[np.isneginf(log_z[rows])]
+                if len(lost):
+                    again = self.torch_rows(plan, codes, soft, lost)
+                    states[:, lost], log_z[lost] = again.draw(n, own)
             else:
                 answer = self.torch_rows(plan, codes, soft, rows)
                 states[:, rows], log_z[rows] = answer.draw(n, own)
@@ -262,6 +274,8 @@ class Solver:
         ask = Ask(wanted=wanted, soft=self.softly(soft))
         for plan, rows in self.planner.split(self.graph, codes[lost], ask):
             self._answer_by_torch(plan, codes, soft, lost[rows], log_z, out)
+            certain = np.flatnonzero(wanted & plan.task.observed)
+            _fill_observed(self.graph, certain, codes, lost[rows], out)
 
 
 def _columns(graph: FactorGraph, variables: Rows) -> Rows:

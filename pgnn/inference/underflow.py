@@ -1,0 +1,64 @@
+"""Whether numbers have become too small for doubles, asked of the processor."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from functools import cache
+from typing import Any
+
+_ALL = 0xFFFF
+
+
+class _Flags:
+    """The floating-point exception flags of the calling thread, which the hardware keeps anyway.
+
+    Which bit is which differs from machine to machine, so an underflow is provoked once to see.
+    """
+
+    def __init__(self, library: Any) -> None:
+        self._clear, self._test = library.feclearexcept, library.fetestexcept
+        tiny, three = float("1e-200"), float("3")
+        self._clear(_ALL)
+        _ = 1.0 / three
+        inexact = self._test(_ALL)
+        self._clear(_ALL)
+        _ = tiny * tiny
+        self._bit = self._test(_ALL) & ~inexact
+        self._clear(_ALL)
+        if not self._bit:
+            raise OSError("no flag tells of an underflow")
+
+    def clear(self) -> None:
+        """Forget what has happened."""
+        self._clear(self._bit)
+
+    def happened(self) -> bool:
+        """Whether a result has been rounded to zero or to fewer digits since."""
+        return bool(self._test(self._bit))
+
+
+class _NoFlags:
+    """Where the flags cannot be had: nothing is known, so nothing is said."""
+
+    def clear(self) -> None:
+        """Do nothing."""
+
+    def happened(self) -> bool:
+        """Return False."""
+        return False
+
+
+@cache
+def underflow() -> _Flags | _NoFlags:
+    """Return what tells of underflows in the calling thread.
+
+    Example:
+        >>> flags, tiny = underflow(), float("1e-200")
+        >>> flags.clear()
+        >>> result = tiny * tiny
+    """
+    try:
+        return _Flags(ctypes.CDLL(ctypes.util.find_library("m")))
+    except (OSError, AttributeError, TypeError):
+        return _NoFlags()
