@@ -103,6 +103,8 @@ class CompiledQuery:
             Intractable: If a plan exceeds the budget.
         """
         given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
+        if given.dtype.kind not in "iu" and given.size:
+            raise EvidenceError(f"expected integer codes, got {given.dtype}; -1 means not seen")
         with torch.no_grad():
             solver = self._solver()
         if given.ndim == 1 and given.shape[0] == len(self.observed):
