@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import statistics
 import time
 from abc import ABC, abstractmethod
@@ -44,6 +45,13 @@ def pin(core: int | None = None) -> str:
         os.sched_setaffinity(0, {core})
         done.insert(0, f"core {core}")
     return ", ".join(done)
+
+
+def limit_memory(share: float = 0.8) -> None:
+    """Let a contender that wants more than a share of the machine's memory fail, not the machine."""
+    if hasattr(resource, "RLIMIT_AS"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        resource.setrlimit(resource.RLIMIT_AS, (int(share * memory), resource.RLIM_INFINITY))
 
 
 def clock_cost() -> float:
