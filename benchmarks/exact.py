@@ -13,12 +13,13 @@ from benchmarks.cases import CASES, Outcome, Settings
 from benchmarks.extras import alarm
 from benchmarks.networks import NETWORKS, load
 from benchmarks.report import record, table
-from benchmarks.timing import pin
+from benchmarks.timing import limit_memory, pin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases and print the tables; 1 if pgnn failed or disagreed with somebody."""
     options = _parse(arguments)
+    limit_memory()
     print(f"{pin(options.core)}; CPU time; budget {options.budget:g} s\n", flush=True)
     settings = Settings(
         budget=options.budget,
