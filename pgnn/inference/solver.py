@@ -226,7 +226,7 @@ class Solver:
         if plan.compilable and self.cpu is not None:
             needed = self.cpu.bytes_needed(plan, rows)
         else:
-            needed = int(min(plan.total * 8, 2.0**62))
+            needed = int(min(plan.total * 8, 1e300))
         if needed > self.max_bytes:
             raise Intractable(
                 f"an exact answer has treewidth {plan.width}: its largest table has "
