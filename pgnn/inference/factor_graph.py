@@ -177,6 +177,19 @@ class FactorGraph:
         """Where the tables are."""
         return self.factors[0].log_values.device if self.factors else torch.device("cpu")
 
+    @cached_property
+    def skeleton(self) -> FactorGraph:
+        """The structure without the numbers: what plans may hold on to."""
+        nothing = torch.zeros(())
+        bare = [
+            Factor(f.variables, nothing.expand(f.log_values.shape), f.child) for f in self.factors
+        ]
+        graph = FactorGraph(self.variables, tuple(bare))
+        for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
+                     "rowwise", "child_factor"):  # fmt: skip
+            graph.__dict__[name] = getattr(self, name)
+        return graph
+
     def at_rows(self, rows: NDArray[np.int64]) -> FactorGraph:
         """Keep some rows of the row-wise tables."""
         index = torch.from_numpy(rows).to(self.device)

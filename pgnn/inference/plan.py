@@ -212,7 +212,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         if time.perf_counter() - began > worth:
             break
     order, total, largest, width = best
-    return Plan(graph, task, order, total, largest, width)
+    return Plan(graph.skeleton, task, order, total, largest, width)
 
 
 def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
@@ -230,7 +230,7 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
         last=np.flatnonzero(task.maximize & task.free).tolist(),
     )
     order = np.array(found.order, dtype=np.int64)
-    return Plan(graph, task, order, float(found.total), 2.0**found.largest, found.width)
+    return Plan(graph.skeleton, task, order, float(found.total), 2.0**found.largest, found.width)
 
 
 def _structure(graph: FactorGraph, task: Task) -> Any:

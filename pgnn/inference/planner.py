@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ Rows = NDArray[np.int64]
 _PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
 _SINGLE, _TILED = 2e-9, 0.6e-9
 _REMEMBERED = 64
+_MANY_MORE = 8
 # a plan that serves any evidence is made once for a model
 _GENERAL_ROWS = 1000
 
@@ -39,6 +41,12 @@ class Ask:
     soft: Mask | None = None
     prune: bool = True
 
+    @cached_property
+    def key(self) -> bytes:
+        """Equal for equal questions."""
+        masks = (self.wanted, self.belief, self.maximize, self.soft)
+        return b"|".join(b"" if m is None else m.tobytes() for m in masks) + bytes([self.prune])
+
 
 @dataclass(eq=False)
 class Planner:
@@ -49,7 +57,8 @@ class Planner:
     every table. Which is faster is estimated from the plans' costs.
     """
 
-    _plans: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
+    _plans: OrderedDict[bytes, tuple[Plan, int]] = field(default_factory=OrderedDict)
+    _any_row: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
 
     def split(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
@@ -61,15 +70,18 @@ class Planner:
             codes: ``(B, V)`` observed states, -1 where none.
             ask: What is asked.
         """
-        everything = np.arange(len(codes))
         if len(codes) == 0:
             return []
+        everything = np.arange(len(codes))
+        for_any = self._for_any_row(graph, ask)
+        if self._cheaper_than_planning(for_any, len(codes)):
+            return [(for_any, everything)]
         seen = codes >= 0
         always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
         if (always == ever).all():
-            return [(self._for_pattern(graph, always, len(codes), ask), everything)]
+            return [(self.plan(graph, self._task(graph, always, ask), len(codes)), everything)]
         probe = self.plan(graph, self._task(graph, seen[0], ask))
-        general = self._general(graph, always, ever, ask)
+        general = self._general(graph, always, ever, len(codes), ask)
         run_general = len(codes) * general.multiply_adds * _TILED
         run_apart = len(codes) * (_PLANNING_AT_ALL + probe.multiply_adds * _TILED)
         if run_general <= run_apart:
@@ -86,15 +98,20 @@ class Planner:
         ]
 
     def plan(self, graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
-        """Return the plan for a task, made unless one is remembered."""
+        """Return the plan for a task, made unless one is remembered.
+
+        A plan that was made for few rows is looked over again when it is to serve many.
+        """
         key = graph.structure + task.key
-        found = self._plans.get(key)
-        if found is None:
-            found = self._plans[key] = make_plan(graph, task, rows)
-            while len(self._plans) > _REMEMBERED:
-                self._plans.popitem(last=False)
-        else:
-            self._plans.move_to_end(key)
+        found, served = self._plans.pop(key, (None, 0))
+        if found is None or rows > _MANY_MORE * served:
+            better = make_plan(graph, task, rows)
+            if found is None or better.total < found.total:
+                found = better
+            served = rows
+        self._plans[key] = found, served
+        while len(self._plans) > _REMEMBERED:
+            self._plans.popitem(last=False)
         return found
 
     def for_any_row(self, graph: FactorGraph, seen: Mask | None, ask: Ask) -> Plan | None:
@@ -106,27 +123,31 @@ class Planner:
                 plan for any evidence is returned if running it costs less than making a new one.
             ask: What is asked.
         """
-        nobody = np.zeros(len(graph.variables), dtype=np.bool_)
         if seen is not None:
             return self.plan(graph, self._task(graph, seen, ask), _GENERAL_ROWS)
-        plan = self._general(graph, nobody, ~nobody, ask)
+        plan = self._for_any_row(graph, ask)
         return plan if self._cheaper_than_planning(plan, 1) else None
+
+    def _for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan:
+        """The plan that slices nothing."""
+        key = graph.structure + ask.key
+        found = self._any_row.get(key)
+        if found is None:
+            nobody = np.zeros(len(graph.variables), dtype=np.bool_)
+            found = self._any_row[key] = self._general(graph, nobody, ~nobody, 1, ask)
+            if self._cheaper_than_planning(found, 1):
+                found = self._any_row[key] = self._general(
+                    graph, nobody, ~nobody, _GENERAL_ROWS, ask
+                )
+            while len(self._any_row) > _REMEMBERED:
+                self._any_row.popitem(last=False)
+        return found
 
     def _cheaper_than_planning(self, general: Plan, rows: int) -> bool:
         planning = _PLANNING * len(general.graph.variables) + _PLANNING_AT_ALL
         return rows * general.multiply_adds * _SINGLE < planning
 
-    def _for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
-        """A plan for rows that all observe the same variables."""
-        task = self._task(graph, seen, ask)
-        if graph.structure + task.key in self._plans or not seen.any():
-            return self.plan(graph, task, rows)
-        general = self._general(graph, np.zeros_like(seen), np.ones_like(seen), ask)
-        if self._cheaper_than_planning(general, rows):
-            return general
-        return self.plan(graph, task, rows)
-
-    def _general(self, graph: FactorGraph, always: Mask, ever: Mask, ask: Ask) -> Plan:
+    def _general(self, graph: FactorGraph, always: Mask, ever: Mask, rows: int, ask: Ask) -> Plan:
         unary = ever | ask.soft if ask.soft is not None else ever
         task = make_task(
             graph,
@@ -137,7 +158,7 @@ class Planner:
             maximize=ask.maximize,
             prune=ask.prune,
         )
-        return self.plan(graph, task, _GENERAL_ROWS)
+        return self.plan(graph, task, rows)
 
     def _task(self, graph: FactorGraph, seen: Mask, ask: Ask) -> Task:
         return make_task(
