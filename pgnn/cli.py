@@ -38,11 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     from pgnn.errors import PgnnError
+    from pgnn.inference.numba_support import telling_of_compilation
 
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            options.run(options)
+            with telling_of_compilation(_ask_for_patience):
+                options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(_describe(error))
         return 1
     return 0
+
+
+def _ask_for_patience() -> None:
+    if sys.stderr.isatty():
+        _complain("the first question compiles kernels for this machine, about a minute")
 
 
 def _complain(message: object) -> None:

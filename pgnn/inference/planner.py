@@ -73,9 +73,10 @@ class Planner:
         if len(codes) == 0:
             return []
         everything = np.arange(len(codes))
-        for_any = self._for_any_row(graph, ask)
-        if self._cheaper_than_planning(for_any, len(codes)):
-            return [(for_any, everything)]
+        if codes.max() >= 0:  # without evidence, what can be left out is known once and for all
+            for_any = self._for_any_row(graph, ask)
+            if self._cheaper_than_planning(for_any, len(codes)):
+                return [(for_any, everything)]
         seen = codes >= 0
         always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
         if (always == ever).all():
