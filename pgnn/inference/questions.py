@@ -46,6 +46,8 @@ def numbers_of(model: FactorModel, graph: FactorGraph, targets: Names | None) ->
         pass
     found = []
     for name in listed(targets):
+        if not isinstance(name, Hashable):
+            raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
         if name not in graph.index:
             if name in model.variables:
                 raise Unsupported(

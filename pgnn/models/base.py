@@ -10,7 +10,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Unsupported, closest
+from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
@@ -197,10 +197,12 @@ class Model(CachingModule):
         Returns:
             The model itself. If fitting fails, it is as it was before.
         """
-        if learner is None:
-            from pgnn.inference.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.engine import Learner
+        from pgnn.inference.maximum_likelihood import MaximumLikelihood
 
-            learner = MaximumLikelihood()
+        learner = MaximumLikelihood() if learner is None else learner
+        if not isinstance(learner, Learner):
+            raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
         learner.fit(self, data, inputs=inputs, seed=seed, progress=progress)
         return self
 
@@ -247,11 +249,15 @@ class Model(CachingModule):
 
     def _engine(self, engine: Engine | None) -> Engine:
         """The one place where models reach for inference."""
-        if engine is not None:
-            return engine
-        from pgnn.inference.junction_tree import JunctionTree
+        if engine is None:
+            from pgnn.inference.junction_tree import JunctionTree
 
-        return JunctionTree()
+            return JunctionTree()
+        from pgnn.inference.engine import Engine
+
+        if not isinstance(engine, Engine):
+            raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {engine!r}")
+        return engine
 
 
 def as_tensor(value: Any) -> Tensor:

@@ -46,6 +46,8 @@ def test_wrong_names() -> None:
         numbers_of(model, graph(model), "rian")
     with pytest.raises(EvidenceError, match="'rain' is named twice"):
         numbers_of(model, graph(model), ["rain", 7, "rain"])
+    with pytest.raises(EvidenceError, match=r"a list of names, got \['rain'\]"):
+        numbers_of(model, graph(model), [7, ["rain"]])
 
 
 def test_real_variables_have_no_number() -> None:
