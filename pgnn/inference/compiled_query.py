@@ -74,7 +74,6 @@ class CompiledQuery:
         self.targets = tuple(variables[v].name for v in targets)
         self._wanted = np.zeros(len(variables), dtype=np.bool_)
         self._wanted[list(targets)] = True
-        offset = np.cumsum([0, *(v.num_states for v in variables)])
         sizes = np.cumsum([0, *(variables[v].num_states for v in targets)])
         self.columns: Mapping[Hashable, slice] = {
             name: slice(int(a), int(b))
@@ -86,10 +85,15 @@ class CompiledQuery:
             self._seen[self._observed] = True
         self._bound: Solver | None = None
         self._session: Session | None = None
-        self._all = len(targets) == len(variables) and list(targets) == list(range(len(variables)))
-        self._take = np.concatenate(
-            [np.arange(offset[v], offset[v + 1]) for v in targets] or [np.zeros(0, np.int64)]
-        ).astype(np.int64)
+        # answers come with the targets in the model's order
+        self._take: NDArray[np.int64] | None = None
+        if list(targets) != sorted(targets):
+            ordered = sorted(targets)
+            starts = np.cumsum([0, *(variables[v].num_states for v in ordered)])
+            place = dict(zip(ordered, starts.tolist(), strict=False))
+            self._take = np.concatenate(
+                [np.arange(variables[v].num_states) + place[v] for v in targets]
+            )
 
     def __call__(self, codes: Any) -> Answer:
         """Answer one row or a batch.
@@ -113,7 +117,7 @@ class CompiledQuery:
                 return at_once
         rows = self._read(given[None] if given.ndim == 1 else given, solver)
         log_z, out = solver.marginals(rows, None, self._wanted)
-        marginals = torch.from_numpy(out if self._all else out[:, self._take])
+        marginals = torch.from_numpy(out if self._take is None else out[:, self._take])
         log_evidence = torch.from_numpy(log_z)
         if given.ndim == 1:
             return Answer(marginals[0], log_evidence[0])
@@ -128,7 +132,7 @@ class CompiledQuery:
         found = self._session(self._spread(given))
         if found is None or found[0] == -np.inf:
             return None
-        out = torch.from_numpy(found[1] if self._all else found[1][self._take])
+        out = torch.from_numpy(found[1] if self._take is None else found[1][self._take])
         return Answer(out, torch.from_numpy(found[0]))
 
     def _spread(self, given: NDArray[Any]) -> Codes:

@@ -40,17 +40,19 @@ class Session:
     Args:
         executor: Of the numbers.
         plan: For any row that will be asked.
+        wanted: ``(V,)`` variables whose marginals are returned.
     """
 
-    def __init__(self, executor: CpuExecutor, plan: Plan) -> None:
+    def __init__(self, executor: CpuExecutor, plan: Plan, wanted: Mask) -> None:
         graph = executor.graph
-        self._card, self._states = graph.card, int(graph.offset[-1])
+        self._card, self._states = graph.card, int(graph.card[wanted].sum())
+        self._column = graph.columns(wanted)
         self._program = plan.program(1)[0]
         self._memory = np.empty(int(self._program.sizes[0]) + TILE)
         self._tables = executor.tables(np.zeros((1, len(graph.card)), dtype=np.int32), None)
         self._log_scale = executor.log_scale(plan, _FIRST)
-        self._observed = np.flatnonzero(plan.task.observed)
-        self._columns = graph.offset[self._observed]
+        self._observed = np.flatnonzero(plan.task.observed & wanted)
+        self._certain = self._column[self._observed]
         self._flushed = bool(graph.flushed.any())
 
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
@@ -65,11 +67,13 @@ class Session:
         tables = self._tables._replace(codes=rows)
         flags = underflow()
         flags.clear()
-        execution.answer(self._program, tables, _FIRST, self._memory, _SINGLE, log_z, out)
+        execution.answer(
+            self._program, tables, _FIRST, self._memory, _SINGLE, self._column, log_z, out
+        )
         if flags.happened() or (self._flushed and log_z[0] < _DEEP):
             return None
         if len(self._observed):
-            out[0, self._columns + codes[self._observed]] = 1.0
+            out[0, self._certain + codes[self._observed]] = 1.0
         log_z += self._log_scale
         return log_z.reshape(()), out[0]
 
@@ -87,9 +91,9 @@ class CpuExecutor:
         self.max_bytes = max_bytes
         self._pool: list[Floats] = []
 
-    def session(self, plan: Plan) -> Session:
+    def session(self, plan: Plan, wanted: Mask) -> Session:
         """Return what answers single rows at once."""
-        return Session(self, plan)
+        return Session(self, plan, wanted)
 
     def bytes_needed(self, plan: Plan, rows: int) -> int:
         """Memory for messages that answering ``rows`` rows takes."""
@@ -98,7 +102,14 @@ class CpuExecutor:
         )
 
     def answer(
-        self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows, log_z: Floats, out: Floats
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        rows: Rows,
+        wanted: Mask,
+        log_z: Floats,
+        out: Floats,
     ) -> None:
         """Write log evidence ``(B,)`` and marginals ``(B, S)`` of some rows.
 
@@ -107,14 +118,15 @@ class CpuExecutor:
             codes: ``(B, V)`` observed states, -1 where none.
             soft: ``(B, S)`` likelihoods, or None.
             rows: Which rows to answer.
+            wanted: ``(V,)`` variables that have columns in ``out``, the plan's among them.
             log_z: ``(B,)`` written at ``rows``; ``-inf`` where evidence is impossible or numbers
                 left the range of doubles.
-            out: ``(B, S)`` written at ``rows``, columns of the wanted variables.
+            out: ``(B, S)`` written at ``rows``.
         """
-        tables = self.tables(codes, soft)
+        tables, column = self.tables(codes, soft), self.graph.columns(wanted)
 
         def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
-            execution.answer(program[0], tables, part, memory, lanes, log_z, out)
+            execution.answer(program[0], tables, part, memory, lanes, column, log_z, out)
 
         log_z[self._run(plan, rows, piece)] = -np.inf
         log_z[rows] = self._checked(log_z[rows], rows) + self.log_scale(plan, rows)

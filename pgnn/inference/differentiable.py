@@ -59,8 +59,7 @@ class Differentiable:
         """Return ``(B, S)`` marginals of the wanted variables alone, and ``(B,)`` log evidence."""
         graph = self.solver.graph
         log_z, out = self.solver.marginals(self.codes, self.soft, wanted)
-        columns = np.repeat(wanted, graph.card)
-        plain = self.as_tensor(out if columns.all() else out[:, columns])
+        plain = self.as_tensor(out)
         if not self.wanted:
             return plain, self.as_tensor(log_z) + self._scale()
         learned = tuple(k for k, f in enumerate(graph.factors) if f.log_values.requires_grad)

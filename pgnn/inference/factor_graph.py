@@ -46,6 +46,11 @@ class FactorGraph:
         """``(V + 1,)`` first column of each variable where all states stand side by side."""
         return np.concatenate([[0], np.cumsum(self.card)]).astype(np.int64)
 
+    def columns(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """``(V,)`` first column of each variable where the wanted ones' states stand together."""
+        sizes = np.where(wanted, self.card, 0)
+        return np.cumsum(sizes) - sizes
+
     @cached_property
     def scopes(self) -> tuple[tuple[int, ...], ...]:
         """Variable numbers of each factor, in the order of its axes."""

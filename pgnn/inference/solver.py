@@ -59,7 +59,7 @@ class Solver:
         Args:
             codes: ``(B, V)`` observed states, -1 where none.
             soft: ``(B, S)`` likelihoods of all states of all variables, or None.
-            wanted: ``(V,)`` variables whose marginals are wanted; the columns of others are zero.
+            wanted: ``(V,)`` variables whose marginals are wanted; only they have columns.
 
         Raises:
             Intractable: If a plan exceeds the budget.
@@ -74,15 +74,14 @@ class Solver:
     def _marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
         """:meth:`marginals`, every row computed."""
         log_z = np.zeros(len(codes))
-        out = np.zeros((len(codes), int(self.graph.offset[-1])))
+        out = np.zeros((len(codes), int(self.graph.card[wanted].sum())))
         ask = Ask(wanted=wanted, soft=self.softly(soft))
         for plan, rows in self.plans(codes, ask):
             if self.cpu is not None:
-                self.cpu.answer(plan, codes, soft, rows, log_z, out)
+                self.cpu.answer(plan, codes, soft, rows, wanted, log_z, out)
             else:
-                self._answer_by_torch(plan, codes, soft, rows, log_z, out)
-            certain = np.flatnonzero(wanted & plan.task.observed)
-            _fill_observed(self.graph, certain, codes, rows, out)
+                self._answer_by_torch(plan, codes, soft, rows, wanted, log_z, out)
+            _fill_observed(self.graph, wanted, plan.task.observed, codes, rows, out)
         if self.cpu is not None:
             self._recheck(codes, soft, wanted, log_z, out)
         return log_z, out
@@ -100,7 +99,7 @@ class Solver:
         if plan is None:
             return None
         self.check(plan, 1)
-        return self.cpu.session(plan)
+        return self.cpu.session(plan, wanted)
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
         """Return ``(B,)`` log evidence alone."""
@@ -258,9 +257,16 @@ class Solver:
         return TorchRows(self.graph, plan, codes, soft, rows)
 
     def _answer_by_torch(
-        self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows, log_z: Floats, out: Floats
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        rows: Rows,
+        wanted: Mask,
+        log_z: Floats,
+        out: Floats,
     ) -> None:
-        columns = _columns(self.graph, np.flatnonzero(plan.task.wanted))
+        columns = np.flatnonzero(np.repeat(plan.task.wanted[wanted], self.graph.card[wanted]))
         found = self.torch_rows(plan, codes, soft, rows)
         out[np.ix_(rows, columns)], log_z[rows] = found.marginals()
 
@@ -273,21 +279,15 @@ class Solver:
             return
         ask = Ask(wanted=wanted, soft=self.softly(soft))
         for plan, rows in self.planner.split(self.graph, codes[lost], ask):
-            self._answer_by_torch(plan, codes, soft, lost[rows], log_z, out)
-            certain = np.flatnonzero(wanted & plan.task.observed)
-            _fill_observed(self.graph, certain, codes, lost[rows], out)
-
-
-def _columns(graph: FactorGraph, variables: Rows) -> Rows:
-    """Columns of the states of some variables."""
-    parts = [np.arange(graph.offset[v], graph.offset[v + 1]) for v in variables]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+            self._answer_by_torch(plan, codes, soft, lost[rows], wanted, log_z, out)
+            _fill_observed(self.graph, wanted, plan.task.observed, codes, lost[rows], out)
 
 
 def _fill_observed(
-    graph: FactorGraph, observed: Rows, codes: Codes, rows: Rows, out: Floats
+    graph: FactorGraph, wanted: Mask, observed: Mask, codes: Codes, rows: Rows, out: Floats
 ) -> None:
     """The marginal of a variable that was sliced out is certain."""
-    if len(observed):
-        columns = graph.offset[observed] + codes[np.ix_(rows, observed)]
+    certain = np.flatnonzero(wanted & observed)
+    if len(certain):
+        columns = graph.columns(wanted)[certain] + codes[np.ix_(rows, certain)]
         out[rows[:, None], columns] = 1.0

@@ -26,7 +26,7 @@ class Tables(NamedTuple):
         rowwise: ``(B, .)`` tables that differ from row to row.
         codes: ``(B, V)`` observed states, -1 where none.
         soft: ``(B, S)`` likelihoods of all states of all variables, or ``(0, 0)`` for ones.
-        offset: ``(V + 1,)`` first column of each variable in ``soft`` and in marginals.
+        offset: ``(V + 1,)`` first column of each variable in ``soft``.
     """
 
     values: Floats
@@ -189,19 +189,19 @@ def downward(program, memory, lanes, counters):
 
 
 @njit(cache=True, nogil=True)
-def _collect(program, memory, tables, rows, count, lanes, marginals):
+def _collect(program, memory, tables, rows, count, lanes, column, marginals):
     """Write the normalised marginals of the tile's first ``count`` rows."""
     width = len(lanes)
     for k in range(program.marginal.shape[0]):
         v, base, num = program.marginal[k, 0], program.marginal[k, 1], program.marginal[k, 2]
-        column = tables.offset[v]
+        first = column[v]
         for w in range(count):
             total = 0.0
             for s in range(num):
                 total += memory[base + s * width + w]
             scale = 1.0 / total if total > 0.0 else 0.0
             for s in range(num):
-                marginals[rows[w], column + s] = memory[base + s * width + w] * scale
+                marginals[rows[w], first + s] = memory[base + s * width + w] * scale
 
 
 @njit(cache=True, nogil=True)
@@ -251,10 +251,11 @@ def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per
 
 
 @njit(cache=True, nogil=True)
-def answer(program, tables, todo, memory, lanes, log_z, marginals):
+def answer(program, tables, todo, memory, lanes, column, log_z, marginals):
     """Write evidence and marginals of the rows ``todo``, a tile at a time.
 
-    Marginals are left out where ``program.down`` is empty.
+    ``column`` (V,) says where in ``marginals`` each wanted variable's states begin. Marginals are
+    left out where ``program.down`` is empty.
     """
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
@@ -270,7 +271,7 @@ def answer(program, tables, todo, memory, lanes, log_z, marginals):
             log_z[rows[w]] = tile_z[w] + log_scale
         if program.down.shape[0] > 0:
             downward(program, memory, lanes, counters)
-            _collect(program, memory, tables, rows, count, lanes, marginals)
+            _collect(program, memory, tables, rows, count, lanes, column, marginals)
 
 
 @njit(cache=True, nogil=True)
