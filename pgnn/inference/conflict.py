@@ -73,9 +73,7 @@ def impossible(
         why = (
             f"{findings} cannot occur together" if len(conflict) > 1 else f"{findings} never occurs"
         )
-    elif (row >= 0).any() and not np.isfinite(
-        solver.log_evidence(np.full_like(row, -1)[None], None)
-    ):
+    elif not np.isfinite(solver.log_evidence(np.full_like(row, -1)[None], None)[0]):
         why = "no state of the model has positive probability"
     else:
         why = "the soft evidence excludes every state that the other findings allow"
