@@ -73,7 +73,8 @@ class Planner:
         if len(codes) == 0:
             return []
         everything = np.arange(len(codes))
-        if codes.size and codes.max() >= 0:  # without evidence, what can be left out is known once and for all
+        # without evidence, what can be left out is known once and for all
+        if codes.size and codes.max() >= 0:
             for_any = self._for_any_row(graph, ask)
             if self._cheaper_than_planning(for_any, len(codes)):
                 return [(for_any, everything)]
