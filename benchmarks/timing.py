@@ -48,7 +48,7 @@ def pin(core: int | None = None) -> str:
 
 
 def limit_memory(share: float = 0.8) -> None:
-    """Let a contender that wants more than a share of the machine's memory fail, not the machine."""
+    """Let a contender fail that wants more than a share of the machine's memory."""
     if hasattr(resource, "RLIMIT_AS"):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         resource.setrlimit(resource.RLIMIT_AS, (int(share * memory), resource.RLIM_INFINITY))
