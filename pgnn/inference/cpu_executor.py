@@ -46,6 +46,7 @@ class Session:
     def __init__(self, executor: CpuExecutor, plan: Plan, wanted: Mask) -> None:
         graph = executor.graph
         self._card, self._states = graph.card, int(graph.card[wanted].sum())
+        self._least = np.where(plan.task.observed, 0, -1)  # what is sliced out must be seen
         self._column = graph.columns(wanted)
         self._program = plan.program(1)[0]
         self._memory = np.empty(int(self._program.sizes[0]) + TILE)
@@ -61,7 +62,7 @@ class Session:
         None if a code is wrong or numbers left the range of doubles.
         """
         rows = codes[None]
-        if not in_range(rows, self._card):
+        if not in_range(rows, self._least, self._card):
             return None
         log_z, out = np.empty(1), np.zeros((1, self._states))
         tables = self._tables._replace(codes=rows)

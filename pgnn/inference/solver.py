@@ -56,6 +56,8 @@ class Solver:
     def marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
         """Return ``(B,)`` log evidence and ``(B, S)`` marginals of the wanted variables.
 
+        The marginals of impossible rows are zeros.
+
         Args:
             codes: ``(B, V)`` observed states, -1 where none.
             soft: ``(B, S)`` likelihoods of all states of all variables, or None.
@@ -84,6 +86,7 @@ class Solver:
             _fill_observed(self.graph, wanted, plan.task.observed, codes, rows, out)
         if self.cpu is not None:
             self._recheck(codes, soft, wanted, log_z, out)
+        out[np.isneginf(log_z)] = 0.0
         return log_z, out
 
     def session(self, wanted: Mask, seen: Mask | None) -> Session | None:

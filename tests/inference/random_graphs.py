@@ -95,12 +95,11 @@ class RandomGraph:
         return np.array([oracle.log_evidence(joint) for joint in self.joints])
 
     def marginals(self, wanted: np.ndarray | None = None) -> np.ndarray:
-        """``(B, S)`` marginals of all states; zeros in the columns of what is not wanted."""
+        """``(B, S)`` marginals of the wanted variables, or of all."""
         keep = np.ones(len(self.names), bool) if wanted is None else wanted
+        names = [n for n, flag in zip(self.names, keep, strict=True) if flag]
         rows = [
-            np.concatenate(
-                [oracle.marginal(joint, [n]) * keep[v] for v, n in enumerate(self.names)]
-            )
+            np.concatenate([np.empty(0), *(oracle.marginal(joint, [n]) for n in names)])
             for joint in self.joints
         ]
         return np.array(rows).reshape(self.rows, -1)

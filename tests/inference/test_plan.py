@@ -78,9 +78,9 @@ def test_pruning_does_not_change_anything(seed: int, kind: str) -> None:
     found = []
     for prune in (True, False):
         task = make_task(graph, ~everything(graph), unary=unary, wanted=wanted, prune=prune)
-        log_z, out = np.zeros(4), np.zeros((4, int(graph.offset[-1])))
+        log_z, out = np.zeros(4), np.zeros((4, int(graph.card[wanted].sum())))
         plan = make_plan(graph, task)
-        CpuExecutor(graph, 2**30).answer(plan, case.codes, None, np.arange(4), log_z, out)
+        CpuExecutor(graph, 2**30).answer(plan, case.codes, None, np.arange(4), wanted, log_z, out)
         found.append((log_z, out))
     np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-10)
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-10)

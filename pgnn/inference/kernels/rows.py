@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pgnn.inference.kernels.compiled import entry
 from pgnn.inference.kernels.ordering import Ints
 
 Codes = NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True)
-def in_range(codes: Codes, card: Ints) -> bool:
-    """Whether all codes are states, or -1."""
+@entry
+def in_range(codes: Codes, least: Ints, card: Ints) -> bool:
+    """Whether all codes are states, or as little as they may be (-1 where unseen is allowed)."""
     for row in range(codes.shape[0]):
         for v in range(codes.shape[1]):
-            if codes[row, v] < -1 or codes[row, v] >= card[v]:
+            if codes[row, v] < least[v] or codes[row, v] >= card[v]:
                 return False
     return True
 
 
-@njit(cache=True, nogil=True)
+@entry
 def distinct(codes: Codes) -> tuple[Ints, Ints]:
     """Find the distinct rows.
 
