@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.kernels import decoding, execution
+from pgnn.inference.kernels import decoding, execution, expectation
 from pgnn.inference.kernels.rows import distinct, in_range
 from pgnn.inference.plan import TILE, Mask, Plan
 from pgnn.inference.underflow import underflow
@@ -165,7 +165,7 @@ class CpuExecutor:
 
         def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> Keep:
             mine = np.zeros(ends[0])
-            execution.expect(
+            expectation.expect(
                 program[0], tables, part, memory, lanes, weights, mine, per_row, start, joint
             )
             return lambda: sums.append(mine)

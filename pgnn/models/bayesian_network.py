@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import Unsupported
+from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.tabular import Tabular
@@ -189,7 +189,10 @@ class BayesianNetwork(Model):
         for name, state in interventions.items():
             variable = self.variable(name)
             point = np.zeros(variable.num_states)
-            point[variable.index(state)] = 1.0
+            index = variable.index(state)
+            if index < 0:
+                raise EvidenceError(f"do() needs a state to set {name!r} to, got {state!r}")
+            point[index] = 1.0
             graph.remove_edges_from([*graph.in_edges(name)])
             given[name] = Tabular(variable, (), point)
         for _, attributes in graph.nodes(data=True):

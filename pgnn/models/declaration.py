@@ -71,10 +71,16 @@ def declare(
     conditional = conditionals.get(name)
     if isinstance(conditional, Conditional):
         return _agreeing(name, conditional.child, attributes.get("states", states.get(name)))
-    if name in states:
-        return Variable(name, states[name])
-    if "states" in attributes:
-        return Variable(name, attributes["states"])
+    told = [
+        Variable(name, s[key]) for s, key in ((states, name), (attributes, "states")) if key in s
+    ]
+    if told and told[0] != told[-1]:
+        raise ModelError(
+            f"{name!r} is declared with states {told[0].states}, but the graph's node has "
+            f"{told[1].states}; give them once"
+        )
+    if told:
+        return told[0]
     if "shape" in attributes:
         return Variable(name, None, attributes["shape"])
     if conditional is not None and not isinstance(conditional, Mapping | Callable):
@@ -120,6 +126,11 @@ def conditional_of(
             raise ModelError(
                 f"the conditional of {name!r} must be a Conditional, a table or a callable that "
                 f"makes one; the callable gave {type(made).__name__}"
+            )
+        if made.child != variables[name]:
+            raise ModelError(
+                f"the conditional of {name!r} must be one for {variables[name]}; the callable made "
+                f"one for {made.child}"
             )
         _check_parents(name, made, parents)
         return made

@@ -9,8 +9,8 @@ side. Other buffers are computed once for all rows.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pgnn.inference.kernels.compiled import entry
 from pgnn.inference.kernels.elimination import add_buffer, downward, place_inputs, upward
 from pgnn.inference.kernels.encoding import encode_loads, encode_steps, make_decoder, rows_of
 from pgnn.inference.kernels.layout import lay_out
@@ -26,7 +26,7 @@ from pgnn.inference.kernels.program import (
 )
 
 
-@njit(cache=True, nogil=True)
+@entry
 def assemble(structure: Structure, order: Ints, rank: int, width: int) -> tuple[Program, Decoder]:
     """Turn an elimination order into a program.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pgnn.inference.kernels.compiled import entry, inlined, inner
 from pgnn.inference.kernels.program import HEADER, LOOP, SHORT
 
 
@@ -121,7 +122,7 @@ _W0, _W1, _W2, _W3 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 _EIGHT = (0,) * SHORT
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz):
     """The innermost loop, by how many operands there are and how many of them are wide."""
     if len(lanes) == 1:  # known when compiling: a single row has no use for the distinction
@@ -168,7 +169,7 @@ def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z,
         _sum2(memory, lanes, _W0, o, so, n, x, sx, y, sy)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):
     """A single row's innermost loop over consecutive numbers, eight at a time."""
     e = n // SHORT
@@ -193,7 +194,7 @@ def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, to
         memory[i] = max(memory[i], value) if maximum else memory[i] + value
 
 
-@njit(cache=True, nogil=True)
+@entry
 def contract(memory, code, at, lanes, counters, top):
     """Run the encoded instruction at ``code[at]``; its output is overwritten.
 
@@ -243,7 +244,7 @@ def contract(memory, code, at, lanes, counters, top):
             return
 
 
-@njit(cache=True, nogil=True)
+@entry
 def largest(memory, start, size, lanes, top):
     """Write each lane's largest entry of a buffer to ``memory[top:]``."""
     width = len(lanes)

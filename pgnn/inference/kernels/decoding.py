@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pgnn.inference.kernels.compiled import entry, inner
 from pgnn.inference.kernels.execution import prepare, upward
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _uniform(state):
     """Next number in [0, 1) of SplitMix64 (Steele, Lea & Flood 2014); ``state`` advances."""
     state[0] += _GOLDEN
@@ -21,7 +21,7 @@ def _uniform(state):
     return np.float64(x >> np.uint64(11)) / 9007199254740992.0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _weights(decoder, k, card, memory, lane, width, states, out):
     """Product of bucket ``k``'s tables as a function of its variable, the rest being chosen."""
     v = decoder.order[k]
@@ -49,7 +49,7 @@ def _weights(decoder, k, card, memory, lane, width, states, out):
                 out[s] /= top
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _choose(weights, num, draw, state):
     """The first largest weight, or one drawn in proportion."""
     if not draw:
@@ -72,7 +72,7 @@ def _choose(weights, num, draw, state):
     return last
 
 
-@njit(cache=True, nogil=True)
+@entry
 def decode(
     program, decoder, card, maximize, tables, todo, memory, lanes, draws, seed, states, log_z
 ):
@@ -91,7 +91,7 @@ def decode(
     tile_z = np.zeros(width)
     weights = np.zeros(card.max())
     state = np.zeros(1, np.uint64)
-    log_scale = prepare(program, tables, memory)
+    log_scale = prepare(program, tables, memory, lanes[:1])
     for first in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - first)
         for w in range(width):

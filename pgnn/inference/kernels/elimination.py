@@ -9,8 +9,8 @@ same instruction run backwards, once for each table whose belief is wanted: the 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pgnn.inference.kernels.compiled import inner
 from pgnn.inference.kernels.ordering import Ints
 from pgnn.inference.kernels.program import (
     ADJOINT,
@@ -28,7 +28,7 @@ from pgnn.inference.kernels.program import (
 _PAIRWISE_UP_TO = 12
 
 
-@njit(cache=True, nogil=True)
+@inner
 def merge(a: Ints, b: Ints, position: Ints, out: Ints) -> int:
     """Merge two scopes, sorted by elimination position; return the length of the union."""
     i, j, k = 0, 0, 0
@@ -47,7 +47,7 @@ def merge(a: Ints, b: Ints, position: Ints, out: Ints) -> int:
     return k
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _join_size(buffers: Buffers, a: int, b: int, card: Ints, position: Ints, work: Ints) -> float:
     """Entries of the product of two buffers."""
     size = 1.0
@@ -56,7 +56,7 @@ def _join_size(buffers: Buffers, a: int, b: int, card: Ints, position: Ints, wor
     return size
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_buffer(buffers: Buffers, scope: Ints, card: Ints, wide: bool, need: bool) -> int:
     """Add a buffer without an adjoint or an address; return its number."""
     b = buffers.count[0]
@@ -71,7 +71,7 @@ def add_buffer(buffers: Buffers, scope: Ints, card: Ints, wide: bool, need: bool
     return b
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_step(steps: Steps, kind: int, bucket: int, out: int, x: int, y: int, z: int) -> None:
     k = steps.count[0]
     steps.count[0] += 1
@@ -79,7 +79,7 @@ def _add_step(steps: Steps, kind: int, bucket: int, out: int, x: int, y: int, z:
     steps.x[k], steps.y[k], steps.z[k] = x, y, z
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _free_scope(structure: Structure, f: int, position: Ints, out: Ints) -> int:
     """The free variables of a factor, first eliminated first."""
     kept = 0
@@ -95,7 +95,7 @@ def _free_scope(structure: Structure, f: int, position: Ints, out: Ints) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@inner
 def place_inputs(
     structure: Structure,
     order: Ints,
@@ -129,7 +129,7 @@ def place_inputs(
             first[k] = b
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _closest_pair(
     buffers: Buffers, items: Ints, count: int, card: Ints, position: Ints, work: Ints
 ) -> tuple[int, int, float]:
@@ -154,7 +154,7 @@ def _closest_pair(
     return min(left, right), max(left, right), 0.0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _bucket_size(
     buffers: Buffers, items: Ints, count: int, card: Ints, position: Ints
 ) -> tuple[float, Ints]:
@@ -170,7 +170,7 @@ def _bucket_size(
     return size, union
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _multiply_down(
     buffers: Buffers,
     steps: Steps,
@@ -199,7 +199,7 @@ def _multiply_down(
     return count
 
 
-@njit(cache=True, nogil=True)
+@inner
 def upward(
     structure: Structure,
     order: Ints,
@@ -259,7 +259,7 @@ def upward(
             first[bucket] = out
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _adjoints(structure: Structure, buffers: Buffers, steps: Steps, up: int) -> None:
     """The adjoint of each wanted operand of one upward step: the output's times the others."""
     x, y, z = steps.x[up], steps.y[up], steps.z[up]
@@ -273,7 +273,7 @@ def _adjoints(structure: Structure, buffers: Buffers, steps: Steps, up: int) -> 
             _add_step(steps, ADJOINT, steps.bucket[up], out, above, b, c)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def downward(
     structure: Structure,
     order: Ints,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pgnn.inference.kernels.compiled import inner
 from pgnn.inference.kernels.elimination import merge
 from pgnn.inference.kernels.ordering import Floats, Ints
 from pgnn.inference.kernels.program import (
@@ -23,7 +23,7 @@ from pgnn.inference.kernels.program import (
 )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_loop(code: Ints, at: int, rank: int, n: int, s: tuple[int, int, int, int]) -> int:
     """Append a loop to a nest, fused with the one around it where all strides allow."""
     if n == 1:
@@ -45,7 +45,7 @@ def _add_loop(code: Ints, at: int, rank: int, n: int, s: tuple[int, int, int, in
     return rank + 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _run_along(code: Ints, at: int, depth: int) -> bool:
     """Make the longest loop over consecutive numbers the innermost one, if it is long enough.
 
@@ -78,7 +78,7 @@ def _run_along(code: Ints, at: int, depth: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _spread(buffers: Buffers, b: int, lane: int, card: Ints, strides: Ints) -> None:
     """Write a buffer's strides, in numbers, at the places of its variables."""
     stride = lane
@@ -87,7 +87,7 @@ def _spread(buffers: Buffers, b: int, lane: int, card: Ints, strides: Ints) -> N
         stride *= card[buffers.var[i]]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _encode(
     steps: Steps, op: int, buffers: Buffers, card: Ints, position: Ints, width: int, maximize: bool,
     code: Ints, at: int, work: Ints,
@@ -147,7 +147,7 @@ def _encode(
     return end, cost
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _encode_load(
     structure: Structure,
     f: int,
@@ -181,7 +181,7 @@ def _encode_load(
     return k
 
 
-@njit(cache=True, nogil=True)
+@inner
 def encode_steps(
     structure: Structure, order: Ints, position: Ints, buffers: Buffers, steps: Steps, num_up: int,
     width: int, rank: int,
@@ -193,7 +193,7 @@ def encode_steps(
     static = np.empty(num_up * each, np.int64)
     up = np.empty(num_up * each, np.int64)
     down = np.empty((count - num_up) * each, np.int64)
-    at_static, at_up, at_down = 0, 0, 0
+    at_static, at_up, at_down = np.int64(0), np.int64(0), np.int64(0)
     total = np.zeros(2)
     for op in range(count):
         most = structure.maximize[order[steps.bucket[op]]]
@@ -215,7 +215,7 @@ def encode_steps(
     return static[:at_static].copy(), up[:at_up].copy(), down[:at_down].copy(), total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def encode_loads(
     structure: Structure, buffers: Buffers, factor_buf: Ints, width: int
 ) -> tuple[Ints, Ints, Ints, Ints]:
@@ -224,7 +224,7 @@ def encode_loads(
     room = 7 * structure.used.shape[0] + 2 * structure.scope_var.shape[0]
     static, load = np.empty(room, np.int64), np.empty(room, np.int64)
     constant, belief = np.empty(room, np.int64), np.empty(room, np.int64)
-    at_static, at_load, at_constant, at_belief = 0, 0, 0, 0
+    at_static, at_load, at_constant, at_belief = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for f in range(structure.used.shape[0]):
         if not structure.used[f]:
             continue
@@ -247,7 +247,7 @@ def encode_loads(
     )
 
 
-@njit(cache=True, nogil=True)
+@inner
 def make_decoder(buckets: Buckets, buffers: Buffers) -> Decoder:
     """Collect what decoding needs."""
     count = buckets.ptr[buckets.order.shape[0]]
@@ -263,7 +263,7 @@ def make_decoder(buckets: Buckets, buffers: Buffers) -> Decoder:
     return Decoder(buckets.order, buckets.ptr, start, wide, ptr, scope)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def rows_of(buf_of: Ints, key: Ints, buffers: Buffers, card: Ints) -> Ints:
     """``(n, 3)`` variable, address and states of the buffers in ``buf_of`` that exist."""
     out = np.empty((buf_of.shape[0], 3), np.int64)

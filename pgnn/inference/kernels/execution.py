@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from pgnn.inference.kernels.compiled import entry, inner
 from pgnn.inference.kernels.contraction import contract, largest
 from pgnn.inference.kernels.ordering import Floats, Ints
 from pgnn.inference.kernels.program import MARGINAL
@@ -38,8 +38,8 @@ class Tables(NamedTuple):
     offset: Ints
 
 
-@njit(cache=True, nogil=True)
-def _source(code, at, tables, row):
+@inner
+def slice_start(code, at, tables, row):
     """Where the slice of a factor that fits a row's evidence begins."""
     source = tables.start[code[at + 1]]
     for g in range(code[at + 4]):
@@ -47,7 +47,7 @@ def _source(code, at, tables, row):
     return source
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _copy(code, at, values, source, memory, target, jump, counters):
     """Copy a strided table to consecutive places (``jump`` apart) of memory."""
     loops = at + 7 + 2 * code[at + 4]
@@ -75,14 +75,14 @@ def _copy(code, at, values, source, memory, target, jump, counters):
             d -= 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _load(code, tables, rows, memory, counters):
     """Copy factor tables, sliced at each row's observed states."""
-    at = 0
+    at = np.int64(0)
     while at < code.shape[0]:
         f, base, jump = code[at + 1], code[at + 2], code[at + 3]
         for w in range(jump):
-            source = _source(code, at, tables, rows[w])
+            source = slice_start(code, at, tables, rows[w])
             if tables.own[f]:
                 _copy(code, at, tables.rowwise[rows[w]], source, memory, base + w, jump, counters)
             else:
@@ -90,14 +90,14 @@ def _load(code, tables, rows, memory, counters):
         at = code[at]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _constants(code, tables, rows, log_z):
     """Add the logs of the factors that are wholly observed."""
     for w in range(log_z.shape[0]):
         product, log_total = 1.0, 0.0
-        at = 0
+        at = np.int64(0)
         while at < code.shape[0]:
-            source = _source(code, at, tables, rows[w])
+            source = slice_start(code, at, tables, rows[w])
             own = tables.own[code[at + 1]]
             product *= tables.rowwise[rows[w], source] if own else tables.values[source]
             if not _LOW < product < _HIGH:
@@ -107,7 +107,7 @@ def _constants(code, tables, rows, log_z):
         log_z[w] = log_total + np.log(product)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _likelihoods(unary, tables, rows, memory, lanes):
     """Fill likelihoods: one state, soft numbers, or ones where nothing was seen."""
     width = len(lanes)
@@ -122,7 +122,7 @@ def _likelihoods(unary, tables, rows, memory, lanes):
                     memory[base + s * width + w] *= tables.soft[rows[w], tables.offset[v] + s]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _rescale(memory, start, size, lanes, top, log_scale, tally):
     """Bring lanes whose largest entry has left the safe range back to one."""
     width = len(lanes)
@@ -137,30 +137,33 @@ def _rescale(memory, start, size, lanes, top, log_scale, tally):
             log_scale[w] += np.log(value)
 
 
-@njit(cache=True, nogil=True)
-def prepare(program, tables, memory):
-    """Run what is the same for all rows; return the log scale it leaves out."""
+@inner
+def prepare(program, tables, memory, single):
+    """Run what is the same for all rows; return the log scale it leaves out.
+
+    ``single`` is the tuple of one lane.
+    """
     counters = np.zeros(program.sizes[2], np.int64)
     log_scale = np.zeros(1)
     memory[0] = 1.0
     _load(program.static_load, tables, np.zeros(1, np.int64), memory, counters)
     code = program.static
-    at = 0
+    at = np.int64(0)
     while at < code.shape[0]:
-        contract(memory, code, at, (0,), counters, program.sizes[0])
-        _rescale(memory, code[at + 2], code[at + 3], (0,), program.sizes[0], log_scale, True)
+        contract(memory, code, at, single, counters, program.sizes[0])
+        _rescale(memory, code[at + 2], code[at + 3], single, program.sizes[0], log_scale, True)
         at = code[at]
     return log_scale[0]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def upward(program, tables, rows, memory, lanes, log_z, counters):
     """Send messages to the roots for one tile of rows; ``log_z`` (lanes,) is written."""
     _constants(program.constant, tables, rows, log_z)
     _load(program.load, tables, rows, memory, counters)
     _likelihoods(program.unary, tables, rows, memory, lanes)
     code = program.up
-    at = 0
+    at = np.int64(0)
     while at < code.shape[0]:
         contract(memory, code, at, lanes, counters, program.sizes[0])
         _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], log_z, True)
@@ -175,12 +178,12 @@ def upward(program, tables, rows, memory, lanes, log_z, counters):
         log_z[w] += np.log(product)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def downward(program, memory, lanes, counters):
     """Compute adjoints and marginals for the tile that :func:`upward` has just run."""
     scratch = np.zeros(len(lanes))
     code = program.down
-    at = 0
+    at = np.int64(0)
     while at < code.shape[0]:
         contract(memory, code, at, lanes, counters, program.sizes[0])
         if code[at + 1] != MARGINAL:
@@ -188,7 +191,7 @@ def downward(program, memory, lanes, counters):
         at = code[at]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _collect(program, memory, tables, rows, count, lanes, column, marginals):
     """Write the normalised marginals of the tile's first ``count`` rows."""
     width = len(lanes)
@@ -204,53 +207,7 @@ def _collect(program, memory, tables, rows, count, lanes, column, marginals):
                 marginals[rows[w], first + s] = memory[base + s * width + w] * scale
 
 
-@njit(cache=True, nogil=True)
-def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start, joint):
-    """Add each row's weighted beliefs to ``expected``, or write them to its row of ``joint``."""
-    width = len(lanes)
-    counters = np.zeros(program.sizes[2], np.int64)
-    code = program.belief
-    at = 0
-    while at < code.shape[0]:
-        f, base, jump, adjoint = code[at + 1], code[at + 2], code[at + 3], code[at + 6]
-        rank, loops = code[at + 5], at + 7 + 2 * code[at + 4]
-        size = 1
-        for d in range(rank):
-            size *= code[loops + 2 * d]
-        for w in range(count):
-            row = rows[w]
-            lane = w if jump > 1 else 0
-            total = 1.0
-            if rank > 0:
-                total = 0.0
-                for i in range(size):
-                    total += memory[base + i * jump + lane] * memory[adjoint + i * width + w]
-            scale = weights[row] / total if total > 0.0 else 0.0
-            target = _source(code, at, tables, row) - tables.start[f] + start[f]
-            for d in range(rank):
-                counters[d] = 0
-            for i in range(size):
-                value = scale
-                if rank > 0:
-                    value *= memory[base + i * jump + lane] * memory[adjoint + i * width + w]
-                if per_row[f]:
-                    joint[row, target] = value
-                else:
-                    expected[target] += value
-                d = rank - 1
-                while d >= 0:
-                    n, s = code[loops + 2 * d], code[loops + 2 * d + 1]
-                    counters[d] += 1
-                    target += s
-                    if counters[d] < n:
-                        break
-                    target -= s * n
-                    counters[d] = 0
-                    d -= 1
-        at = code[at]
-
-
-@njit(cache=True, nogil=True)
+@entry
 def answer(program, tables, todo, memory, lanes, column, log_z, marginals):
     """Write evidence and marginals of the rows ``todo``, a tile at a time.
 
@@ -261,7 +218,7 @@ def answer(program, tables, todo, memory, lanes, column, log_z, marginals):
     counters = np.zeros(program.sizes[2], np.int64)
     rows = np.zeros(width, np.int64)
     tile_z = np.zeros(width)
-    log_scale = prepare(program, tables, memory)
+    log_scale = prepare(program, tables, memory, lanes[:1])
     for start in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - start)
         for w in range(width):
@@ -272,27 +229,3 @@ def answer(program, tables, todo, memory, lanes, column, log_z, marginals):
         if program.down.shape[0] > 0:
             downward(program, memory, lanes, counters)
             _collect(program, memory, tables, rows, count, lanes, column, marginals)
-
-
-@njit(cache=True, nogil=True)
-def expect(program, tables, todo, memory, lanes, weights, expected, per_row, start, joint):
-    """Accumulate the beliefs of the program's factors over the rows ``todo``.
-
-    Args:
-        weights: ``(B,)`` weight of each row.
-        expected: Flat, added to: factor ``f`` begins at ``start[f]``.
-        per_row: ``(F,)`` factors whose beliefs go to ``joint[row]`` instead.
-    """
-    width = len(lanes)
-    counters = np.zeros(program.sizes[2], np.int64)
-    rows = np.zeros(width, np.int64)
-    tile_z = np.zeros(width)
-    prepare(program, tables, memory)
-    for first in range(0, todo.shape[0], width):
-        count = min(width, todo.shape[0] - first)
-        for w in range(width):
-            rows[w] = todo[first + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, tile_z, counters)
-        downward(program, memory, lanes, counters)
-        _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start,
-                 joint)  # fmt: skip

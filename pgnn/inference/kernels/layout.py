@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from pgnn.inference.kernels.compiled import inner
 from pgnn.inference.kernels.ordering import Bools, Ints
 from pgnn.inference.kernels.program import MARGINAL, Buffers, Steps, Structure
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _keep(structure: Structure, buffers: Buffers, steps: Steps, factor_buf: Ints) -> Bools:
     """Buffers that are read after the last instruction."""
     keep = np.zeros(buffers.count[0], np.bool_)
@@ -26,7 +26,7 @@ def _keep(structure: Structure, buffers: Buffers, steps: Steps, factor_buf: Ints
     return keep
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _take(gap_start: Ints, gap_size: Ints, count: Ints, top: int, size: int) -> tuple[int, int]:
     """Find room in the first gap that is large enough, else at the top; return (start, top)."""
     for g in range(count[0]):
@@ -42,7 +42,7 @@ def _take(gap_start: Ints, gap_size: Ints, count: Ints, top: int, size: int) -> 
     return top, top + size
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _give_back(gap_start: Ints, gap_size: Ints, count: Ints, start: int, size: int) -> None:
     """Add a gap to the sorted list and melt it with its neighbours."""
     g = count[0]
@@ -59,7 +59,7 @@ def _give_back(gap_start: Ints, gap_size: Ints, count: Ints, start: int, size: i
                 gap_start[i], gap_size[i] = gap_start[i + 1], gap_size[i + 1]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lay_out(
     structure: Structure, buffers: Buffers, steps: Steps, num_up: int, factor_buf: Ints, width: int
 ) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pgnn.inference.kernels.compiled import entry, inner
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -14,7 +15,7 @@ Bits = NDArray[np.uint64]
 MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@entry
 def count_bits(x: np.uint64) -> np.uint64:
     """Number of ones in a 64-bit word (Wegner 1960's parallel sum; LLVM makes it one popcnt)."""
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -23,13 +24,13 @@ def count_bits(x: np.uint64) -> np.uint64:
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lowest_bit(x: np.uint64) -> np.int64:
     """Position of the lowest one of a non-zero word."""
     return np.int64(count_bits((x & (~x + np.uint64(1))) - np.uint64(1)))
 
 
-@njit(cache=True, nogil=True)
+@entry
 def members(row: Bits, out: Ints) -> int:
     """Write the elements of a bit set to ``out`` in ascending order; return how many."""
     k = 0
@@ -42,7 +43,7 @@ def members(row: Bits, out: Ints) -> int:
     return k
 
 
-@njit(cache=True, nogil=True)
+@entry
 def adjacency(scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools) -> Bits:
     """Neighbourhoods of the free variables in the graph whose cliques are the used scopes.
 
@@ -77,7 +78,7 @@ def adjacency(scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools) -> Bit
     return adjacent
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _cost(v: int, adjacent: Bits, weight: Floats, rule: int, near: Ints) -> float:
     """Cost of eliminating ``v`` now: its fill edges, or the size of its clique."""
     words = adjacent.shape[1]
@@ -107,7 +108,7 @@ def _cost(v: int, adjacent: Bits, weight: Floats, rule: int, near: Ints) -> floa
     return total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _add_edge(
     a: int, b: int, adjacent: Bits, weight: Floats, rule: int, cost: Floats, near: Ints
 ) -> None:
@@ -120,7 +121,7 @@ def _add_edge(
     adjacent[b, a >> 6] |= np.uint64(1) << np.uint64(a & 63)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _cheapest(
     active: Ints, num_active: int, cost: Floats, stage: Ints, noise: float, state: Bits
 ) -> int:
@@ -142,7 +143,7 @@ def _cheapest(
     return best
 
 
-@njit(cache=True, nogil=True)
+@entry
 def eliminate(
     adjacent: Bits,
     weight: Floats,

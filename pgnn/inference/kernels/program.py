@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from numba import njit
+import numpy as np
 
+from pgnn.inference.kernels.compiled import inner
 from pgnn.inference.kernels.ordering import Bools, Floats, Ints
 
-MULTIPLY, MESSAGE, ADJOINT, MARGINAL = 0, 1, 2, 3
-ONE = 0
+# as NumPy numbers: for plain ones numba would compile their callers again for every value
+MULTIPLY, MESSAGE, ADJOINT, MARGINAL = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
+ONE = np.int64(0)
 """Buffer 0, at address 0, is the constant one."""
 HEADER = 12
 """Numbers in an encoded instruction before its loops; each loop takes ``LOOP`` more."""
@@ -140,13 +142,13 @@ class Decoder(NamedTuple):
     scope_var: Ints
 
 
-@njit(cache=True, nogil=True)
+@inner
 def scope_of(buffers: Buffers, b: int) -> Ints:
     """Variables of a buffer, first eliminated first."""
     return buffers.var[buffers.ptr[b] : buffers.ptr[b + 1]]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def stride_of(v: int, scope: Ints, card: Ints) -> int:
     """Stride of ``v`` in a C-ordered table over ``scope``; 0 where it has no such axis."""
     stride = 1

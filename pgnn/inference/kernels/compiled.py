@@ -1,0 +1,19 @@
+"""How kernels are compiled: the fewer ways in, the sooner they are ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+# options that numba has but does not declare
+_NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+entry = njit(cache=True, nogil=True)
+"""A kernel that Python calls, the library or its tests."""
+
+inner = njit(cache=True, nogil=True, **_NOT_FOR_PYTHON)
+"""A kernel that only kernels call; Python cannot, and no code is made for it to do so."""
+
+inlined = njit(cache=True, nogil=True, inline="always")
+"""A kernel whose text is put in the place of the call."""
