@@ -123,6 +123,10 @@ class CompiledQuery:
             return Answer(marginals[0], log_evidence[0])
         return Answer(marginals, log_evidence)
 
+    def __repr__(self) -> str:
+        seen = "any variables" if self._observed is None else f"{len(self.observed)} variables"
+        return f"CompiledQuery({len(self.targets)} targets given {seen})"
+
     def _at_once(self, solver: Solver, given: NDArray[Any]) -> Answer | None:
         """Answer one row without planning, where that is possible."""
         if solver is not self._bound:

@@ -30,7 +30,9 @@ class CachingModule(nn.Module):
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return a result that depends on the parameters, made anew when one has changed.
 
-        Nothing is kept where gradients are wanted: their graph can be walked only once.
+        Nothing is kept where gradients are wanted: their graph can be walked only once. Changes
+        in place are noticed, and so are parameters that were replaced; not writes through
+        ``parameter.data``, of which torch itself keeps no record: use ``torch.no_grad()``.
         """
         if self._cache.get("registrations") != _registrations[0]:
             self._cache["registrations"] = _registrations[0]
