@@ -1,0 +1,142 @@
+"""What all models share: the verbs reach one engine, and derived results follow the parameters."""
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+import torch
+
+import pgnn
+from pgnn import EvidenceError, Unsupported
+from pgnn.inference.engine import Engine, Learner
+from pgnn.models.base import Model
+from tests.zoo import ZOO
+
+
+def small() -> pgnn.BayesianNetwork:
+    return pgnn.BayesianNetwork([("a", "b")], {"a": [0.5, 0.5]}, {"b": 3})
+
+
+def _recorded(verb: str) -> Any:
+    return lambda self, *args, **options: (verb, args, options)
+
+
+VERBS = ("query", "most_probable", "sample", "log_prob", "explain", "compile")
+Recorder = type("Recorder", (Engine,), {verb: _recorded(verb) for verb in VERBS})
+"""Stands for an engine and returns what it was asked."""
+
+
+def test_verbs_pass_their_arguments_on() -> None:
+    model, engine = small(), Recorder()
+    assert model.query("a", {"b": 1}, engine=engine, errors="nan") == (
+        "query", (model, "a", {"b": 1}), {"inputs": None, "errors": "nan"},
+    )  # fmt: skip
+    assert model.most_probable({"b": 1}, "a", k=3, engine=engine) == (
+        "most_probable", (model, {"b": 1}, "a"), {"inputs": None, "k": 3, "errors": "raise"},
+    )  # fmt: skip
+    assert Model.sample(model, 5, {"b": 1}, engine=engine, seed=2) == (
+        "sample", (model, 5, {"b": 1}), {"inputs": None, "seed": 2},
+    )  # fmt: skip
+    assert model.log_prob({"b": [1]}, engine=engine) == (
+        "log_prob", (model, {"b": [1]}), {"inputs": None},
+    )  # fmt: skip
+    assert model.explain("a", {"b": 1}, engine=engine) == ("explain", (model, "a", {"b": 1}), {})
+    assert model.compile("a", ["b"], engine=engine) == ("compile", (model, "a", ["b"]), {})
+
+
+def test_learners_get_their_arguments() -> None:
+    model, asked = small(), []
+
+    class Listener(Learner):
+        def fit(self, *args: Any, **options: Any) -> None:
+            asked.append((args, options))
+
+    data = {"a": torch.tensor([0])}
+    assert model.fit(data, learner=Listener(), seed=3, progress=False) is model
+    assert asked == [((model, data), {"inputs": None, "seed": 3, "progress": False})]
+
+
+def test_a_variable_by_name() -> None:
+    model = small()
+    assert model.variable("b").num_states == 3
+    with pytest.raises(EvidenceError, match=r"no variable 'bb'.*did you mean 'b'"):
+        model.variable("bb")
+
+
+def test_no_program() -> None:
+    model = ZOO["markov"].make()
+    with pytest.raises(Unsupported, match="MarkovRandomField"):
+        model.program()
+
+
+def test_results_of_the_structure_are_made_once() -> None:
+    model, made = small(), []
+
+    def make() -> int:
+        made.append(1)
+        return len(made)
+
+    assert [model.cached("key", make) for _ in range(3)] == [1, 1, 1]
+    assert model.cached("other", make) == 2
+    with torch.no_grad():
+        model.conditionals["b"].logits += 1.0
+    assert model.cached("key", make) == 1
+
+
+def test_results_of_the_numbers_are_made_again_when_they_change() -> None:
+    model, made = small(), []
+
+    def make() -> int:
+        made.append(torch.is_grad_enabled())
+        return len(made)
+
+    def ask() -> int:
+        with torch.no_grad():
+            return model.cached_numbers("key", make)
+
+    logits = model.conditionals["b"].logits
+    assert [ask(), ask()] == [1, 1]
+    with torch.no_grad():
+        logits[0, 0] = 2.0
+    assert [ask(), ask()] == [2, 2]
+    model.conditionals["b"].set_probs([[0.2, 0.3, 0.5]] * 2)
+    assert [ask(), ask()] == [3, 3]
+    logits.data = logits.data * 2.0
+    assert [ask(), ask()] == [4, 4]
+    model.load_state_dict(small().state_dict())
+    assert ask() == 5
+    model.to(torch.float32)
+    assert ask() == 6
+    model.conditionals["b"].logits = torch.nn.Parameter(torch.zeros(2, 3))
+    assert [ask(), ask()] == [7, 7]
+    small()  # another model's parameters are not this one's
+    assert ask() == 7
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    (-model.log_prob({"b": torch.tensor([1])})).sum().backward()
+    optimizer.step()
+    assert [ask(), ask()] == [8, 8]
+
+
+def test_nothing_is_kept_where_gradients_are_wanted() -> None:
+    model, made = small(), []
+    for _ in range(2):
+        model.cached_numbers("key", lambda: made.append(torch.is_grad_enabled()))
+    assert made == [True, True]
+    with torch.no_grad():
+        model.cached_numbers("key", lambda: made.append(torch.is_grad_enabled()))
+    assert made == [True, True, False]
+
+
+def test_engines_are_frozen_settings() -> None:
+    engine = pgnn.JunctionTree(max_bytes=2**20)
+    with pytest.raises(FrozenInstanceError):
+        engine.max_bytes = 1  # type: ignore[misc]
+    assert engine == pgnn.JunctionTree(2**20)
+    assert hash(engine) == hash(pgnn.JunctionTree(2**20))
+
+
+def test_states_of_modules_are_listed_for_torch() -> None:
+    model = ZOO["neural"].make()
+    assert len(list(model.parameters())) == 4
+    assert model.state_dict().keys() == dict(model.named_parameters()).keys()
+    assert model.history == {}
