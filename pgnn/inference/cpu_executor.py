@@ -29,6 +29,8 @@ _NOTHING = np.zeros((0, 0))
 _FIRST = np.zeros(1, dtype=np.int64)
 # rows are shared between threads only when each gets this many multiply-adds
 _WORTH_A_THREAD = 2e5
+# larger memory is made anew each time, which is quick beside filling it
+_WORTH_KEEPING = 2**26
 # what has been flushed to zero is less than this share of any greater sum
 _DEEP = -600.0
 _SPLIT = 16
@@ -216,7 +218,8 @@ class CpuExecutor:
                 keep = piece(part, program, memory, lanes)
                 happened = flags.happened()
             finally:
-                self._pool.append(memory)
+                if memory.nbytes <= _WORTH_KEEPING:
+                    self._pool.append(memory)
             if not happened:
                 if keep is not None:
                     keep()
@@ -258,10 +261,13 @@ class CpuExecutor:
 
     def _acquire(self, size: int) -> Floats:
         """Take memory from the pool, or make some."""
-        while self._pool:
-            memory = self._pool.pop()
-            if len(memory) >= size:
-                return memory
+        try:
+            while True:
+                memory = self._pool.pop()
+                if len(memory) >= size:
+                    return memory
+        except IndexError:
+            pass
         return np.empty(size)
 
     @staticmethod

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.plan import Mask, Plan, Task, make_plan, make_task
 
 Rows = NDArray[np.int64]
+MakePlan = Callable[[], Plan]
 
 # seconds: making a plan, by variable; a multiply-add alone, and in a tile of rows
 _PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
@@ -63,7 +65,16 @@ class Planner:
     def split(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
     ) -> list[tuple[Plan, Rows]]:
-        """Return plans with the rows that each is to answer.
+        """Return plans with the rows that each is to answer, all at once; see :meth:`parts`."""
+        return [(make(), rows) for make, rows in self.parts(graph, codes, ask)]
+
+    def parts(
+        self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
+    ) -> list[tuple[MakePlan, Rows]]:
+        """Return what makes the plans, with the rows that each is to answer.
+
+        Rows that all observe different variables may need as many plans: they are made one by
+        one, when they are run, and only the last few are remembered.
 
         Args:
             graph: Tables (only the structure matters).
@@ -73,31 +84,35 @@ class Planner:
         if len(codes) == 0:
             return []
         everything = np.arange(len(codes))
-        # without evidence, what can be left out is known once and for all
         if codes.size and codes.max() >= 0:
+            # without evidence, what can be left out is known once and for all
             for_any = self._for_any_row(graph, ask)
             if self._cheaper_than_planning(for_any, len(codes)):
-                return [(for_any, everything)]
+                return [(lambda: for_any, everything)]
         seen = codes >= 0
         always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
         if (always == ever).all():
-            return [(self.plan(graph, self._task(graph, always, ask), len(codes)), everything)]
-        probe = self.plan(graph, self._task(graph, seen[0], ask))
+            return [(partial(self._for_pattern, graph, always, len(codes), ask), everything)]
+        probe = self._for_pattern(graph, seen[0], 1, ask)
         general = self._general(graph, always, ever, len(codes), ask)
         run_general = len(codes) * general.multiply_adds * _TILED
         run_apart = len(codes) * (_PLANNING_AT_ALL + probe.multiply_adds * _TILED)
         if run_general <= run_apart:
-            return [(general, everything)]
+            return [(lambda: general, everything)]
         patterns = _group(seen)
         planning = _PLANNING * len(graph.variables) + _PLANNING_AT_ALL
         per_row = _TILED if len(codes) > 4 * len(patterns) else _SINGLE
         run_apart = len(patterns) * planning + len(codes) * probe.multiply_adds * per_row
         if run_general <= run_apart:
-            return [(general, everything)]
+            return [(lambda: general, everything)]
         return [
-            (self.plan(graph, self._task(graph, seen[rows[0]], ask), len(rows)), rows)
+            (partial(self._for_pattern, graph, seen[rows[0]], len(rows), ask), rows)
             for rows in patterns
         ]
+
+    def _for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
+        """The plan for rows that all observe the same variables."""
+        return self.plan(graph, self._task(graph, seen, ask), rows)
 
     def plan(self, graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         """Return the plan for a task, made unless one is remembered.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Intractable
 from pgnn.inference.explanation import human_bytes
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.plan import Mask, Plan
-from pgnn.inference.planner import Ask, Planner
+from pgnn.inference.plan import Mask, Plan, over_budget
+from pgnn.inference.planner import Ask, MakePlan, Planner
 from pgnn.inference.torch_rows import TorchRows
 
 if TYPE_CHECKING:
@@ -78,12 +80,24 @@ class Solver:
         log_z = np.zeros(len(codes))
         out = np.zeros((len(codes), int(self.graph.card[wanted].sum())))
         ask = Ask(wanted=wanted, soft=self.softly(soft))
-        for plan, rows in self.plans(codes, ask):
+
+        def answer(part: tuple[MakePlan, Rows]) -> None:
+            plan, rows = part[0](), part[1]
+            self.check(plan, len(rows))
             if self.cpu is not None:
                 self.cpu.answer(plan, codes, soft, rows, wanted, log_z, out)
             else:
                 self._answer_by_torch(plan, codes, soft, rows, wanted, log_z, out)
             _fill_observed(self.graph, wanted, plan.task.observed, codes, rows, out)
+
+        parts = self.planner.parts(self.graph, codes, ask)
+        threads = min(torch.get_num_threads(), len(parts)) if self.cpu is not None else 1
+        if threads > 1:  # rows that each have a plan of their own
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(answer, parts))
+        else:
+            for part in parts:
+                answer(part)
         if self.cpu is not None:
             self._recheck(codes, soft, wanted, log_z, out)
         out[np.isneginf(log_z)] = 0.0
@@ -221,8 +235,6 @@ class Solver:
             return self
         return Solver(self.graph.at_rows(rows), self.planner, self.max_bytes)
 
-    # --- plans and their cost ------------------------------------------------------------
-
     def check(self, plan: Plan, rows: int) -> int:
         """Return the bytes that a plan takes; raise if they exceed the budget."""
         if plan.compilable and self.cpu is not None:
@@ -230,21 +242,15 @@ class Solver:
         else:
             needed = int(min(plan.total * 8, 1e300))
         if needed > self.max_bytes:
-            raise Intractable(
-                f"an exact answer has treewidth {plan.width}: its largest table has "
-                f"{plan.largest:.3g} entries, and it takes {human_bytes(needed)} and about "
-                f"{plan.multiply_adds:.2g} multiply-adds a row; the budget is "
-                f"{human_bytes(self.max_bytes)}. Observe more variables, ask for fewer targets, or "
-                "raise JunctionTree(max_bytes=...)"
-            )
+            raise over_budget(plan, needed, self.max_bytes)
         return needed
 
-    def plans(self, codes: Codes, ask: Ask) -> list[tuple[Plan, Rows]]:
-        """Return plans with the rows that each is to answer; all are within the budget."""
-        plans = self.planner.split(self.graph, codes, ask)
-        for plan, rows in plans:
+    def plans(self, codes: Codes, ask: Ask) -> Iterator[tuple[Plan, Rows]]:
+        """Yield plans with the rows that each is to answer; all are within the budget."""
+        for make, rows in self.planner.parts(self.graph, codes, ask):
+            plan = make()
             self.check(plan, len(rows))
-        return plans
+            yield plan, rows
 
     def softly(self, soft: Floats | None) -> Mask | None:
         """Which variables have soft evidence in some row."""
@@ -252,8 +258,6 @@ class Solver:
             return None
         columns = (soft != 1.0).any(axis=0)
         return np.add.reduceat(columns, self.graph.offset[:-1]) > 0
-
-    # --- torch ------------------------------------------------------------
 
     def torch_rows(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> TorchRows:
         """Return some rows as torch answers them."""
