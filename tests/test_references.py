@@ -143,6 +143,7 @@ def test_the_answers_of_a_network_are_one_another(data_dir: Path, name: str) -> 
     np.testing.assert_allclose(best.log_prob, rescored, rtol=1e-10)
     assert (best.log_prob >= model.log_prob(dict(truth)) - 1e-9).all()
     drawn = model.sample(3, batch, seed=1)
+    assert (drawn.codes >= 0).all()
     logs = model.log_prob({n: drawn[n].reshape(-1) for n in model.variables})
     assert torch.isfinite(logs).all()
     assert (logs.reshape(3, 20) <= best.log_prob + 1e-9).all()

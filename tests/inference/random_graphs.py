@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
+from pgnn.inference import planner
 from pgnn.inference.factor_graph import FactorGraph
 from tests import oracle
 
@@ -106,6 +110,16 @@ class RandomGraph:
 
     def assignment(self, states: np.ndarray) -> dict[str, int]:
         return {n: int(s) for n, s in zip(self.names, states, strict=True)}
+
+
+@contextmanager
+def planning(free: bool) -> Iterator[None]:
+    """Where planning costs nothing, rows get plans of their own, cut to what they observe."""
+    with pytest.MonkeyPatch.context() as patch:
+        if free:
+            patch.setattr(planner, "_PLANNING", 0.0)
+            patch.setattr(planner, "_PLANNING_AT_ALL", 0.0)
+        yield
 
 
 def everything(graph: FactorGraph) -> np.ndarray:

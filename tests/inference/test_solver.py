@@ -13,7 +13,7 @@ from pgnn.errors import Intractable
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.solver import Solver
 from tests import oracle
-from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of
+from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of, planning
 
 SEEDS = st.integers(0, 2**31)
 SHARES = st.sampled_from([0.0, 0.3, 1.0])
@@ -32,30 +32,32 @@ def both(graph: FactorGraph) -> list[Solver]:
 # --- against enumeration ------------------------------------------------------------------------
 
 
-@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans())
-def test_marginals(seed: int, kind: str, share: float, soft: bool) -> None:
+@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans(), st.booleans())
+def test_marginals(seed: int, kind: str, share: float, soft: bool, free: bool) -> None:
     case = RandomGraph(seed, kind, share=share, soft=soft)
     wanted = case.rng.random(len(case.names)) < 0.6
     for solver in both(case.graph):
-        log_z, out = solver.marginals(case.codes, case.likelihoods, wanted)
+        with planning(free):
+            log_z, out = solver.marginals(case.codes, case.likelihoods, wanted)
         np.testing.assert_allclose(log_z, case.log_evidence, atol=1e-9)
         np.testing.assert_allclose(out, case.marginals(wanted), atol=1e-9)
         alone = solver.log_evidence(case.codes, case.likelihoods)
         np.testing.assert_allclose(alone, case.log_evidence, atol=1e-9)
 
 
-@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans())
-def test_joints(seed: int, kind: str, share: float, soft: bool) -> None:
+@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans(), st.booleans())
+def test_joints(seed: int, kind: str, share: float, soft: bool, free: bool) -> None:
     case = RandomGraph(seed, kind, share=share, soft=soft)
     scope = case.rng.permutation(len(case.names))[:3].tolist()
     for solver in both(case.graph):
-        table = solver.joint(case.codes, case.likelihoods, scope)
+        with planning(free):
+            table = solver.joint(case.codes, case.likelihoods, scope)
         expected = [oracle.marginal(j, [case.names[v] for v in scope]) for j in case.joints]
         np.testing.assert_allclose(table, expected, atol=1e-9)
 
 
-@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans())
-def test_expected_counts(seed: int, kind: str, share: float, soft: bool) -> None:
+@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans(), st.booleans())
+def test_expected_counts(seed: int, kind: str, share: float, soft: bool, free: bool) -> None:
     case = RandomGraph(seed, kind, share=share, soft=soft)
     weights = case.rng.normal(size=3)
     expected = [
@@ -63,18 +65,20 @@ def test_expected_counts(seed: int, kind: str, share: float, soft: bool) -> None
         for scope, _ in case.tables
     ]
     for solver in both(case.graph):
-        found = solver.expected(case.codes, case.likelihoods, weights)
+        with planning(free):
+            found = solver.expected(case.codes, case.likelihoods, weights)
         for got, want in zip(found, expected, strict=True):
             np.testing.assert_allclose(got, want, atol=1e-9)
 
 
-@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans())
-def test_best_states(seed: int, kind: str, share: float, soft: bool) -> None:
+@given(SEEDS, st.sampled_from(KINDS), SHARES, st.booleans(), st.booleans())
+def test_best_states(seed: int, kind: str, share: float, soft: bool, free: bool) -> None:
     case = RandomGraph(seed, kind, share=share, soft=soft)
     maximize = case.rng.random(len(case.names)) < 0.7
     targets = [n for n, m in zip(case.names, maximize, strict=True) if m]
     for solver in both(case.graph):
-        states, top = solver.best(case.codes, case.likelihoods, maximize)
+        with planning(free):
+            states, top = solver.best(case.codes, case.likelihoods, maximize)
         for b, joint in enumerate(case.joints):
             expected = (
                 oracle.marginal_map(joint, targets)[1] if targets else oracle.log_evidence(joint)
@@ -85,11 +89,13 @@ def test_best_states(seed: int, kind: str, share: float, soft: bool) -> None:
             assert math.log(weight) == pytest.approx(expected, abs=1e-9)
 
 
-def test_draws_by_either_executor() -> None:
+@pytest.mark.parametrize("free", [False, True])
+def test_draws_by_either_executor(free: bool) -> None:
     n = 4000
     case = RandomGraph(8, "loop", rows=3, soft=True, num_variables=5)
     for solver in both(case.graph):
-        states, log_z = solver.draw(case.codes, case.likelihoods, n, 1)
+        with planning(free):
+            states, log_z = solver.draw(case.codes, case.likelihoods, n, 1)
         np.testing.assert_allclose(log_z, case.log_evidence, atol=1e-9)
         for b, joint in enumerate(case.joints):
             p = joint.table.ravel() / joint.table.sum()
@@ -130,8 +136,9 @@ def test_impossible_rows_are_zeros() -> None:
         assert np.isneginf(log_z).tolist() == [True, False, True]
         assert (out[[0, 2]] == 0).all()
         assert np.isfinite(out).all()
-        for row in codes[[0, 2]]:  # alone, what is seen may be sliced out of the tables
-            assert (solver.marginals(row[None], None, everything(graph))[1] == 0).all()
+        with planning(free=True):  # alone, what is seen is sliced out of the tables
+            for row in codes[[0, 2]]:
+                assert (solver.marginals(row[None], None, everything(graph))[1] == 0).all()
         assert solver.joint(codes, None, [1, 2])[0].sum() == 0
         assert all(np.isfinite(t).all() for t in solver.expected(codes, None, np.ones(3)))
 
@@ -218,6 +225,20 @@ def test_tables_that_span_more_than_doubles(seed: int, decades: float, one_by_on
         found = solver.expected(codes, None, np.ones(len(part)))
         for got, want in zip(found, counts, strict=True):
             np.testing.assert_allclose(got, want, atol=1e-8)
+
+
+def test_rows_asked_again_in_log_space_keep_what_was_observed() -> None:
+    """In the batch the findings are likelihoods; alone, the remembered plan slices them out."""
+    tiny = np.array([[0.0, -400.0], [-400.0, 0.0]])
+    graph = graph_of([2, 2, 2], [([0, 1], tiny), ([1, 2], tiny), ([0, 2], tiny)])
+    codes = np.array([[0, 1, -1], [-1, -1, 0]], np.int32)
+    solver = Solver(graph)
+    with planning(free=True):
+        first = solver.marginals(codes[:1], None, everything(graph))
+    both_rows = solver.marginals(codes, None, everything(graph))
+    for log_z, out in (first, both_rows):
+        assert log_z[0] == pytest.approx(-800.0 + math.log(2))
+        np.testing.assert_allclose(out[0], [1.0, 0.0, 0.0, 1.0, 0.5, 0.5])
 
 
 def bayes(first: np.ndarray) -> tuple[FactorGraph, np.ndarray]:
