@@ -103,16 +103,44 @@ class BayesianNetwork(Model):
         """One log table for each conditional, over what is not observed (see :class:`Model`).
 
         Real variables that nobody observes and on which nothing observed depends integrate to one
-        and are left out.
+        and are left out; so do those that some rows do not observe (``NaN``), in these rows.
         """
         skipped = self._barren_reals(observed or {})
+        unseen = self._unseen_rows(observed or {})
+        if unseen and observed:
+            observed = {n: x.nan_to_num() if n in unseen else x for n, x in observed.items()}
         made = []
         for name, conditional in self._conditionals.items():
             if name not in skipped:
                 f = conditional.factor(observed, inputs)
+                table = f.log_values
+                if name in unseen:  # a density of what was not seen integrates to one
+                    rows = unseen[name].to(table.device)
+                    table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
                 child = None if observed and name in observed else name
-                made.append(Factor(f.variables, f.log_values, child))
+                made.append(Factor(f.variables, table, child))
         return tuple(made)
+
+    def _unseen_rows(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """``(B,)`` masks of the rows in which real variables were not seen, where there are any."""
+        unseen = {}
+        for name, value in observed.items():
+            if name in self._variables and not self._variables[name].is_discrete:
+                rows = (
+                    value.isnan().flatten(start_dim=1).any(dim=1)
+                    if value.dim() > 1
+                    else value.isnan()
+                )
+                if bool(rows.any()):
+                    unseen[name] = rows
+        for name in unseen:
+            children = list(self.graph.successors(name))
+            if children:
+                raise Unsupported(
+                    f"{name!r} is real and not seen in some rows, but {children[0]!r} depends on "
+                    "it; ask about the rows in which it was seen, or use a sampling engine"
+                )
+        return unseen
 
     def sample(
         self,

@@ -47,6 +47,11 @@ class CachingModule(nn.Module):
                 held = self._cache[("numbers", key)] = (now, make())
         return held[1]
 
+    def train(self, mode: bool = True) -> Self:
+        """See :meth:`torch.nn.Module.train`; parts such as dropout compute something else now."""
+        self._cache.clear()
+        return super().train(mode)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._cache.clear()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

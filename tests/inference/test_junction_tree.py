@@ -325,6 +325,21 @@ def test_real_findings() -> None:
     np.testing.assert_allclose(unseen.detach(), [0.3 * 0.9 + 0.7 * 0.2, 0.3 * 0.1 + 0.7 * 0.8])
 
 
+def test_real_findings_in_some_rows() -> None:
+    model = mixture()
+    x = torch.tensor([0.4, math.nan, 2.5], dtype=torch.float64)
+    mixed = model.query(None, {"x": x, "label": torch.tensor([-1, 1, 0])})
+    for row, evidence in enumerate(({"x": 0.4}, {"label": 1}, {"x": 2.5, "label": 0})):
+        alone = model.query(None, evidence)
+        case = mixed["kind"].probs[row], alone["kind"].probs
+        np.testing.assert_allclose(*(p.detach() for p in case), atol=1e-12)
+        logs = mixed.log_evidence[row], alone.log_evidence
+        np.testing.assert_allclose(*(z.detach() for z in logs), atol=1e-12)
+    logs = model.log_prob({"x": x})
+    logs.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_real_draws() -> None:
     model, n = mixture(), 20_000
     samples = model.sample(n, seed=0)
@@ -363,6 +378,9 @@ def test_real_parents_must_be_seen() -> None:
     one = {"one": torch.ones(1, 1)}
     with pytest.raises(Unsupported, match="'age' is real and not observed"):
         model.query("ill", inputs=one)
+    two = {"one": torch.ones(2, 1)}
+    with pytest.raises(Unsupported, match="'age' is real and not seen in some rows, but 'ill'"):
+        model.query("ill", {"age": [1.0, math.nan]}, inputs=two)
     p = model.query("ill", {"age": [1.0]}, inputs=one)["ill"].probs[0]
     np.testing.assert_allclose(p.detach(), [1 / (1 + math.e), math.e / (1 + math.e)], rtol=1e-6)
 

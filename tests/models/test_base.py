@@ -117,6 +117,24 @@ def test_results_of_the_numbers_are_made_again_when_they_change() -> None:
     assert [ask(), ask()] == [8, 8]
 
 
+def test_dropout_stops_at_evaluation() -> None:
+    a, b = pgnn.Variable("a", 2), pgnn.Variable("b", 2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.5))
+        model = pgnn.BayesianNetwork(
+            [("a", "b")], {"a": [0.5, 0.5], "b": pgnn.Neural(b, [a], module)}
+        )
+        with torch.no_grad():
+            for mode in (True, False):
+                model.train(mode)
+                found = model.query("b", {"a": 1})["b"].probs
+            expected = torch.nn.functional.linear(
+                torch.tensor([0.0, 1.0]), module[0].weight, module[0].bias
+            ).softmax(0)
+    assert torch.allclose(found.float(), expected)
+
+
 def test_nothing_is_kept_where_gradients_are_wanted() -> None:
     model, made = small(), []
     for _ in range(2):
