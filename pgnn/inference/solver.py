@@ -215,7 +215,7 @@ class Solver:
         log_z = np.zeros(len(codes))
         ask = Ask(soft=self.softly(soft), prune=False)
         for part, (plan, rows) in enumerate(self.plans(codes, ask)):
-            own = seed * 1_000_003 + part
+            own = int(np.random.default_rng([seed, part]).integers(2**31))
             mine = None if soft is None else soft[rows]
             if self.cpu is not None and not self.graph.rowwise.any():
                 found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
