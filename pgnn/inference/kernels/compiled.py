@@ -13,7 +13,7 @@ entry = njit(cache=True, nogil=True)
 """A kernel that Python calls, the library or its tests."""
 
 inner = njit(cache=True, nogil=True, **_NOT_FOR_PYTHON)
-"""A kernel that only kernels call; Python cannot, and no code is made for it to do so."""
+"""A kernel that only kernels call: it has no way in from Python, and a call from there crashes."""
 
 inlined = njit(cache=True, nogil=True, inline="always")
 """A kernel whose text is put in the place of the call."""
