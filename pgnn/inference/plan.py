@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.errors import Intractable
-from pgnn.inference.explanation import human_bytes
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
 
@@ -249,14 +247,4 @@ def _structure(graph: FactorGraph, task: Task) -> Any:
         task.wanted,
         task.belief,
         task.maximize,
-    )
-
-
-def over_budget(plan: Plan, needed: int, max_bytes: int) -> Intractable:
-    """Make the error that says what a plan would take, and what would work instead."""
-    return Intractable(
-        f"an exact answer has treewidth {plan.width}: its largest table has {plan.largest:.3g} "
-        f"entries, and it takes {human_bytes(needed)} and about {plan.multiply_adds:.2g} "
-        f"multiply-adds a row; the budget is {human_bytes(max_bytes)}. Observe more variables, "
-        "ask for fewer targets, or raise JunctionTree(max_bytes=...)"
     )

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import Intractable
-from pgnn.inference.explanation import human_bytes
+from pgnn.inference.budget import joint_over_budget, plan_over_budget
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.plan import Mask, Plan, over_budget
+from pgnn.inference.plan import Mask, Plan
 from pgnn.inference.planner import Ask, MakePlan, Planner
 from pgnn.inference.torch_rows import TorchRows
 
@@ -81,23 +80,26 @@ class Solver:
         out = np.zeros((len(codes), int(self.graph.card[wanted].sum())))
         ask = Ask(wanted=wanted, soft=self.softly(soft))
 
-        def answer(part: tuple[MakePlan, Rows]) -> None:
+        def answer(part: tuple[MakePlan, Rows], share: int) -> bool:
+            """Answer some rows, unless that takes more memory than the share of a thread."""
             plan, rows = part[0](), part[1]
-            self.check(plan, len(rows))
+            if self.check(plan, len(rows)) > share:
+                return False
             if self.cpu is not None:
                 self.cpu.answer(plan, codes, soft, rows, wanted, log_z, out)
             else:
                 self._answer_by_torch(plan, codes, soft, rows, wanted, log_z, out)
             _fill_observed(self.graph, wanted, plan.task.observed, codes, rows, out)
+            return True
 
         parts = self.planner.parts(self.graph, codes, ask)
         threads = min(torch.get_num_threads(), len(parts)) if self.cpu is not None else 1
         if threads > 1:  # rows that each have a plan of their own
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(answer, parts))
-        else:
-            for part in parts:
-                answer(part)
+                done = list(pool.map(lambda part: answer(part, self.max_bytes // threads), parts))
+            parts = [part for part, answered in zip(parts, done, strict=True) if not answered]
+        for part in parts:
+            answer(part, self.max_bytes)
         if self.cpu is not None:
             self._recheck(codes, soft, wanted, log_z, out)
         out[np.isneginf(log_z)] = 0.0
@@ -131,11 +133,7 @@ class Solver:
         card = self.graph.card[list(scope)]
         size = float(np.prod(card.astype(float))) * 8 * max(len(codes), 1)
         if size > self.max_bytes:
-            raise Intractable(
-                f"the joint of {len(scope)} variables for {len(codes)} rows takes "
-                f"{human_bytes(int(size))}; the budget is {human_bytes(self.max_bytes)}. Ask for "
-                "fewer variables at once, or raise JunctionTree(max_bytes=...)"
-            )
+            raise joint_over_budget(len(scope), len(codes), int(size), self.max_bytes)
         graph = self.graph.with_unity(scope)
         solver = Solver(graph, self.planner, self.max_bytes)
         last = len(graph.factors) - 1
@@ -242,7 +240,7 @@ class Solver:
         else:
             needed = int(min(plan.total * 8, 1e300))
         if needed > self.max_bytes:
-            raise over_budget(plan, needed, self.max_bytes)
+            raise plan_over_budget(plan, needed, self.max_bytes)
         return needed
 
     def plans(self, codes: Codes, ask: Ask) -> Iterator[tuple[Plan, Rows]]:

@@ -1,6 +1,8 @@
 """Exact answers as arrays: against enumeration, by either executor, and at the edge of doubles."""
 
 import math
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from pgnn.errors import Intractable
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.planner import Ask
 from pgnn.inference.solver import Solver
 from tests import oracle
 from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of, planning
@@ -403,3 +406,50 @@ def test_answers_are_float64_whatever_the_tables_are() -> None:
     log_z, out = Solver(graph).marginals(case.codes, None, everything(graph))
     assert log_z.dtype == out.dtype == np.float64
     np.testing.assert_allclose(out, case.marginals(), atol=1e-5)
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("roomy", [True, False])
+def test_threads_together_stay_within_the_budget(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch, roomy: bool
+) -> None:
+    """Rows with plans of their own: those that need more than a thread's share run alone."""
+    case = RandomGraph(5, "loop", rows=12, share=0.4, num_variables=9)
+    wanted = everything(case.graph)
+    with planning(free=True):
+        expected = by_torch(case.graph).marginals(case.codes, None, wanted)
+        solver = Solver(case.graph)
+        parts = solver.planner.parts(case.graph, case.codes, Ask(wanted=wanted))
+        assert len(parts) > 2
+        assert solver.cpu is not None
+        needs = [solver.cpu.bytes_needed(make(), len(rows)) for make, rows in parts]
+        solver.max_bytes = solver.cpu.max_bytes = (2 if roomy else 1) * max(needs)
+        running, most, answer = [0], [0], type(solver.cpu).answer
+        guard = threading.Lock()
+
+        def watched(cpu: Any, plan: Any, *args: Any) -> None:
+            needed = cpu.bytes_needed(plan, len(args[2]))
+            with guard:
+                running[0] += needed
+                most[0] = max(most[0], running[0])
+            time.sleep(0.01)  # long enough for another thread to come along
+            answer(cpu, plan, *args)
+            with guard:
+                running[0] -= needed
+
+        monkeypatch.setattr(type(solver.cpu), "answer", watched)
+        got = solver.marginals(case.codes, None, wanted)
+    np.testing.assert_allclose(got[0], expected[0], atol=1e-12)
+    np.testing.assert_allclose(got[1], expected[1], atol=1e-12)
+    assert most[0] <= solver.max_bytes
+    assert not roomy or most[0] > max(needs)  # two did run at once
