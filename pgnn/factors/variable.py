@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Hashable, Iterable, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,22 @@ class Variable:
         if self.states is None:
             raise ModelError(f"variable {self.name!r} is real: it has no states")
         return len(self.states)
+
+    def element(self, *index: int) -> Variable:
+        """Return one element of an array as a variable of its own, named ``(name, *index)``.
+
+        Raises:
+            EvidenceError: If the index does not fit the shape.
+        """
+        if len(index) != len(self.shape) or not all(
+            0 <= i < n for i, n in zip(index, self.shape, strict=True)
+        ):
+            raise EvidenceError(
+                f"{self.name!r} has the shape {self.shape} and no element {list(index)}"
+            )
+        single = copy(self)
+        single.name, single.shape = (self.name, *(int(i) for i in index)), ()
+        return single
 
     def index(self, state: object) -> int:
         """Return the index of one state, given by label or index; -1 where it is missing.

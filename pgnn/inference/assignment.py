@@ -25,6 +25,10 @@ class Assignment(Mapping[Hashable, Any]):
         log_prob: ``(B,)`` log probability of the assignment together with the evidence.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: The data frame's index, if the evidence was one.
+        upper_bound: ``(B,)`` log probability that no assignment exceeds, where it is known and
+            this one may be worse.
+        engine: Name of the engine.
+        diagnostics: What the engine has to say about this answer.
 
     Example:
         >>> import torch
@@ -43,17 +47,30 @@ class Assignment(Mapping[Hashable, Any]):
         *,
         batched: bool,
         index: Any = None,
+        upper_bound: Tensor | None = None,
+        engine: str = "",
+        diagnostics: Mapping[str, Any] | None = None,
     ) -> None:
         self.variables = tuple(variables)
         self.batched = batched
+        self.engine = engine
+        self.diagnostics: Mapping[str, Any] = diagnostics or {}
         self._states = states
         self._log_prob = log_prob
+        self._upper_bound = upper_bound
         self._index = index
 
     @property
     def log_prob(self) -> Tensor:
         """``()`` or ``(B,)`` log probability of the assignment together with the evidence."""
         return self._log_prob if self.batched else self._log_prob[0]
+
+    @property
+    def upper_bound(self) -> Tensor | None:
+        """``()`` or ``(B,)`` log probability that no assignment exceeds; None if not known."""
+        if self._upper_bound is None or self.batched:
+            return self._upper_bound
+        return self._upper_bound[0]
 
     @property
     def codes(self) -> Tensor:

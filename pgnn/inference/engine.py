@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
@@ -33,6 +35,15 @@ class FactorModel(Protocol):
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
         """Log tables over what is not observed."""
+
+    @property
+    def elements(self) -> Elements:
+        """The elements of the discrete variables, numbered."""
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """The same tables, gathered by shape."""
 
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """A result that depends on structure alone."""

@@ -15,11 +15,12 @@ class Explanation:
         kind: What the answer will be: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or
             ``"estimate"``.
         reason: Why this engine.
-        treewidth: Largest clique of the plan, less one; an upper bound of the graph's treewidth.
-        largest_table: Entries of the largest table.
+        num_variables: Variables of the model, every element of an array counted.
         memory_bytes: Memory that the run needs at once, in bytes.
-        multiply_adds: Multiply-adds for one row of evidence.
-        num_variables: Variables of the model.
+        treewidth: Largest clique of an exact plan, less one; an upper bound of the graph's.
+        largest_table: Entries of the largest table of an exact plan.
+        multiply_adds: Multiply-adds of an exact plan for one row of evidence.
+        num_factors: Factors over two or more variables, of an approximate engine's graph.
         num_eliminated: Variables that the plan works on.
         num_sliced: Variables observed in every row, cut out of the tables.
         num_pruned: Variables that cannot change the answer, left out.
@@ -44,11 +45,12 @@ class Explanation:
     engine: str
     kind: str
     reason: str
-    treewidth: int
-    largest_table: float
-    memory_bytes: float
-    multiply_adds: float
     num_variables: int
+    memory_bytes: float
+    treewidth: int | None = None
+    largest_table: float | None = None
+    multiply_adds: float | None = None
+    num_factors: int | None = None
     num_eliminated: int = 0
     num_sliced: int = 0
     num_pruned: int = 0
@@ -62,11 +64,17 @@ class Explanation:
             "engine": f"{self.engine} ({self.kind}): {self.reason}",
             "variables": f"{self.num_variables:,}: {self.num_eliminated:,} in the plan, "
             f"{self.num_sliced:,} sliced, {self.num_pruned:,} pruned",
-            "treewidth": f"{self.treewidth:,}",
-            "largest table": f"{human_count(self.largest_table)} entries",
-            "memory": human_bytes(self.memory_bytes) + limit,
-            "work": f"{human_count(self.multiply_adds)} multiply-adds for a row of evidence",
         }
+        if self.num_factors is not None:
+            lines["factors"] = f"{self.num_factors:,} over two or more variables"
+        if self.treewidth is not None:
+            lines["treewidth"] = f"{self.treewidth:,}"
+        if self.largest_table is not None:
+            lines["largest table"] = f"{human_count(self.largest_table)} entries"
+        lines["memory"] = human_bytes(self.memory_bytes) + limit
+        if self.multiply_adds is not None:
+            work = human_count(self.multiply_adds)
+            lines["work"] = f"{work} multiply-adds for a row of evidence"
         if not self.fits:
             lines["does not fit"] = "over the budget"
             if self.alternatives:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.elements import Elements
+from pgnn.factors.variable import Variable
 from pgnn.inference.engine import FactorModel, Names
 from pgnn.inference.evidence import EvidenceReader, UnknownVariable
 from pgnn.inference.factor_graph import FactorGraph
+
+Ints = NDArray[np.int64]
 
 
 def reader_of(model: FactorModel) -> EvidenceReader:
@@ -57,6 +62,58 @@ def numbers_of(model: FactorModel, graph: FactorGraph, targets: Names | None) ->
         if graph.index[name] in found:
             raise EvidenceError(f"{name!r} is named twice")
         found.append(graph.index[name])
+    return found
+
+
+class Targets(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        variables: The named variables; an element of an array is one of its own.
+        numbers: Their elements' numbers, in this order.
+    """
+
+    variables: tuple[Variable, ...]
+    numbers: Ints
+
+    def columns(self, elements: Elements) -> Ints:
+        """Return where the targets' states stand where all elements' states stand side by side."""
+        first, size = elements.offset[self.numbers], elements.card[self.numbers]
+        ends = np.cumsum(size)
+        step = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
+        return np.asarray(step + np.repeat(first - (ends - size), size))
+
+
+def targets_of(model: FactorModel, names: Names | None) -> Targets:
+    """Return the named discrete variables or elements of arrays, all variables for None.
+
+    Raises:
+        EvidenceError: If a name is unknown or there twice.
+        Unsupported: If a variable is real.
+    """
+    elements = model.elements
+    if names is None:
+        return Targets(elements.variables, np.arange(len(elements), dtype=np.int64))
+    try:
+        whole = elements.find(names)
+    except TypeError:
+        whole = None
+    found = [whole] if whole is not None else [_found(model, n) for n in listed(names)]
+    numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in found)])
+    if len(np.unique(numbers)) < len(numbers):
+        values, counts = np.unique(numbers, return_counts=True)
+        raise EvidenceError(f"{elements.name(int(values[counts > 1][0]))!r} is named twice")
+    return Targets(tuple(v for v, _ in found), numbers)
+
+
+def _found(model: FactorModel, name: object) -> tuple[Variable, Ints]:
+    if not isinstance(name, Hashable):
+        raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
+    found = model.elements.find(name)
+    if found is None:
+        if name in model.variables:
+            raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
+        raise UnknownVariable(name, model.variables)
     return found
 
 

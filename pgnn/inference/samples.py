@@ -28,6 +28,8 @@ class Samples(Mapping[Hashable, Tensor]):
         reals: Values of the real variables.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
+        log_weights: ``(n,)`` or ``(n, B)`` logarithms of what each draw counts, if they count
+            differently (importance sampling).
 
     Raises:
         EvidenceError: If the shapes do not fit the variables.
@@ -55,12 +57,14 @@ class Samples(Mapping[Hashable, Tensor]):
         *,
         batched: bool = False,
         index: Any = None,
+        log_weights: Tensor | None = None,
     ) -> None:
         self.variables = tuple(variables)
         self.discrete = tuple(v for v in self.variables if v.is_discrete)
         self.codes = codes
         self.batched = batched
         self._reals = dict(reals or {})
+        self.log_weights = log_weights
         self._index = index
         self._check()
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
+from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup, grouped
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
 
@@ -65,6 +67,21 @@ class Model(CachingModule):
         Raises:
             Unsupported: If an unobserved variable is real.
         """
+
+    @property
+    def elements(self) -> Elements:
+        """The elements of the discrete variables, numbered: each cell of an array is one."""
+        made: Elements = self.cached("elements", lambda: Elements(self.variables.values()))
+        return made
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """Lower the model to the same tables as :meth:`factors`, gathered by shape into arrays.
+
+        Models over arrays have these to begin with, and expand them to :meth:`factors`.
+        """
+        return grouped(self.factors(observed, inputs), self.elements)
 
     @property
     def num_free_parameters(self) -> int:

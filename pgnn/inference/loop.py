@@ -1,0 +1,91 @@
+"""The loop that runs every iterative method: progress, history, convergence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Info:
+    """What one step reports.
+
+    Attributes:
+        converged: Whether the method has met its tolerance, so that no further step is needed.
+        values: Figures to record, such as ``{"residual": 1e-3}``.
+    """
+
+    converged: bool = False
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+class Iterative(Protocol[State]):
+    """An iterative method: a state to begin with, and a step."""
+
+    def init(self) -> State:
+        """Return the state before the first step."""
+
+    def step(self, state: State) -> tuple[State, Info]:
+        """Return the state after one more step, and what happened."""
+
+
+@dataclass
+class Run(Generic[State]):
+    """How an iteration went.
+
+    Attributes:
+        state: After the last step.
+        converged: Whether the tolerance was met; never because the limit was reached.
+        iterations: Number of steps taken.
+        history: What the steps reported, a list for each figure.
+        seconds: Wall-clock time.
+    """
+
+    state: State
+    converged: bool = False
+    iterations: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def iterate(
+    method: Iterative[State],
+    max_iterations: int,
+    *,
+    state: State | None = None,
+    progress: bool = True,
+    label: str = "",
+) -> Run[State]:
+    """Run an iterative method until it converges or reaches its limit.
+
+    Args:
+        method: What to run.
+        max_iterations: Most steps.
+        state: Where to begin, instead of ``method.init()`` (a warm start).
+        progress: Show a bar if it takes longer than a second.
+        label: What the bar says.
+    """
+    from tqdm import tqdm
+
+    begin = time.perf_counter()
+    run = Run(method.init() if state is None else state)
+    with tqdm(
+        total=max_iterations, desc=label, disable=not progress, delay=1.0, leave=False
+    ) as bar:
+        for _ in range(max_iterations):
+            run.state, info = method.step(run.state)
+            run.iterations += 1
+            for name, value in info.values.items():
+                run.history.setdefault(name, []).append(float(value))
+            bar.update()
+            if info.values:
+                bar.set_postfix({k: f"{v:.4g}" for k, v in info.values.items()}, refresh=False)
+            if info.converged:
+                run.converged = True
+                break
+    run.seconds = time.perf_counter() - begin
+    return run
