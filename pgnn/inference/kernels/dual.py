@@ -1,0 +1,342 @@
+"""Sweeps of dual decomposition over the nodes of a factor graph, in order and back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.kernels.compiled import entry, inner
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_EARLIER, _LATER = 1, 2
+
+
+class Places(NamedTuple):
+    """Where numbers stand: what of :class:`pgnn.inference.grouped_graph.Wiring` a sweep needs.
+
+    Attributes:
+        card: ``(E,)`` state counts.
+        offset: ``(E + 1,)`` first column of each element.
+        scope_ptr: ``(F + 1,)`` first slot of each factor.
+        scope_var: ``(L,)`` element of each slot.
+        slot_factor: ``(L,)`` factor of each slot.
+        message: ``(L + 1,)`` first message entry of each slot.
+        var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
+        var_slot: ``(L,)`` slots of each element.
+        potts: ``(F,)`` whether the table is ``[differ, same]``.
+        table: ``(F,)`` first entry of each factor's table.
+        others: ``(L,)`` bits: whether the factor touches earlier and later elements, too.
+    """
+
+    card: Ints
+    offset: Ints
+    scope_ptr: Ints
+    scope_var: Ints
+    slot_factor: Ints
+    message: Ints
+    var_ptr: Ints
+    var_slot: Ints
+    potts: Bools
+    table: Ints
+    others: NDArray[np.int8]
+
+
+class Sweep(NamedTuple):
+    """What one sweep is to do.
+
+    Attributes:
+        backward: Whether to visit the elements from the last to the first.
+        first: Whether no sweep came before, so that nothing is settled yet.
+        decode: Whether to choose states on the way.
+    """
+
+    backward: bool
+    first: bool
+    decode: bool
+
+
+class Room(NamedTuple):
+    """Memory to work in, as large as the largest element or factor needs."""
+
+    belief: Floats
+    choice: Floats
+    digit: Ints
+    fixed: Bools
+    sums: Floats
+
+
+@entry
+def other_elements(scope_ptr: Ints, scope_var: Ints) -> NDArray[np.int8]:
+    """Tell for each slot whether its factor touches earlier (1) and later (2) elements."""
+    bits = np.zeros(scope_var.shape[0], np.int8)
+    for f in range(scope_ptr.shape[0] - 1):
+        for s in range(scope_ptr[f], scope_ptr[f + 1]):
+            for t in range(scope_ptr[f], scope_ptr[f + 1]):
+                if scope_var[t] < scope_var[s]:
+                    bits[s] |= _EARLIER
+                elif scope_var[t] > scope_var[s]:
+                    bits[s] |= _LATER
+    return bits
+
+
+@inner
+def _potts(same, num, given, delta, at, out):
+    """Max-marginal of a Potts factor: the best other state, or the same one."""
+    top, second, where = -np.inf, -np.inf, 0
+    for y in range(num):
+        value = -delta[given + y]
+        if value > top:
+            second, top, where = top, value, y
+        elif value > second:
+            second = value
+    for x in range(num):
+        differ = second if x == where else top
+        out[at + x] = max(differ, same - delta[given + x])
+
+
+@inner
+def _rows(table, begin, num, num_other, given, delta, at, out):
+    """Max-marginal of the first of a pair."""
+    for x in range(num):
+        top = -np.inf
+        for y in range(num_other):
+            top = max(top, table[begin + y] - delta[given + y])
+        out[at + x] = top
+        begin += num_other
+
+
+@inner
+def _columns(table, begin, num, num_other, given, delta, at, out):
+    """Max-marginal of the second of a pair."""
+    for x in range(num):
+        out[at + x] = -np.inf
+    for y in range(num_other):
+        less = delta[given + y]
+        for x in range(num):
+            out[at + x] = max(out[at + x], table[begin + x] - less)
+        begin += num
+
+
+@inner
+def _any_order(places, room, table, delta, slot, states, held, at, out):
+    """Max-marginal of one place of a factor, some other places being held at their states.
+
+    Args:
+        states: ``(E,)`` states of the elements that are held; their ``delta`` is left out.
+        held: Bits of the elements to hold, as in ``places.others``; 0 for none.
+    """
+    f = places.slot_factor[slot]
+    first, last = places.scope_ptr[f], places.scope_ptr[f + 1]
+    arity = last - first
+    own = places.scope_var[slot]
+    digit, fixed, sums = room.digit, room.fixed, room.sums
+    for x in range(places.card[own]):
+        out[at + x] = -np.inf
+    for d in range(arity):
+        v = places.scope_var[first + d]
+        fixed[d] = (held & _EARLIER and v < own) or (held & _LATER and v > own)
+        digit[d] = states[v] if fixed[d] else 0
+    mine, d = slot - first, 0
+    while d >= 0:
+        for k in range(d, arity):
+            less = 0.0
+            if not fixed[k] and k != mine:
+                less = delta[places.message[first + k] + digit[k]]
+            sums[k + 1] = sums[k] - less
+        place = 0
+        for k in range(arity):
+            place = place * places.card[places.scope_var[first + k]] + digit[k]
+        value = sums[arity] + table[places.table[f] + place]
+        if value > out[at + digit[mine]]:
+            out[at + digit[mine]] = value
+        d = arity - 1
+        while d >= 0:
+            if not fixed[d]:
+                digit[d] += 1
+                if digit[d] < places.card[places.scope_var[first + d]]:
+                    break
+                digit[d] = 0
+            d -= 1
+
+
+@inner
+def _collect(places, room, table, delta, slot):
+    """Make the factor's max-marginal at this place zero: the element takes it over."""
+    f = places.slot_factor[slot]
+    first = places.scope_ptr[f]
+    at, num = places.message[slot], places.card[places.scope_var[slot]]
+    if places.scope_ptr[f + 1] - first != 2:
+        _any_order(places, room, table, delta, slot, places.card, 0, at, delta)
+        return
+    other = 2 * first + 1 - slot
+    given, num_other = places.message[other], places.card[places.scope_var[other]]
+    if places.potts[f]:
+        _potts(table[places.table[f] + 1], num, given, delta, at, delta)
+    elif slot == first:
+        _rows(table, places.table[f], num, num_other, given, delta, at, delta)
+    else:
+        _columns(table, places.table[f], num, num_other, given, delta, at, delta)
+
+
+@inner
+def _choose(places, room, table, field, delta, v, decided, states):
+    """Decode one element: its best state, given those of the elements visited before it."""
+    num, column = places.card[v], places.offset[v]
+    belief, choice = room.belief, room.choice
+    for x in range(num):
+        choice[x] = field[column + x]
+    for k in range(places.var_ptr[v], places.var_ptr[v + 1]):
+        slot = places.var_slot[k]
+        f = places.slot_factor[slot]
+        at, source = places.message[slot], delta
+        if places.others[slot] & decided:
+            at, source = num, choice
+            if places.potts[f]:
+                other = states[places.scope_var[2 * places.scope_ptr[f] + 1 - slot]]
+                for x in range(num):
+                    choice[num + x] = table[places.table[f] + 1] if x == other else 0.0
+            else:
+                _any_order(places, room, table, delta, slot, states, decided, num, choice)
+        for x in range(num):
+            if belief[x] > -np.inf:
+                choice[x] += source[at + x]
+    best = -1
+    for x in range(num):
+        if belief[x] > -np.inf and (best < 0 or choice[x] > choice[best]):
+            best = x
+    if choice[best] == -np.inf:  # no choice is possible: the most promising one
+        for x in range(num):
+            if belief[x] > belief[best]:
+                best = x
+    states[v] = best
+
+
+@inner
+def _visit(places, room, sweep, table, field, delta, v, cut, states):
+    """Gather at one element what its factors hold, and share it out to those further on.
+
+    Returns what the element keeps for itself of the bound.
+    """
+    num, column = places.card[v], places.offset[v]
+    belief = room.belief
+    begin, end = places.var_ptr[v], places.var_ptr[v + 1]
+    ahead, behind = (_EARLIER, _LATER) if sweep.backward else (_LATER, _EARLIER)
+    num_ahead, num_behind = 0, 0
+    for x in range(num):
+        belief[x] = field[column + x]
+    for k in range(begin, end):
+        slot = places.var_slot[k]
+        num_ahead += (places.others[slot] & ahead) != 0
+        num_behind += (places.others[slot] & behind) != 0
+        # a factor that only touches elements further on was settled here on the way back
+        if sweep.first or places.others[slot] & behind:
+            _collect(places, room, table, delta, slot)
+        at = places.message[slot]
+        for x in range(num):
+            if belief[x] > -np.inf:
+                belief[x] += delta[at + x]
+    top = -np.inf
+    for x in range(num):
+        top = max(top, belief[x])
+    if top == -np.inf:
+        return top
+    for x in range(num):
+        if belief[x] < top - cut:
+            belief[x] = -np.inf
+        if belief[x] == -np.inf:  # impossible, or worse than what is known: never again
+            field[column + x] = -np.inf
+            for k in range(begin, end):
+                delta[places.message[places.var_slot[k]] + x] = np.inf
+    if sweep.decode:
+        _choose(places, room, table, field, delta, v, behind, states)
+    shares = max(num_ahead, num_behind)
+    if num_ahead:
+        for x in range(num):
+            belief[x] /= shares
+        for k in range(begin, end):
+            slot = places.var_slot[k]
+            if places.others[slot] & ahead:
+                at = places.message[slot]
+                for x in range(num):
+                    delta[at + x] -= belief[x]
+        top *= (shares - num_ahead) / shares
+    return top
+
+
+@entry
+def sweep_rows(
+    places: Places,
+    sweep: Sweep,
+    tables: Floats,
+    fields: Floats,
+    deltas: Floats,
+    cuts: Floats,
+    todo: Ints,
+    states: Ints,
+    bounds: Floats,
+) -> None:
+    """Sweep once over all elements, for several rows of evidence.
+
+    Args:
+        places: Where numbers stand.
+        sweep: Which way, and whether to decode.
+        tables: ``(1, T)`` or ``(B, T)`` log values.
+        fields: ``(B, S)`` log fields; states proved to be useless become ``-inf``.
+        deltas: ``(B, L)`` what each factor has handed to its elements; ``inf`` where the state is
+            useless. Changed.
+        cuts: ``(B,)`` bound before the sweep less the best score known; a state whose belief lies
+            further below the best is useless. ``inf`` to keep them all.
+        todo: Rows to work on.
+        states: ``(B, E)`` written if the sweep decodes.
+        bounds: ``(B,)`` written: no possible assignment of states still in use scores more.
+    """
+    num = places.card.shape[0]
+    most = places.card.max() if num else 0
+    arity = np.diff(places.scope_ptr).max() if places.table.shape[0] else 0
+    room = Room(
+        np.zeros(most),
+        np.zeros(2 * most),
+        np.zeros(arity, np.int64),
+        np.zeros(arity, np.bool_),
+        np.zeros(arity + 1),
+    )
+    for row in todo:
+        table = tables[row if tables.shape[0] > 1 else 0]
+        bound = 0.0
+        for k in range(num):
+            v = num - 1 - k if sweep.backward else k
+            bound += _visit(
+                places, room, sweep, table, fields[row], deltas[row], v, cuts[row], states[row]
+            )
+            if bound == -np.inf:
+                break
+        bounds[row] = bound
+
+
+@entry
+def score_rows(
+    places: Places, tables: Floats, fields: Floats, todo: Ints, states: Ints, scores: Floats
+) -> None:
+    """Write the log scores of ``(B, E)`` states to ``(B,)`` ``scores``, without constants."""
+    for row in todo:
+        table = tables[row if tables.shape[0] > 1 else 0]
+        total = 0.0
+        for v in range(places.card.shape[0]):
+            total += fields[row, places.offset[v] + states[row, v]]
+        for f in range(places.table.shape[0]):
+            first = places.scope_ptr[f]
+            if places.potts[f]:
+                same = states[row, places.scope_var[first]]
+                place = np.int64(same == states[row, places.scope_var[first + 1]])
+            else:
+                place = np.int64(0)
+                for s in range(first, places.scope_ptr[f + 1]):
+                    v = places.scope_var[s]
+                    place = place * places.card[v] + states[row, v]
+            total += table[places.table[f] + place]
+        scores[row] = total
