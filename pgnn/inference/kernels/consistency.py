@@ -1,0 +1,214 @@
+"""States that zeros of the tables rule out, and a search for one assignment that none forbids."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inner
+
+FOUND = 0
+"""An assignment was found."""
+UNKNOWN = 1
+"""The search was given up."""
+IMPOSSIBLE = 2
+"""There is no assignment."""
+
+
+@inner
+def _support(wiring, table, f, alive, states, kept):
+    """Mark in ``kept`` the states that some entry of factor ``f`` allows beside living states."""
+    first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1]
+    n, base = last - first, wiring.table[f]
+    if wiring.potts[f]:
+        a = wiring.offset[wiring.scope_var[first]]
+        b = wiring.offset[wiring.scope_var[first + 1]]
+        num = wiring.card[wiring.scope_var[first]]
+        one, two = 0, 0
+        for k in range(num):
+            one += alive[a + k]
+            two += alive[b + k]
+        same = table[base + 1] > -np.inf
+        for k in range(num):
+            kept[k] = alive[a + k] and (two > alive[b + k] or (same and alive[b + k]))
+            kept[num + k] = alive[b + k] and (one > alive[a + k] or (same and alive[a + k]))
+        return
+    for d in range(n):
+        states[d] = 0
+    kept[: wiring.message[last] - wiring.message[first]] = False
+    at = base
+    d = 0
+    while d >= 0:
+        allowed = table[at] > -np.inf
+        for d in range(n):
+            allowed &= alive[wiring.offset[wiring.scope_var[first + d]] + states[d]]
+        if allowed:
+            for d in range(n):
+                kept[wiring.message[first + d] - wiring.message[first] + states[d]] = True
+        at += 1
+        d = n - 1
+        while d >= 0:
+            states[d] += 1
+            if states[d] < wiring.card[wiring.scope_var[first + d]]:
+                break
+            states[d] = 0
+            d -= 1
+
+
+@inner
+def _push(wiring, i, hard, queue, queued, count):
+    """Put the factors of an element that have zeros on the stack."""
+    for s in range(wiring.var_ptr[i], wiring.var_ptr[i + 1]):
+        f = wiring.slot_factor[wiring.var_slot[s]]
+        if hard[f] and not queued[f]:
+            queued[f] = True
+            queue[count] = f
+            count += 1
+    return count
+
+
+@inner
+def _propagate(wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept):
+    """Kill what has no support until nothing changes; False if an element has no state left.
+
+    The columns killed are written on ``trail`` from ``marks[0]`` on, which advances.
+    """
+    fine = True
+    while count > 0:
+        count -= 1
+        f = queue[count]
+        queued[f] = False
+        if not fine:
+            continue
+        _support(wiring, table, f, alive, states, kept)
+        first = wiring.scope_ptr[f]
+        for s in range(first, wiring.scope_ptr[f + 1]):
+            i = wiring.scope_var[s]
+            changed, left = False, False
+            for k in range(wiring.card[i]):
+                column = wiring.offset[i] + k
+                if alive[column] and not kept[wiring.message[s] - wiring.message[first] + k]:
+                    alive[column] = False
+                    trail[marks[0]] = column
+                    marks[0] += 1
+                    changed = True
+                left |= alive[column]
+            fine &= left
+            if changed:
+                count = _push(wiring, i, hard, queue, queued, count)
+    return fine
+
+
+@inner
+def _kill(wiring, i, chosen, keep, alive, trail, marks):
+    """Kill the chosen state of an element, or all but it."""
+    for k in range(wiring.card[i]):
+        column = wiring.offset[i] + k
+        if alive[column] and (k == chosen) != keep:
+            alive[column] = False
+            trail[marks[0]] = column
+            marks[0] += 1
+
+
+@inner
+def _next_choice(wiring, order, cursor, alive):
+    """Position from ``cursor`` on of the first element with two living states."""
+    while cursor < len(order):
+        left = 0
+        for k in range(wiring.offset[order[cursor]], wiring.offset[order[cursor] + 1]):
+            left += alive[k]
+        if left > 1:
+            break
+        cursor += 1
+    return cursor
+
+
+@inner
+def _search(wiring, table, hard, order, liked, budget, alive, work):
+    """Choose states depth first, most liked first; see :func:`search`."""
+    queue, queued, trail, states, kept, level, value, mark = work
+    marks = np.zeros(1, np.int64)
+    depth, cursor, conflicts = 0, 0, 0
+    while True:
+        cursor = _next_choice(wiring, order, cursor, alive)
+        if cursor == len(order):
+            return FOUND
+        i = order[cursor]
+        best = -1
+        for k in range(wiring.card[i]):
+            column = wiring.offset[i] + k
+            better = best < 0 or liked[column] > liked[wiring.offset[i] + best]
+            if alive[column] and better:
+                best = k
+        level[depth], value[depth], mark[depth] = cursor, best, marks[0]
+        depth += 1
+        _kill(wiring, i, best, True, alive, trail, marks)
+        count = _push(wiring, i, hard, queue, queued, 0)
+        while not _propagate(
+            wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept
+        ):
+            conflicts += 1
+            if depth == 0:
+                return IMPOSSIBLE
+            if conflicts > budget:
+                return UNKNOWN
+            depth -= 1
+            while marks[0] > mark[depth]:
+                marks[0] -= 1
+                alive[trail[marks[0]]] = True
+            cursor = level[depth]
+            i = order[cursor]
+            _kill(wiring, i, value[depth], False, alive, trail, marks)
+            count = _push(wiring, i, hard, queue, queued, 0)
+
+
+@entry
+def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, status):
+    """Rule states out by arc consistency, then look for an assignment of positive probability.
+
+    Args:
+        wiring: Of the graph.
+        sizes: Largest state count and most elements of a factor.
+        tables: ``(1, T)`` or ``(B, T)`` log tables.
+        hard: ``(F,)`` which factors have zeros.
+        orders: ``(B, N)`` elements of such factors, in the order of choosing.
+        liked: ``(B, S)`` the state with the largest is tried first.
+        budget: Wrong choices after which the search is given up; negative: states are ruled out,
+            nothing is chosen.
+        todo: Rows to work on.
+        all_alive: ``(B, S)`` possible states; what is ruled out becomes False. Where an
+            assignment was found, the elements of ``orders`` have one state left.
+        status: ``(B,)`` written: :data:`FOUND`, :data:`UNKNOWN` or :data:`IMPOSSIBLE`.
+
+    References:
+        Mackworth (1977), Consistency in networks of relations, section 4 (arc consistency).
+    """
+    num_factors, num_states = len(hard), all_alive.shape[1]
+    depth = orders.shape[1] + 1
+    work = (
+        np.zeros(num_factors + 1, np.int64),
+        np.zeros(num_factors + 1, np.bool_),
+        np.zeros(num_states + 1, np.int64),
+        np.zeros(sizes[1], np.int64),
+        np.zeros(sizes[0] * sizes[1], np.bool_),
+        np.zeros(depth, np.int64),
+        np.zeros(depth, np.int64),
+        np.zeros(depth, np.int64),
+    )
+    queue, queued, trail, states, kept, _, _, _ = work
+    for r in todo:
+        table, alive = tables[min(r, len(tables) - 1)], all_alive[r]
+        marks = np.zeros(1, np.int64)
+        count = 0
+        for f in range(num_factors):
+            if hard[f]:
+                queue[count] = f
+                queued[f] = True
+                count += 1
+        if not _propagate(
+            wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept
+        ):
+            status[r] = IMPOSSIBLE
+        elif budget < 0:
+            status[r] = UNKNOWN
+        else:
+            status[r] = _search(wiring, table, hard, orders[r], liked[r], budget, alive, work)

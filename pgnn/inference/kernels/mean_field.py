@@ -1,0 +1,169 @@
+"""Mean field: expected log tables under a product of independent distributions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inner
+
+
+@inner
+def _many(wiring, table, q, slot, states, out):
+    """:func:`_expect` for a table over three or more elements: its entries, one after another."""
+    f = wiring.slot_factor[slot]
+    first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1] - 1
+    me = slot - first
+    innermost = wiring.scope_var[last]
+    num, at = wiring.card[innermost], wiring.offset[innermost]
+    for d in range(last - first):
+        states[d] = 0
+    entry_at = wiring.table[f]
+    d = 0
+    while d >= 0:
+        weight = 1.0
+        for d in range(last - first):
+            if d != me:
+                weight *= q[wiring.offset[wiring.scope_var[first + d]] + states[d]]
+        if weight > 0.0 and slot == last:
+            for k in range(num):
+                out[k] += weight * table[entry_at + k]
+        elif weight > 0.0:
+            total = 0.0
+            for k in range(num):
+                if q[at + k] > 0.0:
+                    total += q[at + k] * table[entry_at + k]
+            out[states[me]] += weight * total
+        entry_at += num
+        d = last - first - 1
+        while d >= 0:
+            states[d] += 1
+            if states[d] < wiring.card[wiring.scope_var[first + d]]:
+                break
+            states[d] = 0
+            d -= 1
+
+
+@inner
+def _expect(wiring, table, q, slot, states, out):
+    """Add a factor's expected log table to ``out``, as a function of the element at ``slot``."""
+    f = wiring.slot_factor[slot]
+    first = wiring.scope_ptr[f]
+    if wiring.scope_ptr[f + 1] - first > 2:
+        _many(wiring, table, q, slot, states, out)
+        return
+    other = wiring.scope_var[2 * first + 1 - slot]
+    at, base = wiring.offset[other], wiring.table[f]
+    num, mine = wiring.card[other], wiring.card[wiring.scope_var[slot]]
+    if wiring.potts[f]:
+        for k in range(mine):
+            if q[at + k] > 0.0:
+                out[k] += q[at + k] * table[base + 1]
+    elif slot == first:
+        for k in range(mine):
+            total = 0.0
+            for j in range(num):
+                if q[at + j] > 0.0:  # 0 * -inf = 0
+                    total += q[at + j] * table[base + k * num + j]
+            out[k] += total
+    else:
+        for j in range(num):
+            if q[at + j] > 0.0:
+                for k in range(mine):
+                    out[k] += q[at + j] * table[base + j * mine + k]
+
+
+@inner
+def _normalize(logits, num, q, at):
+    """Write the softmax of ``logits`` and return how far it is from what was there."""
+    best = 0
+    for k in range(1, num):
+        if logits[k] > logits[best]:
+            best = k
+    top, total = logits[best], 1.0
+    if top == -np.inf:  # whatever the element does, the others forbid: it stays as it is
+        return 0.0
+    for k in range(num):
+        if k == best:
+            logits[k] = 1.0
+        else:
+            logits[k] = np.exp(logits[k] - top)
+            total += logits[k]
+    change = 0.0
+    for k in range(num):
+        value = logits[k] / total
+        change = max(change, abs(value - q[at + k]))
+        q[at + k] = value
+    return change
+
+
+@entry
+def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
+    """Bring the distribution of one element after the other to its optimum, the rest held fixed.
+
+    Args:
+        wiring: Of the graph.
+        sizes: Largest state count and most elements of a factor.
+        tables: ``(1, T)`` or ``(B, T)`` log tables.
+        fields: ``(B, S)`` log fields, findings included.
+        todo: Rows to work on.
+        elements: Numbers of the elements, in this order.
+        all_q: ``(B, S)`` probabilities, changed.
+        change: ``(B,)`` written: the largest change of a probability.
+    """
+    logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
+    for r in todo:
+        table, field, q = tables[min(r, len(tables) - 1)], fields[r], all_q[r]
+        change[r] = 0.0
+        for i in elements:
+            at, num = wiring.offset[i], wiring.card[i]
+            possible = 0
+            for k in range(num):
+                logits[k] = field[at + k]
+                possible += logits[k] > -np.inf
+            if possible <= 1:
+                continue
+            for s in range(wiring.var_ptr[i], wiring.var_ptr[i + 1]):
+                _expect(wiring, table, q, wiring.var_slot[s], states, logits)
+            change[r] = max(change[r], _normalize(logits, num, q, at))
+
+
+@entry
+def messages(wiring, sizes, tables, todo, elements, all_q, counted, out):
+    """Add the expected log tables of some factors to ``out``, by some elements' states.
+
+    Args:
+        wiring, sizes, tables, todo, elements, all_q: As of :func:`sweep`.
+        counted: ``(F,)`` which factors count.
+        out: ``(len(todo), .)`` added to; the elements' states stand side by side.
+    """
+    states = np.zeros(sizes[1], np.int64)
+    for t in range(len(todo)):
+        r = todo[t]
+        table, q = tables[min(r, len(tables) - 1)], all_q[r]
+        at = 0
+        for i in elements:
+            mine = out[t, at : at + wiring.card[i]]
+            at += wiring.card[i]
+            for s in range(wiring.var_ptr[i], wiring.var_ptr[i + 1]):
+                slot = wiring.var_slot[s]
+                if counted[wiring.slot_factor[slot]]:
+                    _expect(wiring, table, q, slot, states, mine)
+
+
+@entry
+def energies(wiring, sizes, tables, todo, all_q, counted, out):
+    """Write ``out[row]``, the sum of some factors' expected log tables; arguments as above."""
+    logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
+    for r in todo:
+        table, q = tables[min(r, len(tables) - 1)], all_q[r]
+        total = 0.0
+        for f in range(len(wiring.scope_ptr) - 1):
+            if counted[f]:
+                i = wiring.scope_var[wiring.scope_ptr[f]]
+                at, num = wiring.offset[i], wiring.card[i]
+                logits[:num] = 0.0
+                _expect(wiring, table, q, wiring.scope_ptr[f], states, logits)
+                for k in range(num):
+                    if q[at + k] > 0.0:
+                        total += q[at + k] * logits[k]
+        out[r] = total
