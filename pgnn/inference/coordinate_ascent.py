@@ -246,10 +246,9 @@ class CoordinateAscent:
             The same without these states, and ``(B,)`` rows that are not proven impossible.
         """
         alive = self.field > -np.inf
-        empty = np.zeros(len(alive), dtype=np.bool_)
+        empty: Mask = np.zeros(len(alive), dtype=np.bool_) | np.isneginf(self.log_constant)
         if alive.size:
-            empty = ~np.logical_or.reduceat(alive, self.wiring.offset[:-1], axis=1).all(axis=1)
-        empty = np.asarray(empty | np.isneginf(self.log_constant))
+            empty |= ~np.logical_or.reduceat(alive, self.wiring.offset[:-1], axis=1).all(axis=1)
         if not self.hard.any():
             return self, ~empty
         status = self._search(alive, self.field, np.flatnonzero(~empty), -1)

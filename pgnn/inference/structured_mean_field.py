@@ -69,7 +69,7 @@ class BlockAscent:
         q, residual = state.q.copy(), state.residual.copy()
         residual[state.todo] = 0.0
         self.ascent.sweep(q, state.todo, self.blocks.singles, self.ascent.tables, residual)
-        for owner in self.blocks.members:
+        for owner in self.blocks.members if len(state.todo) else ():
             try:
                 self._update(owner, state.todo, q, residual)
             except Intractable as error:
