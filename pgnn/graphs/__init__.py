@@ -1,6 +1,7 @@
 """Structure only, on networkx graphs: separation, moral graph, elimination, junction tree."""
 
 from pgnn.graphs.checks import Node, check_directed_acyclic
+from pgnn.graphs.colouring import greedy_colouring, is_colouring, saturation_colouring
 from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluate_order
 from pgnn.graphs.heuristics import Heuristic, MinDegree, MinFill, MinWeight, WeightedMinFill
 from pgnn.graphs.interaction import interaction_graph
@@ -32,6 +33,10 @@ __all__ = [
     "triangulate",
     "junction_tree",
     "is_junction_tree",
+    # colouring
+    "greedy_colouring",
+    "saturation_colouring",
+    "is_colouring",
     # checks
     "Node",
     "check_directed_acyclic",

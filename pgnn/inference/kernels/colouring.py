@@ -1,0 +1,47 @@
+"""Greedy colouring of the elements, so that no two of one colour share a factor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry
+
+
+@entry
+def colour(wiring):
+    """Give each element the smallest colour that no neighbour has, most neighbours first.
+
+    Of elements with as many neighbours, the one of lower number comes first.
+
+    Args:
+        wiring: Which factors touch which elements.
+
+    Returns:
+        ``(E,)`` int64 colours from zero, at most the largest number of neighbours plus one.
+    """
+    num = wiring.card.shape[0]
+    seen = np.full(num, -1, np.int64)
+    degree = np.zeros(num, np.int64)
+    for e in range(num):
+        seen[e] = e
+        for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+            f = wiring.slot_factor[wiring.var_slot[q]]
+            for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+                v = wiring.scope_var[slot]
+                if seen[v] != e:
+                    seen[v] = e
+                    degree[e] += 1
+    colours = np.full(num, -1, np.int64)
+    taken = np.full(num + 1, -1, np.int64)
+    for e in np.argsort(-degree, kind="mergesort"):
+        for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+            f = wiring.slot_factor[wiring.var_slot[q]]
+            for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+                c = colours[wiring.scope_var[slot]]
+                if c >= 0:
+                    taken[c] = e
+        free = 0
+        while taken[free] == e:
+            free += 1
+        colours[e] = free
+    return colours

@@ -1,0 +1,281 @@
+"""Gibbs sweeps: every element drawn from its distribution given all others."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inlined, inner
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_TINY = 1e-100
+
+
+class Program(NamedTuple):
+    """What a sweep reads.
+
+    An element is *tabulated* where its full conditionals, for all states of its neighbours, stand
+    in ``values``; elsewhere they are multiplied from the factors' tables at each visit.
+    ``P`` programs of one structure differ in their numbers (rows of evidence, temperatures).
+    Integers are uint32, because numba looks for a negative index otherwise.
+
+    Attributes:
+        card: ``(E,)`` state counts.
+        offset: ``(E,)`` first column of each element.
+        tabulated: ``(E,)`` which elements are.
+        table: ``(E,)`` first of their values; elements alike share them.
+        link_ptr: ``(E + 1,)`` first neighbour of each element; none if not tabulated.
+        neighbour: Elements.
+        link_stride: Step in ``values`` for a state of the neighbour.
+        wiring: Which factors touch which elements.
+        slot_stride: ``(L,)`` step in a factor's table for a state of the element at a slot.
+        values: ``(P, V)`` full conditionals, an element's states side by side.
+        linear: ``(1 or P, T)`` tables, each scaled to a largest entry of one.
+        field: ``(1 or P, S)`` fields, likewise.
+        log_linear: Their logarithms.
+        log_field: Their logarithms.
+    """
+
+    card: Any
+    offset: Any
+    tabulated: Any
+    table: Any
+    link_ptr: Any
+    neighbour: Any
+    link_stride: Any
+    wiring: Any
+    slot_stride: Any
+    values: Any
+    linear: Any
+    field: Any
+    log_linear: Any
+    log_field: Any
+
+
+class Numbers(NamedTuple):
+    """The numbers of one of the ``P`` programs."""
+
+    values: Any
+    linear: Any
+    field: Any
+    log_linear: Any
+    log_field: Any
+
+
+@inlined
+def uniform(counter):
+    """The number in [0, 1) that SplitMix64 (Steele, Lea & Flood 2014) makes of its counter."""
+    x = (counter ^ (counter >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return np.float64(np.int64(x >> np.uint64(11))) * (1.0 / 9007199254740992.0)
+
+
+@inner
+def numbers_of(program, p):
+    """The numbers of program ``p``."""
+    t = p if program.linear.shape[0] > 1 else 0
+    f = p if program.field.shape[0] > 1 else 0
+    return Numbers(
+        program.values[p],
+        program.linear[t],
+        program.field[f],
+        program.log_linear[t],
+        program.log_field[f],
+    )
+
+
+@inner
+def log_weights(program, numbers, e, states, out):
+    """Write the log full conditional of element ``e``, not normalised; return the largest."""
+    wiring = program.wiring
+    card = np.int64(program.card[e])
+    first = np.int64(program.offset[e])
+    for s in range(card):
+        out[s] = numbers.log_field[first + s]
+    for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+        own = wiring.var_slot[q]
+        f = wiring.slot_factor[own]
+        at = wiring.table[f]
+        if wiring.potts[f]:
+            other = wiring.scope_ptr[f] * 2 + 1 - own
+            same = np.int64(states[wiring.scope_var[other]])
+            for s in range(card):
+                out[s] += numbers.log_linear[at + (1 if s == same else 0)]
+            continue
+        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+            if slot != own:
+                at += program.slot_stride[slot] * np.int64(states[wiring.scope_var[slot]])
+        for s in range(card):
+            out[s] += numbers.log_linear[at + s * program.slot_stride[own]]
+    top = -np.inf
+    for s in range(card):
+        top = max(top, out[s])
+    return top
+
+
+@inner
+def normalized(program, numbers, e, states, out):
+    """Write the full conditional by way of logarithms; zeros if no state is possible."""
+    card = np.int64(program.card[e])
+    top = log_weights(program, numbers, e, states, out)
+    total = 0.0
+    for s in range(card):
+        out[s] = np.exp(out[s] - top) if top > -np.inf else 0.0
+        total += out[s]
+    if total > 0.0:
+        for s in range(card):
+            out[s] /= total
+
+
+@inner
+def _multiplied(program, numbers, e, states, out):
+    """Write the full conditional by multiplying tables of entries up to one.
+
+    The products only fall, so that what was flushed to zero cannot count beside a largest
+    product above ``_TINY``; below, logarithms decide.
+    """
+    wiring = program.wiring
+    card = np.int64(program.card[e])
+    first = np.int64(program.offset[e])
+    for s in range(card):
+        out[s] = numbers.field[first + s]
+    for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+        own = wiring.var_slot[q]
+        f = wiring.slot_factor[own]
+        at = wiring.table[f]
+        if wiring.potts[f]:
+            other = wiring.scope_ptr[f] * 2 + 1 - own
+            same = np.int64(states[wiring.scope_var[other]])
+            if numbers.linear[at] < 1.0:
+                kept = out[same]
+                for s in range(card):
+                    out[s] *= numbers.linear[at]
+                out[same] = kept
+            else:
+                out[same] *= numbers.linear[at + 1]
+            continue
+        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+            if slot != own:
+                at += program.slot_stride[slot] * np.int64(states[wiring.scope_var[slot]])
+        step = program.slot_stride[own]
+        for s in range(card):
+            out[s] *= numbers.linear[at + s * step]
+    top = 0.0
+    total = 0.0
+    for s in range(card):
+        top = max(top, out[s])
+        total += out[s]
+    if top < _TINY:
+        normalized(program, numbers, e, states, out)
+        return
+    for s in range(card):
+        out[s] /= total
+
+
+@inlined
+def _conditional_at(program, e, states):
+    """Where the tabulated full conditional of ``e`` stands."""
+    at = program.table[e]
+    for j in range(program.link_ptr[e], program.link_ptr[e + np.uint32(1)]):
+        at += program.link_stride[j] * np.uint32(states[program.neighbour[j]])
+    return at
+
+
+@inlined
+def _chosen(probs, at, card, u):
+    """The state at which the cumulated probabilities pass ``u``; rounding picks none of zero."""
+    s = np.uint32(0)
+    while s + np.uint32(1) < card:
+        u -= probs[at + s]
+        if u < 0.0:
+            return s
+        s += np.uint32(1)
+    while s > np.uint32(0) and probs[at + s] == 0.0:
+        s -= np.uint32(1)
+    return s
+
+
+@inner
+def _sweep(program, numbers, order, states, counter, scratch, sums, squares):
+    """Visit the elements in order; add their full conditionals to the sums, if there are any."""
+    keep = sums.shape[0] > 0
+    values = numbers.values
+    for k in range(order.shape[0]):
+        e = order[k]
+        card = program.card[e]
+        counter += _GOLDEN
+        u = uniform(counter)
+        if program.tabulated[e]:
+            probs, at = values, _conditional_at(program, e, states)
+            if card == np.uint32(2):
+                states[e] = 1 if u < values[at + np.uint32(1)] else 0
+            else:
+                states[e] = _chosen(values, at, card, u)
+        else:
+            _multiplied(program, numbers, e, states, scratch)
+            probs, at = scratch, np.uint32(0)
+            states[e] = _chosen(scratch, at, card, u)
+        if keep:
+            first = program.offset[e]
+            for s in range(card):
+                p = probs[at + np.uint32(s)]
+                sums[first + np.uint32(s)] += p
+                squares[first + np.uint32(s)] += p * p
+    return counter
+
+
+@entry
+def run(program, orders, which, states, counters, chains, sweeps, sums, squares, trace):
+    """Sweep through some chains.
+
+    Args:
+        program: Tables.
+        orders: ``(order, ptr)``, elements that chain ``q`` visits: from ``ptr[q, 0]`` to ``ptr[q, 1]``.
+        which: ``(N,)`` program of each chain.
+        states: ``(N, E)`` uint16, updated.
+        counters: ``(N,)`` uint64 of the random numbers, updated.
+        chains: ``(first, last)`` of the chains to run.
+        sweeps: ``(kept, thin)``: so many kept sweeps, each the last of ``thin``.
+        sums: ``(N, S)`` to which kept sweeps add full conditionals; or ``(N, 0)``.
+        squares: ``(N, S)``, their squares.
+        trace: ``(kept, N, E)`` written: the states after each kept sweep; or ``(0, 0, 0)``.
+    """
+    order, ptr = orders
+    first, last = chains
+    kept, thin = sweeps
+    scratch = np.zeros(np.int64(program.card.max()) + 1)
+    for q in range(first, last):
+        numbers = numbers_of(program, which[q])
+        mine = order[ptr[q, 0] : ptr[q, 1]]
+        counter = counters[q]
+        for t in range(kept):
+            for _ in range(thin - 1):
+                counter = _sweep(
+                    program, numbers, mine, states[q], counter, scratch, sums[q, :0], squares[q, :0]
+                )
+            counter = _sweep(
+                program, numbers, mine, states[q], counter, scratch, sums[q], squares[q]
+            )
+            if trace.shape[0] > 0:
+                trace[t, q] = states[q]
+        counters[q] = counter
+
+
+@entry
+def conditionals(program, which, states, out):
+    """Write the full conditionals of all elements, ``(N, S)``, at given ``(N, E)`` states."""
+    scratch = np.zeros(np.int64(program.card.max()) + 1)
+    for q in range(states.shape[0]):
+        numbers = numbers_of(program, which[q])
+        for e in range(program.card.shape[0]):
+            first = np.int64(program.offset[e])
+            if program.tabulated[e]:
+                at = np.int64(_conditional_at(program, np.uint32(e), states[q]))
+                for s in range(program.card[e]):
+                    out[q, first + s] = numbers.values[at + s]
+            else:
+                _multiplied(program, numbers, e, states[q], scratch)
+                for s in range(program.card[e]):
+                    out[q, first + s] = scratch[s]
