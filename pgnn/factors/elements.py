@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from pgnn.errors import Unsupported
+from pgnn.errors import ModelError
 from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
@@ -24,7 +23,12 @@ class Elements:
     Args:
         variables: Variables of a model, in order; real ones are left out.
 
+    Attributes:
+        variables: The discrete variables.
+        first: Number of each variable's first element, by name.
+
     Raises:
+        ModelError: If a variable's name is that of an element of an array.
         Unsupported: If an axis of an array has a name instead of a length.
 
     Example:
@@ -37,11 +41,13 @@ class Elements:
 
     def __init__(self, variables: Iterable[Variable]) -> None:
         self.variables = tuple(v for v in variables if v.is_discrete)
-        sizes = [_size(v) for v in self.variables]
-        starts = np.cumsum([0, *sizes]).tolist()
-        self._first = {v.name: a for v, a in zip(self.variables, starts, strict=False)}
+        starts = np.cumsum([0, *(v.num_elements for v in self.variables)])
+        self._starts = starts.astype(np.int64)
         self._variable = {v.name: v for v in self.variables}
-        self._starts = np.array(starts, dtype=np.int64)
+        self.first = dict(zip(self._variable, starts.tolist(), strict=False))
+        for v in self.variables:
+            if isinstance(v.name, tuple) and len(v.name) > 1 and self._array(v.name) is not None:
+                raise ModelError(f"{v.name!r} is an element of the array {v.name[0]!r}: rename one")
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -49,10 +55,10 @@ class Elements:
     def __contains__(self, name: object) -> bool:
         return self.find(name) is not None
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether no variable is an array."""
-        return len(self) == len(self.variables)
+        return not any(v.shape for v in self.variables)
 
     @cached_property
     def card(self) -> Ints:
@@ -70,11 +76,7 @@ class Elements:
         """Every element as a variable of its own: what factors that expand an array are over."""
         if self.plain:
             return self.variables
-        return tuple(
-            v.element(*index) if v.shape else v
-            for v in self.variables
-            for index in np.ndindex(v.shape)
-        )
+        return tuple(single for v in self.variables for single in v.elements())
 
     def find(self, name: object) -> tuple[Variable, Ints] | None:
         """Return a variable, or an element as a variable, with its numbers; None if unknown."""
@@ -83,14 +85,13 @@ class Elements:
         except TypeError:
             return None
         if v is not None:
-            first = self._first[v.name]
-            return v, np.arange(first, first + _size(v), dtype=np.int64).reshape(v.shape)
-        if isinstance(name, tuple) and len(name) > 1:
-            array = self._variable.get(name[0])
-            if array is not None and _is_index(name[1:], array.shape):
-                place = np.ravel_multi_index(name[1:], array.shape)
-                return array.element(*name[1:]), np.array(self._first[array.name] + int(place))
-        return None
+            first = self.first[v.name]
+            return v, np.arange(first, first + v.num_elements, dtype=np.int64).reshape(v.shape)
+        array = self._array(name)
+        if array is None or not isinstance(name, tuple):
+            return None
+        number = self.first[array.name] + array.position(name[1:])
+        return array.element(*name[1:]), np.array(number)
 
     def numbers(self, name: Hashable) -> Ints:
         """Return the numbers of a variable's elements, in its shape.
@@ -105,24 +106,22 @@ class Elements:
 
     def name(self, number: int) -> Hashable:
         """Return the name of an element."""
-        k = int(np.searchsorted(self._starts, number, side="right")) - 1
-        v = self.variables[k]
+        v = self.variables[int(self.owners(np.int64(number)))]
         if not v.shape:
             return v.name
-        index = np.unravel_index(number - int(self._starts[k]), v.shape)
+        index = np.unravel_index(number - self.first[v.name], v.shape)
         return (v.name, *(int(i) for i in index))
 
+    def owners(self, numbers: ArrayLike) -> Ints:
+        """Return the places in :attr:`variables` of what some elements belong to."""
+        return np.asarray(np.searchsorted(self._starts, numbers, side="right") - 1)
 
-def _size(variable: Variable) -> int:
-    if not all(isinstance(n, int) for n in variable.shape):
-        raise Unsupported(
-            f"{variable.name!r} has the shape {variable.shape}, whose length only data knows; "
-            "this model needs a fixed shape"
-        )
-    return math.prod(variable.shape)
-
-
-def _is_index(index: Sequence[object], shape: Sequence[int]) -> bool:
-    return len(index) == len(shape) and all(
-        isinstance(i, int | np.integer) and 0 <= i < n for i, n in zip(index, shape, strict=True)
-    )
+    def _array(self, name: object) -> Variable | None:
+        """The array that a tuple names an element of, if it does."""
+        if not isinstance(name, tuple) or len(name) < 2:
+            return None
+        try:
+            array = self._variable.get(name[0])
+        except TypeError:
+            return None
+        return array if array is not None and array.has_element(name[1:]) else None

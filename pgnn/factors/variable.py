@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Hashable, Iterable, Sequence
-from copy import copy
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
 
 MISSING = -1
 
@@ -27,10 +26,11 @@ class Variable:
     Args:
         name: Any hashable; unique within a model.
         states: Number of states, or their labels in order; ``None`` for a real variable.
-        shape: Event shape of a real variable, or array shape of an array of discrete ones.
+        shape: Event shape of a real variable, or array shape of an array of discrete ones. An
+            axis whose length only data knows has a name instead, as in ``("T",)``.
 
     Raises:
-        ModelError: If there is no state, or a label occurs twice.
+        ModelError: If there is no state, a label occurs twice, or an axis is no length or name.
 
     Example:
         >>> rain = Variable("rain", ["no", "yes"])
@@ -44,10 +44,10 @@ class Variable:
         self,
         name: Hashable,
         states: int | Iterable[Hashable] | None = None,
-        shape: Sequence[int] = (),
+        shape: Sequence[int | str] = (),
     ) -> None:
         self.name = name
-        self.shape = tuple(shape)
+        self.shape: tuple[Any, ...] = _axes(name, shape) if shape != () else ()
         self.states = _labels(name, states)
         self._index: dict[Any, int] = {label: k for k, label in enumerate(self.states or ())}
         self._numeric = any(_is_number(label) for label in self.states or ())
@@ -69,21 +69,56 @@ class Variable:
             raise ModelError(f"variable {self.name!r} is real: it has no states")
         return len(self.states)
 
+    @property
+    def num_elements(self) -> int:
+        """Number of cells of an array; 1 without a shape.
+
+        Raises:
+            Unsupported: If an axis has a name instead of a length.
+        """
+        if any(isinstance(n, str) for n in self.shape):
+            raise Unsupported(
+                f"{self.name!r} has the shape {self.shape}: the length of a named axis is known "
+                "only with the data; this needs an array whose lengths are all numbers"
+            )
+        return math.prod(self.shape)
+
     def element(self, *index: int) -> Variable:
         """Return one element of an array as a variable of its own, named ``(name, *index)``.
 
         Raises:
             EvidenceError: If the index does not fit the shape.
         """
-        if len(index) != len(self.shape) or not all(
-            0 <= i < n for i, n in zip(index, self.shape, strict=True)
-        ):
+        if not self.has_element(index):
             raise EvidenceError(
                 f"{self.name!r} has the shape {self.shape} and no element {list(index)}"
             )
-        single = copy(self)
-        single.name, single.shape = (self.name, *(int(i) for i in index)), ()
+        single = Variable.__new__(Variable)  # for arrays of many elements: no label is looked at
+        single.name, single.shape = (self.name, *map(int, index)), ()
+        single.states, single._index = self.states, self._index
+        single._numeric, single._boolean = self._numeric, self._boolean
         return single
+
+    def position(self, index: Sequence[int]) -> int:
+        """Return the place of an element in row-major order."""
+        place = 0
+        for i, n in zip(index, self.shape, strict=True):
+            place = place * n + int(i)
+        return place
+
+    def elements(self) -> Iterator[Variable]:
+        """Yield every element as a variable of its own; without a shape, the variable itself."""
+        if not self.shape:
+            yield self
+        else:
+            yield from (self.element(*index) for index in np.ndindex(self.shape))
+
+    def has_element(self, index: Sequence[object]) -> bool:
+        """Whether an index is that of an element; along a named axis any number is."""
+        return len(index) == len(self.shape) and all(
+            isinstance(i, int | np.integer) and i >= 0 and (isinstance(n, str) or i < n)
+            for i, n in zip(index, self.shape, strict=True)
+        )
 
     def index(self, state: object) -> int:
         """Return the index of one state, given by label or index; -1 where it is missing.
@@ -127,6 +162,9 @@ class Variable:
         if hasattr(values, "dtype") and hasattr(values.dtype, "categories"):
             return self._encode_categories(values)
         array = values if isinstance(values, np.ndarray) else _object_array(values)
+        if array.dtype.kind == "b":  # labels, each looked up once
+            yes, no = (self.index(b) if (array == b).any() else MISSING for b in (True, False))
+            return np.where(array, np.int32(yes), np.int32(no))
         codes: dict[object, int] = {}
         flat = array.ravel()
         out = np.empty(flat.shape, dtype=np.int32)
@@ -214,6 +252,18 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
         twice = next(label for k, label in enumerate(labels) if label in labels[:k])
         raise ModelError(f"state {twice!r} of variable {name!r} occurs twice; labels must differ")
     return labels
+
+
+def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:
+    if isinstance(shape, str) or not isinstance(shape, Iterable):
+        raise ModelError(f"shape of {name!r} must list lengths, such as (28, 28), got {shape!r}")
+    axes = tuple(shape)
+    for n in axes:
+        if type(n) is bool or not isinstance(n, str | numbers.Integral) or n == "":
+            raise ModelError(f"an axis of {name!r} must be a length or a name, got {n!r}")
+        if not isinstance(n, str) and n < 0:
+            raise ModelError(f"an axis of {name!r} must not be negative, got {n}")
+    return tuple(n if isinstance(n, str) else int(n) for n in axes)
 
 
 def _object_array(values: Any) -> np.ndarray:

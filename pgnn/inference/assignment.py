@@ -6,27 +6,34 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import UnknownVariable
 from pgnn.inference.frames import label_frame, nested_index, row_index
+from pgnn.inference.places import Places
+from pgnn.inference.tables import diagnostics_text, state_table
+
+_ROUNDING = 1e-9
 
 
 class Assignment(Mapping[Hashable, Any]):
     r"""A state for each variable, :math:`x^* = \arg\max_x p(x, e)`, and its log probability.
 
     Maps a variable to the label of its state, or to ``(B,)`` int64 state indices if the evidence
-    came in rows. ``None`` (-1 in a batch) stands where a row has no answer.
+    came in rows; an array of variables to a NumPy array ``shape`` of labels, or to ``(B, *shape)``
+    indices, and its elements like any variable. ``None`` (-1 in a batch) stands where a row has no
+    answer.
 
     Args:
         variables: The variables asked for.
-        states: ``(B, V)`` int64 state indices.
+        states: ``(B, E)`` int64 state indices of their elements.
         log_prob: ``(B,)`` log probability of the assignment together with the evidence.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: The data frame's index, if the evidence was one.
-        upper_bound: ``(B,)`` log probability that no assignment exceeds, where it is known and
-            this one may be worse.
+        upper_bound: ``(B,)`` log probability that no assignment exceeds, where it is known; that
+            of the assignment itself if there is none better.
         engine: Name of the engine.
         diagnostics: What the engine has to say about this answer.
 
@@ -74,33 +81,42 @@ class Assignment(Mapping[Hashable, Any]):
 
     @property
     def codes(self) -> Tensor:
-        """``(V,)`` or ``(B, V)`` state indices in the order of :attr:`variables`."""
+        """``(E,)`` or ``(B, E)`` state indices in the order of :attr:`variables`."""
         return self._states if self.batched else self._states[0]
 
     def frame(self) -> Any:
-        """Return a data frame of labels: a column a variable, a row a row of the evidence."""
+        """Return a data frame of labels: a column an element, a row a row of the evidence."""
         return label_frame(self.variables, self._states, self._index)
 
     def table(self, row: int = 0) -> str:
         """Return one row as text: a line for each variable, then the log probability."""
-        width = max([len("variable"), *(len(str(v.name)) for v in self.variables)])
-        codes = self._states[row].tolist()
-        lines = [f"{'variable':<{width}}  most probable state"]
-        for v, code in zip(self.variables, codes, strict=True):
-            lines.append(f"{v.name!s:<{width}}  {v.decode([code])[0]}")
-        return "\n".join([*lines, f"log probability {self._log_prob[row].item():z.6f}"])
+        table = state_table(self.variables, self._states[row].cpu().numpy())
+        return f"{table}\nlog probability {self._log_prob[row].item():z.6f}{self._standing(row)}"
+
+    def _standing(self, row: int) -> str:
+        """Whether a better assignment may exist."""
+        by = f", {self.engine}" if self.engine else ""
+        if self._upper_bound is None:
+            return f" (best found by {self.engine})" if by else ""
+        gap = (self._upper_bound[row] - self._log_prob[row]).item()
+        if not gap > _ROUNDING * max(1.0, abs(self._log_prob[row].item())):
+            return f" (exact{by})"
+        return f" (best found{by}; none is more than {gap:.4g} above)"
 
     def __getitem__(self, name: Hashable) -> Any:
-        try:
-            column = self._columns[name]
-        except (KeyError, TypeError):
-            raise UnknownVariable(name, self._columns, "variable of this assignment") from None
+        codes = self._places.cut(self._states, name)
         if self.batched:
-            return self._states[:, column]
-        return self.variables[column].decode([int(self._states[0, column])])[0]
+            return codes
+        variable = self._places.find(name)[0]
+        if variable.shape:
+            return _labels(variable, codes[0].cpu().numpy())
+        return variable.decode([int(codes[0])])[0]
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._columns)
+        return iter(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
 
     def __len__(self) -> int:
         return len(self.variables)
@@ -109,19 +125,22 @@ class Assignment(Mapping[Hashable, Any]):
         rows = int(self._states.shape[0])
         if not rows:
             return f"most probable states of {len(self)} variables for 0 rows of evidence"
-        if not self.batched:
-            return self.table()
-        name = 0 if self._index is None else self._index[0]
-        return f"{self.table()}; row {name}, the first of {rows}"
+        text = self.table()
+        if self.batched:
+            name = 0 if self._index is None else self._index[0]
+            text += f"; row {name}, the first of {rows}"
+        return "\n".join(filter(None, [text, diagnostics_text(self.diagnostics)]))
 
     def __repr__(self) -> str:
         if self.batched:
             return f"<Assignment of {len(self)} variables, {int(self._states.shape[0])} rows>"
+        if any(v.shape for v in self.variables):
+            return f"<Assignment of {len(self)} variables, log_prob={self.log_prob.item():z.6f}>"
         return f"Assignment({dict(self)!r}, log_prob={self.log_prob.item():z.6f})"
 
     @cached_property
-    def _columns(self) -> dict[Hashable, int]:
-        return {v.name: k for k, v in enumerate(self.variables)}
+    def _places(self) -> Places:
+        return Places(self.variables, "this assignment")
 
 
 class KBest(Sequence[Assignment]):
@@ -132,7 +151,7 @@ class KBest(Sequence[Assignment]):
 
     Args:
         variables: The variables asked for.
-        states: ``(B, k, V)`` int64 state indices.
+        states: ``(B, k, E)`` int64 state indices of their elements.
         log_prob: ``(B, k)`` log probabilities, falling.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: The data frame's index, if the evidence was one.
@@ -172,7 +191,7 @@ class KBest(Sequence[Assignment]):
 
     @property
     def codes(self) -> Tensor:
-        """``(k, V)`` or ``(B, k, V)`` state indices in the order of :attr:`variables`."""
+        """``(k, E)`` or ``(B, k, E)`` state indices in the order of :attr:`variables`."""
         return self._states if self.batched else self._states[0]
 
     def frame(self) -> Any:
@@ -208,3 +227,15 @@ class KBest(Sequence[Assignment]):
 
     def __repr__(self) -> str:
         return f"<KBest: {len(self)} assignments of {len(self.variables)} variables>"
+
+
+def _labels(variable: Variable, codes: NDArray[Any]) -> NDArray[Any]:
+    """Labels of an array: of NumPy's own type where evidence reads that as labels again."""
+    states = variable.states or ()
+    kinds = {type(state) for state in states}
+    natural = kinds <= {str} or kinds <= {bool} or states == tuple(range(len(states)))
+    table = np.empty(len(states) + 1, dtype=object)  # the last one for -1
+    table[:-1] = states
+    found = table[codes]
+    kind = np.array(states).dtype if natural and (codes >= 0).all() else object
+    return np.asarray(found, dtype=kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.factors.variable import Variable
+from pgnn.factors.elements import Elements
+from pgnn.inference.questions import Targets
 from pgnn.inference.solver import Solver
 
 if TYPE_CHECKING:
@@ -41,12 +42,12 @@ class CompiledQuery:
 
     Args:
         solver: Returns the solver for the model's present parameters.
-        variables: The model's discrete variables in order.
-        targets: Numbers of the variables asked for.
-        observed: Numbers of the variables that every row observes; None: any may be observed.
+        elements: Of the model's discrete variables.
+        targets: What is asked for.
+        observed: What every row observes; None: anything may be observed.
 
     Attributes:
-        observed: Names of the columns of the codes.
+        observed: Names of the columns of the codes; an array has one for each of its elements.
         targets: Names of the variables asked for.
         columns: The slice of ``marginals`` that belongs to each target.
 
@@ -62,38 +63,28 @@ class CompiledQuery:
     def __init__(
         self,
         solver: Callable[[], Solver],
-        variables: Sequence[Variable],
-        targets: Sequence[int],
-        observed: Sequence[int] | None,
+        elements: Elements,
+        targets: Targets,
+        observed: Targets | None,
     ) -> None:
         self._solver = solver
-        self._num_vars = len(variables)
-        self._observed = None if observed is None else np.array(observed, dtype=np.int64)
-        seen = range(len(variables)) if observed is None else observed
-        self.observed = tuple(variables[v].name for v in seen)
-        self.targets = tuple(variables[v].name for v in targets)
-        self._wanted = np.zeros(len(variables), dtype=np.bool_)
-        self._wanted[list(targets)] = True
-        sizes = np.cumsum([0, *(variables[v].num_states for v in targets)])
+        self._size = len(elements)
+        self._observed = None if observed is None else observed.numbers
+        seen = range(len(elements)) if observed is None else observed.numbers.tolist()
+        self.observed = tuple(elements.singles[e].name for e in seen)
+        self.targets = tuple(v.name for v in targets.variables)
+        self._wanted = targets.mask(elements)
+        sizes = [v.num_elements * v.num_states for v in targets.variables]
+        ends = np.cumsum(sizes, dtype=np.int64).tolist()
         self.columns: Mapping[Hashable, slice] = {
-            name: slice(int(a), int(b))
-            for name, a, b in zip(self.targets, sizes[:-1], sizes[1:], strict=True)
+            name: slice(end - size, end)
+            for name, size, end in zip(self.targets, sizes, ends, strict=True)
         }
-        self._seen = None
-        if self._observed is not None:
-            self._seen = np.zeros(len(variables), dtype=np.bool_)
-            self._seen[self._observed] = True
+        self._seen = None if observed is None else observed.mask(elements)
         self._bound: Solver | None = None
         self._session: Session | None = None
         # answers come with the targets in the model's order
-        self._take: NDArray[np.int64] | None = None
-        if list(targets) != sorted(targets):
-            ordered = sorted(targets)
-            starts = np.cumsum([0, *(variables[v].num_states for v in ordered)])
-            place = dict(zip(ordered, starts.tolist(), strict=False))
-            self._take = np.concatenate(
-                [np.arange(variables[v].num_states) + place[v] for v in targets]
-            )
+        self._take = targets.reordered(elements)
 
     def __call__(self, codes: Any) -> Answer:
         """Answer one row or a batch.
@@ -143,7 +134,7 @@ class CompiledQuery:
         """One row's codes, all variables in order."""
         if self._observed is None:
             return np.ascontiguousarray(given, dtype=np.int32)
-        row = np.full(self._num_vars, -1, dtype=np.int32)
+        row = np.full(self._size, -1, dtype=np.int32)
         row[self._observed] = given
         return row
 
@@ -157,7 +148,7 @@ class CompiledQuery:
         if self._observed is None:
             rows = np.ascontiguousarray(given, dtype=np.int32)
         else:
-            rows = np.full((len(given), self._num_vars), -1, dtype=np.int32)
+            rows = np.full((len(given), self._size), -1, dtype=np.int32)
             rows[:, self._observed] = given
         if ((rows < -1) | (rows >= card)).any():
             _, column = np.argwhere((rows < -1) | (rows >= card))[0]

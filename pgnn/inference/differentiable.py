@@ -40,7 +40,7 @@ class Differentiable:
         self.codes, self.soft = seen.codes, seen.soft
         self.log_scale = seen.soft_scale
         if torch.is_grad_enabled() and seen.soft_tensors:
-            solver = self._with_soft_tables(solver, seen.soft_tensors)
+            solver = self._with_soft_tables(solver, seen.soft_elements())
         self.solver = solver
         self.wanted = torch.is_grad_enabled() and solver.graph.requires_grad
 

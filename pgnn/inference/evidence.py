@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,21 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Unsupported, closest
+from pgnn.errors import EvidenceError
+from pgnn.factors.elements import Elements
 from pgnn.factors.variable import MISSING, Variable
-from pgnn.inference.findings import Finding, is_column, read_discrete, read_real
+from pgnn.inference.array_findings import check_apart, read_array
+from pgnn.inference.findings import Finding, common_rows, is_column, read_discrete, read_real
+from pgnn.inference.unknown_variable import UnknownVariable as UnknownVariable
+from pgnn.inference.unknown_variable import unknown_variable
 
 _PLAIN = frozenset({str, int, bool, float, type(None)})
-
-
-class UnknownVariable(EvidenceError, KeyError):
-    """A name that is no variable here; also a ``KeyError``, as mappings promise."""
-
-    def __init__(self, name: object, known: Iterable[object], what: str = "variable") -> None:
-        super().__init__(f"unknown {what} {name!r}{closest(name, known)}")
-
-    def __str__(self) -> str:
-        return str(self.args[0])  # a KeyError would show its message in quotes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,18 +26,19 @@ class Evidence:
     """What was seen in each of ``B`` rows, as arrays.
 
     Attributes:
-        codes: ``(B, V)`` int32 state indices of the discrete variables, in order; -1 where a
-            variable was not seen, or only softly.
+        codes: ``(B, E)`` int32 state indices of the elements of the discrete variables, in order
+            (without arrays, of the variables); -1 where one was not seen, or only softly.
         batched: Whether the findings came in rows. If not, ``B`` is 1 and answers have batch
             shape ``()``.
-        soft: ``(B, S)`` likelihoods, the states of all discrete variables side by side, each
-            variable's scaled to a largest entry of one; ones where there is none. ``None`` if no
-            finding is soft.
+        soft: ``(B, S)`` likelihoods, the states of all elements side by side, each element's
+            scaled to a largest entry of one; ones where there is none. ``None`` if no finding is
+            soft.
         soft_scale: ``(B,)`` logarithms of the scales taken out of ``soft``, summed.
-        soft_tensors: ``(B, K)`` unscaled likelihoods of the variables whose likelihoods came as
-            tensors that want a gradient; ones in rows where the variable was not seen.
+        soft_tensors: ``(B, *shape, K)`` unscaled likelihoods of the variables whose likelihoods
+            came as tensors that want a gradient; ones where nothing was seen.
         reals: ``(B, *event)`` values of real variables; ``NaN`` where not seen.
-        names: Variables that are seen in at least one row: discrete ones in order, then real ones.
+        names: Variables that are seen in at least one row, arrays if one of their elements is:
+            discrete ones in order, then real ones.
         index: The data frame's index, if the evidence was one.
     """
 
@@ -60,6 +55,17 @@ class Evidence:
     def num_rows(self) -> int:
         """Number of rows ``B``; 1 if nothing was batched."""
         return int(self.codes.shape[0])
+
+    def soft_elements(self) -> Mapping[Hashable, Tensor]:
+        """:attr:`soft_tensors` of each element on its own, ``(B, K)``, by its name."""
+        single: dict[Hashable, Tensor] = {}
+        for name, table in self.soft_tensors.items():
+            if table.dim() == 2:
+                single[name] = table
+            else:
+                for index in np.ndindex(*table.shape[1:-1]):
+                    single[(name, *index)] = table[:, *index]
+        return single
 
 
 class EvidenceReader:
@@ -79,8 +85,18 @@ class EvidenceReader:
     A finding on a real variable is a number or an array ``event`` or ``(B, *event)``, ``NaN``
     where not seen. Findings without a ``B`` hold for all rows; the others must agree on ``B``.
 
+    A finding on an array of discrete variables has its shape: states ``shape`` or ``(B, *shape)``,
+    as integers or booleans (indices) or as nested lists or object arrays (labels), or likelihoods
+    ``(*shape, K)`` or ``(B, *shape, K)`` of floats; -1, ``NaN`` and ``None`` mean "not seen" of
+    any cell. One element is a variable like any other, of the name ``("pixel", 3, 4)``; an array
+    is given as a whole or by elements, not both.
+
     Args:
         variables: All variables of a model.
+        elements: Those of the discrete variables, if they have been numbered already.
+
+    Raises:
+        Unsupported: If an axis of an array has a name instead of a length.
 
     Example:
         >>> import torch
@@ -92,12 +108,16 @@ class EvidenceReader:
                [1.  , 1.  , 0.25, 1.  ]])
     """
 
-    def __init__(self, variables: Sequence[Variable]) -> None:
+    def __init__(self, variables: Sequence[Variable], elements: Elements | None = None) -> None:
         self.variables = tuple(variables)
-        self.discrete = tuple(v for v in self.variables if v.is_discrete)
-        self._columns = {v.name: (k, v) for k, v in enumerate(self.discrete)}
+        self.elements = Elements(self.variables) if elements is None else elements
+        self.discrete = self.elements.variables
+        self._size = len(self.elements)
+        self._single = {
+            v.name: (self.elements.first[v.name], v) for v in self.elements.variables if not v.shape
+        }
+        self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
-        self._offset = np.cumsum([0, *(v.num_states for v in self.discrete)])
 
     def read(self, evidence: Any = None) -> Evidence:
         """Return the evidence as arrays.
@@ -109,7 +129,6 @@ class EvidenceReader:
         Raises:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes do not agree.
-            Unsupported: If the finding is on an array of discrete variables.
         """
         if evidence is None:
             evidence = {}
@@ -122,50 +141,55 @@ class EvidenceReader:
                     f"{type(evidence).__name__}"
                 )
             evidence = dict(evidence.items())
-        codes = np.full((1, len(self.discrete)), MISSING, dtype=np.int32)
+        codes = np.full((1, self._size), MISSING, dtype=np.int32)
         rest: list[tuple[Hashable, Any]] = []
         seen: list[int] = []
         for name, value in evidence.items():
-            if type(value) in _PLAIN and name in self._columns:
-                column, variable = self._columns[name]
-                if not variable.shape:
-                    code = variable.index(value)
-                    if code != MISSING:
-                        codes[0, column] = code
-                        seen.append(column)
-                    continue
-            rest.append((name, value))
+            if type(value) in _PLAIN and name in self._single:
+                number, variable = self._single[name]
+                code = variable.index(value)
+                if code != MISSING:
+                    codes[0, number] = code
+                    seen.append(number)
+            else:
+                rest.append((name, value))
         if rest:
             return self._assemble(codes, [self._find(name, value) for name, value in rest])
-        names = tuple([self.discrete[k].name for k in sorted(seen)])
+        names = tuple([self._name[k] for k in sorted(seen)])
         return Evidence(codes, False, None, np.zeros(1), names=names)
 
     def _read_frame(self, frame: Any) -> Evidence:
         if not frame.columns.is_unique:
             twice = frame.columns[frame.columns.duplicated()][0]
             raise EvidenceError(f"column {twice!r} occurs twice in the data frame; keep one")
-        codes = np.full((1, len(self.discrete)), MISSING, dtype=np.int32)
+        codes = np.full((1, self._size), MISSING, dtype=np.int32)
         findings = [self._find(name, column, "column") for name, column in frame.items()]
         return self._assemble(codes, findings, frame.index)
 
-    def _find(self, name: Hashable, value: Any, what: str = "variable") -> Finding:
-        if name in self._columns:
-            variable = self._columns[name][1]
-            if variable.shape:
-                raise Unsupported(
-                    f"{name!r} is an array of discrete variables of shape {variable.shape}; "
-                    "give findings on its elements"
-                )
-            return read_discrete(variable, value)
+    def _find(self, name: Hashable, value: Any, what: str = "variable") -> tuple[int, Finding]:
+        """A finding, and the number of its first element."""
+        if name in self._single:
+            number, variable = self._single[name]
+            return number, read_discrete(variable, value)
         if name in self._reals:
-            return read_real(self._reals[name], value)
-        raise UnknownVariable(name, (v.name for v in self.variables), what)
+            return -1, read_real(self._reals[name], value)
+        found = self.elements.find(name)
+        if found is None:
+            raise unknown_variable(name, self.variables, what)
+        if found[0].shape:
+            return self.elements.first[name], read_array(found[0], value)
+        return int(found[1]), read_discrete(found[0], value)
 
     def _assemble(
-        self, codes: NDArray[np.int32], findings: Sequence[Finding], index: Any = None
+        self,
+        codes: NDArray[np.int32],
+        placed: Sequence[tuple[int, Finding]],
+        index: Any = None,
     ) -> Evidence:
         """Spread findings over the rows; ``codes`` holds those that hold for all rows."""
-        rows = _common_rows(findings, None if index is None else len(index))
+        findings = [f for _, f in placed]
+        check_apart(findings)
+        rows = common_rows(findings, None if index is None else len(index))
         size = 1 if rows is None else rows
         codes = np.repeat(codes, size, axis=0)
         soft: NDArray[np.float64] | None = None
@@ -173,24 +197,35 @@ class EvidenceReader:
         tensors: dict[Hashable, Tensor] = {}
         reals: dict[Hashable, Tensor] = {}
         softly: set[int] = set()
-        for f in findings:
-            name = f.variable.name
+        for first, f in placed:
+            v = f.variable
             if f.real is not None:
-                reals[name] = f.real.expand(size, *f.variable.shape)
-            elif f.codes is not None:
-                codes[:, self._columns[name][0]] = f.codes
+                reals[v.name] = f.real.expand(size, *v.shape)
+                continue
+            own = 1 if f.rows is None else f.rows
+            last = first + v.num_elements
+            if f.codes is not None:
+                codes[:, first:last] = f.codes.reshape(own, last - first)
             elif f.likelihood is not None:
-                column = self._columns[name][0]
-                softly.add(column)
+                softly.add(first)
+                offset = self.elements.offset
                 if soft is None:
-                    soft = np.ones((size, int(self._offset[-1])))
-                soft[:, self._offset[column] : self._offset[column + 1]] = f.likelihood
+                    soft = np.ones((size, int(offset[-1])))
+                width = int(offset[last] - offset[first])
+                soft[:, offset[first] : offset[last]] = f.likelihood.reshape(own, width)
                 scale += f.log_scale
                 if f.tensor is not None:
-                    tensors[name] = f.tensor.expand(size, f.variable.num_states)
-        hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING).tolist()
-        names = (*(self.discrete[k].name for k in sorted(softly.union(hard))), *reals)
+                    tensors[v.name] = f.tensor.expand(size, *v.shape, v.num_states)
+        hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING)
+        names = (*self._names(hard, softly), *reals)
         return Evidence(codes, rows is not None, soft, scale, tensors, reals, names, index)
+
+    def _names(self, hard: NDArray[np.intp], softly: set[int]) -> list[Hashable]:
+        """The names of the variables that some elements belong to, in order."""
+        if self.elements.plain:
+            return [self._name[k] for k in sorted(softly.union(hard.tolist()))]
+        seen = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))
+        return [self.elements.variables[k].name for k in seen.astype(int).tolist()]
 
 
 def read_evidence(variables: Sequence[Variable], evidence: Any = None) -> Evidence:
@@ -234,19 +269,3 @@ def over_inputs(seen: Evidence, inputs: Mapping[Hashable, Tensor] | None) -> Evi
         soft_tensors={n: x.expand(rows, *x.shape[1:]) for n, x in seen.soft_tensors.items()},
         reals={n: x.expand(rows, *x.shape[1:]) for n, x in seen.reals.items()},
     )
-
-
-def _common_rows(findings: Sequence[Finding], index_rows: int | None) -> int | None:
-    """The ``B`` on which all findings agree; ``None`` if nothing is batched."""
-    first, rows = "the data frame", index_rows
-    for f in findings:
-        if f.rows is None:
-            continue
-        if rows is None:
-            first, rows = repr(f.variable.name), f.rows
-        elif f.rows != rows:
-            raise EvidenceError(
-                f"evidence for {f.variable.name!r} has {f.rows} rows but {first} has {rows}; "
-                "give all of them the same number of rows, or one value for all rows"
-            )
-    return rows

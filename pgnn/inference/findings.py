@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,9 @@ class Finding:
     Attributes:
         variable: The variable.
         rows: Number of rows ``B``; ``None`` if the finding holds for all rows.
-        codes: ``()`` or ``(B,)`` state indices, -1 where not seen.
-        likelihood: ``(K,)`` or ``(B, K)``, scaled to a largest entry of one.
-        log_scale: ``()`` or ``(B,)`` logarithms of the scales.
+        codes: ``shape`` or ``(B, *shape)`` state indices, -1 where not seen.
+        likelihood: ``(*shape, K)`` or ``(B, *shape, K)``, scaled to a largest entry of one.
+        log_scale: ``()`` or ``(B,)`` logarithms of the scales, summed over the shape.
         tensor: The unscaled likelihood as given, if it wants a gradient.
         real: ``event`` or ``(B, *event)`` values, ``NaN`` where not seen.
     """
@@ -50,11 +51,11 @@ def read_discrete(variable: Variable, value: Any) -> Finding:
         EvidenceError: If a value is no state, or a likelihood or a shape is wrong.
     """
     if _is_likelihood(variable, value):
-        return _read_likelihood(variable, value)
+        return read_likelihood(variable, value)
     if is_column(value):
         codes = _encode_column(variable, value)
     elif isinstance(value, Tensor | np.ndarray) or (
-        isinstance(value, list | tuple) and not _is_label(variable, value)
+        isinstance(value, list | tuple) and not is_label(variable, value)
     ):
         if isinstance(value, Tensor) and value.is_floating_point():
             value = value.double()  # NumPy has no bfloat16
@@ -100,7 +101,7 @@ def read_real(variable: Variable, value: Any) -> Finding:
 
 def _real_tensor(variable: Variable, value: Any) -> Tensor:
     shape = variable.shape
-    if _is_na(value):
+    if is_missing(value):
         return torch.full(shape, torch.nan, dtype=torch.float64)
     try:
         if isinstance(value, Tensor) and not value.is_complex():
@@ -120,7 +121,7 @@ def _real_column(variable: Variable, column: Any) -> NDArray[Any]:
     if not variable.shape:
         return _floats(column.to_numpy(dtype=object, na_value=np.nan))
     unseen = np.full(variable.shape, np.nan)
-    cells = [unseen if _is_na(cell) else _floats(cell) for cell in column]
+    cells = [unseen if is_missing(cell) else _floats(cell) for cell in column]
     return np.stack(cells) if cells else np.empty((0, *variable.shape))
 
 
@@ -134,7 +135,8 @@ def _floats(value: Any) -> NDArray[Any]:
     return np.array(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
 
 
-def _is_na(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Whether a value is ``None``, ``NaN`` or one of pandas' own."""
     return (
         value is None
         or (isinstance(value, float) and value != value)
@@ -142,7 +144,7 @@ def _is_na(value: object) -> bool:
     )
 
 
-def _is_label(variable: Variable, value: Any) -> bool:
+def is_label(variable: Variable, value: Any) -> bool:
     """Whether a sequence is itself a label: labels may be tuples."""
     return isinstance(value, tuple) and value in (variable.states or ())
 
@@ -153,12 +155,10 @@ def _is_likelihood(variable: Variable, value: Any) -> bool:
         floats = value.is_floating_point()
     elif isinstance(value, np.ndarray):
         floats = value.dtype.kind == "f"
-    elif isinstance(value, list | tuple) and value and not _is_label(variable, value):
-        if isinstance(value[0], list | tuple | np.ndarray) and not _is_label(variable, value[0]):
+    elif isinstance(value, list | tuple) and value and not is_label(variable, value):
+        if isinstance(value[0], list | tuple | np.ndarray) and not is_label(variable, value[0]):
             return True
-        if any(
-            isinstance(s, int | float) and not isinstance(s, bool) for s in variable.states or ()
-        ):
+        if numeric_labels(variable):
             return False
         floats = all(isinstance(x, float | np.floating) for x in value)
     else:
@@ -170,7 +170,19 @@ def _is_likelihood(variable: Variable, value: Any) -> bool:
     return not (bool(value.isnan().any()) if isinstance(value, Tensor) else np.isnan(value).any())
 
 
-def _read_likelihood(variable: Variable, value: Any) -> Finding:
+def numeric_labels(variable: Variable) -> bool:
+    """Whether some label is a number, so that numbers in lists are labels."""
+    return any(
+        isinstance(s, int | float) and not isinstance(s, bool) for s in variable.states or ()
+    )
+
+
+def read_likelihood(variable: Variable, value: Any) -> Finding:
+    """Read a likelihood ``(*shape, K)`` or ``(B, *shape, K)``.
+
+    Raises:
+        EvidenceError: If the shape is wrong, or an entry negative, infinite or all are zero.
+    """
     name, K = variable.name, variable.num_states
     tensor = value if isinstance(value, Tensor) else None
     try:
@@ -178,13 +190,16 @@ def _read_likelihood(variable: Variable, value: Any) -> Finding:
         got = f"shape {table.shape}"
     except (TypeError, ValueError):
         table, got = np.empty(()), "no table of numbers"
-    if table.ndim not in (1, 2) or table.shape[-1] != K:
+    event = (*variable.shape, K)
+    axes = ", ".join(map(str, event))
+    if table.ndim - len(event) not in (0, 1) or table.shape[-len(event) :] != event:
         raise EvidenceError(
             f"evidence for {name!r} given as floats is a likelihood of its {K} states: expected "
-            f"shape ({K},) or (B, {K}), got {got}; states must be labels or integers"
+            f"shape ({axes}{',' * (len(event) == 1)}) or (B, {axes}), got {got}; states must be "
+            "labels or integers"
         )
-    table = table.astype(np.float64)
-    rows = table.shape[0] if table.ndim == 2 else None
+    table = table.astype(np.float64, copy=False)  # `_floats` made it new
+    rows = table.shape[0] if table.ndim > len(event) else None
     unseen = np.asarray(np.isnan(table).all(axis=-1))
     if unseen.any():
         table = np.where(unseen[..., None], 1.0, table)
@@ -194,22 +209,47 @@ def _read_likelihood(variable: Variable, value: Any) -> Finding:
     elif unseen.any():
         blank = torch.as_tensor(unseen, device=tensor.device)[..., None]
         tensor = tensor.masked_fill(blank, 1.0)
-    scaled = table / top[..., None]
-    return Finding(variable, rows, likelihood=scaled, log_scale=np.log(top), tensor=tensor)
+    cells = tuple(range(-len(variable.shape), 0))
+    log_scale = np.log(top).sum(axis=cells) if cells else np.log(top)
+    return Finding(
+        variable, rows, likelihood=table / top[..., None], log_scale=log_scale, tensor=tensor
+    )
 
 
 def _check_likelihood(variable: Variable, table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each row's largest entry."""
+    """Return the largest entry of each likelihood."""
     top = np.asarray(table.max(axis=-1, initial=0.0))
-    wrong = ~np.isfinite(table).all(axis=-1) | (table < 0).any(axis=-1)
+    wrong = np.asarray(~np.isfinite(table).all(axis=-1) | (table < 0).any(axis=-1))
     bad = wrong | (top == 0)
     if bad.any():
-        row = int(np.argmax(bad))
-        what = "finite and not negative" if np.ravel(wrong)[row] else "positive for some state"
-        where = f" in row {row}" if table.ndim == 2 else ""
-        got = np.atleast_2d(table)[row].tolist()
+        at = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        what = "finite and not negative" if wrong[at] else "positive for some state"
+        row, cell = at[: len(at) - len(variable.shape)], at[len(at) - len(variable.shape) :]
+        where = f" in row {row[0]}" if row else ""
+        where += f" at {tuple(int(i) for i in cell)}" if cell else ""
+        got = table[at].tolist()
         raise EvidenceError(f"likelihood of {variable.name!r} must be {what}, got {got}{where}")
     return top
+
+
+def common_rows(findings: Sequence[Finding], index_rows: int | None) -> int | None:
+    """Return the ``B`` on which all findings agree; ``None`` if nothing is batched.
+
+    Raises:
+        EvidenceError: If they do not agree.
+    """
+    first, rows = "the data frame", index_rows
+    for f in findings:
+        if f.rows is None:
+            continue
+        if rows is None:
+            first, rows = repr(f.variable.name), f.rows
+        elif f.rows != rows:
+            raise EvidenceError(
+                f"evidence for {f.variable.name!r} has {f.rows} rows but {first} has {rows}; "
+                "give all of them the same number of rows, or one value for all rows"
+            )
+    return rows
 
 
 def _encode_column(variable: Variable, column: Any) -> NDArray[np.int32]:

@@ -14,8 +14,8 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
     """Return a data frame of labels.
 
     Args:
-        variables: Discrete variables.
-        codes: ``(n, V)`` state indices; -1 gives a missing cell.
+        variables: Discrete variables; each element of an array has a column of its own.
+        codes: ``(n, E)`` state indices; -1 gives a missing cell.
         index: Index of the frame; ``0 .. n-1`` if ``None``.
 
     Returns:
@@ -25,12 +25,16 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
     import pandas as pd
 
     table = codes.detach().cpu().numpy()
-    columns = {}
-    for k, v in enumerate(variables):
+    columns: dict[int, Any] = {}
+    names: list[Any] = []
+    for v in variables:
         dtype = pd.CategoricalDtype(plain_index(v.states or ()))
-        columns[k] = pd.Categorical.from_codes(table[:, k], dtype=dtype)
+        for single in v.elements():
+            k = len(names)
+            columns[k] = pd.Categorical.from_codes(table[:, k], dtype=dtype)
+            names.append(single.name)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(table)) if index is None else index)
-    frame.columns = plain_index([v.name for v in variables])
+    frame.columns = plain_index(names)
     return frame
 
 

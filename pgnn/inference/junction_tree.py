@@ -23,7 +23,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.k_best import k_best
 from pgnn.inference.planner import Ask, Planner
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import as_evidence, columns_in_order, listed, numbers_of, reader_of
+from pgnn.inference.questions import as_evidence, check_errors, reader_of, scope_of, targets_of
 from pgnn.inference.samples import Samples
 from pgnn.inference.solver import Solver
 
@@ -63,27 +63,26 @@ class JunctionTree(Engine):
         errors: str = "raise",
     ) -> Posterior:
         """See :meth:`Model.query`."""
-        _check_errors(errors)
+        check_errors(errors)
         seen = over_inputs(reader_of(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
-        numbers = numbers_of(model, solver.graph, targets)
-        wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
-        wanted[numbers] = True
+        asked = targets_of(model, targets)
         ask = Differentiable(solver, seen)
-        marginals, log_evidence = ask.marginals(wanted)
+        marginals, log_evidence = ask.marginals(asked.mask(model.elements))
         lost = log_evidence.isneginf()
         if lost.any():
             if errors == "raise":
                 raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
             marginals = marginals.masked_fill(lost[:, None], float("nan"))
-        if numbers != sorted(numbers):
-            marginals = marginals[:, columns_in_order(solver.graph, numbers)]
+        order = asked.reordered(model.elements)
+        if order is not None:
+            marginals = marginals[:, torch.from_numpy(order)]
 
         def joint(names: tuple[Hashable, ...]) -> Factor:
-            return ask.joint(numbers_of(model, solver.graph, names))
+            return ask.joint(scope_of(model, names))
 
         return Posterior(
-            [solver.graph.variables[v] for v in numbers],
+            asked.variables,
             marginals,
             log_evidence,
             batched=seen.batched,
@@ -104,28 +103,31 @@ class JunctionTree(Engine):
         errors: str = "raise",
     ) -> Assignment | KBest:
         """See :meth:`Model.most_probable`."""
-        _check_errors(errors)
+        check_errors(errors)
         if k < 1:
             raise EvidenceError(f"k must be at least 1, got {k}")
         seen = over_inputs(reader_of(model).read(evidence), inputs)
         solver = self._solver(model, seen, inputs)
-        numbers = numbers_of(model, solver.graph, targets)
-        maximize = np.zeros(len(solver.graph.variables), dtype=np.bool_)
-        maximize[numbers] = True
-        states, logs = k_best(solver, seen.codes, seen.soft, maximize, k)
+        asked = targets_of(model, targets)
+        states, logs = k_best(solver, seen.codes, seen.soft, asked.mask(model.elements), k)
         log_prob = _tensor(logs + seen.soft_scale[:, None])
         lost = np.isneginf(logs[:, 0])
         if lost.any():
             if errors == "raise":
                 raise impossible(solver, seen.codes, log_prob[:, 0], seen.batched)
             states[lost] = -1
-        variables = [solver.graph.variables[v] for v in numbers]
-        chosen = torch.from_numpy(states[:, :, numbers].astype(np.int64))
-        if k == 1:
-            return Assignment(
-                variables, chosen[:, 0], log_prob[:, 0], batched=seen.batched, index=seen.index
-            )
-        return KBest(variables, chosen, log_prob, batched=seen.batched, index=seen.index)
+        chosen = torch.from_numpy(states[:, :, asked.numbers].astype(np.int64))
+        if k > 1:
+            return KBest(asked.variables, chosen, log_prob, batched=seen.batched, index=seen.index)
+        return Assignment(
+            asked.variables,
+            chosen[:, 0],
+            log_prob[:, 0],
+            batched=seen.batched,
+            index=seen.index,
+            upper_bound=log_prob[:, 0],
+            engine=type(self).__name__,
+        )
 
     def sample(
         self,
@@ -150,14 +152,14 @@ class JunctionTree(Engine):
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
             drawn = torch.from_numpy(graph.families.sample(n, probs, seed))
-            return Samples(graph.variables, drawn.long())
+            return Samples(model.elements.variables, drawn.long())
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number))
         if np.isneginf(log_z).any():
             raise impossible(solver, seen.codes, _tensor(log_z), seen.batched)
         codes = torch.from_numpy(states.astype(np.int64))
         return Samples(
-            solver.graph.variables,
+            model.elements.variables,
             codes if seen.batched else codes[:, 0],
             batched=seen.batched,
             index=seen.index,
@@ -178,9 +180,7 @@ class JunctionTree(Engine):
         """See :meth:`Model.explain`."""
         seen = reader_of(model).read(evidence)
         solver = self._solver(model, seen, None)
-        numbers = numbers_of(model, solver.graph, targets)
-        wanted = np.zeros(len(solver.graph.variables), dtype=np.bool_)
-        wanted[numbers] = True
+        wanted = targets_of(model, targets).mask(model.elements)
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
         codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
         plans = solver.planner.split(solver.graph, codes, ask)
@@ -212,32 +212,25 @@ class JunctionTree(Engine):
     ) -> CompiledQuery:
         """See :meth:`Model.compile`."""
         nothing = reader_of(model).read(None)
-        graph = self._solver(model, nothing, None).graph
-        names = None if observed is None else listed(observed)
         return CompiledQuery(
             lambda: self._solver(model, nothing, None),
-            graph.variables,
-            numbers_of(model, graph, targets),
-            None if names is None else numbers_of(model, graph, names),
+            model.elements,
+            targets_of(model, targets),
+            None if observed is None else targets_of(model, observed),
         )
 
     def _solver(self, model: FactorModel, seen: Evidence, inputs: Inputs | None) -> Solver:
         """The solver for the model's present parameters, remembered where nothing is row-wise."""
         planner = model.cached("planner", Planner)
-        discrete = reader_of(model).discrete
+        singles = model.elements.singles
         if seen.reals or inputs:
-            graph = FactorGraph(discrete, model.factors(seen.reals or None, inputs))
+            graph = FactorGraph(singles, model.factors(seen.reals or None, inputs))
             return Solver(graph, planner, self.max_bytes)
         solver: Solver = model.cached_numbers(
             ("solver", self.max_bytes),
-            lambda: Solver(FactorGraph(discrete, model.factors()), planner, self.max_bytes),
+            lambda: Solver(FactorGraph(singles, model.factors()), planner, self.max_bytes),
         )
         return solver
-
-
-def _check_errors(errors: str) -> None:
-    if errors not in ("raise", "nan"):
-        raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -13,11 +13,11 @@ from torch.distributions import Categorical
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import UnknownVariable
 from pgnn.inference.frames import plain_index
+from pgnn.inference.places import Places
+from pgnn.inference.tables import CELLS, diagnostics_text, probability_table
 
 LINES = 100  # of a printed table; `table` shows more
-WIDTH = 88
 
 
 class Marginal(Categorical):
@@ -53,17 +53,20 @@ class Posterior(Mapping[Hashable, Categorical]):
     r"""Posterior marginals :math:`p(x_i \mid e)` of variables, and :math:`\log p(e)`.
 
     ``posterior["rain"]`` is a ``torch.distributions.Categorical`` of batch shape ``()``, or of
-    ``(B,)`` if the evidence came in rows.
+    ``(B,)`` if the evidence came in rows. An array of variables has its own shape besides:
+    ``posterior["pixel"]`` is of batch shape ``shape`` or ``(B, *shape)``, and its element
+    ``posterior["pixel", 3, 4]`` is like any other variable.
 
     Args:
         variables: The variables asked for.
-        marginals: ``(B, S)`` probabilities, the states of the variables side by side.
+        marginals: ``(B, S)`` probabilities, the states of all elements side by side.
         log_evidence: ``(B,)`` log probability of the evidence (of a Markov network: log of the
             unnormalised measure of the evidence, ``log Z`` if there is none).
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         kind: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
         engine: Name of the engine.
-        diagnostics: What the engine has to say about this answer.
+        diagnostics: What the engine has to say about this answer: numbers, or tensors of
+            ``B`` rows.
         joint: Computes the table over some variables from their names.
         index: The data frame's index, if the evidence was one.
 
@@ -118,27 +121,26 @@ class Posterior(Mapping[Hashable, Categorical]):
     def probs(self, name: Hashable) -> Tensor:
         """Return the marginal of one variable, ``(K,)`` or ``(B, K)`` probabilities.
 
+        Of an array, ``(*shape, K)`` or ``(B, *shape, K)``.
+
         Raises:
             EvidenceError: If the variable was not asked for (also a ``KeyError``).
         """
-        try:
-            first, last = self._columns[name]
-        except (KeyError, TypeError):
-            raise UnknownVariable(name, self._columns, "variable of this posterior") from None
-        table = self._marginals[:, first:last]
+        table = self._places.cut(self._marginals, name)
         return table if self.batched else table[0]
 
     def joint(self, *names: Hashable) -> Factor:
         r"""Return the joint distribution :math:`p(x_a, x_b, \dots \mid e)` of some variables.
 
         Args:
-            names: Discrete variables of the model, in the order of the table's axes.
+            names: Discrete variables of the model, in the order of the table's axes; of an
+                array, single elements.
 
         Returns:
             A factor of batch shape ``()`` or ``(B,)`` that sums to one in each row.
 
         Raises:
-            EvidenceError: If there is no name, an unknown one, or one occurs twice.
+            EvidenceError: If there is no name, an unknown one, that of an array, or one twice.
             Unsupported: If the engine has marginals only.
             Intractable: If the table or the way to it is too large.
         """
@@ -155,11 +157,13 @@ class Posterior(Mapping[Hashable, Categorical]):
 
         Returns:
             For one row: index ``(variable, state)``, column ``probability``. For a batch: columns
-            ``(variable, state)``, and the index of the evidence if it was a data frame.
+            ``(variable, state)``, and the index of the evidence if it was a data frame. The
+            elements of an array are variables, such as ``("pixel", 3, 4)``.
         """
         import pandas as pd
 
-        pairs = [(v.name, state) for v in self.variables for state in v.states or ()]
+        singles = [single for v in self.variables for single in v.elements()]
+        pairs = [(v.name, state) for v in singles for state in v.states or ()]
         labels = pd.MultiIndex.from_arrays(
             [plain_index([p[k] for p in pairs]) for k in (0, 1)], names=["variable", "state"]
         )
@@ -168,49 +172,30 @@ class Posterior(Mapping[Hashable, Categorical]):
             return pd.DataFrame(table.copy(), columns=labels, index=self._index)
         return pd.DataFrame({"probability": table[0]}, index=labels)
 
-    def table(self, row: int = 0, max_lines: int | None = None) -> str:
+    def table(
+        self, row: int = 0, max_lines: int | None = None, max_cells: int | None = None
+    ) -> str:
         """Return the marginals of one row as text.
 
         Args:
             row: Which row of the batch.
             max_lines: How many lines of probabilities at most; ``None`` for all.
+            max_cells: Larger arrays are summed up; ``None`` writes all of their elements.
         """
-        values = self._marginals[row].detach().cpu().tolist()
-        width = max([len("variable"), *(len(str(v.name)) for v in self.variables)])
-        grids = [v.states or () for v in self.variables]
-        longest = max([1, *(len(str(state)) for states in grids for state in states)])
-        per_line = max(1, (WIDTH - width + 1) // (longest + 10))
-        pads = [
-            max([0, *(len(str(state)) for states in grids for state in states[k::per_line])])
-            for k in range(per_line)
-        ]
-        lines = [f"{'variable':<{width}}  posterior probability of each state"]
-        for done, v in enumerate(self.variables):
-            if max_lines is not None and len(lines) > max_lines:
-                rest = len(self.variables) - done
-                lines.append(f"... and {rest} more variables: see .frame() or .table()")
-                break
-            first, last = self._columns[v.name]
-            cells = [
-                f"{state!s:<{pads[k % per_line]}} {_number(p):>6}"
-                for k, (state, p) in enumerate(zip(v.states or (), values[first:last], strict=True))
-            ]
-            for k in range(0, len(cells), per_line):
-                name = "" if k else str(v.name)
-                lines.append(f"{name:<{width}}  {'   '.join(cells[k : k + per_line])}")
-        return "\n".join(lines)
+        values = self._marginals[row].detach().cpu().numpy()
+        return probability_table(self.variables, values, max_lines, max_cells)
 
     def __getitem__(self, name: Hashable) -> Categorical:
         return Marginal.of(self.probs(name))
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._columns)
+        return iter(self._places)
 
     def __len__(self) -> int:
         return len(self.variables)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._columns
+        return name in self._places
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -220,24 +205,19 @@ class Posterior(Mapping[Hashable, Categorical]):
         if not self.num_rows:
             return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
         log_evidence = self._log_evidence[0].item()
-        text = f"{self.table(0, LINES)}\nlog evidence {log_evidence:z.6f} ({by})"
-        if not self.batched:
-            return text
-        name = 0 if self._index is None else self._index[0]
-        return f"{text}; row {name}, the first of {self.num_rows}"
+        text = f"{self.table(0, LINES, CELLS)}\nlog evidence {log_evidence:z.6f} ({by})"
+        if self.batched:
+            name = 0 if self._index is None else self._index[0]
+            text += f"; row {name}, the first of {self.num_rows}"
+        return "\n".join(filter(None, [text, diagnostics_text(self.diagnostics)]))
 
     def __repr__(self) -> str:
         rows = f", {self.num_rows} rows" if self.batched else ""
         return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"
 
     @cached_property
-    def _columns(self) -> dict[Hashable, tuple[int, int]]:
-        """First column of each variable, and one past its last."""
-        columns, first = {}, 0
-        for v in self.variables:
-            columns[v.name] = (first, first + v.num_states)
-            first += v.num_states
-        return columns
+    def _places(self) -> Places:
+        return Places(self.variables, "this posterior", states=True)
 
 
 def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Factor:
@@ -249,10 +229,3 @@ def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Fac
     if batch and not batched:
         table = table[0]
     return Factor([factor.variables[k] for k in order], table)
-
-
-def _number(p: float) -> str:
-    """Four decimals; exact zeros and ones, and what would be rounded to zero, are told apart."""
-    if p in (0.0, 1.0):
-        return f"{p:.0f}"
-    return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

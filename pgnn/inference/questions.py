@@ -1,12 +1,11 @@
-"""What a question is about: names as numbers of variables, data as evidence."""
+"""What a question is about: names as numbers of elements, data as evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,8 +13,8 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import FactorModel, Names
-from pgnn.inference.evidence import EvidenceReader, UnknownVariable
-from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.evidence import EvidenceReader
+from pgnn.inference.unknown_variable import unknown_variable
 
 Ints = NDArray[np.int64]
 
@@ -23,7 +22,8 @@ Ints = NDArray[np.int64]
 def reader_of(model: FactorModel) -> EvidenceReader:
     """Return what reads evidence about a model's variables, made once."""
     reader: EvidenceReader = model.cached(
-        "evidence reader", lambda: EvidenceReader(tuple(model.variables.values()))
+        "evidence reader",
+        lambda: EvidenceReader(tuple(model.variables.values()), model.elements),
     )
     return reader
 
@@ -33,36 +33,6 @@ def listed(names: Names) -> list[Hashable]:
     if isinstance(names, (str, bytes, int)) or not isinstance(names, Iterable):
         return [names]
     return list(names)
-
-
-def numbers_of(model: FactorModel, graph: FactorGraph, targets: Names | None) -> list[int]:
-    """Return the numbers of the named discrete variables, of all of them for None.
-
-    Raises:
-        EvidenceError: If a name is unknown or there twice.
-        Unsupported: If a variable is real.
-    """
-    if targets is None:
-        return list(range(len(graph.variables)))
-    try:
-        if targets in graph.index:
-            return [graph.index[targets]]
-    except TypeError:
-        pass
-    found = []
-    for name in listed(targets):
-        if not isinstance(name, Hashable):
-            raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
-        if name not in graph.index:
-            if name in model.variables:
-                raise Unsupported(
-                    f"{name!r} is real; the exact engine answers about discrete variables"
-                )
-            raise UnknownVariable(name, model.variables)
-        if graph.index[name] in found:
-            raise EvidenceError(f"{name!r} is named twice")
-        found.append(graph.index[name])
-    return found
 
 
 class Targets(NamedTuple):
@@ -76,12 +46,32 @@ class Targets(NamedTuple):
     variables: tuple[Variable, ...]
     numbers: Ints
 
+    def mask(self, elements: Elements) -> NDArray[np.bool_]:
+        """Return ``(E,)`` which elements are asked for."""
+        asked = np.zeros(len(elements), dtype=np.bool_)
+        asked[self.numbers] = True
+        return asked
+
     def columns(self, elements: Elements) -> Ints:
         """Return where the targets' states stand where all elements' states stand side by side."""
-        first, size = elements.offset[self.numbers], elements.card[self.numbers]
-        ends = np.cumsum(size)
-        step = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
-        return np.asarray(step + np.repeat(first - (ends - size), size))
+        return _spread(elements.offset[self.numbers], elements.card[self.numbers])
+
+    def reordered(self, elements: Elements) -> Ints | None:
+        """Return where they stand among the targets' states sorted by number; None if sorted."""
+        if not (self.numbers[1:] < self.numbers[:-1]).any():
+            return None
+        order = np.argsort(self.numbers)
+        sizes = elements.card[self.numbers]
+        first = np.empty_like(sizes)
+        first[order] = np.cumsum(sizes[order]) - sizes[order]
+        return _spread(first, sizes)
+
+
+def _spread(first: Ints, sizes: Ints) -> Ints:
+    """``first[k], first[k] + 1, ...`` of ``sizes[k]`` columns, for each ``k``."""
+    ends = np.cumsum(sizes)
+    step = np.arange(int(ends[-1]) if len(ends) else 0, dtype=np.int64)
+    return np.asarray(step + np.repeat(first - (ends - sizes), sizes))
 
 
 def targets_of(model: FactorModel, names: Names | None) -> Targets:
@@ -94,16 +84,31 @@ def targets_of(model: FactorModel, names: Names | None) -> Targets:
     elements = model.elements
     if names is None:
         return Targets(elements.variables, np.arange(len(elements), dtype=np.int64))
-    try:
-        whole = elements.find(names)
-    except TypeError:
-        whole = None
-    found = [whole] if whole is not None else [_found(model, n) for n in listed(names)]
+    whole = elements.find(names)
+    if whole is not None:
+        return Targets((whole[0],), whole[1].ravel())
+    found = [_found(model, name) for name in listed(names)]
     numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in found)])
-    if len(np.unique(numbers)) < len(numbers):
+    targets = Targets(tuple(v for v, _ in found), numbers)
+    if np.count_nonzero(targets.mask(elements)) < len(numbers):
         values, counts = np.unique(numbers, return_counts=True)
         raise EvidenceError(f"{elements.name(int(values[counts > 1][0]))!r} is named twice")
-    return Targets(tuple(v for v, _ in found), numbers)
+    return targets
+
+
+def scope_of(model: FactorModel, names: Iterable[Hashable]) -> list[int]:
+    """Return the numbers of what a joint table is over: variables without a shape, and elements.
+
+    Raises:
+        EvidenceError: If a name is unknown, there twice, or that of an array.
+        Unsupported: If a variable is real.
+    """
+    scope = targets_of(model, list(names))
+    for v in scope.variables:
+        if v.shape:
+            element = (v.name, *[0] * len(v.shape))
+            raise EvidenceError(f"{v.name!r} is an array; name elements of it, as in {element}")
+    return [int(e) for e in scope.numbers]
 
 
 def _found(model: FactorModel, name: object) -> tuple[Variable, Ints]:
@@ -113,30 +118,40 @@ def _found(model: FactorModel, name: object) -> tuple[Variable, Ints]:
     if found is None:
         if name in model.variables:
             raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
-        raise UnknownVariable(name, model.variables)
+        raise unknown_variable(name, model.variables.values())
     return found
 
 
-def columns_in_order(graph: FactorGraph, numbers: Sequence[int]) -> Tensor:
-    """Return where the states of named variables stand among those of all of them, sorted."""
-    ordered = sorted(numbers)
-    sizes = np.cumsum([0, *(graph.card[v] for v in ordered)])
-    first = dict(zip(ordered, sizes[:-1].tolist(), strict=True))
-    return torch.tensor([first[v] + k for v in numbers for k in range(graph.card[v])])
+def check_errors(errors: str) -> None:
+    """Check what is to be done about impossible rows.
+
+    Raises:
+        EvidenceError: If it is neither ``"raise"`` nor ``"nan"``.
+    """
+    if errors not in ("raise", "nan"):
+        raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
 
 
 def as_evidence(model: FactorModel, data: Any) -> Any:
-    """Return a matrix of state indices as columns by name, anything else as it is.
+    """Return a matrix of state indices as findings by name, anything else as it is.
 
     Raises:
-        EvidenceError: If the matrix has not one column for each discrete variable.
+        EvidenceError: If the matrix has not one column for each element.
     """
-    if isinstance(data, (Tensor, np.ndarray)) and data.ndim == 2:
-        names = [v.name for v in model.variables.values() if v.is_discrete]
-        if data.shape[1] != len(names):
-            raise EvidenceError(
-                f"a matrix of state indices needs {len(names)} columns, one for each discrete "
-                f"variable in order, got {data.shape[1]}"
-            )
-        return {name: data[:, k] for k, name in enumerate(names)}
-    return data
+    if not isinstance(data, (Tensor, np.ndarray)) or data.ndim != 2:
+        return data
+    elements = model.elements
+    rows, columns = data.shape
+    if columns != len(elements):
+        what = "discrete variable" if elements.plain else "element of the discrete variables"
+        raise EvidenceError(
+            f"a matrix of state indices needs {len(elements)} columns, one for each {what} in "
+            f"order, got {columns}"
+        )
+    if elements.plain:
+        return {v.name: data[:, k] for k, v in enumerate(elements.variables)}
+    first = elements.first
+    return {
+        v.name: data[:, first[v.name] : first[v.name] + v.num_elements].reshape(rows, *v.shape)
+        for v in elements.variables
+    }

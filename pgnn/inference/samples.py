@@ -10,26 +10,28 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import UnknownVariable
 from pgnn.inference.frames import label_frame, nested_index, plain_index, row_index
+from pgnn.inference.places import Places
 
 
 class Samples(Mapping[Hashable, Tensor]):
     """``n`` draws of every variable, for each row of evidence if it came in rows.
 
-    Maps a discrete variable to ``(n,)`` or ``(n, B)`` int64 state indices and a real one to
-    ``(n, *event)`` or ``(n, B, *event)`` values, so samples are themselves evidence or data.
-    ``len`` counts variables, as for every mapping; :attr:`num_samples` is ``n``.
+    Maps a discrete variable to ``(n,)`` or ``(n, B)`` int64 state indices, an array of them to
+    ``(n, *shape)`` or ``(n, B, *shape)``, and a real one to ``(n, *event)`` or ``(n, B, *event)``
+    values, so samples are themselves evidence or data. ``len`` counts variables, as for every
+    mapping; :attr:`num_samples` is ``n``.
 
     Args:
         variables: The variables drawn, in the order of the columns of a data frame.
-        codes: ``(n, V)`` or ``(n, B, V)`` int64 state indices of the discrete variables, in order;
-            -1 in rows that have no answer.
+        codes: ``(n, E)`` or ``(n, B, E)`` int64 state indices of the elements of the discrete
+            variables, in order; -1 in rows that have no answer.
         reals: Values of the real variables.
         batched: Whether the evidence came in rows.
         index: The data frame's index, if the evidence was one.
         log_weights: ``(n,)`` or ``(n, B)`` logarithms of what each draw counts, if they count
-            differently (importance sampling).
+            differently (importance sampling): an average is then
+            ``(w * f).sum(0) / w.sum(0)`` with ``w = log_weights.exp()``.
 
     Raises:
         EvidenceError: If the shapes do not fit the variables.
@@ -77,8 +79,9 @@ class Samples(Mapping[Hashable, Tensor]):
         """Return a data frame: a column a variable, labels as categories in the order of states.
 
         Returns:
-            A row a draw; for a batch with index ``(sample, row)``. Cells of a real variable that
-            has a shape are arrays.
+            A row a draw; for a batch with index ``(sample, row)``. Each element of an array of
+            discrete variables has a column, such as ``("pixel", 3, 4)``; cells of a real variable
+            that has a shape are arrays. Draws that are weighted have a column ``log_weight``.
         """
         import pandas as pd
 
@@ -88,25 +91,39 @@ class Samples(Mapping[Hashable, Tensor]):
             n, rows = self.codes.shape[:2]
             index = nested_index(pd.RangeIndex(n, name="sample"), row_index(self._index, rows))
         frame = label_frame(self.discrete, flat, index)
-        if len(self.discrete) == len(self.variables):
-            return frame
-        columns = [frame.iloc[:, k] for k in range(len(self.discrete))]
-        for k, v in enumerate(self.variables):
-            if not v.is_discrete:
-                columns.insert(k, pd.Series(self._cells(v), index=frame.index))
+        if len(self.discrete) < len(self.variables):
+            frame = self._with_reals(frame)
+        if self.log_weights is not None:
+            frame["log_weight"] = self.log_weights.detach().cpu().reshape(-1).numpy()
+        return frame
+
+    def _with_reals(self, frame: Any) -> Any:
+        """The columns of all variables, in order."""
+        import pandas as pd
+
+        columns, names, done = [], [], 0
+        for v in self.variables:
+            own = [single.name for single in v.elements()] if v.is_discrete else [v.name]
+            names += own
+            if v.is_discrete:
+                columns += [frame.iloc[:, done + k] for k in range(len(own))]
+                done += len(own)
+            else:
+                columns.append(pd.Series(self._cells(v), index=frame.index))
         table = pd.concat(columns, axis=1)
-        table.columns = plain_index([v.name for v in self.variables])
+        table.columns = plain_index(names)
         return table
 
     def __getitem__(self, name: Hashable) -> Tensor:
-        try:
-            column = self._columns[name]
-        except (KeyError, TypeError):
-            raise UnknownVariable(name, self._columns, "variable of these samples") from None
-        return self._reals[name] if column is None else self.codes[..., column]
+        if isinstance(name, Hashable) and name in self._reals:
+            return self._reals[name]
+        return self._places.cut(self.codes, name)
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._columns)
+        return iter([v.name for v in self.variables])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places or (isinstance(name, Hashable) and name in self._reals)
 
     def __len__(self) -> int:
         return len(self.variables)
@@ -116,13 +133,12 @@ class Samples(Mapping[Hashable, Tensor]):
 
     def __repr__(self) -> str:
         rows = f" for each of {int(self.codes.shape[1])} rows" if self.batched else ""
-        return f"<Samples: {self.num_samples} of {len(self)} variables{rows}>"
+        weighted = "" if self.log_weights is None else ", weighted"
+        return f"<Samples: {self.num_samples} of {len(self)} variables{rows}{weighted}>"
 
     @cached_property
-    def _columns(self) -> dict[Hashable, int | None]:
-        """Column of each discrete variable; ``None`` for a real one."""
-        place = {v.name: k for k, v in enumerate(self.discrete)}
-        return {v.name: place.get(v.name) for v in self.variables}
+    def _places(self) -> Places:
+        return Places(self.discrete, "these samples")
 
     def _cells(self, variable: Variable) -> Any:
         values = self._reals[variable.name].detach().cpu()
@@ -132,11 +148,16 @@ class Samples(Mapping[Hashable, Tensor]):
     def _check(self) -> None:
         lead = tuple(self.codes.shape[:-1])
         axes = 2 if self.batched else 1
-        if len(lead) != axes or self.codes.shape[-1] != len(self.discrete):
-            expected = "(n, B, V)" if self.batched else "(n, V)"
+        width = sum(v.num_elements for v in self.discrete)
+        if len(lead) != axes or self.codes.shape[-1] != width:
+            expected = f"(n, B, {width})" if self.batched else f"(n, {width})"
             raise EvidenceError(
                 f"codes of samples of {len(self.discrete)} discrete variables must have shape "
                 f"{expected}, got {tuple(self.codes.shape)}"
+            )
+        if self.log_weights is not None and tuple(self.log_weights.shape) != lead:
+            raise EvidenceError(
+                f"log weights must have shape {lead}, got {tuple(self.log_weights.shape)}"
             )
         for v in self.variables:
             if v.is_discrete:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable, read_evidence
 
@@ -304,13 +304,6 @@ def test_unknown_variables_are_key_errors_with_a_readable_message() -> None:
         READER.read({"rian": "yes"})
     assert isinstance(caught.value, UnknownVariable)
     assert str(caught.value) == "unknown variable 'rian'; did you mean 'rain'?"
-
-
-def test_arrays_of_discrete_variables_are_refused() -> None:
-    pixel = Variable("pixel", 2, shape=(2, 2))
-    for value in (1, torch.ones(2, 2, dtype=torch.long)):
-        with pytest.raises(Unsupported, match=r"array of discrete variables of shape \(2, 2\)"):
-            read_evidence([pixel], {"pixel": value})
 
 
 def test_evidence_cannot_be_changed() -> None:

@@ -1,4 +1,4 @@
-"""Names of questions as numbers of variables, matrices as evidence."""
+"""Names of questions as numbers of elements, matrices as evidence."""
 
 from typing import Any
 
@@ -8,18 +8,20 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.questions import as_evidence, columns_in_order, listed, numbers_of
+from pgnn.inference.questions import (
+    Targets,
+    as_evidence,
+    check_errors,
+    listed,
+    scope_of,
+    targets_of,
+)
 
 
 def network() -> pgnn.BayesianNetwork:
     """Names that are themselves iterable: a text, a number and a tuple."""
     edges = [("rain", 7), (7, ("pixel", 0))]
     return pgnn.BayesianNetwork(edges, states={"rain": 2, 7: 3, ("pixel", 0): 2})
-
-
-def graph(model: pgnn.BayesianNetwork) -> FactorGraph:
-    return FactorGraph(tuple(model.variables.values()), model.factors())
 
 
 @pytest.mark.parametrize(
@@ -36,18 +38,20 @@ def graph(model: pgnn.BayesianNetwork) -> FactorGraph:
     ],
 )
 def test_names_become_numbers(targets: Any, numbers: list[int]) -> None:
-    model = network()
-    assert numbers_of(model, graph(model), targets) == numbers
+    found = targets_of(network(), targets)
+    assert found.numbers.tolist() == numbers
+    names = ["rain", 7, ("pixel", 0)]
+    assert [v.name for v in found.variables] == [names[k] for k in numbers]
 
 
 def test_wrong_names() -> None:
     model = network()
     with pytest.raises(EvidenceError, match="'rian'; did you mean 'rain'"):
-        numbers_of(model, graph(model), "rian")
+        targets_of(model, "rian")
     with pytest.raises(EvidenceError, match="'rain' is named twice"):
-        numbers_of(model, graph(model), ["rain", 7, "rain"])
+        targets_of(model, ["rain", 7, "rain"])
     with pytest.raises(EvidenceError, match=r"a list of names, got \['rain'\]"):
-        numbers_of(model, graph(model), [7, ["rain"]])
+        targets_of(model, [7, ["rain"]])
 
 
 def test_real_variables_have_no_number() -> None:
@@ -55,7 +59,7 @@ def test_real_variables_have_no_number() -> None:
     conditional = pgnn.Neural(dose, [sex], torch.nn.Linear(2, 1))
     model = pgnn.BayesianNetwork([("sex", "dose")], {"dose": conditional}, {"sex": 2})
     with pytest.raises(Unsupported, match="'dose' is real"):
-        numbers_of(model, FactorGraph((sex,), ()), ["dose"])
+        targets_of(model, ["dose"])
 
 
 def test_lists_of_names() -> None:
@@ -65,9 +69,35 @@ def test_lists_of_names() -> None:
 
 
 def test_columns_follow_the_order_of_the_question() -> None:
-    model = network()  # states side by side, those of 7 left out: rain 0, 1, pixel 2, 3
-    assert columns_in_order(graph(model), [2, 0]).tolist() == [2, 3, 0, 1]
-    assert columns_in_order(graph(model), [1]).tolist() == [0, 1, 2]
+    model = network()  # states side by side: rain 0, 1, then 7, then pixel
+    elements = model.elements
+
+    def of(*numbers: int) -> Targets:
+        return Targets(tuple(elements.singles[k] for k in numbers), np.array(numbers))
+
+    assert of(2, 0).columns(elements).tolist() == [5, 6, 0, 1]
+    assert of(2, 0).mask(elements).tolist() == [True, False, True]
+    reordered = of(2, 0).reordered(elements)  # those of 7 left out: rain 0, 1, pixel 2, 3
+    assert reordered is not None
+    assert reordered.tolist() == [2, 3, 0, 1]
+    reordered = of(2, 0, 1).reordered(elements)
+    assert reordered is not None
+    assert reordered.tolist() == [5, 6, 0, 1, 2, 3, 4]
+    assert of(0, 2).reordered(elements) is None
+    assert of(1).reordered(elements) is None
+    assert Targets((), np.zeros(0, np.int64)).reordered(elements) is None
+
+
+def test_scopes_of_joint_tables() -> None:
+    assert scope_of(network(), ("rain", 7)) == [0, 1]
+    assert scope_of(network(), (("pixel", 0), 7)) == [2, 1]
+
+
+def test_what_is_done_about_impossible_rows() -> None:
+    check_errors("raise")
+    check_errors("nan")
+    with pytest.raises(EvidenceError, match="must be 'raise' or 'nan', got 'ignore'"):
+        check_errors("ignore")
 
 
 def test_matrices_are_evidence_by_column() -> None:

@@ -109,8 +109,8 @@ def test_no_samples() -> None:
 @pytest.mark.parametrize(
     ("codes", "reals", "batched", "message"),
     [
-        (CODES[:, :1], {"height": torch.ones(3)}, False, r"shape \(n, V\), got \(3, 1\)"),
-        (CODES, {"height": torch.ones(3)}, True, r"shape \(n, B, V\), got \(3, 2\)"),
+        (CODES[:, :1], {"height": torch.ones(3)}, False, r"shape \(n, 2\), got \(3, 1\)"),
+        (CODES, {"height": torch.ones(3)}, True, r"shape \(n, B, 2\), got \(3, 2\)"),
         (CODES[0], {"height": torch.ones(3)}, False, r"got \(2,\)"),
         (CODES, {}, False, r"'height' must have shape \(3,\), got None"),
         (CODES, {"height": torch.ones(3, 1)}, False, r"shape \(3,\), got \(3, 1\)"),

@@ -1,0 +1,82 @@
+"""Where the variables of an answer have their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+from torch import Tensor
+
+from pgnn.factors.variable import Variable
+from pgnn.inference.unknown_variable import unknown_variable
+
+
+class Places:
+    """Columns of variables that stand side by side: one column an element, or one a state.
+
+    Args:
+        variables: Discrete variables; an array's elements come in row-major order.
+        of: What the columns belong to, for error messages.
+        states: Whether each state of an element has a column of its own.
+
+    Example:
+        >>> import torch
+        >>> places = Places([Variable("label", 3), Variable("pixel", 2, shape=(2, 2))], "answer")
+        >>> places.cut(torch.tensor([[2, 0, 1, 1, 0]]), "pixel")
+        tensor([[[0, 1],
+                 [1, 0]]])
+        >>> places.cut(torch.tensor([[2, 0, 1, 1, 0]]), ("pixel", 1, 0))
+        tensor([1])
+    """
+
+    def __init__(self, variables: Sequence[Variable], of: str, *, states: bool = False) -> None:
+        self._of = of
+        self._states = states
+        self._found: dict[Hashable, tuple[Variable, int]] = {}
+        self.num_columns = 0
+        for v in variables:
+            self._found[v.name] = (v, self.num_columns)
+            self.num_columns += (v.num_elements if v.shape else 1) * self._width(v)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._found)
+
+    def __contains__(self, name: object) -> bool:
+        return self._find(name) is not None
+
+    def find(self, name: object) -> tuple[Variable, int]:
+        """Return a variable, or an element as a variable, and its first column.
+
+        Raises:
+            EvidenceError: If it has no columns here (also a ``KeyError``).
+        """
+        found = self._find(name)
+        if found is None:
+            variables = [v for v, _ in self._found.values()]
+            raise unknown_variable(name, variables, f"variable of {self._of}")
+        return found
+
+    def cut(self, table: Tensor, name: object) -> Tensor:
+        """Return ``(..., *shape)`` or ``(..., *shape, K)`` of one variable from ``(..., S)``."""
+        v, first = self.find(name)
+        if not v.shape and not self._states:
+            return table[..., first]
+        width = self._width(v)
+        part = table[..., first : first + v.num_elements * width]
+        if not v.shape:
+            return part
+        return part.reshape(*table.shape[:-1], *v.shape, *([width] if self._states else []))
+
+    def _find(self, name: object) -> tuple[Variable, int] | None:
+        try:
+            found = self._found.get(name)
+            if found is not None or not isinstance(name, tuple) or len(name) < 2:
+                return found
+            array, first = self._found.get(name[0], (None, 0))
+        except TypeError:  # not hashable
+            return None
+        if array is None or not array.has_element(name[1:]):
+            return None
+        return array.element(*name[1:]), first + array.position(name[1:]) * self._width(array)
+
+    def _width(self, variable: Variable) -> int:
+        return variable.num_states if self._states else 1

@@ -1,0 +1,208 @@
+"""Answers as printed text: probabilities, states, what an engine has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.factors.variable import Variable
+
+WIDTH = 88
+CELLS = 16  # larger arrays are summed up
+_SURE = 0.95
+_STATES_NAMED = 6
+
+
+class _Line(NamedTuple):
+    """Probabilities under one name, ``num_variables`` of them summed up."""
+
+    name: str
+    states: Sequence[str]
+    probs: list[float]
+    before: str = ""
+    after: str = ""
+
+
+def probability_table(
+    variables: Sequence[Variable],
+    probs: NDArray[Any],
+    max_lines: int | None = None,
+    max_cells: int | None = None,
+) -> str:
+    """Return probabilities as text, a line or more for each variable.
+
+    Args:
+        variables: Discrete variables.
+        probs: ``(S,)`` probabilities, all states side by side.
+        max_lines: How many lines at most, about; ``None`` for all.
+        max_cells: Larger arrays are summed up; ``None`` writes all of their elements.
+    """
+    entries = []
+    for line in _lines(variables, probs, max_cells):
+        entries.append(line)
+        if max_lines is not None and len(entries) > max_lines:
+            break
+    width = max([len("variable"), *(len(line.name) for line in entries)])
+    longest = max([1, *(len(state) for line in entries for state in line.states)])
+    per_line = max(1, (WIDTH - width + 1) // (longest + 10))
+    pads = [
+        max([0, *(len(state) for line in entries for state in line.states[k::per_line])])
+        for k in range(per_line)
+    ]
+    text = [f"{'variable':<{width}}  posterior probability of each state"]
+    for done, line in enumerate(entries):
+        if max_lines is not None and len(text) > max_lines:
+            rest = _count(variables, max_cells) - done
+            text.append(f"... and {rest:,} more variables: see .frame() or .table()")
+            break
+        cells = [
+            f"{state:<{pads[k % per_line]}} {_number(p):>6}"
+            for k, (state, p) in enumerate(zip(line.states, line.probs, strict=True))
+        ]
+        rows = ["   ".join(cells[k : k + per_line]) for k in range(0, len(cells), per_line)]
+        rows = [*filter(None, [line.before]), *rows, *filter(None, [line.after])]
+        names = [line.name, *[""] * (len(rows) - 1)]
+        text += [f"{name:<{width}}  {row}" for name, row in zip(names, rows, strict=False)]
+    return "\n".join(text)
+
+
+def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
+    """Return states as text, a line for each variable; a large array is summed up.
+
+    Args:
+        variables: Discrete variables.
+        codes: ``(E,)`` state indices of their elements, -1 where there is no answer.
+    """
+    entries: list[tuple[str, str]] = []
+    first = 0
+    for v in variables:
+        size = v.num_elements
+        own = codes[first : first + size].reshape(v.shape)
+        first += size
+        if not v.shape:
+            entries.append((str(v.name), str(v.decode([own])[0])))
+        elif 0 < size <= CELLS:
+            entries += _array_lines(v, own)
+        else:
+            entries.append((str(v.name), f"{_shape(v)}: {_counted(v, own)}"))
+    width = max([len("variable"), *(len(name) for name, _ in entries)])
+    lines = [f"{'variable':<{width}}  most probable state"]
+    return "\n".join([*lines, *(f"{name:<{width}}  {text}" for name, text in entries)])
+
+
+def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
+    """Return what an engine has to say about one row, in a line; empty if there is nothing.
+
+    Numbers of all rows and of this one are told, of ``r_hat`` and ``effective_sample_size`` the
+    worst; truth values by their name; a ``reason`` in a line of its own. Other things, such as a
+    history, are left to those who look.
+
+    Example:
+        >>> diagnostics_text({"converged": np.array([True, False]), "iterations": 12}, row=1)
+        'not converged, iterations 12'
+    """
+    told = []
+    for name, value in diagnostics.items():
+        number = _number_of(name, value, row)
+        words = name.replace("_", " ")
+        if isinstance(number, bool):
+            told.append(words if number else f"not {words}")
+        elif number is not None and name in _WORST:
+            told.append(f"{_WORST[name][0]} {number:.5g}")
+        elif number is not None:
+            told.append(f"{words} {number:.6g}")
+    lines = [", ".join(told), str(diagnostics.get("reason") or "")]
+    return "\n".join(line for line in lines if line)
+
+
+_WORST = {
+    "r_hat": ("largest R-hat", np.max),
+    "effective_sample_size": ("smallest effective sample size", np.min),
+}
+
+
+def _number_of(name: str, value: Any, row: int) -> bool | float | None:
+    """The number to tell of a diagnostic, if there is one."""
+    if isinstance(value, str | list | tuple | dict | None):
+        return None
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return None
+    if array.dtype.kind not in "biuf":
+        return None
+    if array.ndim:
+        if not row < len(array):
+            return None
+        array = array[row]
+    if name in _WORST and array.size:
+        array = _WORST[name][1](array)
+    if array.ndim:
+        return None
+    return bool(array) if array.dtype.kind == "b" else float(array)
+
+
+def _lines(
+    variables: Sequence[Variable], probs: NDArray[Any], max_cells: int | None
+) -> Iterator[_Line]:
+    first = 0
+    for v in variables:
+        K, states = v.num_states, [str(state) for state in v.states or ()]
+        size = v.num_elements
+        table = probs[first : first + size * K].reshape(size, K)
+        first += size * K
+        if v.shape and (not size or (max_cells is not None and size > max_cells)):
+            yield _summed_up(v, states, table)
+            continue
+        for single, row in zip(v.elements(), table.tolist(), strict=True):
+            yield _Line(str(single.name), states, row)
+
+
+def _summed_up(v: Variable, states: Sequence[str], table: NDArray[Any]) -> _Line:
+    if not len(table):
+        return _Line(str(v.name), [], [], f"{_shape(v)}")
+    best = np.where(np.isnan(table).any(axis=1), -1, table.argmax(axis=1))
+    sure = int((table.max(axis=1) >= _SURE).sum())
+    after = f"most probable: {_counted(v, best)}; at least {_SURE} in {sure:,}"
+    return _Line(str(v.name), states, table.mean(axis=0).tolist(), f"{_shape(v)}, mean:", after)
+
+
+def _count(variables: Sequence[Variable], max_cells: int | None) -> int:
+    """Number of lines that probabilities have, wrapping apart."""
+    sizes = [v.num_elements for v in variables]
+    return sum(1 if max_cells is not None and n > max_cells else n for n in sizes)
+
+
+def _array_lines(v: Variable, codes: NDArray[Any]) -> Iterator[tuple[str, str]]:
+    """The states of a small array, a line for each place along all axes but the last."""
+    labels = [str(state) for state in v.states or ()]
+    pad = max(len(label) for label in labels)
+    for index in np.ndindex(codes.shape[:-1]):
+        at = str(list(index)) if index else ""
+        row = (labels[k] if k >= 0 else "None" for k in codes[index].tolist())
+        yield f"{v.name}{at}", " ".join(f"{label:<{pad}}" for label in row).rstrip()
+
+
+def _shape(v: Variable) -> str:
+    return f"{' x '.join(map(str, v.shape))} cells"
+
+
+def _counted(v: Variable, codes: NDArray[Any]) -> str:
+    """How many cells are in which state, the most frequent first."""
+    counts = np.bincount(codes.ravel() + 1, minlength=v.num_states + 1)
+    order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
+    names = ["None", *map(str, v.states or ())]
+    told = [f"{names[k]} in {counts[k]:,}" for k in order[:_STATES_NAMED]]
+    rest = len(order) - len(told)
+    return ", ".join([*told, *([f"{rest} more states"] if rest else [])])
+
+
+def _number(p: float) -> str:
+    """Four decimals; exact zeros and ones, and what would be rounded to zero, are told apart."""
+    if p in (0.0, 1.0):
+        return f"{p:.0f}"
+    return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

@@ -1,0 +1,30 @@
+"""The error for a name that is no variable here."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+from pgnn.errors import EvidenceError, closest
+from pgnn.factors.variable import Variable
+
+
+class UnknownVariable(EvidenceError, KeyError):
+    """A name that is no variable here; also a ``KeyError``, as mappings promise."""
+
+    def __init__(
+        self, name: object, known: Iterable[object], what: str = "variable", hint: str = ""
+    ) -> None:
+        super().__init__(f"unknown {what} {name!r}{hint or closest(name, known)}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show its message in quotes
+
+
+def unknown_variable(
+    name: Hashable, variables: Iterable[Variable], what: str = "variable"
+) -> UnknownVariable:
+    """Make the error that says what is known instead; of an array, its shape."""
+    known = {v.name: v for v in variables}
+    array = known.get(name[0]) if isinstance(name, tuple) and len(name) > 1 else None
+    hint = f"; {array.name!r} has the shape {array.shape}" if array and array.shape else ""
+    return UnknownVariable(name, known, what, hint)
