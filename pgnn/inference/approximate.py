@@ -21,7 +21,7 @@ from pgnn.inference.evidence import Evidence, over_inputs
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import as_evidence, reader_of, targets_of
+from pgnn.inference.questions import as_evidence, check_errors, reader_of, targets_of
 from pgnn.inference.samples import Samples
 
 Mask = NDArray[np.bool_]
@@ -298,16 +298,6 @@ class ApproximateEngine(Engine):
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
         return Unsupported(f"{type(self).__name__} {what}; use {instead}")
-
-
-def check_errors(errors: str) -> None:
-    """Check what is to be done about impossible rows.
-
-    Raises:
-        EvidenceError: If it is neither ``"raise"`` nor ``"nan"``.
-    """
-    if errors not in ("raise", "nan"):
-        raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
 
 
 def _like(array: Floats, tensor: Tensor) -> Tensor:
