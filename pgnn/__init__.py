@@ -14,12 +14,19 @@ from pgnn.errors import (
 from pgnn.factors import (
     Conditional,
     Factor,
+    Ising,
+    Lattice,
+    LogLinear,
     Neural,
+    NeuralPotential,
     NoisyMax,
     NoisyOr,
+    Potential,
+    Potts,
     Sigmoid,
     Softmax,
     Tabular,
+    TabularPotential,
     Variable,
 )
 from pgnn.inference.junction_tree import JunctionTree
@@ -41,6 +48,13 @@ __all__ = [
     "NoisyMax",
     "Softmax",
     "Neural",
+    "Potential",
+    "TabularPotential",
+    "Ising",
+    "Potts",
+    "Lattice",
+    "LogLinear",
+    "NeuralPotential",
     # models
     "Model",
     "BayesianNetwork",

@@ -13,7 +13,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
-from pgnn.factors.potential import Inputs, Potential
+from pgnn.factors.potential import Inputs, Potential, copied
 from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
@@ -70,8 +70,13 @@ class FactorTables(Potential):
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
         """Return the factors in the order in which they were given."""
-        made = [g.factors(elements) for g in self.groups(elements)]
+        made = [copied(g).factors(elements) for g in self.groups(elements)]
         return [made[k][place] for k, place in self.order]
+
+    def scopes_in(self, elements: Elements) -> list[list[int]]:
+        """Return the elements of a model that each factor joins."""
+        own = self.numbers(elements)
+        return [own[self.scope_groups[k][place]].tolist() for k, place in self.order]
 
     @property
     def num_factors(self) -> int:
@@ -108,5 +113,5 @@ def variables_of(factors: Sequence[Factor]) -> dict[Hashable, Variable]:
     for f in factors:
         for v in f.variables:
             if found.setdefault(v.name, v) != v:
-                raise ModelError(f"factors disagree: {found[v.name]} and {v}")
+                raise ModelError(f"potentials disagree: {found[v.name]} and {v}")
     return found

@@ -39,6 +39,7 @@ class NeuralPotential(Potential):
         ModelError: If there is no input, or the network returns another shape.
 
     Example:
+        >>> import torch
         >>> pixel = Variable("pixel", 3, shape=(4, 5))
         >>> network = nn.Sequential(nn.Linear(8, 60), nn.Unflatten(1, (4, 5, 3)))
         >>> potential = NeuralPotential(pixel, network, "image")
@@ -67,8 +68,7 @@ class NeuralPotential(Potential):
         if edges is not None and len({v.num_states for v in self.places}) > 1:
             raise ModelError("an edge's coupling needs two elements of one number of states")
         self.network = network
-        self.on_edges = edges is not None
-        self._explicit = scopes is not None
+        self.arrangement = "edges" if edges is not None else "scopes" if scopes is not None else ""
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -76,9 +76,14 @@ class NeuralPotential(Potential):
         if self.on_edges:
             return (self.num_factors,)
         table = tuple(v.num_states for v in self.places)
-        if self._explicit:
+        if self.arrangement == "scopes":
             return (self.num_factors, *table)
         return (*next((v.shape for v in self.variables if v.shape), ()), *table)
+
+    @property
+    def on_edges(self) -> bool:
+        """Whether the network returns couplings instead of tables."""
+        return self.arrangement == "edges"
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group whose tables differ from row to row."""

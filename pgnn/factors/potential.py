@@ -72,8 +72,11 @@ class Potential(nn.Module):
         """
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
-        """Return each factor on its own, over single elements as variables."""
-        return [f for g in self.groups(elements, inputs) for f in g.factors(elements)]
+        """Return each factor on its own, over single elements as variables.
+
+        The tables are copies: they keep their numbers when the parameters change.
+        """
+        return [f for g in self.groups(elements, inputs) for f in copied(g).factors(elements)]
 
     @property
     def num_factors(self) -> int:
@@ -109,6 +112,11 @@ class Potential(nn.Module):
         """Return :attr:`scopes` as ``(F, n)`` numbers of a model's elements."""
         return self._place(elements)[1]
 
+    def scopes_in(self, elements: Elements) -> list[list[int]]:
+        """Return the elements of a model that each factor joins."""
+        joined: list[list[int]] = self.placed(elements).tolist()
+        return joined
+
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
         names = ", ".join(repr(v.name) for v in self.variables[:8])
@@ -142,6 +150,11 @@ class Potential(nn.Module):
                 )
             found[name] = torch.as_tensor(given[name])
         return found
+
+
+def copied(g: FactorGroup) -> FactorGroup:
+    """Return a group whose tables are no parameters themselves."""
+    return FactorGroup(g.scopes, g.log_values.clone() if g.numbers.is_leaf else g.log_values)
 
 
 def _checked(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:

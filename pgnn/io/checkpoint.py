@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import DataError, PgnnError, Unsupported, closest
-from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.io.checkpoint_kinds import describe_conditional, make_conditional
+from pgnn.io.checkpoint_potentials import describe_potential, make_potential
 from pgnn.io.labels import decode, encode
 from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -40,8 +40,9 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
     Kept are names and labels with their types (text, integers, floats, booleans, ``None`` and
     tuples of these), arrows, kinds and settings of the conditionals, every number bit by bit with
-    its dtype, and which numbers are constant. The modules of ``Neural`` conditionals are code: only
-    their numbers are kept. A file that exists is replaced when the new one is complete.
+    its dtype, and which numbers are constant. The networks of ``Neural`` conditionals and
+    potentials are code: only their numbers are kept; functions that are features are kept as
+    numbers. A file that exists is replaced when the new one is complete.
 
     Args:
         model: A ``BayesianNetwork`` or ``MarkovRandomField``.
@@ -75,8 +76,10 @@ def load(
     Args:
         path: The file.
         modules: For each ``Neural`` conditional, by the name of its child, a network of the same
-            architecture; or a whole conditional, where its head or features, or the class itself,
-            are your own code. They are copied, and the copies get the saved numbers.
+            architecture; for each ``NeuralPotential`` likewise, by the name of its variable or the
+            tuple of their names, or a list of networks where several have these; or a whole
+            conditional or potential, where its head or features, or the class itself, are your
+            own code. They are copied, and the copies get the saved numbers.
 
     Raises:
         DataError: If the file is no checkpoint, is damaged or of another version, or ``modules``
@@ -122,9 +125,12 @@ def _describe(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
             structure["conditionals"].append(describe_conditional(conditional, names))
             tensors |= {f"{k}.{key}": x for key, x in conditional.state_dict().items()}
     elif isinstance(model, MarkovRandomField) and type(model) is MarkovRandomField:
-        factors = model.factors()
-        structure["factors"] = [[names[name] for name in factor.names] for factor in factors]
-        tensors = {f"{k}.log_values": f.log_values for k, f in enumerate(factors)}
+        structure["edges"] = [[names[a], names[b]] for a, b in model.graph.edges]
+        structure["potentials"] = []
+        for k, potential in enumerate(model.potentials):
+            described, own = describe_potential(potential)
+            structure["potentials"].append(described)
+            tensors |= {f"{k}.{key}": x for key, x in own.items()}
     else:
         raise Unsupported(
             f"a checkpoint holds a BayesianNetwork or a MarkovRandomField, not a "
@@ -139,10 +145,7 @@ def _make_bayesian_network(
     tensors: Mapping[str, Tensor],
     modules: dict[Hashable, nn.Module],
 ) -> BayesianNetwork:
-    states: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        number, _, name = key.partition(".")
-        states.setdefault(number, {})[name] = tensor
+    states = _by_number(tensors)
     conditionals = {}
     for k, described in enumerate(structure["conditionals"]):
         state = states.get(str(k), {})
@@ -159,16 +162,27 @@ def _make_markov_random_field(
     structure: Mapping[str, Any],
     variables: Sequence[Variable],
     tensors: Mapping[str, Tensor],
-    modules: Mapping[Hashable, nn.Module],
+    modules: dict[Hashable, Any],
 ) -> MarkovRandomField:
+    states = _by_number(tensors)
+    potentials = [
+        make_potential(described, states.get(str(k), {}), modules)
+        for k, described in enumerate(structure["potentials"])
+    ]
     if modules:
-        raise DataError("this model is made of plain factors and needs no modules=")
-    return MarkovRandomField(
-        factors=[
-            Factor([variables[v] for v in scope], tensors[f"{k}.log_values"])
-            for k, scope in enumerate(structure["factors"])
-        ]
-    )
+        unused = next(iter(modules))
+        raise DataError(f"modules= has {unused!r}, which has no potential that needs one")
+    edges = [(variables[a].name, variables[b].name) for a, b in structure["edges"]]
+    return MarkovRandomField(edges, potentials, {v.name: v for v in variables})
+
+
+def _by_number(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Tensors of each conditional or potential, by its number and then by name."""
+    states: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        states.setdefault(number, {})[name] = tensor
+    return states
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

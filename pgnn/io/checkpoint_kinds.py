@@ -87,7 +87,7 @@ def make_conditional(
         conditional = Softmax(child, parents, inputs=inputs)
     else:
         conditional = _KINDS[kind](child, parents)
-    _fill(conditional, state, described["constant"])
+    fill(conditional, f"the conditional of {child.name!r}", state, described["constant"])
     return conditional
 
 
@@ -136,22 +136,33 @@ def _make_head(described: Mapping[str, Any]) -> Any:
     return BernoulliHead(described["shape"]) if described["kind"] == "BernoulliHead" else None
 
 
-def _fill(conditional: Conditional, state: Mapping[str, Tensor], constant: Sequence[str]) -> None:
-    """Put the saved numbers in, with the saved dtype; tied parameters stay tied."""
-    own = conditional.state_dict(keep_vars=True)
-    name = conditional.child.name
+def fill(
+    module: nn.Module, what: str, state: Mapping[str, Tensor], constant: Sequence[str]
+) -> None:
+    """Put the saved numbers in, with the saved dtype; tied parameters stay tied.
+
+    Args:
+        module: A conditional or potential of the saved kind.
+        what: What messages call it.
+        state: Its tensors by name.
+        constant: Names of the parameters that want no gradient.
+
+    Raises:
+        DataError: If it has other tensors.
+    """
+    own = module.state_dict(keep_vars=True)
     if set(own) != set(state):
         missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
         raise DataError(
-            f"the conditional of {name!r} needs other tensors than the file has: "
+            f"{what} needs other tensors than the file has: "
             f"missing {missing}, left over {extra}; is it the same architecture?"
         )
     for key, tensor in own.items():
         if tensor.shape != state[key].shape:
             raise DataError(
-                f"{key!r} of the conditional of {name!r} must have shape {tuple(tensor.shape)}, "
+                f"{key!r} of {what} must have shape {tuple(tensor.shape)}, "
                 f"got {tuple(state[key].shape)} in the file; is it the same architecture?"
             )
         tensor.data = state[key]
-    for key, parameter in conditional.named_parameters():
+    for key, parameter in module.named_parameters():
         parameter.requires_grad_(key not in constant)

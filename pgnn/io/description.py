@@ -99,8 +99,14 @@ def describe(model: BayesianNetwork, name: str = "unknown") -> Network:
     Constant tables keep the numbers they were given; all others are normalised.
 
     Raises:
-        Unsupported: If a variable is real, or a conditional cannot be tabulated without inputs.
+        Unsupported: If the model is undirected, a variable is real, or a conditional cannot be
+            tabulated without inputs.
     """
+    if not isinstance(model, BayesianNetwork):
+        raise Unsupported(
+            f"this format holds Bayesian networks, not a {type(model).__name__}; write a .uai file "
+            "or save a checkpoint"
+        )
     tables: dict[Hashable, Table] = {}
     for child, conditional in model.conditionals.items():
         for variable in conditional.scope:

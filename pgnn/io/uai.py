@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from pgnn.errors import Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.rows import ROW_TOLERANCE
 from pgnn.factors.variable import Variable
@@ -26,6 +27,9 @@ from pgnn.io.source import PathOrFile, Source, write_text
 from pgnn.io.tokens import Tokens
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
+
+_LARGE = 700.0
+"""Logs beyond this are of numbers that are no doubles."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ def write_uai(model: BayesianNetwork | MarkovRandomField, file: PathOrFile) -> N
     """Write a model of discrete variables to a UAI file, BAYES if directed and MARKOV otherwise.
 
     Names and labels are lost: variables and states are numbered in the order of
-    ``model.variables``, except that names which are the integers ``0 .. n-1`` are kept. Numbers
-    are the shortest decimals that read back as the same logs.
+    ``model.variables``, arrays element by element, except that names which are the integers
+    ``0 .. n-1`` are kept. Numbers are the shortest decimals that read back as the same logs.
 
     Args:
         model: The model.
@@ -95,7 +99,7 @@ def write_uai(model: BayesianNetwork | MarkovRandomField, file: PathOrFile) -> N
 
     Raises:
         DataError: If a number is out of the range of doubles.
-        Unsupported: If a variable is real or a conditional needs inputs.
+        Unsupported: If a variable is real, or a conditional or potential needs inputs.
     """
     write_text(format_uai(number(model)), file)
 
@@ -142,7 +146,7 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
         Unsupported: If a variable is real or a conditional needs inputs.
     """
     numbers = numbering(model)
-    states = {numbers[name]: v.num_states for name, v in model.variables.items()}
+    states = {numbers[v.name]: v.num_states for v in _singles(model)}
     num_states = tuple(states[k] for k in range(len(states)))
     if isinstance(model, BayesianNetwork):
         network = describe(model)
@@ -150,7 +154,12 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
         tables = tuple(t.values for t in network.tables.values())
         kind: Literal["BAYES", "MARKOV"] = "BAYES"
     else:
-        factors = model.factors()
+        if model.inputs:
+            raise Unsupported(
+                f"potentials depend on the inputs {', '.join(map(repr, model.inputs))} and are no "
+                "tables; save a checkpoint instead"
+            )
+        factors = _with_small_constants(model.factors())
         scopes = tuple(f.names for f in factors)
         tables = tuple(short_values(f.log_values) for f in factors)
         kind = "MARKOV"
@@ -159,12 +168,31 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
 
 
 def numbering(model: BayesianNetwork | MarkovRandomField) -> dict[Hashable, int]:
-    """Return the number that each variable has in a UAI file of this model."""
-    names = list(model.variables)
+    """Return the number that each variable has in a UAI file of this model.
+
+    The elements of arrays are variables there, in row-major order.
+    """
+    names = [v.name for v in _singles(model)]
     numbers = [name for name in names if type(name) is int]
     if set(numbers) == set(range(len(names))):
         return {number: number for number in numbers}
     return {name: k for k, name in enumerate(names)}
+
+
+def _singles(model: BayesianNetwork | MarkovRandomField) -> tuple[Variable, ...]:
+    """The variables that a file numbers."""
+    if all(v.is_discrete for v in model.variables.values()):
+        return model.elements.singles
+    return tuple(model.variables.values())
+
+
+def _with_small_constants(factors: Sequence[Factor]) -> Sequence[Factor]:
+    """Spread constants that are no doubles over the tables: those of large Ising fields are."""
+    constant = sum(float(f.log_values.detach()) for f in factors if not f.variables)
+    rest = [f for f in factors if f.variables]
+    if not rest or not _LARGE < abs(constant) < math.inf:
+        return factors
+    return [Factor(f.variables, f.log_values + constant / len(rest)) for f in rest]
 
 
 def _read_scope(tokens: Tokens, k: int, count: int) -> tuple[int, ...]:
@@ -228,7 +256,7 @@ def _to_markov_random_field(tables: NumberedTables) -> MarkovRandomField:
     lonely = set(range(len(variables))).difference(*tables.scopes)
     for k in sorted(lonely):
         factors.append(Factor([variables[k]], torch.zeros(tables.num_states[k]).double()))
-    return MarkovRandomField(factors=factors)
+    return MarkovRandomField(factors)
 
 
 def _lines(tables: NumberedTables) -> Iterator[str]:

@@ -113,6 +113,9 @@ def _read_pairs(tokens: Tokens, count: int) -> dict[int, int]:
 def _numbers(
     model: BayesianNetwork | MarkovRandomField, name: Hashable, state: Hashable
 ) -> tuple[int, int]:
-    if name not in model.variables:
+    found = model.elements.find(name)
+    if found is None:
         raise EvidenceError(f"there is no variable {name!r}{closest(name, model.variables)}")
-    return numbering(model)[name], model.variables[name].index(state)
+    if found[0].shape:
+        raise EvidenceError(f"{name!r} is an array; give the states of its elements one by one")
+    return numbering(model)[name], found[0].index(state)

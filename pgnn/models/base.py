@@ -264,6 +264,18 @@ class Model(CachingModule):
         """
         raise Unsupported(f"{type(self).__name__} has no Pyro program")
 
+    def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
+        """Log scores of rows that miss nothing, without any engine; None if some row does."""
+        from pgnn.inference.log_score import log_score
+
+        return log_score(self, data, inputs)
+
+    def _exact_engine(self) -> Engine:
+        """The engine whose answers are no estimates."""
+        from pgnn.inference.junction_tree import JunctionTree
+
+        return JunctionTree()
+
     def _engine(self, engine: Engine | None) -> Engine:
         """The one place where models reach for inference."""
         if engine is None:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
+import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError
+from pgnn.errors import Unsupported
+from pgnn.factors.conditional_potential import ConditionalPotential
+from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup, grouped
+from pgnn.factors.ising import Ising
+from pgnn.factors.lattice import Lattice
+from pgnn.factors.merging import merged
+from pgnn.factors.potential import Potential
+from pgnn.factors.potts import Potts
 from pgnn.factors.variable import Variable
+from pgnn.graphs.moral import moral_graph
 from pgnn.models.base import Inputs, Model
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.cliques import Part
+from pgnn.models.undirected_declaration import Edges, States, check_elements, declared
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
@@ -26,69 +39,206 @@ class MarkovRandomField(Model):
     normaliser :math:`Z` out: without evidence, ``log_evidence`` is :math:`\log Z`.
 
     Args:
-        factors: Log tables over discrete variables; constants.
+        graph: ``nx.Graph``, or edges; node attributes ``states`` (number or labels), ``shape`` (of
+            an array) and ``potential``, and edge attributes ``potential`` are read. Or, instead of
+            a graph, potentials and factors (log tables, taken as constants).
+        potentials: For cliques of the graph, named by a tuple of nodes (or one node), a table of
+            non-negative numbers in that order, a :class:`Potential`, or a callable that makes one
+            of a list of variables, such as the class :class:`Ising`; or a list of potentials. An
+            edge's attribute is a table in the order of the graph's nodes. Maximal cliques with an
+            edge that nothing covers, and single nodes that nothing covers, get learnable tables.
+        states: Numbers or labels of states by name, or whole variables (of arrays), where nothing
+            else tells.
 
     Raises:
-        ModelError: If two factors disagree about a variable, or there is none.
+        ModelError: If the graph is directed or has a self-loop, a potential is over nodes that are
+            not joined, states are unknown or disagree, or a table is wrong.
+
+    References:
+        Koller and Friedman (2009), Probabilistic graphical models, section 4.2.
 
     Example:
-        >>> import torch
-        >>> a, b = Variable("a", 2), Variable("b", 2)
-        >>> model = MarkovRandomField([Factor([a, b], torch.tensor([[0.0, 0.0], [0.0, 1.0]]))])
-        >>> round(float(model.query("a")["a"].probs[1]), 4)
-        0.6502
+        >>> import math
+        >>> model = MarkovRandomField([("a", "b")], {("a", "b"): [[1, 1], [1, math.e]]})
+        >>> round(float(model.log_prob({"a": 1, "b": 1}).exp()), 4)  # e / (3 + e)
+        0.4754
     """
 
-    def __init__(self, factors: Iterable[Factor]) -> None:
+    def __init__(
+        self,
+        graph: nx.Graph | Edges | Part | Iterable[Part],
+        potentials: Any = None,
+        states: States | None = None,
+    ) -> None:
         super().__init__()
-        given = tuple(factors)
-        variables: dict[Hashable, Variable] = {}
-        for factor in given:
-            for v in factor.variables:
-                if variables.setdefault(v.name, v) != v:
-                    raise ModelError(f"factors disagree: {variables[v.name]} and {v}")
-        if not variables:
-            raise ModelError("a Markov random field needs at least one factor over a variable")
-        self._variables = _in_order(variables)
-        self._scopes = tuple(f.variables for f in given)
-        self._tables = nn.ParameterList(
-            nn.Parameter(f.log_values.detach().clone(), requires_grad=False) for f in given
-        )
-        self.graph = nx.Graph()
-        self.graph.add_nodes_from(self._variables)
-        for factor in given:
-            self.graph.add_edges_from(combinations(factor.names, 2))
+        drawn = declared(graph, potentials, states)
+        self._variables = drawn.variables
+        self._potentials = nn.ModuleList(drawn.potentials)
+        self.graph = nx.freeze(drawn.graph)
+        check_elements(drawn.potentials, self.elements)
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
-        """The variables by name."""
+        """The variables by name, in the order of the graph's nodes."""
         return MappingProxyType(self._variables)
+
+    @property
+    def potentials(self) -> tuple[Potential, ...]:
+        """The potentials, in the order of their declaration."""
+        return tuple(self._potentials)  # type: ignore[arg-type]
+
+    @property
+    def inputs(self) -> tuple[Hashable, ...]:
+        """Names of the covariates that potentials depend on."""
+        return tuple(dict.fromkeys(name for p in self.potentials for name in p.inputs))
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers may be chosen freely, summed over the potentials."""
+        return sum(p.num_free_parameters for p in self.potentials)
+
+    @classmethod
+    def grid(
+        cls,
+        shape: Sequence[int],
+        states: int | Iterable[Hashable] = 2,
+        coupling: Any = None,
+        field: Any = 0.0,
+        *,
+        name: Hashable = "x",
+        lattice: Lattice | None = None,
+    ) -> MarkovRandomField:
+        """Return a field on a grid, one array variable of any number of axes.
+
+        Args:
+            shape: Lengths of the axes.
+            states: Number or labels; two states are :class:`Ising` spins, more are :class:`Potts`
+                (whose coupling of two states would be twice that of ``Ising``).
+            coupling: See the potential; learnable if not given.
+            field: See the potential; none if not given.
+            name: Of the variable.
+            lattice: Which cells are neighbours; those next to each other if not given.
+
+        Example:
+            >>> MarkovRandomField.grid((3, 4), coupling=0.5).variables["x"].shape
+            (3, 4)
+        """
+        variable = Variable(name, states, tuple(shape))
+        kind = Ising if variable.num_states == 2 else Potts
+        return cls([kind(variable, coupling, field, lattice or Lattice())])
+
+    @classmethod
+    def from_bayesian(cls, network: BayesianNetwork) -> MarkovRandomField:
+        """Return a Bayesian network without its arrows, on its moral graph.
+
+        The conditionals are shared with the network, not copied: when one model learns, so does
+        the other, and inputs work alike. The partition function is one.
+
+        Raises:
+            Unsupported: If a variable is real.
+        """
+        real = [n for n, v in network.variables.items() if not v.is_discrete]
+        if real:
+            raise Unsupported(f"{real[0]!r} is real; a Markov random field has states only")
+        potentials = [ConditionalPotential(c) for c in network.conditionals.values()]
+        return cls(moral_graph(network.graph), potentials)
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """The log tables, over what is not observed (see :class:`Model`)."""
-        # copies, so that an answer keeps its numbers when the parameters change
-        made = [Factor(s, t.clone()) for s, t in zip(self._scopes, self._tables, strict=True)]
-        return tuple(f.condition(observed) if observed else f for f in made)
+        """The log tables, over what is not observed (see :class:`Model`).
 
-    def log_score(self, data: Any, *, engine: Engine | None = None) -> Tensor:
-        r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, what is missing summed out."""
-        return super().log_prob(data, engine=engine)
+        Of an array every element is a variable of its own: for large arrays ask for
+        :meth:`factor_groups`.
+        """
+        made = [f for p in self.potentials for f in p.factors(self.elements, inputs)]
+        if not observed:
+            return tuple(made)
+        seen = self._element_states(observed)
+        return tuple(f.condition(seen) for f in made)
 
-    def log_partition(self, *, engine: Engine | None = None) -> Tensor:
-        r"""Return ``()`` the logarithm of :math:`Z = \sum_x \prod_f \phi_f(x_f)`."""
-        return super().log_prob({}, engine=engine)
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """The same tables in arrays, as the potentials have them (see :class:`Model`)."""
+        if observed:
+            return grouped(self.factors(observed, inputs), self.elements)
+        return merged([g for p in self.potentials for g in p.groups(self.elements, inputs)])
+
+    def element_graph(self) -> nx.Graph:
+        """Return the graph with every element of an array as a node, joined within each factor."""
+        elements = self.elements
+        names = [v.name for v in elements.singles]
+        graph = nx.Graph()
+        graph.add_nodes_from(names)
+        for p in self.potentials:
+            for scope in p.scopes_in(elements):
+                graph.add_edges_from(combinations([names[e] for e in scope], 2))
+        return graph
+
+    def log_score(
+        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
+    ) -> Tensor:
+        r"""Return ``(N,)`` logs of :math:`\prod_f \phi_f`, what is missing summed out.
+
+        Rows that miss nothing are looked up, whatever the size of the model.
+
+        Args:
+            data: As evidence in :meth:`query`.
+            inputs: Covariates by name, ``(N, ...)``.
+            engine: How to sum; the exact engine if not given.
+        """
+        found = self._looked_up(data, inputs)
+        if found is not None:
+            return found
+        return self._summing(engine).log_prob(self, data, inputs=inputs)
+
+    def log_partition(
+        self, *, inputs: Inputs | None = None, engine: Engine | None = None
+    ) -> Tensor:
+        r"""Return the logarithm of :math:`Z = \sum_x \prod_f \phi_f(x_f)`.
+
+        Args:
+            inputs: Covariates by name; with them the result is ``(B,)``, else ``()``.
+            engine: Exact if not given. Other engines give bounds or estimates, and are used only
+                when they are named; ``query([]).kind`` tells which it is.
+
+        Raises:
+            Intractable: If the exact answer exceeds the engine's budget.
+        """
+        return self._summing(engine).log_prob(self, {}, inputs=inputs)
 
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
-        """Return ``(N,)`` log probabilities; see :meth:`Model.log_prob`."""
-        return self.log_score(data, engine=engine) - self.log_partition(engine=engine)
+        """Return ``(N,)`` log probabilities, :meth:`log_score` less :meth:`log_partition`.
 
+        See :meth:`Model.log_prob`; the engine is used for both.
+        """
+        score = self.log_score(data, inputs=inputs, engine=engine)
+        return score - self.log_partition(inputs=inputs, engine=engine)
 
-def _in_order(variables: dict[Hashable, Variable]) -> dict[Hashable, Variable]:
-    """Numbered variables come in numeric order, others as they first occur."""
-    if all(isinstance(name, int) for name in variables):
-        return dict(sorted(variables.items()))
-    return variables
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        arrays = "" if self.elements.plain else f" of {len(self.elements)} elements"
+        return f"{len(self._variables)} variables{arrays}, {len(self._potentials)} potentials"
+
+    def __repr__(self) -> str:
+        return f"MarkovRandomField({self.extra_repr()})"
+
+    def _summing(self, engine: Engine | None) -> Engine:
+        """Estimates are never taken for the partition function unless somebody names them."""
+        return self._exact_engine() if engine is None else self._engine(engine)
+
+    def _element_states(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """States of arrays, ``(B, *shape)``, by element."""
+        seen: dict[Hashable, Tensor] = {}
+        for name, states in observed.items():
+            v = self._variables.get(name)
+            if v is None or not v.shape:
+                seen[name] = states
+                continue
+            flat = torch.as_tensor(states).flatten(start_dim=1).unbind(dim=1)
+            names = [e.name for e in Elements([v]).singles]
+            seen.update(zip(names, flat, strict=True))
+        return seen

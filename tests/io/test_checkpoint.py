@@ -198,7 +198,7 @@ def test_features_are_kept(tmp_path: Path) -> None:
 def test_factors(tmp_path: Path) -> None:
     a, b = Variable("a", ["x", "y"]), Variable(7, 3)
     table = torch.tensor([[0.0, -math.inf, -800.0], [1.5, 2.5, 1e-300]]).double()
-    model = MarkovRandomField(factors=[Factor([a, b], table), Factor([b], torch.ones(3))])
+    model = MarkovRandomField([Factor([a, b], table), Factor([b], torch.ones(3))])
     save(model, tmp_path / "m")
     again = load(tmp_path / "m")
     assert dict(again.variables) == dict(model.variables)

@@ -220,7 +220,7 @@ def test_round_trip_of_random_factors(seed: int) -> None:
         values[rng.random(values.shape) < 0.2] = -math.inf
         factors.append(Factor(scope, torch.tensor(values)))
     text = io.StringIO()
-    write_uai(MarkovRandomField(factors=factors), text)
+    write_uai(MarkovRandomField(factors), text)
     again = read_uai(io.StringIO(text.getvalue())).factors()
     for old, new in zip(factors, again, strict=True):
         assert new.names == old.names
@@ -241,6 +241,6 @@ def test_named_network_is_numbered(data_dir: Path, tmp_path: Path) -> None:
 
 def test_numbers_beyond_doubles_are_refused() -> None:
     a = Variable(0, 2)
-    model = MarkovRandomField(factors=[Factor([a], torch.tensor([-800.0, 0.0]).double())])
+    model = MarkovRandomField([Factor([a], torch.tensor([-800.0, 0.0]).double())])
     with pytest.raises(DataError, match=r"e\*\*-800, which is no double"):
         write_uai(model, io.StringIO())

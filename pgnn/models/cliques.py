@@ -1,0 +1,161 @@
+"""Which cliques of a graph something is declared over."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import networkx as nx
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.factor import Factor
+from pgnn.factors.factor_tables import FactorTables
+from pgnn.factors.potential import Potential
+
+Part = Potential | Factor
+
+
+class Clique(NamedTuple):
+    """What is declared over some nodes.
+
+    Attributes:
+        names: Nodes, or elements of arrays, in the order of a table's axes.
+        given: A table, a potential, or a callable that makes one of the variables.
+    """
+
+    names: tuple[Hashable, ...]
+    given: Any
+
+
+def read_parts(parts: Iterable[Part]) -> list[Potential]:
+    """Return potentials; all plain factors become one of them, where the first one stands."""
+    potentials: list[Potential] = []
+    factors: list[Factor] = []
+    place = None
+    for part in parts:
+        if isinstance(part, Factor):
+            place = len(potentials) if place is None else place
+            factors.append(part)
+        else:
+            potentials.append(part)
+    if place is not None:
+        potentials.insert(place, FactorTables(factors))
+    return potentials
+
+
+def read_cliques(graph: nx.Graph, potentials: Any) -> list[Clique]:
+    """Return everything that is declared over cliques, also by the graph's attributes.
+
+    Raises:
+        ModelError: If a clique is empty, unknown, given twice or not one of the graph.
+    """
+    found: list[Clique] = []
+    if isinstance(potentials, Mapping):
+        found += [_keyed(key, given, graph) for key, given in potentials.items()]
+        _check_once(found)
+    else:
+        for given in read_parts(_parts(potentials)):
+            found.append(Clique(tuple(v.name for v in given.variables), given))
+    given_for = {frozenset(c.names) for c in found}
+    attributes: list[tuple[tuple[Hashable, ...], Any]]
+    attributes = [((n,), data) for n, data in graph.nodes(data=True)]
+    attributes += [((u, v), data) for u, v, data in graph.edges(data=True)]
+    found += [
+        Clique(names, data["potential"])
+        for names, data in attributes
+        if data.get("potential") is not None and frozenset(names) not in given_for
+    ]
+    for clique in found:
+        for names in _cliques_of(clique):
+            _check_clique(graph, [node_of(graph, n) for n in names])
+    return found
+
+
+def node_of(graph: nx.Graph, name: Hashable) -> Hashable:
+    """Return the node that a name is, or is an element of.
+
+    Raises:
+        ModelError: If there is none; the message suggests the closest names.
+    """
+    if name in graph:
+        return name
+    if isinstance(name, tuple) and len(name) > 1 and name[0] in graph:
+        node: Hashable = name[0]
+        return node
+    raise ModelError(
+        f"a potential is over {name!r}, which is no node of the graph{closest(name, graph)}"
+    )
+
+
+def _parts(potentials: Any) -> list[Part]:
+    if isinstance(potentials, Part):
+        return [potentials]
+    if isinstance(potentials, str) or not isinstance(potentials, Iterable):
+        raise ModelError(
+            f"potentials are a mapping of cliques to tables, or a list of potentials, got "
+            f"{potentials!r}"
+        )
+    parts = list(potentials)
+    for part in parts:
+        if not isinstance(part, Part):
+            raise ModelError(
+                f"a list of potentials holds Potential or Factor objects, got {part!r}; name the "
+                "clique of a table in a mapping"
+            )
+    return parts
+
+
+def _keyed(key: Any, given: Any, graph: nx.Graph) -> Clique:
+    names = _members(key, graph)
+    if isinstance(given, Factor):
+        given = FactorTables([given])
+    if isinstance(given, Potential) and {v.name for v in given.variables} != set(names):
+        raise ModelError(
+            f"the potential of {names} is one over {tuple(v.name for v in given.variables)}"
+        )
+    return Clique(names, given)
+
+
+def _members(key: Any, graph: nx.Graph) -> tuple[Hashable, ...]:
+    """The nodes that a key of the mapping means: one node, one element, or several of them."""
+    if key in graph:
+        return (key,)
+    if not isinstance(key, tuple | frozenset):
+        return (node_of(graph, key),)
+    if not key:
+        raise ModelError("a potential is given for the empty clique; name at least one node")
+    names = tuple(key)
+    indices = all(isinstance(k, int) and k not in graph for k in names[1:])
+    if len(names) > 1 and names[0] in graph and indices:
+        return (names,)
+    if isinstance(key, frozenset):
+        place = {name: k for k, name in enumerate(graph)}
+        names = tuple(sorted(names, key=lambda n: place[node_of(graph, n)]))
+    for name in names:
+        node_of(graph, name)
+    if len(set(names)) < len(names):
+        raise ModelError(f"the clique {names} names a node twice")
+    return names
+
+
+def _check_once(cliques: Sequence[Clique]) -> None:
+    seen: dict[frozenset[Hashable], tuple[Hashable, ...]] = {}
+    for clique in cliques:
+        other = seen.setdefault(frozenset(clique.names), clique.names)
+        if other is not clique.names:
+            raise ModelError(f"the clique {clique.names} is given twice, also as {other}")
+
+
+def _cliques_of(clique: Clique) -> Sequence[tuple[Hashable, ...]]:
+    given = clique.given
+    return given.cliques if isinstance(given, Potential) else [clique.names]
+
+
+def _check_clique(graph: nx.Graph, nodes: Sequence[Hashable]) -> None:
+    for a, b in combinations(dict.fromkeys(nodes), 2):
+        if not graph.has_edge(a, b):
+            raise ModelError(
+                f"a potential over {tuple(nodes)} needs these nodes to be joined, but the graph "
+                f"has no edge between {a!r} and {b!r}; add it, or declare smaller cliques"
+            )

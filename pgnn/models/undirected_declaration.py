@@ -1,0 +1,279 @@
+"""What a user's graph, tables and states say about an undirected model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+import torch
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.elements import Elements
+from pgnn.factors.potential import Potential
+from pgnn.factors.tabular_potential import TabularPotential
+from pgnn.factors.variable import Variable
+from pgnn.graphs.checks import check_undirected
+from pgnn.models.base import Model
+from pgnn.models.cliques import Clique, Part, node_of, read_cliques, read_parts
+
+Edges = Iterable[tuple[Hashable, Hashable]]
+States = Mapping[Hashable, int | Iterable[Hashable] | Variable]
+
+
+class Declaration(NamedTuple):
+    """What a Markov random field is made of.
+
+    Attributes:
+        graph: Its nodes are the variables.
+        variables: By name, in the order of the nodes.
+        potentials: All of them, made.
+    """
+
+    graph: nx.Graph
+    variables: dict[Hashable, Variable]
+    potentials: list[Potential]
+
+
+def declared(graph: Any, potentials: Any, states: States | None) -> Declaration:
+    """Read a declaration, see :class:`~pgnn.models.markov_random_field.MarkovRandomField`.
+
+    Raises:
+        ModelError: If anything is wrong with it.
+    """
+    if isinstance(graph, Model):
+        raise ModelError(
+            f"got a {type(graph).__name__} instead of a graph; use "
+            "MarkovRandomField.from_bayesian(network)"
+        )
+    if isinstance(graph, str) or not isinstance(graph, Part | Iterable):
+        raise ModelError(f"a Markov random field needs an nx.Graph or edges, got {graph!r}")
+    if not isinstance(graph, nx.Graph):
+        graph = [graph] if isinstance(graph, Part) else list(graph)
+        if all(isinstance(part, Part) for part in graph) and (graph or potentials is None):
+            return _of_parts(graph, potentials, states)
+    return _of_graph(graph, {} if potentials is None else potentials, states or {})
+
+
+def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> Declaration:
+    if potentials is not None or (parts and states is not None):
+        raise ModelError("potentials= and states= go with a graph, but these are potentials")
+    if not parts and states:
+        return _of_graph([], {}, states)
+    made = read_parts(parts)
+    variables = _collect(made)
+    if not variables:
+        raise ModelError("a Markov random field needs at least one factor over a variable")
+    graph = nx.Graph()
+    graph.add_nodes_from(variables)
+    for p in made:
+        for names in p.cliques:
+            nodes = dict.fromkeys(node_of(graph, n) for n in names)
+            graph.add_edges_from(combinations(nodes, 2))
+    return Declaration(graph, variables, made)
+
+
+def _of_graph(graph: Any, potentials: Any, states: States) -> Declaration:
+    drawn = read_undirected(graph, [*states, *_node_names(potentials)])
+    if not len(drawn):
+        raise ModelError("a Markov random field needs at least one node")
+    cliques = read_cliques(drawn, potentials)
+    variables = declare_variables(drawn, cliques, states)
+    return Declaration(drawn, variables, potentials_of(drawn, variables, cliques))
+
+
+def _node_names(potentials: Any) -> list[Hashable]:
+    """Nodes that the keys of a mapping name on their own."""
+    if not isinstance(potentials, Mapping):
+        return []
+    return [key for key in potentials if not isinstance(key, tuple | frozenset)]
+
+
+def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
+    """The variables of potentials; elements of an array that is there are part of it."""
+    found: dict[Hashable, Variable] = {}
+    for p in potentials:
+        for v in p.variables:
+            if found.setdefault(v.name, v) != v:
+                raise ModelError(f"potentials disagree: {found[v.name]} and {v}")
+    arrays = Elements(v for v in found.values() if v.shape)
+    found = {n: v for n, v in found.items() if v.shape or n not in arrays}
+    # numbered variables come in numeric order, others as they first occur
+    return dict(sorted(found.items())) if all(isinstance(n, int) for n in found) else found
+
+
+def check_elements(potentials: Sequence[Potential], elements: Elements) -> None:
+    """Check that every potential speaks of the model's variables or of elements of its arrays.
+
+    Raises:
+        ModelError: If one has other states or another shape.
+    """
+    for p in potentials:
+        for v in p.variables:
+            found = elements.find(v.name)
+            if found is None or found[0] != v:
+                other = f"has {found[0]}" if found else "has no such element"
+                raise ModelError(f"a potential is over {v}, but the model {other}")
+        p.placed(elements)
+
+
+def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Graph:
+    """Copy a graph, or make one of edges.
+
+    Args:
+        graph: The graph, or edges.
+        names: Nodes that edges need not mention.
+
+    Raises:
+        ModelError: If it is directed, joins two nodes twice or a node to itself, or is no graph.
+    """
+    if isinstance(graph, nx.Graph):
+        if graph.is_directed():
+            raise ModelError(
+                "a Markov random field is on an undirected graph, got a "
+                f"{type(graph).__name__}; use MarkovRandomField.from_bayesian(network), or "
+                "moral_graph(graph)"
+            )
+        if graph.is_multigraph():
+            raise ModelError("got an nx.MultiGraph; a pair of nodes has one edge: use nx.Graph")
+        made = nx.Graph()
+        made.graph.update(graph.graph)
+        made.add_nodes_from(graph.nodes(data=True))
+        made.add_edges_from(graph.edges(data=True))
+    else:
+        made = nx.Graph()
+        made.add_nodes_from(names)
+        made.add_edges_from(_pair(edge) for edge in graph)
+    check_undirected(made)
+    return made
+
+
+def declare_variables(
+    graph: nx.Graph, cliques: Sequence[Clique], states: States
+) -> dict[Hashable, Variable]:
+    """Find out what the nodes are, from states, attributes, potentials and shapes of tables.
+
+    Raises:
+        ModelError: If nothing tells, two sources disagree, or a node is real.
+    """
+    for name in states:
+        if name not in graph:
+            raise ModelError(
+                f"states are given for {name!r}, which is no node of the graph"
+                f"{closest(name, graph)}"
+            )
+    made = [c.given for c in cliques if isinstance(c.given, Potential)]
+    known = {v.name: v for p in made for v in p.variables if v.name in graph}
+    sizes = dict(_sizes(cliques))
+    return {n: _declare(n, graph.nodes[n], known, sizes, states) for n in graph}
+
+
+def potentials_of(
+    graph: nx.Graph, variables: Mapping[Hashable, Variable], cliques: Sequence[Clique]
+) -> list[Potential]:
+    """Make the potentials: those declared, then learnable tables where there is none.
+
+    A maximal clique of the graph gets a learnable table if nothing that is declared covers one of
+    its edges, or if it is a single node that nothing covers.
+    """
+    elements = Elements(variables.values())
+    made = [_potential(elements, c) for c in cliques]
+    covered: set[frozenset[Hashable]] = set()
+    for p in made:
+        for names in p.cliques:
+            nodes = dict.fromkeys(node_of(graph, n) for n in names)
+            covered.update(map(frozenset, combinations(nodes, 2)))
+            covered.update(frozenset([n]) for n in nodes)
+    bare = [e for e in graph.edges if frozenset(e) not in covered]
+    lonely = [n for n in graph if not graph[n] and frozenset([n]) not in covered]
+    if not bare and not lonely:
+        return made
+    place = {name: k for k, name in enumerate(graph)}
+    for clique in nx.find_cliques(graph.edge_subgraph(graph.edges)) if bare else ():
+        if any(frozenset(pair) not in covered for pair in combinations(clique, 2)):
+            scope = [variables[n] for n in sorted(clique, key=place.__getitem__)]
+            made.append(TabularPotential(scope))
+    return [*made, *(TabularPotential(variables[n]) for n in lonely)]
+
+
+def _pair(edge: Any) -> tuple[Hashable, Hashable]:
+    if isinstance(edge, Part):
+        raise ModelError("give either edges or potentials and factors, not a mixture of both")
+    if isinstance(edge, str) or not isinstance(edge, Iterable) or len(tuple(edge)) != 2:
+        raise ModelError(f"an edge is a pair of nodes, got {edge!r}")
+    first, second = edge
+    return first, second
+
+
+def _sizes(cliques: Sequence[Clique]) -> Iterator[tuple[Hashable, int]]:
+    """Numbers of states that the last axes of tables tell."""
+    for names, given in cliques:
+        if isinstance(given, Potential) or callable(given):
+            continue
+        try:
+            shape = np.shape(given.detach() if isinstance(given, torch.Tensor) else given)
+        except ValueError:  # ragged: refused when it is read
+            continue
+        yield from zip(reversed(names), reversed(shape), strict=False)
+
+
+def _declare(
+    name: Hashable,
+    attributes: Mapping[str, Any],
+    known: Mapping[Hashable, Variable],
+    sizes: Mapping[Hashable, int],
+    states: States,
+) -> Variable:
+    shape = tuple(attributes.get("shape", ()))
+    given = [states.get(name), attributes.get("states")]
+    told = [_told(name, one, shape) for one in given if one is not None]
+    if name in known:
+        own = known[name]
+        if "shape" not in attributes:  # a bare number of states says nothing about the shape
+            told = [Variable(name, v.states, v.shape or own.shape) for v in told]
+        told.append(own)
+    for other in told[1:]:
+        if other != told[0]:
+            raise ModelError(f"{name!r} is declared twice and differently: {told[0]} and {other}")
+    if told:
+        return told[0]
+    if name in sizes:
+        return Variable(name, sizes[name], shape)
+    real = " (undirected models have no real variables)" if "shape" in attributes else ""
+    raise ModelError(
+        f"the states of {name!r} are not known{real}; give states={{{name!r}: ...}}, a node "
+        "attribute 'states', or a table over it"
+    )
+
+
+def _told(name: Hashable, states: Any, shape: tuple[int, ...]) -> Variable:
+    if not isinstance(states, Variable):
+        return Variable(name, states, shape)
+    if states.name != name:
+        raise ModelError(f"{name!r} is declared to be {states}, a variable of another name")
+    return states
+
+
+def _potential(elements: Elements, clique: Clique) -> Potential:
+    names, given = clique
+    if isinstance(given, Potential):
+        return given
+    scope = [_element(elements, n) for n in names]
+    if not callable(given):
+        return TabularPotential(scope, given)
+    made = given(scope)
+    if not isinstance(made, Potential) or {v.name for v in made.variables} != set(names):
+        raise ModelError(
+            f"the potential of {names} must be a table, a Potential over these variables or a "
+            f"callable that makes one; the callable gave {made!r}"
+        )
+    return made
+
+
+def _element(elements: Elements, name: Hashable) -> Variable:
+    found = elements.find(name)
+    if found is None:
+        raise ModelError(f"{name!r} is no element of an array of the model")
+    return found[0]
