@@ -36,11 +36,13 @@ class Problem:
         model: Whose graph it is.
         graph: Elements and groups of factors.
         seen: ``B`` rows of evidence.
+        inputs: Covariates that row-wise tables were made from.
     """
 
     model: FactorModel
     graph: GroupedGraph
     seen: Evidence
+    inputs: Inputs | None = None
 
     @classmethod
     def read(cls, model: FactorModel, evidence: Any, inputs: Inputs | None) -> Problem:
@@ -48,7 +50,7 @@ class Problem:
         seen = over_inputs(reader_of(model).read(evidence), inputs)
         if seen.reals or inputs:
             groups = model.factor_groups(seen.reals or None, inputs)
-            return cls(model, GroupedGraph(model.elements, groups), seen)
+            return cls(model, GroupedGraph(model.elements, groups), seen, inputs)
         graph = model.cached_numbers(
             "grouped graph", lambda: GroupedGraph(model.elements, model.factor_groups())
         )

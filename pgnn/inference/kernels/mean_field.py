@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.compiled import entry, inlined, inner
 
 
 @inner
@@ -43,22 +43,14 @@ def _many(wiring, table, q, slot, states, out):
             d -= 1
 
 
-@inner
-def _expect(wiring, table, q, slot, states, out):
-    """Add a factor's expected log table to ``out``, as a function of the element at ``slot``."""
-    f = wiring.slot_factor[slot]
-    first = wiring.scope_ptr[f]
-    if wiring.scope_ptr[f + 1] - first > 2:
-        _many(wiring, table, q, slot, states, out)
-        return
-    other = wiring.scope_var[2 * first + 1 - slot]
-    at, base = wiring.offset[other], wiring.table[f]
-    num, mine = wiring.card[other], wiring.card[wiring.scope_var[slot]]
-    if wiring.potts[f]:
+@inlined
+def _pair(mine, at, num, by_rows, potts, table, base, q, out):
+    """:func:`_expect` for a table over two elements, the other one's states at ``q[at:]``."""
+    if potts:
         for k in range(mine):
             if q[at + k] > 0.0:
                 out[k] += q[at + k] * table[base + 1]
-    elif slot == first:
+    elif by_rows:
         for k in range(mine):
             total = 0.0
             for j in range(num):
@@ -70,6 +62,19 @@ def _expect(wiring, table, q, slot, states, out):
             if q[at + j] > 0.0:
                 for k in range(mine):
                     out[k] += q[at + j] * table[base + j * mine + k]
+
+
+@inlined
+def _expect(wiring, table, q, slot, states, out):
+    """Add a factor's expected log table to ``out``, as a function of the element at ``slot``."""
+    f = wiring.slot_factor[slot]
+    first = wiring.scope_ptr[f]
+    if wiring.scope_ptr[f + 1] - first > 2:
+        _many(wiring, table, q, slot, states, out)
+    else:
+        other = wiring.scope_var[2 * first + 1 - slot]
+        at, base, mine = wiring.offset[other], wiring.table[f], wiring.card[wiring.scope_var[slot]]
+        _pair(mine, at, wiring.card[other], slot == first, wiring.potts[f], table, base, q, out)
 
 
 @inner
@@ -111,19 +116,32 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
         change: ``(B,)`` written: the largest change of a probability.
     """
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
+    # names of their own: an array of a tuple costs a count of references each time it is used
+    card, offset, scope_ptr, scope_var = wiring[:4]
+    slot_factor, var_ptr, var_slot = wiring.slot_factor, wiring.var_ptr, wiring.var_slot
+    potts, base = wiring.potts, wiring.table
     for r in todo:
         table, field, q = tables[min(r, len(tables) - 1)], fields[r], all_q[r]
         change[r] = 0.0
         for i in elements:
-            at, num = wiring.offset[i], wiring.card[i]
+            at, num = offset[i], card[i]
             possible = 0
             for k in range(num):
                 logits[k] = field[at + k]
                 possible += logits[k] > -np.inf
             if possible <= 1:
                 continue
-            for s in range(wiring.var_ptr[i], wiring.var_ptr[i + 1]):
-                _expect(wiring, table, q, wiring.var_slot[s], states, logits)
+            for s in range(var_ptr[i], var_ptr[i + 1]):
+                slot = var_slot[s]
+                f = slot_factor[slot]
+                first = scope_ptr[f]
+                if scope_ptr[f + 1] - first > 2:
+                    _many(wiring, table, q, slot, states, logits)
+                else:
+                    j = scope_var[2 * first + 1 - slot]
+                    _pair(
+                        num, offset[j], card[j], slot == first, potts[f], table, base[f], q, logits
+                    )
             change[r] = max(change[r], _normalize(logits, num, q, at))
 
 
