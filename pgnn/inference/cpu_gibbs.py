@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.inference.gibbs_program import Tables, compile_sweeps
+from pgnn.inference.gibbs_program import LARGEST_TABLE, Tables, compile_sweeps
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -39,7 +39,11 @@ class CpuChains:
     """
 
     def __init__(
-        self, tables: Tables, seeds: NDArray[np.uint64], visits: int, largest_table: int = 4096
+        self,
+        tables: Tables,
+        seeds: NDArray[np.uint64],
+        visits: int,
+        largest_table: int = LARGEST_TABLE,
     ) -> None:
         chains = len(tables.temperatures)
         self._tables, self._num_chains = tables, chains
@@ -51,6 +55,7 @@ class CpuChains:
         self.states: States = np.repeat(np.maximum(codes, 0), chains, axis=0).astype(np.uint16)
         free = (codes < 0) & (tables.problem.graph.elements.card > 1)
         self._order, self._ptr = _orders(free, _colour_order(self._program.wiring), chains)
+        self._numbered = _orders(free, np.arange(self.num_elements), chains)[0]
 
     @property
     def num_elements(self) -> int:
@@ -66,7 +71,7 @@ class CpuChains:
         """
         from pgnn.inference.kernels.gibbs_start import FOUND, GIVEN_UP
 
-        outcome = self._search(4 * self.num_elements + 1000)
+        outcome = self._search(self._ptr, 4 * self.num_elements + 1000)
         if (outcome == GIVEN_UP).any():
             self._settle(outcome)
         rows = outcome.reshape(-1, self._num_chains).max(axis=1)
@@ -117,14 +122,14 @@ class CpuChains:
         visits = float(np.diff(self._ptr, axis=1).sum()) * sweeps[0] * sweeps[1]
         _in_pieces(piece, num, int(visits / _WORTH_A_THREAD))
 
-    def _search(self, budget: int) -> Ints:
+    def _search(self, ptr: Ints, budget: int) -> Ints:
         from pgnn.inference.kernels.gibbs_start import search
 
         outcome = np.zeros(len(self._which), dtype=np.int64)
 
         def piece(first: int, last: int) -> None:
             search(
-                self._program, (self._order, self._ptr), self._which, self.states,
+                self._program, (self._numbered, ptr), self._which, self.states,
                 self._counters, (first, last), self._num_chains, budget, outcome,
             )  # fmt: skip
 
@@ -135,22 +140,20 @@ class CpuChains:
         """Let chains without a start drift to a possible state past penalties that rise."""
         from pgnn.inference.kernels.gibbs_start import FOUND, GIVEN_UP
 
-        own = self._program, self._ptr.copy()
-        ptr = own[1].copy()
+        own = self._program, self._ptr
+        ptr, empty = own[1].copy(), own[1].copy()
+        empty[:, 1] = empty[:, 0]
         for k in range(_ROUNDS * len(_PENALTIES)):
             soft = replace(self._tables, penalty=_PENALTIES[k % len(_PENALTIES)])
             self._program = compile_sweeps(soft, _SETTLING)
             ptr[outcome != GIVEN_UP, 1] = ptr[outcome != GIVEN_UP, 0]
             self._ptr = ptr
             self.run(_SETTLING)
-            self._program, empty = own[0], own[1].copy()
-            empty[:, 1] = empty[:, 0]
-            self._ptr = empty
-            found = (self._search(0) == FOUND) & (outcome == GIVEN_UP)
+            self._program, self._ptr = own
+            found = (self._search(empty, 0) == FOUND) & (outcome == GIVEN_UP)
             outcome[found] = FOUND
             if not (outcome == GIVEN_UP).any():
                 break
-        self._program, self._ptr = own
 
 
 _NOTHING_KEPT = np.zeros((0, 0))

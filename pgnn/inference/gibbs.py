@@ -77,7 +77,7 @@ class Gibbs(ApproximateEngine):
         ModelError: If a setting is out of range.
 
     Cost:
-        ``O(E)`` for a sweep where the neighbours of an element have up to 4,096 joint states
+        ``O(E)`` for a sweep where the neighbours of an element have up to 32,768 joint states
         (the full conditionals are then tables), else a product of its factors' columns.
 
     References:
@@ -197,8 +197,8 @@ class Gibbs(ApproximateEngine):
 
     def _chains(self, problem: Problem, rows: tuple[int, int], seed: int | None) -> Chains:
         tables = Tables(problem, self.temperatures, rows)
-        words = np.random.SeedSequence(seed).generate_state(rows[1] * self.chains, np.uint64)
-        seeds = words[rows[0] * self.chains :]
+        words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
+        seeds = words.view(np.uint64)[rows[0] * self.chains :]
         if problem.graph.device.type != "cpu" or not has_numba():
             from pgnn.inference.torch_gibbs import TorchChains
 

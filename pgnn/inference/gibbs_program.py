@@ -18,8 +18,8 @@ from pgnn.inference.grouped_graph import GroupedGraph
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# a table of more full conditionals than this leaves the cache
-LARGEST_TABLE = 4096
+# joint states of the neighbours; a larger table leaves the cache
+LARGEST_TABLE = 2**15
 # entries of all of them together, 128 MiB
 _ROOM = 2**24
 _LARGEST_CARD = 2**16
@@ -111,8 +111,7 @@ def compile_sweeps(tables: Tables, visits: int, largest_table: int = LARGEST_TAB
             "JunctionTree() or ImportanceSampling()"
         )
     log_field, log_linear = tables.log_field(), tables.log_linear()
-    limit = min(largest_table, 4 * visits)
-    ptr, neighbour, size = gibbs_tables.blankets(wiring, limit)
+    ptr, neighbour, size = gibbs_tables.blankets(wiring, largest_table)
     slot_stride = _slot_strides(graph)
     hashes = gibbs_tables.signatures(
         wiring,
@@ -150,7 +149,7 @@ def compile_sweeps(tables: Tables, visits: int, largest_table: int = LARGEST_TAB
 
 def _worth_it(size: Ints, visits: Ints, card: Ints, room: int) -> NDArray[np.bool_]:
     """Which kinds of elements get tables: those used often enough, the smallest first."""
-    wanted = (size >= 0) & (size <= 4 * visits)
+    wanted = (size >= 0) & (size <= visits)
     cost = np.where(wanted, size * card, 0)
     order = np.argsort(cost, kind="stable")
     fits = np.zeros(len(cost), dtype=np.bool_)

@@ -4,7 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import entry
+from pgnn.inference.kernels.compiled import entry, inner
+
+
+@inner
+def _by_falling(degree):
+    """Elements by falling degree, those of one degree in order (a counting sort)."""
+    most = 0
+    for d in degree:
+        most = max(most, d)
+    place = np.zeros(most + 2, np.int64)
+    for d in degree:
+        place[most - d + 1] += 1
+    for d in range(most + 1):
+        place[d + 1] += place[d]
+    order = np.zeros(degree.shape[0], np.int64)
+    for e in range(degree.shape[0]):
+        d = most - degree[e]
+        order[place[d]] = e
+        place[d] += 1
+    return order
 
 
 @entry
@@ -33,7 +52,7 @@ def colour(wiring):
                     degree[e] += 1
     colours = np.full(num, -1, np.int64)
     taken = np.full(num + 1, -1, np.int64)
-    for e in np.argsort(-degree, kind="mergesort"):
+    for e in _by_falling(degree):
         for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
             f = wiring.slot_factor[wiring.var_slot[q]]
             for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):

@@ -73,6 +73,15 @@ def uniform(counter):
 
 
 @inner
+def most_states(program):
+    """The largest state count."""
+    most = np.uint32(1)
+    for card in program.card:
+        most = max(most, card)
+    return np.int64(most)
+
+
+@inner
 def numbers_of(program, p):
     """The numbers of program ``p``."""
     t = p if program.linear.shape[0] > 1 else 0
@@ -198,9 +207,8 @@ def _chosen(probs, at, card, u):
 
 
 @inner
-def _sweep(program, numbers, order, states, counter, scratch, sums, squares):
-    """Visit the elements in order; add their full conditionals to the sums, if there are any."""
-    keep = sums.shape[0] > 0
+def _sweep(program, numbers, order, states, counter, scratch, keep, sums, squares):
+    """Visit the elements in order; add their full conditionals to the sums if ``keep``."""
     values = numbers.values
     for k in range(order.shape[0]):
         e = order[k]
@@ -232,7 +240,8 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
 
     Args:
         program: Tables.
-        orders: ``(order, ptr)``, elements that chain ``q`` visits: from ``ptr[q, 0]`` to ``ptr[q, 1]``.
+        orders: ``(order, ptr)``: chain ``q`` visits the elements of ``order`` from ``ptr[q, 0]``
+            to ``ptr[q, 1]``.
         which: ``(N,)`` program of each chain.
         states: ``(N, E)`` uint16, updated.
         counters: ``(N,)`` uint64 of the random numbers, updated.
@@ -245,28 +254,28 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
     order, ptr = orders
     first, last = chains
     kept, thin = sweeps
-    scratch = np.zeros(np.int64(program.card.max()) + 1)
+    scratch = np.zeros(most_states(program))
+    keep = sums.shape[1] > 0
     for q in range(first, last):
         numbers = numbers_of(program, which[q])
         mine = order[ptr[q, 0] : ptr[q, 1]]
         counter = counters[q]
         for t in range(kept):
-            for _ in range(thin - 1):
+            for k in range(thin):
                 counter = _sweep(
-                    program, numbers, mine, states[q], counter, scratch, sums[q, :0], squares[q, :0]
-                )
-            counter = _sweep(
-                program, numbers, mine, states[q], counter, scratch, sums[q], squares[q]
-            )
+                    program, numbers, mine, states[q], counter, scratch,
+                    keep and k == thin - 1, sums[q], squares[q],
+                )  # fmt: skip
             if trace.shape[0] > 0:
-                trace[t, q] = states[q]
+                for e in range(states.shape[1]):
+                    trace[t, q, e] = states[q, e]
         counters[q] = counter
 
 
 @entry
 def conditionals(program, which, states, out):
     """Write the full conditionals of all elements, ``(N, S)``, at given ``(N, E)`` states."""
-    scratch = np.zeros(np.int64(program.card.max()) + 1)
+    scratch = np.zeros(most_states(program))
     for q in range(states.shape[0]):
         numbers = numbers_of(program, which[q])
         for e in range(program.card.shape[0]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.gibbs import numbers_of, uniform
+from pgnn.inference.kernels.gibbs import most_states, numbers_of, uniform
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FOUND, GIVEN_UP, IMPOSSIBLE = 0, 1, 2
@@ -82,7 +82,7 @@ def _choices(program, numbers, e, states, known, hard, flat, digits, out):
     wiring = program.wiring
     for s in range(wiring.card[e]):
         field = numbers.log_field[wiring.offset[e] + s]
-        out[s] = min(field, 0.0) if flat and field == -np.inf else (0.0 if flat else field)
+        out[s] = 0.0 if flat and field > -np.inf else field
     for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
         own = wiring.var_slot[q]
         f = wiring.slot_factor[own]
@@ -155,7 +155,8 @@ def _search(program, numbers, hard, order, states, known, counter, flat, budget,
         e = np.int64(order[k])
         first, num = wiring.offset[e], wiring.card[e]
         if entering:
-            tried[first : first + num] = False
+            for s in range(num):
+                tried[first + s] = False
         _choices(program, numbers, e, states, known, hard, flat, digits, weights)
         for s in range(num):
             if tried[first + s]:
@@ -189,7 +190,8 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
 
     Args:
         program: Tables.
-        orders: ``(order, ptr)``, free elements of each chain; others keep their states.
+        orders: ``(order, ptr)``, free elements of each chain as of :func:`gibbs.run`, in the order
+            in which they are chosen; others keep their states.
         which: ``(N,)`` program of each chain.
         states: ``(N, E)`` uint16, updated.
         counters: ``(N,)`` uint64 of the random numbers, updated.
@@ -204,7 +206,7 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
     for f in range(wiring.table.shape[0]):
         longest = max(longest, wiring.scope_ptr[f + 1] - wiring.scope_ptr[f])
     scratch = (
-        np.zeros(wiring.card.max()),
+        np.zeros(most_states(program)),
         np.zeros(longest, np.int64),
         np.zeros(wiring.offset[-1], np.bool_),
     )
@@ -216,8 +218,9 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
         if which[q] != latest:
             hard = _has_zeros(program, numbers)
             latest = which[q]
-        mine = np.sort(order[ptr[q, 0] : ptr[q, 1]])
-        known[:] = True
+        mine = order[ptr[q, 0] : ptr[q, 1]]
+        for e in range(known.shape[0]):
+            known[e] = True
         for e in mine:
             known[e] = False
         if not _consistent(program, numbers, states[q], known, hard, scratch[1]):

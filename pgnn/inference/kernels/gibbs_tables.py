@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.gibbs import normalized, numbers_of
+from pgnn.inference.kernels.gibbs import most_states, normalized, numbers_of
 
 
 @inner
@@ -129,7 +129,7 @@ def signatures(wiring, slot_stride, blankets, field, table):
 def tabulate(program, elements):
     """Fill ``program.values`` with the full conditionals of some tabulated elements."""
     states = np.zeros(program.card.shape[0], np.uint16)
-    weights = np.zeros(np.int64(program.card.max()) + 1)
+    weights = np.zeros(most_states(program))
     for p in range(program.values.shape[0]):
         numbers = numbers_of(program, p)
         for e in elements:
