@@ -267,7 +267,6 @@ class TorchPropagation:
 
     def _cavities(self, log_messages: Tensor, totals: Tensor) -> list[list[Tensor]]:
         """What the rest says about each place of each group, ``(B, F, K)``."""
-        nothing = log_messages.isneginf()
-        rest = totals.index_select(1, self._layout.column) - log_messages.masked_fill(nothing, 0.0)
-        rest = rest.masked_fill(nothing, -math.inf)
-        return self._layout.split(rest)
+        # where a message is -inf so is the total: subtracting nothing leaves it there
+        own = log_messages.masked_fill(log_messages.isneginf(), 0.0)
+        return self._layout.split(totals.index_select(1, self._layout.column) - own)

@@ -151,6 +151,7 @@ def test_rows_do_not_depend_on_each_other():
         found = propagation(alone).run(200, 1e-10, 0.2, progress=False)
         assert int(found.iterations[0]) == int(together.iterations[row])
         torch.testing.assert_close(found.messages[0], together.messages[row], rtol=0, atol=1e-13)
+        assert float(found.residual[0]) == pytest.approx(float(together.residual[row]), abs=1e-14)
     assert len(set(together.iterations.tolist())) > 1
 
 
