@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Variable:
         shape: Sequence[int | str] = (),
     ) -> None:
         self.name = name
-        self.shape: tuple[Any, ...] = _axes(name, shape) if shape != () else ()
+        self.shape: tuple[Any, ...] = _axes(name, shape)
         self.states = _labels(name, states)
         self._index: dict[Any, int] = {label: k for k, label in enumerate(self.states or ())}
         self._numeric = any(_is_number(label) for label in self.states or ())
@@ -93,11 +94,7 @@ class Variable:
             raise EvidenceError(
                 f"{self.name!r} has the shape {self.shape} and no element {list(index)}"
             )
-        single = Variable.__new__(Variable)  # for arrays of many elements: no label is looked at
-        single.name, single.shape = (self.name, *map(int, index)), ()
-        single.states, single._index = self.states, self._index
-        single._numeric, single._boolean = self._numeric, self._boolean
-        return single
+        return self._single((self.name, *map(int, index)))
 
     def position(self, index: Sequence[int]) -> int:
         """Return the place of an element in row-major order."""
@@ -111,7 +108,8 @@ class Variable:
         if not self.shape:
             yield self
         else:
-            yield from (self.element(*index) for index in np.ndindex(self.shape))
+            for index in product(*map(range, self.shape)):
+                yield self._single((self.name, *index))
 
     def has_element(self, index: Sequence[object]) -> bool:
         """Whether an index is that of an element; along a named axis any number is."""
@@ -200,6 +198,13 @@ class Variable:
     def __hash__(self) -> int:
         return hash((self.name, self.states, self.shape))
 
+    def _single(self, name: Hashable) -> Variable:
+        """The same states without a shape, made fast: arrays may have many elements."""
+        single = Variable.__new__(Variable)
+        single.name, single.shape, single.states = name, (), self.states
+        single._index, single._numeric, single._boolean = self._index, self._numeric, self._boolean
+        return single
+
     def _find(self, state: object) -> int | None:
         """Index of a label; ``True`` stands only for itself or for the number 1 as a label."""
         try:
@@ -259,10 +264,9 @@ def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:
         raise ModelError(f"shape of {name!r} must list lengths, such as (28, 28), got {shape!r}")
     axes = tuple(shape)
     for n in axes:
-        if type(n) is bool or not isinstance(n, str | numbers.Integral) or n == "":
+        length = type(n) is not bool and isinstance(n, numbers.Integral) and int(n) >= 0
+        if not length and not (isinstance(n, str) and n):
             raise ModelError(f"an axis of {name!r} must be a length or a name, got {n!r}")
-        if not isinstance(n, str) and n < 0:
-            raise ModelError(f"an axis of {name!r} must not be negative, got {n}")
     return tuple(n if isinstance(n, str) else int(n) for n in axes)
 
 

@@ -35,7 +35,9 @@ def read_array(variable: Variable, value: Any) -> Finding:
     """
     if _is_single(variable, value):
         return _read_single(variable, value)
-    table = _table(variable, _cells(value) if is_column(value) else value)
+    if is_column(value) or _has_gaps(variable, value):
+        return _read_rows(variable, list(value))
+    table = _table(variable, value)
     if isinstance(table, Tensor) and table.dtype == torch.bfloat16:
         table = table.double()  # NumPy has no bfloat16
     if _is_likelihood(variable, table):
@@ -83,29 +85,49 @@ def _read_single(variable: Variable, value: Any) -> Finding:
     )
 
 
-def _cells(column: Any) -> Any:
-    """The cells of a column of arrays, one on top of the other."""
-    cells = [None if is_missing(cell) else np.asarray(cell) for cell in column]
-    first = next((cell for cell in cells if cell is not None), None)
-    if first is None:
-        return cells
-    blank = np.full(first.shape, None if first.dtype.kind in "OUS" else MISSING)
-    if first.dtype.kind == "f":
-        blank = np.full(first.shape, np.nan)
-    return [blank if cell is None else cell for cell in cells]
+def _has_gaps(variable: Variable, value: Any) -> bool:
+    """Whether a value is a list of arrays with nothing in place of some."""
+    if not isinstance(value, list | tuple) or not any(is_missing(part) for part in value):
+        return False
+    return any(
+        isinstance(part, list | tuple | np.ndarray | Tensor) and not is_label(variable, part)
+        for part in value
+    )
+
+
+def _read_rows(variable: Variable, parts: list[Any]) -> Finding:
+    """Read arrays of rows, of which some may be missing."""
+    here = [k for k, part in enumerate(parts) if not is_missing(part)]
+    rows = len(parts)
+    codes = np.full((rows, *variable.shape), MISSING, dtype=np.int32)
+    if not here:
+        return Finding(variable, rows, codes=codes)
+    found = read_array(variable, [parts[k] for k in here])
+    if found.rows != len(here):
+        raise _wrong_shape(variable, f"{len(here)} parts that are no arrays of that shape")
+    if found.codes is not None:
+        codes[here] = found.codes
+        return Finding(variable, rows, codes=codes)
+    likelihood = np.ones((rows, *variable.shape, variable.num_states))
+    log_scale = np.zeros(rows)
+    likelihood[here], log_scale[here] = found.likelihood, found.log_scale
+    tensor = found.tensor
+    if tensor is not None:
+        tensor = tensor.new_ones(likelihood.shape).index_put((torch.tensor(here),), tensor)
+    return Finding(variable, rows, likelihood=likelihood, log_scale=log_scale, tensor=tensor)
 
 
 def _table(variable: Variable, value: Any) -> Any:
     """A value as a tensor or array: of floats, of indices, or of labels as objects."""
     if isinstance(value, Tensor | np.ndarray):
         return value
-    if any(isinstance(part, Tensor) for part in value):
-        value = [np.asarray(torch.as_tensor(part).detach().cpu()) for part in value]
     try:
+        if len(value) and all(isinstance(part, Tensor) for part in value):
+            return torch.stack(list(value))
         if len(value) and all(isinstance(part, np.ndarray) for part in value):
             return np.stack(value)
         table = np.array(value, dtype=object)
-    except ValueError:
+    except (ValueError, RuntimeError):
         raise _wrong_shape(variable, "parts of different shapes") from None
     if table.shape == (0,) and variable.shape != (0,):
         return np.empty((0, *variable.shape), dtype=np.int64)

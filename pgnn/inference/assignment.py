@@ -95,13 +95,13 @@ class Assignment(Mapping[Hashable, Any]):
 
     def _standing(self, row: int) -> str:
         """Whether a better assignment may exist."""
-        by = f", {self.engine}" if self.engine else ""
+        by = f" by {self.engine}" if self.engine else ""
         if self._upper_bound is None:
-            return f" (best found by {self.engine})" if by else ""
+            return f" (best found{by})" if by else ""
         gap = (self._upper_bound[row] - self._log_prob[row]).item()
-        if not gap > _ROUNDING * max(1.0, abs(self._log_prob[row].item())):
-            return f" (exact{by})"
-        return f" (best found{by}; none is more than {gap:.4g} above)"
+        if gap > _ROUNDING * max(1.0, abs(self._log_prob[row].item())):
+            return f" (best found{by}; none is more than {gap:.4g} above)"
+        return f" (exact, {self.engine})" if by else " (exact)"
 
     def __getitem__(self, name: Hashable) -> Any:
         codes = self._places.cut(self._states, name)

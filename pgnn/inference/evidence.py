@@ -14,7 +14,14 @@ from pgnn.errors import EvidenceError
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.array_findings import check_apart, read_array
-from pgnn.inference.findings import Finding, common_rows, is_column, read_discrete, read_real
+from pgnn.inference.findings import (
+    Finding,
+    common_rows,
+    is_column,
+    is_missing,
+    read_discrete,
+    read_real,
+)
 from pgnn.inference.unknown_variable import UnknownVariable as UnknownVariable
 from pgnn.inference.unknown_variable import unknown_variable
 
@@ -163,7 +170,10 @@ class EvidenceReader:
             twice = frame.columns[frame.columns.duplicated()][0]
             raise EvidenceError(f"column {twice!r} occurs twice in the data frame; keep one")
         codes = np.full((1, self._size), MISSING, dtype=np.int32)
-        findings = [self._find(name, column, "column") for name, column in frame.items()]
+        items = frame.items()
+        if frame.columns.nlevels > 1:
+            items = ((_without_padding(name), column) for name, column in items)
+        findings = [self._find(name, column, "column") for name, column in items]
         return self._assemble(codes, findings, frame.index)
 
     def _find(self, name: Hashable, value: Any, what: str = "variable") -> tuple[int, Finding]:
@@ -269,3 +279,10 @@ def over_inputs(seen: Evidence, inputs: Mapping[Hashable, Tensor] | None) -> Evi
         soft_tensors={n: x.expand(rows, *x.shape[1:]) for n, x in seen.soft_tensors.items()},
         reals={n: x.expand(rows, *x.shape[1:]) for n, x in seen.reals.items()},
     )
+
+
+def _without_padding(name: tuple[Any, ...]) -> Hashable:
+    """A tuple as it was before pandas made levels of tuples of different lengths."""
+    parts = [part for part in name if not is_missing(part)]
+    parts = [int(x) if isinstance(x, float) and x.is_integer() else x for x in parts]
+    return parts[0] if len(parts) == 1 else tuple(parts)

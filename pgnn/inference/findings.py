@@ -200,9 +200,10 @@ def read_likelihood(variable: Variable, value: Any) -> Finding:
         )
     table = table.astype(np.float64, copy=False)  # `_floats` made it new
     rows = table.shape[0] if table.ndim > len(event) else None
-    unseen = np.asarray(np.isnan(table).all(axis=-1))
+    unseen = np.asarray(np.isnan(_largest(table)))
     if unseen.any():
-        table = np.where(unseen[..., None], 1.0, table)
+        unseen &= np.isnan(table).all(axis=-1)
+        table[unseen] = 1.0
     top = _check_likelihood(variable, table)
     if tensor is None or not (tensor.requires_grad and torch.is_grad_enabled()):
         tensor = None
@@ -218,7 +219,9 @@ def read_likelihood(variable: Variable, value: Any) -> Finding:
 
 def _check_likelihood(variable: Variable, table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the largest entry of each likelihood."""
-    top = np.asarray(table.max(axis=-1, initial=0.0))
+    top = _largest(table)
+    if not top.size or (table.min() >= 0 and top.min() > 0 and top.max() < np.inf):
+        return top  # and so no entry is NaN
     wrong = np.asarray(~np.isfinite(table).all(axis=-1) | (table < 0).any(axis=-1))
     bad = wrong | (top == 0)
     if bad.any():
@@ -230,6 +233,14 @@ def _check_likelihood(variable: Variable, table: NDArray[np.float64]) -> NDArray
         got = table[at].tolist()
         raise EvidenceError(f"likelihood of {variable.name!r} must be {what}, got {got}{where}")
     return top
+
+
+def _largest(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Largest entries along the last axis, NaN if there is one; NumPy is slow along short axes."""
+    top = table[..., 0].copy()
+    for k in range(1, table.shape[-1]):
+        np.maximum(top, table[..., k], out=top)
+    return np.asarray(top)
 
 
 def common_rows(findings: Sequence[Finding], index_rows: int | None) -> int | None:

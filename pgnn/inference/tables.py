@@ -23,7 +23,7 @@ class _Line(NamedTuple):
     states: Sequence[str]
     probs: list[float]
     before: str = ""
-    after: str = ""
+    after: tuple[str, ...] = ()
 
 
 def probability_table(
@@ -63,7 +63,7 @@ def probability_table(
             for k, (state, p) in enumerate(zip(line.states, line.probs, strict=True))
         ]
         rows = ["   ".join(cells[k : k + per_line]) for k in range(0, len(cells), per_line)]
-        rows = [*filter(None, [line.before]), *rows, *filter(None, [line.after])]
+        rows = [*filter(None, [line.before]), *rows, *line.after]
         names = [line.name, *[""] * (len(rows) - 1)]
         text += [f"{name:<{width}}  {row}" for name, row in zip(names, rows, strict=False)]
     return "\n".join(text)
@@ -110,17 +110,18 @@ def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
         words = name.replace("_", " ")
         if isinstance(number, bool):
             told.append(words if number else f"not {words}")
-        elif number is not None and name in _WORST:
-            told.append(f"{_WORST[name][0]} {number:.5g}")
         elif number is not None:
-            told.append(f"{words} {number:.6g}")
-    lines = [", ".join(told), str(diagnostics.get("reason") or "")]
-    return "\n".join(line for line in lines if line)
+            told.append(f"{_WORDS.get(name, words)} {number:.6g}")
+    reason = f"reason: {diagnostics['reason']}" if diagnostics.get("reason") else ""
+    return "\n".join(filter(None, [", ".join(told), reason]))
 
 
-_WORST = {
-    "r_hat": ("largest R-hat", np.max),
-    "effective_sample_size": ("smallest effective sample size", np.min),
+_WORST = {"r_hat": np.max, "effective_sample_size": np.min}
+_WORDS = {
+    "r_hat": "largest R-hat",
+    "effective_sample_size": "smallest effective sample size",
+    "lower": "log evidence at least",
+    "upper": "log evidence at most",
 }
 
 
@@ -140,7 +141,7 @@ def _number_of(name: str, value: Any, row: int) -> bool | float | None:
             return None
         array = array[row]
     if name in _WORST and array.size:
-        array = _WORST[name][1](array)
+        array = np.asarray(_WORST[name](array))
     if array.ndim:
         return None
     return bool(array) if array.dtype.kind == "b" else float(array)
@@ -167,7 +168,7 @@ def _summed_up(v: Variable, states: Sequence[str], table: NDArray[Any]) -> _Line
         return _Line(str(v.name), [], [], f"{_shape(v)}")
     best = np.where(np.isnan(table).any(axis=1), -1, table.argmax(axis=1))
     sure = int((table.max(axis=1) >= _SURE).sum())
-    after = f"most probable: {_counted(v, best)}; at least {_SURE} in {sure:,}"
+    after = (f"most probable: {_counted(v, best)}", f"at least {_SURE} sure in {sure:,}")
     return _Line(str(v.name), states, table.mean(axis=0).tolist(), f"{_shape(v)}, mean:", after)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
 from pgnn.errors import EvidenceError, closest
 from pgnn.factors.variable import Variable
@@ -21,10 +21,10 @@ class UnknownVariable(EvidenceError, KeyError):
 
 
 def unknown_variable(
-    name: Hashable, variables: Iterable[Variable], what: str = "variable"
+    name: object, variables: Iterable[Variable], what: str = "variable"
 ) -> UnknownVariable:
     """Make the error that says what is known instead; of an array, its shape."""
-    known = {v.name: v for v in variables}
-    array = known.get(name[0]) if isinstance(name, tuple) and len(name) > 1 else None
-    hint = f"; {array.name!r} has the shape {array.shape}" if array and array.shape else ""
-    return UnknownVariable(name, known, what, hint)
+    known = list(variables)
+    array = name[0] if isinstance(name, tuple) and name else None
+    hints = [f"; {v.name!r} has the shape {v.shape}" for v in known if v.shape and v.name == array]
+    return UnknownVariable(name, [v.name for v in known], what, *hints)
