@@ -70,7 +70,8 @@ def _push(wiring, i, hard, queue, queued, count):
 def _propagate(wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept):
     """Kill what has no support until nothing changes; False if an element has no state left.
 
-    The columns killed are written on ``trail`` from ``marks[0]`` on, which advances.
+    The columns killed are written on ``trail`` from ``marks[0]`` on, which advances; ``marks[1]``
+    is the factor that left an element without states.
     """
     fine = True
     while count > 0:
@@ -92,7 +93,8 @@ def _propagate(wiring, table, hard, alive, queue, queued, count, trail, marks, s
                     marks[0] += 1
                     changed = True
                 left |= alive[column]
-            fine &= left
+            if not left:
+                fine, marks[1] = False, f
             if changed:
                 count = _push(wiring, i, hard, queue, queued, count)
     return fine
@@ -110,55 +112,88 @@ def _kill(wiring, i, chosen, keep, alive, trail, marks):
 
 
 @inner
-def _next_choice(wiring, order, cursor, alive):
-    """Position from ``cursor`` on of the first element with two living states."""
-    while cursor < len(order):
+def _restore(mark, alive, trail, marks):
+    """Bring back what was killed since ``mark``."""
+    while marks[0] > mark:
+        marks[0] -= 1
+        alive[trail[marks[0]]] = True
+
+
+@inner
+def _next_choice(wiring, order, cursor, by_weight, weight, alive):
+    """Position of the next element to choose among those with two living states.
+
+    The first one from ``cursor`` on; or, by weight, that of most trouble for each living state.
+    """
+    best, most = len(order), -1.0
+    for c in range(cursor, len(order)):
         left = 0
-        for k in range(wiring.offset[order[cursor]], wiring.offset[order[cursor] + 1]):
+        for k in range(wiring.offset[order[c]], wiring.offset[order[c] + 1]):
             left += alive[k]
-        if left > 1:
-            break
-        cursor += 1
-    return cursor
+        if left > 1 and weight[order[c]] / left > most:
+            best, most = c, weight[order[c]] / left
+            if not by_weight:
+                break
+    return best
+
+
+@inner
+def _favourite(wiring, i, liked, alive):
+    """The living state of an element that is liked most."""
+    best = -1
+    for k in range(wiring.card[i]):
+        column = wiring.offset[i] + k
+        if alive[column] and (best < 0 or liked[column] > liked[wiring.offset[i] + best]):
+            best = k
+    return best
 
 
 @inner
 def _search(wiring, table, hard, order, liked, budget, alive, work):
-    """Choose states depth first, most liked first; see :func:`search`."""
+    """Choose states depth first, most liked first, from the start again after some conflicts.
+
+    The first time elements are chosen in the given order; then those first whose factors ran
+    into most conflicts (Boussemart, Hemery, Lecoutre and Sais 2004).
+    """
     queue, queued, trail, states, kept, level, value, mark = work
-    marks = np.zeros(1, np.int64)
-    depth, cursor, conflicts = 0, 0, 0
+    marks = np.zeros(2, np.int64)
+    weight = np.ones(len(wiring.card))
+    depth, cursor, conflicts, limit, by_weight = 0, 0, 0, 64.0, False
+    until = limit
     while True:
-        cursor = _next_choice(wiring, order, cursor, alive)
+        cursor = _next_choice(wiring, order, 0 if by_weight else cursor, by_weight, weight, alive)
         if cursor == len(order):
             return FOUND
         i = order[cursor]
-        best = -1
-        for k in range(wiring.card[i]):
-            column = wiring.offset[i] + k
-            better = best < 0 or liked[column] > liked[wiring.offset[i] + best]
-            if alive[column] and better:
-                best = k
-        level[depth], value[depth], mark[depth] = cursor, best, marks[0]
+        level[depth], value[depth], mark[depth] = (
+            cursor,
+            _favourite(wiring, i, liked, alive),
+            marks[0],
+        )
+        _kill(wiring, i, value[depth], True, alive, trail, marks)
         depth += 1
-        _kill(wiring, i, best, True, alive, trail, marks)
         count = _push(wiring, i, hard, queue, queued, 0)
         while not _propagate(
             wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept
         ):
             conflicts += 1
+            for s in range(wiring.scope_ptr[marks[1]], wiring.scope_ptr[marks[1] + 1]):
+                weight[wiring.scope_var[s]] += 1.0
             if depth == 0:
                 return IMPOSSIBLE
             if conflicts > budget:
                 return UNKNOWN
-            depth -= 1
-            while marks[0] > mark[depth]:
-                marks[0] -= 1
-                alive[trail[marks[0]]] = True
-            cursor = level[depth]
-            i = order[cursor]
-            _kill(wiring, i, value[depth], False, alive, trail, marks)
-            count = _push(wiring, i, hard, queue, queued, 0)
+            again = conflicts > until
+            depth = 0 if again else depth - 1
+            _restore(mark[depth], alive, trail, marks)
+            cursor, count = level[depth], 0
+            if again:
+                limit *= 1.2
+                until, by_weight = conflicts + limit, True
+            else:
+                i = order[cursor]
+                _kill(wiring, i, value[depth], False, alive, trail, marks)
+                count = _push(wiring, i, hard, queue, queued, 0)
 
 
 @entry
@@ -181,6 +216,8 @@ def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, 
 
     References:
         Mackworth (1977), Consistency in networks of relations, section 4 (arc consistency).
+        Boussemart, Hemery, Lecoutre and Sais (2004), Boosting systematic search by weighting
+        constraints.
     """
     num_factors, num_states = len(hard), all_alive.shape[1]
     depth = orders.shape[1] + 1
@@ -197,7 +234,7 @@ def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, 
     queue, queued, trail, states, kept, _, _, _ = work
     for r in todo:
         table, alive = tables[min(r, len(tables) - 1)], all_alive[r]
-        marks = np.zeros(1, np.int64)
+        marks = np.zeros(2, np.int64)
         count = 0
         for f in range(num_factors):
             if hard[f]:
