@@ -233,7 +233,8 @@ def _labels(variable: Variable, codes: NDArray[Any]) -> NDArray[Any]:
     """Labels of an array: of NumPy's own type where evidence reads that as labels again."""
     states = variable.states or ()
     kinds = {type(state) for state in states}
-    natural = kinds <= {str} or kinds <= {bool} or states == tuple(range(len(states)))
+    indices = kinds <= {int} and states == tuple(range(len(states)))
+    natural = indices or kinds <= {str} or kinds <= {bool}
     table = np.empty(len(states) + 1, dtype=object)  # the last one for -1
     table[:-1] = states
     found = table[codes]
