@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.links import Links, links_of, neighbours_of, strides
+from pgnn.inference.threads import in_threads
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -36,32 +37,41 @@ class Work(NamedTuple):
     chosen: Ints
 
 
-def score(graph: GroupedGraph, log_field: Floats, states: NDArray[np.integer]) -> Floats:
+def score(
+    graph: GroupedGraph, log_field: Floats, states: NDArray[np.integer], rows: Ints | None = None
+) -> Floats:
     r"""Return ``(B,)`` log scores :math:`c + \sum_i h_i(x_i) + \sum_f \theta_f(x_f)`.
 
     Args:
         graph: Its factors over two or more elements, and its constant.
         log_field: ``(B, S)`` own fields h of all elements, evidence included.
         states: ``(B, E)`` states.
+        rows: ``(N,)`` if there are N assignments instead: the row that each belongs to.
     """
+    if rows is None:
+        rows = np.arange(len(log_field))
     wiring = graph.wiring
     x = np.asarray(states, dtype=np.int64)
     constant = graph.log_constant.detach().cpu().double().numpy()
-    total: Floats = np.take_along_axis(log_field, x + wiring.offset[:-1], axis=1).sum(axis=1)
-    total += constant
+    total: Floats = log_field[rows[:, None], x + wiring.offset[:-1]].sum(axis=1)
+    total += constant[rows if len(constant) > 1 else 0]
     if len(wiring.table):
         first = wiring.scope_ptr[:-1]
         stride = strides(wiring)
         entry = np.add.reduceat(x[:, wiring.scope_var] * stride, first, axis=1) + wiring.table
         same = x[:, wiring.scope_var[first]] == x[:, wiring.scope_var[first + 1]]
         entry += wiring.potts & same
-        tables = np.broadcast_to(graph.log_tables, (len(x), graph.log_tables.shape[1]))
-        total += np.take_along_axis(tables, entry, axis=1).sum(axis=1)
+        tables = graph.log_tables
+        total += tables[rows[:, None] if len(tables) > 1 else 0, entry].sum(axis=1)
     return total
 
 
 def polish(
-    graph: GroupedGraph, log_field: Floats, states: NDArray[np.integer], free: Mask
+    graph: GroupedGraph,
+    log_field: Floats,
+    states: NDArray[np.integer],
+    free: Mask,
+    rows: Ints | None = None,
 ) -> tuple[Ints, Floats]:
     """Improve assignments until no change of one element, or of two in one factor, helps.
 
@@ -76,6 +86,7 @@ def polish(
         log_field: ``(B, S)`` own fields of all elements, evidence included; ``-inf`` is legal.
         states: ``(B, E)`` where to begin; not changed.
         free: ``(E,)`` or ``(B, E)`` elements that may change.
+        rows: ``(N,)`` if there are N assignments instead: the row that each belongs to.
 
     Returns:
         ``(B, E)`` states and ``(B,)`` log scores, ``-inf`` where only impossible states were
@@ -96,7 +107,9 @@ def polish(
         (array([[1, 1]]), array([3.]))
     """
     given = np.array(states, dtype=np.int64, order="C")
-    before = score(graph, log_field, given)
+    if rows is None:
+        rows = np.arange(len(log_field))
+    before = score(graph, log_field, given, rows)
     if given.size == 0:
         return given, before
     from pgnn.inference.kernels.polishing import polish as run
@@ -105,10 +118,14 @@ def polish(
     tables, fields, scale = penalised(graph, log_field)
     may = np.array(np.broadcast_to(free, given.shape), order="C")
     found = given.copy()
-    work = _work(links)
-    tolerance = 1e-13 * scale
-    run(links, neighbours_of(links), tables, fields, may, tolerance, _PATIENCE, found, work)
-    after = score(graph, log_field, found)
+    near, tolerance = neighbours_of(links), 1e-13 * scale
+
+    def improve(part: Ints) -> None:
+        which = np.stack([rows[part], part], axis=1)
+        run(links, near, tables, fields, may, which, tolerance, _PATIENCE, found, _work(links))
+
+    in_threads(improve, np.arange(len(found)))
+    after = score(graph, log_field, found, rows)
     worse = after < before  # by rounding
     found[worse] = given[worse]
     return found, np.where(worse, before, after)

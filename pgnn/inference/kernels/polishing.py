@@ -224,26 +224,28 @@ def _forest(links, near, table, states, free, local, tolerance, state, work):
 
 
 @entry
-def polish(links, near, log_tables, fields, free, tolerance, patience, states, work):
-    """Improve every row of ``states`` until no single element and no pair helps.
+def polish(links, near, log_tables, fields, free, which, tolerance, patience, states, work):
+    """Improve assignments until no single element and no pair helps.
 
     Args:
         links: See :class:`pgnn.inference.links.Links`.
         near: See :class:`pgnn.inference.links.Neighbours`.
         log_tables: ``(1, T)`` or ``(B, T)``, finite.
         fields: ``(B, S)``, finite.
-        free: ``(B, E)`` elements that may change.
+        free: ``(N, E)`` elements that may change.
+        which: ``(n, 2)`` the row, and the number, of each assignment to improve.
         tolerance: Gains up to this are taken for rounding.
         patience: Forests in a row without a gain after which a row is done.
-        states: ``(B, E)`` improved in place.
+        states: ``(N, E)`` improved in place.
         work: Scratch, see :class:`pgnn.inference.local_search.Work`.
     """
     state = np.zeros(1, np.uint64)
     local = np.empty(fields.shape[1])
-    for row in range(states.shape[0]):
+    for j in range(which.shape[0]):
+        row, n = which[j, 0], which[j, 1]
         table = log_tables[row if log_tables.shape[0] > 1 else 0]
         state[0] = np.uint64(0)
-        x = states[row]
+        x = states[n]
         local[:] = fields[row]
         fill(links, table, x, local)
         for v in range(x.shape[0]):
@@ -251,10 +253,10 @@ def polish(links, near, log_tables, fields, free, tolerance, patience, states, w
             _push(work.pairs, work.pair_ends, work.pair_waiting, v)
         idle = 0
         while True:
-            _singles(links, near, table, x, free[row], local, tolerance, work)
-            _pairs(links, near, table, x, free[row], local, tolerance, work)
+            _singles(links, near, table, x, free[n], local, tolerance, work)
+            _pairs(links, near, table, x, free[n], local, tolerance, work)
             while idle < patience:
-                gain = _forest(links, near, table, x, free[row], local, tolerance, state, work)
+                gain = _forest(links, near, table, x, free[n], local, tolerance, state, work)
                 idle = 0 if gain > tolerance else idle + 1
                 if idle == 0:
                     break
