@@ -97,9 +97,15 @@ class Decomposition:
 
     def choices(self, row: int) -> Ints:
         """``(E,)`` number of states of each element that are still in use."""
-        used = ~np.isneginf(self.fields[row])
-        starts = self.graph.elements.offset[:-1]
-        return np.add.reduceat(used.astype(np.int64), starts) if len(starts) else starts
+        return self._choices(self.fields[row : row + 1])[0]
+
+    def undecided(self) -> Ints:
+        """``(B,)`` number of elements that have a choice."""
+        return (self._choices(self.fields) > 1).sum(axis=1)
+
+    def _choices(self, fields: Floats) -> Ints:
+        used = (~np.isneginf(fields)).astype(np.int64)
+        return np.add.reduceat(used, self.graph.elements.offset[:-1], axis=1)
 
     def sweep(self, rows: Rows, decode: bool = True, drop: bool = True) -> None:
         """Improve the bounds of some rows; look for better assignments on the way.

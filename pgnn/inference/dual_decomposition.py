@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
 from pgnn.inference.approximate import ApproximateEngine, Best, Floats, Mask, Problem
 from pgnn.inference.decomposition import Decomposition
 from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.neighbourhood_search import Conditional, NeighbourhoodSearch
 
-# sweeps over which the bound must move, and how often sweeps and search take turns
+# sweeps over which the bound must move
 _WINDOW = 20
-_TURNS = 4
 # every so many sweeps, one in each direction looks for assignments
 _DECODE = 10
 # numbers that the messages of the rows worked on together may take
@@ -96,18 +97,19 @@ class DualDecomposition(ApproximateEngine):
         method = _Sweeps(Decomposition(graph, log_field), self.tolerance)
         dual, others = method.dual, Conditional(graph)
         rng = np.random.default_rng(self.seed)
-        for _ in range(_TURNS):
+        searched = np.full(len(log_field), np.iinfo(np.int64).max)
+        while True:
             left = self.max_iterations - len(method.bounds)
-            iterate(method, left, state=None, progress=self.progress, label="DualDecomposition")
-            if self.search is None or not method.open.any():
-                break
-            before = dual.scores.copy()
-            for row in np.flatnonzero(method.open):
+            iterate(method, left, progress=self.progress, label="DualDecomposition")
+            undecided = dual.undecided()
+            rows = np.flatnonzero(method.open & (undecided < searched))
+            if self.search is None or not len(rows):
+                return method
+            _polish(dual, rows)
+            for row in rows:
                 self.search.improve(dual, int(row), others, rng)
-            if not (method.open & (dual.scores > before)).any():
-                break
+            searched[rows] = undecided[rows]
             method.resume()
-        return method
 
     def _answer(self, graph: GroupedGraph, done: list[_Sweeps], constant: Floats) -> Best:
         """Put the rows together."""
@@ -126,11 +128,11 @@ class DualDecomposition(ApproximateEngine):
             {
                 "converged": np.concatenate([d.settled for d in done]) | optimal,
                 "optimal": optimal,
-                "gap": np.where(optimal & np.isneginf(bounds), 0.0, bounds - scores),
+                "gap": np.concatenate([d.gaps for d in duals]),
                 "iterations": max(len(d.bounds) for d in done),
                 "history": {
-                    "upper_bound": [d.bounds for d in done],
-                    "log_prob": [d.scores for d in done],
+                    "upper_bound": _side_by_side([d.bounds for d in done], constant),
+                    "log_prob": _side_by_side([d.scores for d in done], constant),
                 },
             },
             "raise max_iterations",
@@ -176,6 +178,23 @@ class _Sweeps:
         open_rows = self.open & ~self.settled
         gap = float(self.dual.gaps.max(initial=0.0))
         return None, Info(not open_rows.any(), {"gap": gap})
+
+
+def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
+    """Histories of all rows together; where some needed fewer sweeps, their last figures stay."""
+    longest = max(len(p) for p in pieces)
+    rows = [[p[min(k, len(p) - 1)] for p in pieces if p] for k in range(longest)]
+    return [np.concatenate(row) + constant for row in rows]
+
+
+def _polish(dual: Decomposition, rows: NDArray[np.int64]) -> None:
+    """Improve the best assignments of some rows by small changes."""
+    every = np.arange(len(dual.scores)) if dual.graph.rowwise else rows
+    known = np.isfinite(dual.scores)[:, None]
+    start = np.where(known, dual.states, dual.decoded)
+    found, _ = polish(dual.graph, dual.given[every], start[every], np.ones(1, dtype=np.bool_))
+    start[every] = found
+    dual.offer(rows, start)
 
 
 def _in_pieces(graph: GroupedGraph, log_field: Floats) -> list[Floats]:

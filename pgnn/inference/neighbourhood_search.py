@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,79 +20,124 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
+# tables grow by this many bits; gains below are rounding
+_GROWTH, _GAIN = 2.0, 1e-9
+# how far from the one with most neighbours the element to hold may be
+_SPREAD = 4.0
+_TRUST = 3.0
+
+
 @dataclass(frozen=True)
 class NeighbourhoodSearch:
     r"""Hold a few elements, find the best states of all others exactly, hold others, and so on.
 
     The elements held are a *w-cutset* (Bidyuk & Dechter 2007): without them, elimination needs
     only small tables, so one step moves nearly all elements at once, and no step makes the
-    assignment worse (large neighbourhood search: Shaw 1998). The first states of a cutset are
-    chosen one after the other by the dual's sweeps, which also keep clear of zeros. Where nothing
-    needs to be held the answer is exact, and proves itself.
+    assignment worse (large neighbourhood search: Shaw 1998). When several cutsets in a row bring
+    nothing, tables may grow, so that fewer elements are held. A start without an assignment
+    chooses the states of a first cutset one after the other by sweeps of the dual, which also
+    keep clear of zeros. Where nothing needs to be held the answer is exact, and proves itself.
 
     Args:
-        rounds: Most cutsets.
-        patience: Cutsets without an improvement before it gives up.
-        max_entries: Entries of the largest table.
+        starts: From how many first assignments to climb.
+        patience: Cutsets without an improvement before tables grow.
+        min_entries: Entries of the largest table to begin with.
+        max_entries: Entries of the largest table in the end.
+        whole_entries: The same, where nothing needs to be held.
         max_elements: Fields of more undecided elements are left as they are.
 
     Cost:
-        A round takes ``O(V * max_entries)`` multiply-adds at most.
+        A cutset takes ``O(V * max_entries)`` multiply-adds at most.
     """
 
-    rounds: int = 40
-    patience: int = 12
-    max_entries: int = 2**16
+    starts: int = 2
+    patience: int = 8
+    min_entries: int = 2**12
+    max_entries: int = 2**20
+    whole_entries: int = 2**24
     max_elements: int = 5000
 
     def improve(
-        self, dual: Decomposition, row: int, part: Conditional, rng: np.random.Generator
+        self, dual: Decomposition, row: int, others: Conditional, rng: np.random.Generator
     ) -> None:
         """Improve a row's best assignment, and its bound if the whole could be solved.
 
         Args:
             dual: Bounds and assignments; changed.
             row: Which row.
-            part: Solver for the others, given some elements.
+            others: Solves for all elements but those held.
             rng: Chooses the cutsets.
         """
-        free = dual.choices(row) > 1
-        if free.sum() > self.max_elements:
+        if (dual.choices(row) > 1).sum() > self.max_elements:
             return
-        bits, failures = float(np.log2(self.max_entries)), 0
-        for number in range(self.rounds):
-            spread = 0.0 if number == 0 else 4.0
-            held = part.cutset(free, bits, spread * rng.random(len(free)), number)
-            try:
-                gained, exact = self._round(dual, row, part, held, number)
-            except Intractable:
-                bits -= 2.0
-                continue
-            if exact:
-                dual.bounds[row] = min(dual.bounds[row], dual.scores[row])
+        if self._whole(dual, row, others, rng):
+            return
+        found: list[Ints] = []
+        for start in range(self.starts):
+            trial = dual.row(row)
+            if start == 0:
+                trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
+            self._climb(trial, row, others, rng, np.zeros(len(trial.states[0])))
+            if np.isneginf(trial.scores[0]):
                 return
-            failures = 0 if gained else failures + 1
-            if failures >= self.patience:
-                return
+            found.append(trial.states[0])
+            _offer(dual, row, trial)
+            if start:
+                # what good assignments agree about is held, so that they exchange the rest
+                trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
+                agreed = np.mean(np.stack(found) == trial.states[0], axis=0)
+                self._climb(trial, row, others, rng, _SPREAD * _TRUST * agreed)
+                _offer(dual, row, trial)
 
-    def _round(
-        self, dual: Decomposition, row: int, part: Conditional, held: Mask, number: int
-    ) -> tuple[bool, bool]:
-        """Solve for all but the held elements; tell whether that helped, and whether it is all."""
-        before = dual.scores[row]
-        starts = [dual.states[row]] if before > -np.inf else []
-        if held.any() and (number % 4 == 0 or not starts):
-            found = _dive(dual.row(row), held)
-            starts += [] if found is None else [found]
-        elif not held.any():
-            starts = [dual.states[row]]
-        for states in starts:
-            best = part.solve(dual, row, states, held)
-            if best is not None:
-                every = dual.states.copy()
-                every[row] = best
-                dual.offer(np.array([row]), every)
-        return bool(dual.scores[row] > before), not held.any()
+    def _whole(
+        self, dual: Decomposition, row: int, others: Conditional, rng: np.random.Generator
+    ) -> bool:
+        """Solve for everything that is not decided, if that can be done; tell so."""
+        trial = dual.row(row)
+        held = others.cutset(dual.choices(row) > 1, np.log2(self.whole_entries), rng, 0.0)
+        if held.any():
+            return False
+        try:
+            self._step(trial, row, others, held)
+        except Intractable:  # tables are small, but there are too many
+            return False
+        _offer(dual, row, trial)
+        dual.bounds[row] = min(dual.bounds[row], dual.scores[row])
+        return True
+
+    def _climb(
+        self,
+        trial: Decomposition,
+        row: int,
+        others: Conditional,
+        rng: np.random.Generator,
+        preference: Floats,
+    ) -> None:
+        """Move to the best assignment nearby until there is none."""
+        free = trial.choices(0) > 1
+        bits, failures = np.log2(self.min_entries), 0
+        while bits <= np.log2(self.max_entries):
+            held = others.cutset(free, bits, rng, preference)
+            before = trial.scores[0]
+            with suppress(Intractable):  # if the plan is worse than the cutset foresaw
+                self._step(trial, row, others, held)
+            failures = 0 if trial.scores[0] > before + _GAIN else failures + 1
+            if failures >= self.patience:
+                if np.isneginf(trial.scores[0]):
+                    return
+                bits, failures = bits + _GROWTH, 0
+
+    def _step(self, trial: Decomposition, row: int, others: Conditional, held: Mask) -> None:
+        """Solve for all but the held elements."""
+        states = trial.states[0]
+        if held.any() and np.isneginf(trial.scores[0]):
+            found = _dive(trial.row(0), held)
+            if found is None:
+                return
+            states = found
+        best = others.solve(trial.fields[0], row, np.where(held, states, -1))
+        if best is not None:
+            trial.offer(np.zeros(1, dtype=np.int64), best[None])
 
 
 @dataclass(eq=False)
@@ -103,7 +149,6 @@ class Conditional:
     """
 
     graph: GroupedGraph
-    _codes: dict[int, NDArray[np.int32]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def solver(self) -> Solver:
@@ -111,41 +156,61 @@ class Conditional:
         factors = [f for g in self.graph.groups for f in g.factors(self.graph.elements)]
         return Solver(FactorGraph(self.graph.elements.singles, tuple(factors)), max_bytes=2**31)
 
-    def cutset(self, free: Mask, bits: float, noise: Floats, seed: int) -> Mask:
-        """Choose ``(E,)`` elements without which the free ones have small tables."""
+    def cutset(
+        self, free: Mask, bits: float, rng: np.random.Generator, preference: Floats | float
+    ) -> Mask:
+        """Choose ``(E,)`` elements without which the free ones have small tables.
+
+        Args:
+            free: ``(E,)`` elements that are not decided.
+            bits: Base-2 logarithm of the entries that the largest table may have.
+            rng: Chooses among many such sets.
+            preference: ``(E,)`` of holding an element, in units of neighbours that it has.
+        """
         from pgnn.inference.kernels.cutset import cutset
         from pgnn.inference.kernels.ordering import adjacency
 
         wiring = self.graph.wiring
         used = np.ones(len(wiring.scope_ptr) - 1, dtype=np.bool_)
         adjacent = adjacency(wiring.scope_ptr, wiring.scope_var, used, free)
-        return cutset(adjacent, np.log2(wiring.card.astype(np.float64)), free, bits, noise, seed)
+        noise, seed = _SPREAD * rng.random(len(free)) + preference, int(rng.integers(2**31))
+        sizes = np.log2(wiring.card.astype(np.float64))
+        return cutset(adjacent, sizes, free, float(bits), noise, seed)
 
-    def solve(self, dual: Decomposition, row: int, states: Ints, held: Mask) -> Ints | None:
-        """Return ``(E,)`` best states, some held; None if there are no possible ones.
+    def solve(self, log_field: Floats, row: int, given: Ints) -> Ints | None:
+        """Return ``(E,)`` best states given some; None if there are no possible ones.
 
         Args:
-            dual: Whose states in use are the choice.
-            row: Which row.
-            states: ``(E,)`` states of the elements held.
-            held: ``(E,)`` which elements those are.
+            log_field: ``(S,)`` field of every element.
+            row: Whose tables to use, if they differ from row to row.
+            given: ``(E,)`` states of some elements, -1 at others.
 
         Raises:
             Intractable: If it takes too much memory.
         """
-        choices = dual.choices(row)
-        if (choices == 0).any():
-            return None
         offset = self.graph.elements.offset
-        level = np.maximum.reduceat(dual.fields[row], offset[:-1])
-        soft = np.exp(dual.fields[row] - np.repeat(level, np.diff(offset)))
-        only = np.array([np.argmax(soft[a:b]) for a, b in zip(offset, offset[1:], strict=False)])
-        codes = np.where(choices == 1, only, np.where(held, states, -1)).astype(np.int32)
-        known = np.repeat(codes >= 0, np.diff(offset))
+        starts, num = offset[:-1], np.diff(offset)
+        level = np.maximum.reduceat(log_field, starts)
+        if np.isneginf(level).any():
+            return None
+        soft = np.exp(log_field - np.repeat(level, num))
+        possible = soft > 0.0
+        first = np.minimum.reduceat(np.where(possible, np.arange(offset[-1]), offset[-1]), starts)
+        single = np.add.reduceat(possible.astype(np.int64), starts) == 1
+        codes = np.where(single, first - starts, given).astype(np.int32)
+        soft[np.repeat(codes >= 0, num)] = 1.0
         solver = self.solver.at_rows(np.array([row]))
-        free = np.ones(len(choices), dtype=np.bool_)
-        found, top = solver.best(codes[None], np.where(known, 1.0, soft)[None], free)
+        everything = np.ones(len(codes), dtype=np.bool_)
+        found, top = solver.best(codes[None], soft[None], everything)
         return None if np.isneginf(top[0]) else found[0].astype(np.int64)
+
+
+def _offer(dual: Decomposition, row: int, trial: Decomposition) -> None:
+    """Offer a row what was found on trial."""
+    if np.isfinite(trial.scores[0]):
+        states = dual.states.copy()
+        states[row] = trial.states[0]
+        dual.offer(np.array([row]), states)
 
 
 def _dive(dual: Decomposition, held: Mask) -> Ints | None:
