@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 
 # of numbers up to one: variances, from sums of squares, that are nothing but rounding
 _ROUNDING = 1e-14
+# chains of a larger R-hat stay apart for longer than a batch
+_APART = 1.1
 
 
 def r_hat(traces: ArrayLike) -> Any:
@@ -171,11 +173,19 @@ class BatchSums:
         return _scale_reduction(within, between, n, _ROUNDING)
 
     def standard_error(self) -> Floats:
-        """``(rows, S)`` standard errors of :meth:`mean`, differences of chains included."""
+        """``(rows, S)`` standard errors of :meth:`mean`.
+
+        Where chains did not mix, each counts as no more than one value.
+        """
         grand = self._means / self.num_batches
         spread = np.maximum(self._batches / self.num_batches - grand**2, 0.0)
         spread[spread < _ROUNDING] = 0.0
-        return np.sqrt(spread / (self.num_batches - 1))
+        square = spread / (self.num_batches - 1)
+        chains = self._sum.sum(axis=0) / sum(self.count)
+        if self.shape[1] > 1:
+            alone = chains.var(axis=1, ddof=1) / self.shape[1]
+            square = np.where(self.r_hat() > _APART, np.maximum(square, alone), square)
+        return np.sqrt(square)
 
     def effective_sample_size(self) -> Floats:
         """``(rows, S)`` independent draws that would average as well."""
