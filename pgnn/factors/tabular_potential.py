@@ -81,7 +81,7 @@ class TabularPotential(Potential):
         values = read_numbers(what, table)
         own = values.shape[: values.ndim - len(shape)]
         arrays = next((v.shape for v in self.variables if v.shape), ())
-        if values.shape[len(own) :] != shape or own not in ((), (self.num_factors,), arrays):
+        if values.shape[len(own) :] != shape or own not in ((), (1,), (self.num_factors,), arrays):
             each = f" or {(self.num_factors, *shape)}" if self.num_factors > 1 else ""
             raise ModelError(f"{what} must have shape {shape}{each}, got {values.shape}")
         bad = ~np.isfinite(values) | (values < 0)

@@ -112,7 +112,7 @@ def _fresh(
     kind = described["kind"]
     scopes = None if "@scopes" not in extra else extra["@scopes"].numpy()
     if kind == "TabularPotential":
-        return TabularPotential(variables, state["log_table"].exp().clamp(1e-9, 1.0), scopes)
+        return TabularPotential(variables, torch.ones_like(state["log_table"]), scopes)
     if kind == "LogLinear":
         made = LogLinear(variables, state["features"], state["weights"], scopes)
         made.feature_names = tuple(decode(name) for name in described["features"])
