@@ -77,7 +77,7 @@ class CpuChains:
         rows = outcome.reshape(-1, self._num_chains).max(axis=1)
         lost = np.repeat(rows != FOUND, self._num_chains)
         self._ptr[lost, 1] = self._ptr[lost, 0]
-        return rows
+        return np.asarray(rows)
 
     def run(self, sweeps: int) -> None:
         """Sweep without keeping anything."""

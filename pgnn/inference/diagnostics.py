@@ -49,7 +49,7 @@ def r_hat(traces: ArrayLike) -> Any:
         >>> print(f"{r_hat(rng.normal(size=(4, 1000))):.2f}")
         1.00
         >>> print(f"{r_hat(rng.normal(size=(2, 1000)) + np.array([[0.0], [3.0]])):.1f}")
-        1.8
+        2.0
     """
     halves = _halves(traces)
     n = halves.shape[1]
@@ -81,8 +81,8 @@ def effective_sample_size(traces: ArrayLike) -> Any:
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> 3600 < effective_sample_size(rng.normal(size=(4, 1000))) < 4400
-        True
+        >>> print(f"{effective_sample_size(rng.normal(size=(4, 1000))):.1g}")
+        4e+03
     """
     halves = _halves(traces)
     m, n = halves.shape[:2]
