@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pgnn.inference.grouped_graph import GroupedGraph
-    from pgnn.inference.kernels.dual import Places
+    from pgnn.inference.kernels.max_marginals import Places
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,7 +65,7 @@ class Decomposition:
     @cached_property
     def places(self) -> Places:
         """The integers that the kernels walk along."""
-        from pgnn.inference.kernels.dual import Places, other_elements
+        from pgnn.inference.kernels.max_marginals import Places, other_elements
 
         wiring = self.graph.wiring._asdict()
         del wiring["num_entries"]
@@ -97,15 +97,17 @@ class Decomposition:
 
     def choices(self, row: int) -> Ints:
         """``(E,)`` number of states of each element that are still in use."""
-        return self._choices(self.fields[row : row + 1])[0]
+        first: Ints = self._choices(self.fields[row : row + 1])[0]
+        return first
 
     def undecided(self) -> Ints:
         """``(B,)`` number of elements that have a choice."""
-        return (self._choices(self.fields) > 1).sum(axis=1)
+        return np.count_nonzero(self._choices(self.fields) > 1, axis=1)
 
     def _choices(self, fields: Floats) -> Ints:
         used = (~np.isneginf(fields)).astype(np.int64)
-        return np.add.reduceat(used, self.graph.elements.offset[:-1], axis=1)
+        counts: Ints = np.add.reduceat(used, self.graph.elements.offset[:-1], axis=1)
+        return counts
 
     def sweep(self, rows: Rows, decode: bool = True, drop: bool = True) -> None:
         """Improve the bounds of some rows; look for better assignments on the way.

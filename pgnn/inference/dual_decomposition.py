@@ -153,7 +153,9 @@ class _Sweeps:
     @property
     def open(self) -> Mask:
         """``(B,)`` rows whose best assignment is not proved to be optimal."""
-        scale = np.maximum(1.0, np.abs(np.where(np.isfinite(self.dual.bounds), self.dual.bounds, 0)))
+        scale = np.maximum(
+            1.0, np.abs(np.where(np.isfinite(self.dual.bounds), self.dual.bounds, 0))
+        )
         return ~(self.dual.gaps <= self.tolerance * scale)
 
     def resume(self) -> None:

@@ -221,7 +221,7 @@ def _dive(dual: Decomposition, held: Mask) -> Ints | None:
     first = np.zeros(1, dtype=np.int64)
     offset = dual.graph.elements.offset
     dual.sweep(first, drop=False)
-    for v in np.flatnonzero(held & (dual.choices(0) > 1)):
+    for v in np.flatnonzero(held & (dual.choices(0) > 1)).tolist():
         kept = dual.fields.copy(), dual.deltas.copy(), dual.bounds.copy()
         own = slice(offset[v], offset[v + 1])
         if np.isfinite(dual.fields[0, own]).sum() < 2:

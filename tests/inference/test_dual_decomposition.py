@@ -265,9 +265,7 @@ def test_soft_evidence_counts():
     cards, tables = random_tree(3)
     soft = {"x0": np.array([0.2, 0.9, 0.0, 0.4])[: cards["x0"]]}
     best = oracle.mode(oracle.joint(cards, tables, soft=soft))[1]
-    found = markov(cards, tables).most_probable(
-        {"x0": torch.from_numpy(soft["x0"])}, engine=FULL
-    )
+    found = markov(cards, tables).most_probable({"x0": torch.from_numpy(soft["x0"])}, engine=FULL)
     assert float(found.log_prob) == pytest.approx(best)
     assert float(found.upper_bound) == pytest.approx(best, abs=1e-5)
 

@@ -39,7 +39,9 @@ def _connect(near, num_near, adjacent):
 
 
 @entry
-def cutset(adjacent: Bits, bits: Floats, free: Bools, most: float, noise: Floats, seed: int) -> Bools:
+def cutset(
+    adjacent: Bits, bits: Floats, free: Bools, most: float, noise: Floats, seed: int
+) -> Bools:
     """Choose variables to hold, so that the others can be eliminated with small tables.
 
     Greedy elimination by the smallest table; where even that is too large, the variable with
