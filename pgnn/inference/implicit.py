@@ -210,12 +210,14 @@ def _check(propagation: TorchPropagation) -> None:
 
 def _with_tensors(problem: Problem, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:
     """Log likelihoods, those that came as tensors put in as such."""
-    offset = problem.graph.elements.offset
+    elements = problem.graph.elements
     for name, likelihood in tensors.items():
-        first = int(offset[int(problem.graph.elements.numbers(name))])
+        numbers = elements.numbers(name).ravel()
+        first, last = int(elements.offset[numbers[0]]), int(elements.offset[numbers[-1] + 1])
         own = likelihood.to(soft)
         zero = own == 0
         log = own.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf)
-        log = log - log.detach().amax(1, keepdim=True)  # the scale is in ``soft_scale``
-        soft = torch.cat([soft[:, :first], log, soft[:, first + own.shape[1] :]], dim=1)
+        log = log - log.detach().amax(-1, keepdim=True)  # the scale is in ``soft_scale``
+        log = log.reshape(len(soft), last - first)
+        soft = torch.cat([soft[:, :first], log, soft[:, last:]], dim=1)
     return soft

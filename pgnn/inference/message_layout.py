@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.state_columns import StateColumns
 
 Ints = NDArray[np.int64]
 
@@ -26,34 +27,24 @@ class MessageLayout:
         card: ``(M,)`` states of the element that a message entry is about.
         column: ``(M,)`` its column among all states.
         factor_of_entry: ``(M,)`` the factor it comes from.
-        owner: ``(S,)`` the element of each column.
         scopes: ``(F, n)`` elements of each group.
         factors: Where each group's factors stand among all.
-        columns_of_card: Columns of all elements with so many states, for each state count.
-        element_order: ``(E,)`` puts elements gathered by state count back in order.
+        states: Where each element's states stand.
     """
 
     def __init__(self, graph: GroupedGraph, device: torch.device) -> None:
         wiring, elements = graph.wiring, graph.elements
+        self.states = StateColumns(elements, device)
         of_slot = elements.card[wiring.scope_var]
         self.card = _tensor(np.repeat(of_slot, of_slot), device)
         shift = np.repeat(elements.offset[wiring.scope_var] - wiring.message[:-1], of_slot)
         self.column = _tensor(shift + np.arange(len(shift)), device)
         self.factor_of_entry = _tensor(np.repeat(wiring.slot_factor, of_slot), device)
-        self.owner = _tensor(np.repeat(np.arange(len(elements)), elements.card), device)
         self.scopes = [_tensor(g.scopes, device) for g in graph.groups]
         self._cards = [elements.card[g.scopes[0]].tolist() for g in graph.groups]
         self._counts = [g.num_factors for g in graph.groups]
         ends = np.cumsum([0, *self._counts]).tolist()
         self.factors = [slice(a, b) for a, b in pairwise(ends)]
-        self.columns_of_card: list[tuple[int, Tensor]] = []
-        order = [np.zeros(0, np.int64)]
-        for card in np.unique(elements.card).tolist():
-            own = np.flatnonzero(elements.card == card)
-            columns = elements.offset[own][:, None] + np.arange(card)
-            self.columns_of_card.append((card, _tensor(columns.ravel(), device)))
-            order.append(own)
-        self.element_order = _tensor(np.argsort(np.concatenate(order)), device)
 
     def split(self, flat: Tensor) -> list[list[Tensor]]:
         """Return views ``(B, F, K)`` for each place of each group's scopes."""

@@ -14,7 +14,7 @@ from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.message_layout import MessageLayout
 from pgnn.inference.torch_flooding import Propagated, TorchFlooding
-from pgnn.inference.torch_messages import GroupMessages, messages_of, normalized, reduced
+from pgnn.inference.torch_messages import GroupMessages, messages_of, normalized
 
 
 class TorchPropagation:
@@ -123,7 +123,7 @@ class TorchPropagation:
         """Return ``(B, S)`` normalised log beliefs; all ``-inf`` where nothing is possible."""
         total = self._totals(log_messages)
         norm = self._log_sums(total)
-        owner = self._layout.owner
+        owner = self._layout.states.owner
         return total - norm.masked_fill(norm.isneginf(), 0.0).index_select(1, owner)
 
     def factor_beliefs(self, log_messages: Tensor) -> list[Tensor]:
@@ -259,11 +259,7 @@ class TorchPropagation:
 
     def _log_sums(self, totals: Tensor) -> Tensor:
         """``(B, E)`` logs of the sums (at temperature zero maxima) over each element's states."""
-        parts = []
-        for card, columns in self._layout.columns_of_card:
-            at = totals.index_select(1, columns)
-            parts.append(reduced(at.reshape(len(at), len(columns) // card, card), -1, self.hard))
-        return torch.cat(parts, dim=1).index_select(1, self._layout.element_order)
+        return self._layout.states.log_sums(totals, self.hard)
 
     def _cavities(self, log_messages: Tensor, totals: Tensor) -> list[list[Tensor]]:
         """What the rest says about each place of each group, ``(B, F, K)``."""

@@ -304,3 +304,15 @@ def test_observed_field_is_that_of_the_problem():
     positive = soft.detach() > 0
     torch.testing.assert_close(got[positive], want[positive])
     assert bool(got.isfinite().all())
+
+
+def test_soft_evidence_on_arrays_passes_gradients():
+    model = MarkovRandomField.grid((2, 2), 3, coupling=0.7)
+    soft = (torch.rand(2, 2, 2, 3, dtype=torch.float64) + 0.1).requires_grad_()
+    problem = Problem.read(model, {"x": soft}, None)
+    field = observed_field(problem)
+    np.testing.assert_allclose(field.detach().numpy(), problem.log_field())
+    (got,) = torch.autograd.grad(field[:, 4].sum(), soft)
+    want = torch.zeros_like(soft)
+    want[:, 0, 1, 1] = 1 / soft.detach()[:, 0, 1, 1]
+    torch.testing.assert_close(got, want)
