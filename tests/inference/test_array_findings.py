@@ -111,9 +111,10 @@ def test_rows_without_a_finding() -> None:
         for given in (value, pd.Series(value)):
             seen = READER.read({"pixel": given, "label": ["dog", None]})
             assert seen.codes[:, :7].tolist() == expected
-    soft = READER.read({"dice": [None, [[0.2, 0.1, 0.1]] * 2]}).soft
-    assert soft is not None
-    assert soft[:, -6:].tolist() == [[1.0] * 6, [1.0, 0.5, 0.5] * 2]
+    seen = READER.read({"dice": [None, [[0.2, 0.1, 0.1]] * 2]})
+    assert seen.soft is not None
+    assert seen.soft[:, -6:].tolist() == [[1.0] * 6, [1.0, 0.5, 0.5] * 2]
+    np.testing.assert_allclose(seen.soft_scale, [0, 2 * np.log(0.2)])
     truth = READER.read({"pixel": [None, IMAGE == 1]})
     assert truth.codes[:, 1:7].tolist() == [UNSEEN, (IMAGE == 1).astype(int).ravel().tolist()]
 
@@ -256,6 +257,7 @@ def test_soft_tensors_keep_their_gradient() -> None:
             {"pixel": np.stack([np.ones((2, 3, 2)), np.eye(6, 2).reshape(2, 3, 2)])},
             r"positive for some state, got \[0.0, 0.0\] in row 1 at \(0, 2\)",
         ),
+        ({"pixel": np.where(np.eye(6, 2) > 0, NAN, 1.0).reshape(2, 3, 2)}, r"finite.* at \(0, 0\)"),
         ({"pixel": -np.ones((2, 3, 2))}, r"finite and not negative, got \[-1.0, -1.0\] at \(0, 0"),
         (
             {("pixel", 2, 0): "on"},

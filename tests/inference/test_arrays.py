@@ -239,6 +239,11 @@ def test_marginal_map_of_an_array_and_k_best() -> None:
     expected, value = oracle.marginal_map(joint, [("dice", 0), ("dice", 1)])
     assert float(best.log_prob) == pytest.approx(value, abs=1e-12)
     assert best["dice"].tolist() == [expected["dice", 0] + 1, expected["dice", 1] + 1]
+    both = MODEL.most_probable(evidence, ["dice", ("pixel", 2, 0)])  # not in the model's order
+    expected, value = oracle.marginal_map(joint, [("dice", 0), ("dice", 1), ("pixel", 2, 0)])
+    assert float(both.log_prob) == pytest.approx(value, abs=1e-12)
+    assert both["dice"].tolist() == [expected["dice", 0] + 1, expected["dice", 1] + 1]
+    assert both["pixel", 2, 0] == ["off", "on"][expected["pixel", 2, 0]]
     ranked = MODEL.most_probable(evidence, k=3)
     values = [value for _, value in oracle.k_best(joint, 3)]
     np.testing.assert_allclose(ranked.log_prob, values, atol=1e-12)

@@ -151,7 +151,8 @@ def test_frames_have_a_row_or_column_an_element() -> None:
 
 
 def test_samples_of_arrays_and_reals() -> None:
-    codes = torch.arange(2)[:, None].expand(2, 25)
+    codes = torch.arange(2)[:, None].repeat(1, 25)
+    codes[:, -1] = torch.tensor([1, 0])
     height = torch.tensor([1.5, 2.5])
     weights = torch.tensor([-1.0, 0.0])
     samples = Samples([LABEL, PIXEL, HEIGHT, SPIN], codes, {"height": height}, log_weights=weights)
@@ -165,6 +166,8 @@ def test_samples_of_arrays_and_reals() -> None:
     frame = samples.frame()
     assert frame.shape == (2, 27)
     assert list(frame.columns[20:23]) == [("pixel", 3, 4), "height", ("spin", 0, 0)]
+    assert frame[("spin", 1, 0)].tolist() == [0, 1]
+    assert frame[("spin", 1, 1)].tolist() == [1, 0]
     assert frame["log_weight"].tolist() == [-1.0, 0.0]
     rows = Samples([SPIN], codes[None, :, :4], batched=True, log_weights=weights[None])
     assert rows["spin"].shape == (1, 2, 2, 2)
