@@ -489,6 +489,90 @@ def _markov() -> None:
     )
 
 
+def _coupled() -> None:
+    """Spins and colours on named nodes of one graph, a table between them."""
+    spins, colours = ["s", "t", "u"], ["v", "w"]
+    graph = nx.Graph([("s", "t"), ("t", "u"), ("u", "s"), ("v", "w"), ("u", "v")])
+    graph.add_node("alone", states=["no", "yes"])
+    field, between = np.array([0.3, -0.2, 0.1]), np.array([[1.0, 2.0, 0.0], [0.5, 0.0, 3.0]])
+    preferred = np.array([[0.1, -np.inf, 0.4], [0.2, 0.3, -0.5]])
+    signs = np.array([-1.0, 1.0])
+    agree = np.where(np.eye(3) == 1, np.exp(0.7), 1.0)
+
+    def make() -> Model:
+        return pgnn.MarkovRandomField(
+            graph,
+            [
+                pgnn.Ising([Variable(n, 2) for n in spins], 0.4, field),
+                pgnn.Potts([Variable(n, 3) for n in colours], 0.7, preferred, graph.edges("w")),
+                pgnn.TabularPotential([Variable("u", 2), Variable("v", 3)], between),
+            ],
+        )
+
+    tables: Tables = [
+        (pair, np.exp(0.4 * np.outer(signs, signs))) for pair in itertools.combinations(spins, 2)
+    ]
+    tables += [((n,), np.exp(h * signs)) for n, h in zip(spins, field, strict=True)]
+    tables += [((n,), np.exp(h)) for n, h in zip(colours, preferred, strict=True)]
+    tables += [(("v", "w"), agree), (("u", "v"), between)]
+    _add(
+        name="coupled",
+        make=make,
+        cards={"s": 2, "t": 2, "u": 2, "v": 3, "w": 3, "alone": 2},
+        tables=_constant(tables),
+        impossible={"u": 1, "v": 1},
+    )
+
+
+def _features() -> None:
+    """Weighted features, the same ones on every edge of a square."""
+    cards = dict.fromkeys("abcd", 3)
+    edges = [("a", "b"), ("b", "c"), ("c", "d"), ("d", "a")]
+    weights = [0.8, -0.3]
+    k = np.arange(3)
+    scores = weights[0] * (k[:, None] == k) + weights[1] * np.abs(k[:, None] - k)
+    functions = {"same": lambda x, y: x == y, "apart": lambda x, y: abs(x - y)}
+    _add(
+        name="features",
+        make=lambda: pgnn.MarkovRandomField(
+            [pgnn.LogLinear([Variable(n, 3) for n in cards], functions, weights, edges)]
+        ).requires_grad_(),
+        cards=cards,
+        tables=_constant([(e, np.exp(scores)) for e in edges]),
+    )
+
+
+def _neural_field() -> None:
+    """A joint table of two variables that a network makes of an input, and a chain below it."""
+    cards = {"a": 2, "b": 3, "c": 2}
+    u = np.random.default_rng(11).normal(size=(NUM_ROWS, 4))
+    below = np.array([[1.0, 2.0], [0.0, 1.0], [3.0, 0.5]])
+
+    def module() -> nn.Linear:
+        return _linear(np.random.default_rng(12), 4, 6, torch.float64)
+
+    weight, bias = _numbers(module())
+
+    def tables(r: int) -> Tables:
+        joint = np.exp(u[r] @ weight.T + bias).reshape(2, 3)
+        return [(("a", "b"), joint), (("b", "c"), below)]
+
+    def make() -> Model:
+        a, b, c = (Variable(n, k) for n, k in cards.items())
+        network = nn.Sequential(module(), nn.Unflatten(1, (2, 3)))
+        return pgnn.MarkovRandomField(
+            [pgnn.NeuralPotential([a, b], network, "u"), pgnn.TabularPotential([b, c], below)]
+        )
+
+    _add(
+        name="neural_field",
+        make=make,
+        cards=cards,
+        tables=tables,
+        inputs={"u": torch.from_numpy(u)},
+    )
+
+
 _sprinkler()
 _structural_zeros()
 _shapes()
@@ -501,3 +585,6 @@ _neural_discrete("neural", torch.float64, 1e-9)
 _neural_discrete("neural_single_precision", torch.float32, 2e-6)
 _neural_real()
 _markov()
+_coupled()
+_features()
+_neural_field()

@@ -35,9 +35,9 @@ class ConditionalPotential(Potential):
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
         """Return the table; of one that depends on inputs, one for each of their rows."""
-        if self.inputs:
-            return [self.conditional.factor(None, self._covariates(inputs))]
-        return [self.conditional.factor()]
+        given = self._covariates(inputs) if self.inputs else None
+        made = self.conditional.factor(None, given)
+        return [Factor(made.variables, made.log_values, self.conditional.child.name)]
 
     @property
     def num_free_parameters(self) -> int:

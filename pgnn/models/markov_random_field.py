@@ -76,6 +76,7 @@ class MarkovRandomField(Model):
         self._potentials = nn.ModuleList(drawn.potentials)
         self.graph = nx.freeze(drawn.graph)
         check_elements(drawn.potentials, self.elements)
+        self._normalized = False
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
@@ -141,7 +142,9 @@ class MarkovRandomField(Model):
         if real:
             raise Unsupported(f"{real[0]!r} is real; a Markov random field has states only")
         potentials = [ConditionalPotential(c) for c in network.conditionals.values()]
-        return cls(moral_graph(network.graph), potentials)
+        made = cls(moral_graph(network.graph), potentials)
+        made._normalized = True
+        return made
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -152,6 +155,8 @@ class MarkovRandomField(Model):
         :meth:`factor_groups`.
         """
         made = [f for p in self.potentials for f in p.factors(self.elements, inputs)]
+        if not self._normalized:  # engines may draw each child from its table where all have one
+            made = [f if f.child is None else Factor(f.variables, f.log_values) for f in made]
         if not observed:
             return tuple(made)
         seen = self._element_states(observed)

@@ -300,6 +300,11 @@ def test_from_bayesian():
         torch.testing.assert_close(
             field.query(n, batch)[n].probs, directed.query(n, batch)[n].probs
         )
+    drawn = field.sample(20_000, seed=0)
+    for n in network.cards:
+        share = np.bincount(drawn[n].numpy(), minlength=network.cards[n]) / 20_000
+        # five standard deviations of a share are at most 5 / (2 sqrt(n))
+        np.testing.assert_allclose(share, oracle.marginal(network.joint(), [n]), atol=0.018)
     for family in (set(network.parents[n]) | {n} for n in network.cards):
         for a, b in itertools.combinations(family, 2):
             assert field.graph.has_edge(a, b)
@@ -314,6 +319,16 @@ def test_the_conditionals_are_shared():
     with torch.no_grad():
         directed.conditionals["b"].bias += 2.0
     torch.testing.assert_close(field.query("b")["b"].probs, directed.query("b")["b"].probs)
+
+
+def test_draws_of_conditionals_and_more():
+    directed = pgnn.BayesianNetwork([], {"a": [0.5, 0.5]})
+    conditional = MarkovRandomField.from_bayesian(directed)
+    assert conditional.factors()[0].child == "a"
+    both = MarkovRandomField(
+        [*conditional.potentials, TabularPotential(Variable("a", 2), [1.0, 0.0])]
+    )
+    assert not both.sample(50, seed=0)["a"].any()
 
 
 def test_networks_with_inputs_and_reals():
