@@ -102,7 +102,8 @@ class Decomposition:
 
     def undecided(self) -> Ints:
         """``(B,)`` number of elements that have a choice."""
-        return np.count_nonzero(self._choices(self.fields) > 1, axis=1)
+        counts: Ints = (self._choices(self.fields) > 1).sum(axis=1)
+        return counts
 
     def _choices(self, fields: Floats) -> Ints:
         used = (~np.isneginf(fields)).astype(np.int64)

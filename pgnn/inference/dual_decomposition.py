@@ -66,7 +66,7 @@ class DualDecomposition(ApproximateEngine):
         ({'a': 1, 'b': 0}, tensor(2.), tensor(2.))
     """
 
-    max_iterations: int = 500
+    max_iterations: int = 3000
     tolerance: float = 1e-6
     search: NeighbourhoodSearch | None = field(default_factory=NeighbourhoodSearch)
     seed: int | None = None

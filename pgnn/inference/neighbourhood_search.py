@@ -50,7 +50,7 @@ class NeighbourhoodSearch:
         A cutset takes ``O(V * max_entries)`` multiply-adds at most.
     """
 
-    starts: int = 2
+    starts: int = 3
     patience: int = 8
     min_entries: int = 2**12
     max_entries: int = 2**20

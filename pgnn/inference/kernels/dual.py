@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.compiled import entry, inlined, inner
 from pgnn.inference.kernels.max_marginals import (
     EARLIER,
     LATER,
@@ -68,7 +68,7 @@ def _choose(places, room, table, field, delta, v, decided, states):
     states[v] = best
 
 
-@inner
+@inlined
 def _visit(places, room, sweep, table, field, delta, v, cut, states):
     """Gather at one element what its factors hold, and share it out to those further on.
 
@@ -94,7 +94,7 @@ def _visit(places, room, sweep, table, field, delta, v, cut, states):
                 belief[x] += delta[at + x]
     top = -np.inf
     for x in range(num):
-        top = max(top, belief[x])
+        top = belief[x] if belief[x] > top else top
     if top == -np.inf:
         return top
     for x in range(num):
@@ -108,8 +108,9 @@ def _visit(places, room, sweep, table, field, delta, v, cut, states):
         _choose(places, room, table, field, delta, v, behind, states)
     shares = max(num_ahead, num_behind)
     if num_ahead:
+        share = 1.0 / shares
         for x in range(num):
-            belief[x] /= shares
+            belief[x] *= share
         for k in range(begin, end):
             slot = places.var_slot[k]
             if places.others[slot] & ahead:

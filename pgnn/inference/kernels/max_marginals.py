@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.compiled import entry, inlined, inner
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -81,8 +81,9 @@ def _potts(same, num, given, delta, at, out):
         elif value > second:
             second = value
     for x in range(num):
-        differ = second if x == where else top
-        out[at + x] = max(differ, same - delta[given + x])
+        value = second if x == where else top
+        agree = same - delta[given + x]
+        out[at + x] = agree if agree > value else value
 
 
 @inner
@@ -91,7 +92,8 @@ def _rows(table, begin, num, num_other, given, delta, at, out):
     for x in range(num):
         top = -np.inf
         for y in range(num_other):
-            top = max(top, table[begin + y] - delta[given + y])
+            value = table[begin + y] - delta[given + y]
+            top = value if value > top else top
         out[at + x] = top
         begin += num_other
 
@@ -104,7 +106,8 @@ def _columns(table, begin, num, num_other, given, delta, at, out):
     for y in range(num_other):
         less = delta[given + y]
         for x in range(num):
-            out[at + x] = max(out[at + x], table[begin + x] - less)
+            value = table[begin + x] - less
+            out[at + x] = value if value > out[at + x] else out[at + x]
         begin += num
 
 
@@ -150,7 +153,7 @@ def any_order(places, room, table, delta, slot, states, held, at, out):
             d -= 1
 
 
-@inner
+@inlined
 def collect(places, room, table, delta, slot):
     """Make the factor's max-marginal at this place zero: the element takes it over."""
     f = places.slot_factor[slot]
