@@ -12,6 +12,7 @@ from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup, grouped
+from pgnn.inference import coordinate_ascent
 from pgnn.inference.approximate import Problem
 from pgnn.inference.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.coordinate_ascent import CoordinateAscent
@@ -368,6 +369,24 @@ def test_deterministic_networks_have_finite_bounds(seed) -> None:
     assert -np.inf < float(found.log_evidence) <= oracle.log_evidence(network.joint(row)) + 1e-10
 
 
+def test_zeros_made_harder_step_by_step_lead_to_better_bounds(monkeypatch) -> None:
+    """Over 30 networks with many zeros, against one assignment that the search comes across."""
+    gained = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        network = oracle.random_network(rng, "dense", 8, zeros=0.6)
+        edges = [*network.edges]
+        model = pgnn.BayesianNetwork(edges, network.probabilities, states=network.cards)
+        row = oracle.random_evidence(rng, network.joint(), 0.3)
+        bounds = []
+        for steps in (coordinate_ascent._FORBIDDING, ()):
+            monkeypatch.setattr(coordinate_ascent, "_FORBIDDING", steps)
+            bounds.append(float(model.query(evidence=row, engine=quiet()).log_evidence))
+            monkeypatch.undo()
+        gained.append(bounds[0] - bounds[1])
+    assert np.mean(gained) > 0.5
+
+
 def test_what_was_not_found_is_not_called_impossible(monkeypatch) -> None:
     problem_size = 6
     pairs = [(i, j) for i in range(problem_size) for j in range(i)]
@@ -408,8 +427,10 @@ def test_rows_are_independent(chain, blocks) -> None:
         one = chain.query(evidence={} if code < 0 else {"v1": code}, engine=quiet(blocks=blocks))
         assert float(many.log_evidence[r]) == pytest.approx(float(one.log_evidence), abs=1e-10)
         for name in chain.variables:
-            np.testing.assert_allclose(many[name].probs[r], one[name].probs, atol=1e-7)
-    assert many.diagnostics["iterations"].shape == (5,)
+            np.testing.assert_allclose(many[name].probs[r], one[name].probs, atol=1e-12)
+        iterations = many.diagnostics["iterations"][r]
+        assert int(iterations) == int(one.diagnostics["iterations"])
+    assert len(set(many.diagnostics["iterations"].tolist())) > 1
 
 
 @pytest.mark.parametrize("blocks", [None, [["v0", "v1"]]])

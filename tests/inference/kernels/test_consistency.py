@@ -95,11 +95,24 @@ def test_clauses_near_the_threshold(seed) -> None:
     graph = GroupedGraph(
         Elements([Variable("x", 2, shape=(100,))]), (FactorGroup(scopes, torch.from_numpy(tables)),)
     )
-    status, left = search(graph, np.ones(200, dtype=np.bool_), 100_000)
+    status, left = search(graph, np.ones(200, dtype=np.bool_), 1000)
     assert status == consistency.FOUND
     states = left.reshape(100, 2).argmax(axis=1)[None].astype(np.int32)
     assert left.sum() == 100
     assert graph.log_score(states).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_neighbour_that_is_known_rules_its_state_out(first) -> None:
+    never = PottsGroup([(0, 1)], torch.tensor([-np.inf], dtype=torch.float64), 3)
+    graph = GroupedGraph(Elements([Variable("x", 3, shape=(2,))]), (never,))
+    alive = np.ones((2, 3), dtype=np.bool_)
+    alive[first] = [False, True, False]
+    _, left = search(graph, alive.ravel(), -1)
+    assert left.reshape(2, 3)[1 - first].tolist() == [True, False, True]
+    always = PottsGroup([(0, 1)], torch.zeros(1, dtype=torch.float64), 3)
+    free = GroupedGraph(graph.elements, (always,))
+    assert (search(free, alive.ravel(), -1)[1] == alive.ravel()).all()
 
 
 def test_a_small_budget_gives_up() -> None:
