@@ -367,3 +367,39 @@ def test_log_score_of_any_model():
 def test_printing():
     assert repr(every_kind()) == "MarkovRandomField(4 variables of 12 elements, 5 potentials)"
     assert "Ising('x')" in str(every_kind().potentials[0])
+
+
+def test_factors_at_observed_states():
+    model = every_kind()
+    x = torch.tensor([[[0, 1, 1], [1, 0, 0]], [[1, 1, 1], [0, 0, 1]]])
+    left = model.factors({"x": x, "b": torch.tensor([1, 0])})
+    assert {n for f in left for n in f.names} == {"a", *(("d", k) for k in range(4))}
+    groups = model.factor_groups({"x": x, "b": torch.tensor([1, 0])})
+    assert {g.batch_shape for g in groups} >= {(2,)}
+    for r in range(2):
+        row = {("x", i, j): int(x[r, i, j]) for i in range(2) for j in range(3)}
+        joint = enumerated(model, {**row, "b": 1 - r})
+        product = Factor([], torch.zeros(()).double()).product(*left)
+        total = product.marginalize(product.names).log_values
+        assert float(total[r]) == pytest.approx(oracle.log_evidence(joint), abs=1e-9)
+
+
+def test_no_rows():
+    nothing = {"image": torch.zeros(0, 5).double(), "edge": torch.zeros(0, 2).double()}
+    model = conditional_field()
+    assert model.log_partition(inputs=nothing).shape == (0,)
+    data = {"y": torch.zeros(0, 2, 2, dtype=torch.long), "z": torch.zeros(0, dtype=torch.long)}
+    assert model.log_score(data, inputs=nothing).shape == (0,)
+    rows = {
+        n: torch.zeros(0, *v.shape, dtype=torch.long) for n, v in every_kind().variables.items()
+    }
+    assert every_kind().log_prob(rows).shape == (0,)
+
+
+def test_elements_without_factors():
+    free = MarkovRandomField([Ising(Variable("x", 2, shape=(1, 1)), 0.5),
+                              Potts(Variable("d", 3, shape=(2,)), 0.0)])  # fmt: skip
+    assert float(free.log_partition()) == pytest.approx(math.log(2 * 9))
+    assert free.query("x")["x"].probs.shape == (1, 1, 2)
+    one = MarkovRandomField.grid((2, 2), 1, 0.3)
+    assert float(one.log_partition()) == pytest.approx(4 * 0.3)
