@@ -357,17 +357,19 @@ def test_no_start_is_an_error(monkeypatch):
 def test_impossible_rows(name):
     example = ZOO[name]
     model, engine = example.make(), Gibbs(samples=64, burn_in=10, seed=0, max_r_hat=math.inf)
-    rows = [example.rows[0], example.impossible, example.rows[2]]
-    with pytest.raises(ImpossibleEvidence) as caught:
-        model.query(evidence=example.batch(rows), engine=engine)
+    rows = [example.rows[0], example.impossible, *example.rows[2:]]
+    asked = {"evidence": example.batch(rows), **example.covariates()}
+    with torch.no_grad():
+        with pytest.raises(ImpossibleEvidence) as caught:
+            model.query(engine=engine, **asked)
+        answer = model.query(engine=engine, errors="nan", **asked)
+        draws = model.sample(3, engine=engine, **asked)
     assert caught.value.rows == (1,)
-    answer = model.query(evidence=example.batch(rows), engine=engine, errors="nan")
     for n in answer:
         assert answer[n].probs[1].isnan().all()
         assert not answer[n].probs[[0, 2]].isnan().any()
     assert answer.log_evidence[1] == -math.inf
-    draws = model.sample(3, example.batch(rows), engine=engine)
-    for n in example.cards:
+    for n in draws:
         assert (draws[n][:, 1] == -1).all()
         assert (draws[n][:, 0] >= 0).all()
 
