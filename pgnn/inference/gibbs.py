@@ -77,7 +77,7 @@ class Gibbs(ApproximateEngine):
         ModelError: If a setting is out of range.
 
     Cost:
-        ``O(E)`` for a sweep where the neighbours of an element have up to 32,768 joint states
+        ``O(E)`` for a sweep where the neighbours of an element have up to 131,072 joint states
         (the full conditionals are then tables), else a product of its factors' columns.
 
     References:

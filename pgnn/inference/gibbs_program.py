@@ -18,8 +18,8 @@ from pgnn.inference.grouped_graph import GroupedGraph
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# joint states of the neighbours; a larger table leaves the cache
-LARGEST_TABLE = 2**15
+# joint states of the neighbours; beyond, a table takes longer to make than it saves
+LARGEST_TABLE = 2**17
 # entries of all of them together, 128 MiB
 _ROOM = 2**24
 _LARGEST_CARD = 2**16

@@ -155,6 +155,22 @@ def test_full_conditionals_are_those_of_the_joint(kind, options, zeros):
             np.testing.assert_allclose(found[q, offset[e] : offset[e + 1]], exact, atol=1e-12)
 
 
+@pytest.mark.parametrize("largest", [0, 100])
+def test_soft_evidence_by_row_and_temperatures_by_chain(largest):
+    """Fields differ from row to row, tables do not, both by temperature."""
+    model = pgnn.MarkovRandomField.grid((2, 2), 3, coupling=0.7)
+    soft = torch.from_numpy(np.random.default_rng(0).random((2, 2, 2, 3)) + 0.1)
+    problem, seeds = Problem.read(model, {"x": soft}, None), np.arange(6).astype(np.uint64)
+    together = CpuChains(Tables(problem, (1.0, 0.5, 1.0), (0, 2)), seeds, MANY, largest)
+    together.states[:] = np.random.default_rng(1).integers(0, 3, (6, 4))
+    found = together.conditionals()
+    for q, (r, t) in enumerate(itertools.product(range(2), (1.0, 0.5, 1.0))):
+        alone = Problem.read(model, {"x": soft[r : r + 1]}, None)
+        single = CpuChains(Tables(alone, (t,)), seeds[:1], MANY, largest)
+        single.states[:] = together.states[q]
+        np.testing.assert_allclose(found[q], single.conditionals()[0], atol=1e-14)
+
+
 def test_alike_elements_share_one_table():
     model = pgnn.MarkovRandomField.grid((20, 20), coupling=0.3)
     chains = CpuChains(Tables(Problem.read(model, {}, None)), np.ones(1, np.uint64), MANY)
