@@ -77,7 +77,7 @@ class Variable:
         Raises:
             Unsupported: If an axis has a name instead of a length.
         """
-        if any(isinstance(n, str) for n in self.shape):
+        if self.shape and any(isinstance(n, str) for n in self.shape):
             raise Unsupported(
                 f"{self.name!r} has the shape {self.shape}: the length of a named axis is known "
                 "only with the data; this needs an array whose lengths are all numbers"
