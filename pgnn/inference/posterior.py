@@ -61,7 +61,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         variables: The variables asked for.
         marginals: ``(B, S)`` probabilities, the states of all elements side by side.
         log_evidence: ``(B,)`` log probability of the evidence (of a Markov network: log of the
-            unnormalised measure of the evidence, ``log Z`` if there is none).
+            unnormalised measure of the evidence, ``log Z`` if there is none); ``NaN`` where the
+            engine has no estimate.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         kind: ``"exact"``, ``"lower bound"``, ``"upper bound"`` or ``"estimate"``.
         engine: Name of the engine.
@@ -205,7 +206,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         if not self.num_rows:
             return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
         log_evidence = self._log_evidence[0].item()
-        text = f"{self.table(0, LINES, CELLS)}\nlog evidence {log_evidence:z.6f} ({by})"
+        number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
+        text = f"{self.table(0, LINES, CELLS)}\nlog evidence {number} ({by})"
         if self.batched:
             name = 0 if self._index is None else self._index[0]
             text += f"; row {name}, the first of {self.num_rows}"
