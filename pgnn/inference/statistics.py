@@ -69,7 +69,7 @@ class Statistics:
         Raises:
             DataError: If a cell is missing or a weight is wrong; counts may be half done then.
         """
-        weights = None if weights is None else _check_weights(weights, table.num_rows)
+        weights = None if weights is None else check_weights(weights, table.num_rows)
         if weights is not None and self._flat.dtype != np.float64:
             self._flat = self._flat.astype(np.float64)
         for start, block in table.blocks():
@@ -169,7 +169,12 @@ def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
     return columns, taken
 
 
-def _check_weights(weights: Any, num_rows: int) -> Floats:
+def check_weights(weights: Any, num_rows: int) -> Floats:
+    """Return the weights of rows as numbers.
+
+    Raises:
+        DataError: If there is not one for each row, or one is negative or not finite.
+    """
     if isinstance(weights, torch.Tensor):
         weights = weights.numpy(force=True)
     try:

@@ -1,0 +1,57 @@
+"""What surrounds a fit: modes of a model's parts, and what engines complain of."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from pgnn.errors import NotConverged
+
+
+@contextlib.contextmanager
+def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterator[None]:
+    """Put the parts of a model, not the model itself, into training or evaluation mode.
+
+    Args:
+        model: The model.
+        train: Whether into training mode.
+        forget: Have the model forget what it keeps afterwards, if a mode was another one. That
+            costs it its plans; while it is fitted it keeps no numbers that depend on the mode.
+    """
+    before = [(m, m.training) for m in model.modules()]
+    for child in model.children():
+        child.train(train)
+    try:
+        yield
+    finally:
+        if any(m.training != mode for m, mode in before):
+            if forget:
+                model.train(model.training)
+            for module, mode in before:
+                module.training = mode
+
+
+@contextlib.contextmanager
+def last_complaint() -> Iterator[list[Warning]]:
+    """Keep what an engine warned of last, instead of showing it at each iteration.
+
+    Yields:
+        The last :class:`NotConverged`, if any; empty it to forget.
+    """
+    last: list[Warning] = []
+    show = warnings.showwarning
+
+    def keep(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, NotConverged) and isinstance(message, Warning):
+            last[:] = [message]
+        else:
+            show(message, category, *rest, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NotConverged)
+        warnings.showwarning = keep
+        yield last
