@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.inference.annealing_start import most_likely_states, streams_of
-from pgnn.inference.approximate import ApproximateEngine, Beliefs, Problem
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
 from pgnn.inference.ladder import Climb, Climbers, Ladder, exact_draws
 from pgnn.inference.loop import iterate
+from pgnn.inference.problem import Problem
 
 Floats = NDArray[np.float64]
 

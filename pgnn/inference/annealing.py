@@ -19,13 +19,14 @@ from pgnn.inference.annealing_start import (
     unsettled,
     walled,
 )
-from pgnn.inference.approximate import ApproximateEngine, Best, Problem
+from pgnn.inference.approximate import ApproximateEngine, Best
 from pgnn.inference.cooling import Geometric, Schedule, temperatures_of
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.links import Links, links_of
 from pgnn.inference.local_search import polish, score
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.marginal_map import MarginalSearch
+from pgnn.inference.problem import Problem
 from pgnn.inference.threads import in_threads
 
 Ints = NDArray[np.int64]

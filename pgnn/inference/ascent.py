@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError, NotConverged
 from pgnn.inference.climb import Climb, Mean, Objective
 from pgnn.inference.engine import Inputs, Learner
-from pgnn.inference.fit_context import last_complaint, parts_in_mode
+from pgnn.inference.fit_context import last_complaint, own_randomness, parts_in_mode
 from pgnn.inference.fit_record import FitRecord
 from pgnn.inference.lbfgs import run_lbfgs
 from pgnn.inference.learnable import Learnable, Penalty
@@ -110,6 +110,11 @@ class Ascent(Learner):
     ) -> None:
         """Fit the learnable parameters; ``model.history`` tells how it went.
 
+        As after counting it has the ``log_likelihood`` (or ``pseudo_log_likelihood``), summed over
+        the rows that were learnt from, and the ``seconds``. Its ``trace`` has a list for each
+        figure that was followed (means over rows, penalised for ``objective``): at the start and
+        after each iteration of L-BFGS, or of each pass, on the way.
+
         Args:
             model: Any model with factors over discrete variables.
             data: Data frame, mapping of columns, matrix of state indices with a column for each
@@ -122,7 +127,8 @@ class Ascent(Learner):
         Raises:
             DataError: If the data is wrong, or impossible under the starting parameters. Whatever
                 is raised, the model stays as it was.
-            ModelError: If nothing is learnable.
+            ModelError: If nothing is learnable, or rows are set apart but an engine that draws
+                cannot tell how good they are.
             PgnnError: If the values stop being finite.
 
         Warns:
@@ -138,13 +144,15 @@ class Ascent(Learner):
         with last_complaint() as last, parts_in_mode(model, train=self.optimizer is not None):
             try:
                 objective = _Watched(self.objective(model, rows, seed), last)
-                record = FitRecord(learnable, _validate(objective, held, model), self.patience)
+                judge = None if held is None else self._judge(objective, held, model)
+                record = FitRecord(learnable, judge, self.patience)
                 climb = Climb(learnable, rows, objective, l1, l2, self._tolerance, record)
                 if self.optimizer is None:
                     converged = run_lbfgs(climb, self.max_iterations, progress)
                 else:
                     converged = self._pass_over(climb, self.optimizer, seed, progress)
                 record.finish()
+                total = self._total(objective, rows, model)
             except BaseException:
                 learnable.restore()
                 raise
@@ -154,10 +162,12 @@ class Ascent(Learner):
             "learner": repr(self),
             "rows": rows.num_rows,
             "weight": float(rows.weights.sum()),
+            **total,
             "iterations": record.iterations,
             "converged": converged,
             "stopped_early": record.stopped,
-            **record.history,
+            "seconds": record.seconds,
+            "trace": record.trace,
         }
         self._warn(record, converged, last)
 
@@ -173,8 +183,24 @@ class Ascent(Learner):
         scheduler = None if self.scheduler is None else self.scheduler(optimizer)
         steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
         method = MiniBatches(climb, steps, seed)
-        run = iterate(method, self.max_iterations, progress=progress, label="passes")
+        with own_randomness(climb.learnable.parameters, seed):
+            run = iterate(method, self.max_iterations, progress=progress, label="passes")
         return run.converged and not climb.record.stopped
+
+    @staticmethod
+    def _judge(objective: Objective, held: TrainingRows, model: nn.Module) -> Callable[[], float]:
+        """What tells how good the rows are that were set apart."""
+        if objective.figure is None:
+            raise ModelError("an engine that draws has no log-likelihood: leave validation out")
+        return _value(objective, held, model)
+
+    @staticmethod
+    def _total(objective: Objective, rows: TrainingRows, model: nn.Module) -> dict[str, float]:
+        """The sum over rows at the parameters that were found, by name."""
+        if objective.figure is None:
+            return {}
+        mean = _value(objective, rows, model)
+        return {objective.figure: float(rows.weights.sum()) * mean()}
 
     @property
     def _tolerance(self) -> float:
@@ -189,20 +215,16 @@ class Ascent(Learner):
             return
         warnings.warn(
             f"{type(self).__name__} stopped after {record.iterations} iterations at a derivative "
-            f"of {record.history['gradient_norm'][-1]:.2g}, more than {self._tolerance:g}; raise "
+            f"of {record.trace['gradient_norm'][-1]:.2g}, more than {self._tolerance:g}; raise "
             "max_iterations, or add l2 if the best parameters are infinite",
             NotConverged,
             stacklevel=4,
         )
 
 
-def _validate(
-    objective: Objective, held: TrainingRows | None, model: nn.Module
-) -> Callable[[], float] | None:
-    """What evaluates the rows set apart, in evaluation mode."""
-    if held is None:
-        return None
-    mean = objective(held)
+def _value(objective: Objective, rows: TrainingRows, model: nn.Module) -> Callable[[], float]:
+    """What evaluates rows in evaluation mode; -inf if they have no value."""
+    mean = objective(rows)
 
     def value() -> float:
         with parts_in_mode(model, train=False, forget=False), torch.no_grad():

@@ -19,10 +19,10 @@ class Objective(Protocol):
     """A function of a model's parameters that is a mean over rows.
 
     Attributes:
-        figure: What its value is called in a history.
+        figure: What its sum over rows is called in a history; none if the value means nothing.
     """
 
-    figure: str
+    figure: str | None
 
     def __call__(self, rows: TrainingRows) -> Mean:
         """Return a function that returns the mean of some rows, ``()``, differentiable."""
@@ -49,3 +49,13 @@ class Climb:
     l2: list[float]
     tolerance: float
     record: FitRecord
+
+    def figures(self, value: float, penalty: float, steepness: float) -> dict[str, float]:
+        """What an iteration reports: the mean over rows, the penalties, the largest derivative."""
+        found = {"gradient_norm": steepness}
+        name = self.objective.figure
+        return (
+            found
+            if name is None
+            else {"objective": value - penalty, f"mean_{name}": value, **found}
+        )

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.inference.approximate import Problem
 from pgnn.inference.grouped_graph import Wiring
 from pgnn.inference.loop import Info
+from pgnn.inference.problem import Problem
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
-from pgnn.inference.approximate import ApproximateEngine, Best, Floats, Mask, Problem
+from pgnn.inference.approximate import ApproximateEngine, Best, Floats, Mask
 from pgnn.inference.decomposition import Decomposition
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.neighbourhood_search import Conditional, NeighbourhoodSearch
+from pgnn.inference.problem import Problem
 
 # sweeps over which the bound must move
 _WINDOW = 20
@@ -62,8 +63,8 @@ class DualDecomposition(ApproximateEngine):
         >>> a, b = Variable("a", 2), Variable("b", 2)
         >>> model = MarkovRandomField([Factor([a, b], torch.tensor([[0.0, 1.0], [2.0, 0.0]]))])
         >>> best = model.most_probable(engine=DualDecomposition())
-        >>> dict(best), best.log_prob, best.upper_bound
-        ({'a': 1, 'b': 0}, tensor(2.), tensor(2.))
+        >>> dict(best), float(best.log_prob), float(best.upper_bound)
+        ({'a': 1, 'b': 0}, 2.0, 2.0)
     """
 
     max_iterations: int = 3000

@@ -119,6 +119,7 @@ class Learner(ABC):
         model: Any,
         data: Any,
         *,
+        weights: Any = None,
         inputs: Inputs | None = None,
         seed: int | None = None,
         progress: bool = True,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from pgnn.errors import NotConverged
 
@@ -33,6 +35,24 @@ def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterato
                 model.train(model.training)
             for module, mode in before:
                 module.training = mode
+
+
+@contextlib.contextmanager
+def own_randomness(parameters: Iterable[Tensor], seed: int | None) -> Iterator[None]:
+    """Let what draws from torch's own generators, such as dropout, depend on a seed alone.
+
+    Args:
+        parameters: Where they are, draws are made.
+        seed: The same seed, the same draws; afterwards the generators are as they were.
+    """
+    devices = sorted({p.get_device() for p in parameters if p.is_cuda})
+    number = int(np.random.default_rng(seed).integers(2**31))
+    with torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(number)
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(number)
+        yield
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ class FitRecord:
         patience: Iterations without a better value after which to stop; 0 for never.
 
     Attributes:
-        history: A list for each figure.
+        trace: A list for each figure.
+        iterations: Iterations done.
         stopped: Whether it was stopped early.
     """
 
@@ -27,20 +28,26 @@ class FitRecord:
         self, learnable: Learnable, validate: Callable[[], float] | None, patience: int
     ) -> None:
         self._learnable, self._validate, self._patience = learnable, validate, patience
-        self.history: dict[str, list[float]] = {}
+        self.trace: dict[str, list[float]] = {}
+        self.iterations = 0
         self.stopped = False
         self._begin = time.perf_counter()
         self._best, self._since = -math.inf, 0
         self._saved: dict[str, Any] | None = None
 
     @property
-    def iterations(self) -> int:
-        """How many were recorded."""
-        return len(self.history.get("seconds", []))
+    def seconds(self) -> float:
+        """Wall-clock time since the beginning."""
+        return time.perf_counter() - self._begin
 
     def add(self, figures: Mapping[str, float]) -> bool:
         """Record an iteration that ended at the present parameters; tell whether to stop."""
-        figures = {**figures, "seconds": time.perf_counter() - self._begin}
+        self.iterations += 1
+        return self.note(figures)
+
+    def note(self, figures: Mapping[str, float]) -> bool:
+        """Record the present parameters, where an iteration ended or the first one begins."""
+        figures = {**figures, "seconds": self.seconds}
         if self._validate is not None:
             value = self._validate()
             figures["validation"] = value
@@ -50,7 +57,7 @@ class FitRecord:
                 self._saved = self._learnable.saved()
             self.stopped = 0 < self._patience <= self._since
         for name, value in figures.items():
-            self.history.setdefault(name, []).append(float(value))
+            self.trace.setdefault(name, []).append(float(value))
         return self.stopped
 
     def finish(self) -> None:

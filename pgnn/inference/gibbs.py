@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, Unsupported
-from pgnn.inference.approximate import ApproximateEngine, Beliefs, Problem
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.gibbs_program import Tables
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.problem import Problem
 from pgnn.inference.questions import as_evidence
 
 Ints = NDArray[np.int64]

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
-from pgnn.inference.approximate import Problem
 from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.problem import Problem
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

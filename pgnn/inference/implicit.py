@@ -14,8 +14,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from pgnn.errors import NotConverged, Unsupported
-from pgnn.inference.approximate import Problem
 from pgnn.inference.krylov import solve
+from pgnn.inference.problem import Problem
 from pgnn.inference.torch_propagation import TorchPropagation
 
 _RELATIVE = 1e-10

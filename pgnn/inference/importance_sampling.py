@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError, NotConverged
-from pgnn.inference.approximate import ApproximateEngine, Beliefs, Problem
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
 from pgnn.inference.coordinate_ascent import CoordinateAscent
 from pgnn.inference.likelihood_weighting import LikelihoodWeighting, Sums
 from pgnn.inference.loop import iterate
+from pgnn.inference.problem import Problem
 
 # effective sample size below which not even the standard errors are to be trusted
 _TINY = 100

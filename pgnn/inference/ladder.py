@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from pgnn.errors import Intractable
 from pgnn.inference.annealing_start import chain_rows, unsettled, walled
-from pgnn.inference.approximate import Problem
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.links import Links, links_of
 from pgnn.inference.local_search import score
 from pgnn.inference.loop import Info
+from pgnn.inference.problem import Problem
 from pgnn.inference.solver import Solver
 from pgnn.inference.threads import in_threads
 

@@ -30,17 +30,26 @@ class PenalizedObjective:
     def __init__(self, climb: Climb) -> None:
         self.learnable, self.mean = climb.learnable, climb.objective(climb.rows)
         self.l1, self.l2 = (self.learnable.spread(rates) for rates in (climb.l1, climb.l2))
-        self.figure = climb.objective.figure
+        self.climb = climb
         self.split = np.flatnonzero(self.l1 > 0)
         self.theta = self.learnable.vector()
         self.value, self.slope = self.evaluate()
         self._worst = self.total
 
     @property
+    def penalty(self) -> float:
+        """What the penalties are where it was last evaluated."""
+        return float((self.l1 * np.abs(self.theta) + 0.5 * self.l2 * self.theta**2).sum())
+
+    @property
     def total(self) -> float:
         """The penalised value to be maximised, where it was last evaluated."""
-        theta = self.theta
-        return self.value - float((self.l1 * np.abs(theta) + 0.5 * self.l2 * theta**2).sum())
+        return self.value - self.penalty
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What an iteration reports."""
+        return self.climb.figures(self.value, self.penalty, self.steepness)
 
     @property
     def steepness(self) -> float:
@@ -126,20 +135,20 @@ def run_lbfgs(climb: Climb, max_iterations: int, progress: bool) -> bool:
 
     target, record, tolerance = PenalizedObjective(climb), climb.record, climb.tolerance
     _check_start(target)
-    record.add(_figures(target))
+    record.note(target.figures)
     bar = tqdm(total=max_iterations, desc="L-BFGS", disable=not progress, delay=1, leave=False)
     with bar:
 
         def after(intermediate_result: Any) -> None:
             target.move(intermediate_result.x)
-            stop = record.add(_figures(target))
+            stop = record.add(target.figures)
             bar.update()
             if stop or target.steepness <= tolerance:
                 raise StopIteration
 
         # rounding may end a line search before the maximum; a fresh start then gets further
         for _ in range(_RESTARTS):
-            left = max_iterations + 1 - record.iterations
+            left = max_iterations - record.iterations
             if target.steepness <= tolerance or record.stopped or left <= 0:
                 break
             before = record.iterations
@@ -164,14 +173,6 @@ def run_lbfgs(climb: Climb, max_iterations: int, progress: bool) -> bool:
                 break
     _settle_zeros(target)
     return target.steepness <= tolerance
-
-
-def _figures(target: PenalizedObjective) -> Mapping[str, float]:
-    return {
-        "objective": target.total,
-        target.figure: target.value,
-        "gradient_norm": target.steepness,
-    }
 
 
 def _check_start(target: PenalizedObjective) -> None:

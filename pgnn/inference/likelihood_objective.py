@@ -32,7 +32,7 @@ class LikelihoodObjective:
         engine: What sums, with a differentiable log evidence.
     """
 
-    figure = "log_likelihood"
+    figure: str | None = "log_likelihood"
 
     def __init__(self, model: Any, engine: Engine) -> None:
         self.model, self.engine = model, engine
@@ -100,10 +100,10 @@ class SampledObjective(LikelihoodObjective):
         model: As of :class:`LikelihoodObjective`.
         engine: What draws.
         num_samples: Draws for each gradient (at least one for each row with missing cells).
-        seed: Of the draws; the same at each call, different ones in between.
+        seed: Of the draws, which are new ones for each gradient.
     """
 
-    figure = "difference"
+    figure = None
 
     def __init__(self, model: Any, engine: Engine, num_samples: int, seed: int | None) -> None:
         super().__init__(model, engine)

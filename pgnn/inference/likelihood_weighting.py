@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.inference.approximate import Problem
 from pgnn.inference.directed_tables import directed_tables
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
+from pgnn.inference.problem import Problem
 
 if TYPE_CHECKING:
     from pgnn.inference.kernels.likelihood_weighting import Tables

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.factor_group import PottsGroup
-from pgnn.inference.approximate import Problem
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.grouped_graph import Codes, GroupedGraph
+from pgnn.inference.problem import Problem
 from pgnn.inference.questions import as_evidence
 
 _ENTRIES = 2**22

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import Intractable, Unsupported
-from pgnn.inference.approximate import Problem
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.problem import Problem
 from pgnn.inference.solver import Solver
 
 Ints = NDArray[np.int64]

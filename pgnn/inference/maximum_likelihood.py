@@ -191,7 +191,7 @@ def _sort_out(model: DirectedModel) -> _Parts:
     if not hasattr(model, "conditionals"):
         raise Unsupported(
             "MaximumLikelihood counts for directed models with a conditional at every node; "
-            f"{type(model).__name__} has none"
+            f"{type(model).__name__} has none: learn with Gradient() or PseudoLikelihood()"
         )
     learnt = frozenset(n for n, c in model.conditionals.items() if _is_learnable(c))
     if not learnt:

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from pgnn.errors import ModelError, NotConverged
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.inference.approximate import ApproximateEngine, Beliefs, Problem
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
 from pgnn.inference.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.coordinate_ascent import Ascending, CoordinateAscent
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import iterate
+from pgnn.inference.problem import Problem
 from pgnn.inference.structured_mean_field import BlockAscent
 
 Floats = NDArray[np.float64]

@@ -82,11 +82,7 @@ class MiniBatches:
         self._schedule(total / mass)
         steepness = max(float((s / mass).abs().max()) for s in slopes if s.numel())
         self.climb.learnable.clear()
-        figures = {
-            "objective": total / mass - self._penalty(),
-            self.climb.objective.figure: total / mass,
-            "gradient_norm": steepness,
-        }
+        figures = self.climb.figures(total / mass, self._penalty(), steepness)
         stop = self.climb.record.add(figures)
         return state + 1, Info(stop or steepness <= self.climb.tolerance, figures)
 

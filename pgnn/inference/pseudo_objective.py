@@ -31,7 +31,7 @@ class PseudoObjective:
         model: With factors over discrete variables.
     """
 
-    figure = "pseudo_log_likelihood"
+    figure: str | None = "pseudo_log_likelihood"
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -198,6 +198,7 @@ class Model(CachingModule):
         data: Any,
         *,
         learner: Learner | None = None,
+        weights: Any = None,
         inputs: Inputs | None = None,
         seed: int | None = None,
         progress: bool = True,
@@ -206,7 +207,8 @@ class Model(CachingModule):
 
         Args:
             data: DataFrame, mapping or tensor of rows, or an iterator of such batches.
-            learner: Maximum likelihood if not given.
+            learner: Maximum likelihood if not given (of undirected models by ``Gradient``).
+            weights: ``(N,)`` what each row counts, or the name of the column that tells.
             inputs: Covariates by name.
             seed: Of whatever is random.
             progress: Show a progress bar.
@@ -215,12 +217,14 @@ class Model(CachingModule):
             The model itself. If fitting fails, it is as it was before.
         """
         from pgnn.inference.engine import Learner
+        from pgnn.inference.gradient import Gradient
         from pgnn.inference.maximum_likelihood import MaximumLikelihood
 
-        learner = MaximumLikelihood() if learner is None else learner
+        if learner is None:
+            learner = MaximumLikelihood() if self.graph.is_directed() else Gradient()
         if not isinstance(learner, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
-        learner.fit(self, data, inputs=inputs, seed=seed, progress=progress)
+        learner.fit(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
         return self
 
     def explain(

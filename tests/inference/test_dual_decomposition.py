@@ -15,10 +15,10 @@ import pgnn
 from pgnn import Factor, MarkovRandomField, Model, Variable
 from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.inference.approximate import Problem
 from pgnn.inference.decomposition import Decomposition
 from pgnn.inference.dual_decomposition import DualDecomposition
 from pgnn.inference.neighbourhood_search import Conditional, NeighbourhoodSearch
+from pgnn.inference.problem import Problem
 from tests import oracle
 
 SEEDS = st.integers(0, 2**31)

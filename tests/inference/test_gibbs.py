@@ -11,13 +11,13 @@ from pgnn import Factor, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.inference.approximate import Problem
 from pgnn.inference.cpu_gibbs import CpuChains
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.gibbs import Gibbs
 from pgnn.inference.gibbs_program import Tables
 from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.problem import Problem
 from pgnn.inference.torch_gibbs import TorchChains
 from tests.zoo import ZOO
 

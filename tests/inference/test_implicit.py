@@ -11,13 +11,13 @@ import pgnn
 from pgnn import Factor, MarkovRandomField, NotConverged, Unsupported, Variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import PottsGroup
-from pgnn.inference.approximate import Problem
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.implicit import (
     differentiable_beliefs,
     differentiable_log_partition,
     observed_field,
 )
+from pgnn.inference.problem import Problem
 from pgnn.inference.torch_propagation import TorchPropagation
 from tests.inference.loopy_fields import LoopyField
 

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 import pgnn
+from pgnn import Factor, Variable
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.inference import likelihood_weighting
+from pgnn.inference.directed_tables import directed_tables
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.importance_sampling import ImportanceSampling
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO
@@ -177,14 +180,18 @@ def test_standard_errors_cover(repeats) -> None:
 
 def test_pieces_and_seeds(monkeypatch) -> None:
     """Draws do not depend on how they are cut; the same seed, the same answer."""
-    model, drawn = network(2)
-    leaf = list(drawn.cards)[-1]
+    model, drawn = network(1)
+    leaf = max(drawn.parents, key=lambda n: len(drawn.parents[n]))
     evidence = {leaf: torch.tensor([0, -1])}
     whole = model.query(evidence=evidence, engine=sampler(7000))
     again = model.query(evidence=evidence, engine=sampler(7000))
     other = model.query(evidence=evidence, engine=sampler(7000, 1))
     monkeypatch.setattr(likelihood_weighting, "_CELLS", 1)
+    monkeypatch.setattr(likelihood_weighting, "_LEAST_PIECE", 3)  # largest weights that differ
     cut = model.query(evidence=evidence, engine=sampler(7000))
+    size = "effective_sample_size"
+    np.testing.assert_allclose(cut.diagnostics[size], whole.diagnostics[size], rtol=1e-9)
+    assert float(whole.diagnostics[size][0]) < 6900
     assert torch.equal(whole.log_evidence, again.log_evidence)
     np.testing.assert_allclose(cut.log_evidence, whole.log_evidence, atol=1e-12)
     for name in drawn.cards:
@@ -214,6 +221,20 @@ def test_no_rows_and_no_targets() -> None:
     assert list(model.query([], engine=sampler(200))) == []
     drawn_rows = model.sample(0, engine=sampler())
     assert drawn_rows[name].shape == (0,)
+
+
+def test_axes_in_any_order() -> None:
+    """A child's axis need not be the last one; nor its parents' in the order of variables."""
+    rng = np.random.default_rng(0)
+    a, b, c = Variable("a", 2), Variable("b", 3), Variable("c", 2)
+    tables = [np.log(oracle.random_table(rng, shape, k)) for shape, k in (([], 2), ([2], 3))]
+    last = torch.from_numpy(np.log(oracle.random_table(rng, [3, 2], 2)))
+    roots = [Factor([a], torch.from_numpy(tables[0]), "a")]
+    roots.append(Factor([a, b], torch.from_numpy(tables[1]), "b"))
+    straight = FactorGraph((a, b, c), (*roots, Factor([b, a, c], last, "c")))
+    turned = FactorGraph((a, b, c), (Factor([c, b, a], last.permute(2, 0, 1), "c"), *roots))
+    for one, two in zip(directed_tables(straight, 1), directed_tables(turned, 1), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 # --- what goes wrong ------------------------------------------------------------------------------

@@ -13,12 +13,12 @@ from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConver
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup, grouped
 from pgnn.inference import coordinate_ascent
-from pgnn.inference.approximate import Problem
 from pgnn.inference.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.coordinate_ascent import CoordinateAscent
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.mean_field import MeanField
+from pgnn.inference.problem import Problem
 from pgnn.inference.structured_mean_field import BlockAscent
 from tests import oracle
 from tests.inference.random_graphs import KINDS, RandomGraph

@@ -52,8 +52,9 @@ def test_learners_get_their_arguments() -> None:
             asked.append((args, options))
 
     data = {"a": torch.tensor([0])}
-    assert model.fit(data, learner=Listener(), seed=3, progress=False) is model
-    assert asked == [((model, data), {"inputs": None, "seed": 3, "progress": False})]
+    assert model.fit(data, learner=Listener(), weights=[2.0], seed=3, progress=False) is model
+    options = {"weights": [2.0], "inputs": None, "seed": 3, "progress": False}
+    assert asked == [((model, data), options)]
 
 
 def test_a_variable_by_name() -> None:
