@@ -70,6 +70,12 @@ class FactorGroup:
         """The tables, ``(*batch, F or 1, K1, ..., Kn)``."""
         return self.numbers
 
+    def of_rows(self, rows: Ints) -> FactorGroup:
+        """Return the group with the tables of some rows, if they differ from row to row."""
+        if not self.batch_shape:
+            return self
+        return FactorGroup(self.scopes, self.numbers[torch.from_numpy(rows)])
+
     def factors(self, elements: Elements) -> list[Factor]:
         """Return each factor on its own, over the elements as variables."""
         singles = elements.singles
@@ -122,6 +128,12 @@ class PottsGroup(FactorGroup):
     def shared(self) -> bool:
         """Whether one coupling serves all factors."""
         return self.numbers.shape[-1] != self.num_factors or self.num_factors == 1
+
+    def of_rows(self, rows: Ints) -> PottsGroup:
+        """Return the group with the couplings of some rows, if they differ from row to row."""
+        if not self.batch_shape:
+            return self
+        return PottsGroup(self.scopes, self.numbers[torch.from_numpy(rows)], self.num_states)
 
     @property
     def log_values(self) -> Tensor:

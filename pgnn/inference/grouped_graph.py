@@ -72,6 +72,12 @@ class GroupedGraph:
         """The groups of factors over two or more elements."""
         return tuple(g for g in self.given if g.arity > 1 and g.num_factors)
 
+    def of_rows(self, rows: Ints) -> GroupedGraph:
+        """Return the graph of some rows, where tables differ from row to row."""
+        if all(not g.batch_shape for g in self.given):
+            return self
+        return GroupedGraph(self.elements, tuple(g.of_rows(rows) for g in self.given))
+
     @property
     def num_factors(self) -> int:
         """Factors over two or more elements."""

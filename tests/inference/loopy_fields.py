@@ -121,7 +121,9 @@ class LoopyField:
             PottsGroup(s, t, 3) if k == 1 else FactorGroup(s, t)
             for k, (s, t) in enumerate(zip(self.scopes, numbers, strict=True))
         ]
-        constant = FactorGroup(np.zeros((1, 0), dtype=np.int64), torch.tensor([0.3], dtype=torch.float64))
+        constant = FactorGroup(
+            np.zeros((1, 0), dtype=np.int64), torch.tensor([0.3], dtype=torch.float64)
+        )
         return GroupedGraph(self.elements, (*groups, constant))
 
     # --- written out ----------------------------------------------------------------------------

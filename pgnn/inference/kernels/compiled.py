@@ -7,12 +7,12 @@ from typing import Any
 from numba import njit
 
 # options that numba has but does not declare
-_NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 entry = njit(cache=True, nogil=True)
 """A kernel that Python calls, the library or its tests."""
 
-inner = njit(cache=True, nogil=True, **_NOT_FOR_PYTHON)
+inner = njit(cache=True, nogil=True, **NOT_FOR_PYTHON)
 """A kernel that only kernels call: it has no way in from Python, and a call from there crashes."""
 
 inlined = njit(cache=True, nogil=True, inline="always")

@@ -101,7 +101,11 @@ def _merge(own, near, pool, used, clique_ptr, clique_num, absorbed):
 
 @entry
 def narrow(
-    scope_ptr: Ints, scope_var: Ints, bits: NDArray[np.float64], free: NDArray[np.bool_], most: float
+    scope_ptr: Ints,
+    scope_var: Ints,
+    bits: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    most: float,
 ) -> bool:
     """Tell whether greedy elimination needs no table of more than ``most`` bits.
 

@@ -1,0 +1,148 @@
+"""The arithmetic of messages: sums of products, or maxima of sums of logarithms.
+
+Every kernel takes ``algebra``, a tuple whose length says which: one for sum-product on
+probabilities, two for max-product on logarithms. The compiler sees the length, so that each kernel
+is compiled once for either and has no branches for it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from numba import njit
+
+from pgnn.inference.kernels.compiled import NOT_FOR_PYTHON
+
+_SETTINGS: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,  # arrays are lent: nothing here keeps or frees one
+    "fastmath": {"reassoc", "contract"},  # sums may be reordered; infinities stay what they are
+}
+
+numeric = njit(**_SETTINGS)
+"""A kernel of floating-point arithmetic that Python calls."""
+
+inner_numeric = njit(**_SETTINGS, **NOT_FOR_PYTHON)
+"""A kernel of floating-point arithmetic that only kernels call; a call from Python crashes."""
+
+inlined_numeric = njit(**_SETTINGS, **NOT_FOR_PYTHON, forceinline=True)
+"""The same, put in the place of the call, so that numbers known there are known within."""
+
+SUM_PRODUCT = (0,)
+"""Messages are probabilities."""
+
+MAX_PRODUCT = (0, 0)
+"""Messages are logarithms."""
+
+
+@inlined_numeric
+def times(algebra, x, y):
+    """Product."""
+    if len(algebra) == 1:
+        return x * y
+    return x + y
+
+
+@inlined_numeric
+def over(algebra, x, y):
+    """Quotient, nothing over nothing being nothing: a factor never hears what it said itself."""
+    if len(algebra) == 1:
+        return x / y if y > 0.0 else 0.0
+    return x - y if y > -math.inf else -math.inf
+
+
+@inlined_numeric
+def plus(algebra, x, y):
+    """Sum, or maximum."""
+    if len(algebra) == 1:
+        return x + y
+    return x if x > y else y
+
+
+@inlined_numeric
+def nothing(algebra):
+    """The neutral element of the sum."""
+    if len(algebra) == 1:
+        return 0.0
+    return -math.inf
+
+
+@inlined_numeric
+def unit(algebra):
+    """The neutral element of the product."""
+    if len(algebra) == 1:
+        return 1.0
+    return 0.0
+
+
+@inlined_numeric
+def power(algebra, x, w):
+    """``x`` to the power ``w``, which is positive."""
+    if len(algebra) == 1:
+        return x**w
+    return x * w
+
+
+@inlined_numeric
+def logarithm(algebra, x):
+    """Natural logarithm of a number of the algebra."""
+    if len(algebra) == 1:
+        return math.log(x) if x > 0.0 else -math.inf
+    return x
+
+
+@inlined_numeric
+def total(algebra, x, at, num):
+    """Sum or maximum of ``num`` numbers."""
+    value = nothing(algebra)
+    for k in range(at, at + num):
+        value = plus(algebra, value, x[k])
+    return value
+
+
+@inlined_numeric
+def normalize(algebra, x, at, num):
+    """Divide ``num`` numbers by their sum or maximum, which is returned; nothing stays nothing."""
+    value = total(algebra, x, at, num)
+    if value > nothing(algebra):
+        for k in range(at, at + num):
+            x[k] = over(algebra, x[k], value)
+    return value
+
+
+@inlined_numeric
+def commit(algebra, new, at, message, to, num, damping):
+    r"""Store a new message, normalised and damped; return how far it is from the old one.
+
+    .. math:: m \leftarrow (1 - d)\, m' + d\, m
+
+    in probabilities, or in logarithms where those are the numbers. The distance
+    :math:`\sum_k |m'_k - m_k|` (the largest difference of logarithms) is that of the undamped
+    message; -1 if it is nothing at all: no state is possible.
+    """
+    value = total(algebra, new, at, num)
+    if not value > nothing(algebra):
+        return -1.0
+    distance = 0.0
+    if len(algebra) == 1:
+        scale = 1.0 / value
+        for k in range(num):
+            old = message[to + k]
+            fresh = new[at + k] * scale
+            distance += abs(fresh - old)
+            message[to + k] = fresh + damping * (old - fresh)
+        return distance
+    for k in range(num):
+        old = message[to + k]
+        fresh = new[at + k] - value
+        if fresh == -math.inf or old == -math.inf:
+            if fresh != old:
+                distance = max(distance, 1.0)
+            message[to + k] = fresh
+        else:
+            distance = max(distance, abs(fresh - old))
+            message[to + k] = fresh + damping * (old - fresh)
+    return distance
