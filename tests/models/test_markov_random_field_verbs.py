@@ -131,6 +131,7 @@ def test_rows_are_looked_up_piece_by_piece(monkeypatch):
     data = {n: torch.from_numpy(rng.integers(0, v.num_states, size=(9, *v.shape)))
             for n, v in model.variables.items()}  # fmt: skip
     data["d"][0] = torch.tensor(np.indices((4, 5)).sum(0) % 2)
+    data["e"][0] = torch.tensor([[0], [256], [0]])
     whole = model.log_score(data)
     assert whole[0].isfinite()
     assert whole[1] == -math.inf
