@@ -13,6 +13,7 @@ from pgnn.errors import Intractable
 from pgnn.inference.decomposition import Decomposition
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.local_search import polish
 from pgnn.inference.solver import Solver
 
 Floats = NDArray[np.float64]
@@ -22,9 +23,10 @@ Mask = NDArray[np.bool_]
 
 # tables grow by this many bits; gains below are rounding
 _GROWTH, _GAIN = 2.0, 1e-9
-# how far from the one with most neighbours the element to hold may be
-_SPREAD = 4.0
-_TRUST = 3.0
+# how much chance, beside the number of neighbours, decides what is held (logarithms); and how
+# much more likely that is where good assignments agree
+_SPREAD = (-1.5, 1.5)
+_TRUST = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class NeighbourhoodSearch:
             trial = dual.row(row)
             if start == 0:
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
+            elif start % 2 == 1:
+                _polish_random(trial, row, rng)
             self._climb(trial, row, others, rng, np.zeros(len(trial.states[0])))
             if np.isneginf(trial.scores[0]):
                 return
@@ -86,7 +90,7 @@ class NeighbourhoodSearch:
                 # what good assignments agree about is held, so that they exchange the rest
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
                 agreed = np.mean(np.stack(found) == trial.states[0], axis=0)
-                self._climb(trial, row, others, rng, _SPREAD * _TRUST * agreed)
+                self._climb(trial, row, others, rng, _TRUST * agreed)
                 _offer(dual, row, trial)
 
     def _whole(
@@ -165,7 +169,7 @@ class Conditional:
             free: ``(E,)`` elements that are not decided.
             bits: Base-2 logarithm of the entries that the largest table may have.
             rng: Chooses among many such sets.
-            preference: ``(E,)`` of holding an element, in units of neighbours that it has.
+            preference: ``(E,)`` of holding an element, relative to one.
         """
         from pgnn.inference.kernels.cutset import cutset
         from pgnn.inference.kernels.ordering import adjacency
@@ -173,7 +177,9 @@ class Conditional:
         wiring = self.graph.wiring
         used = np.ones(len(wiring.scope_ptr) - 1, dtype=np.bool_)
         adjacent = adjacency(wiring.scope_ptr, wiring.scope_var, used, free)
-        noise, seed = _SPREAD * rng.random(len(free)) + preference, int(rng.integers(2**31))
+        spread = np.exp(rng.uniform(*_SPREAD))
+        noise = (1.0 + spread * rng.random(len(free))) * (1.0 + preference)
+        seed = int(rng.integers(2**31))
         sizes = np.log2(wiring.card.astype(np.float64))
         return cutset(adjacent, sizes, free, float(bits), noise, seed)
 
@@ -203,6 +209,14 @@ class Conditional:
         everything = np.ones(len(codes), dtype=np.bool_)
         found, top = solver.best(codes[None], soft[None], everything)
         return None if np.isneginf(top[0]) else found[0].astype(np.int64)
+
+
+def _polish_random(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
+    """Begin with an assignment that only small changes have improved."""
+    states = rng.integers(trial.graph.elements.card)[None]
+    everything = np.ones(1, dtype=np.bool_)
+    found, _ = polish(trial.graph, trial.given, states, everything, np.array([row]))
+    trial.offer(np.zeros(1, dtype=np.int64), found)
 
 
 def _offer(dual: Decomposition, row: int, trial: Decomposition) -> None:

@@ -52,7 +52,7 @@ def cutset(
         bits: ``(V,)`` base-2 logarithms of the state counts.
         free: ``(V,)`` variables that may be eliminated.
         most: Largest table, base-2 logarithm of its entries.
-        noise: ``(V,)`` added to the neighbour count when it is decided which one to hold.
+        noise: ``(V,)`` times the neighbour count is what decides which one to hold.
         seed: Of the choice between tables of about one size.
 
     Returns:
@@ -80,7 +80,7 @@ def cutset(
             degree = -np.inf
             for v in range(num_vars):
                 if left[v] and bits[v] > 0.0:
-                    count = members(adjacent[v], near) + noise[v]
+                    count = members(adjacent[v], near) * noise[v]
                     if count > degree:
                         best, degree = v, count
         held[best] = hold
