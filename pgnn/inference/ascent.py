@@ -141,7 +141,11 @@ class Ascent(Learner):
         if self.validation:
             rows, held = rows.split(self.validation, seed)
         l1, l2 = learnable.rates("l1", self.l1), learnable.rates("l2", self.l2)
-        with last_complaint() as last, parts_in_mode(model, train=self.optimizer is not None):
+        with (
+            last_complaint() as last,
+            own_randomness(learnable.parameters, seed),
+            parts_in_mode(model, train=self.optimizer is not None),
+        ):
             try:
                 objective = _Watched(self.objective(model, rows, seed), last)
                 judge = None if held is None else self._judge(objective, held, model)
@@ -183,8 +187,7 @@ class Ascent(Learner):
         scheduler = None if self.scheduler is None else self.scheduler(optimizer)
         steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
         method = MiniBatches(climb, steps, seed)
-        with own_randomness(climb.learnable.parameters, seed):
-            run = iterate(method, self.max_iterations, progress=progress, label="passes")
+        run = iterate(method, self.max_iterations, progress=progress, label="passes")
         return run.converged and not climb.record.stopped
 
     @staticmethod

@@ -13,8 +13,10 @@ from pgnn.errors import Unsupported
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.inference.climb import Mean
 from pgnn.inference.engine import Engine
+from pgnn.inference.fit_context import parts_in_mode
 from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
 from pgnn.inference.problem import Problem
+from pgnn.inference.tables_once import TablesOnce
 from pgnn.inference.training_rows import TrainingRows
 
 _ENTRIES = 2**22
@@ -40,52 +42,58 @@ class LikelihoodObjective:
 
     def __call__(self, rows: TrainingRows) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
+        if rows.reals and not self.normalized:
+            raise Unsupported("an undirected model of real variables has no known normaliser")
         rows = rows.merged()
         full = rows.complete
         parts: list[tuple[float, Mean]] = []
-        for which, made in ((full, self._scores), (~full, self._evidences)):
+        for which in (full, ~full):
             if which.any():
                 own = rows.take(np.flatnonzero(which))
-                parts.append((float(own.weights.sum() / rows.weights.sum()), made(own)))
-        partition = self._partition(rows)
+                share = float(own.weights.sum() / rows.weights.sum())
+                parts.append((share, self._rowwise(own) if rows.rowwise else self._alike(own)))
 
         def mean() -> Tensor:
             total = torch.stack([share * part() for share, part in parts]).sum()
-            return total if self.normalized else total - partition()
+            if self.normalized or rows.rowwise:
+                return total
+            return total - self._evidence(self.model, {}, rows)
 
         return mean
 
-    def _scores(self, rows: TrainingRows) -> Mean:
-        """The mean log score of complete rows."""
-        if rows.rowwise:
-            return lambda: _mean(self._graph(rows).log_score(rows.codes), rows)
+    def _alike(self, rows: TrainingRows) -> Mean:
+        """The mean log score of rows with the same tables, log Z aside."""
+        findings = rows.findings(self.model)
+        if not rows.complete.all():
+            return lambda: self._evidence(self.model, findings, rows)
         groups = self.model.factor_groups()
         counts = counted(GroupedGraph(self.model.elements, groups), rows.codes, rows.weights)
         shares = [c / rows.weights.sum() for c in counts]
         return lambda: dotted(self.model.factor_groups(), shares)
 
-    def _evidences(self, rows: TrainingRows) -> Mean:
-        """The mean log evidence of rows that miss something."""
-        findings = rows.findings(self.model)
-        return lambda: _mean(self._summed(findings, rows), rows)
+    def _rowwise(self, rows: TrainingRows) -> Mean:
+        """The mean log likelihood of rows with tables of their own."""
+        findings, complete = rows.findings(self.model), bool(rows.complete.all())
 
-    def _partition(self, rows: TrainingRows) -> Mean:
-        """The mean log partition function."""
-        if rows.reals and not self.normalized:
-            raise Unsupported("an undirected model of real variables has no known normaliser")
-        return lambda: _mean(self._summed({}, rows), rows)
+        def mean() -> Tensor:
+            model = self.model if self.normalized else TablesOnce(self.model)
+            if complete:
+                total = _mean(_graph(model, rows).log_score(rows.codes), rows)
+            else:
+                total = self._evidence(model, findings, rows)
+            return total if self.normalized else total - self._evidence(model, {}, rows)
 
-    def _summed(self, findings: Any, rows: TrainingRows) -> Tensor:
-        found = self.engine.log_prob(self.model, findings, inputs=rows.inputs or None)
+        return mean
+
+    def _evidence(self, model: Any, findings: Any, rows: TrainingRows) -> Tensor:
+        """The mean log evidence; the log partition function if nothing was found."""
+        found = self.engine.log_prob(model, findings, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not found.requires_grad:
             raise Unsupported(
                 f"the log evidence of {type(self.engine).__name__} has no derivatives; learn with "
                 "JunctionTree(), BeliefPropagation() or a sampling engine such as Gibbs()"
             )
-        return found
-
-    def _graph(self, rows: TrainingRows) -> GroupedGraph:
-        return Problem.read(self.model, rows.findings(self.model), rows.inputs or None).graph
+        return _mean(found, rows)
 
 
 class SampledObjective(LikelihoodObjective):
@@ -103,28 +111,21 @@ class SampledObjective(LikelihoodObjective):
         seed: Of the draws, which are new ones for each gradient.
     """
 
-    figure = None
+    figure: str | None = None
 
     def __init__(self, model: Any, engine: Engine, num_samples: int, seed: int | None) -> None:
         super().__init__(model, engine)
         self.num_samples = num_samples
         self._random = np.random.default_rng(seed)
 
-    def _evidences(self, rows: TrainingRows) -> Mean:
-        findings = rows.findings(self.model)
-        return lambda: self._drawn(findings, rows)
-
-    def _partition(self, rows: TrainingRows) -> Mean:
-        return lambda: self._drawn({}, rows)
-
-    def _drawn(self, findings: Any, rows: TrainingRows) -> Tensor:
-        """The mean log score of draws, given what was seen if anything was."""
+    def _evidence(self, model: Any, findings: Any, rows: TrainingRows) -> Tensor:
+        """The mean log score of draws, given what was found if anything was."""
         inputs = rows.inputs or None
         batched = bool(findings) or inputs is not None
         number = -(-self.num_samples // rows.num_rows) if batched else self.num_samples
         seed = int(self._random.integers(2**31))
         with torch.no_grad():
-            drawn = self.engine.sample(self.model, number, findings, inputs=inputs, seed=seed)
+            drawn = self.engine.sample(model, number, findings, inputs=inputs, seed=seed)
         if drawn.log_weights is not None:
             raise Unsupported(
                 f"draws of {type(self.engine).__name__} count differently; learn with Gibbs() or "
@@ -132,7 +133,7 @@ class SampledObjective(LikelihoodObjective):
             )
         codes = drawn.codes.cpu().numpy().astype(np.int32)
         if rows.rowwise:
-            graph = self._graph(rows)
+            graph = _graph(model, rows)
             return torch.stack([_mean(graph.log_score(c), rows) for c in codes]).mean()
         counts = codes.reshape(-1, codes.shape[-1])
         weights = np.tile(rows.weights, number) if batched else np.ones(number)
@@ -145,7 +146,7 @@ def only_draws(engine: Engine, model: Any, rows: TrainingRows) -> bool:
     """Whether an engine draws from a model but has no log partition function."""
     inputs = rows.take(np.zeros(1, dtype=np.int64)).inputs or None
     try:
-        with torch.no_grad():
+        with parts_in_mode(model, train=False), torch.no_grad():
             found = engine.log_prob(model, {}, inputs=inputs)
     except Unsupported:
         return True
@@ -196,6 +197,10 @@ def _with(g: FactorGroup, numbers: Tensor) -> FactorGroup:
     if isinstance(g, PottsGroup):
         return PottsGroup(g.scopes, numbers, g.num_states)
     return FactorGroup(g.scopes, numbers)
+
+
+def _graph(model: Any, rows: TrainingRows) -> GroupedGraph:
+    return Problem.read(model, rows.findings(model), rows.inputs or None).graph
 
 
 def _mean(values: Tensor, rows: TrainingRows) -> Tensor:

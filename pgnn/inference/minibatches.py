@@ -71,18 +71,19 @@ class MiniBatches:
             DataError: If the value is not finite before anything was learnt.
             PgnnError: If the value stops being finite later.
         """
-        total, mass = 0.0, 0.0
+        total, penalty, mass = 0.0, 0.0, 0.0
         slopes = [torch.zeros_like(p) for p in self.parameters]
         for mean, weight in self._batches():
-            value = self._ascend(mean, state)
-            total, mass = total + weight * value, mass + weight
+            penalty += weight * self._penalty()
+            total += weight * self._ascend(mean, state)
+            mass += weight
             for s, p in zip(slopes, self.parameters, strict=True):
                 if p.grad is not None:
                     s += weight * p.grad
         self._schedule(total / mass)
         steepness = max(float((s / mass).abs().max()) for s in slopes if s.numel())
         self.climb.learnable.clear()
-        figures = self.climb.figures(total / mass, self._penalty(), steepness)
+        figures = self.climb.figures(total / mass, penalty / mass, steepness)
         stop = self.climb.record.add(figures)
         return state + 1, Info(stop or steepness <= self.climb.tolerance, figures)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
-import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
@@ -117,9 +116,12 @@ class Model(CachingModule):
             targets: A name or names; all discrete variables if not given.
             evidence: Mapping of names to a state (label or index), ``(B,)`` states, or a
                 likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
-                Rows may observe different variables: ``None``, ``NaN`` and ``-1`` are "not seen".
+                Of an array ``(*shape)`` or ``(B, *shape)``; an element is named as in
+                ``("pixel", 3, 4)``. Rows may observe different variables: ``None``, ``NaN`` and
+                ``-1`` are "not seen".
             inputs: Covariates by name, ``(B, ...)``.
-            engine: How to compute; the exact engine if not given.
+            engine: How to compute; if not given exactly where that fits, otherwise by belief
+                propagation. The answer's ``kind`` and ``engine`` tell.
             errors: What to do about rows of probability zero: ``"raise"`` or ``"nan"``.
 
         Returns:
@@ -128,7 +130,7 @@ class Model(CachingModule):
         Raises:
             EvidenceError: If a name or state is unknown or a shape is wrong.
             ImpossibleEvidence: If a row has probability zero, whatever the targets.
-            Intractable: If the exact answer exceeds the engine's budget.
+            Intractable: If an engine was named whose budget the answer exceeds.
         """
         return self._engine(engine).query(self, targets, evidence, inputs=inputs, errors=errors)
 
@@ -149,7 +151,8 @@ class Model(CachingModule):
             targets: Maximise over these, the rest summed out (marginal MAP); all if not given
                 (most probable explanation).
             inputs: Covariates by name.
-            engine: How to compute; the exact engine if not given.
+            engine: How to compute; if not given exactly where that fits, otherwise by dual
+                decomposition, which tells how far from the best the answer can be.
             k: How many of the best assignments to return.
             errors: ``"raise"`` or ``"nan"``, see :meth:`query`.
 
@@ -170,13 +173,14 @@ class Model(CachingModule):
         engine: Engine | None = None,
         seed: int | None = None,
     ) -> Samples:
-        """Draw from the model, or exactly from its posterior given evidence.
+        """Draw from the model, or from its posterior given evidence.
 
         Args:
             n: Number of draws (for each row of evidence).
             evidence: As in :meth:`query`.
             inputs: Covariates by name.
-            engine: How to compute; the exact engine if not given.
+            engine: How to compute; if not given exact where that fits, otherwise chains
+                (``Gibbs()``).
             seed: The same seed gives the same draws; global random state is untouched.
         """
         return self._engine(engine).sample(self, n, evidence, inputs=inputs, seed=seed)
@@ -189,7 +193,10 @@ class Model(CachingModule):
         Args:
             data: As evidence in :meth:`query`; a row of probability zero has ``-inf``.
             inputs: Covariates by name.
-            engine: How to sum; the exact engine if not given.
+            engine: How to sum; exactly if not given.
+
+        Raises:
+            Intractable: If no engine is named and the exact sum does not fit.
         """
         return self._engine(engine).log_prob(self, data, inputs=inputs)
 
@@ -274,25 +281,14 @@ class Model(CachingModule):
 
         return log_score(self, data, inputs)
 
-    def _exact_engine(self) -> Engine:
-        """The engine whose answers are no estimates."""
-        from pgnn.inference.junction_tree import JunctionTree
-
-        return JunctionTree()
-
     def _engine(self, engine: Engine | None) -> Engine:
         """The one place where models reach for inference."""
         if engine is None:
-            from pgnn.inference.junction_tree import JunctionTree
+            from pgnn.inference.automatic import Automatic
 
-            return JunctionTree()
+            return Automatic()
         from pgnn.inference.engine import Engine
 
         if not isinstance(engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {engine!r}")
         return engine
-
-
-def as_tensor(value: Any) -> Tensor:
-    """Return a tensor that shares or copies the value's numbers."""
-    return value if isinstance(value, Tensor) else torch.as_tensor(value)

@@ -256,6 +256,52 @@ def test_inputs_make_a_partition_function_for_each_row():
     assert mean == pytest.approx(want, abs=1e-10)
 
 
+class Noting(nn.Module):
+    """Random tables, another one each time, which are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+        self.made: list[torch.Tensor] = []
+
+    def forward(self, u: torch.Tensor) -> torch.Tensor:
+        table = self.scale * torch.randn(len(u), 2, 3, dtype=torch.float64)
+        self.made.append(table.detach())
+        return table
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("draws", [False, True])
+def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
+    torch.manual_seed(0)
+    network = Noting()
+    model = MarkovRandomField([NeuralPotential([A, B], network, "u")])
+    inputs = {"u": torch.zeros(5, 1, dtype=torch.float64)}
+    a, b = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 1, 2, 1, -1 if missing else 0])
+    rows = TrainingRows.read(model, {"a": a, "b": b}, inputs=inputs)
+    if draws:
+        objective = SampledObjective(model, pgnn.JunctionTree(), 100_000, 0)
+    else:
+        objective = LikelihoodObjective(model, pgnn.JunctionTree())
+    value = objective(rows)()
+    value.backward()
+    # one run of the network for the rows that are complete, one for those that are not
+    assert [len(t) for t in network.made] == ([4, 1] if missing else [5])
+    table = torch.cat(network.made)
+    logs = table.flatten(1).log_softmax(1).reshape(5, 2, 3)
+    seen = torch.where(b < 0, logs[range(5), a].logsumexp(1), logs[range(5), a, b.clamp(min=0)])
+    # d/ds log p(x) = (E[t | x] - E[t]) / s with tables t = s r, here s = 1
+    given = (logs[range(5), a].softmax(1) * table[range(5), a]).sum(1)
+    shown = torch.where(b < 0, given, table[range(5), a, b.clamp(min=0)])
+    slopes = shown - (logs.exp() * table).sum((1, 2))
+    if draws:
+        # means over 5 rows of averages of 20,000 draws of a number of variance below 4
+        assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=4 * 2 / 300)
+    else:
+        assert value.item() == pytest.approx(float(seen.mean()), abs=1e-12)
+        assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=1e-12)
+
+
 def test_penalty_of_one_variable_has_a_closed_form():
     # maximum of m h - log 2 cosh h - l2 h^2 / 2: m - tanh h = l2 h
     model = MarkovRandomField([Ising(Variable("x", 2, shape=(1,)), 0.0, None)])
