@@ -29,9 +29,22 @@ from pgnn.factors import (
     TabularPotential,
     Variable,
 )
+from pgnn.inference.annealed_importance_sampling import AnnealedImportanceSampling
+from pgnn.inference.annealing import Annealing
+from pgnn.inference.automatic import Automatic
+from pgnn.inference.belief_propagation import BeliefPropagation
+from pgnn.inference.blocks import Slices
+from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
+from pgnn.inference.dual_decomposition import DualDecomposition
+from pgnn.inference.gibbs import Gibbs
+from pgnn.inference.gradient import Gradient
+from pgnn.inference.importance_sampling import ImportanceSampling
 from pgnn.inference.junction_tree import JunctionTree
 from pgnn.inference.maximum_likelihood import MaximumLikelihood
+from pgnn.inference.mean_field import MeanField
 from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
+from pgnn.inference.pseudo_likelihood import PseudoLikelihood
+from pgnn.inference.schedules import Flooding, Residual, Sequential
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import BayesianNetwork, MarkovRandomField, Model
 
@@ -60,9 +73,26 @@ __all__ = [
     "BayesianNetwork",
     "MarkovRandomField",
     # engines
+    "Automatic",
     "JunctionTree",
+    "BeliefPropagation",
+    "Flooding",
+    "Sequential",
+    "Residual",
+    "MeanField",
+    "Slices",
+    "Gibbs",
+    "ImportanceSampling",
+    "AnnealedImportanceSampling",
+    "Annealing",
+    "GeometricCooling",
+    "LinearCooling",
+    "LogarithmicCooling",
+    "DualDecomposition",
     # learners and priors
     "MaximumLikelihood",
+    "Gradient",
+    "PseudoLikelihood",
     "Laplace",
     "BDeu",
     "K2",

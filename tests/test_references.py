@@ -248,13 +248,14 @@ def test_marginal_map(uai: Path, instances: Any) -> None:
 def test_what_is_too_large_is_refused_before_it_is_tried(uai: Path, name: str) -> None:
     folder, _, file = name.partition("/")
     model, evidence = load(uai / folder, file)
-    told = model.explain(None, evidence)
+    engine = pgnn.JunctionTree()
+    told = model.explain(None, evidence, engine=engine)
     assert not told.fits
     assert told.alternatives
     for verb in (
-        lambda: model.query(None, evidence),
-        lambda: model.most_probable(evidence),
-        lambda: model.sample(1, evidence),
+        lambda: model.query(None, evidence, engine=engine),
+        lambda: model.most_probable(evidence, engine=engine),
+        lambda: model.sample(1, evidence, engine=engine),
     ):
         with pytest.raises(pgnn.Intractable, match=r"treewidth \d+.*\d.*budget") as caught:
             verb()

@@ -20,7 +20,7 @@ from pgnn.inference.annealing_start import (
     walled,
 )
 from pgnn.inference.approximate import ApproximateEngine, Best
-from pgnn.inference.cooling import Geometric, Schedule, temperatures_of
+from pgnn.inference.cooling import GeometricCooling, Schedule, temperatures_of
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.links import Links, links_of
 from pgnn.inference.local_search import polish, score
@@ -52,9 +52,9 @@ class Annealing(ApproximateEngine):
     score of NaN.
 
     Args:
-        schedule: The temperatures: :class:`~pgnn.inference.cooling.Geometric`, ``Linear``,
-            ``Logarithmic``, or any function from step to temperature. Ends that are not given
-            are chosen from the spread of the model's tables.
+        schedule: The temperatures: :class:`~pgnn.inference.cooling.GeometricCooling`,
+            ``LinearCooling``, ``LogarithmicCooling``, or any function from step to temperature.
+            Ends that are not given are chosen from the spread of the model's tables.
         sweeps: Visits of every element.
         chains: Independent chains for each row of evidence; the best one answers.
         polish: Whether to end with exact local improvement.
@@ -76,7 +76,7 @@ class Annealing(ApproximateEngine):
         (1, -0.9163)
     """
 
-    schedule: Schedule = field(default_factory=Geometric)
+    schedule: Schedule = field(default_factory=GeometricCooling)
     sweeps: int = 1000
     chains: int = 8
     polish: bool = True

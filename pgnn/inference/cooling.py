@@ -53,11 +53,11 @@ class Cooling(ABC):
 
 
 @dataclass(frozen=True)
-class Geometric(Cooling):
+class GeometricCooling(Cooling):
     r"""A temperature that falls by a constant factor, :math:`T = T_0 (T_1 / T_0)^s`.
 
     Example:
-        >>> Geometric(8.0, 1.0).temperatures(4).round(3).tolist()
+        >>> GeometricCooling(8.0, 1.0).temperatures(4).round(3).tolist()
         [8.0, 4.0, 2.0, 1.0]
 
     References:
@@ -70,11 +70,11 @@ class Geometric(Cooling):
 
 
 @dataclass(frozen=True)
-class Linear(Cooling):
+class LinearCooling(Cooling):
     r"""A temperature that falls evenly, :math:`T = T_0 + s (T_1 - T_0)`.
 
     Example:
-        >>> Linear(4.0, 1.0).temperatures(4).tolist()
+        >>> LinearCooling(4.0, 1.0).temperatures(4).tolist()
         [4.0, 3.0, 2.0, 1.0]
     """
 
@@ -84,13 +84,13 @@ class Linear(Cooling):
 
 
 @dataclass(frozen=True)
-class Logarithmic(Cooling):
+class LogarithmicCooling(Cooling):
     r"""A temperature that falls as slowly as proofs of convergence ask, :math:`1 / \log(2 + t)`.
 
     It is shifted and stretched so as to begin at ``start`` and arrive at ``end``.
 
     Example:
-        >>> Logarithmic(4.0, 1.0).temperatures(4).round(3).tolist()
+        >>> LogarithmicCooling(4.0, 1.0).temperatures(4).round(3).tolist()
         [4.0, 2.055, 1.365, 1.0]
 
     References:

@@ -18,7 +18,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
-from pgnn.models.base import Inputs, Model, as_tensor
+from pgnn.models.base import Inputs, Model
 from pgnn.models.declaration import Edges, check_known, conditional_of, declare, read_graph
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class BayesianNetwork(Model):
                 if name in values:
                     continue
                 if name in given:
-                    seen = as_tensor(given[name])
+                    seen = torch.as_tensor(given[name])
                     values[name] = seen.expand(samples.num_samples, *seen.shape)
                     continue
                 conditional = self._conditionals[name]

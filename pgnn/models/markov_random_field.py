@@ -196,7 +196,7 @@ class MarkovRandomField(Model):
         found = self._looked_up(data, inputs)
         if found is not None:
             return found
-        return self._summing(engine).log_prob(self, data, inputs=inputs)
+        return self._engine(engine).log_prob(self, data, inputs=inputs)
 
     def log_partition(
         self, *, inputs: Inputs | None = None, engine: Engine | None = None
@@ -211,7 +211,7 @@ class MarkovRandomField(Model):
         Raises:
             Intractable: If the exact answer exceeds the engine's budget.
         """
-        return self._summing(engine).log_prob(self, {}, inputs=inputs)
+        return self._engine(engine).log_prob(self, {}, inputs=inputs)
 
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
@@ -230,10 +230,6 @@ class MarkovRandomField(Model):
 
     def __repr__(self) -> str:
         return f"MarkovRandomField({self.extra_repr()})"
-
-    def _summing(self, engine: Engine | None) -> Engine:
-        """Estimates are never taken for the partition function unless somebody names them."""
-        return self._exact_engine() if engine is None else self._engine(engine)
 
     def _element_states(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """States of arrays, ``(B, *shape)``, by element."""

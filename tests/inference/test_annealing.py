@@ -14,7 +14,7 @@ from pgnn.inference.annealing_start import (
     unsettled,
     walled,
 )
-from pgnn.inference.cooling import Geometric, Linear, Logarithmic
+from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
 from pgnn.inference.links import links_of
 from pgnn.inference.local_search import score
 from tests import oracle
@@ -58,7 +58,7 @@ def test_chains_alone_find_it_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [Geometric(), Linear(), Logarithmic(), lambda t: 2.0 / (1 + t)]
+    "schedule", [GeometricCooling(), LinearCooling(), LogarithmicCooling(), lambda t: 2.0 / (1 + t)]
 )
 def test_every_schedule_runs(schedule) -> None:
     graph = random_graph(2)

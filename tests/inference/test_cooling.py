@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 
 from pgnn.errors import ModelError
-from pgnn.inference.cooling import Geometric, Linear, Logarithmic, temperatures_of
+from pgnn.inference.cooling import (
+    GeometricCooling,
+    LinearCooling,
+    LogarithmicCooling,
+    temperatures_of,
+)
 
 
-@pytest.mark.parametrize("kind", [Geometric, Linear, Logarithmic])
+@pytest.mark.parametrize("kind", [GeometricCooling, LinearCooling, LogarithmicCooling])
 def test_schedules_fall_from_start_to_end(kind: type) -> None:
     found = kind(5.0, 0.5).temperatures(20)
     assert found.shape == (20,)
@@ -20,7 +25,7 @@ def test_schedules_fall_from_start_to_end(kind: type) -> None:
 
 
 def test_logarithmic_is_an_affine_image_of_the_inverse_logarithm() -> None:
-    found = Logarithmic(5.0, 0.5).temperatures(30)
+    found = LogarithmicCooling(5.0, 0.5).temperatures(30)
     plain = 1.0 / np.log(2.0 + np.arange(30))
     slope = np.diff(found) / np.diff(plain)
     np.testing.assert_allclose(slope, slope[0])

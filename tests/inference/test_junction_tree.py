@@ -142,17 +142,18 @@ def clique(size: int) -> pgnn.MarkovRandomField:
 
 def test_too_large_questions() -> None:
     model = clique(60)
-    told = model.explain()
+    engine = JunctionTree()
+    told = model.explain(engine=engine)
     assert not told.fits
     assert told.treewidth == 59
     assert told.alternatives
     assert "over the budget" in str(told)
     for verb in (
-        lambda: model.query(),
-        lambda: model.query([]),
-        lambda: model.most_probable(),
-        lambda: model.sample(),
-        lambda: model.log_partition(),
+        lambda: model.query(engine=engine),
+        lambda: model.query([], engine=engine),
+        lambda: model.most_probable(engine=engine),
+        lambda: model.sample(engine=engine),
+        lambda: model.log_partition(engine=engine),
         lambda: model.compile()(torch.full((60,), -1)),
     ):
         with pytest.raises(Intractable, match=r"treewidth 59.*1\.15e\+18 entries.*4\.0 GiB"):

@@ -1,0 +1,147 @@
+"""No engine named: exact where that fits, the right approximation elsewhere, and told so."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn import Automatic, Factor, MarkovRandomField, Variable
+from pgnn.errors import Intractable
+
+SIDE = 60
+
+
+def spins(side: int = SIDE, strength: float = 0.3) -> MarkovRandomField:
+    rng = np.random.default_rng(0)
+    coupling = rng.normal(0.0, strength, 2 * side * (side - 1))
+    field = rng.normal(size=(side, side))
+    return MarkovRandomField.grid((side, side), coupling=coupling, field=field, name="spin")
+
+
+def rows_but(row: int) -> torch.Tensor:
+    """Every spin up except one row of the grid, of which nothing was seen."""
+    seen = torch.ones(SIDE, SIDE, dtype=torch.int64)
+    seen[row] = -1
+    return seen
+
+
+@pytest.mark.parametrize("verb", ["query", "most_probable", "sample", "log_prob", "explain"])
+def test_small_models_are_answered_exactly(verb) -> None:
+    model, engine = spins(4), Automatic()
+    exact = pgnn.JunctionTree()
+    if verb == "query":
+        found = model.query(engine=engine)
+        assert (found.kind, found.engine) == ("exact", "JunctionTree")
+        assert "reason" not in found.diagnostics
+    elif verb == "most_probable":
+        found = model.most_probable(engine=engine)
+        assert float(found.log_prob) == float(model.most_probable(engine=exact).log_prob)
+    elif verb == "sample":
+        found = model.sample(5, seed=3)["spin"]
+        assert np.array_equal(found, model.sample(5, seed=3, engine=exact)["spin"])
+    elif verb == "log_prob":
+        assert float(model.log_partition()) == float(model.log_partition(engine=exact))
+    else:
+        assert model.explain().engine == "JunctionTree"
+
+
+def test_large_marginals_come_from_propagation() -> None:
+    model = spins()
+    found = model.query()
+    assert (found.kind, found.engine) == ("estimate", "BeliefPropagation")
+    assert "3,600 variables" in found.diagnostics["reason"]
+    same = model.query(engine=pgnn.BeliefPropagation())
+    assert torch.equal(found["spin"].probs, same["spin"].probs)
+    told = model.explain()
+    assert (told.engine, told.kind) == ("BeliefPropagation", "estimate")
+    assert "because exact elimination of 3,600 variables" in told.reason
+
+
+def test_evidence_can_make_large_models_easy() -> None:
+    """One row of the grid is a chain."""
+    found = spins().query(evidence={"spin": rows_but(7)})
+    assert (found.kind, found.engine) == ("exact", "JunctionTree")
+    assert spins().explain(None, {"spin": rows_but(7)}).engine == "JunctionTree"
+
+
+def test_large_modes_come_with_a_bound() -> None:
+    model = spins(strength=0.2)
+    best = model.most_probable()
+    assert best.engine == "DualDecomposition"
+    assert float(best.log_prob) <= float(best.upper_bound) < float(best.log_prob) + 1e-3
+    assert "3,600 variables" in best.diagnostics["reason"]
+    with pytest.raises(Intractable):
+        model.most_probable(k=2)
+
+
+def test_large_marginal_modes_come_from_propagation() -> None:
+    model = spins(strength=0.1)
+    corner = [("spin", 0, k) for k in range(2)]
+    found = model.most_probable(targets=corner)
+    assert found.engine == "BeliefPropagation"
+    assert {*found} == {*corner}
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+def test_large_draws_come_from_chains() -> None:
+    model = spins()
+    drawn = model.sample(2, seed=1)["spin"]
+    again = model.sample(2, seed=1)["spin"]
+    assert drawn.shape == (2, SIDE, SIDE)
+    assert np.array_equal(drawn, again)
+
+
+def test_numbers_that_cannot_say_what_they_are_stay_exact() -> None:
+    model = spins()
+    with pytest.raises(Intractable, match=r"3,600 variables.*AnnealedImportanceSampling"):
+        model.log_partition()
+    with pytest.raises(Intractable, match="tree_reweighted"):
+        model.log_prob({"spin": torch.ones(SIDE, SIDE, dtype=torch.int64)})
+    assert math.isfinite(float(model.log_score({"spin": torch.ones(SIDE, SIDE).long()})))
+    bound = model.log_partition(engine=pgnn.BeliefPropagation(tree_reweighted=True))
+    assert float(bound) > float(model.log_partition(engine=pgnn.MeanField(seed=0)))
+
+
+def test_budgets_decide() -> None:
+    """The same model, allowed less memory or less work."""
+    model = spins(8)
+    assert model.query(engine=Automatic()).kind == "exact"
+    small = model.query(engine=Automatic(max_bytes=2000))
+    assert small.kind == "estimate"
+    assert "of 2.0 KiB allowed" in small.diagnostics["reason"]
+    slow = model.query(engine=Automatic(max_work=1000))
+    assert slow.kind == "estimate"
+    assert "multiply-adds for each row" in slow.diagnostics["reason"]
+
+
+def test_work_counts_all_rows() -> None:
+    model = spins(8)
+    work = model.explain().multiply_adds or 0
+    engine = Automatic(max_work=2.5 * work)
+    seen = torch.full((3, 8, 8), -1)
+    assert model.query(evidence={"spin": seen[:2]}, engine=engine).kind == "exact"
+    assert model.query(evidence={"spin": seen}, engine=engine).kind == "estimate"
+
+
+def test_large_tables_that_inputs_make() -> None:
+    """Covariates of a large grid: not planned for, but answered."""
+    pixel = Variable("pixel", 2, shape=(SIDE, SIDE))
+    lattice = MarkovRandomField.grid((SIDE, SIDE), coupling=0.1, name="pixel").potentials
+
+    class Shift(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([torch.zeros_like(x), x], dim=-1)
+
+    model = MarkovRandomField([*lattice, pgnn.NeuralPotential([pixel], Shift(), ["x"])])
+    x = torch.linspace(-1, 1, SIDE * SIDE, dtype=torch.float64).reshape(1, SIDE, SIDE)
+    found = model.query(inputs={"x": x})
+    assert found.engine == "BeliefPropagation"
+    assert bool((found["pixel"].probs[0, -1, :, 1] > 0.6).all())
+
+
+def test_one_table_alone_is_no_obstacle() -> None:
+    a = Variable("a", 3)
+    model = MarkovRandomField([Factor([a], torch.tensor([0.0, 1.0, -math.inf]))])
+    assert model.query().kind == "exact"
