@@ -82,12 +82,13 @@ class CpuPropagation:
             iterations=np.zeros(num, dtype=np.int64),
             state=np.full(num, self.UNDER_WAY),
             window=np.stack([np.zeros(num), np.full(num, np.inf)], axis=1),
+            priority=np.zeros((num, 0)),
         )
         self.history: list[float] = []
 
     def run(self, control: Control) -> None:
         """Renew messages until every row has converged or the limit is reached."""
-        block = int(np.clip(_STEP / (self.plan.cost * max(self.num_rows, 1)), 1, 50))
+        block = int(np.clip(_STEP / max(self.plan.cost * self.num_rows, 1.0), 1, 50))
         self.course.damping[:] = control.damping
         steps = -(-control.max_iterations // block)
         method = _Sweeps(self, control, block)
@@ -107,6 +108,9 @@ class CpuPropagation:
         plan, found = self.plan, [np.zeros(sweeps)]
         kinds = {Flooding: FLOODING, Sequential: SEQUENTIAL, Residual: RESIDUAL}
         schedule = kinds[type(control.schedule)]
+        if schedule == RESIDUAL and self.course.priority.shape[1] != len(plan.order):
+            urgent = np.full((self.num_rows, len(plan.order)), np.inf)
+            self.course = self.course._replace(priority=urgent)
 
         def work(rows: Ints) -> None:
             history = np.zeros(sweeps)

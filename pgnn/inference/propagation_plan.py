@@ -130,7 +130,6 @@ class PropagationPlan:
             state=np.full(num, -1),
             heap=np.arange(num),
             place=np.arange(num),
-            priority=np.zeros(num),
             scratch=np.zeros(4 * int(largest)),
         )
 

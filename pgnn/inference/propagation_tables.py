@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,8 @@ from pgnn.inference.grouped_graph import GroupedGraph
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_PIECE = 2**18  # entries written at once, so that what is in between stays small
 
 
 class Tables(NamedTuple):
@@ -38,52 +42,61 @@ def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -
         temperature: ``T``; at zero the logarithms as they are (over :math:`\rho_f`).
         weights: ``(F,)`` positive powers, or None for ones.
     """
-    parts, starts, scales = [np.zeros((1, 1))], [np.zeros(0, np.int64)], [np.zeros(1)]
-    first, done, widest = 1, 0, 0.0
-    for g in graph.groups:
-        own = None if weights is None else weights[done : done + g.num_factors]
-        table = _logarithms(g, temperature or 1.0, own)
-        top = table.max(axis=2, keepdims=True)
-        top[~np.isfinite(top)] = 0.0
-        widest = max(widest, _range(table))
-        if temperature > 0:
-            table = np.exp(table - top)
-            count = g.num_factors if table.shape[1] == 1 else 1
-            own_scale = top[:, :, 0] if own is None else top[:, :, 0] * own
-            scales.append(own_scale.sum(axis=1) * count)
-        size = table.shape[2]
-        step = 0 if table.shape[1] == 1 else size
-        starts.append(first + step * np.arange(g.num_factors, dtype=np.int64))
-        first += size * table.shape[1]
+    given = [_numbers(g) for g in graph.groups]
+    counts = [g.num_factors if weights is not None else n.shape[1] for g, n in _both(graph, given)]
+    sizes = [max(n.shape[2], 2 * isinstance(g, PottsGroup)) for g, n in _both(graph, given)]
+    rows = max([len(n) for n in given if len(n) != 1], default=1)
+    values = np.zeros((rows, 1 + sum(c * s for c, s in zip(counts, sizes, strict=True))))
+    starts, scale, widest = [np.zeros(0, np.int64)], np.zeros(rows), 0.0
+    first, done = 1, 0
+    for g, numbers, count, size in zip(graph.groups, given, counts, sizes, strict=True):
+        rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
+        target = values[:, first : first + count * size].reshape(rows, count, size)
+        own_scale, wide = _fill(target, numbers, rho, temperature)
+        scale += own_scale * (g.num_factors if count == 1 else 1)
+        widest = max(widest, wide)
+        starts.append(first + (size if count > 1 else 0) * np.arange(g.num_factors))
+        first += count * size
         done += g.num_factors
-        parts.append(table.reshape(len(table), -1))
-    rows = max(len(p) for p in parts)
-    if rows > 1:
-        parts = [np.broadcast_to(p, (rows, p.shape[1])) for p in parts]
-    values = np.concatenate(parts, axis=1)
-    scale = np.zeros(max(len(s) for s in scales))
-    for s in scales:
-        scale = scale + s
     return Tables(values, np.concatenate(starts), scale, widest)
 
 
-def _logarithms(g: FactorGroup, temperature: float, weights: Floats | None) -> Floats:
-    """``(1 or B, F or 1, size)`` logs over temperature and weight; a new array."""
-    numbers = (g.coupling if isinstance(g, PottsGroup) else g.log_values).detach()
-    values = numbers.to("cpu").double().numpy()
-    axes = 1 if isinstance(g, PottsGroup) else 1 + g.arity
-    if values.ndim == axes:
-        values = values[None]
-    values = values.reshape(*values.shape[:2], -1)
-    if isinstance(g, PottsGroup):
-        values = np.concatenate([np.zeros_like(values), values], axis=2)
-    if weights is None:
-        return np.asarray(values / temperature)
-    return np.asarray(values / (temperature * weights[None, :, None]))
+def _both(graph: GroupedGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
+    return zip(graph.groups, given, strict=True)
 
 
-def _range(table: Floats) -> float:
-    finite = np.where(np.isneginf(table), np.inf, table).min(axis=2)
-    top = table.max(axis=2)
-    kept = np.isfinite(finite) & np.isfinite(top)
-    return float((top - finite)[kept].max(initial=0.0))
+def _numbers(g: FactorGroup) -> Floats:
+    """``(1 or B, F or 1, size)`` a group's numbers, where possible without a copy."""
+    numbers = g.numbers.detach().to("cpu").double().numpy()
+    batch, rest = g.batch_shape or (1,), numbers.shape[len(g.batch_shape) :]
+    return np.asarray(numbers.reshape(*batch, rest[0], math.prod(rest[1:])))
+
+
+def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> tuple[Floats, float]:
+    """Write a group's tables, piece by piece; return what scaling takes away, and their range.
+
+    Args:
+        target: ``(B, F or 1, size)`` zeros, written to; a view.
+        numbers: ``(B or 1, F or 1, size)`` logarithms, or ``(B or 1, F or 1, 1)`` couplings.
+        rho: ``(F,)`` or ``(1,)`` powers.
+        temperature: At zero logarithms are written.
+    """
+    scale, widest = np.zeros(len(target)), 0.0
+    count, size = target.shape[1:]
+    step = max(1, _PIECE // (size * max(len(target), 1)))
+    for first in range(0, count, step):
+        part = slice(first, first + step)
+        own, given = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
+        weight = rho if len(rho) == 1 else rho[part]
+        power = 1.0 / (weight * (temperature or 1.0))
+        np.multiply(given, power[:, None], out=own[:, :, size - given.shape[2] :])
+        finite = ~np.isneginf(own)
+        top = own.max(axis=2)
+        top[np.isneginf(top)] = 0.0
+        least = own.min(axis=2, initial=np.inf, where=finite)
+        widest = max(widest, float((top - least).max(initial=0.0)))
+        if temperature > 0:
+            own -= top[:, :, None]
+            np.exp(own, out=own)
+            scale += (top * weight).sum(axis=1)
+    return scale, widest

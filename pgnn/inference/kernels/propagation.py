@@ -7,7 +7,7 @@ import math
 from pgnn.inference.kernels.propagation_algebra import commit, inner_numeric, numeric
 from pgnn.inference.kernels.propagation_beliefs import believe
 from pgnn.inference.kernels.propagation_factors import flood_factors, message_into
-from pgnn.inference.kernels.propagation_queue import clear, lower, raise_by
+from pgnn.inference.kernels.propagation_queue import arrange, lower, raise_by
 
 FLOODING, SEQUENTIAL, RESIDUAL = 0, 1, 2
 _WINDOW = 10  # sweeps after which the damping is looked at
@@ -101,7 +101,7 @@ def _most_urgent(
             for s in range(factor[f, 0], factor[f, 0] + factor[f, 1]):
                 if slot[s, 3] != i:
                     raise_by(heap, place, priority, slot[s, 3], change)
-    return priority[heap[0]]
+    return priority[heap[0]] if heap.shape[0] > 0 else 0.0
 
 
 @inner_numeric
@@ -158,12 +158,13 @@ def propagate(
     """
     factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
     weight = numbers.weight
-    state, heap, place, priority = work.state, work.heap, work.place, work.priority
-    scratch = work.scratch
+    state, heap, place, scratch = work.state, work.heap, work.place, work.scratch
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
-        clear(heap, place, priority)
+        priority = course.priority[b]
+        if schedule == RESIDUAL:
+            arrange(heap, place, priority)
         for sweep in range(sweeps):
             if course.state[b] != 0:
                 break

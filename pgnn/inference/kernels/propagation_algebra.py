@@ -119,7 +119,8 @@ def commit(algebra, new, at, message, to, num, damping):
 
     .. math:: m \leftarrow (1 - d)\, m' + d\, m
 
-    in probabilities, or in logarithms where those are the numbers. The distance
+    in probabilities, or in logarithms where those are the numbers; nothing stays nothing, since a
+    zero is proof that a state is impossible. The distance
     :math:`\sum_k |m'_k - m_k|` (the largest difference of logarithms) is that of the undamped
     message; -1 if it is nothing at all: no state is possible.
     """
@@ -133,7 +134,7 @@ def commit(algebra, new, at, message, to, num, damping):
             old = message[to + k]
             fresh = new[at + k] * scale
             distance += abs(fresh - old)
-            message[to + k] = fresh + damping * (old - fresh)
+            message[to + k] = fresh + damping * (old - fresh) if fresh > 0.0 else 0.0
         return distance
     for k in range(num):
         old = message[to + k]

@@ -48,6 +48,8 @@ class Course(NamedTuple):
         iterations: Sweeps taken.
         state: 0 while a row is under way, 1 where it has converged, 2 where it is impossible.
         window: ``(B, 2)`` largest residual of this window of sweeps and of the one before.
+        priority: ``(B, E)`` how urgent each element is, where the most urgent one comes next;
+            else ``(B, 0)``.
     """
 
     residual: Any
@@ -55,6 +57,7 @@ class Course(NamedTuple):
     iterations: Any
     state: Any
     window: Any
+    priority: Any
 
 
 class Work(NamedTuple):
@@ -64,12 +67,10 @@ class Work(NamedTuple):
         state: ``(E,)`` chosen states, -1 where none is.
         heap: ``(E,)`` elements, as :mod:`propagation_queue` keeps them.
         place: ``(E,)`` where each stands.
-        priority: ``(E,)`` how urgent each is.
         scratch: ``(4 W,)``, ``W`` the larger of the largest table and the most states of a scope.
     """
 
     state: Any
     heap: Any
     place: Any
-    priority: Any
     scratch: Any

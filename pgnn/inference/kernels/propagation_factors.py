@@ -78,10 +78,10 @@ def _binary(slot, s, table, t, same, belief, message, damping):
         return -1.0
     q, r = 1.0 / (q0 + q1), 1.0 / (r0 + r1)
     q0, q1, r0, r1 = q0 * q, q1 * q, r0 * r, r1 * r
-    message[m] = q0 + damping * (x0 - q0)
-    message[m + 1] = q1 + damping * (x1 - q1)
-    message[n] = r0 + damping * (y0 - r0)
-    message[n + 1] = r1 + damping * (y1 - r1)
+    message[m] = q0 + damping * (x0 - q0) if q0 > 0.0 else 0.0
+    message[m + 1] = q1 + damping * (x1 - q1) if q1 > 0.0 else 0.0
+    message[n] = r0 + damping * (y0 - r0) if r0 > 0.0 else 0.0
+    message[n + 1] = r1 + damping * (y1 - r1) if r1 > 0.0 else 0.0
     return max(abs(q0 - x0) + abs(q1 - x1), abs(r0 - y0) + abs(r1 - y1))
 
 

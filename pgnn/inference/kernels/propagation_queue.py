@@ -6,18 +6,7 @@ Args of every kernel: ``heap``, ``(E,)`` elements, none less urgent than those b
 
 from __future__ import annotations
 
-import math
-
 from pgnn.inference.kernels.propagation_algebra import inner_numeric
-
-
-@inner_numeric
-def clear(heap, place, priority):
-    """Make all elements most urgent, the first ones first."""
-    for i in range(heap.shape[0]):
-        heap[i] = i
-        place[i] = i
-        priority[i] = math.inf
 
 
 @inner_numeric
@@ -55,3 +44,15 @@ def lower(heap, place, priority, i, value):
         k = down
     heap[k] = i
     place[i] = k
+
+
+@inner_numeric
+def arrange(heap, place, priority):
+    """Put elements in the order of their priorities; of equal ones, the first ones first."""
+    num = heap.shape[0]
+    for i in range(num):
+        heap[i] = i
+        place[i] = i
+    for k in range(num // 2 - 1, -1, -1):
+        i = heap[k]
+        lower(heap, place, priority, i, priority[i])
