@@ -44,8 +44,9 @@ class Ascent(Learner):
         l2: Strength of half the squares, likewise.
         max_norm: Gradients longer than this are shortened (of an optimiser).
         max_iterations: Most iterations of L-BFGS, or passes over the rows.
-        tolerance: Largest derivative at which the fit counts as converged; 1e-6 if not given,
-            but with an optimiser 0 (all passes are made, and nothing is warned of).
+        tolerance: Largest derivative at which the fit counts as converged. If not given, 1e-6 (or
+            what rounding allows, if that is more); but with an optimiser 0: all passes are made,
+            and nothing is warned of.
         validation: Share of the rows that is set apart, at random, in ``[0, 1)``. The parameters
             that are best on it are kept.
         patience: Stop after so many iterations that were no better on the rows set apart; 0 for
@@ -150,7 +151,7 @@ class Ascent(Learner):
                 objective = _Watched(self.objective(model, rows, seed), last)
                 judge = None if held is None else self._judge(objective, held, model)
                 record = FitRecord(learnable, judge, self.patience)
-                climb = Climb(learnable, rows, objective, l1, l2, self._tolerance, record)
+                climb = Climb(learnable, rows, objective, l1, l2, self.tolerance, record)
                 if self.optimizer is None:
                     converged = run_lbfgs(climb, self.max_iterations, progress)
                 else:
@@ -205,20 +206,14 @@ class Ascent(Learner):
         mean = _value(objective, rows, model)
         return {objective.figure: float(rows.weights.sum()) * mean()}
 
-    @property
-    def _tolerance(self) -> float:
-        if self.tolerance is not None:
-            return self.tolerance
-        return 1e-6 if self.optimizer is None else 0.0
-
     def _warn(self, record: FitRecord, converged: bool, last: list[Warning]) -> None:
         for warning in last:
             warnings.warn(warning, stacklevel=4)
-        if converged or record.stopped or not self._tolerance:
+        if converged or record.stopped or (self.optimizer is not None and not self.tolerance):
             return
         warnings.warn(
             f"{type(self).__name__} stopped after {record.iterations} iterations at a derivative "
-            f"of {record.trace['gradient_norm'][-1]:.2g}, more than {self._tolerance:g}; raise "
+            f"of {record.trace['gradient_norm'][-1]:.2g}, too large for a maximum; raise "
             "max_iterations, or add l2 if the best parameters are infinite",
             NotConverged,
             stacklevel=4,

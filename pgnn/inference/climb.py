@@ -38,7 +38,7 @@ class Climb:
         objective: The function.
         l1: Strengths for each parameter.
         l2: Strengths for each parameter.
-        tolerance: Largest derivative of the penalised value at a maximum.
+        tolerance: Largest derivative of the penalised value at a maximum; the method's own if none.
         record: Is told of every iteration.
     """
 
@@ -47,7 +47,7 @@ class Climb:
     objective: Objective
     l1: list[float]
     l2: list[float]
-    tolerance: float
+    tolerance: float | None
     record: FitRecord
 
     def figures(self, value: float, penalty: float, steepness: float) -> dict[str, float]:

@@ -59,6 +59,17 @@ class PenalizedObjective:
         still = np.maximum(np.abs(slope) - self.l1, 0.0)
         return float(np.where(self.theta == 0, still, away).max(initial=0.0))
 
+    @property
+    def tolerance(self) -> float:
+        """Largest derivative at a maximum.
+
+        With values of size ``f``, rounded to ``eps f``, no search along a line sees a slope of
+        less than about the root of that where curvatures are about one.
+        """
+        if self.climb.tolerance is not None:
+            return self.climb.tolerance
+        return max(1e-6, 4.0 * float(np.sqrt(np.finfo(np.float64).eps * abs(self.total))))
+
     def point(self) -> Floats:
         """Where L-BFGS-B begins."""
         theta = self.theta.copy()
@@ -133,8 +144,9 @@ def run_lbfgs(climb: Climb, max_iterations: int, progress: bool) -> bool:
     from scipy.optimize import minimize
     from tqdm import tqdm
 
-    target, record, tolerance = PenalizedObjective(climb), climb.record, climb.tolerance
+    target, record = PenalizedObjective(climb), climb.record
     _check_start(target)
+    tolerance = target.tolerance
     record.note(target.figures)
     bar = tqdm(total=max_iterations, desc="L-BFGS", disable=not progress, delay=1, leave=False)
     with bar:

@@ -85,7 +85,7 @@ class MiniBatches:
         self.climb.learnable.clear()
         figures = self.climb.figures(total / mass, penalty / mass, steepness)
         stop = self.climb.record.add(figures)
-        return state + 1, Info(stop or steepness <= self.climb.tolerance, figures)
+        return state + 1, Info(stop or steepness <= (self.climb.tolerance or 0.0), figures)
 
     def _batches(self) -> Iterable[tuple[Callable[[], Tensor], float]]:
         if self._whole is not None:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import Function
 
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.inference.climb import Mean
+from pgnn.inference.cpu_pseudo_likelihood import CpuPseudoLikelihood
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.known_slopes import with_slopes
+from pgnn.inference.numba_support import has_numba
 from pgnn.inference.state_columns import StateColumns
 from pgnn.inference.training_rows import TrainingRows
 
@@ -24,27 +27,33 @@ _ENTRIES = 2**21
 class PseudoObjective:
     r"""Mean of :math:`\sum_i \log p(x_i \mid x_{-i})` over complete rows.
 
-    Rows are worked through in blocks, and the derivatives by the factors' numbers are added up
-    block by block: memory does not grow with the number of rows.
+    A compiled kernel walks over the rows; on a GPU, or without numba, torch works through them in
+    blocks. Either way memory does not grow with the number of rows that share their tables.
 
     Args:
         model: With factors over discrete variables.
+        compiled: Whether the kernel may be used.
     """
 
     figure: str | None = "pseudo_log_likelihood"
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, compiled: bool = True) -> None:
         self.model = model
+        self.compiled = compiled and has_numba()
 
     def __call__(self, rows: TrainingRows) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
         rows = rows.merged()
-        codes = torch.from_numpy(rows.codes.astype(np.int64))
+        shares = rows.weights / rows.weights.sum()
+        kernel = CpuPseudoLikelihood(rows.codes, shares)
 
         def mean() -> Tensor:
             groups = self.model.factor_groups(rows.reals or None, rows.inputs or None)
-            found = _Blocks(self.model.elements, groups, codes, rows.shares(codes.double()))
-            return found.mean()
+            graph = GroupedGraph(self.model.elements, groups)
+            if self.compiled and graph.device.type == "cpu":
+                return kernel.mean(graph)
+            codes = torch.from_numpy(rows.codes.astype(np.int64))
+            return _Blocks(graph.elements, groups, codes, torch.from_numpy(shares)).mean()
 
         return mean
 
@@ -109,23 +118,7 @@ class _Blocks:
                     slope += m
         if not learned:
             return value
-        found: Tensor = _Known.apply(value, slopes, *[numbers[k] for k in learned])  # type: ignore[no-untyped-call]
-        return found
-
-
-class _Known(Function):
-    """A value whose derivatives are known."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, slopes: list[Tensor], *numbers: Tensor) -> Tensor:
-        """The value."""
-        ctx.save_for_backward(*slopes)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
-        """The derivatives."""
-        return (None, None, *(upstream[0].to(s) * s for s in ctx.saved_tensors))
+        return with_slopes(value, [numbers[k] for k in learned], slopes)
 
 
 def _of_rows(g: FactorGroup, numbers: Tensor, rows: slice) -> FactorGroup:

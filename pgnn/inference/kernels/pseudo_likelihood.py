@@ -1,0 +1,104 @@
+"""Log pseudo-likelihood of complete rows, and its derivatives by every number of the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inlined, inner
+
+
+@inner
+def _fill(links, table, states, local):
+    """Add what each factor says about each of its elements, the others' states as they are."""
+    card, offset, stride, potts = links.card, links.offset, links.stride, links.potts
+    ptr, var, first = links.scope_ptr, links.scope_var, links.table
+    for f in range(first.shape[0]):
+        begin, end = ptr[f], ptr[f + 1]
+        if potts[f]:
+            i, j = var[begin], var[begin + 1]
+            local[offset[i] + states[j]] += table[first[f] + 1]
+            local[offset[j] + states[i]] += table[first[f] + 1]
+            continue
+        at = first[f]
+        for s in range(begin, end):
+            at += states[var[s]] * stride[s]
+        for s in range(begin, end):
+            v, step = var[s], stride[s]
+            at_zero = at - states[v] * step
+            for k in range(card[v]):
+                local[offset[v] + k] += table[at_zero + k * step]
+
+
+@inner
+def _pull(links, states, local, slopes):
+    """Add derivatives by the fields to those by the entries that :func:`_fill` took."""
+    card, offset, stride, potts = links.card, links.offset, links.stride, links.potts
+    ptr, var, first = links.scope_ptr, links.scope_var, links.table
+    for f in range(first.shape[0]):
+        begin, end = ptr[f], ptr[f + 1]
+        if potts[f]:
+            i, j = var[begin], var[begin + 1]
+            slopes[first[f] + 1] += local[offset[i] + states[j]] + local[offset[j] + states[i]]
+            continue
+        at = first[f]
+        for s in range(begin, end):
+            at += states[var[s]] * stride[s]
+        for s in range(begin, end):
+            v, step = var[s], stride[s]
+            at_zero = at - states[v] * step
+            for k in range(card[v]):
+                slopes[at_zero + k * step] += local[offset[v] + k]
+
+
+@inlined
+def _conditional(local, begin, end, own, share):
+    """Return ``log p(own | rest)``; fields become its derivatives by them, times ``share``."""
+    top = local[begin]
+    for k in range(begin + 1, end):
+        top = max(top, local[k])
+    mine = local[own]
+    if mine == -np.inf:
+        for k in range(begin, end):
+            local[k] = 0.0
+    else:
+        total = 0.0
+        for k in range(begin, end):
+            local[k] = np.exp(local[k] - top)
+            total += local[k]
+        mine -= top + np.log(total)
+        for k in range(begin, end):
+            local[k] *= -share / total
+        local[own] += share
+    return mine
+
+
+@entry
+def mean(links, tables, fields, codes, shares, rows, table_slopes, field_slopes):
+    """Return the sum over some rows of ``share`` times log pseudo-likelihood.
+
+    Args:
+        links: Of the graph.
+        tables: ``(1, T)`` or ``(B, T)`` log values.
+        fields: ``(1, S)`` or ``(B, S)`` own log fields of the elements.
+        codes: ``(B, E)`` int32 states.
+        shares: ``(B,)`` what each row counts.
+        rows: Which rows.
+        table_slopes: ``(1, T)`` or ``(B, T)``; derivatives are added to it.
+        field_slopes: ``(1, S)`` or ``(B, S)``; derivatives are added to it.
+
+    Cost:
+        Two looks at each factor's states, place by place, for each row.
+    """
+    local, offset, value = np.empty(fields.shape[1]), links.offset, 0.0
+    for r in rows:
+        states = codes[r]
+        local[:] = fields[r % fields.shape[0]]
+        _fill(links, tables[r % tables.shape[0]], states, local)
+        total = 0.0
+        for v in range(states.shape[0]):
+            begin = offset[v]
+            total += _conditional(local, begin, offset[v + 1], begin + states[v], shares[r])
+        value += shares[r] * total
+        _pull(links, states, local, table_slopes[r % table_slopes.shape[0]])
+        field_slopes[r % field_slopes.shape[0]] += local
+    return value
