@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import graphlib
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,5 +108,9 @@ def _order(parents: list[list[int]]) -> Ints:
 
 def _side_by_side(tables: list[Floats], which: NDArray[np.bool_], rows: int) -> Floats:
     """``(rows, .)`` some of the tables, flat."""
-    kept = [t.reshape(len(t), -1) for t, taken in zip(tables, which, strict=True) if taken]
+    kept = [_flat(t) for t, taken in zip(tables, which, strict=True) if taken]
     return np.ascontiguousarray(np.concatenate([np.zeros((rows, 0)), *kept], axis=1))
+
+
+def _flat(table: Floats) -> Floats:
+    return table.reshape(len(table), math.prod(table.shape[1:]))

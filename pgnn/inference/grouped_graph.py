@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -177,10 +178,12 @@ def _looked_up(g: FactorGroup, states: Tensor) -> Tensor:
 def _flat(g: FactorGroup) -> Floats:
     """A group's tables in one row (or one for each row of a batch)."""
     if isinstance(g, PottsGroup):
-        same = _array(g.coupling).reshape(-1, g.coupling.shape[-1], 1)
-        return np.concatenate([np.zeros_like(same), same], axis=2).reshape(len(same), -1)
+        count = g.coupling.shape[-1]
+        same = _array(g.coupling).reshape(-1, count, 1)
+        return np.concatenate([np.zeros_like(same), same], axis=2).reshape(len(same), 2 * count)
     table = _array(g.log_values)
-    return table.reshape(len(table) if g.batch_shape else 1, -1)
+    rows = len(table) if g.batch_shape else 1
+    return table.reshape(rows, math.prod(table.shape[len(g.batch_shape) :]))
 
 
 def _wire(elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
