@@ -142,9 +142,10 @@ class GroupedGraph:
     def log_tables(self) -> Floats:
         """``(1, T)`` or ``(B, T)`` log values as :class:`Wiring` places them, in float64."""
         parts = [_flat(g) for g in self.groups]
-        rows = max([1, *(len(p) for p in parts)])
         if not parts:
             return np.zeros((1, 1))
+        lengths = {len(p) for p in parts}
+        rows = max(lengths) if min(lengths) else 0
         return np.concatenate([np.broadcast_to(p, (rows, p.shape[1])) for p in parts], axis=1)
 
     def log_score(self, codes: Codes) -> Tensor:

@@ -62,7 +62,7 @@ def score(
         same = x[:, wiring.scope_var[first]] == x[:, wiring.scope_var[first + 1]]
         entry += wiring.potts & same
         tables = graph.log_tables
-        total += tables[rows[:, None] if len(tables) > 1 else 0, entry].sum(axis=1)
+        total += tables[rows[:, None] if len(tables) != 1 else 0, entry].sum(axis=1)
     return total
 
 
