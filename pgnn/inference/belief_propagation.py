@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.annealing_start import unsettled
@@ -166,22 +167,11 @@ class BeliefPropagation(ApproximateEngine):
         propagator = self._propagator(problem, plan)
         found, history = propagator.run()
         states, values = polish(problem.graph, log_field, propagator.decode(found), free)
-        possible = ~np.isneginf(found.log_value)
-        failed = possible & np.isneginf(values)
         bound = None
         if plan.forests is not None or plan.acyclic:
             bound = torch.from_numpy(np.maximum(found.log_value, values)).to(problem.graph.dtype)
         told = _told(found, history)
-        told["converged"] = torch.from_numpy(found.converged & ~failed)
-        return Best(
-            torch.from_numpy(states),
-            torch.from_numpy(np.where(failed, np.nan, values)).to(problem.graph.dtype),
-            bound,
-            told,
-            "no assignment of positive probability was found; use DualDecomposition()"
-            if failed.any()
-            else _ADVICE,
-        )
+        return _best(problem, states, values, ~np.isneginf(found.log_value), told, bound)
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -218,18 +208,22 @@ class BeliefPropagation(ApproximateEngine):
         starts = [best_states(problem, found.beliefs), other.decode(other.run()[0])]
         search = MarginalSearch(problem, maximized)
         states, values = starts[0].copy(), found.log_value.copy()
-        told = _told(found, history)
-        for row in np.flatnonzero(~np.isneginf(values)):
+        told, possible = _told(found, history), ~np.isneginf(found.log_value)
+        for row in np.flatnonzero(possible):
             start = np.stack([s[row] for s in starts])
             try:
                 states[row], values[row], _ = search.improve(int(row), start, self.seed)
             except Unsupported:
-                return self._estimated(problem, maximized, starts, told)
-        tensor = torch.from_numpy(values).to(problem.graph.dtype)
-        return Best(torch.from_numpy(states), tensor, None, told, _ADVICE)
+                return self._estimated(problem, maximized, starts, possible, told)
+        return _best(problem, states, values, possible, told)
 
     def _estimated(
-        self, problem: Problem, maximized: Mask, starts: list[Ints], told: dict[str, Any]
+        self,
+        problem: Problem,
+        maximized: Mask,
+        starts: list[Ints],
+        possible: Mask,
+        told: dict[str, Any],
     ) -> Best:
         """The better of the candidates, by propagation with the maximised elements given."""
         engine = replace(self, start=None, tree_reweighted=False, temperature=1.0)
@@ -240,9 +234,31 @@ class BeliefPropagation(ApproximateEngine):
             values.append(found.log_value)
         second = values[1] > values[0]
         states = np.where(second[:, None], starts[1], starts[0])
-        value = torch.from_numpy(np.maximum(values[0], values[1])).to(problem.graph.dtype)
         told["log_prob"] = "estimate"
-        return Best(torch.from_numpy(states), value, None, told, _ADVICE)
+        return _best(problem, states, np.maximum(values[0], values[1]), possible, told)
+
+
+def _best(
+    problem: Problem,
+    states: Ints,
+    values: Floats,
+    possible: Mask,
+    told: dict[str, Any],
+    bound: Tensor | None = None,
+) -> Best:
+    """States and values; in possible rows of which only impossible states were found, none."""
+    failed = possible & np.isneginf(values)
+    told["converged"] = told["converged"] & torch.from_numpy(~failed)
+    known = torch.from_numpy(np.where(failed, np.nan, values)).to(problem.graph.dtype)
+    return Best(
+        torch.from_numpy(states),
+        known,
+        bound,
+        told,
+        "no assignment of positive probability was found; use DualDecomposition()"
+        if failed.any()
+        else _ADVICE,
+    )
 
 
 def _told(found: Outcome, history: list[float] | None) -> dict[str, Any]:

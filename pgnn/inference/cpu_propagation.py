@@ -17,7 +17,8 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _STEP = 3e7  # numbers walked over in one step of the loop: a few hundredths of a second
-_UNSAFE = 300.0  # spreads of logarithms beyond which products may leave the range of doubles
+_WIDE = 200.0  # spread of a table's logarithms beyond which doubles may lose states that matter
+_FAR = 600.0  # what all spreads together must not exceed for a product never to leave the range
 _TRACE = 1e-6  # share of the uniform message in a warm start, so that nothing is ruled out
 
 
@@ -45,7 +46,7 @@ class CpuPropagation:
     Attributes:
         course: How each row fares, see :class:`~pgnn.inference.kernels.propagation_arrays.Course`.
         history: Largest residual of a row in each iteration.
-        unsafe: Whether numbers may have left the range of doubles, so that a row that seems
+        unproven: Whether products may have left the range of doubles, so that a row that seems
             impossible need not be so.
     """
 
@@ -67,7 +68,8 @@ class CpuPropagation:
         constant = power * graph.log_constant.detach().to("cpu").double().numpy()
         scale = constant + tables.log_scale
         self.log_scale: Floats = top + (scale[rows] if len(scale) > 1 else scale)
-        self.unsafe = not plan.hard and max(tables.log_range, spread) > _UNSAFE
+        reach = tables.log_reach + spread * len(plan.order)
+        self.unproven = not plan.hard and reach > _FAR
         values = tables.values[rows] if len(tables.values) > 1 else tables.values
         self.numbers = Numbers(
             table=np.ascontiguousarray(values),
@@ -85,6 +87,11 @@ class CpuPropagation:
             priority=np.zeros((num, 0)),
         )
         self.history: list[float] = []
+
+    @staticmethod
+    def suits(plan: PropagationPlan) -> bool:
+        """Whether doubles hold the numbers; else logarithms are needed."""
+        return plan.hard or plan.tables.log_range <= _WIDE
 
     def run(self, control: Control) -> None:
         """Renew messages until every row has converged or the limit is reached."""
@@ -130,6 +137,12 @@ class CpuPropagation:
 
         plan, numbers = self.plan, self.numbers
         in_threads(lambda rows: begin(plan.algebra, plan.routes, numbers, rows), self._rows)
+
+    def put(self, log_messages: Floats) -> None:
+        """Set ``(B, M)`` messages as they are, and renew all beliefs."""
+        own = log_messages if self.plan.hard else np.exp(log_messages)
+        self.numbers.message[...] = own
+        self.begin()
 
     def bethe(self) -> tuple[Floats, Floats]:
         """Renew all beliefs; return ``(B,)`` the elements' part of the value, and the value.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,12 +88,13 @@ class Outcome:
         values = np.concatenate([p.messages.values for p in parts])
         return cls(**joined, messages=Messages(values, parts[0].messages.logarithms))
 
-    def replaced(self, rows: Ints, other: Outcome) -> None:
-        """Write the outcome of some rows over that of this one."""
+    def replaced(self, rows: Ints, other: Outcome) -> Outcome:
+        """Return the outcome with that of some rows written over; all messages as logarithms."""
         for name in ("beliefs", "log_value", "converged", "iterations", "residual", "damping"):
             getattr(self, name)[rows] = getattr(other, name)
-        log = other.messages.log
-        self.messages.values[rows] = log if self.messages.logarithms else np.exp(log)
+        log = self.messages.log
+        log[rows] = other.messages.log
+        return replace(self, messages=Messages(log, True))
 
 
 def outcome_of(propagation: CpuPropagation) -> Outcome:
@@ -130,7 +131,8 @@ def propagate_in_torch(
         plan: Of the graph.
         rows: Which of the rows of its tables.
         log_field: ``(b, S)`` fields of these rows.
-        control: Its damping is constant here, and at least a third if it may adapt.
+        control: Its damping is constant here, and at least a third if it may adapt. Where there
+            are no loops only its ``progress`` counts: as many steps are taken as news need.
         log_messages: ``(b, M)`` where to begin.
     """
     device = log_field.device
@@ -138,12 +140,15 @@ def propagate_in_torch(
     graph = plan.graph.of_rows(rows)
     live = TorchPropagation(graph, log_field, temperature=plan.temperature, weights=weights)
     damping = max(control.damping, 1 / 3) if control.adaptive else control.damping
+    limit, tolerance = control.max_iterations, control.tolerance
+    if plan.acyclic:
+        limit, tolerance, damping = 2 * plan.depth + 1, -1.0, 0.0
     begin = None if log_messages is None else torch.from_numpy(log_messages).to(log_field)
     if begin is not None:
         begin = begin.expand(len(log_field), -1)
     found = live.run(
-        control.max_iterations,
-        control.tolerance,
+        limit,
+        tolerance,
         damping,
         messages=begin,
         progress=control.progress,
@@ -157,7 +162,7 @@ def propagate_in_torch(
     return Outcome(
         beliefs=_probabilities(plan, beliefs, value),
         log_value=np.array(value),
-        converged=np.array(converged),
+        converged=np.array(converged) | plan.acyclic,
         iterations=np.array(found.iterations.numpy(force=True)),
         residual=found.residual.double().numpy(force=True).copy(),
         damping=np.full(len(value), damping),

@@ -98,6 +98,18 @@ class PropagationPlan:
         return order, reached, through[:count].copy()
 
     @cached_property
+    def depth(self) -> int:
+        """Most factors between an element and the one from which a walk begins."""
+        order, reached, through = self.walk(np.ones(len(self._structure.factor), dtype=np.bool_))
+        wiring = self.graph.wiring
+        nearest = dict(zip(wiring.slot_factor[through], wiring.scope_var[through], strict=True))
+        depth = np.zeros(len(order), dtype=np.int64)
+        for e in order:
+            if reached[e] >= 0:
+                depth[e] = depth[nearest[wiring.slot_factor[reached[e]]]] + 1
+        return int(depth.max(initial=0))
+
+    @cached_property
     def sizes(self) -> Ints:
         """``(F,)`` entries of each factor's table, as far as messages must walk over them."""
         card, potts = self.graph.elements.card, self.graph.wiring.potts

@@ -54,7 +54,7 @@ class Propagator:
             begin = None
             if self.start is not None:
                 begin = self.start.for_rows(rows, self.problem.num_rows, width)
-            if self.plan.graph.device.type != "cpu" or not has_numba():
+            if not self._suits_the_processor:
                 parts.append(self._on_device(rows, log_field[rows], begin))
             else:
                 found, history = self._on_processor(rows, log_field[rows], begin)
@@ -74,8 +74,9 @@ class Propagator:
         parts = [np.zeros((0, len(self.plan.order)), dtype=np.int64)]
         for first in range(0, len(log_field), step):
             rows = slice(first, first + step)
-            begin = Messages(messages.values[rows], messages.logarithms).log
-            parts.append(CpuPropagation(self.plan, log_field[rows], rows, begin).decode())
+            propagation = CpuPropagation(self.plan, log_field[rows], rows)
+            propagation.put(Messages(messages.values[rows], messages.logarithms).log)
+            parts.append(propagation.decode())
         return np.concatenate(parts)
 
     def derive(self, found: Outcome) -> tuple[Tensor, Tensor]:
@@ -93,6 +94,11 @@ class Propagator:
         own = torch.from_numpy(found.beliefs).to(field), torch.from_numpy(found.log_value).to(field)
         return own[0] + (beliefs - beliefs.detach()), own[1] + (log_z - log_z.detach())
 
+    @property
+    def _suits_the_processor(self) -> bool:
+        on_processor = self.plan.graph.device.type == "cpu" and has_numba()
+        return on_processor and CpuPropagation.suits(self.plan)
+
     def _on_processor(
         self, rows: slice, log_field: Floats, begin: Floats | None
     ) -> tuple[Outcome, list[float]]:
@@ -103,10 +109,10 @@ class Propagator:
             propagation.run(self.control)
         found = outcome_of(propagation)
         lost = np.flatnonzero(np.isneginf(found.log_value))
-        if propagation.unsafe and len(lost):
+        if propagation.unproven and len(lost):
             field = torch.from_numpy(log_field[lost])
             again = propagate_in_torch(self.plan, rows.start + lost, field, self.control)
-            found.replaced(lost, again)
+            found = found.replaced(lost, again)
         return found, propagation.history
 
     def _on_device(self, rows: slice, log_field: Floats, begin: Floats | None) -> Outcome:
