@@ -153,7 +153,12 @@ def test_tables_that_differ_from_row_to_row(compiled):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (2, 3))).double()
     model = MarkovRandomField(
-        [NeuralPotential([A, B], network, "u"), TabularPotential([B, C]), TabularPotential([A])]
+        [
+            NeuralPotential([A, B], network, "u"),
+            NeuralPotential([C], nn.Linear(2, 2).double(), "u"),
+            TabularPotential([B, C]),
+            TabularPotential([A]),
+        ]
     )
     random_numbers(model, 5)
     inputs = {"u": torch.randn(7, 2, dtype=torch.float64)}

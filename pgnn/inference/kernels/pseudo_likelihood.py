@@ -53,18 +53,20 @@ def _pull(links, states, local, slopes):
 @inlined
 def _conditional(local, begin, end, own, share):
     """Return ``log p(own | rest)``; fields become its derivatives by them, times ``share``."""
-    top = local[begin]
+    best = begin
     for k in range(begin + 1, end):
-        top = max(top, local[k])
-    mine = local[own]
+        if local[k] > local[best]:
+            best = k
+    top, mine, total = local[best], local[own], 1.0
     if mine == -np.inf:
         for k in range(begin, end):
             local[k] = 0.0
     else:
-        total = 0.0
         for k in range(begin, end):
-            local[k] = np.exp(local[k] - top)
-            total += local[k]
+            if k != best:
+                local[k] = np.exp(local[k] - top)
+                total += local[k]
+        local[best] = 1.0
         mine -= top + np.log(total)
         for k in range(begin, end):
             local[k] *= -share / total
