@@ -1,0 +1,267 @@
+"""Runs the kernels of chains over rows."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.inference.chain_tensors import ChainTensors
+from pgnn.inference.threads import in_threads
+
+if TYPE_CHECKING:
+    from pgnn.inference.kernels.chain_numbers import ChainNumbers, ChainSums
+
+Floats = NDArray[Any]
+Ints = NDArray[np.int64]
+
+_SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
+_DENSE = {np.dtype(np.float64): 1e-100, np.dtype(np.float32): 1e-16}
+
+
+class CpuChain:
+    r"""Sums over paths and best paths of a chain of float32 or float64 numbers.
+
+    Potentials are exponentiated, messages normalised at every step. A number that is too small to
+    be held is lost. Whether that matters is known afterwards: with :math:`\alpha` and
+    :math:`\beta` summing to one, a part :math:`\epsilon` of either adds at most
+    :math:`\epsilon` to :math:`\sum_k \alpha_t(k) \beta_t(k)`. Rows in which that sum is ever tiny
+    are computed again from logs. A forward pass alone is trusted where no message is tiny, or
+    where every transition is possible, so that what is lost anywhere is made up for everywhere.
+
+    Args:
+        tensors: The chain.
+    """
+
+    def __init__(self, tensors: ChainTensors) -> None:
+        self.tensors = tensors.detach()
+        self.lengths: Ints = tensors.lengths.numpy()
+        self.rows: Ints = np.flatnonzero(self.lengths)
+
+    @cached_property
+    def logs(self) -> ChainNumbers:
+        """The numbers as they are, in their own precision."""
+        from pgnn.inference.kernels.chain_numbers import ChainNumbers
+
+        tensors, transition = self.tensors, _array(self.tensors.transition)
+        return ChainNumbers(
+            _array(tensors.initial),
+            transition,
+            np.ascontiguousarray(transition.swapaxes(2, 3)),
+            _array(tensors.field),
+            self.lengths,
+            np.zeros(len(tensors.initial)),
+            np.zeros(transition.shape[:2]),
+        )
+
+    @cached_property
+    def numbers(self) -> ChainNumbers:
+        """Initial and transition potentials as numbers; the field as logs."""
+        logs = self.logs
+        initial, initial_scale = _scaled(logs.initial, (1,))
+        transition, transition_scale = _scaled(logs.transition, (2, 3))
+        return logs._replace(
+            initial=initial,
+            transition=transition,
+            turned=np.ascontiguousarray(transition.swapaxes(2, 3)),
+            initial_scale=initial_scale,
+            transition_scale=transition_scale,
+        )
+
+    def log_partition(self) -> Floats:
+        """Return ``(B,)`` log Z."""
+        from pgnn.inference.kernels.chain_rows import FORWARD, SMOOTH
+
+        sums = self._empty(FORWARD)
+        self._sum(sums, FORWARD, self.rows)
+        doubtful = self._doubtful(sums)
+        if len(doubtful):
+            part = CpuChain(self._part(doubtful))
+            sums.log_z[doubtful] = part._trusted(SMOOTH).log_z
+        return sums.log_z
+
+    def filtered(self) -> tuple[Floats, Floats]:
+        """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
+        from pgnn.inference.kernels.chain_rows import FILTER
+
+        sums = self._trusted(FILTER)
+        return sums.states, sums.increments
+
+    def smooth(
+        self, weights: Floats | None = None, pairs: tuple[int, int] | None = None
+    ) -> ChainSums:
+        """Return log Z, marginals and, where asked for, expected transitions.
+
+        Args:
+            weights: ``(B,)`` what rows count in the transitions.
+            pairs: Size of the first two axes of the transitions: one where they are summed over
+                rows, or over steps, which can't be done if the transition differs along that axis.
+        """
+        from pgnn.inference.kernels.chain_rows import SMOOTH
+
+        return self._trusted(SMOOTH, weights, pairs)
+
+    def best(self) -> tuple[Ints, Floats]:
+        """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
+        from pgnn.inference.kernels.chain_paths import best_rows
+
+        B, T, K = self.tensors.field.shape
+        states, scores = np.full((B, T), -1), np.zeros(B)
+        logs = self.logs
+
+        def work(rows: Ints) -> None:
+            best_rows(logs, rows, states, scores, np.empty(T * K, logs.log_field.dtype))
+
+        in_threads(work, self.rows)
+        return states, scores
+
+    def best_k(self, k: int) -> tuple[Ints, Floats]:
+        """Return ``(B, k, T)`` most probable paths and ``(B, k)`` their scores."""
+        from pgnn.inference.kernels.chain_paths import best_k_rows
+
+        B, T, K = self.tensors.field.shape
+        states, scores = np.full((B, k, T), -1), np.full((B, k), -math.inf)
+        scores[self.lengths == 0, 0] = 0.0
+        logs = _in_doubles(self.logs)
+
+        def work(rows: Ints) -> None:
+            room = np.empty(2 * K * k), np.empty(T * K * k, dtype=np.int64)
+            best_k_rows(logs, k, rows, states, scores.reshape(-1), *room)
+
+        in_threads(work, self.rows)
+        return states, scores
+
+    def sample(self, n: int, seed: int) -> Ints:
+        """Return ``(n, B, T)`` exact draws."""
+        from pgnn.inference.kernels.chain_paths import draw_rows
+
+        B, T, K = self.tensors.field.shape
+        states = np.full((n, B, T), -1)
+        filtered, _ = self.filtered()
+        possible = np.array([not np.isnan(filtered[b, self.lengths[b] - 1, 0]) for b in self.rows])
+        with np.errstate(divide="ignore"):
+            log_alpha = np.log(filtered.astype(np.float64))
+        logs = _in_doubles(self.logs)
+
+        def work(rows: Ints) -> None:
+            draw_rows(logs, log_alpha, rows, np.uint64(seed), states, np.empty(K))
+
+        in_threads(work, self.rows[possible.astype(bool)])
+        return states
+
+    def _part(self, rows: Ints) -> ChainTensors:
+        return self.tensors.at(torch.from_numpy(rows))
+
+    def _empty(self, mode: int, pairs: tuple[int, int] | None = None) -> ChainSums:
+        from pgnn.inference.kernels.chain_numbers import ChainSums
+        from pgnn.inference.kernels.chain_rows import FILTER, FORWARD
+
+        (B, T, K), kind = self.tensors.field.shape, self.logs.log_field.dtype
+        return ChainSums(
+            log_z=np.zeros(B),
+            trust=np.ones(B),
+            states=np.zeros((0, 0, 0) if mode == FORWARD else (B, T, K), kind),
+            increments=np.zeros((B, T) if mode == FILTER else (0, 0)),
+            pairs=np.zeros((0, 0, 0, 0) if pairs is None else (*pairs, K, K), kind),
+        )
+
+    def _sum(self, sums: ChainSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
+        """Run the kernel, without a look at what was lost."""
+        from pgnn.inference.kernels.chain_rows import sum_rows
+
+        numbers, (B, T, K) = self.numbers, self.tensors.field.shape
+        kind = numbers.log_field.dtype
+        weight = np.ones(B) if weights is None else weights
+
+        def work(rows: Ints) -> None:
+            own = sums
+            if len(sums.pairs) == 1:
+                own = sums._replace(pairs=np.zeros_like(sums.pairs))
+            room = np.empty(T * K, kind), np.empty(T), np.empty(T * K, kind), np.empty(2 * K, kind)
+            sum_rows(numbers, own, mode, self._dense, rows, weight, *room)
+            if own is not sums:
+                sums.pairs[...] += own.pairs  # no interpreter lock is let go of in between
+
+        in_threads(work, rows)
+
+    def _trusted(
+        self, mode: int, weights: Floats | None = None, pairs: tuple[int, int] | None = None
+    ) -> ChainSums:
+        """Run the kernel, and the one that computes with logs for the rows that need it."""
+        sums = self._empty(mode, pairs)
+        self._sum(sums, mode, self.rows, weights)
+        doubtful = self._doubtful(sums)
+        if len(doubtful) and sums.pairs.size and len(sums.pairs) == 1:
+            sums = self._empty(mode, pairs)  # what the doubtful rows counted is in the sum
+            self._sum(sums, mode, np.setdiff1d(self.rows, doubtful), weights)
+        if sums.pairs.size:
+            with np.errstate(invalid="ignore"):  # doubtful rows, which are replaced
+                sums.pairs[...] *= self.numbers.transition
+        if len(doubtful):
+            self._from_logs(sums, mode, doubtful, weights)
+        return sums
+
+    def _from_logs(
+        self, sums: ChainSums, mode: int, doubtful: Ints, weights: Floats | None
+    ) -> None:
+        from pgnn.inference.kernels.chain_logs import sum_rows_of_logs
+
+        part = CpuChain(self._part(doubtful))
+        B, T, K = part.tensors.field.shape
+        shape = sums.pairs.shape[:2] if sums.pairs.size else None
+        if shape and shape[0] > 1:
+            shape = (B, shape[1])
+        found = part._empty(mode, shape)
+        weight = np.ones(B) if weights is None else weights[doubtful]
+        room = np.empty(T * K), np.empty(2 * K), np.empty(K)
+        sum_rows_of_logs(part.logs, found, mode, np.arange(B), weight, *room)
+        sums.log_z[doubtful] = found.log_z
+        if sums.states.size:
+            inside = np.arange(T) < part.lengths[:, None]
+            sums.states[doubtful] = np.where(inside[:, :, None], np.exp(found.states), 0.0)
+        if sums.increments.size:
+            sums.increments[doubtful] = found.increments
+        if shape:
+            if sums.pairs.shape[0] > 1:
+                sums.pairs[doubtful] = found.pairs
+            else:
+                sums.pairs[...] += found.pairs
+
+    @cached_property
+    def _dense(self) -> bool:
+        """Whether no transition is so improbable that lost numbers might have mattered."""
+        transition = self.numbers.transition
+        return bool(transition.min(initial=1.0) > _DENSE[transition.dtype])
+
+    def _doubtful(self, sums: ChainSums) -> Ints:
+        """Rows in which numbers that were lost might have mattered."""
+        trusted = sums.trust[self.rows] >= _SAFE[self.logs.log_field.dtype]
+        return self.rows[~trusted]
+
+
+def _array(tensor: Tensor) -> Floats:
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def _scaled(logs: Floats, axes: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Exponentials of tables, each divided by its largest entry, whose log is returned, too."""
+    top = np.max(logs, axis=axes, initial=-np.inf, keepdims=True)
+    top = np.where(np.isneginf(top), 0.0, top).astype(logs.dtype)
+    scale = top.reshape(logs.shape[: logs.ndim - len(axes)]).astype(np.float64)
+    return np.exp(logs - top), scale
+
+
+def _in_doubles(logs: ChainNumbers) -> ChainNumbers:
+    if logs.log_field.dtype == np.float64:
+        return logs
+    return logs._replace(
+        initial=logs.initial.astype(np.float64),
+        transition=logs.transition.astype(np.float64),
+        turned=logs.turned.astype(np.float64),
+        log_field=logs.log_field.astype(np.float64),
+    )

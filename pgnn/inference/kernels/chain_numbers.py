@@ -1,0 +1,112 @@
+"""What the kernels of chains share: the arrays they read and write, the exponential."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from pgnn.inference.kernels.propagation_algebra import inlined_numeric
+
+Floats = NDArray[Any]
+
+
+class ChainNumbers(NamedTuple):
+    """A chain; float32 or float64 throughout but for the scales, which are float64.
+
+    Potentials are numbers whose largest one is 1, and the log of what they were divided by; in
+    kernels that compute with logs they are logs, and the scales are not used.
+    """
+
+    initial: Floats
+    """``(1 or B, K)``."""
+    transition: Floats
+    """``(1 or B, 1 or T - 1, K, K)``."""
+    turned: Floats
+    """The same, last two axes exchanged."""
+    log_field: Floats
+    """``(B, T, K)``."""
+    lengths: Floats
+    """``(B,)`` int64."""
+    initial_scale: Floats
+    """``(1 or B,)``."""
+    transition_scale: Floats
+    """``(1 or B, 1 or T - 1)``."""
+
+
+class ChainSums(NamedTuple):
+    """What a forward or a forward-backward pass finds."""
+
+    log_z: Floats
+    """``(B,)`` float64."""
+    trust: Floats
+    """``(B,)`` float64: the least share of a product of messages; small where some was lost."""
+    states: Floats
+    """``(B, T, K)`` marginals or filtered probabilities; ``(0, 0, 0)`` if nobody asks."""
+    increments: Floats
+    """``(B, T)`` float64 log p(x_t | x_<t); ``(0, 0)`` if nobody asks."""
+    pairs: Floats
+    """Sums of products of messages on either side of a transition, shaped like the transitions or
+    larger where a sum is not to be taken; the transition's own number is not yet multiplied in.
+    ``(0, 0, 0, 0)`` if nobody asks."""
+
+
+_LOG2_E = 1.4426950408889634
+_LN2 = {32: (0.693359375, -2.12194440e-4), 64: (0.6931471803691238, 1.9082149292705877e-10)}
+_TERMS = {32: 7, 64: 13}
+_LEAST = {32: -87.0, 64: -708.0}
+_BIAS = {32: (127, 23), 64: (1023, 52)}
+
+
+def _exp_below(typing_context, x):
+    r"""Exponential of a number that is not positive, without a branch so that loops vectorise.
+
+    :math:`e^x = 2^n e^r` with :math:`n = \lfloor x / \log 2 + 1/2 \rfloor` and the series of
+    :math:`e^r`; zero where the result would have fewer digits than others.
+    """
+    bits = {types.float32: 32, types.float64: 64}[x]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        number = ir.IntType(bits)
+
+        def fused(a: Any, b: Any, c: Any) -> Any:
+            flags = ("contract",)
+            return builder.fadd(builder.fmul(a, b, flags=flags), c, flags=flags)
+
+        def constant(value: float) -> Any:
+            return ir.Constant(kind, value)
+
+        floor = builder.module.declare_intrinsic("llvm.floor", (kind,))
+        least = constant(_LEAST[bits])
+        inside = builder.fcmp_ordered(">=", arguments[0], least)
+        value = builder.select(inside, arguments[0], least)
+        n = builder.call(floor, (fused(value, constant(_LOG2_E), constant(0.5)),))
+        rest = fused(n, constant(-_LN2[bits][0]), value)
+        rest = fused(n, constant(-_LN2[bits][1]), rest)
+        factorial, series = 1.0, []
+        for k in range(_TERMS[bits]):
+            factorial *= max(k, 1)
+            series.append(1.0 / factorial)
+        result = constant(series[-1])
+        for coefficient in series[-2::-1]:
+            result = fused(result, rest, constant(coefficient))
+        bias, shift = _BIAS[bits]
+        whole = builder.add(builder.fptosi(n, number), ir.Constant(number, bias))
+        power = builder.bitcast(builder.shl(whole, ir.Constant(number, shift)), kind)
+        return builder.select(inside, builder.fmul(result, power), constant(0.0))
+
+    return x(x), generate
+
+
+exp_below: Any = intrinsic(_exp_below)
+"""Exponential of a number that is not positive, see above; zero for very small results."""
+
+
+@inlined_numeric
+def share_of(array, b):
+    """Index of row or step ``b`` where an axis may have size one, shared by all."""
+    return b if array > 1 else 0

@@ -1,0 +1,228 @@
+"""Paths through chains, one row after another: the best, the k best, exact draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.propagation_algebra import inner_numeric, numeric
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@inner_numeric
+def _mix(x):
+    """Finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@inner_numeric
+def _reach(x, at, matrix, r, s, out, to):
+    """Largest sum of an entry of a row vector and one of each column of a matrix."""
+    K = matrix.shape[2]
+    x0 = x[at]
+    for j in range(K):
+        out[to + j] = x0 + matrix[r, s, 0, j]
+    first = 1 + (K - 1) % 4
+    for i in range(1, first):
+        x0 = x[at + i]
+        for j in range(K):
+            out[to + j] = max(out[to + j], x0 + matrix[r, s, i, j])
+    for i in range(first, K, 4):
+        x0, x1, x2, x3 = x[at + i], x[at + i + 1], x[at + i + 2], x[at + i + 3]
+        for j in range(K):
+            out[to + j] = max(
+                out[to + j],
+                max(
+                    max(x0 + matrix[r, s, i, j], x1 + matrix[r, s, i + 1, j]),
+                    max(x2 + matrix[r, s, i + 2, j], x3 + matrix[r, s, i + 3, j]),
+                ),
+            )
+
+
+@inner_numeric
+def _score(numbers, b, states, row):
+    """Log of what a path weighs."""
+    r = share_of(numbers.transition.shape[0], b)
+    total = 0.0
+    for t in range(numbers.lengths[b]):
+        k = states[row, t]
+        total += numbers.log_field[b, t, k]
+        if t == 0:
+            total += numbers.initial[share_of(numbers.initial.shape[0], b), k]
+        else:
+            s = share_of(numbers.transition.shape[1], t - 1)
+            total += numbers.transition[r, s, states[row, t - 1], k]
+    return total
+
+
+@numeric
+def best_rows(numbers, rows, states, scores, reach):
+    """Find the best path of some rows; of equal ones, that of the smallest last state, and so on.
+
+    Args:
+        numbers: Logs.
+        rows: Which ones; none is empty.
+        states: ``(B, T)`` to be filled; rows without a path are left as they are.
+        scores: ``(B,)`` float64.
+        reach: Room for ``T * K`` numbers.
+    """
+    K = numbers.log_field.shape[2]
+    real = numbers.log_field.dtype.type
+    for b in rows:
+        r = share_of(numbers.transition.shape[0], b)
+        steps = numbers.lengths[b]
+        top = real(0.0)
+        for t in range(steps):
+            to = t * K
+            if t == 0:
+                start = share_of(numbers.initial.shape[0], b)
+                for j in range(K):
+                    reach[j] = numbers.initial[start, j]
+            else:
+                s = share_of(numbers.transition.shape[1], t - 1)
+                _reach(reach, to - K, numbers.transition, r, s, reach, to)
+            least = -top
+            top = real(-math.inf)
+            for j in range(K):
+                reach[to + j] += numbers.log_field[b, t, j] + least
+                top = max(top, reach[to + j])
+            if top == -math.inf:
+                break
+        if top == -math.inf:
+            scores[b] = -math.inf
+            continue
+        _walk_back(numbers, b, steps, reach, states)
+        scores[b] = _score(numbers, b, states, b)
+
+
+@inner_numeric
+def _walk_back(numbers, b, steps, reach, states):
+    K = numbers.log_field.shape[2]
+    r = share_of(numbers.turned.shape[0], b)
+    best = 0
+    for t in range(steps - 1, -1, -1):
+        to = t * K
+        after, best = best, 0
+        s = share_of(numbers.turned.shape[1], t)
+        top = reach[to]
+        if t < steps - 1:
+            top += numbers.turned[r, s, after, 0]
+        for k in range(1, K):
+            value = reach[to + k]
+            if t < steps - 1:
+                value += numbers.turned[r, s, after, k]
+            if value > top:
+                top, best = value, k
+        states[b, t] = best
+
+
+@numeric
+def best_k_rows(numbers, k, rows, states, scores, reach, came):
+    """Find the ``k`` best paths of some rows, best first.
+
+    Args:
+        numbers: Logs.
+        k: How many.
+        rows: Which ones; none is empty.
+        states: ``(B, k, T)`` to be filled where there is such a path.
+        scores: ``(B * k,)`` float64.
+        reach: Room for ``2 * K * k`` float64.
+        came: For ``T * K * k`` int64: state before, times ``k``, plus which of its paths.
+    """
+    K = numbers.log_field.shape[2]
+    for b in rows:
+        r = share_of(numbers.transition.shape[0], b)
+        steps, old, new = numbers.lengths[b], 0, K * k
+        start = share_of(numbers.initial.shape[0], b)
+        for j in range(K):
+            for m in range(k):
+                reach[new + j * k + m] = -math.inf
+            reach[new + j * k] = numbers.initial[start, j] + numbers.log_field[b, 0, j]
+        for t in range(1, steps):
+            old, new = new, old
+            s = share_of(numbers.turned.shape[1], t - 1)
+            for j in range(K):
+                at, link = new + j * k, (t * K + j) * k
+                for m in range(k):
+                    reach[at + m] = -math.inf
+                for i in range(K):
+                    step = numbers.turned[r, s, j, i] + numbers.log_field[b, t, j]
+                    for m in range(k):
+                        value = reach[old + i * k + m] + step
+                        if not _insert(reach, came, at, link, k, value, i * k + m):
+                            break
+        for m in range(k):
+            scores[b * k + m] = -math.inf
+        for j in range(K):
+            for m in range(k):
+                value = reach[new + j * k + m]
+                if not _insert(scores, came, b * k, 0, k, value, j * k + m):
+                    break
+        for m in range(k):
+            if scores[b * k + m] > -math.inf:
+                at = came[m]
+                for t in range(steps - 1, -1, -1):
+                    states[b, m, t] = at // k
+                    at = came[t * K * k + at]
+
+
+@inner_numeric
+def _insert(values, links, at, link, k, value, origin):
+    """Insert into a sorted list after its equals; return whether there was room."""
+    if not value > values[at + k - 1]:
+        return False
+    m = k - 1
+    while m > 0 and value > values[at + m - 1]:
+        values[at + m] = values[at + m - 1]
+        links[link + m] = links[link + m - 1]
+        m -= 1
+    values[at + m] = value
+    links[link + m] = origin
+    return True
+
+
+@numeric
+def draw_rows(numbers, log_alpha, rows, seed, states, weights):
+    """Draw paths of some rows, last state first, given filtered probabilities.
+
+    Args:
+        numbers: Logs.
+        log_alpha: ``(B, T, K)`` logs of p(z_t | x_1..t).
+        rows: Which ones; none is empty or impossible.
+        seed: uint64; a row's draws depend on it and on the number of the row alone.
+        states: ``(n, B, T)`` to be filled.
+        weights: Room for ``K`` float64.
+    """
+    K = log_alpha.shape[2]
+    for b in rows:
+        r = share_of(numbers.turned.shape[0], b)
+        stream = _mix(seed + np.uint64(b) * _GOLDEN)
+        for n in range(states.shape[0]):
+            best = 0
+            for t in range(numbers.lengths[b] - 1, -1, -1):
+                s = share_of(numbers.turned.shape[1], t)
+                top = -math.inf
+                for k in range(K):
+                    weights[k] = log_alpha[b, t, k]
+                    if t < numbers.lengths[b] - 1:
+                        weights[k] += numbers.turned[r, s, best, k]
+                    top = max(top, weights[k])
+                total = 0.0
+                for k in range(K):
+                    weights[k] = exp_below(weights[k] - top)
+                    total += weights[k]
+                stream += _GOLDEN
+                goal = float(_mix(stream) >> np.uint64(11)) / 9007199254740992.0 * total
+                best = 0
+                for k in range(K):
+                    if weights[k] > 0.0:
+                        best = k
+                        goal -= weights[k]
+                        if goal < 0.0:
+                            break
+                states[n, b, t] = best
