@@ -139,19 +139,25 @@ class CpuChain:
     def sample(self, n: int, seed: int) -> Ints:
         """Return ``(n, B, T)`` exact draws."""
         from pgnn.inference.kernels.chain_paths import draw_rows
+        from pgnn.inference.kernels.chain_rows import FILTER
 
         B, T, K = self.tensors.field.shape
         states = np.full((n, B, T), -1)
-        filtered, _ = self.filtered()
-        possible = np.array([not np.isnan(filtered[b, self.lengths[b] - 1, 0]) for b in self.rows])
+        sums = self._empty(FILTER)
+        self._sum(sums, FILTER, self.rows)
         with np.errstate(divide="ignore"):
-            log_alpha = np.log(filtered.astype(np.float64))
+            log_alpha = np.log(sums.states.astype(np.float64))
+        doubtful = self._doubtful(sums)
+        if len(doubtful):
+            found = self._from_logs(FILTER, doubtful)
+            log_alpha[doubtful], sums.log_z[doubtful] = found.states, found.log_z
         logs = _in_doubles(self.logs)
+        possible = self.rows[sums.log_z[self.rows] > -math.inf]
 
         def work(rows: Ints) -> None:
             draw_rows(logs, log_alpha, rows, np.uint64(seed), states, np.empty(K))
 
-        in_threads(work, self.rows[possible.astype(bool)])
+        in_threads(work, possible)
         return states
 
     def _part(self, rows: Ints) -> ChainTensors:
@@ -203,34 +209,39 @@ class CpuChain:
             with np.errstate(invalid="ignore"):  # doubtful rows, which are replaced
                 sums.pairs[...] *= self.numbers.transition
         if len(doubtful):
-            self._from_logs(sums, mode, doubtful, weights)
+            self._replace(sums, self._from_logs(mode, doubtful, weights, pairs), doubtful)
         return sums
 
     def _from_logs(
-        self, sums: ChainSums, mode: int, doubtful: Ints, weights: Floats | None
-    ) -> None:
+        self,
+        mode: int,
+        rows: Ints,
+        weights: Floats | None = None,
+        pairs: tuple[int, int] | None = None,
+    ) -> ChainSums:
+        """Sums of some rows, computed with logs in float64; ``states`` are logs."""
         from pgnn.inference.kernels.chain_logs import sum_rows_of_logs
 
-        part = CpuChain(self._part(doubtful))
+        part = CpuChain(self._part(rows))
         B, T, K = part.tensors.field.shape
-        shape = sums.pairs.shape[:2] if sums.pairs.size else None
-        if shape and shape[0] > 1:
-            shape = (B, shape[1])
+        shape = pairs if pairs is None or pairs[0] == 1 else (B, pairs[1])
         found = part._empty(mode, shape)
-        weight = np.ones(B) if weights is None else weights[doubtful]
+        weight = np.ones(B) if weights is None else weights[rows]
         room = np.empty(T * K), np.empty(2 * K), np.empty(K)
         sum_rows_of_logs(part.logs, found, mode, np.arange(B), weight, *room)
-        sums.log_z[doubtful] = found.log_z
+        return found
+
+    def _replace(self, sums: ChainSums, found: ChainSums, rows: Ints) -> None:
+        sums.log_z[rows] = found.log_z
         if sums.states.size:
-            inside = np.arange(T) < part.lengths[:, None]
-            sums.states[doubtful] = np.where(inside[:, :, None], np.exp(found.states), 0.0)
+            inside = np.arange(sums.states.shape[1]) < self.lengths[rows, None]
+            sums.states[rows] = np.where(inside[:, :, None], np.exp(found.states), 0.0)
         if sums.increments.size:
-            sums.increments[doubtful] = found.increments
-        if shape:
-            if sums.pairs.shape[0] > 1:
-                sums.pairs[doubtful] = found.pairs
-            else:
-                sums.pairs[...] += found.pairs
+            sums.increments[rows] = found.increments
+        if sums.pairs.shape[0] > 1:
+            sums.pairs[rows] = found.pairs
+        elif sums.pairs.size:
+            sums.pairs[...] += found.pairs
 
     @cached_property
     def _dense(self) -> bool:

@@ -118,7 +118,7 @@ class TorchChainPaths:
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` largest of the last axis, of equal ones the first, and ``-inf`` for want of more."""
+    """The ``k`` largest of the last axis, of equal ones the first; ``-inf`` for want of more."""
     short = k - values.shape[-1]
     if short > 0:
         values = torch.nn.functional.pad(values, (0, short), value=-math.inf)
