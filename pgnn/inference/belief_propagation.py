@@ -30,6 +30,7 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _ADVICE = "raise max_iterations or damping, or use tree_reweighted=True, MeanField() or Gibbs()"
+_OTHERS = "raise max_iterations or damping, or use DualDecomposition() or Annealing()"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class BeliefPropagation(ApproximateEngine):
     Answers can be differentiated by tables and soft evidence, with the memory of one iteration:
     log evidence to first order is stationary in the messages, and marginals pass through the
     implicit function theorem.
+
+    Tables with entries more than :math:`e^{200}` apart, and other devices than processors, are
+    flooded in log space by torch, whatever the schedule.
 
     ``diagnostics`` hold ``"converged"``, ``"iterations"``, ``"residual"`` and ``"damping"`` of
     each row; ``"history"``, the largest residual in each iteration; ``"messages"``.
@@ -257,7 +261,7 @@ def _best(
         told,
         "no assignment of positive probability was found; use DualDecomposition()"
         if failed.any()
-        else _ADVICE,
+        else _OTHERS,
     )
 
 
