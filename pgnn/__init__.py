@@ -46,7 +46,7 @@ from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.schedules import Flooding, Residual, Sequential
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
-from pgnn.models import BayesianNetwork, MarkovRandomField, Model
+from pgnn.models import BayesianNetwork, HiddenMarkovModel, MarkovRandomField, Model
 
 __version__ = "0.1.0"
 
@@ -72,6 +72,7 @@ __all__ = [
     "Model",
     "BayesianNetwork",
     "MarkovRandomField",
+    "HiddenMarkovModel",
     # engines
     "Automatic",
     "JunctionTree",

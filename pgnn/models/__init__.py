@@ -2,6 +2,7 @@
 
 from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
 
-__all__ = ["BayesianNetwork", "MarkovRandomField", "Model"]
+__all__ = ["BayesianNetwork", "HiddenMarkovModel", "MarkovRandomField", "Model"]

@@ -1,0 +1,112 @@
+"""What was seen, as log likelihoods of the states of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.conditional import Conditional
+from pgnn.inference.sequences import Sequences
+
+if TYPE_CHECKING:
+    from pgnn.inference.forward_backward import ChainModel
+
+
+def log_field(
+    model: ChainModel, seen: Sequences, inputs: Mapping[Hashable, Tensor], *, best: bool = False
+) -> Tensor:
+    """Return ``(B, T, K)`` log likelihoods of the states: sums over the emissions.
+
+    Args:
+        model: A chain of states.
+        seen: Evidence, the states' own included.
+        inputs: Covariates, ``(B, T, ...)``.
+        best: Discrete emissions that were not seen count with the best of their log probabilities.
+    """
+    state, k = model.state, model.state.num_states
+    total = torch.zeros(seen.num_rows, seen.steps, k, dtype=torch.float64)
+    for name, emission in model.emissions.items():
+        if name in seen.soft:
+            total = total + _soft(model, name, seen, inputs, best)
+        elif name in seen.codes or name in seen.reals:
+            total = total + _hard(emission, seen, inputs, k)
+        if best and model.variables[name].is_discrete and name not in seen.soft:
+            unseen = seen.inside if name not in seen.codes else seen.codes[name] < 0
+            top = model.emission_tables(name, seen, inputs).amax(-1)
+            total = total + torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top))
+    if state.name in seen.soft:
+        total = total + seen.soft[state.name].to(total).log()
+    if state.name in seen.codes:
+        codes = seen.codes[state.name]
+        other = torch.arange(k) != codes.unsqueeze(-1)
+        total = total.masked_fill(other & (codes >= 0).unsqueeze(-1), -torch.inf)
+    return total
+
+
+def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hashable, Tensor]]:
+    """Return ``(B, T)`` where an emission was seen, and the values there ``(N, ...)``.
+
+    Besides the child's own, values of the step before where the emission depends on them; the
+    first value of a row is then given rather than emitted.
+    """
+    name = emission.child.name
+    values = seen.codes[name] if name in seen.codes else seen.reals[name]
+    there = seen.inside & _present(values)
+    lag = (name, -1)
+    if all(v.name != lag for v in emission.parents):
+        return there, {name: values[there]}
+    before = torch.zeros_like(there)
+    before[:, 1:] = there[:, :-1]
+    both = there & before
+    earlier = torch.zeros_like(values)
+    earlier[:, 1:] = values[:, :-1]
+    return both, {name: values[both], lag: earlier[both]}
+
+
+def at_steps(
+    inputs: Mapping[Hashable, Tensor], names: object, where: Tensor
+) -> dict[Hashable, Tensor]:
+    """Covariates ``(N, ...)`` at some steps."""
+    return {n: x[where.to(x.device)] for n, x in inputs.items() if n in names}  # type: ignore[operator]
+
+
+def _present(values: Tensor) -> Tensor:
+    """``(B, T)`` whether anything was seen at a step."""
+    if not values.is_floating_point():
+        return values >= 0
+    known = ~values.isnan()
+    return known.flatten(start_dim=2).any(-1) if values.dim() > 2 else known
+
+
+def _hard(
+    emission: Conditional, seen: Sequences, inputs: Mapping[Hashable, Tensor], k: int
+) -> Tensor:
+    where, values = observed(emission, seen)
+    given = at_steps(inputs, emission.inputs, where)
+    table = emission.factor(values, given or None).log_values
+    table = table.expand(int(where.sum()), k)
+    if bool(table.detach().isnan().any()):
+        row, step = where.nonzero()[int(table.detach().isnan().any(-1).nonzero()[0, 0])].tolist()
+        raise EvidenceError(
+            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
+            "that are missing in part need an emission that can leave them out, such as Gaussian"
+        )
+    field = table.new_zeros((*where.shape, k))
+    return field.index_put((where.to(table.device),), table)
+
+
+def _soft(
+    model: ChainModel,
+    name: Hashable,
+    seen: Sequences,
+    inputs: Mapping[Hashable, Tensor],
+    best: bool,
+) -> Tensor:
+    """Log of likelihoods weighted by the emission's probabilities."""
+    tables = model.emission_tables(name, seen, inputs)
+    scores = tables + seen.soft[name].to(tables).log().unsqueeze(2)
+    return scores.amax(-1) if best else torch.logsumexp(scores, dim=-1)

@@ -1,0 +1,262 @@
+"""Hidden Markov models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+from pgnn.models.base import Inputs
+from pgnn.models.sequence_model import SequenceModel, lagged
+
+if TYPE_CHECKING:
+    from pgnn.inference.chain import Chain
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.posterior import Posterior
+    from pgnn.inference.sequences import Sequences
+
+
+class HiddenMarkovModel(SequenceModel):
+    r"""A chain of hidden states, each of which emits what is seen at its step.
+
+    .. math:: p(x, z) = p(z_1) \prod_{t=2}^T p(z_t \mid z_{t-1})
+        \prod_{t=1}^T \prod_i p(x_{t,i} \mid z_t)
+
+    Args:
+        states: Number or labels of the hidden states.
+        emissions: For each observed variable a conditional of one step given the state; a table
+            ``(K, S)``; a number or labels of symbols (a learnable table); or a callable
+            ``(child, parents) -> Conditional`` such as the class :class:`Gaussian`.
+        initial: ``(K,)`` probabilities of the first state, a conditional or callable; learnable
+            if not given.
+        transitions: ``(K, K)`` probabilities from row to column, a conditional of the state given
+            the one before, named ``(name, -1)``, or a callable; learnable if not given.
+        mask: ``(K, K)`` which transitions there are, of a learnable table: an upper triangle makes
+            a model that goes from left to right.
+        shapes: Event shapes of real variables whose emission is a callable.
+        name: Of the state.
+
+    Tables that are given are constants in :meth:`fit`; ``model.requires_grad_()`` makes them where
+    learning begins. An emission may depend on covariates (``inputs``), and on its own value at the
+    step before, the parent ``(name, -1)``: then the first value is what the rest is given.
+
+    Raises:
+        ModelError: If a table does not fit or a parent is unknown.
+
+    References:
+        Rabiner (1989), A tutorial on hidden Markov models and selected applications in speech
+        recognition.
+
+    Example:
+        >>> casino = HiddenMarkovModel(
+        ...     ["fair", "loaded"],
+        ...     {"roll": [[1 / 6] * 6, [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]]},
+        ...     initial=[0.5, 0.5],
+        ...     transitions=[[0.95, 0.05], [0.1, 0.9]],
+        ... )
+        >>> rolls = [0, 2, 5, 5, 5, 5]
+        >>> casino.smooth({"roll": rolls})["state"].probs[:, 1]
+        tensor([0.7282, 0.7815, 0.9013, 0.9396, 0.9435, 0.9175], dtype=torch.float64)
+        >>> casino.decode({"roll": rolls})["state"].tolist()
+        ['loaded', 'loaded', 'loaded', 'loaded', 'loaded', 'loaded']
+    """
+
+    def __init__(
+        self,
+        states: int | Iterable[Hashable],
+        emissions: Mapping[Hashable, Any],
+        initial: Any = None,
+        transitions: Any = None,
+        *,
+        mask: Any = None,
+        shapes: Mapping[Hashable, tuple[int, ...]] | None = None,
+        name: Hashable = "state",
+    ) -> None:
+        state = Variable(name, states)
+        moves = _masked(state, transitions, mask)
+        chain = _conditional(state, [lagged(state)], moves, f"transitions of {name!r}")
+        first = _conditional(state, [], initial, f"initial probabilities of {name!r}")
+        made: dict[Hashable, Conditional] = {name: chain}
+        for child, given in emissions.items():
+            if child == name:
+                raise ModelError(f"{name!r} is the state: name the emission otherwise")
+            made[child] = _emission(child, state, given, (shapes or {}).get(child, ()))
+        super().__init__(made, {name: first})
+        self._name = name
+        for child in emissions:
+            extra = {v.name for v in made[child].parents} - {name, (child, -1)}
+            if extra:
+                raise ModelError(
+                    f"the emission {child!r} may depend on the state and its own past, not on "
+                    f"{min(map(str, extra))}; use DynamicBayesianNetwork"
+                )
+        if {v.name for v in chain.parents} - {(name, -1)} or first.parents:
+            raise ModelError("the state may depend on the state before, and on inputs, alone")
+
+    @property
+    def state(self) -> Variable:
+        """The hidden state, an array over time."""
+        return self._variables[self._name]
+
+    @property
+    def emissions(self) -> dict[Hashable, Conditional]:
+        """What is seen at each step given the state, by name."""
+        return {n: c for n, c in self._conditionals.items() if n != self._name}
+
+    @property
+    def transitions(self) -> Conditional:
+        """The state given the one before."""
+        return self._conditionals[self._name]
+
+    @property
+    def hidden(self) -> list[Hashable]:
+        """The state's name."""
+        return [self._name]
+
+    def filter(
+        self, evidence: Any = None, targets: Any = None, *, inputs: Inputs | None = None
+    ) -> Posterior:
+        r"""Return :math:`p(z_t \mid x_{1:t})`; diagnostics have :math:`\log p(x_t \mid x_{<t})`.
+
+        Args:
+            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            targets: Nothing but the state can be asked for.
+            inputs: Covariates by name, ``(B, T, ...)``.
+        """
+        if targets not in (None, self._name, self.hidden):
+            raise EvidenceError(f"filter() answers about {self._name!r}, not {targets!r}")
+        from pgnn.inference.forward_backward import ForwardBackward
+
+        return ForwardBackward().filter(self, evidence, inputs=inputs)
+
+    def predict(self, evidence: Any, steps: int = 1, *, inputs: Inputs | None = None) -> Posterior:
+        """Return the marginals of all discrete variables at the next steps.
+
+        Args:
+            evidence: What was seen so far.
+            steps: How many.
+            inputs: Covariates, ``(B, T + steps, ...)``.
+
+        Returns:
+            Variables with ``steps`` in the place of ``T``.
+        """
+        from pgnn.inference.predictions import predict
+
+        return predict(self, evidence, steps, inputs)
+
+    def chain(self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False) -> Chain:
+        """Return the chain given what was seen (tensors in, tensors out).
+
+        Args:
+            seen: Evidence.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            best: Emissions that were not seen take their best states, instead of being summed out.
+        """
+        from pgnn.inference.chain import Chain
+        from pgnn.inference.emission_fields import log_field
+
+        given = self.covariates(inputs, seen)
+        moves = self.transitions
+        if moves.inputs:
+            steps = {n: given[n][:, 1:].flatten(0, 1) for n in moves.inputs if n in given}
+            k = self.state.num_states
+            table = moves.factor(None, steps).log_values
+            transition = table.reshape(seen.num_rows, max(seen.steps - 1, 0), k, k)
+        else:
+            transition = moves.factor().log_values
+        first = self._initial[self._name]
+        starts = {n: given[n][:, 0] for n in first.inputs if n in given and seen.steps}
+        initial = first.factor(None, starts or None).log_values
+        field = log_field(self, seen, given, best=best).to(transition)
+        return Chain(initial, transition, field, seen.lengths, per_step=bool(moves.inputs))
+
+    def emission_tables(
+        self, name: Hashable, seen: Sequences, inputs: Inputs | None = None
+    ) -> Tensor:
+        """Return log probabilities ``(B or 1, T or 1, K, S)`` of a discrete emission."""
+        emission = self._conditionals[name]
+        if not emission.inputs:
+            return emission.factor().log_values[None, None]
+        given = self.covariates(inputs, seen)
+        steps = {n: given[n].flatten(0, 1) for n in emission.inputs if n in given}
+        table = emission.factor(None, steps).log_values
+        return table.reshape(seen.num_rows, seen.steps, *table.shape[1:])
+
+    def _default_engine(self) -> Engine:
+        from pgnn.inference.forward_backward import ForwardBackward
+
+        return ForwardBackward()
+
+    def __repr__(self) -> str:
+        seen = ", ".join(repr(n) for n in self.emissions)
+        return f"HiddenMarkovModel({self.state.num_states} states, emits {seen})"
+
+
+def _emission(name: Hashable, state: Variable, given: Any, shape: tuple[int, ...]) -> Conditional:
+    """The conditional of one observed variable."""
+    if isinstance(given, Conditional):
+        if given.child.name != name:
+            raise ModelError(f"the emission of {name!r} is one for {given.child.name!r}")
+        return given
+    if callable(given):
+        return _conditional(Variable(name, None, shape), [state], given, f"emission of {name!r}")
+    if isinstance(given, int) or _are_labels(given):
+        return Tabular(Variable(name, given), [state])
+    table = given.detach().numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)
+    if table.ndim != 2 or table.dtype.kind not in "fiu":
+        raise ModelError(
+            f"the emission of {name!r} must be a conditional, a callable that makes one, a table "
+            f"({state.num_states}, S), or the symbols; got {given!r}"
+        )
+    return Tabular(Variable(name, table.shape[1]), [state], given)
+
+
+def _are_labels(given: Any) -> bool:
+    if isinstance(given, np.ndarray | Tensor):
+        return False
+    return isinstance(given, Iterable) and all(isinstance(s, str) for s in given)
+
+
+def _conditional(
+    child: Variable,
+    parents: list[Variable],
+    given: Conditional | Callable[..., Conditional] | Any,
+    what: str,
+) -> Conditional:
+    if isinstance(given, Conditional):
+        if given.child != child:
+            raise ModelError(
+                f"the {what} must be a conditional of {child}, got one of {given.child}"
+            )
+        return given
+    if callable(given):
+        made = given(child, parents)
+        if not isinstance(made, Conditional) or made.child != child:
+            raise ModelError(
+                f"the {what}: the callable must return a Conditional of {child.name!r}"
+            )
+        return made
+    return Tabular(child, parents, given)
+
+
+def _masked(state: Variable, transitions: Any, mask: Any) -> Any:
+    """Transitions, or a learnable table with structural zeros."""
+    if mask is None:
+        return transitions
+    if transitions is not None:
+        raise ModelError("mask is of a learnable table: a given one says itself what is zero")
+    allowed = torch.as_tensor(mask)
+    k = state.num_states
+    if allowed.shape != (k, k) or not bool((allowed != 0).any(dim=1).all()):
+        raise ModelError(f"mask must be ({k}, {k}) with a transition out of every state")
+    share = (allowed != 0).double()
+    made = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
+    made.logits.requires_grad_()
+    return made

@@ -1,0 +1,248 @@
+"""What models over time share: a slice that repeats, and verbs named as the field names them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.factor import Factor
+from pgnn.factors.renamed import Renamed
+from pgnn.factors.variable import Variable
+from pgnn.graphs.checks import check_directed_acyclic
+from pgnn.models.base import Inputs, Model
+from pgnn.models.bayesian_network import BayesianNetwork
+
+if TYPE_CHECKING:
+    from pgnn.inference.assignment import Assignment, KBest
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.posterior import Posterior
+    from pgnn.inference.sequences import Sequences
+
+AXIS = "T"
+"""Name of the axis of time."""
+
+
+def lagged(variable: Variable) -> Variable:
+    """Return the variable one step earlier, named ``(name, -1)``."""
+    return Variable((variable.name, -1), variable.states, variable.shape)
+
+
+class SequenceModel(Model):
+    r"""A directed slice that repeats along time.
+
+    .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})
+        \prod_{t=2}^T \prod_i p(x_{t,i} \mid \mathrm{pa}(x_{t,i}))
+
+    where a parent stands in the same slice or, named ``(name, -1)``, in the one before. The
+    variables of the model are arrays over the axis ``"T"``, whose length the data tells.
+
+    Args:
+        conditionals: Of each variable of a slice; the children are variables of one step.
+        initial: Of the first slice, for variables with parents in the slice before.
+
+    Raises:
+        ModelError: If the slice has a cycle, or a parent is no variable of it.
+    """
+
+    graph: nx.DiGraph
+
+    def __init__(
+        self,
+        conditionals: Mapping[Hashable, Conditional],
+        initial: Mapping[Hashable, Conditional],
+    ) -> None:
+        super().__init__()
+        self.graph = _two_slices(conditionals)
+        for name, first in initial.items():
+            if name not in conditionals or first.child != conditionals[name].child:
+                raise ModelError(f"the initial conditional of {name!r} must be one for {name!r}")
+            late = [v.name for v in first.parents if v.name not in conditionals]
+            if late:
+                raise ModelError(
+                    f"in the first slice {name!r} cannot depend on {late[0]!r}, which is earlier"
+                )
+        self._conditionals = dict(conditionals)
+        self._initial = dict(initial)
+        self._modules_in_order = nn.ModuleList([*conditionals.values(), *initial.values()])
+        self._variables = {
+            n: Variable(n, c.child.states, (AXIS, *c.child.shape)) for n, c in conditionals.items()
+        }
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The variables by name, arrays over time."""
+        return MappingProxyType(self._variables)
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """The conditional of each variable, given its own slice and the one before."""
+        return MappingProxyType(self._conditionals)
+
+    @property
+    def initial(self) -> Mapping[Hashable, Conditional]:
+        """Conditionals of the first slice, where they differ."""
+        return MappingProxyType(self._initial)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers may be chosen freely."""
+        parts = [*self._conditionals.values(), *self._initial.values()]
+        return sum(c.num_free_parameters for c in parts)
+
+    def unroll(self, steps: int) -> BayesianNetwork:
+        """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
+
+        It shares the parameters. Inputs are named ``(name, t)`` too.
+
+        Raises:
+            ModelError: If a variable depends on the slice before and the first slice has no
+                conditional for it.
+        """
+        graph = nx.DiGraph()
+        made: dict[Hashable, Conditional] = {}
+        for t in range(steps):
+            for name, conditional in self._conditionals.items():
+                own = conditional
+                if not t and _is_lagged(conditional):
+                    if name not in self._initial:
+                        raise ModelError(
+                            f"{name!r} depends on the step before and has no conditional for the "
+                            "first step; give one in initial="
+                        )
+                    own = self._initial[name]
+                renamed = _at(own, t)
+                graph.add_node((name, t))
+                graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
+                made[name, t] = renamed
+        return BayesianNetwork(graph, made)
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Refused: without a length there are no tables (see :meth:`unroll`).
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported(
+            f"a {type(self).__name__} has no tables before its length is known; use unroll(steps)"
+        )
+
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Return covariates as ``(B, T, ...)``; a lone sequence's may come without the first axis.
+
+        Raises:
+            EvidenceError: If there is not a value for each step.
+        """
+        found = {}
+        for name, value in (inputs or {}).items():
+            x = torch.as_tensor(value)
+            if not seen.batched and x.shape[:2] != (1, seen.steps):
+                x = x[None]
+            if x.shape[:2] != (seen.num_rows, seen.steps):
+                raise EvidenceError(
+                    f"the input {name!r} must be ({seen.num_rows}, {seen.steps}, ...), a value "
+                    f"for each step, got {tuple(x.shape)}"
+                )
+            found[name] = x
+        return found
+
+    # --- the field's own names ----------------------------------------------------------------
+
+    def smooth(
+        self, evidence: Any = None, targets: Any = None, *, inputs: Inputs | None = None
+    ) -> Posterior:
+        r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
+
+        Args:
+            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            targets: The hidden variables if not given.
+            inputs: Covariates by name, ``(B, T, ...)``.
+        """
+        return self.query(self.hidden if targets is None else targets, evidence, inputs=inputs)
+
+    def decode(
+        self, evidence: Any = None, *, inputs: Inputs | None = None, k: int = 1
+    ) -> Assignment | KBest:
+        r"""Return the most probable paths :math:`\arg\max_z p(z, x_{1:T})` of the hidden states.
+
+        Args:
+            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            k: How many of the best paths.
+        """
+        return self.most_probable(evidence, self.hidden, inputs=inputs, k=k)
+
+    @abstractmethod
+    def filter(
+        self, evidence: Any = None, targets: Any = None, *, inputs: Inputs | None = None
+    ) -> Posterior:
+        r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then."""
+
+    @property
+    @abstractmethod
+    def hidden(self) -> list[Hashable]:
+        """Names of the variables that are states rather than observations."""
+
+    def _engine(self, engine: Engine | None) -> Engine:
+        """The model's own engine, or any other one on the unrolled network."""
+        if engine is None:
+            return self._default_engine()
+        from pgnn.inference.unrolling import Unrolling
+
+        found = super()._engine(engine)
+        return found if isinstance(found, type(self._default_engine())) else Unrolling(found)
+
+    @abstractmethod
+    def _default_engine(self) -> Engine:
+        """What answers if no engine is named."""
+
+
+def _is_lagged(conditional: Conditional) -> bool:
+    return any(_lag(v.name) for v in conditional.parents)
+
+
+def _lag(name: Hashable) -> bool:
+    return isinstance(name, tuple) and len(name) == 2 and name[1] == -1
+
+
+def _at(conditional: Conditional, t: int) -> Conditional:
+    """The conditional with its variables and inputs named as those of step ``t``."""
+    names: dict[Hashable, Hashable] = {conditional.child.name: (conditional.child.name, t)}
+    for v in conditional.parents:
+        name = v.name
+        names[name] = (name[0], t - 1) if isinstance(name, tuple) and _lag(name) else (name, t)
+    names.update({n: (n, t) for n in conditional.inputs})
+    return Renamed(conditional, names)
+
+
+def _two_slices(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
+    """The graph of a slice, with ``(name, -1)`` for what it needs of the one before."""
+    graph = nx.DiGraph()
+    for name, conditional in conditionals.items():
+        if _lag(name):
+            raise ModelError(f"{name!r} names the step before; give {name[0]!r} its conditional")  # type: ignore[index]
+        if conditional.child.name != name:
+            raise ModelError(f"the conditional of {name!r} is one for {conditional.child.name!r}")
+        graph.add_node(name)
+    for name, conditional in conditionals.items():
+        for v in conditional.parents:
+            source = v.name[0] if isinstance(v.name, tuple) and _lag(v.name) else v.name
+            known = conditionals.get(source)
+            if known is None:
+                raise ModelError(
+                    f"{name!r} depends on {source!r}, which is no variable of the slice"
+                )
+            if (known.child.states, known.child.shape) != (v.states, v.shape):
+                raise ModelError(f"{name!r} and {source!r} disagree about what {v.name!r} is")
+            graph.add_edge(v.name, name)
+    check_directed_acyclic(graph)
+    return nx.freeze(graph)
