@@ -221,3 +221,36 @@ def test_public_names_are_described(name: str) -> None:
         return
     text = inspect.getdoc(thing) or ""
     assert text, name
+
+
+VERBS_OF_ENGINES = {
+    "query": lambda model, engine: model.query(engine=engine),
+    "most_probable": lambda model, engine: model.most_probable(engine=engine),
+    "sample": lambda model, engine: model.sample(2, seed=0, engine=engine),
+}
+
+
+def engine_claims() -> list[tuple[str, str, str]]:
+    """Cells of the table of engines: an engine, a verb, what is said of it."""
+    lines = README[README.index("| Engine |") :].split("\n\n")[0].splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    verbs = [verb.strip("`") for verb in rows[0][1:4]]
+    return [
+        (row[0].strip("`"), verb, said)
+        for row in rows[2:]
+        for verb, said in zip(verbs, row[1:4], strict=True)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+@pytest.mark.parametrize(("engine", "verb", "said"), engine_claims())
+def test_readme_table_of_engines(
+    engine: str, verb: str, said: str, readme_names: dict[str, Any]
+) -> None:
+    made = eval(engine, vars(pgnn))
+    ask = VERBS_OF_ENGINES[verb]
+    if said == "-":
+        with pytest.raises(pgnn.Unsupported):
+            ask(readme_names["model"], made)
+    else:
+        assert ask(readme_names["model"], made) is not None
