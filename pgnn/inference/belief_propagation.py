@@ -173,7 +173,8 @@ class BeliefPropagation(ApproximateEngine):
         states, values = polish(problem.graph, log_field, propagator.decode(found), free)
         bound = None
         if plan.forests is not None or plan.acyclic:
-            bound = torch.from_numpy(np.maximum(found.log_value, values)).to(problem.graph.dtype)
+            known = np.where(np.isnan(found.log_value), np.inf, found.log_value)
+            bound = torch.from_numpy(np.maximum(known, values)).to(problem.graph.dtype)
         told = _told(found, history)
         return _best(problem, states, values, ~np.isneginf(found.log_value), told, bound)
 

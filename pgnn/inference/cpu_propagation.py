@@ -18,7 +18,6 @@ Mask = NDArray[np.bool_]
 
 _STEP = 3e7  # numbers walked over in one step of the loop: a few hundredths of a second
 _WIDE = 200.0  # spread of a table's logarithms beyond which doubles may lose states that matter
-_FAR = 600.0  # what all spreads together must not exceed for a product never to leave the range
 _TRACE = 1e-6  # share of the uniform message in a warm start, so that nothing is ruled out
 
 
@@ -46,8 +45,6 @@ class CpuPropagation:
     Attributes:
         course: How each row fares, see :class:`~pgnn.inference.kernels.propagation_arrays.Course`.
         history: Largest residual of a row in each iteration.
-        unproven: Whether products may have left the range of doubles, so that a row that seems
-            impossible need not be so.
     """
 
     UNDER_WAY, CONVERGED, IMPOSSIBLE = 0, 1, 2
@@ -56,20 +53,18 @@ class CpuPropagation:
         self,
         plan: PropagationPlan,
         log_field: Floats,
-        rows: slice = slice(None),
+        rows: slice | Ints = slice(None),
         log_messages: Floats | None = None,
     ) -> None:
         from pgnn.inference.kernels.propagation_arrays import Course, Numbers
 
         self.plan = plan
         num = self.num_rows = len(log_field)
-        field, top, spread = _scaled(plan, log_field)
+        field, top = _scaled(plan, log_field)
         tables, graph, power = plan.tables, plan.graph, 1.0 / (plan.temperature or 1.0)
         constant = power * graph.log_constant.detach().to("cpu").double().numpy()
         scale = constant + tables.log_scale
         self.log_scale: Floats = top + (scale[rows] if len(scale) > 1 else scale)
-        reach = tables.log_reach + spread * len(plan.order)
-        self.unproven = not plan.hard and reach > _FAR
         values = tables.values[rows] if len(tables.values) > 1 else tables.values
         self.numbers = Numbers(
             table=np.ascontiguousarray(values),
@@ -243,17 +238,16 @@ class _Sweeps:
         return state + sweeps, Info(not under_way.any(), {"residual": residual})
 
 
-def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats, float]:
-    """Fields in the algebra's numbers, ``(B,)`` logs of their scales, and their widest spread."""
+def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
+    """Fields in the algebra's numbers, and ``(B,)`` logs of their scales."""
     if plan.hard or not log_field.size:
-        return np.ascontiguousarray(log_field), np.zeros(len(log_field)), 0.0
+        return np.ascontiguousarray(log_field), np.zeros(len(log_field))
     offset = plan.graph.elements.offset
     field = log_field / plan.temperature
     top = np.maximum.reduceat(field, offset[:-1], axis=1)
     top[~np.isfinite(top)] = 0.0
     field -= np.repeat(top, np.diff(offset), axis=1)
-    spread = -float(field.min(initial=0.0, where=np.isfinite(field)))
-    return np.exp(field, out=field), top.sum(axis=1), spread
+    return np.exp(field, out=field), top.sum(axis=1)
 
 
 def _messages(plan: PropagationPlan, rows: int, given: Floats | None) -> Floats:

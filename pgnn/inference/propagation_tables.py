@@ -26,14 +26,12 @@ class Tables(NamedTuple):
         start: ``(F,)`` first entry of each factor.
         log_scale: ``(1,)`` or ``(B,)`` what scaling has taken away.
         log_range: Largest difference of two finite logarithms in one table.
-        log_reach: No less than the sum of the largest differences in all factors' tables.
     """
 
     values: Floats
     start: Ints
     log_scale: Floats
     log_range: float
-    log_reach: float
 
 
 def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -> Tables:
@@ -50,18 +48,18 @@ def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -
     rows = max([len(n) for n in given if len(n) != 1], default=1)
     values = np.zeros((rows, 1 + sum(c * s for c, s in zip(counts, sizes, strict=True))))
     starts, scale = [np.zeros(0, np.int64)], np.zeros(rows)
-    widest, reach = 0.0, 0.0
+    widest = 0.0
     first, done = 1, 0
     for g, numbers, count, size in zip(graph.groups, given, counts, sizes, strict=True):
         rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
         target = values[:, first : first + count * size].reshape(rows, count, size)
         own_scale, wide = _fill(target, numbers, rho, temperature)
         scale += own_scale * (g.num_factors if count == 1 else 1)
-        widest, reach = max(widest, wide), reach + wide * g.num_factors
+        widest = max(widest, wide)
         starts.append(first + (size if count > 1 else 0) * np.arange(g.num_factors))
         first += count * size
         done += g.num_factors
-    return Tables(values, np.concatenate(starts), scale, widest, reach)
+    return Tables(values, np.concatenate(starts), scale, widest)
 
 
 def _both(graph: GroupedGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:

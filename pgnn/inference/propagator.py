@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.inference.arc_consistency import arc_consistent
 from pgnn.inference.cpu_propagation import Control, CpuPropagation
 from pgnn.inference.implicit import (
     differentiable_beliefs,
@@ -55,11 +56,11 @@ class Propagator:
             if self.start is not None:
                 begin = self.start.for_rows(rows, self.problem.num_rows, width)
             if not self._suits_the_processor:
-                parts.append(self._on_device(rows, log_field[rows], begin))
+                found = self._on_device(rows, log_field[rows], begin)
             else:
                 found, history = self._on_processor(rows, log_field[rows], begin)
-                parts.append(found)
                 histories.append(history)
+            parts.append(self._certain(found, rows, log_field[rows]))
         return Outcome.join(parts), histories[0] if len(histories) == 1 else None
 
     def decode(self, found: Outcome) -> Ints:
@@ -88,7 +89,7 @@ class Propagator:
             self.plan.graph, field, temperature=self.plan.temperature, weights=weights
         )
         messages = torch.from_numpy(found.messages.log).to(field)
-        impossible = torch.from_numpy(np.isneginf(found.log_value)).to(field.device)
+        impossible = torch.from_numpy(~np.isfinite(found.log_value)).to(field.device)
         log_z = differentiable_log_partition(live, messages).masked_fill(impossible, 0.0)
         beliefs = differentiable_beliefs(live, messages).masked_fill(impossible[:, None], 0.0)
         own = torch.from_numpy(found.beliefs).to(field), torch.from_numpy(found.log_value).to(field)
@@ -109,11 +110,24 @@ class Propagator:
             propagation.run(self.control)
         found = outcome_of(propagation)
         lost = np.flatnonzero(np.isneginf(found.log_value))
-        if propagation.unproven and len(lost):
+        if not self.plan.hard and len(lost):
+            lost = lost[arc_consistent(self.plan, log_field[lost], rows.start + lost)]
+        if not self.plan.hard and len(lost):
             field = torch.from_numpy(log_field[lost])
             again = propagate_in_torch(self.plan, rows.start + lost, field, self.control)
+            if self.plan.forests is None:  # messages that run away tell nothing
+                again.log_value[~again.converged & ~np.isneginf(again.log_value)] = np.nan
             found = found.replaced(lost, again)
         return found, propagation.history
+
+    def _certain(self, found: Outcome, rows: slice, log_field: Floats) -> Outcome:
+        """Let only those rows be impossible that zeros alone make so, whatever was rounded."""
+        lost = np.flatnonzero(np.isneginf(found.log_value))
+        if len(lost) and has_numba():
+            lost = lost[arc_consistent(self.plan, log_field[lost], rows.start + lost)]
+            found.log_value[lost] = np.nan if self.plan.forests is None else np.inf
+            found.converged[lost] = False
+        return found
 
     def _on_device(self, rows: slice, log_field: Floats, begin: Floats | None) -> Outcome:
         graph = self.plan.graph

@@ -12,6 +12,7 @@ from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, grouped
+from pgnn.inference.arc_consistency import arc_consistent
 from pgnn.inference.belief_propagation import BeliefPropagation
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.grouped_graph import GroupedGraph
@@ -355,6 +356,56 @@ def test_impossible_rows():
     assert best["c"].tolist() == [0, -1, 1]
     assert np.isneginf(float(best.log_prob[1]))
     assert np.isneginf(model.log_prob({"a": 0, "b": 1, "c": 0}, engine=propagation()).item())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+@pytest.mark.parametrize("reweighted", [False, True])
+def test_messages_that_run_away_do_not_make_a_row_impossible(schedule, temperature, reweighted):
+    """Zeros in loops let messages grow like powers of powers, beyond any range."""
+    rng = np.random.default_rng(4)
+    for _ in range(8):
+        cards = {f"x{k}": 2 for k in range(10)}
+        tables: list[oracle.Table] = []
+        for _ in range(26):
+            scope = rng.permutation(list(cards))[:3].tolist()
+            clause = np.ones((2, 2, 2))
+            clause[0, 0, 0] = 0.0
+            clause[tuple(rng.integers(0, 2, 3))] = 0.0
+            clause[1, 1, 1] = 1.0
+            tables.append((scope, clause))
+        tables.append((("x0",), np.array([1.0, 1e-30])))
+        model = markov(cards, tables)
+        engine = propagation(schedule=schedule, temperature=temperature, tree_reweighted=reweighted)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotConverged)
+            found = model.query(engine=engine)  # no ImpossibleEvidence
+        value = float(found.log_evidence)
+        assert not np.isneginf(value)
+        if reweighted:
+            table = oracle.joint(cards, tables).table
+            assert value >= np.log(table.max() if temperature == 0 else table.sum()) - 1e-9
+        elif np.isnan(value):
+            assert not found.diagnostics["converged"].any()
+
+
+def test_proofs_that_a_row_is_impossible():
+    """Equality around a ring: what is ruled out here is ruled out there, after a few steps."""
+    xs = [Variable(k, 3) for k in range(6)]
+    same = torch.full((3, 3), -torch.inf).double().fill_diagonal_(0.0)
+    ring = [Factor([xs[k - 1], xs[k]], same) for k in range(6)]
+    model = MarkovRandomField(
+        [*ring, Factor([xs[0]], torch.tensor([0.0, 0.0, -torch.inf]).double())]
+    )
+    evidence = {3: torch.tensor([0, 1, 2, -1])}
+    for engine in (propagation(), propagation(temperature=0.0), propagation(schedule=Flooding())):
+        found = model.query(evidence=evidence, engine=engine, errors="nan")
+        assert found.log_evidence.isneginf().tolist() == [False, False, True, False]
+        assert found[5].probs[:2].argmax(1).tolist() == [0, 1]
+    problem = Problem.read(model, evidence, None)
+    plan = PropagationPlan(problem.graph)
+    got = arc_consistent(plan, problem.log_field(), np.arange(4))
+    assert got.tolist() == [True, True, False, True]
 
 
 def test_neither_tables_nor_evidence_are_changed():

@@ -468,6 +468,20 @@ def test_threads_give_the_same_answer():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_news_that_only_rule_states_out_are_news(schedule):
+    """Zeros travel around a ring of maxima; nothing else changes."""
+    elements = Elements([Variable("x", 2, shape=(8,))])
+    same = torch.tensor([[[0.0, -torch.inf], [-torch.inf, 0.0]]]).double()
+    graph = GroupedGraph(elements, (FactorGroup([[k, (k + 1) % 8] for k in range(8)], same),))
+    field = np.zeros((1, 16))
+    field[0, 7] = -np.inf
+    run = CpuPropagation(PropagationPlan(graph, 0.0), field)
+    run.run(Control(schedule, tolerance=1e-9))
+    assert run.numbers.belief[0].tolist() == [0.0, -np.inf] * 8
+    assert run.history[0] >= 1.0
+
+
 def test_many_messages_into_one_element():
     """Products of very many small numbers: more than doubles hold."""
     leaves = 3000

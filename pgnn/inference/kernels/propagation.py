@@ -10,9 +10,9 @@ from pgnn.inference.kernels.propagation_factors import flood_factors, message_in
 from pgnn.inference.kernels.propagation_queue import arrange, lower, raise_by
 
 FLOODING, SEQUENTIAL, RESIDUAL = 0, 1, 2
-_WINDOW = 10  # sweeps after which the damping is looked at
-_FALL = 0.9  # the residual must fall by this much in a window
-_MOST = 0.97  # damping
+_WINDOW = 50  # sweeps after which the damping is looked at: time for news to travel
+_FALL = 0.99  # what the residual must fall to in a window; slow progress is none of damping's
+_MOST = 0.9  # damping
 
 
 @inner_numeric
