@@ -11,15 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from pgnn.errors import Intractable
-from pgnn.factors.conditional import MAX_TABLE, Conditional, check_rows, require_table
+from pgnn.errors import Intractable, ModelError
+from pgnn.factors.conditional import MAX_TABLE, check_rows, require_table
+from pgnn.factors.exponential_family import (
+    LEAST_COUNT,
+    ExponentialFamily,
+    Statistics,
+    generator,
+)
 from pgnn.factors.factor import Factor
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.rows import read_table
 from pgnn.factors.variable import Variable
 
 
-class Tabular(Conditional):
+class Tabular(ExponentialFamily):
     r"""A conditional probability table :math:`p(x = k \mid \mathrm{pa} = j) = \theta_{jk}`.
 
     The table is kept as ``logits``, log probabilities in float64, and always used normalised:
@@ -113,6 +119,76 @@ class Tabular(Conditional):
         seen = self._seen(observed)
         check_rows(self.child, seen)
         return Factor(self.scope, self.log_probs).condition(seen)
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return weighted counts in the shape of the table; see the base class.
+
+        Args:
+            values: The child's states ``(N,)``, -1 where not seen. Without the child the weights
+                have its axis too, the last one: posterior probabilities of all its scope.
+            weights: ``(N, K1, ..., Kn)``, or ``(N, K1, ..., Kn, K_child)``.
+        """
+        if self.child.name not in values:
+            weights = torch.as_tensor(weights)
+            rows = len(weights) if weights.dim() else 0
+            return (self._weights(weights, rows, self.shape).sum(dim=0).reshape(self.shape),)
+        code = torch.as_tensor(self.child.encode(values[self.child.name])).long()
+        code = code.to(self._device)
+        w = self._weights(weights, len(code), self.shape[:-1])
+        counts = w.new_zeros(self.child.num_states, w.shape[1])
+        seen = code >= 0
+        counts.index_add_(0, code[seen], w[seen])
+        return (counts.t().reshape(self.shape),)
+
+    @torch.no_grad()
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set rows to their relative counts; see the base class.
+
+        Args:
+            statistics: Of :meth:`statistics`.
+            prior: Pseudo-counts, such as ``Laplace`` or ``Dirichlet``: the estimate is the
+                posterior mean. An entry of probability zero gets none: it stays zero until
+                something is counted for it.
+        """
+        counts = statistics[0] + self._pseudo_counts(prior)
+        if not self.logits.requires_grad:
+            return
+        total = counts.sum(dim=-1, keepdim=True)
+        known = total > LEAST_COUNT
+        new = (counts / total.masked_fill(~known, 1.0)).log()
+        self.logits.copy_(torch.where(known, new, self.logits.double()))
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Return pseudo-counts times log probabilities; see the base class."""
+        counts = self._pseudo_counts(prior).to(self.logits)
+        return (counts * self.log_probs.masked_fill(counts == 0, 0.0)).sum()
+
+    def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
+        """Start each row at random, uniform on all distributions; see the base class.
+
+        Where the child was seen, they are weighted by how often its states were.
+        """
+        rows = torch.empty(self.shape, dtype=torch.float64).exponential_(generator=generator(seed))
+        rows = rows.to(self._device) * self.probs.detach().ne(0)
+        rows = rows / rows.sum(dim=-1, keepdim=True)
+        if self.child.name in values:
+            code = self.child.encode(values[self.child.name])
+            seen = np.bincount(code[code >= 0], minlength=self.child.num_states)
+            if seen.any():
+                rows = rows * (1.0 + torch.from_numpy(seen / seen.mean()).to(rows))
+        self.maximize((rows,))
+
+    def _pseudo_counts(self, prior: Any) -> Tensor:
+        """Pseudo-counts of the entries that are not zero."""
+        if prior is None:
+            return torch.zeros(self.shape, dtype=torch.float64, device=self._device)
+        if not hasattr(prior, "counts"):
+            raise ModelError(
+                f"the prior of the table of {self.child.name!r} must hold pseudo-counts, such as "
+                f"pgnn.Laplace, got {type(prior).__name__}"
+            )
+        counts = torch.from_numpy(np.array(prior.counts(self), dtype=np.float64))
+        return counts.to(self._device) * self.probs.detach().ne(0)
 
 
 def _log(probs: np.ndarray) -> Tensor:
