@@ -1,0 +1,135 @@
+"""How the covariances of normal distributions are stored, estimated and kept from collapsing."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pgnn.errors import ModelError
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class Covariance(ABC):
+    """The form of a covariance for each of ``K`` configurations.
+
+    Three shapes of one thing: *matrices* ``(C, D, D)``; *natural* numbers, as a person gives them,
+    ``(C, *tail)``; and *unconstrained* numbers, which may be any, for optimisers. ``C`` is ``K``,
+    or 1 where all configurations share one covariance.
+
+    Args:
+        min_variance: Least variance in any direction that an estimate may have, in squared units
+            of the variable. The constrained estimate is still the best one of its kind.
+
+    Raises:
+        ModelError: If it is not positive.
+    """
+
+    min_variance: float = 1e-6
+
+    tied = False
+    """Whether all configurations share one covariance."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.min_variance) and self.min_variance > 0):
+            raise ModelError(f"min_variance must be positive, got {self.min_variance}")
+
+    @abstractmethod
+    def tail(self, size: int) -> tuple[int, ...]:
+        """Shape of the natural numbers of one covariance of ``D`` dimensions."""
+
+    @abstractmethod
+    def unconstrained_tail(self, size: int) -> tuple[int, ...]:
+        """Shape of the unconstrained numbers of one covariance."""
+
+    @abstractmethod
+    def constrain(self, raw: Tensor, size: int) -> Tensor:
+        """Natural numbers of unconstrained ones, differentiable."""
+
+    @abstractmethod
+    def unconstrain(self, natural: Tensor) -> Tensor:
+        """Unconstrained numbers of natural ones.
+
+        Raises:
+            ModelError: If a covariance is not symmetric and positive definite.
+        """
+
+    @abstractmethod
+    def cholesky(self, raw: Tensor, size: int) -> Tensor:
+        """Lower triangular factors ``(C, D, D)``, differentiable."""
+
+    @abstractmethod
+    def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
+        """Log densities ``(N, K)`` of rows ``(N, D)`` about means ``(K, D)``, without ``NaN``."""
+
+    @abstractmethod
+    def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sums of rows ``(K, D)`` and of their products ``(C, *tail)``.
+
+        Numbers that are ``NaN`` are replaced by their expectations given the rest of the row.
+        """
+
+    @abstractmethod
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        r"""The part that this form keeps of :math:`a_k b_k^\top`, for ``(K, D, F)`` each."""
+
+    @abstractmethod
+    def restrict(self, matrix: Tensor) -> Tensor:
+        """The part that this form keeps of one matrix ``(D, D)``: ``(1, *tail)``."""
+
+    @abstractmethod
+    def estimate(self, scatter: Tensor, weight: Tensor, size: int) -> Tensor:
+        """Natural numbers of the best covariances for scatters ``(C, *tail)``, floored."""
+
+    @abstractmethod
+    def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
+        """Normals of means ``(*batch, D)`` and unconstrained numbers ``(*batch, *tail)``."""
+
+    def pool(self, numbers: Tensor) -> Tensor:
+        """Sum over the configurations ``(K, ...)`` that share a covariance."""
+        return numbers.sum(dim=0, keepdim=True) if self.tied else numbers
+
+    def lead(self, configurations: tuple[int, ...]) -> tuple[int, ...]:
+        """Leading axes of the numbers of all covariances."""
+        return () if self.tied else configurations
+
+
+def check_positive(variances: Tensor) -> None:
+    """Check variances.
+
+    Raises:
+        ModelError: If one is not positive.
+    """
+    if not bool((variances > 0).all()):
+        raise ModelError(f"variances must be positive, got {variances.min().item():g}")
+
+
+def log_normalizer(log_scale: Tensor) -> Tensor:
+    """Log of a normal density's factor, from logs of standard deviations ``(..., D)``."""
+    size = log_scale.shape[-1]
+    return -log_scale.sum(dim=-1) - 0.5 * size * LOG_2PI
+
+
+def whitened_square(rows: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
+    r"""Return :math:`\|R_k u_n - o_k\|^2` as ``(N, K)``, by blocks of rows that fit the cache.
+
+    Args:
+        rows: ``(N, E)``.
+        matrix: ``(K, D, E)`` matrices :math:`R_k`.
+        offset: ``(K, D)`` vectors :math:`o_k`.
+    """
+    K, D, E = matrix.shape
+    flat = matrix.reshape(K * D, E).t().contiguous()
+    shift = -offset.reshape(K * D)
+    block = max(1, 2**18 // max(1, K * D))
+    parts = [
+        torch.addmm(shift, part, flat).reshape(len(part), K, D).square().sum(dim=-1)
+        for part in torch.split(rows, block)
+    ]
+    return torch.cat(parts) if len(parts) != 1 else parts[0]
