@@ -11,11 +11,12 @@ from torch import Tensor
 from pgnn.errors import Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.variable import MISSING
+from pgnn.inference.emission_fields import emission_tables
 from pgnn.inference.engine import Inputs
 from pgnn.inference.sequences import Sequences
 
 if TYPE_CHECKING:
-    from pgnn.inference.forward_backward import ChainModel
+    from pgnn.inference.chain_model import ChainModel
 
 
 def draw_emissions(
@@ -31,68 +32,110 @@ def draw_emissions(
         seed: Global random state is untouched.
     """
     drawn: dict[Hashable, Tensor] = {model.state.name: states}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(torch.seed() if seed is None else seed)
-        for name in model.emissions:
-            drawn[name] = _draw(model, name, states, seen, inputs)
+        for name, emission in model.emissions.items():
+            if any(v.name == (name, -1) for v in emission.parents):
+                drawn[name] = _one_by_one(model, name, states, seen, inputs)
+            elif name in seen.soft:
+                drawn[name] = _by_likelihood(model, name, states, seen, inputs)
+            else:
+                drawn[name] = _at_once(model, name, states, seen, inputs)
+            _keep(drawn[name], name, seen)
     return drawn
 
 
-def _draw(
+def _at_once(
     model: ChainModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
 ) -> Tensor:
-    emission = model.emissions[name]
-    child, lag = emission.child, (name, -1)
-    given = {n: x for n, x in model.covariates(inputs, seen).items() if n in emission.inputs}
-    n, inside = len(states), states >= 0
-    missing = MISSING if child.is_discrete else torch.nan
-    kind = torch.int64 if child.is_discrete else torch.float64
-    out = torch.full((*states.shape, *child.shape), missing, dtype=kind)
-    autoregressive = any(v.name == lag for v in emission.parents)
-    steps = states.shape[2]
-    spans = [slice(t, t + 1) for t in range(steps)] if autoregressive else [slice(0, steps)]
-    for span in spans:
-        where = inside[:, :, span]
-        parents = {model.state.name: states[:, :, span][where]}
-        if autoregressive and not span.start:
-            out[:, :, :1] = _first(seen, name, out[:, :, :1].shape)
-            continue
-        if autoregressive:
-            parents[lag] = out[:, :, span.start - 1 : span.stop - 1][where]
-        rest = {k: x.expand(n, *x.shape)[:, :, span][where] for k, x in given.items()}
-        out[:, :, span][where] = _sampled(emission, parents, rest, where).to(kind)
-        _keep(out, name, seen, span)
+    """Draws given the states alone."""
+    emission, out = model.emissions[name], _empty(model.emissions[name], states)
+    inside = states >= 0
+    given = _covariates(model, emission, seen, inputs)
+    rest = {k: x.expand(len(states), *x.shape)[inside] for k, x in given.items()}
+    if bool(inside.any()):
+        out[inside] = _sampled(emission, {model.state.name: states[inside]}, rest).to(out.dtype)
     return out
 
 
-def _sampled(
-    emission: Conditional,
-    parents: dict[Hashable, Tensor],
-    inputs: dict[Hashable, Tensor],
-    where: Tensor,
+def _one_by_one(
+    model: ChainModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
 ) -> Tensor:
-    with torch.no_grad():
-        found = emission.distribution(parents, inputs or None).sample()
-    return found.expand(int(where.sum()), *found.shape[found.dim() - len(emission.child.shape) :])
+    """Draws of an emission that depends on the one before; the first is given."""
+    emission, out = model.emissions[name], _empty(model.emissions[name], states)
+    given = _covariates(model, emission, seen, inputs)
+    out[:, :, :1] = _first(seen, name).to(out.dtype)
+    for t in range(1, states.shape[2]):
+        inside = states[:, :, t] >= 0
+        if bool(inside.any()):
+            parents = {model.state.name: states[:, :, t][inside]}
+            parents[name, -1] = out[:, :, t - 1][inside]
+            rest = {
+                k: x[:, t].expand(len(states), *x[:, t].shape)[inside] for k, x in given.items()
+            }
+            out[:, :, t][inside] = _sampled(emission, parents, rest).to(out.dtype)
+            _keep(out[:, :, : t + 1], name, seen)
+    return out
 
 
-def _first(seen: Sequences, name: Hashable, shape: torch.Size) -> Tensor:
-    """The first value, which an autoregressive emission takes as given."""
-    if name not in seen.reals:
+def _by_likelihood(
+    model: ChainModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+) -> Tensor:
+    """Draws of a discrete emission about which likelihoods are known."""
+    out, inside = _empty(model.emissions[name], states), states >= 0
+    tables = emission_tables(model, name, seen, inputs)
+    tables = (tables + seen.soft[name].to(tables).log().unsqueeze(2)).expand(
+        *states.shape[1:], model.state.num_states, -1
+    )
+    index = states.clamp_min(0).permute(1, 2, 0).unsqueeze(-1).expand(-1, -1, -1, tables.shape[3])
+    logits = tables.gather(2, index).permute(2, 0, 1, 3)[inside]
+    if bool(inside.any()):
+        weights = (logits - logits.amax(-1, keepdim=True)).exp()
+        out[inside] = torch.multinomial(weights, 1)[:, 0]
+    return out
+
+
+def _covariates(
+    model: ChainModel, emission: Conditional, seen: Sequences, inputs: Inputs | None
+) -> dict[Hashable, Tensor]:
+    every = model.covariates(inputs, seen)
+    return {n: x for n, x in every.items() if n in emission.inputs}
+
+
+def _empty(emission: Conditional, states: Tensor) -> Tensor:
+    child = emission.child
+    missing = MISSING if child.is_discrete else torch.nan
+    kind = torch.int64 if child.is_discrete else torch.float64
+    return torch.full((*states.shape, *child.shape), missing, dtype=kind)
+
+
+def _sampled(
+    emission: Conditional, parents: dict[Hashable, Tensor], inputs: dict[Hashable, Tensor]
+) -> Tensor:
+    rows = len(next(iter(parents.values())))
+    dist = emission.distribution(parents, inputs or None)
+    return dist.sample() if dist.batch_shape else dist.sample((rows,))
+
+
+def _first(seen: Sequences, name: Hashable) -> Tensor:
+    """``(B, 1, ...)`` first values, which an autoregressive emission takes as given."""
+    values = seen.codes.get(name, seen.reals.get(name))
+    first = None if values is None else values[:, :1]
+    missing = first is None or bool((first.isnan() if name in seen.reals else first < 0).any())
+    if first is None or missing:
         raise Unsupported(
             f"{name!r} depends on its own past: give its first value, such as "
             f"evidence={{{name!r}: [0.0, nan, nan, ...]}}"
         )
-    return seen.reals[name][:, :1].double().expand(shape)
+    return first
 
 
-def _keep(out: Tensor, name: Hashable, seen: Sequences, span: slice) -> None:
+def _keep(out: Tensor, name: Hashable, seen: Sequences) -> None:
     """Put what was seen in its place."""
+    steps = out.shape[2]
     if name in seen.codes:
-        codes = seen.codes[name][:, span]
-        part = out[:, :, span]
-        part[:] = torch.where(codes >= 0, codes, part)
+        codes = seen.codes[name][:, :steps]
+        out[:] = torch.where(codes >= 0, codes, out)
     elif name in seen.reals:
-        values = seen.reals[name][:, span].to(out)
-        part = out[:, :, span]
-        part[:] = torch.where(values.isnan(), part, values)
+        values = seen.reals[name][:, :steps].to(out)
+        out[:] = torch.where(values.isnan(), out, values)

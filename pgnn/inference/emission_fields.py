@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditional import Conditional
+from pgnn.factors.logspace import logsumexp
+from pgnn.inference.engine import Inputs
 from pgnn.inference.sequences import Sequences
 
 if TYPE_CHECKING:
-    from pgnn.inference.forward_backward import ChainModel
+    from pgnn.inference.chain_model import ChainModel
 
 
 def log_field(
@@ -35,9 +37,10 @@ def log_field(
         elif name in seen.codes or name in seen.reals:
             total = total + _hard(emission, seen, inputs, k)
         if best and model.variables[name].is_discrete and name not in seen.soft:
-            unseen = seen.inside if name not in seen.codes else seen.codes[name] < 0
-            top = model.emission_tables(name, seen, inputs).amax(-1)
-            total = total + torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top))
+            unseen = seen.inside if name not in seen.codes else seen.inside & (seen.codes[name] < 0)
+            if bool(unseen.any()):
+                top = emission_tables(model, name, seen, inputs).amax(-1)
+                total = total + torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top))
     if state.name in seen.soft:
         total = total + seen.soft[state.name].to(total).log()
     if state.name in seen.codes:
@@ -67,6 +70,35 @@ def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hasha
     return both, {name: values[both], lag: earlier[both]}
 
 
+def emission_tables(
+    model: ChainModel, name: Hashable, seen: Sequences, inputs: Inputs | None = None
+) -> Tensor:
+    """Return log probabilities ``(B, T, K, S)`` of a discrete emission, or what broadcasts to it.
+
+    Raises:
+        Unsupported: If it depends on its own past.
+    """
+    emission = model.emissions[name]
+    if any(v.name != model.state.name for v in emission.parents):
+        raise Unsupported(
+            f"{name!r} was not seen everywhere, and depends on its own past: that is no chain of "
+            f"{model.state.name!r} alone; use DynamicBayesianNetwork, or name an engine"
+        )
+    own = own_inputs(emission, model.covariates(inputs, seen), slice(None))
+    table = emission.factor(None, own).log_values
+    rows = (seen.num_rows, seen.steps) if emission.inputs else (1, 1)
+    k = model.state.num_states if emission.parents else 1
+    return table.reshape(*rows, k, model.variables[name].num_states)
+
+
+def own_inputs(
+    conditional: Conditional, given: Mapping[Hashable, Tensor], steps: slice
+) -> dict[Hashable, Tensor] | None:
+    """Return a conditional's covariates at some steps, a row for each; None without any."""
+    found = {n: given[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in given}
+    return found or None
+
+
 def at_steps(
     inputs: Mapping[Hashable, Tensor], names: object, where: Tensor
 ) -> dict[Hashable, Tensor]:
@@ -86,8 +118,11 @@ def _hard(
     emission: Conditional, seen: Sequences, inputs: Mapping[Hashable, Tensor], k: int
 ) -> Tensor:
     where, values = observed(emission, seen)
+    if emission.child.is_discrete and len(emission.parents) > 1:
+        _check_no_gaps(emission, seen)
     given = at_steps(inputs, emission.inputs, where)
     table = emission.factor(values, given or None).log_values
+    table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
     table = table.expand(int(where.sum()), k)
     if bool(table.detach().isnan().any()):
         row, step = where.nonzero()[int(table.detach().isnan().any(-1).nonzero()[0, 0])].tolist()
@@ -99,6 +134,18 @@ def _hard(
     return field.index_put((where.to(table.device),), table)
 
 
+def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
+    """A discrete value that was not seen would have to be summed out together with the states."""
+    known = seen.codes[emission.child.name] >= 0
+    later = known.flip(1).cummax(dim=1).values.flip(1)
+    started = known.cummax(dim=1).values
+    if bool((started & later & ~known).any()):
+        raise Unsupported(
+            f"{emission.child.name!r} depends on its own past and has gaps; use "
+            "DynamicBayesianNetwork, which sums them out"
+        )
+
+
 def _soft(
     model: ChainModel,
     name: Hashable,
@@ -107,6 +154,6 @@ def _soft(
     best: bool,
 ) -> Tensor:
     """Log of likelihoods weighted by the emission's probabilities."""
-    tables = model.emission_tables(name, seen, inputs)
+    tables = emission_tables(model, name, seen, inputs)
     scores = tables + seen.soft[name].to(tables).log().unsqueeze(2)
-    return scores.amax(-1) if best else torch.logsumexp(scores, dim=-1)
+    return scores.amax(-1) if best else logsumexp(scores, [-1])

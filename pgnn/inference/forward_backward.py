@@ -2,57 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
-from pgnn.factors.conditional import Conditional
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.chain import Chain
+from pgnn.inference.chain_model import ChainModel, chain_of
 from pgnn.inference.compiled_query import CompiledQuery
-from pgnn.inference.engine import Engine, Inputs, Names
+from pgnn.inference.emission_draws import draw_emissions
+from pgnn.inference.emission_fields import emission_tables
+from pgnn.inference.engine import Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
+from pgnn.inference.sequence_answers import answer, asked_for, concrete, refuse_impossible
+from pgnn.inference.sequence_engine import SequenceEngine
 from pgnn.inference.sequences import AXIS, Sequences
-from pgnn.inference.unknown_variable import unknown_variable
-
-
-class ChainModel(Protocol):
-    """What the engine sees of a model: a chain of states, and what each state emits."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name, the axis of time first."""
-
-    @property
-    def state(self) -> Variable:
-        """The variable that forms the chain."""
-
-    @property
-    def emissions(self) -> Mapping[Hashable, Conditional]:
-        """What is seen at each step, given the state."""
-
-    def chain(self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False) -> Chain:
-        """The chain given what was seen; with ``best`` unseen emissions take their best states."""
-
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
-        """Covariates, ``(B, T, ...)`` each."""
-
-    def emission_tables(
-        self, name: Hashable, seen: Sequences, inputs: Inputs | None = None
-    ) -> Tensor:
-        """``(B, T, K, S)`` (or broadcastable) log probabilities of a discrete emission."""
 
 
 @dataclass(frozen=True)
-class ForwardBackward(Engine):
+class ForwardBackward(SequenceEngine):
     """Exact inference in chains, :math:`O(T K^2)` for each row.
 
     States that were not seen are summed out, maximised or drawn by :class:`Chain`; emissions that
@@ -74,31 +52,36 @@ class ForwardBackward(Engine):
         """See :meth:`Model.query`; beyond a row's end probabilities are NaN."""
         check_errors(errors)
         seen, asked = self._read(model, targets, evidence)
-        chain = model.chain(seen, inputs)
+        chain = chain_of(model, seen, inputs)
         log_z = chain.log_partition()
-        _refuse(log_z, errors)
-        states = chain.marginals() if asked else None
+        refuse_impossible(log_z, errors)
+        states = chain.marginals()
         found = [self._marginal(model, v, states, seen, inputs) for v in asked]
         return answer(seen, asked, found, log_z, engine=type(self).__name__)
 
     def filter(
         self,
         model: Any,
+        targets: Names | None,
         evidence: Any,
         *,
         inputs: Inputs | None = None,
         errors: str = "raise",
     ) -> Posterior:
-        """Return :math:`p(z_t | x_1, ..., x_t)` of every step."""
+        r"""Return :math:`p(z_t | x_1, ..., x_t)`; diagnostics have :math:`log p(x_t | x_{<t})`."""
         check_errors(errors)
-        seen = Sequences.read([*model.variables.values()], evidence)
-        chain = model.chain(seen, inputs)
+        seen, asked = self._read(model, targets, evidence)
+        if any(v.name != model.state.name for v in asked) and targets is not None:
+            raise Unsupported(
+                f"filter() answers about {model.state.name!r}; name an engine for other variables"
+            )
+        chain = chain_of(model, seen, inputs)
         log_z = chain.log_partition()
-        _refuse(log_z, errors)
+        refuse_impossible(log_z, errors)
         states, increments = chain.filtered()
-        posterior = answer(seen, [model.state], [states], log_z, engine=type(self).__name__)
-        posterior.diagnostics = {"log_increments": increments}
-        return posterior
+        told = {"log_increments": increments if seen.batched else increments[0]}
+        name = type(self).__name__
+        return answer(seen, [model.state], [states], log_z, engine=name, diagnostics=told)
 
     def most_probable(
         self,
@@ -116,15 +99,16 @@ class ForwardBackward(Engine):
             raise EvidenceError(f"k must be at least 1, got {k}")
         seen, asked = self._read(model, targets, evidence)
         self._check_maximized(model, asked, seen)
-        chain = model.chain(seen, inputs, best=len(asked) > 1)
+        self._check_seen(model, asked, seen, k)
+        chain = chain_of(model, seen, inputs, best=len(asked) > 1)
         states, scores = chain.best(k)
         if k == 1:
             states, scores = states[:, None], scores[:, None]
-        _refuse(scores[:, 0], errors)
+        refuse_impossible(scores[:, 0], errors)
         flat = []
         for r in range(k):
             own = [self._states(model, v, states[:, r], seen, inputs) for v in asked]
-            flat.append(torch.cat([x.reshape(seen.num_rows, -1) for x in own], dim=1))
+            flat.append(torch.cat([x.flatten(start_dim=1) for x in own], dim=1))
         variables = concrete(asked, seen.steps)
         rows: dict[str, Any] = {"batched": seen.batched}
         rows["index"] = seen.index if seen.batched else None
@@ -150,12 +134,12 @@ class ForwardBackward(Engine):
             raise EvidenceError(
                 f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
             )
-        chain = model.chain(seen, inputs)
-        _refuse(chain.log_partition(), "raise")
+        chain = chain_of(model, seen, inputs)
+        refuse_impossible(chain.log_partition(), "raise")
         states = chain.sample(n, seed)
-        drawn = self._emitted(model, states, seen, inputs, seed)
+        drawn = draw_emissions(model, states, seen, inputs, seed)
         variables = concrete([*model.variables.values()], seen.steps)
-        discrete = [drawn[v.name].reshape(n, seen.num_rows, -1) for v in variables if v.is_discrete]
+        discrete = [drawn[v.name].flatten(start_dim=2) for v in variables if v.is_discrete]
         codes, reals = torch.cat(discrete, dim=2), {}
         for v in variables:
             if not v.is_discrete:
@@ -171,7 +155,7 @@ class ForwardBackward(Engine):
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`: one number for each sequence."""
         seen = Sequences.read([*model.variables.values()], data)
-        found: Tensor = model.chain(seen, inputs).log_partition()
+        found = chain_of(model, seen, inputs).log_partition()
         return found if seen.batched else found[0]
 
     def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
@@ -196,8 +180,15 @@ class ForwardBackward(Engine):
     ) -> CompiledQuery:
         """Chains need no preparation."""
         raise Unsupported(
-            "ForwardBackward has no compiled queries; use query(), or model.chain(...) for tensors"
+            "ForwardBackward has no compiled queries; use query(), model.chain(...) for tensors, "
+            "or compile model.unroll(steps)"
         )
+
+    def chain(
+        self, model: ChainModel, seen: Sequences, inputs: Inputs | None, *, best: bool = False
+    ) -> Chain:
+        """See :func:`~pgnn.inference.chain_model.chain_of`."""
+        return chain_of(model, seen, inputs, best=best)
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -205,41 +196,31 @@ class ForwardBackward(Engine):
         self, model: ChainModel, targets: Names | None, evidence: Any
     ) -> tuple[Sequences, list[Variable]]:
         variables = model.variables
-        seen = Sequences.read([*variables.values()], evidence)
-        if targets is None:
-            return seen, [v for v in variables.values() if v.is_discrete]
-        asked = []
-        for name in names_of(targets, variables):
-            if name not in variables:
-                raise unknown_variable(name, [*variables.values()], "variable of the model")
-            if not variables[name].is_discrete:
-                raise Unsupported(
-                    f"{name!r} is real: it has no marginal table; predict or sample it instead"
-                )
-            asked.append(variables[name])
-        return seen, asked
+        return Sequences.read([*variables.values()], evidence), asked_for(variables, targets)
 
     def _marginal(
         self,
         model: ChainModel,
         variable: Variable,
-        states: Tensor | None,
+        states: Tensor,
         seen: Sequences,
         inputs: Inputs | None,
     ) -> Tensor:
         """``(B, T, S)`` of one variable."""
-        assert states is not None
         if variable.name == model.state.name:
             return states
-        tables = model.emission_tables(variable.name, seen, inputs)
-        if variable.name in seen.soft:
-            soft = seen.soft[variable.name].to(tables).log()[:, :, None]
-            tables = torch.log_softmax(tables + soft, dim=-1)
-        found = (states.unsqueeze(-1) * tables.exp()).sum(dim=2)
         codes = seen.codes.get(variable.name)
+        if codes is not None and bool(((codes >= 0) | ~seen.inside).all()):
+            return one_hot(codes.clamp_min(0), variable.num_states).to(states)
+        tables = emission_tables(model, variable.name, seen, inputs)
+        if variable.name in seen.soft:
+            tables = tables + seen.soft[variable.name].to(tables).log()[:, :, None]
+            total = logsumexp(tables, [-1], keepdim=True)
+            tables = tables - total.masked_fill(total.isneginf(), 0.0)
+        found = (states.unsqueeze(-1) * tables.exp()).sum(dim=2)
         if codes is not None:
-            known = torch.nn.functional.one_hot(codes.clamp_min(0), variable.num_states)
-            found = torch.where((codes >= 0).unsqueeze(-1), known.to(found), found)
+            known = one_hot(codes.clamp_min(0), variable.num_states).to(found)
+            found = torch.where((codes >= 0).unsqueeze(-1), known, found)
         return found
 
     def _states(
@@ -253,12 +234,14 @@ class ForwardBackward(Engine):
         """``(B, T)`` best states of one variable given the chain's."""
         if variable.name == model.state.name:
             return states
-        tables = model.emission_tables(variable.name, seen, inputs)
+        codes = seen.codes.get(variable.name)
+        if codes is not None and bool(((codes >= 0) | ~seen.inside).all()):
+            return codes.masked_fill(states < 0, MISSING)
+        tables = emission_tables(model, variable.name, seen, inputs)
         if variable.name in seen.soft:
             tables = tables + seen.soft[variable.name].to(tables).log()[:, :, None]
         best = tables.argmax(-1).expand(*states.shape, -1)
         found = best.gather(2, states.clamp_min(0).unsqueeze(-1)).squeeze(-1)
-        codes = seen.codes.get(variable.name)
         if codes is not None:
             found = torch.where(codes >= 0, codes, found)
         return found.masked_fill(states < 0, MISSING)
@@ -275,68 +258,15 @@ class ForwardBackward(Engine):
                 "or all discrete variables; name an engine for other marginal MAP questions"
             )
 
-    def _emitted(
-        self,
-        model: ChainModel,
-        states: Tensor,
-        seen: Sequences,
-        inputs: Inputs | None,
-        seed: int | None,
-    ) -> dict[Hashable, Tensor]:
-        """Draws of all variables, ``(n, B, T, ...)``, given drawn states."""
-        from pgnn.inference.emission_draws import draw_emissions
-
-        return draw_emissions(model, states, seen, inputs, seed)
-
-
-def concrete(variables: Sequence[Variable], steps: int) -> list[Variable]:
-    """Variables whose first axis is ``T`` long."""
-    return [Variable(v.name, v.states, (steps, *v.shape[1:])) for v in variables]
-
-
-def answer(
-    seen: Sequences,
-    asked: Sequence[Variable],
-    found: Sequence[Tensor],
-    log_evidence: Tensor,
-    *,
-    engine: str,
-    kind: str = "exact",
-) -> Posterior:
-    """Put marginals ``(B, T, S)`` of some variables together."""
-    outside = ~seen.inside
-    flat = [
-        p.masked_fill(outside.to(p.device).unsqueeze(-1), torch.nan).flatten(start_dim=1)
-        for p in found
-    ]
-    empty = log_evidence.new_zeros((seen.num_rows, 0))
-    return Posterior(
-        concrete(asked, seen.steps),
-        torch.cat(flat, dim=1) if flat else empty,
-        log_evidence,
-        batched=seen.batched,
-        kind=kind,
-        engine=engine,
-        index=seen.index if seen.batched else None,
-    )
-
-
-def names_of(targets: Any, variables: Mapping[Hashable, Variable]) -> list[Hashable]:
-    """Return targets as a list of names."""
-    try:
-        alone = isinstance(targets, str) or targets in variables
-    except TypeError:  # not hashable: a list
-        alone = False
-    return [targets] if alone else list(targets)
-
-
-def _refuse(log_z: Tensor, errors: str) -> None:
-    """Raise for rows of probability zero."""
-    lost = log_z.detach().isneginf()
-    if errors == "raise" and bool(lost.any()):
-        rows = tuple(lost.nonzero()[:, 0].tolist())
-        raise ImpossibleEvidence(
-            f"{len(rows)} of {len(lost)} rows have probability zero (first: row {rows[0]}); "
-            "errors='nan' skips them",
-            rows,
-        )
+    def _check_seen(
+        self, model: ChainModel, asked: Sequence[Variable], seen: Sequences, k: int
+    ) -> None:
+        """The k best paths of the states are those of all variables where emissions are known."""
+        for v in asked if k > 1 else ():
+            if v.name == model.state.name:
+                continue
+            if v.name not in seen.codes or bool((seen.inside & (seen.codes[v.name] < 0)).any()):
+                raise Unsupported(
+                    f"{v.name!r} was not seen everywhere: decode(k={k}) ranks the states' paths "
+                    "alone; or name an engine, such as JunctionTree()"
+                )

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import ImpossibleEvidence
+from pgnn.errors import EvidenceError, ImpossibleEvidence
+from pgnn.factors.variable import Variable
+from pgnn.inference.chain_model import ChainModel
 from pgnn.inference.emission_fields import log_field
 from pgnn.inference.engine import Inputs
 from pgnn.inference.sequences import Sequences
-
-if TYPE_CHECKING:
-    from pgnn.models.hidden_markov_model import HiddenMarkovModel
 
 
 class OnlineFilter:
@@ -45,7 +44,7 @@ class OnlineFilter:
         True
     """
 
-    def __init__(self, model: HiddenMarkovModel) -> None:
+    def __init__(self, model: ChainModel) -> None:
         self.model = model
         self.reset()
 
@@ -69,26 +68,29 @@ class OnlineFilter:
         return probs if self._batched else probs[0]
 
     @torch.no_grad()
-    def update(self, observed: Mapping[Hashable, Any], inputs: Inputs | None = None) -> Tensor:
+    def update(
+        self, observed: Mapping[Hashable, Any] | None = None, inputs: Inputs | None = None
+    ) -> Tensor:
         """Take in the observations of one step.
 
         Args:
             observed: A value for each emission that was seen: a label or number, or ``(B, ...)``
-                of them; nothing at all moves the states on.
+                of them; likelihoods ``(K,)`` or ``(B, K)`` of a discrete one. Nothing at all moves
+                the states on.
             inputs: Covariates of the step, ``(...)`` or ``(B, ...)``.
 
         Returns:
             ``(K,)`` or ``(B, K)`` probabilities of the state now.
 
         Raises:
+            EvidenceError: If the number of rows is another than before, or a value is wrong.
             ImpossibleEvidence: If a row has become impossible; nothing is changed then.
         """
-        seen = self._read(observed)
+        seen = self._read(observed or {})
         given = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
         given = {n: (x if seen.batched else x[None]).unsqueeze(1) for n, x in given.items()}
-        own = {n: x.squeeze(1) for n, x in given.items()}
         field = log_field(self.model, *self._with_past(seen, given))[:, -1]
-        joint = self._predicted(own) + field
+        joint = self._predicted({n: x.squeeze(1) for n, x in given.items()}) + field
         gained = torch.logsumexp(joint, dim=1)
         lost = gained.isneginf()
         if bool(lost.any()):
@@ -97,7 +99,7 @@ class OnlineFilter:
         self._log_states = joint - gained[:, None]
         self._total = self._total + gained
         self._batched = self._batched or seen.batched
-        self._last = dict(seen.reals)
+        self._last = {**seen.codes, **seen.reals}
         self.num_steps += 1
         return self.states
 
@@ -106,33 +108,30 @@ class OnlineFilter:
         steps: dict[Hashable, Any] = {"T": 1}
         for name, value in observed.items():
             v = self.model.variable(name)
-            axes = np.ndim(value) if not isinstance(value, str) else 0
-            if v.is_discrete:
-                batched = axes == 1
-                steps[name] = (
-                    [[s] for s in value]
-                    if batched and not hasattr(value, "ndim")
-                    else (torch.as_tensor(value)[:, None] if batched else [value])
-                )
-            else:
-                array = torch.as_tensor(np.asarray(value))
-                steps[name] = array.unsqueeze(1 if axes == len(v.shape) else 0)
-        return Sequences.read([*self.model.variables.values()], steps)
+            steps[name] = _discrete_step(v, value) if v.is_discrete else _real_step(v, value)
+        seen = Sequences.read([*self.model.variables.values()], steps)
+        if self._batched and seen.num_rows != len(self._total) and observed:
+            raise EvidenceError(f"there were {len(self._total)} rows before, now {seen.num_rows}")
+        return seen
 
     def _with_past(self, seen: Sequences, inputs: dict[Hashable, Tensor]) -> tuple[Sequences, Any]:
         """The step behind the one before, for emissions that depend on their own past."""
         emissions = self.model.emissions.items()
         if not self._last or not any(v.name == (n, -1) for n, c in emissions for v in c.parents):
             return seen, inputs
-        reals = {}
-        for name, x in seen.reals.items():
-            before = self._last.get(name, torch.full_like(x, torch.nan))
-            reals[name] = torch.cat([before, x], dim=1)
-        codes = {n: torch.cat([torch.full_like(x, -1), x], dim=1) for n, x in seen.codes.items()}
+
+        def joined(now: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:
+            found = {}
+            for name, x in now.items():
+                before = self._last.get(name, torch.full_like(x, missing))
+                found[name] = torch.cat([before.to(x).expand_as(x), x], dim=1)
+            return found
+
         soft = {n: torch.cat([torch.ones_like(x), x], dim=1) for n, x in seen.soft.items()}
         longer = {n: torch.cat([x, x], dim=1) for n, x in inputs.items()}
-        lengths = seen.lengths + 1
-        return replace(seen, lengths=lengths, steps=2, reals=reals, codes=codes, soft=soft), longer
+        parts = {"codes": joined(seen.codes, -1), "reals": joined(seen.reals, torch.nan)}
+        both = replace(seen, lengths=seen.lengths + 1, steps=2, soft=soft, **parts)  # type: ignore[arg-type]
+        return both, longer
 
     def _predicted(self, inputs: Mapping[Hashable, Tensor]) -> Tensor:
         """``(B, K)`` log probabilities of the next state."""
@@ -146,3 +145,23 @@ class OnlineFilter:
         table = moves.factor(None, own or None).log_values
         table = table if table.dim() == 3 else table[None]
         return torch.logsumexp(self._log_states.unsqueeze(2) + table, dim=1)
+
+
+def _discrete_step(v: Variable, value: Any) -> Any:
+    """States or likelihoods of one step, the axis of time put in."""
+    if hasattr(value, "ndim") and not hasattr(value, "iloc"):
+        array = torch.as_tensor(value)
+        soft = array.is_floating_point() and array.dim() and array.shape[-1] == v.num_states
+        return array.unsqueeze(array.dim() - 1 if soft else array.dim())
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return [value]
+    return [[s] for s in value]
+
+
+def _real_step(v: Variable, value: Any) -> Tensor:
+    array = torch.as_tensor(np.asarray(value, dtype=np.float64) if not _is_tensor(value) else value)
+    return array.unsqueeze(array.dim() - (len(v.shape) - 1))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)

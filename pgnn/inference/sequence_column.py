@@ -46,13 +46,12 @@ class SequenceColumn:
             EvidenceError: If a value is no state or number, or the shape is wrong.
         """
         event = len(variable.shape) - 1
-        if _is_ragged(values, event):
-            parts = [_numbers(variable, v) for v in values]
-            kinds = {k for _, k in parts}
-            if len(kinds) > 1:
-                raise EvidenceError(f"{variable.name!r} mixes states and likelihoods")
-            return cls(variable, [p for p, _ in parts], True, kinds == {True})
-        array, soft = _numbers(variable, values)
+        ragged = _is_ragged(values, event)
+        soft = variable.is_discrete and _is_soft(variable, values, ragged)
+        if ragged:
+            parts = [_numbers(variable, v, soft) for v in values]
+            return cls(variable, parts, True, soft)
+        array = _numbers(variable, values, soft)
         axes = array.ndim - event - soft
         if axes == 1:
             return cls(variable, [array], False, soft)
@@ -116,28 +115,63 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _numbers(variable: Variable, values: Any) -> tuple[Array, bool]:
-    """Codes, likelihoods or reals, and whether they are likelihoods."""
-    if isinstance(values, Tensor):
-        values = values.numpy(force=True)
+def _is_soft(variable: Variable, values: Any, ragged: bool) -> bool:
+    """Whether values are likelihoods: floats with an axis more than states have."""
+    if ragged:
+        return any(np.ndim(v) > 1 if _is_array(v) else _depth(v) > 1 for v in values)
+    if not isinstance(values, np.ndarray | Tensor) or not _is_float(values) or values.ndim < 2:
+        return False
+    if values.ndim > 2:
+        return True
+    array = _array(values)
+    whole = np.isnan(array) | (array == np.floor(array))
+    return array.shape[1] == variable.num_states and not bool(whole.all())
+
+
+def _is_float(values: np.ndarray | Tensor) -> bool:
+    return (
+        values.dtype.is_floating_point if isinstance(values, Tensor) else values.dtype.kind == "f"
+    )
+
+
+def _array(values: Any) -> Array:
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    values = values.detach()
+    return np.asarray((values.double() if _is_float(values) else values).cpu())
+
+
+def _numbers(variable: Variable, values: Any, soft: bool) -> Array:
+    """Codes, likelihoods or reals."""
     if not variable.is_discrete:
-        return _reals(variable, values), False
-    array = values if isinstance(values, np.ndarray) else None
-    if array is not None and array.dtype.kind == "f" and array.ndim >= 2:
-        whole = np.isnan(array) | (array == np.floor(array))
-        if array.shape[-1] == variable.num_states and not whole.all():
-            return _likelihoods(variable, array), True
-    if array is None and isinstance(values, list | tuple) and not _scalars(values):
-        array = np.array([[variable.index(s) for s in row] for row in values], dtype=np.int64)
-        return array, False
-    return variable.encode(values).astype(np.int64), False
+        return _reals(variable, values)
+    if soft:
+        return _likelihoods(variable, values)
+    if isinstance(values, Tensor):
+        values = _array(values)
+    if isinstance(values, list | tuple) and not _scalars(values):
+        raise EvidenceError(
+            f"evidence for {variable.name!r} must be states, one for each step, got {values!r}"
+        )
+    return variable.encode(values).astype(np.int64)
 
 
 def _scalars(values: Sequence[Any]) -> bool:
     return not any(isinstance(v, list | tuple | np.ndarray | Tensor) for v in values)
 
 
-def _likelihoods(variable: Variable, array: Array) -> Array:
+def _likelihoods(variable: Variable, values: Any) -> Array:
+    try:
+        array = np.asarray(_array(values), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise EvidenceError(f"likelihoods of {variable.name!r} must be numbers") from None
+    k = variable.num_states
+    array = array.reshape(0, k) if not array.size else array
+    if array.shape[-1] != k or array.ndim < 2:
+        raise EvidenceError(
+            f"likelihoods of {variable.name!r} must have {k} numbers at each step, got shape "
+            f"{array.shape}"
+        )
     array = np.where(np.isnan(array), 1.0, array)
     if (array < 0).any() or not np.isfinite(array).all():
         raise EvidenceError(f"likelihoods of {variable.name!r} must be finite and not negative")
@@ -145,15 +179,19 @@ def _likelihoods(variable: Variable, array: Array) -> Array:
 
 
 def _reals(variable: Variable, values: Any) -> Array:
+    event = tuple(variable.shape[1:])
+    if event and isinstance(values, list | tuple):
+        values = [np.full(event, np.nan) if v is None else v for v in values]
     try:
-        array = np.asarray(values)
+        array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
         if array.dtype == object:
-            array = np.array(array.tolist(), dtype=np.float64)
+            array = np.array(array.tolist(), dtype=np.float64)  # None is NaN
         if array.dtype.kind not in "fiub":
             raise TypeError
     except (TypeError, ValueError):
         raise EvidenceError(f"evidence for {variable.name!r} must be numbers") from None
     array = array if array.dtype.kind == "f" else array.astype(np.float64)
+    array = array.reshape(0, *event) if array.shape == (0,) else array
     if np.isinf(array).any():
         raise EvidenceError(f"evidence for {variable.name!r} is infinite somewhere")
     return array

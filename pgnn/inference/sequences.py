@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import MISSING, Variable
@@ -74,11 +75,13 @@ class Sequences:
                 ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
                 the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
                 something was seen. ``(name, t)`` is the state at one step. Or a data frame, whose
-                rows are the steps of one sequence, or a list of them.
+                rows are the steps of one sequence, or a list of them. Or what this returned before.
 
         Raises:
             EvidenceError: If a name or state is unknown, or lengths disagree.
         """
+        if isinstance(evidence, Sequences):
+            return evidence
         index = getattr(evidence, "index", None) if hasattr(evidence, "columns") else None
         given = _mapping(evidence)
         known = {v.name: v for v in variables}
@@ -99,6 +102,10 @@ class Sequences:
             place[name] = column.filled(rows, steps, lengths, mask)
         for (name, step), state in single.items():
             codes[name] = _with_step(known[name], codes.get(name), (rows, steps), step, state)
+        for name in codes.keys() & soft.keys():  # known where both tell
+            hard = codes.pop(name)
+            likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
+            soft[name] = torch.where((hard >= 0).unsqueeze(-1), likely, soft[name])
         return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
 
 

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import Unsupported
-from pgnn.factors.variable import Variable
+from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.compiled_query import CompiledQuery
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.forward_backward import answer, concrete, names_of
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
+from pgnn.inference.sequence_answers import answer, asked_for, concrete
+from pgnn.inference.sequence_engine import SequenceEngine
 from pgnn.inference.sequences import Sequences
-from pgnn.inference.unknown_variable import unknown_variable
 
 
 class Unrollable(Protocol):
@@ -37,13 +37,14 @@ class Unrollable(Protocol):
 
 
 @dataclass(frozen=True)
-class Unrolling(Engine):
+class Unrolling(SequenceEngine):
     """Answers about a model over time by another engine on the unrolled network.
 
     Args:
         engine: Which.
 
-    Cost: That of the engine with ``T`` times the variables of a slice.
+    Cost: That of the engine with ``T`` times the variables of a slice; :meth:`filter` asks ``T``
+    times.
     """
 
     engine: Engine
@@ -63,20 +64,42 @@ class Unrolling(Engine):
         found = self.engine.query(
             model.unroll(seen.steps),
             cells,
-            cells_of(seen),
+            _cells(model, seen),
             inputs=_inputs(model, inputs, seen),
             errors=errors,
         )
-        marginals = [
-            torch.stack([found.probs((v.name, t)) for t in range(seen.steps)], dim=-2)
-            for v in asked
-        ]
-        if not found.batched:
-            marginals = [p[None] for p in marginals]
+        parts = [_over_time(found.probs, v, seen, found.batched) for v in asked]
         log_z = found.log_evidence if found.batched else found.log_evidence[None]
-        made = answer(seen, asked, marginals, log_z, engine=found.engine, kind=found.kind)
+        made = answer(seen, asked, parts, log_z, engine=found.engine, kind=found.kind)
         made.diagnostics = found.diagnostics
         return made
+
+    def filter(
+        self,
+        model: Any,
+        targets: Names | None,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """Return :math:`p(x_t | e_1, ..., e_t)`: the last step of each beginning of the rows."""
+        seen, asked = self._read(model, targets, evidence)
+        given = model.covariates(inputs, seen)
+        whole = self.query(model, [], seen, inputs=inputs, errors=errors)
+        names, every = [v.name for v in asked], torch.arange(seen.num_rows)
+        found = []
+        for t in range(seen.steps):
+            own = {n: x[:, : t + 1] for n, x in given.items()}
+            begun = seen.rows(every, t + 1)
+            found.append(self.query(model, names, begun, inputs=own, errors="nan"))
+        rows = []
+        for v in asked:
+            last = [f.probs(v.name)[..., -1:, :] for f in found]
+            parts = last if seen.batched else [p[None] for p in last]
+            rows.append(torch.cat([_nothing(v).expand(seen.num_rows, -1, -1), *parts], dim=1))
+        log_z = whole.log_evidence if seen.batched else whole.log_evidence[None]
+        return answer(seen, asked, rows, log_z, engine=whole.engine, kind=whole.kind)
 
     def most_probable(
         self,
@@ -89,41 +112,54 @@ class Unrolling(Engine):
         errors: str = "raise",
     ) -> Assignment | KBest:
         """See :meth:`Model.most_probable`."""
-        if k > 1:
-            raise Unsupported("several best paths need the model's own engine; leave engine= out")
         seen, asked = self._read(model, targets, evidence)
-        variables = concrete(asked, seen.steps)
-        states = torch.full((seen.num_rows, sum(v.num_elements for v in variables)), -1)
-        log_prob = torch.zeros(seen.num_rows, dtype=torch.float64)
         given = model.covariates(inputs, seen)
+        variables = concrete(asked, seen.steps)
+        width = sum(v.num_elements for v in variables)
+        states = torch.full((seen.num_rows, k, width), MISSING)
+        scores = torch.full((seen.num_rows, k), -torch.inf, dtype=torch.float64)
+        scores[:, 0] = 0.0
+        bound: Tensor | None = scores[:, 0].clone()
         told: Mapping[str, Any] = {}
-        for length in sorted(set(seen.lengths.tolist())):
+        for length in sorted(set(seen.lengths.tolist()) - {0}):
             rows = (seen.lengths == length).nonzero()[:, 0]
             part = seen.rows(rows, length)
             cells = [(v.name, t) for v in asked for t in range(length)]
             found = self.engine.most_probable(
                 model.unroll(length),
-                cells_of(part),
+                _cells(model, part),
                 None if targets is None else cells,
-                inputs={(n, t): x[rows, t] for n, x in given.items() for t in range(length)}
-                or None,
+                inputs=_inputs(model, {n: x[rows, :length] for n, x in given.items()}, part),
+                k=k,
                 errors=errors,
             )
-            assert isinstance(found, Assignment)
-            place = {v.name: k for k, v in enumerate(found.variables)}
-            codes = found.codes.reshape(-1, len(place)).expand(len(rows), -1)
-            for k, v in enumerate(asked):
-                columns = torch.arange(length) + k * seen.steps
-                own = codes[:, [place[v.name, t] for t in range(length)]]
-                states[rows[:, None], columns] = own
-            log_prob[rows] = found.log_prob.reshape(-1).to(log_prob)
-            told = found.diagnostics
+            codes = found.codes.reshape(len(rows), -1, len(found.variables))
+            best = codes.shape[1]
+            place = {v.name: at for at, v in enumerate(found.variables)}
+            for at, v in enumerate(asked):
+                columns = torch.arange(length) + at * seen.steps
+                own = codes[:, :, [place[v.name, t] for t in range(length)]]
+                states[rows[:, None, None], torch.arange(best)[:, None], columns] = own
+            scores[rows, :best] = found.log_prob.detach().reshape(len(rows), best).to(scores)
+            if (
+                isinstance(found, Assignment)
+                and found.upper_bound is not None
+                and bound is not None
+            ):
+                bound[rows] = found.upper_bound.detach().reshape(-1).to(bound)
+            else:
+                bound = None
+            told = found.diagnostics if isinstance(found, Assignment) else {}
+        index = seen.index if seen.batched else None
+        if k > 1:
+            return KBest(variables, states, scores, batched=seen.batched, index=index)
         return Assignment(
             variables,
-            states,
-            log_prob,
+            states[:, 0],
+            scores[:, 0],
             batched=seen.batched,
-            index=seen.index if seen.batched else None,
+            index=index,
+            upper_bound=bound,
             engine=type(self.engine).__name__,
             diagnostics=told if seen.num_rows == 1 else None,
         )
@@ -140,32 +176,39 @@ class Unrolling(Engine):
         """See :meth:`Model.sample`."""
         seen, _ = self._read(model, None, evidence)
         network = model.unroll(seen.steps)
-        found = self.engine.sample(
-            network, n, cells_of(seen), inputs=_inputs(model, inputs, seen), seed=seed
-        )
+        own = _inputs(model, inputs, seen)
+        real = any(not v.is_discrete for v in model.variables.values())
+        verb = network.sample if real else None  # draws the real ones from their conditionals
+        given = _cells(model, seen)
+        if verb is not None:
+            found = verb(n, given, inputs=own, engine=self.engine, seed=seed)
+        else:
+            found = self.engine.sample(network, n, given, inputs=own, seed=seed)
         variables = concrete([*model.variables.values()], seen.steps)
+        axis = 2 if found.batched else 1
+        outside = ~seen.inside if found.batched else ~seen.inside[0]
         codes, reals = [], {}
         for v in variables:
-            axis = 2 if found.batched else 1
-            cells = torch.stack([found[(v.name, t)] for t in range(seen.steps)], dim=axis)
+            cells = torch.stack([found[v.name, t] for t in range(seen.steps)], dim=axis)
+            cells = cells if seen.batched or not found.batched else cells[:, 0]
             if v.is_discrete:
-                codes.append(cells if seen.batched or not found.batched else cells[:, 0])
+                codes.append(cells.masked_fill(outside, MISSING))
             else:
-                reals[v.name] = cells if seen.batched or not found.batched else cells[:, 0]
+                reals[v.name] = cells
+        flat = torch.cat(codes, dim=-1) if codes else torch.zeros(n, 0)
+        index = seen.index if seen.batched else None
+        weights = found.log_weights
+        if weights is not None and found.batched and not seen.batched:
+            weights = weights[:, 0]
         return Samples(
-            variables,
-            torch.cat(codes, dim=-1),
-            reals,
-            batched=seen.batched,
-            index=seen.index if seen.batched else None,
-            log_weights=found.log_weights,
+            variables, flat, reals, batched=seen.batched, index=index, log_weights=weights
         )
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`."""
         seen, _ = self._read(model, None, data)
         found = self.engine.log_prob(
-            model.unroll(seen.steps), cells_of(seen), inputs=_inputs(model, inputs, seen)
+            model.unroll(seen.steps), _cells(model, seen), inputs=_inputs(model, inputs, seen)
         )
         return found if seen.batched else found.reshape(-1)[0]
 
@@ -173,7 +216,7 @@ class Unrolling(Engine):
         """See :meth:`Model.explain`."""
         seen, asked = self._read(model, targets, evidence)
         cells = [(v.name, t) for v in asked for t in range(seen.steps)]
-        return self.engine.explain(model.unroll(seen.steps), cells, cells_of(seen))
+        return self.engine.explain(model.unroll(seen.steps), cells, _cells(model, seen))
 
     def compile(
         self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
@@ -185,24 +228,39 @@ class Unrolling(Engine):
         self, model: Unrollable, targets: Names | None, evidence: Any
     ) -> tuple[Sequences, list[Variable]]:
         variables = model.variables
-        seen = Sequences.read([*variables.values()], evidence)
-        if targets is None:
-            return seen, [v for v in variables.values() if v.is_discrete]
-        names = names_of(targets, variables)
-        for name in names:
-            if name not in variables:
-                raise unknown_variable(name, [*variables.values()], "variable of the model")
-        return seen, [variables[n] for n in names]
+        return Sequences.read([*variables.values()], evidence), asked_for(variables, targets)
 
 
-def cells_of(seen: Sequences) -> dict[Hashable, Any]:
-    """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` each."""
+def _cells(model: Unrollable, seen: Sequences) -> dict[Hashable, Any]:
+    """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
     found: dict[Hashable, Any] = {}
     for group in (seen.codes, seen.reals, seen.soft):
         for name, values in group.items():
             for t in range(seen.steps):
-                found[name, t] = values[:, t]
+                value = values[:, t] if seen.batched else values[0, t]
+                if seen.batched or group is seen.soft or bool(_known(value)):
+                    found[name, t] = value
+    if seen.batched and not found and seen.steps:
+        name = next(n for n, v in model.variables.items() if v.is_discrete)
+        found[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
     return found
+
+
+def _known(value: Tensor) -> Tensor:
+    return ~value.isnan().any() if value.is_floating_point() else value >= 0
+
+
+def _over_time(probs: Any, v: Variable, seen: Sequences, batched: bool) -> Tensor:
+    """``(B, T, S)`` of a variable's cells."""
+    if not seen.steps:
+        return _nothing(v).expand(seen.num_rows, -1, -1)
+    cells = torch.stack([probs((v.name, t)) for t in range(seen.steps)], dim=-2)
+    return cells if batched else cells[None]
+
+
+def _nothing(v: Variable) -> Tensor:
+    """``(1, 0, S)``."""
+    return torch.zeros(1, 0, v.num_states, dtype=torch.float64)
 
 
 def _inputs(model: Unrollable, inputs: Inputs | None, seen: Sequences) -> Inputs | None:

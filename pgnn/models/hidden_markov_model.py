@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import ModelError
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
@@ -18,8 +18,6 @@ from pgnn.models.sequence_model import SequenceModel, lagged
 
 if TYPE_CHECKING:
     from pgnn.inference.chain import Chain
-    from pgnn.inference.engine import Engine
-    from pgnn.inference.posterior import Posterior
     from pgnn.inference.sequences import Sequences
 
 
@@ -120,37 +118,6 @@ class HiddenMarkovModel(SequenceModel):
         """The state's name."""
         return [self._name]
 
-    def filter(
-        self, evidence: Any = None, targets: Any = None, *, inputs: Inputs | None = None
-    ) -> Posterior:
-        r"""Return :math:`p(z_t \mid x_{1:t})`; diagnostics have :math:`\log p(x_t \mid x_{<t})`.
-
-        Args:
-            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
-            targets: Nothing but the state can be asked for.
-            inputs: Covariates by name, ``(B, T, ...)``.
-        """
-        if targets not in (None, self._name, self.hidden):
-            raise EvidenceError(f"filter() answers about {self._name!r}, not {targets!r}")
-        from pgnn.inference.forward_backward import ForwardBackward
-
-        return ForwardBackward().filter(self, evidence, inputs=inputs)
-
-    def predict(self, evidence: Any, steps: int = 1, *, inputs: Inputs | None = None) -> Posterior:
-        """Return the marginals of all discrete variables at the next steps.
-
-        Args:
-            evidence: What was seen so far.
-            steps: How many.
-            inputs: Covariates, ``(B, T + steps, ...)``.
-
-        Returns:
-            Variables with ``steps`` in the place of ``T``.
-        """
-        from pgnn.inference.predictions import predict
-
-        return predict(self, evidence, steps, inputs)
-
     def chain(self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False) -> Chain:
         """Return the chain given what was seen (tensors in, tensors out).
 
@@ -159,40 +126,8 @@ class HiddenMarkovModel(SequenceModel):
             inputs: Covariates by name, ``(B, T, ...)``.
             best: Emissions that were not seen take their best states, instead of being summed out.
         """
-        from pgnn.inference.chain import Chain
-        from pgnn.inference.emission_fields import log_field
-
-        given = self.covariates(inputs, seen)
-        moves = self.transitions
-        if moves.inputs:
-            steps = {n: given[n][:, 1:].flatten(0, 1) for n in moves.inputs if n in given}
-            k = self.state.num_states
-            table = moves.factor(None, steps).log_values
-            transition = table.reshape(seen.num_rows, max(seen.steps - 1, 0), k, k)
-        else:
-            transition = moves.factor().log_values
-        first = self._initial[self._name]
-        starts = {n: given[n][:, 0] for n in first.inputs if n in given and seen.steps}
-        initial = first.factor(None, starts or None).log_values
-        field = log_field(self, seen, given, best=best).to(transition)
-        return Chain(initial, transition, field, seen.lengths, per_step=bool(moves.inputs))
-
-    def emission_tables(
-        self, name: Hashable, seen: Sequences, inputs: Inputs | None = None
-    ) -> Tensor:
-        """Return log probabilities ``(B or 1, T or 1, K, S)`` of a discrete emission."""
-        emission = self._conditionals[name]
-        if not emission.inputs:
-            return emission.factor().log_values[None, None]
-        given = self.covariates(inputs, seen)
-        steps = {n: given[n].flatten(0, 1) for n in emission.inputs if n in given}
-        table = emission.factor(None, steps).log_values
-        return table.reshape(seen.num_rows, seen.steps, *table.shape[1:])
-
-    def _default_engine(self) -> Engine:
-        from pgnn.inference.forward_backward import ForwardBackward
-
-        return ForwardBackward()
+        chain: Chain = self._engine(None).chain(self, seen, inputs, best=best)  # type: ignore[attr-defined]
+        return chain
 
     def __repr__(self) -> str:
         seen = ", ".join(repr(n) for n in self.emissions)

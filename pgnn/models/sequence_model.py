@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.factors.given import Given
 from pgnn.factors.renamed import Renamed
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
     from pgnn.inference.engine import Engine
     from pgnn.inference.posterior import Posterior
+    from pgnn.inference.sequence_engine import SequenceEngine
     from pgnn.inference.sequences import Sequences
 
 AXIS = "T"
@@ -100,29 +102,26 @@ class SequenceModel(Model):
     def unroll(self, steps: int) -> BayesianNetwork:
         """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
 
-        It shares the parameters. Inputs are named ``(name, t)`` too.
-
-        Raises:
-            ModelError: If a variable depends on the slice before and the first slice has no
-                conditional for it.
+        It shares the parameters. Inputs are named ``(name, t)`` too. A variable that depends on
+        the slice before, and has no conditional for the first one, must be observed there.
         """
         graph = nx.DiGraph()
         made: dict[Hashable, Conditional] = {}
         for t in range(steps):
             for name, conditional in self._conditionals.items():
-                own = conditional
-                if not t and _is_lagged(conditional):
-                    if name not in self._initial:
-                        raise ModelError(
-                            f"{name!r} depends on the step before and has no conditional for the "
-                            "first step; give one in initial="
-                        )
-                    own = self._initial[name]
+                own = conditional if t else self._first(name)
                 renamed = _at(own, t)
                 graph.add_node((name, t))
                 graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
                 made[name, t] = renamed
         return BayesianNetwork(graph, made)
+
+    def _first(self, name: Hashable) -> Conditional:
+        """The conditional of a variable at the first step."""
+        conditional = self._conditionals[name]
+        if name not in self._initial and _is_lagged(conditional):
+            return Given(conditional.child)
+        return self._initial.get(name, conditional)
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -157,8 +156,36 @@ class SequenceModel(Model):
 
     # --- the field's own names ----------------------------------------------------------------
 
+    def filter(
+        self,
+        evidence: Any = None,
+        targets: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then.
+
+        Args:
+            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            targets: The hidden variables if not given.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            engine: How to compute; exactly if not given.
+            errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
+        """
+        asked = self.hidden if targets is None else targets
+        own = self._engine(engine)
+        return own.filter(self, asked, evidence, inputs=inputs, errors=errors)
+
     def smooth(
-        self, evidence: Any = None, targets: Any = None, *, inputs: Inputs | None = None
+        self,
+        evidence: Any = None,
+        targets: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
     ) -> Posterior:
         r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
 
@@ -166,44 +193,67 @@ class SequenceModel(Model):
             evidence: See :class:`~pgnn.inference.sequences.Sequences`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
+            engine: How to compute; exactly if not given.
+            errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
         """
-        return self.query(self.hidden if targets is None else targets, evidence, inputs=inputs)
+        asked = self.hidden if targets is None else targets
+        return self.query(asked, evidence, inputs=inputs, engine=engine, errors=errors)
+
+    def predict(
+        self,
+        evidence: Any = None,
+        steps: int = 1,
+        targets: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+    ) -> Posterior:
+        """Return the marginals of discrete variables at the next steps.
+
+        Args:
+            evidence: What was seen so far.
+            steps: How many.
+            targets: All discrete variables if not given.
+            inputs: Covariates, ``(B, T + steps, ...)``.
+            engine: How to compute; exactly if not given.
+
+        Returns:
+            Variables with ``steps`` in the place of ``T``.
+        """
+        return self._engine(engine).predict(self, targets, evidence, steps, inputs=inputs)
 
     def decode(
-        self, evidence: Any = None, *, inputs: Inputs | None = None, k: int = 1
+        self,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        k: int = 1,
+        errors: str = "raise",
     ) -> Assignment | KBest:
         r"""Return the most probable paths :math:`\arg\max_z p(z, x_{1:T})` of the hidden states.
 
         Args:
             evidence: See :class:`~pgnn.inference.sequences.Sequences`.
             inputs: Covariates by name, ``(B, T, ...)``.
+            engine: How to compute; exactly if not given.
             k: How many of the best paths.
+            errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
         """
-        return self.most_probable(evidence, self.hidden, inputs=inputs, k=k)
-
-    @abstractmethod
-    def filter(
-        self, evidence: Any = None, targets: Any = None, *, inputs: Inputs | None = None
-    ) -> Posterior:
-        r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then."""
+        return self.most_probable(
+            evidence, self.hidden, inputs=inputs, engine=engine, k=k, errors=errors
+        )
 
     @property
     @abstractmethod
     def hidden(self) -> list[Hashable]:
         """Names of the variables that are states rather than observations."""
 
-    def _engine(self, engine: Engine | None) -> Engine:
-        """The model's own engine, or any other one on the unrolled network."""
-        if engine is None:
-            return self._default_engine()
-        from pgnn.inference.unrolling import Unrolling
+    def _engine(self, engine: Engine | None) -> SequenceEngine:
+        """What knows about time; any other engine works on the unrolled network."""
+        from pgnn.inference.sequence_engines import sequence_engine
 
-        found = super()._engine(engine)
-        return found if isinstance(found, type(self._default_engine())) else Unrolling(found)
-
-    @abstractmethod
-    def _default_engine(self) -> Engine:
-        """What answers if no engine is named."""
+        return sequence_engine(self, None if engine is None else super()._engine(engine))
 
 
 def _is_lagged(conditional: Conditional) -> bool:
