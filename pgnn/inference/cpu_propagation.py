@@ -254,11 +254,13 @@ def _messages(plan: PropagationPlan, rows: int, given: Floats | None) -> Floats:
     """``(B, M)`` messages to begin with."""
     wiring = plan.graph.wiring
     of_slot = wiring.card[wiring.scope_var]
-    card = np.repeat(of_slot, of_slot)
-    shape = (rows, len(card))
+    shape = (rows, int(wiring.message[-1]))
+    if given is None and plan.hard:
+        return np.zeros(shape)
+    uniform = np.repeat(1.0 / of_slot, of_slot)
     if given is None:
-        return np.zeros(shape) if plan.hard else np.broadcast_to(1.0 / card, shape).copy()
+        return uniform[None] if rows == 1 else np.tile(uniform, (rows, 1))
     begin = np.broadcast_to(given, shape)
     if plan.hard:
         return np.maximum(begin, np.log(_TRACE))
-    return np.asarray((1.0 - _TRACE) * np.exp(begin) + _TRACE / card)
+    return np.asarray((1.0 - _TRACE) * np.exp(begin) + _TRACE * uniform)

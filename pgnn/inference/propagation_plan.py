@@ -62,7 +62,10 @@ class PropagationPlan:
     @cached_property
     def routes(self) -> Any:
         """Integers, see :class:`~pgnn.inference.kernels.propagation_arrays.Routes`."""
-        return routes_of(self.graph.wiring, self.tables.start)
+        structure = self._structure
+        factor = structure.factor.copy()
+        factor[:, 2] = self.tables.start
+        return structure._replace(factor=factor)
 
     @cached_property
     def acyclic(self) -> bool:
@@ -128,7 +131,7 @@ class PropagationPlan:
     @cached_property
     def _structure(self) -> Any:
         """Routes as far as they do not depend on where the tables are."""
-        return routes_of(self.graph.wiring, self.graph.wiring.table)
+        return routes_of(self.graph.wiring)
 
     def work(self) -> Any:
         """Memory for a thread, see :class:`~pgnn.inference.kernels.propagation_arrays.Work`."""
@@ -146,27 +149,21 @@ class PropagationPlan:
         )
 
 
-def routes_of(wiring: Wiring, start: Ints) -> Any:
-    """Gather a graph's integers as the kernels read them.
-
-    Args:
-        wiring: Of the graph.
-        start: ``(F,)`` first entry of each factor's table.
-    """
+def routes_of(wiring: Wiring) -> Any:
+    """Gather a graph's integers as the kernels read them; no factor has a table yet."""
     from pgnn.inference.kernels.propagation_arrays import Routes
 
-    num = len(wiring.card)
-    columns = (wiring.scope_ptr[:-1], np.diff(wiring.scope_ptr), start, wiring.potts)
-    factor = np.stack([np.asarray(c, dtype=np.int64) for c in columns], axis=1)
+    num, slots = len(wiring.card), wiring.var_slot
+    factor = np.zeros((len(wiring.potts), 4), dtype=np.int64)
+    factor[:, 0], factor[:, 1] = wiring.scope_ptr[:-1], np.diff(wiring.scope_ptr)
+    factor[:, 3] = wiring.potts
+    slot = np.zeros((len(slots), 4), dtype=np.int32)
     var = wiring.scope_var
-    slot = np.stack([wiring.offset[var], wiring.message[:-1], wiring.card[var], var], axis=1)
+    slot[:, 0], slot[:, 1], slot[:, 3] = wiring.offset[var], wiring.message[:-1], var
+    slot[:, 2] = wiring.card[var]
     element = np.zeros((num + 1, 3), dtype=np.int32)
     element[:, 0], element[:num, 1], element[:, 2] = wiring.offset, wiring.card, wiring.var_ptr
-    slots = wiring.var_slot
-    inbox = np.stack([wiring.message[slots], slots, wiring.slot_factor[slots]], axis=1)
-    return Routes(
-        np.ascontiguousarray(factor),
-        np.ascontiguousarray(slot, dtype=np.int32),
-        element,
-        np.ascontiguousarray(inbox, dtype=np.int32),
-    )
+    inbox = np.zeros((len(slots), 3), dtype=np.int32)
+    inbox[:, 0], inbox[:, 1] = wiring.message[slots], slots
+    inbox[:, 2] = wiring.slot_factor[slots]
+    return Routes(factor, slot, element, inbox)
