@@ -14,7 +14,7 @@ from torch.distributions import Categorical, Distribution, Independent
 from torch.nn.functional import softplus
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditional import Conditional, checked
 from pgnn.factors.emission import read_parameter
 from pgnn.factors.factor import Factor
 from pgnn.factors.factorized_emission import FactorizedEmission
@@ -125,12 +125,14 @@ class Bernoulli(FactorizedEmission):
 
     def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
         """States as real numbers, ``NaN`` where -1 says that they were not seen."""
-        given = dict(observed or {})
         name = self.child.name
-        if self.child.is_discrete and name in given:
-            codes = torch.as_tensor(given[name])
-            given[name] = codes.to(self._dtype).masked_fill(codes == -1, torch.nan)
-        return super()._seen(given)
+        if not (self.child.is_discrete and observed and name in observed):
+            return super()._seen(observed)
+        seen = super()._seen({n: x for n, x in observed.items() if n != name})
+        codes = torch.as_tensor(observed[name])
+        numbers = codes.to(self._dtype).masked_fill(codes == -1, torch.nan)
+        real = Variable(name, shape=self.child.shape)
+        return {**seen, name: checked(real, numbers, self._dtype).to(self._device)}
 
     def _log_partition(self, natural: Tensor) -> Tensor:
         return softplus(natural)

@@ -34,6 +34,9 @@ class Conditional(nn.Module):
         ModelError: If a variable occurs twice.
     """
 
+    integrates_missing = False
+    """Whether :meth:`factor` integrates out numbers of a real child that are ``NaN``."""
+
     def __init__(
         self,
         child: Variable,
@@ -133,7 +136,7 @@ class Conditional(nn.Module):
         seen = {}
         for v in self.scope:
             if observed and v.name in observed:
-                seen[v.name] = _checked(v, observed[v.name], self._dtype).to(self._device)
+                seen[v.name] = checked(v, observed[v.name], self._dtype).to(self._device)
         return seen
 
     def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
@@ -274,7 +277,12 @@ def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> No
             )
 
 
-def _checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
+def checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an observed value: indices of states, or reals of a dtype.
+
+    Raises:
+        EvidenceError: If its shape is not one row's for each row, or an index is out of range.
+    """
     name = variable.name
     value = torch.as_tensor(value)
     shape = tuple(value.shape)

@@ -47,6 +47,8 @@ class Distributional(Conditional):
         tensor([[0.1353, 0.1839]], dtype=torch.float64, grad_fn=<ExpBackward0>)
     """
 
+    integrates_missing = True
+
     def __init__(
         self,
         child: Variable,

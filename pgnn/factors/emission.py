@@ -37,6 +37,8 @@ class Emission(ExponentialFamily):
         ModelError: If a variable is of another kind.
     """
 
+    integrates_missing = True
+
     takes_reals = False
     """Whether parents may be real."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -108,7 +109,7 @@ class ExponentialFamily(Conditional):
                     f"weights for the conditional of {self.child.name!r} must be finite and not "
                     f"negative, got values from {least.item():g} to {most.item():g}"
                 )
-        return weights.to(self._device, torch.float64).reshape(num_rows, -1)
+        return weights.to(self._device, torch.float64).reshape(num_rows, math.prod(shape))
 
 
 def generator(seed: int | None) -> torch.Generator:

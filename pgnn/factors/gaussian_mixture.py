@@ -125,9 +125,8 @@ class GaussianMixture(Emission):
     def _joint(self, x: Tensor) -> Tensor:
         """``(N, K, M)`` log densities of rows together with components."""
         table = self.components._log_density(x, {})
-        return table.reshape(len(x), self.num_configurations, -1) + self.weights.log_probs.reshape(
-            self.num_configurations, -1
-        ).to(table)
+        shape = (self.num_configurations, self.num_components)
+        return table.reshape(len(x), *shape) + self.weights.log_probs.reshape(shape).to(table)
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
         return logsumexp(self._joint(x), [-1])

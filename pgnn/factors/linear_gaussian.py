@@ -201,7 +201,7 @@ class LinearGaussian(Emission):
 
     def _coefficients(self) -> Tensor:
         """``(K, D, F + 1)`` weights, then biases."""
-        weight = self.weight.reshape(-1, self.size, self.num_features)
+        weight = self.weight.reshape(self.num_configurations, self.size, self.num_features)
         return torch.cat([weight, self.bias.reshape(-1, self.size, 1)], dim=2)
 
     def _factor(self, scale: Tensor) -> Tensor:
@@ -211,7 +211,8 @@ class LinearGaussian(Emission):
     def _features(self, values: Mapping[Hashable, Tensor]) -> Tensor:
         """``(N, F)`` values of the real parents."""
         rows = len(values[self.child.name])
-        flat = [values[v.name].reshape(rows, -1) for v in self.parents if not v.is_discrete]
+        reals = [v for v in self.parents if not v.is_discrete]
+        flat = [values[v.name].reshape(rows, v.num_elements) for v in reals]
         empty = values[self.child.name].new_zeros(rows, 0)
         return torch.cat(flat, dim=1) if flat else empty
 
@@ -244,7 +245,7 @@ class LinearGaussian(Emission):
 
 def _flat(v: Variable, value: Tensor) -> Tensor:
     """Values ``(*batch, F)`` of a real parent."""
-    return value.reshape(*value.shape[: value.dim() - len(v.shape)], -1)
+    return value.reshape(*value.shape[: value.dim() - len(v.shape)], v.num_elements)
 
 
 def _log_density(y: Tensor, x: Tensor, coefficients: Tensor, factor: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ class Renamed(Conditional):
         parents = [_rename(v, names) for v in conditional.parents]
         super().__init__(child, parents, [names.get(n, n) for n in conditional.inputs])
         self.conditional = conditional
+        self.integrates_missing = conditional.integrates_missing
         self._old = dict(zip(new, known, strict=True))
 
     @property

@@ -122,7 +122,11 @@ class BayesianNetwork(Model):
         return tuple(made)
 
     def _unseen_rows(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """``(B,)`` masks of the rows in which real variables were not seen, where there are any."""
+        """``(B,)`` masks of the rows in which real variables were not seen, where there are any.
+
+        Conditionals that integrate out what was not seen, of vectors seen in part too, are left to
+        do so.
+        """
         unseen = {}
         for name, value in observed.items():
             if name in self._variables and not self._variables[name].is_discrete:
@@ -140,7 +144,7 @@ class BayesianNetwork(Model):
                     f"{name!r} is real and not seen in some rows, but {children[0]!r} depends on "
                     "it; ask about the rows in which it was seen, or use a sampling engine"
                 )
-        return unseen
+        return {n: x for n, x in unseen.items() if not self._conditionals[n].integrates_missing}
 
     def sample(
         self,
