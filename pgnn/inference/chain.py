@@ -101,9 +101,14 @@ class Chain:
 
     def marginals(self) -> Tensor:
         """Return ``(B, T, K)`` p(z_t | x): zero beyond the end, NaN in impossible rows."""
+        return self.smoothed()[0]
+
+    def smoothed(self) -> tuple[Tensor, Tensor]:
+        """Return :meth:`marginals` and :meth:`log_partition` of one pass."""
         if self._by_torch:
-            return self._torch.marginals()
-        return self._tensor(self._cpu.smooth().states)
+            return self._torch.marginals(), self.log_partition()
+        sums = self._cpu.smooth()
+        return self._tensor(sums.states), self._tensor(sums.log_z)
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_1..t-1).

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
+_LOCK = Lock()
+_ROOM = 2**28  # bytes that the messages of a tile may take
+_WORTH = 12  # rows from which on a tile is faster than one row after another
 _SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
 _DENSE = {np.dtype(np.float64): 1e-100, np.dtype(np.float32): 1e-16}
 
@@ -48,11 +54,11 @@ class CpuChain:
         """The numbers as they are, in their own precision."""
         from pgnn.inference.kernels.chain_numbers import ChainNumbers
 
-        tensors, transition = self.tensors, _array(self.tensors.transition)
+        tensors, transition = self.tensors, self.tensors.transition.numpy()
         return ChainNumbers(
             _array(tensors.initial),
-            transition,
-            np.ascontiguousarray(transition.swapaxes(2, 3)),
+            _padded(transition),
+            _padded(transition.swapaxes(2, 3)),
             _array(tensors.field),
             self.lengths,
             np.zeros(len(tensors.initial)),
@@ -65,10 +71,11 @@ class CpuChain:
         logs = self.logs
         initial, initial_scale = _scaled(logs.initial, (1,))
         transition, transition_scale = _scaled(logs.transition, (2, 3))
+        turned, _ = _scaled(logs.turned, (2, 3))
         return logs._replace(
             initial=initial,
             transition=transition,
-            turned=np.ascontiguousarray(transition.swapaxes(2, 3)),
+            turned=turned,
             initial_scale=initial_scale,
             transition_scale=transition_scale,
         )
@@ -113,9 +120,10 @@ class CpuChain:
         B, T, K = self.tensors.field.shape
         states, scores = np.full((B, T), -1), np.zeros(B)
         logs = self.logs
+        P = logs.transition.shape[3]
 
         def work(rows: Ints) -> None:
-            best_rows(logs, rows, states, scores, np.empty(T * K, logs.log_field.dtype))
+            best_rows(logs, rows, states, scores, np.empty(T * P, logs.log_field.dtype))
 
         in_threads(work, self.rows)
         return states, scores
@@ -173,27 +181,52 @@ class CpuChain:
             trust=np.ones(B),
             states=np.zeros((0, 0, 0) if mode == FORWARD else (B, T, K), kind),
             increments=np.zeros((B, T) if mode == FILTER else (0, 0)),
-            pairs=np.zeros((0, 0, 0, 0) if pairs is None else (*pairs, K, K), kind),
+            pairs=np.zeros((0, 0, 0, 0) if pairs is None else (*pairs, K, K + -K % 4), kind),
         )
 
     def _sum(self, sums: ChainSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
-        """Run the kernel, without a look at what was lost."""
-        from pgnn.inference.kernels.chain_rows import sum_rows
+        """Run the kernels, without a look at what was lost."""
+        from pgnn.inference.kernels.chain_rows import PAIRS, SMOOTH, STEPS, sum_rows
+        from pgnn.inference.kernels.chain_tiles import LANES, sum_tiles
 
-        numbers, (B, T, K) = self.numbers, self.tensors.field.shape
-        kind = numbers.log_field.dtype
-        weight = np.ones(B) if weights is None else weights
+        numbers, dense = self.numbers, self._dense
+        (B, T, K), kind = self.tensors.field.shape, numbers.log_field.dtype
+        P, weight = numbers.transition.shape[3], np.ones(B) if weights is None else weights
+        tiles, rest = self._tiles(rows, len(sums.pairs) < 2)
 
-        def work(rows: Ints) -> None:
-            own = sums
-            if len(sums.pairs) == 1:
-                own = sums._replace(pairs=np.zeros_like(sums.pairs))
-            room = np.empty(T * K, kind), np.empty(T), np.empty(T * K, kind), np.empty(2 * K, kind)
-            sum_rows(numbers, own, mode, self._dense, rows, weight, *room)
-            if own is not sums:
-                sums.pairs[...] += own.pairs  # no interpreter lock is let go of in between
+        def one_by_one(rows: Ints) -> None:
+            alpha = sums.states.reshape(-1)
+            if mode != SMOOTH or P != K:
+                alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
+            room = np.empty(STEPS * P, kind), np.empty(STEPS), alpha
+            ahead = np.empty((1 + 2 * PAIRS) * P, kind)
+            with _own_pairs(sums) as own:
+                sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead)
 
-        in_threads(work, rows)
+        def side_by_side(tiles: Ints) -> None:
+            size = K * tiles.shape[1]
+            room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
+            lanes = np.empty(LANES, kind), np.empty(LANES)
+            with _own_pairs(sums) as own:
+                sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes)
+
+        in_threads(side_by_side, tiles)
+        in_threads(one_by_one, rest)
+
+    def _tiles(self, rows: Ints, together: bool) -> tuple[Ints, Ints]:
+        """Rows in tiles of rows of similar length, -1 for none, and those that fit in no tile."""
+        from pgnn.inference.kernels.chain_vectors import WIDTH
+
+        _, T, K = self.tensors.field.shape
+        room = 2 * T * K * WIDTH * self.logs.log_field.itemsize
+        if len(self.logs.transition) > 1 or not together or room > _ROOM:
+            return np.zeros((0, WIDTH), np.int64), rows
+        ordered = rows[np.argsort(-self.lengths[rows], kind="stable")]
+        num = len(rows) // WIDTH + (len(rows) % WIDTH >= _WORTH)
+        tiles = np.full(num * WIDTH, -1)
+        inside = ordered[: num * WIDTH]
+        tiles[: len(inside)] = inside
+        return tiles.reshape(num, WIDTH), ordered[num * WIDTH :]
 
     def _trusted(
         self, mode: int, weights: Floats | None = None, pairs: tuple[int, int] | None = None
@@ -210,7 +243,7 @@ class CpuChain:
                 sums.pairs[...] *= self.numbers.transition
         if len(doubtful):
             self._replace(sums, self._from_logs(mode, doubtful, weights, pairs), doubtful)
-        return sums
+        return sums._replace(pairs=sums.pairs[..., : self.tensors.num_states])
 
     def _from_logs(
         self,
@@ -227,7 +260,8 @@ class CpuChain:
         shape = pairs if pairs is None or pairs[0] == 1 else (B, pairs[1])
         found = part._empty(mode, shape)
         weight = np.ones(B) if weights is None else weights[rows]
-        room = np.empty(T * K), np.empty(2 * K), np.empty(K)
+        P = K + -K % 4
+        room = np.empty(T * P), np.empty(2 * P), np.empty(P)
         sum_rows_of_logs(part.logs, found, mode, np.arange(B), weight, *room)
         return found
 
@@ -247,12 +281,33 @@ class CpuChain:
     def _dense(self) -> bool:
         """Whether no transition is so improbable that lost numbers might have mattered."""
         transition = self.numbers.transition
-        return bool(transition.min(initial=1.0) > _DENSE[transition.dtype])
+        least = transition[..., : self.tensors.num_states].min(initial=1.0)
+        return bool(least > _DENSE[transition.dtype])
 
     def _doubtful(self, sums: ChainSums) -> Ints:
         """Rows in which numbers that were lost might have mattered."""
         trusted = sums.trust[self.rows] >= _SAFE[self.logs.log_field.dtype]
         return self.rows[~trusted]
+
+
+@contextmanager
+def _own_pairs(sums: ChainSums) -> Iterator[ChainSums]:
+    """Sums of a thread's own, which are added to the others' in the end."""
+    if len(sums.pairs) != 1:
+        yield sums
+        return
+    own = np.zeros_like(sums.pairs)
+    yield sums._replace(pairs=own)
+    with _LOCK:
+        sums.pairs[...] += own
+
+
+def _padded(matrices: Floats) -> Floats:
+    """Columns of ``-inf`` up to a multiple of four."""
+    K = matrices.shape[3]
+    found = np.full((*matrices.shape[:3], K + -K % 4), -np.inf, matrices.dtype)
+    found[..., :K] = matrices
+    return found
 
 
 def _array(tensor: Tensor) -> Floats:

@@ -7,6 +7,14 @@ import math
 import numpy as np
 
 from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_vectors import (
+    largest,
+    pick_4,
+    pick_16,
+    row_max_4,
+    row_max_8,
+    row_max_32,
+)
 from pgnn.inference.kernels.propagation_algebra import inner_numeric, numeric
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -23,25 +31,17 @@ def _mix(x):
 @inner_numeric
 def _reach(x, at, matrix, r, s, out, to):
     """Largest sum of an entry of a row vector and one of each column of a matrix."""
-    K = matrix.shape[2]
-    x0 = x[at]
-    for j in range(K):
-        out[to + j] = x0 + matrix[r, s, 0, j]
-    first = 1 + (K - 1) % 4
-    for i in range(1, first):
-        x0 = x[at + i]
-        for j in range(K):
-            out[to + j] = max(out[to + j], x0 + matrix[r, s, i, j])
-    for i in range(first, K, 4):
-        x0, x1, x2, x3 = x[at + i], x[at + i + 1], x[at + i + 2], x[at + i + 3]
-        for j in range(K):
-            out[to + j] = max(
-                out[to + j],
-                max(
-                    max(x0 + matrix[r, s, i, j], x1 + matrix[r, s, i + 1, j]),
-                    max(x2 + matrix[r, s, i + 2, j], x3 + matrix[r, s, i + 3, j]),
-                ),
-            )
+    K, P = matrix.shape[2], matrix.shape[3]
+    first = (r * matrix.shape[1] + s) * K * P
+    j = 0
+    while j + 32 <= P:
+        row_max_32(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 32
+    while j + 8 <= P:
+        row_max_8(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 8
+    if j < P:
+        row_max_4(matrix, x, out, first + j, P, at, 1, to + j, K)
 
 
 @inner_numeric
@@ -69,28 +69,26 @@ def best_rows(numbers, rows, states, scores, reach):
         rows: Which ones; none is empty.
         states: ``(B, T)`` to be filled; rows without a path are left as they are.
         scores: ``(B,)`` float64.
-        reach: Room for ``T * K`` numbers.
+        reach: Room for ``T * P`` numbers.
     """
-    K = numbers.log_field.shape[2]
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
     real = numbers.log_field.dtype.type
     for b in rows:
         r = share_of(numbers.transition.shape[0], b)
         steps = numbers.lengths[b]
         top = real(0.0)
         for t in range(steps):
-            to = t * K
+            to = t * P
             if t == 0:
                 start = share_of(numbers.initial.shape[0], b)
-                for j in range(K):
-                    reach[j] = numbers.initial[start, j]
+                for j in range(P):
+                    reach[j] = numbers.initial[start, j] if j < K else real(-math.inf)
             else:
                 s = share_of(numbers.transition.shape[1], t - 1)
-                _reach(reach, to - K, numbers.transition, r, s, reach, to)
-            least = -top
-            top = real(-math.inf)
+                _reach(reach, to - P, numbers.transition, r, s, reach, to)
             for j in range(K):
-                reach[to + j] += numbers.log_field[b, t, j] + least
-                top = max(top, reach[to + j])
+                reach[to + j] += numbers.log_field[b, t, j] - top
+            top = largest(reach, to, P)
             if top == -math.inf:
                 break
         if top == -math.inf:
@@ -102,22 +100,20 @@ def best_rows(numbers, rows, states, scores, reach):
 
 @inner_numeric
 def _walk_back(numbers, b, steps, reach, states):
-    K = numbers.log_field.shape[2]
+    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
     r = share_of(numbers.turned.shape[0], b)
     best = 0
-    for t in range(steps - 1, -1, -1):
-        to = t * K
-        after, best = best, 0
+    for k in range(1, K):
+        if reach[(steps - 1) * P + k] > reach[(steps - 1) * P + best]:
+            best = k
+    states[b, steps - 1] = best
+    for t in range(steps - 2, -1, -1):
         s = share_of(numbers.turned.shape[1], t)
-        top = reach[to]
-        if t < steps - 1:
-            top += numbers.turned[r, s, after, 0]
-        for k in range(1, K):
-            value = reach[to + k]
-            if t < steps - 1:
-                value += numbers.turned[r, s, after, k]
-            if value > top:
-                top, best = value, k
+        row = ((r * numbers.turned.shape[1] + s) * K + best) * P
+        if P % 16 == 0:
+            best = pick_16(reach, numbers.turned, reach, t * P, row, P)
+        else:
+            best = pick_4(reach, numbers.turned, reach, t * P, row, P)
         states[b, t] = best
 
 

@@ -1,10 +1,19 @@
-"""Forward and backward messages of one row after another; inner loops run over states."""
+"""Forward and backward messages of one row after another; vectors run over states."""
 
 from __future__ import annotations
 
 import math
 
 from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_vectors import (
+    largest,
+    row_add_4,
+    row_add_8,
+    row_add_32,
+    row_sum_4,
+    row_sum_8,
+    row_sum_32,
+)
 from pgnn.inference.kernels.propagation_algebra import inner_numeric, numeric
 
 FORWARD = 0
@@ -16,138 +25,163 @@ FILTER = 1
 SMOOTH = 2
 """Also p(z_t | x_1..T), and pairs of states."""
 
+STEPS = 128
+"""Steps whose emissions are held at once."""
+
+PAIRS = 32
+"""Steps whose pairs are counted together."""
+
 
 @inner_numeric
-def _emissions(field, b, steps, emission, tops):
-    """Exponentials of a row's field, each step divided by its largest one, whose log is kept."""
+def _emissions(field, b, begin, end, emission, tops, P):
+    """Exponentials of some steps' field, each divided by its largest one, whose log is kept."""
     K = field.shape[2]
     real = field.dtype.type
-    for t in range(steps):
-        top = real(-math.inf)
-        for k in range(K):
-            top = max(top, field[b, t, k])
+    for t in range(end - begin):
+        top = largest(field, (b * field.shape[1] + begin + t) * K, K)
         if top == -math.inf:
             top = real(0.0)
         tops[t] = top
         for k in range(K):
-            emission[t * K + k] = field[b, t, k] - top
-    for k in range(steps * K):
+            emission[t * P + k] = field[b, begin + t, k] - top
+        for k in range(K, P):
+            emission[t * P + k] = real(-math.inf)
+    for k in range((end - begin) * P):
         emission[k] = exp_below(emission[k])
 
 
 @inner_numeric
 def _advance(x, at, matrix, r, s, out, to):
     """Product of a row vector and a matrix."""
-    K = matrix.shape[2]
-    x0 = x[at]
-    for j in range(K):
-        out[to + j] = x0 * matrix[r, s, 0, j]
-    first = 1 + (K - 1) % 4
-    for i in range(1, first):
-        x0 = x[at + i]
-        for j in range(K):
-            out[to + j] += x0 * matrix[r, s, i, j]
-    for i in range(first, K, 4):
-        x0, x1, x2, x3 = x[at + i], x[at + i + 1], x[at + i + 2], x[at + i + 3]
-        for j in range(K):
-            out[to + j] += (
-                x0 * matrix[r, s, i, j] + x1 * matrix[r, s, i + 1, j]
-            ) + (x2 * matrix[r, s, i + 2, j] + x3 * matrix[r, s, i + 3, j])  # fmt: skip
+    K, P = matrix.shape[2], matrix.shape[3]
+    first = (r * matrix.shape[1] + s) * K * P
+    j = 0
+    while j + 32 <= P:
+        row_sum_32(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 32
+    while j + 8 <= P:
+        row_sum_8(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 8
+    if j < P:
+        row_sum_4(matrix, x, out, first + j, P, at, 1, to + j, K)
 
 
 @inner_numeric
-def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha):
+def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
-    K = numbers.log_field.shape[2]
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
     real = numbers.log_field.dtype.type
     r = share_of(numbers.transition.shape[0], b)
     start = share_of(numbers.initial.shape[0], b)
     log_z, part = 0.0, numbers.initial_scale[start]
     product, inverse, trust = 1.0, real(1.0), 1.0
+    to = base
     for t in range(steps):
-        to = t * K
+        before = to
+        to = base + (t if mode == SMOOTH else t % 2) * P
+        if t % STEPS == 0:
+            _emissions(numbers.log_field, b, t, min(t + STEPS, steps), emission, tops, P)
+        here = t % STEPS
+        scale = numbers.initial_scale[start]
         if t == 0:
-            for j in range(K):
-                alpha[j] = numbers.initial[start, j]
+            for j in range(P):
+                alpha[to + j] = numbers.initial[start, j] if j < K else real(0.0)
         else:
             s = share_of(numbers.transition.shape[1], t - 1)
-            _advance(alpha, to - K, numbers.transition, r, s, alpha, to)
-            part += numbers.transition_scale[r, s]
-        total, least = real(0.0), real(math.inf)
-        for j in range(K):
-            value = alpha[to + j] * (emission[to + j] * inverse)
+            _advance(alpha, before, numbers.transition, r, s, alpha, to)
+            scale = numbers.transition_scale[r, s]
+            part += scale
+        total = real(0.0)
+        for j in range(P):
+            value = alpha[to + j] * (emission[here * P + j] * inverse)
             alpha[to + j] = value
             total += value
-            least = min(least, value)
         if not total > 0.0:
             sums.log_z[b] = -math.inf
             sums.trust[b] = 0.0
             return False
-        trust = min(trust, float(total) if dense else min(float(total), least / total))
+        trust = min(trust, float(total))
+        if mode != SMOOTH and not dense:
+            for j in range(K):
+                trust = min(trust, float(alpha[to + j] / total))
         inverse = real(1.0) / total
-        part += tops[t]
+        part += tops[here]
+        product *= total
+        if product < 1e-50 or product > 1e50:
+            part += math.log(product)
+            product = 1.0
         if t % 64 == 0:  # sums of few numbers, which lose fewer digits
             log_z += part
             part = 0.0
-        product *= total
-        if product < 1e-100 or product > 1e100:
-            part += math.log(product)
-            product = 1.0
         if mode == FILTER:
             for j in range(K):
                 sums.states[b, t, j] = alpha[to + j] * inverse
-            step = math.log(total) + tops[t]
-            if t == 0:
-                step += numbers.initial_scale[start]
-            else:
-                step += numbers.transition_scale[r, share_of(numbers.transition.shape[1], t - 1)]
-            sums.increments[b, t] = step
+            sums.increments[b, t] = math.log(total) + tops[here] + scale
     sums.log_z[b] = log_z + (part + math.log(product))
     sums.trust[b] = trust
     return True
 
 
 @inner_numeric
-def _backward(numbers, sums, weight, b, steps, emission, alpha, ahead):
+def _backward(numbers, sums, weight, b, steps, emission, tops, alpha, base, ahead):
     """Multiply forward messages by backward messages, into marginals and sums of pairs."""
-    K = numbers.log_field.shape[2]
+    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
     real = numbers.log_field.dtype.type
-    r = share_of(numbers.transition.shape[0], b)
-    trust, inverse = 1.0, real(1.0)
-    for j in range(K):
-        ahead[j] = real(1.0)
+    r = share_of(numbers.turned.shape[0], b)
+    pair_row = share_of(sums.pairs.shape[0], b)
+    together = 1 if sums.pairs.shape[1] > 1 else PAIRS
+    left, right = P, P + PAIRS * P  # where in the room pairs wait
+    counting = sums.pairs.shape[2] > 0 and weight != 0.0
+    trust, waiting = 1.0, 0
+    for j in range(P):
+        ahead[j] = real(1.0) if j < K else real(0.0)
     for t in range(steps - 1, -1, -1):
-        at = t * K
+        at, here = base + t * P, t % STEPS
+        if t == steps - 1 or here == STEPS - 1:
+            _emissions(numbers.log_field, b, t - here, t + 1, emission, tops, P)
         total, size = real(0.0), real(0.0)
-        for j in range(K):
-            value = ahead[j] * alpha[at + j]
+        for j in range(P):
             size += ahead[j]
-            sums.states[b, t, j] = value
-            total += value
+            total += ahead[j] * alpha[at + j]
         trust = min(trust, float(total))
         inverse = real(1.0) / total if total > 0.0 else real(0.0)
+        if counting and t + 1 < steps:
+            factor = inverse * real(weight)
+            for j in range(P):
+                ahead[left + waiting * P + j] = alpha[at + j] * factor
+            waiting += 1
+            if waiting == together or t == 0:
+                s = share_of(sums.pairs.shape[1], t)
+                _count(sums.pairs, pair_row, s, ahead, left, ahead, right, waiting)
+                waiting = 0
         for j in range(K):
-            sums.states[b, t, j] *= inverse
-        if t + 1 < steps and sums.pairs.shape[2] and weight != 0.0:
-            _count(sums.pairs, share_of(sums.pairs.shape[0], b),
-                   share_of(sums.pairs.shape[1], t), alpha, at, ahead, K,
-                   real(weight) * inverse)  # fmt: skip
+            sums.states[b, t, j] = (ahead[j] * alpha[at + j]) * inverse
         if t > 0:
             inverse = real(1.0) / size if size > 0.0 else real(0.0)
-            for j in range(K):
-                ahead[K + j] = emission[at + j] * (ahead[j] * inverse)
+            for j in range(P):
+                emission[here * P + j] *= ahead[j] * inverse
+            if counting:
+                for j in range(P):
+                    ahead[right + waiting * P + j] = emission[here * P + j]
             s = share_of(numbers.turned.shape[1], t - 1)
-            _advance(ahead, K, numbers.turned, r, s, ahead, 0)
+            _advance(emission, here * P, numbers.turned, r, s, ahead, 0)
     sums.trust[b] = trust
 
 
 @inner_numeric
-def _count(pairs, r, s, alpha, at, ahead, K, weight):
-    """Add the outer product of a forward message and what comes back along the transition."""
+def _count(pairs, r, s, left, left_at, right, right_at, num):
+    """Add outer products of forward messages and what comes back along the transitions."""
+    K, P = pairs.shape[2], pairs.shape[3]
     for i in range(K):
-        x = alpha[at + i] * weight
-        for j in range(K):
-            pairs[r, s, i, j] += x * ahead[K + j]
+        to, j = ((r * pairs.shape[1] + s) * K + i) * P, 0
+        while j + 32 <= P:
+            row_add_32(right, left, pairs, right_at + j, P, left_at + i, P, to + j, num)
+            j += 32
+        while j + 8 <= P:
+            row_add_8(right, left, pairs, right_at + j, P, left_at + i, P, to + j, num)
+            j += 8
+        if j < P:
+            row_add_4(right, left, pairs, right_at + j, P, left_at + i, P, to + j, num)
 
 
 @numeric
@@ -159,14 +193,17 @@ def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, a
         dense: Whether tiny forward messages do no harm, as every transition is possible.
         rows: Which ones; none is empty.
         weights: ``(B,)`` what a row counts in ``sums.pairs``.
-        emission: Room for ``T * K`` numbers.
-        tops: For ``T`` float64.
-        alpha: For ``T * K``.
-        ahead: For ``2 * K``.
+        emission: Room for ``STEPS * P`` numbers.
+        tops: For ``STEPS`` float64.
+        alpha: For two steps of ``P`` numbers, for ``T`` if mode is SMOOTH; but the flat
+            ``sums.states`` themselves if that is so and K is P.
+        ahead: For ``(1 + 2 * PAIRS) * P``.
     """
+    in_place = mode == SMOOTH and P == numbers.log_field.shape[2]
+    P = numbers.transition.shape[3]
     for b in rows:
         steps = numbers.lengths[b]
-        _emissions(numbers.log_field, b, steps, emission, tops)
-        possible = _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha)
+        base = b * numbers.log_field.shape[1] * P if in_place else 0
+        possible = _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base)
         if possible and mode == SMOOTH:
-            _backward(numbers, sums, weights[b], b, steps, emission, alpha, ahead)
+            _backward(numbers, sums, weights[b], b, steps, emission, tops, alpha, base, ahead)

@@ -1,0 +1,257 @@
+"""Forward and backward messages of many rows at once; vectors run over the rows of a tile.
+
+Messages of a step are laid out ``(K, WIDTH)``. The rows of a tile are in descending order of their
+lengths, so that those under way are always the first ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_rows import FILTER, SMOOTH
+from pgnn.inference.kernels.chain_vectors import (
+    WIDTH,
+    tile_outer_1,
+    tile_outer_4,
+    tile_sum_1,
+    tile_sum_4,
+)
+from pgnn.inference.kernels.propagation_algebra import inner_numeric, numeric
+
+_STEPS = 8  # whose pairs are counted together
+TOTAL, INVERSE, TOP = 0, WIDTH, 2 * WIDTH  # where in the lanes what stands
+LANES = 3 * WIDTH
+"""Numbers of a row kept by a tile."""
+
+
+@inner_numeric
+def load(field, rows, num, t, out, to, lanes):
+    """Bring a step's fields into a tile, less the largest of each row, which goes to ``lanes``."""
+    K = field.shape[2]
+    real = field.dtype.type
+    for w in range(num):
+        row = rows[w]
+        for k in range(K):
+            out[to + k * WIDTH + w] = field[row, t, k]
+    if num < WIDTH:
+        for k in range(K):
+            for w in range(num, WIDTH):
+                out[to + k * WIDTH + w] = real(-math.inf)
+    for w in range(WIDTH):
+        lanes[TOP + w] = out[to + w]
+    for k in range(1, K):
+        for w in range(WIDTH):
+            lanes[TOP + w] = max(lanes[TOP + w], out[to + k * WIDTH + w])
+    for w in range(WIDTH):
+        if lanes[TOP + w] == -math.inf:
+            lanes[TOP + w] = real(0.0)
+
+
+@inner_numeric
+def _multiply(matrix, s, x, at, out, to):
+    """Product of messages and a matrix."""
+    K, P = matrix.shape[2], matrix.shape[3]
+    first = s * K * P
+    for j in range(0, K - 3, 4):
+        tile_sum_4(matrix, x, out, first + j, P, at, to + j * WIDTH, K)
+    for j in range(K - K % 4, K):
+        tile_sum_1(matrix, x, out, first + j, P, at, to + j * WIDTH, K)
+
+
+@inner_numeric
+def _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, logs):
+    """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
+    K = numbers.log_field.shape[2]
+    real = numbers.log_field.dtype.type
+    size, num = K * WIDTH, len(rows)
+    for w in range(WIDTH):
+        lanes[INVERSE + w] = real(1.0)
+        logs[w], logs[WIDTH + w], logs[2 * WIDTH + w] = 0.0, 1.0, 1.0
+    for w in range(len(rows)):
+        logs[w] = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
+    for t in range(steps):
+        to, scale = t * size, 0.0
+        while numbers.lengths[rows[num - 1]] <= t:
+            num -= 1
+        load(numbers.log_field, rows, num, t, emission, to, lanes)
+        for k in range(K):
+            for w in range(WIDTH):
+                here = to + k * WIDTH + w
+                emission[here] = exp_below(emission[here] - lanes[TOP + w])
+        if t == 0:
+            for k in range(K):
+                for w in range(WIDTH):
+                    alpha[k * WIDTH + w] = real(0.0)
+                for w in range(num):
+                    start = share_of(numbers.initial.shape[0], rows[w])
+                    alpha[k * WIDTH + w] = numbers.initial[start, k]
+        else:
+            s = share_of(numbers.transition.shape[1], t - 1)
+            _multiply(numbers.transition, s, alpha, to - size, alpha, to)
+            scale = numbers.transition_scale[0, s]
+        _emit(alpha, emission, to, K, lanes)
+        if mode != SMOOTH and not dense:
+            for k in range(K):
+                for w in range(num):
+                    share = float(alpha[to + k * WIDTH + w]) / max(float(lanes[w]), 1e-300)
+                    logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], share)
+        if mode == FILTER:
+            for w in range(num):
+                step = math.log(lanes[w]) if lanes[w] > 0.0 else -math.inf
+                first = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
+                sums.increments[rows[w], t] = step + lanes[TOP + w] + (first if t == 0 else scale)
+            _unload(alpha, to, lanes, rows, num, t, sums.states)
+        _note(logs, lanes, num, scale)
+    for w in range(len(rows)):
+        product = logs[WIDTH + w]
+        sums.log_z[rows[w]] = logs[w] + math.log(product) if product > 0.0 else -math.inf
+        sums.trust[rows[w]] = logs[2 * WIDTH + w]
+
+
+@inner_numeric
+def _emit(alpha, emission, to, K, lanes):
+    """Multiply messages by emissions and by the inverse of the last total; find the new one."""
+    real = alpha.dtype.type
+    for w in range(WIDTH):
+        lanes[TOTAL + w] = real(0.0)
+    for k in range(K):
+        here = to + k * WIDTH
+        for w in range(WIDTH):
+            value = alpha[here + w] * (emission[here + w] * lanes[INVERSE + w])
+            alpha[here + w] = value
+            lanes[TOTAL + w] += value
+    for w in range(WIDTH):
+        total = lanes[TOTAL + w]
+        lanes[INVERSE + w] = real(1.0) / total if total > 0.0 else real(0.0)
+
+
+@inner_numeric
+def _note(logs, lanes, num, scale):
+    """Multiply totals, whose logs are taken when the product gets small or large."""
+    far = False
+    for w in range(num):
+        total = float(lanes[TOTAL + w])
+        logs[w] += float(lanes[TOP + w]) + scale
+        logs[WIDTH + w] *= total
+        logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], total)
+        far |= logs[WIDTH + w] < 1e-50 or logs[WIDTH + w] > 1e50
+    if far:
+        for w in range(num):
+            if logs[WIDTH + w] > 0.0:
+                logs[w] += math.log(logs[WIDTH + w])
+                logs[WIDTH + w] = 1.0
+
+
+@inner_numeric
+def _unload(values, at, lanes, rows, num, t, out):
+    """Write a step of a tile, multiplied by ``INVERSE``."""
+    K = out.shape[2]
+    for w in range(num):
+        row, factor = rows[w], lanes[INVERSE + w]
+        for k in range(K):
+            out[row, t, k] = values[at + k * WIDTH + w] * factor
+
+
+@inner_numeric
+def _backward(numbers, sums, weights, rows, steps, emission, alpha, ahead, lanes, logs):
+    """Multiply forward messages by backward messages, into marginals and sums of pairs."""
+    K = numbers.log_field.shape[2]
+    real = numbers.log_field.dtype.type
+    size, num, waiting = K * WIDTH, 0, 0
+    together = 1 if sums.pairs.shape[1] > 1 else _STEPS
+    for k in range(size):
+        ahead[k] = real(0.0)
+    for w in range(WIDTH):
+        logs[2 * WIDTH + w] = 1.0
+    for t in range(steps - 1, -1, -1):
+        at = t * size
+        while num < len(rows) and numbers.lengths[rows[num]] > t:
+            for k in range(K):
+                ahead[k * WIDTH + num] = real(1.0)
+            num += 1
+        _meet(alpha, at, ahead, size, K, lanes)
+        for w in range(num):
+            logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], float(lanes[TOTAL + w]))
+        _unload(ahead, size, lanes, rows, num, t, sums.states)
+        if sums.pairs.shape[2] and t + 1 < steps:
+            for w in range(num):
+                lanes[INVERSE + w] *= real(weights[rows[w]])
+            for k in range(K):
+                for w in range(WIDTH):
+                    alpha[at + k * WIDTH + w] *= lanes[INVERSE + w]
+            waiting += 1
+            if waiting == together or t == 0:
+                s = share_of(sums.pairs.shape[1], t)
+                _count(sums.pairs, s, alpha, at, emission, at + size, waiting)
+                waiting = 0
+        if t > 0:
+            for k in range(K):
+                for w in range(WIDTH):
+                    emission[at + k * WIDTH + w] *= ahead[k * WIDTH + w] * lanes[TOP + w]
+            s = share_of(numbers.turned.shape[1], t - 1)
+            _multiply(numbers.turned, s, emission, at, ahead, 0)
+    for w in range(len(rows)):
+        sums.trust[rows[w]] = logs[2 * WIDTH + w]
+
+
+@inner_numeric
+def _meet(alpha, at, ahead, to, K, lanes):
+    """Products of messages, their total and its inverse; inverse of the backward ones' total."""
+    real = alpha.dtype.type
+    for w in range(WIDTH):
+        lanes[TOTAL + w] = real(0.0)
+        lanes[TOP + w] = real(0.0)
+    for k in range(0, K * WIDTH, WIDTH):
+        for w in range(WIDTH):
+            value = alpha[at + k + w] * ahead[k + w]
+            ahead[to + k + w] = value
+            lanes[TOTAL + w] += value
+            lanes[TOP + w] += ahead[k + w]
+    for w in range(WIDTH):
+        total, size = lanes[TOTAL + w], lanes[TOP + w]
+        lanes[INVERSE + w] = real(1.0) / total if total > 0.0 else real(0.0)
+        lanes[TOP + w] = real(1.0) / size if size > 0.0 else real(0.0)
+
+
+@inner_numeric
+def _count(pairs, s, left, left_at, right, right_at, num):
+    """Add outer products of forward messages and what comes back along the transitions."""
+    K, P = pairs.shape[2], pairs.shape[3]
+    first, back = s * K * P, K * WIDTH
+    whole = K - K % 4
+    for i in range(0, whole, 4):
+        for j in range(0, whole, 4):
+            tile_outer_4(left, right, pairs, left_at + i * WIDTH, right_at + j * WIDTH, back,
+                         first + i * P + j, P, num)  # fmt: skip
+    for i in range(K):
+        for j in range(whole if i < whole else 0, K):
+            tile_outer_1(left, right, pairs, left_at + i * WIDTH, right_at + j * WIDTH, back,
+                         first + i * P + j, P, num)  # fmt: skip
+
+
+@numeric
+def sum_tiles(numbers, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs):
+    """Sum over all paths of rows that share their transitions.
+
+    Args:
+        mode: FORWARD, FILTER or SMOOTH.
+        dense: Whether tiny forward messages do no harm, as every transition is possible.
+        tiles: ``(n, WIDTH)`` rows in descending order of their lengths, -1 for none; the first of
+            a tile is there and is not empty.
+        weights: ``(B,)`` what a row counts in ``sums.pairs``, whose first axis has size one.
+        emission: Room for ``T * K * WIDTH`` numbers.
+        alpha: For ``T * K * WIDTH``.
+        ahead: For ``2 * K * WIDTH``.
+        lanes: For ``LANES``.
+        logs: For ``LANES`` float64.
+    """
+    for tile in range(tiles.shape[0]):
+        num = 0
+        while num < WIDTH and tiles[tile, num] >= 0:
+            num += 1
+        rows = tiles[tile, :num]
+        steps = numbers.lengths[rows[0]]
+        _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, logs)
+        if mode == SMOOTH:
+            _backward(numbers, sums, weights, rows, steps, emission, alpha, ahead, lanes, logs)

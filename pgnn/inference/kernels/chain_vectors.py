@@ -1,0 +1,309 @@
+"""Small products of matrices that keep their sums in vector registers.
+
+The compiler would store and load a sum at every term; these say what to keep. Vectors may be longer
+than the machine's, which then uses several registers for each.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+SUM = False
+MAX = True
+WIDTH = 32
+"""Rows of a tile, which are computed side by side."""
+
+
+class _Arrays(NamedTuple):
+    """Data pointers of three arrays and the type of their entries."""
+
+    left: Any
+    right: Any
+    out: Any
+    kind: Any
+
+
+def _data(context: Any, builder: Any, signature: Any, arguments: Any) -> _Arrays:
+    pointers = [
+        context.make_array(kind)(context, builder, value).data
+        for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
+    ]
+    return _Arrays(*pointers, context.get_data_type(signature.args[0].dtype))
+
+
+def _vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+    at = builder.gep(pointer, [index])
+    return builder.bitcast(at, ir.VectorType(kind, lanes).as_pointer())
+
+
+def _size(kind: Any) -> int:
+    return 4 if isinstance(kind, ir.FloatType) else 8
+
+
+def _load(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+    return builder.load(_vector(builder, pointer, index, kind, lanes), align=_size(kind))
+
+
+def _store(builder: Any, value: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> None:
+    builder.store(value, _vector(builder, pointer, index, kind, lanes), align=_size(kind))
+
+
+def _spread(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+    """A number in every lane."""
+    vector = ir.VectorType(kind, lanes)
+    number = builder.load(builder.gep(pointer, [index]))
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
+    """Add a product, or keep the larger one of a sum."""
+    if not maximum:
+        flags = ("contract",)
+        return builder.fadd(builder.fmul(x, y, flags=flags), total, flags=flags)
+    value = builder.fadd(x, y)
+    return builder.select(builder.fcmp_ordered(">", value, total), value, total)
+
+
+def _part(builder: Any, vector: Any, first: int, num: int) -> Any:
+    """Some of the lanes of a vector; one as a vector of one."""
+    picked = ir.Constant(ir.VectorType(ir.IntType(32), num), list(range(first, first + num)))
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
+
+
+def _total(builder: Any, vector: Any) -> Any:
+    """Sum of the lanes, halves by halves."""
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        parts = (_part(builder, vector, first, half) for first in (0, half))
+        vector = builder.fadd(*parts)
+    return builder.extract_element(vector, ir.IntType(32)(0))
+
+
+def _start(vector: Any, maximum: bool) -> Any:
+    value = -math.inf if maximum else 0.0
+    return ir.Constant(vector, [ir.Constant(vector.element, value)] * vector.count)
+
+
+def _tile_product(columns: int, maximum: bool) -> Any:
+    def product(typing_context, matrix, x, out, at, step, x_at, to, num):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = _data(context, builder, signature, arguments)
+            at, step, x_at, to, num = arguments[3:]
+            vector = ir.VectorType(data.kind, WIDTH)
+            totals = [
+                cgutils.alloca_once_value(builder, _start(vector, maximum)) for _ in range(columns)
+            ]
+            index = at.type
+            with cgutils.for_range(builder, num) as loop:
+                i = loop.index
+                here = builder.add(x_at, builder.mul(i, index(WIDTH)))
+                row = builder.add(at, builder.mul(i, step))
+                value = _load(builder, data.right, here, data.kind, WIDTH)
+                for j, total in enumerate(totals):
+                    entry = builder.add(row, index(j))
+                    number = _spread(builder, data.left, entry, data.kind, WIDTH)
+                    found = _include(builder, builder.load(total), value, number, maximum)
+                    builder.store(found, total)
+            for j, total in enumerate(totals):
+                where = builder.add(to, index(j * WIDTH))
+                _store(builder, builder.load(total), data.out, where, data.kind, WIDTH)
+            return context.get_dummy_value()
+
+        return types.void(matrix, x, out, at, step, x_at, to, num), generate
+
+    return intrinsic(product)
+
+
+tile_sum_4, tile_sum_1 = _tile_product(4, SUM), _tile_product(1, SUM)
+tile_max_4, tile_max_1 = _tile_product(4, MAX), _tile_product(1, MAX)
+
+
+def _row_product(lanes: int, maximum: bool, onto: bool) -> Any:
+    def product(typing_context, matrix, x, out, at, step, x_at, x_step, to, num):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = _data(context, builder, signature, arguments)
+            at, step, x_at, x_step, to, num = arguments[3:]
+            kind, index = data.kind, at.type
+            vector = ir.VectorType(kind, lanes)
+            totals = [cgutils.alloca_once_value(builder, _start(vector, maximum)) for _ in range(4)]
+            if onto:
+                builder.store(_load(builder, data.out, to, kind, lanes), totals[0])
+
+            def include(i: Any, total: Any) -> None:
+                here = builder.add(x_at, builder.mul(i, x_step))
+                number = _spread(builder, data.right, here, kind, lanes)
+                row = builder.add(at, builder.mul(i, step))
+                value = _load(builder, data.left, row, kind, lanes)
+                builder.store(_include(builder, builder.load(total), value, number, maximum), total)
+
+            fours = builder.udiv(num, index(4))
+            with cgutils.for_range(builder, fours) as loop:
+                first = builder.mul(loop.index, index(4))
+                for u in range(4):
+                    include(builder.add(first, index(u)), totals[u])
+            with cgutils.for_range(builder, builder.urem(num, index(4))) as loop:
+                include(builder.add(builder.mul(fours, index(4)), loop.index), totals[0])
+            values = [builder.load(total) for total in totals]
+            for k in (2, 1):
+                for u in range(k):
+                    x, y = values[u], values[u + k]
+                    if maximum:
+                        values[u] = builder.select(builder.fcmp_ordered(">", x, y), x, y)
+                    else:
+                        values[u] = builder.fadd(x, y)
+            _store(builder, values[0], data.out, to, kind, lanes)
+            return context.get_dummy_value()
+
+        return types.void(matrix, x, out, at, step, x_at, x_step, to, num), generate
+
+    return intrinsic(product)
+
+
+row_sum_4, row_sum_8, row_sum_32 = (_row_product(n, SUM, False) for n in (4, 8, 32))
+row_max_4, row_max_8, row_max_32 = (_row_product(n, MAX, False) for n in (4, 8, 32))
+row_add_4, row_add_8, row_add_32 = (_row_product(n, SUM, True) for n in (4, 8, 32))
+
+
+def _tile_outer(size: int) -> Any:
+    def outer(typing_context, x, y, out, x_at, y_at, back, to, step, num):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = _data(context, builder, signature, arguments)
+            x_at, y_at, back, to, step, num = arguments[3:]
+            kind, index = data.kind, x_at.type
+            lanes = 64 // _size(kind)
+            vector = ir.VectorType(kind, lanes)
+            totals = [
+                cgutils.alloca_once_value(builder, _start(vector, SUM)) for _ in range(size * size)
+            ]
+            with cgutils.for_range(builder, num) as loop:
+                moved = builder.mul(loop.index, back)
+                for lane in range(0, WIDTH, lanes):
+                    xs, ys = (
+                        [
+                            _load(
+                                builder,
+                                pointer,
+                                builder.add(builder.add(at, moved), index(k * WIDTH + lane)),
+                                kind,
+                                lanes,
+                            )
+                            for k in range(size)
+                        ]
+                        for pointer, at in ((data.left, x_at), (data.right, y_at))
+                    )
+                    for i in range(size):
+                        for j in range(size):
+                            total = totals[i * size + j]
+                            old = builder.load(total)
+                            builder.store(_include(builder, old, xs[i], ys[j], SUM), total)
+            for i in range(size):
+                for j in range(size):
+                    where = builder.add(to, builder.add(builder.mul(step, index(i)), index(j)))
+                    pointer = builder.gep(data.out, [where])
+                    terms = builder.load(totals[i * size + j])
+                    found = builder.fadd(builder.load(pointer), _total(builder, terms))
+                    builder.store(found, pointer)
+            return context.get_dummy_value()
+
+        return types.void(x, y, out, x_at, y_at, back, to, step, num), generate
+
+    return intrinsic(outer)
+
+
+tile_outer_4, tile_outer_1 = _tile_outer(4), _tile_outer(1)
+
+
+def _picks(lanes: int) -> Any:
+    def pick(typing_context, x, y, z, x_at, y_at, num):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = _data(context, builder, signature, arguments)
+            x_at, y_at, num = arguments[3:]
+            kind, index = data.kind, x_at.type
+            places = ir.VectorType(index, lanes)
+            first = ir.Constant(places, list(range(lanes)))
+            top = cgutils.alloca_once_value(builder, _start(ir.VectorType(kind, lanes), MAX))
+            best = cgutils.alloca_once_value(builder, first)
+            here = cgutils.alloca_once_value(builder, first)
+            jump = ir.Constant(places, [lanes] * lanes)
+            with cgutils.for_range(builder, builder.udiv(num, index(lanes))) as loop:
+                moved = builder.mul(loop.index, index(lanes))
+                value = builder.fadd(
+                    _load(builder, data.left, builder.add(x_at, moved), kind, lanes),
+                    _load(builder, data.right, builder.add(y_at, moved), kind, lanes),
+                )
+                old, at = builder.load(top), builder.load(here)
+                larger = builder.fcmp_ordered(">", value, old)
+                builder.store(builder.select(larger, value, old), top)
+                builder.store(builder.select(larger, at, builder.load(best)), best)
+                builder.store(builder.add(at, jump), here)
+            value, found = _first_largest(builder, builder.load(top), builder.load(best))
+            return found
+
+        return types.intp(x, y, z, x_at, y_at, num), generate
+
+    return intrinsic(pick)
+
+
+def _first_largest(builder: Any, values: Any, places: Any) -> tuple[Any, Any]:
+    """The largest lane and its place; of equal ones the smallest place."""
+    while values.type.count > 1:
+        half = values.type.count // 2
+        (x, i), (y, j) = (
+            tuple(_part(builder, vector, first, half) for vector in (values, places))
+            for first in (0, half)
+        )
+        first = builder.icmp_signed("<", j, i)
+        better = builder.or_(
+            builder.fcmp_ordered(">", y, x),
+            builder.and_(builder.fcmp_ordered("==", y, x), first),
+        )
+        values, places = builder.select(better, y, x), builder.select(better, j, i)
+    zero = ir.IntType(32)(0)
+    return builder.extract_element(values, zero), builder.extract_element(places, zero)
+
+
+pick_4, pick_16 = _picks(4), _picks(16)
+"""Place of the largest sum of ``x[x_at + k]`` and ``y[y_at + k]``, of equal ones the first."""
+
+
+def _largest(typing_context, x, at, num):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x, at, num = arguments
+        pointer = context.make_array(signature.args[0])(context, builder, x).data
+        kind, index = context.get_data_type(signature.args[0].dtype), at.type
+        lanes = 8
+        top = cgutils.alloca_once_value(builder, _start(ir.VectorType(kind, lanes), MAX))
+        single = cgutils.alloca_once_value(builder, ir.Constant(kind, -math.inf))
+        whole = builder.udiv(num, index(lanes))
+        with cgutils.for_range(builder, whole) as loop:
+            moved = builder.add(at, builder.mul(loop.index, index(lanes)))
+            value, old = _load(builder, pointer, moved, kind, lanes), builder.load(top)
+            larger = builder.fcmp_ordered(">", value, old)
+            builder.store(builder.select(larger, value, old), top)
+        with cgutils.for_range(builder, builder.urem(num, index(lanes))) as loop:
+            moved = builder.add(builder.mul(whole, index(lanes)), loop.index)
+            value = builder.load(builder.gep(pointer, [builder.add(at, moved)]))
+            old = builder.load(single)
+            larger = builder.fcmp_ordered(">", value, old)
+            builder.store(builder.select(larger, value, old), single)
+        values = builder.load(top)
+        while values.type.count > 1:
+            half = values.type.count // 2
+            x, y = _part(builder, values, 0, half), _part(builder, values, half, half)
+            values = builder.select(builder.fcmp_ordered(">", y, x), y, x)
+        value, old = builder.extract_element(values, ir.IntType(32)(0)), builder.load(single)
+        return builder.select(builder.fcmp_ordered(">", value, old), value, old)
+
+    return x.dtype(x, at, num), generate
+
+
+largest: Any = intrinsic(_largest)
+"""The largest of ``x[at:at + num]``."""
