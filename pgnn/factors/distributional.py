@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Never
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, biject_to, constraints
+from torch.distributions import Distribution, Independent, biject_to, constraints, transform_to
 
-from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditional import Conditional, check_rows
 from pgnn.factors.factor import Factor
 from pgnn.factors.rows import read_numbers
@@ -77,7 +78,8 @@ class Distributional(Conditional):
     def values(self) -> dict[str, Tensor]:
         """Parameters of the distribution by name, ``(K1, ..., Kn, ...)``; differentiable."""
         return {
-            name: biject_to(self.constraints[name])(raw) for name, raw in self.unconstrained.items()
+            name: _transform(self.constraints[name])(raw)
+            for name, raw in self.unconstrained.items()
         }
 
     def distribution(
@@ -97,34 +99,50 @@ class Distributional(Conditional):
     ) -> Factor:
         """Return the log density over the unobserved parents; see the base class.
 
-        A row in which the child is ``NaN`` was not seen and has the density 1.
+        A row in which the child is ``NaN`` was not seen and has the density 1. Outside of a
+        distribution's support it is 0.
 
         Raises:
-            EvidenceError: If a value is outside of the distribution's support.
             Unsupported: If a vector was seen in part.
         """
         seen = self._seen(observed)
         free = self._unobserved(seen)
         check_rows(self.child, seen)
         x = seen[self.child.name]
-        missing = x.isnan().reshape(len(x), -1)
+        shape = [len(x), *(v.num_states for v in self.parents)]
+        if not len(x):
+            return Factor(free, x.new_zeros(0, *(v.num_states for v in free)))
+        missing = x.isnan().reshape(len(x), self.child.num_elements)
         unseen = missing.all(dim=1)
         if bool((missing.any(dim=1) & ~unseen).any()):
             raise Unsupported(
                 f"{self.child.name!r} was seen in part in some rows, but Distributional cannot "
                 "integrate the rest out; use Gaussian, Poisson or Bernoulli"
             )
-        if bool(unseen.all()):
-            return Factor(free, x.new_zeros(len(x), *(v.num_states for v in free)))
-        # a value that can occur stands in for those that were not seen
-        stand_in = x[int((~unseen).int().argmax())]
-        value = torch.where(unseen.reshape(-1, *[1] * (x.dim() - 1)), stand_in, x)
+        table = self._log_density(x).masked_fill(unseen.unsqueeze(1), 0.0)
+        given = {v.name: seen[v.name] for v in self.parents if v.name in seen}
+        return Factor(self.parents, table.expand(len(x), -1).reshape(shape)).condition(given)
+
+    def _log_density(self, x: Tensor) -> Tensor:
+        """Log densities ``(N, K)``; ``-inf`` outside of the support and for ``NaN``."""
+        dist = self.distribution(self._grid(self.parents, 1))
+        value = x.unsqueeze(1)
         try:
-            made = super().factor({**seen, self.child.name: value})
-        except ValueError as error:
-            raise EvidenceError(f"{self.child.name!r}: {error}") from error
-        hidden = unseen.reshape(-1, *[1] * len(free))
-        return Factor(free, made.log_values.masked_fill(hidden, 0.0))
+            support: Any = dist.support
+            inside = support.check(value) if support is not None else None
+        except NotImplementedError:
+            inside = None
+        if inside is None:
+            inside = ~value.isnan().flatten(start_dim=2).any(dim=2)
+        outside = ~inside.expand(len(x), math.prod(v.num_states for v in self.parents))
+        if bool(outside.any()):
+            # a value that can occur stands in, so that derivatives stay finite
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                stand_in = dist.sample()
+            event = [1] * len(self.child.shape)
+            value = torch.where(outside.reshape(*outside.shape, *event), stand_in, value)
+        found: Tensor = dist.log_prob(value)
+        return found.masked_fill(outside, -torch.inf)
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
         """Refuse: there is no closed form.
@@ -150,7 +168,7 @@ class Distributional(Conditional):
         constraint: Any = stated.get(name, constraints.real) if isinstance(stated, dict) else None
         try:
             good = bool(torch.as_tensor(constraint.check(given)).all())
-            raw = biject_to(constraint).inv(given)
+            raw = _transform(constraint).inv(given)
         except (NotImplementedError, AttributeError):
             raise ModelError(
                 f"{what} has a constraint that depends on others ({constraint}); pass a callable "
@@ -176,3 +194,11 @@ class Distributional(Conditional):
                 f"{self.child.shape} for each configuration of its parents, got batch shape "
                 f"{tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)} for one"
             )
+
+
+def _transform(constraint: Any) -> Any:
+    """Map from unconstrained numbers; torch knows no bijection for some triangular matrices."""
+    try:
+        return biject_to(constraint)
+    except NotImplementedError:
+        return transform_to(constraint)

@@ -89,7 +89,7 @@ class Gaussian(Emission):
         """Matrices ``(K1, ..., Kn, D, D)``, or variances ``(K1, ..., Kn)``; differentiable."""
         factor = self.form.cholesky(self._scale(self.scale), self.size)
         matrices = (factor @ factor.mT).expand(self.num_configurations, -1, -1)
-        return matrices.reshape(*self.configurations, *2 * self.child.shape)
+        return matrices.reshape((*self.configurations, *2 * self.child.shape))
 
     @property
     def num_free_parameters(self) -> int:

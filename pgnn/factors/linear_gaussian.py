@@ -92,7 +92,7 @@ class LinearGaussian(Emission):
         """Matrices ``(K1, ..., Kn, D, D)``, or variances ``(K1, ..., Kn)``; differentiable."""
         factor = self._factor(self.scale)
         matrices = (factor @ factor.mT).expand(self.num_configurations, -1, -1)
-        return matrices.reshape(*self.configurations, *2 * self.child.shape)
+        return matrices.reshape((*self.configurations, *2 * self.child.shape))
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
