@@ -117,7 +117,7 @@ class CpuChain:
         """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
         from pgnn.inference.kernels.chain_paths import best_rows
 
-        B, T, K = self.tensors.field.shape
+        B, T, _ = self.tensors.field.shape
         states, scores = np.full((B, T), -1), np.zeros(B)
         logs = self.logs
         P = logs.transition.shape[3]

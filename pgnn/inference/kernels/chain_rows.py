@@ -199,8 +199,8 @@ def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, a
             ``sums.states`` themselves if that is so and K is P.
         ahead: For ``(1 + 2 * PAIRS) * P``.
     """
-    in_place = mode == SMOOTH and P == numbers.log_field.shape[2]
     P = numbers.transition.shape[3]
+    in_place = mode == SMOOTH and numbers.log_field.shape[2] == P
     for b in rows:
         steps = numbers.lengths[b]
         base = b * numbers.log_field.shape[1] * P if in_place else 0

@@ -30,11 +30,11 @@ class _Arrays(NamedTuple):
 
 
 def _data(context: Any, builder: Any, signature: Any, arguments: Any) -> _Arrays:
-    pointers = [
+    left, right, out = (
         context.make_array(kind)(context, builder, value).data
         for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
-    ]
-    return _Arrays(*pointers, context.get_data_type(signature.args[0].dtype))
+    )
+    return _Arrays(left, right, out, context.get_data_type(signature.args[0].dtype))
 
 
 def _vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
