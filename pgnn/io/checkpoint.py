@@ -16,10 +16,12 @@ from pgnn.errors import DataError, PgnnError, Unsupported, closest
 from pgnn.factors.variable import Variable
 from pgnn.io.checkpoint_kinds import describe_conditional, make_conditional
 from pgnn.io.checkpoint_potentials import describe_potential, make_potential
+from pgnn.io.checkpoint_sequences import describe_sequence_model, make_sequence_model
 from pgnn.io.labels import decode, encode
 from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.sequence_model import SequenceModel
 
 VERSION = 1
 """Version of the format; a file of another version is refused."""
@@ -35,6 +37,9 @@ _WRONG = (
 )
 
 
+_SEQUENCE_MODELS = ("HiddenMarkovModel", "DynamicBayesianNetwork")
+
+
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """Save a model to one file, in the safetensors format.
 
@@ -45,7 +50,8 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     numbers. A file that exists is replaced when the new one is complete.
 
     Args:
-        model: A ``BayesianNetwork`` or ``MarkovRandomField``.
+        model: A ``BayesianNetwork``, ``MarkovRandomField``, ``HiddenMarkovModel`` or
+            ``DynamicBayesianNetwork``.
         path: File, by custom ending in ``.safetensors``.
 
     Raises:
@@ -70,7 +76,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
 
 def load(
     path: str | os.PathLike[str], modules: Mapping[Hashable, nn.Module] | None = None
-) -> BayesianNetwork | MarkovRandomField:
+) -> BayesianNetwork | MarkovRandomField | SequenceModel:
     """Load a model that :func:`save` wrote, without executing any code from the file.
 
     Args:
@@ -79,7 +85,8 @@ def load(
             architecture; for each ``NeuralPotential`` likewise, by the name of its variable or the
             tuple of their names, or a list of networks where several have these; or a whole
             conditional or potential, where its head or features, or the class itself, are your
-            own code. They are copied, and the copies get the saved numbers.
+            own code; that of a first step, in a model over time, by ``(name, "initial")``. They
+            are copied, and the copies get the saved numbers.
 
     Raises:
         DataError: If the file is no checkpoint, is damaged or of another version, or ``modules``
@@ -94,14 +101,17 @@ def load(
             Variable(decode(v["name"]), decode(v["states"]), decode(v["shape"]))
             for v in structure["variables"]
         ]
-        make: dict[str, Callable[..., BayesianNetwork | MarkovRandomField]] = {
+        make: dict[str, Callable[..., Any]] = {
             "BayesianNetwork": _make_bayesian_network,
             "MarkovRandomField": _make_markov_random_field,
+            **dict.fromkeys(_SEQUENCE_MODELS, _make_sequence_model),
         }
         if structure["class"] not in make:
             known = closest(structure["class"], make)
             raise DataError(f"a model of the unknown class {structure['class']!r}{known}")
-        return make[structure["class"]](structure, variables, tensors, given)
+        made: BayesianNetwork | MarkovRandomField | SequenceModel
+        made = make[structure["class"]](structure, variables, tensors, given)
+        return made
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error
     except _WRONG as error:
@@ -111,6 +121,8 @@ def load(
 
 
 def _describe(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if isinstance(model, SequenceModel) and type(model).__name__ in _SEQUENCE_MODELS:
+        return describe_sequence_model(model)
     names = {name: k for k, name in enumerate(model.variables)}
     variables = [
         {"name": encode(v.name), "states": encode(v.states), "shape": encode(v.shape)}
@@ -133,7 +145,7 @@ def _describe(model: Model) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors |= {f"{k}.{key}": x for key, x in own.items()}
     else:
         raise Unsupported(
-            f"a checkpoint holds a BayesianNetwork or a MarkovRandomField, not a "
+            f"a checkpoint holds a model of pgnn's own classes, not a "
             f"{type(model).__name__}; save its state_dict() with torch"
         )
     return structure, tensors
@@ -174,6 +186,15 @@ def _make_markov_random_field(
         raise DataError(f"modules= has {unused!r}, which has no potential that needs one")
     edges = [(variables[a].name, variables[b].name) for a, b in structure["edges"]]
     return MarkovRandomField(edges, potentials, {v.name: v for v in variables})
+
+
+def _make_sequence_model(
+    structure: Mapping[str, Any],
+    variables: Sequence[Variable],
+    tensors: Mapping[str, Tensor],
+    modules: dict[Hashable, nn.Module],
+) -> SequenceModel:
+    return make_sequence_model(structure, variables, _by_number(tensors), modules)
 
 
 def _by_number(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

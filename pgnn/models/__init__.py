@@ -2,7 +2,14 @@
 
 from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
 
-__all__ = ["BayesianNetwork", "HiddenMarkovModel", "MarkovRandomField", "Model"]
+__all__ = [
+    "BayesianNetwork",
+    "DynamicBayesianNetwork",
+    "HiddenMarkovModel",
+    "MarkovRandomField",
+    "Model",
+]

@@ -14,7 +14,8 @@ from pgnn.factors.conditional import Conditional
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs
-from pgnn.models.sequence_model import SequenceModel, lagged
+from pgnn.models.sequence_model import SequenceModel
+from pgnn.models.two_slices import lagged
 
 if TYPE_CHECKING:
     from pgnn.inference.chain import Chain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,10 @@ from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.given import Given
-from pgnn.factors.renamed import Renamed
 from pgnn.factors.variable import Variable
-from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.base import Inputs, Model
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.two_slices import at_step, is_lagged, two_slices
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 AXIS = "T"
 """Name of the axis of time."""
-
-
-def lagged(variable: Variable) -> Variable:
-    """Return the variable one step earlier, named ``(name, -1)``."""
-    return Variable((variable.name, -1), variable.states, variable.shape)
 
 
 class SequenceModel(Model):
@@ -62,7 +57,7 @@ class SequenceModel(Model):
         initial: Mapping[Hashable, Conditional],
     ) -> None:
         super().__init__()
-        self.graph = _two_slices(conditionals)
+        self.graph = two_slices(conditionals)
         for name, first in initial.items():
             if name not in conditionals or first.child != conditionals[name].child:
                 raise ModelError(f"the initial conditional of {name!r} must be one for {name!r}")
@@ -99,6 +94,18 @@ class SequenceModel(Model):
         parts = [*self._conditionals.values(), *self._initial.values()]
         return sum(c.num_free_parameters for c in parts)
 
+    @property
+    def interface(self) -> list[Hashable]:
+        """The discrete variables on which the next slice depends."""
+        late = {v.name for c in self._conditionals.values() for v in c.parents}
+        return [n for n, c in self._conditionals.items() if (n, -1) in late and c.child.is_discrete]
+
+    @cached_property
+    def order(self) -> tuple[Hashable, ...]:
+        """The variables of a slice, parents before children."""
+        every = nx.topological_sort(self.graph)
+        return tuple(n for n in every if n in self._conditionals)
+
     def unroll(self, steps: int) -> BayesianNetwork:
         """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
 
@@ -109,17 +116,17 @@ class SequenceModel(Model):
         made: dict[Hashable, Conditional] = {}
         for t in range(steps):
             for name, conditional in self._conditionals.items():
-                own = conditional if t else self._first(name)
-                renamed = _at(own, t)
+                own = conditional if t else self.first(name)
+                renamed = at_step(own, t)
                 graph.add_node((name, t))
                 graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
                 made[name, t] = renamed
         return BayesianNetwork(graph, made)
 
-    def _first(self, name: Hashable) -> Conditional:
-        """The conditional of a variable at the first step."""
+    def first(self, name: Hashable) -> Conditional:
+        """Return the conditional of a variable at the first step."""
         conditional = self._conditionals[name]
-        if name not in self._initial and _is_lagged(conditional):
+        if name not in self._initial and is_lagged(conditional):
             return Given(conditional.child)
         return self._initial.get(name, conditional)
 
@@ -254,45 +261,3 @@ class SequenceModel(Model):
         from pgnn.inference.sequence_engines import sequence_engine
 
         return sequence_engine(self, None if engine is None else super()._engine(engine))
-
-
-def _is_lagged(conditional: Conditional) -> bool:
-    return any(_lag(v.name) for v in conditional.parents)
-
-
-def _lag(name: Hashable) -> bool:
-    return isinstance(name, tuple) and len(name) == 2 and name[1] == -1
-
-
-def _at(conditional: Conditional, t: int) -> Conditional:
-    """The conditional with its variables and inputs named as those of step ``t``."""
-    names: dict[Hashable, Hashable] = {conditional.child.name: (conditional.child.name, t)}
-    for v in conditional.parents:
-        name = v.name
-        names[name] = (name[0], t - 1) if isinstance(name, tuple) and _lag(name) else (name, t)
-    names.update({n: (n, t) for n in conditional.inputs})
-    return Renamed(conditional, names)
-
-
-def _two_slices(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
-    """The graph of a slice, with ``(name, -1)`` for what it needs of the one before."""
-    graph = nx.DiGraph()
-    for name, conditional in conditionals.items():
-        if _lag(name):
-            raise ModelError(f"{name!r} names the step before; give {name[0]!r} its conditional")  # type: ignore[index]
-        if conditional.child.name != name:
-            raise ModelError(f"the conditional of {name!r} is one for {conditional.child.name!r}")
-        graph.add_node(name)
-    for name, conditional in conditionals.items():
-        for v in conditional.parents:
-            source = v.name[0] if isinstance(v.name, tuple) and _lag(v.name) else v.name
-            known = conditionals.get(source)
-            if known is None:
-                raise ModelError(
-                    f"{name!r} depends on {source!r}, which is no variable of the slice"
-                )
-            if (known.child.states, known.child.shape) != (v.states, v.shape):
-                raise ModelError(f"{name!r} and {source!r} disagree about what {v.name!r} is")
-            graph.add_edge(v.name, name)
-    check_directed_acyclic(graph)
-    return nx.freeze(graph)

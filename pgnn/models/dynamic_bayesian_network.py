@@ -1,0 +1,174 @@
+"""Dynamic Bayesian networks: a slice on a graph, with arrows from the slice before."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import networkx as nx
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.variable import Variable
+from pgnn.models.declaration import Edges, conditional_of, declare, read_graph
+from pgnn.models.sequence_model import SequenceModel
+from pgnn.models.two_slices import has_lag, lagged
+
+
+class DynamicBayesianNetwork(SequenceModel):
+    r"""A directed network whose slice repeats along time.
+
+    .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})
+        \prod_{t=2}^T \prod_i p(x_{t,i} \mid \mathrm{pa}(x_{t,i}))
+
+    Args:
+        graph: ``nx.DiGraph``, or edges. Nodes are the variables of a slice, and ``(name, -1)``
+            those of the slice before; or all nodes are ``(name, 0)`` and ``(name, 1)``. Node
+            attributes ``states``, ``shape`` and ``conditional`` are read as in a
+            :class:`BayesianNetwork`.
+        conditionals: Of each variable given its parents in its own slice and the one before: a
+            conditional, a table (parents in the order of the graph's edges, child last) or a
+            callable. What is missing gets a learnable table.
+        initial: Of the first slice, given the parents in it; needed only for variables with
+            parents in the slice before. What is missing gets a learnable table.
+        states: Numbers or labels of states by name, where the graph does not carry them.
+
+    Answers are exact: by the chain of the joint states of the interface, the variables on which
+    the next slice depends; where these are too many, by the unrolled network.
+    ``engine=BoyenKoller()`` filters with beliefs that fall into parts.
+
+    Raises:
+        ModelError: If a slice has a cycle, an arrow goes back in time or over more than one step,
+            a conditional does not fit, or states are unknown.
+
+    References:
+        Dean & Kanazawa (1989), A model for reasoning about persistence and causation; Murphy
+        (2002), Dynamic Bayesian networks.
+
+    Example:
+        >>> model = DynamicBayesianNetwork(
+        ...     [(("rain", -1), "rain"), ("rain", "umbrella")],
+        ...     {"rain": [[0.7, 0.3], [0.3, 0.7]], "umbrella": [[0.8, 0.2], [0.1, 0.9]]},
+        ...     initial={"rain": [0.5, 0.5]},
+        ...     states={"rain": ["no", "yes"], "umbrella": ["no", "yes"]},
+        ... )
+        >>> model.filter({"umbrella": ["yes", "yes"]})["rain"].probs[:, 1]
+        tensor([0.8182, 0.8834], dtype=torch.float64)
+        >>> model.decode({"umbrella": ["yes", "yes", "no"]})["rain"].tolist()
+        ['yes', 'yes', 'no']
+    """
+
+    def __init__(
+        self,
+        graph: nx.DiGraph | Edges,
+        conditionals: Mapping[Hashable, Any] | None = None,
+        initial: Mapping[Hashable, Any] | None = None,
+        states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
+    ) -> None:
+        given, first, told = dict(conditionals or {}), dict(initial or {}), dict(states or {})
+        graph = read_graph(graph, [*told, *given])
+        if len(graph) and all(_is_numbered(n) for n in graph):
+            first |= {n[0]: c for n, c in given.items() if _is_numbered(n) and n[1] == 0}
+            given = {n[0]: c for n, c in given.items() if not _is_numbered(n) or n[1]}
+            told = {n[0] if _is_numbered(n) else n: s for n, s in told.items()}
+            graph = _renamed(graph)
+        names = _check(graph)
+        for what, mapping in (
+            ("a conditional", given),
+            ("states", told),
+            ("an initial conditional", first),
+        ):
+            for name in mapping:
+                if name not in names:
+                    hint = closest(name, names)
+                    raise ModelError(
+                        f"{what} is given for {name!r}, which is no variable of the slice{hint}"
+                    )
+        for name in names:
+            if "conditional" in graph.nodes[name]:
+                given.setdefault(name, graph.nodes[name]["conditional"])
+        variables = {n: declare(n, graph, given, told) for n in names}
+        scope: dict[Hashable, Variable] = dict(variables)
+        scope.update({(n, -1): lagged(v) for n, v in variables.items()})
+        made = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
+        super().__init__(made, _initial(graph, names, variables, first))
+
+    @property
+    def hidden(self) -> list[Hashable]:
+        """The discrete variables on which something else depends."""
+        inner = {n[0] if has_lag(n) else n for n, _ in self.graph.edges}
+        return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
+
+    def __repr__(self) -> str:
+        size = len(self._conditionals)
+        return f"DynamicBayesianNetwork({size} variables, {self.graph.number_of_edges()} edges)"
+
+
+def _check(graph: nx.DiGraph) -> list[Hashable]:
+    """The names of a slice's variables, in order.
+
+    Raises:
+        ModelError: If the graph is undirected, or an arrow goes back in time or too far.
+    """
+    if not graph.is_directed():
+        raise ModelError("a dynamic Bayesian network needs a directed graph; use nx.DiGraph")
+    for node in graph:
+        if isinstance(node, tuple) and len(node) == 2 and isinstance(node[1], int):
+            if node[1] != -1:
+                raise ModelError(
+                    f"{node!r}: arrows come from the same slice, {node[0]!r}, or from the one "
+                    f"before, {(node[0], -1)!r}; what is older must be carried along by a variable"
+                )
+            into = next(iter(graph.predecessors(node)), None)
+            if into is not None:
+                raise ModelError(f"the arrow {into!r} -> {node!r} goes back in time")
+    names = dict.fromkeys(n for n in graph if not has_lag(n))
+    for node in graph:
+        if has_lag(node) and node[0] not in names:
+            hint = closest(node[0], names)
+            raise ModelError(f"{node!r} is no variable of the slice before{hint}")
+    return [*names]
+
+
+def _initial(
+    graph: nx.DiGraph,
+    names: Iterable[Hashable],
+    variables: Mapping[Hashable, Variable],
+    given: Mapping[Hashable, Any],
+) -> dict[Hashable, Conditional]:
+    """The conditionals of the first slice, where they differ."""
+    first = nx.DiGraph()
+    first.add_nodes_from(names)
+    for name in names:
+        first.add_edges_from((p, name) for p in graph.predecessors(name) if not has_lag(p))
+    made = {}
+    for name in names:
+        own = given.get(name)
+        late = any(has_lag(p) for p in graph.predecessors(name))
+        if own is None and late and not variables[name].is_discrete:
+            raise ModelError(
+                f"{name!r} is real and depends on the slice before: say how it begins, in "
+                f"initial={{{name!r}: ...}}"
+            )
+        if own is not None or late:
+            made[name] = conditional_of(name, first, variables, own)
+    return made
+
+
+def _is_numbered(name: object) -> bool:
+    return isinstance(name, tuple) and len(name) == 2 and name[1] in (0, 1)
+
+
+def _renamed(graph: nx.DiGraph) -> nx.DiGraph:
+    """A graph over ``(name, 0)`` and ``(name, 1)`` as one over names and ``(name, -1)``."""
+    made = nx.DiGraph()
+    names = dict.fromkeys(n for n, _ in graph)
+    for name in names:
+        later, first = graph.nodes.get((name, 1), {}), graph.nodes.get((name, 0), {})
+        made.add_node(name, **{**first, **later})
+    for b, t in graph:
+        for a, s in graph.pred[b, t]:  # the order of the parents is that of a table's axes
+            if s > t:
+                raise ModelError(f"the arrow {(a, s)!r} -> {(b, t)!r} goes back in time")
+            made.add_edge((a, -1) if s < t else a, b)
+    return made
