@@ -116,16 +116,25 @@ class CpuChain:
     def best(self) -> tuple[Ints, Floats]:
         """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
         from pgnn.inference.kernels.chain_paths import best_rows
+        from pgnn.inference.kernels.chain_tile_paths import best_tiles
+        from pgnn.inference.kernels.chain_tiles import LANES
 
-        B, T, _ = self.tensors.field.shape
+        B, T, K = self.tensors.field.shape
         states, scores = np.full((B, T), -1), np.zeros(B)
         logs = self.logs
-        P = logs.transition.shape[3]
+        P, kind = logs.transition.shape[3], logs.log_field.dtype
 
-        def work(rows: Ints) -> None:
-            best_rows(logs, rows, states, scores, np.empty(T * P, logs.log_field.dtype))
+        def one_by_one(rows: Ints) -> None:
+            best_rows(logs, rows, states, scores, np.empty(T * P, kind))
 
-        in_threads(work, self.rows)
+        def side_by_side(tiles: Ints) -> None:
+            size = K * tiles.shape[1]
+            room = np.empty(T * size, kind), np.empty(size, kind), np.empty(LANES, kind)
+            best_tiles(logs, tiles, states, scores, *room, np.empty(tiles.shape[1], np.int64))
+
+        tiles, rest = self._tiles(self.rows, True)
+        in_threads(side_by_side, tiles)
+        in_threads(one_by_one, rest)
         return states, scores
 
     def best_k(self, k: int) -> tuple[Ints, Floats]:

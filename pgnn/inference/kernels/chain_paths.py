@@ -45,7 +45,7 @@ def _reach(x, at, matrix, r, s, out, to):
 
 
 @inner_numeric
-def _score(numbers, b, states, row):
+def score_of(numbers, b, states, row):
     """Log of what a path weighs."""
     r = share_of(numbers.transition.shape[0], b)
     total = 0.0
@@ -95,7 +95,7 @@ def best_rows(numbers, rows, states, scores, reach):
             scores[b] = -math.inf
             continue
         _walk_back(numbers, b, steps, reach, states)
-        scores[b] = _score(numbers, b, states, b)
+        scores[b] = score_of(numbers, b, states, b)
 
 
 @inner_numeric
