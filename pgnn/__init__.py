@@ -1,5 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
+from pgnn import plot
 from pgnn.data import states_of
 from pgnn.errors import (
     DataError,
@@ -12,30 +13,45 @@ from pgnn.errors import (
     Unsupported,
 )
 from pgnn.factors import (
+    Bernoulli,
+    Beta,
     Conditional,
+    Diagonal,
+    Distributional,
     Factor,
+    Full,
+    Gamma,
+    Gaussian,
+    GaussianMixture,
     Ising,
     Lattice,
+    LinearGaussian,
     LogLinear,
     Neural,
     NeuralPotential,
     NoisyMax,
     NoisyOr,
+    NormalWishart,
+    Poisson,
     Potential,
     Potts,
     Sigmoid,
     Softmax,
+    Spherical,
     Tabular,
     TabularPotential,
+    Tied,
     Variable,
 )
 from pgnn.inference.annealed_importance_sampling import AnnealedImportanceSampling
 from pgnn.inference.annealing import Annealing
 from pgnn.inference.automatic import Automatic
 from pgnn.inference.belief_propagation import BeliefPropagation
+from pgnn.inference.baum_welch import BaumWelch
 from pgnn.inference.blocks import Slices
 from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
 from pgnn.inference.dual_decomposition import DualDecomposition
+from pgnn.inference.forward_backward import ForwardBackward
 from pgnn.inference.gibbs import Gibbs
 from pgnn.inference.gradient import Gradient
 from pgnn.inference.importance_sampling import ImportanceSampling
@@ -61,6 +77,16 @@ __all__ = [
     "NoisyMax",
     "Softmax",
     "Neural",
+    "Gaussian",
+    "GaussianMixture",
+    "LinearGaussian",
+    "Poisson",
+    "Bernoulli",
+    "Distributional",
+    "Full",
+    "Tied",
+    "Diagonal",
+    "Spherical",
     "Potential",
     "TabularPotential",
     "Ising",
@@ -68,6 +94,8 @@ __all__ = [
     "Lattice",
     "LogLinear",
     "NeuralPotential",
+    # pictures
+    "plot",
     # models
     "Model",
     "BayesianNetwork",
@@ -76,6 +104,7 @@ __all__ = [
     # engines
     "Automatic",
     "JunctionTree",
+    "ForwardBackward",
     "BeliefPropagation",
     "Flooding",
     "Sequential",
@@ -94,10 +123,14 @@ __all__ = [
     "MaximumLikelihood",
     "Gradient",
     "PseudoLikelihood",
+    "BaumWelch",
     "Laplace",
     "BDeu",
     "K2",
     "Dirichlet",
+    "NormalWishart",
+    "Gamma",
+    "Beta",
     "states_of",
     # files
     "read",

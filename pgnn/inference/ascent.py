@@ -17,6 +17,7 @@ from pgnn.inference.climb import Climb, Mean, Objective
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.fit_context import last_complaint, own_randomness, parts_in_mode
 from pgnn.inference.fit_record import FitRecord
+from pgnn.inference.history import History
 from pgnn.inference.lbfgs import run_lbfgs
 from pgnn.inference.learnable import Learnable, Penalty
 from pgnn.inference.loop import iterate
@@ -163,17 +164,19 @@ class Ascent(Learner):
                 raise
             finally:
                 learnable.clear()
-        model.history = {
-            "learner": repr(self),
-            "rows": rows.num_rows,
-            "weight": float(rows.weights.sum()),
-            **total,
-            "iterations": record.iterations,
-            "converged": converged,
-            "stopped_early": record.stopped,
-            "seconds": record.seconds,
-            "trace": record.trace,
-        }
+        model.history = History(
+            {
+                "learner": repr(self),
+                "rows": rows.num_rows,
+                "weight": float(rows.weights.sum()),
+                **total,
+                "iterations": record.iterations,
+                "converged": converged,
+                "stopped_early": record.stopped,
+                "seconds": record.seconds,
+                "trace": record.trace,
+            }
+        )
         self._warn(record, converged, last)
 
     def _pass_over(

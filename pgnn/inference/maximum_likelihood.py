@@ -17,6 +17,7 @@ from pgnn.factors.conditional import Conditional
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Learner
+from pgnn.inference.history import History
 from pgnn.inference.numeric_fit import fit_conditional, log_likelihood
 from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace, Prior
 from pgnn.inference.statistics import Statistics, batches
@@ -135,14 +136,16 @@ class MaximumLikelihood(Learner):
             parts.tables[name].set_probs(table)
         for name, state in states.items():
             parts.others[name].load_state_dict(state)
-        model.history = {
-            "learner": repr(self),
-            "rows": statistics.num_rows,
-            "weight": statistics.weight,
-            "log_likelihood": total,
-            "unseen": {n: number for n, number in unseen.items() if number},
-            "seconds": time.perf_counter() - begin,
-        }
+        model.history = History(
+            {
+                "learner": repr(self),
+                "rows": statistics.num_rows,
+                "weight": statistics.weight,
+                "log_likelihood": total,
+                "unseen": {n: number for n, number in unseen.items() if number},
+                "seconds": time.perf_counter() - begin,
+            }
+        )
 
     def _fit_others(
         self, parts: _Parts, statistics: Statistics

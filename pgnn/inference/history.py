@@ -1,0 +1,23 @@
+"""What a fit leaves behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class History(dict[str, Any]):
+    """Figures of a fit by name: ``learner``, ``rows``, ``log_likelihood``, ``seconds``, ...
+
+    Learners that iterate have ``iterations``, ``converged`` and ``trace``, a list for each figure.
+
+    Example:
+        >>> record = History(iterations=2, trace={"log_likelihood": [-3.0, -2.5]})
+        >>> record["trace"]["log_likelihood"][-1]
+        -2.5
+    """
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the trace, see :func:`pgnn.plot.history`."""
+        from pgnn import plot
+
+        return plot.history(self, ax=ax)

@@ -1,0 +1,27 @@
+"""Axes to draw on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def axes_of(ax: Any, size: tuple[float, float]) -> Any:
+    """Return the axes that were given, or those of a new figure."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def colours_of(count: int) -> list[Any]:
+    """Return so many colours that are told apart, also by those who do not see all of them."""
+    import matplotlib
+
+    if count <= 8:
+        # Okabe and Ito (2008)
+        return [
+            "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"
+        ][:count]  # fmt: skip
+    shades = matplotlib.colormaps["turbo"]
+    return [shades((k + 0.5) / count) for k in range(count)]

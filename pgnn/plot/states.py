@@ -1,0 +1,69 @@
+"""Posteriors of states over time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.inference.posterior import Posterior
+from pgnn.plot.axes import axes_of, colours_of
+
+
+def states(
+    posterior: Posterior,
+    name: Hashable | None = None,
+    *,
+    row: int = 0,
+    truth: Sequence[Any] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Draw the probability of each state at every step, one upon the other.
+
+    Args:
+        posterior: Such as ``model.smooth(...)`` or ``model.filter(...)``.
+        name: Of the variable; the first one if not given.
+        row: Of a batch.
+        truth: Labels or indices of the states that it really was in: a band below.
+        ax: Axes to draw on; a new figure if not given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        EvidenceError: If the variable or row is not there, or the truth has another length.
+        Unsupported: If the variable has no axis of time.
+    """
+    chosen = next(iter(posterior)) if name is None else name
+    variable = next((v for v in posterior.variables if v.name == chosen), None)
+    if variable is None:
+        raise EvidenceError(f"the posterior is not about {chosen!r}")
+    if len(variable.shape) != 1:
+        raise Unsupported(f"{chosen!r} is no sequence of states: its shape is {variable.shape}")
+    if not 0 <= row < posterior.num_rows:
+        raise EvidenceError(f"there is no row {row}: the posterior has {posterior.num_rows}")
+    probs = posterior.probs(chosen)
+    table = (probs[row] if posterior.batched else probs).detach().cpu().numpy()
+    table = table[~np.isnan(table).any(axis=1)]
+    labels, colours = variable.states or (), colours_of(variable.num_states)
+    ax = axes_of(ax, (9.0, 2.6))
+    steps = np.arange(len(table) + 1)
+    held = np.concatenate([table, table[-1:]])  # a step is as wide as the others
+    ax.stackplot(steps, held.T, step="post", colors=colours, labels=[str(s) for s in labels], lw=0)
+    if truth is not None:
+        codes = variable.encode(truth)
+        if len(codes) != len(table):
+            raise EvidenceError(f"the truth has {len(codes)} steps, the posterior {len(table)}")
+        for k, colour in enumerate(colours):
+            ax.fill_between(
+                steps, -0.12, -0.03, where=[*(codes == k), False], step="post", color=colour, lw=0
+            )
+        ax.text(0, -0.14, "truth", va="top", fontsize=8)
+    ax.set(xlim=(0, len(table)), ylim=(-0.2 if truth is not None else 0, 1), xlabel="step")
+    ax.set_ylabel(f"probability of {chosen}")
+    ax.set_yticks([0, 0.5, 1])
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=str(chosen))
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

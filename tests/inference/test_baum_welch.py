@@ -1,0 +1,341 @@
+"""Expectation maximisation of hidden Markov models against enumeration, closed forms and peers."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import pgnn
+from pgnn import BaumWelch, Gaussian, HiddenMarkovModel, Neural, Variable
+from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
+from pgnn.factors import NormalHead
+
+K, S = 2, 3
+ROWS = [[0, 2, 1, 1], [2, 2, -1], [1]]
+
+
+def tables(seed: int = 0, k: int = K, s: int = S) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.ones(k)), rng.dirichlet(np.ones(k), k), rng.dirichlet(np.ones(s), k)
+
+
+def model_of(first: np.ndarray, moves: np.ndarray, emits: np.ndarray) -> HiddenMarkovModel:
+    model = HiddenMarkovModel(len(first), {"x": emits}, first, moves)
+    model.requires_grad_()
+    return model
+
+
+def numbers(model: HiddenMarkovModel) -> list[np.ndarray]:
+    parts = [model.initial["state"], model.transitions, model.emissions["x"]]
+    return [p.probs.detach().numpy() for p in parts]
+
+
+def counted(
+    first: np.ndarray, moves: np.ndarray, emits: np.ndarray, rows: list[list[int]]
+) -> tuple[float, list[np.ndarray]]:
+    """Log-likelihood and expected counts, every path written down."""
+    total, counts = 0.0, [np.zeros_like(first), np.zeros_like(moves), np.zeros_like(emits)]
+    for row in rows:
+        paths = list(itertools.product(range(len(first)), repeat=len(row)))
+        weights = np.array([path_weight(p, row, first, moves, emits) for p in paths])
+        total += math.log(weights.sum())
+        for path, w in zip(paths, weights / weights.sum(), strict=True):
+            counts[0][path[0]] += w
+            for a, b in itertools.pairwise(path):
+                counts[1][a, b] += w
+            for state, symbol in zip(path, row, strict=True):
+                if symbol >= 0:
+                    counts[2][state, symbol] += w
+    return total, counts
+
+
+def path_weight(path, row, first, moves, emits) -> float:
+    weight = first[path[0]] * math.prod(moves[a, b] for a, b in itertools.pairwise(path))
+    seen = [emits[z, x] for z, x in zip(path, row, strict=True) if x >= 0]
+    return weight * math.prod(seen)
+
+
+def rows_of(counts: np.ndarray) -> np.ndarray:
+    return counts / counts.sum(axis=-1, keepdims=True)
+
+
+def step(model: HiddenMarkovModel, data, **options) -> None:
+    with pytest.warns(NotConverged, match="1 iterations"):
+        model.fit(data, learner=BaumWelch(max_iterations=1, **options), progress=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_step_is_that_of_expected_counts(seed) -> None:
+    start = tables(seed)
+    model = model_of(*start)
+    before, counts = counted(*start, ROWS)
+    step(model, {"x": ROWS})
+    for got, expected in zip(numbers(model), counts, strict=True):
+        np.testing.assert_allclose(got, rows_of(expected), atol=1e-12)
+    assert model.history["trace"]["log_likelihood"] == pytest.approx([before], abs=1e-10)
+    after, _ = counted(*(rows_of(c) for c in counts), ROWS)
+    assert model.history["log_likelihood"] == pytest.approx(after, abs=1e-10)
+    np.testing.assert_allclose(sum(model.history["occupancy"]), 8.0, atol=1e-9)
+
+
+def test_a_step_with_a_prior_adds_its_counts() -> None:
+    start = tables(1)
+    model = model_of(*start)
+    _, counts = counted(*start, ROWS)
+    step(model, {"x": ROWS}, prior=pgnn.Laplace(0.5))
+    for got, expected in zip(numbers(model), counts, strict=True):
+        np.testing.assert_allclose(got, rows_of(expected + 0.5), atol=1e-12)
+
+
+def test_a_prior_for_each_place() -> None:
+    start = tables(1)
+    model = model_of(*start)
+    _, counts = counted(*start, ROWS)
+    step(model, {"x": ROWS}, prior={"state": pgnn.Laplace(2.0)})
+    for got, expected, extra in zip(numbers(model), counts, (0, 2, 0), strict=True):
+        np.testing.assert_allclose(got, rows_of(expected + extra), atol=1e-12)
+    with pytest.raises(ModelError, match=r"'emission'.*'initial', 'state', 'x'"):
+        model.fit({"x": ROWS}, learner=BaumWelch(prior={"emission": pgnn.Laplace()}))
+
+
+def test_weights_repeat_sequences() -> None:
+    one, two = model_of(*tables(2)), model_of(*tables(2))
+    step(one, {"x": [ROWS[0], ROWS[1], ROWS[1]]})
+    with pytest.warns(NotConverged):
+        two.fit(
+            {"x": ROWS},
+            learner=BaumWelch(max_iterations=1),
+            weights=np.array([1.0, 2.0, 0.0]),
+            progress=False,
+        )
+    for a, b in zip(numbers(one), numbers(two), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_equals_hmmlearn() -> None:
+    """One step on the same parameters, and another one."""
+    hmm = pytest.importorskip("hmmlearn.hmm")
+    first, moves, emits = tables(3, 3, 4)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, 4, size=n) for n in (30, 50, 7)]
+    peer = hmm.CategoricalHMM(3, n_iter=2, tol=-np.inf, init_params="", implementation="scaling")
+    peer.startprob_, peer.transmat_, peer.emissionprob_ = first, moves, emits
+    peer.fit(np.concatenate(rows)[:, None], [len(r) for r in rows])
+    model = model_of(first, moves, emits)
+    with pytest.warns(NotConverged):
+        model.fit({"x": rows}, learner=BaumWelch(max_iterations=2, tolerance=0.0), progress=False)
+    ours = numbers(model)
+    for got, expected in zip(
+        ours, (peer.startprob_, peer.transmat_, peer.emissionprob_), strict=True
+    ):
+        np.testing.assert_allclose(got, expected, atol=1e-9)
+
+
+def casino(n: int = 40, steps: int = 150) -> tuple[HiddenMarkovModel, dict]:
+    loaded = [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
+    true = HiddenMarkovModel(
+        ["fair", "loaded"],
+        {"x": [[1 / 6] * 6, loaded]},
+        [0.5, 0.5],
+        [[0.95, 0.05], [0.1, 0.9]],
+    )
+    drawn = true.sample(n, {"T": steps}, seed=0)
+    return true, {"x": drawn["x"], "state": drawn["state"]}
+
+
+def test_the_likelihood_never_falls_and_passes_the_truth() -> None:
+    true, data = casino()
+    model = HiddenMarkovModel(2, {"x": 6})
+    model.fit({"x": data["x"]}, learner=BaumWelch(), seed=0, progress=False)
+    trace = np.array(model.history["trace"]["log_likelihood"])
+    assert (np.diff(trace) >= -1e-9 * np.abs(trace[:-1])).all()
+    assert model.history["converged"]
+    assert model.history["iterations"] == len(trace) > 10
+    assert model.history["log_likelihood"] > float(true.log_prob({"x": data["x"]}).sum())
+
+
+def test_known_states_are_counted() -> None:
+    """Supervised learning is Baum-Welch with nothing hidden."""
+    _, data = casino()
+    model = HiddenMarkovModel(["fair", "loaded"], {"x": 6})
+    model.fit(data, learner=BaumWelch(), progress=False)
+    z, x = data["state"].numpy(), data["x"].numpy()
+    moves, emits = np.zeros((2, 2)), np.zeros((2, 6))
+    np.add.at(moves, (z[:, :-1].ravel(), z[:, 1:].ravel()), 1)
+    np.add.at(emits, (z.ravel(), x.ravel()), 1)
+    first = np.bincount(z[:, 0], minlength=2)
+    for got, counts in zip(numbers(model), (first, moves, emits), strict=True):
+        np.testing.assert_allclose(got, rows_of(counts.astype(float)), atol=1e-9)
+
+
+def test_states_known_in_part_pull_the_others_along() -> None:
+    """Names of states mean what the few known ones say."""
+    _, data = casino()
+    partly = torch.where(
+        torch.rand(data["state"].shape, generator=torch.Generator().manual_seed(0)) < 0.1,
+        data["state"],
+        -1,
+    )
+    model = HiddenMarkovModel(["fair", "loaded"], {"x": 6})
+    model.fit({"x": data["x"], "state": partly}, learner=BaumWelch(), progress=False)
+    assert model.emissions["x"].probs[1, 5] > 0.35
+
+
+def test_structural_zeros_stay() -> None:
+    mask = np.triu(np.ones((3, 3)))
+    model = HiddenMarkovModel(3, {"x": 4}, mask=mask)
+    rng = np.random.default_rng(0)
+    model.fit(
+        {"x": rng.integers(0, 4, size=(20, 12))},
+        learner=BaumWelch(prior=pgnn.Laplace(1.0), max_iterations=500),
+        seed=0,
+        progress=False,
+    )
+    moves = model.transitions.probs.detach().numpy()
+    assert (moves[np.tril_indices(3, -1)] == 0).all()
+    assert (moves[np.triu_indices(3)] > 0).all()
+
+
+def bumps(rows: int = 15, steps: int = 80) -> tuple[HiddenMarkovModel, torch.Tensor]:
+    means = np.array([[0.0, 0.0], [3.0, 1.0], [-2.0, 4.0]])
+    moves = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
+    true = HiddenMarkovModel(
+        3,
+        {"x": lambda c, p: Gaussian(c, p, mean=means, covariance=np.stack([np.eye(2)] * 3))},
+        [0.3, 0.3, 0.4],
+        moves,
+        shapes={"x": (2,)},
+    )
+    return true, true.sample(rows, {"T": steps}, seed=1)["x"]
+
+
+def test_clusters_are_found_with_values_missing() -> None:
+    true, x = bumps()
+    x = x.clone()
+    x[0, 3] = torch.nan
+    x[1, 5, 0] = torch.nan
+    model = HiddenMarkovModel(3, {"x": Gaussian}, shapes={"x": (2,)})
+    model.fit({"x": x}, learner=BaumWelch(), seed=0, progress=False)
+    assert model.history["log_likelihood"] > float(true.log_prob({"x": x}).sum())
+    found = model.emissions["x"].mean.detach()
+    gaps = torch.cdist(found, true.emissions["x"].mean).amin(1)
+    assert float(gaps.max()) < 0.25
+
+
+def test_streaming_comes_near() -> None:
+    _, x = bumps(rows=60, steps=40)
+    whole = HiddenMarkovModel(3, {"x": Gaussian}, shapes={"x": (2,)})
+    whole.fit({"x": x}, learner=BaumWelch(), seed=0, progress=False)
+    live = HiddenMarkovModel(3, {"x": Gaussian}, shapes={"x": (2,)})
+    live.fit(
+        {"x": x},
+        learner=BaumWelch(batch_size=6, max_iterations=20, tolerance=1e-5),
+        seed=0,
+        progress=False,
+    )
+    best, near = whole.history["log_likelihood"], live.history["log_likelihood"]
+    assert best - 0.001 * abs(best) < near <= best + 1e-6 * abs(best)
+
+
+def test_restarts_keep_the_best() -> None:
+    _, data = casino(10, 60)
+    values = []
+    for restarts in (1, 6):
+        model = HiddenMarkovModel(3, {"x": 6})
+        model.fit({"x": data["x"]}, learner=BaumWelch(restarts=restarts), seed=1, progress=False)
+        values.append(model.history["log_likelihood"])
+    assert values[1] >= values[0] - 1e-6
+
+
+def test_the_same_seed_gives_the_same_fit() -> None:
+    _, data = casino(5, 40)
+    found = []
+    for seed in (0, 0, 1):
+        model = HiddenMarkovModel(2, {"x": 6})
+        model.fit({"x": data["x"]}, learner=BaumWelch(restarts=2), seed=seed, progress=False)
+        found.append(model.emissions["x"].probs.detach())
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_networks_take_steps_that_never_lower_the_likelihood() -> None:
+    _, x = bumps(rows=4, steps=40)
+    net = nn.Linear(3, 4, bias=False).double()
+    nn.init.normal_(net.weight, generator=torch.Generator().manual_seed(0))
+    x_of = Variable("x", shape=(2,))
+    emission = Neural(x_of, [Variable("state", 3)], net, head=NormalHead((2,)))
+    model = HiddenMarkovModel(3, {"x": emission})
+    with pytest.warns(NotConverged):
+        model.fit({"x": x}, learner=BaumWelch(max_iterations=8), progress=False)
+    trace = np.array(model.history["trace"]["log_likelihood"])
+    assert (np.diff(trace) > 0).all()
+    assert trace[-1] > trace[0] + 50
+
+
+def test_inputs_that_drive_transitions_are_learnt() -> None:
+    """The state follows the input; nothing else tells."""
+    rng = np.random.default_rng(0)
+    u = torch.from_numpy(rng.integers(0, 2, size=(20, 50, 1))).double()
+    z = u[..., 0].long()
+    moves = pgnn.Softmax(Variable("state", 2), [Variable(("state", -1), 2)], inputs={"u": 1})
+    model = HiddenMarkovModel(2, {"x": [[0.9, 0.1], [0.1, 0.9]]}, [0.5, 0.5], moves)
+    flips = torch.from_numpy(rng.random((20, 50)) < 0.1)
+    x = torch.where(flips, 1 - z, z)
+    before = float(model.log_prob({"x": x}, inputs={"u": u}).detach().sum())
+    with pytest.warns(NotConverged):
+        model.fit({"x": x}, inputs={"u": u}, learner=BaumWelch(max_iterations=10), progress=False)
+    assert model.history["log_likelihood"] > before + 300
+
+
+# --- what goes wrong ----------------------------------------------------------------------------
+
+
+def test_impossible_sequences_leave_the_model_alone() -> None:
+    emits = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    model = model_of(*tables(0)[:2], emits)
+    before = numbers(model)
+    with pytest.raises(DataError, match=r"1 of 3 sequences .* \(first: 1\)"):
+        model.fit({"x": [[0, 1], [0, 2], [1, 1]]}, learner=BaumWelch(), progress=False)
+    for a, b in zip(before, numbers(model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_states_that_die_are_told() -> None:
+    first, moves, emits = tables(0, 3, 2)
+    model = model_of(first * np.array([1.0, 1.0, 0.0]) / first[:2].sum(), moves, emits)
+    model.transitions.set_probs(np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.3, 0.3, 0.4]]))
+    with pytest.warns(NotConverged, match=r"states \[2\] are hardly used"):
+        model.fit({"x": [[0, 1, 0, 1]]}, learner=BaumWelch(), progress=False)
+    assert all(np.isfinite(p).all() for p in numbers(model))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"restarts": 0}, "restarts"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"decay": 0.5}, "decay"),
+        ({"tolerance": -1.0}, "tolerance"),
+    ],
+)
+def test_settings_out_of_range(settings, says) -> None:
+    with pytest.raises(ModelError, match=says):
+        BaumWelch(**settings)
+
+
+def test_nothing_to_learn_or_to_learn_from() -> None:
+    given = HiddenMarkovModel(2, {"x": tables()[2]}, *tables()[:2])
+    with pytest.raises(ModelError, match="requires_grad_"):
+        given.fit({"x": [0, 1]}, learner=BaumWelch())
+    with pytest.raises(DataError, match="no steps"):
+        HiddenMarkovModel(2, {"x": 3}).fit({"x": torch.zeros(0, 4).long()}, learner=BaumWelch())
+    with pytest.raises(DataError, match="weights"):
+        HiddenMarkovModel(2, {"x": 3}).fit(
+            {"x": ROWS}, learner=BaumWelch(), weights=[1.0, -1.0, 1.0]
+        )
+    network = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    with pytest.raises(Unsupported, match="no chain"):
+        network.fit({"a": [0], "b": [1]}, learner=BaumWelch())
