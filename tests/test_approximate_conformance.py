@@ -33,6 +33,7 @@ ENGINES: dict[str, ApproximateEngine] = {
     "dual": pgnn.DualDecomposition(seed=0),
 }
 DETERMINISTIC = ("sequential", "flooding", "residual", "reweighted")
+DRAWING = ("gibbs", "weighting", "annealed")
 DIRECTED = {n for n, e in ZOO.items() if e.make().graph.is_directed()}
 
 
@@ -68,6 +69,27 @@ pytestmark = pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
 
 @pytest.fixture(params=[c for c in CASES if c.values[0].offers("infer")])
 def inferring(request: pytest.FixtureRequest) -> Case:
+    return request.param
+
+
+INFERRING = [c for c in CASES if c.values[0].offers("infer")]
+
+
+@pytest.fixture(params=[c for c in INFERRING if c.values[0].name not in DRAWING])
+def steady(request: pytest.FixtureRequest) -> Case:
+    """A case whose answers are no draws."""
+    return request.param
+
+
+@pytest.fixture(params=[c for c in INFERRING if c.values[0].name in DETERMINISTIC])
+def propagated(request: pytest.FixtureRequest) -> Case:
+    """A case whose rows are worked on apart."""
+    return request.param
+
+
+@pytest.fixture(params=[c for c in INFERRING if c.values[0].example.impossible])
+def doomed(request: pytest.FixtureRequest) -> Case:
+    """A case that has impossible evidence."""
     return request.param
 
 
@@ -129,33 +151,29 @@ def test_complete_rows_are_looked_up(inferring: Case) -> None:
         assert value == pytest.approx(exact, abs=max(inferring.tolerance * 10, 1e-5))
 
 
-def test_soft_evidence_counts(inferring: Case) -> None:
+def test_soft_evidence_counts(steady: Case) -> None:
     """Likelihoods that leave one state are findings, whatever their scale."""
-    if inferring.name in ("gibbs", "weighting", "annealed"):
-        pytest.skip("draws differ")
-    model = inferring.make()
-    name = next(iter(inferring.cards))
-    state = inferring.rows[1][name]
-    hard = {n: x[:1] for n, x in inferring.batch().items()}
+    model = steady.make()
+    name = next(iter(steady.cards))
+    state = steady.rows[1][name]
+    hard = {n: x[:1] for n, x in steady.batch().items()}
     soft = dict(hard)
     hard[name] = torch.tensor([state])
-    soft[name] = torch.nn.functional.one_hot(hard[name], inferring.cards[name]).double() * 0.5
-    one = model.query(evidence=hard, engine=inferring.engine, **inferring.covariates(0))
-    two = model.query(evidence=soft, engine=inferring.engine, **inferring.covariates(0))
+    soft[name] = torch.nn.functional.one_hot(hard[name], steady.cards[name]).double() * 0.5
+    one = model.query(evidence=hard, engine=steady.engine, **steady.covariates(0))
+    two = model.query(evidence=soft, engine=steady.engine, **steady.covariates(0))
     for n in one:
         np.testing.assert_allclose(two[n].probs.detach(), one[n].probs.detach(), atol=1e-4)
     gap = float((one.log_evidence[0] - two.log_evidence[0]).detach())
     assert gap == pytest.approx(np.log(2.0), abs=1e-3)
 
 
-def test_rows_do_not_look_at_each_other(inferring: Case) -> None:
-    if inferring.name not in DETERMINISTIC:
-        pytest.skip("draws differ")
-    model, batch = inferring.make(), inferring.batch()
-    whole = model.query(evidence=batch, engine=inferring.engine, **inferring.covariates())
+def test_rows_do_not_look_at_each_other(propagated: Case) -> None:
+    model, batch = propagated.make(), propagated.batch()
+    whole = model.query(evidence=batch, engine=propagated.engine, **propagated.covariates())
     for r in range(NUM_ROWS):
         seen = {n: x[r : r + 1] for n, x in batch.items()}
-        one = model.query(evidence=seen, engine=inferring.engine, **inferring.covariates(r))
+        one = model.query(evidence=seen, engine=propagated.engine, **propagated.covariates(r))
         np.testing.assert_array_equal(
             one.diagnostics["iterations"][0], whole.diagnostics["iterations"][r]
         )
@@ -272,18 +290,16 @@ def test_wrong_questions(inferring: Case) -> None:
         model.query(evidence={}, engine=engine, errors="maybe", **options)
 
 
-def test_impossible_rows(inferring: Case) -> None:
+def test_impossible_rows(doomed: Case) -> None:
     """Proven impossible rows are refused, or left out; what is not proven is warned of."""
-    if inferring.impossible is None:
-        pytest.skip("everything is possible")
-    model = inferring.make()
-    rows = [inferring.rows[0], dict(inferring.impossible)]
-    batch = inferring.batch(rows)
-    inputs = {n: x[:2] for n, x in inferring.inputs.items()}
+    model = doomed.make()
+    rows = [doomed.rows[0], dict(doomed.impossible)]
+    batch = doomed.batch(rows)
+    inputs = {n: x[:2] for n, x in doomed.inputs.items()}
     options: dict[str, Any] = {"inputs": inputs} if inputs else {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = model.query(evidence=batch, engine=inferring.engine, errors="nan", **options)
+        found = model.query(evidence=batch, engine=doomed.engine, errors="nan", **options)
     value = found.log_evidence.detach()
     proven = bool(torch.isneginf(value[1]))
     assert not torch.isneginf(value[0])
@@ -293,5 +309,5 @@ def test_impossible_rows(inferring: Case) -> None:
     assert all(bool(p.probs[1].isnan().all()) for p in found.values())
     assert not any(bool(p.probs[0].isnan().any()) for p in found.values())
     with pytest.raises(ImpossibleEvidence) as refused:
-        model.query(evidence=batch, engine=inferring.engine, **options)
+        model.query(evidence=batch, engine=doomed.engine, **options)
     assert refused.value.rows == (1,)

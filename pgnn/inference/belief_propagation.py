@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+_ORDERS = 8  # in which loopy messages are decoded
 _ADVICE = "raise max_iterations or damping, or use tree_reweighted=True, MeanField() or Gibbs()"
 _OTHERS = "raise max_iterations or damping, or use DualDecomposition() or Annealing()"
 
@@ -48,11 +49,11 @@ class BeliefPropagation(ApproximateEngine):
     spanning forests that have the factor, and ``log_evidence`` is an upper bound, whether the
     messages have converged or not; its marginals are less sure of themselves.
 
-    Most probable states come from max-product, decoded one element after another and polished by
-    exact local search; reweighted messages say how much better another assignment could be at
-    most. Where only some variables are maximised, candidates from both kinds of messages are
-    improved by local search with the rest summed out: exactly, or by propagation where that is
-    too expensive.
+    Most probable states come from max-product: messages are decoded one element after another, in
+    several orders where there are loops, and polished by exact local search. Reweighted messages
+    tell how much better another assignment could be at most. Where only some variables are
+    maximised, candidates are improved by local search with the rest summed out: exactly, or by
+    propagation where that is too expensive.
 
     Answers can be differentiated by tables and soft evidence, with the memory of one iteration:
     log evidence to first order is stationary in the messages, and marginals pass through the
@@ -170,7 +171,7 @@ class BeliefPropagation(ApproximateEngine):
         plan = self._plan(problem, 0.0)
         propagator = self._propagator(problem, plan)
         found, history = propagator.run()
-        states, values = polish(problem.graph, log_field, propagator.decode(found), free)
+        states, values = self._decoded(problem, propagator, found, free)
         bound = None
         if plan.forests is not None or plan.acyclic:
             known = np.where(np.isnan(found.log_value), np.inf, found.log_value)
@@ -184,15 +185,24 @@ class BeliefPropagation(ApproximateEngine):
     def _start(self) -> Messages | None:
         return None if self.start is None else self.start.diagnostics.get("messages")
 
+    def _decoded(
+        self, problem: Problem, propagator: Propagator, found: Outcome, free: Mask
+    ) -> tuple[Ints, Floats]:
+        """The best of some decodings, each in an order of its own and polished."""
+        graph, log_field, starts = problem.graph, problem.log_field(), [propagator.decode(found)]
+        if not propagator.plan.acyclic:
+            rng = np.random.default_rng(self.seed)
+            orders = [rng.permutation(len(graph.elements)) for _ in range(_ORDERS - 1)]
+            starts += [propagator.decode(found, order) for order in orders]
+        rows = np.tile(np.arange(len(log_field)), len(starts))
+        states, values = polish(graph, log_field, np.concatenate(starts), free[rows], rows)
+        best = values.reshape(len(starts), -1).argmax(axis=0)
+        chosen = best * len(log_field) + np.arange(len(log_field))
+        return states[chosen], values[chosen]
+
     def _propagator(self, problem: Problem, plan: PropagationPlan) -> Propagator:
-        control = Control(
-            self.schedule,
-            self.damping,
-            self.adaptive,
-            self.max_iterations,
-            self.tolerance,
-            self.progress,
-        )
+        own = (self.damping, self.adaptive, self.max_iterations, self.tolerance, self.progress)
+        control = Control(self.schedule, *own)
         return Propagator(problem, plan, control, self._start)
 
     def _plan(self, problem: Problem, temperature: float) -> PropagationPlan:

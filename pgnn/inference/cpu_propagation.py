@@ -188,12 +188,12 @@ class CpuPropagation:
             in_threads(work, self._rows)
         return value
 
-    def decode(self, elements: Mask | None = None) -> Ints:
-        """Return ``(B, E)`` states chosen one after another; -1 for elements not asked for."""
+    def decode(self, order: Ints | None = None) -> Ints:
+        """Return ``(B, E)`` states chosen one after another, in the plan's order or another."""
         from pgnn.inference.kernels.propagation_values import decode
 
         plan = self.plan
-        order = plan.order if elements is None else plan.order[elements[plan.order]]
+        order = plan.order if order is None else order
         states = np.full((self.num_rows, len(plan.order)), -1)
 
         def work(rows: Ints) -> None:

@@ -63,10 +63,14 @@ class Propagator:
             parts.append(self._certain(found, rows, log_field[rows]))
         return Outcome.join(parts), histories[0] if len(histories) == 1 else None
 
-    def decode(self, found: Outcome) -> Ints:
+    def decode(self, found: Outcome, order: Ints | None = None) -> Ints:
         """Return ``(B, E)`` states chosen one after another, each given those before.
 
         Without numba each element's best on its own.
+
+        Args:
+            found: The messages.
+            order: ``(E,)`` elements; a walk through the graph if not given.
         """
         if not has_numba():
             return best_states(self.problem, found.beliefs)
@@ -77,7 +81,7 @@ class Propagator:
             rows = slice(first, first + step)
             propagation = CpuPropagation(self.plan, log_field[rows], rows)
             propagation.put(Messages(messages.values[rows], messages.logarithms).log)
-            parts.append(propagation.decode())
+            parts.append(propagation.decode(order))
         return np.concatenate(parts)
 
     def derive(self, found: Outcome) -> tuple[Tensor, Tensor]:

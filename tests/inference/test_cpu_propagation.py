@@ -323,7 +323,7 @@ def test_some_elements_are_decoded():
     run = propagation(made, 0.0)
     run.solve()
     some = np.arange(len(made.elements)) % 2 == 0
-    states = run.decode(some)
+    states = run.decode(np.flatnonzero(some))
     assert (states[:, ~some] == -1).all()
     assert (states[:, some] >= 0).all()
 
