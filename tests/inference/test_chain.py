@@ -198,6 +198,31 @@ def test_rows_do_not_depend_on_each_other(kind, rows):
         close(whole.filtered()[0][b], alone.filtered()[0][0])
 
 
+@pytest.mark.parametrize("kind", ["plain", "per step", "zeros", "left to right", "gaps"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("K", "scale"), [(1, 1.0), (2, 30.0), (6, 1.0), (6, 150.0), (9, 1.0)])
+def test_many_rows_side_by_side(kind, dtype, K, scale):
+    """Two tiles, the second one not full, and a few rows more; with weights and ties in length."""
+    case = ChainCase(K, kind, 11, K, 45, scale)
+    chain, weights = case.chain(dtype), torch.from_numpy(case.rng.random(45))
+    twin = TorchChain(chain.tensors.at(torch.arange(45)))
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-4
+    log_z, found = twin.log_partition(), chain.expectations(weights)
+    close(chain.log_partition(), log_z, tolerance)
+    close(found.log_partition, log_z, tolerance)
+    close(found.marginals, twin.marginals(), tolerance)
+    for ours, theirs in zip(chain.filtered(), twin.filtered(), strict=True):
+        close(ours, theirs, tolerance)
+    pairs = twin.pairs().masked_fill(log_z.isneginf()[:, None, None, None], 0.0)
+    total = torch.einsum("b,btij->tij", weights, pairs)
+    close(found.transitions, total if case.per_step else total.sum(0), tolerance)
+    states, scores = TorchChainPaths(twin.tensors).best()
+    close(chain.best()[1], scores, tolerance)
+    close(chain.log_score(chain.best()[0]), scores, tolerance)
+    if dtype == torch.float64:
+        assert (chain.best()[0] == states).all()
+
+
 @given(SEEDS)
 def test_constants_move_log_z_alone(seed):
     case = ChainCase(seed, scale=1.0)

@@ -70,7 +70,7 @@ def _lower(reach, to, size, lanes):
 @inner_numeric
 def _walk_back(numbers, rows, steps, reach, states, best):
     """Follow the best ways back; of equal ones that of the smallest state."""
-    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
+    K = numbers.turned.shape[2]
     num = 0
     for t in range(steps - 1, -1, -1):
         at = t * K * WIDTH
