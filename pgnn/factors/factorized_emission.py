@@ -85,7 +85,8 @@ class FactorizedEmission(Emission):
         more, rows = self._pseudo_counts(prior)
         if not rows and not more:
             return self.natural.new_zeros(())
-        return (more * self.natural - rows * self._log_partition(self.natural)).sum()
+        finite = self.natural[self.natural.isfinite()]  # others are constants
+        return (more * finite - rows * self._log_partition(finite)).sum()
 
     def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
         natural = self.natural.reshape(-1, self.size)

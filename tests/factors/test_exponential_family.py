@@ -97,6 +97,7 @@ CASES = {
 }
 EXACT = [name for name in CASES if name != "mixture"]
 REAL = [name for name, case in CASES.items() if case.kind == "real"]
+SIX = ["full", "tied", "diagonal", "counts", "bits", "spherical regressions"]
 EMISSIONS = [name for name in CASES if name != "table"]
 
 
@@ -234,6 +235,40 @@ def test_a_start_tells_configurations_apart_and_is_repeatable(name: str) -> None
     gaps = (table[:, :, None] - table[:, None, :]).abs().amax(dim=0)
     gaps += torch.eye(len(gaps), dtype=torch.float64)
     assert gaps.min() > 1e-3
+
+
+@pytest.mark.parametrize("name", SIX)
+def test_more_configurations_than_distinct_rows_still_differ(name: str) -> None:
+    case = CASES[name]
+    values = {n: x.repeat_interleave(5, dim=0) for n, x in case.values(4, seed=1).items()}
+    c = case.make()
+    c.initialize(values, 0)
+    table = c.factor(values).log_values.detach().reshape(20, -1)
+    gaps = (table[:, :, None] - table[:, None, :]).abs().amax(dim=0)
+    assert (gaps + torch.eye(len(gaps), dtype=torch.float64)).min() > 1e-6
+
+
+def test_structural_zeros_get_no_pseudo_counts_until_counted() -> None:
+    c = Tabular(Variable("x", 3), [R], [[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]).requires_grad_()
+    counts = torch.tensor([[3.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    c.maximize((counts,), Laplace(1.0))
+    third = 1 / 3
+    expected = [[4 / 6, 2 / 6, 0.0], [third, third, third]]
+    torch.testing.assert_close(c.probs, torch.tensor(expected, dtype=torch.float64))
+    assert c.log_prior(Laplace(1.0)).isfinite()
+    c.initialize({}, 0)
+    assert c.probs[0, 2] == 0
+    counts[0, 2] = 4.0
+    c.maximize((counts,), Laplace(1.0))
+    assert c.probs[0, 2].item() == pytest.approx(0.4)
+
+
+def test_expected_counts_of_a_hidden_child() -> None:
+    c = Tabular(Variable("x", 3), [R])
+    weights = torch.rand(7, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(c.statistics({}, weights)[0], weights.sum(0))
+    with pytest.raises(DataError, match=r"must have shape \(7, 2, 3\)"):
+        c.statistics({}, weights[..., 0])
 
 
 @pytest.mark.parametrize("name", EMISSIONS)

@@ -33,3 +33,11 @@ def test_fewer_distinct_rows_than_clusters() -> None:
     labels = kmeans(torch.ones(5, 2), 3, generator())
     assert labels.unique().numel() == 1
     assert kmeans(torch.tensor([[1.0]]), 4, generator()).tolist() == [0]
+
+
+def test_spread_centres_miss_no_cluster() -> None:
+    # well separated: uniform centres would miss one of ten clusters nearly always
+    truth = torch.arange(500) % 10
+    rows = 100.0 * truth.unsqueeze(1) + torch.randn(500, 1, generator=generator())
+    for seed in range(5):
+        assert kmeans(rows, 10, generator(seed), num_iter=0).unique().numel() == 10

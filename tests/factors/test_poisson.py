@@ -30,6 +30,7 @@ def test_a_rate_of_zero_forbids_counts() -> None:
     table = p.factor({"x": x}).values
     expected = [[2 * math.exp(-2), 0], [0, math.exp(-1) / 6], [0, 0], [math.exp(-2), 1]]
     torch.testing.assert_close(table, torch.tensor(expected, dtype=torch.float64))
+    assert p.log_prior(Gamma()).isfinite()
     assert p.distribution({"s": torch.tensor([0])}).sample()[0, 0] == 0
 
 
