@@ -79,14 +79,16 @@ def pgnn(case: Case, double: bool) -> Iterator[tuple[str, str, Run]]:
 def hmmlearn(case: Case) -> Iterator[tuple[str, str, Run]]:
     from hmmlearn.hmm import CategoricalHMM
 
-    model = CategoricalHMM(len(case.initial), n_iter=1, init_params="")
+    model = CategoricalHMM(len(case.initial), n_iter=1, init_params="", implementation="scaling")
     model.n_features = SYMBOLS
     model.startprob_, model.transmat_ = case.initial, case.transition
     model.emissionprob_ = case.emission
     seen, lengths = case.seen.reshape(-1, 1), [case.seen.shape[1]] * len(case.seen)
 
     def learn() -> object:
-        fresh = CategoricalHMM(len(case.initial), n_iter=1, tol=-np.inf, init_params="")
+        fresh = CategoricalHMM(
+            len(case.initial), n_iter=1, tol=-np.inf, init_params="", implementation="scaling"
+        )
         fresh.startprob_, fresh.transmat_ = case.initial.copy(), case.transition.copy()
         fresh.emissionprob_ = case.emission.copy()
         return fresh.fit(seen, lengths)

@@ -167,7 +167,10 @@ class SegmentChain:
             if not wanted:
                 parts = [part.detach() for part in parts]
             parts = [p.view_as(p) if p.requires_grad else p.clone().requires_grad_() for p in parts]
-            log_z = TorchSegmentChain(*parts, tensors, SUM, self.censored).log_partition()
+            initial, transition, duration, field = parts
+            log_z = TorchSegmentChain(
+                initial, transition, duration, field, tensors, SUM, self.censored
+            ).log_partition()
             weight = weights.to(log_z).masked_fill(log_z.isneginf(), 0.0)
             sums = torch.autograd.grad(
                 log_z, parts[:3], weight, create_graph=wanted, retain_graph=True

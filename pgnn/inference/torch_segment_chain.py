@@ -43,7 +43,7 @@ class TorchSegmentChain:
 
     def log_partition(self) -> Tensor:
         """Return ``(B,)`` values: zero in empty rows, ``-inf`` in impossible ones."""
-        B, T, _ = self.field.shape
+        T = self.field.shape[1]
         none = self.initial[:0].sum() + self.transition[:0].sum() + self.duration[:0].sum()
         zero = self.field[:, :0].sum((1, 2)) + none
         if not T:

@@ -1,5 +1,6 @@
 """Segment chains: every answer against all segmentations written down."""
 
+import itertools
 import math
 
 import numpy as np
@@ -76,7 +77,7 @@ class Case:
             sums[0][np.arange(n), states] += weight
             if parts:
                 sums[1][parts[0][0]] += weight
-            for (i, _), (j, _) in zip(parts[:-1], parts[1:], strict=True):
+            for (i, _), (j, _) in itertools.pairwise(parts):
                 sums[2][i, j] += weight
             for k, d in parts:
                 sums[3][k, d - 1] += weight
