@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from pgnn.errors import DataError
 from pgnn.factors.conditional import Conditional
+from pgnn.factors.emission import Emission
 from pgnn.factors.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
 from pgnn.factors.noisy_or import NoisyMax, NoisyOr
 from pgnn.factors.sigmoid import Sigmoid
 from pgnn.factors.softmax import Softmax
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
+from pgnn.io.checkpoint_emissions import EMISSIONS, describe_emission, make_emission
 from pgnn.io.labels import decode, encode
 
 _KINDS: dict[str, type[Conditional]] = {
-    kind.__name__: kind for kind in (Tabular, Sigmoid, NoisyOr, NoisyMax, Softmax, Neural)
+    kind.__name__: kind
+    for kind in (Tabular, Sigmoid, NoisyOr, NoisyMax, Softmax, Neural, *EMISSIONS)
 }
 _FEATURES: dict[str, Callable[[], Any]] = {"Concatenate": Concatenate, "ByName": ByName}
 
@@ -47,6 +50,9 @@ def describe_conditional(
     if isinstance(conditional, Softmax):
         shapes = conditional.input_shapes.items()
         described["inputs"] = [[encode(name), list(shape)] for name, shape in shapes]
+    if isinstance(conditional, Emission) and described["known"]:
+        described["settings"] = describe_emission(conditional)
+        described["known"] = described["settings"] is not None
     if isinstance(conditional, Neural):
         described["inputs"] = [encode(name) for name in conditional.inputs]
         described["head"] = _describe_head(conditional.head)
@@ -85,6 +91,8 @@ def make_conditional(
     elif kind == "Softmax":
         inputs = {decode(name): decode(shape) for name, shape in described["inputs"]}
         conditional = Softmax(child, parents, inputs=inputs)
+    elif "settings" in described:
+        conditional = make_emission(kind, child, parents, described["settings"])
     else:
         conditional = _KINDS[kind](child, parents)
     fill(conditional, f"the conditional of {child.name!r}", state, described["constant"])
