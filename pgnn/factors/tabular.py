@@ -135,10 +135,10 @@ class Tabular(ExponentialFamily):
         code = torch.as_tensor(self.child.encode(values[self.child.name])).long()
         code = code.to(self._device)
         w = self._weights(weights, len(code), self.shape[:-1])
-        counts = w.new_zeros(self.child.num_states, w.shape[1])
-        seen = code >= 0
-        counts.index_add_(0, code[seen], w[seen])
-        return (counts.t().reshape(self.shape),)
+        unseen = self.child.num_states  # a row of its own, which is left out
+        counts = w.new_zeros(unseen + 1, w.shape[1])
+        counts.index_add_(0, code.masked_fill(code < 0, unseen), w)
+        return (counts[:unseen].t().reshape(self.shape),)
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:

@@ -54,7 +54,7 @@ class ChainStatistics:
     rows: Mapping[Hashable, Weighted] = field(default_factory=dict)
 
     def mixed(self, other: ChainStatistics, share: float, scale: float) -> ChainStatistics:
-        """Return ``(1 - share)`` of this and ``share`` of another, scaled: a step of streaming EM."""
+        """Return ``1 - share`` of this and ``share`` of another, scaled: streaming EM."""
         sums = {
             n: tuple(
                 (1 - share) * a + share * scale * b for a, b in zip(s, other.sums[n], strict=True)
@@ -88,7 +88,7 @@ def expect(model: Any, seen: Sequences, inputs: Inputs | None, weights: Tensor) 
             f"{len(lost)} of {len(log_z)} sequences have probability zero under the present "
             f"parameters (first: {lost[0]}); start elsewhere, or use a prior"
         )
-    posterior = torch.nan_to_num(found.marginals) * weights.to(found.marginals)[:, None, None]
+    posterior = _weighted(found.marginals, log_z, weights)
     sums: dict[Hashable, Statistics] = {}
     rows: dict[Hashable, Weighted] = {}
     state = model.state.name
@@ -103,7 +103,7 @@ def expect(model: Any, seen: Sequences, inputs: Inputs | None, weights: Tensor) 
         if name not in seen.codes and name not in seen.reals:
             continue
         where, values = observed(emission, seen)
-        own = posterior[where]
+        own = posterior.flatten(0, 1) if bool(where.all()) else posterior[where]
         if isinstance(emission, ExponentialFamily) and not emission.inputs:
             sums[name] = emission.statistics(values, own)
         else:
@@ -111,6 +111,15 @@ def expect(model: Any, seen: Sequences, inputs: Inputs | None, weights: Tensor) 
     weight = float(weights.sum())
     total = float((weights.to(log_z) * log_z.nan_to_num(neginf=0.0)).sum())
     return ChainStatistics(total, weight, posterior.sum((0, 1)), sums, rows)
+
+
+def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
+    """Posteriors times what their rows count; impossible rows count nothing. Copied if need be."""
+    if bool(log_z.isneginf().any()):
+        marginals = torch.nan_to_num(marginals)
+    if bool((weights == 1).all()):
+        return marginals
+    return marginals * weights.to(marginals)[:, None, None]
 
 
 def improve(model: Any, found: ChainStatistics, priors: Mapping[Hashable, Any]) -> None:

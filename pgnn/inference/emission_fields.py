@@ -11,6 +11,7 @@ from torch import Tensor
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.logspace import logsumexp
+from pgnn.factors.tabular import Tabular
 from pgnn.inference.engine import Inputs
 from pgnn.inference.sequences import Sequences
 
@@ -30,19 +31,23 @@ def log_field(
         best: Discrete emissions that were not seen count with the best of their log probabilities.
     """
     state, k = model.state, model.state.num_states
-    total = torch.zeros(seen.num_rows, seen.steps, k, dtype=torch.float64)
+    parts: list[Tensor] = []
     for name, emission in model.emissions.items():
         if name in seen.soft:
-            total = total + _soft(model, name, seen, inputs, best)
+            parts.append(_soft(model, name, seen, inputs, best))
         elif name in seen.codes or name in seen.reals:
-            total = total + _hard(emission, seen, inputs, k)
+            parts.append(_hard(emission, seen, inputs, k))
         if best and model.variables[name].is_discrete and name not in seen.soft:
             unseen = seen.inside if name not in seen.codes else seen.inside & (seen.codes[name] < 0)
             if bool(unseen.any()):
                 top = emission_tables(model, name, seen, inputs).amax(-1)
-                total = total + torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top))
+                parts.append(torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top)))
     if state.name in seen.soft:
-        total = total + seen.soft[state.name].to(total).log()
+        parts.append(seen.soft[state.name].double().log())
+    total = parts[0] if parts else torch.zeros(1, dtype=torch.float64)
+    for part in parts[1:]:
+        total = total + part.to(total.device)
+    total = total.expand(seen.num_rows, seen.steps, k)
     if state.name in seen.codes:
         codes = seen.codes[state.name]
         other = torch.arange(k) != codes.unsqueeze(-1)
@@ -117,6 +122,9 @@ def _present(values: Tensor) -> Tensor:
 def _hard(
     emission: Conditional, seen: Sequences, inputs: Mapping[Hashable, Tensor], k: int
 ) -> Tensor:
+    lag = (emission.child.name, -1)
+    if isinstance(emission, Tabular) and [v.name != lag for v in emission.parents] == [True]:
+        return _looked_up(emission, seen)
     where, values = observed(emission, seen)
     if emission.child.is_discrete and len(emission.parents) > 1:
         _check_no_gaps(emission, seen)
@@ -124,14 +132,26 @@ def _hard(
     table = emission.factor(values, given or None).log_values
     table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
     table = table.expand(int(where.sum()), k)
-    if bool(table.detach().isnan().any()):
-        row, step = where.nonzero()[int(table.detach().isnan().any(-1).nonzero()[0, 0])].tolist()
+    wrong = table.detach().amax(-1).isnan()  # the largest of numbers with a NaN is NaN
+    if bool(wrong.any()):
+        row, step = where.nonzero()[int(wrong.nonzero()[0, 0])].tolist()
         raise EvidenceError(
             f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
             "that are missing in part need an emission that can leave them out, such as Gaussian"
         )
+    if len(table) == where.numel():
+        return table.reshape(*where.shape, k)
     field = table.new_zeros((*where.shape, k))
     return field.index_put((where.to(table.device),), table)
+
+
+def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
+    """Columns of a table given the state; zeros where nothing was seen."""
+    columns = emission.log_probs.t()
+    columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
+    codes = seen.codes[emission.child.name].to(columns.device)
+    codes = codes.masked_fill((codes < 0) | ~seen.inside.to(codes.device), len(columns) - 1)
+    return columns.index_select(0, codes.flatten()).reshape(*codes.shape, columns.shape[1])
 
 
 def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
