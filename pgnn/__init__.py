@@ -46,8 +46,8 @@ from pgnn.factors import (
 from pgnn.inference.annealed_importance_sampling import AnnealedImportanceSampling
 from pgnn.inference.annealing import Annealing
 from pgnn.inference.automatic import Automatic
-from pgnn.inference.belief_propagation import BeliefPropagation
 from pgnn.inference.baum_welch import BaumWelch
+from pgnn.inference.belief_propagation import BeliefPropagation
 from pgnn.inference.blocks import Slices
 from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
 from pgnn.inference.dual_decomposition import DualDecomposition
@@ -55,14 +55,23 @@ from pgnn.inference.forward_backward import ForwardBackward
 from pgnn.inference.gibbs import Gibbs
 from pgnn.inference.gradient import Gradient
 from pgnn.inference.importance_sampling import ImportanceSampling
+from pgnn.inference.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.junction_tree import JunctionTree
 from pgnn.inference.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.mean_field import MeanField
+from pgnn.inference.online_filter import OnlineFilter
 from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
+from pgnn.inference.projection import BoyenKoller
 from pgnn.inference.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.schedules import Flooding, Residual, Sequential
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
-from pgnn.models import BayesianNetwork, HiddenMarkovModel, MarkovRandomField, Model
+from pgnn.models import (
+    BayesianNetwork,
+    DynamicBayesianNetwork,
+    HiddenMarkovModel,
+    MarkovRandomField,
+    Model,
+)
 
 __version__ = "0.1.0"
 
@@ -101,10 +110,14 @@ __all__ = [
     "BayesianNetwork",
     "MarkovRandomField",
     "HiddenMarkovModel",
+    "DynamicBayesianNetwork",
+    "OnlineFilter",
     # engines
     "Automatic",
     "JunctionTree",
     "ForwardBackward",
+    "InterfaceAlgorithm",
+    "BoyenKoller",
     "BeliefPropagation",
     "Flooding",
     "Sequential",

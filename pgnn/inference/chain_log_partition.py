@@ -76,7 +76,7 @@ def _through_torch(
     tensors: ChainTensors, parts: tuple[Tensor, ...], weights: Tensor
 ) -> tuple[Tensor, ...]:
     # Views, so that the gradient stops at them where one part is computed from another.
-    views = [part.view_as(part) for part in parts]
+    views = [p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in parts]
     initial, transition, field = views
     again = TorchChain(ChainTensors(initial, transition, field, tensors.lengths)).log_partition()
     return torch.autograd.grad(

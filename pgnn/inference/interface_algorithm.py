@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -117,7 +117,7 @@ class InterfaceAlgorithm(SequenceEngine):
                     f"{name!r} would have to be summed out along the chain: name an engine for "
                     "such marginal MAP questions, or maximise over it too"
                 )
-        tables = _tables(model, seen, inputs)
+        tables = replace(_tables(model, seen, inputs), wanted=frozenset(names))
         joined = [n for n in names if not _known(n, seen)] if k > 1 else []
         made = InterfaceChain.of(tables, best=names, joined=joined)
         paths, scores = made.chain.best(k)
@@ -128,7 +128,7 @@ class InterfaceAlgorithm(SequenceEngine):
         for r in range(k):
             states = made.split(paths[:, r])
             states |= traced(made, states, best_state)
-            own = [states[n].masked_fill(paths[:, r] < 0, MISSING) for n in names]
+            own = [states.get(n, paths[:, r]).masked_fill(paths[:, r] < 0, MISSING) for n in names]
             flat.append(torch.cat(own, dim=1))
         variables = concrete(asked, seen.steps)
         rows: dict[str, Any] = {"batched": seen.batched}
@@ -227,7 +227,7 @@ def _probes(seen: Sequences, asked: Sequence[Variable]) -> dict[Hashable, Tensor
 
 
 def _probed(tables: SliceTables, probes: Mapping[Hashable, Tensor]) -> SliceTables:
-    return SliceTables(tables.model, tables.seen, tables.inputs, probes)
+    return replace(tables, probes=probes)
 
 
 def _learns(model: Any) -> bool:
@@ -238,7 +238,8 @@ def _slopes(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) -> li
     """Slopes of a sum by each probe: the marginals."""
     if not probes:
         return []
-    possible = total.masked_fill(total.isneginf(), 0.0).sum()
+    with torch.enable_grad():
+        possible = total.masked_fill(total.isneginf(), 0.0).sum()
     found = torch.autograd.grad(possible, [*probes.values()], create_graph=again, allow_unused=True)
     pairs = zip(found, probes.values(), strict=True)
     return [torch.zeros_like(p) if x is None else x for x, p in pairs]

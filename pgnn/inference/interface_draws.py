@@ -60,27 +60,28 @@ def draw_slices(
         torch.manual_seed(torch.seed() if seed is None else seed)
         if n and joint.shape[1]:
             states |= traced(made, states or {None: joint.clamp_min(0)}, random_state)
-        drawn = {}
-        for name, c in tables.model.conditionals.items():
-            if c.child.is_discrete:
-                own = states.get(name, torch.zeros_like(joint))
-                drawn[name] = own.masked_fill(outside, MISSING)
-        _draw_reals(tables, drawn, outside)
+        drawn = {n: x.masked_fill(outside, MISSING) for n, x in states.items() if n is not None}
+        _draw_rest(tables, drawn, outside)
     return drawn
 
 
-def _draw_reals(tables: SliceTables, drawn: dict[Hashable, Tensor], outside: Tensor) -> None:
-    """Real variables from their conditionals, step by step, parents first."""
-    model, seen = tables.model, tables.seen
-    order = [m for m in model.order if not model.conditionals[m].child.is_discrete]
+def _draw_rest(tables: SliceTables, drawn: dict[Hashable, Tensor], outside: Tensor) -> None:
+    """What no table was made for, from its conditional, step by step, parents first."""
+    every = tables.model.conditionals
+    order = [m for m in tables.model.order if m not in drawn]
     for name in order:
-        shape = model.conditionals[name].child.shape
-        drawn[name] = torch.full((*outside.shape, *shape), torch.nan, dtype=torch.float64)
-    for t in range(seen.steps):
+        child = every[name].child
+        shape, kind = (*outside.shape, *child.shape), torch.int64
+        missing: float = MISSING
+        if not child.is_discrete:
+            kind, missing = torch.float64, torch.nan
+        drawn[name] = torch.full(shape, missing, dtype=kind)
+    for t in range(tables.seen.steps):
         for name in order:
-            column = drawn[name][:, :, t]
-            at = ~outside[..., t]
-            known = seen.reals[name][:, t].to(column) if name in seen.reals else None
+            column, at = drawn[name][:, :, t], ~outside[..., t]
+            known = None
+            if name in tables.seen.reals:
+                known = tables.seen.reals[name][:, t].to(column)
             if known is not None and not bool(known[at.any(0)].isnan().any()):
                 column[:] = known
             elif bool(at.any()):

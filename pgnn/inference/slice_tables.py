@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -54,12 +55,34 @@ class SliceTables:
         inputs: Covariates ``(B, T, ...)``.
         probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the slope of
             :math:`\log p(e)` by one is that variable's marginal.
+        wanted: Variables that must have their tables, though nothing seen depends on them.
     """
 
     model: SliceModel
     seen: Sequences
     inputs: Mapping[Hashable, Tensor]
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    wanted: frozenset[Hashable] = frozenset()
+
+    @cached_property
+    def barren(self) -> set[Hashable]:
+        """Variables that sum to one: not seen, not asked for, and so is all that depends on them.
+
+        The interface is none of them.
+        """
+        seen, every = self.seen, self.model.conditionals
+        known = {*seen.codes, *seen.reals, *seen.soft, *self.probes, *self.wanted}
+        found = {n for n in every if n not in known and n not in self.model.interface}
+        while True:
+            needed = {
+                n[0] if isinstance(n, tuple) and n not in every else n
+                for child, c in every.items()
+                if child not in found
+                for n in (v.name for v in (*c.parents, *self.model.first(child).parents))
+            }
+            if not found & needed:
+                return found
+            found -= needed
 
     def variable(self, name: Hashable) -> Variable:
         """Return a variable of one step."""
@@ -69,7 +92,7 @@ class SliceTables:
         """Return the tables of all conditionals at the steps of a span.
 
         Args:
-            span: The first step alone, or none of it.
+            span: The first step alone, or later ones.
 
         Raises:
             Unsupported: If a real variable was not seen and something depends on it.
@@ -77,6 +100,8 @@ class SliceTables:
         at_first = span.start == 0
         found = []
         for name in self.model.conditionals:
+            if name in self.barren:
+                continue
             own = self.model.first(name) if at_first else self.model.conditionals[name]
             factor = self._discrete(own, span) if own.child.is_discrete else self._real(own, span)
             if factor is not None:
@@ -101,7 +126,7 @@ class SliceTables:
 
     def _discrete(self, own: Conditional, span: slice) -> Factor:
         reals = {v.name: v for v in own.parents if not v.is_discrete}
-        values = {n: self._values(n, span) for n in reals}
+        values = {n: self._values(n, span, own) for n in reals}
         for name, x in values.items():
             if bool(x[self._inside(span)].isnan().any()):
                 raise _unseen(name, own.child.name)
@@ -113,13 +138,13 @@ class SliceTables:
         name = own.child.name
         if name not in self.seen.reals:
             return None
-        x = self._values(name, span)
+        x = self._values(name, span, own)
         axes = tuple(range(2, x.dim()))
         there = self._inside(span) & ~(x.isnan().all(axes) if axes else x.isnan())
         values = {name: x[there]}
         for v in own.parents:
             if not v.is_discrete:
-                values[v.name] = self._values(v.name, span)[there]
+                values[v.name] = self._values(v.name, span, own)[there]
                 if bool(values[v.name].isnan().any()):
                     raise _unseen(v.name, name)
         rest = self._covariates(own, span) or {}
@@ -128,14 +153,16 @@ class SliceTables:
         full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
         return Factor(table.variables, full.index_put((at,), table.log_values))
 
-    def _values(self, name: Hashable, span: slice) -> Tensor:
+    def _values(self, name: Hashable, span: slice, own: Conditional) -> Tensor:
         """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
         late = isinstance(name, tuple) and name not in self.model.conditionals
         plain = name[0] if isinstance(name, tuple) and late else name
         if plain not in self.seen.reals:
-            raise _unseen(name, "another variable")
+            raise _unseen(plain, own.child.name)
         x = self.seen.reals[plain]
-        return x[:, :-1] if late else x[:, span]
+        if not late:
+            return x[:, span]
+        return x[:, span.start - 1 : -1 if span.stop is None else span.stop - 1]
 
     def _inside(self, span: slice) -> Tensor:
         return self.seen.inside[:, span]
@@ -147,6 +174,7 @@ class SliceTables:
 
 
 def _unseen(name: Hashable, child: Hashable) -> Unsupported:
+    name = name[0] if isinstance(name, tuple) and len(name) == 2 and name[1] == -1 else name
     return Unsupported(
         f"{name!r} is real and was not seen everywhere, but {child!r} depends on it; that needs a "
         "sampling engine"

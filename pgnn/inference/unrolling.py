@@ -69,7 +69,7 @@ class Unrolling(SequenceEngine):
             errors=errors,
         )
         parts = [_over_time(found.probs, v, seen, found.batched) for v in asked]
-        log_z = found.log_evidence if found.batched else found.log_evidence[None]
+        log_z = _by_row(found.log_evidence, seen)
         made = answer(seen, asked, parts, log_z, engine=found.engine, kind=found.kind)
         made.diagnostics = found.diagnostics
         return made
@@ -210,7 +210,7 @@ class Unrolling(SequenceEngine):
         found = self.engine.log_prob(
             model.unroll(seen.steps), _cells(model, seen), inputs=_inputs(model, inputs, seen)
         )
-        return found if seen.batched else found.reshape(-1)[0]
+        return _by_row(found, seen) if seen.batched else found.reshape(-1)[0]
 
     def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
         """See :meth:`Model.explain`."""
@@ -244,6 +244,13 @@ def _cells(model: Unrollable, seen: Sequences) -> dict[Hashable, Any]:
         name = next(n for n, v in model.variables.items() if v.is_discrete)
         found[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
     return found
+
+
+def _by_row(log_z: Tensor, seen: Sequences) -> Tensor:
+    """``(B,)``; a network without any step tells one number for all rows."""
+    if log_z.numel() != 1:
+        return log_z
+    return (log_z if seen.steps else log_z.double()).reshape(-1).expand(seen.num_rows)
 
 
 def _known(value: Tensor) -> Tensor:

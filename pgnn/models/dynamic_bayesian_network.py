@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import networkx as nx
 
@@ -13,6 +13,9 @@ from pgnn.factors.variable import Variable
 from pgnn.models.declaration import Edges, conditional_of, declare, read_graph
 from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.two_slices import has_lag, lagged
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Learner
 
 
 class DynamicBayesianNetwork(SequenceModel):
@@ -66,12 +69,15 @@ class DynamicBayesianNetwork(SequenceModel):
         states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
     ) -> None:
         given, first, told = dict(conditionals or {}), dict(initial or {}), dict(states or {})
-        graph = read_graph(graph, [*told, *given])
-        if len(graph) and all(_is_numbered(n) for n in graph):
-            first |= {n[0]: c for n, c in given.items() if _is_numbered(n) and n[1] == 0}
-            given = {n[0]: c for n, c in given.items() if not _is_numbered(n) or n[1]}
+        edges = graph if isinstance(graph, nx.Graph) else list(graph)
+        made = read_graph(edges, [])
+        if len(made) and all(_is_numbered(n) for n in made):
+            graph = _renamed(made)
+            first |= {n[0]: c for n, c in given.items() if _is_numbered(n) and not n[1]}
+            given = {n[0] if _is_numbered(n) else n: c for n, c in given.items() if _is_late(n)}
             told = {n[0] if _is_numbered(n) else n: s for n, s in told.items()}
-            graph = _renamed(graph)
+        else:
+            graph = read_graph(edges, [*told, *given])
         names = _check(graph)
         for what, mapping in (
             ("a conditional", given),
@@ -90,14 +96,19 @@ class DynamicBayesianNetwork(SequenceModel):
         variables = {n: declare(n, graph, given, told) for n in names}
         scope: dict[Hashable, Variable] = dict(variables)
         scope.update({(n, -1): lagged(v) for n, v in variables.items()})
-        made = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
-        super().__init__(made, _initial(graph, names, variables, first))
+        every = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
+        super().__init__(every, _initial(graph, names, variables, first))
 
     @property
     def hidden(self) -> list[Hashable]:
         """The discrete variables on which something else depends."""
         inner = {n[0] if has_lag(n) else n for n, _ in self.graph.edges}
         return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
+
+    def _default_learner(self) -> Learner:
+        from pgnn.inference.maximum_likelihood import MaximumLikelihood
+
+        return MaximumLikelihood()
 
     def __repr__(self) -> str:
         size = len(self._conditionals)
@@ -155,8 +166,12 @@ def _initial(
     return made
 
 
-def _is_numbered(name: object) -> bool:
+def _is_numbered(name: object) -> TypeGuard[tuple[Hashable, int]]:
     return isinstance(name, tuple) and len(name) == 2 and name[1] in (0, 1)
+
+
+def _is_late(name: object) -> bool:
+    return not _is_numbered(name) or name[1] == 1
 
 
 def _renamed(graph: nx.DiGraph) -> nx.DiGraph:

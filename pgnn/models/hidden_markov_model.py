@@ -19,6 +19,7 @@ from pgnn.models.two_slices import lagged
 
 if TYPE_CHECKING:
     from pgnn.inference.chain import Chain
+    from pgnn.inference.engine import Learner
     from pgnn.inference.sequences import Sequences
 
 
@@ -129,6 +130,11 @@ class HiddenMarkovModel(SequenceModel):
         """
         chain: Chain = self._engine(None).chain(self, seen, inputs, best=best)  # type: ignore[attr-defined]
         return chain
+
+    def _default_learner(self) -> Learner:
+        from pgnn.inference.baum_welch import BaumWelch
+
+        return BaumWelch()
 
     def __repr__(self) -> str:
         seen = ", ".join(repr(n) for n in self.emissions)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
 import torch
@@ -23,7 +23,7 @@ from pgnn.models.two_slices import at_step, is_lagged, two_slices
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
-    from pgnn.inference.engine import Engine
+    from pgnn.inference.engine import Engine, Learner
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.sequence_engine import SequenceEngine
     from pgnn.inference.sequences import Sequences
@@ -250,6 +250,42 @@ class SequenceModel(Model):
         return self.most_probable(
             evidence, self.hidden, inputs=inputs, engine=engine, k=k, errors=errors
         )
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit to sequences, see :meth:`Model.fit`; :attr:`history` tells how it went.
+
+        Args:
+            data: See :class:`~pgnn.inference.sequences.Sequences`.
+            learner: ``BaumWelch()`` of a hidden Markov model if not given. ``MaximumLikelihood()``
+                counts in sequences in which everything was seen, the states too.
+            weights: ``(B,)`` what each sequence counts.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            seed: Of whatever is random.
+            progress: Show a progress bar.
+        """
+        from pgnn.inference.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.slice_fit import fit_slices
+
+        own = self._default_learner() if learner is None else learner
+        if isinstance(own, MaximumLikelihood):
+            fit_slices(self, own, data, weights=weights, inputs=inputs)
+        else:
+            rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+            super().fit(data, learner=own, weights=weights, **rest)
+        return self
+
+    @abstractmethod
+    def _default_learner(self) -> Learner:
+        """What learns if no learner is named."""
 
     @property
     @abstractmethod
