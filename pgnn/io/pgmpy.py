@@ -9,11 +9,13 @@ import numpy as np
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.io.description import Network, Table, describe, to_bayesian_network
+from pgnn.io.pgmpy_dynamic import from_dynamic
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 
 
-def from_pgmpy(model: Any) -> BayesianNetwork:
-    """Make a network of a pgmpy ``DiscreteBayesianNetwork``.
+def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork:
+    """Make a network of a pgmpy ``DiscreteBayesianNetwork`` or ``DynamicBayesianNetwork``.
 
     Names, states and their order are kept. pgmpy puts the child on the first axis of a table,
     pgnn on the last one.
@@ -25,6 +27,8 @@ def from_pgmpy(model: Any) -> BayesianNetwork:
         ModelError: If a node has no table, or tables disagree about states.
         Unsupported: If a conditional is not a table.
     """
+    if type(model).__name__ == "DynamicBayesianNetwork":
+        return from_dynamic(model)
     cpds = {}
     for name in model.nodes():
         cpd = model.get_cpds(name)

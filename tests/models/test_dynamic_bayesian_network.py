@@ -527,3 +527,33 @@ def test_saved_and_loaded(tmp_path):
         assert [p.requires_grad for p in again.parameters()] == [
             p.requires_grad for p in model.parameters()
         ]
+
+
+def test_pgmpy_agrees():
+    models = pytest.importorskip("pgmpy.models")
+    discrete = pytest.importorskip("pgmpy.factors.discrete")
+    inference = pytest.importorskip("pgmpy.inference")
+    theirs = models.DynamicBayesianNetwork(
+        [(("z", 0), ("x", 0)), (("w", 0), ("x", 0)), (("z", 0), ("z", 1)), (("w", 0), ("w", 1))]
+    )
+    rng = np.random.default_rng(0)
+
+    def cpd(child, parents):
+        values = rng.dirichlet(np.ones(2), size=2 ** len(parents)).T
+        return discrete.TabularCPD(child, 2, values, parents or None, [2] * len(parents) or None)
+
+    z, w, x = [[(n, t) for t in range(2)] for n in "zwx"]
+    theirs.add_cpds(cpd(z[0], []), cpd(w[0], []), cpd(x[0], [z[0], w[0]]))
+    theirs.add_cpds(cpd(z[1], [z[0]]), cpd(w[1], [w[0]]))
+    bare = pgnn.from_pgmpy(theirs)
+    theirs.initialize_initial_state()
+    ours = pgnn.from_pgmpy(theirs)
+    assert set(ours.initial) == {"z", "w"}
+    seen = {"x": [0, 1, 1, 0]}
+    assert ours.log_prob(seen).item() == pytest.approx(bare.log_prob(seen).item(), abs=1e-12)
+    evidence = {("x", t): s for t, s in enumerate(seen["x"])}
+    found = inference.DBNInference(theirs).forward_inference([("z", 3), ("w", 3)], evidence)
+    filtered = ours.filter(seen)
+    for name in ("z", "w"):
+        want = found[name, 3].values
+        np.testing.assert_allclose(filtered[name].probs[3], want, atol=1e-6)
