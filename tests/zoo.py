@@ -258,6 +258,26 @@ def _learnable() -> None:
     )
 
 
+def _unrolled() -> None:
+    """A hidden Markov model of three steps, whose steps share their tables."""
+    rng = np.random.default_rng(21)
+    start, moves, shown = (
+        oracle.random_table(rng, shape, k) for shape, k in (([], 2), ([2], 2), ([2], 3))
+    )
+    cards, tables = {}, []
+    for t in range(3):
+        state, seen = ("state", t), ("x", t)
+        cards |= {state: 2, seen: 3}
+        tables.append(((("state", t - 1), state), moves) if t else ((state,), start))
+        tables.append(((state, seen), shown))
+    _add(
+        name="unrolled",
+        make=lambda: pgnn.HiddenMarkovModel(2, {"x": shown}, start, moves).unroll(3),
+        cards=cards,
+        tables=_constant(tables),
+    )
+
+
 # --- formulas -----------------------------------------------------------------------------------
 
 
@@ -578,6 +598,7 @@ _structural_zeros()
 _shapes()
 _names()
 _learnable()
+_unrolled()
 _sigmoids()
 _noisy()
 _softmaxes()
