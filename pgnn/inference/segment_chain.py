@@ -153,11 +153,12 @@ class SegmentChain:
         self, reduction: Reduction, field: Tensor | None = None, detach: bool = False
     ) -> TorchSegmentChain:
         tensors = self.tensors.detach() if detach else self.tensors
-        parts: list[Any] = [tensors.initial[0], tensors.transition[0, 0], self.log_duration]
-        if detach:
-            parts[2] = parts[2].detach()
+        duration = self.log_duration.detach() if detach else self.log_duration
         given = tensors.field if field is None else field
-        return TorchSegmentChain(*parts, given, tensors, reduction, self.censored)
+        return TorchSegmentChain(
+            tensors.initial[0], tensors.transition[0, 0], duration, given, tensors, reduction,
+            self.censored,
+        )  # fmt: skip
 
     def _expectations_by_torch(self, weights: Tensor) -> SegmentExpectations:
         """Gradients of log Z, themselves differentiable where a gradient is wanted."""

@@ -187,6 +187,9 @@ def test_one_gradient_alone():
         all_parts = [x.requires_grad_() for x in case.tensors]
         Chain(*all_parts, case.extent).log_partition().sum().backward()
         close(parts[i].grad, all_parts[i].grad)
+        log_z = Chain(*parts, case.extent).log_partition().sum()
+        (again,) = torch.autograd.grad(log_z, parts[i], create_graph=True)
+        close(again.detach(), all_parts[i].grad)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 100])
@@ -303,6 +306,8 @@ def test_ties_go_to_the_smallest_state(way):
     zero = torch.zeros(2, 3, 2, dtype=torch.float64)
     chain = Chain(zero[0, 0], zero[0, :2], zero, torch.tensor([3, 2]))
     assert chain.best()[0].tolist() == [[0, 0, 0], [0, 0, -1]]
+    many = Chain(zero[0, 0], zero[0, :2], zero.repeat(20, 1, 1))
+    assert (many.best()[0] == 0).all()
     assert chain.best(3)[0].tolist() == [
         [[0, 0, 0], [1, 0, 0], [0, 1, 0]],
         [[0, 0, -1], [1, 0, -1], [0, 1, -1]],
