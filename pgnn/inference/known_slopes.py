@@ -19,6 +19,7 @@ def with_slopes(value: Tensor, numbers: Sequence[Tensor], slopes: Sequence[Tenso
         slopes: The derivative by each of them, in its shape.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor(3.0, requires_grad=True)
         >>> with_slopes(x.detach() ** 2, [x], [torch.tensor(6.0)]).backward()
         >>> x.grad
