@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from pgnn.inference.chain_arrays import array, in_doubles, own_pairs, padded, scaled
 from pgnn.inference.chain_tensors import ChainTensors
 from pgnn.inference.threads import in_threads
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
-_LOCK = Lock()
 _ROOM = 2**28  # bytes that the messages of a tile may take
 _WORTH = 12  # rows from which on a tile is faster than one row after another
 _SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
@@ -56,10 +52,10 @@ class CpuChain:
 
         tensors, transition = self.tensors, self.tensors.transition.numpy()
         return ChainNumbers(
-            _array(tensors.initial),
-            _padded(transition),
-            _padded(transition.swapaxes(2, 3)),
-            _array(tensors.field),
+            array(tensors.initial),
+            padded(transition),
+            padded(transition.swapaxes(2, 3)),
+            array(tensors.field),
             self.lengths,
             np.zeros(len(tensors.initial)),
             np.zeros(transition.shape[:2]),
@@ -69,9 +65,9 @@ class CpuChain:
     def numbers(self) -> ChainNumbers:
         """Initial and transition potentials as numbers; the field as logs."""
         logs = self.logs
-        initial, initial_scale = _scaled(logs.initial, (1,))
-        transition, transition_scale = _scaled(logs.transition, (2, 3))
-        turned, _ = _scaled(logs.turned, (2, 3))
+        initial, initial_scale = scaled(logs.initial, (1,))
+        transition, transition_scale = scaled(logs.transition, (2, 3))
+        turned, _ = scaled(logs.turned, (2, 3))
         return logs._replace(
             initial=initial,
             transition=transition,
@@ -144,7 +140,7 @@ class CpuChain:
         B, T, K = self.tensors.field.shape
         states, scores = np.full((B, k, T), -1), np.full((B, k), -math.inf)
         scores[self.lengths == 0, 0] = 0.0
-        logs = _in_doubles(self.logs)
+        logs = in_doubles(self.logs)
 
         def work(rows: Ints) -> None:
             room = np.empty(2 * K * k), np.empty(T * K * k, dtype=np.int64)
@@ -168,7 +164,7 @@ class CpuChain:
         if len(doubtful):
             found = self._from_logs(FILTER, doubtful)
             log_alpha[doubtful], sums.log_z[doubtful] = found.states, found.log_z
-        logs = _in_doubles(self.logs)
+        logs = in_doubles(self.logs)
         possible = self.rows[sums.log_z[self.rows] > -math.inf]
 
         def work(rows: Ints) -> None:
@@ -209,14 +205,14 @@ class CpuChain:
                 alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
             room = np.empty(STEPS * P, kind), np.empty(STEPS), alpha
             ahead = np.empty((1 + 2 * PAIRS) * P, kind)
-            with _own_pairs(sums) as own:
+            with own_pairs(sums) as own:
                 sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead)
 
         def side_by_side(tiles: Ints) -> None:
             size = K * tiles.shape[1]
             room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
             lanes = np.empty(LANES, kind), np.empty(LANES)
-            with _own_pairs(sums) as own:
+            with own_pairs(sums) as own:
                 sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes)
 
         in_threads(side_by_side, tiles)
@@ -297,46 +293,3 @@ class CpuChain:
         """Rows in which numbers that were lost might have mattered."""
         trusted = sums.trust[self.rows] >= _SAFE[self.logs.log_field.dtype]
         return self.rows[~trusted]
-
-
-@contextmanager
-def _own_pairs(sums: ChainSums) -> Iterator[ChainSums]:
-    """Sums of a thread's own, which are added to the others' in the end."""
-    if len(sums.pairs) != 1:
-        yield sums
-        return
-    own = np.zeros_like(sums.pairs)
-    yield sums._replace(pairs=own)
-    with _LOCK:
-        sums.pairs[...] += own
-
-
-def _padded(matrices: Floats) -> Floats:
-    """Columns of ``-inf`` up to a multiple of four."""
-    K = matrices.shape[3]
-    found = np.full((*matrices.shape[:3], K + -K % 4), -np.inf, matrices.dtype)
-    found[..., :K] = matrices
-    return found
-
-
-def _array(tensor: Tensor) -> Floats:
-    return np.ascontiguousarray(tensor.numpy())
-
-
-def _scaled(logs: Floats, axes: tuple[int, ...]) -> tuple[Floats, Floats]:
-    """Exponentials of tables, each divided by its largest entry, whose log is returned, too."""
-    top = np.max(logs, axis=axes, initial=-np.inf, keepdims=True)
-    top = np.where(np.isneginf(top), 0.0, top).astype(logs.dtype)
-    scale = top.reshape(logs.shape[: logs.ndim - len(axes)]).astype(np.float64)
-    return np.exp(logs - top), scale
-
-
-def _in_doubles(logs: ChainNumbers) -> ChainNumbers:
-    if logs.log_field.dtype == np.float64:
-        return logs
-    return logs._replace(
-        initial=logs.initial.astype(np.float64),
-        transition=logs.transition.astype(np.float64),
-        turned=logs.turned.astype(np.float64),
-        log_field=logs.log_field.astype(np.float64),
-    )

@@ -7,10 +7,8 @@ import math
 import numpy as np
 
 from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_picks import largest, pick_4, pick_16
 from pgnn.inference.kernels.chain_vectors import (
-    largest,
-    pick_4,
-    pick_16,
     row_max_4,
     row_max_8,
     row_max_32,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_picks import largest
 from pgnn.inference.kernels.chain_vectors import (
-    largest,
     row_add_4,
     row_add_8,
     row_add_32,

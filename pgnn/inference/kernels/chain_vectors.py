@@ -29,7 +29,8 @@ class _Arrays(NamedTuple):
     kind: Any
 
 
-def _data(context: Any, builder: Any, signature: Any, arguments: Any) -> _Arrays:
+def data_of(context: Any, builder: Any, signature: Any, arguments: Any) -> _Arrays:
+    """Data pointers of the first three arguments."""
     left, right, out = (
         context.make_array(kind)(context, builder, value).data
         for kind, value in zip(signature.args[:3], arguments[:3], strict=True)
@@ -46,7 +47,8 @@ def _size(kind: Any) -> int:
     return 4 if isinstance(kind, ir.FloatType) else 8
 
 
-def _load(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+def load_vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+    """Load some numbers that lie one after another."""
     return builder.load(_vector(builder, pointer, index, kind, lanes), align=_size(kind))
 
 
@@ -72,7 +74,7 @@ def _include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
     return builder.select(builder.fcmp_ordered(">", value, total), value, total)
 
 
-def _part(builder: Any, vector: Any, first: int, num: int) -> Any:
+def part_of(builder: Any, vector: Any, first: int, num: int) -> Any:
     """Some of the lanes of a vector; one as a vector of one."""
     picked = ir.Constant(ir.VectorType(ir.IntType(32), num), list(range(first, first + num)))
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
@@ -82,12 +84,13 @@ def _total(builder: Any, vector: Any) -> Any:
     """Sum of the lanes, halves by halves."""
     while vector.type.count > 1:
         half = vector.type.count // 2
-        parts = (_part(builder, vector, first, half) for first in (0, half))
+        parts = (part_of(builder, vector, first, half) for first in (0, half))
         vector = builder.fadd(*parts)
     return builder.extract_element(vector, ir.IntType(32)(0))
 
 
-def _start(vector: Any, maximum: bool) -> Any:
+def start_of(vector: Any, maximum: bool) -> Any:
+    """What a sum, or a maximum, begins with."""
     value = -math.inf if maximum else 0.0
     return ir.Constant(vector, [ir.Constant(vector.element, value)] * vector.count)
 
@@ -95,18 +98,19 @@ def _start(vector: Any, maximum: bool) -> Any:
 def _tile_product(columns: int, maximum: bool) -> Any:
     def product(typing_context, matrix, x, out, at, step, x_at, to, num):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = _data(context, builder, signature, arguments)
+            data = data_of(context, builder, signature, arguments)
             at, step, x_at, to, num = arguments[3:]
             vector = ir.VectorType(data.kind, WIDTH)
             totals = [
-                cgutils.alloca_once_value(builder, _start(vector, maximum)) for _ in range(columns)
+                cgutils.alloca_once_value(builder, start_of(vector, maximum))
+                for _ in range(columns)
             ]
             index = at.type
             with cgutils.for_range(builder, num) as loop:
                 i = loop.index
                 here = builder.add(x_at, builder.mul(i, index(WIDTH)))
                 row = builder.add(at, builder.mul(i, step))
-                value = _load(builder, data.right, here, data.kind, WIDTH)
+                value = load_vector(builder, data.right, here, data.kind, WIDTH)
                 for j, total in enumerate(totals):
                     entry = builder.add(row, index(j))
                     number = _spread(builder, data.left, entry, data.kind, WIDTH)
@@ -129,19 +133,21 @@ tile_max_4, tile_max_1 = _tile_product(4, MAX), _tile_product(1, MAX)
 def _row_product(lanes: int, maximum: bool, onto: bool) -> Any:
     def product(typing_context, matrix, x, out, at, step, x_at, x_step, to, num):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = _data(context, builder, signature, arguments)
+            data = data_of(context, builder, signature, arguments)
             at, step, x_at, x_step, to, num = arguments[3:]
             kind, index = data.kind, at.type
             vector = ir.VectorType(kind, lanes)
-            totals = [cgutils.alloca_once_value(builder, _start(vector, maximum)) for _ in range(4)]
+            totals = [
+                cgutils.alloca_once_value(builder, start_of(vector, maximum)) for _ in range(4)
+            ]
             if onto:
-                builder.store(_load(builder, data.out, to, kind, lanes), totals[0])
+                builder.store(load_vector(builder, data.out, to, kind, lanes), totals[0])
 
             def include(i: Any, total: Any) -> None:
                 here = builder.add(x_at, builder.mul(i, x_step))
                 number = _spread(builder, data.right, here, kind, lanes)
                 row = builder.add(at, builder.mul(i, step))
-                value = _load(builder, data.left, row, kind, lanes)
+                value = load_vector(builder, data.left, row, kind, lanes)
                 builder.store(_include(builder, builder.load(total), value, number, maximum), total)
 
             fours = builder.udiv(num, index(4))
@@ -175,20 +181,21 @@ row_add_4, row_add_8, row_add_32 = (_row_product(n, SUM, True) for n in (4, 8, 3
 def _tile_outer(size: int) -> Any:
     def outer(typing_context, x, y, out, x_at, y_at, back, to, step, num):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = _data(context, builder, signature, arguments)
+            data = data_of(context, builder, signature, arguments)
             x_at, y_at, back, to, step, num = arguments[3:]
             kind, index = data.kind, x_at.type
             lanes = 64 // _size(kind)
             vector = ir.VectorType(kind, lanes)
             totals = [
-                cgutils.alloca_once_value(builder, _start(vector, SUM)) for _ in range(size * size)
+                cgutils.alloca_once_value(builder, start_of(vector, SUM))
+                for _ in range(size * size)
             ]
             with cgutils.for_range(builder, num) as loop:
                 moved = builder.mul(loop.index, back)
                 for lane in range(0, WIDTH, lanes):
                     xs, ys = (
                         [
-                            _load(
+                            load_vector(
                                 builder,
                                 pointer,
                                 builder.add(builder.add(at, moved), index(k * WIDTH + lane)),
@@ -219,91 +226,3 @@ def _tile_outer(size: int) -> Any:
 
 
 tile_outer_4, tile_outer_1 = _tile_outer(4), _tile_outer(1)
-
-
-def _picks(lanes: int) -> Any:
-    def pick(typing_context, x, y, z, x_at, y_at, num):
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            data = _data(context, builder, signature, arguments)
-            x_at, y_at, num = arguments[3:]
-            kind, index = data.kind, x_at.type
-            places = ir.VectorType(index, lanes)
-            first = ir.Constant(places, list(range(lanes)))
-            top = cgutils.alloca_once_value(builder, _start(ir.VectorType(kind, lanes), MAX))
-            best = cgutils.alloca_once_value(builder, first)
-            here = cgutils.alloca_once_value(builder, first)
-            jump = ir.Constant(places, [lanes] * lanes)
-            with cgutils.for_range(builder, builder.udiv(num, index(lanes))) as loop:
-                moved = builder.mul(loop.index, index(lanes))
-                value = builder.fadd(
-                    _load(builder, data.left, builder.add(x_at, moved), kind, lanes),
-                    _load(builder, data.right, builder.add(y_at, moved), kind, lanes),
-                )
-                old, at = builder.load(top), builder.load(here)
-                larger = builder.fcmp_ordered(">", value, old)
-                builder.store(builder.select(larger, value, old), top)
-                builder.store(builder.select(larger, at, builder.load(best)), best)
-                builder.store(builder.add(at, jump), here)
-            value, found = _first_largest(builder, builder.load(top), builder.load(best))
-            return found
-
-        return types.intp(x, y, z, x_at, y_at, num), generate
-
-    return intrinsic(pick)
-
-
-def _first_largest(builder: Any, values: Any, places: Any) -> tuple[Any, Any]:
-    """The largest lane and its place; of equal ones the smallest place."""
-    while values.type.count > 1:
-        half = values.type.count // 2
-        (x, i), (y, j) = (
-            tuple(_part(builder, vector, first, half) for vector in (values, places))
-            for first in (0, half)
-        )
-        first = builder.icmp_signed("<", j, i)
-        better = builder.or_(
-            builder.fcmp_ordered(">", y, x),
-            builder.and_(builder.fcmp_ordered("==", y, x), first),
-        )
-        values, places = builder.select(better, y, x), builder.select(better, j, i)
-    zero = ir.IntType(32)(0)
-    return builder.extract_element(values, zero), builder.extract_element(places, zero)
-
-
-pick_4, pick_16 = _picks(4), _picks(16)
-"""Place of the largest sum of ``x[x_at + k]`` and ``y[y_at + k]``, of equal ones the first."""
-
-
-def _largest(typing_context, x, at, num):
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, at, num = arguments
-        pointer = context.make_array(signature.args[0])(context, builder, x).data
-        kind, index = context.get_data_type(signature.args[0].dtype), at.type
-        lanes = 8
-        top = cgutils.alloca_once_value(builder, _start(ir.VectorType(kind, lanes), MAX))
-        single = cgutils.alloca_once_value(builder, ir.Constant(kind, -math.inf))
-        whole = builder.udiv(num, index(lanes))
-        with cgutils.for_range(builder, whole) as loop:
-            moved = builder.add(at, builder.mul(loop.index, index(lanes)))
-            value, old = _load(builder, pointer, moved, kind, lanes), builder.load(top)
-            larger = builder.fcmp_ordered(">", value, old)
-            builder.store(builder.select(larger, value, old), top)
-        with cgutils.for_range(builder, builder.urem(num, index(lanes))) as loop:
-            moved = builder.add(builder.mul(whole, index(lanes)), loop.index)
-            value = builder.load(builder.gep(pointer, [builder.add(at, moved)]))
-            old = builder.load(single)
-            larger = builder.fcmp_ordered(">", value, old)
-            builder.store(builder.select(larger, value, old), single)
-        values = builder.load(top)
-        while values.type.count > 1:
-            half = values.type.count // 2
-            x, y = _part(builder, values, 0, half), _part(builder, values, half, half)
-            values = builder.select(builder.fcmp_ordered(">", y, x), y, x)
-        value, old = builder.extract_element(values, ir.IntType(32)(0)), builder.load(single)
-        return builder.select(builder.fcmp_ordered(">", value, old), value, old)
-
-    return x.dtype(x, at, num), generate
-
-
-largest: Any = intrinsic(_largest)
-"""The largest of ``x[at:at + num]``."""

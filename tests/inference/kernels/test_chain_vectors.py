@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pgnn.inference.kernels import chain_picks as picks_of
 from pgnn.inference.kernels import chain_vectors as vectors
 from pgnn.inference.kernels.chain_numbers import exp_below
 from pgnn.inference.kernels.chain_vectors import WIDTH
@@ -33,14 +34,14 @@ def outer(x, y, out, step, num):
 
 @numeric
 def picks(x, y, num, out):
-    out[0] = vectors.pick_4(x, y, x, 2, 1, num)
-    out[1] = vectors.pick_16(x, y, x, 2, 1, num)
+    out[0] = picks_of.pick_4(x, y, x, 2, 1, num)
+    out[1] = picks_of.pick_16(x, y, x, 2, 1, num)
 
 
 @numeric
 def tops(x, out):
     for num in range(1, 30):
-        out[num] = vectors.largest(x, 2, num)
+        out[num] = picks_of.largest(x, 2, num)
 
 
 @numeric
