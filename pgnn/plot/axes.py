@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
+
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 def axes_of(ax: Any, size: tuple[float, float]) -> Any:
@@ -23,5 +28,7 @@ def colours_of(count: int) -> list[Any]:
         return [
             "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"
         ][:count]  # fmt: skip
-    shades = matplotlib.colormaps["turbo"]
-    return [shades((k + 0.5) / count) for k in range(count)]
+    shades = matplotlib.colormaps["viridis"]
+    # neighbours lie far apart, as multiples of the golden ratio do modulo 1
+    ranks = np.argsort(np.argsort(np.arange(count) * GOLDEN % 1.0))
+    return [shades(float((r + 0.5) / count)) for r in ranks]

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pgnn.errors import Unsupported
 from pgnn.plot.axes import axes_of, colours_of
 
 _ELSEWHERE = ("seconds", "gradient_norm")
+_DOTTED = 20
+"""Iterations up to which each has a dot."""
+_STEEP = 0.02
+"""Share of the iterations, at the beginning, that may leave the picture."""
 
 
 def history(record: Mapping[str, Any], *, ax: Any = None) -> Any:
     """Draw what was recorded at each iteration: likelihood, objective, value on rows set apart.
+
+    Of a long record the first iterations, which are far from the rest, may lie outside.
 
     Args:
         record: ``model.history`` of a learner that iterates.
@@ -33,7 +41,11 @@ def history(record: Mapping[str, Any], *, ax: Any = None) -> Any:
     trace = {n: y for n, y in trace.items() if n not in same}
     ax = axes_of(ax, (6.0, 3.4))
     for (name, values), colour in zip(trace.items(), colours_of(len(trace)), strict=True):
-        ax.plot(range(1, len(values) + 1), values, color=colour, label=name.replace("_", " "))
+        steps, dots = range(1, len(values) + 1), "o" if len(values) <= _DOTTED else None
+        ax.plot(
+            steps, values, color=colour, label=name.replace("_", " "), marker=dots, markersize=4
+        )
+    _look_closer(ax, trace)
     ax.set_xlabel("iteration")
     if len(trace) == 1:
         ax.set_ylabel(next(iter(trace)).replace("_", " "))
@@ -41,3 +53,13 @@ def history(record: Mapping[str, Any], *, ax: Any = None) -> Any:
         ax.legend(frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _look_closer(ax: Any, trace: Mapping[str, Any]) -> None:
+    """Leave out the first steps of long records, beside which the others look flat."""
+    kept = [np.asarray(y, dtype=float)[int(len(y) * _STEEP) :] for y in trace.values()]
+    values = np.concatenate(kept)
+    values = values[np.isfinite(values)]
+    if len(values) and any(len(y) * _STEEP >= 1 for y in trace.values()):
+        margin = 0.05 * (np.ptp(values) or 1.0)
+        ax.set_ylim(values.min() - margin, values.max() + margin)

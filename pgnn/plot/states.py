@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.inference.posterior import Posterior
 from pgnn.plot.axes import axes_of, colours_of
+
+_LISTED = 8
+"""States in a column of the legend."""
 
 
 def states(
@@ -26,7 +30,8 @@ def states(
         posterior: Such as ``model.smooth(...)`` or ``model.filter(...)``.
         name: Of the variable; the first one if not given.
         row: Of a batch.
-        truth: Labels or indices of the states that it really was in: a band below.
+        truth: Labels or indices of the states that it really was in: a band below; None or -1
+            where that is not known.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -52,18 +57,32 @@ def states(
     steps = np.arange(len(table) + 1)
     held = np.concatenate([table, table[-1:]])  # a step is as wide as the others
     ax.stackplot(steps, held.T, step="post", colors=colours, labels=[str(s) for s in labels], lw=0)
+    ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}
     if truth is not None:
         codes = variable.encode(truth)
         if len(codes) != len(table):
             raise EvidenceError(f"the truth has {len(codes)} steps, the posterior {len(table)}")
-        for k, colour in enumerate(colours):
-            ax.fill_between(
-                steps, -0.12, -0.03, where=[*(codes == k), False], step="post", color=colour, lw=0
-            )
-        ax.text(0, -0.14, "truth", va="top", fontsize=8)
-    ax.set(xlim=(0, len(table)), ylim=(-0.2 if truth is not None else 0, 1), xlabel="step")
+        _band(ax, codes, colours)
+        ticks = {-0.16: "truth", **ticks}
+    ax.set(xlim=(0, max(len(table), 1)), ylim=(-0.22 if truth is not None else 0, 1), xlabel="step")
     ax.set_ylabel(f"probability of {chosen}")
-    ax.set_yticks([0, 0.5, 1])
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, title=str(chosen))
+    ax.set_yticks([*ticks], [*ticks.values()])
+    ax.spines["left"].set_bounds(0, 1)
+    ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        title=str(chosen),
+        ncols=-(-len(labels) // _LISTED),
+    )
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def _band(ax: Any, codes: Any, colours: Sequence[Any]) -> None:
+    """Draw runs of states below the axis."""
+    ends = np.flatnonzero(np.diff(codes, prepend=-2, append=-2))
+    for start, end in pairwise(ends):
+        if codes[start] >= 0:
+            colour = colours[codes[start]]
+            ax.broken_barh([(start, end - start)], (-0.22, 0.12), color=colour, lw=0)

@@ -11,6 +11,8 @@ from pgnn.plot.axes import axes_of
 
 _WRITTEN = 12
 """States up to which probabilities are written into the cells."""
+_LABELS = 40
+"""Most labels along an axis."""
 
 
 def transitions(model: Any, *, ax: Any = None) -> Any:
@@ -34,15 +36,26 @@ def transitions(model: Any, *, ax: Any = None) -> Any:
     labels = [str(s) for s in model.state.states]
     parts = [first.factor().log_values.exp()[None], moves.factor().log_values.exp()]
     table = np.concatenate([p.detach().cpu().numpy() for p in parts])
-    size = 1.8 + 0.5 * min(len(labels), 24)
+    written = len(labels) <= _WRITTEN
+    size = 1.8 + (0.5 if written else 0.25) * min(len(labels), 32)
     ax = axes_of(ax, (size + 0.8, size))
-    ax.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    ax.set_xticks(range(len(labels)), labels)
-    ax.set_yticks(range(len(labels) + 1), ["first", *labels])
+    image = ax.imshow(table, cmap="Blues", vmin=0, vmax=1 if written else None, aspect="auto")
+    _label(ax, labels)
     ax.axhline(0.5, color="white", linewidth=4)
     ax.set(xlabel="to", ylabel="from")
-    if len(labels) <= _WRITTEN:
-        for (i, j), p in np.ndenumerate(table):
-            text = "0" if p == 0 else f"{p:.2f}" if p >= 0.005 else "<.01"
-            ax.text(j, i, text, ha="center", va="center", color="white" if p > 0.6 else "black")
+    if not written:
+        ax.figure.colorbar(image, ax=ax, label="probability")
+        return ax
+    for (i, j), p in np.ndenumerate(table):
+        text = "0" if p == 0 else f"{p:.2f}" if p >= 0.005 else "<.01"
+        ax.text(j, i, text, ha="center", va="center", color="white" if p > 0.6 else "black")
     return ax
+
+
+def _label(ax: Any, labels: list[str]) -> None:
+    """Write the states beside rows and columns; upright where they are long, some where many."""
+    every = -(-len(labels) // _LABELS)
+    upright = max(map(len, labels)) > 8
+    ax.set_xticks(range(0, len(labels), every), labels[::every])
+    ax.tick_params(axis="x", rotation=90 if upright else 0)
+    ax.set_yticks([0, *range(1, len(labels) + 1, every)], ["first", *labels[::every]])

@@ -1,0 +1,168 @@
+"""Pictures hold what they were asked to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn.inference.history import History
+
+ROLLS = [0, 2, 5, 5, 5, 5, 1, 3]
+
+
+@pytest.fixture(autouse=True)
+def no_screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    import matplotlib.pyplot as plt
+
+    before = plt.get_backend()
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
+@pytest.fixture
+def casino() -> pgnn.HiddenMarkovModel:
+    return pgnn.HiddenMarkovModel(
+        ["fair", "loaded"],
+        {"roll": [[1 / 6] * 6, [0.1] * 5 + [0.5]]},
+        [0.5, 0.5],
+        [[0.95, 0.05], [0.1, 0.9]],
+    )
+
+
+def own_axes() -> Any:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots()[1]
+
+
+def words(ax: Any) -> list[str]:
+    return [t.get_text() for t in ax.texts]
+
+
+class TestStates:
+    def test_heights_are_the_probabilities(self, casino: pgnn.HiddenMarkovModel) -> None:
+        posterior = casino.smooth({"roll": ROLLS})
+        ax = pgnn.plot.states(posterior)
+        first = ax.collections[0].get_paths()[0]
+        probs = posterior["state"].probs.numpy()
+        for step in range(len(ROLLS)):
+            inside = [first.contains_point((step + 0.5, h)) for h in probs[step, 0] + [-1e-3, 1e-3]]
+            assert inside == [True, False]
+        assert ax.get_xlim() == (0, len(ROLLS))
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["fair", "loaded"]
+
+    def test_the_truth_is_a_band_of_runs(self, casino: pgnn.HiddenMarkovModel) -> None:
+        truth = ["fair"] * 3 + ["loaded"] * 4 + [None]
+        ax = pgnn.plot.states(casino.smooth({"roll": ROLLS}), truth=truth)
+        bars = [c.get_paths()[0].get_extents() for c in ax.collections[2:]]
+        assert [(b.x0, b.x1) for b in bars] == [(0, 3), (3, 7)]
+        assert all(b.y1 < 0 for b in bars)
+        assert "truth" in [t.get_text() for t in ax.get_yticklabels()]
+
+    def test_given_axes_and_a_row_of_a_batch(self, casino: pgnn.HiddenMarkovModel) -> None:
+        posterior = casino.filter({"roll": [ROLLS, ROLLS[:3]]})
+        ax = own_axes()
+        assert pgnn.plot.states(posterior, "state", row=1, ax=ax) is ax
+        assert ax.get_xlim() == (0, 3)
+
+    def test_many_states_have_colours_of_their_own(self) -> None:
+        model = pgnn.HiddenMarkovModel(20, {"x": 2})
+        ax = pgnn.plot.states(model.smooth({"x": [0, 1, 0]}))
+        assert len({tuple(c.get_facecolor()[0]) for c in ax.collections}) == 20
+
+    def test_refusals(self, casino: pgnn.HiddenMarkovModel) -> None:
+        posterior = casino.smooth({"roll": ROLLS})
+        with pytest.raises(pgnn.EvidenceError, match="not about 'die'"):
+            pgnn.plot.states(posterior, "die")
+        with pytest.raises(pgnn.EvidenceError, match="no row 1"):
+            pgnn.plot.states(posterior, row=1)
+        with pytest.raises(pgnn.EvidenceError, match="has 2 steps, the posterior 8"):
+            pgnn.plot.states(posterior, truth=["fair", "fair"])
+        with pytest.raises(pgnn.EvidenceError, match="crooked"):
+            pgnn.plot.states(posterior, truth=["crooked"] * 8)
+        coin = pgnn.BayesianNetwork(_one_node(), {"coin": [0.5, 0.5]})
+        with pytest.raises(pgnn.Unsupported, match="no sequence"):
+            pgnn.plot.states(coin.query())
+
+
+class TestTransitions:
+    def test_cells(self, casino: pgnn.HiddenMarkovModel) -> None:
+        ax = own_axes()
+        assert pgnn.plot.transitions(casino, ax=ax) is ax
+        table = np.asarray(ax.images[0].get_array())
+        np.testing.assert_allclose(table, [[0.5, 0.5], [0.95, 0.05], [0.1, 0.9]])
+        assert words(ax) == ["0.50", "0.50", "0.95", "0.05", "0.10", "0.90"]
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["first", "fair", "loaded"]
+
+    def test_zeros_and_small_numbers(self) -> None:
+        model = pgnn.HiddenMarkovModel(2, {"x": 2}, [1.0, 0.0], [[0.999, 0.001], [0.0, 1.0]])
+        assert words(pgnn.plot.transitions(model)) == ["1.00", "0", "1.00", "<.01", "0", "1.00"]
+
+    def test_many_states(self) -> None:
+        ax = pgnn.plot.transitions(pgnn.HiddenMarkovModel(50, {"x": 2}))
+        assert not words(ax)
+        assert len(ax.get_xticklabels()) <= 40
+        assert len(ax.figure.axes) == 2  # the second one is the scale
+
+    def test_long_labels_do_not_overlap(self) -> None:
+        model = pgnn.HiddenMarkovModel(["calm and clear", "north-westerly"], {"x": 2})
+        ax = pgnn.plot.transitions(model)
+        ax.figure.canvas.draw()
+        boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
+        assert not boxes[0].overlaps(boxes[1])
+
+    def test_refusals(self) -> None:
+        with pytest.raises(pgnn.Unsupported, match="no transitions"):
+            pgnn.plot.transitions(pgnn.BayesianNetwork(_one_node(), {"coin": [0.5, 0.5]}))
+        state, before = pgnn.Variable("state", 2), pgnn.Variable(("state", -1), 2)
+        driven = pgnn.Neural(state, [before], torch.nn.Linear(3, 2), inputs=["u"])
+        model = pgnn.HiddenMarkovModel(2, {"x": 2}, transitions=driven)
+        with pytest.raises(pgnn.Unsupported, match="inputs drive"):
+            pgnn.plot.transitions(model)
+
+
+class TestHistory:
+    def test_of_a_fit(self) -> None:
+        model = pgnn.HiddenMarkovModel(2, {"roll": 6})
+        model.fit({"roll": ROLLS}, learner=pgnn.BaumWelch(tolerance=0.05), seed=0, progress=False)
+        ax = own_axes()
+        assert model.history.plot(ax) is ax
+        (line,) = ax.lines  # the objective is the same without a prior
+        assert line.get_ydata() == pytest.approx(model.history["trace"]["log_likelihood"])
+        assert ax.get_ylabel() == "log likelihood"
+
+    def test_several_figures_have_a_legend(self) -> None:
+        ax = History(trace={"log_likelihood": [1.0, 2.0], "objective": [0.0, 1.0]}).plot()
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+            "log likelihood",
+            "objective",
+        ]
+
+    def test_the_steep_beginning_of_a_long_record_is_left_out(self) -> None:
+        values = [-1e6, *np.linspace(-10.0, -9.0, 199)]
+        bottom, top = History(trace={"objective": values}).plot().get_ylim()
+        assert -11 < bottom < -10
+        assert -9 < top < -8
+
+    def test_one_iteration_is_seen(self) -> None:
+        ax = History(trace={"objective": [1.0]}).plot()
+        assert ax.lines[0].get_marker() == "o"
+
+    def test_refusal(self) -> None:
+        with pytest.raises(pgnn.Unsupported, match="no figures"):
+            History(log_likelihood=-3.0).plot()
+
+
+def _one_node() -> Any:
+    import networkx as nx
+
+    graph = nx.DiGraph()
+    graph.add_node("coin")
+    return graph
