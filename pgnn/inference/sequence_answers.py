@@ -55,11 +55,13 @@ def answer(
     outside = ~seen.inside
     lost = log_evidence.detach().isneginf()
     gone = outside.to(lost.device) | lost[:, None]
-    flat = [p.masked_fill(gone.unsqueeze(-1), torch.nan).flatten(start_dim=1) for p in found]
-    empty = log_evidence.new_zeros((seen.num_rows, 0))
+    if bool(gone.any()):
+        found = [p.masked_fill(gone.unsqueeze(-1), torch.nan) for p in found]
+    flat = [p.flatten(start_dim=1) for p in found]
+    table = flat[0] if len(flat) == 1 else log_evidence.new_zeros((seen.num_rows, 0))
     return Posterior(
         concrete(asked, seen.steps),
-        torch.cat(flat, dim=1) if flat else empty,
+        torch.cat(flat, dim=1) if len(flat) > 1 else table,
         log_evidence,
         batched=seen.batched,
         kind=kind,
