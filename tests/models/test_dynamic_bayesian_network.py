@@ -557,3 +557,31 @@ def test_pgmpy_agrees():
     for name in ("z", "w"):
         want = found[name, 3].values
         np.testing.assert_allclose(filtered[name].probs[3], want, atol=1e-6)
+
+
+def test_gaussians_of_two_slices():
+    graph = nx.DiGraph([(("z", -1), "z"), ("z", "v"), (("z", -1), "v")])
+    graph.nodes["z"]["states"], graph.nodes["v"]["shape"] = 2, (2,)
+    gaussian = pgnn.factors.Gaussian
+    model = pgnn.DynamicBayesianNetwork(graph, {"v": gaussian}, {"v": gaussian})
+    rng = np.random.default_rng(0)
+    z, v = rng.integers(0, 2, (30, 10)), rng.normal(size=(30, 10, 2))
+    v[:, 1:] += 2 * z[:, :-1, None] + z[:, 1:, None]
+    model.fit({"z": z, "v": v})
+    emission = model.conditionals["v"]
+    place = (z[:, 1:] == 1) & (z[:, :-1] == 0)
+    by_name = {p.name: k for k, p in enumerate(emission.parents)}
+    index = [0, 0]
+    index[by_name["z"]], index[by_name["z", -1]] = 1, 0
+    np.testing.assert_allclose(
+        emission.mean.detach()[tuple(index)], v[:, 1:][place].mean(0), atol=1e-9
+    )
+    seen = v[0].copy()
+    seen[3, 0] = np.nan  # in part
+    seen[5] = np.nan  # as a whole
+    with torch.no_grad():
+        found = model.smooth({"v": seen})
+        again = model.smooth({"v": seen}, engine=pgnn.BoyenKoller())
+    torch.testing.assert_close(found.probs("z"), again.probs("z"))
+    assert not found.probs("z").isnan().any()
+    assert (found.probs("z").argmax(-1).numpy() == z[0]).mean() >= 0.7
