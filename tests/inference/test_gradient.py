@@ -280,7 +280,7 @@ def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
     a, b = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 1, 2, 1, -1 if missing else 0])
     rows = TrainingRows.read(model, {"a": a, "b": b}, inputs=inputs)
     if draws:
-        objective = SampledObjective(model, pgnn.JunctionTree(), 100_000, 0)
+        objective = SampledObjective(model, pgnn.JunctionTree(), 20_000, 0)
     else:
         objective = LikelihoodObjective(model, pgnn.JunctionTree())
     value = objective(rows)()
@@ -295,8 +295,8 @@ def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
     shown = torch.where(b < 0, given, table[range(5), a, b.clamp(min=0)])
     slopes = shown - (logs.exp() * table).sum((1, 2))
     if draws:
-        # means over 5 rows of averages of 20,000 draws of a number of variance below 4
-        assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=4 * 2 / 300)
+        # means over 5 rows of averages of 4,000 draws of a number of variance below 4
+        assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=4 * 2 / 20_000**0.5)
     else:
         assert value.item() == pytest.approx(float(seen.mean()), abs=1e-12)
         assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=1e-12)
