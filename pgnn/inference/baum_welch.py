@@ -215,14 +215,14 @@ class BaumWelch(Learner):
                 f"BaumWelch: states {dead} are hardly used any more (less than {_DEAD} expected "
                 "steps); take fewer states, more restarts=, or a prior",
                 NotConverged,
-                stacklevel=4,
+                stacklevel=5,
             )
         if not run.converged:
             warnings.warn(
                 f"BaumWelch stopped after {run.iterations} iterations before the likelihood came "
                 "to rest; raise max_iterations",
                 NotConverged,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

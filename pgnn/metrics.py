@@ -1,0 +1,275 @@
+"""Figures by which models are compared, and the choice among candidates."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.factors.tabular import Tabular
+from pgnn.inference.engine import Inputs
+from pgnn.inference.sequences import Sequences
+from pgnn.models.base import Model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def num_learnable(model: nn.Module) -> int:
+    """Return how many numbers of a model are free to be learnt.
+
+    Constants, such as tables that were given, do not count. A table has one number less in each
+    row than it has entries that may be positive: zeros are taken for structural ones, so count
+    before a fit, in which entries may become zero. Of anything else each number counts.
+
+    Example:
+        >>> from pgnn import HiddenMarkovModel
+        >>> num_learnable(HiddenMarkovModel(3, {"x": 4}))  # 3 rows of 4, 3 of 3 and 1 of 3
+        17
+    """
+    counted: dict[nn.Parameter, int] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            free = parameter.numel()
+            if isinstance(module, Tabular):
+                possible = parameter.detach().isneginf().logical_not()
+                free = int((possible.sum(dim=-1) - 1).clamp(min=0).sum())
+            if parameter.requires_grad:
+                counted[parameter] = free  # shared ones count once
+    return sum(counted.values())
+
+
+def num_observations(model: Model, data: Any) -> int:
+    """Return how many steps, or rows of a model without time, have something seen.
+
+    Args:
+        model: Whose variables the data names.
+        data: As for ``model.log_prob``.
+    """
+    if not hasattr(model, "unroll"):
+        return model.log_prob(data).numel()
+    seen = Sequences.read([*model.variables.values()], data)
+    there = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
+    for codes in seen.codes.values():
+        there |= codes >= 0
+    for reals in seen.reals.values():
+        there |= ~reals.flatten(start_dim=2).isnan().all(-1) if reals.dim() > 2 else ~reals.isnan()
+    for likely in seen.soft.values():
+        there |= (likely != likely[..., :1]).any(-1)
+    return int((there & seen.inside).sum())
+
+
+def bic(
+    model: Model, data: Any, inputs: Inputs | None = None, *, num_parameters: int | None = None
+) -> float:
+    r"""Return the Bayesian information criterion; smaller is better.
+
+    .. math:: -2 \log p(\text{data} \mid \hat\theta) + k \log n
+
+    with :math:`k` learnable numbers and :math:`n` steps (or rows) that were seen.
+
+    Args:
+        model: After a fit to the data.
+        data: As for ``model.log_prob``.
+        inputs: Covariates.
+        num_parameters: ``k``; :func:`num_learnable` of the model as it is if not given.
+
+    Raises:
+        DataError: If nothing was seen.
+
+    References:
+        Schwarz (1978), Estimating the dimension of a model.
+    """
+    n = num_observations(model, data)
+    if not n:
+        raise DataError("nothing was seen, so that there is no criterion")
+    k = num_learnable(model) if num_parameters is None else num_parameters
+    return k * math.log(n) - 2.0 * _total(model, data, inputs)
+
+
+def aic(
+    model: Model, data: Any, inputs: Inputs | None = None, *, num_parameters: int | None = None
+) -> float:
+    r"""Return Akaike's criterion :math:`2 k - 2 \log p(\text{data})`; smaller is better.
+
+    Arguments as of :func:`bic`.
+
+    References:
+        Akaike (1974), A new look at the statistical model identification.
+    """
+    k = num_learnable(model) if num_parameters is None else num_parameters
+    return 2.0 * k - 2.0 * _total(model, data, inputs)
+
+
+class Criterion(ABC):
+    """How candidates are compared."""
+
+    @abstractmethod
+    def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
+        """Fit the model in place and return a figure, of which the smallest is the best.
+
+        Args:
+            model: Candidate.
+            data: As for ``model.fit``.
+            inputs: Covariates.
+            **fit: Further arguments of ``model.fit``.
+        """
+
+
+@dataclass(frozen=True)
+class Bic(Criterion):
+    """The Bayesian information criterion of a model fitted to all data, see :func:`bic`."""
+
+    def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
+        """See the base class."""
+        k = num_learnable(model)
+        model.fit(data, inputs=inputs, **fit)
+        return bic(model, data, inputs, num_parameters=k)
+
+
+@dataclass(frozen=True)
+class HeldOut(Criterion):
+    r"""Minus the log-likelihood, for each step that was seen, of sequences or rows set apart.
+
+    A single sequence is cut in two: what comes last is set apart, and predicted from what was
+    before, :math:`\log p(x_{1:T}) - \log p(x_{1:S})`. The fit sees the rest alone.
+
+    Args:
+        share: Of the sequences, or of the steps of a single one, that is set apart.
+        seed: Of which sequences.
+
+    Raises:
+        ModelError: If the share is not between 0 and 1.
+    """
+
+    share: float = 0.25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share < 1.0:
+            raise ModelError(f"share must be between 0 and 1, got {self.share}")
+
+    def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
+        """See the base class.
+
+        Raises:
+            DataError: If there is too little to set anything apart.
+            Unsupported: If the model is not one over time.
+        """
+        if not hasattr(model, "unroll"):
+            raise Unsupported("HeldOut sets sequences apart; use a model over time")
+        sequential: Any = model
+        seen = Sequences.read([*model.variables.values()], data)
+        given = sequential.covariates(inputs, seen)
+        if seen.num_rows == 1:
+            first = seen.rows(torch.tensor([0]), self._left(int(seen.lengths[0])))
+            own = {n: x[:, : first.steps] for n, x in given.items()} or None
+            model.fit(first, inputs=own, **fit)
+            before = _total(model, first, own)
+            later = num_observations(model, seen) - num_observations(model, first)
+            return (before - _total(model, seen, inputs)) / max(later, 1)
+        order = torch.from_numpy(np.random.default_rng(self.seed).permutation(seen.num_rows))
+        left = self._left(seen.num_rows)
+        kept, apart = order[:left].sort().values, order[left:].sort().values
+        parts = [seen.rows(rows, seen.steps) for rows in (kept, apart)]
+        own_inputs = [{n: x[rows] for n, x in given.items()} or None for rows in (kept, apart)]
+        model.fit(parts[0], inputs=own_inputs[0], **fit)
+        total = _total(model, parts[1], own_inputs[1])
+        return -total / max(num_observations(model, parts[1]), 1)
+
+    def _left(self, count: int) -> int:
+        """How many of so many are learnt from."""
+        left = count - max(1, round(self.share * count))
+        if left < 1:
+            raise DataError(f"{count} are too few to set some apart")
+        return left
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best of several fitted candidates.
+
+    Attributes:
+        name: Its name among the candidates.
+        model: The fitted model.
+        table: For each candidate by name its ``figure``, learnable numbers ``parameters`` and
+            ``log_likelihood`` of all data.
+        models: All of them.
+    """
+
+    name: Hashable
+    model: Model
+    table: dict[Hashable, dict[str, float]]
+    models: dict[Hashable, Model]
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table as a data frame, a row for each candidate."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(self.table, orient="index")
+
+
+def choose(
+    models: Mapping[Hashable, Model] | Iterable[Model],
+    data: Any,
+    inputs: Inputs | None = None,
+    *,
+    criterion: Criterion | None = None,
+    **fit: Any,
+) -> Choice:
+    """Fit candidates, such as hidden Markov models of 2 to 6 states, and return the best one.
+
+    Args:
+        models: Candidates, by name or numbered; they are fitted in place.
+        data: As for ``model.fit``.
+        inputs: Covariates.
+        criterion: ``Bic()`` if not given, or ``HeldOut()``.
+        **fit: Further arguments of ``model.fit``, such as ``learner`` and ``seed``.
+
+    Raises:
+        ModelError: If there are no candidates.
+        DataError: If a figure is not a number.
+
+    Example:
+        >>> import pgnn
+        >>> model = pgnn.HiddenMarkovModel(1, {"x": [[0.9, 0.1]]})
+        >>> data = model.sample(1, {"T": 500}, seed=0)
+        >>> found = choose(
+        ...     {k: pgnn.HiddenMarkovModel(k, {"x": 2}) for k in (1, 2)},
+        ...     {"x": data["x"][0]},
+        ...     learner=pgnn.BaumWelch(tolerance=1e-4),
+        ...     seed=0,
+        ...     progress=False,
+        ... )
+        >>> found.name
+        1
+    """
+    candidates = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
+    if not candidates:
+        raise ModelError("there are no candidates to choose from")
+    own = Bic() if criterion is None else criterion
+    table: dict[Hashable, dict[str, float]] = {}
+    for name, model in candidates.items():
+        count = num_learnable(model)
+        figure = own.figure(model, data, inputs, **fit)
+        if math.isnan(figure):
+            raise DataError(f"the figure of candidate {name!r} is not a number")
+        table[name] = {
+            "figure": figure,
+            "parameters": count,
+            "log_likelihood": _total(model, data, inputs),
+        }
+    best = min(table, key=lambda name: table[name]["figure"])
+    return Choice(best, candidates[best], table, candidates)
+
+
+def _total(model: Model, data: Any, inputs: Inputs | None) -> float:
+    with torch.no_grad():
+        return float(model.log_prob(data, inputs=inputs).double().sum())

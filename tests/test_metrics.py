@@ -1,0 +1,160 @@
+"""Criteria by hand, and the choice that they make."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn.metrics import Bic, HeldOut, aic, bic, choose, num_learnable, num_observations
+
+QUICK = {"learner": pgnn.BaumWelch(tolerance=1e-6), "seed": 0, "progress": False}
+
+
+def chain(states: int, **options: Any) -> pgnn.HiddenMarkovModel:
+    return pgnn.HiddenMarkovModel(states, {"x": 4}, **options)
+
+
+class TestNumLearnable:
+    def test_tables(self) -> None:
+        assert num_learnable(chain(3)) == 3 * 3 + 3 * 2 + 2
+
+    def test_constants_do_not_count(self) -> None:
+        given = chain(2, transitions=[[0.9, 0.1], [0.2, 0.8]])
+        assert num_learnable(given) == 2 * 3 + 1
+        assert num_learnable(given.requires_grad_()) == 2 * 3 + 1 + 2
+        assert num_learnable(given.requires_grad_(False)) == 0
+
+    def test_structural_zeros_do_not_count(self) -> None:
+        assert num_learnable(chain(3, mask=np.triu(np.ones((3, 3))))) == 9 + (2 + 1 + 0) + 2
+
+    @pytest.mark.parametrize(
+        ("form", "numbers"),
+        [
+            (pgnn.Full(), 2 * 6),
+            (pgnn.Tied(), 6),
+            (pgnn.Diagonal(), 2 * 3),
+            (pgnn.Spherical(), 2 * 1),
+        ],
+    )
+    def test_normals(self, form: Any, numbers: int) -> None:
+        emission = pgnn.Gaussian(
+            pgnn.Variable("y", shape=(3,)), [pgnn.Variable("state", 2)], form=form
+        )
+        assert num_learnable(emission) == 2 * 3 + numbers
+
+    def test_mixtures(self) -> None:
+        emission = pgnn.GaussianMixture(pgnn.Variable("y"), [pgnn.Variable("state", 2)], 3)
+        assert num_learnable(emission) == 2 * 2 + 2 * 3 * 2
+
+    def test_shared_numbers_count_once(self) -> None:
+        model = chain(2)
+        assert num_learnable(model.unroll(5)) == num_learnable(model)
+
+    def test_networks(self) -> None:
+        state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
+        assert num_learnable(pgnn.Neural(y, [state], torch.nn.Linear(2, 3))) == 9
+
+
+class TestNumObservations:
+    def test_steps_with_something_seen(self) -> None:
+        assert num_observations(chain(2), {"x": [[0, -1, 2], [1]]}) == 3
+        assert num_observations(chain(2), {"T": 7}) == 0
+
+    def test_vectors_and_likelihoods(self) -> None:
+        model = pgnn.HiddenMarkovModel(2, {"y": pgnn.Gaussian, "x": 2}, shapes={"y": (2,)})
+        nan = math.nan
+        assert num_observations(model, {"y": [[0.0, nan], [nan, nan], [1.0, 1.0]]}) == 2
+        likely = np.array([[0.5, 0.5], [0.3, 0.5], [1.0, 1.0]])
+        assert num_observations(model, {"x": likely}) == 1
+
+    def test_rows(self) -> None:
+        model = pgnn.BayesianNetwork(nx.DiGraph([("a", "b")]), states={"a": 2, "b": 2})
+        assert num_observations(model, {"a": [0, 1, 1], "b": [0, 0, 1]}) == 3
+
+
+class TestCriteria:
+    def test_of_a_chain_by_hand(self) -> None:
+        model = chain(2)
+        data = {"x": [[0, 1, 2], [3, 0]]}
+        log_likelihood = 5 * math.log(0.25)
+        assert bic(model, data) == pytest.approx(9 * math.log(5) - 2 * log_likelihood)
+        assert aic(model, data) == pytest.approx(2 * 9 - 2 * log_likelihood)
+        assert aic(model, data, num_parameters=1) == pytest.approx(2 - 2 * log_likelihood)
+
+    def test_of_a_network(self) -> None:
+        model = pgnn.BayesianNetwork(nx.DiGraph([("a", "b")]), states={"a": 2, "b": 3})
+        data = {"a": [0, 1], "b": [0, 2]}
+        expected = 5 * math.log(2) + 2 * 2 * math.log(6)
+        assert bic(model, data) == pytest.approx(expected)
+
+    def test_nothing_seen(self) -> None:
+        with pytest.raises(pgnn.DataError, match="nothing was seen"):
+            bic(chain(2), {"T": 3})
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    truth = pgnn.HiddenMarkovModel(
+        2,
+        {"x": [[0.85, 0.05, 0.05, 0.05], [0.05, 0.05, 0.05, 0.85]]},
+        [0.5, 0.5],
+        [[0.9, 0.1], [0.2, 0.8]],
+    )
+    return np.asarray(truth.sample(1, {"T": [60] * 20}, seed=1)["x"][0])
+
+
+class TestChoose:
+    @pytest.mark.parametrize("criterion", [None, Bic(), HeldOut(seed=3)])
+    def test_the_number_of_states(self, rows: np.ndarray, criterion: Any) -> None:
+        found = choose({k: chain(k) for k in (1, 2)}, {"x": rows}, criterion=criterion, **QUICK)
+        assert found.name == 2
+        assert found.model is found.models[2]
+        assert found.frame()["parameters"].tolist() == [3, 9]
+        least = found.frame()["figure"].min()
+        assert found.table[2]["figure"] == least
+
+    def test_too_many_states_are_not_worth_it(self, rows: np.ndarray) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pgnn.NotConverged)
+            found = choose({k: chain(k) for k in (2, 5)}, {"x": rows}, **QUICK)
+        assert found.name == 2
+        assert found.table[5]["log_likelihood"] > found.table[2]["log_likelihood"]
+
+    def test_figures_are_those_of_the_fitted_model(self, rows: np.ndarray) -> None:
+        found = choose([chain(2)], {"x": rows}, **QUICK)
+        assert found.name == 0
+        assert found.table[0]["figure"] == pytest.approx(bic(found.model, {"x": rows}))
+
+    def test_held_out_rows_were_not_learnt_from(self, rows: np.ndarray) -> None:
+        model, criterion = chain(2), HeldOut(share=0.5, seed=7)
+        figure = criterion.figure(model, {"x": rows}, None, **QUICK)
+        assert model.history["rows"] == 10
+        order = np.random.default_rng(7).permutation(20)
+        apart = rows[np.sort(order[10:])]
+        assert figure == pytest.approx(-model.log_prob({"x": apart}).mean().item() / 60)
+
+    def test_the_end_of_a_single_sequence_is_set_apart(self, rows: np.ndarray) -> None:
+        model, one = chain(2), rows.reshape(-1)
+        figure = HeldOut(share=0.25).figure(model, {"x": one}, None, **QUICK)
+        gain = model.log_prob({"x": one}) - model.log_prob({"x": one[:900]})
+        assert figure == pytest.approx(-gain.item() / 300)
+        assert figure < math.log(4)
+
+    def test_refusals(self) -> None:
+        with pytest.raises(pgnn.ModelError, match="no candidates"):
+            choose({}, {"x": [[0]]})
+        for share in (0.0, 1.0, math.nan):
+            with pytest.raises(pgnn.ModelError, match="share"):
+                HeldOut(share)
+        with pytest.raises(pgnn.DataError, match="too few"):
+            choose([chain(2)], {"x": [0]}, criterion=HeldOut())
+        network = pgnn.BayesianNetwork(nx.DiGraph([("a", "b")]), states={"a": 2, "b": 3})
+        with pytest.raises(pgnn.Unsupported, match="over time"):
+            choose([network], {"a": [0], "b": [0]}, criterion=HeldOut())
