@@ -51,6 +51,7 @@ from pgnn.inference.belief_propagation import BeliefPropagation
 from pgnn.inference.blocks import Slices
 from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
 from pgnn.inference.dual_decomposition import DualDecomposition
+from pgnn.inference.execution_sampling import ExecutionSampling
 from pgnn.inference.forward_backward import ForwardBackward
 from pgnn.inference.gibbs import Gibbs
 from pgnn.inference.gradient import Gradient
@@ -71,6 +72,7 @@ from pgnn.models import (
     HiddenMarkovModel,
     MarkovRandomField,
     Model,
+    Program,
 )
 
 __version__ = "0.1.0"
@@ -110,6 +112,7 @@ __all__ = [
     "BayesianNetwork",
     "MarkovRandomField",
     "HiddenMarkovModel",
+    "Program",
     "DynamicBayesianNetwork",
     "OnlineFilter",
     # engines
@@ -126,6 +129,7 @@ __all__ = [
     "Slices",
     "Gibbs",
     "ImportanceSampling",
+    "ExecutionSampling",
     "AnnealedImportanceSampling",
     "Annealing",
     "GeometricCooling",

@@ -43,12 +43,19 @@ DEFERRED = {
     "models/sequence_model.py": {"inference"},
     "models/hidden_markov_model.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
+    "models/program.py": {"inference"},
     "inference/history.py": {"plot"},
 }
 # Libraries kept to some rooms (ends with "/") or files.
 FENCES = {
     "networkx": ("graphs/", "models/"),
-    "pyro": ("models/program.py", "inference/variational.py", "inference/mcmc.py"),
+    "pyro": (
+        "models/graph_program.py",
+        "models/program_run.py",
+        "models/program_source.py",
+        "inference/variational.py",
+        "inference/mcmc.py",
+    ),
     "pgmpy": ("io/pgmpy.py",),
 }
 # Libraries that no module loads when it is imported, but for the files named.
@@ -57,7 +64,8 @@ LAZY: dict[str, tuple[str, ...]] = {
     "numba": ("inference/kernels/",),
     "pandas": (),
     "pgmpy": (),
-    "pyro": (),
+    # what is about programs is itself imported late
+    "pyro": ("models/graph_program.py", "models/program_run.py", "models/program_source.py"),
     "safetensors": (),
     "scipy": (),
     "sklearn": (),

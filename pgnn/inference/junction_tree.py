@@ -148,6 +148,7 @@ class JunctionTree(Engine):
             not seen.batched
             and not seen.names
             and (graph.child_factor >= 0).all()
+            and len(graph.factors) == len(graph.variables)
             and not graph.rowwise.any()
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()

@@ -5,6 +5,7 @@ from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.program import Program
 
 __all__ = [
     "BayesianNetwork",
@@ -12,4 +13,5 @@ __all__ = [
     "HiddenMarkovModel",
     "MarkovRandomField",
     "Model",
+    "Program",
 ]

@@ -24,6 +24,7 @@ from pgnn.models.declaration import Edges, check_known, conditional_of, declare,
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.samples import Samples
+    from pgnn.models.graph_program import GraphProgram
 
 
 class BayesianNetwork(Model):
@@ -120,6 +121,16 @@ class BayesianNetwork(Model):
                 child = None if observed and name in observed else name
                 made.append(Factor(f.variables, table, child))
         return tuple(made)
+
+    def program(self, inputs: Inputs | None = None) -> GraphProgram:
+        """Return the network as a Pyro program, a site for each variable (see :class:`Model`).
+
+        Args:
+            inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
+        """
+        from pgnn.models.graph_program import GraphProgram
+
+        return GraphProgram(self, inputs)
 
     def _unseen_rows(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """``(B,)`` masks of the rows in which real variables were not seen, where there are any.

@@ -1,0 +1,219 @@
+"""Directed graph models as Pyro programs: a sample site for every variable."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.variable import Variable
+
+_PLATE = "rows"
+
+
+class Directed(Protocol):
+    """A model with a conditional for each variable."""
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name."""
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """The conditional of each."""
+
+    @property
+    def order(self) -> tuple[Hashable, ...]:
+        """Names, parents first."""
+
+
+class GraphProgram(nn.Module):
+    r"""The program of a directed model: parents first, each variable is sampled given its parents.
+
+    All of Pyro works on it: ``condition``, ``replay``, enumeration, ``SVI``. It keeps no
+    parameters of its own and registers none with Pyro: they stay in the model's conditionals.
+
+    Discrete sites have state indices as values, in the model's order of states.
+
+    Args:
+        model: A Bayesian network.
+        inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
+
+    Attributes:
+        sites: The site of each variable: its name, as text if it is none.
+        site_variables: The variable of each site.
+
+    Raises:
+        EvidenceError: If the inputs disagree on the number of rows.
+
+    Example:
+        >>> import pgnn
+        >>> from pyro import poutine
+        >>> model = pgnn.BayesianNetwork(
+        ...     [("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]}
+        ... )
+        >>> fixed = poutine.condition(model.program(), {"a": torch.tensor(1), "b": torch.tensor(1)})
+        >>> poutine.trace(fixed).get_trace().log_prob_sum().exp()
+        tensor(0.4000, dtype=torch.float64, grad_fn=<ExpBackward0>)
+    """
+
+    def __init__(self, model: Directed, inputs: Mapping[Hashable, Tensor] | None = None) -> None:
+        super().__init__()
+        self.sites = MappingProxyType(site_names(model.variables))
+        self.site_variables = MappingProxyType(
+            {self.sites[n]: v for n, v in model.variables.items()}
+        )
+        self._order = model.order
+        self._conditionals = dict(model.conditionals)
+        self._parts = nn.ModuleList(self._conditionals.values())
+        self._inputs = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
+        rows = {len(x) for x in self._inputs.values()}
+        if len(rows) > 1:
+            raise EvidenceError(f"the inputs have different numbers of rows: {sorted(rows)}")
+        self._rows = next(iter(rows), None)
+
+    def forward(self, rows: int | None = None) -> dict[Hashable, Tensor]:
+        """Sample every variable.
+
+        Args:
+            rows: Put the sites in a plate of so many rows, such as are conditioned on.
+
+        Returns:
+            Values by variable.
+        """
+        rows = self._rows if rows is None else rows
+        if rows is None:
+            return self._sampled()
+        with pyro.plate(_PLATE, rows, dim=-1):
+            return self._sampled()
+
+    def _sampled(self) -> dict[Hashable, Tensor]:
+        values: dict[Hashable, Tensor] = {}
+        for name in self._order:
+            own = self._distribution(self._conditionals[name], values)
+            values[name] = pyro.sample(self.sites[name], own)
+        return values
+
+    def _distribution(self, conditional: Conditional, values: Mapping[Hashable, Tensor]) -> Any:
+        """The child's distribution, its batch shape that of the parents broadcast."""
+        parents = {}
+        lead = [torch.Size([self._rows])] if conditional.inputs and self._rows is not None else []
+        events = {v.name: len(v.shape) for v in conditional.parents}
+        for v in conditional.parents:
+            x = values[v.name]
+            parents[v.name] = x.long() if v.is_discrete else x
+            lead.append(x.shape[: x.dim() - events[v.name]])
+        batch: torch.Size = torch.broadcast_shapes(*lead) if lead else torch.Size()  # type: ignore[no-untyped-call]
+        flat = {n: _flat(x, batch, x.shape[x.dim() - events[n] :]) for n, x in parents.items()}
+        known = {n: self._inputs[n] for n in conditional.inputs}
+        inputs = {n: _flat(x, batch, x.shape[1:]) for n, x in known.items()}
+        found = conditional.distribution(flat, inputs or None)
+        return pyro_distribution(found, batch if lead else found.batch_shape)
+
+
+def _flat(value: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
+    """A value for each cell of a batch, its axes made one."""
+    return value.expand([*batch, *event]).reshape([-1, *event])
+
+
+def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
+    """Return a name of a site for each variable; no two are alike.
+
+    Text stays as it is. Anything else is written as text, with primes where that is taken.
+
+    Example:
+        >>> site_names({"a": None, ("a", 0): None, 7: None, "7": None})
+        {'a': 'a', ('a', 0): "('a', 0)", 7: "7'", '7': '7'}
+    """
+    taken = {n for n in names if isinstance(n, str)} | {_PLATE}
+    found: dict[Hashable, str] = {}
+    for name in names:
+        text = str(name)
+        if not isinstance(name, str):
+            while text in taken:
+                text += "'"
+            taken.add(text)
+        elif name == _PLATE:
+            text = name + "'"
+        found[name] = text
+    return found
+
+
+def pyro_distribution(own: Distribution, batch: torch.Size) -> Any:
+    """Return a torch distribution as Pyro's, its one batch axis laid out as a shape.
+
+    Args:
+        own: Of batch shape ``()``, ``(N,)``, or already ``batch``.
+        batch: With ``N`` cells.
+
+    Raises:
+        Unsupported: If the kind of distribution cannot be laid out.
+    """
+    if tuple(own.batch_shape) == tuple(batch):
+        return _as_pyro(own)
+    return _laid_out(own, batch)
+
+
+def _laid_out(own: Distribution, batch: torch.Size) -> Any:
+    if isinstance(own, torch.distributions.Independent):
+        inner = own.base_dist
+        count = own.reinterpreted_batch_ndims
+        own_shape = inner.batch_shape[len(inner.batch_shape) - count :]
+        return dist.Independent(_laid_out(inner, batch + own_shape), count)
+    if isinstance(own, torch.distributions.MixtureSameFamily):
+        parts = own.component_distribution.batch_shape[-1:]
+        return dist.MixtureSameFamily(
+            _laid_out(own.mixture_distribution, batch),
+            _laid_out(own.component_distribution, batch + parts),
+        )
+    known = getattr(own, "arg_constraints", {})
+    wanted = [n for n in inspect.signature(type(own).__init__).parameters if n in known]
+    given = {n: x for n in wanted if isinstance(x := own.__dict__.get(n), Tensor)}
+    if not given:
+        raise Unsupported(
+            f"a {type(own).__name__} cannot be given several batch axes; use one of torch's "
+            "distributions with tensors as parameters"
+        )
+    axes = len(own.batch_shape)
+    laid = {}
+    for name, x in given.items():
+        whole = x.expand([*own.batch_shape, *x.shape[axes:]]) if axes else x
+        laid[name] = whole.reshape([*batch, *x.shape[axes:]])
+    return _class(type(own))(**laid, validate_args=False)
+
+
+def _as_pyro(own: Distribution) -> Any:
+    """The same object as an instance of Pyro's class."""
+    if isinstance(own, TorchDistributionMixin):
+        return own
+    kind = _class(type(own))
+    made = object.__new__(kind)
+    made.__dict__.update(own.__dict__)
+    if isinstance(own, torch.distributions.Independent):
+        made.__dict__["base_dist"] = _as_pyro(own.base_dist)
+    return made
+
+
+def _class(kind: type) -> Any:
+    """Pyro's class of the same name, or one made of torch's."""
+    found = getattr(dist, kind.__name__, None)
+    if isinstance(found, type) and issubclass(found, kind):
+        return found
+    if issubclass(kind, TorchDistributionMixin):
+        return kind
+    if kind not in _MADE:
+        _MADE[kind] = type(kind.__name__, (kind, TorchDistributionMixin), {})
+    return _MADE[kind]
+
+
+_MADE: dict[type, Any] = {}

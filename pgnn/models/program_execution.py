@@ -1,0 +1,108 @@
+"""Executions of a program with some values held: what is drawn, and how much it weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.models.program_density import log_prob_of
+from pgnn.models.program_parameters import ProgramParameters
+from pgnn.models.program_run import Visitor, execute, scaled
+from pgnn.models.program_structure import Kind, Site, site_of
+
+
+@dataclass
+class Execution:
+    """One execution.
+
+    Attributes:
+        sites: The sites it came by, in order.
+        values: State indices of finite latent sites, values of the other latent ones.
+        log_weight: Log probability of what was held or observed, given what was drawn.
+    """
+
+    sites: dict[str, Site] = field(default_factory=dict)
+    values: dict[Hashable, Tensor] = field(default_factory=dict)
+    log_weight: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+
+
+class _Weighing(Visitor):
+    """Draws what is not held; the weight is the probability of what is (likelihood weighting)."""
+
+    def __init__(self, held: Mapping[str, Tensor]) -> None:
+        self.held, self.found = held, Execution()
+
+    def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+        """See :class:`Visitor`."""
+        if name in self.found.sites:
+            raise ModelError(f"site {name!r} occurs twice in the program; rename one")
+        if observed is None and type(fn).__name__ == "Delta":
+            return fn.v
+        value = fn() if observed is None else observed
+        site = site_of(name, fn, value, observed, message)
+        self.found.sites[name] = site
+        if observed is not None:
+            self.found.log_weight = self.found.log_weight + site.log_prob.sum()
+            return value
+        if name in self.held:
+            value, seen = self._held(site, value)
+            own = scaled(log_prob_of(fn, value), message, max(site.num_states, 1))
+            log_prob = own.reshape(site.sizes)
+            total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
+            self.found.log_weight = self.found.log_weight + total
+        self.found.values[name] = _read(site, value)
+        return value
+
+    def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value with what is held in its place, and which cells are."""
+        given = self.held[site.name]
+        if site.kind is Kind.REAL:
+            flat = given.reshape([*site.sizes, *site.event])
+            missing = flat.isnan()
+            seen = ~missing.reshape([*site.sizes, -1]).any(-1)
+            value = torch.where(missing, drawn.reshape(flat.shape), flat.to(drawn))
+            return value.reshape(drawn.shape), seen
+        assert site.support is not None
+        codes = given.reshape(site.sizes)
+        seen = codes >= 0
+        chosen = site.support[codes.clamp(min=0)].reshape(drawn.shape)
+        cells = seen.reshape(drawn.shape[: drawn.dim() - len(site.event)])
+        cells = cells.reshape([*cells.shape, *[1] * len(site.event)])
+        return torch.where(cells, chosen, drawn), seen
+
+
+def run_once(
+    program: Callable[[], Any],
+    parameters: ProgramParameters,
+    held: Mapping[str, Tensor],
+    seed: int,
+) -> Execution:
+    """Execute a program with some values held.
+
+    Args:
+        program: The program, its arguments bound.
+        parameters: Of the program.
+        held: State indices of finite sites (-1: not held), values of the others (NaN: not held).
+        seed: Of what is drawn.
+    """
+    visitor = _Weighing(held)
+
+    def seeded() -> None:
+        torch.manual_seed(seed)
+        program()
+
+    with torch.no_grad():
+        execute(seeded, visitor, parameters)
+    return visitor.found
+
+
+def _read(site: Site, value: Tensor) -> Tensor:
+    """State indices of a finite site's value, ``(*sizes)``; ``(*sizes, *event)`` reals."""
+    if site.kind is Kind.REAL:
+        return value.reshape([*site.sizes, *site.event])
+    return site.codes(value).reshape(site.sizes)

@@ -1,0 +1,132 @@
+"""The parameters that a program asks for by name, kept in a module instead of a global store."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints, transform_to
+
+_EMPTY: Mapping[str, Any] = {"params": {}, "constraints": {}}
+
+
+class ProgramParameters(nn.Module):
+    """What ``pyro.param`` statements return: made at the first one of a name, then kept.
+
+    Numbers are kept unconstrained, so that any optimizer may move them. A start is taken from
+    Pyro's global store where that has the name; the store itself is never changed.
+
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._constraints: dict[str, Any] = {}
+        self._foreign: dict[str, nn.Parameter] = {}
+        self._start: Mapping[str, Any] = _EMPTY
+
+    def value(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+        """Return the value of a parameter, made of its statement if it is new.
+
+        Args:
+            name: Of the parameter.
+            args: Its name and, if given, its start or what makes that.
+            kwargs: With its ``constraint``.
+        """
+        if name in self._foreign:
+            return self._foreign[name]
+        if name not in self._constraints and not self._make(name, args, kwargs):
+            return None
+        if name in self._foreign:
+            return self._foreign[name]
+        raw = self._parameters[_key(name)]
+        constraint = self._constraints[name]
+        if constraint is constraints.real or raw is None:
+            return raw
+        value: Tensor = transform_to(constraint)(raw)
+        return value
+
+    def start_from(self, store: Any) -> None:
+        """Take the starts of parameters that are made from now on from Pyro's global store."""
+        self._start = store.get_state()
+
+    def forget_start(self) -> None:
+        """Let go of Pyro's global store."""
+        self._start = _EMPTY
+
+    def _make(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        constraint = kwargs.get("constraint", constraints.real)
+        known = self._start["params"].get(name)
+        if known is not None:
+            constraint = self._start["constraints"].get(name, constraint)
+            self._constraints[name] = constraint
+            self.register_parameter(_key(name), nn.Parameter(known.detach().clone()))
+            return True
+        if len(args) < 2:
+            return False
+        start = args[1]
+        if isinstance(start, nn.Parameter) and constraint is constraints.real:
+            self._foreign[name] = start  # of a module, which keeps it
+            return True
+        start = start() if callable(start) and not isinstance(start, Tensor) else start
+        with torch.no_grad():
+            raw = transform_to(constraint).inv(start.detach()).clone()
+        self._constraints[name] = constraint
+        self.register_parameter(_key(name), nn.Parameter(raw))
+        return True
+
+
+def _key(name: str) -> str:
+    """A name that a module may give a parameter."""
+    return "of_" + name.replace("_", "__").replace(".", "_dot_").replace("$", "_dollar_")
+
+
+def modules_of(parts: Iterable[Any]) -> tuple[list[nn.Module], list[nn.Parameter]]:
+    """Return the modules and parameters that callables and arguments bring with them.
+
+    A function's are those it encloses or names as globals; a method's is its object.
+    """
+    modules: dict[int, nn.Module] = {}
+    parameters: dict[int, nn.Parameter] = {}
+    for part in _unfolded(parts):
+        if isinstance(part, nn.Module):
+            modules[id(part)] = part
+        elif isinstance(part, nn.Parameter):
+            parameters[id(part)] = part
+    return [*modules.values()], [*parameters.values()]
+
+
+def _unfolded(parts: Iterable[Any], depth: int = 4) -> Iterable[Any]:
+    for part in parts:
+        if isinstance(part, nn.Module | Tensor):
+            yield part
+        elif depth and isinstance(part, Mapping):
+            yield from _unfolded(part.values(), depth - 1)
+        elif depth and isinstance(part, list | tuple):
+            yield from _unfolded(part, depth - 1)
+        elif depth and isinstance(part, functools.partial):
+            yield from _unfolded([part.func, *part.args, *part.keywords.values()], depth - 1)
+        elif depth and callable(part):
+            yield from _unfolded(_enclosed(part), depth - 1)
+
+
+def _enclosed(function: Callable[..., Any]) -> list[Any]:
+    """What a function or method refers to outside of itself."""
+    found: list[Any] = [getattr(function, "__self__", None)]
+    wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+    found.append(wrapped)
+    inner = getattr(function, "__func__", function)
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return found
+    for cell in inner.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # not bound yet
+            continue
+    spaces = inner.__globals__
+    outside = [spaces[n] for n in code.co_names if n in spaces]
+    found += [x for x in outside if isinstance(x, nn.Module | nn.Parameter)]
+    return found

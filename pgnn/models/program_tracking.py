@@ -1,0 +1,138 @@
+"""Tensors that know which random choices of a program they were computed from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Sources = frozenset[str]
+
+_NOTHING: Sources = frozenset()
+
+_READERS = {
+    Tensor.__bool__: "bool()",
+    Tensor.__int__: "int()",
+    Tensor.__float__: "float()",
+    Tensor.__index__: "an index",
+    Tensor.__len__: "",
+    Tensor.item: ".item()",
+    Tensor.tolist: ".tolist()",
+    Tensor.numpy: ".numpy()",
+    Tensor.nonzero: ".nonzero()",
+    torch.nonzero: "torch.nonzero()",
+    Tensor.masked_select: ".masked_select()",
+    torch.masked_select: "torch.masked_select()",
+    Tensor.unique: ".unique()",
+    torch.equal: "torch.equal()",
+    Tensor.equal: ".equal()",
+}
+_READERS.pop(Tensor.__len__)
+
+# checks of arguments and of shapes read values, but what they compute does not depend on them
+_CHECKERS = ("torch.distributions", "pyro.", "pgnn.factors")
+
+
+class LatentRead(Exception):
+    """A program looked at the number in a random tensor: what it does next may depend on it.
+
+    Args:
+        sources: The sites that the number was computed from.
+        reader: What was called.
+    """
+
+    def __init__(self, sources: Sources, reader: str) -> None:
+        super().__init__(reader)
+        self.sources, self.reader = sources, reader
+
+
+class Tracked(Tensor):
+    """A tensor with the names of the sample sites from which it was computed.
+
+    Everything that torch computes of it is tracked too. A look at its number, such as ``bool()``,
+    raises :class:`LatentRead`.
+    """
+
+    sources: Sources
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute with plain tensors, and pass on where the numbers come from."""
+        kwargs = kwargs or {}
+        sources = sources_of((args, kwargs))
+        if sources and (func in _READERS or _picks_by_mask(func, args)) and not _checking():
+            raise LatentRead(sources, _READERS.get(func, "a mask as an index"))
+        with torch._C.DisableTorchFunctionSubclass():
+            found = func(*args, **kwargs)
+        return tracked(found, sources) if sources else found
+
+
+def track(value: Tensor, name: str) -> Tracked:
+    """Return a value that was drawn at a site."""
+    made: Tracked = plain(value).as_subclass(Tracked)
+    made.sources = frozenset([name])
+    return made
+
+
+def plain(value: Any) -> Any:
+    """Return a tensor without its history; anything else as it is."""
+    return value.as_subclass(Tensor) if isinstance(value, Tracked) else value
+
+
+def tracked(found: Any, sources: Sources) -> Any:
+    """Return results, in whatever container, that come from some sites."""
+    if isinstance(found, Tensor):
+        made = found if isinstance(found, Tracked) else found.as_subclass(Tracked)
+        made.sources = sources
+        return made
+    if isinstance(found, tuple | list):
+        parts = [tracked(x, sources) for x in found]
+        if hasattr(found, "_fields"):
+            return type(found)(*parts)
+        return type(found)(parts)
+    return found
+
+
+def sources_of(value: Any) -> Sources:
+    """Return the sites that a value, or what a container holds, was computed from."""
+    if isinstance(value, Tracked):
+        return getattr(value, "sources", _NOTHING)
+    if isinstance(value, dict):
+        return _union(value.values())
+    if isinstance(value, tuple | list):
+        return _union(value)
+    return _NOTHING
+
+
+def _union(values: Iterable[Any]) -> Sources:
+    found = _NOTHING
+    for value in values:
+        more = sources_of(value)
+        found = found | more if more else found
+    return found
+
+
+def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether elements are picked by a random mask, so that their number is random."""
+    if func is not Tensor.__getitem__:
+        return False
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return any(isinstance(i, Tracked) and i.dtype == torch.bool and i.dim() > 0 for i in index)
+
+
+def _checking() -> bool:
+    """Whether the number is looked at by a check of arguments."""
+    frame = sys._getframe(2)
+    for _ in range(3):
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith(_CHECKERS):
+            return True
+        if not module.startswith("torch") or frame.f_back is None:
+            return False
+        frame = frame.f_back
+    return False
