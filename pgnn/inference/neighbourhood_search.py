@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import Intractable
+from pgnn.inference.annealing import Annealing
 from pgnn.inference.decomposition import Decomposition
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.grouped_graph import GroupedGraph
-from pgnn.inference.local_search import polish
 from pgnn.inference.solver import Solver
 
 Floats = NDArray[np.float64]
@@ -27,6 +27,7 @@ _GROWTH, _GAIN = 2.0, 1e-9
 # much more likely that is where good assignments agree
 _SPREAD = (-1.5, 1.5)
 _TRUST = 1.0
+_CHAINS = 4
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class NeighbourhoodSearch:
     The elements held are a *w-cutset* (Bidyuk & Dechter 2007): without them, elimination needs
     only small tables, so one step moves nearly all elements at once, and no step makes the
     assignment worse (large neighbourhood search: Shaw 1998). When several cutsets in a row bring
-    nothing, tables may grow, so that fewer elements are held. A start without an assignment
-    chooses the states of a first cutset one after the other by sweeps of the dual, which also
-    keep clear of zeros. Where nothing needs to be held the answer is exact, and proves itself.
+    nothing, tables may grow, so that fewer elements are held. Every second start is annealed. One
+    without an assignment chooses the states of a first cutset one after the other by sweeps of the
+    dual, which also keep clear of zeros. Where nothing needs to be held the answer is exact, and
+    proves itself.
 
     Args:
         starts: From how many first assignments to climb.
@@ -52,7 +54,7 @@ class NeighbourhoodSearch:
         A cutset takes ``O(V * max_entries)`` multiply-adds at most.
     """
 
-    starts: int = 3
+    starts: int = 10
     patience: int = 8
     min_entries: int = 2**12
     max_entries: int = 2**20
@@ -80,7 +82,7 @@ class NeighbourhoodSearch:
             if start == 0:
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
             elif start % 2 == 1:
-                _polish_random(trial, row, rng)
+                _anneal(trial, row, rng)
             self._climb(trial, row, others, rng, np.zeros(len(trial.states[0])))
             if np.isneginf(trial.scores[0]):
                 return
@@ -211,12 +213,12 @@ class Conditional:
         return None if np.isneginf(top[0]) else found[0].astype(np.int64)
 
 
-def _polish_random(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
-    """Begin with an assignment that only small changes have improved."""
-    states = rng.integers(trial.graph.elements.card)[None]
-    everything = np.ones(1, dtype=np.bool_)
-    found, _ = polish(trial.graph, trial.given, states, everything, np.array([row]))
-    trial.offer(np.zeros(1, dtype=np.int64), found)
+def _anneal(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
+    """Begin with the best assignment of a few cooled chains."""
+    engine = Annealing(chains=_CHAINS, seed=int(rng.integers(2**31)), progress=False)
+    cooled, values, _ = engine.cool(trial.graph.of_rows(np.array([row])), trial.given)
+    best = cooled[0, int(values[0].argmax())]
+    trial.offer(np.zeros(1, dtype=np.int64), np.ascontiguousarray(best[None]))
 
 
 def _offer(dual: Decomposition, row: int, trial: Decomposition) -> None:
