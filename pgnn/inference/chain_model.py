@@ -13,6 +13,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.chain import Chain
 from pgnn.inference.emission_fields import log_field, own_inputs
 from pgnn.inference.engine import Inputs
+from pgnn.inference.segment_chain import SegmentChain
 from pgnn.inference.sequences import Sequences
 
 
@@ -48,8 +49,8 @@ class ChainModel(Protocol):
 
 def chain_of(
     model: ChainModel, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
-) -> Chain:
-    """Return the chain of states given what was seen.
+) -> Chain | SegmentChain:
+    """Return the chain of states, or of segments where a model has durations, given what was seen.
 
     Args:
         model: A hidden Markov model.
@@ -68,6 +69,10 @@ def chain_of(
     else:
         initial = first.factor(None, starts).log_values
     field = log_field(model, seen, given, best=best).to(transition.device)
+    durations = getattr(model, "durations", None)
+    if durations is not None:
+        lasts = durations.factor().log_values
+        return SegmentChain(initial, transition, lasts, field, seen.lengths, censored=True)
     kind = torch.promote_types(torch.promote_types(initial.dtype, transition.dtype), field.dtype)
     initial, transition, field = (x.to(kind) for x in (initial, transition, field))
     return Chain(initial, transition, field, seen.lengths, per_step=bool(moves.inputs))

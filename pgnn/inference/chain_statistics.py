@@ -97,6 +97,8 @@ def expect(model: Any, seen: Sequences, inputs: Inputs | None, weights: Tensor) 
     )
     moves = _moves(model, chain, given, weights) if model.transitions.inputs else None
     _place(state, model.transitions, found.transitions, moves, sums, rows)
+    if hasattr(model, "durations"):
+        _place("durations", model.durations, found.durations, None, sums, rows)
     for name, emission in model.emissions.items():
         if not any(p.requires_grad for p in emission.parameters()):
             continue
@@ -136,6 +138,8 @@ def learnable(model: Any) -> dict[Hashable, Conditional]:
     """The conditionals that may change, by place."""
     places: dict[Hashable, Conditional] = {"initial": model.initial[model.state.name]}
     places |= model.conditionals
+    if hasattr(model, "durations"):
+        places["durations"] = model.durations
     return {n: c for n, c in places.items() if any(p.requires_grad for p in c.parameters())}
 
 

@@ -24,6 +24,7 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
+from pgnn.inference.segment_chain import SegmentChain
 from pgnn.inference.sequence_answers import answer, asked_for, concrete, refuse_impossible
 from pgnn.inference.sequence_engine import SequenceEngine
 from pgnn.inference.sequences import AXIS, Sequences
@@ -53,9 +54,8 @@ class ForwardBackward(SequenceEngine):
         check_errors(errors)
         seen, asked = self._read(model, targets, evidence)
         chain = chain_of(model, seen, inputs)
-        log_z = chain.log_partition()
+        states, log_z = chain.smoothed()
         refuse_impossible(log_z, errors)
-        states = chain.marginals()
         found = [self._marginal(model, v, states, seen, inputs) for v in asked]
         return answer(seen, asked, found, log_z, engine=type(self).__name__)
 
@@ -186,7 +186,7 @@ class ForwardBackward(SequenceEngine):
 
     def chain(
         self, model: ChainModel, seen: Sequences, inputs: Inputs | None, *, best: bool = False
-    ) -> Chain:
+    ) -> Chain | SegmentChain:
         """See :func:`~pgnn.inference.chain_model.chain_of`."""
         return chain_of(model, seen, inputs, best=best)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ImpossibleEvidence
+from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.factors.variable import Variable
 from pgnn.inference.chain_model import ChainModel
 from pgnn.inference.emission_fields import log_field
@@ -45,6 +45,8 @@ class OnlineFilter:
     """
 
     def __init__(self, model: ChainModel) -> None:
+        if hasattr(model, "durations"):
+            raise Unsupported("segments are not filtered: no step knows how long its own will last")
         self.model = model
         self.reset()
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.chain_tensors import ChainTensors
 from pgnn.inference.cpu_segment_chain import CpuSegmentChain
 from pgnn.inference.numba_support import has_numba
@@ -105,6 +105,22 @@ class SegmentChain:
         """Return ``(B, T, K)`` p(z_t | x): zero beyond the end, NaN in impossible rows."""
         return self.expectations().marginals
 
+    def smoothed(self) -> tuple[Tensor, Tensor]:
+        """Return :meth:`marginals` and :meth:`log_partition`."""
+        found = self.expectations()
+        return found.marginals, found.log_partition
+
+    def filtered(self) -> tuple[Tensor, Tensor]:
+        """Refused: a step does not know how long its segment will last.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported(
+            "segments are not filtered; name an engine for the unrolled network, such as "
+            "engine=JunctionTree()"
+        )
+
     def expectations(self, weights: Tensor | None = None) -> SegmentExpectations:
         """Return all that the E-step of Baum-Welch needs.
 
@@ -121,11 +137,19 @@ class SegmentChain:
         found = self._cpu.expectations(weight.detach().double().numpy(), True)
         return SegmentExpectations(*(self._tensor(part) for part in found))
 
-    def best(self) -> tuple[Tensor, Tensor]:
+    def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
         """Return ``(B, T)`` states of the most probable segmentation and ``(B,)`` its score.
 
         States are -1 beyond the end and in impossible rows.
+
+        Args:
+            k: One: others but the best are not found.
+
+        Raises:
+            Unsupported: If more are asked for.
         """
+        if k != 1:
+            raise Unsupported("one best segmentation is found, not several")
         counts, score = self._one(MAX, 1)
         return counts[0], score
 

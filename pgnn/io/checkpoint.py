@@ -37,7 +37,7 @@ _WRONG = (
 )
 
 
-_SEQUENCE_MODELS = ("HiddenMarkovModel", "DynamicBayesianNetwork")
+_SEQUENCE_MODELS = ("HiddenMarkovModel", "HiddenSemiMarkovModel", "DynamicBayesianNetwork")
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:

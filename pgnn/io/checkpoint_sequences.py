@@ -14,6 +14,7 @@ from pgnn.io.checkpoint_kinds import describe_conditional, make_conditional
 from pgnn.io.labels import encode
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
+from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.sequence_model import SequenceModel
 
 
@@ -24,6 +25,8 @@ def describe_sequence_model(model: SequenceModel) -> tuple[dict[str, Any], dict[
         DataError: If a name or label cannot be saved.
     """
     parts = [*model.conditionals.values(), *model.initial.values()]
+    lasting = [model.durations] if isinstance(model, HiddenSemiMarkovModel) else []
+    parts += lasting
     variables = {v.name: v for c in parts for v in c.scope}
     numbers = {name: k for k, name in enumerate(variables)}
     described, tensors = [], {}
@@ -37,7 +40,8 @@ def describe_sequence_model(model: SequenceModel) -> tuple[dict[str, Any], dict[
             for v in variables.values()
         ],
         "conditionals": described[: len(model.conditionals)],
-        "initial": described[len(model.conditionals) :],
+        "initial": described[len(model.conditionals) : len(parts) - len(lasting)],
+        "durations": described[len(parts) - len(lasting) :],
     }
     if isinstance(model, HiddenMarkovModel):
         structure["state"] = numbers[model.state.name]
@@ -63,7 +67,8 @@ def make_sequence_model(
     """
     made: list[Conditional] = []
     slices = structure["conditionals"]
-    for k, described in enumerate([*slices, *structure["initial"]]):
+    lasting = structure.get("durations", [])
+    for k, described in enumerate([*slices, *structure["initial"], *lasting]):
         own = modules if k < len(slices) else _of_first_step(modules)
         made.append(make_conditional(described, variables, states.get(str(k), {}), own))
         if own is not modules:
@@ -75,10 +80,20 @@ def make_sequence_model(
         unused = next(iter(modules))
         raise DataError(f"modules= has {unused!r}, which has no conditional that needs one")
     every = {c.child.name: c for c in made[: len(slices)]}
-    first = {c.child.name: c for c in made[len(slices) :]}
-    if structure["class"] == "HiddenMarkovModel":
+    first = {c.child.name: c for c in made[len(slices) : len(made) - len(lasting)]}
+    if "state" in structure:
         state = variables[structure["state"]]
         emissions = {n: c for n, c in every.items() if n != state.name}
+    if lasting:
+        return HiddenSemiMarkovModel(
+            state.states or (),
+            emissions,
+            made[-1],
+            first[state.name],
+            every[state.name],
+            name=state.name,
+        )
+    if "state" in structure:
         return HiddenMarkovModel(
             state.states or (),
             emissions,

@@ -4,6 +4,7 @@ from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
+from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.program import Program
 
@@ -11,6 +12,7 @@ __all__ = [
     "BayesianNetwork",
     "DynamicBayesianNetwork",
     "HiddenMarkovModel",
+    "HiddenSemiMarkovModel",
     "MarkovRandomField",
     "Model",
     "Program",

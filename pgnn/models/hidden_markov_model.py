@@ -20,6 +20,7 @@ from pgnn.models.two_slices import lagged
 if TYPE_CHECKING:
     from pgnn.inference.chain import Chain
     from pgnn.inference.engine import Learner
+    from pgnn.inference.segment_chain import SegmentChain
     from pgnn.inference.sequences import Sequences
 
 
@@ -120,7 +121,9 @@ class HiddenMarkovModel(SequenceModel):
         """The state's name."""
         return [self._name]
 
-    def chain(self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False) -> Chain:
+    def chain(
+        self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+    ) -> Chain | SegmentChain:
         """Return the chain given what was seen (tensors in, tensors out).
 
         Args:
@@ -128,7 +131,7 @@ class HiddenMarkovModel(SequenceModel):
             inputs: Covariates by name, ``(B, T, ...)``.
             best: Emissions that were not seen take their best states, instead of being summed out.
         """
-        chain: Chain = self._engine(None).chain(self, seen, inputs, best=best)  # type: ignore[attr-defined]
+        chain: Chain | SegmentChain = self._engine(None).chain(self, seen, inputs, best=best)  # type: ignore[attr-defined]
         return chain
 
     def _default_learner(self) -> Learner:

@@ -1,0 +1,161 @@
+"""Hidden semi-Markov models: states that last."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import networkx as nx
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.hidden_markov_model import HiddenMarkovModel
+from pgnn.models.two_slices import at_step
+
+
+class HiddenSemiMarkovModel(HiddenMarkovModel):
+    r"""A hidden Markov model in which a state lasts for a number of steps of its own distribution.
+
+    .. math:: p(x, z, d) = p(z_1) \prod_{s \ge 2} p(z_s \mid z_{s-1}) \prod_s p(d_s \mid z_s)
+        \prod_t p(x_t \mid z(t))
+
+    Segments ``s`` follow each other; the last one may outlast the sequence. In an ordinary hidden
+    Markov model durations are geometric, so that the likeliest is always one step.
+
+    Args:
+        states: Number or labels of the hidden states.
+        emissions: As of :class:`HiddenMarkovModel`.
+        durations: Longest duration ``D`` (a learnable table), a table ``(K, D)`` of probabilities
+            of lasting 1, ..., D steps, or a conditional of ``Variable("duration", D)`` given the
+            state.
+        initial: ``(K,)`` probabilities of the first state; learnable if not given.
+        transitions: ``(K, K)`` probabilities of the next segment's state; learnable if not given,
+            and then never to the same state.
+        mask: As of :class:`HiddenMarkovModel`.
+        shapes: As of :class:`HiddenMarkovModel`.
+        name: Of the state.
+
+    ``most_probable`` and ``decode`` return the states of the best segmentation, in which the last
+    segment has its whole duration.
+
+    Raises:
+        ModelError: If a table does not fit, or inputs drive the transitions.
+
+    References:
+        Yu (2010), Hidden semi-Markov models, Artificial Intelligence 174(2).
+
+    Example:
+        >>> signal = HiddenSemiMarkovModel(
+        ...     ["red", "green"],
+        ...     {"seen": [[0.9, 0.1], [0.1, 0.9]]},
+        ...     durations=[[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]],  # three steps red, two green
+        ...     initial=[1.0, 0.0],
+        ... )
+        >>> signal.decode({"seen": [0, 0, 1, 1, 1, 0]})["state"].tolist()
+        ['red', 'red', 'red', 'green', 'green', 'red']
+    """
+
+    def __init__(
+        self,
+        states: int | Iterable[Hashable],
+        emissions: Mapping[Hashable, Any],
+        durations: Any,
+        initial: Any = None,
+        transitions: Any = None,
+        *,
+        mask: Any = None,
+        shapes: Mapping[Hashable, tuple[int, ...]] | None = None,
+        name: Hashable = "state",
+    ) -> None:
+        labels = states if isinstance(states, int) else tuple(states)
+        state = Variable(name, labels)
+        if transitions is None and mask is None and state.num_states > 1:
+            mask = 1 - torch.eye(state.num_states)
+        super().__init__(
+            labels, emissions, initial, transitions, mask=mask, shapes=shapes, name=name
+        )
+        if self.transitions.inputs or self.initial[name].inputs:
+            raise ModelError("inputs cannot drive the segments of a semi-Markov model")
+        self._durations = _durations(state, durations)
+
+    @property
+    def durations(self) -> Conditional:
+        """The duration of a segment given its state; its states are 1, ..., D steps."""
+        return self._durations
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers may be chosen freely."""
+        return super().num_free_parameters + self._durations.num_free_parameters
+
+    def unroll(self, steps: int) -> BayesianNetwork:
+        """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
+
+        The steps that a segment has left, ``("left", t)``, are variables of their own. Emissions
+        are shared; the tables of states and durations are constants.
+        """
+        first, moves = self.initial[self._name].factor().log_values, self.transitions.factor()
+        graph = nx.DiGraph()
+        made: dict[Hashable, Conditional] = {}
+        lasts = self._durations.factor().log_values.detach().exp()
+        go, count = _clock(moves.log_values.detach().exp(), lasts)
+        for t in range(steps):
+            state = Variable((self._name, t), self.state.states)
+            left = Variable(("left", t), lasts.shape[1])
+            if not t:
+                made[state.name] = Tabular(state, [], first.detach().exp())
+                made[left.name] = Tabular(left, [state], lasts)
+            else:
+                before = made[self._name, t - 1].child, made["left", t - 1].child
+                made[state.name] = Tabular(state, before, go)
+                made[left.name] = Tabular(left, [state, before[1]], count)
+            for emission, conditional in self.emissions.items():
+                own = conditional if t else self.first(emission)
+                made[emission, t] = at_step(own, t)
+        for name, conditional in made.items():
+            graph.add_node(name)
+            graph.add_edges_from((v.name, name) for v in conditional.parents)
+        return BayesianNetwork(graph, made)
+
+    def __repr__(self) -> str:
+        longest = self._durations.child.num_states
+        return super().__repr__().replace("HiddenMarkovModel(", "HiddenSemiMarkovModel(")[:-1] + (
+            f", up to {longest} steps each)"
+        )
+
+
+def _durations(state: Variable, given: Any) -> Conditional:
+    """The conditional of the duration given the state."""
+    if isinstance(given, Conditional):
+        parents = [v.name for v in given.parents]
+        if parents != [state.name] or given.inputs or not given.child.is_discrete:
+            raise ModelError(
+                f"durations must be a conditional of a discrete variable given {state.name!r} alone"
+            )
+        return given
+    if isinstance(given, int):
+        if given < 1:
+            raise ModelError(f"the longest duration must be at least 1, got {given}")
+        return Tabular(Variable("duration", range(1, given + 1)), [state])
+    longest = torch.as_tensor(given).shape[-1]
+    return Tabular(Variable("duration", range(1, longest + 1)), [state], given)
+
+
+def _clock(moves: Tensor, lasts: Tensor) -> tuple[Tensor, Tensor]:
+    """Tables ``(K, D, K)`` of the next state, and ``(K, D, D)`` of the steps left then.
+
+    Steps left count down; at zero the next segment begins.
+    """
+    k, longest = lasts.shape
+    go = torch.eye(k, dtype=moves.dtype)[:, None].repeat(1, longest, 1)
+    go[:, 0] = moves
+    count = torch.zeros(k, longest, longest, dtype=lasts.dtype)
+    count[:, 0] = lasts
+    later = torch.arange(1, longest)
+    count[:, later, later - 1] = 1.0
+    return go, count
