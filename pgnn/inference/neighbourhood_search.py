@@ -85,10 +85,10 @@ class NeighbourhoodSearch:
                 _anneal(trial, row, rng)
             self._climb(trial, row, others, rng, np.zeros(len(trial.states[0])))
             if np.isneginf(trial.scores[0]):
-                return
+                continue
             found.append(trial.states[0])
             _offer(dual, row, trial)
-            if start:
+            if len(found) > 1:
                 # what good assignments agree about is held, so that they exchange the rest
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
                 agreed = np.mean(np.stack(found) == trial.states[0], axis=0)
