@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,41 +83,52 @@ class FactorGraph:
     @cached_property
     def start(self) -> NDArray[np.int64]:
         """``(F,)`` where each table begins in :attr:`values`, or in a row of :attr:`row_values`."""
-        start = np.zeros(len(self.factors), dtype=np.int64)
+        start = []
         ends = [0, 0]
-        for f, factor in enumerate(self.factors):
-            kind = int(self.rowwise[f])
-            start[f] = ends[kind]
-            ends[kind] += int(np.prod([v.num_states for v in factor.variables], dtype=np.int64))
-        return start
+        for factor, rowwise in zip(self.factors, self.rowwise.tolist(), strict=True):
+            start.append(ends[rowwise])
+            ends[rowwise] += math.prod([v.num_states for v in factor.variables])
+        return np.array(start, dtype=np.int64)
+
+    @cached_property
+    def _shared(self) -> tuple[list[int], list[Tensor]]:
+        """The place of each shared table, -1 of others, among those tables that are distinct.
+
+        Models that repeat themselves have the same tensor many times.
+        """
+        places: dict[int, int] = {}
+        which = [
+            -1 if rowwise else places.setdefault(id(f.log_values), len(places))
+            for f, rowwise in zip(self.factors, self.rowwise.tolist(), strict=True)
+        ]
+        distinct: dict[int, Tensor] = {id(f.log_values): f.log_values for f in self.factors}
+        return which, [distinct[key] for key in places]
 
     @cached_property
     def log_scale(self) -> NDArray[np.float64]:
         """``(F,)`` logarithm of each shared table's largest entry; 0 for row-wise tables."""
-        scale = np.zeros(len(self.factors))
-        for f, factor in enumerate(self.factors):
-            if not self.rowwise[f]:
-                top = float(factor.log_values.detach().max())
-                scale[f] = top if np.isfinite(top) else 0.0
-        return scale
+        which, distinct = self._shared
+        tops = [float(table.detach().max()) for table in distinct]
+        own = np.array([*(top if np.isfinite(top) else 0.0 for top in tops), 0.0])
+        return np.asarray(own[which])
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
         """Shared tables in linear units, each divided by its largest entry, flat."""
-        tables = [
-            np.exp(_array(f.log_values).ravel() - self.log_scale[k])
-            for k, f in enumerate(self.factors)
-            if not self.rowwise[k]
-        ]
+        which, distinct = self._shared
+        scale = dict(zip(which, self.log_scale.tolist(), strict=True))
+        own = [np.exp(_array(x).ravel() - scale[k]) for k, x in enumerate(distinct)]
+        tables = [own[k] for k in which if k >= 0]
         return np.concatenate(tables) if tables else np.zeros(1)
 
     @cached_property
     def flushed(self) -> NDArray[np.bool_]:
         """``(1,)`` or ``(B,)`` whether linear units make a zero of something that is none."""
         lost = np.zeros(1, dtype=np.bool_)
-        for factor in self.factors:
-            table = _array(factor.log_values)
-            table = table.reshape(len(table) if factor.batch_shape else 1, -1)
+        own = [_array(f.log_values) for f in self.factors if f.batch_shape]
+        tables = [table.reshape(len(table), -1) for table in own]
+        tables += [_array(x).reshape(1, -1) for x in self._shared[1]]
+        for table in tables:
             if table.size:
                 top = table.max(axis=1, keepdims=True)
                 lost = lost | ((table < top - _DEEPEST) & (table > -np.inf)).any(axis=1)

@@ -212,11 +212,11 @@ class Program(Model):
         self.graph = nx.freeze(source.graph)
         self.obstacle: str | None = source.obstacle
 
-    def _known(self, inputs: Inputs | None) -> Callable[[Hashable, Callable[[], Any]], Any]:
+    def _known(self, inputs: Inputs | None) -> Program:
         _refuse(inputs)
         if self.obstacle is not None:
             raise Unsupported(f"{self.obstacle}; use engine=pgnn.ExecutionSampling()")
-        return self.cached_numbers
+        return self
 
     def _no_findings(self) -> dict[Hashable, Tensor]:
         """One row in which nothing was seen."""

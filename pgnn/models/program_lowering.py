@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Hashable, Iterable, Mapping
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.variable import Variable
 from pgnn.models.program_structure import Kind, Site
 from pgnn.models.program_tables import SiteTable
 
@@ -32,6 +34,7 @@ class Lowering:
         self, sites: Mapping[str, Site], names: Mapping[str, Hashable], elements: Elements
     ) -> None:
         self.sites, self.names, self.elements = sites, names, elements
+        self._variables: dict[tuple[str, tuple[str, ...]], tuple[list[Variable], Hashable]] = {}
         self._scopes: dict[tuple[str, tuple[str, ...]], Ints] = {}
 
     def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
@@ -57,6 +60,10 @@ class Lowering:
         singles = self.elements.singles
         for name, table in tables.items():
             site = self.sites[name]
+            if not site.axes:  # tables that are one tensor stay one
+                variables, child = self._single(name, table.scope)
+                yield Factor(variables, table.log_values, child)
+                continue
             scopes, values = self._scope(name, table.scope), self._flat(name, table)
             axis = values.dim() - len(table.scope) - 1
             normal = site.kind is Kind.DISCRETE and not site.weighted
@@ -66,6 +73,17 @@ class Lowering:
             for scope, cell in zip(scopes.tolist(), cells, strict=True):
                 variables = [singles[e] for e in scope]
                 yield Factor(variables, cell, variables[-1].name if normal else None)
+
+    def _single(self, name: str, scope: tuple[str, ...]) -> tuple[list[Variable], Hashable]:
+        """Variables of the factor of a site in no plate, and its child."""
+        found = self._variables.get((name, scope))
+        if found is None:
+            site, singles = self.sites[name], self.elements.singles
+            variables = [singles[e] for e in self._scope(name, scope)[0].tolist()]
+            normal = site.kind is Kind.DISCRETE and not site.weighted
+            found = (variables, variables[-1].name if normal else None)
+            self._variables[name, scope] = found
+        return found
 
     def _scope(self, name: str, scope: tuple[str, ...]) -> Ints:
         """``(F, n)`` elements that the cells of a site are over."""
@@ -92,7 +110,8 @@ class Lowering:
         lead, states = values.shape[:rows], values.shape[rows + count :]
         if not table.shared:
             values = values.expand([*lead, *site.sizes, *states])
-        return values.reshape([*lead, -1, *states])
+        cells = 1 if table.shared else math.prod(site.sizes)
+        return values.reshape([*lead, cells, *states])
 
 
 def masked(tables: dict[str, SiteTable], unseen: Mapping[str, Tensor]) -> dict[str, SiteTable]:

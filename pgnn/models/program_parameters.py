@@ -24,7 +24,6 @@ class ProgramParameters(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._constraints: dict[str, Any] = {}
-        self._foreign: dict[str, nn.Parameter] = {}
         self._start: Mapping[str, Any] = _EMPTY
 
     def value(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
@@ -35,12 +34,8 @@ class ProgramParameters(nn.Module):
             args: Its name and, if given, its start or what makes that.
             kwargs: With its ``constraint``.
         """
-        if name in self._foreign:
-            return self._foreign[name]
         if name not in self._constraints and not self._make(name, args, kwargs):
             return None
-        if name in self._foreign:
-            return self._foreign[name]
         raw = self._parameters[_key(name)]
         constraint = self._constraints[name]
         if constraint is constraints.real or raw is None:
@@ -68,7 +63,8 @@ class ProgramParameters(nn.Module):
             return False
         start = args[1]
         if isinstance(start, nn.Parameter) and constraint is constraints.real:
-            self._foreign[name] = start  # of a module, which keeps it
+            self._constraints[name] = constraint
+            self.register_parameter(_key(name), start)  # a module's own
             return True
         start = start() if callable(start) and not isinstance(start, Tensor) else start
         with torch.no_grad():

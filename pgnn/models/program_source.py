@@ -16,6 +16,8 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
+from pgnn.models.caching import CachingModule
+from pgnn.models.program_evaluation import Evaluation
 from pgnn.models.program_execution import Execution, run_once
 from pgnn.models.program_layout import Layout
 from pgnn.models.program_lowering import Lowering, masked
@@ -25,7 +27,6 @@ from pgnn.models.program_structure import Kind, Site, dependencies, discover
 from pgnn.models.program_tables import SiteTable, check_tables, tables_of
 from pgnn.models.program_tracking import LatentRead
 
-Cache = Callable[[Hashable, Callable[[], Any]], Any]
 Tables = dict[str, SiteTable]
 
 _EXECUTIONS = 10
@@ -81,16 +82,16 @@ class ProgramSource:
         parameters.forget_start()
 
     def factors(
-        self, cache: Cache, observed: Mapping[Hashable, Tensor], elements: Elements
+        self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
     ) -> tuple[Factor, ...]:
         """Return a factor for each cell of each site."""
-        return tuple(self._lowering(elements).factors(self._tables(cache, observed)))
+        return tuple(self._lowering(elements).factors(self._tables(owner, observed)))
 
     def groups(
-        self, cache: Cache, observed: Mapping[Hashable, Tensor], elements: Elements
+        self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
     ) -> tuple[FactorGroup, ...]:
         """Return them gathered into arrays."""
-        return self._lowering(elements).groups(self._tables(cache, observed))
+        return self._lowering(elements).groups(self._tables(owner, observed))
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once with some values held; values are named by variable."""
@@ -104,7 +105,7 @@ class ProgramSource:
             self._made = Lowering(self.sites, self.names, elements)
         return self._made
 
-    def _tables(self, cache: Cache, observed: Mapping[Hashable, Tensor]) -> Tables:
+    def _tables(self, owner: CachingModule, observed: Mapping[Hashable, Tensor]) -> Tables:
         """The tables given what was observed of real sites."""
         reals = {
             self.site_names[n]: x
@@ -113,10 +114,10 @@ class ProgramSource:
         }
         skipped = self._barren(set(reals))
         self._check_free(set(reals), skipped)
+        ready = self._ready(owner, skipped)
         if not reals:
-            tables: Tables = cache(
-                "tables of sites",
-                lambda: tables_of(self.model, self.layout, self.parameters, skipped=skipped),
+            tables: Tables = owner.cached_numbers(
+                "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
             )
             return tables
         unseen = self._unseen(reals)
@@ -124,16 +125,35 @@ class ProgramSource:
             n: torch.where(x.isnan(), self.sites[n].drawn, x) if n in unseen else x
             for n, x in reals.items()
         }
-        tables = tables_in_rows(self.model, self.layout, self.parameters, filled, skipped)
+        inputs = self._inputs(owner)
+        tables = tables_in_rows(
+            lambda row: ready.again(row, inputs[0]),
+            lambda row: ready.tables(row, *inputs),
+            self.layout,
+            filled,
+        )
         return masked(tables, unseen)
+
+    def _ready(self, owner: CachingModule, skipped: set[str]) -> Evaluation:
+        """What makes the tables, for one choice of real sites that are given."""
+
+        def run(reals: Mapping[str, Tensor]) -> Tables:
+            return tables_of(self.model, self.layout, self.parameters, reals, skipped)
+
+        made: Evaluation = owner.cached(("evaluation", *sorted(skipped)), lambda: Evaluation(run))
+        return made
+
+    def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
+        """What changes while learning, and what makes a tape void when it changes."""
+        return [*owner.parameters()], [*self.tensors, *owner.buffers()]
 
     def _unseen(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``(B,)`` rows in which real sites were not seen."""
         found = {}
         for name, x in reals.items():
-            missing = x.detach().isnan().reshape(len(x), -1)
-            if not bool(missing.any()):
+            if not bool(x.detach().isnan().any()):
                 continue
+            missing = x.detach().isnan().reshape(len(x), -1)
             rows = missing.any(dim=1)
             if not torch.equal(rows, missing.all(dim=1)):
                 raise Unsupported(f"real site {name!r} was seen in part in some rows")

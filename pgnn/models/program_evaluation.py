@@ -1,0 +1,127 @@
+"""The tables of a program, again and again: run by Python at first, by its tape later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.models.program_tables import SiteTable
+from pgnn.models.program_tape import Tape, record
+
+Tables = dict[str, SiteTable]
+Run = Callable[[Mapping[str, Tensor]], Tables]
+
+_CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+@dataclass
+class _Taped:
+    """A tape and what its outputs are."""
+
+    tape: Tape
+    tables: Tables
+    watched: tuple[Any, ...]
+    inputs: list[Tensor]
+    trusted: bool = False
+
+
+class Evaluation:
+    """Computes the tables of sites from parameters and real values.
+
+    The first time the program is run; the second time its arithmetic is written down as well; the
+    third time, with other numbers, the tape's results are compared with the program's; from then on
+    the tape alone is run. What is neither a parameter nor a real value is taken to stay, but for
+    the numbers in the tensors that are watched.
+
+    Args:
+        run: Runs the program with the values of real sites.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._runs = 0
+        self._taped: _Taped | None = None
+        self._refused = False
+
+    def tables(
+        self,
+        reals: Mapping[str, Tensor],
+        parameters: Iterable[Tensor],
+        watched: Iterable[Tensor],
+    ) -> Tables:
+        """Return the tables.
+
+        Args:
+            reals: Values of real sites.
+            parameters: What changes while learning.
+            watched: Tensors whose change makes the tape void.
+        """
+        state = tuple((x.data_ptr(), x._version, tuple(x.shape)) for x in watched)
+        inputs = [*parameters, *reals.values()]
+        if self._taped is not None and self._taped.watched != state:
+            self._taped, self._runs = None, 0
+        self._runs += 1
+        if self._taped is not None:
+            if self._taped.trusted:
+                return _replayed(self._taped, inputs)
+            return self._compare(reals, inputs)
+        if self._refused or self._runs == 1:
+            return self._run(reals)
+        return self._record(reals, inputs, state)
+
+    def again(self, reals: Mapping[str, Tensor], parameters: Iterable[Tensor]) -> Tables:
+        """Return the tables right after :meth:`tables`, perhaps mapped over rows of reals."""
+        if self._taped is not None and self._taped.trusted:
+            return _replayed(self._taped, [*parameters, *reals.values()])
+        return self._run(reals)
+
+    def _record(
+        self, reals: Mapping[str, Tensor], inputs: list[Tensor], state: tuple[Any, ...]
+    ) -> Tables:
+        made: Tables = {}
+
+        def compute() -> list[Tensor]:
+            made.update(self._run(reals))
+            return [t.log_values for t in made.values()]
+
+        with torch.set_grad_enabled(True):
+            tape = record(compute, inputs)
+        if tape is None:
+            self._refused = True
+        else:
+            empty = torch.empty(0)
+            bare = {n: SiteTable(t.scope, empty, t.shared) for n, t in made.items()}
+            self._taped = _Taped(tape, bare, state, [x.detach().clone() for x in inputs])
+        if torch.is_grad_enabled():
+            return made
+        return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in made.items()}
+
+    def _compare(self, reals: Mapping[str, Tensor], inputs: list[Tensor]) -> Tables:
+        assert self._taped is not None
+        found = self._run(reals)
+        if all(torch.equal(x, y) for x, y in zip(inputs, self._taped.inputs, strict=True)):
+            return found  # the same numbers would prove nothing
+        replayed = _replayed(self._taped, inputs)
+        alike = all(_alike(found[n].log_values, replayed[n].log_values) for n in found)
+        if alike:
+            self._taped.trusted = True
+        else:
+            self._taped, self._refused = None, True
+        return found
+
+
+def _replayed(taped: _Taped, inputs: list[Tensor]) -> Tables:
+    values = taped.tape.run(inputs)
+    return {
+        n: SiteTable(t.scope, x, t.shared)
+        for (n, t), x in zip(taped.tables.items(), values, strict=True)
+    }
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    close = _CLOSE.get(one.dtype, 1e-2)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=close, atol=close)
