@@ -9,20 +9,20 @@ from types import ModuleType
 
 import pytest
 
+Example = Callable[..., dict[str, float]]
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 @pytest.fixture
-def example(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_dir: Path
-) -> Callable[[str], dict[str, float]]:
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_dir: Path) -> Example:
     """Run an example by name; its pictures go to a temporary folder."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
-    def run(name: str) -> dict[str, float]:
+    def run(name: str, **options: int) -> dict[str, float]:
         module: ModuleType = importlib.import_module(name)
-        found: dict[str, float] = module.main(["--data", str(data_dir), "--out", str(tmp_path)])
+        folders = ["--data", str(data_dir), "--out", str(tmp_path)]
+        found: dict[str, float] = module.main(folders, **options)
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
         return found
 
@@ -34,7 +34,7 @@ def test_length(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 90
 
 
-def test_denoise_letter(example: Callable[[str], dict[str, float]]) -> None:
+def test_denoise_letter(example: Example) -> None:
     errors = example("denoise_letter")
     threshold = errors.pop("threshold")
     assert threshold > 0.15
@@ -42,15 +42,48 @@ def test_denoise_letter(example: Callable[[str], dict[str, float]]) -> None:
     assert max(errors.values()) < 0.01
 
 
-def test_stereo(example: Callable[[str], dict[str, float]]) -> None:
+def test_stereo(example: Example) -> None:
     errors = example("stereo")
     assert errors["each pixel alone"] > 0.4
     assert errors["Potts field"] < 0.06
 
 
-def test_learn_couplings(example: Callable[[str], dict[str, float]]) -> None:
+def test_learn_couplings(example: Example) -> None:
     """With 4,000 samples of standard error about 1 / 63, times what neighbours already tell."""
     errors = example("learn_couplings")
     assert errors["exact likelihood"] < 0.022
     assert errors["pseudo-likelihood"] < 0.022
     assert errors["likelihood by belief propagation"] < 0.1
+
+
+def test_casino(example: Example) -> None:
+    """The loaded die of the book shows a six half of the time; among 300 rolls it was rolled 97."""
+    found = example("casino")
+    assert found["book"] > 0.9
+    assert found["learnt"] > 0.89
+    assert abs(found["six"] - 0.5) < 2.5 * (0.25 / 97) ** 0.5
+
+
+def test_cpg_islands(example: Example) -> None:
+    """Islands are a sixth of the letters; in them CG is 2.6 times as frequent."""
+    found = example("cpg_islands")
+    assert found["sensitivity"] > 0.85
+    assert found["precision"] > 0.45
+    assert found["right"] > 0.82
+    assert found["CG after C inside"] > 2.4 * found["CG after C outside"]
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+def test_geyser(example: Example) -> None:
+    found = example("geyser")
+    assert found["BIC"] == 4
+    assert found["held out"] in (4, 5)
+    assert found["long after short"] > 0.95
+
+
+def test_chorales(example: Example) -> None:
+    """A short run; ``benchmarks/README.md`` has the figures of the long one."""
+    found = example("chorales", epochs=8, states=8)
+    assert found["plain"] < 9.2
+    assert found["neural"] < 9.0
+    assert found["neural"] < found["plain"]
