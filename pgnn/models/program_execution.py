@@ -12,7 +12,7 @@ from torch import Tensor
 from pgnn.errors import ModelError
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_run import Visitor, execute, scaled
+from pgnn.models.program_run import Visitor, execute, scaled, seeded_with
 from pgnn.models.program_structure import Kind, Site, site_of
 
 
@@ -92,12 +92,12 @@ def run_once(
     """
     visitor = _Weighing(held)
 
-    def seeded() -> None:
-        torch.manual_seed(seed)
+    def run() -> None:
+        seeded_with(seed)
         program()
 
     with torch.no_grad():
-        execute(seeded, visitor, parameters)
+        execute(run, visitor, parameters)
     return visitor.found
 
 

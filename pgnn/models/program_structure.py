@@ -15,7 +15,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.variable import Variable
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled
+from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled, seeded_with
 from pgnn.models.program_tracking import Sources, plain, sources_of, track
 
 
@@ -153,11 +153,11 @@ def discover(
     """
     visitor = _Discovery()
 
-    def seeded() -> None:
-        torch.manual_seed(seed)
+    def run() -> None:
+        seeded_with(seed)
         program()
 
-    execute(seeded, visitor, parameters)
+    execute(run, visitor, parameters)
     return visitor.sites
 
 
