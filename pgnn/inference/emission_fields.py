@@ -66,7 +66,8 @@ def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hasha
     there = seen.inside & _present(values)
     lag = (name, -1)
     if all(v.name != lag for v in emission.parents):
-        return there, {name: values[there]}
+        everywhere = bool(there.all())  # then nothing is copied
+        return there, {name: values.flatten(0, 1) if everywhere else values[there]}
     before = torch.zeros_like(there)
     before[:, 1:] = there[:, :-1]
     both = there & before
@@ -132,9 +133,10 @@ def _hard(
     table = emission.factor(values, given or None).log_values
     table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
     table = table.expand(int(where.sum()), k)
-    wrong = table.detach().amax(-1).isnan()  # the largest of numbers with a NaN is NaN
-    if bool(wrong.any()):
-        row, step = where.nonzero()[int(wrong.nonzero()[0, 0])].tolist()
+    numbers = table.detach()
+    if numbers.numel() and bool(numbers.amax().isnan()):  # the largest of some with a NaN is NaN
+        wrong = numbers.isnan().any(-1).nonzero()
+        row, step = where.nonzero()[int(wrong[0, 0])].tolist()
         raise EvidenceError(
             f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
             "that are missing in part need an emission that can leave them out, such as Gaussian"

@@ -57,3 +57,15 @@ def test_nothing_seen() -> None:
     model = pgnn.HiddenMarkovModel(2, {"x": 3})
     seen = Sequences.read([*model.variables.values()], {"T": [5, 2]})
     assert torch.equal(log_field(model, seen, {}), torch.zeros(2, 5, 2, dtype=torch.float64))
+
+
+def test_a_likelihood_that_is_not_a_number_is_named() -> None:
+    def head(mean: torch.Tensor) -> torch.distributions.Distribution:
+        normal = torch.distributions.Normal(mean, 1.0, validate_args=False)
+        return torch.distributions.Independent(normal, 1, validate_args=False)
+
+    y = pgnn.Variable("y", shape=(2,))
+    emission = pgnn.Neural(y, [STATE], torch.nn.Linear(2, 2), head=head)
+    model = pgnn.HiddenMarkovModel(2, {"y": emission})
+    with pytest.raises(pgnn.EvidenceError, match="NaN at row 1, step 2"):
+        model.log_prob({"y": [[[0.0, 0.0]], [[0.0, 1.0], [np.nan, np.nan], [0.0, np.nan]]]})
