@@ -32,7 +32,7 @@ class Chord(nn.Module):
         return self.notes(self.drop(hidden)) + self.level(given["state"])
 
 
-def main(argv: list[str] | None = None, epochs: int = 60, states: int = 24) -> dict[str, float]:
+def main(argv: list[str] | None = None, epochs: int = 60, states: int = 32) -> dict[str, float]:
     """Return the negative log-likelihood for each chord of songs set apart, by model."""
     args = arguments(__doc__ or "", argv)
     with gzip.open(args.data / "hmm" / "jsb-chorales-quarter.json.gz") as file:
