@@ -128,7 +128,7 @@ def dynamax(case: Case, points: Points, seconds: float) -> dict[str, float]:
             return clock() - start
 
         run(1)
-        shorts, longs, begun = [], [], clock()
+        shorts, longs, begun = list[float](), list[float](), clock()
         while len(longs) < 2 or (clock() - begun < seconds and len(longs) < 5):
             shorts.append(run(2))
             longs.append(run(2 + more))
