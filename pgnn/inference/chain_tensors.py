@@ -113,9 +113,10 @@ class ChainTensors:
             if not bool((values < math.inf).all()):  # NaN compares as false
                 where = (~(values < math.inf)).nonzero()[0].tolist()
                 raise ModelError(f"{name} must be below +inf and not NaN; see entry {where}")
-        if not self.field.numel():
+        field = self.field.detach()
+        if not field.numel() or bool(field.amax() < math.inf):  # NaN compares as false
             return
-        top = self.field.detach().amax(2)
+        top = field.amax(2)  # what is beyond the ends does not matter
         bad = ~(top < math.inf) & self.within
         if bool(bad.any()):
             row, step = bad.nonzero()[0].tolist()
