@@ -202,10 +202,28 @@ class FactorGraph:
             Factor(f.variables, nothing.expand(f.log_values.shape), f.child) for f in self.factors
         ]
         graph = FactorGraph(self.variables, tuple(bare))
-        for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
-                     "rowwise", "child_factor"):  # fmt: skip
-            graph.__dict__[name] = getattr(self, name)
+        graph._take_structure(self)
         return graph
+
+    def like(self, other: FactorGraph) -> FactorGraph:
+        """Return this graph, which need not look at its structure if it is that of another one.
+
+        That is seen by their factors having the very same tuples of variables.
+        """
+        pairs = zip(self.factors, other.factors, strict=False)
+        if len(self.factors) == len(other.factors) and all(
+            f.variables is g.variables
+            and f.child == g.child
+            and f.log_values.dim() == g.log_values.dim() == len(f.variables)
+            for f, g in pairs
+        ):
+            self._take_structure(other)
+        return self
+
+    def _take_structure(self, other: FactorGraph) -> None:
+        for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
+                     "rowwise", "child_factor", "start", "families"):  # fmt: skip
+            self.__dict__[name] = getattr(other, name)
 
     def at_rows(self, rows: NDArray[np.int64]) -> FactorGraph:
         """Keep some rows of the row-wise tables."""

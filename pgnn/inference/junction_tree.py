@@ -229,9 +229,15 @@ class JunctionTree(Engine):
             return Solver(graph, planner, self.max_bytes)
         solver: Solver = model.cached_numbers(
             ("solver", self.max_bytes),
-            lambda: Solver(FactorGraph(singles, model.factors()), planner, self.max_bytes),
+            lambda: Solver(_graph(model), planner, self.max_bytes),
         )
         return solver
+
+
+def _graph(model: FactorModel) -> FactorGraph:
+    """The model's present tables; their structure is looked at once where it stays."""
+    graph = FactorGraph(model.elements.singles, model.factors())
+    return graph.like(model.cached("skeleton", lambda: graph.skeleton))
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -64,7 +64,7 @@ class GraphProgram(nn.Module):
         ... )
         >>> fixed = poutine.condition(model.program(), {"a": torch.tensor(1), "b": torch.tensor(1)})
         >>> poutine.trace(fixed).get_trace().log_prob_sum().exp()
-        tensor(0.4000, dtype=torch.float64, grad_fn=<ExpBackward0>)
+        tensor(0.4000, dtype=torch.float64)
     """
 
     def __init__(self, model: Directed, inputs: Mapping[Hashable, Tensor] | None = None) -> None:

@@ -34,7 +34,7 @@ class Lowering:
         self, sites: Mapping[str, Site], names: Mapping[str, Hashable], elements: Elements
     ) -> None:
         self.sites, self.names, self.elements = sites, names, elements
-        self._variables: dict[tuple[str, tuple[str, ...]], tuple[list[Variable], Hashable]] = {}
+        self._variables: dict[str, tuple[tuple[str, ...], tuple[Variable, ...], Hashable]] = {}
         self._scopes: dict[tuple[str, tuple[str, ...]], Ints] = {}
 
     def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
@@ -62,7 +62,7 @@ class Lowering:
             site = self.sites[name]
             if not site.axes:  # tables that are one tensor stay one
                 variables, child = self._single(name, table.scope)
-                yield Factor(variables, table.log_values, child)
+                yield _factor(variables, table.log_values, child)
                 continue
             scopes, values = self._scope(name, table.scope), self._flat(name, table)
             axis = values.dim() - len(table.scope) - 1
@@ -71,19 +71,19 @@ class Lowering:
             if len(cells) == 1:
                 cells = tuple(itertools.repeat(cells[0], len(scopes)))
             for scope, cell in zip(scopes.tolist(), cells, strict=True):
-                variables = [singles[e] for e in scope]
-                yield Factor(variables, cell, variables[-1].name if normal else None)
+                over = [singles[e] for e in scope]
+                yield Factor(over, cell, over[-1].name if normal else None)
 
-    def _single(self, name: str, scope: tuple[str, ...]) -> tuple[list[Variable], Hashable]:
+    def _single(self, name: str, scope: tuple[str, ...]) -> tuple[tuple[Variable, ...], Hashable]:
         """Variables of the factor of a site in no plate, and its child."""
-        found = self._variables.get((name, scope))
-        if found is None:
+        found = self._variables.get(name)
+        if found is None or found[0] != scope:
             site, singles = self.sites[name], self.elements.singles
             variables = [singles[e] for e in self._scope(name, scope)[0].tolist()]
             normal = site.kind is Kind.DISCRETE and not site.weighted
-            found = (variables, variables[-1].name if normal else None)
-            self._variables[name, scope] = found
-        return found
+            found = (scope, tuple(variables), variables[-1].name if normal else None)
+            self._variables[name] = found
+        return found[1], found[2]
 
     def _scope(self, name: str, scope: tuple[str, ...]) -> Ints:
         """``(F, n)`` elements that the cells of a site are over."""
@@ -112,6 +112,13 @@ class Lowering:
             values = values.expand([*lead, *site.sizes, *states])
         cells = 1 if table.shared else math.prod(site.sizes)
         return values.reshape([*lead, cells, *states])
+
+
+def _factor(variables: tuple[Variable, ...], table: Tensor, child: Hashable) -> Factor:
+    """A factor whose variables and shape are known to fit: there may be very many."""
+    made = Factor.__new__(Factor)
+    made.variables, made.log_values, made.child = variables, table, child
+    return made
 
 
 def masked(tables: dict[str, SiteTable], unseen: Mapping[str, Tensor]) -> dict[str, SiteTable]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +19,7 @@ _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """How far a table entry may be from what one run of the program gave."""
 
 
-@dataclass(frozen=True, eq=False)
-class SiteTable:
+class SiteTable(NamedTuple):
     """The table of one site, or of all cells of its plates.
 
     Attributes:
