@@ -97,6 +97,10 @@ class Ascent(Learner):
             seed: Of whatever is random.
         """
 
+    def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Read what is learnt from: :class:`TrainingRows`, or something that is used alike."""
+        return TrainingRows.read(model, data, weights, inputs)
+
     def check_rows(self, rows: TrainingRows, model: Any) -> None:
         """Refuse rows that cannot be learnt from."""
 
@@ -137,7 +141,7 @@ class Ascent(Learner):
             NotConverged: If the limit was reached first, or the engine did not converge at last.
         """
         learnable = Learnable(model)
-        rows = TrainingRows.read(model, data, weights, inputs)
+        rows: Any = self.read_rows(model, data, weights, inputs)
         self.check_rows(rows, model)
         held = None
         if self.validation:

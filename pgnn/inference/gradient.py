@@ -8,14 +8,14 @@ from typing import Any
 from pgnn.errors import ModelError
 from pgnn.inference.ascent import Ascent
 from pgnn.inference.climb import Objective
-from pgnn.inference.engine import Engine
+from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.junction_tree import JunctionTree
 from pgnn.inference.likelihood_objective import (
     LikelihoodObjective,
     SampledObjective,
     only_draws,
 )
-from pgnn.inference.training_rows import TrainingRows
+from pgnn.inference.training_sequences import SequenceObjective, TrainingSequences
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Gradient(Ascent):
     where :math:`h` are cells that are missing in a row. The derivative of :math:`\log Z` is what
     the model expects of each table entry, so that at the maximum the model expects what was
     counted. Models with inputs have a :math:`\log Z` for each row; directed models have none, and
-    their learnable conditionals of any kind are fitted, with missing cells summed out.
+    their learnable conditionals of any kind are fitted, with missing cells summed out. Models over
+    time learn from sequences, their states summed out.
 
     With an engine that only draws (``Gibbs()``) the expectations are averages over new draws at
     each step; that takes an ``optimizer`` with small steps, and the history has no log-likelihood.
@@ -67,8 +68,16 @@ class Gradient(Ascent):
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
 
-    def objective(self, model: Any, rows: TrainingRows, seed: int | None) -> Objective:
+    def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Rows, or sequences of a model over time."""
+        if hasattr(model, "unroll"):
+            return TrainingSequences.read(model, data, weights, inputs)
+        return super().read_rows(model, data, weights, inputs)
+
+    def objective(self, model: Any, rows: Any, seed: int | None) -> Objective:
         """Return the mean log-likelihood, see :meth:`Ascent.objective`."""
+        if isinstance(rows, TrainingSequences):
+            return SequenceObjective(model, self.engine)
         engine = JunctionTree() if self.engine is None else self.engine
         directed = bool(model.graph.is_directed()) and bool(rows.complete.all())
         if directed or not only_draws(engine, model, rows):
