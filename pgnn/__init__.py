@@ -1,6 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
-from pgnn import plot
+from pgnn import metrics, plot
 from pgnn.data import states_of
 from pgnn.errors import (
     DataError,
@@ -35,6 +35,7 @@ from pgnn.factors import (
     Poisson,
     Potential,
     Potts,
+    ScaledPosterior,
     Sigmoid,
     Softmax,
     Spherical,
@@ -43,6 +44,7 @@ from pgnn.factors import (
     Tied,
     Variable,
 )
+from pgnn.inference.amortised import Amortised
 from pgnn.inference.annealed_importance_sampling import AnnealedImportanceSampling
 from pgnn.inference.annealing import Annealing
 from pgnn.inference.automatic import Automatic
@@ -51,10 +53,13 @@ from pgnn.inference.belief_propagation import BeliefPropagation
 from pgnn.inference.blocks import Slices
 from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
 from pgnn.inference.dual_decomposition import DualDecomposition
+from pgnn.inference.elbo import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.execution_sampling import ExecutionSampling
+from pgnn.inference.flow import Flow
 from pgnn.inference.forward_backward import ForwardBackward
 from pgnn.inference.gibbs import Gibbs
 from pgnn.inference.gradient import Gradient
+from pgnn.inference.guides import Delta, FullRankNormal, LowRankNormal, MeanFieldNormal
 from pgnn.inference.importance_sampling import ImportanceSampling
 from pgnn.inference.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.junction_tree import JunctionTree
@@ -65,6 +70,7 @@ from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.projection import BoyenKoller
 from pgnn.inference.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.schedules import Flooding, Residual, Sequential
+from pgnn.inference.variational import Variational
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,
@@ -89,6 +95,7 @@ __all__ = [
     "NoisyMax",
     "Softmax",
     "Neural",
+    "ScaledPosterior",
     "Gaussian",
     "GaussianMixture",
     "LinearGaussian",
@@ -106,7 +113,8 @@ __all__ = [
     "Lattice",
     "LogLinear",
     "NeuralPotential",
-    # pictures
+    # rooms
+    "metrics",
     "plot",
     # models
     "Model",
@@ -138,6 +146,18 @@ __all__ = [
     "LinearCooling",
     "LogarithmicCooling",
     "DualDecomposition",
+    "Variational",
+    # guides and objectives of Variational
+    "MeanFieldNormal",
+    "LowRankNormal",
+    "FullRankNormal",
+    "Flow",
+    "Delta",
+    "Amortised",
+    "Elbo",
+    "ImportanceWeighted",
+    "Renyi",
+    "ScoreFunction",
     # learners and priors
     "MaximumLikelihood",
     "Gradient",

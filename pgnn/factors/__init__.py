@@ -22,6 +22,7 @@ from pgnn.factors.poisson import Gamma, Poisson
 from pgnn.factors.potential import Potential
 from pgnn.factors.potts import Potts
 from pgnn.factors.renamed import Renamed
+from pgnn.factors.scaled_posterior import ScaledPosterior
 from pgnn.factors.sigmoid import Sigmoid
 from pgnn.factors.softmax import Softmax
 from pgnn.factors.tabular import Tabular
@@ -39,6 +40,7 @@ __all__ = [
     "NoisyMax",
     "Softmax",
     "Neural",
+    "ScaledPosterior",
     "Concatenate",
     "ByName",
     "NormalHead",

@@ -118,6 +118,7 @@ class SequenceObjective:
                     f"the log evidence of {type(self.engine).__name__} has no derivatives; leave "
                     "engine= out"
                 )
-            return (found * rows.shares(found)).sum()
+            total: Tensor = (found * rows.shares(found)).sum()
+            return total
 
         return mean
