@@ -64,6 +64,7 @@ from pgnn.inference.importance_sampling import ImportanceSampling
 from pgnn.inference.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.junction_tree import JunctionTree
 from pgnn.inference.maximum_likelihood import MaximumLikelihood
+from pgnn.inference.mcmc import MCMC
 from pgnn.inference.mean_field import MeanField
 from pgnn.inference.online_filter import OnlineFilter
 from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
@@ -138,6 +139,7 @@ __all__ = [
     "MeanField",
     "Slices",
     "Gibbs",
+    "MCMC",
     "ImportanceSampling",
     "ExecutionSampling",
     "AnnealedImportanceSampling",

@@ -1,0 +1,193 @@
+"""The No-U-Turn sampler: Hamiltonian trajectories that end by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.loop import Info, iterate
+
+Floats = NDArray[np.float64]
+
+ValueAndGradient = Callable[[Floats], tuple[Floats, Floats]]
+r"""Maps points ``(C, D)`` to potentials :math:`U` ``(C,)`` and their gradients ``(C, D)``."""
+
+_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the chains did.
+
+    Attributes:
+        points: ``(C, samples, D)`` draws.
+        potential: ``(C, samples)`` :math:`U` of each draw.
+        acceptance: ``(C, samples)`` mean probability with which a trajectory's points would be
+            accepted.
+        depth: ``(C, samples)`` depths of the trees.
+        gradients: ``(C, samples)`` gradients that each draw took.
+        diverged: ``(C, samples)`` whether the energy ran away.
+        step_size: ``(C,)`` after the warm-up.
+        variance: ``(C, D)`` inverse masses after the warm-up.
+        evaluations: How often all chains' gradients were computed, the warm-up included.
+    """
+
+    points: Floats
+    potential: Floats
+    acceptance: Floats
+    depth: NDArray[np.int64]
+    gradients: NDArray[np.int64]
+    diverged: NDArray[np.bool_]
+    step_size: Floats
+    variance: Floats
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class NoUTurn:
+    r"""Draws from :math:`\exp(-U(q))` by Hamiltonian trajectories, for all chains at once.
+
+    .. math:: H(q, p) = U(q) + \tfrac12 \sum_i \sigma_i^2 p_i^2
+
+    They double in length, forwards or backwards, until they turn. A draw is a point of the
+    trajectory, in proportion to :math:`e^{-H}`. During the warm-up the step size is chosen by dual
+    averaging, and the variances :math:`\sigma^2` from draws in windows that grow. Chains run in one
+    batch and never wait for each other: each has its own tree, step size and random numbers, so
+    that a chain's draws do not depend on the others.
+
+    Args:
+        warmup: Transitions that adapt and are not kept.
+        samples: Transitions that are kept.
+        max_tree_depth: A trajectory has at most ``2 ** max_tree_depth`` points.
+        target_accept: What the mean acceptance shall be.
+
+    Cost:
+        A gradient of all chains for each step of the longest trajectories.
+
+    References:
+        Hoffman and Gelman (2014), The No-U-Turn sampler, algorithm 6. Betancourt (2017), A
+        conceptual introduction to Hamiltonian Monte Carlo, appendix A (multinomial draws,
+        termination). Lao and Dillon (2019), Unrolled implementation of no-U-turn sampler (trees
+        without recursion). Stan reference manual, section 15.2 (windows of adaptation).
+
+    Example:
+        >>> normal = lambda q: (0.5 * (q**2).sum(axis=1), q)
+        >>> draws = NoUTurn(200, 500).run(normal, np.zeros((4, 2)), seed=0)
+        >>> draws.points.shape, bool(abs(draws.points.mean()) < 0.1)
+        ((4, 500, 2), True)
+    """
+
+    warmup: int = 500
+    samples: int = 1000
+    max_tree_depth: int = 10
+    target_accept: float = 0.8
+
+    def run(
+        self,
+        function: ValueAndGradient,
+        start: Floats,
+        seed: int | None = None,
+        progress: bool = False,
+    ) -> Draws:
+        """Run all chains.
+
+        Args:
+            function: Potentials and gradients.
+            start: ``(C, D)`` points of finite potential and gradient.
+            seed: Same seed, same draws.
+            progress: Show a progress bar if it takes longer than a second.
+        """
+        machine = _Machine(self, function, start, seed)
+        total = self.warmup + self.samples
+        iterate(machine, min(_STEPS, total), progress=progress, label="no-U-turn")
+        return machine.draws()
+
+    def windows(self) -> NDArray[np.int64]:
+        """Where the first window begins, and where each window ends: each twice the last.
+
+        Example:
+            >>> NoUTurn(warmup=1000).windows()
+            array([ 75, 100, 150, 250, 450, 950])
+        """
+        if self.warmup < 20:
+            return np.array([self.warmup])
+        first, last, size = 75, 50, 25
+        if self.warmup < first + last + size:
+            first, last = int(0.15 * self.warmup), int(0.1 * self.warmup)
+            size = self.warmup - first - last
+        ends, at = [first], first
+        while at < self.warmup - last:
+            at += size
+            size *= 2
+            if at + size > self.warmup - last:
+                at = self.warmup - last
+            ends.append(at)
+        return np.array(ends)
+
+
+class _Machine:
+    """The chains between two gradients."""
+
+    def __init__(
+        self, settings: NoUTurn, function: ValueAndGradient, start: Floats, seed: int | None
+    ) -> None:
+        from pgnn.inference.kernels import hamiltonian as h
+
+        chains, dim = start.shape
+        total = settings.warmup + settings.samples
+        self.settings, self.function, self.slots = settings, function, h
+        self.evaluations = self.stage = self.least = 0
+        words = np.random.SeedSequence(seed).generate_state(chains, np.uint64)
+        self.chains: Any = h.Chains(
+            point=np.ascontiguousarray(start, dtype=np.float64).copy(),
+            vectors=np.zeros((chains, h.NUM_VECTORS, dim)),
+            numbers=np.zeros((chains, h.NUM_NUMBERS)),
+            integers=np.zeros((chains, h.NUM_INTEGERS), dtype=np.int64),
+            checkpoints=np.zeros((chains, 2, settings.max_tree_depth + 1, dim)),
+            random=words.reshape(chains, 1),
+            draws=np.zeros((chains, settings.samples, dim)),
+            statistics=np.zeros((chains, total, h.NUM_STATISTICS)),
+            windows=settings.windows().astype(np.int64),
+        )
+        self.chains.vectors[:, h.VAR] = 1.0
+        self.chains.numbers[:, h.EPS] = 0.1
+        self.chains.integers[:, h.WINDOW] = 1
+
+    def init(self) -> int:
+        """Begin."""
+        return 0
+
+    def step(self, state: int) -> tuple[int, Info]:
+        """Go on until the slowest chain has done another share of its transitions."""
+        from pgnn.inference.kernels.no_u_turn import advance
+
+        s = self.settings
+        total = s.warmup + s.samples
+        goal = -(-total * (state + 1) // min(_STEPS, total))
+        point = self.chains.point
+        while self.least < goal:
+            potential, gradient = self.function(point)
+            self.least = advance(
+                self.chains, potential, gradient, s.warmup, s.max_tree_depth, s.target_accept
+            )
+            self.evaluations += 1
+        return state + 1, Info()
+
+    def draws(self) -> Draws:
+        """What was recorded after the warm-up."""
+        kept = self.chains.statistics[:, self.settings.warmup :]
+        return Draws(
+            points=self.chains.draws,
+            potential=kept[..., 0],
+            acceptance=kept[..., 1],
+            depth=kept[..., 3].astype(np.int64),
+            gradients=kept[..., 4].astype(np.int64),
+            diverged=kept[..., 5] > 0,
+            step_size=self.chains.numbers[:, self.slots.EPS].copy(),
+            variance=self.chains.vectors[:, self.slots.VAR].copy(),
+            evaluations=self.evaluations,
+        )

@@ -1,0 +1,185 @@
+"""What chains found out: draws of the real variables, marginals of the discrete ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import Unsupported
+from pgnn.factors.variable import Variable
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
+from pgnn.inference.samples import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class RealMarginal:
+    """The posterior of one real variable, as draws.
+
+    Attributes:
+        samples: ``(C, n, *shape)`` draws of each chain.
+
+    Example:
+        >>> marginal = RealMarginal(torch.arange(10.0).reshape(2, 5))
+        >>> marginal.mean, marginal.quantile(0.5)
+        (tensor(4.5000), tensor(4.5000))
+    """
+
+    samples: Tensor
+
+    @property
+    def draws(self) -> Tensor:
+        """``(C n, *shape)`` draws of all chains, one after the other."""
+        return self.samples.flatten(end_dim=1)
+
+    @property
+    def mean(self) -> Tensor:
+        """``(*shape)`` posterior mean."""
+        return self.draws.mean(dim=0)
+
+    @property
+    def variance(self) -> Tensor:
+        """``(*shape)`` posterior variance."""
+        return self.draws.var(dim=0)
+
+    @property
+    def std(self) -> Tensor:
+        """``(*shape)`` posterior standard deviation."""
+        return self.draws.std(dim=0)
+
+    def quantile(self, q: float | Sequence[float]) -> Tensor:
+        """Return quantiles, ``(*shape)`` of one and ``(Q, *shape)`` of ``Q`` levels."""
+        levels = torch.as_tensor(q, dtype=self.samples.dtype)
+        return torch.quantile(self.draws, levels, dim=0)
+
+    @property
+    def r_hat(self) -> Tensor:
+        r"""``(*shape)`` rank-normalised split :math:`\hat R`; near 1 if the chains agree."""
+        return torch.as_tensor(rank_r_hat(self.samples.numpy()))
+
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """``(*shape)`` how many independent draws would do as well for the bulk."""
+        return torch.as_tensor(rank_effective_sample_size(self.samples.numpy()))
+
+    @property
+    def standard_error(self) -> Tensor:
+        """``(*shape)`` Monte Carlo standard error of the mean."""
+        from pgnn.inference.diagnostics import standard_error
+
+        return torch.as_tensor(standard_error(self.samples.numpy()))
+
+    def __repr__(self) -> str:
+        chains, n = self.samples.shape[:2]
+        return f"RealMarginal({chains} chains of {n}, shape={tuple(self.samples.shape[2:])})"
+
+
+class RealPosterior(Posterior):
+    """A posterior of real variables as draws, and of discrete ones as probabilities.
+
+    ``posterior["tau"]`` of a real variable is a :class:`RealMarginal`; all else is as in
+    :class:`Posterior`. The discrete marginals are averages of exact ones given draws.
+
+    Args:
+        variables: The discrete variables asked for.
+        marginals: ``(1, S)`` their probabilities.
+        reals: The real variables asked for.
+        draws: ``(C, n, *shape)`` values of all latent real variables.
+        diagnostics: See :class:`pgnn.MCMC`.
+        statistics: ``(C, n)`` figures of each draw, by the names that ArviZ uses.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        marginals: Tensor,
+        reals: Sequence[Variable],
+        draws: Mapping[Hashable, Tensor],
+        *,
+        diagnostics: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+        engine: str = "MCMC",
+    ) -> None:
+        nothing = torch.full((1,), torch.nan, dtype=torch.float64)
+        super().__init__(
+            variables,
+            marginals,
+            nothing,
+            batched=False,
+            kind="estimate",
+            engine=engine,
+            diagnostics=diagnostics,
+        )
+        self.reals = {v.name: v for v in reals}
+        self.statistics = dict(statistics)
+        self._draws = dict(draws)
+
+    @property
+    def samples(self) -> Samples:
+        """The draws of the real variables asked for, those of all chains one after the other."""
+        values = {n: self._draws[n].flatten(end_dim=1) for n in self.reals}
+        number = next(iter(self._draws.values())).shape[:2].numel()
+        return Samples([*self.reals.values()], torch.zeros(number, 0, dtype=torch.int64), values)
+
+    def summary(self) -> Any:
+        """Return a data frame with a row for each number of each real variable.
+
+        Returns:
+            Columns ``mean``, ``std``, ``5%``, ``50%``, ``95%``, ``ess`` and ``r_hat``.
+        """
+        import pandas as pd
+
+        rows, names = [], []
+        for name, v in self.reals.items():
+            marginal = self[name]
+            parts = [marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])]
+            parts += [marginal.effective_sample_size, marginal.r_hat]
+            table = torch.stack([x.to(torch.float64).reshape(-1) for x in parts], dim=1)
+            rows.append(table.numpy())
+            index = [*np.ndindex(*v.shape)]
+            names += [(name, *i) if i else name for i in index]
+        columns = ["mean", "std", "5%", "50%", "95%", "ess", "r_hat"]
+        data = np.concatenate(rows) if rows else np.zeros((0, len(columns)))
+        index_of = pd.Index([str(n) if isinstance(n, tuple) else n for n in names], dtype=object)
+        return pd.DataFrame(data, index=index_of, columns=columns)
+
+    def to_arviz(self) -> Any:
+        """Return the draws as ArviZ's ``InferenceData``.
+
+        Raises:
+            Unsupported: If ArviZ is not installed.
+        """
+        try:
+            arviz: Any = import_module("arviz")
+        except ImportError:
+            raise Unsupported(
+                "to_arviz() needs ArviZ, which is not installed; `pip install arviz`, or use "
+                "summary(), diagnostics and samples"
+            ) from None
+        posterior = {str(n): self._draws[n].numpy() for n in self.reals}
+        return arviz.from_dict(posterior=posterior, sample_stats=self.statistics)
+
+    def __getitem__(self, name: Hashable) -> Any:
+        if isinstance(name, Hashable) and name in self.reals:
+            return RealMarginal(self._draws[name])
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        yield from super().__iter__()
+        yield from self.reals
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.reals)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+
+    def __str__(self) -> str:
+        text = super().__str__() if self.variables else f"posterior by {self.engine} (estimate)"
+        return f"{self.summary().round(4).to_string()}\n{text}" if self.reals else text
