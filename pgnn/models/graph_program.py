@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Hashable, Mapping
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import pyro
@@ -69,10 +68,8 @@ class GraphProgram(nn.Module):
 
     def __init__(self, model: Directed, inputs: Mapping[Hashable, Tensor] | None = None) -> None:
         super().__init__()
-        self.sites = MappingProxyType(site_names(model.variables))
-        self.site_variables = MappingProxyType(
-            {self.sites[n]: v for n, v in model.variables.items()}
-        )
+        self.sites: Mapping[Hashable, str] = site_names(model.variables)
+        self.site_variables = {self.sites[n]: v for n, v in model.variables.items()}
         self._order = model.order
         self._conditionals = dict(model.conditionals)
         self._parts = nn.ModuleList(self._conditionals.values())

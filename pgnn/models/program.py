@@ -80,12 +80,10 @@ class Program(Model):
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        modules, loose = modules_of([model, guide, tuple(args), dict(kwargs or {})])
-        self._modules_in_order = nn.ModuleList(modules)
-        self._loose = nn.ParameterList(loose)
         self.own = ProgramParameters()
         self._programs = (model, guide)
         self.args, self.kwargs = tuple(args), dict(kwargs or {})
+        self._collect()
         self._read()
 
     @property
@@ -97,12 +95,8 @@ class Program(Model):
         """Return the same program with the same parameters, called with something else."""
         made = Program.__new__(Program)
         Model.__init__(made)
-        made._modules_in_order, made._loose, made.own = (
-            self._modules_in_order,
-            self._loose,
-            self.own,
-        )
-        made._programs, made.args, made.kwargs = self._programs, args, kwargs
+        made.own, made._programs, made.args, made.kwargs = self.own, self._programs, args, kwargs
+        made._collect()
         made._read()
         return made
 
@@ -201,6 +195,20 @@ class Program(Model):
 
     def __repr__(self) -> str:
         return f"Program({self.extra_repr()})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: x for k, x in super().__getstate__().items() if k != "_source"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._collect()
+        self._read()
+
+    def _collect(self) -> None:
+        """Find the modules and parameters that the programs and their arguments bring."""
+        modules, loose = modules_of([*self._programs, self.args, self.kwargs])
+        self._modules_in_order = nn.ModuleList(modules)
+        self._loose = nn.ParameterList(loose)
 
     def _read(self) -> None:
         """Find the sites."""

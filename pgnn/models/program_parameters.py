@@ -38,7 +38,7 @@ class ProgramParameters(nn.Module):
             return None
         raw = self._parameters[_key(name)]
         constraint = self._constraints[name]
-        if constraint is constraints.real or raw is None:
+        if _is_real(constraint) or raw is None:
             return raw
         value: Tensor = transform_to(constraint)(raw)
         return value
@@ -62,7 +62,7 @@ class ProgramParameters(nn.Module):
         if len(args) < 2:
             return False
         start = args[1]
-        if isinstance(start, nn.Parameter) and constraint is constraints.real:
+        if isinstance(start, nn.Parameter) and _is_real(constraint):
             self._constraints[name] = constraint
             self.register_parameter(_key(name), start)  # a module's own
             return True
@@ -72,6 +72,10 @@ class ProgramParameters(nn.Module):
         self._constraints[name] = constraint
         self.register_parameter(_key(name), nn.Parameter(raw))
         return True
+
+
+def _is_real(constraint: Any) -> bool:
+    return type(constraint) is type(constraints.real)  # copies are other objects
 
 
 def _key(name: str) -> str:

@@ -1,8 +1,10 @@
 """Pyro programs as models: against the graphs that they came from, enumeration, and Pyro itself."""
 
+import copy
 import gc
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pyro
@@ -710,3 +712,45 @@ def test_evidence_on_arrays_and_elements_in_tables():
     close(total, program.log_prob({"a": torch.tensor([[0, 1], [1, 0]]), "b": codes}))
     groups = program.factor_groups({"b": codes})
     assert {g.arity for g in groups} == {0, 1}
+
+
+def test_copies_have_parameters_of_their_own():
+    model = ZOO["learnable"].make()
+    program = Program(model.program())
+    for copied in (copy.deepcopy(program), pickle.loads(pickle.dumps(program))):
+        close(copied.query("c")["c"].probs.detach(), double([0.5, 0.5]))
+        with torch.no_grad():
+            for p in copied.parameters():
+                p.copy_(torch.linspace(-1, 1, p.numel()).reshape(p.shape))
+        assert not torch.allclose(copied.query("c")["c"].probs.detach(), double([0.5, 0.5]))
+        close(program.query("c")["c"].probs.detach(), double([0.5, 0.5]))
+    learnt = Program(coins, args=(double([1.0, 0.0]),))
+    other = copy.deepcopy(learnt)
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    assert learnt.query([]).log_evidence != other.query([]).log_evidence
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pgnn.BeliefPropagation(),
+        pgnn.Gibbs(seed=0, progress=False),
+        pgnn.ImportanceSampling(20_000, seed=0, progress=False),
+        ExecutionSampling(2000, seed=0, progress=False),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_other_engines_answer_too(engine):
+    program = Program(ZOO["sprinkler"].make().program())
+    exact = program.query("rain", {"wet": "yes"})["rain"].probs
+    found = program.query("rain", {"wet": "yes"}, engine=engine)["rain"].probs
+    # five standard errors of the fewest draws, which are worth at least half
+    assert (found - exact).abs().max() < 5 * 0.5 / math.sqrt(1000)
+
+
+def test_a_compiled_query_of_a_program():
+    program = Program(ZOO["sprinkler"].make().program())
+    asked = program.compile("rain", ["wet"])
+    found = asked(torch.tensor([[0], [1]], dtype=torch.int32))
+    assert found is not None
