@@ -53,7 +53,7 @@ FENCES = {
         "models/graph_program.py",
         "models/program_run.py",
         "models/program_source.py",
-        "inference/variational.py",
+        "inference/pyro_trace.py",
         "inference/mcmc.py",
     ),
     "pgmpy": ("io/pgmpy.py",),
@@ -65,7 +65,12 @@ LAZY: dict[str, tuple[str, ...]] = {
     "pandas": (),
     "pgmpy": (),
     # what is about programs is itself imported late
-    "pyro": ("models/graph_program.py", "models/program_run.py", "models/program_source.py"),
+    "pyro": (
+        "models/graph_program.py",
+        "models/program_run.py",
+        "models/program_source.py",
+        "inference/pyro_trace.py",
+    ),
     "safetensors": (),
     "scipy": (),
     "sklearn": (),

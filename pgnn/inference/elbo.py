@@ -1,0 +1,179 @@
+"""What variational inference raises: lower bounds of the log evidence, from weighted draws."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    r"""A function of the log weights :math:`\log w_s = \log p(z_s, e) - \log q(z_s)` of draws.
+
+    Args:
+        num_particles: Draws :math:`S` for each value.
+    """
+
+    num_particles: int = 1
+
+    score_function = False
+    """Whether draws are not differentiated through even where they could be."""
+
+    path_only = False
+    """Whether the derivative of log q by its own parameters is left out."""
+
+    def __post_init__(self) -> None:
+        if self.num_particles < 1:
+            raise ModelError(
+                f"{type(self).__name__} needs at least one particle, got {self.num_particles}"
+            )
+
+    @abstractmethod
+    def combine(self, log_weights: Tensor) -> Tensor:
+        """Return ``(R,)`` values of log weights ``(S, R)``."""
+
+
+@dataclass(frozen=True)
+class Elbo(Objective):
+    r"""The evidence lower bound :math:`E_q[\log p(z, e) - \log q(z)] \le \log p(e)`.
+
+    It falls short of the log evidence by the divergence :math:`KL(q \,\|\, p(z \mid e))`. Discrete
+    latent variables are summed out of :math:`p(z, e)` exactly, so that gradients go through the
+    draws alone.
+
+    Args:
+        num_particles: Draws for each value.
+        path_only: Leave the derivative of :math:`\log q` by its parameters out. It is zero in
+            expectation; without it the gradient has no variance where :math:`q` is the posterior.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes. Roeder, Wu and Duvenaud (2017),
+        Sticking the landing.
+
+    Example:
+        >>> Elbo(num_particles=2).combine(torch.tensor([[-1.0], [-3.0]]))
+        tensor([-2.])
+    """
+
+    path_only: bool = False
+
+    def combine(self, log_weights: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return log_weights.mean(0)
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted(Objective):
+    r"""The bound :math:`E[\log \frac1S \sum_s w_s]`, tighter the more draws there are.
+
+    References:
+        Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
+
+    Example:
+        >>> ImportanceWeighted(num_particles=2).combine(torch.tensor([[0.0], [0.0]]))
+        tensor([0.])
+    """
+
+    num_particles: int = 10
+
+    def combine(self, log_weights: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return log_weights.logsumexp(0) - math.log(len(log_weights))
+
+
+@dataclass(frozen=True)
+class Renyi(Objective):
+    r"""The bound :math:`\frac{1}{1-\alpha} E[\log \frac1S \sum_s w_s^{1-\alpha}]`.
+
+    It is the evidence lower bound at :math:`\alpha = 1` and the importance weighted one at 0.
+
+    Args:
+        num_particles: Draws for each value.
+        alpha: Of the divergence; below 1 it prefers to cover the posterior, above 1 to stay inside.
+
+    References:
+        Li and Turner (2016), Renyi divergence variational inference.
+
+    Example:
+        >>> Renyi(num_particles=2, alpha=1.0).combine(torch.tensor([[-1.0], [-3.0]]))
+        tensor([-2.])
+    """
+
+    num_particles: int = 10
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isfinite(self.alpha):
+            raise ModelError(f"alpha must be finite, got {self.alpha}")
+
+    def combine(self, log_weights: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        if self.alpha == 1.0:
+            return log_weights.mean(0)
+        power = 1.0 - self.alpha
+        return ((power * log_weights).logsumexp(0) - math.log(len(log_weights))) / power
+
+
+@dataclass(frozen=True)
+class ScoreFunction(Objective):
+    r"""The evidence lower bound, climbed without differentiating through the draws.
+
+    .. math:: \nabla E_q[f] = E_q[(f - b) \nabla \log q + \nabla f]
+
+    The baseline :math:`b` of each draw is the mean of the others; of a single one a mean over the
+    steps before. Guides that cannot be differentiated through get this for whatever objective.
+
+    Args:
+        num_particles: Draws for each value.
+
+    References:
+        Williams (1992), Simple statistical gradient-following algorithms; Ranganath, Gerrish and
+        Blei (2014), Black box variational inference; Mnih and Rezende (2016), Variational
+        inference for Monte Carlo objectives.
+
+    Example:
+        >>> ScoreFunction(num_particles=2).combine(torch.tensor([[-1.0], [-3.0]]))
+        tensor([-2.])
+    """
+
+    num_particles: int = 10
+    score_function = True
+
+    def combine(self, log_weights: Tensor) -> Tensor:
+        """See :class:`Objective`."""
+        return log_weights.mean(0)
+
+
+def surrogate(
+    objective: Objective, log_weights: Tensor, log_q: Tensor, baseline: Tensor | None = None
+) -> Tensor:
+    """Return ``(R,)`` numbers whose derivatives are unbiased for draws that have none.
+
+    Args:
+        objective: What is raised.
+        log_weights: ``(S, R)``.
+        log_q: ``(S, R)`` log densities of the draws, differentiable by the guide's parameters.
+        baseline: ``(R,)`` of a single draw.
+    """
+    value = objective.combine(log_weights)
+    fixed = log_weights.detach()
+    signal = objective.combine(fixed) - _without_each(objective, fixed, baseline)
+    return value + (signal * (log_q - log_q.detach())).sum(0)
+
+
+def _without_each(objective: Objective, log_weights: Tensor, baseline: Tensor | None) -> Tensor:
+    """``(S, R)`` values with each draw's weight replaced by what the others say it is."""
+    number = len(log_weights)
+    if number == 1:
+        return torch.zeros_like(log_weights) if baseline is None else baseline.unsqueeze(0)
+    others = (log_weights.sum(0) - log_weights) / (number - 1)
+    eye = torch.eye(number, dtype=torch.bool).unsqueeze(-1)
+    replaced = torch.where(eye, others.unsqueeze(1), log_weights.unsqueeze(0))  # (draw, S, R)
+    return torch.stack([objective.combine(x) for x in replaced])

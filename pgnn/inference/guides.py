@@ -1,0 +1,254 @@
+"""Families of distributions that stand in for a posterior: normal ones and point masses."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import LowRankMultivariateNormal
+
+from pgnn.errors import ModelError
+
+_LOG_2PI = math.log(2.0 * math.pi)
+
+
+class At(NamedTuple):
+    """Which rows of evidence a guide is asked about.
+
+    Attributes:
+        rows: ``(R,)`` their numbers.
+        features: ``(R, F)`` what was seen in them, as numbers.
+    """
+
+    rows: Tensor
+    features: Tensor
+
+
+class Approximation(nn.Module, ABC):
+    """A distribution over ``D`` unconstrained numbers for each row, with parameters to be fitted.
+
+    Called with points ``(S, R, D)`` it returns their log densities ``(S, R)``.
+
+    Attributes:
+        noise_size: How many standard normal numbers make a draw.
+        is_density: Whether there is a density; a point mass has none.
+    """
+
+    noise_size: int
+    is_density = True
+
+    @abstractmethod
+    def draw(self, noise: Tensor, at: At) -> Tensor:
+        """Return draws ``(S, R, D)`` as a differentiable function of noise ``(S, R, E)``."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, at: At) -> Tensor:
+        """Return log densities ``(S, R)``."""
+
+
+class Guide(ABC):
+    """Settings of a family of approximations, over the real latent variables of a model."""
+
+    @abstractmethod
+    def start(self, rows: int, size: int) -> Approximation:
+        """Return the approximation to begin with.
+
+        Args:
+            rows: Rows of evidence; each has parameters of its own.
+            size: Unconstrained numbers ``D`` of a row.
+        """
+
+
+def _check_scale(guide: Guide, scale: float) -> None:
+    if not (scale > 0 and math.isfinite(scale)):
+        raise ModelError(f"{type(guide).__name__} needs a positive scale, got {scale}")
+
+
+@dataclass(frozen=True)
+class MeanFieldNormal(Guide):
+    r"""Independent normal distributions, :math:`q(z) = \prod_d N(z_d; m_d, s_d^2)`.
+
+    Of a normal posterior of precision :math:`\Lambda` the best one has the right means and the
+    variances :math:`1 / \Lambda_{dd}`, which are too small where numbers are correlated.
+
+    Args:
+        scale: Standard deviations to begin with, of the unconstrained numbers.
+
+    References:
+        Bishop (2006), Pattern Recognition and Machine Learning, section 10.1.2.
+
+    Example:
+        >>> sum(p.numel() for p in MeanFieldNormal().start(rows=1, size=3).parameters())
+        6
+    """
+
+    scale: float = 0.1
+
+    def start(self, rows: int, size: int) -> Approximation:
+        """See :class:`Guide`."""
+        _check_scale(self, self.scale)
+        return _Diagonal(rows, size, self.scale)
+
+
+@dataclass(frozen=True)
+class FullRankNormal(Guide):
+    r"""One normal distribution, :math:`q(z) = N(z; m, L L^\top)`.
+
+    Args:
+        scale: Standard deviations to begin with, of the unconstrained numbers.
+
+    References:
+        Kucukelbir et al. (2017), Automatic differentiation variational inference, section 2.4.
+
+    Example:
+        >>> sum(p.numel() for p in FullRankNormal().start(rows=1, size=3).parameters())
+        12
+    """
+
+    scale: float = 0.1
+
+    def start(self, rows: int, size: int) -> Approximation:
+        """See :class:`Guide`."""
+        _check_scale(self, self.scale)
+        return _Full(rows, size, self.scale)
+
+
+@dataclass(frozen=True)
+class LowRankNormal(Guide):
+    r"""A normal distribution of covariance :math:`F F^\top + \mathrm{diag}(s^2)`.
+
+    Args:
+        rank: Columns of :math:`F`.
+        scale: Standard deviations to begin with, of the unconstrained numbers.
+
+    References:
+        Ong, Nott and Smith (2018), Gaussian variational approximation with a factor covariance
+        structure.
+
+    Example:
+        >>> sum(p.numel() for p in LowRankNormal(rank=1).start(rows=1, size=3).parameters())
+        9
+    """
+
+    rank: int
+    scale: float = 0.1
+
+    def start(self, rows: int, size: int) -> Approximation:
+        """See :class:`Guide`."""
+        _check_scale(self, self.scale)
+        if self.rank < 1:
+            raise ModelError(f"LowRankNormal needs a rank of at least 1, got {self.rank}")
+        return _LowRank(rows, size, self.rank, self.scale)
+
+
+@dataclass(frozen=True)
+class Delta(Guide):
+    r"""A point mass: the most probable values :math:`\arg\max_r p(r, e)`.
+
+    The density is that of the variables themselves, not of their unconstrained numbers.
+
+    Example:
+        >>> sum(p.numel() for p in Delta().start(rows=1, size=3).parameters())
+        3
+    """
+
+    def start(self, rows: int, size: int) -> Approximation:
+        """See :class:`Guide`."""
+        return _Point(rows, size)
+
+
+class _Diagonal(Approximation):
+    def __init__(self, rows: int, size: int, scale: float) -> None:
+        super().__init__()
+        self.noise_size = size
+        self.loc = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(scale)))
+
+    def draw(self, noise: Tensor, at: At) -> Tensor:
+        return self.loc[at.rows] + self.log_scale[at.rows].exp() * noise
+
+    def forward(self, z: Tensor, at: At) -> Tensor:
+        return diagonal_log_prob(z, self.loc[at.rows], self.log_scale[at.rows])
+
+
+class _Full(Approximation):
+    def __init__(self, rows: int, size: int, scale: float) -> None:
+        super().__init__()
+        self.noise_size = size
+        self.loc = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
+        start = math.log(scale) * torch.eye(size, dtype=torch.float64)
+        self.raw = nn.Parameter(start.repeat(rows, 1, 1))
+
+    def draw(self, noise: Tensor, at: At) -> Tensor:
+        return self.loc[at.rows] + times(triangular(self.raw[at.rows]), noise)
+
+    def forward(self, z: Tensor, at: At) -> Tensor:
+        return triangular_log_prob(z, self.loc[at.rows], self.raw[at.rows])
+
+
+class _LowRank(Approximation):
+    def __init__(self, rows: int, size: int, rank: int, scale: float) -> None:
+        super().__init__()
+        self.noise_size, self.size = size + rank, size
+        self.loc = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
+        self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(scale)))
+        # columns of zeros would have no derivative to start with
+        start = scale / math.sqrt(rank) * torch.randn(rows, size, rank, dtype=torch.float64)
+        self.factor = nn.Parameter(0.1 * start)
+
+    def draw(self, noise: Tensor, at: At) -> Tensor:
+        own, shared = noise[..., : self.size], noise[..., self.size :]
+        spread = self.log_scale[at.rows].exp() * own
+        return self.loc[at.rows] + spread + times(self.factor[at.rows], shared)
+
+    def forward(self, z: Tensor, at: At) -> Tensor:
+        scale = (2 * self.log_scale[at.rows]).exp()
+        own = LowRankMultivariateNormal(
+            self.loc[at.rows], self.factor[at.rows], scale, validate_args=False
+        )
+        found: Tensor = own.log_prob(z)  # type: ignore[no-untyped-call]
+        return found
+
+
+class _Point(Approximation):
+    is_density = False
+
+    def __init__(self, rows: int, size: int) -> None:
+        super().__init__()
+        self.noise_size = size
+        self.loc = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
+
+    def draw(self, noise: Tensor, at: At) -> Tensor:
+        return self.loc[at.rows].expand(len(noise), -1, -1)
+
+    def forward(self, z: Tensor, at: At) -> Tensor:
+        return z.new_zeros(z.shape[:2])
+
+
+def triangular(raw: Tensor) -> Tensor:
+    """Return triangular matrices of unconstrained ones: the diagonal is kept as logs."""
+    diagonal = raw.diagonal(dim1=-2, dim2=-1).exp()
+    return raw.tril(-1) + torch.diag_embed(diagonal)
+
+
+def diagonal_log_prob(z: Tensor, loc: Tensor, log_scale: Tensor) -> Tensor:
+    """Return log densities ``(S, R)`` of independent normal numbers."""
+    white = (z - loc) * (-log_scale).exp()
+    return (-0.5 * white.square() - log_scale - 0.5 * _LOG_2PI).sum(-1)
+
+
+def triangular_log_prob(z: Tensor, loc: Tensor, raw: Tensor) -> Tensor:
+    """Return log densities ``(S, R)`` of normal vectors of covariance :math:`L L^T`."""
+    white = torch.linalg.solve_triangular(triangular(raw), (z - loc).permute(1, 2, 0), upper=False)
+    log_det = raw.diagonal(dim1=-2, dim2=-1).sum(-1)
+    square: Tensor = white.square().sum(1).T
+    return -0.5 * square - log_det - 0.5 * z.shape[-1] * _LOG_2PI
+
+
+def times(matrix: Tensor, noise: Tensor) -> Tensor:
+    """Return ``(R, D, E)`` matrices times vectors ``(S, R, E)``."""
+    return (matrix @ noise.unsqueeze(-1)).squeeze(-1)
