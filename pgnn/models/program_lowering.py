@@ -19,6 +19,7 @@ from pgnn.models.program_structure import Kind, Site
 from pgnn.models.program_tables import SiteTable
 
 Ints = NDArray[np.int64]
+Over = tuple[Variable, ...]
 
 
 class Lowering:
@@ -34,7 +35,7 @@ class Lowering:
         self, sites: Mapping[str, Site], names: Mapping[str, Hashable], elements: Elements
     ) -> None:
         self.sites, self.names, self.elements = sites, names, elements
-        self._variables: dict[str, tuple[tuple[str, ...], tuple[Variable, ...], Hashable]] = {}
+        self._variables: dict[str, tuple[tuple[str, ...], list[Over], list[Hashable]]] = {}
         self._scopes: dict[tuple[str, tuple[str, ...]], Ints] = {}
 
     def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
@@ -57,31 +58,25 @@ class Lowering:
 
     def factors(self, tables: Mapping[str, SiteTable]) -> Iterable[Factor]:
         """Yield a factor for each cell of each site."""
-        singles = self.elements.singles
         for name, table in tables.items():
-            site = self.sites[name]
-            if not site.axes:  # tables that are one tensor stay one
-                variables, child = self._single(name, table.scope)
-                yield _factor(variables, table.log_values, child)
+            over, child = self._over(name, table.scope)
+            if not self.sites[name].axes:  # tables that are one tensor stay one
+                yield _factor(over[0], table.log_values, child[0])
                 continue
-            scopes, values = self._scope(name, table.scope), self._flat(name, table)
-            axis = values.dim() - len(table.scope) - 1
-            normal = site.kind is Kind.DISCRETE and not site.weighted
-            cells = values.unbind(axis)
+            values = self._flat(name, table)
+            cells = values.unbind(values.dim() - len(table.scope) - 1)
             if len(cells) == 1:
-                cells = tuple(itertools.repeat(cells[0], len(scopes)))
-            for scope, cell in zip(scopes.tolist(), cells, strict=True):
-                over = [singles[e] for e in scope]
-                yield Factor(over, cell, over[-1].name if normal else None)
+                cells = tuple(itertools.repeat(cells[0], len(over)))
+            yield from map(_factor, over, cells, child)
 
-    def _single(self, name: str, scope: tuple[str, ...]) -> tuple[tuple[Variable, ...], Hashable]:
-        """Variables of the factor of a site in no plate, and its child."""
+    def _over(self, name: str, scope: tuple[str, ...]) -> tuple[list[Over], list[Hashable]]:
+        """Variables of the factors of a site, cell by cell, and their children."""
         found = self._variables.get(name)
         if found is None or found[0] != scope:
             site, singles = self.sites[name], self.elements.singles
-            variables = [singles[e] for e in self._scope(name, scope)[0].tolist()]
+            over = [tuple(singles[e] for e in row) for row in self._scope(name, scope).tolist()]
             normal = site.kind is Kind.DISCRETE and not site.weighted
-            found = (scope, tuple(variables), variables[-1].name if normal else None)
+            found = (scope, over, [v[-1].name if normal else None for v in over])
             self._variables[name] = found
         return found[1], found[2]
 
@@ -114,7 +109,7 @@ class Lowering:
         return values.reshape([*lead, cells, *states])
 
 
-def _factor(variables: tuple[Variable, ...], table: Tensor, child: Hashable) -> Factor:
+def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
     """A factor whose variables and shape are known to fit: there may be very many."""
     made = Factor.__new__(Factor)
     made.variables, made.log_values, made.child = variables, table, child

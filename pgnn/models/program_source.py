@@ -247,8 +247,8 @@ class ProgramSource:
                 raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
             if name in found and site.kind is not Kind.OBSERVED:
                 _check_alike(site, found[name])
-        for name in found:
-            if name not in self.sites:
+        for name, site in found.items():
+            if name not in self.sites and not site.auxiliary:
                 raise ModelError(f"the guide has site {name!r}, the model has not")
 
 

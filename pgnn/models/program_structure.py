@@ -41,6 +41,7 @@ class Site:
         value: What was drawn.
         log_prob: Of what was drawn, in the shape of the axes.
         weighted: Whether it is scaled, so that it need not sum to one.
+        auxiliary: Whether the program marks it so: a guide may have it where the model has not.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Site:
     value: Tensor
     log_prob: Tensor
     weighted: bool
+    auxiliary: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -139,6 +141,7 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         plain(value).detach(),
         plain(log_prob).detach(),
         not (isinstance(scale, int | float) and scale == 1),
+        bool(message["infer"].get("is_auxiliary")),
     )
 
 

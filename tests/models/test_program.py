@@ -568,6 +568,14 @@ def test_a_guide_that_misses_a_site():
 
     assert len([*Program(mixed, guide=guide).parameters()]) == 1
 
+    def more(**infer):
+        guide()
+        pyro.sample("more", dist.Normal(double(0.0), 1.0), infer=infer)
+
+    Program(mixed, guide=lambda: more(is_auxiliary=True))
+    with pytest.raises(ModelError, match="the guide has site 'more', the model has not"):
+        Program(mixed, guide=more)
+
     def wide():
         pyro.sample("loc", dist.Normal(torch.zeros(2), 1.0).to_event(1))
         with pyro.plate("data", 3):
