@@ -19,6 +19,7 @@ from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation, human_bytes, human_count
 from pgnn.inference.gibbs import Gibbs
 from pgnn.inference.junction_tree import JunctionTree
+from pgnn.inference.mcmc import MCMC
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.problem import Problem
 from pgnn.inference.samples import Samples
@@ -37,14 +38,16 @@ class Automatic(Engine):
     """Exact where the plan fits, otherwise the approximation that suits the question.
 
     Marginals then come from belief propagation, most probable states from dual decomposition with
-    local search, draws from Gibbs sampling; the answer names the engine and says why. A bare
-    number cannot say what it is: ``log_prob`` is exact or raises ``Intractable``, unless an engine
-    is named.
+    local search, draws from Gibbs sampling. Where real variables are unknown on which something
+    depends, chains of :class:`MCMC` draw these and the discrete ones are summed out. The answer
+    names the engine and says why. A bare number cannot say what it is: ``log_prob`` is exact or
+    raises ``Intractable``, unless an engine is named.
 
     Args:
         max_bytes: Memory that exact messages may take.
         max_work: Multiply-adds that an exact answer may take for all rows together (about a
             billion a second).
+        seed: Of chains, where they are what answers.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -55,6 +58,7 @@ class Automatic(Engine):
 
     max_bytes: int = 2**32
     max_work: float = 1e11
+    seed: int | None = None
 
     def query(
         self,
@@ -67,12 +71,16 @@ class Automatic(Engine):
     ) -> Posterior:
         """See :meth:`Model.query`."""
         why = self._obstacle(model, targets, evidence, inputs)
+        engine: Engine = BeliefPropagation()
         if why is None:
             try:
                 return self._exact.query(model, targets, evidence, inputs=inputs, errors=errors)
             except Intractable as error:
                 why = str(error)
-        engine = BeliefPropagation()
+            except Unsupported as error:
+                if _discrete(model):
+                    raise
+                why, engine = str(error), self._chains
         posterior = engine.query(model, targets, evidence, inputs=inputs, errors=errors)
         posterior.diagnostics = {"reason": why, **posterior.diagnostics}
         return posterior
@@ -118,6 +126,10 @@ class Automatic(Engine):
                 return self._exact.sample(model, n, evidence, inputs=inputs, seed=seed)
             except Intractable:
                 pass
+            except Unsupported:
+                if _discrete(model):
+                    raise
+                return replace(self._chains, seed=seed).sample(model, n, evidence, inputs=inputs)
         return Gibbs(seed=seed).sample(model, n, evidence, inputs=inputs, seed=seed)
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
@@ -138,7 +150,13 @@ class Automatic(Engine):
         """See :meth:`Model.explain`."""
         why = self._obstacle(model, targets, evidence, None)
         if why is None:
-            told = self._exact.explain(model, targets, evidence)
+            try:
+                told = self._exact.explain(model, targets, evidence)
+            except Unsupported as error:
+                if _discrete(model):
+                    raise
+                told = self._chains.explain(model, targets, evidence)
+                return replace(told, reason=f"{told.reason}, because {error}")
             if told.fits:
                 return told
             why = _too_much(told)
@@ -152,6 +170,10 @@ class Automatic(Engine):
         return self._exact.compile(model, targets, observed)
 
     @property
+    def _chains(self) -> MCMC:
+        return MCMC(seed=self.seed)
+
+    @property
     def _exact(self) -> JunctionTree:
         return JunctionTree(max_bytes=self.max_bytes)
 
@@ -159,9 +181,11 @@ class Automatic(Engine):
         self, model: FactorModel, targets: Names | None, evidence: Any, inputs: Inputs | None
     ) -> str | None:
         """Say why the exact answer is out of reach; None if it is worth trying."""
-        alike = not inputs and all(v.is_discrete for v in model.variables.values())
+        alike = not inputs and _discrete(model)
         if alike and model.cached(("easy", self.max_bytes, self.max_work), self._easy(model)):
             return None
+        if not alike and len(model.elements) <= _SMALL:
+            return None  # tables differ from row to row: the engine itself checks the budget
         problem = Problem.read(model, evidence, inputs)
         if len(model.elements) > _SMALL:
             free: Mask = np.asarray((problem.seen.codes < 0).any(axis=0))
@@ -169,7 +193,7 @@ class Automatic(Engine):
                 bound = human_bytes(self.max_bytes)
                 return f"exact elimination of {int(free.sum()):,} variables needs more than {bound}"
         if not alike:
-            return None  # tables differ from row to row: the engine itself checks the budget
+            return None
         told = self._exact.explain(model, targets, evidence)
         if told.fits and (told.multiply_adds or 0) * problem.num_rows <= self.max_work:
             return None
@@ -195,6 +219,10 @@ class Automatic(Engine):
         wiring = problem.graph.wiring
         most = np.log2(self.max_bytes / 8)
         return narrow(wiring.scope_ptr, wiring.scope_var, np.log2(wiring.card), free, float(most))
+
+
+def _discrete(model: FactorModel) -> bool:
+    return all(v.is_discrete for v in model.variables.values())
 
 
 def _too_much(told: Explanation) -> str:

@@ -145,3 +145,24 @@ def test_one_table_alone_is_no_obstacle() -> None:
     a = Variable("a", 3)
     model = MarkovRandomField([Factor([a], torch.tensor([0.0, 1.0, -math.inf]))])
     assert model.query().kind == "exact"
+
+
+def test_unknown_reals_come_from_chains() -> None:
+    """Posterior of a normal mean: normal around 1 with variance one half."""
+    mean, y = Variable("mean"), Variable("y")
+    model = pgnn.BayesianNetwork(
+        [("mean", "y")],
+        {
+            "mean": pgnn.Gaussian(mean, mean=0.0, covariance=1.0),
+            "y": pgnn.LinearGaussian(y, [mean], [1.0], 0.0, covariance=1.0),
+        },
+    )
+    found = model.query("mean", {"y": 2.0}, engine=Automatic(seed=0))
+    assert (found.engine, found.kind) == ("MCMC", "estimate")
+    assert "'mean' is real and not observed" in found.diagnostics["reason"]
+    error = 5 * math.sqrt(0.5 / float(found.diagnostics["effective_sample_size"]["mean"]))
+    assert float(found["mean"].mean) == pytest.approx(1.0, abs=error)
+    told = model.explain("mean", {"y": 2.0})
+    assert told.engine == "MCMC"
+    assert "because 'mean' is real" in told.reason
+    assert model.sample(3, {"y": 2.0}, seed=0)["mean"].shape == (3,)
