@@ -142,6 +142,12 @@ class LatentDensity:
             flat = table.reshape(len(table), -1)
             if bool(flat.isnan().any()) or bool((flat == -torch.inf).all(1).any()):
                 return f"the conditional of {name!r} has no finite density"
+        if hasattr(self.model, "execute"):
+            from pgnn.inference.pyro_trace import site_without_density
+
+            site = site_without_density(self.model, {n: x[0, 0] for n, x in values.items()})
+            if site is not None:
+                return f"site {site!r} has no finite density"
         return f"the density at the draws of {', '.join(map(repr, values))} is not finite"
 
     def _over(self, draws: int) -> Evidence:

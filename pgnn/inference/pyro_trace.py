@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyro
@@ -75,6 +75,26 @@ def supports_of_sites(model: Any, seed: int) -> dict[Any, Support]:
         for n, node in nodes.items()
         if n in source.names and not model.variables[source.names[n]].is_discrete
     }
+
+
+def site_without_density(model: Any, values: Mapping[Hashable, Tensor]) -> str | None:
+    """Return the first site whose log probability is not finite, real latents held; or None.
+
+    Args:
+        model: A program.
+        values: ``(*shape)`` of its real latent variables.
+    """
+    source = model._source
+    held = {}
+    for name, x in values.items():
+        site = source.sites[source.site_names[name]]
+        held[site.name] = x.detach().reshape(site.value.shape)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        nodes = _trace(poutine.condition(source.model, data=held), model.own)
+    for name, node in nodes.items():
+        if not bool(torch.isfinite(node["log_prob_sum"])):
+            return name
+    return None
 
 
 def _trace(program: Callable[[], Any], parameters: Any) -> dict[str, Any]:

@@ -142,6 +142,7 @@ class Variational(Engine, Learner):
             asked.variables,
             found.marginals,
             found.log_evidence,
+            [v for v in model.variables.values() if v.name in found.draws],
             found.draws,
             shared=self.shared,
             history=history,
