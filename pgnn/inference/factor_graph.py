@@ -91,35 +91,50 @@ class FactorGraph:
         return np.array(start, dtype=np.int64)
 
     @cached_property
-    def _shared(self) -> tuple[list[int], list[Tensor]]:
-        """The place of each shared table, -1 of others, among those tables that are distinct.
+    def _shared(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+        """Shared tables by size: factors, the row that each has, and ``(n, size)`` distinct tables.
 
         Models that repeat themselves have the same tensor many times.
         """
-        places: dict[int, int] = {}
-        which = [
-            -1 if rowwise else places.setdefault(id(f.log_values), len(places))
-            for f, rowwise in zip(self.factors, self.rowwise.tolist(), strict=True)
+        places: dict[int, dict[int, int]] = {}
+        tables: dict[int, list[Tensor]] = {}
+        members: dict[int, tuple[list[int], list[int]]] = {}
+        for f, (factor, rowwise) in enumerate(
+            zip(self.factors, self.rowwise.tolist(), strict=True)
+        ):
+            if rowwise:
+                continue
+            table = factor.log_values
+            size = table.numel()
+            own = places.setdefault(size, {})
+            place = own.setdefault(id(table), len(own))
+            if place == len(tables.setdefault(size, [])):
+                tables[size].append(table.detach())
+            factors, rows = members.setdefault(size, ([], []))
+            factors.append(f)
+            rows.append(place)
+        return [
+            (np.array(factors), np.array(rows), _stacked(tables[size], size))
+            for size, (factors, rows) in members.items()
         ]
-        distinct: dict[int, Tensor] = {id(f.log_values): f.log_values for f in self.factors}
-        return which, [distinct[key] for key in places]
 
     @cached_property
     def log_scale(self) -> NDArray[np.float64]:
         """``(F,)`` logarithm of each shared table's largest entry; 0 for row-wise tables."""
-        which, distinct = self._shared
-        tops = [float(table.detach().max()) for table in distinct]
-        own = np.array([*(top if np.isfinite(top) else 0.0 for top in tops), 0.0])
-        return np.asarray(own[which])
+        scale = np.zeros(len(self.factors))
+        for factors, rows, tables in self._shared:
+            scale[factors] = _tops(tables)[rows]
+        return scale
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
         """Shared tables in linear units, each divided by its largest entry, flat."""
-        which, distinct = self._shared
-        scale = dict(zip(which, self.log_scale.tolist(), strict=True))
-        own = [np.exp(_array(x).ravel() - scale[k]) for k, x in enumerate(distinct)]
-        tables = [own[k] for k in which if k >= 0]
-        return np.concatenate(tables) if tables else np.zeros(1)
+        total = sum(len(factors) * tables.shape[1] for factors, _, tables in self._shared)
+        values = np.zeros(max(total, 1))
+        for factors, rows, tables in self._shared:
+            own = np.exp(tables - _tops(tables)[:, None])
+            values[self.start[factors][:, None] + np.arange(tables.shape[1])] = own[rows]
+        return values
 
     @cached_property
     def flushed(self) -> NDArray[np.bool_]:
@@ -127,11 +142,11 @@ class FactorGraph:
         lost = np.zeros(1, dtype=np.bool_)
         own = [_array(f.log_values) for f in self.factors if f.batch_shape]
         tables = [table.reshape(len(table), -1) for table in own]
-        tables += [_array(x).reshape(1, -1) for x in self._shared[1]]
         for table in tables:
             if table.size:
-                top = table.max(axis=1, keepdims=True)
-                lost = lost | ((table < top - _DEEPEST) & (table > -np.inf)).any(axis=1)
+                lost = lost | _flushed(table)
+        for _, _, table in self._shared:
+            lost = lost | _flushed(table).any()
         return lost
 
     @cached_property
@@ -245,3 +260,22 @@ class FactorGraph:
 
 def _array(tensor: Tensor) -> NDArray[np.float64]:
     return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _stacked(tables: Sequence[Tensor], size: int) -> NDArray[np.float64]:
+    """``(n, size)`` numbers of tables of one size; their types and shapes may differ."""
+    flat = [x.reshape(size) for x in tables]
+    alike = all(x.dtype == flat[0].dtype for x in flat)
+    return _array(torch.stack(flat if alike else [x.double() for x in flat]))
+
+
+def _tops(tables: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(n,)`` largest entry of each table; 0 where it is not finite."""
+    top = tables.max(axis=1)
+    return np.where(np.isfinite(top), top, 0.0)
+
+
+def _flushed(tables: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """``(n,)`` whether linear units make a zero of something that is none."""
+    top = tables.max(axis=1, keepdims=True)
+    return np.asarray(((tables < top - _DEEPEST) & (tables > -np.inf)).any(axis=1))
