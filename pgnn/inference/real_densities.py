@@ -13,11 +13,12 @@ from torch import Tensor
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.inference import torch_executor
 from pgnn.inference.differentiable import Differentiable
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.planner import Planner
+from pgnn.inference.planner import Ask, Planner
 from pgnn.inference.solver import Solver
 from pgnn.inference.transforms import Reals
 
@@ -118,6 +119,17 @@ class SummedDensity:
     def log_density(self, reals: Reals) -> Tensor:
         """Return ``(B,)`` log densities of ``(B, *shape)`` values."""
         return self._guarded(reals, self._solved(reals).log_evidence())
+
+    def log_density_by_torch(self, reals: Reals) -> Tensor:
+        """Return the same by operations of torch alone, which can be written down."""
+        rows = len(next(iter(reals.values())))
+        seen, solver = self._over(rows), self._solver(reals, rows)
+        found = torch.zeros(rows, dtype=torch.float64)
+        for plan, part in solver.plans(seen.codes, Ask(soft=solver.softly(seen.soft))):
+            arguments = solver.torch_rows(plan, seen.codes, seen.soft, part).arguments
+            own = torch_executor.log_partition(**arguments).to(found)
+            found = found.index_add(0, torch.from_numpy(part), own)
+        return self._guarded(reals, found + torch.from_numpy(seen.soft_scale))
 
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
         """Return the largest entry of each variable's table, ``(B,)``."""

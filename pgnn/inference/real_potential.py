@@ -35,9 +35,9 @@ class RealPotential:
 
     .. math:: U(q) = -\log p(r(q), e) - \log \left| \frac{\partial r}{\partial q} \right|
 
-    Structure, evidence and whatever does not depend on the latent variables are read once. Where
-    nothing discrete is latent, the operations of potential and gradient are written down and run
-    again without Python; an independent evaluation checks that both agree.
+    Structure, evidence and whatever does not depend on the latent variables are read once. The
+    operations of potential and gradient are written down and run again without Python, where that
+    agrees with an independent evaluation.
 
     Args:
         model: A directed model or a program.
@@ -77,6 +77,8 @@ class RealPotential:
         with _unvalidated():
             self.coordinates, self.density = self._read(known, every)
         self.compiled = False
+        self._log_density = self.density.log_density
+        self._by_torch = getattr(self.density, "log_density_by_torch", self._log_density)
         self._function: Function = self._slopes
 
     def _read(
@@ -108,7 +110,7 @@ class RealPotential:
     def potential(self, q: Tensor) -> Tensor:
         """Return ``(C,)`` potentials of points ``(C, D)``, differentiable."""
         reals, log_jacobian = self.coordinates.constrain(q)
-        return -(self.density.log_density(reals).to(q) + log_jacobian)
+        return -(self._log_density(reals).to(q) + log_jacobian)
 
     def values(self, points: Floats) -> dict[Hashable, Tensor]:
         """Return ``(*lead, *shape)`` values of points ``(*lead, D)``."""
@@ -144,13 +146,14 @@ class RealPotential:
         return points
 
     def _compile(self, points: Floats, rng: np.random.Generator) -> None:
-        if isinstance(self.density, SummedDensity):
-            return
         others = [points, *(rng.normal(size=points.shape) for _ in range(2))]
         with _unvalidated():
+            kernel, self._log_density = self._log_density, self._by_torch
             fast = recorded(self._slopes, [torch.from_numpy(x) for x in others])
-        if fast is not None:
-            self._function, self.compiled = fast, True
+            if fast is None:
+                self._log_density = kernel
+            else:
+                self._function, self.compiled = fast, True
 
     def _slopes(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The potentials and their gradients by torch."""

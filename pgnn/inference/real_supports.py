@@ -66,15 +66,13 @@ class _Reader:
         if not free:
             return
         support: Any = self({})
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            for p in free:
-                for state in range(p.num_states):
-                    x = self._distribution({}, {p.name: state}).sample()
-                    if support is None or not bool(support.check(x).all()):
-                        raise Unsupported(
-                            f"which values {c.child.name!r} can have depends on the state of "
-                            f"{p.name!r}, which was not observed, so it has no coordinates"
-                        )
+        for p in free:
+            for state in range(1, p.num_states):
+                if not _same(support, self._distribution({}, {p.name: state}).support):
+                    raise Unsupported(
+                        f"which values {c.child.name!r} can have depends on the state of "
+                        f"{p.name!r}, which was not observed, so it has no coordinates"
+                    )
 
     def _distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
         values = {}
@@ -116,12 +114,17 @@ def _same(a: Any, b: Any) -> bool:
     """Whether two constraints are the same, bounds included."""
     if type(a) is not type(b):
         return False
+    if a is None:
+        return True
     for name, x in vars(a).items():
         y = vars(b)[name]
         if isinstance(x, Tensor):
             if x.shape != y.shape or not bool((x == y).all()):
                 return False
-        elif hasattr(x, "check") and not _same(x, y):
+        elif hasattr(x, "check"):
+            if not _same(x, y):
+                return False
+        elif x != y:
             return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kept: list[Any] = [point]
         self.place = {id(point): 0}
         self.steps: list[tuple[Any, Any, Any, list[int]]] = []
+        self.guards: list[tuple[int, bool]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation and note it."""
@@ -44,6 +46,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
         known = [id(x) in self.place for x in tensors]
         if not any(known):
+            return out
+        if isinstance(out, bool) and func._schema.name == "aten::_local_scalar_dense":
+            self.guards.append((self.place[id(args[0])], out))
             return out
         made = [out] if isinstance(out, Tensor) else out
         if not isinstance(made, tuple | list) or not all(isinstance(x, Tensor) for x in made):
@@ -66,12 +71,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
     """Return the same function without the Python between its operations.
 
+    Where the function asked whether something is true, the answer is asked again at each point,
+    and if it differs the function itself is called.
+
     Args:
         function: What is to be written down, at the first point.
         points: ``(C, D)`` each; at all of them both must agree.
 
     Returns:
-        ``None`` if the function looks at numbers to decide what to do, or disagrees.
+        ``None`` if the function looks at numbers in other ways, or disagrees.
     """
     recorder = _Recorder(points[0])
     try:
@@ -82,9 +90,9 @@ def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
     if any(id(x) not in recorder.place for x in outputs):
         return None
     last = [recorder.place[id(x)] for x in outputs]
-    steps, size = recorder.steps, len(recorder.kept)
+    steps, size, guards = recorder.steps, len(recorder.kept), recorder.guards
 
-    def replay(point: Tensor) -> tuple[Tensor, Tensor]:
+    def replay(point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         held: list[Any] = [None] * size
         held[0] = point
 
@@ -96,22 +104,27 @@ def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
             made = func(*args, **kwargs)
             for number, x in zip(out, [made] if isinstance(made, Tensor) else made, strict=True):
                 held[number] = x
-        return held[last[0]], held[last[1]]
+        other = [~held[k].reshape(1) if value else held[k].reshape(1) for k, value in guards]
+        changed = torch.cat(other).any() if other else torch.zeros((), dtype=torch.bool)
+        return held[last[0]], held[last[1]], changed
 
-    fast = _scripted(replay, points[0])
+    fast = _scripted(replay, points[0], function, bool(guards))
     return fast if all(_agree(fast(x), function(x)) for x in points) else None
 
 
-def _scripted(replay: Function, point: Tensor) -> Function:
+def _scripted(replay: Any, point: Tensor, function: Function, guarded: bool) -> Function:
     """The operations in a row, for torch's interpreter."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        traced: Any = torch.jit.trace(replay, (point.clone(),), check_trace=False)  # type: ignore[no-untyped-call]
+        traced: Any = replay
+        # torch's interpreter lacks a few operations that Python has
+        with contextlib.suppress(RuntimeError):
+            traced = torch.jit.trace(replay, (point.clone(),), check_trace=False)  # type: ignore[no-untyped-call]
 
     def run(point: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            found: tuple[Tensor, Tensor] = traced(point)
-        return found
+            potential, gradient, changed = traced(point)
+        return function(point) if guarded and bool(changed) else (potential, gradient)
 
     return run
 

@@ -71,7 +71,7 @@ class Coordinates:
         point: dict[Hashable, Tensor] = {}
         for v in variables:
             bijection = _bijection(v, supports[v.name](point))
-            shape = tuple(bijection.inverse_shape(torch.Size(v.shape)))
+            shape = tuple(bijection.inverse_shape(torch.Size((1, *v.shape)))[1:])
             made = Coordinate(v, supports[v.name], shape, self.size)
             self.each.append(made)
             self.size = made.last
