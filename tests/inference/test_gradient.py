@@ -296,7 +296,8 @@ def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
     slopes = shown - (logs.exp() * table).sum((1, 2))
     if draws:
         # means over 5 rows of averages of 4,000 draws of a number of variance below 4
-        assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=4 * 2 / 20_000**0.5)
+        error = 2 / 20_000**0.5
+        assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=4 * error)
     else:
         assert value.item() == pytest.approx(float(seen.mean()), abs=1e-12)
         assert float(network.scale.grad) == pytest.approx(float(slopes.mean()), abs=1e-12)

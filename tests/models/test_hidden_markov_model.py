@@ -211,7 +211,8 @@ def test_hmmlearn_agrees_about_gaussians():
 
 def test_saved_and_loaded(tmp_path):
     path = tmp_path / "casino.safetensors"
-    for model in (casino(), casino(name="die"), pgnn.HiddenMarkovModel(3, {"roll": 6, "y": ["a", "b"]})):
+    learnable = pgnn.HiddenMarkovModel(3, {"roll": 6, "y": ["a", "b"]})
+    for model in (casino(), casino(name="die"), learnable):
         model.save(path)
         again = pgnn.load(path)
         assert repr(again) == repr(model)
