@@ -33,6 +33,7 @@ from pgnn.inference.guides import (
     MeanFieldNormal,
 )
 from pgnn.inference.latent_density import LatentDensity
+from pgnn.inference.log_density import log_density
 from pgnn.inference.questions import reader_of
 from pgnn.inference.variational import Variational
 from pgnn.inference.variational_problem import VariationalProblem, make_generator
@@ -688,6 +689,17 @@ def test_a_guide_that_misses_a_site_is_refused():
 
 
 # --- settings and failures ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [line, mixture])
+def test_densities_are_those_of_log_density(make):
+    """Without discrete variables the tables are added up, without any engine."""
+    model = make()
+    density = LatentDensity(model, reader_of(model).read({"y": double([0.3, -1.0])}))
+    x = torch.linspace(-2, 2, 6, dtype=torch.float64).reshape(3, 2)
+    found = density({"x": x})
+    for s in range(3):
+        close(found[s], log_density(model, {"x": x[s]}, {"y": double([0.3, -1.0])}))
 
 
 def test_seeds():
