@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import ModelError
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.inference import torch_executor
@@ -80,8 +80,6 @@ class ProductDensity:
             values[v.name] = self.seen[v.name].expand(rows, *v.shape) if x is None else x
         own = values[c.child.name]
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
-        if not c.child.is_discrete and c.child.name in self.seen and bool(own.isnan().any()):
-            return self._seen_in_part(c, values, inputs)
         found: Tensor = c.distribution(
             {v.name: values[v.name] for v in c.parents}, inputs or None
         ).log_prob(own)
@@ -91,14 +89,6 @@ class ProductDensity:
                 f"values of its parents, got log probabilities of shape {tuple(found.shape)}"
             )
         return found
-
-    def _seen_in_part(self, c: Conditional, values: Reals, inputs: Inputs) -> Tensor:
-        if not c.integrates_missing:
-            raise Unsupported(
-                f"{c.child.name!r} was seen in part, which its conditional cannot integrate out; "
-                "make what was not seen a variable of its own"
-            )
-        return c.factor(values, inputs or None).log_values
 
 
 class SummedDensity:

@@ -341,6 +341,28 @@ def test_linear_gaussian_chain_equals_conditioning():
     )
 
 
+def test_inputs_reach_the_density():
+    w, y = pgnn.Variable("w", shape=(2,)), pgnn.Variable("y", shape=(3,))
+    design = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]]).double()
+
+    def regression(v):
+        return Independent(Normal((v["x"] @ v["w"][:, :, None])[..., 0], 1.0), 1)
+
+    model = pgnn.BayesianNetwork(
+        [("w", "y")],
+        {
+            "w": pgnn.Gaussian(w, mean=[0.0, 0.0], form=pgnn.Diagonal()),
+            "y": pgnn.Neural(y, [w], Made(regression), inputs="x", features=ByName()),
+        },
+    )
+    seen = torch.tensor([1.0, 2.0, 4.0]).double()
+    posterior = model.query("w", {"y": seen}, inputs={"x": design}, engine=engine())
+    covariance = torch.linalg.inv(torch.eye(2).double() + design[0].T @ design[0])
+    check_moments(
+        posterior["w"].samples, covariance @ design[0].T @ seen, covariance.diagonal().clone()
+    )
+
+
 # --- discrete variables ------------------------------------------------------------------------
 
 
@@ -635,6 +657,17 @@ def test_what_looks_at_numbers_is_not_written_down():
     fast = recorded(lambda q: ((q**2).sum(1), 2 * q), points)
     assert fast is not None
     assert torch.equal(fast(points[1])[0], torch.full((2,), 2.0))
+
+
+def test_a_question_with_another_answer_is_noticed():
+    def branching(q: Tensor):
+        return (q.sum(1), q) if bool((q > 0).any()) else (q.sum(1), -q)
+
+    up = torch.ones(2, 2)
+    fast = recorded(branching, [up, 2 * up])
+    assert fast is not None
+    assert torch.equal(fast(3 * up)[1], 3 * up)
+    assert torch.equal(fast(-up)[1], up)
 
 
 def test_ranks_are_robust():
