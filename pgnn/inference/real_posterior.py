@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.variable import Variable
-from pgnn.inference.posterior import Posterior
+from pgnn.inference.posterior import LINES, Posterior
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 from pgnn.inference.samples import Samples
+from pgnn.inference.tables import CELLS, diagnostics_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,5 +182,13 @@ class RealPosterior(Posterior):
         return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
 
     def __str__(self) -> str:
-        text = super().__str__() if self.variables else f"posterior by {self.engine} (estimate)"
-        return f"{self.summary().round(4).to_string()}\n{text}" if self.reals else text
+        parts = [self.summary().round(4).to_string()] if self.reals else []
+        if self.variables:
+            parts.append(self.table(0, LINES, CELLS))
+        told = dict(self.diagnostics)
+        told["divergences"] = int(np.sum(told.get("divergences", 0)))
+        for name in ("acceptance", "step_size", "tree_depth"):
+            if name in told:
+                told[name] = float(np.mean(told[name]))
+        parts.append(f"{self.engine} ({self.kind}): {diagnostics_text(told)}")
+        return "\n".join(parts)
