@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgnn.errors import DataError, EvidenceError, ModelError, NotConverged
 from pgnn.inference.engine import Inputs
@@ -90,12 +90,10 @@ class VariationalFit:
 
     def learn(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> None:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
-        learnable = Learnable(model)
         seen, counts = _read(model, data, weights, inputs)
         guide = self.settings.guide
-        encoder = getattr(guide, "encoder", None)
-        before = None if encoder is None else Learnable(encoder)
-        with own_randomness(learnable.parameters, self.seed), parts_in_mode(model, train=True):
+        kept = _learnables(model, getattr(guide, "encoder", None))
+        with own_randomness(model.parameters(), self.seed), parts_in_mode(model, train=True):
             try:
                 problem = VariationalProblem.of(
                     LatentDensity(model, seen, inputs),
@@ -104,16 +102,17 @@ class VariationalFit:
                     counts,
                     keep=True,
                 )
-                moved = {id(p): p for p in [*learnable.parameters, *problem.parts.parameters()]}
+                own = [p for part in kept for p in part.parameters]
+                moved = {id(p): p for p in [*own, *problem.parts.parameters()]}
                 history = self.climb(problem, moved.values())
                 value = self._value(problem)
             except BaseException:
-                learnable.restore()
-                if before is not None:
-                    before.restore()
+                for part in kept:
+                    part.restore()
                 raise
             finally:
-                learnable.clear()
+                for part in kept:
+                    part.clear()
         model.history = History(
             {
                 "learner": repr(self.settings),
@@ -133,6 +132,13 @@ class VariationalFit:
                 found = problem.weighted(objective, generator, active)
                 total += float((objective.combine(found.log_weights) * found.counts).sum())
         return total / draws
+
+
+def _learnables(model: nn.Module, encoder: nn.Module | None) -> list[Learnable]:
+    """What a fit changes: the model, an encoder, or both; at least one of them can learn."""
+    parts = [model] if encoder is None else [model, encoder]
+    found = [m for m in parts if any(p.requires_grad for p in m.parameters())]
+    return [Learnable(m) for m in found or [model]]
 
 
 def _read(model: Any, data: Any, weights: Any, inputs: Inputs | None) -> tuple[Evidence, Tensor]:

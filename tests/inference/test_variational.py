@@ -278,6 +278,9 @@ def test_supports_are_kept():
     log_p = math.lgamma(5) - math.lgamma(2) - math.log(6) + 2 * math.log(0.5) + 3 * math.log(0.5)
     assert abs(float(found.diagnostics["importance_weighted"]) - log_p) < 0.02
     assert abs(float(found["rate"].mean) - 2.5) < 0.15
+    # the mode of the rate is (5 - 1) / 2; that of its logarithm would be log 2.5
+    mode = model.query("rate", {"count": 3.0}, engine=quick(guide=Delta()))["rate"].mean
+    assert abs(float(mode) - 2.0) < 1e-3
 
 
 class _PoissonOf(pgnn.Conditional):
@@ -353,6 +356,37 @@ def test_importance_weighted_bounds_tighten():
     assert bounds[0] + 4 * errors[0] < bounds[1] - 4 * errors[1]
     assert bounds[1] + 4 * errors[1] < bounds[2] - 4 * errors[2]
     assert bounds[2] < log_p + 4 * errors[2]
+
+
+def test_the_answer_has_the_bound_of_its_objective():
+    log_p, *_ = mixture_by_quadrature(0.7)
+    settings = {"guide": MeanFieldNormal(scale=1.0), "max_iterations": 0, "seed": 0}
+    loose, tight = (
+        mixture().query(
+            "z", {"y": 0.7}, engine=Variational(objective=o, num_samples=6000, **settings)
+        )
+        for o in (Elbo(), ImportanceWeighted(30))
+    )
+    error = 4 * float(tight.diagnostics["standard_error"])
+    assert float(loose.log_evidence) < float(tight.log_evidence) - error
+    assert float(tight.log_evidence) < log_p + error
+
+
+def test_an_encoder_learns_though_the_model_is_fixed():
+    model, encoder = line(), linear(1, 2)
+    y = torch.linspace(-2, 3, 50, dtype=torch.float64)
+    learner = quick(guide=Amortised(encoder), objective=PATH, max_iterations=250)
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    model.fit({"y": y}, learner=learner, progress=False)
+    assert all(torch.equal(before[n], p) for n, p in model.state_dict().items())
+    with torch.no_grad():
+        out = encoder(y[:, None])
+    best = torch.stack([double(line_posterior(float(v))[0]) for v in y])
+    # a linear encoder can be exact: so it becomes, gradients have no noise there
+    assert (out[:, 0] - best).abs().max() < 0.02
+    assert (out[:, 1].exp() - 1.0).abs().max() < 0.02
+    with pytest.raises(ModelError, match="nothing to learn"):
+        line().fit({"y": y}, learner=quick(), progress=False)
 
 
 def test_renyi_lies_between():
