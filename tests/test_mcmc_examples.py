@@ -25,7 +25,7 @@ def example(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_eight_schools(example, tmp_path: Path) -> None:
-    found = example.main(["--out", str(tmp_path), "--samples", "500"])
+    found = example.main(["--out", str(tmp_path)])
     assert (tmp_path / "eight_schools.png").stat().st_size > 10_000
     assert found["divergences, centred"] > found["divergences, non-centred"]
     assert found["size, centred"] < found["size, non-centred"]

@@ -17,7 +17,6 @@ def test_logistic_regression_three_ways(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "logistic_three_ways.png").stat().st_size > 10_000
     assert found["bound"] < found["truth"]
     assert found["truth"] - found["bound"] < 0.2
-    assert abs(found["laplace"] - found["truth"]) < 0.2
     # of the standard deviations (about 0.9) the mode misses a third, the others hardly anything
     assert found["laplace_error"] > 0.3
     assert found["variational_error"] < 0.15
