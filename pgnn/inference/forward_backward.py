@@ -25,9 +25,16 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
 from pgnn.inference.segment_chain import SegmentChain
-from pgnn.inference.sequence_answers import answer, asked_for, concrete, refuse_impossible
+from pgnn.inference.sequence_answers import (
+    answer,
+    asked_for,
+    best_answer,
+    check_draws,
+    drawn_answer,
+    refuse_impossible,
+)
 from pgnn.inference.sequence_engine import SequenceEngine
-from pgnn.inference.sequences import AXIS, Sequences
+from pgnn.inference.sequences import Sequences
 
 
 @dataclass(frozen=True)
@@ -109,13 +116,7 @@ class ForwardBackward(SequenceEngine):
         for r in range(k):
             own = [self._states(model, v, states[:, r], seen, inputs) for v in asked]
             flat.append(torch.cat([x.flatten(start_dim=1) for x in own], dim=1))
-        variables = concrete(asked, seen.steps)
-        rows: dict[str, Any] = {"batched": seen.batched}
-        rows["index"] = seen.index if seen.batched else None
-        if k > 1:
-            return KBest(variables, torch.stack(flat, dim=1), scores, **rows)
-        name, score = type(self).__name__, scores[:, 0]
-        return Assignment(variables, flat[0], score, upper_bound=score, engine=name, **rows)
+        return best_answer(seen, asked, flat, scores, engine=type(self).__name__)
 
     def sample(
         self,
@@ -127,30 +128,13 @@ class ForwardBackward(SequenceEngine):
         seed: int | None = None,
     ) -> Samples:
         """See :meth:`Model.sample`; the length is ``evidence["T"]`` where nothing was seen."""
-        if n < 0:
-            raise EvidenceError(f"the number of samples must not be negative, got {n}")
         seen = Sequences.read([*model.variables.values()], evidence)
-        if not seen.steps:
-            raise EvidenceError(
-                f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
-            )
+        check_draws(n, seen)
         chain = chain_of(model, seen, inputs)
         refuse_impossible(chain.log_partition(), "raise")
         states = chain.sample(n, seed)
         drawn = draw_emissions(model, states, seen, inputs, seed)
-        variables = concrete([*model.variables.values()], seen.steps)
-        discrete = [drawn[v.name].flatten(start_dim=2) for v in variables if v.is_discrete]
-        codes, reals = torch.cat(discrete, dim=2), {}
-        for v in variables:
-            if not v.is_discrete:
-                reals[v.name] = drawn[v.name] if seen.batched else drawn[v.name][:, 0]
-        return Samples(
-            variables,
-            codes if seen.batched else codes[:, 0],
-            reals,
-            batched=seen.batched,
-            index=seen.index if seen.batched else None,
-        )
+        return drawn_answer([*model.variables.values()], seen, drawn, n)
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`: one number for each sequence."""

@@ -22,9 +22,16 @@ from pgnn.inference.interface_draws import draw_slices, traced
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
-from pgnn.inference.sequence_answers import answer, asked_for, concrete, refuse_impossible
+from pgnn.inference.sequence_answers import (
+    answer,
+    asked_for,
+    best_answer,
+    check_draws,
+    drawn_answer,
+    refuse_impossible,
+)
 from pgnn.inference.sequence_engine import SequenceEngine
-from pgnn.inference.sequences import AXIS, Sequences
+from pgnn.inference.sequences import Sequences
 from pgnn.inference.slice_elimination import best_state
 from pgnn.inference.slice_tables import SliceModel, SliceTables
 
@@ -130,13 +137,7 @@ class InterfaceAlgorithm(SequenceEngine):
             states |= traced(made, states, best_state)
             own = [states.get(n, paths[:, r]).masked_fill(paths[:, r] < 0, MISSING) for n in names]
             flat.append(torch.cat(own, dim=1))
-        variables = concrete(asked, seen.steps)
-        rows: dict[str, Any] = {"batched": seen.batched}
-        rows["index"] = seen.index if seen.batched else None
-        if k > 1:
-            return KBest(variables, torch.stack(flat, dim=1), scores, **rows)
-        name, score = type(self).__name__, scores[:, 0]
-        return Assignment(variables, flat[0], score, upper_bound=score, engine=name, **rows)
+        return best_answer(seen, asked, flat, scores, engine=type(self).__name__)
 
     def sample(
         self,
@@ -148,26 +149,14 @@ class InterfaceAlgorithm(SequenceEngine):
         seed: int | None = None,
     ) -> Samples:
         """See :meth:`Model.sample`; the length is ``evidence["T"]`` where nothing was seen."""
-        if n < 0:
-            raise EvidenceError(f"the number of samples must not be negative, got {n}")
         seen, _ = _read(model, None, evidence)
-        if not seen.steps:
-            raise EvidenceError(
-                f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
-            )
+        check_draws(n, seen)
         with torch.no_grad():
             tables = _tables(model, seen, inputs)
             made = InterfaceChain.of(tables)
             refuse_impossible(made.chain.log_partition(), "raise")
             drawn = draw_slices(tables, made, n, seed)
-        variables = concrete([*model.variables.values()], seen.steps)
-        discrete = [drawn[v.name] for v in variables if v.is_discrete]
-        codes = torch.cat(discrete, dim=2) if discrete else torch.zeros(n, seen.num_rows, 0)
-        reals = {v.name: drawn[v.name] for v in variables if not v.is_discrete}
-        if not seen.batched:
-            codes, reals = codes[:, 0], {m: x[:, 0] for m, x in reals.items()}
-        index = seen.index if seen.batched else None
-        return Samples(variables, codes, reals, batched=seen.batched, index=index)
+        return drawn_answer([*model.variables.values()], seen, drawn, n)
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`: one number for each sequence."""

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import ImpossibleEvidence, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.factors.variable import Variable
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.sequences import Sequences
+from pgnn.inference.samples import Samples
+from pgnn.inference.sequences import AXIS, Sequences
 from pgnn.inference.unknown_variable import unknown_variable
 
 
@@ -69,6 +71,66 @@ def answer(
         diagnostics=diagnostics,
         index=seen.index if seen.batched else None,
     )
+
+
+def best_answer(
+    seen: Sequences,
+    asked: Sequence[Variable],
+    paths: Sequence[Tensor],
+    scores: Tensor,
+    *,
+    engine: str,
+) -> Assignment | KBest:
+    """Put the best states of some variables together.
+
+    Args:
+        seen: Evidence.
+        asked: The variables.
+        paths: For each rank ``(B, .)`` states of all of them, side by side.
+        scores: ``(B, k)`` their log probabilities.
+        engine: Whose answer it is.
+    """
+    variables, index = concrete(asked, seen.steps), seen.index if seen.batched else None
+    if len(paths) > 1:
+        states = torch.stack([*paths], dim=1)
+        return KBest(variables, states, scores, batched=seen.batched, index=index)
+    return Assignment(
+        variables,
+        paths[0],
+        scores[:, 0],
+        batched=seen.batched,
+        index=index,
+        upper_bound=scores[:, 0],
+        engine=engine,
+    )
+
+
+def drawn_answer(
+    model_variables: Sequence[Variable], seen: Sequences, drawn: Mapping[Hashable, Tensor], n: int
+) -> Samples:
+    """Put draws ``(n, B, T, ...)`` of all variables together."""
+    variables = concrete(model_variables, seen.steps)
+    discrete = [drawn[v.name].flatten(start_dim=2) for v in variables if v.is_discrete]
+    codes = torch.cat(discrete, dim=2) if discrete else torch.zeros(n, seen.num_rows, 0)
+    reals = {v.name: drawn[v.name] for v in variables if not v.is_discrete}
+    if not seen.batched:
+        codes, reals = codes[:, 0], {name: x[:, 0] for name, x in reals.items()}
+    index = seen.index if seen.batched else None
+    return Samples(variables, codes, reals, batched=seen.batched, index=index)
+
+
+def check_draws(n: int, seen: Sequences) -> None:
+    """Check that a number of draws, and of steps, is known.
+
+    Raises:
+        EvidenceError: If it is negative, or nothing tells the length.
+    """
+    if n < 0:
+        raise EvidenceError(f"the number of samples must not be negative, got {n}")
+    if not seen.steps:
+        raise EvidenceError(
+            f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
+        )
 
 
 def refuse_impossible(log_z: Tensor, errors: str) -> None:
