@@ -45,8 +45,10 @@ class Model(CachingModule):
     graph: nx.Graph
 
     def __init__(self) -> None:
+        from pgnn.inference.history import History
+
         super().__init__()
-        self.history: dict[str, Any] = {}
+        self.history = History()
 
     @property
     @abstractmethod

@@ -166,3 +166,8 @@ def _one_node() -> Any:
     graph = nx.DiGraph()
     graph.add_node("coin")
     return graph
+
+
+def test_a_model_that_was_never_fitted_has_nothing_to_draw() -> None:
+    with pytest.raises(pgnn.Unsupported, match="no figures of single iterations"):
+        pgnn.HiddenMarkovModel(2, {"x": 2}).history.plot()
