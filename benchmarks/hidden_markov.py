@@ -45,8 +45,8 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
     import torch
 
     import pgnn
-    from pgnn.inference.chain_statistics import expect, improve
-    from pgnn.inference.sequences import Sequences
+    from pgnn.inference.sequences.chain_statistics import expect, improve
+    from pgnn.inference.sequences.sequences import Sequences
 
     x = pgnn.Variable("x", shape=(FEATURES,))
     state = pgnn.Variable("state", len(case.initial))

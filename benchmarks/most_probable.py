@@ -20,8 +20,8 @@ from typing import Any
 import pgnn
 from benchmarks.report import duration
 from pgnn.errors import NotConverged, PgnnError
-from pgnn.inference.annealing import Annealing
-from pgnn.inference.dual_decomposition import DualDecomposition
+from pgnn.inference.approximate.annealing import Annealing
+from pgnn.inference.approximate.dual_decomposition import DualDecomposition
 from pgnn.inference.engine import Engine
 
 HEAD = ("instance", "engine", "value", "less reference", "less optimum", "bound", "proved", "time")

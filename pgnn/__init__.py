@@ -44,34 +44,34 @@ from pgnn.factors import (
     Tied,
     Variable,
 )
-from pgnn.inference.amortised import Amortised
-from pgnn.inference.annealed_importance_sampling import AnnealedImportanceSampling
-from pgnn.inference.annealing import Annealing
+from pgnn.inference.approximate.annealed_importance_sampling import AnnealedImportanceSampling
+from pgnn.inference.approximate.annealing import Annealing
+from pgnn.inference.approximate.belief_propagation import BeliefPropagation
+from pgnn.inference.approximate.blocks import Slices
+from pgnn.inference.approximate.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
+from pgnn.inference.approximate.dual_decomposition import DualDecomposition
+from pgnn.inference.approximate.gibbs import Gibbs
+from pgnn.inference.approximate.importance_sampling import ImportanceSampling
+from pgnn.inference.approximate.mean_field import MeanField
+from pgnn.inference.approximate.schedules import Flooding, Residual, Sequential
 from pgnn.inference.automatic import Automatic
-from pgnn.inference.baum_welch import BaumWelch
-from pgnn.inference.belief_propagation import BeliefPropagation
-from pgnn.inference.blocks import Slices
-from pgnn.inference.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
-from pgnn.inference.dual_decomposition import DualDecomposition
-from pgnn.inference.elbo import Elbo, ImportanceWeighted, Renyi, ScoreFunction
-from pgnn.inference.execution_sampling import ExecutionSampling
-from pgnn.inference.flow import Flow
-from pgnn.inference.forward_backward import ForwardBackward
-from pgnn.inference.gibbs import Gibbs
-from pgnn.inference.gradient import Gradient
-from pgnn.inference.guides import Delta, FullRankNormal, LowRankNormal, MeanFieldNormal
-from pgnn.inference.importance_sampling import ImportanceSampling
-from pgnn.inference.interface_algorithm import InterfaceAlgorithm
-from pgnn.inference.junction_tree import JunctionTree
-from pgnn.inference.maximum_likelihood import MaximumLikelihood
-from pgnn.inference.mcmc import MCMC
-from pgnn.inference.mean_field import MeanField
-from pgnn.inference.online_filter import OnlineFilter
-from pgnn.inference.priors import K2, BDeu, Dirichlet, Laplace
-from pgnn.inference.projection import BoyenKoller
-from pgnn.inference.pseudo_likelihood import PseudoLikelihood
-from pgnn.inference.schedules import Flooding, Residual, Sequential
-from pgnn.inference.variational import Variational
+from pgnn.inference.continuous.amortised import Amortised
+from pgnn.inference.continuous.elbo import Elbo, ImportanceWeighted, Renyi, ScoreFunction
+from pgnn.inference.continuous.execution_sampling import ExecutionSampling
+from pgnn.inference.continuous.flow import Flow
+from pgnn.inference.continuous.guides import Delta, FullRankNormal, LowRankNormal, MeanFieldNormal
+from pgnn.inference.continuous.mcmc import MCMC
+from pgnn.inference.continuous.variational import Variational
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.gradient import Gradient
+from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
+from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
+from pgnn.inference.sequences.baum_welch import BaumWelch
+from pgnn.inference.sequences.forward_backward import ForwardBackward
+from pgnn.inference.sequences.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.sequences.online_filter import OnlineFilter
+from pgnn.inference.sequences.projection import BoyenKoller
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,

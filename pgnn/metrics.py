@@ -15,7 +15,7 @@ from torch import nn
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.tabular import Tabular
 from pgnn.inference.engine import Inputs
-from pgnn.inference.sequences import Sequences
+from pgnn.inference.sequences.sequences import Sequences
 from pgnn.models.base import Model
 
 if TYPE_CHECKING:

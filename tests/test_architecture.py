@@ -34,6 +34,22 @@ ALLOWED = {
     "__main__": {"cli"},
     "__init__": _CORE | {"neural", "metrics", "io", "plot"},
 }
+# What each shelf of the inference room may import of the others; the shared files, which lie in
+# the room itself (""), stand below them all.
+SHELVES: dict[str, set[str]] = {
+    "": set(),
+    "kernels": set(),
+    "exact": {"kernels"},
+    "approximate": {"kernels", "exact"},
+    "learning": {"kernels", "exact", "approximate"},
+    "sequences": {"kernels", "exact", "learning"},
+    "continuous": {"kernels", "exact", "learning"},
+}
+# Files that reach for shelves above them: who chooses among engines, and whose parts know of them.
+CHOOSING = {
+    "inference/automatic.py": set(SHELVES),
+    "inference/learning/gradient.py": {"sequences"},
+}
 # Upward edges that exist for type checkers only: the verbs' answers are named in signatures.
 TYPES = {"models": {"inference"}}
 # Upward edges that exist when a method is called, not when imported.
@@ -53,8 +69,8 @@ FENCES = {
         "models/graph_program.py",
         "models/program_run.py",
         "models/program_source.py",
-        "inference/pyro_trace.py",
-        "inference/mcmc.py",
+        "inference/continuous/pyro_trace.py",
+        "inference/continuous/mcmc.py",
     ),
     "pgmpy": ("io/pgmpy.py",),
 }
@@ -69,7 +85,7 @@ LAZY: dict[str, tuple[str, ...]] = {
         "models/graph_program.py",
         "models/program_run.py",
         "models/program_source.py",
-        "inference/pyro_trace.py",
+        "inference/continuous/pyro_trace.py",
     ),
     "safetensors": (),
     "scipy": (),
@@ -146,6 +162,24 @@ def wrong_rooms(path: str, source: str) -> list[str]:
     return complaints
 
 
+def shelf_of(parts: tuple[str, ...]) -> str:
+    return parts[1] if len(parts) > 1 and parts[1] in SHELVES else ""
+
+
+def wrong_shelves(path: str, source: str) -> list[str]:
+    parts = PurePosixPath(path).parts
+    if parts[0] != "inference" or "kernels" in parts:
+        return []
+    allowed = SHELVES[shelf_of(parts)] | {"", shelf_of(parts)} | CHOOSING.get(path, set())
+    calls = {"kernels"} if parts[1:-1] == () else set()  # shared files load kernels when called
+    return [
+        f"{path}:{line}: {shelf_of(parts) or 'a shared file'} must not import {module}"
+        for line, module, when in imports(path, source)
+        if module.startswith("pgnn.inference.") and when != "types"
+        if shelf_of(tuple(module.split(".")[1:])) not in allowed | calls
+    ]
+
+
 def broken_fences(path: str, source: str) -> list[str]:
     return [
         f"{path}:{line}: {module} is for {', '.join(FENCES[library])} only"
@@ -188,7 +222,7 @@ def _undocumented(parent: ast.Module | ast.ClassDef, path: str, prefix: str) -> 
             yield from _undocumented(node, path, f"{node.name}.")
 
 
-RULES = [wrong_rooms, broken_fences, eager_imports, too_long, undocumented]
+RULES = [wrong_rooms, wrong_shelves, broken_fences, eager_imports, too_long, undocumented]
 
 
 @pytest.fixture(scope="module")
@@ -230,13 +264,16 @@ def test_import_loads_nothing_heavy():
 GOOD = [
     ("graphs/a.py", "import networkx as nx\nfrom pgnn.errors import ModelError"),
     ("graphs/a.py", "from pgnn.graphs.b import c\nfrom . import b\nfrom ..errors import closest"),
-    ("inference/plan.py", "from pgnn.factors.factor import Factor\nimport torch"),
+    ("inference/exact/plan.py", "from pgnn.factors.factor import Factor\nimport torch"),
     ("inference/kernels/sweep.py", "import numba\nfrom numba import njit"),
     ("inference/a.py", "def f():\n    import scipy.sparse"),
     ("inference/a.py", "class A:\n    def f(self):\n        from pandas import DataFrame"),
     ("inference/a.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pandas"),
-    ("models/base.py", "def f():\n    from pgnn.inference.junction_tree import JunctionTree"),
+    ("models/base.py", "def f():\n    from pgnn.inference.exact.junction_tree import JunctionTree"),
     ("models/a.py", "if TYPE_CHECKING:\n    from pgnn.inference.posterior import Posterior"),
+    ("inference/exact/plan.py", "from pgnn.inference.kernels import width"),
+    ("inference/learning/gradient.py", "from pgnn.inference.sequences.chain import Chain"),
+    ("inference/automatic.py", "from pgnn.inference.approximate.gibbs import Gibbs"),
     ("io/pgmpy.py", "def f():\n    import pgmpy.models\n    from pgnn.models import Model"),
     ("cli.py", "import pgnn\nfrom pgnn import read"),
     ("__init__.py", "from pgnn.io import read"),
@@ -245,7 +282,7 @@ GOOD = [
 
 @pytest.mark.parametrize(("path", "source"), GOOD)
 def test_good_imports_pass(path, source):
-    assert [c for rule in RULES[:3] for c in rule(path, source)] == []
+    assert [c for rule in RULES[:4] for c in rule(path, source)] == []
 
 
 BAD = [
@@ -261,7 +298,7 @@ BAD = [
     (wrong_rooms, "inference/a.py", "from pgnn.models.bayesian_network import BayesianNetwork"),
     (wrong_rooms, "inference/a.py", "def f():\n    import pgnn.models.bayesian_network"),
     (wrong_rooms, "inference/a.py", "if TYPE_CHECKING:\n    from pgnn.models import Model"),
-    (wrong_rooms, "models/base.py", "from pgnn.inference.junction_tree import JunctionTree"),
+    (wrong_rooms, "models/base.py", "from pgnn.inference.exact.junction_tree import JunctionTree"),
     (wrong_rooms, "models/a.py", "def f():\n    from pgnn.inference import posterior"),
     (wrong_rooms, "neural/mlp.py", "from pgnn.factors import Variable"),
     (wrong_rooms, "data/table.py", "from pgnn.inference import posterior"),
@@ -269,6 +306,9 @@ BAD = [
     (wrong_rooms, "factors/a.py", "from pgnn.data.table import Table"),
     (wrong_rooms, "models/a.py", "from pgnn.data import Table"),
     (wrong_rooms, "utils/a.py", ""),
+    (wrong_shelves, "inference/a.py", "from pgnn.inference.exact.plan import Plan"),
+    (wrong_shelves, "inference/exact/a.py", "from pgnn.inference.approximate import gibbs"),
+    (wrong_shelves, "inference/learning/a.py", "def f():\n    import pgnn.inference.sequences"),
     (broken_fences, "inference/a.py", "import networkx"),
     (broken_fences, "io/bif.py", "def f():\n    import networkx as nx"),
     (broken_fences, "models/bayesian_network.py", "def f():\n    import pyro.distributions"),

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import Intractable, Unsupported
+from pgnn.inference.approximate.belief_propagation import BeliefPropagation
+from pgnn.inference.approximate.dual_decomposition import DualDecomposition
+from pgnn.inference.approximate.gibbs import Gibbs
+from pgnn.inference.approximate.problem import Problem
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.belief_propagation import BeliefPropagation
-from pgnn.inference.compiled_query import CompiledQuery
-from pgnn.inference.dual_decomposition import DualDecomposition
+from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation, human_bytes, human_count
-from pgnn.inference.gibbs import Gibbs
-from pgnn.inference.junction_tree import JunctionTree
-from pgnn.inference.mcmc import MCMC
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.problem import Problem
 from pgnn.inference.samples import Samples
 
 Mask = NDArray[np.bool_]

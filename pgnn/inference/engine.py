@@ -15,7 +15,7 @@ from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
-    from pgnn.inference.compiled_query import CompiledQuery
+    from pgnn.inference.exact.compiled_query import CompiledQuery
     from pgnn.inference.explanation import Explanation
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples

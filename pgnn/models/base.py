@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgnn.inference.assignment import Assignment, KBest
-    from pgnn.inference.compiled_query import CompiledQuery
     from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.exact.compiled_query import CompiledQuery
     from pgnn.inference.explanation import Explanation
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
@@ -226,8 +226,8 @@ class Model(CachingModule):
             The model itself. If fitting fails, it is as it was before.
         """
         from pgnn.inference.engine import Learner
-        from pgnn.inference.gradient import Gradient
-        from pgnn.inference.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.learning.gradient import Gradient
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
         if learner is None:
             learner = MaximumLikelihood() if self.graph.is_directed() else Gradient()
@@ -279,7 +279,7 @@ class Model(CachingModule):
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
         """Log scores of rows that miss nothing, without any engine; None if some row does."""
-        from pgnn.inference.log_score import log_score
+        from pgnn.inference.approximate.log_score import log_score
 
         return log_score(self, data, inputs)
 

@@ -106,7 +106,7 @@ class DynamicBayesianNetwork(SequenceModel):
         return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
 
     def _default_learner(self) -> Learner:
-        from pgnn.inference.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
         return MaximumLikelihood()
 

@@ -18,10 +18,10 @@ from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.two_slices import lagged
 
 if TYPE_CHECKING:
-    from pgnn.inference.chain import Chain
     from pgnn.inference.engine import Learner
-    from pgnn.inference.segment_chain import SegmentChain
-    from pgnn.inference.sequences import Sequences
+    from pgnn.inference.sequences.chain import Chain
+    from pgnn.inference.sequences.segment_chain import SegmentChain
+    from pgnn.inference.sequences.sequences import Sequences
 
 
 class HiddenMarkovModel(SequenceModel):
@@ -135,7 +135,7 @@ class HiddenMarkovModel(SequenceModel):
         return chain
 
     def _default_learner(self) -> Learner:
-        from pgnn.inference.baum_welch import BaumWelch
+        from pgnn.inference.sequences.baum_welch import BaumWelch
 
         return BaumWelch()
 

@@ -38,7 +38,7 @@ class Program(Model):
 
     A program whose control flow depends on a latent value has no tables: :attr:`obstacle` says so,
     and questions are answered by executions that are weighed by what was seen
-    (:class:`~pgnn.inference.execution_sampling.ExecutionSampling`).
+    (:class:`~pgnn.inference.continuous.execution_sampling.ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.
@@ -141,7 +141,7 @@ class Program(Model):
         Cost:
             One run of the program for all rows, and one exact sum for each.
         """
-        from pgnn.inference.log_density import log_density
+        from pgnn.inference.continuous.log_density import log_density
 
         return log_density(self, reals, evidence)
 
@@ -174,7 +174,7 @@ class Program(Model):
             seed: See :meth:`Model.fit`.
             progress: See :meth:`Model.fit`.
         """
-        from pgnn.inference.gradient import Gradient
+        from pgnn.inference.learning.gradient import Gradient
 
         _refuse(inputs)
         rows = self._no_findings() if data is None else data
@@ -236,7 +236,7 @@ class Program(Model):
 
     def _engine(self, engine: Engine | None) -> Engine:
         if engine is None and self.obstacle is not None:
-            from pgnn.inference.execution_sampling import ExecutionSampling
+            from pgnn.inference.continuous.execution_sampling import ExecutionSampling
 
             return ExecutionSampling(why=self.obstacle)
         return super()._engine(engine)

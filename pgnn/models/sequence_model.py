@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
     from pgnn.inference.engine import Engine, Learner
     from pgnn.inference.posterior import Posterior
-    from pgnn.inference.sequence_engine import SequenceEngine
-    from pgnn.inference.sequences import Sequences
+    from pgnn.inference.sequences.sequence_engine import SequenceEngine
+    from pgnn.inference.sequences.sequences import Sequences
 
 AXIS = "T"
 """Name of the axis of time."""
@@ -175,7 +175,7 @@ class SequenceModel(Model):
         r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then.
 
         Args:
-            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            evidence: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
@@ -197,7 +197,7 @@ class SequenceModel(Model):
         r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
 
         Args:
-            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            evidence: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
@@ -241,7 +241,7 @@ class SequenceModel(Model):
         r"""Return the most probable paths :math:`\arg\max_z p(z, x_{1:T})` of the hidden states.
 
         Args:
-            evidence: See :class:`~pgnn.inference.sequences.Sequences`.
+            evidence: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
             k: How many of the best paths.
@@ -264,7 +264,7 @@ class SequenceModel(Model):
         """Fit to sequences, see :meth:`Model.fit`; :attr:`history` tells how it went.
 
         Args:
-            data: See :class:`~pgnn.inference.sequences.Sequences`.
+            data: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
             learner: ``BaumWelch()`` of a hidden Markov model if not given. ``MaximumLikelihood()``
                 counts in sequences in which everything was seen, the states too.
             weights: ``(B,)`` what each sequence counts.
@@ -272,8 +272,8 @@ class SequenceModel(Model):
             seed: Of whatever is random.
             progress: Show a progress bar.
         """
-        from pgnn.inference.maximum_likelihood import MaximumLikelihood
-        from pgnn.inference.slice_fit import fit_slices
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.sequences.slice_fit import fit_slices
 
         own = self._default_learner() if learner is None else learner
         if isinstance(own, MaximumLikelihood):
@@ -294,6 +294,6 @@ class SequenceModel(Model):
 
     def _engine(self, engine: Engine | None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""
-        from pgnn.inference.sequence_engines import sequence_engine
+        from pgnn.inference.sequences.sequence_engines import sequence_engine
 
         return sequence_engine(self, None if engine is None else super()._engine(engine))

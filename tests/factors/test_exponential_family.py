@@ -28,7 +28,7 @@ from pgnn.factors import (
     Tied,
     Variable,
 )
-from pgnn.inference.priors import Laplace
+from pgnn.inference.learning.priors import Laplace
 
 S, R = Variable("s", 3), Variable("r", 2)
 X, X3 = Variable("x"), Variable("x", shape=(3,))

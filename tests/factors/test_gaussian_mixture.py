@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors import Diagonal, Full, GaussianMixture, NormalWishart, Variable
-from pgnn.inference.priors import Laplace
+from pgnn.inference.learning.priors import Laplace
 
 S, X, X2 = Variable("s", 2), Variable("x"), Variable("x", shape=(2,))
 

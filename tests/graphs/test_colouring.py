@@ -7,7 +7,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.graphs import greedy_colouring, interaction_graph, is_colouring, saturation_colouring
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.approximate.grouped_graph import GroupedGraph
 from tests.graphs.graph_zoo import graphs
 
 torch = pytest.importorskip("torch")

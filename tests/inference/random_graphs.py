@@ -13,7 +13,7 @@ import torch
 
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
-from pgnn.inference import planner
+from pgnn.inference.exact import planner
 from pgnn.inference.factor_graph import FactorGraph
 from tests import oracle
 

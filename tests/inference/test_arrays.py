@@ -15,7 +15,7 @@ from torch import Tensor
 from pgnn.errors import EvidenceError, ImpossibleEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
-from pgnn.inference.junction_tree import JunctionTree
+from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.models.base import Inputs, Model
 from tests import oracle
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from tests.inference.sequence_cases import model_of, tables
+from tests.inference.sequences.sequence_cases import model_of, tables
 
 EXACT = pgnn.JunctionTree()
 EDGES = [(("rain", -1), "rain"), ("rain", "umbrella")]

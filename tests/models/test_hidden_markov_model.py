@@ -8,8 +8,8 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import EvidenceError, ModelError
-from tests.inference.sequence_cases import enumerate_row, model_of, tables
-from tests.inference.test_forward_backward import Driven
+from tests.inference.sequences.sequence_cases import enumerate_row, model_of, tables
+from tests.inference.sequences.test_forward_backward import Driven
 
 
 def casino(**more) -> pgnn.HiddenMarkovModel:
@@ -157,7 +157,7 @@ def test_a_posterior_that_stands_in_for_a_likelihood():
     model = pgnn.HiddenMarkovModel(3, {"x": 2}, prior, moves)
     scaled = posterior / prior
     found = model.smooth({"state": scaled})
-    from tests.inference.sequence_cases import Paths
+    from tests.inference.sequences.sequence_cases import Paths
 
     want = Paths.of(prior, moves, scaled)
     np.testing.assert_allclose(found["state"].probs, want.marginals(3), atol=1e-12)

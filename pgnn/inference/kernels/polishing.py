@@ -228,8 +228,8 @@ def polish(links, near, log_tables, fields, free, which, tolerance, patience, st
     """Improve assignments until no single element and no pair helps.
 
     Args:
-        links: See :class:`pgnn.inference.links.Links`.
-        near: See :class:`pgnn.inference.links.Neighbours`.
+        links: See :class:`pgnn.inference.approximate.links.Links`.
+        near: See :class:`pgnn.inference.approximate.links.Neighbours`.
         log_tables: ``(1, T)`` or ``(B, T)``, finite.
         fields: ``(B, S)``, finite.
         free: ``(N, E)`` elements that may change.
@@ -237,7 +237,7 @@ def polish(links, near, log_tables, fields, free, which, tolerance, patience, st
         tolerance: Gains up to this are taken for rounding.
         patience: Forests in a row without a gain after which a row is done.
         states: ``(N, E)`` improved in place.
-        work: Scratch, see :class:`pgnn.inference.local_search.Work`.
+        work: Scratch, see :class:`pgnn.inference.approximate.local_search.Work`.
     """
     state = np.zeros(1, np.uint64)
     local = np.empty(fields.shape[1])

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pgnn.inference.exact.plan import make_task
 from pgnn.inference.kernels.assembly import assemble
 from pgnn.inference.kernels.program import LOOP, Program, Structure
-from pgnn.inference.plan import make_task
 from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of
 
 SEEDS = st.integers(0, 2**31)

@@ -9,7 +9,7 @@ import torch
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.approximate.grouped_graph import GroupedGraph
 from pgnn.inference.kernels import consistency
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnn.inference.cpu_executor import CpuExecutor
-from pgnn.inference.plan import make_task
+from pgnn.inference.exact.cpu_executor import CpuExecutor
+from pgnn.inference.exact.plan import make_task
 from tests import oracle
 from tests.inference.kernels.test_execution import observed_always, plan_in_order, unary
 from tests.inference.random_graphs import KINDS, RandomGraph, everything

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnn.inference import torch_executor
-from pgnn.inference.cpu_executor import CpuExecutor
-from pgnn.inference.plan import Plan, Task, make_task
+from pgnn.inference.exact import torch_executor
+from pgnn.inference.exact.cpu_executor import CpuExecutor
+from pgnn.inference.exact.plan import Plan, Task, make_task
 from tests import oracle
 from tests.inference.random_graphs import KINDS, RandomGraph, everything
 

@@ -1,0 +1,1 @@
+"""Approximate answers on discrete graphs: propagation, mean field, chains, decompositions."""

@@ -1,0 +1,1 @@
+"""Unknown real numbers: variational inference, Hamiltonian chains, executions of programs."""

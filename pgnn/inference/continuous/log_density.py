@@ -1,0 +1,74 @@
+"""Log densities of real variables, the discrete ones summed out exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.inference.engine import FactorModel
+from pgnn.inference.evidence import Evidence
+from pgnn.inference.exact.differentiable import Differentiable
+from pgnn.inference.exact.planner import Planner
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.questions import reader_of
+
+
+def log_density(model: FactorModel, reals: Mapping[Hashable, Tensor], evidence: Any) -> Tensor:
+    r"""Return :math:`\log \sum_z p(z, r, e)`, differentiable in the reals and the parameters.
+
+    Args:
+        model: With tables once its real variables are known.
+        reals: ``(B, *shape)`` values by name.
+        evidence: One row or ``B`` rows of findings on other variables.
+
+    Returns:
+        ``(B,)`` log densities.
+
+    Raises:
+        EvidenceError: If a name is unknown, a shape wrong, or rows do not agree.
+    """
+    given = {n: _rows(model, n, x) for n, x in reals.items()}
+    seen = _over(reader_of(model).read(evidence), {len(x) for x in given.values()})
+    both = {**seen.reals, **given}
+    factors = model.factors(both or None)
+    graph = FactorGraph(model.elements.singles, factors)
+    solver = Solver(graph, model.cached("planner", Planner))
+    return Differentiable(solver, seen).log_evidence()
+
+
+def _rows(model: FactorModel, name: Hashable, value: Tensor) -> Tensor:
+    v = model.variables.get(name)
+    if v is None or v.is_discrete:
+        raise EvidenceError(f"{name!r} is no real variable of the model")
+    x = torch.as_tensor(value)
+    if tuple(x.shape[1:]) != v.shape or x.dim() != len(v.shape) + 1:
+        shape = ", ".join(["B", *map(str, v.shape)])
+        raise EvidenceError(f"{name!r} must have shape ({shape}), got {tuple(x.shape)}")
+    return x
+
+
+def _over(seen: Evidence, rows: set[int]) -> Evidence:
+    """The evidence with a row for each row of the reals."""
+    if seen.batched:
+        rows = {*rows, seen.num_rows}
+    if len(rows) > 1:
+        raise EvidenceError(f"the reals and the evidence have different numbers of rows: {rows}")
+    number = next(iter(rows), 1)
+    if seen.num_rows == number:
+        return seen
+    return replace(
+        seen,
+        codes=np.repeat(seen.codes, number, axis=0),
+        batched=True,
+        soft=None if seen.soft is None else np.repeat(seen.soft, number, axis=0),
+        soft_scale=np.repeat(seen.soft_scale, number),
+        soft_tensors={n: x.expand(number, *x.shape[1:]) for n, x in seen.soft_tensors.items()},
+        reals={n: x.expand(number, *x.shape[1:]) for n, x in seen.reals.items()},
+    )

@@ -1,0 +1,133 @@
+"""Executions of a program or its guide as traces; the only place here that handles Pyro."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.inference.continuous.real_latents import Support, support_of
+
+
+class GuideRun(NamedTuple):
+    """One execution of a guide.
+
+    Attributes:
+        values: Of the model's variables, ``(*shape)``; state indices of finite ones.
+        log_q: ``()`` log density of what was drawn.
+        reparameterised: Whether all draws can be differentiated through.
+    """
+
+    values: dict[Hashable, Tensor]
+    log_q: Tensor
+    reparameterised: bool
+
+
+def has_guide(model: Any) -> bool:
+    """Whether a model is a program with a guide."""
+    source = getattr(model, "_source", None)
+    return source is not None and source.guide is not None
+
+
+def run_guide(model: Any) -> GuideRun:
+    """Execute the guide of a program once, with torch's present random state.
+
+    Raises:
+        ModelError: If the guide misses a real site of the model.
+    """
+    source = model._source
+    nodes = _trace(source.guide, model.own)
+    values: dict[Hashable, Tensor] = {}
+    log_q = torch.zeros((), dtype=torch.float64)
+    smooth = True
+    for name, node in nodes.items():
+        own = node["fn"]
+        log_q = log_q + node["log_prob_sum"]
+        site = source.sites[name]
+        auxiliary = node["infer"].get("is_auxiliary", False)
+        if not auxiliary and source.names.get(name) in model.variables:
+            value = node["value"]
+            v = model.variables[source.names[name]]
+            found = site.codes(value) if v.is_discrete else value
+            values[v.name] = found.reshape(v.shape)
+        smooth = smooth and bool(own.has_rsample)
+    for v in model.variables.values():
+        if not v.is_discrete and v.name not in values:
+            raise ModelError(f"the guide misses site {source.site_names[v.name]!r} of the model")
+    return GuideRun(values, log_q, smooth)
+
+
+def supports_of_sites(model: Any, seed: int) -> dict[Any, Support]:
+    """Return the supports of the real latent sites, from one execution of the program."""
+    source = model._source
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)
+        nodes = _trace(source.model, model.own)
+    return {
+        source.names[n]: Support(support_of(node["fn"]), node["value"].dtype)
+        for n, node in nodes.items()
+        if n in source.names and not model.variables[source.names[n]].is_discrete
+    }
+
+
+def site_without_density(model: Any, values: Mapping[Hashable, Tensor]) -> str | None:
+    """Return the first site whose log probability is not finite, real latents held; or None.
+
+    Args:
+        model: A program.
+        values: ``(*shape)`` of its real latent variables.
+    """
+    source = model._source
+    held = {}
+    for name, x in values.items():
+        site = source.sites[source.site_names[name]]
+        held[site.name] = x.detach().reshape(site.value.shape)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        nodes = _trace(poutine.condition(source.model, data=held), model.own)
+    for name, node in nodes.items():
+        if not bool(torch.isfinite(node["log_prob_sum"])):
+            return name
+    return None
+
+
+def _trace(program: Callable[[], Any], parameters: Any) -> dict[str, Any]:
+    """The sample sites of one execution."""
+    with _private(), _Parameters(parameters):
+        trace = poutine.trace(program).get_trace()
+        trace.compute_log_prob()
+    return {
+        n: node
+        for n, node in trace.nodes.items()
+        if node["type"] == "sample" and type(node["fn"]).__name__ != "_Subsample"
+    }
+
+
+class _Parameters(Messenger):
+    """Gives ``pyro.param`` statements what the model keeps."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__()
+        self.parameters = parameters
+
+    def _pyro_param(self, msg: Any) -> None:
+        value = self.parameters.value(msg["name"], msg["args"], msg["kwargs"])
+        if value is not None:
+            msg["value"], msg["done"] = value, True
+
+
+@contextlib.contextmanager
+def _private() -> Iterator[None]:
+    """Pyro's global parameters and settings are afterwards as before."""
+    checked = torch.distributions.Distribution._validate_args
+    with pyro.get_param_store().scope(), pyro.validation_enabled(False):
+        try:
+            yield
+        finally:
+            torch.distributions.Distribution.set_default_validate_args(checked)

@@ -1,0 +1,290 @@
+"""Variational inference: a guide is fitted to the posterior of the real latent variables."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.continuous.elbo import Elbo, Objective
+from pgnn.inference.continuous.guides import Guide
+from pgnn.inference.continuous.latent_density import LatentDensity
+from pgnn.inference.continuous.variational_fit import VariationalFit, adam
+from pgnn.inference.continuous.variational_posterior import VariationalPosterior
+from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
+from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
+from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
+from pgnn.inference.evidence import over_inputs
+from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.questions import as_evidence, check_errors, listed, reader_of, targets_of
+from pgnn.inference.samples import Samples
+
+
+@dataclass(frozen=True)
+class Variational(Engine, Learner):
+    r"""Fits a guide :math:`q` to the posterior of the real latents by gradient ascent.
+
+    .. math:: \log p(e) \ge E_q[\log p(r, e) - \log q(r)]
+
+    Discrete latent variables are summed out of :math:`p(r, e)` exactly by the junction tree, so
+    that the gradient goes through the draws (reparameterised) alone; their marginals are averages
+    of exact ones given the draws. Supports such as positive numbers are reached by bijections.
+
+    As an engine it answers queries; each row of evidence has an approximation of its own, unless
+    it shares latents with the others. As a learner it raises the same bound over the parameters of
+    the model too. A program's own guide keeps its parameters in the program: a fit trains them, and
+    a query takes the guide as it is.
+
+    Args:
+        guide: Family of the approximation; the program's own guide if it has one, otherwise
+            ``MeanFieldNormal()``.
+        objective: What is raised: ``Elbo``, ``ImportanceWeighted``, ``Renyi``, ``ScoreFunction``.
+        optimizer: What makes one of torch's optimisers; Adam with a step of 0.01 if not given.
+        scheduler: What makes a learning rate scheduler of it, stepped after each step.
+        max_iterations: Most steps; none leaves the guide as it starts (such as an encoder that was
+            trained by a fit).
+        tolerance: Stop when the mean of the objective over 100 steps rose by less than this,
+            relatively; 0 for never.
+        batch_size: Rows for a step, drawn without replacement; their part of the objective is
+            scaled up. All if not given.
+        shared: Real latent variables that all rows have in common, such as the weights of a
+            Bayesian regression; rows are independent given them.
+        max_norm: Longer gradients are shortened to this.
+        num_samples: Draws that the answer is made of.
+        seed: The same seed gives the same answer.
+        progress: Show a bar.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    Cost:
+        A step evaluates the model for ``num_particles`` times the rows of a batch: one exact sum
+        over its discrete latents for each.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes. Kucukelbir et al. (2017),
+        Automatic differentiation variational inference. Hoffman et al. (2013), Stochastic
+        variational inference.
+
+    Example:
+        >>> import pgnn
+        >>> mean, value = pgnn.Variable("mean"), pgnn.Variable("value")
+        >>> model = pgnn.BayesianNetwork([("mean", "value")], {
+        ...     "mean": pgnn.Gaussian(mean, mean=0.0, covariance=1.0),
+        ...     "value": pgnn.LinearGaussian(value, [mean], [1.0], 0.0, covariance=1.0),
+        ... })
+        >>> engine = Variational(
+        ...     objective=Elbo(num_particles=10, path_only=True), max_iterations=500, seed=0
+        ... )
+        >>> posterior = model.query("mean", {"value": 2.0}, engine=engine)
+        >>> posterior.kind, round(float(posterior.log_evidence), 1)  # exactly: -2.2655
+        ('lower bound', -2.3)
+    """
+
+    guide: Guide | None = None
+    objective: Objective = field(default_factory=Elbo)
+    optimizer: MakeOptimizer = adam
+    scheduler: MakeScheduler | None = None
+    max_iterations: int = 2000
+    tolerance: float = 0.0
+    batch_size: int | None = None
+    shared: tuple[Hashable, ...] = ()
+    max_norm: float | None = None
+    num_samples: int = 1000
+    seed: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shared", tuple(listed(self.shared)))
+        for name, least in [("max_iterations", 0), ("batch_size", 1), ("num_samples", 2)]:
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ModelError(f"{name} must be at least {least}, got {value}")
+        if not 0.0 <= self.tolerance < float("inf"):
+            raise ModelError(f"tolerance must be finite and not negative, got {self.tolerance}")
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise ModelError(f"max_norm must be positive, got {self.max_norm}")
+        if self.guide is not None and not isinstance(self.guide, Guide):
+            raise ModelError(
+                f"guide must be one such as pgnn.FullRankNormal(), got {self.guide!r}; a Pyro "
+                "guide belongs to its program: pgnn.Program(model, guide)"
+            )
+        if not isinstance(self.objective, Objective):
+            raise ModelError(f"objective must be one such as pgnn.Elbo(), got {self.objective!r}")
+
+    def query(
+        self,
+        model: FactorModel,
+        targets: Names | None,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """See :meth:`Model.query`; targets may be real variables too.
+
+        Raises:
+            PgnnError: If the objective stops being finite; a variable is named.
+        """
+        check_errors(errors)
+        density = self._density(model, evidence, inputs)
+        asked = self._asked(model, targets, density)
+        problem, history = self._fitted(density, errors)
+        found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)
+        return VariationalPosterior(
+            asked.variables,
+            found.marginals,
+            found.log_evidence,
+            [v for v in model.variables.values() if v.name in found.draws],
+            found.draws,
+            shared=self.shared,
+            history=history,
+            batched=density.seen.batched,
+            kind=found.kind,
+            engine=type(self).__name__,
+            diagnostics={"iterations": history["iterations"], **found.diagnostics},
+            index=density.seen.index,
+        )
+
+    def most_probable(
+        self,
+        model: FactorModel,
+        evidence: Any,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        k: int = 1,
+        errors: str = "raise",
+    ) -> Assignment | KBest:
+        """Refused: a point mass finds the most probable values of real variables."""
+        raise Unsupported(
+            "Variational() does not maximise over states; for the most probable real values "
+            "query with Variational(guide=Delta())"
+        )
+
+    def sample(
+        self,
+        model: FactorModel,
+        n: int,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> Samples:
+        """See :meth:`Model.sample`: real latents from the guide, the rest exactly given them."""
+        if n < 0:
+            raise EvidenceError(f"the number of samples must not be negative, got {n}")
+        density = self._density(model, evidence, inputs)
+        problem, _ = self._fitted(density, "raise")
+        generator = self._generator(1) if seed is None else make_generator(seed)
+        return drawn_samples(problem, self.objective, n, generator)
+
+    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
+        """Return lower bounds of what :meth:`Model.log_prob` is."""
+        posterior = self.query(model, None, as_evidence(model, data), inputs=inputs, errors="nan")
+        return posterior.log_evidence
+
+    def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
+        """See :meth:`Model.explain`."""
+        density = self._density(model, evidence, None)
+        problem = self._problem(density)
+        hidden = int((density.seen.codes < 0).any(axis=0).sum())
+        parameters = sum(p.numel() for p in problem.parts.parameters())
+        names = ", ".join(repr(n) for n in problem.names)
+        return Explanation(
+            engine=type(self).__name__,
+            kind="lower bound" if problem.is_density else "estimate",
+            reason=f"the posterior of {names} is approximated by a guide of {parameters} "
+            f"parameters; {hidden} discrete variables are summed out exactly",
+            num_variables=len(model.elements),
+            memory_bytes=8.0 * parameters,
+            num_eliminated=hidden,
+        )
+
+    def compile(
+        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
+    ) -> CompiledQuery:
+        """Refused: there is nothing to prepare."""
+        raise Unsupported("Variational() has no compiled queries; use query()")
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Raise the objective over the guide and the learnable parameters of the model.
+
+        ``model.history`` has the ``objective``, the sum over rows at the end.
+
+        Raises:
+            PgnnError: If the objective stops being finite; a variable is named. Whatever is
+                raised, the model, and an encoder, are as they were.
+        """
+        own = self.seed if seed is None else seed
+        VariationalFit(self, own, progress and self.progress).learn(model, data, weights, inputs)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _density(self, model: FactorModel, evidence: Any, inputs: Inputs | None) -> LatentDensity:
+        seen = over_inputs(reader_of(model).read(evidence), inputs)
+        return LatentDensity(model, seen, inputs)
+
+    def _problem(self, density: LatentDensity) -> VariationalProblem:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self._generator(2).initial_seed())
+            return VariationalProblem.of(density, self.guide, self.shared)
+
+    def _fitted(self, density: LatentDensity, errors: str) -> tuple[VariationalProblem, Any]:
+        """The guide after its fit; the model's parameters are left alone."""
+        problem = self._problem(density)
+        self._check_possible(problem, errors)
+        return problem, VariationalFit(self, self.seed, self.progress).climb(problem)
+
+    def _check_possible(self, problem: VariationalProblem, errors: str) -> None:
+        with torch.no_grad():
+            found = problem.weighted(self.objective, self._generator(3), draws=8)
+        lost = found.log_weights.isneginf().all(0)
+        if errors == "raise" and bool(lost.any()):
+            rows = tuple(lost.nonzero()[:, 0].tolist())
+            raise ImpossibleEvidence(
+                f"{len(rows)} of {len(lost)} rows have density zero at all draws of the guide "
+                f"(first: row {rows[0]}): {problem.blame(found, None)}",
+                rows,
+            )
+        if bool(lost.any()):
+            problem.weights[lost] = 0.0
+
+    def _asked(self, model: FactorModel, targets: Names | None, density: LatentDensity) -> Any:
+        """The discrete ones among the targets."""
+        if targets is None:
+            return targets_of(model, None)
+        names = listed(targets)
+        if isinstance(targets, Hashable) and (
+            targets in model.variables or model.elements.find(targets) is not None
+        ):
+            names = [targets]
+        reals = [n for n in names if n in model.variables and not model.variables[n].is_discrete]
+        for name in reals:
+            if name not in density.latents:
+                raise EvidenceError(f"{name!r} is observed, there is nothing to approximate")
+        return targets_of(model, [n for n in names if n not in reals])
+
+    def _generator(self, number: int) -> torch.Generator:
+        """One of several streams of random numbers of this seed."""
+        if self.seed is None:
+            return make_generator(None)
+        return make_generator(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))

@@ -1,0 +1,227 @@
+"""A model, what was seen, and a guide: log weights of draws."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.inference.continuous.amortised import Amortised
+from pgnn.inference.continuous.elbo import Objective, surrogate
+from pgnn.inference.continuous.guide_draws import (
+    ApproximationDraws,
+    Drawn,
+    GuideDraws,
+    ProgramDraws,
+)
+from pgnn.inference.continuous.guides import At, Guide, MeanFieldNormal
+from pgnn.inference.continuous.latent_density import LatentDensity
+from pgnn.inference.continuous.real_latents import RealLatents, supports_of
+
+
+class Weighted(NamedTuple):
+    r"""Weighted draws.
+
+    Attributes:
+        log_weights: ``(S, G)``, a column for each row; one for all rows if they share latents.
+        log_q: ``(S, G)`` log densities of the draws.
+        counts: ``(G,)`` what each column counts in the total.
+        local: What was drawn for each row.
+        shared: What was drawn for all rows together.
+    """
+
+    log_weights: Tensor
+    log_q: Tensor
+    counts: Tensor
+    local: Drawn | None
+    shared: Drawn | None
+
+    @property
+    def pathwise(self) -> bool:
+        """Whether derivatives go through the draws."""
+        return all(d.pathwise for d in (self.local, self.shared) if d is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class VariationalProblem:
+    """What is approximated by what.
+
+    Attributes:
+        density: Of the model and what was seen.
+        weights: ``(N,)`` what each row counts.
+        parts: The guide of latents that each row has its own of, and of those that rows share.
+        features: ``(N, F)`` what was seen as numbers.
+    """
+
+    density: LatentDensity
+    weights: Tensor
+    parts: nn.ModuleDict
+    features: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        density: LatentDensity,
+        guide: Guide | None,
+        shared: tuple[Hashable, ...],
+        weights: Tensor | None = None,
+        keep: bool = False,
+    ) -> VariationalProblem:
+        """Begin a fit.
+
+        Args:
+            density: Of the model and what was seen.
+            guide: Family of the latents; that of the program, or a mean field, if not given.
+            shared: Variables that all rows have in common.
+            weights: ``(N,)`` what each row counts; one if not given.
+            keep: Whether an encoder is trained itself, not a copy.
+
+        Raises:
+            Unsupported: If there is no real latent variable.
+            EvidenceError: If a shared variable is not latent.
+        """
+        rows = density.seen.num_rows
+        counts = torch.ones(rows, dtype=torch.float64) if weights is None else weights
+        model: Any = density.model
+        parts: dict[str, GuideDraws] = {}
+        if guide is None and _has_guide(model):
+            parts["local"] = ProgramDraws(model)
+            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
+        own = MeanFieldNormal() if guide is None else guide
+        if isinstance(own, Amortised) and not keep:
+            own = Amortised(copy.deepcopy(own.encoder))
+        latents = density.latents
+        for name in shared:
+            if name not in latents:
+                raise EvidenceError(f"shared names {name!r}, which is no real latent variable here")
+        if not latents:
+            raise Unsupported(
+                "nothing real is latent here, so that there is nothing to approximate; use "
+                "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
+            )
+        supports = supports_of(model, latents, density.inputs)
+        for what, names, number in (
+            ("local", [n for n in latents if n not in shared], rows),
+            ("shared", [n for n in latents if n in shared], 1),
+        ):
+            if names:
+                known = RealLatents([model.variables[n] for n in names], supports)
+                family = (
+                    MeanFieldNormal() if what == "shared" and isinstance(own, Amortised) else own
+                )
+                parts[what] = ApproximationDraws(known, family.start(number, known.size))
+        return cls(density, counts, nn.ModuleDict(parts), density.features())
+
+    @property
+    def num_rows(self) -> int:
+        """Rows ``N``."""
+        return self.density.seen.num_rows
+
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """The variables that are approximated."""
+        return tuple(n for key in self.parts for n in self._part(key).names)
+
+    @property
+    def is_density(self) -> bool:
+        """Whether all of the guide has a density."""
+        return all(self._part(key).is_density for key in self.parts)
+
+    @property
+    def active(self) -> Tensor:
+        """Numbers of the rows that count."""
+        return self.weights.nonzero()[:, 0]
+
+    def batch(self, rows: Tensor | None) -> tuple[LatentDensity, At, Tensor]:
+        """Return some rows (None: all), and ``(R,)`` what each counts in an unbiased total."""
+        if rows is None:
+            every = torch.arange(self.num_rows)
+            return self.density, At(every, self.features), self.weights
+        scale = len(self.active) / len(rows)
+        at = At(rows, self.features[rows])
+        return self.density.take(rows), at, scale * self.weights[rows]
+
+    def weighted(
+        self,
+        objective: Objective,
+        generator: torch.Generator,
+        rows: Tensor | None = None,
+        draws: int | None = None,
+    ) -> Weighted:
+        """Draw, and weigh.
+
+        Args:
+            objective: Says how many draws, and what is differentiated.
+            generator: Of the draws.
+            rows: ``(R,)`` numbers of the rows of a batch; all if not given.
+            draws: Instead of the objective's number.
+        """
+        density, at, counts = self.batch(rows)
+        n = objective.num_particles if draws is None else draws
+        local = shared = None
+        values: dict[Hashable, Tensor] = {}
+        if "shared" in self.parts:
+            one = At(torch.zeros(1, dtype=torch.long), torch.zeros(1, 0))
+            shared = self._part("shared").draw(n, one, objective, generator)
+            values = {k: x.expand(n, len(at.rows), *x.shape[2:]) for k, x in shared.values.items()}
+        if "local" in self.parts:
+            local = self._part("local").draw(n, at, objective, generator)
+            values = {**values, **local.values}
+        log_p = density(values).double()
+        own = log_p if local is None else log_p - local.log_q
+        if shared is None:
+            assert local is not None
+            return Weighted(own, local.log_q, counts, local, None)
+        prior = density.prior({k: x[:, 0] for k, x in shared.values.items()}).double()
+        total = prior - shared.log_q[:, 0] + ((own - prior.unsqueeze(1)) * counts).sum(1)
+        log_q = shared.log_q
+        if local is not None:
+            log_q = log_q + (local.log_q * counts).sum(1, keepdim=True)
+        return Weighted(
+            total.unsqueeze(1), log_q, torch.ones(1, dtype=torch.float64), local, shared
+        )
+
+    def total(
+        self, found: Weighted, objective: Objective, baseline: Tensor | None = None
+    ) -> Tensor:
+        """Return the objective summed over rows, to be differentiated."""
+        if found.pathwise:
+            values = objective.combine(found.log_weights)
+        else:
+            values = surrogate(objective, found.log_weights, found.log_q, baseline)
+        return (values * found.counts).sum()
+
+    def blame(self, found: Weighted, rows: Tensor | None) -> str:
+        """Say which variable makes weights infinite or undefined."""
+        density, at, _ = self.batch(rows)
+        values: dict[Hashable, Tensor] = {}
+        for drawn in (found.shared, found.local):
+            for k, x in ({} if drawn is None else drawn.values).items():
+                values[k] = x.detach().expand(len(x), len(at.rows), *x.shape[2:])
+        return density.blame(values)
+
+    def _part(self, name: str) -> GuideDraws:
+        part = self.parts[name]
+        assert isinstance(part, GuideDraws)
+        return part
+
+
+def make_generator(seed: int | None) -> torch.Generator:
+    """Return a generator that depends on a seed alone."""
+    generator = torch.Generator()
+    generator.manual_seed(int(np.random.default_rng(seed).integers(2**62)))
+    return generator
+
+
+def _has_guide(model: Any) -> bool:
+    if not hasattr(model, "execute"):
+        return False
+    from pgnn.inference.continuous.pyro_trace import has_guide
+
+    return has_guide(model)

@@ -1,0 +1,158 @@
+"""What a fitted guide says: bounds, marginals and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.inference.continuous.elbo import Objective, Renyi
+from pgnn.inference.continuous.variational_problem import VariationalProblem, Weighted
+from pgnn.inference.questions import Targets
+from pgnn.inference.samples import Samples
+
+_CELLS = 20_000
+"""Draws times rows that are evaluated at once."""
+
+
+class Summary(NamedTuple):
+    """What the draws say.
+
+    Attributes:
+        marginals: ``(B, S)`` of the discrete targets.
+        log_evidence: ``(B,)``.
+        draws: Of the real latents by name.
+        kind: Of the log evidence.
+        diagnostics: Standard error of the bound, effective number of draws, and more.
+    """
+
+    marginals: Tensor
+    log_evidence: Tensor
+    draws: dict[Hashable, Tensor]
+    kind: str
+    diagnostics: dict[str, Any]
+
+
+def summarize(
+    problem: VariationalProblem,
+    objective: Objective,
+    draws: int,
+    generator: torch.Generator,
+    asked: Targets,
+) -> Summary:
+    """Draw from a fitted guide and average.
+
+    Args:
+        problem: With its guide.
+        objective: Whose value is the bound.
+        draws: How many at least, rounded up to a multiple of the objective's particles.
+        generator: Of the draws.
+        asked: The discrete targets.
+    """
+    K = objective.num_particles
+    draws = -(-draws // K) * K
+    model, rows = problem.density.model, problem.num_rows
+    columns = torch.from_numpy(asked.columns(model.elements))
+    mask = asked.mask(model.elements)
+    order = asked.reordered(model.elements)
+    total = torch.zeros(rows, len(columns), dtype=torch.float64)
+    weights: list[Tensor] = []
+    values: dict[Hashable, list[Tensor]] = {}
+    with torch.no_grad():
+        for part in _parts(draws, max(1, _CELLS // max(rows, 1))):
+            found = problem.weighted(objective, generator, draws=part)
+            weights.append(found.log_weights)
+            for k, x in _values(found).items():
+                values.setdefault(k, []).append(x)
+            if len(columns):
+                answer = problem.density.given(_broadcast(found, rows))
+                marginals, _ = answer.marginals(mask)
+                total += marginals.double().reshape(part, rows, -1).sum(0)
+    if order is not None:
+        total = total[:, torch.from_numpy(order)]
+    drawn = {k: torch.cat(x) for k, x in values.items() if not model.variables[k].is_discrete}
+    log_weights = torch.cat(weights)
+    return _bounded(problem, objective, log_weights, total / draws, drawn)
+
+
+def _bounded(
+    problem: VariationalProblem,
+    objective: Objective,
+    log_weights: Tensor,
+    marginals: Tensor,
+    draws: dict[Hashable, Tensor],
+) -> Summary:
+    K = objective.num_particles
+    groups = log_weights.reshape(-1, K, log_weights.shape[1]).unbind(0)
+    values = torch.stack([objective.combine(g) for g in groups])
+    mean = values.mean(0)
+    diagnostics: dict[str, Any] = {}
+    kind = "lower bound"
+    if not problem.is_density:
+        diagnostics["log_density"] = mean
+        return Summary(marginals, torch.full_like(mean, torch.nan), draws, "estimate", diagnostics)
+    if isinstance(objective, Renyi) and objective.alpha < 0:
+        kind = "estimate"
+    best = log_weights.max(0).values
+    scaled = (log_weights - best.nan_to_num(neginf=0.0)).exp()
+    size = scaled.sum(0).square() / scaled.square().sum(0)
+    diagnostics["standard_error"] = values.std(0) / len(values) ** 0.5
+    diagnostics["importance_weighted"] = log_weights.logsumexp(0) - float(np.log(len(log_weights)))
+    diagnostics["effective_sample_size"] = size
+    lost = mean.isneginf()
+    if "shared" not in problem.parts and bool(lost.any()):
+        marginals = marginals.masked_fill(lost.unsqueeze(1), torch.nan)
+    return Summary(marginals, mean, draws, kind, diagnostics)
+
+
+def drawn_samples(
+    problem: VariationalProblem, objective: Objective, n: int, generator: torch.Generator
+) -> Samples:
+    """Draw all variables: real latents from the guide, discrete ones exactly given them."""
+    model, seen = problem.density.model, problem.density.seen
+    rows = seen.num_rows
+    with torch.no_grad():
+        found = problem.weighted(objective, generator, draws=max(n, 1))
+        values = _broadcast(found, rows)
+        answer = problem.density.given(values)
+        number = int(torch.randint(2**31, (), generator=generator))
+        states, _ = answer.solver.draw(answer.codes, answer.soft, 1, number)
+    codes = torch.from_numpy(states.astype(np.int64))[0].reshape(max(n, 1), rows, -1)[:n]
+    reals = {}
+    for v in model.variables.values():
+        if v.is_discrete:
+            continue
+        own = values.get(v.name)
+        reals[v.name] = seen.reals[v.name].expand(n, rows, *v.shape) if own is None else own[:n]
+    if not seen.batched:
+        codes, reals = codes[:, 0], {k: x[:, 0] for k, x in reals.items()}
+    variables = tuple(model.variables.values())
+    return Samples(variables, codes, reals, batched=seen.batched, index=seen.index)
+
+
+def _parts(draws: int, most: int) -> list[int]:
+    """Numbers of draws that are made at once."""
+    whole, rest = divmod(draws, most)
+    return [most] * whole + ([rest] if rest else [])
+
+
+def _values(found: Weighted) -> dict[Hashable, Tensor]:
+    """``(S, B, *shape)`` draws, ``(S, *shape)`` of shared ones."""
+    values: dict[Hashable, Tensor] = {}
+    if found.shared is not None:
+        values.update({k: x[:, 0] for k, x in found.shared.values.items()})
+    if found.local is not None:
+        values.update(found.local.values)
+    return values
+
+
+def _broadcast(found: Weighted, rows: int) -> dict[Hashable, Tensor]:
+    """``(S, B, *shape)`` draws of all."""
+    values: dict[Hashable, Tensor] = {}
+    for drawn in (found.shared, found.local):
+        for k, x in ({} if drawn is None else drawn.values).items():
+            values[k] = x.expand(len(x), rows, *x.shape[2:])
+    return values

@@ -1,0 +1,1 @@
+"""Exact answers: plans, the executors that run them, the junction tree engine."""

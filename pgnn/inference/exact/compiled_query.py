@@ -1,0 +1,159 @@
+"""Queries that are prepared once and asked again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.elements import Elements
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.questions import Targets
+
+if TYPE_CHECKING:
+    from pgnn.inference.exact.cpu_executor import Session
+
+Codes = NDArray[np.int32]
+
+
+class Answer(NamedTuple):
+    """What a compiled query returns.
+
+    Attributes:
+        marginals: ``(S,)`` or ``(B, S)`` probabilities, the targets' states side by side; zeros
+            in impossible rows.
+        log_evidence: ``()`` or ``(B,)``; ``-inf`` in impossible rows, which raise nothing here.
+    """
+
+    marginals: Tensor
+    log_evidence: Tensor
+
+
+class CompiledQuery:
+    """A prepared query: state indices in, probabilities out, no names looked up on the way.
+
+    Parameters that change are noticed at the next call. Impossible rows are not raised: look at
+    ``log_evidence``.
+
+    Args:
+        solver: Returns the solver for the model's present parameters.
+        elements: Of the model's discrete variables.
+        targets: What is asked for.
+        observed: What every row observes; None: anything may be observed.
+
+    Attributes:
+        observed: Names of the columns of the codes; an array has one for each of its elements.
+        targets: Names of the variables asked for.
+        columns: The slice of ``marginals`` that belongs to each target.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> query = model.compile(targets="a", observed=["b"])
+        >>> query(torch.tensor([[0], [1]])).marginals
+        tensor([[0.8182, 0.1818],
+                [0.1111, 0.8889]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        solver: Callable[[], Solver],
+        elements: Elements,
+        targets: Targets,
+        observed: Targets | None,
+    ) -> None:
+        self._solver = solver
+        self._size = len(elements)
+        self._observed = None if observed is None else observed.numbers
+        seen = range(len(elements)) if observed is None else observed.numbers.tolist()
+        self.observed = tuple(elements.singles[e].name for e in seen)
+        self.targets = tuple(v.name for v in targets.variables)
+        self._wanted = targets.mask(elements)
+        sizes = [v.num_elements * v.num_states for v in targets.variables]
+        ends = np.cumsum(sizes, dtype=np.int64).tolist()
+        self.columns: Mapping[Hashable, slice] = {
+            name: slice(end - size, end)
+            for name, size, end in zip(self.targets, sizes, ends, strict=True)
+        }
+        self._seen = None if observed is None else observed.mask(elements)
+        self._bound: Solver | None = None
+        self._session: Session | None = None
+        # answers come with the targets in the model's order
+        self._take = targets.reordered(elements)
+
+    def __call__(self, codes: Any) -> Answer:
+        """Answer one row or a batch.
+
+        Args:
+            codes: ``(len(observed),)`` or ``(B, len(observed))`` state indices, -1 where a
+                variable was not seen.
+
+        Raises:
+            EvidenceError: If the shape is wrong or an index out of range.
+            Intractable: If a plan exceeds the budget.
+        """
+        given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
+        if given.dtype.kind not in "iu" and given.size:
+            raise EvidenceError(f"expected integer codes, got {given.dtype}; -1 means not seen")
+        with torch.no_grad():
+            solver = self._solver()
+        if given.ndim == 1 and given.shape[0] == len(self.observed):
+            at_once = self._at_once(solver, given)
+            if at_once is not None:
+                return at_once
+        rows = self._read(given[None] if given.ndim == 1 else given, solver)
+        log_z, out = solver.marginals(rows, None, self._wanted)
+        marginals = torch.from_numpy(out if self._take is None else out[:, self._take])
+        log_evidence = torch.from_numpy(log_z)
+        if given.ndim == 1:
+            return Answer(marginals[0], log_evidence[0])
+        return Answer(marginals, log_evidence)
+
+    def __repr__(self) -> str:
+        seen = "any variables" if self._observed is None else f"{len(self.observed)} variables"
+        return f"CompiledQuery({len(self.targets)} targets given {seen})"
+
+    def _at_once(self, solver: Solver, given: NDArray[Any]) -> Answer | None:
+        """Answer one row without planning, where that is possible."""
+        if solver is not self._bound:
+            self._bound, self._session = solver, solver.session(self._wanted, self._seen)
+        if self._session is None:
+            return None
+        found = self._session(self._spread(given))
+        if found is None or found[0] == -np.inf:
+            return None
+        out = torch.from_numpy(found[1] if self._take is None else found[1][self._take])
+        return Answer(out, torch.from_numpy(found[0]))
+
+    def _spread(self, given: NDArray[Any]) -> Codes:
+        """One row's codes, all variables in order."""
+        if self._observed is None:
+            return np.ascontiguousarray(given, dtype=np.int32)
+        row = np.full(self._size, -1, dtype=np.int32)
+        row[self._observed] = given
+        return row
+
+    def _read(self, given: NDArray[Any], solver: Solver) -> Codes:
+        if given.ndim != 2 or given.shape[1] != len(self.observed):
+            raise EvidenceError(
+                f"expected codes of shape (B, {len(self.observed)}) for the observed variables, "
+                f"got {given.shape}"
+            )
+        card = solver.graph.card
+        if self._observed is None:
+            rows = np.ascontiguousarray(given, dtype=np.int32)
+        else:
+            rows = np.full((len(given), self._size), -1, dtype=np.int32)
+            rows[:, self._observed] = given
+        if ((rows < -1) | (rows >= card)).any():
+            _, column = np.argwhere((rows < -1) | (rows >= card))[0]
+            name = solver.graph.variables[column].name
+            raise EvidenceError(
+                f"a state index of {name!r} is out of range 0..{card[column] - 1} (-1: not seen)"
+            )
+        return rows

@@ -1,0 +1,81 @@
+"""Which findings contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import ImpossibleEvidence
+from pgnn.inference.exact.solver import Solver
+
+_ROWS_NAMED = 10
+
+
+def minimal_conflict(solver: Solver, codes: NDArray[np.int32]) -> list[int]:
+    """Return a minimal set of findings that cannot occur together.
+
+    Dropping any one of them leaves findings of positive probability (QuickXplain, Junker 2004).
+
+    Args:
+        solver: Of the model.
+        codes: ``(V,)`` observed states of an impossible row.
+
+    Returns:
+        Variable numbers in ascending order; empty if the findings are possible (it is the soft
+        evidence that is not), or the model itself has no possible state.
+
+    Cost:
+        O(k log(n / k)) evaluations of the evidence for k of n findings.
+    """
+
+    def possible(findings: list[int]) -> bool:
+        row = np.full((1, len(codes)), -1, dtype=np.int32)
+        row[0, findings] = codes[findings]
+        return bool(np.isfinite(solver.log_evidence(row, None)[0]))
+
+    def explain(background: list[int], added: bool, suspects: list[int]) -> list[int]:
+        if added and not possible(background):
+            return []
+        if len(suspects) == 1:
+            return suspects
+        left, right = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
+        of_right = explain(background + left, bool(left), right)
+        of_left = explain(background + of_right, bool(of_right), left)
+        return of_left + of_right
+
+    seen = np.flatnonzero(codes >= 0).tolist()
+    if not seen or possible(seen) or not possible([]):
+        return []
+    return sorted(explain([], False, seen))
+
+
+def impossible(
+    solver: Solver, codes: NDArray[np.int32], log_z: Tensor, batched: bool
+) -> ImpossibleEvidence:
+    """Make the error that says which rows are impossible, and why the first one is."""
+    rows = np.flatnonzero(log_z.detach().isneginf().cpu().numpy())
+    row = codes[rows[0]]
+    solver = solver.at_rows(rows[:1])
+    conflict: dict[Hashable, object] = {}
+    for v in minimal_conflict(solver, row):
+        variable = solver.graph.variables[v]
+        conflict[variable.name] = variable.decode([row[v]])[0]
+    findings = ", ".join(f"{name}={state}" for name, state in conflict.items())
+    if batched:
+        named = ", ".join(map(str, rows[:_ROWS_NAMED])) + (", ..." if len(rows) > 10 else "")
+        where = f"{len(rows)} of {len(log_z)} rows are impossible: {named}. Row {rows[0]}: "
+    else:
+        where = "the evidence is impossible: "
+    if conflict:
+        why = (
+            f"{findings} cannot occur together" if len(conflict) > 1 else f"{findings} never occurs"
+        )
+    elif not np.isfinite(solver.log_evidence(np.full_like(row, -1)[None], None)[0]):
+        why = "no state of the model has positive probability"
+    else:
+        why = "the soft evidence excludes every state that the other findings allow"
+    hint = "; errors='nan' answers the other rows" if batched else ""
+    return ImpossibleEvidence(f"{where}{why}{hint}", tuple(rows.tolist()), conflict)

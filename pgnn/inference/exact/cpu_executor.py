@@ -1,0 +1,296 @@
+"""Runs plans on the CPU with the compiled kernels, rows cut into pieces for the threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.inference.exact.plan import TILE, Mask, Plan
+from pgnn.inference.exact.underflow import underflow
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.kernels import decoding, execution, expectation
+from pgnn.inference.kernels.rows import distinct, in_range
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Keep = Callable[[], None] | None
+Piece = Callable[[Rows, Any, Floats, Any], Keep]
+
+_SINGLE = (0,)
+_TILED = (0,) * TILE
+_NOTHING = np.zeros((0, 0))
+_FIRST = np.zeros(1, dtype=np.int64)
+# rows are shared between threads only when each gets this many multiply-adds
+_WORTH_A_THREAD = 2e5
+# larger memory is made anew each time, which is quick beside filling it
+_WORTH_KEEPING = 2**26
+# what has been flushed to zero is less than this share of any greater sum
+_DEEP = -600.0
+_SPLIT = 16
+
+
+class Session:
+    """One plan, ready to answer single rows at once; not for use by two threads at a time.
+
+    Args:
+        executor: Of the numbers.
+        plan: For any row that will be asked.
+        wanted: ``(V,)`` variables whose marginals are returned.
+    """
+
+    def __init__(self, executor: CpuExecutor, plan: Plan, wanted: Mask) -> None:
+        graph = executor.graph
+        self._card, self._states = graph.card, int(graph.card[wanted].sum())
+        self._least = np.where(plan.task.observed, 0, -1)  # what is sliced out must be seen
+        self._column = graph.columns(wanted)
+        self._program = plan.program(1)[0]
+        self._memory = np.empty(int(self._program.sizes[0]) + TILE)
+        self._tables = executor.tables(np.zeros((1, len(graph.card)), dtype=np.int32), None)
+        self._log_scale = executor.log_scale(plan, _FIRST)
+        self._observed = np.flatnonzero(plan.task.observed & wanted)
+        self._certain = self._column[self._observed]
+        self._flushed = bool(graph.flushed.any())
+
+    def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
+        """Return ``()`` log evidence and ``(S,)`` marginals of a row.
+
+        None if a code is wrong or numbers left the range of doubles.
+        """
+        rows = codes[None]
+        if not in_range(rows, self._least, self._card):
+            return None
+        log_z, out = np.empty(1), np.zeros((1, self._states))
+        tables = self._tables._replace(codes=rows)
+        flags = underflow()
+        flags.clear()
+        execution.answer(
+            self._program, tables, _FIRST, self._memory, _SINGLE, self._column, log_z, out
+        )
+        if flags.happened() or (self._flushed and log_z[0] < _DEEP):
+            return None
+        if len(self._observed):
+            out[0, self._certain + codes[self._observed]] = 1.0
+        log_z += self._log_scale
+        return log_z.reshape(()), out[0]
+
+
+class CpuExecutor:
+    """Answers from the numbers of one factor graph.
+
+    Args:
+        graph: Variables and tables; row-wise tables must have as many rows as the evidence.
+        max_bytes: Memory for messages, over all threads.
+    """
+
+    def __init__(self, graph: FactorGraph, max_bytes: int) -> None:
+        self.graph = graph
+        self.max_bytes = max_bytes
+        self._pool: list[Floats] = []
+
+    def session(self, plan: Plan, wanted: Mask) -> Session:
+        """Return what answers single rows at once."""
+        return Session(self, plan, wanted)
+
+    def bytes_needed(self, plan: Plan, rows: int) -> int:
+        """Memory for messages that answering ``rows`` rows takes."""
+        return (
+            int(plan.program(self._width(plan, rows))[0].sizes[0]) * 8 * self._threads(plan, rows)
+        )
+
+    def answer(
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        rows: Rows,
+        wanted: Mask,
+        log_z: Floats,
+        out: Floats,
+    ) -> None:
+        """Write log evidence ``(B,)`` and marginals ``(B, S)`` of some rows.
+
+        Args:
+            plan: For these rows.
+            codes: ``(B, V)`` observed states, -1 where none.
+            soft: ``(B, S)`` likelihoods, or None.
+            rows: Which rows to answer.
+            wanted: ``(V,)`` variables that have columns in ``out``, the plan's among them.
+            log_z: ``(B,)`` written at ``rows``; ``-inf`` where evidence is impossible or numbers
+                left the range of doubles.
+            out: ``(B, S)`` written at ``rows``.
+        """
+        tables, column = self.tables(codes, soft), self.graph.columns(wanted)
+
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+            execution.answer(program[0], tables, part, memory, lanes, column, log_z, out)
+
+        log_z[self._run(plan, rows, piece)] = -np.inf
+        log_z[rows] = self._checked(log_z[rows], rows) + self.log_scale(plan, rows)
+
+    def expect(
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        weights: Floats,
+        per_row: Mask,
+    ) -> tuple[Floats, Floats, Rows, Rows]:
+        """Return weighted sums of the beliefs of the plan's factors over all rows.
+
+        Args:
+            plan: With ``task.belief`` set.
+            codes: ``(B, V)`` observed states.
+            soft: ``(B, S)`` likelihoods, or None.
+            weights: ``(B,)`` weight of each row.
+            per_row: ``(F,)`` factors whose beliefs are returned row by row.
+
+        Returns:
+            Flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; where each factor begins;
+            rows that were left out because numbers left the range of doubles.
+        """
+        tables = self.tables(codes, soft)
+        start = np.zeros(len(self.graph.factors), dtype=np.int64)
+        ends = [0, 0]
+        for f in np.flatnonzero(plan.task.belief):
+            kind = int(per_row[f])
+            start[f] = ends[kind]
+            ends[kind] += int(np.prod(self.graph.card[list(self.graph.scopes[f])], dtype=np.int64))
+        joint = np.zeros((len(codes), ends[1]))
+        sums: list[Floats] = []
+
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> Keep:
+            mine = np.zeros(ends[0])
+            expectation.expect(
+                program[0], tables, part, memory, lanes, weights, mine, per_row, start, joint
+            )
+            return lambda: sums.append(mine)
+
+        rows = np.arange(len(codes))
+        lost = rows if self.graph.flushed.any() else self._run(plan, rows, piece)
+        return np.sum(sums, axis=0) if sums else np.zeros(ends[0]), joint, start, lost
+
+    def decode(
+        self, plan: Plan, codes: Codes, soft: Floats | None, draws: int = 0, seed: int = 0
+    ) -> tuple[NDArray[np.int32], Floats]:
+        """Return best states, or exact draws, and the log of the maximum or sum.
+
+        Returns:
+            ``(B, max(draws, 1), V)`` states and ``(B,)`` log values, ``-inf`` where evidence is
+            impossible or numbers left the range of doubles.
+        """
+        tables = self.tables(codes, soft)
+        states = np.repeat(codes[:, None, :], max(draws, 1), axis=1)
+        log_z = np.zeros(len(codes))
+
+        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+            decoding.decode(
+                program[0], program[1], self.graph.card, plan.task.maximize, tables, part, memory,
+                lanes, draws, seed, states, log_z,
+            )  # fmt: skip
+
+        rows = np.arange(len(codes))
+        log_z[self._run(plan, rows, piece)] = -np.inf
+        return states, self._checked(log_z, rows) + self.log_scale(plan, rows)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def _run(self, plan: Plan, rows: Rows, piece: Piece) -> Rows:
+        """Run a kernel over the rows, in threads where that pays; return rows with underflows."""
+        width = self._width(plan, len(rows))
+        lanes = _TILED if width == TILE else _SINGLE
+        program = plan.program(width)
+        size = int(program[0].sizes[0]) + TILE
+
+        lost = [rows[:0]]
+        flags = underflow()
+
+        def work(part: Rows) -> None:
+            memory = self._acquire(size)
+            try:
+                flags.clear()
+                keep = piece(part, program, memory, lanes)
+                happened = flags.happened()
+            finally:
+                if memory.nbytes <= _WORTH_KEEPING:
+                    self._pool.append(memory)
+            if not happened:
+                if keep is not None:
+                    keep()
+            elif len(part) <= width:
+                lost.append(part)
+            else:  # look for the rows where it happened
+                step = -(-len(part) // (_SPLIT * width)) * width
+                for first in range(0, len(part), step):
+                    work(part[first : first + step])
+
+        parts = self._threads(plan, len(rows))
+        if parts == 1:
+            work(rows)
+            return np.concatenate(lost)
+        edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
+        with ThreadPoolExecutor(parts) as pool:
+            list(pool.map(work, [rows[a:b] for a, b in pairwise(edges)]))
+        return np.concatenate(lost)
+
+    def _checked(self, log_z: Floats, rows: Rows) -> Floats:
+        """Log sums, ``-inf`` where what was flushed to zero beforehand may count."""
+        flushed = self.graph.flushed
+        if not flushed.any():
+            return log_z
+        mine = flushed[rows] if len(flushed) > 1 else flushed
+        return np.where(mine & (log_z < _DEEP), -np.inf, log_z)
+
+    def _width(self, plan: Plan, rows: int) -> int:
+        if rows <= 2 or plan.program(TILE)[0].sizes[0] * 8 > self.max_bytes:
+            return 1
+        return TILE
+
+    def _threads(self, plan: Plan, rows: int) -> int:
+        width = self._width(plan, rows)
+        program = plan.program(width)[0]
+        fits = self.max_bytes // max(int(program.sizes[0]) * 8, 1)
+        pays = int(rows * float(program.work[1]) / _WORTH_A_THREAD)
+        return max(1, min(torch.get_num_threads(), fits, pays, -(-rows // width)))
+
+    def _acquire(self, size: int) -> Floats:
+        """Take memory from the pool, or make some."""
+        try:
+            while True:
+                memory = self._pool.pop()
+                if len(memory) >= size:
+                    return memory
+        except IndexError:
+            pass
+        return np.empty(size)
+
+    @staticmethod
+    def distinct(codes: Codes) -> tuple[Rows, Rows]:
+        """Return the first row of each kind, and the kind of every row."""
+        return distinct(codes)
+
+    def tables(self, codes: Codes, soft: Floats | None) -> execution.Tables:
+        """Return what the kernels read."""
+        graph = self.graph
+        return execution.Tables(
+            graph.values,
+            graph.start,
+            graph.rowwise,
+            graph.row_values,
+            codes,
+            _NOTHING if soft is None else soft,
+            graph.offset,
+        )
+
+    def log_scale(self, plan: Plan, rows: Rows) -> Any:
+        """What scaling each table's largest entry to one has taken away."""
+        scale = float(self.graph.log_scale[plan.task.used].sum())
+        if self.graph.rowwise.any():
+            return scale + self.graph.row_scale[rows]
+        return scale

@@ -1,0 +1,192 @@
+"""Answers as tensors: plain ones, or differentiable ones where a table wants a gradient.
+
+First derivatives of the log evidence come from the compiled kernel (they are expected counts);
+derivatives of marginals, and second ones, from the torch executor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from pgnn.factors.factor import Factor
+from pgnn.inference.evidence import Evidence
+from pgnn.inference.exact import torch_executor
+from pgnn.inference.exact.log_partition import Kernel, log_partition, with_tables
+from pgnn.inference.exact.planner import Ask
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.factor_graph import FactorGraph
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Differentiable:
+    """Log evidence, marginals and joints of rows of evidence.
+
+    Args:
+        solver: Of the model.
+        seen: The evidence; soft evidence that wants a gradient becomes a table of the graph.
+    """
+
+    def __init__(self, solver: Solver, seen: Evidence) -> None:
+        self.codes, self.soft = seen.codes, seen.soft
+        self.log_scale = seen.soft_scale
+        if torch.is_grad_enabled() and seen.soft_tensors:
+            solver = self._with_soft_tables(solver, seen.soft_elements())
+        self.solver = solver
+        self.wanted = torch.is_grad_enabled() and solver.graph.requires_grad
+
+    def log_evidence(self) -> Tensor:
+        """Return ``(B,)`` log probabilities of the rows."""
+        if not self.wanted:
+            return self.as_tensor(self.solver.log_evidence(self.codes, self.soft)) + self._scale()
+        kernel = Kernel(
+            evaluate=lambda graph: self._at(graph).log_evidence(self.codes, self.soft),
+            accumulate=lambda graph, w: self._at(graph).expected(self.codes, self.soft, w),
+            reference=self._log_evidence_by_torch,
+        )
+        return log_partition(self.solver.graph, kernel) + self._scale()
+
+    def marginals(self, wanted: Mask) -> tuple[Tensor, Tensor]:
+        """Return ``(B, S)`` marginals of the wanted variables alone, and ``(B,)`` log evidence."""
+        graph = self.solver.graph
+        log_z, out = self.solver.marginals(self.codes, self.soft, wanted)
+        plain = self.as_tensor(out)
+        if not self.wanted:
+            return plain, self.as_tensor(log_z) + self._scale()
+        learned = tuple(k for k, f in enumerate(graph.factors) if f.log_values.requires_grad)
+        tables = [graph.factors[k].log_values for k in learned]
+
+        def reference(again: FactorGraph) -> Tensor:
+            return self._marginals_by_torch(again, wanted)
+
+        marginals: Tensor = _Marginals.apply(plain, reference, graph, learned, *tables)  # type: ignore[no-untyped-call]
+        return marginals, self.log_evidence()
+
+    def joint(self, scope: Sequence[int]) -> Factor:
+        """Return the joint posterior of some variables, ``(B, K1, ..., Kn)``."""
+        variables = [self.solver.graph.variables[v] for v in scope]
+        if not self.wanted:
+            table = self.solver.joint(self.codes, self.soft, scope)
+            with np.errstate(divide="ignore"):
+                return Factor(variables, self.as_tensor(np.log(table)))
+        graph = self.solver.graph.with_unity(scope)
+        last = len(graph.factors) - 1
+        belief = np.arange(last + 1) == last
+        solver = self._at(graph)
+        parts = torch.zeros(len(self.codes), *[v.num_states for v in variables]).to(graph.dtype)
+        ask = Ask(belief=belief, soft=solver.softly(self.soft))
+        for plan, rows in solver.plans(self.codes, ask):
+            arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
+            found = torch_executor.beliefs(**arguments, factors=[last], create_graph=True)[0]
+            parts = parts.index_put((torch.from_numpy(rows),), found.to(parts))
+        return Factor(variables, parts.log())
+
+    def as_tensor(self, array: Floats) -> Tensor:
+        """An array as a tensor of the graph's type, on its device."""
+        graph = self.solver.graph
+        return torch.from_numpy(np.ascontiguousarray(array)).to(graph.device, graph.dtype)
+
+    def _scale(self) -> Tensor | float:
+        """What was divided out of the soft evidence."""
+        return self.as_tensor(self.log_scale) if self.soft is not None else 0.0
+
+    def _at(self, graph: FactorGraph) -> Solver:
+        if graph is self.solver.graph:
+            return self.solver
+        return Solver(graph, self.solver.planner, self.solver.max_bytes)
+
+    def _with_soft_tables(self, solver: Solver, tables: Mapping[Any, Tensor]) -> Solver:
+        graph = solver.graph
+        soft = np.ones((len(self.codes), int(graph.offset[-1])))
+        if self.soft is not None:
+            soft = self.soft.copy()
+        scale = np.zeros(len(self.codes))
+        for name, likelihood in tables.items():
+            v = graph.index[name]
+            soft[:, graph.offset[v] : graph.offset[v + 1]] = 1.0
+            scale = scale + np.log(likelihood.detach().cpu().double().numpy().max(axis=-1))
+        self.soft, self.log_scale = soft, self.log_scale - scale
+        unary = {graph.index[name]: likelihood.log() for name, likelihood in tables.items()}
+        return Solver(with_tables(graph, unary), solver.planner, solver.max_bytes)
+
+    def _log_evidence_by_torch(self, graph: FactorGraph) -> Tensor:
+        solver = self._at(graph)
+        rows_of, found = [], []
+        for plan, rows in solver.plans(self.codes, Ask(soft=solver.softly(self.soft))):
+            arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
+            found.append(torch_executor.log_partition(**arguments))
+            rows_of.append(rows)
+        return _in_order(found, rows_of)
+
+    def _marginals_by_torch(self, graph: FactorGraph, wanted: Mask) -> Tensor:
+        solver = self._at(graph)
+        rows_of, found = [], []
+        ask = Ask(wanted=wanted, soft=solver.softly(self.soft))
+        for plan, rows in solver.plans(self.codes, ask):
+            arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
+            table, _ = torch_executor.marginals(
+                **arguments, wanted=np.flatnonzero(wanted).tolist(), create_graph=True
+            )
+            found.append(table)
+            rows_of.append(rows)
+        return _in_order(found, rows_of)
+
+
+class _Marginals(Function):
+    """Marginals that were computed by a kernel; torch computes their derivatives."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        plain: Tensor,
+        reference: Callable[[FactorGraph], Tensor],
+        graph: FactorGraph,
+        learned: tuple[int, ...],
+        *tables: Tensor,
+    ) -> Tensor:
+        """Pass the numbers through; ``tables`` are the log values of ``learned``."""
+        ctx.reference, ctx.graph, ctx.learned = reference, graph, learned
+        ctx.save_for_backward(*tables)
+        return plain.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+        """Differentiate the same numbers as torch computes them."""
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            views = [
+                t.view_as(t) if create_graph else t.detach().requires_grad_()
+                for t in ctx.saved_tensors
+            ]
+            own = dict(zip(ctx.learned, views, strict=True))
+            factors = tuple(
+                Factor(f.variables, own.get(k, f.log_values), f.child)
+                for k, f in enumerate(ctx.graph.factors)
+            )
+            again = ctx.reference(FactorGraph(ctx.graph.variables, factors))
+            found = torch.autograd.grad(
+                again,
+                views,
+                upstream[0].to(again),
+                create_graph=create_graph,
+                materialize_grads=True,
+            )
+        return (None, None, None, None, *found)
+
+
+def _in_order(parts: Sequence[Tensor], rows: Sequence[NDArray[np.int64]]) -> Tensor:
+    """Put the pieces of a batch back in order."""
+    if len(parts) == 1:
+        return parts[0]
+    back = np.argsort(np.concatenate(rows), kind="stable")
+    whole = torch.cat(list(parts))
+    return whole[torch.from_numpy(back).to(whole.device)]

@@ -1,0 +1,132 @@
+r"""``log Z`` as one differentiable operation on top of any exact kernel.
+
+Forward asks a kernel for the number, backward asks it for beliefs: the derivative of
+:math:`\log Z` by a table of logs is the posterior of the table's variables. No kernel need know
+autograd. Where a derivative of the derivative will be wanted (``create_graph=True``), the gradient
+is taken of the same number computed in torch instead.
+
+References:
+    Darwiche (2003), A differential approach to inference in Bayesian networks, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from pgnn.factors.factor import Factor
+from pgnn.inference.factor_graph import FactorGraph
+
+Floats = NDArray[np.float64]
+Evaluate = Callable[[FactorGraph], Floats]
+Accumulate = Callable[[FactorGraph, Floats], Sequence[Floats]]
+Reference = Callable[[FactorGraph], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    r"""What answers for a given batch of evidence; all callables speak of the same evidence.
+
+    Args:
+        evaluate: Maps the graph to ``(B,)`` values of :math:`\log Z`, ``-inf`` where impossible.
+        accumulate: Maps the graph and ``(B,)`` weights :math:`w` to
+            :math:`\sum_b w_b\, p(x_f \mid e_b)` for each factor, shaped like its log values; of a
+            row-wise factor ``(B, K1, ..., Kn)``, the single terms. Weights of impossible rows are
+            zero.
+        reference: Computes what ``evaluate`` computes by differentiable torch operations, such as
+            :func:`pgnn.inference.exact.torch_executor.log_partition`.
+    """
+
+    evaluate: Evaluate
+    accumulate: Accumulate
+    reference: Reference
+
+
+class LogPartition(Function):
+    """The operation itself; :func:`log_partition` is its front."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: Kernel, graph: FactorGraph, learned: tuple[int, ...], *tables: Tensor
+    ) -> Tensor:
+        """Ask the kernel for the number; ``tables`` are the log values of ``learned``."""
+        ctx.kernel, ctx.graph, ctx.learned = kernel, graph, learned
+        dtype = torch.float32
+        for factor in graph.factors:
+            dtype = torch.promote_types(dtype, factor.log_values.dtype)
+        log_z = torch.from_numpy(np.array(kernel.evaluate(graph), dtype=np.float64))
+        log_z = log_z.to(graph.device, dtype)
+        ctx.save_for_backward(log_z, *tables)
+        return log_z
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+        """Ask the kernel for beliefs, or torch where the gradient must be differentiable."""
+        log_z, *tables = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[3:]
+        gradient = _through_torch if torch.is_grad_enabled() else _through_kernel
+        found = gradient(ctx, upstream[0], log_z, tables)
+        return (None, None, None, *(g if w else None for g, w in zip(found, wanted, strict=True)))
+
+
+def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
+    r"""Return ``(B,)`` :math:`\log Z`, differentiable in every table that wants a gradient.
+
+    Args:
+        graph: Variables and factors.
+        kernel: What computes the number and its gradient for the evidence at hand.
+
+    Returns:
+        Logs in the widest type of the tables, on their device; ``-inf`` in impossible rows, whose
+        gradient is zero.
+
+    Cost: one ``evaluate``; backward one ``accumulate``, or one ``reference`` with its gradient.
+    """
+    learned = tuple(k for k, f in enumerate(graph.factors) if f.log_values.requires_grad)
+    tables = [graph.factors[k].log_values for k in learned]
+    out: Tensor = LogPartition.apply(kernel, graph, learned, *tables)  # type: ignore[no-untyped-call]
+    return out
+
+
+def with_tables(graph: FactorGraph, unary: Mapping[int, Tensor]) -> FactorGraph:
+    """Return the graph with further tables on single variables.
+
+    Soft evidence that wants a gradient enters so: ``(K,)`` or ``(B, K)`` log-likelihoods.
+    """
+    more = [Factor([graph.variables[v]], table) for v, table in unary.items()]
+    return FactorGraph(graph.variables, (*graph.factors, *more))
+
+
+def _through_kernel(
+    ctx: Any, upstream: Tensor, log_z: Tensor, tables: Sequence[Tensor]
+) -> list[Tensor]:
+    weights = upstream.masked_fill(log_z.isneginf(), 0.0)
+    array = weights.to("cpu", torch.float64).numpy()
+    sums = ctx.kernel.accumulate(ctx.graph, np.ascontiguousarray(array))
+    return [
+        torch.from_numpy(np.array(sums[f], dtype=np.float64)).reshape(table.shape).to(table)
+        for f, table in zip(ctx.learned, tables, strict=True)
+    ]
+
+
+def _through_torch(
+    ctx: Any, upstream: Tensor, log_z: Tensor, tables: Sequence[Tensor]
+) -> Sequence[Tensor]:
+    # Views, because one table may be computed from another one: the gradient by a view stops
+    # there, and is not led on into the other table a second time.
+    views = [table.view_as(table) for table in tables]
+    own = dict(zip(ctx.learned, views, strict=True))
+    factors = tuple(
+        Factor(f.variables, own[k]) if k in own else f for k, f in enumerate(ctx.graph.factors)
+    )
+    again = ctx.kernel.reference(FactorGraph(ctx.graph.variables, factors))
+    return torch.autograd.grad(
+        again, views, upstream.to(again), create_graph=True, materialize_grads=True
+    )

@@ -1,0 +1,199 @@
+"""Chooses plans for batches of evidence, and remembers them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.exact.plan import Mask, Plan, Task, make_plan, make_task
+from pgnn.inference.factor_graph import FactorGraph
+
+Rows = NDArray[np.int64]
+MakePlan = Callable[[], Plan]
+
+# seconds: making a plan, by variable; a multiply-add alone, and in a tile of rows
+_PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
+_SINGLE, _TILED = 2e-9, 0.6e-9
+_REMEMBERED = 64
+_MANY_MORE = 8
+# a plan that serves any evidence is made once for a model
+_GENERAL_ROWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """What is asked of every row of a batch.
+
+    Args:
+        wanted: ``(V,)`` variables whose marginals are wanted.
+        belief: ``(F,)`` factors whose beliefs are wanted.
+        maximize: ``(V,)`` variables to maximise over.
+        soft: ``(V,)`` variables with soft evidence.
+        prune: Whether to leave barren variables out.
+    """
+
+    wanted: Mask | None = None
+    belief: Mask | None = None
+    maximize: Mask | None = None
+    soft: Mask | None = None
+    prune: bool = True
+
+    @cached_property
+    def key(self) -> bytes:
+        """Equal for equal questions."""
+        masks = (self.wanted, self.belief, self.maximize, self.soft)
+        return b"|".join(b"" if m is None else m.tobytes() for m in masks) + bytes([self.prune])
+
+
+@dataclass(eq=False)
+class Planner:
+    """Plans of one model structure.
+
+    Either one plan serves rows whatever they observe, findings entering as likelihoods; or rows
+    that observe the same variables get a plan of their own, with those variables sliced out of
+    every table. Which is faster is estimated from the plans' costs.
+    """
+
+    _plans: OrderedDict[bytes, tuple[Plan, int]] = field(default_factory=OrderedDict)
+    _any_row: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
+
+    def split(
+        self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
+    ) -> list[tuple[Plan, Rows]]:
+        """Return plans with the rows that each is to answer, all at once; see :meth:`parts`."""
+        return [(make(), rows) for make, rows in self.parts(graph, codes, ask)]
+
+    def parts(
+        self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
+    ) -> list[tuple[MakePlan, Rows]]:
+        """Return what makes the plans, with the rows that each is to answer.
+
+        Rows that all observe different variables may need as many plans: they are made one by
+        one, when they are run, and only the last few are remembered.
+
+        Args:
+            graph: Tables (only the structure matters).
+            codes: ``(B, V)`` observed states, -1 where none.
+            ask: What is asked.
+        """
+        if len(codes) == 0:
+            return []
+        everything = np.arange(len(codes))
+        if codes.size and codes.max() >= 0:
+            # without evidence, what can be left out is known once and for all
+            for_any = self._for_any_row(graph, ask)
+            if self._cheaper_than_planning(for_any, len(codes)):
+                return [(lambda: for_any, everything)]
+        seen = codes >= 0
+        always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
+        if (always == ever).all():
+            return [(partial(self._for_pattern, graph, always, len(codes), ask), everything)]
+        probe = self._for_pattern(graph, seen[0], 1, ask)
+        general = self._general(graph, always, ever, len(codes), ask)
+        run_general = len(codes) * general.multiply_adds * _TILED
+        run_apart = len(codes) * (_PLANNING_AT_ALL + probe.multiply_adds * _TILED)
+        if run_general <= run_apart:
+            return [(lambda: general, everything)]
+        patterns = _group(seen)
+        planning = _PLANNING * len(graph.variables) + _PLANNING_AT_ALL
+        per_row = _TILED if len(codes) > 4 * len(patterns) else _SINGLE
+        run_apart = len(patterns) * planning + len(codes) * probe.multiply_adds * per_row
+        if run_general <= run_apart:
+            return [(lambda: general, everything)]
+        return [
+            (partial(self._for_pattern, graph, seen[rows[0]], len(rows), ask), rows)
+            for rows in patterns
+        ]
+
+    def _for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
+        """The plan for rows that all observe the same variables."""
+        return self.plan(graph, self._task(graph, seen, ask), rows)
+
+    def plan(self, graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
+        """Return the plan for a task, made unless one is remembered.
+
+        A plan that was made for few rows is looked over again when it is to serve many.
+        """
+        key = graph.structure + task.key
+        found, served = self._plans.pop(key, (None, 0))
+        if found is None or rows > _MANY_MORE * served:
+            better = make_plan(graph, task, rows)
+            if found is None or better.total < found.total:
+                found = better
+            served = rows
+        self._plans[key] = found, served
+        while len(self._plans) > _REMEMBERED:
+            self._plans.popitem(last=False)
+        return found
+
+    def for_any_row(self, graph: FactorGraph, seen: Mask | None, ask: Ask) -> Plan | None:
+        """Return a plan that serves any single row, if there is one worth keeping.
+
+        Args:
+            graph: Tables.
+            seen: ``(V,)`` variables that every row observes; None if that is not known. Then a
+                plan for any evidence is returned if running it costs less than making a new one.
+            ask: What is asked.
+        """
+        if seen is not None:
+            return self.plan(graph, self._task(graph, seen, ask), _GENERAL_ROWS)
+        plan = self._for_any_row(graph, ask)
+        return plan if self._cheaper_than_planning(plan, 1) else None
+
+    def _for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan:
+        """The plan that slices nothing."""
+        key = graph.structure + ask.key
+        found = self._any_row.get(key)
+        if found is None:
+            nobody = np.zeros(len(graph.variables), dtype=np.bool_)
+            found = self._any_row[key] = self._general(graph, nobody, ~nobody, 1, ask)
+            if self._cheaper_than_planning(found, 1):
+                found = self._any_row[key] = self._general(
+                    graph, nobody, ~nobody, _GENERAL_ROWS, ask
+                )
+            while len(self._any_row) > _REMEMBERED:
+                self._any_row.popitem(last=False)
+        return found
+
+    def _cheaper_than_planning(self, general: Plan, rows: int) -> bool:
+        planning = _PLANNING * len(general.graph.variables) + _PLANNING_AT_ALL
+        return rows * general.multiply_adds * _SINGLE < planning
+
+    def _general(self, graph: FactorGraph, always: Mask, ever: Mask, rows: int, ask: Ask) -> Plan:
+        unary = ever | ask.soft if ask.soft is not None else ever
+        task = make_task(
+            graph,
+            always,
+            unary=unary,
+            wanted=ask.wanted,
+            belief=ask.belief,
+            maximize=ask.maximize,
+            prune=ask.prune,
+        )
+        return self.plan(graph, task, rows)
+
+    def _task(self, graph: FactorGraph, seen: Mask, ask: Ask) -> Task:
+        return make_task(
+            graph,
+            seen,
+            unary=ask.soft,
+            wanted=ask.wanted,
+            belief=ask.belief,
+            maximize=ask.maximize,
+            prune=ask.prune,
+        )
+
+
+def _group(seen: Mask) -> list[Rows]:
+    """Rows that observe the same variables, together."""
+    packed = np.packbits(seen, axis=1)
+    keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
+    _, group = np.unique(keys, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    edges = np.flatnonzero(np.diff(group[order])) + 1
+    return np.split(order, edges)

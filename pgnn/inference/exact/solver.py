@@ -1,0 +1,298 @@
+"""Exact answers as arrays: plans for the rows, an executor to run them, a check of the cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.inference.exact.budget import joint_over_budget, plan_over_budget
+from pgnn.inference.exact.plan import Mask, Plan
+from pgnn.inference.exact.planner import Ask, MakePlan, Planner
+from pgnn.inference.exact.torch_rows import TorchRows
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.numba_support import has_numba
+
+if TYPE_CHECKING:
+    from pgnn.inference.exact.cpu_executor import CpuExecutor, Session
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+# a batch of so many rows is searched for rows that occur again; they are answered once if the
+# distinct ones are at most this share
+_MANY_ROWS, _REPEATED = 32, 0.8
+
+
+@dataclass(eq=False)
+class Solver:
+    """Answers questions about one factor graph, rows of evidence given as arrays.
+
+    Args:
+        graph: Variables and tables.
+        planner: Plans that are remembered for this structure.
+        max_bytes: Memory that messages may take.
+    """
+
+    graph: FactorGraph
+    planner: Planner = field(default_factory=Planner)
+    max_bytes: int = 2**32
+
+    @cached_property
+    def cpu(self) -> CpuExecutor | None:
+        """The compiled executor; None where torch serves (on a GPU, or without numba)."""
+        if self.graph.device.type != "cpu" or not has_numba():
+            return None
+        from pgnn.inference.exact.cpu_executor import CpuExecutor
+
+        return CpuExecutor(self.graph, self.max_bytes)
+
+    def marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
+        """Return ``(B,)`` log evidence and ``(B, S)`` marginals of the wanted variables.
+
+        The marginals of impossible rows are zeros.
+
+        Args:
+            codes: ``(B, V)`` observed states, -1 where none.
+            soft: ``(B, S)`` likelihoods of all states of all variables, or None.
+            wanted: ``(V,)`` variables whose marginals are wanted; only they have columns.
+
+        Raises:
+            Intractable: If a plan exceeds the budget.
+        """
+        if self.cpu is not None and soft is None and len(codes) >= _MANY_ROWS:
+            first, kind = self.cpu.distinct(codes)
+            if len(first) < _REPEATED * len(codes) and not self.graph.rowwise.any():
+                log_z, out = self._marginals(codes[first], None, wanted)
+                return log_z[kind], out[kind]
+        return self._marginals(codes, soft, wanted)
+
+    def _marginals(self, codes: Codes, soft: Floats | None, wanted: Mask) -> tuple[Floats, Floats]:
+        """:meth:`marginals`, every row computed."""
+        log_z = np.zeros(len(codes))
+        out = np.zeros((len(codes), int(self.graph.card[wanted].sum())))
+        ask = Ask(wanted=wanted, soft=self.softly(soft))
+
+        def answer(part: tuple[MakePlan, Rows], share: int) -> bool:
+            """Answer some rows, unless that takes more memory than the share of a thread."""
+            plan, rows = part[0](), part[1]
+            if self.check(plan, len(rows)) > share:
+                return False
+            if self.cpu is not None:
+                self.cpu.answer(plan, codes, soft, rows, wanted, log_z, out)
+            else:
+                self._answer_by_torch(plan, codes, soft, rows, wanted, log_z, out)
+            _fill_observed(self.graph, wanted, plan.task.observed, codes, rows, out)
+            return True
+
+        parts = self.planner.parts(self.graph, codes, ask)
+        threads = min(torch.get_num_threads(), len(parts)) if self.cpu is not None else 1
+        if threads > 1:  # rows that each have a plan of their own
+            with ThreadPoolExecutor(threads) as pool:
+                done = list(pool.map(lambda part: answer(part, self.max_bytes // threads), parts))
+            parts = [part for part, answered in zip(parts, done, strict=True) if not answered]
+        for part in parts:
+            answer(part, self.max_bytes)
+        if self.cpu is not None:
+            self._recheck(codes, soft, wanted, log_z, out)
+        out[np.isneginf(log_z)] = 0.0
+        return log_z, out
+
+    def session(self, wanted: Mask, seen: Mask | None) -> Session | None:
+        """Return what answers single rows at once, if that is to be had.
+
+        Args:
+            wanted: ``(V,)`` variables whose marginals are wanted.
+            seen: ``(V,)`` variables that every row observes; None if that is not known.
+        """
+        if self.cpu is None:
+            return None
+        plan = self.planner.for_any_row(self.graph, seen, Ask(wanted=wanted))
+        if plan is None:
+            return None
+        self.check(plan, 1)
+        return self.cpu.session(plan, wanted)
+
+    def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
+        """Return ``(B,)`` log evidence alone."""
+        return self.marginals(codes, soft, np.zeros(len(self.graph.variables), np.bool_))[0]
+
+    def joint(self, codes: Codes, soft: Floats | None, scope: Sequence[int]) -> Floats:
+        """Return ``(B, K1, ..., Kn)``: the joint posterior of some variables.
+
+        Raises:
+            Intractable: If the plan, or the answer itself, exceeds the budget.
+        """
+        card = self.graph.card[list(scope)]
+        size = float(np.prod(card.astype(float))) * 8 * max(len(codes), 1)
+        if size > self.max_bytes:
+            raise joint_over_budget(len(scope), len(codes), int(size), self.max_bytes)
+        graph = self.graph.with_unity(scope)
+        solver = Solver(graph, self.planner, self.max_bytes)
+        last = len(graph.factors) - 1
+        belief = np.zeros(last + 1, dtype=np.bool_)
+        belief[last] = True
+        ask = Ask(belief=belief, soft=self.softly(soft))
+        out = np.zeros((len(codes), *card))
+        for plan, rows in solver.plans(codes, ask):
+            part = None if soft is None else soft[rows]
+            if solver.cpu is not None and not graph.rowwise.any():
+                ones = np.ones(len(rows))
+                _, joint, _, lost = solver.cpu.expect(plan, codes[rows], part, ones, belief)
+                out[rows] = joint.reshape(len(rows), *card)
+                if len(lost):
+                    again = solver.torch_rows(plan, codes, soft, rows[lost])
+                    out[rows[lost]] = again.beliefs([last])[0]
+            else:
+                out[rows] = solver.torch_rows(plan, codes, soft, rows).beliefs([last])[0]
+        return out
+
+    def expected(self, codes: Codes, soft: Floats | None, weights: Floats) -> list[Floats]:
+        r"""Return :math:`\sum_b w_b\, p(x_f \mid e_b)` for each factor.
+
+        Row-wise factors have one table for each row, ``(B, K1, ..., Kn)``. These sums are the
+        gradient of the weighted log evidence by the factors' log values.
+        """
+        belief = np.ones(len(self.graph.factors), dtype=np.bool_)
+        shapes = [tuple(self.graph.card[list(s)]) for s in self.graph.scopes]
+        rowwise = self.graph.rowwise
+        out = [
+            np.zeros((len(codes), *shape) if own else shape)
+            for shape, own in zip(shapes, rowwise, strict=True)
+        ]
+        ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
+        for plan, rows in self.plans(codes, ask):
+            if self.cpu is None or rowwise.any():
+                tables = self.torch_rows(plan, codes, soft, rows).beliefs(range(len(shapes)))
+                for f, table in enumerate(tables):
+                    weighted = table * weights[rows].reshape(-1, *[1] * len(shapes[f]))
+                    if rowwise[f]:
+                        out[f][rows] = weighted
+                    else:
+                        out[f] += weighted.sum(axis=0)
+                continue
+            part = None if soft is None else soft[rows]
+            flat, _, start, lost = self.cpu.expect(plan, codes[rows], part, weights[rows], rowwise)
+            for f, table in enumerate(out):
+                table += flat[start[f] : start[f] + table.size].reshape(shapes[f])
+            if len(lost):
+                again = self.torch_rows(plan, codes, soft, rows[lost]).beliefs(range(len(shapes)))
+                for table, more in zip(out, again, strict=True):
+                    table += np.tensordot(weights[rows[lost]], more, axes=1)
+        return out
+
+    def best(self, codes: Codes, soft: Floats | None, maximize: Mask) -> tuple[Codes, Floats]:
+        """Return ``(B, V)`` best states (-1 where summed out) and ``(B,)`` log maxima."""
+        states = codes.copy()
+        log_top = np.zeros(len(codes))
+        ask = Ask(maximize=maximize, soft=self.softly(soft))
+        for plan, rows in self.plans(codes, ask):
+            part = None if soft is None else soft[rows]
+            if self.cpu is not None and not self.graph.rowwise.any():
+                found, top = self.cpu.decode(plan, codes[rows], part)
+                found = found[:, 0]
+                lost = np.flatnonzero(np.isneginf(top))
+                if len(lost):  # impossible, or out of the range of doubles
+                    again = self.torch_rows(plan, codes, soft, rows[lost])
+                    found[lost], top[lost] = again.best()
+            else:
+                found, top = self.torch_rows(plan, codes, soft, rows).best()
+            states[rows], log_top[rows] = found, top
+        return states, log_top
+
+    def draw(self, codes: Codes, soft: Floats | None, n: int, seed: int) -> tuple[Codes, Floats]:
+        """Return ``(n, B, V)`` exact draws given the evidence, and ``(B,)`` log evidence."""
+        states = np.repeat(codes[None], n, axis=0)
+        log_z = np.zeros(len(codes))
+        ask = Ask(soft=self.softly(soft), prune=False)
+        for part, (plan, rows) in enumerate(self.plans(codes, ask)):
+            own = int(np.random.default_rng([seed, part]).integers(2**31))
+            mine = None if soft is None else soft[rows]
+            if self.cpu is not None and not self.graph.rowwise.any():
+                found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
+                states[:, rows] = found.transpose(1, 0, 2)
+                lost = rows[np.isneginf(log_z[rows])]
+                if len(lost):
+                    again = self.torch_rows(plan, codes, soft, lost)
+                    states[:, lost], log_z[lost] = again.draw(n, own)
+            else:
+                answer = self.torch_rows(plan, codes, soft, rows)
+                states[:, rows], log_z[rows] = answer.draw(n, own)
+        return states, log_z
+
+    def at_rows(self, rows: Rows) -> Solver:
+        """Return a solver whose row-wise tables, if there are any, are those of some rows."""
+        if not self.graph.rowwise.any():
+            return self
+        return Solver(self.graph.at_rows(rows), self.planner, self.max_bytes)
+
+    def check(self, plan: Plan, rows: int) -> int:
+        """Return the bytes that a plan takes; raise if they exceed the budget."""
+        if plan.compilable and self.cpu is not None:
+            needed = self.cpu.bytes_needed(plan, rows)
+        else:
+            needed = int(min(plan.total * 8, 1e300))
+        if needed > self.max_bytes:
+            raise plan_over_budget(plan, needed, self.max_bytes)
+        return needed
+
+    def plans(self, codes: Codes, ask: Ask) -> Iterator[tuple[Plan, Rows]]:
+        """Yield plans with the rows that each is to answer; all are within the budget."""
+        for make, rows in self.planner.parts(self.graph, codes, ask):
+            plan = make()
+            self.check(plan, len(rows))
+            yield plan, rows
+
+    def softly(self, soft: Floats | None) -> Mask | None:
+        """Which variables have soft evidence in some row."""
+        if soft is None:
+            return None
+        columns = (soft != 1.0).any(axis=0)
+        return np.add.reduceat(columns, self.graph.offset[:-1]) > 0
+
+    def torch_rows(self, plan: Plan, codes: Codes, soft: Floats | None, rows: Rows) -> TorchRows:
+        """Return some rows as torch answers them."""
+        return TorchRows(self.graph, plan, codes, soft, rows)
+
+    def _answer_by_torch(
+        self,
+        plan: Plan,
+        codes: Codes,
+        soft: Floats | None,
+        rows: Rows,
+        wanted: Mask,
+        log_z: Floats,
+        out: Floats,
+    ) -> None:
+        columns = np.flatnonzero(np.repeat(plan.task.wanted[wanted], self.graph.card[wanted]))
+        found = self.torch_rows(plan, codes, soft, rows)
+        out[np.ix_(rows, columns)], log_z[rows] = found.marginals()
+
+    def _recheck(
+        self, codes: Codes, soft: Floats | None, wanted: Mask, log_z: Floats, out: Floats
+    ) -> None:
+        """Ask again, in log space, about rows whose evidence came out as zero."""
+        lost = np.flatnonzero(np.isneginf(log_z))
+        if len(lost) == 0:
+            return
+        ask = Ask(wanted=wanted, soft=self.softly(soft))
+        for plan, rows in self.planner.split(self.graph, codes[lost], ask):
+            self._answer_by_torch(plan, codes, soft, lost[rows], wanted, log_z, out)
+            _fill_observed(self.graph, wanted, plan.task.observed, codes, lost[rows], out)
+
+
+def _fill_observed(
+    graph: FactorGraph, wanted: Mask, observed: Mask, codes: Codes, rows: Rows, out: Floats
+) -> None:
+    """The marginal of a variable that was sliced out is certain."""
+    certain = np.flatnonzero(wanted & observed)
+    if len(certain):
+        columns = graph.columns(wanted)[certain] + codes[np.ix_(rows, certain)]
+        out[rows[:, None], columns] = 1.0

@@ -1,0 +1,288 @@
+r"""Exact answers by bucket elimination in torch, in log space, for a whole batch at once.
+
+Each variable of an order is eliminated in turn: the logs of all tables that contain it are added
+and reduced over it. The answers come from reverse-mode differentiation of the final number, or
+from walking the buckets backwards. This is the executor for GPUs, for derivatives of any order,
+and for tables whose numbers no floating-point type holds in linear units.
+
+All functions take the variables by number: ``order`` has the ones to eliminate, every other
+variable of a factor is ``sliced``, that is, seen in every row. A variable that is seen in some
+rows stays in the order. Factors that cannot matter are left out by ``used``. Rows of probability
+zero have ``log_z = -inf`` and zeros for marginals; nothing is ever ``NaN``.
+
+References:
+    Dechter (1999), Bucket elimination: a unifying framework for reasoning, sections 4-6.
+    Darwiche (2003), A differential approach to inference in Bayesian networks, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from pgnn.inference.exact.torch_buckets import upward, walk_back
+from pgnn.inference.exact.torch_tables import Codes, Problem, numbers, problem
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.semiring import MAX, SUM, Reduction, draw
+
+MAX_BYTES = 2**30
+"""Memory that the row-wise tables of one piece of a batch may take, unless told otherwise."""
+
+
+def log_partition(
+    graph: FactorGraph,
+    order: Sequence[int],
+    codes: Codes,
+    unary: Mapping[int, Tensor] | None = None,
+    reduction: Reduction = SUM,
+    sliced: Iterable[int] = (),
+    used: Iterable[int] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Tensor:
+    r"""Return :math:`\log \sum_x \prod_f \phi_f(x_f)` over all states that fit the evidence.
+
+    Differentiable any number of times in the factors' log values and in the unary tables.
+
+    Args:
+        graph: Variables and factors.
+        order: Variables to eliminate, in this order.
+        codes: ``(B, V)`` observed states, -1 where none.
+        unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
+        reduction: Sum, or what else is to be done to each variable.
+        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
+        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+
+    Returns:
+        ``(B,)`` logs; ``-inf`` in impossible rows.
+
+    Raises:
+        EvidenceError: If evidence does not fit the graph.
+        ValueError: If ``order`` and ``sliced`` do not cover the factors' variables once each.
+
+    Cost: ``O(sum over the order of the product of the state counts in each bucket)`` a row.
+    """
+    task = problem(graph, order, codes, unary, sliced, used)
+    steps = [reduction] * len(task.order)
+    parts = [upward(p, p.observed(), steps).log_z for p in task.pieces(max_bytes)]
+    return torch.cat(parts)
+
+
+def marginals(
+    graph: FactorGraph,
+    order: Sequence[int],
+    codes: Codes,
+    unary: Mapping[int, Tensor] | None = None,
+    wanted: Sequence[int] = (),
+    sliced: Iterable[int] = (),
+    used: Iterable[int] | None = None,
+    create_graph: bool = False,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[Tensor, Tensor]:
+    r"""Return posterior marginals, the derivatives of :math:`\log Z` by unary tables of zeros.
+
+    Works under ``no_grad`` too.
+
+    Args:
+        graph: Variables and factors.
+        order: Variables to eliminate, in this order.
+        codes: ``(B, V)`` observed states, -1 where none.
+        unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
+        wanted: Variables whose marginals are asked, eliminated or sliced.
+        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
+        create_graph: Whether the results are to be differentiable.
+        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+
+    Returns:
+        ``(B, S)`` probabilities, the states of the wanted variables side by side, and ``(B,)``
+        logs of the evidence's probability. Impossible rows are zeros and ``-inf``.
+
+    Raises:
+        EvidenceError, ValueError: As :func:`log_partition`.
+
+    Cost: about four times :func:`log_partition`.
+    """
+    scopes = [(int(v),) for v in wanted]
+    with _differentiable():
+        task = problem(graph, order, codes, unary, sliced, used, detach=not create_graph)
+        tables, log_z = _beliefs(task, scopes, create_graph, max_bytes)
+        empty = task.zeros((), 0).values.expand(task.num_rows, 0)
+        return torch.cat([empty, *tables], dim=1), log_z
+
+
+def beliefs(
+    graph: FactorGraph,
+    order: Sequence[int],
+    codes: Codes,
+    unary: Mapping[int, Tensor] | None = None,
+    factors: Sequence[int] = (),
+    sliced: Iterable[int] = (),
+    used: Iterable[int] | None = None,
+    create_graph: bool = False,
+    max_bytes: int = MAX_BYTES,
+) -> list[Tensor]:
+    """Return the joint posterior of the variables of each asked factor.
+
+    Args:
+        graph: Variables and factors.
+        order: Variables to eliminate, in this order.
+        codes: ``(B, V)`` observed states, -1 where none.
+        unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
+        factors: Numbers of the factors.
+        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
+        create_graph: Whether the results are to be differentiable.
+        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+
+    Returns:
+        ``(B, *shape)`` probabilities for each factor, axes as the factor's, observed variables
+        among them; zeros in impossible rows.
+
+    Raises:
+        EvidenceError, ValueError: As :func:`log_partition`.
+    """
+    scopes = [graph.scopes[f] for f in factors]
+    with _differentiable():
+        task = problem(graph, order, codes, unary, sliced, used, detach=not create_graph)
+        return _beliefs(task, scopes, create_graph, max_bytes)[0]
+
+
+@torch.no_grad()
+def most_probable(
+    graph: FactorGraph,
+    order: Sequence[int],
+    codes: Codes,
+    unary: Mapping[int, Tensor] | None = None,
+    sliced: Iterable[int] = (),
+    used: Iterable[int] | None = None,
+    maximized: Iterable[int] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> tuple[Tensor, Tensor]:
+    r"""Return :math:`\arg\max_x \sum_y \prod_f \phi_f` and the log of the maximum.
+
+    Args:
+        graph: Variables and factors.
+        order: Variables to eliminate, those that are summed out first.
+        codes: ``(B, V)`` observed states, -1 where none.
+        unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
+        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
+        maximized: Variables to maximise, numbers or a mask ``(V,)``; all others of the order are
+            summed out. By default all are maximised.
+        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+
+    Returns:
+        ``(B, V)`` int64 states, and ``(B,)`` logs. Observed variables keep their codes; variables
+        that were summed out are -1. The states of an impossible row mean nothing.
+
+    Raises:
+        EvidenceError: As :func:`log_partition`.
+        ValueError: As there, or if a variable is summed out after one that is maximised.
+    """
+    task = problem(graph, order, codes, unary, sliced, used)
+    chosen = set(task.order if maximized is None else numbers(maximized))
+    first = next((k for k, v in enumerate(task.order) if v in chosen), len(task.order))
+    late = [task.graph.variables[v].name for v in task.order[first:] if v not in chosen]
+    if late:
+        raise ValueError(f"{late} are summed out after a maximisation; put them first in the order")
+    steps: list[Reduction] = [MAX if k >= first else SUM for k in range(len(task.order))]
+    found, tops = [], []
+    for piece in task.pieces(max_bytes):
+        done = upward(piece, piece.observed(), steps)
+        found.append(walk_back(piece, done, first, 1, _best))
+        tops.append(done.log_z)
+    return torch.cat(found), torch.cat(tops)
+
+
+@torch.no_grad()
+def sample(
+    graph: FactorGraph,
+    order: Sequence[int],
+    codes: Codes,
+    unary: Mapping[int, Tensor] | None = None,
+    n: int = 1,
+    seed: int | None = None,
+    sliced: Iterable[int] = (),
+    used: Iterable[int] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Tensor:
+    """Return exact draws from the posterior of all variables together.
+
+    Args:
+        graph: Variables and factors.
+        order: Variables to eliminate, in this order.
+        codes: ``(B, V)`` observed states, -1 where none.
+        unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
+        n: Draws for each row.
+        seed: The same seed gives the same draws on every device, however the batch is cut; the
+            global random state is not used.
+        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
+        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+
+    Returns:
+        ``(n, B, V)`` int64 states; observed variables keep their codes, variables that are
+        neither in the order nor observed are -1. The states of an impossible row mean nothing.
+
+    Raises:
+        EvidenceError, ValueError: As :func:`log_partition`.
+
+    Cost: one :func:`log_partition`, and ``O(K)`` a variable and draw.
+    """
+    task = problem(graph, order, codes, unary, sliced, used)
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    shape = (len(task.order), n, task.num_rows)
+    uniform = torch.rand(shape, dtype=torch.float64, generator=generator).to(task.codes.device)
+    drawn, start = [], 0
+    for piece in task.pieces(max_bytes):
+        done = upward(piece, piece.observed(), [SUM] * len(task.order))
+        own = uniform[:, :, start : start + piece.num_rows].flatten(1)
+        states = walk_back(piece, done, 0, n, partial(_drawn, own))
+        drawn.append(states.reshape(n, piece.num_rows, states.shape[1]))
+        start += piece.num_rows
+    return torch.cat(drawn, dim=1)
+
+
+def _beliefs(
+    task: Problem, scopes: Sequence[Sequence[int]], create_graph: bool, max_bytes: int
+) -> tuple[list[Tensor], Tensor]:
+    """Joint posteriors over the scopes, rows first, from one backward pass a piece."""
+    parts, logs = [], []
+    for piece in task.pieces(max_bytes, scopes):
+        units = [piece.zeros(scope, piece.num_rows) for scope in scopes]
+        values = [unit.values.requires_grad_() for unit in units]
+        log_z = upward(piece, piece.observed(units), [SUM] * len(piece.order)).log_z
+        logs.append(log_z if create_graph else log_z.detach())
+        grads = (
+            torch.autograd.grad(log_z.sum(), values, create_graph=create_graph) if values else ()
+        )
+        parts.append([_normalised(g.movedim(-1, 0)) for g in grads])
+    return [torch.cat(tables) for tables in zip(*parts, strict=True)], torch.cat(logs)
+
+
+def _best(_: int, logs: Tensor) -> Tensor:
+    return logs.argmax(0)
+
+
+def _drawn(uniform: Tensor, k: int, logs: Tensor) -> Tensor:
+    return draw(logs, uniform[k], 0)
+
+
+def _normalised(table: Tensor) -> Tensor:
+    """Rows that sum to one up to the last bit; rows of zeros stay."""
+    total = table.flatten(1).sum(1) if table.dim() > 1 else table
+    total = total.masked_fill(total == 0, 1.0)
+    return table / total.reshape([-1] + [1] * (table.dim() - 1))
+
+
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Gradients on, whatever the caller has switched off."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield

@@ -1,0 +1,1 @@
+"""Learners that fit models, and what they climb."""

@@ -1,0 +1,255 @@
+"""What the learners that climb a function of the parameters share."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError, NotConverged
+from pgnn.inference.engine import Inputs, Learner
+from pgnn.inference.history import History
+from pgnn.inference.learning.climb import Climb, Mean, Objective
+from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
+from pgnn.inference.learning.fit_record import FitRecord
+from pgnn.inference.learning.lbfgs import run_lbfgs
+from pgnn.inference.learning.learnable import Learnable, Penalty
+from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler, MiniBatches, Steps
+from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.loop import iterate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent(Learner):
+    r"""Maximises a mean over rows, less penalties, over the learnable parameters.
+
+    .. math:: \frac{1}{W} \sum_n w_n f(x_n; \theta)
+        - l_1 \sum_k |\theta_k| - \tfrac12 l_2 \sum_k \theta_k^2
+
+    Penalties count once for each row (in the mean): as a Gaussian prior ``l2`` has the variance
+    :math:`1 / (W l_2)`, as a Laplace prior ``l1`` has the scale :math:`1 / (W l_1)`.
+
+    Args:
+        optimizer: ``None`` for L-BFGS over all rows; or what makes one of torch's optimisers of
+            the parameters, such as ``lambda p: torch.optim.Adam(p, lr=0.05)``.
+        scheduler: What makes a learning rate scheduler of the optimiser, stepped after each pass.
+        batch_size: Rows for a step of the optimiser; all if not given.
+        l1: Strength of the absolute values; one number, or by name of the parameter. Some
+            parameters are then exactly zero.
+        l2: Strength of half the squares, likewise.
+        max_norm: Gradients longer than this are shortened (of an optimiser).
+        max_iterations: Most iterations of L-BFGS, or passes over the rows.
+        tolerance: Largest derivative at which the fit counts as converged. If not given, 1e-6 (or
+            what rounding allows, if that is more); but with an optimiser 0: all passes are made,
+            and nothing is warned of.
+        validation: Share of the rows that is set apart, at random, in ``[0, 1)``. The parameters
+            that are best on it are kept.
+        patience: Stop after so many iterations that were no better on the rows set apart; 0 for
+            never.
+
+    Raises:
+        ModelError: If a setting is out of range.
+    """
+
+    optimizer: MakeOptimizer | None = None
+    scheduler: MakeScheduler | None = None
+    batch_size: int | None = None
+    l1: Penalty = 0.0
+    l2: Penalty = 0.0
+    max_norm: float | None = None
+    max_iterations: int = 500
+    tolerance: float | None = None
+    validation: float = 0.0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in [("max_iterations", 1), ("batch_size", 1), ("patience", 0)]:
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ModelError(f"{name} must be at least {least}, got {value}")
+        if not 0.0 <= self.validation < 1.0:
+            raise ModelError(f"validation must be in [0, 1), got {self.validation}")
+        if self.patience and not self.validation:
+            raise ModelError("patience needs rows set apart: give validation as well")
+        if self.tolerance is not None and not 0.0 <= self.tolerance < math.inf:
+            raise ModelError(f"tolerance must be finite and not negative, got {self.tolerance}")
+        if self.max_norm is not None and not self.max_norm > 0:
+            raise ModelError(f"max_norm must be positive, got {self.max_norm}")
+        if self.optimizer is not None:
+            return
+        for name in ("scheduler", "batch_size", "max_norm"):
+            if getattr(self, name) is not None:
+                raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
+
+    @abstractmethod
+    def objective(self, model: Any, rows: TrainingRows, seed: int | None) -> Objective:
+        """Return the function to be maximised.
+
+        Args:
+            model: The model.
+            rows: All rows, to look at.
+            seed: Of whatever is random.
+        """
+
+    def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Read what is learnt from: :class:`TrainingRows`, or something that is used alike."""
+        return TrainingRows.read(model, data, weights, inputs)
+
+    def check_rows(self, rows: TrainingRows, model: Any) -> None:
+        """Refuse rows that cannot be learnt from."""
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Fit the learnable parameters; ``model.history`` tells how it went.
+
+        As after counting it has the ``log_likelihood`` (or ``pseudo_log_likelihood``), summed over
+        the rows that were learnt from, and the ``seconds``. Its ``trace`` has a list for each
+        figure that was followed (means over rows, penalised for ``objective``): at the start and
+        after each iteration of L-BFGS, or of each pass, on the way.
+
+        Args:
+            model: Any model with factors over discrete variables.
+            data: Data frame, mapping of columns, matrix of state indices with a column for each
+                element, or array ``(N, *shape)`` of a lone array variable.
+            weights: ``(N,)`` what each row counts, or the name of the column that tells.
+            inputs: Covariates by name, ``(N, ...)``.
+            seed: Of the order of the rows, what is set apart, and samples.
+            progress: Show a progress bar.
+
+        Raises:
+            DataError: If the data is wrong, or impossible under the starting parameters. Whatever
+                is raised, the model stays as it was.
+            ModelError: If nothing is learnable, or rows are set apart but an engine that draws
+                cannot tell how good they are.
+            PgnnError: If the values stop being finite.
+
+        Warns:
+            NotConverged: If the limit was reached first, or the engine did not converge at last.
+        """
+        learnable = Learnable(model)
+        rows: Any = self.read_rows(model, data, weights, inputs)
+        self.check_rows(rows, model)
+        held = None
+        if self.validation:
+            rows, held = rows.split(self.validation, seed)
+        l1, l2 = learnable.rates("l1", self.l1), learnable.rates("l2", self.l2)
+        with (
+            last_complaint() as last,
+            own_randomness(learnable.parameters, seed),
+            parts_in_mode(model, train=self.optimizer is not None),
+        ):
+            try:
+                objective = _Watched(self.objective(model, rows, seed), last)
+                judge = None if held is None else self._judge(objective, held, model)
+                record = FitRecord(learnable, judge, self.patience)
+                climb = Climb(learnable, rows, objective, l1, l2, self.tolerance, record)
+                if self.optimizer is None:
+                    converged = run_lbfgs(climb, self.max_iterations, progress)
+                else:
+                    converged = self._pass_over(climb, self.optimizer, seed, progress)
+                record.finish()
+                total = self._total(objective, rows, model)
+            except BaseException:
+                learnable.restore()
+                raise
+            finally:
+                learnable.clear()
+        model.history = History(
+            {
+                "learner": repr(self),
+                "rows": rows.num_rows,
+                "weight": float(rows.weights.sum()),
+                **total,
+                "iterations": record.iterations,
+                "converged": converged,
+                "stopped_early": record.stopped,
+                "seconds": record.seconds,
+                "trace": record.trace,
+            }
+        )
+        self._warn(record, converged, last)
+
+    def _pass_over(
+        self, climb: Climb, make: MakeOptimizer, seed: int | None, progress: bool
+    ) -> bool:
+        optimizer = make(climb.learnable.parameters)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise ModelError(
+                "optimizer must make one of torch's optimisers of the parameters, such as "
+                f"lambda p: torch.optim.Adam(p, lr=0.05); it made {optimizer!r}"
+            )
+        scheduler = None if self.scheduler is None else self.scheduler(optimizer)
+        steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
+        method = MiniBatches(climb, steps, seed)
+        run = iterate(method, self.max_iterations, progress=progress, label="passes")
+        return run.converged and not climb.record.stopped
+
+    @staticmethod
+    def _judge(objective: Objective, held: TrainingRows, model: nn.Module) -> Callable[[], float]:
+        """What tells how good the rows are that were set apart."""
+        if objective.figure is None:
+            raise ModelError("an engine that draws has no log-likelihood: leave validation out")
+        return _value(objective, held, model)
+
+    @staticmethod
+    def _total(objective: Objective, rows: TrainingRows, model: nn.Module) -> dict[str, float]:
+        """The sum over rows at the parameters that were found, by name."""
+        if objective.figure is None:
+            return {}
+        mean = _value(objective, rows, model)
+        return {objective.figure: float(rows.weights.sum()) * mean()}
+
+    def _warn(self, record: FitRecord, converged: bool, last: list[Warning]) -> None:
+        for warning in last:
+            warnings.warn(warning, stacklevel=4)
+        if converged or record.stopped or (self.optimizer is not None and not self.tolerance):
+            return
+        warnings.warn(
+            f"{type(self).__name__} stopped after {record.iterations} iterations at a derivative "
+            f"of {record.trace['gradient_norm'][-1]:.2g}, too large for a maximum; raise "
+            "max_iterations, or add l2 if the best parameters are infinite",
+            NotConverged,
+            stacklevel=4,
+        )
+
+
+def _value(objective: Objective, rows: TrainingRows, model: nn.Module) -> Callable[[], float]:
+    """What evaluates rows in evaluation mode; -inf if they have no value."""
+    mean = objective(rows)
+
+    def value() -> float:
+        with parts_in_mode(model, train=False, forget=False), torch.no_grad():
+            found = float(mean())
+        return found if math.isfinite(found) else -math.inf
+
+    return value
+
+
+class _Watched:
+    """An objective that forgets what engines complained of before the last evaluation."""
+
+    def __init__(self, objective: Objective, last: list[Warning]) -> None:
+        self.objective, self.figure, self.last = objective, objective.figure, last
+
+    def __call__(self, rows: TrainingRows) -> Mean:
+        mean = self.objective(rows)
+
+        def fresh() -> Tensor:
+            self.last.clear()
+            return mean()
+
+        return fresh

@@ -1,0 +1,90 @@
+"""Maximum likelihood by gradient ascent, through the log partition function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pgnn.errors import ModelError
+from pgnn.inference.engine import Engine, Inputs
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.ascent import Ascent
+from pgnn.inference.learning.climb import Objective
+from pgnn.inference.learning.likelihood_objective import (
+    LikelihoodObjective,
+    SampledObjective,
+    only_draws,
+)
+from pgnn.inference.sequences.training_sequences import SequenceObjective, TrainingSequences
+
+
+@dataclass(frozen=True)
+class Gradient(Ascent):
+    r"""Maximises the mean log-likelihood, with penalties if there are any.
+
+    .. math:: \frac{1}{N} \sum_n \log p(x_n) =
+        \frac{1}{N} \sum_n \log \sum_{h} \tilde p(x_n, h) - \log Z
+
+    where :math:`h` are cells that are missing in a row. The derivative of :math:`\log Z` is what
+    the model expects of each table entry, so that at the maximum the model expects what was
+    counted. Models with inputs have a :math:`\log Z` for each row; directed models have none, and
+    their learnable conditionals of any kind are fitted, with missing cells summed out. Models over
+    time learn from sequences, their states summed out.
+
+    With an engine that only draws (``Gibbs()``) the expectations are averages over new draws at
+    each step; that takes an ``optimizer`` with small steps, and the history has no log-likelihood.
+
+    Args:
+        engine: What computes :math:`\log Z` and sums missing cells out: exact if not given;
+            ``BeliefPropagation()`` for an approximation with derivatives; or an engine that draws.
+        num_samples: Draws for each step, of an engine that draws.
+
+    The other settings are those of every learner that climbs: ``optimizer``, ``scheduler``,
+    ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
+    ``validation``, ``patience``; see :class:`~pgnn.inference.learning.ascent.Ascent`.
+
+    Raises:
+        ModelError: If a setting is out of range, or an engine that draws comes without optimizer.
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, sections 20.2 to 20.4.
+
+    Example:
+        >>> from pgnn.models import MarkovRandomField
+        >>> model = MarkovRandomField([("a", "b")], states={"a": 2, "b": 2})
+        >>> model.fit({"a": [0, 0, 1, 1], "b": [0, 0, 1, 0]}, learner=Gradient())
+        MarkovRandomField(2 variables, 1 potentials)
+        >>> [round(p, 4) for p in model.query("b", {"a": 1})["b"].probs.tolist()]
+        [0.5, 0.5]
+    """
+
+    engine: Engine | None = None
+    num_samples: int = 1000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_samples < 1:
+            raise ModelError(f"num_samples must be at least 1, got {self.num_samples}")
+        if self.engine is not None and not isinstance(self.engine, Engine):
+            raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
+
+    def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Rows, or sequences of a model over time."""
+        if hasattr(model, "unroll"):
+            return TrainingSequences.read(model, data, weights, inputs)
+        return super().read_rows(model, data, weights, inputs)
+
+    def objective(self, model: Any, rows: Any, seed: int | None) -> Objective:
+        """Return the mean log-likelihood, see :meth:`Ascent.objective`."""
+        if isinstance(rows, TrainingSequences):
+            return SequenceObjective(model, self.engine)
+        engine = JunctionTree() if self.engine is None else self.engine
+        directed = bool(model.graph.is_directed()) and bool(rows.complete.all())
+        if directed or not only_draws(engine, model, rows):
+            return LikelihoodObjective(model, engine)
+        if self.optimizer is None:
+            raise ModelError(
+                f"{type(engine).__name__} only draws: its gradients are noisy, which takes an "
+                "optimizer with small steps, such as lambda p: torch.optim.Adam(p, lr=0.05)"
+            )
+        return SampledObjective(model, engine, self.num_samples, seed)

@@ -1,0 +1,210 @@
+"""The mean log-likelihood of rows as a function of a model's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import Unsupported
+from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.inference.approximate.grouped_graph import Codes, Floats, GroupedGraph
+from pgnn.inference.approximate.problem import Problem
+from pgnn.inference.engine import Engine
+from pgnn.inference.exact.tables_once import TablesOnce
+from pgnn.inference.learning.climb import Mean
+from pgnn.inference.learning.fit_context import parts_in_mode
+from pgnn.inference.learning.training_rows import TrainingRows
+
+_ENTRIES = 2**22
+"""How many elements and factors of rows are looked up at once."""
+
+
+class LikelihoodObjective:
+    r"""Mean of :math:`\log \tilde p(x_n) - \log Z`, missing cells summed out by an engine.
+
+    Of complete rows only the numbers of times that each entry of each table was seen are needed;
+    these are counted once. Directed models are normalised: there :math:`Z` is left out.
+
+    Args:
+        model: With factors over discrete variables.
+        engine: What sums, with a differentiable log evidence.
+    """
+
+    figure: str | None = "log_likelihood"
+
+    def __init__(self, model: Any, engine: Engine) -> None:
+        self.model, self.engine = model, engine
+        self.normalized = bool(model.graph.is_directed())
+
+    def __call__(self, rows: TrainingRows) -> Mean:
+        """Return a function that returns the mean of some rows, ``()``."""
+        if rows.reals and not self.normalized:
+            raise Unsupported("an undirected model of real variables has no known normaliser")
+        rows = rows.merged()
+        full = rows.complete
+        parts: list[tuple[float, Mean]] = []
+        for which in (full, ~full):
+            if which.any():
+                own = rows.take(np.flatnonzero(which))
+                share = float(own.weights.sum() / rows.weights.sum())
+                parts.append((share, self._rowwise(own) if rows.rowwise else self._alike(own)))
+
+        def mean() -> Tensor:
+            total = torch.stack([share * part() for share, part in parts]).sum()
+            if self.normalized or rows.rowwise:
+                return total
+            return total - self._evidence(self.model, {}, rows)
+
+        return mean
+
+    def _alike(self, rows: TrainingRows) -> Mean:
+        """The mean log score of rows with the same tables, log Z aside."""
+        findings = rows.findings(self.model)
+        if not rows.complete.all():
+            return lambda: self._evidence(self.model, findings, rows)
+        groups = self.model.factor_groups()
+        counts = counted(GroupedGraph(self.model.elements, groups), rows.codes, rows.weights)
+        shares = [c / rows.weights.sum() for c in counts]
+        return lambda: dotted(self.model.factor_groups(), shares)
+
+    def _rowwise(self, rows: TrainingRows) -> Mean:
+        """The mean log likelihood of rows with tables of their own."""
+        findings, complete = rows.findings(self.model), bool(rows.complete.all())
+
+        def mean() -> Tensor:
+            model = self.model if self.normalized else TablesOnce(self.model)
+            if complete:
+                total = _mean(_graph(model, rows).log_score(rows.codes), rows)
+            else:
+                total = self._evidence(model, findings, rows)
+            return total if self.normalized else total - self._evidence(model, {}, rows)
+
+        return mean
+
+    def _evidence(self, model: Any, findings: Any, rows: TrainingRows) -> Tensor:
+        """The mean log evidence; the log partition function if nothing was found."""
+        found = self.engine.log_prob(model, findings, inputs=rows.inputs or None)
+        if torch.is_grad_enabled() and not found.requires_grad:
+            raise Unsupported(
+                f"the log evidence of {type(self.engine).__name__} has no derivatives; learn with "
+                "JunctionTree(), BeliefPropagation() or a sampling engine such as Gibbs()"
+            )
+        return _mean(found, rows)
+
+
+class SampledObjective(LikelihoodObjective):
+    r"""Has the gradient of the likelihood, with averages over draws in place of expectations.
+
+    .. math:: \nabla \frac{1}{N} \sum_n \log p(x_n) \approx
+        \hat E_{\text{data}} \nabla \log \tilde p(x) - \hat E_{\text{draws}} \nabla \log \tilde p(x)
+
+    Its value means nothing; it is the difference of these averages.
+
+    Args:
+        model: As of :class:`LikelihoodObjective`.
+        engine: What draws.
+        num_samples: Draws for each gradient (at least one for each row with missing cells).
+        seed: Of the draws, which are new ones for each gradient.
+    """
+
+    figure: str | None = None
+
+    def __init__(self, model: Any, engine: Engine, num_samples: int, seed: int | None) -> None:
+        super().__init__(model, engine)
+        self.num_samples = num_samples
+        self._random = np.random.default_rng(seed)
+
+    def _evidence(self, model: Any, findings: Any, rows: TrainingRows) -> Tensor:
+        """The mean log score of draws, given what was found if anything was."""
+        inputs = rows.inputs or None
+        batched = bool(findings) or inputs is not None
+        number = -(-self.num_samples // rows.num_rows) if batched else self.num_samples
+        seed = int(self._random.integers(2**31))
+        with torch.no_grad():
+            drawn = self.engine.sample(model, number, findings, inputs=inputs, seed=seed)
+        if drawn.log_weights is not None:
+            raise Unsupported(
+                f"draws of {type(self.engine).__name__} count differently; learn with Gibbs() or "
+                "JunctionTree()"
+            )
+        codes = drawn.codes.cpu().numpy().astype(np.int32)
+        if rows.rowwise:
+            graph = _graph(model, rows)
+            return torch.stack([_mean(graph.log_score(c), rows) for c in codes]).mean()
+        counts = codes.reshape(-1, codes.shape[-1])
+        weights = np.tile(rows.weights, number) if batched else np.ones(number)
+        groups = self.model.factor_groups()
+        found = counted(GroupedGraph(self.model.elements, groups), counts, weights)
+        return dotted(groups, [c / weights.sum() for c in found])
+
+
+def only_draws(engine: Engine, model: Any, rows: TrainingRows) -> bool:
+    """Whether an engine draws from a model but has no log partition function."""
+    inputs = rows.take(np.zeros(1, dtype=np.int64)).inputs or None
+    try:
+        with parts_in_mode(model, train=False), torch.no_grad():
+            found = engine.log_prob(model, {}, inputs=inputs)
+    except Unsupported:
+        return True
+    return bool(found.isnan().any())
+
+
+def counted(graph: GroupedGraph, codes: Codes, weights: Floats) -> list[Tensor]:
+    """Return how often each number of each group counts in weighted complete rows.
+
+    The log score is linear in the numbers: its derivatives are these counts.
+
+    Args:
+        graph: Groups of factors, none of them row-wise.
+        codes: ``(N, E)`` states, none missing.
+        weights: ``(N,)`` what each row counts.
+
+    Returns:
+        Counts, shaped like the numbers of each group.
+    """
+    leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in graph.given]
+    blank = [_with(g, n) for g, n in zip(graph.given, leaves, strict=True)]
+    found = [torch.zeros_like(n) for n in leaves]
+    if not leaves:
+        return found
+    step = max(1, _ENTRIES // (len(graph.elements) + graph.num_factors + 1))
+    for first in range(0, len(codes), step):
+        with torch.enable_grad():
+            part = GroupedGraph(graph.elements, tuple(blank))
+            scores = part.log_score(codes[first : first + step])
+            total = (scores * torch.from_numpy(weights[first : first + step]).to(scores)).sum()
+        for n, more in zip(
+            found, torch.autograd.grad(total, leaves, materialize_grads=True), strict=True
+        ):
+            n += more
+    return found
+
+
+def dotted(groups: Sequence[FactorGroup], counts: Sequence[Tensor]) -> Tensor:
+    """Return the sum of numbers times counts, ``()``; numbers that do not count may be infinite."""
+    total = torch.zeros((), dtype=torch.float64)
+    for g, c in zip(groups, counts, strict=True):
+        kept = g.numbers.masked_fill(c == 0, 0.0)
+        total = total.to(kept.device) + (kept.double() * c).sum()
+    return total
+
+
+def _with(g: FactorGroup, numbers: Tensor) -> FactorGroup:
+    if isinstance(g, PottsGroup):
+        return PottsGroup(g.scopes, numbers, g.num_states)
+    return FactorGroup(g.scopes, numbers)
+
+
+def _graph(model: Any, rows: TrainingRows) -> GroupedGraph:
+    return Problem.read(model, rows.findings(model), rows.inputs or None).graph
+
+
+def _mean(values: Tensor, rows: TrainingRows) -> Tensor:
+    """The weighted mean of ``(N,)`` values; of one value for all, that."""
+    if not values.dim():
+        return values
+    return (values.double() * rows.shares(values.double())).sum()

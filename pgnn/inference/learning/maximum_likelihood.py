@@ -1,0 +1,259 @@
+"""Learning from complete data: counting for tables, L-BFGS for other conditionals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.data import Table
+from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.factors.conditional import Conditional
+from pgnn.factors.tabular import Tabular
+from pgnn.factors.variable import Variable
+from pgnn.inference.engine import Learner
+from pgnn.inference.history import History
+from pgnn.inference.learning.numeric_fit import fit_conditional, log_likelihood
+from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace, Prior
+from pgnn.inference.learning.statistics import Statistics, batches
+
+__all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
+
+Floats = NDArray[np.float64]
+
+
+class DirectedModel(Protocol):
+    """What the learner sees of a model."""
+
+    history: dict[str, Any]
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name, in the order of matrix columns."""
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """The conditional of each variable."""
+
+
+@dataclass(frozen=True)
+class MaximumLikelihood(Learner):
+    r"""Relative frequencies of complete rows, smoothed by a Dirichlet prior if there is one.
+
+    For every learnable table, with :math:`N_{jk}` the (weighted) number of rows in which the
+    parents are in configuration :math:`j` and the child in state :math:`k`,
+
+    .. math:: \theta_{jk} = \frac{N_{jk} + \alpha_{jk}}{\sum_l (N_{jl} + \alpha_{jl})}.
+
+    Without a prior this maximises the likelihood. A parent configuration that no row has then
+    leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
+    table how many such rows there were. Learnable conditionals of other kinds (logistic, noisy-or,
+    neural) are fitted by L-BFGS on the same counts; the prior speaks of tables only.
+
+    Tables that were given are constants and stay: ``model.requires_grad_()`` makes everything
+    learnable.
+
+    Args:
+        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies.
+        max_iter: Most L-BFGS iterations for each conditional that is no table.
+
+    Raises:
+        ModelError: If ``prior`` is no prior.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> coin = Variable("coin", ["head", "tail"])
+        >>> model = SimpleNamespace(variables={"coin": coin}, conditionals={"coin": Tabular(coin)})
+        >>> MaximumLikelihood(Laplace()).fit(model, {"coin": ["head", "head", "tail"]})
+        >>> model.conditionals["coin"].probs
+        tensor([0.6000, 0.4000], dtype=torch.float64, grad_fn=<ExpBackward0>)
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, sections 17.2 and 17.4.
+    """
+
+    prior: Prior | None = None
+    max_iter: int = 500
+
+    def __post_init__(self) -> None:
+        if self.prior is not None and not isinstance(self.prior, Prior):
+            raise ModelError(
+                "prior must be Laplace(...), BDeu(...), K2(), Dirichlet(...) or None, got "
+                f"{self.prior!r}"
+            )
+
+    def fit(
+        self,
+        model: DirectedModel,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Fit the learnable conditionals; ``model.history`` tells how it went.
+
+        Args:
+            model: A directed model.
+            data: DataFrame, mapping of columns or matrix of indices (see
+                :class:`pgnn.data.Table`), or an iterable of such batches, which is read once and
+                never held.
+            weights: ``(N,)`` what each row counts, or the name of the column that tells.
+            inputs: Not used: conditionals with inputs are not learnt here.
+            seed: Not used: nothing is random.
+            progress: Show a progress bar over the batches of an iterable.
+
+        Raises:
+            DataError: If a cell is missing (use EM), a column or label is wrong, or there are no
+                rows. The model stays as it was, whatever is raised.
+            ModelError: If nothing is learnable, or the prior does not fit the tables.
+            Unsupported: If a learnable conditional has real variables or inputs.
+
+        Cost:
+            One increment for each row and table. An iterable needs the memory of one batch.
+        """
+        begin = time.perf_counter()
+        parts = _sort_out(model)
+        learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
+        pseudo_counts = self._pseudo_counts(learnt_tables)
+        statistics = Statistics(model.variables, parts.tables, parts.others)
+        for number, batch, batch_weights in batches(data, weights, progress):
+            _add(statistics, model, number, batch, batch_weights)
+        statistics.check()
+        counts = statistics.counts
+        found = {n: _estimate(counts[n], alpha) for n, alpha in pseudo_counts.items()}
+        states, total = self._fit_others(parts, statistics)
+        for name, conditional in parts.tables.items():
+            total += _log_likelihood(counts[name], found.get(name), conditional)
+        unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in found}
+        for name, table in found.items():
+            parts.tables[name].set_probs(table)
+        for name, state in states.items():
+            parts.others[name].load_state_dict(state)
+        model.history = History(
+            {
+                "learner": repr(self),
+                "rows": statistics.num_rows,
+                "weight": statistics.weight,
+                "log_likelihood": total,
+                "unseen": {n: number for n, number in unseen.items() if number},
+                "seconds": time.perf_counter() - begin,
+            }
+        )
+
+    def _fit_others(
+        self, parts: _Parts, statistics: Statistics
+    ) -> tuple[dict[Hashable, dict[str, Any]], float]:
+        """New parameters of the learnable ones that are no tables; log-likelihood of all."""
+        states = {}
+        total = 0.0
+        for name, conditional in parts.others.items():
+            rows, weights = statistics.configurations(name)
+            if name in parts.learnt:
+                states[name], value = fit_conditional(conditional, rows, weights, self.max_iter)
+            else:
+                value = log_likelihood(conditional, rows, weights)
+            total += value
+        return states, total
+
+    def _pseudo_counts(self, tables: Mapping[Hashable, Tabular]) -> dict[Hashable, Floats]:
+        if self.prior is None:
+            return {name: np.zeros(c.shape) for name, c in tables.items()}
+        self.prior.check(tables)
+        return {name: self.prior.counts(c) for name, c in tables.items()}
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Conditionals by what is done with them.
+
+    Attributes:
+        learnt: Names of those that are learnable.
+        tables: Tables, learnable or constant.
+        others: Other conditionals that can be scored on state codes.
+    """
+
+    learnt: frozenset[Hashable]
+    tables: dict[Hashable, Tabular]
+    others: dict[Hashable, Conditional]
+
+
+def _sort_out(model: DirectedModel) -> _Parts:
+    """Split a model's conditionals.
+
+    Raises:
+        ModelError: If nothing is learnable.
+        Unsupported: If something is learnable but not here.
+    """
+    if not hasattr(model, "conditionals"):
+        raise Unsupported(
+            "MaximumLikelihood counts for directed models with a conditional at every node; "
+            f"{type(model).__name__} has none: learn with Gradient() or PseudoLikelihood()"
+        )
+    learnt = frozenset(n for n, c in model.conditionals.items() if _is_learnable(c))
+    if not learnt:
+        raise ModelError(
+            "the model has nothing to learn: tables that were given, or read from a file, are "
+            "constants; call model.requires_grad_() to make all of them learnable"
+        )
+    tables: dict[Hashable, Tabular] = {}
+    others: dict[Hashable, Conditional] = {}
+    for name, conditional in model.conditionals.items():
+        if isinstance(conditional, Tabular):
+            tables[name] = conditional
+        elif not conditional.inputs and all(
+            v.is_discrete and not v.shape for v in conditional.scope
+        ):
+            others[name] = conditional
+        elif name in learnt:
+            raise Unsupported(
+                f"the {type(conditional).__name__} conditional of {name!r} has real variables, "
+                "arrays or inputs, and is not learnt by counting; fit it by gradient ascent, or "
+                "make its parameters constant with requires_grad_(False)"
+            )
+    return _Parts(learnt, tables, others)
+
+
+def _is_learnable(conditional: Conditional) -> bool:
+    return any(p.requires_grad for p in conditional.parameters())
+
+
+def _is_discrete(conditional: Conditional) -> bool:
+    single = all(v.is_discrete and not v.shape for v in conditional.scope)
+    return single and not conditional.inputs
+
+
+def _add(
+    statistics: Statistics, model: DirectedModel, number: int | None, batch: Any, weights: Any
+) -> None:
+    """Read one batch and count it."""
+    try:
+        table = Table(statistics.variables, batch, list(model.variables.values()))
+        statistics.add(table, weights)
+    except DataError as error:
+        if number is None:
+            raise
+        raise DataError(f"batch {number}: {error}") from None
+
+
+def _estimate(counts: NDArray[Any], alpha: Floats) -> Floats:
+    """Rows of the posterior mean; uniform where there is neither a count nor a pseudo-count."""
+    weight = counts + alpha
+    total = weight.sum(axis=-1, keepdims=True)
+    table: Floats = np.full(weight.shape, 1.0 / weight.shape[-1])
+    np.divide(weight, total, out=table, where=total > 0)
+    return table
+
+
+def _log_likelihood(counts: NDArray[Any], found: Floats | None, conditional: Tabular) -> float:
+    """Log-likelihood of the counts under the new table, or the old one where there is none."""
+    probs = conditional.probs.detach().cpu().double().numpy() if found is None else found
+    seen = counts > 0
+    with np.errstate(divide="ignore"):
+        return float((counts[seen] * np.log(probs[seen])).sum())

@@ -1,0 +1,165 @@
+"""Maximisation by any of torch's optimisers, over small batches of rows in random order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import DataError, PgnnError
+from pgnn.inference.learning.climb import Climb
+from pgnn.inference.loop import Info
+
+MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+MakeScheduler = Callable[[torch.optim.Optimizer], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """How steps are taken.
+
+    Attributes:
+        optimizer: Takes them.
+        scheduler: Stepped after each pass; none if not given.
+        batch_size: Rows for a step; all if not given.
+        max_norm: Gradients longer than this are shortened; none for never.
+    """
+
+    optimizer: torch.optim.Optimizer
+    scheduler: Any = None
+    batch_size: int | None = None
+    max_norm: float | None = None
+
+
+class MiniBatches:
+    """One step is one pass over all rows.
+
+    An L1 penalty enters through the one-sided derivatives of the absolute value, and a parameter
+    that a step would carry through zero stops there: optima with zeros are kept whatever the
+    optimiser's own step lengths are.
+
+    Args:
+        climb: What is maximised.
+        steps: How.
+        seed: Of the order of the rows.
+
+    References:
+        Andrew and Gao (2007), Scalable training of L1-regularized log-linear models.
+    """
+
+    def __init__(self, climb: Climb, steps: Steps, seed: int | None) -> None:
+        self.climb, self.steps = climb, steps
+        self.parameters = climb.learnable.parameters
+        self._random = np.random.default_rng(seed)
+        rows = climb.rows
+        self._size = min(steps.batch_size or rows.num_rows, rows.num_rows)
+        self._whole = climb.objective(rows) if self._size == rows.num_rows else None
+
+    def init(self) -> int:
+        """Passes done."""
+        return 0
+
+    def step(self, state: int) -> tuple[int, Info]:
+        """One pass over the rows.
+
+        Raises:
+            DataError: If the value is not finite before anything was learnt.
+            PgnnError: If the value stops being finite later.
+        """
+        total, penalty, mass = 0.0, 0.0, 0.0
+        slopes = [torch.zeros_like(p) for p in self.parameters]
+        for mean, weight in self._batches():
+            penalty += weight * self._penalty()
+            total += weight * self._ascend(mean, state)
+            mass += weight
+            for s, p in zip(slopes, self.parameters, strict=True):
+                if p.grad is not None:
+                    s += weight * p.grad
+        self._schedule(total / mass)
+        steepness = max(float((s / mass).abs().max()) for s in slopes if s.numel())
+        self.climb.learnable.clear()
+        figures = self.climb.figures(total / mass, penalty / mass, steepness)
+        stop = self.climb.record.add(figures)
+        return state + 1, Info(stop or steepness <= (self.climb.tolerance or 0.0), figures)
+
+    def _batches(self) -> Iterable[tuple[Callable[[], Tensor], float]]:
+        if self._whole is not None:
+            yield self._whole, float(self.climb.rows.weights.sum())
+            return
+        order = self._random.permutation(self.climb.rows.num_rows)
+        for first in range(0, len(order), self._size):
+            batch = self.climb.rows.take(np.sort(order[first : first + self._size]))
+            yield self.climb.objective(batch), float(batch.weights.sum())
+
+    def _ascend(self, mean: Callable[[], Tensor], passes: int) -> float:
+        """One step on a batch; its value before. Penalised derivatives are left in ``.grad``."""
+        self.climb.learnable.clear()
+        with torch.enable_grad():
+            value = mean()
+            (-value).backward()  # type: ignore[no-untyped-call]
+        found = float(value.detach())
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        if not (math.isfinite(found) and all(bool(g.isfinite().all()) for g in grads)):
+            raise _not_finite(found, passes)
+        signs = self._penalize()
+        kept = [None if p.grad is None else p.grad.clone() for p in self.parameters]
+        if self.steps.max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.steps.max_norm)
+        self.steps.optimizer.step()
+        with torch.no_grad():
+            for p, sign, g in zip(self.parameters, signs, kept, strict=True):
+                if sign is not None:
+                    p[p.sign() * sign < 0] = 0.0
+                    p[(sign == 0)] = 0.0
+                p.grad = g
+        return found
+
+    def _penalize(self) -> list[Tensor | None]:
+        """Add the penalties' derivatives; signs that parameters with an L1 penalty may have."""
+        signs: list[Tensor | None] = []
+        with torch.no_grad():
+            for p, l1, l2 in zip(self.parameters, self.climb.l1, self.climb.l2, strict=True):
+                finite = torch.isfinite(p)
+                slope = torch.zeros_like(p) if p.grad is None else p.grad
+                if l2:
+                    slope = slope + l2 * p.masked_fill(~finite, 0.0)
+                sign = None
+                if l1:
+                    at_zero = torch.where(slope.abs() > l1, -slope.sign(), torch.zeros_like(p))
+                    sign = torch.where(p == 0, at_zero, p.sign())
+                    slope = torch.where(sign == 0, torch.zeros_like(p), slope + l1 * sign)
+                    slope = slope.masked_fill(~finite, 0.0)
+                p.grad = slope
+                signs.append(sign)
+        return signs
+
+    def _penalty(self) -> float:
+        total = 0.0
+        with torch.no_grad():
+            for p, l1, l2 in zip(self.parameters, self.climb.l1, self.climb.l2, strict=True):
+                p = p[torch.isfinite(p)]
+                total += float(l1 * p.abs().sum() + 0.5 * l2 * p.square().sum())
+        return total
+
+    def _schedule(self, value: float) -> None:
+        if isinstance(self.steps.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.steps.scheduler.step(-value)
+        elif self.steps.scheduler is not None:
+            self.steps.scheduler.step()
+
+
+def _not_finite(value: float, passes: int) -> PgnnError:
+    if passes == 0 and math.isinf(value):
+        return DataError(
+            f"the rows have the value {value} under the starting parameters: some of them are "
+            "impossible (tables with zeros)"
+        )
+    return PgnnError(
+        f"the fit diverged in pass {passes + 1}: the value is {value} or a derivative is not "
+        "finite; use a smaller learning rate, clip with max_norm, or penalise with l2"
+    )

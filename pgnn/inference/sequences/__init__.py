@@ -1,0 +1,1 @@
+"""Models over time: chains of states, their engines and learners."""

@@ -1,0 +1,688 @@
+"""MCMC against closed forms, grids, a recursive twin, and its refusals."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import (
+    Beta,
+    Dirichlet,
+    Distribution,
+    Gamma,
+    HalfNormal,
+    Independent,
+    Normal,
+    Uniform,
+)
+
+import pgnn
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.factors.neural import ByName
+from pgnn.inference.continuous.nuts import NoUTurn
+from pgnn.inference.continuous.real_posterior import RealMarginal, RealPosterior
+from pgnn.inference.continuous.real_potential import RealPotential
+from pgnn.inference.continuous.recording import recorded
+from pgnn.inference.rank_diagnostics import (
+    rank_effective_sample_size,
+    rank_r_hat,
+    tail_effective_sample_size,
+)
+
+# a figure of a few tens of them passes a bound of 4.5 standard errors but once in 10,000 runs
+ERRORS = 4.5
+
+
+class Made(nn.Module):
+    """A distribution from the parents' values."""
+
+    def __init__(self, make: Callable[[Mapping[str, Tensor]], Distribution]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, given: Mapping[str, Tensor]) -> Distribution:
+        return self.make(given)
+
+
+def neural(child, parents, make):
+    return pgnn.Neural(child, parents, Made(make), features=ByName())
+
+
+def engine(**settings) -> pgnn.MCMC:
+    return pgnn.MCMC(**{"seed": 0, "progress": False, "warmup": 300, "samples": 500, **settings})
+
+
+def check_mean(draws: Tensor, truth: Tensor | float) -> None:
+    """Within 4.5 Monte Carlo standard errors, themselves estimated from the chains."""
+    marginal = RealMarginal(draws)
+    error = (marginal.mean - truth).abs()
+    assert bool((error < ERRORS * marginal.standard_error).all()), (marginal.mean, truth)
+
+
+def check_moments(draws: Tensor, mean: Tensor | float, variance: Tensor | float) -> None:
+    check_mean(draws, mean)
+    check_mean((draws - mean) ** 2, variance)
+
+
+# --- the sampler on its own --------------------------------------------------------------------
+
+
+def gaussian(precision: np.ndarray):
+    def function(q: np.ndarray):
+        slope = q @ precision
+        return 0.5 * (q * slope).sum(axis=1), slope
+
+    return function
+
+
+def test_correlated_gaussian():
+    covariance = np.array([[1.0, 9.0, 0.0], [9.0, 100.0, 0.0], [0.0, 0.0, 1e-4]])
+    draws = NoUTurn(500, 2000).run(
+        gaussian(np.linalg.inv(covariance)), np.full((4, 3), 0.1), seed=3
+    )
+    x = torch.from_numpy(draws.points)
+    check_moments(x, torch.zeros(3), torch.from_numpy(covariance.diagonal().copy()))
+    check_mean(x[..., 0] * x[..., 1], 9.0)
+    assert not draws.diverged.any()
+
+
+class Twin:
+    """One chain by plain recursion, with the same random numbers in the same order."""
+
+    def __init__(self, function, point: np.ndarray, word: np.uint64, max_depth: int) -> None:
+        self.function, self.max_depth = function, max_depth
+        self.state = int(word)
+        self.q = point
+        self.u, self.g = self.at(point)
+        self.step = 0.1
+        self.variance = np.ones(len(point))
+
+    def at(self, q: np.ndarray):
+        u, g = self.function(q[None])
+        return float(u[0]), g[0]
+
+    def uniform(self) -> float:
+        mask = 2**64 - 1
+        self.state = (self.state + 0x9E3779B97F4A7C15) & mask
+        x = self.state
+        x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+        return ((x ^ (x >> 31)) >> 11) / 2.0**53
+
+    def momentum(self) -> np.ndarray:
+        p = []
+        for _ in range(0, len(self.q), 2):
+            r = math.sqrt(-2.0 * math.log(1.0 - self.uniform()))
+            angle = 2.0 * math.pi * self.uniform()
+            p += [r * math.cos(angle), r * math.sin(angle)]
+        return np.array(p[: len(self.q)]) / np.sqrt(self.variance)
+
+    def energy(self, u: float, p: np.ndarray) -> float:
+        return u + 0.5 * float((p * p * self.variance).sum())
+
+    def leapfrog(self, state, step: float):
+        q, p, g, _ = state
+        p = p - 0.5 * step * g
+        q = q + step * self.variance * p
+        u, g = self.at(q)
+        return q, p - 0.5 * step * g, g, u
+
+    def search(self) -> None:
+        first = 0
+        while True:
+            p = self.momentum()
+            after = self.leapfrog((self.q, p, self.g, self.u), self.step)
+            gain = self.energy(self.u, p) - self.energy(after[3], after[1])
+            way = 1 if gain > math.log(0.8) else -1
+            first = first or way
+            if way != first:
+                return
+            self.step *= 2.0**way
+
+    def turning(self, leaves) -> bool:
+        momenta = [leaf[1] for leaf in leaves]
+        rho = (sum(momenta) - 0.5 * (momenta[0] + momenta[-1])) * self.variance
+        return bool(momenta[0] @ rho <= 0 or momenta[-1] @ rho <= 0)
+
+    def subtree(self, state, depth: int, step: float):
+        """Leaves in the order in which they are made, and whether the tree is to be left."""
+        if depth == 0:
+            state = self.leapfrog(state, step)
+            loss = self.energy(state[3], state[1]) - self.start
+            if loss > 1000.0:
+                return [state], True
+            self.weight_sub = np.logaddexp(self.weight_sub, -loss)
+            if math.log(1.0 - self.uniform()) < -loss - self.weight_sub:
+                self.candidate = state
+            return [state], False
+        first, left = self.subtree(state, depth - 1, step)
+        if left:
+            return first, True
+        second, left = self.subtree(first[-1], depth - 1, step)
+        both = first + second
+        return both, left or self.turning(both)
+
+    def transition(self) -> np.ndarray:
+        p = self.momentum()
+        self.start = self.energy(self.u, p)
+        leaves, weight = [(self.q, p, self.g, self.u)], 0.0
+        for depth in range(self.max_depth):
+            sign = 1 if self.uniform() < 0.5 else -1
+            self.weight_sub = -np.inf
+            end = leaves[-1] if sign > 0 else leaves[0]
+            more, left = self.subtree(end, depth, sign * self.step)
+            if left:
+                break
+            if math.log(1.0 - self.uniform()) < self.weight_sub - weight:
+                self.q, _, self.g, self.u = self.candidate
+            weight = np.logaddexp(weight, self.weight_sub)
+            leaves = leaves + more if sign > 0 else more[::-1] + leaves
+            if self.turning(leaves):
+                break
+        return self.q
+
+
+def quartic(q: np.ndarray):
+    """Not a Gaussian: heavy in the middle, and a ridge."""
+    u = 0.25 * (q**4).sum(axis=1) + 5.0 * (q[:, 0] - q[:, 1]) ** 2
+    g = q**3
+    g[:, 0] += 10.0 * (q[:, 0] - q[:, 1])
+    g[:, 1] -= 10.0 * (q[:, 0] - q[:, 1])
+    return u, g
+
+
+@pytest.mark.parametrize("max_depth", [10, 2])
+def test_equals_the_recursive_twin(max_depth):
+    start = np.random.default_rng(5).normal(size=(3, 3))
+    found = NoUTurn(0, 60, max_tree_depth=max_depth).run(quartic, start, seed=11)
+    words = np.random.SeedSequence(11).generate_state(3, np.uint64)
+    for c in range(3):
+        twin = Twin(quartic, start[c].copy(), words[c], max_depth)
+        twin.search()
+        assert found.step_size[c] == pytest.approx(twin.step)
+        own = np.stack([twin.transition() for _ in range(60)])
+        # rounding grows along trajectories, slowly
+        np.testing.assert_allclose(found.points[c], own, rtol=1e-6, atol=1e-6)
+    assert found.depth.max() == min(max_depth, found.depth.max())
+    assert len(np.unique(found.depth)) > 1 or max_depth == 2
+
+
+def test_a_chain_does_not_depend_on_the_others():
+    start = np.random.default_rng(5).normal(size=(3, 3))
+    alone = NoUTurn(30, 20).run(quartic, start[:1], seed=2)
+    together = NoUTurn(30, 20).run(quartic, start, seed=2)
+    np.testing.assert_allclose(alone.points[0], together.points[0], rtol=1e-9)
+    assert not np.allclose(together.points[0], together.points[1])
+
+
+def test_windows_cover_the_warmup():
+    assert NoUTurn(1000).windows().tolist() == [75, 100, 150, 250, 450, 950]
+    for warmup in range(0, 400, 7):
+        ends = NoUTurn(warmup).windows()
+        assert (np.diff(ends) > 0).all()
+        assert ends[-1] <= warmup
+
+
+def test_stationary_from_exact_draws():
+    """Draws that begin at exact ones stay exact: their ranks are uniform (Cook et al. 2006)."""
+    exact = np.random.default_rng(1).standard_gamma(2.0, size=(400, 1))
+
+    def log_gamma(q):
+        return np.exp(q[:, 0]) - 2.0 * q[:, 0], np.exp(q) - 2.0
+
+    draws = NoUTurn(0, 4).run(log_gamma, np.log(exact), seed=0)
+    x = np.sort(np.exp(draws.points[:, -1, 0]))
+    cdf = 1.0 - (1.0 + x) * np.exp(-x)
+    distance = np.abs(cdf - (np.arange(400) + 0.5) / 400).max() + 0.5 / 400
+    # Kolmogorov and Smirnov: P(sqrt(n) D > 1.95) < 2 exp(-2 * 1.95^2) = 0.001
+    assert distance < 1.95 / math.sqrt(400)
+
+
+# --- closed forms ------------------------------------------------------------------------------
+
+
+def test_conjugate_normal():
+    mean, y = pgnn.Variable("mean"), pgnn.Variable("y", shape=(5,))
+    model = pgnn.BayesianNetwork(
+        [("mean", "y")],
+        {
+            "mean": pgnn.Gaussian(mean, mean=1.0, covariance=4.0),
+            "y": neural(
+                y, [mean], lambda v: Independent(Normal(v["mean"][:, None].expand(-1, 5), 2.0), 1)
+            ),
+        },
+    )
+    seen = torch.tensor([3.0, 5.0, -1.0, 2.0, 4.0]).double()
+    posterior = model.query("mean", {"y": seen}, engine=engine())
+    precision = 1 / 4 + 5 / 4
+    check_moments(
+        posterior["mean"].samples, (1 / 4 + float(seen.sum()) / 4) / precision, 1 / precision
+    )
+    told = posterior.diagnostics
+    assert told["converged"]
+    assert told["compiled"]
+    assert told["r_hat"]["mean"] < 1.02
+
+
+def test_constrained_variables():
+    v = {n: pgnn.Variable(n, shape=s) for n, s in [("x", ()), ("g", ()), ("b", ()), ("d", (3,))]}
+    D = pgnn.Distributional
+    model = pgnn.BayesianNetwork(
+        [],
+        {
+            "x": D(v["x"], [], HalfNormal, scale=2.0),
+            "g": D(v["g"], [], Gamma, concentration=3.0, rate=2.0),
+            "b": D(v["b"], [], Beta, concentration1=2.0, concentration0=3.0),
+            "d": D(v["d"], [], Dirichlet, concentration=[1.0, 2.0, 3.0]),
+        },
+    )
+    posterior = model.query(engine=engine())
+    for name, dist in {
+        "x": HalfNormal(2.0),
+        "g": Gamma(3.0, 2.0),
+        "b": Beta(2.0, 3.0),
+        "d": Dirichlet(torch.tensor([1.0, 2.0, 3.0])),
+    }.items():
+        check_moments(posterior[name].samples, dist.mean, dist.variance)
+        assert bool(dist.support.check(posterior[name].draws).all())
+    assert set(posterior) == {"x", "g", "b", "d"}
+    assert posterior.summary().shape == (6, 7)
+
+
+def test_support_depends_on_a_parent():
+    """A uniform of random width: the mean of x is a quarter of the width's twice mean."""
+    width, x = pgnn.Variable("width"), pgnn.Variable("x")
+    model = pgnn.BayesianNetwork(
+        [("width", "x")],
+        {
+            "width": pgnn.Distributional(width, [], Gamma, concentration=4.0, rate=2.0),
+            "x": neural(x, [width], lambda v: Uniform(torch.zeros_like(v["width"]), v["width"])),
+        },
+    )
+    posterior = model.query(engine=engine())
+    check_mean(posterior["x"].samples, 1.0)
+    # E[width^2] / 3 = (2^2 + 1) / 3
+    check_mean(posterior["x"].samples ** 2, 5 / 3)
+    assert bool((posterior["x"].draws < posterior["width"].draws).all())
+
+
+def test_linear_gaussian_chain_equals_conditioning():
+    names = ["a", "b", "c", "d"]
+    v = {n: pgnn.Variable(n) for n in names}
+    model = pgnn.BayesianNetwork(
+        [("a", "b"), ("b", "c"), ("a", "d"), ("c", "d")],
+        {
+            "a": pgnn.Gaussian(v["a"], mean=1.0, covariance=2.0),
+            "b": pgnn.LinearGaussian(v["b"], [v["a"]], [0.5], 1.0, 1.0),
+            "c": pgnn.LinearGaussian(v["c"], [v["b"]], [-1.5], 0.0, 0.5),
+            "d": pgnn.LinearGaussian(v["d"], [v["a"], v["c"]], [1.0, 1.0], 2.0, 0.25),
+        },
+    )
+    weight = np.zeros((4, 4))
+    weight[1, 0], weight[2, 1], weight[3, 0], weight[3, 2] = 0.5, -1.5, 1.0, 1.0
+    inverse = np.linalg.inv(np.eye(4) - weight)
+    mean = inverse @ np.array([1.0, 1.0, 0.0, 2.0])
+    covariance = inverse @ np.diag([2.0, 1.0, 0.5, 0.25]) @ inverse.T
+    gain = covariance[:3, 3] / covariance[3, 3]
+    mean, covariance = (
+        mean[:3] + gain * (3.0 - mean[3]),
+        covariance[:3, :3] - np.outer(gain, covariance[3, :3]),
+    )
+    posterior = model.query(evidence={"d": 3.0}, engine=engine())
+    for k, name in enumerate(names[:3]):
+        check_moments(posterior[name].samples, mean[k], covariance[k, k])
+    check_mean(
+        (posterior["a"].samples - mean[0]) * (posterior["c"].samples - mean[2]), covariance[0, 2]
+    )
+
+
+def test_inputs_reach_the_density():
+    w, y = pgnn.Variable("w", shape=(2,)), pgnn.Variable("y", shape=(3,))
+    design = torch.tensor([[[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]]).double()
+
+    def regression(v):
+        return Independent(Normal((v["x"] @ v["w"][:, :, None])[..., 0], 1.0), 1)
+
+    model = pgnn.BayesianNetwork(
+        [("w", "y")],
+        {
+            "w": pgnn.Gaussian(w, mean=[0.0, 0.0], form=pgnn.Diagonal()),
+            "y": pgnn.Neural(y, [w], Made(regression), inputs="x", features=ByName()),
+        },
+    )
+    seen = torch.tensor([1.0, 2.0, 4.0]).double()
+    posterior = model.query("w", {"y": seen}, inputs={"x": design}, engine=engine())
+    covariance = torch.linalg.inv(torch.eye(2).double() + design[0].T @ design[0])
+    check_moments(
+        posterior["w"].samples, covariance @ design[0].T @ seen, covariance.diagonal().clone()
+    )
+
+
+# --- discrete variables ------------------------------------------------------------------------
+
+
+def mixture() -> pgnn.BayesianNetwork:
+    k, mu, y = pgnn.Variable("k", ["left", "right"]), pgnn.Variable("mu"), pgnn.Variable("y")
+    signs = torch.tensor([-1.0, 1.0]).double()
+    return pgnn.BayesianNetwork(
+        [("k", "y"), ("mu", "y")],
+        {
+            "k": [0.3, 0.7],
+            "mu": pgnn.Gaussian(mu, mean=1.0, covariance=1.0),
+            "y": neural(y, [k, mu], lambda v: Normal(signs[v["k"]] * v["mu"], 0.5)),
+        },
+        states={"k": ["left", "right"]},
+    )
+
+
+def test_discrete_latent_is_summed_out_as_on_a_grid():
+    posterior = mixture().query(evidence={"y": 0.8}, engine=engine())
+    mu = torch.linspace(-8, 8, 20001).double()
+    each = torch.stack(
+        [
+            math.log(w) + Normal(s * mu, 0.5).log_prob(torch.tensor(0.8))
+            for w, s in [(0.3, -1), (0.7, 1)]
+        ]
+    )
+    joint = (each + Normal(1.0, 1.0).log_prob(mu)).exp()
+    weight = joint.sum(dim=0) / joint.sum()
+    mean = float((weight * mu).sum())
+    check_moments(posterior["mu"].samples, mean, float((weight * (mu - mean) ** 2).sum()))
+    right = torch.sigmoid(each[1] - each[0])
+    spread = float((weight * (right - (weight * right).sum()) ** 2).sum()) ** 0.5
+    size = posterior.diagnostics["effective_sample_size"]["mu"]
+    error = abs(float(posterior["k"].probs[1]) - float((weight * right).sum()))
+    assert error < ERRORS * spread / min(size, 400) ** 0.5
+    assert posterior.probs("k").sum() == pytest.approx(1.0)
+    assert posterior.kind == "estimate"
+    assert "mu" in str(posterior)
+    assert "right" in str(posterior)
+
+
+def test_observed_and_soft_discrete_variables():
+    model = mixture()
+    hard = model.query("mu", {"y": 0.8, "k": "left"}, engine=engine())
+    assert hard.diagnostics["compiled"]
+    # y = -mu + noise: precision 1 + 4, mean (1 - 4 * 0.8) / 5
+    check_moments(hard["mu"].samples, (1 - 3.2) / 5, 1 / 5)
+    soft = model.query(["k", "mu"], {"y": 0.8, "k": [1.0, 0.0]}, engine=engine())
+    check_moments(soft["mu"].samples, (1 - 3.2) / 5, 1 / 5)
+    assert soft["k"].probs.tolist() == pytest.approx([1.0, 0.0])
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_sample_draws_all_variables():
+    samples = mixture().sample(1000, {"y": 0.8}, engine=engine())
+    assert set(samples) == {"k", "mu", "y"}
+    assert bool((samples["y"] == 0.8).all())
+    # which sign mu has all but decides the state
+    same = (samples["mu"] > 0) == (samples["k"] == 1)
+    assert float(same.double().mean()) > 0.9
+    again = mixture().sample(1000, {"y": 0.8}, engine=engine())
+    assert torch.equal(samples["mu"], again["mu"])
+    assert torch.equal(samples["k"], again["k"])
+    assert mixture().sample(0, {"y": 0.8}, engine=engine(samples=10, warmup=20)).num_samples == 0
+
+
+def test_program_with_discrete_and_real_sites():
+    import pyro
+    import pyro.distributions as dist
+
+    def program():
+        scale = pyro.sample("scale", dist.Gamma(torch.tensor(3.0), torch.tensor(3.0)))
+        with pyro.plate("rows", 3):
+            z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.5)))
+            data = torch.tensor([0.5, 3.0, -1.0])
+            pyro.sample("y", dist.Normal(2.0 * z, scale), obs=data)
+
+    model = pgnn.Program(program)
+    posterior = model.query(engine=engine(target_accept=0.95))
+    scale = torch.linspace(1e-3, 20, 20001).double()
+    data = torch.tensor([0.5, 3.0, -1.0]).double()
+    each = torch.stack(
+        [Normal(m, scale[:, None]).log_prob(data) + math.log(0.5) for m in (0.0, 2.0)]
+    )
+    density = (each.logsumexp(0).sum(1) + Gamma(3.0, 3.0).log_prob(scale)).exp()
+    weight = density / density.sum()
+    mean = float((weight * scale).sum())
+    check_moments(posterior["scale"].samples, mean, float((weight * (scale - mean) ** 2).sum()))
+    state = torch.sigmoid(each[1] - each[0])
+    truth = (weight[:, None] * state).sum(dim=0)
+    spread = (weight[:, None] * (state - truth) ** 2).sum(dim=0).sqrt()
+    assert bool(((posterior["z"].probs[:, 1] - truth).abs() < ERRORS * spread / 20 + 1e-6).all())
+    assert not [*pyro.get_param_store().keys()]
+
+
+# --- what is told ------------------------------------------------------------------------------
+
+
+def funnel() -> pgnn.BayesianNetwork:
+    s, x = pgnn.Variable("s"), pgnn.Variable("x", shape=(9,))
+    return pgnn.BayesianNetwork(
+        [("s", "x")],
+        {
+            "s": pgnn.Gaussian(s, mean=0.0, covariance=9.0),
+            "x": neural(
+                x,
+                [s],
+                lambda v: Independent(
+                    Normal(torch.zeros(1, 9), (v["s"] / 2).exp()[:, None].expand(-1, 9)), 1
+                ),
+            ),
+        },
+    )
+
+
+def test_divergences_are_told():
+    with pytest.warns(NotConverged, match="diverged"):
+        posterior = funnel().query(engine=engine(warmup=200, samples=200))
+    assert posterior.diagnostics["divergences"].sum() > 0
+    assert not posterior.diagnostics["converged"]
+    assert posterior.diagnostics["divergent_at"] in ("s", "x")
+
+
+def test_chains_that_disagree_are_told():
+    x, y = pgnn.Variable("x"), pgnn.Variable("y")
+    model = pgnn.BayesianNetwork(
+        [("x", "y")],
+        {
+            "x": pgnn.Gaussian(x, mean=0.0, covariance=1.0),
+            "y": neural(y, [x], lambda v: Normal(v["x"] ** 2, 0.01)),
+        },
+    )
+    with pytest.warns(NotConverged, match="disagree about 'x'"):
+        posterior = model.query("x", {"y": 1.0}, engine=engine(warmup=300, samples=200))
+    assert posterior["x"].r_hat > 1.05
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_same_seed_same_draws_and_no_global_state():
+    state = torch.random.get_rng_state()
+    first, again, other = (
+        mixture().query("mu", {"y": 0.8}, engine=engine(samples=20, warmup=20, seed=s))
+        for s in (1, 1, 2)
+    )
+    assert torch.equal(first["mu"].samples, again["mu"].samples)
+    assert not torch.equal(first["mu"].samples, other["mu"].samples)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert Distribution._validate_args
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_the_answer_as_samples_and_for_arviz(monkeypatch):
+    posterior = mixture().query(evidence={"y": 0.8}, engine=engine(samples=20, warmup=50))
+    assert isinstance(posterior, RealPosterior)
+    assert posterior.samples["mu"].shape == (80,)
+    assert posterior.samples.frame().shape == (80, 1)
+    assert posterior["mu"].quantile([0.1, 0.9]).shape == (2,)
+    assert set(posterior) == {"k", "mu"}
+    assert len(posterior) == 2
+    assert "mu" in posterior
+    assert posterior.frame().shape == (2, 1)
+    monkeypatch.setitem(__import__("sys").modules, "arviz", None)
+    with pytest.raises(Unsupported, match="pip install arviz"):
+        posterior.to_arviz()
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_arviz_gets_chains(monkeypatch):
+    import sys
+    import types
+
+    made = types.SimpleNamespace(from_dict=lambda **given: given)
+    monkeypatch.setitem(sys.modules, "arviz", made)
+    posterior = mixture().query("mu", {"y": 0.8}, engine=engine(samples=20, warmup=50))
+    given = posterior.to_arviz()
+    assert given["posterior"]["mu"].shape == (4, 20)
+    assert given["sample_stats"]["diverging"].shape == (4, 20)
+
+
+def test_explain():
+    text = str(mixture().explain(None, {"y": 0.8}, engine=engine()))
+    assert "1 discrete variables summed out" in text
+
+
+# --- refusals ----------------------------------------------------------------------------------
+
+
+def test_bad_settings():
+    for wrong in [{"chains": 0}, {"warmup": -1}, {"samples": 3}, {"target_accept": 1.0}]:
+        with pytest.raises(ModelError):
+            pgnn.MCMC(**wrong)
+
+
+def test_bad_questions():
+    model = mixture()
+    with pytest.raises(Unsupported, match="in a loop"):
+        model.query("mu", {"y": [0.8, 0.9]}, engine=engine())
+    with pytest.raises(Unsupported, match="every real variable is observed"):
+        model.query("k", {"y": 0.8, "mu": 0.1}, engine=engine())
+    with pytest.raises(EvidenceError, match="'y' is real and observed"):
+        model.query("y", {"y": 0.8}, engine=engine())
+    with pytest.raises(EvidenceError, match="m"):
+        model.query("mu2", {"y": 0.8}, engine=engine())
+    for verb in (model.most_probable, model.log_prob):
+        with pytest.raises(Unsupported):
+            verb({"y": 0.8}, engine=engine())
+    with pytest.raises(Unsupported):
+        model.compile(engine=engine())
+
+
+def test_counts_are_refused():
+    x = pgnn.Variable("x")
+    model = pgnn.BayesianNetwork([], {"x": pgnn.Poisson(x, rate=3.0)})
+    with pytest.raises(Unsupported, match="'x' is a count"):
+        model.query("x", engine=engine())
+
+
+def test_support_that_depends_on_a_state_is_refused():
+    k, x = pgnn.Variable("k", 2), pgnn.Variable("x")
+    model = pgnn.BayesianNetwork(
+        [("k", "x")],
+        {
+            "k": [0.5, 0.5],
+            "x": neural(x, [k], lambda v: Uniform(torch.zeros(len(v["k"])), 1.0 + v["k"])),
+        },
+    )
+    with pytest.raises(Unsupported, match="'k'"):
+        model.query("x", engine=engine())
+    assert float(model.query("x", {"k": 1}, engine=engine())["x"].draws.max()) > 1.5
+
+
+def of_x(make) -> pgnn.BayesianNetwork:
+    x, y = pgnn.Variable("x"), pgnn.Variable("y")
+    return pgnn.BayesianNetwork(
+        [("x", "y")],
+        {"x": pgnn.Gaussian(x, mean=0.0, covariance=1.0), "y": neural(y, [x], make)},
+    )
+
+
+def test_impossible_start_names_the_variable():
+    model = of_x(lambda v: Uniform(torch.zeros_like(v["x"]), v["x"].exp()))
+    with pytest.raises(ImpossibleEvidence, match="'y'"):
+        model.query("x", {"y": -1.0}, engine=engine())
+
+
+def test_gradient_that_is_no_number_names_the_variable():
+    model = of_x(lambda v: Normal((v["x"] * 0.0).sqrt(), 1.0))
+    with pytest.raises(ModelError, match="'x' is not finite"):
+        model.query("x", {"y": 1.0}, engine=engine())
+
+
+def test_density_that_is_not_differentiable_names_the_variable():
+    model = of_x(lambda v: Normal(v["x"].detach(), 1.0))
+    with pytest.raises(ModelError, match="not differentiable in 'x'"):
+        model.query("x", {"y": 1.0}, engine=engine())
+
+
+def test_wrong_batch_shape_names_the_variable():
+    model = of_x(lambda v: Normal(v["x"][:, None], 1.0))
+    with pytest.raises(ModelError, match="'y'"):
+        model.query("x", {"y": 1.0}, engine=engine())
+
+
+# --- the parts ---------------------------------------------------------------------------------
+
+
+def test_compiled_potential_equals_log_density():
+    model = funnel()
+    potential = RealPotential(model, None)
+    points = potential.start(4, 0)
+    assert potential.compiled
+    found, slopes = potential(points)
+    q = torch.from_numpy(points).requires_grad_()
+    plain = potential.potential(q)
+    torch.testing.assert_close(torch.from_numpy(found), plain.detach(), rtol=1e-12, atol=1e-12)
+    (gradient,) = torch.autograd.grad(plain.sum(), q)
+    torch.testing.assert_close(torch.from_numpy(slopes), gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_what_looks_at_numbers_is_not_written_down():
+    def branching(q: Tensor):
+        return (q.sum(1), q) if float(q[0, 0]) > 0 else (q.sum(1), -q)
+
+    points = [torch.ones(2, 2), -torch.ones(2, 2)]
+    assert recorded(branching, points) is None
+    counter = iter(range(100))
+
+    def changing(q: Tensor):
+        return q.sum(1) * next(counter), q * 1.0
+
+    assert recorded(changing, points) is None
+    fast = recorded(lambda q: ((q**2).sum(1), 2 * q), points)
+    assert fast is not None
+    assert torch.equal(fast(points[1])[0], torch.full((2,), 2.0))
+
+
+def test_a_question_with_another_answer_is_noticed():
+    def branching(q: Tensor):
+        return (q.sum(1), q) if bool((q > 0).any()) else (q.sum(1), -q)
+
+    up = torch.ones(2, 2)
+    fast = recorded(branching, [up, 2 * up])
+    assert fast is not None
+    assert torch.equal(fast(3 * up)[1], 3 * up)
+    assert torch.equal(fast(-up)[1], up)
+
+
+def test_ranks_are_robust():
+    rng = np.random.default_rng(0)
+    cauchy = rng.standard_cauchy(size=(4, 1000))
+    assert rank_r_hat(cauchy) < 1.02
+    assert rank_effective_sample_size(cauchy) > 2000
+    assert tail_effective_sample_size(cauchy) > 2000
+    assert rank_r_hat(cauchy * np.array([[1.0], [1.0], [1.0], [9.0]])) > 1.1
+    shifted = cauchy + np.array([[0.0], [0.0], [0.0], [9.0]])
+    assert rank_r_hat(np.stack([cauchy, shifted], axis=-1)).shape == (2,)
+    assert rank_r_hat(shifted) > 1.1
+
+
+def test_nothing_is_warned_of_when_all_is_well():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        of_x(lambda v: Normal(v["x"], 1.0)).query("x", {"y": 1.0}, engine=engine())
