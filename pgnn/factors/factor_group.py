@@ -12,6 +12,7 @@ from torch import Tensor
 from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
 
@@ -26,6 +27,8 @@ class FactorGroup:
         scopes: ``(F, n)`` numbers of elements, see :class:`~pgnn.factors.elements.Elements`.
         log_values: ``(*batch, F, K1, ..., Kn)`` log values, or ``(*batch, 1, K1, ..., Kn)`` if
             all factors share one table; ``-inf`` is legal.
+        child: The place in the scopes over which every row of the tables sums to one, if there is
+            one (see :class:`~pgnn.factors.factor.Factor`).
 
     Attributes:
         scopes: The scopes as an int64 array.
@@ -35,7 +38,8 @@ class FactorGroup:
         ModelError: If the shapes do not agree.
     """
 
-    def __init__(self, scopes: ArrayLike, log_values: Tensor) -> None:
+    def __init__(self, scopes: ArrayLike, log_values: Tensor, child: int | None = None) -> None:
+        self.child = child
         self.scopes: Ints = np.asarray(scopes, dtype=np.int64)
         if self.scopes.ndim != 2:
             raise ModelError(f"scopes must have shape (F, n), got {self.scopes.shape}")
@@ -74,21 +78,29 @@ class FactorGroup:
         """Return the group with the tables of some rows, if they differ from row to row."""
         if not self.batch_shape:
             return self
-        return FactorGroup(self.scopes, self.numbers[torch.from_numpy(rows)])
+        return FactorGroup(self.scopes, self.numbers[torch.from_numpy(rows)], self.child)
 
     def factors(self, elements: Elements) -> list[Factor]:
         """Return each factor on its own, over the elements as variables."""
-        singles = elements.singles
+        return self.over(elements.singles)
+
+    def over(self, variables: Sequence[Variable]) -> list[Factor]:
+        """Return each factor on its own.
+
+        Args:
+            variables: Of the numbers in the scopes.
+        """
         tables = self.log_values.expand(
             *self.batch_shape,
             self.num_factors,
             *self.log_values.shape[-self.arity :] if self.arity else (),
         )
         axis = len(self.batch_shape)
-        return [
-            Factor([singles[e] for e in scope], table)
-            for scope, table in zip(self.scopes.tolist(), tables.unbind(axis), strict=True)
-        ]
+        # one tensor for all that share a table: engines notice it
+        each = [tables.select(axis, 0)] * self.num_factors if self.shared else tables.unbind(axis)
+        scopes = [[variables[e] for e in scope] for scope in self.scopes.tolist()]
+        names = [None if self.child is None else s[self.child].name for s in scopes]
+        return [Factor(s, t, n) for s, t, n in zip(scopes, each, names, strict=True)]
 
     def _check(self) -> None:
         axes = self.numbers.dim() - self.arity - 1
@@ -160,13 +172,15 @@ def grouped(factors: Iterable[Factor], elements: Elements) -> tuple[FactorGroup,
     tables: dict[tuple[object, ...], list[Tensor]] = {}
     for f in factors:
         shape = tuple(v.num_states for v in f.variables)
-        key = (shape, f.batch_shape, f.log_values.dtype)
+        child = None if f.child is None else f.names.index(f.child)
+        key = (shape, f.batch_shape, f.log_values.dtype, child)
         scopes.setdefault(key, []).append([number[n] for n in f.names])
         tables.setdefault(key, []).append(f.log_values)
     return tuple(
         FactorGroup(
             np.array(scopes[key], dtype=np.int64).reshape(len(held), -1),
             torch.stack(held, dim=1 if key[1] else 0),
+            key[3],  # type: ignore[arg-type]
         )
         for key, held in tables.items()
     )

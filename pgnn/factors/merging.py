@@ -30,7 +30,8 @@ def _own_tables(g: FactorGroup) -> bool:
 def _kind(g: FactorGroup) -> tuple[object, ...]:
     tables = g.numbers.shape[len(g.batch_shape) + 1 :]
     states = g.num_states if isinstance(g, PottsGroup) else None
-    return (type(g), g.arity, g.batch_shape, tables, states, g.numbers.dtype, g.numbers.device)
+    kind = (type(g), g.numbers.dtype, g.numbers.device)
+    return (*kind, g.arity, g.batch_shape, tables, states, g.child)
 
 
 def _joined(groups: Sequence[FactorGroup]) -> FactorGroup:
@@ -38,4 +39,4 @@ def _joined(groups: Sequence[FactorGroup]) -> FactorGroup:
     numbers = torch.cat([g.numbers for g in groups], dim=len(groups[0].batch_shape))
     if isinstance(groups[0], PottsGroup):
         return PottsGroup(scopes, numbers, groups[0].num_states)
-    return FactorGroup(scopes, numbers)
+    return FactorGroup(scopes, numbers, groups[0].child)

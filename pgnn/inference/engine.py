@@ -45,6 +45,10 @@ class FactorModel(Protocol):
     ) -> tuple[FactorGroup, ...]:
         """The same tables, gathered by shape."""
 
+    @property
+    def in_groups(self) -> bool:
+        """Whether the tables are made in arrays, and :meth:`factors` only spreads these."""
+
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """A result that depends on structure alone."""
 

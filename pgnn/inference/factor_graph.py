@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -14,23 +14,70 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.families import Families
+from pgnn.inference.linear_tables import LinearTables
 
-_DEEPEST = 700.0  # exp of its negative is a double with all its digits
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class FactorGraph:
     r"""A product of tables :math:`\prod_f \phi_f(x_f)` with variables numbered ``0 .. V-1``.
 
+    Its numbers stand in :attr:`sources`: one tensor for each group of tables, one for each table
+    on its own. Factors are numbered in that order, those of a group one after the other.
+
     Args:
         variables: The discrete variables, in the order that evidence codes and marginals use.
-        factors: Log tables; a factor with batch shape ``(B,)`` differs from row to row.
+        lone: Log tables on their own; one with batch shape ``(B,)`` differs from row to row.
+        groups: Log tables in arrays, over the numbers of the variables.
     """
 
     variables: tuple[Variable, ...]
-    factors: tuple[Factor, ...]
+    lone: tuple[Factor, ...]
+    groups: tuple[FactorGroup, ...] = ()
+
+    @cached_property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every table on its own."""
+        spread = [f for g in self.groups for f in g.over(self.variables)]
+        return (*spread, *self.lone)
+
+    @property
+    def num_factors(self) -> int:
+        """Number of factors ``F``."""
+        return len(self.scope_ptr) - 1
+
+    @cached_property
+    def sources(self) -> tuple[Tensor, ...]:
+        """The tensors that all numbers come from."""
+        return (*(g.log_values for g in self.groups), *(f.log_values for f in self.lone))
+
+    @cached_property
+    def learned(self) -> tuple[int, ...]:
+        """Numbers of the sources that want gradients."""
+        return tuple(k for k, x in enumerate(self.sources) if x.requires_grad)
+
+    @cached_property
+    def first(self) -> Ints:
+        """``(sources + 1,)`` number of the first factor of each source; last ``F``."""
+        counts = [g.num_factors for g in self.groups] + [1] * len(self.lone)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    def with_sources(self, given: Mapping[int, Tensor]) -> FactorGraph:
+        """Return the graph with other numbers from some of its sources."""
+        many = len(self.groups)
+        groups = [
+            FactorGroup(g.scopes, given[k], g.child) if k in given else g
+            for k, g in enumerate(self.groups)
+        ]
+        lone = [
+            Factor(f.variables, given[k], f.child) if k in given else f
+            for k, f in enumerate(self.lone, start=many)
+        ]
+        return FactorGraph(self.variables, tuple(lone), tuple(groups))
 
     @cached_property
     def index(self) -> dict[Hashable, int]:
@@ -38,16 +85,16 @@ class FactorGraph:
         return {v.name: k for k, v in enumerate(self.variables)}
 
     @cached_property
-    def card(self) -> NDArray[np.int64]:
+    def card(self) -> Ints:
         """``(V,)`` state counts."""
         return np.array([v.num_states for v in self.variables], dtype=np.int64)
 
     @cached_property
-    def offset(self) -> NDArray[np.int64]:
+    def offset(self) -> Ints:
         """``(V + 1,)`` first column of each variable where all states stand side by side."""
         return np.concatenate([[0], np.cumsum(self.card)]).astype(np.int64)
 
-    def columns(self, wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def columns(self, wanted: NDArray[np.bool_]) -> Ints:
         """``(V,)`` first column of each variable where the wanted ones' states stand together."""
         sizes = np.where(wanted, self.card, 0)
         return np.cumsum(sizes) - sizes
@@ -55,17 +102,21 @@ class FactorGraph:
     @cached_property
     def scopes(self) -> tuple[tuple[int, ...], ...]:
         """Variable numbers of each factor, in the order of its axes."""
-        return tuple(tuple(self.index[n] for n in f.names) for f in self.factors)
+        spread = [tuple(row) for g in self.groups for row in g.scopes.tolist()]
+        return (*spread, *(tuple(self.index[n] for n in f.names) for f in self.lone))
 
     @cached_property
-    def scope_ptr(self) -> NDArray[np.int64]:
+    def scope_ptr(self) -> Ints:
         """``(F + 1,)`` where each factor's scope begins in :attr:`scope_var`."""
-        return np.concatenate([[0], np.cumsum([len(s) for s in self.scopes])]).astype(np.int64)
+        arities = self._each([g.arity for g in self.groups], [len(f.variables) for f in self.lone])
+        return np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
 
     @cached_property
-    def scope_var(self) -> NDArray[np.int64]:
+    def scope_var(self) -> Ints:
         """All scopes, one after the other."""
-        return np.array([v for s in self.scopes for v in s], dtype=np.int64)
+        lone = [self.index[n] for f in self.lone for n in f.names]
+        parts = [*(g.scopes.ravel() for g in self.groups), np.array(lone, dtype=np.int64)]
+        return np.concatenate(parts).astype(np.int64)
 
     @cached_property
     def structure(self) -> bytes:
@@ -78,120 +129,75 @@ class FactorGraph:
     @cached_property
     def rowwise(self) -> NDArray[np.bool_]:
         """``(F,)`` whether a factor's table differs from row to row."""
-        return np.array([bool(f.batch_shape) for f in self.factors], dtype=np.bool_)
+        flags = self._each([bool(g.batch_shape) for g in self.groups],
+                           [bool(f.batch_shape) for f in self.lone])  # fmt: skip
+        return flags.astype(np.bool_)
 
     @cached_property
-    def start(self) -> NDArray[np.int64]:
-        """``(F,)`` where each table begins in :attr:`values`, or in a row of :attr:`row_values`."""
-        start = []
-        ends = [0, 0]
-        for factor, rowwise in zip(self.factors, self.rowwise.tolist(), strict=True):
-            start.append(ends[rowwise])
-            ends[rowwise] += math.prod([v.num_states for v in factor.variables])
-        return np.array(start, dtype=np.int64)
+    def num_rows(self) -> int:
+        """Rows ``B`` of the row-wise tables; 1 if there are none."""
+        sizes = (len(x) for x, own in zip(self.sources, self.rowwise[self.first[:-1]], strict=True)
+                 if own)  # fmt: skip
+        return max(sizes, default=1)
 
     @cached_property
-    def _shared(self) -> list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-        """Shared tables by size: factors, the row that each has, and ``(n, size)`` distinct tables.
-
-        Models that repeat themselves have the same tensor many times.
-        """
-        places: dict[int, dict[int, int]] = {}
-        tables: dict[int, list[Tensor]] = {}
-        members: dict[int, tuple[list[int], list[int]]] = {}
-        for f, (factor, rowwise) in enumerate(
-            zip(self.factors, self.rowwise.tolist(), strict=True)
-        ):
-            if rowwise:
-                continue
-            table = factor.log_values
-            size = table.numel()
-            own = places.setdefault(size, {})
-            place = own.setdefault(id(table), len(own))
-            if place == len(tables.setdefault(size, [])):
-                tables[size].append(table.detach())
-            factors, rows = members.setdefault(size, ([], []))
-            factors.append(f)
-            rows.append(place)
-        return [
-            (np.array(factors), np.array(rows), _stacked(tables[size], size))
-            for size, (factors, rows) in members.items()
-        ]
+    def sizes(self) -> Ints:
+        """``(F,)`` entries of each table."""
+        own = [math.prod(x.shape[x.dim() - g.arity :]) for g, x in zip(self.groups, self.sources,
+                                                                     strict=False)]  # fmt: skip
+        lone = [math.prod([v.num_states for v in f.variables]) for f in self.lone]
+        return self._each(own, lone)
 
     @cached_property
-    def log_scale(self) -> NDArray[np.float64]:
-        """``(F,)`` logarithm of each shared table's largest entry; 0 for row-wise tables."""
-        scale = np.zeros(len(self.factors))
-        for factors, rows, tables in self._shared:
-            scale[factors] = _tops(tables)[rows]
-        return scale
+    def start(self) -> Ints:
+        """``(F,)`` where each table begins among the shared ones, or in a row of the row-wise."""
+        start = np.zeros(self.num_factors, dtype=np.int64)
+        for kind in (self.rowwise, ~self.rowwise):
+            start[kind] = np.cumsum(self.sizes[kind]) - self.sizes[kind]
+        return start
 
     @cached_property
-    def values(self) -> NDArray[np.float64]:
-        """Shared tables in linear units, each divided by its largest entry, flat."""
-        total = sum(len(factors) * tables.shape[1] for factors, _, tables in self._shared)
-        values = np.zeros(max(total, 1))
-        for factors, rows, tables in self._shared:
-            own = np.exp(tables - _tops(tables)[:, None])
-            values[self.start[factors][:, None] + np.arange(tables.shape[1])] = own[rows]
-        return values
-
-    @cached_property
-    def flushed(self) -> NDArray[np.bool_]:
-        """``(1,)`` or ``(B,)`` whether linear units make a zero of something that is none."""
-        lost = np.zeros(1, dtype=np.bool_)
-        own = [_array(f.log_values) for f in self.factors if f.batch_shape]
-        tables = [table.reshape(len(table), -1) for table in own]
-        for table in tables:
-            if table.size:
-                lost = lost | _flushed(table)
-        for _, _, table in self._shared:
-            lost = lost | _flushed(table).any()
-        return lost
-
-    @cached_property
-    def row_scale(self) -> NDArray[np.float64]:
-        """``(B,)`` logarithms by which the row-wise tables were divided, summed over factors."""
-        return self._row_tables[1]
-
-    @cached_property
-    def row_values(self) -> NDArray[np.float64]:
-        """``(B, .)`` row-wise tables in linear units, each row scaled to a largest entry of one."""
-        return self._row_tables[0]
-
-    @cached_property
-    def _row_tables(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        tables = []
-        scale: NDArray[np.float64] = np.zeros(1)
-        for k, f in enumerate(self.factors):
-            if self.rowwise[k]:
-                table = _array(f.log_values).reshape(f.log_values.shape[0], -1)
-                top = table.max(axis=1)
-                top = np.where(np.isfinite(top), top, 0.0)
-                scale = scale + top
-                tables.append(np.exp(table - top[:, None]))
-        return (np.concatenate(tables, axis=1), scale) if tables else (np.zeros((1, 1)), scale)
-
-    @cached_property
-    def child_factor(self) -> NDArray[np.int64]:
+    def child_factor(self) -> Ints:
         """``(V,)`` the factor whose rows sum to one over the variable, -1 where there is none."""
         own = np.full(len(self.variables), -1, dtype=np.int64)
-        for f, factor in enumerate(self.factors):
+        for first, g in zip(self.first.tolist(), self.groups, strict=False):
+            if g.child is not None:
+                own[g.scopes[:, g.child]] = np.arange(first, first + g.num_factors)
+        last = int(self.first[len(self.groups)])
+        for k, factor in enumerate(self.lone, start=last):
             if factor.child is not None:
-                own[self.index[factor.child]] = f
+                own[self.index[factor.child]] = k
         return own
 
     @cached_property
+    def linear(self) -> LinearTables:
+        """The tables in linear units, as the compiled kernels read them."""
+        return LinearTables.of(self)
+
+    def log_constant(self) -> Tensor:
+        """Return the log of the product of tables over no variable, ``(B,)`` or ``()``."""
+        total = torch.zeros((), dtype=self.dtype, device=self.device)
+        for k, x in enumerate(self.sources):
+            if not self.sizes[self.first[k] : self.first[k + 1]].any():
+                continue
+            if k >= len(self.groups):
+                total = total + x
+                continue
+            copies = self.groups[k].num_factors // max(x.shape[-1], 1)
+            total = total + copies * x.sum(-1)
+        return total
+
+    @property
     def requires_grad(self) -> bool:
         """Whether any table wants a gradient."""
-        return any(f.log_values.requires_grad for f in self.factors)
+        return bool(self.learned)
 
     @cached_property
     def dtype(self) -> torch.dtype:
         """Type of the answers: the widest of the tables, at least float32."""
         widest = torch.float32
-        for factor in self.factors:
-            widest = torch.promote_types(widest, factor.log_values.dtype)
+        for kind in {x.dtype for x in self.sources}:
+            widest = torch.promote_types(widest, kind)
         return widest
 
     @cached_property
@@ -202,52 +208,57 @@ class FactorGraph:
     @cached_property
     def flat_log_values(self) -> Tensor:
         """All shared log tables, one after the other."""
-        return self.families.flatten([f.log_values for f in self.factors])
+        many = len(self.groups)
+        spread = [
+            x.expand(g.num_factors, *x.shape[1:])
+            for g, x in zip(self.groups, self.sources, strict=False)
+        ]
+        return self.families.flatten([*spread, *self.sources[many:]])
 
     @property
     def device(self) -> torch.device:
         """Where the tables are."""
-        return self.factors[0].log_values.device if self.factors else torch.device("cpu")
+        return self.sources[0].device if self.sources else torch.device("cpu")
 
     @cached_property
     def skeleton(self) -> FactorGraph:
         """The structure without the numbers: what plans may hold on to."""
         nothing = torch.zeros(())
-        bare = [
-            Factor(f.variables, nothing.expand(f.log_values.shape), f.child) for f in self.factors
-        ]
-        graph = FactorGraph(self.variables, tuple(bare))
+        bare = {k: nothing.expand(x.shape) for k, x in enumerate(self.sources)}
+        graph = self.with_sources(bare)
         graph._take_structure(self)
         return graph
 
     def like(self, other: FactorGraph) -> FactorGraph:
         """Return this graph, which need not look at its structure if it is that of another one.
 
-        That is seen by their factors having the very same tuples of variables.
+        That is seen by their factors having the very same scopes.
         """
-        pairs = zip(self.factors, other.factors, strict=False)
-        if len(self.factors) == len(other.factors) and all(
-            f.variables is g.variables
-            and f.child == g.child
-            and f.log_values.dim() == g.log_values.dim() == len(f.variables)
-            for f, g in pairs
+        lone, groups = (self.lone, other.lone), (self.groups, other.groups)
+        if (
+            len(lone[0]) == len(lone[1])
+            and len(groups[0]) == len(groups[1])
+            and all(
+                f.variables is g.variables
+                and f.child == g.child
+                and f.log_values.dim() == g.log_values.dim()
+                for f, g in zip(*lone, strict=True)
+            )
+            and all(
+                a.scopes is b.scopes
+                and a.child == b.child
+                and bool(a.batch_shape) == bool(b.batch_shape)
+                for a, b in zip(*groups, strict=True)
+            )
         ):
             self._take_structure(other)
         return self
 
-    def _take_structure(self, other: FactorGraph) -> None:
-        for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
-                     "rowwise", "child_factor", "start", "families"):  # fmt: skip
-            self.__dict__[name] = getattr(other, name)
-
-    def at_rows(self, rows: NDArray[np.int64]) -> FactorGraph:
+    def at_rows(self, rows: Ints) -> FactorGraph:
         """Keep some rows of the row-wise tables."""
         index = torch.from_numpy(rows).to(self.device)
-        kept = [
-            Factor(f.variables, f.log_values[index], f.child) if f.batch_shape else f
-            for f in self.factors
-        ]
-        return FactorGraph(self.variables, tuple(kept))
+        own = self.rowwise[self.first[:-1]].tolist()
+        return self.with_sources({k: x[index] for k, x in enumerate(self.sources) if own[k]})
 
     def with_unity(self, scope: Sequence[int]) -> FactorGraph:
         """Add a table of ones over some variables: its belief is their joint distribution."""
@@ -255,27 +266,17 @@ class FactorGraph:
         ones: Tensor = torch.zeros(
             [v.num_states for v in variables], dtype=torch.float64, device=self.device
         )
-        return FactorGraph(self.variables, (*self.factors, Factor(variables, ones)))
+        return self.with_factors(Factor(variables, ones))
 
+    def with_factors(self, *more: Factor) -> FactorGraph:
+        """Add tables; they have the last numbers."""
+        return FactorGraph(self.variables, (*self.lone, *more), self.groups)
 
-def _array(tensor: Tensor) -> NDArray[np.float64]:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+    def _take_structure(self, other: FactorGraph) -> None:
+        for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
+                     "rowwise", "sizes", "child_factor", "start", "families", "first"):  # fmt: skip
+            self.__dict__[name] = getattr(other, name)
 
-
-def _stacked(tables: Sequence[Tensor], size: int) -> NDArray[np.float64]:
-    """``(n, size)`` numbers of tables of one size; their types and shapes may differ."""
-    flat = [x.reshape(size) for x in tables]
-    alike = all(x.dtype == flat[0].dtype for x in flat)
-    return _array(torch.stack(flat if alike else [x.double() for x in flat]))
-
-
-def _tops(tables: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``(n,)`` largest entry of each table; 0 where it is not finite."""
-    top = tables.max(axis=1)
-    return np.where(np.isfinite(top), top, 0.0)
-
-
-def _flushed(tables: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """``(n,)`` whether linear units make a zero of something that is none."""
-    top = tables.max(axis=1, keepdims=True)
-    return np.asarray(((tables < top - _DEEPEST) & (tables > -np.inf)).any(axis=1))
+    def _each(self, of_groups: Sequence[int], of_lone: Sequence[int]) -> Ints:
+        """A number for each factor."""
+        return np.repeat(np.array([*of_groups, *of_lone], dtype=np.int64), np.diff(self.first))

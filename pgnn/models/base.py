@@ -85,6 +85,11 @@ class Model(CachingModule):
         return grouped(self.factors(observed, inputs), self.elements)
 
     @property
+    def in_groups(self) -> bool:
+        """Whether the tables are made in arrays, and :meth:`factors` only spreads these."""
+        return False
+
+    @property
     def num_free_parameters(self) -> int:
         """How many numbers of the model may be chosen freely."""
         return sum(p.numel() for p in self.parameters())

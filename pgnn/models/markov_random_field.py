@@ -170,6 +170,11 @@ class MarkovRandomField(Model):
             return grouped(self.factors(observed, inputs), self.elements)
         return merged([g for p in self.potentials for g in p.groups(self.elements, inputs)])
 
+    @property
+    def in_groups(self) -> bool:
+        """Potentials come in arrays."""
+        return True
+
     def element_graph(self) -> nx.Graph:
         """Return the graph with every element of an array as a node, joined within each factor."""
         elements = self.elements

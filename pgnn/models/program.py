@@ -126,6 +126,11 @@ class Program(Model):
             return super().factor_groups(observed, inputs)
         return self._source.groups(self._known(inputs), observed or {}, self.elements)
 
+    @property
+    def in_groups(self) -> bool:
+        """Sites in plates have their tables in arrays."""
+        return True
+
     def log_density(self, reals: Mapping[Hashable, Tensor], evidence: Any = None) -> Tensor:
         r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, the discrete rest summed out.
 

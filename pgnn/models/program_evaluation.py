@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,21 +12,43 @@ from torch import Tensor
 from pgnn.models.program_tables import SiteTable
 from pgnn.models.program_tape import Tape, record
 
-Tables = dict[str, SiteTable]
+Tables = Mapping[str, SiteTable]
 Run = Callable[[Mapping[str, Tensor]], Tables]
 
 _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
-@dataclass
+@dataclass(eq=False)
 class _Taped:
-    """A tape and what its outputs are."""
+    """A tape and what its outputs are: of each site a scope, and whether its cells share them."""
 
     tape: Tape
     tables: Tables
+    place: dict[str, int]
     watched: tuple[Any, ...]
     inputs: list[Tensor]
     trusted: bool = False
+
+
+class Replayed(Mapping[str, SiteTable]):
+    """Tables that a tape has computed.
+
+    Attributes:
+        pattern: The same object for all runs of one tape: which sites share a tensor stays.
+    """
+
+    def __init__(self, pattern: _Taped, inputs: list[Tensor]) -> None:
+        self.pattern, self._values = pattern, pattern.tape.run(inputs)
+
+    def __getitem__(self, name: str) -> SiteTable:
+        bare = self.pattern.tables[name]
+        return SiteTable(bare.scope, self._values[self.pattern.place[name]], bare.shared)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.pattern.tables)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 class Evaluation:
@@ -67,7 +89,7 @@ class Evaluation:
         self._runs += 1
         if self._taped is not None:
             if self._taped.trusted:
-                return _replayed(self._taped, inputs)
+                return Replayed(self._taped, inputs)
             return self._compare(reals, inputs)
         if self._refused or self._runs == 1:
             return self._run(reals)
@@ -76,13 +98,18 @@ class Evaluation:
     def again(self, reals: Mapping[str, Tensor], parameters: Iterable[Tensor]) -> Tables:
         """Return the tables right after :meth:`tables`, perhaps mapped over rows of reals."""
         if self._taped is not None and self._taped.trusted:
-            return _replayed(self._taped, [*parameters, *reals.values()])
+            return Replayed(self._taped, [*parameters, *reals.values()])
         return self._run(reals)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a tape serves, that no change of what was watched has made void so far."""
+        return self._taped is not None and self._taped.trusted
 
     def _record(
         self, reals: Mapping[str, Tensor], inputs: list[Tensor], state: tuple[Any, ...]
     ) -> Tables:
-        made: Tables = {}
+        made: dict[str, SiteTable] = {}
 
         def compute() -> list[Tensor]:
             made.update(self._run(reals))
@@ -95,7 +122,9 @@ class Evaluation:
         else:
             empty = torch.empty(0)
             bare = {n: SiteTable(t.scope, empty, t.shared) for n, t in made.items()}
-            self._taped = _Taped(tape, bare, state, [x.detach().clone() for x in inputs])
+            place = {n: k for k, n in enumerate(bare)}
+            kept = [x.detach().clone() for x in inputs]
+            self._taped = _Taped(tape, bare, place, state, kept)
         if torch.is_grad_enabled():
             return made
         return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in made.items()}
@@ -105,21 +134,13 @@ class Evaluation:
         found = self._run(reals)
         if all(torch.equal(x, y) for x, y in zip(inputs, self._taped.inputs, strict=True)):
             return found  # the same numbers would prove nothing
-        replayed = _replayed(self._taped, inputs)
+        replayed = Replayed(self._taped, inputs)
         alike = all(_alike(found[n].log_values, replayed[n].log_values) for n in found)
         if alike:
             self._taped.trusted = True
         else:
             self._taped, self._refused = None, True
         return found
-
-
-def _replayed(taped: _Taped, inputs: list[Tensor]) -> Tables:
-    values = taped.tape.run(inputs)
-    return {
-        n: SiteTable(t.scope, x, t.shared)
-        for (n, t), x in zip(taped.tables.items(), values, strict=True)
-    }
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -37,24 +40,53 @@ class Lowering:
         self.sites, self.names, self.elements = sites, names, elements
         self._variables: dict[str, tuple[tuple[str, ...], list[Over], list[Hashable]]] = {}
         self._scopes: dict[tuple[str, tuple[str, ...]], Ints] = {}
+        self._schemes: dict[Hashable, list[_Part]] = {}
+        self._known: WeakKeyDictionary[Any, list[_Part]] = WeakKeyDictionary()
 
     def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
-        """Return groups of factors; small ones of one shape are joined."""
-        found: list[FactorGroup] = []
-        single: dict[tuple[object, ...], list[tuple[Ints, Tensor]]] = {}
+        """Return groups of factors: those that share a table, those whose tables have one shape."""
+        pattern = getattr(tables, "pattern", None)
+        if pattern is not None:
+            scheme = self._known.get(pattern)
+            if scheme is None:
+                scheme = self._known[pattern] = self._arranged(tables)
+            return tuple(part.group(tables, self) for part in scheme)
+        key, shared = [], dict[int, int]()
         for name, table in tables.items():
-            scopes, values = self._scope(name, table.scope), self._flat(name, table)
-            if len(scopes) != 1:
-                found.append(FactorGroup(scopes, values))
-                continue
-            key = (tuple(values.shape), values.dtype, values.dim() > len(table.scope) + 1)
-            single.setdefault(key, []).append((scopes, values))
-        for (_, _, rowwise), parts in single.items():
-            scopes = np.concatenate([s for s, _ in parts])
-            each = [v for _, v in parts]
-            joined = each[0] if len(each) == 1 else torch.cat(each, dim=int(bool(rowwise)))
-            found.append(FactorGroup(scopes, joined))
-        return tuple(found)
+            x = table.log_values
+            shown = shared.setdefault(id(x), len(shared))
+            key.append((name, table.scope, table.shared, x.shape, x.dtype, shown))
+        scheme = self._schemes.get(tuple(key))
+        if scheme is None:
+            scheme = self._schemes[tuple(key)] = self._arranged(tables)
+        return tuple(part.group(tables, self) for part in scheme)
+
+    def _arranged(self, tables: Mapping[str, SiteTable]) -> list[_Part]:
+        """Which sites' tables make a group together."""
+        alike: dict[Hashable, list[str]] = {}
+        same: dict[Hashable, list[str]] = {}
+        for name, table in tables.items():
+            same.setdefault((id(table.log_values), self._child(name)), []).append(name)
+        for name, table in tables.items():
+            x, child = table.log_values, self._child(name)
+            if self.sites[name].axes:
+                key: Hashable = name
+            elif len(same[id(x), child]) > 1:
+                key = (id(x), table.scope and len(table.scope), child)
+            else:
+                key = (tuple(x.shape), x.dtype, len(table.scope), child)
+            alike.setdefault(key, []).append(name)
+        return [self._part(names, tables) for names in alike.values()]
+
+    def _part(self, names: list[str], tables: Mapping[str, SiteTable]) -> _Part:
+        scopes = np.concatenate([self._scope(n, tables[n].scope) for n in names])
+        one = len({id(tables[n].log_values) for n in names}) == 1
+        return _Part(tuple(names), scopes, self._child(names[0]), one)
+
+    def _child(self, name: str) -> bool:
+        """Whether the last variable of a site's table is what its rows sum to one over."""
+        site = self.sites[name]
+        return site.kind is Kind.DISCRETE and not site.weighted
 
     def factors(self, tables: Mapping[str, SiteTable]) -> Iterable[Factor]:
         """Yield a factor for each cell of each site."""
@@ -63,7 +95,7 @@ class Lowering:
             if not self.sites[name].axes:  # tables that are one tensor stay one
                 yield _factor(over[0], table.log_values, child[0])
                 continue
-            values = self._flat(name, table)
+            values = self.flat(name, table)
             cells = values.unbind(values.dim() - len(table.scope) - 1)
             if len(cells) == 1:
                 cells = tuple(itertools.repeat(cells[0], len(over)))
@@ -73,9 +105,9 @@ class Lowering:
         """Variables of the factors of a site, cell by cell, and their children."""
         found = self._variables.get(name)
         if found is None or found[0] != scope:
-            site, singles = self.sites[name], self.elements.singles
+            singles = self.elements.singles
             over = [tuple(singles[e] for e in row) for row in self._scope(name, scope).tolist()]
-            normal = site.kind is Kind.DISCRETE and not site.weighted
+            normal = self._child(name)
             found = (scope, over, [v[-1].name if normal else None for v in over])
             self._variables[name] = found
         return found[1], found[2]
@@ -97,7 +129,7 @@ class Lowering:
         shape = [a.size if a in parent.axes else 1 for a in site.axes]
         return np.broadcast_to(own.reshape(shape), site.sizes).ravel()
 
-    def _flat(self, name: str, table: SiteTable) -> Tensor:
+    def flat(self, name: str, table: SiteTable) -> Tensor:
         """``(*rows, F or 1, K1, ..., Kn)`` values."""
         site, values = self.sites[name], table.log_values
         count = len(site.axes)
@@ -109,6 +141,31 @@ class Lowering:
         return values.reshape([*lead, cells, *states])
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Sites whose tables make one group.
+
+    Attributes:
+        names: The sites.
+        scopes: ``(F, n)`` elements.
+        child: Whether the rows of the tables sum to one over the last variable.
+        one: Whether there is one tensor for all sites.
+    """
+
+    names: tuple[str, ...]
+    scopes: Ints
+    child: bool
+    one: bool
+
+    def group(self, tables: Mapping[str, SiteTable], lowering: Lowering) -> FactorGroup:
+        """Return the group with present numbers."""
+        first = lowering.flat(self.names[0], tables[self.names[0]])
+        if not self.one:
+            each = [tables[n].log_values for n in self.names]
+            first = torch.stack(each, dim=first.dim() - 1 - self.scopes.shape[1])
+        return FactorGroup(self.scopes, first, self.scopes.shape[1] - 1 if self.child else None)
+
+
 def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
     """A factor whose variables and shape are known to fit: there may be very many."""
     made = Factor.__new__(Factor)
@@ -116,8 +173,12 @@ def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
     return made
 
 
-def masked(tables: dict[str, SiteTable], unseen: Mapping[str, Tensor]) -> dict[str, SiteTable]:
+def masked(
+    tables: Mapping[str, SiteTable], unseen: Mapping[str, Tensor]
+) -> Mapping[str, SiteTable]:
     """Return tables that are zero in rows where a real site was not seen: it integrates to one."""
+    if not unseen:
+        return tables
     found = dict(tables)
     for name, rows in unseen.items():
         t = tables[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,20 +18,20 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
-from pgnn.models.program_evaluation import Evaluation
+from pgnn.models.program_evaluation import Evaluation, Tables
 from pgnn.models.program_execution import Execution, run_once
 from pgnn.models.program_layout import Layout
 from pgnn.models.program_lowering import Lowering, masked
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_rows import tables_in_rows
+from pgnn.models.program_rows import shaped, tables_in_rows
 from pgnn.models.program_structure import Kind, Site, dependencies, discover
-from pgnn.models.program_tables import SiteTable, check_tables, tables_of
+from pgnn.models.program_tables import check_tables, tables_of
 from pgnn.models.program_tracking import LatentRead
-
-Tables = dict[str, SiteTable]
 
 _EXECUTIONS = 10
 """How often a program is run to see which sites it can come by."""
+_ROW_COUNTS = 4
+"""For so many numbers of rows it is remembered how tables are made."""
 
 
 class ProgramSource:
@@ -125,14 +126,28 @@ class ProgramSource:
             n: torch.where(x.isnan(), self.sites[n].drawn, x) if n in unseen else x
             for n, x in reals.items()
         }
-        inputs = self._inputs(owner)
-        tables = tables_in_rows(
-            lambda row: ready.again(row, inputs[0]),
-            lambda row: ready.tables(row, *inputs),
-            self.layout,
-            filled,
-        )
-        return masked(tables, unseen)
+        return masked(self._in_rows(owner, ready, shaped(self.layout, filled), skipped), unseen)
+
+    def _in_rows(
+        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], skipped: set[str]
+    ) -> Tables:
+        """Tables for rows of reals: the runs for one row, mapped, are written down once more."""
+        inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
+        made: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
+        key = (number, *reals, "skipped", *sorted(skipped))
+        many = made.pop(key, None)
+        if many is None:
+            many = Evaluation(
+                lambda rows: tables_in_rows(
+                    lambda row: one.again(row, self._inputs(owner)[0]), self.layout, rows
+                )
+            )
+        made[key] = many
+        while len(made) > _ROW_COUNTS:
+            made.popitem(last=False)
+        if number and not many.trusted:
+            one.tables({n: x[0] for n, x in reals.items()}, *inputs)
+        return many.tables(reals, *inputs)
 
     def _ready(self, owner: CachingModule, skipped: set[str]) -> Evaluation:
         """What makes the tables, for one choice of real sites that are given."""

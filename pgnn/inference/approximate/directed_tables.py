@@ -43,7 +43,7 @@ def directed_tables(graph: FactorGraph, num_rows: int) -> Tables:
             f"ImportanceSampling() draws along a directed graph, but {name!r} has no table given "
             "parents; use Gibbs() or BeliefPropagation()"
         )
-    rest = np.setdiff1d(np.arange(len(graph.factors)), own).tolist()
+    rest = np.setdiff1d(np.arange(graph.num_factors), own).tolist()
     scopes, logs = [], []
     for f in [*own.tolist(), *rest]:
         scope, table = _child_last(graph, f)

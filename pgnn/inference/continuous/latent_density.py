@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.factor import Factor
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.differentiable import Differentiable
-from pgnn.inference.exact.planner import Planner
+from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.exact.solver import Solver
-from pgnn.inference.factor_graph import FactorGraph
 
 Values = Mapping[Hashable, Tensor]
 
@@ -60,22 +58,18 @@ class LatentDensity:
             values: ``(S, B, *shape)`` draws of the real latents, ``(S, B, *shape)`` states of
                 discrete variables that were drawn too.
         """
-        seen, factors = self._lowered(values)
-        if not len(self.model.elements):  # nothing to be summed out
-            found = torch.stack([f.log_values.expand(seen.num_rows) for f in factors]).sum(0)
-        else:
-            found = self._answers(seen, factors).log_evidence()
+        solver, seen = self._lowered(values)
+        if solver.graph.variables:
+            found = Differentiable(solver, seen).log_evidence()
+        else:  # nothing to be summed out
+            found = solver.graph.log_constant().expand(seen.num_rows)
         return found.reshape(-1, self.seen.num_rows)
 
     def given(self, values: Values) -> Differentiable:
         """Return what answers about the discrete variables, a row for each draw and row."""
-        return self._answers(*self._lowered(values))
+        return Differentiable(*self._lowered(values))
 
-    def _answers(self, seen: Evidence, factors: tuple[Factor, ...]) -> Differentiable:
-        graph = FactorGraph(self.model.elements.singles, factors)
-        return Differentiable(Solver(graph, self.model.cached("planner", Planner)), seen)
-
-    def _lowered(self, values: Values) -> tuple[Evidence, tuple[Factor, ...]]:
+    def _lowered(self, values: Values) -> tuple[Solver, Evidence]:
         """A row of evidence and tables for each draw and row."""
         draws = len(next(iter(values.values())))
         flat = {n: x.flatten(end_dim=1) for n, x in values.items()}
@@ -88,7 +82,7 @@ class LatentDensity:
                 codes[:, first : first + width] = x.reshape(len(x), width).numpy()
         reals = {n: x for n, x in flat.items() if not self.model.variables[n].is_discrete}
         inputs = {n: _tiled(x, draws) for n, x in self.inputs.items()}
-        return seen, self.model.factors({**seen.reals, **reals} or None, inputs or None)
+        return model_solver(self.model, {**seen.reals, **reals}, inputs), seen
 
     def features(self) -> Tensor:
         """Return ``(B, F)`` what was seen as numbers: reals, indicators of states, inputs."""

@@ -14,9 +14,7 @@ from pgnn.errors import EvidenceError
 from pgnn.inference.engine import FactorModel
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.differentiable import Differentiable
-from pgnn.inference.exact.planner import Planner
-from pgnn.inference.exact.solver import Solver
-from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.questions import reader_of
 
 
@@ -37,10 +35,7 @@ def log_density(model: FactorModel, reals: Mapping[Hashable, Tensor], evidence: 
     given = {n: _rows(model, n, x) for n, x in reals.items()}
     seen = _over(reader_of(model).read(evidence), {len(x) for x in given.values()})
     both = {**seen.reals, **given}
-    factors = model.factors(both or None)
-    graph = FactorGraph(model.elements.singles, factors)
-    solver = Solver(graph, model.cached("planner", Planner))
-    return Differentiable(solver, seen).log_evidence()
+    return Differentiable(model_solver(model, both), seen).log_evidence()
 
 
 def _rows(model: FactorModel, name: Hashable, value: Tensor) -> Tensor:

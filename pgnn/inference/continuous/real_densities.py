@@ -12,15 +12,14 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditional import Conditional
-from pgnn.factors.factor import Factor
 from pgnn.inference.continuous.transforms import Reals
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
-from pgnn.inference.exact.planner import Ask, Planner
+from pgnn.inference.exact.model_solver import model_solver
+from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
-from pgnn.inference.factor_graph import FactorGraph
 
 
 class ProductDensity:
@@ -125,7 +124,7 @@ class SummedDensity:
         """Return the largest entry of each variable's table, ``(B,)``."""
         rows = len(next(iter(reals.values())))
         found: dict[Hashable, Tensor] = {}
-        for factor in self._factors(reals, rows):
+        for factor in self._solver(reals, rows).graph.factors:
             table = factor.log_values
             table = table.reshape(rows if table.dim() > len(factor.variables) else 1, -1)
             names = [v.name for v in factor.variables]
@@ -149,13 +148,9 @@ class SummedDensity:
         return Differentiable(self._solver(reals, rows), self._over(rows))
 
     def _solver(self, reals: Reals, rows: int) -> Solver:
-        graph = FactorGraph(self.model.elements.singles, self._factors(reals, rows))
-        return Solver(graph, self.model.cached("planner", Planner))
-
-    def _factors(self, reals: Reals, rows: int) -> tuple[Factor, ...]:
         both = {**self._over(rows).reals, **reals}
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
-        return self.model.factors(both, inputs or None)
+        return model_solver(self.model, both, inputs)
 
     def _over(self, rows: int) -> Evidence:
         """The evidence with that many rows."""

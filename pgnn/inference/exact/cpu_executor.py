@@ -31,8 +31,6 @@ _FIRST = np.zeros(1, dtype=np.int64)
 _WORTH_A_THREAD = 2e5
 # larger memory is made anew each time, which is quick beside filling it
 _WORTH_KEEPING = 2**26
-# what has been flushed to zero is less than this share of any greater sum
-_DEEP = -600.0
 _SPLIT = 16
 
 
@@ -56,7 +54,6 @@ class Session:
         self._log_scale = executor.log_scale(plan, _FIRST)
         self._observed = np.flatnonzero(plan.task.observed & wanted)
         self._certain = self._column[self._observed]
-        self._flushed = bool(graph.flushed.any())
 
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
         """Return ``()`` log evidence and ``(S,)`` marginals of a row.
@@ -73,8 +70,8 @@ class Session:
         execution.answer(
             self._program, tables, _FIRST, self._memory, _SINGLE, self._column, log_z, out
         )
-        if flags.happened() or (self._flushed and log_z[0] < _DEEP):
-            return None
+        if flags.happened() or log_z[0] == -np.inf:
+            return None  # impossible, or out of range: looked at again in log space
         if len(self._observed):
             out[0, self._certain + codes[self._observed]] = 1.0
         log_z += self._log_scale
@@ -132,7 +129,7 @@ class CpuExecutor:
             execution.answer(program[0], tables, part, memory, lanes, column, log_z, out)
 
         log_z[self._run(plan, rows, piece)] = -np.inf
-        log_z[rows] = self._checked(log_z[rows], rows) + self.log_scale(plan, rows)
+        log_z[rows] += self.log_scale(plan, rows)
 
     def expect(
         self,
@@ -156,25 +153,28 @@ class CpuExecutor:
             rows that were left out because numbers left the range of doubles.
         """
         tables = self.tables(codes, soft)
-        start = np.zeros(len(self.graph.factors), dtype=np.int64)
+        start = np.zeros(self.graph.num_factors, dtype=np.int64)
         ends = [0, 0]
-        for f in np.flatnonzero(plan.task.belief):
-            kind = int(per_row[f])
-            start[f] = ends[kind]
-            ends[kind] += int(np.prod(self.graph.card[list(self.graph.scopes[f])], dtype=np.int64))
+        for kind in (0, 1):
+            own = plan.task.belief & (per_row == kind)
+            sizes = self.graph.sizes[own]
+            start[own] = np.cumsum(sizes) - sizes
+            ends[kind] = int(sizes.sum())
         joint = np.zeros((len(codes), ends[1]))
+        lost = np.zeros(len(codes), dtype=np.bool_)
         sums: list[Floats] = []
 
         def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> Keep:
             mine = np.zeros(ends[0])
             expectation.expect(
-                program[0], tables, part, memory, lanes, weights, mine, per_row, start, joint
+                program[0], tables, part, memory, lanes, weights, lost, mine, per_row, start, joint
             )
             return lambda: sums.append(mine)
 
-        rows = np.arange(len(codes))
-        lost = rows if self.graph.flushed.any() else self._run(plan, rows, piece)
-        return np.sum(sums, axis=0) if sums else np.zeros(ends[0]), joint, start, lost
+        below = self._run(plan, np.arange(len(codes)), piece)
+        lost[below] = True
+        total = np.sum(sums, axis=0) if sums else np.zeros(ends[0])
+        return total, joint, start, np.flatnonzero(lost)
 
     def decode(
         self, plan: Plan, codes: Codes, soft: Floats | None, draws: int = 0, seed: int = 0
@@ -197,7 +197,7 @@ class CpuExecutor:
 
         rows = np.arange(len(codes))
         log_z[self._run(plan, rows, piece)] = -np.inf
-        return states, self._checked(log_z, rows) + self.log_scale(plan, rows)
+        return states, log_z + self.log_scale(plan, rows)
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -239,14 +239,6 @@ class CpuExecutor:
             list(pool.map(work, [rows[a:b] for a, b in pairwise(edges)]))
         return np.concatenate(lost)
 
-    def _checked(self, log_z: Floats, rows: Rows) -> Floats:
-        """Log sums, ``-inf`` where what was flushed to zero beforehand may count."""
-        flushed = self.graph.flushed
-        if not flushed.any():
-            return log_z
-        mine = flushed[rows] if len(flushed) > 1 else flushed
-        return np.where(mine & (log_z < _DEEP), -np.inf, log_z)
-
     def _width(self, plan: Plan, rows: int) -> int:
         if rows <= 2 or plan.program(TILE)[0].sizes[0] * 8 > self.max_bytes:
             return 1
@@ -279,18 +271,20 @@ class CpuExecutor:
         """Return what the kernels read."""
         graph = self.graph
         return execution.Tables(
-            graph.values,
+            graph.linear.values,
             graph.start,
             graph.rowwise,
-            graph.row_values,
+            graph.linear.row_values,
             codes,
             _NOTHING if soft is None else soft,
             graph.offset,
+            graph.linear.flushed,
         )
 
     def log_scale(self, plan: Plan, rows: Rows) -> Any:
         """What scaling each table's largest entry to one has taken away."""
-        scale = float(self.graph.log_scale[plan.task.used].sum())
+        scale = float(self.graph.linear.log_scale[plan.task.used].sum())
         if self.graph.rowwise.any():
-            return scale + self.graph.row_scale[rows]
+            used = plan.task.used[self.graph.rowwise]
+            return scale + self.graph.linear.row_scale[rows][:, used].sum(axis=1)
         return scale

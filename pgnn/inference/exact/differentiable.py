@@ -62,13 +62,12 @@ class Differentiable:
         plain = self.as_tensor(out)
         if not self.wanted:
             return plain, self.as_tensor(log_z) + self._scale()
-        learned = tuple(k for k, f in enumerate(graph.factors) if f.log_values.requires_grad)
-        tables = [graph.factors[k].log_values for k in learned]
+        tables = [graph.sources[k] for k in graph.learned]
 
         def reference(again: FactorGraph) -> Tensor:
             return self._marginals_by_torch(again, wanted)
 
-        marginals: Tensor = _Marginals.apply(plain, reference, graph, learned, *tables)  # type: ignore[no-untyped-call]
+        marginals: Tensor = _Marginals.apply(plain, reference, graph, *tables)  # type: ignore[no-untyped-call]
         return marginals, self.log_evidence()
 
     def joint(self, scope: Sequence[int]) -> Factor:
@@ -79,7 +78,7 @@ class Differentiable:
             with np.errstate(divide="ignore"):
                 return Factor(variables, self.as_tensor(np.log(table)))
         graph = self.solver.graph.with_unity(scope)
-        last = len(graph.factors) - 1
+        last = graph.num_factors - 1
         belief = np.arange(last + 1) == last
         solver = self._at(graph)
         parts = torch.zeros(len(self.codes), *[v.num_states for v in variables]).to(graph.dtype)
@@ -150,11 +149,10 @@ class _Marginals(Function):
         plain: Tensor,
         reference: Callable[[FactorGraph], Tensor],
         graph: FactorGraph,
-        learned: tuple[int, ...],
         *tables: Tensor,
     ) -> Tensor:
-        """Pass the numbers through; ``tables`` are the log values of ``learned``."""
-        ctx.reference, ctx.graph, ctx.learned = reference, graph, learned
+        """Pass the numbers through; ``tables`` are the graph's sources that learn."""
+        ctx.reference, ctx.graph = reference, graph
         ctx.save_for_backward(*tables)
         return plain.clone()
 
@@ -167,12 +165,8 @@ class _Marginals(Function):
                 t.view_as(t) if create_graph else t.detach().requires_grad_()
                 for t in ctx.saved_tensors
             ]
-            own = dict(zip(ctx.learned, views, strict=True))
-            factors = tuple(
-                Factor(f.variables, own.get(k, f.log_values), f.child)
-                for k, f in enumerate(ctx.graph.factors)
-            )
-            again = ctx.reference(FactorGraph(ctx.graph.variables, factors))
+            own = dict(zip(ctx.graph.learned, views, strict=True))
+            again = ctx.reference(ctx.graph.with_sources(own))
             found = torch.autograd.grad(
                 again,
                 views,
@@ -180,7 +174,7 @@ class _Marginals(Function):
                 create_graph=create_graph,
                 materialize_grads=True,
             )
-        return (None, None, None, None, *found)
+        return (None, None, None, *found)
 
 
 def _in_order(parts: Sequence[Tensor], rows: Sequence[NDArray[np.int64]]) -> Tensor:

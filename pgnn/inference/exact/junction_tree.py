@@ -19,10 +19,10 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.conflict import impossible
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.k_best import k_best
-from pgnn.inference.exact.planner import Ask, Planner
+from pgnn.inference.exact.model_solver import model_solver
+from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.questions import as_evidence, check_errors, reader_of, scope_of, targets_of
 from pgnn.inference.samples import Samples
@@ -148,7 +148,7 @@ class JunctionTree(Engine):
             not seen.batched
             and not seen.names
             and (graph.child_factor >= 0).all()
-            and len(graph.factors) == len(graph.variables)
+            and graph.num_factors == len(graph.variables)
             and not graph.rowwise.any()
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
@@ -221,23 +221,7 @@ class JunctionTree(Engine):
         )
 
     def _solver(self, model: FactorModel, seen: Evidence, inputs: Inputs | None) -> Solver:
-        """The solver for the model's present parameters, remembered where nothing is row-wise."""
-        planner = model.cached("planner", Planner)
-        singles = model.elements.singles
-        if seen.reals or inputs:
-            graph = FactorGraph(singles, model.factors(seen.reals or None, inputs))
-            return Solver(graph, planner, self.max_bytes)
-        solver: Solver = model.cached_numbers(
-            ("solver", self.max_bytes),
-            lambda: Solver(_graph(model), planner, self.max_bytes),
-        )
-        return solver
-
-
-def _graph(model: FactorModel) -> FactorGraph:
-    """The model's present tables; their structure is looked at once where it stays."""
-    graph = FactorGraph(model.elements.singles, model.factors())
-    return graph.like(model.cached("skeleton", lambda: graph.skeleton))
+        return model_solver(model, seen.reals, inputs, self.max_bytes)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

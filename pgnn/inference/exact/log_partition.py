@@ -37,9 +37,9 @@ class Kernel:
     Args:
         evaluate: Maps the graph to ``(B,)`` values of :math:`\log Z`, ``-inf`` where impossible.
         accumulate: Maps the graph and ``(B,)`` weights :math:`w` to
-            :math:`\sum_b w_b\, p(x_f \mid e_b)` for each factor, shaped like its log values; of a
-            row-wise factor ``(B, K1, ..., Kn)``, the single terms. Weights of impossible rows are
-            zero.
+            :math:`\sum_b w_b\, p(x_f \mid e_b)`, added up as the factors share tables: an array
+            for each of the graph's sources, in its shape; of row-wise ones the single terms.
+            Weights of impossible rows are zero.
         reference: Computes what ``evaluate`` computes by differentiable torch operations, such as
             :func:`pgnn.inference.exact.torch_executor.log_partition`.
     """
@@ -53,16 +53,11 @@ class LogPartition(Function):
     """The operation itself; :func:`log_partition` is its front."""
 
     @staticmethod
-    def forward(
-        ctx: Any, kernel: Kernel, graph: FactorGraph, learned: tuple[int, ...], *tables: Tensor
-    ) -> Tensor:
-        """Ask the kernel for the number; ``tables`` are the log values of ``learned``."""
-        ctx.kernel, ctx.graph, ctx.learned = kernel, graph, learned
-        dtype = torch.float32
-        for factor in graph.factors:
-            dtype = torch.promote_types(dtype, factor.log_values.dtype)
+    def forward(ctx: Any, kernel: Kernel, graph: FactorGraph, *tables: Tensor) -> Tensor:
+        """Ask the kernel for the number; ``tables`` are the graph's sources that learn."""
+        ctx.kernel, ctx.graph = kernel, graph
         log_z = torch.from_numpy(np.array(kernel.evaluate(graph), dtype=np.float64))
-        log_z = log_z.to(graph.device, dtype)
+        log_z = log_z.to(graph.device, graph.dtype)
         ctx.save_for_backward(log_z, *tables)
         return log_z
 
@@ -70,10 +65,10 @@ class LogPartition(Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         """Ask the kernel for beliefs, or torch where the gradient must be differentiable."""
         log_z, *tables = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
+        wanted = ctx.needs_input_grad[2:]
         gradient = _through_torch if torch.is_grad_enabled() else _through_kernel
         found = gradient(ctx, upstream[0], log_z, tables)
-        return (None, None, None, *(g if w else None for g, w in zip(found, wanted, strict=True)))
+        return (None, None, *(g if w else None for g, w in zip(found, wanted, strict=True)))
 
 
 def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
@@ -89,9 +84,8 @@ def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
 
     Cost: one ``evaluate``; backward one ``accumulate``, or one ``reference`` with its gradient.
     """
-    learned = tuple(k for k, f in enumerate(graph.factors) if f.log_values.requires_grad)
-    tables = [graph.factors[k].log_values for k in learned]
-    out: Tensor = LogPartition.apply(kernel, graph, learned, *tables)  # type: ignore[no-untyped-call]
+    tables = [graph.sources[k] for k in graph.learned]
+    out: Tensor = LogPartition.apply(kernel, graph, *tables)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -101,7 +95,7 @@ def with_tables(graph: FactorGraph, unary: Mapping[int, Tensor]) -> FactorGraph:
     Soft evidence that wants a gradient enters so: ``(K,)`` or ``(B, K)`` log-likelihoods.
     """
     more = [Factor([graph.variables[v]], table) for v, table in unary.items()]
-    return FactorGraph(graph.variables, (*graph.factors, *more))
+    return graph.with_factors(*more)
 
 
 def _through_kernel(
@@ -111,8 +105,8 @@ def _through_kernel(
     array = weights.to("cpu", torch.float64).numpy()
     sums = ctx.kernel.accumulate(ctx.graph, np.ascontiguousarray(array))
     return [
-        torch.from_numpy(np.array(sums[f], dtype=np.float64)).reshape(table.shape).to(table)
-        for f, table in zip(ctx.learned, tables, strict=True)
+        torch.from_numpy(np.array(sums[k], dtype=np.float64)).reshape(table.shape).to(table)
+        for k, table in zip(ctx.graph.learned, tables, strict=True)
     ]
 
 
@@ -122,11 +116,8 @@ def _through_torch(
     # Views, because one table may be computed from another one: the gradient by a view stops
     # there, and is not led on into the other table a second time.
     views = [table.view_as(table) for table in tables]
-    own = dict(zip(ctx.learned, views, strict=True))
-    factors = tuple(
-        Factor(f.variables, own[k]) if k in own else f for k, f in enumerate(ctx.graph.factors)
-    )
-    again = ctx.kernel.reference(FactorGraph(ctx.graph.variables, factors))
+    own = dict(zip(ctx.graph.learned, views, strict=True))
+    again = ctx.kernel.reference(ctx.graph.with_sources(own))
     return torch.autograd.grad(
         again, views, upstream.to(again), create_graph=True, materialize_grads=True
     )

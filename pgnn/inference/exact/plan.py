@@ -90,7 +90,7 @@ def make_task(
         maximize: ``(V,)`` variables to maximise over; none if not given.
         prune: Whether to leave barren variables out.
     """
-    num_vars, num_factors = len(graph.variables), len(graph.factors)
+    num_vars, num_factors = len(graph.variables), graph.num_factors
     nobody = np.zeros(num_vars, dtype=np.bool_)
     unary = nobody if unary is None else unary & ~observed
     wanted = nobody if wanted is None else wanted & ~observed
@@ -106,7 +106,7 @@ def make_task(
 
 def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask, Mask]:
     """Strip leaves that nobody asks for, again and again."""
-    used = np.ones(len(graph.factors), dtype=np.bool_)
+    used = np.ones(graph.num_factors, dtype=np.bool_)
     dropped = np.zeros(len(keep), dtype=np.bool_)
     own = graph.child_factor
     if keep.all() or not (own >= 0).any():

@@ -136,16 +136,17 @@ class Solver:
             raise joint_over_budget(len(scope), len(codes), int(size), self.max_bytes)
         graph = self.graph.with_unity(scope)
         solver = Solver(graph, self.planner, self.max_bytes)
-        last = len(graph.factors) - 1
+        last = graph.num_factors - 1
         belief = np.zeros(last + 1, dtype=np.bool_)
         belief[last] = True
         ask = Ask(belief=belief, soft=self.softly(soft))
         out = np.zeros((len(codes), *card))
         for plan, rows in solver.plans(codes, ask):
             part = None if soft is None else soft[rows]
-            if solver.cpu is not None and not graph.rowwise.any():
+            cpu = solver.at_rows(rows).cpu
+            if cpu is not None:
                 ones = np.ones(len(rows))
-                _, joint, _, lost = solver.cpu.expect(plan, codes[rows], part, ones, belief)
+                _, joint, _, lost = cpu.expect(plan, codes[rows], part, ones, belief)
                 out[rows] = joint.reshape(len(rows), *card)
                 if len(lost):
                     again = solver.torch_rows(plan, codes, soft, rows[lost])
@@ -155,38 +156,56 @@ class Solver:
         return out
 
     def expected(self, codes: Codes, soft: Floats | None, weights: Floats) -> list[Floats]:
-        r"""Return :math:`\sum_b w_b\, p(x_f \mid e_b)` for each factor.
+        r"""Return :math:`\sum_b w_b\, p(x_f \mid e_b)`, summed over factors that share a table.
 
-        Row-wise factors have one table for each row, ``(B, K1, ..., Kn)``. These sums are the
-        gradient of the weighted log evidence by the factors' log values.
+        There is an array for each source of the graph, in its shape; row-wise ones have the single
+        terms. These are the gradients of the weighted log evidence by the sources.
         """
-        belief = np.ones(len(self.graph.factors), dtype=np.bool_)
-        shapes = [tuple(self.graph.card[list(s)]) for s in self.graph.scopes]
-        rowwise = self.graph.rowwise
-        out = [
-            np.zeros((len(codes), *shape) if own else shape)
-            for shape, own in zip(shapes, rowwise, strict=True)
-        ]
-        ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
+        graph = self.graph
+        ask = Ask(
+            belief=np.ones(graph.num_factors, dtype=np.bool_), soft=self.softly(soft), prune=False
+        )
+        shared = np.zeros(int(graph.sizes[~graph.rowwise].sum()))
+        single = np.zeros((len(codes), int(graph.sizes[graph.rowwise].sum())))
         for plan, rows in self.plans(codes, ask):
-            if self.cpu is None or rowwise.any():
-                tables = self.torch_rows(plan, codes, soft, rows).beliefs(range(len(shapes)))
-                for f, table in enumerate(tables):
-                    weighted = table * weights[rows].reshape(-1, *[1] * len(shapes[f]))
-                    if rowwise[f]:
-                        out[f][rows] = weighted
-                    else:
-                        out[f] += weighted.sum(axis=0)
-                continue
-            part = None if soft is None else soft[rows]
-            flat, _, start, lost = self.cpu.expect(plan, codes[rows], part, weights[rows], rowwise)
-            for f, table in enumerate(out):
-                table += flat[start[f] : start[f] + table.size].reshape(shapes[f])
+            lost, cpu = np.arange(len(rows)), self.at_rows(rows).cpu
+            if cpu is not None:
+                part = None if soft is None else soft[rows]
+                mine, joint, _, lost = cpu.expect(
+                    plan, codes[rows], part, weights[rows], graph.rowwise
+                )
+                shared += mine
+                single[rows] = joint
             if len(lost):
-                again = self.torch_rows(plan, codes, soft, rows[lost]).beliefs(range(len(shapes)))
-                for table, more in zip(out, again, strict=True):
-                    table += np.tensordot(weights[rows[lost]], more, axes=1)
-        return out
+                again = rows[lost]
+                tables = self.torch_rows(plan, codes, soft, again).beliefs(range(graph.num_factors))
+                self._add(tables, again, weights[again], shared, single)
+        return [self._source(k, shared, single) for k in range(len(graph.sources))]
+
+    def _add(
+        self, tables: Sequence[Floats], rows: Rows, weights: Floats, shared: Floats, single: Floats
+    ) -> None:
+        """Add beliefs ``(R, K1, ..., Kn)`` of all factors to their sums."""
+        graph = self.graph
+        for f, table in enumerate(tables):
+            flat = table.reshape(len(rows), -1)
+            place = slice(graph.start[f], graph.start[f] + flat.shape[1])
+            if graph.rowwise[f]:
+                single[rows, place] = flat * weights[:, None]
+            else:
+                shared[place] += weights @ flat
+
+    def _source(self, k: int, shared: Floats, single: Floats) -> Floats:
+        """What belongs to one source, in its shape."""
+        graph = self.graph
+        f, count = int(graph.first[k]), int(graph.first[k + 1] - graph.first[k])
+        size, shape = int(graph.sizes[f]) if count else 0, tuple(graph.sources[k].shape)
+        held = single if graph.rowwise[f : f + 1].any() else shared[None]
+        start = graph.start[f] if count else 0
+        cells = held[:, start : start + count * size].reshape(len(held), count, size)
+        if np.prod(shape) < cells.size:  # factors that share a table
+            cells = cells.sum(axis=1)
+        return cells.reshape(shape)
 
     def best(self, codes: Codes, soft: Floats | None, maximize: Mask) -> tuple[Codes, Floats]:
         """Return ``(B, V)`` best states (-1 where summed out) and ``(B,)`` log maxima."""
@@ -194,9 +213,9 @@ class Solver:
         log_top = np.zeros(len(codes))
         ask = Ask(maximize=maximize, soft=self.softly(soft))
         for plan, rows in self.plans(codes, ask):
-            part = None if soft is None else soft[rows]
-            if self.cpu is not None and not self.graph.rowwise.any():
-                found, top = self.cpu.decode(plan, codes[rows], part)
+            part, cpu = None if soft is None else soft[rows], self.at_rows(rows).cpu
+            if cpu is not None:
+                found, top = cpu.decode(plan, codes[rows], part)
                 found = found[:, 0]
                 lost = np.flatnonzero(np.isneginf(top))
                 if len(lost):  # impossible, or out of the range of doubles
@@ -214,9 +233,9 @@ class Solver:
         ask = Ask(soft=self.softly(soft), prune=False)
         for part, (plan, rows) in enumerate(self.plans(codes, ask)):
             own = int(np.random.default_rng([seed, part]).integers(2**31))
-            mine = None if soft is None else soft[rows]
-            if self.cpu is not None and not self.graph.rowwise.any():
-                found, log_z[rows] = self.cpu.decode(plan, codes[rows], mine, n, own)
+            mine, cpu = None if soft is None else soft[rows], self.at_rows(rows).cpu
+            if cpu is not None:
+                found, log_z[rows] = cpu.decode(plan, codes[rows], mine, n, own)
                 states[:, rows] = found.transpose(1, 0, 2)
                 lost = rows[np.isneginf(log_z[rows])]
                 if len(lost):
@@ -229,7 +248,7 @@ class Solver:
 
     def at_rows(self, rows: Rows) -> Solver:
         """Return a solver whose row-wise tables, if there are any, are those of some rows."""
-        if not self.graph.rowwise.any():
+        if not self.graph.rowwise.any() or np.array_equal(rows, np.arange(self.graph.num_rows)):
             return self
         return Solver(self.graph.at_rows(rows), self.planner, self.max_bytes)
 

@@ -186,7 +186,7 @@ def problem(
         ValueError: If a variable of a factor is neither eliminated nor sliced, or is both.
     """
     seen = frozenset(numbers(sliced))
-    counting = range(len(graph.factors)) if used is None else numbers(used)
+    counting = range(graph.num_factors) if used is None else numbers(used)
     raw = [(graph.scopes[f], graph.factors[f].log_values) for f in counting]
     raw += [((int(v),), table) for v, table in (unary or {}).items()]
     raw = [(scope, _plain(values.detach() if detach else values)) for scope, values in raw]

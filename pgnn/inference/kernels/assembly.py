@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import entry
+from pgnn.inference.kernels.compiled import entry, inner
 from pgnn.inference.kernels.elimination import add_buffer, downward, place_inputs, upward
 from pgnn.inference.kernels.encoding import encode_loads, encode_steps, make_decoder, rows_of
 from pgnn.inference.kernels.layout import lay_out
@@ -24,6 +24,44 @@ from pgnn.inference.kernels.program import (
     Steps,
     Structure,
 )
+
+
+@inner
+def _root_of(v: int, parent: Ints) -> int:
+    while parent[v] != v:
+        parent[v] = parent[parent[v]]
+        v = parent[v]
+    return v
+
+
+@inner
+def _by_component(structure: Structure, order: Ints) -> Ints:
+    """The same order, one connected component after the other."""
+    parent = np.arange(structure.card.shape[0])
+    for f in range(structure.used.shape[0]):
+        last = -1
+        for i in range(structure.scope_ptr[f], structure.scope_ptr[f + 1]):
+            v = structure.scope_var[i]
+            if structure.used[f] and structure.free[v]:
+                if last >= 0:
+                    parent[_root_of(v, parent)] = _root_of(last, parent)
+                last = v
+    number = np.full(parent.shape[0], -1, np.int64)
+    start = np.zeros(order.shape[0] + 1, np.int64)
+    found = 0
+    for v in order:
+        root = _root_of(v, parent)
+        if number[root] < 0:
+            number[root] = found
+            found += 1
+        start[number[root] + 1] += 1
+    start = np.cumsum(start)
+    out = np.empty_like(order)
+    for v in order:
+        component = number[_root_of(v, parent)]
+        out[start[component]] = v
+        start[component] += 1
+    return out
 
 
 @entry
@@ -42,6 +80,7 @@ def assemble(structure: Structure, order: Ints, rank: int, width: int) -> tuple[
     Cost:
         O(number of instructions times rank): tens of microseconds for small networks.
     """
+    order = _by_component(structure, order)
     num_vars, num_factors, num_free = (
         structure.card.shape[0],
         structure.used.shape[0],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.execution import prepare, upward
+from pgnn.inference.kernels.execution import is_lost, prepare, upward
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -83,23 +83,25 @@ def decode(
             variable is drawn instead.
         seed: Of the draws; each row and draw has a stream of its own.
         states: ``(B, max(draws, 1), V)``, observed states filled in already.
-        log_z: ``(B,)`` written: the log of the sum or maximum.
+        log_z: ``(B,)`` written: the log of the sum or maximum; ``-inf`` also where a number that
+            was flushed to zero may count.
     """
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
     rows = np.zeros(width, np.int64)
-    tile_z = np.zeros(width)
+    tile_z, deep = np.zeros(width), np.zeros(width)
     weights = np.zeros(card.max())
     state = np.zeros(1, np.uint64)
-    log_scale = prepare(program, tables, memory, lanes[:1])
+    log_scale, least = prepare(program, tables, memory, lanes[:1])
     for first in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - first)
         for w in range(width):
             rows[w] = todo[first + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, tile_z, counters)
+        upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
         for w in range(count):
             row = rows[w]
-            log_z[row] = tile_z[w] + log_scale
+            lost = is_lost(tables, row, min(least, deep[w]))
+            log_z[row] = -np.inf if lost else tile_z[w] + log_scale
             for d in range(states.shape[1]):
                 state[0] = (
                     np.uint64(seed) * _GOLDEN + np.uint64(row) * np.uint64(1000003) + np.uint64(d)

@@ -12,6 +12,7 @@ from pgnn.inference.kernels.program import (
     LOOP,
     MESSAGE,
     ONE,
+    ROOT,
     SHORT,
     Buckets,
     Buffers,
@@ -136,7 +137,8 @@ def _encode(
         depth = 1
     num_wide = int(buffers.wide[a]) + int(buffers.wide[b]) + int(buffers.wide[c])
     end = at + HEADER + LOOP * depth
-    code[at], code[at + 1] = end, steps.kind[op]
+    ends = steps.kind[op] == MESSAGE and buffers.ptr[out] == buffers.ptr[out + 1]
+    code[at], code[at + 1] = end, ROOT if ends else steps.kind[op]
     code[at + 2], code[at + 3] = buffers.start[out], buffers.size[out]
     code[at + 4], code[at + 5], code[at + 6] = buffers.start[a], buffers.start[b], buffers.start[c]
     code[at + 7] = num_wide

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from pgnn.inference.kernels.compiled import entry, inner
 from pgnn.inference.kernels.contraction import contract, largest
 from pgnn.inference.kernels.ordering import Floats, Ints
-from pgnn.inference.kernels.program import MARGINAL
+from pgnn.inference.kernels.program import MARGINAL, ROOT
 
 # A lane is rescaled when its largest entry leaves this range: three such numbers can be multiplied
 _LOW, _HIGH = 1e-60, 1e60
+# what was flushed to zero beforehand is less than the share exp(-100) of any greater sum
+_DEEP = -600.0
 
 
 class Tables(NamedTuple):
@@ -27,6 +29,7 @@ class Tables(NamedTuple):
         codes: ``(B, V)`` observed states, -1 where none.
         soft: ``(B, S)`` likelihoods of all states of all variables, or ``(0, 0)`` for ones.
         offset: ``(V + 1,)`` first column of each variable in ``soft``.
+        flushed: ``(1,)`` or ``(B,)`` whether linear units make a zero of something that is none.
     """
 
     values: Floats
@@ -36,6 +39,14 @@ class Tables(NamedTuple):
     codes: NDArray[np.int32]
     soft: Floats
     offset: Ints
+    flushed: NDArray[np.bool_]
+
+
+@inner
+def is_lost(tables, row, deep):
+    """Whether a number of a row that was flushed to zero may count."""
+    flushed = tables.flushed[row if tables.flushed.shape[0] > 1 else 0]
+    return flushed and deep < _DEEP
 
 
 @inner
@@ -138,13 +149,24 @@ def _rescale(memory, start, size, lanes, top, log_scale, tally):
 
 
 @inner
-def prepare(program, tables, memory, single):
-    """Run what is the same for all rows; return the log scale it leaves out.
+def _sound(memory, root, log_z, before, deep):
+    """Note how small the sum of a component is, in each lane, where it is small."""
+    for w in range(log_z.shape[0]):
+        value = memory[root + w]
+        if value < _LOW or log_z[w] < before[w]:
+            own = log_z[w] - before[w] + (np.log(value) if value > 0.0 else -np.inf)
+            deep[w] = min(deep[w], own)
+        before[w] = log_z[w]
 
-    ``single`` is the tuple of one lane.
+
+@inner
+def prepare(program, tables, memory, single):
+    """Run what is the same for all rows; return the log scale it leaves out, and the depth.
+
+    ``single`` is the tuple of one lane. The depth is the least log sum of a component.
     """
     counters = np.zeros(program.sizes[2], np.int64)
-    log_scale = np.zeros(1)
+    log_scale, before, deep = np.zeros(1), np.zeros(1), np.zeros(1)
     memory[0] = 1.0
     _load(program.static_load, tables, np.zeros(1, np.int64), memory, counters)
     code = program.static
@@ -152,14 +174,21 @@ def prepare(program, tables, memory, single):
     while at < code.shape[0]:
         contract(memory, code, at, single, counters, program.sizes[0])
         _rescale(memory, code[at + 2], code[at + 3], single, program.sizes[0], log_scale, True)
+        if code[at + 1] == ROOT:
+            _sound(memory, code[at + 2], log_scale, before, deep)
         at = code[at]
-    return log_scale[0]
+    return log_scale[0], deep[0]
 
 
 @inner
-def upward(program, tables, rows, memory, lanes, log_z, counters):
-    """Send messages to the roots for one tile of rows; ``log_z`` (lanes,) is written."""
+def upward(program, tables, rows, memory, lanes, log_z, deep, counters):
+    """Send messages to the roots for one tile of rows.
+
+    Written are ``log_z`` (lanes,) and ``deep`` (lanes,), the least log sum of a component.
+    """
     _constants(program.constant, tables, rows, log_z)
+    before = log_z.copy()
+    deep[:] = 0.0
     _load(program.load, tables, rows, memory, counters)
     _likelihoods(program.unary, tables, rows, memory, lanes)
     code = program.up
@@ -167,6 +196,8 @@ def upward(program, tables, rows, memory, lanes, log_z, counters):
     while at < code.shape[0]:
         contract(memory, code, at, lanes, counters, program.sizes[0])
         _rescale(memory, code[at + 2], code[at + 3], lanes, program.sizes[0], log_z, True)
+        if code[at + 1] == ROOT:
+            _sound(memory, code[at + 2], log_z, before, deep)
         at = code[at]
     for w in range(len(lanes)):
         product = 1.0
@@ -211,21 +242,23 @@ def _collect(program, memory, tables, rows, count, lanes, column, marginals):
 def answer(program, tables, todo, memory, lanes, column, log_z, marginals):
     """Write evidence and marginals of the rows ``todo``, a tile at a time.
 
+    The evidence of rows in which a number that was flushed to zero may count is ``-inf``.
     ``column`` (V,) says where in ``marginals`` each wanted variable's states begin. Marginals are
     left out where ``program.down`` is empty.
     """
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
     rows = np.zeros(width, np.int64)
-    tile_z = np.zeros(width)
-    log_scale = prepare(program, tables, memory, lanes[:1])
+    tile_z, deep = np.zeros(width), np.zeros(width)
+    log_scale, least = prepare(program, tables, memory, lanes[:1])
     for start in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - start)
         for w in range(width):
             rows[w] = todo[start + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, tile_z, counters)
+        upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
         for w in range(count):
-            log_z[rows[w]] = tile_z[w] + log_scale
+            lost = is_lost(tables, rows[w], min(least, deep[w]))
+            log_z[rows[w]] = -np.inf if lost else tile_z[w] + log_scale
         if program.down.shape[0] > 0:
             downward(program, memory, lanes, counters)
             _collect(program, memory, tables, rows, count, lanes, column, marginals)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.execution import downward, prepare, slice_start, upward
+from pgnn.inference.kernels.execution import downward, is_lost, prepare, slice_start, upward
 
 
 @inner
-def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start, joint):
+def _beliefs(
+    program, memory, tables, rows, count, lanes, weights, lost, expected, per_row, start, joint
+):
     """Add each row's weighted beliefs to ``expected``, or write them to its row of ``joint``."""
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
@@ -29,7 +31,7 @@ def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per
                 total = 0.0
                 for i in range(size):
                     total += memory[base + i * jump + lane] * memory[adjoint + i * width + w]
-            scale = weights[row] / total if total > 0.0 else 0.0
+            scale = weights[row] / total if total > 0.0 and not lost[row] else 0.0
             target = slice_start(code, at, tables, row) - tables.start[f] + start[f]
             for d in range(rank):
                 counters[d] = 0
@@ -55,24 +57,28 @@ def _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per
 
 
 @entry
-def expect(program, tables, todo, memory, lanes, weights, expected, per_row, start, joint):
+def expect(program, tables, todo, memory, lanes, weights, lost, expected, per_row, start, joint):
     """Accumulate the beliefs of the program's factors over the rows ``todo``.
 
     Args:
         weights: ``(B,)`` weight of each row.
+        lost: ``(B,)`` set where a number that was flushed to zero may count; such rows are left
+            out.
         expected: Flat, added to: factor ``f`` begins at ``start[f]``.
         per_row: ``(F,)`` factors whose beliefs go to ``joint[row]`` instead.
     """
     width = len(lanes)
     counters = np.zeros(program.sizes[2], np.int64)
     rows = np.zeros(width, np.int64)
-    tile_z = np.zeros(width)
-    prepare(program, tables, memory, lanes[:1])
+    tile_z, deep = np.zeros(width), np.zeros(width)
+    _, least = prepare(program, tables, memory, lanes[:1])
     for first in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - first)
         for w in range(width):
             rows[w] = todo[first + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, tile_z, counters)
+        upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
+        for w in range(count):
+            lost[rows[w]] = is_lost(tables, rows[w], min(least, deep[w]))
         downward(program, memory, lanes, counters)
-        _beliefs(program, memory, tables, rows, count, lanes, weights, expected, per_row, start,
-                 joint)  # fmt: skip
+        _beliefs(program, memory, tables, rows, count, lanes, weights, lost, expected, per_row,
+                 start, joint)  # fmt: skip
