@@ -274,11 +274,8 @@ class SequenceModel(Model):
             progress: Show a progress bar.
         """
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-        from pgnn.inference.sequences.sequences import Sequences
         from pgnn.inference.sequences.slice_fit import fit_slices
 
-        if learner is None:
-            data = Sequences.read([*self.variables.values()], data)
         own = self._default_learner(data) if learner is None else learner
         if isinstance(own, MaximumLikelihood):
             fit_slices(self, own, data, weights=weights, inputs=inputs)
@@ -288,7 +285,7 @@ class SequenceModel(Model):
         return self
 
     @abstractmethod
-    def _default_learner(self, seen: Sequences) -> Learner:
+    def _default_learner(self, data: Any) -> Learner:
         """What learns from sequences if no learner is named."""
 
     @property
