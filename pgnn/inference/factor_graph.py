@@ -151,7 +151,7 @@ class FactorGraph:
 
     @cached_property
     def row_scale(self) -> NDArray[np.float64]:
-        """``(B,)`` logarithms by which the row-wise tables were divided, summed over factors."""
+        """``(R, B)`` logarithms by which each of the ``R`` row-wise tables was divided."""
         return self._row_tables[1]
 
     @cached_property
@@ -161,16 +161,17 @@ class FactorGraph:
 
     @cached_property
     def _row_tables(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        tables = []
-        scale: NDArray[np.float64] = np.zeros(1)
+        tables, scales = [], []
         for k, f in enumerate(self.factors):
             if self.rowwise[k]:
                 table = _array(f.log_values).reshape(f.log_values.shape[0], -1)
                 top = table.max(axis=1)
                 top = np.where(np.isfinite(top), top, 0.0)
-                scale = scale + top
+                scales.append(top)
                 tables.append(np.exp(table - top[:, None]))
-        return (np.concatenate(tables, axis=1), scale) if tables else (np.zeros((1, 1)), scale)
+        if not tables:
+            return np.zeros((1, 1)), np.zeros((0, 1))
+        return np.concatenate(tables, axis=1), np.stack(scales)
 
     @cached_property
     def child_factor(self) -> NDArray[np.int64]:

@@ -292,5 +292,6 @@ class CpuExecutor:
         """What scaling each table's largest entry to one has taken away."""
         scale = float(self.graph.log_scale[plan.task.used].sum())
         if self.graph.rowwise.any():
-            return scale + self.graph.row_scale[rows]
+            used = plan.task.used[self.graph.rowwise]
+            return scale + self.graph.row_scale[used][:, rows].sum(axis=0)
         return scale
