@@ -42,11 +42,10 @@ class Points:
 
 
 def pgnn(case: Case, points: Points) -> Iterator[Run]:
-    import torch
-
     import pgnn
-    from pgnn.inference.sequences.chain_statistics import expect, improve
-    from pgnn.inference.sequences.sequences import Sequences
+    from pgnn.inference.sequences.chain_e_step import ChainEStep
+    from pgnn.inference.sequences.expected_statistics import improve
+    from pgnn.inference.sequences.sequence_task import SequenceTask
 
     x = pgnn.Variable("x", shape=(FEATURES,))
     state = pgnn.Variable("state", len(case.initial))
@@ -56,11 +55,10 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
         model = pgnn.HiddenMarkovModel(
             state.num_states, {"x": emission}, case.initial, case.transition
         ).requires_grad_()
-        seen = Sequences.read([*model.variables.values()], {"x": data})
-        weights = torch.ones(len(data), dtype=torch.float64)
+        step, task = ChainEStep(model), SequenceTask.read(model, {"x": data}, None, None, {})
 
-        def learn(model: Any = model, seen: Any = seen, weights: Any = weights) -> None:
-            improve(model, expect(model, seen, None, weights), {})
+        def learn(step: Any = step, task: Any = task) -> None:
+            improve(step.places, step.expect(task), {})
 
         yield "pgnn", kind, learn
 

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         transitions=[[0.95, 0.05], [0.10, 0.90]],
     )
     learnt = pgnn.HiddenMarkovModel(2, {"roll": 6})
-    learnt.fit({"roll": rolls}, learner=pgnn.BaumWelch(restarts=10), seed=0, progress=False)
+    learnt.fit({"roll": rolls}, learner=pgnn.EM(restarts=10), seed=0, progress=False)
     dice = learnt.emissions["roll"].probs.detach()
     loaded = int(dice[:, 5].argmax())  # the states are found in any order
 

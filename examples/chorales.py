@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None, epochs: int = 60, states: int = 32) -> d
         name: [np.array([np.isin(KEYS, c) for c in s], "f4") for s in parts[name]] for name in parts
     }
     plain = pgnn.HiddenMarkovModel(states, {"notes": pgnn.Bernoulli}, shapes={"notes": NOTES})
-    learner = pgnn.BaumWelch(prior={"notes": pgnn.Beta(0.1, 1.0)}, tolerance=1e-4)
+    learner = pgnn.EM(prior={"notes": pgnn.Beta(0.1, 1.0)}, tolerance=1e-4)
     plain.fit({"notes": songs["train"]}, learner=learner, seed=0, progress=False)
 
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ from pgnn.metrics import Bic, HeldOut, choose
 from pgnn.plot.axes import colours_of
 
 STATES = range(1, 7)
-LEARNER = pgnn.BaumWelch(restarts=4, tolerance=1e-5)
+LEARNER = pgnn.EM(restarts=4, tolerance=1e-5)
 
 
 def geyser(states: int) -> pgnn.HiddenMarkovModel:

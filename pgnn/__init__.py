@@ -67,7 +67,7 @@ from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
-from pgnn.inference.sequences.baum_welch import BaumWelch
+from pgnn.inference.sequences.em import EM
 from pgnn.inference.sequences.forward_backward import ForwardBackward
 from pgnn.inference.sequences.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.sequences.online_filter import OnlineFilter
@@ -164,7 +164,7 @@ __all__ = [
     "MaximumLikelihood",
     "Gradient",
     "PseudoLikelihood",
-    "BaumWelch",
+    "EM",
     "Laplace",
     "BDeu",
     "K2",

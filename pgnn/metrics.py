@@ -244,7 +244,7 @@ def choose(
         >>> found = choose(
         ...     {k: pgnn.HiddenMarkovModel(k, {"x": 2}) for k in (1, 2)},
         ...     {"x": data["x"][0]},
-        ...     learner=pgnn.BaumWelch(tolerance=1e-4),
+        ...     learner=pgnn.EM(tolerance=1e-4),
         ...     seed=0,
         ...     progress=False,
         ... )

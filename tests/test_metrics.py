@@ -14,7 +14,7 @@ import torch
 import pgnn
 from pgnn.metrics import Bic, HeldOut, aic, bic, choose, num_learnable, num_observations
 
-QUICK = {"learner": pgnn.BaumWelch(tolerance=1e-6), "seed": 0, "progress": False}
+QUICK = {"learner": pgnn.EM(tolerance=1e-6), "seed": 0, "progress": False}
 
 
 def chain(states: int, **options: Any) -> pgnn.HiddenMarkovModel:

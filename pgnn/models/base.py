@@ -280,7 +280,10 @@ class Model(CachingModule):
         Raises:
             Unsupported: If this family has no program.
         """
-        raise Unsupported(f"{type(self).__name__} has no Pyro program")
+        raise Unsupported(
+            f"{type(self).__name__} has no Pyro program: there is no order in which its variables "
+            "are drawn; its tables are factors()"
+        )
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
         """Log scores of rows that miss nothing, without any engine; None if some row does."""

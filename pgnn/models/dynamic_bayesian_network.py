@@ -105,10 +105,14 @@ class DynamicBayesianNetwork(SequenceModel):
         inner = {n[0] if has_lag(n) else n for n, _ in self.graph.edges}
         return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
 
-    def _default_learner(self) -> Learner:
+    def _default_learner(self, data: Any) -> Learner:
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.sequences.em import EM
+        from pgnn.inference.sequences.sequences import Sequences
+        from pgnn.inference.sequences.slice_fit import fully_seen
 
-        return MaximumLikelihood()
+        seen = Sequences.read([*self.variables.values()], data)
+        return MaximumLikelihood() if fully_seen(self.variables, seen) else EM()
 
     def __repr__(self) -> str:
         size = len(self._conditionals)

@@ -11,13 +11,16 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditional import Conditional
+from pgnn.factors.given import Given
+from pgnn.factors.renamed import Renamed
 from pgnn.factors.variable import Variable
 
-_PLATE = "rows"
+PLATE = "rows"
+"""The plate of rows, around all sites."""
 
 
 class Directed(Protocol):
@@ -91,31 +94,86 @@ class GraphProgram(nn.Module):
         rows = self._rows if rows is None else rows
         if rows is None:
             return self._sampled()
-        with pyro.plate(_PLATE, rows, dim=-1):
+        with pyro.plate(PLATE, rows, dim=-1):
             return self._sampled()
 
     def _sampled(self) -> dict[Hashable, Tensor]:
         values: dict[Hashable, Tensor] = {}
         for name in self._order:
-            own = self._distribution(self._conditionals[name], values)
+            own = site_distribution(self._conditionals[name], values, self._inputs, self._rows)
             values[name] = pyro.sample(self.sites[name], own)
         return values
 
-    def _distribution(self, conditional: Conditional, values: Mapping[Hashable, Tensor]) -> Any:
-        """The child's distribution, its batch shape that of the parents broadcast."""
-        parents = {}
-        lead = [torch.Size([self._rows])] if conditional.inputs and self._rows is not None else []
-        events = {v.name: len(v.shape) for v in conditional.parents}
-        for v in conditional.parents:
-            x = values[v.name]
-            parents[v.name] = x.long() if v.is_discrete else x
-            lead.append(x.shape[: x.dim() - events[v.name]])
-        batch: torch.Size = torch.broadcast_shapes(*lead) if lead else torch.Size()  # type: ignore[no-untyped-call]
-        flat = {n: _flat(x, batch, x.shape[x.dim() - events[n] :]) for n, x in parents.items()}
-        known = {n: self._inputs[n] for n in conditional.inputs}
-        inputs = {n: _flat(x, batch, x.shape[1:]) for n, x in known.items()}
-        found = conditional.distribution(flat, inputs or None)
-        return pyro_distribution(found, batch if lead else found.batch_shape)
+
+def site_distribution(
+    conditional: Conditional,
+    values: Mapping[Hashable, Tensor],
+    inputs: Mapping[Hashable, Tensor],
+    rows: int | None,
+) -> Any:
+    """Return a child's distribution; its batch shape is that of the parents, broadcast.
+
+    Args:
+        conditional: Of the child.
+        values: ``(*batch, *shape)`` of its parents.
+        inputs: Covariates, ``(rows, ...)``, or ``(...)`` where there is no plate of rows.
+        rows: In the plate, the rightmost axis; none if there is no plate.
+    """
+    if _is_given(conditional):
+        return _Unsaid(conditional.child, (rows,) if rows else ())
+    parents = {}
+    lead = [torch.Size([rows])] if conditional.inputs and rows is not None else []
+    events = {v.name: len(v.shape) for v in conditional.parents}
+    for v in conditional.parents:
+        x = values[v.name]
+        parents[v.name] = x.long() if v.is_discrete else x
+        lead.append(x.shape[: x.dim() - events[v.name]])
+    batch: torch.Size = torch.broadcast_shapes(*lead) if lead else torch.Size()  # type: ignore[no-untyped-call]
+    flat = {n: _flat(x, batch, x.shape[x.dim() - events[n] :]) for n, x in parents.items()}
+    skipped = int(rows is not None)
+    known = {n: inputs[n] for n in conditional.inputs}
+    own = {n: _flat(x, batch, x.shape[skipped:]) for n, x in known.items()}
+    found = conditional.distribution(flat, own or None)
+    return pyro_distribution(found, batch if lead or own else found.batch_shape)
+
+
+class _Unsaid(dist.TorchDistribution):
+    """Of a variable that is observed, and of whose distribution nothing is said."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, child: Variable, batch: tuple[int, ...]) -> None:
+        self.child = child
+        super().__init__(torch.Size(batch), torch.Size(child.shape), validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """All real numbers."""
+        return constraints.independent(constraints.real, len(self.event_shape))  # type: ignore[no-untyped-call]
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> _Unsaid:
+        """Return the same for other rows."""
+        return _Unsaid(self.child, tuple(batch_shape))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Refused: there is no distribution."""
+        raise Unsupported(
+            f"{self.child.name!r} has no distribution of its own at the first step: observe it, "
+            "such as by pyro.poutine.condition(program, ...)"
+        )
+
+    rsample = sample
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return zeros."""
+        lead = value.shape[: value.dim() - len(self.event_shape)]
+        shape = torch.broadcast_shapes(lead, self.batch_shape)  # type: ignore[no-untyped-call]
+        return torch.zeros(shape, dtype=torch.float64)
+
+
+def _is_given(conditional: Conditional) -> bool:
+    inner = conditional.conditional if isinstance(conditional, Renamed) else conditional
+    return isinstance(inner, Given)
 
 
 def _flat(value: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
@@ -132,7 +190,7 @@ def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
         >>> site_names({"a": None, ("a", 0): None, 7: None, "7": None})
         {'a': 'a', ('a', 0): "('a', 0)", 7: "7'", '7': '7'}
     """
-    taken = {n for n in names if isinstance(n, str)} | {_PLATE}
+    taken = {n for n in names if isinstance(n, str)} | {PLATE}
     found: dict[Hashable, str] = {}
     for name in names:
         text = str(name)
@@ -140,7 +198,7 @@ def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
             while text in taken:
                 text += "'"
             taken.add(text)
-        elif name == _PLATE:
+        elif name == PLATE:
             text = name + "'"
         found[name] = text
     return found

@@ -134,10 +134,10 @@ class HiddenMarkovModel(SequenceModel):
         chain: Chain | SegmentChain = self._engine(None).chain(self, seen, inputs, best=best)  # type: ignore[attr-defined]
         return chain
 
-    def _default_learner(self) -> Learner:
-        from pgnn.inference.sequences.baum_welch import BaumWelch
+    def _default_learner(self, data: Any) -> Learner:
+        from pgnn.inference.sequences.em import EM
 
-        return BaumWelch()
+        return EM()
 
     def __repr__(self) -> str:
         seen = ", ".join(repr(n) for n in self.emissions)

@@ -103,7 +103,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         graph = nx.DiGraph()
         made: dict[Hashable, Conditional] = {}
         lasts = self._durations.factor().log_values.detach().exp()
-        go, count = _clock(moves.log_values.detach().exp(), lasts)
+        go, count = clock(moves.log_values.detach().exp(), lasts)
         for t in range(steps):
             state = Variable((self._name, t), self.state.states)
             left = Variable(("left", t), lasts.shape[1])
@@ -146,16 +146,18 @@ def _durations(state: Variable, given: Any) -> Conditional:
     return Tabular(Variable("duration", range(1, longest + 1)), [state], given)
 
 
-def _clock(moves: Tensor, lasts: Tensor) -> tuple[Tensor, Tensor]:
-    """Tables ``(K, D, K)`` of the next state, and ``(K, D, D)`` of the steps left then.
+def clock(moves: Tensor, lasts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tables ``(K, D, K)`` of the next state, ``(K, D, D)`` of the steps left then.
 
     Steps left count down; at zero the next segment begins.
+
+    Args:
+        moves: ``(K, K)`` probabilities of the next segment's state.
+        lasts: ``(K, D)`` probabilities of lasting 1, ..., D steps.
     """
     k, longest = lasts.shape
-    go = torch.eye(k, dtype=moves.dtype)[:, None].repeat(1, longest, 1)
-    go[:, 0] = moves
-    count = torch.zeros(k, longest, longest, dtype=lasts.dtype)
-    count[:, 0] = lasts
-    later = torch.arange(1, longest)
-    count[:, later, later - 1] = 1.0
+    stay = torch.eye(k, dtype=moves.dtype, device=moves.device)
+    go = torch.cat([moves[:, None], stay[:, None].expand(k, longest - 1, k)], dim=1)
+    down = torch.eye(longest, dtype=lasts.dtype, device=lasts.device)[: longest - 1]
+    count = torch.cat([lasts[:, None], down.expand(k, longest - 1, longest)], dim=1)
     return go, count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,7 +19,7 @@ from pgnn.factors.given import Given
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
 from pgnn.models.bayesian_network import BayesianNetwork
-from pgnn.models.two_slices import at_step, is_lagged, two_slices
+from pgnn.models.two_slices import is_lagged, two_slices, unrolled
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.sequences.sequence_engine import SequenceEngine
     from pgnn.inference.sequences.sequences import Sequences
+    from pgnn.models.sequence_program import SequenceProgram
 
 AXIS = "T"
 """Name of the axis of time."""
@@ -112,16 +113,8 @@ class SequenceModel(Model):
         It shares the parameters. Inputs are named ``(name, t)`` too. A variable that depends on
         the slice before, and has no conditional for the first one, must be observed there.
         """
-        graph = nx.DiGraph()
-        made: dict[Hashable, Conditional] = {}
-        for t in range(steps):
-            for name, conditional in self._conditionals.items():
-                own = conditional if t else self.first(name)
-                renamed = at_step(own, t)
-                graph.add_node((name, t))
-                graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
-                made[name, t] = renamed
-        return BayesianNetwork(graph, made)
+        first = {n: self.first(n) for n in self._conditionals}
+        return BayesianNetwork(*unrolled(self._conditionals, first, steps))
 
     def first(self, name: Hashable) -> Conditional:
         """Return the conditional of a variable at the first step."""
@@ -141,6 +134,14 @@ class SequenceModel(Model):
         raise Unsupported(
             f"a {type(self).__name__} has no tables before its length is known; use unroll(steps)"
         )
+
+    def program(
+        self, inputs: Inputs | None = None, *, lengths: int | Iterable[int] | None = None
+    ) -> SequenceProgram:
+        """Return the Pyro program of given ``lengths``; see :class:`SequenceProgram`."""
+        from pgnn.models.sequence_program import sequence_program
+
+        return sequence_program(self, lengths, inputs)
 
     def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
         """Return covariates as ``(B, T, ...)``; a lone sequence's may come without the first axis.
@@ -265,8 +266,8 @@ class SequenceModel(Model):
 
         Args:
             data: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
-            learner: ``BaumWelch()`` of a hidden Markov model if not given. ``MaximumLikelihood()``
-                counts in sequences in which everything was seen, the states too.
+            learner: If not given ``EM()``; of a dynamic Bayesian network of which everything was
+                seen ``MaximumLikelihood()``, which counts.
             weights: ``(B,)`` what each sequence counts.
             inputs: Covariates by name, ``(B, T, ...)``.
             seed: Of whatever is random.
@@ -275,7 +276,7 @@ class SequenceModel(Model):
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
         from pgnn.inference.sequences.slice_fit import fit_slices
 
-        own = self._default_learner() if learner is None else learner
+        own = self._default_learner(data) if learner is None else learner
         if isinstance(own, MaximumLikelihood):
             fit_slices(self, own, data, weights=weights, inputs=inputs)
         else:
@@ -284,8 +285,8 @@ class SequenceModel(Model):
         return self
 
     @abstractmethod
-    def _default_learner(self) -> Learner:
-        """What learns if no learner is named."""
+    def _default_learner(self, data: Any) -> Learner:
+        """What learns from sequences if no learner is named."""
 
     @property
     @abstractmethod

@@ -60,3 +60,18 @@ def two_slices(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
             graph.add_edge(v.name, name)
     check_directed_acyclic(graph)
     return nx.freeze(graph)
+
+
+def unrolled(
+    conditionals: Mapping[Hashable, Conditional], first: Mapping[Hashable, Conditional], steps: int
+) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
+    """Return the graph of so many slices over ``(name, t)``, and the conditional of each cell."""
+    graph = nx.DiGraph()
+    made: dict[Hashable, Conditional] = {}
+    for t in range(steps):
+        for name, conditional in conditionals.items():
+            renamed = at_step(conditional if t else first[name], t)
+            graph.add_node((name, t))
+            graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
+            made[name, t] = renamed
+    return graph, made

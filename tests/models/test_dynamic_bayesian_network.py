@@ -417,17 +417,33 @@ def test_counting_the_states_of_a_hidden_markov_model():
 def test_what_counting_refuses():
     model = tangled().requires_grad_()
     before = {n: x.clone() for n, x in model.state_dict().items()}
-    with pytest.raises(DataError, match="'b' was not seen"):
-        model.fit({"a": [[0, 1]]})
+    count = pgnn.MaximumLikelihood()
+    with pytest.raises(DataError, match=r"'b' was not seen; .*EM\(\)"):
+        model.fit({"a": [[0, 1]]}, learner=count)
     full = {n: [[0, 1], [0, 0]] for n in model.variables}
-    with pytest.raises(DataError, match="'h' was not seen in row 1 at step 0"):
-        model.fit({**full, "h": [[0, 1], [None, 0]]})
+    with pytest.raises(DataError, match=r"'h' was not seen in row 1 at step 0.*EM\(\)"):
+        model.fit({**full, "h": [[0, 1], [None, 0]]}, learner=count)
     with pytest.raises(DataError, match="no steps"):
         model.fit({"a": [[]]})
     with pytest.raises(ModelError, match="requires_grad_"):
         tangled().fit(full)
     for n, x in model.state_dict().items():
         assert torch.equal(x, before[n])
+
+
+def test_what_was_seen_chooses_the_learner():
+    """Counting where nothing is hidden, expectation maximisation otherwise."""
+    rows = {n: [[0, 1, 0], [1, 1]] for n in tangled().variables}
+    model = tangled().requires_grad_().fit(rows, progress=False)
+    assert model.history["learner"].startswith("MaximumLikelihood(")
+    assert "iterations" not in model.history
+    for gaps in ({**rows, "h": [[0, None, 0], [1, 1]]}, {"x": rows["x"]}):
+        model = tangled().requires_grad_()
+        before = model.log_prob(gaps).sum().item()
+        model.fit(gaps, progress=False, seed=0)
+        assert model.history["learner"].startswith("EM(")
+        assert model.history["log_likelihood"] > before
+        assert model.log_prob(gaps).sum().item() == pytest.approx(model.history["log_likelihood"])
 
 
 def test_styles_of_declaration():

@@ -9,7 +9,7 @@ import torch
 
 import pgnn
 from pgnn import (
-    BaumWelch,
+    EM,
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     OnlineFilter,
@@ -115,7 +115,7 @@ def test_learning_never_falls_and_finds_durations() -> None:
     true.requires_grad_(False)
     x = true.sample(40, {"T": 50}, seed=1)["x"]
     model = HiddenSemiMarkovModel(2, {"x": 3}, 4)
-    model.fit({"x": x}, learner=BaumWelch(), seed=0, progress=False)
+    model.fit({"x": x}, learner=EM(), seed=0, progress=False)
     trace = np.array(model.history["trace"]["log_likelihood"])
     assert (np.diff(trace) >= -1e-9 * np.abs(trace[:-1])).all()
     assert trace[-1] > float(true.log_prob({"x": x}).sum())
@@ -134,7 +134,7 @@ def test_a_step_counts_durations() -> None:
     with pytest.warns(NotConverged):
         model.fit(
             {"x": torch.zeros(2, 8).long(), "state": z},
-            learner=BaumWelch(max_iterations=1),
+            learner=EM(max_iterations=1),
             progress=False,
         )
     # of state 0: 2, 3, 2, 1; of state 1: 1, 1, 2, and twice 2 or 3, which are equally likely

@@ -131,7 +131,7 @@ class TestTransitions:
 class TestHistory:
     def test_of_a_fit(self) -> None:
         model = pgnn.HiddenMarkovModel(2, {"roll": 6})
-        model.fit({"roll": ROLLS}, learner=pgnn.BaumWelch(tolerance=0.05), seed=0, progress=False)
+        model.fit({"roll": ROLLS}, learner=pgnn.EM(tolerance=0.05), seed=0, progress=False)
         ax = own_axes()
         assert model.history.plot(ax) is ax
         (line,) = ax.lines  # the objective is the same without a prior

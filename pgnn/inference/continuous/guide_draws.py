@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.elbo import Objective
 from pgnn.inference.continuous.guides import Approximation, At
-from pgnn.inference.continuous.real_latents import RealLatents
 
 
 class Drawn(NamedTuple):
@@ -52,19 +52,19 @@ class ApproximationDraws(GuideDraws):
     """Draws of real latents from an approximation.
 
     Args:
-        latents: The variables.
+        coordinates: Of the variables.
         approximation: Over their unconstrained numbers.
     """
 
-    def __init__(self, latents: RealLatents, approximation: Approximation) -> None:
+    def __init__(self, coordinates: Coordinates, approximation: Approximation) -> None:
         super().__init__()
-        self.latents, self.approximation = latents, approximation
+        self.coordinates, self.approximation = coordinates, approximation
         self.is_density = approximation.is_density
 
     @property
     def names(self) -> tuple[Hashable, ...]:
         """See :class:`GuideDraws`."""
-        return self.latents.names
+        return self.coordinates.names
 
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """See :class:`GuideDraws`."""
@@ -78,7 +78,7 @@ class ApproximationDraws(GuideDraws):
             log_q: Tensor = functional_call(q, fixed, (z, at))
         else:
             log_q = q(z, at)
-        values, log_det = self.latents.values(z)
+        values, log_det = self.coordinates.constrain(z)
         log_q = log_q - log_det if self.is_density else log_q
         return Drawn(values, log_q, not objective.score_function)
 

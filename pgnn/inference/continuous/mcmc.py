@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Never
 
@@ -202,16 +202,6 @@ class MCMC(Engine):
         start, chances = np.random.SeedSequence(self.seed).generate_state(2)
         points = potential.start(self.chains, int(start))
         return sampler.run(potential, points, int(chances), self.progress)
-
-
-def sites_of(program: Callable[[], Any], seed: int) -> dict[str, Any]:
-    """Return the sites of one execution of a Pyro program; nothing global changes."""
-    import pyro
-
-    with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
-        torch.manual_seed(seed)
-        trace = pyro.poutine.trace(program).get_trace()
-    return {name: site for name, site in trace.nodes.items() if site["type"] == "sample"}
 
 
 def _split(

@@ -13,7 +13,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.inference.continuous.real_latents import Support, support_of
+from pgnn.inference.continuous.coordinates import Support
+from pgnn.inference.continuous.real_supports import support_of
 
 
 class GuideRun(NamedTuple):
@@ -71,7 +72,9 @@ def supports_of_sites(model: Any, seed: int) -> dict[Any, Support]:
         torch.default_generator.manual_seed(seed)
         nodes = _trace(source.model, model.own)
     return {
-        source.names[n]: Support(support_of(node["fn"]), node["value"].dtype)
+        source.names[n]: Support(
+            support_of(node["fn"]), node["value"].dtype, tuple(node["value"].shape)
+        )
         for n, node in nodes.items()
         if n in source.names and not model.variables[source.names[n]].is_discrete
     }

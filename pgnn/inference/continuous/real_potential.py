@@ -14,10 +14,14 @@ from torch.distributions import Distribution
 
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.variable import Variable
+from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
-from pgnn.inference.continuous.real_supports import conditional_supports, program_supports
+from pgnn.inference.continuous.real_supports import (
+    conditional_supports,
+    known_values,
+    program_supports,
+)
 from pgnn.inference.continuous.recording import Function, recorded
-from pgnn.inference.continuous.transforms import Coordinates
 from pgnn.inference.engine import Inputs
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.questions import reader_of
@@ -65,7 +69,7 @@ class RealPotential:
                 "after the other in a loop"
             )
         self.seen = seen
-        known = _known(model, seen)
+        known = known_values(model, seen)
         order = getattr(model, "order", tuple(model.variables))
         every = [model.variables[n] for n in order]
         self.latent = [v for v in every if not v.is_discrete and v.name not in known]
@@ -95,7 +99,7 @@ class RealPotential:
         elif hasattr(model, "obstacle"):
             if model.obstacle is not None:
                 raise Unsupported(f"{model.obstacle}; use engine=pgnn.ExecutionSampling()")
-            supports = program_supports(model.program(), self.latent)
+            supports = program_supports(model, self.latent)
         else:
             raise Unsupported(f"MCMC() has no density of a {type(model).__name__}")
         summed = SummedDensity(model, self.seen, self.inputs)
@@ -203,16 +207,6 @@ class RealPotential:
             f"no start with a finite density was found in {_TRIES} tries; the log density of "
             f"{', '.join(repr(n) for n in guilty) or 'the evidence'} is not finite there",
         )
-
-
-def _known(model: Any, seen: Evidence) -> dict[Hashable, Tensor]:
-    """``(1, *shape)`` values of the variables that were observed."""
-    known = {n: x.to(torch.float64) for n, x in seen.reals.items() if not bool(x.isnan().all())}
-    for v in model.elements.variables:
-        codes = seen.codes[:, model.elements.numbers(v.name)].reshape(1, *v.shape)
-        if (codes >= 0).all():
-            known[v.name] = torch.from_numpy(codes.astype(np.int64))
-    return known
 
 
 @contextlib.contextmanager

@@ -2,132 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from pgnn.errors import Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.variable import Variable
-from pgnn.inference.continuous.transforms import Reals, Support
+from pgnn.inference.continuous.coordinates import Coordinates, Reals, Support
+from pgnn.inference.evidence import Evidence
+
+Rows = Mapping[Hashable, Tensor]
+
+
+def supports_of(
+    model: Any, latent: Sequence[Variable], seen: Rows, inputs: Rows | None = None
+) -> dict[Hashable, Support]:
+    """Return the support of each latent real variable of any model, given those before it.
+
+    Args:
+        model: With conditionals, or a program; of others all real numbers are possible.
+        latent: Real variables, parents first.
+        seen: ``(N, ...)`` values of the observed variables, state indices of discrete ones.
+        inputs: Covariates, ``(N, ...)``.
+
+    Raises:
+        Unsupported: If a support depends on the state of a latent discrete variable, or on what
+            was seen in a row.
+    """
+    if hasattr(model, "conditionals"):
+        return conditional_supports(model.conditionals, latent, seen, inputs)
+    if hasattr(model, "execute"):
+        return program_supports(model, latent)
+    return {v.name: Support() for v in latent}
 
 
 def conditional_supports(
     conditionals: Mapping[Hashable, Conditional],
     latent: Sequence[Variable],
-    seen: Mapping[Hashable, Tensor],
-    inputs: Mapping[Hashable, Tensor] | None = None,
+    seen: Rows,
+    inputs: Rows | None = None,
 ) -> dict[Hashable, Support]:
-    """Return the support of each latent variable, given the values of those before it.
-
-    Args:
-        conditionals: Of the model.
-        latent: Real variables.
-        seen: ``(1, ...)`` values of the observed variables, state indices of discrete ones.
-        inputs: Covariates, ``(1, ...)``.
-
-    Raises:
-        Unsupported: If a support depends on the state of a latent discrete variable.
-    """
-    names = {v.name for v in latent}
+    """Return the support of each latent variable of a graph; see :func:`supports_of`."""
+    first = {n: x[:1] for n, x in seen.items()}
+    own = {n: x[:1] for n, x in (inputs or {}).items()}
+    readers = {
+        v.name: _Read(conditional=conditionals[v.name], seen=first, inputs=own) for v in latent
+    }
+    points = _two_points(latent, readers)
     found: dict[Hashable, Support] = {}
-    for v in latent:
-        conditional = conditionals[v.name]
-        reader = _Reader(conditional, seen, inputs)
-        if names.isdisjoint(p.name for p in conditional.parents):
-            reader.check_states()
-            found[v.name] = _constant(reader({}))
-        else:
-            found[v.name] = reader
+    for name, reader in readers.items():
+        constraint, other = (reader.given(p) for p in points)
+        reader.check_states(points[0], constraint)
+        _check_rows(
+            _Read(conditional=reader.conditional, seen=seen, inputs=inputs), points[0], constraint
+        )
+        fixed = _same(constraint, other)
+        dtype = reader.dtype_of(points[0])
+        found[name] = (
+            Support(constraint, dtype)
+            if fixed
+            else _Read(dtype=dtype, conditional=reader.conditional, seen=first, inputs=own)
+        )
     return found
 
 
-class _Reader:
-    """Reads the support off the distribution at the parents' values."""
-
-    def __init__(
-        self,
-        conditional: Conditional,
-        seen: Mapping[Hashable, Tensor],
-        inputs: Mapping[Hashable, Tensor] | None,
-    ) -> None:
-        self.conditional, self.seen, self.inputs = conditional, seen, inputs
-
-    def __call__(self, reals: Reals) -> Any:
-        """The support; discrete parents that were not seen are in their first state."""
-        return self._distribution(reals, {}).support
-
-    def check_states(self) -> None:
-        """Raise if another state of a discrete parent allows other values."""
-        c = self.conditional
-        free = [p for p in c.parents if p.is_discrete and p.name not in self.seen]
-        if not free:
-            return
-        support: Any = self({})
-        for p in free:
-            for state in range(1, p.num_states):
-                if not _same(support, self._distribution({}, {p.name: state}).support):
-                    raise Unsupported(
-                        f"which values {c.child.name!r} can have depends on the state of "
-                        f"{p.name!r}, which was not observed, so it has no coordinates"
-                    )
-
-    def _distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
-        values = {}
-        rows = next((len(x) for x in reals.values()), 1)
-        for p in self.conditional.parents:
-            if p.name in reals:
-                values[p.name] = reals[p.name]
-            elif p.name in self.seen:
-                values[p.name] = self.seen[p.name].expand(rows, *p.shape)
-            else:
-                values[p.name] = torch.full((rows, *p.shape), states.get(p.name, 0))
-        inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
-        return self.conditional.distribution(values, inputs or None)
-
-
-def program_supports(
-    program: Callable[[], Any], latent: Sequence[Variable]
-) -> dict[Hashable, Support]:
-    """Return the support of each latent site of a Pyro program, from two of its executions.
+def program_supports(model: Any, latent: Sequence[Variable]) -> dict[Hashable, Support]:
+    """Return the support of each latent site of a program, from two of its executions.
 
     Raises:
         Unsupported: If a support differs between them.
     """
-    from pgnn.inference.continuous.mcmc import sites_of
+    from pgnn.inference.continuous.pyro_trace import supports_of_sites
 
-    first, second = sites_of(program, 0), sites_of(program, 1)
-    found: dict[Hashable, Support] = {}
+    first, second = (supports_of_sites(model, seed) for seed in (0, 1))
     for v in latent:
-        supports = [sites[str(v.name)]["fn"].support for sites in (first, second)]
-        if not _same(*supports):
+        if not _same(first[v.name].constraint, second[v.name].constraint):
             raise Unsupported(
-                f"the support of site {v.name!r} depends on latent sites; declare it as a graph"
+                f"the support of site {v.name!r} depends on latent sites; declare it as a graph, "
+                "or as a transform of a site that has the same support always"
             )
-        found[v.name] = _constant(supports[0])
-    return found
+    return {v.name: first[v.name] for v in latent}
+
+
+def known_values(model: Any, seen: Evidence) -> dict[Hashable, Tensor]:
+    """Return ``(N, *shape)`` values of the variables that were observed in all rows."""
+    known = {n: x.to(torch.float64) for n, x in seen.reals.items() if not bool(x.isnan().all())}
+    for v in model.elements.variables:
+        codes = seen.codes[:, model.elements.numbers(v.name)].reshape(seen.num_rows, *v.shape)
+        if (codes >= 0).all():
+            known[v.name] = torch.from_numpy(codes.astype(np.int64))
+    return known
+
+
+def support_of(dist: Any) -> Any:
+    """Return the support of a distribution; all real numbers where it does not tell."""
+    try:
+        return dist.support if dist.support is not None else constraints.real
+    except NotImplementedError:
+        return constraints.real
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Read(Support):
+    """Read off a conditional's distribution at the values of its parents."""
+
+    conditional: Conditional
+    seen: Rows = field(default_factory=dict)
+    inputs: Rows | None = None
+
+    def given(self, reals: Reals) -> Any:
+        """Return the constraint; discrete parents that were not seen are in their first state."""
+        return support_of(self.distribution(reals, {}))
+
+    def dtype_of(self, reals: Reals) -> torch.dtype:
+        """Return the dtype of draws."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            found: torch.dtype = self.distribution(reals, {}).sample().dtype
+        return found
+
+    def check_states(self, reals: Reals, constraint: Any) -> None:
+        """Raise if another state of a discrete parent allows other values."""
+        for p in self.conditional.parents:
+            if not p.is_discrete or p.name in self.seen:
+                continue
+            for state in range(1, p.num_states):
+                other = support_of(self.distribution(reals, {p.name: state}))
+                if not _same(constraint, other):
+                    raise Unsupported(
+                        f"which values {self.conditional.child.name!r} can have depends on the "
+                        f"state of {p.name!r}, which was not observed, so it has no coordinates"
+                    )
+
+    def distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
+        """Return the distribution of the child."""
+        values = {}
+        given = [len(x) for x in [*reals.values(), *self.seen.values()]]
+        rows = max(given, default=1)
+        for p in self.conditional.parents:
+            if p.name in reals:
+                values[p.name] = reals[p.name].expand(rows, *p.shape)
+            elif p.name in self.seen:
+                values[p.name] = self.seen[p.name].expand(rows, *p.shape)
+            elif p.is_discrete:
+                values[p.name] = torch.full((rows, *p.shape), states.get(p.name, 0))
+            else:
+                raise Unsupported(
+                    f"which values {self.conditional.child.name!r} can have depends on "
+                    f"{p.name!r}, which all rows share; share both, or none"
+                )
+        inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
+        return self.conditional.distribution(values, inputs or None)
+
+
+def _two_points(latent: Sequence[Variable], supports: Mapping[Hashable, Support]) -> list[Reals]:
+    """Two points at which all latent variables have possible values."""
+    coordinates = Coordinates(latent, supports)
+    spread = torch.linspace(0.3, 1.0, coordinates.size, dtype=torch.float64)
+    with torch.no_grad():
+        return [coordinates.constrain(q.unsqueeze(0))[0] for q in (0.0 * spread, spread)]
+
+
+def _check_rows(every: _Read, reals: Reals, constraint: Any) -> None:
+    """Raise if another row of what was seen allows other values."""
+    if not _same(support_of(every.distribution(reals, {})), constraint):
+        raise Unsupported(
+            f"which values {every.conditional.child.name!r} can have depends on what was seen in "
+            "a row; ask for one row after the other in a loop, or write it as a transform of a "
+            "variable that has the same support always"
+        )
 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two constraints are the same, bounds included."""
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return bool((torch.as_tensor(a) == torch.as_tensor(b)).all())
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
     if type(a) is not type(b):
         return False
-    if a is None:
-        return True
-    for name, x in vars(a).items():
-        y = vars(b)[name]
-        if isinstance(x, Tensor):
-            if x.shape != y.shape or not bool((x == y).all()):
-                return False
-        elif hasattr(x, "check"):
-            if not _same(x, y):
-                return False
-        elif x != y:
-            return False
-    return True
-
-
-def _constant(support: Any) -> Support:
-    return lambda reals: support
+    if hasattr(a, "check"):
+        return all(_same(x, vars(b)[n]) for n, x in vars(a).items())
+    return bool(a == b)

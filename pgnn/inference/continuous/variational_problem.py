@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.inference.continuous.amortised import Amortised
+from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.elbo import Objective, surrogate
 from pgnn.inference.continuous.guide_draws import (
     ApproximationDraws,
@@ -22,7 +23,7 @@ from pgnn.inference.continuous.guide_draws import (
 )
 from pgnn.inference.continuous.guides import At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.real_latents import RealLatents, supports_of
+from pgnn.inference.continuous.real_supports import known_values, supports_of
 
 
 class Weighted(NamedTuple):
@@ -105,13 +106,14 @@ class VariationalProblem:
                 "nothing real is latent here, so that there is nothing to approximate; use "
                 "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
             )
-        supports = supports_of(model, latents, density.inputs)
-        for what, names, number in (
-            ("local", [n for n in latents if n not in shared], rows),
-            ("shared", [n for n in latents if n in shared], 1),
+        order = [model.variables[n] for n in getattr(model, "order", latents) if n in latents]
+        supports = supports_of(model, order, known_values(model, density.seen), density.inputs)
+        for what, variables, number in (
+            ("local", [v for v in order if v.name not in shared], rows),
+            ("shared", [v for v in order if v.name in shared], 1),
         ):
-            if names:
-                known = RealLatents([model.variables[n] for n in names], supports)
+            if variables:
+                known = Coordinates(variables, supports, keep_dtype=True)
                 family = (
                     MeanFieldNormal() if what == "shared" and isinstance(own, Amortised) else own
                 )

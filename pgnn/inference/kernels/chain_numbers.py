@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -61,49 +61,58 @@ _LEAST = {32: -87.0, 64: -708.0}
 _BIAS = {32: (127, 23), 64: (1023, 52)}
 
 
-def _exp_below(typing_context, x):
-    r"""Exponential of a number that is not positive, without a branch so that loops vectorise.
+def exp_of(builder: Any, x: Any) -> Any:
+    r"""Exponential of a number that is not positive, or of the lanes of a vector, branchless.
 
     :math:`e^x = 2^n e^r` with :math:`n = \lfloor x / \log 2 + 1/2 \rfloor` and the series of
     :math:`e^r`; zero where the result would have fewer digits than others.
     """
-    bits = {types.float32: 32, types.float64: 64}[x]
+    lanes = x.type.count if isinstance(x.type, ir.VectorType) else 0
+    bits = 32 if isinstance(x.type.element if lanes else x.type, ir.FloatType) else 64
+    number: Any = ir.VectorType(ir.IntType(bits), lanes) if lanes else ir.IntType(bits)
 
+    def constant(kind: Any, value: float) -> Any:
+        if lanes:
+            return ir.Constant(kind, [ir.Constant(kind.element, value)] * lanes)
+        return ir.Constant(kind, value)
+
+    def real(value: float) -> Any:
+        return constant(x.type, value)
+
+    def fused(a: Any, b: Any, c: Any) -> Any:
+        flags = ("contract",)
+        return builder.fadd(builder.fmul(a, b, flags=flags), c, flags=flags)
+
+    name = f"llvm.floor.v{lanes}f{bits}" if lanes else f"llvm.floor.f{bits}"
+    floor = cgutils.get_or_insert_function(builder.module, ir.FunctionType(x.type, [x.type]), name)
+    least = real(_LEAST[bits])
+    inside = builder.fcmp_ordered(">=", x, least)
+    value = builder.select(inside, x, least)
+    n = builder.call(floor, (fused(value, real(_LOG2_E), real(0.5)),))
+    rest = fused(n, real(-_LN2[bits][0]), value)
+    rest = fused(n, real(-_LN2[bits][1]), rest)
+    factorial, series = 1.0, []
+    for k in range(_TERMS[bits]):
+        factorial *= max(k, 1)
+        series.append(1.0 / factorial)
+    result = real(series[-1])
+    for coefficient in series[-2::-1]:
+        result = fused(result, rest, real(coefficient))
+    bias, shift = _BIAS[bits]
+    whole = builder.add(builder.fptosi(n, number), constant(number, bias))
+    power = builder.bitcast(builder.shl(whole, constant(number, shift)), x.type)
+    return builder.select(inside, builder.fmul(result, power), real(0.0))
+
+
+def _exp_below(typing_context, x):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = arguments[0].type
-        number = ir.IntType(bits)
-
-        def fused(a: Any, b: Any, c: Any) -> Any:
-            flags = ("contract",)
-            return builder.fadd(builder.fmul(a, b, flags=flags), c, flags=flags)
-
-        def constant(value: float) -> Any:
-            return ir.Constant(kind, value)
-
-        floor = builder.module.declare_intrinsic("llvm.floor", (kind,))
-        least = constant(_LEAST[bits])
-        inside = builder.fcmp_ordered(">=", arguments[0], least)
-        value = builder.select(inside, arguments[0], least)
-        n = builder.call(floor, (fused(value, constant(_LOG2_E), constant(0.5)),))
-        rest = fused(n, constant(-_LN2[bits][0]), value)
-        rest = fused(n, constant(-_LN2[bits][1]), rest)
-        factorial, series = 1.0, []
-        for k in range(_TERMS[bits]):
-            factorial *= max(k, 1)
-            series.append(1.0 / factorial)
-        result = constant(series[-1])
-        for coefficient in series[-2::-1]:
-            result = fused(result, rest, constant(coefficient))
-        bias, shift = _BIAS[bits]
-        whole = builder.add(builder.fptosi(n, number), ir.Constant(number, bias))
-        power = builder.bitcast(builder.shl(whole, ir.Constant(number, shift)), kind)
-        return builder.select(inside, builder.fmul(result, power), constant(0.0))
+        return exp_of(builder, arguments[0])
 
     return x(x), generate
 
 
 exp_below: Any = intrinsic(_exp_below)
-"""Exponential of a number that is not positive, see above; zero for very small results."""
+"""See :func:`exp_of`: without a branch, so that loops vectorise."""
 
 
 @inlined_numeric

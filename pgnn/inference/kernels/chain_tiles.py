@@ -8,8 +8,26 @@ from __future__ import annotations
 
 import math
 
-from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_numbers import share_of
 from pgnn.inference.kernels.chain_rows import FILTER, SMOOTH
+from pgnn.inference.kernels.chain_steps import (
+    INVERSE,
+    TOP,
+    TOTAL,
+    emit,
+    find_top,
+    meet,
+    multiply,
+    scale,
+)
+from pgnn.inference.kernels.chain_transposes import (
+    bring_1,
+    bring_2,
+    bring_4,
+    write_1,
+    write_2,
+    write_4,
+)
 from pgnn.inference.kernels.chain_vectors import (
     WIDTH,
     tile_outer_1,
@@ -20,32 +38,45 @@ from pgnn.inference.kernels.chain_vectors import (
 from pgnn.inference.kernels.propagation_algebra import inner_numeric, numeric
 
 _STEPS = 8  # whose pairs are counted together
-TOTAL, INVERSE, TOP = 0, WIDTH, 2 * WIDTH  # where in the lanes what stands
-LANES = 3 * WIDTH
-"""Numbers of a row kept by a tile."""
 
 
 @inner_numeric
-def load(field, rows, num, t, out, to, lanes):
+def locate(field, rows, places):
+    """Where the rows of a tile begin in memory; those that are not there are said to be the first.
+
+    ``places`` is of ``WIDTH`` int64.
+    """
+    size = field.shape[1] * field.shape[2]
+    for w in range(WIDTH):
+        places[w] = rows[w if w < len(rows) else 0] * size
+
+
+@inner_numeric
+def load(field, places, num, t, out, to, lanes):
     """Bring a step's fields into a tile, less the largest of each row, which goes to ``lanes``."""
     K = field.shape[2]
     real = field.dtype.type
-    for w in range(num):
-        row = rows[w]
-        for k in range(K):
-            out[to + k * WIDTH + w] = field[row, t, k]
+    bring(field, places, t * K, out, to)
     if num < WIDTH:
         for k in range(K):
             for w in range(num, WIDTH):
                 out[to + k * WIDTH + w] = real(-math.inf)
-    for w in range(WIDTH):
-        lanes[TOP + w] = out[to + w]
-    for k in range(1, K):
-        for w in range(WIDTH):
-            lanes[TOP + w] = max(lanes[TOP + w], out[to + k * WIDTH + w])
-    for w in range(WIDTH):
-        if lanes[TOP + w] == -math.inf:
-            lanes[TOP + w] = real(0.0)
+    find_top(out, out, lanes, to, to, K)
+
+
+@inner_numeric
+def bring(field, places, at, out, to):
+    """Bring a step of all rows into a tile."""
+    K = field.shape[2]
+    k = 0
+    while k + 4 <= K:
+        bring_4(field, out, places, at + k, to + k * WIDTH)
+        k += 4
+    if k + 2 <= K:
+        bring_2(field, out, places, at + k, to + k * WIDTH)
+        k += 2
+    if k < K:
+        bring_1(field, out, places, at + k, to + k * WIDTH)
 
 
 @inner_numeric
@@ -60,25 +91,21 @@ def _multiply(matrix, s, x, at, out, to):
 
 
 @inner_numeric
-def _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, logs):
+def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, lanes, logs):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
     K = numbers.log_field.shape[2]
     real = numbers.log_field.dtype.type
-    size, num = K * WIDTH, len(rows)
+    size, num, steps = K * WIDTH, len(rows), numbers.lengths[rows[0]]
     for w in range(WIDTH):
         lanes[INVERSE + w] = real(1.0)
         logs[w], logs[WIDTH + w], logs[2 * WIDTH + w] = 0.0, 1.0, 1.0
     for w in range(len(rows)):
         logs[w] = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
     for t in range(steps):
-        to, scale = t * size, 0.0
+        to, shift = t * size, 0.0
         while numbers.lengths[rows[num - 1]] <= t:
             num -= 1
-        load(numbers.log_field, rows, num, t, emission, to, lanes)
-        for k in range(K):
-            for w in range(WIDTH):
-                here = to + k * WIDTH + w
-                emission[here] = exp_below(emission[here] - lanes[TOP + w])
+        load(numbers.log_field, places, num, t, emission, to, lanes)
         if t == 0:
             for k in range(K):
                 for w in range(WIDTH):
@@ -89,8 +116,8 @@ def _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, lo
         else:
             s = share_of(numbers.transition.shape[1], t - 1)
             _multiply(numbers.transition, s, alpha, to - size, alpha, to)
-            scale = numbers.transition_scale[0, s]
-        _emit(alpha, emission, to, K, lanes)
+            shift = numbers.transition_scale[0, s]
+        emit(alpha, emission, lanes, to, to, K)
         if mode != SMOOTH and not dense:
             for k in range(K):
                 for w in range(num):
@@ -100,9 +127,9 @@ def _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, lo
             for w in range(num):
                 step = math.log(lanes[w]) if lanes[w] > 0.0 else -math.inf
                 first = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
-                sums.increments[rows[w], t] = step + lanes[TOP + w] + (first if t == 0 else scale)
-            _unload(alpha, to, lanes, rows, num, t, sums.states)
-        _note(logs, lanes, num, scale)
+                sums.increments[rows[w], t] = step + lanes[TOP + w] + (first if t == 0 else shift)
+            _unload(alpha, to, lanes, places, num, t, sums.states)
+        _note(logs, lanes, num, shift)
     for w in range(len(rows)):
         product = logs[WIDTH + w]
         sums.log_z[rows[w]] = logs[w] + math.log(product) if product > 0.0 else -math.inf
@@ -110,29 +137,12 @@ def _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, lo
 
 
 @inner_numeric
-def _emit(alpha, emission, to, K, lanes):
-    """Multiply messages by emissions and by the inverse of the last total; find the new one."""
-    real = alpha.dtype.type
-    for w in range(WIDTH):
-        lanes[TOTAL + w] = real(0.0)
-    for k in range(K):
-        here = to + k * WIDTH
-        for w in range(WIDTH):
-            value = alpha[here + w] * (emission[here + w] * lanes[INVERSE + w])
-            alpha[here + w] = value
-            lanes[TOTAL + w] += value
-    for w in range(WIDTH):
-        total = lanes[TOTAL + w]
-        lanes[INVERSE + w] = real(1.0) / total if total > 0.0 else real(0.0)
-
-
-@inner_numeric
-def _note(logs, lanes, num, scale):
+def _note(logs, lanes, num, shift):
     """Multiply totals, whose logs are taken when the product gets small or large."""
     far = False
     for w in range(num):
         total = float(lanes[TOTAL + w])
-        logs[w] += float(lanes[TOP + w]) + scale
+        logs[w] += float(lanes[TOP + w]) + shift
         logs[WIDTH + w] *= total
         logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], total)
         far |= logs[WIDTH + w] < 1e-50 or logs[WIDTH + w] > 1e50
@@ -144,21 +154,34 @@ def _note(logs, lanes, num, scale):
 
 
 @inner_numeric
-def _unload(values, at, lanes, rows, num, t, out):
+def _unload(values, at, lanes, places, num, t, out):
     """Write a step of a tile, multiplied by ``INVERSE``."""
     K = out.shape[2]
-    for w in range(num):
-        row, factor = rows[w], lanes[INVERSE + w]
+    block, w = 64 // out.itemsize, 0
+    while w + block <= num:
+        k = 0
+        while k + 4 <= K:
+            write_4(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            k += 4
+        if k + 2 <= K:
+            write_2(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            k += 2
+        if k < K:
+            write_1(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+        w += block
+    while w < num:
+        row = places[w] // (out.shape[1] * K)
         for k in range(K):
-            out[row, t, k] = values[at + k * WIDTH + w] * factor
+            out[row, t, k] = values[at + k * WIDTH + w] * lanes[INVERSE + w]
+        w += 1
 
 
 @inner_numeric
-def _backward(numbers, sums, weights, rows, steps, emission, alpha, ahead, lanes, logs):
+def _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs):
     """Multiply forward messages by backward messages, into marginals and sums of pairs."""
     K = numbers.log_field.shape[2]
     real = numbers.log_field.dtype.type
-    size, num, waiting = K * WIDTH, 0, 0
+    size, num, waiting, steps = K * WIDTH, 0, 0, numbers.lengths[rows[0]]
     together = 1 if sums.pairs.shape[1] > 1 else _STEPS
     for k in range(size):
         ahead[k] = real(0.0)
@@ -170,48 +193,25 @@ def _backward(numbers, sums, weights, rows, steps, emission, alpha, ahead, lanes
             for k in range(K):
                 ahead[k * WIDTH + num] = real(1.0)
             num += 1
-        _meet(alpha, at, ahead, size, K, lanes)
+        meet(alpha, ahead, lanes, at, 0, K)
         for w in range(num):
             logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], float(lanes[TOTAL + w]))
-        _unload(ahead, size, lanes, rows, num, t, sums.states)
+        _unload(ahead, size, lanes, places, num, t, sums.states)
         if sums.pairs.shape[2] and t + 1 < steps:
             for w in range(num):
                 lanes[INVERSE + w] *= real(weights[rows[w]])
-            for k in range(K):
-                for w in range(WIDTH):
-                    alpha[at + k * WIDTH + w] *= lanes[INVERSE + w]
+            scale(alpha, alpha, lanes, at, at, K)
             waiting += 1
             if waiting == together or t == 0:
                 s = share_of(sums.pairs.shape[1], t)
                 _count(sums.pairs, s, alpha, at, emission, at + size, waiting)
                 waiting = 0
         if t > 0:
-            for k in range(K):
-                for w in range(WIDTH):
-                    emission[at + k * WIDTH + w] *= ahead[k * WIDTH + w] * lanes[TOP + w]
+            multiply(emission, ahead, lanes, at, 0, K)
             s = share_of(numbers.turned.shape[1], t - 1)
             _multiply(numbers.turned, s, emission, at, ahead, 0)
     for w in range(len(rows)):
         sums.trust[rows[w]] = logs[2 * WIDTH + w]
-
-
-@inner_numeric
-def _meet(alpha, at, ahead, to, K, lanes):
-    """Products of messages, their total and its inverse; inverse of the backward ones' total."""
-    real = alpha.dtype.type
-    for w in range(WIDTH):
-        lanes[TOTAL + w] = real(0.0)
-        lanes[TOP + w] = real(0.0)
-    for k in range(0, K * WIDTH, WIDTH):
-        for w in range(WIDTH):
-            value = alpha[at + k + w] * ahead[k + w]
-            ahead[to + k + w] = value
-            lanes[TOTAL + w] += value
-            lanes[TOP + w] += ahead[k + w]
-    for w in range(WIDTH):
-        total, size = lanes[TOTAL + w], lanes[TOP + w]
-        lanes[INVERSE + w] = real(1.0) / total if total > 0.0 else real(0.0)
-        lanes[TOP + w] = real(1.0) / size if size > 0.0 else real(0.0)
 
 
 @inner_numeric
@@ -231,7 +231,9 @@ def _count(pairs, s, left, left_at, right, right_at, num):
 
 
 @numeric
-def sum_tiles(numbers, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs):
+def sum_tiles(
+    numbers, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs, places
+):
     """Sum over all paths of rows that share their transitions.
 
     Args:
@@ -245,13 +247,14 @@ def sum_tiles(numbers, sums, mode, dense, tiles, weights, emission, alpha, ahead
         ahead: For ``2 * K * WIDTH``.
         lanes: For ``LANES``.
         logs: For ``LANES`` float64.
+        places: For ``WIDTH`` int64.
     """
     for tile in range(tiles.shape[0]):
         num = 0
         while num < WIDTH and tiles[tile, num] >= 0:
             num += 1
         rows = tiles[tile, :num]
-        steps = numbers.lengths[rows[0]]
-        _forward(numbers, sums, mode, dense, rows, steps, emission, alpha, lanes, logs)
+        locate(numbers.log_field, rows, places)
+        _forward(numbers, sums, mode, dense, rows, places, emission, alpha, lanes, logs)
         if mode == SMOOTH:
-            _backward(numbers, sums, weights, rows, steps, emission, alpha, ahead, lanes, logs)
+            _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs)

@@ -43,23 +43,31 @@ def _vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> An
     return builder.bitcast(at, ir.VectorType(kind, lanes).as_pointer())
 
 
-def _size(kind: Any) -> int:
+def size_of(kind: Any) -> int:
+    """Bytes of a number."""
+    if isinstance(kind, ir.IntType):
+        return int(kind.width) // 8
     return 4 if isinstance(kind, ir.FloatType) else 8
 
 
 def load_vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
     """Load some numbers that lie one after another."""
-    return builder.load(_vector(builder, pointer, index, kind, lanes), align=_size(kind))
+    return builder.load(_vector(builder, pointer, index, kind, lanes), align=size_of(kind))
 
 
-def _store(builder: Any, value: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> None:
-    builder.store(value, _vector(builder, pointer, index, kind, lanes), align=_size(kind))
+def store_vector(builder: Any, value: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> None:
+    """Store numbers one after another."""
+    builder.store(value, _vector(builder, pointer, index, kind, lanes), align=size_of(kind))
 
 
-def _spread(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+def spread(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+    """A number of an array in every lane."""
+    return spread_value(builder, builder.load(builder.gep(pointer, [index])), lanes)
+
+
+def spread_value(builder: Any, number: Any, lanes: int) -> Any:
     """A number in every lane."""
-    vector = ir.VectorType(kind, lanes)
-    number = builder.load(builder.gep(pointer, [index]))
+    vector = ir.VectorType(number.type, lanes)
     one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.IntType(32)(0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), zeros)
@@ -113,12 +121,12 @@ def _tile_product(columns: int, maximum: bool) -> Any:
                 value = load_vector(builder, data.right, here, data.kind, WIDTH)
                 for j, total in enumerate(totals):
                     entry = builder.add(row, index(j))
-                    number = _spread(builder, data.left, entry, data.kind, WIDTH)
+                    number = spread(builder, data.left, entry, data.kind, WIDTH)
                     found = _include(builder, builder.load(total), value, number, maximum)
                     builder.store(found, total)
             for j, total in enumerate(totals):
                 where = builder.add(to, index(j * WIDTH))
-                _store(builder, builder.load(total), data.out, where, data.kind, WIDTH)
+                store_vector(builder, builder.load(total), data.out, where, data.kind, WIDTH)
             return context.get_dummy_value()
 
         return types.void(matrix, x, out, at, step, x_at, to, num), generate
@@ -145,7 +153,7 @@ def _row_product(lanes: int, maximum: bool, onto: bool) -> Any:
 
             def include(i: Any, total: Any) -> None:
                 here = builder.add(x_at, builder.mul(i, x_step))
-                number = _spread(builder, data.right, here, kind, lanes)
+                number = spread(builder, data.right, here, kind, lanes)
                 row = builder.add(at, builder.mul(i, step))
                 value = load_vector(builder, data.left, row, kind, lanes)
                 builder.store(_include(builder, builder.load(total), value, number, maximum), total)
@@ -165,7 +173,7 @@ def _row_product(lanes: int, maximum: bool, onto: bool) -> Any:
                         values[u] = builder.select(builder.fcmp_ordered(">", x, y), x, y)
                     else:
                         values[u] = builder.fadd(x, y)
-            _store(builder, values[0], data.out, to, kind, lanes)
+            store_vector(builder, values[0], data.out, to, kind, lanes)
             return context.get_dummy_value()
 
         return types.void(matrix, x, out, at, step, x_at, x_step, to, num), generate
@@ -184,7 +192,7 @@ def _tile_outer(size: int) -> Any:
             data = data_of(context, builder, signature, arguments)
             x_at, y_at, back, to, step, num = arguments[3:]
             kind, index = data.kind, x_at.type
-            lanes = 64 // _size(kind)
+            lanes = 64 // size_of(kind)
             vector = ir.VectorType(kind, lanes)
             totals = [
                 cgutils.alloca_once_value(builder, start_of(vector, SUM))

@@ -112,8 +112,8 @@ class CpuChain:
     def best(self) -> tuple[Ints, Floats]:
         """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
         from pgnn.inference.kernels.chain_paths import best_rows
-        from pgnn.inference.kernels.chain_tile_paths import best_tiles
-        from pgnn.inference.kernels.chain_tiles import LANES
+        from pgnn.inference.kernels.chain_steps import LANES
+        from pgnn.inference.kernels.chain_tile_paths import LINKED, best_tiles
 
         B, T, K = self.tensors.field.shape
         states, scores = np.full((B, T), -1), np.zeros(B)
@@ -125,8 +125,12 @@ class CpuChain:
 
         def side_by_side(tiles: Ints) -> None:
             size = K * tiles.shape[1]
-            room = np.empty(T * size, kind), np.empty(size, kind), np.empty(LANES, kind)
-            best_tiles(logs, tiles, states, scores, *room, np.empty(tiles.shape[1], np.int64))
+            linked, width = K <= LINKED, tiles.shape[1]
+            reach = np.empty((2 if linked else T) * size, kind)
+            links = np.empty(T * size if linked else 0, np.uint8), np.empty(T * width, np.uint8)
+            room = np.empty(size, kind), np.empty(LANES, kind)
+            numbers = np.empty(width, np.int64), np.empty(width, np.int64)
+            best_tiles(logs, tiles, states, scores, reach, *links, *room, *numbers)
 
         tiles, rest = self._tiles(self.rows, True)
         in_threads(side_by_side, tiles)
@@ -192,7 +196,8 @@ class CpuChain:
     def _sum(self, sums: ChainSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
         """Run the kernels, without a look at what was lost."""
         from pgnn.inference.kernels.chain_rows import PAIRS, SMOOTH, STEPS, sum_rows
-        from pgnn.inference.kernels.chain_tiles import LANES, sum_tiles
+        from pgnn.inference.kernels.chain_steps import LANES
+        from pgnn.inference.kernels.chain_tiles import sum_tiles
 
         numbers, dense = self.numbers, self._dense
         (B, T, K), kind = self.tensors.field.shape, numbers.log_field.dtype
@@ -211,7 +216,7 @@ class CpuChain:
         def side_by_side(tiles: Ints) -> None:
             size = K * tiles.shape[1]
             room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
-            lanes = np.empty(LANES, kind), np.empty(LANES)
+            lanes = np.empty(LANES, kind), np.empty(LANES), np.empty(tiles.shape[1], np.int64)
             with own_pairs(sums) as own:
                 sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes)
 

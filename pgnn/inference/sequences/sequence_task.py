@@ -1,70 +1,78 @@
-"""A model over time and the sequences that it is fitted to."""
+"""Sequences that a model over time is fitted to by expected counts."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgnn.factors.exponential_family import ExponentialFamily
-from pgnn.factors.tabular import Tabular
+from pgnn.errors import DataError
 from pgnn.inference.engine import Inputs
-from pgnn.inference.sequences.chain_statistics import learnable, log_prior
-from pgnn.inference.sequences.emission_fields import log_field, observed
+from pgnn.inference.learning.statistics import check_weights
 from pgnn.inference.sequences.sequences import Sequences
-
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceTask:
-    """A hidden Markov model, sequences, and what each counts."""
+    """Sequences, what each counts, and what is believed of the parameters beforehand.
 
-    model: Any
+    Attributes:
+        seen: The sequences.
+        weights: ``(B,)`` what each counts.
+        inputs: Covariates ``(B, T, ...)``.
+        priors: By place.
+    """
+
     seen: Sequences
-    inputs: Inputs | None
     weights: Tensor
-    priors: Mapping[Hashable, Any]
+    inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    priors: Mapping[Hashable, Any] = field(default_factory=dict)
 
-    def symmetric(self) -> bool:
-        """Whether nothing that was seen tells one state from another."""
-        given = self.model.covariates(self.inputs, self.seen)
-        with torch.no_grad():
-            field = log_field(self.model, self.seen, given)
-        spread = field.amax(-1) - field.amin(-1)
-        return bool((spread.nan_to_num(nan=0.0) <= 1e-12).all())
+    @classmethod
+    def read(
+        cls,
+        model: Any,
+        data: Any,
+        weights: Any,
+        inputs: Inputs | None,
+        priors: Mapping[Hashable, Any],
+    ) -> SequenceTask:
+        """Read sequences in any form that evidence over time has.
 
-    def start(self, seed: int, disturb: bool) -> None:
-        """Begin with clusters; on restarts with chances of their own."""
-        chance = torch.Generator().manual_seed(seed)
-        for place, conditional in learnable(self.model).items():
-            own = int(torch.randint(2**31, (), generator=chance))
-            if place in self.model.emissions:
-                if not isinstance(conditional, ExponentialFamily):
-                    continue
-                if place in self.seen.codes or place in self.seen.reals:
-                    conditional.initialize(observed(conditional, self.seen)[1], own)
-            elif disturb and isinstance(conditional, Tabular):
-                with torch.no_grad():
-                    noise = torch.rand(conditional.logits.shape, generator=chance).double()
-                    conditional.logits.add_(noise)
+        Raises:
+            DataError: If there are no steps, or the weights are none.
+        """
+        seen = Sequences.read([*model.variables.values()], data)
+        if not int(seen.lengths.sum()):
+            raise DataError("there are no steps to learn from")
+        counted = torch.ones(seen.num_rows, dtype=torch.float64)
+        if weights is not None:
+            counted = torch.from_numpy(check_weights(weights, seen.num_rows))
+        return cls(seen, counted, model.covariates(inputs, seen), priors)
 
-    def value(self) -> float:
-        """Log-likelihood and log prior at the present parameters."""
-        with torch.no_grad():
-            log_z = self.model.chain(self.seen, self.inputs).log_partition()
-        return float(log_z.double() @ self.weights) + log_prior(self.model, self.priors)
-
-    def saved(self) -> State:
-        """The present parameters."""
-        return {n: x.clone() for n, x in self.model.state_dict().items()}
-
-    def part(self, rows: Tensor) -> tuple[Sequences, Inputs | None, Tensor]:
-        """Some of the sequences."""
-        given = self.model.covariates(self.inputs, self.seen)
+    def part(self, rows: Tensor) -> SequenceTask:
+        """Return some of the sequences."""
         steps = int(self.seen.lengths[rows].max())
-        inputs = {n: x[rows, :steps] for n, x in given.items()} or None
-        return self.seen.rows(rows, steps), inputs, self.weights[rows]
+        inputs = {n: x[rows, :steps] for n, x in self.inputs.items()}
+        return SequenceTask(self.seen.rows(rows, steps), self.weights[rows], inputs, self.priors)
+
+    def check_possible(self, log_z: Tensor) -> None:
+        """Check that every sequence that counts has some probability.
+
+        Raises:
+            DataError: If one has none.
+        """
+        lost = (log_z.isneginf() & (self.weights.to(log_z.device) > 0)).nonzero()[:, 0].tolist()
+        if lost:
+            raise DataError(
+                f"{len(lost)} of {len(log_z)} sequences have probability zero under the present "
+                f"parameters (first: {lost[0]}); start elsewhere, or use a prior"
+            )
+
+    def total(self, log_z: Tensor) -> Tensor:
+        """Return the weighted sum of log probabilities, without what counts nothing."""
+        weights = self.weights.to(log_z)
+        return (weights * log_z.masked_fill(weights == 0, 0.0)).sum()

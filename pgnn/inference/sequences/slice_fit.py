@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from pgnn.errors import DataError, ModelError
 from pgnn.factors.conditional import Conditional
@@ -19,6 +18,7 @@ from pgnn.inference.history import History
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.numeric_step import numeric_step
 from pgnn.inference.learning.statistics import check_weights
+from pgnn.inference.sequences.family_weights import family_weights
 from pgnn.inference.sequences.sequences import Sequences
 
 
@@ -81,6 +81,18 @@ def fit_slices(
     )
 
 
+def fully_seen(names: Iterable[Hashable], seen: Sequences) -> bool:
+    """Whether all variables were seen at every step of every sequence."""
+    known = {**seen.codes, **seen.reals}
+    if any(n not in known for n in names):
+        return False
+    for x in known.values():
+        missing = x.isnan() if x.is_floating_point() else x < 0
+        if bool((missing.reshape(*x.shape[:2], -1).any(-1) & seen.inside).any()):
+            return False
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class _Rows:
     """Sequences, and what each counts."""
@@ -103,10 +115,7 @@ class _Rows:
             numeric_step(own, values, given, weights, learner.max_iter)
             return
         with torch.no_grad():
-            for v in reversed([v for v in own.parents if v.is_discrete]):
-                hot = one_hot(values[v.name], v.num_states).double()
-                shape = (len(hot), v.num_states, *[1] * (weights.dim() - 1))
-                weights = hot.reshape(shape) * weights.unsqueeze(1)
+            weights = family_weights(own, values, weights)
             prior = learner.prior if own.child.is_discrete else None
             own.maximize(own.statistics(values, weights), prior)
 
@@ -118,8 +127,8 @@ class _Rows:
         source = name[0] if isinstance(name, tuple) and late else name
         if source not in known:
             raise DataError(
-                f"{source!r} was not seen; counting needs every variable (of a hidden Markov "
-                "model BaumWelch() does not), or climb by the gradient of model.log_prob(data)"
+                f"{source!r} was not seen; counting needs every variable: learn with EM(), which "
+                "sums out what is hidden"
             )
         x = known[source]
         missing = (x.isnan() if x.is_floating_point() else x < 0).reshape(*x.shape[:2], -1).any(-1)
@@ -127,6 +136,6 @@ class _Rows:
             row, step = (missing & seen.inside).nonzero()[0].tolist()
             raise DataError(
                 f"{source!r} was not seen in row {row} at step {step}; counting needs every "
-                "variable at every step"
+                "variable at every step: learn with EM(), which sums out what is missing"
             )
         return x[:, first - late : last - late]

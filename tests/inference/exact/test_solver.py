@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgnn.errors import Intractable
+from pgnn.factors import Factor, Variable
 from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
@@ -453,3 +454,20 @@ def test_threads_together_stay_within_the_budget(
     np.testing.assert_allclose(got[1], expected[1], atol=1e-12)
     assert most[0] <= solver.max_bytes
     assert not roomy or most[0] > max(needs)  # two did run at once
+
+
+def test_tables_of_rows_that_do_not_matter_leave_no_scale_behind() -> None:
+    a, b = Variable("a", 2), Variable("b", 2)
+    rng = np.random.default_rng(0)
+    prior = torch.from_numpy(rng.dirichlet(np.ones(2), size=3)).log()
+    barren = torch.from_numpy(rng.dirichlet(np.ones(2), size=(3, 2))).log()
+    graph = FactorGraph((a, b), (Factor([a], prior, "a"), Factor([a, b], barren, "b")))
+    nothing = np.full((3, 2), -1, dtype=np.int32)
+    seen = nothing.copy()
+    seen[:, 0] = [0, 1, 1]
+    expected = prior.numpy()[np.arange(3), seen[:, 0]]
+    for solver in both(graph):
+        for wanted in ([False, False], [True, False], [True, True]):
+            log_z, _ = solver.marginals(nothing, None, np.array(wanted))
+            np.testing.assert_allclose(log_z, 0.0, atol=1e-12)
+        np.testing.assert_allclose(solver.log_evidence(seen, None), expected)

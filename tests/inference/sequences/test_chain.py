@@ -18,6 +18,7 @@ from tests.inference.sequences.chain_cases import KINDS, ChainCase
 SEEDS = st.integers(0, 2**31)
 SIZES = st.sampled_from([(0, 2), (1, 3), (2, 2), (3, 1), (5, 3), (6, 2)])
 WAYS = ["compiled", "torch", "scan"]
+SIDE_BY_SIDE = [(1, 1.0), (2, 30.0), (3, 1.0), (6, 1.0), (6, 150.0), (9, 1.0), (35, 1.0)]
 one_way = settings(suppress_health_check=list(HealthCheck), max_examples=12)
 
 
@@ -209,7 +210,7 @@ def test_rows_do_not_depend_on_each_other(kind, rows):
 
 @pytest.mark.parametrize("kind", ["plain", "per step", "zeros", "left to right", "gaps"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("K", "scale"), [(1, 1.0), (2, 30.0), (6, 1.0), (6, 150.0), (9, 1.0)])
+@pytest.mark.parametrize(("K", "scale"), SIDE_BY_SIDE)
 def test_many_rows_side_by_side(kind, dtype, K, scale):
     """Two tiles, the second one not full, and a few rows more; with weights and ties in length."""
     case = ChainCase(K, kind, 11, K, 45, scale)
@@ -384,6 +385,11 @@ def test_nan_beyond_the_end_does_not_matter():
     assert not chain.marginals().isnan().any()
     assert not chain.expectations().transitions.isnan().any()
     assert chain.best()[0][1].tolist() == [0, 0, 0, -1]
+    field = with_entry(math.nan, 1, 3, 0).repeat(20, 1, 1)
+    many = Chain(K2, torch.zeros(2, 2), field, torch.tensor([4, 3, 4] * 20))
+    assert not many.expectations().transitions.isnan().any()
+    assert not many.log_partition().isnan().any()
+    assert (many.best()[0][1::3] == torch.tensor([0, 0, 0, -1])).all()
 
 
 def test_hmmlearn_agrees():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn import BaumWelch, DynamicBayesianNetwork, Gaussian, Gradient, HiddenMarkovModel
+from pgnn import EM, DynamicBayesianNetwork, Gaussian, Gradient, HiddenMarkovModel
 from pgnn.errors import DataError, Unsupported
 
 FIRST, MOVES = np.array([0.6, 0.4]), np.array([[0.9, 0.1], [0.3, 0.7]])
@@ -31,7 +31,7 @@ def test_the_optimum_is_that_of_expectation_maximisation() -> None:
     climbed, counted = start(), start()
     climbed.fit({"x": rows()}, learner=Gradient(max_iterations=2000), progress=False)
     counted.fit(
-        {"x": rows()}, learner=BaumWelch(max_iterations=20000, tolerance=1e-13), progress=False
+        {"x": rows()}, learner=EM(max_iterations=20000, tolerance=1e-13), progress=False
     )
     gap = climbed.history["log_likelihood"] - counted.history["log_likelihood"]
     assert abs(gap) < 1e-3

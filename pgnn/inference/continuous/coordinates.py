@@ -1,0 +1,186 @@
+"""Constrained real variables as unconstrained coordinates, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from pgnn.errors import Unsupported
+from pgnn.factors.variable import Variable
+from pgnn.inference.continuous.bijections import bijection_onto
+
+Reals = Mapping[Hashable, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """Which values a real variable can have.
+
+    Attributes:
+        constraint: One of torch's.
+        dtype: Of the values.
+        shape: That the constraint is about where it is not the variable's, as in a program whose
+            plates leave dimensions of size one between them.
+    """
+
+    constraint: Any = constraints.real
+    dtype: torch.dtype = torch.float64
+    shape: tuple[int, ...] | None = None
+
+    def given(self, reals: Reals) -> Any:
+        """Return the constraint where it depends on variables before; here it does not."""
+        return self.constraint
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinate:
+    """One variable and its unconstrained numbers.
+
+    Attributes:
+        variable: A real one.
+        support: Its values.
+        shape: Of its unconstrained numbers; a simplex has one less of them.
+        first: Where they begin.
+    """
+
+    variable: Variable
+    support: Support
+    shape: tuple[int, ...]
+    first: int
+
+    @property
+    def last(self) -> int:
+        """Where they end."""
+        return self.first + torch.Size(self.shape).numel()
+
+
+class Coordinates:
+    r"""Bijections from :math:`\mathbb{R}^D` to the values of all variables.
+
+    .. math:: p(q) = p(x(q)) \left| \frac{\partial x}{\partial q} \right|
+
+    Positive numbers are exponentials, intervals sigmoids, simplexes broken sticks, covariance
+    matrices products of triangular ones (``torch.distributions.biject_to``). A support may depend
+    on variables before, as that of ``Uniform(0, scale)``.
+
+    Args:
+        variables: Parents before children.
+        supports: Of each.
+        keep_dtype: Whether values have the dtypes of their supports; otherwise that of the points.
+
+    Attributes:
+        size: Unconstrained numbers ``D``.
+        each: The variables with their numbers.
+
+    Raises:
+        Unsupported: If a variable is a count, or has a support to which there is no bijection.
+
+    Example:
+        >>> rate = Variable("rate")
+        >>> coordinates = Coordinates([rate], {"rate": Support(constraints.positive)})
+        >>> values, log_jacobian = coordinates.constrain(torch.tensor([[0.0], [1.0]]))
+        >>> values["rate"], log_jacobian
+        (tensor([1.0000, 2.7183]), tensor([0., 1.]))
+        >>> coordinates.unconstrain(values)
+        tensor([[0.],
+                [1.]])
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        supports: Mapping[Hashable, Support],
+        keep_dtype: bool = False,
+    ) -> None:
+        self.keep_dtype = keep_dtype
+        self.each: list[Coordinate] = []
+        self.size = 0
+        point: dict[Hashable, Tensor] = {}
+        for v in variables:
+            support = supports[v.name]
+            bijection = _bijection(v, support.given(point))
+            own = v.shape if support.shape is None else support.shape
+            shape = tuple(bijection.inverse_shape(torch.Size((1, *own)))[1:])
+            made = Coordinate(v, support, shape, self.size)
+            self.each.append(made)
+            self.size = made.last
+            point[v.name] = self._value(made, bijection, torch.zeros(1, *shape).double())[0]
+
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """Names of the variables."""
+        return tuple(c.variable.name for c in self.each)
+
+    def constrain(self, q: Tensor) -> tuple[dict[Hashable, Tensor], Tensor]:
+        """Return values by name and log determinants of points; differentiable.
+
+        Args:
+            q: ``(*lead, D)`` points.
+
+        Returns:
+            ``(*lead, *shape)`` values of each variable, and ``(*lead)`` log determinants.
+        """
+        if q.dim() != 2:
+            flat, log_jacobian = self.constrain(q.reshape(-1, self.size))
+            lead = q.shape[:-1]
+            values = {n: x.reshape(*lead, *x.shape[1:]) for n, x in flat.items()}
+            return values, log_jacobian.reshape(lead)
+        values, log_jacobian = {}, q.new_zeros(len(q))
+        for c in self.each:
+            bijection = _bijection(c.variable, c.support.given(values))
+            own = q[:, c.first : c.last].reshape(len(q), *c.shape)
+            values[c.variable.name], log_det = self._value(c, bijection, own)
+            if log_det is not None:
+                log_jacobian = log_jacobian + log_det
+        return values, log_jacobian
+
+    def unconstrain(self, values: Reals) -> Tensor:
+        """Return the points ``(*lead, D)`` of values ``(*lead, *shape)``."""
+        lead = torch.Size()
+        flat: dict[Hashable, Tensor] = {}
+        parts = [torch.zeros(0)] * len(self.each)
+        for k, c in enumerate(self.each):
+            x, shape = values[c.variable.name], c.variable.shape
+            lead = x.shape[: x.dim() - len(shape)]
+            x = flat[c.variable.name] = x.reshape(lead.numel(), *shape)
+            bijection = _bijection(c.variable, c.support.given(flat))
+            own = shape if c.support.shape is None else c.support.shape
+            parts[k] = bijection.inv(x.reshape(len(x), *own)).reshape(len(x), -1)
+        return torch.cat(parts, dim=1).reshape(*lead, self.size)
+
+    def name_of(self, column: int) -> Hashable:
+        """Return the variable to which a coordinate belongs."""
+        return next(c.variable.name for c in self.each if column < c.last)
+
+    def _value(self, c: Coordinate, bijection: Any, own: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Values ``(B, *shape)`` of numbers ``(B, ...)`` and their log determinant, if any."""
+        x = bijection(own)
+        log_det = None
+        if x is not own:
+            log_det = bijection.log_abs_det_jacobian(own, x).reshape(len(own), -1).sum(dim=1)
+        x = x.reshape(len(own), *c.variable.shape)
+        return (x.to(c.support.dtype) if self.keep_dtype else x), log_det
+
+
+def _bijection(variable: Variable, constraint: Any) -> Any:
+    """From unconstrained numbers to the support; the identity gives back what it is given."""
+    if constraint is None:
+        raise Unsupported(f"the distribution of {variable.name!r} does not tell its support")
+    if constraint.is_discrete:
+        raise Unsupported(
+            f"{variable.name!r} is a count ({constraint}), along which there is no gradient; "
+            "declare it as a discrete variable with states, to be summed out"
+        )
+    try:
+        return bijection_onto(constraint)
+    except NotImplementedError:
+        raise Unsupported(
+            f"there is no bijection from real numbers onto the support of {variable.name!r} "
+            f"({constraint}); give it as evidence, or declare it as a transform of a variable "
+            "that has one"
+        ) from None
