@@ -12,12 +12,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditional import Conditional
-<<<<<<< HEAD
-from pgnn.inference.continuous.transforms import Reals
-=======
-from pgnn.factors.factor import Factor
 from pgnn.inference.continuous.coordinates import Reals
->>>>>>> main
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact import torch_executor
