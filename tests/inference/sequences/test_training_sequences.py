@@ -30,9 +30,7 @@ def adam(parameters):
 def test_the_optimum_is_that_of_expectation_maximisation() -> None:
     climbed, counted = start(), start()
     climbed.fit({"x": rows()}, learner=Gradient(max_iterations=2000), progress=False)
-    counted.fit(
-        {"x": rows()}, learner=EM(max_iterations=20000, tolerance=1e-13), progress=False
-    )
+    counted.fit({"x": rows()}, learner=EM(max_iterations=20000, tolerance=1e-13), progress=False)
     gap = climbed.history["log_likelihood"] - counted.history["log_likelihood"]
     assert abs(gap) < 1e-3
     assert climbed.history["rows"] == 4
