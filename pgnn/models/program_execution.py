@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, Unsupported
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_run import Visitor, execute, scaled, seeded_with
-from pgnn.models.program_structure import Kind, Site, site_of
+from pgnn.models.program_structure import Kind, Site, has_density, is_computed, site_of
 
 
 @dataclass
@@ -41,14 +41,21 @@ class _Weighing(Visitor):
         """See :class:`Visitor`."""
         if name in self.found.sites:
             raise ModelError(f"site {name!r} occurs twice in the program; rename one")
-        if observed is None and type(fn).__name__ == "Delta":
-            return fn.v
+        if observed is None and is_computed(fn):
+            if not has_density(fn):
+                return fn.v
+            observed = fn()
         value = fn() if observed is None else observed
         site = site_of(name, fn, value, observed, message)
         self.found.sites[name] = site
         if observed is not None:
             self.found.log_weight = self.found.log_weight + site.log_prob.sum()
             return value
+        if site.weighted and name not in self.held:
+            raise Unsupported(
+                f"site {name!r} is latent and scaled, so that it cannot be drawn; scale observed "
+                "sites only"
+            )
         if name in self.held:
             value, seen = self._held(site, value)
             own = scaled(log_prob_of(fn, value), message, max(site.num_states, 1))
