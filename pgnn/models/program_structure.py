@@ -11,6 +11,7 @@ from typing import Any
 import networkx as nx
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.variable import Variable
@@ -46,6 +47,7 @@ class Site:
         log_prob: Of what was drawn, in the shape of the axes.
         weighted: Whether it is scaled, so that it need not sum to one.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
+        constraint: What its values fulfil; all real numbers where the distribution does not tell.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Site:
     log_prob: Tensor
     weighted: bool
     auxiliary: bool = False
+    constraint: Any = constraints.real
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -155,6 +158,7 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         plain(log_prob).detach(),
         weighted,
         bool(message["infer"].get("is_auxiliary")),
+        _constraint(fn),
     )
 
 
@@ -219,6 +223,13 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
             f"{count} elements one; put them in a plate instead"
         )
     return Kind.DISCRETE, torch.cartesian_prod(*[states] * count).reshape(-1, *fn.event_shape)
+
+
+def _constraint(fn: Any) -> Any:
+    try:
+        return constraints.real if fn.support is None else fn.support
+    except NotImplementedError:
+        return constraints.real
 
 
 def _by(scale: Any) -> str:
