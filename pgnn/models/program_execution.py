@@ -12,8 +12,9 @@ from torch import Tensor
 from pgnn.errors import ModelError, Unsupported
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_run import Visitor, execute, scaled, seeded_with
+from pgnn.models.program_run import Visitor, execute, scaled
 from pgnn.models.program_structure import Kind, Site, has_density, is_computed, site_of
+from pgnn.models.randomness import seeded_with
 
 
 @dataclass
