@@ -98,7 +98,7 @@ class ProgramSource:
         own = {self.site_names[n]: x for n, x in held.items()}
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
-        return Execution(done.sites, named, done.log_weight)
+        return Execution(done.sites, named, done.log_weight, done.terms)
 
     def _lowering(self, elements: Elements) -> Lowering:
         if getattr(self, "_made", None) is None:
