@@ -20,6 +20,7 @@ from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.base import Inputs, Model
 from pgnn.models.declaration import Edges, check_known, conditional_of, declare, read_graph
+from pgnn.models.randomness import private_randomness
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
@@ -183,8 +184,7 @@ class BayesianNetwork(Model):
             raise Unsupported("real variables are drawn for one row of evidence without inputs")
         values: dict[Hashable, Tensor] = dict(samples)
         given = evidence or {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed) if seed is not None else torch.seed()
+        with private_randomness(seed):
             for name in self.order:
                 if name in values:
                     continue

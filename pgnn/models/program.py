@@ -10,12 +10,13 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import Unsupported
+from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
 from pgnn.models.program_parameters import ProgramParameters, modules_of
+from pgnn.models.program_site import ProgramSite
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine, Learner
@@ -91,6 +92,29 @@ class Program(Model):
         """The latent sites as variables by name, in the order of the program."""
         return MappingProxyType(self._variables)
 
+    @property
+    def sites(self) -> Mapping[str, ProgramSite]:
+        """The sample sites by name, in the order of the program; those with ``obs=`` too."""
+        return MappingProxyType(self._sites)
+
+    @property
+    def guide(self) -> Callable[..., Any] | None:
+        """The guide, its arguments bound; None if there is none."""
+        return self._source.guide
+
+    def support(self, name: str) -> Any:
+        """Return the values that a site can have, as a constraint of torch's.
+
+        It is that of one execution, should it depend on other sites.
+
+        Raises:
+            EvidenceError: If no execution came by a site of that name.
+        """
+        found = self._source.execute({}, 0).sites.get(name, self._source.sites.get(name))
+        if found is None:
+            raise EvidenceError(f"the program has no site {name!r}{closest(name, self.sites)}")
+        return found.constraint
+
     def given(self, *args: Any, **kwargs: Any) -> Program:
         """Return the same program with the same parameters, called with something else."""
         made = Program.__new__(Program)
@@ -131,7 +155,13 @@ class Program(Model):
         """Sites in plates have their tables in arrays."""
         return True
 
-    def log_density(self, reals: Mapping[Hashable, Tensor], evidence: Any = None) -> Tensor:
+    def log_density(
+        self,
+        reals: Mapping[Hashable, Tensor],
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
         r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, the discrete rest summed out.
 
         It is differentiable in the reals and in the parameters.
@@ -139,6 +169,7 @@ class Program(Model):
         Args:
             reals: ``(B, *shape)`` values of real latent sites by name.
             evidence: As in :meth:`query`, one row or ``B`` of them.
+            inputs: None: programs have arguments instead.
 
         Returns:
             ``(B,)`` log densities.
@@ -148,7 +179,7 @@ class Program(Model):
         """
         from pgnn.inference.continuous.log_density import log_density
 
-        return log_density(self, reals, evidence)
+        return log_density(self, reals, evidence, inputs)
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once, some values held; see :class:`ExecutionSampling`.
@@ -222,6 +253,7 @@ class Program(Model):
         source = ProgramSource(self._programs, self.args, self.kwargs, self.own)
         self._source: ProgramSource = source
         self._variables = dict(source.variables)
+        self._sites = ProgramSite.read(source)
         self.graph = nx.freeze(source.graph)
         self.obstacle: str | None = source.obstacle
 

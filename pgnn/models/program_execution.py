@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, Unsupported
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_run import Visitor, execute, scaled, seeded_with
-from pgnn.models.program_structure import Kind, Site, site_of
+from pgnn.models.program_run import Visitor, execute, scaled
+from pgnn.models.program_structure import Kind, Site, has_density, is_computed, site_of
+from pgnn.models.randomness import seeded_with
 
 
 @dataclass
@@ -24,11 +25,13 @@ class Execution:
         sites: The sites it came by, in order.
         values: State indices of finite latent sites, values of the other latent ones.
         log_weight: Log probability of what was held or observed, given what was drawn.
+        terms: The parts that it is the sum of, by site.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
     values: dict[Hashable, Tensor] = field(default_factory=dict)
     log_weight: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    terms: dict[Hashable, Tensor] = field(default_factory=dict)
 
 
 class _Weighing(Visitor):
@@ -41,22 +44,35 @@ class _Weighing(Visitor):
         """See :class:`Visitor`."""
         if name in self.found.sites:
             raise ModelError(f"site {name!r} occurs twice in the program; rename one")
-        if observed is None and type(fn).__name__ == "Delta":
-            return fn.v
-        value = fn() if observed is None else observed
+        if observed is None and is_computed(fn):
+            if not has_density(fn):
+                return fn.v
+            observed = fn()
+        with torch.no_grad():
+            drawn = fn() if observed is None else observed
+        value = drawn if observed is None else observed
         site = site_of(name, fn, value, observed, message)
         self.found.sites[name] = site
         if observed is not None:
-            self.found.log_weight = self.found.log_weight + site.log_prob.sum()
+            self._count(name, scaled(log_prob_of(fn, value), message).sum())
             return value
+        if site.weighted and name not in self.held:
+            raise Unsupported(
+                f"site {name!r} is latent and scaled, so that it cannot be drawn; scale observed "
+                "sites only"
+            )
         if name in self.held:
             value, seen = self._held(site, value)
             own = scaled(log_prob_of(fn, value), message, max(site.num_states, 1))
             log_prob = own.reshape(site.sizes)
             total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
-            self.found.log_weight = self.found.log_weight + total
+            self._count(name, total)
         self.found.values[name] = _read(site, value)
         return value
+
+    def _count(self, name: str, term: Tensor) -> None:
+        self.found.terms[name] = term
+        self.found.log_weight = self.found.log_weight + term
 
     def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value with what is held in its place, and which cells are."""
@@ -82,7 +98,7 @@ def run_once(
     held: Mapping[str, Tensor],
     seed: int,
 ) -> Execution:
-    """Execute a program with some values held.
+    """Execute a program with some values held; differentiable in these.
 
     Args:
         program: The program, its arguments bound.
@@ -96,7 +112,8 @@ def run_once(
         seeded_with(seed)
         program()
 
-    with torch.no_grad():
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in held.values())
+    with torch.set_grad_enabled(wanted):
         execute(run, visitor, parameters)
     return visitor.found
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from pgnn.errors import ModelError, PgnnError, Unsupported
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_tracking import LatentRead
+from pgnn.models.randomness import kept_randomness
+from pgnn.models.randomness import seeded_with as seeded_with
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,9 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
 @contextlib.contextmanager
 def _private() -> Iterator[None]:
     """Neither parameters nor random numbers of others are touched; arguments are not checked."""
-    devices = list(range(torch.cuda.device_count())) if _on_gpu() else []
     checked = torch.distributions.Distribution._validate_args
     with (
-        torch.random.fork_rng(devices=devices),
+        kept_randomness(),
         pyro.get_param_store().scope(),
         pyro.validation_enabled(False),
     ):
@@ -111,18 +112,6 @@ def _private() -> Iterator[None]:
             yield
         finally:
             torch.distributions.Distribution.set_default_validate_args(checked)
-
-
-def seeded_with(seed: int) -> None:
-    """Seed torch, inside of an execution."""
-    # torch.manual_seed keeps a record of each call until a GPU is used
-    torch.default_generator.manual_seed(seed)
-    if _on_gpu():
-        torch.cuda.manual_seed_all(seed)
-
-
-def _on_gpu() -> bool:
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 _MISMATCH = re.compile(

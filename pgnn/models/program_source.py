@@ -18,6 +18,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
+from pgnn.models.guide_sites import guide_sites, set_up
 from pgnn.models.program_evaluation import Evaluation, Tables
 from pgnn.models.program_execution import Execution, run_once
 from pgnn.models.program_layout import Layout
@@ -79,6 +80,8 @@ class ProgramSource:
         self.variables = {n: self.variables[n] for n in dict.fromkeys([*first, *self.variables])}
         self.site_names = {v: k for k, v in self.names.items()}
         if self.guide is not None:
+            if isinstance(guide, torch.nn.Module):
+                set_up(self.guide)
             self._check_guide()
         parameters.forget_start()
 
@@ -99,7 +102,7 @@ class ProgramSource:
         own = {self.site_names[n]: x for n, x in held.items()}
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
-        return Execution(done.sites, named, done.log_weight)
+        return Execution(done.sites, named, done.log_weight, done.terms)
 
     def _lowering(self, elements: Elements) -> Lowering:
         if getattr(self, "_made", None) is None:
@@ -256,7 +259,7 @@ class ProgramSource:
     def _check_guide(self) -> None:
         """Check that the guide has the latent sites that cannot be summed out."""
         assert self.guide is not None
-        found = run_once(self.guide, self.parameters, {}, 0).sites
+        found = guide_sites(self.guide, self.parameters)
         for name, site in self.sites.items():
             if site.kind is Kind.REAL and name not in found:
                 raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,13 +11,18 @@ from typing import Any
 import networkx as nx
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.variable import Variable
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled, seeded_with
-from pgnn.models.program_tracking import Sources, plain, sources_of, track
+from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled
+from pgnn.models.program_tracking import Sources, Tracked, plain, sources_of, track
+from pgnn.models.randomness import seeded_with
+
+_MAX_STATES = 2**12
+"""States that the elements of one site may have together."""
 
 
 class Kind(Enum):
@@ -42,6 +48,7 @@ class Site:
         log_prob: Of what was drawn, in the shape of the axes.
         weighted: Whether it is scaled, so that it need not sum to one.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
+        constraint: What its values fulfil; all real numbers where the distribution does not tell.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Site:
     log_prob: Tensor
     weighted: bool
     auxiliary: bool = False
+    constraint: Any = constraints.real
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -108,8 +116,10 @@ class _Discovery(Visitor):
                 f"site {name!r} occurs twice in the program; each sample statement needs a name of "
                 "its own, in a loop one such as f'x_{t}'"
             )
-        if observed is None and type(fn).__name__ == "Delta":
-            return fn.v  # computed, not drawn
+        if observed is None and is_computed(fn):
+            if not has_density(fn):
+                return fn.v
+            observed = fn()
         with torch.no_grad():
             value = plain(fn()) if observed is None else observed
         self.sites[name] = site_of(name, fn, value, observed, message)
@@ -122,8 +132,8 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     Raises:
         ModelError: If the value does not fit the distribution, or either does not fit a plate.
     """
+    kind, support = _kind(name, fn, observed)
     try:
-        kind, support = _kind(fn, observed)
         states = 1 if support is None else len(support)
         log_prob = scaled(log_prob_of(fn, value), message, states)
     except (ValueError, RuntimeError) as error:
@@ -131,6 +141,13 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     plates, shape = plates_of(message), tuple(log_prob.shape)
     _check_plates(name, plates, shape, fn, value)
     scale = message["scale"]
+    weighted = not (isinstance(scale, int | float) and scale == 1)
+    if weighted and kind is Kind.DISCRETE:
+        raise Unsupported(
+            f"site {name!r} is discrete, latent and scaled{_by(scale)}, by poutine.scale or by a "
+            "plate of some of its rows: the power of its probabilities is none; give the plate "
+            "all rows, and scale observed sites only"
+        )
     return Site(
         name,
         kind,
@@ -140,9 +157,23 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         sources_of(log_prob),
         plain(value).detach(),
         plain(log_prob).detach(),
-        not (isinstance(scale, int | float) and scale == 1),
+        weighted,
         bool(message["infer"].get("is_auxiliary")),
+        _constraint(fn),
     )
+
+
+def is_computed(fn: Any) -> bool:
+    """Whether there is but one value, so that a site of it is computed, not drawn."""
+    return type(fn).__name__ in ("Delta", "Unit")
+
+
+def has_density(fn: Any) -> bool:
+    """Whether the one value has a density other than one, so that its site is a factor."""
+    density = getattr(fn, "log_density", None)
+    if not isinstance(density, Tensor) or isinstance(density, Tracked) or density.requires_grad:
+        return True
+    return bool((density != 0).any())
 
 
 def discover(
@@ -174,13 +205,37 @@ def dependencies(sites: Mapping[str, Site]) -> nx.DiGraph:
     return graph
 
 
-def _kind(fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
+def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
     if observed is not None:
         return Kind.OBSERVED, None
-    if not getattr(fn, "has_enumerate_support", False):
+    if getattr(fn, "has_enumerate_support", False):
+        support = plain(fn.enumerate_support(expand=False)).detach()
+        return Kind.DISCRETE, support.reshape(len(support), *fn.event_shape)
+    inner = fn
+    while isinstance(inner, torch.distributions.Independent):
+        inner = inner.base_dist
+    if inner is fn or not inner.has_enumerate_support:
         return Kind.REAL, None
-    support = plain(fn.enumerate_support(expand=False)).detach()
-    return Kind.DISCRETE, support.reshape(len(support), *fn.event_shape)
+    states = plain(inner.enumerate_support(expand=False)).detach().flatten()
+    count = math.prod(fn.event_shape)
+    if len(states) ** count > _MAX_STATES:
+        raise Unsupported(
+            f"site {name!r} has {len(states)} ** {count} states, since .to_event() makes its "
+            f"{count} elements one; put them in a plate instead"
+        )
+    return Kind.DISCRETE, torch.cartesian_prod(*[states] * count).reshape(-1, *fn.event_shape)
+
+
+def _constraint(fn: Any) -> Any:
+    try:
+        return constraints.real if fn.support is None else fn.support
+    except NotImplementedError:
+        return constraints.real
+
+
+def _by(scale: Any) -> str:
+    one = scale if not isinstance(scale, Tensor) else plain(scale)
+    return f" by {float(one):g}" if isinstance(one, int | float) or one.numel() == 1 else ""
 
 
 def _axes(plates: Mapping[int, Plate], shape: tuple[int, ...]) -> tuple[Plate, ...]:

@@ -13,7 +13,7 @@ from pgnn.models.program_density import log_prob_of, log_table_of
 from pgnn.models.program_layout import Layout, listed
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_run import Finished, Visitor, execute, scaled
-from pgnn.models.program_structure import Kind, Site
+from pgnn.models.program_structure import Kind, Site, is_computed
 
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 """How far a table entry may be from what one run of the program gave."""
@@ -44,9 +44,11 @@ class _Enumeration(Visitor):
 
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
-        if observed is None and type(fn).__name__ == "Delta":
-            return fn.v
         site = self.layout.sites.get(name)
+        if observed is None and is_computed(fn):
+            if site is None:
+                return fn.v
+            observed = fn()
         if site is None:
             raise Unsupported(
                 f"site {name!r} is not in every execution of the program: which sites there are "

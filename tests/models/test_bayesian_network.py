@@ -368,3 +368,17 @@ def test_forward_is_the_log_probability_of_rows() -> None:
     model = FORMS["mapping"]()
     codes = torch.tensor([[0, 0], [1, 1], [1, -1]])
     np.testing.assert_allclose(model(codes).exp(), [0.72, 0.18, 0.2])
+
+
+def test_draws_of_reals_leave_torchs_generators_alone():
+    mean, value = Variable("mean", 2), Variable("value")
+    model = pgnn.BayesianNetwork(
+        [("mean", "value")],
+        {"mean": [0.5, 0.5], "value": pgnn.Gaussian(value, [mean], [0.0, 1.0], [1.0, 1.0])},
+    )
+    before, queued = torch.random.get_rng_state(), len(torch.cuda._queued_calls)
+    one, other = (model.sample(5, seed=3)["value"] for _ in range(2))
+    assert torch.equal(one, other)
+    assert not torch.equal(model.sample(5)["value"], model.sample(5)["value"])
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert len(torch.cuda._queued_calls) == queued

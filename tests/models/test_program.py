@@ -57,7 +57,7 @@ def test_a_graph_and_its_program_answer_alike(example: Example):
     program = Program(model.program())
     assert program.obstacle is None
     assert list(program.variables.items()) == list(model.variables.items())
-    names = program._source.names
+    names = {n: s.variable.name for n, s in program.sites.items()}
     edges = {(names[a], names[b]) for a, b in program.graph.edges}
     assert edges == set(model.graph.edges)
     rows = example.batch()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pgnn.errors import Unsupported
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.elbo import Objective
 from pgnn.inference.continuous.guides import Approximation, At
@@ -22,11 +23,20 @@ class Drawn(NamedTuple):
         values: ``(S, R, *shape)`` by variable.
         log_q: ``(S, R)`` their log density; zeros of a point mass.
         pathwise: Whether the values carry derivatives by the guide's parameters.
+        points: ``(S, R, D)`` unconstrained numbers that the values were made of, if any.
     """
 
     values: dict[Hashable, Tensor]
     log_q: Tensor
     pathwise: bool
+    points: Tensor | None = None
+
+    def scale_paths(self, factors: Tensor) -> None:
+        """Multiply derivatives that will go through the draws by ``(S, R)`` factors."""
+        if self.points is not None and self.points.requires_grad:
+            self.points.register_hook(  # type: ignore[no-untyped-call]
+                lambda slope: slope * factors.unsqueeze(-1)
+            )
 
 
 class GuideDraws(nn.Module, ABC):
@@ -80,7 +90,7 @@ class ApproximationDraws(GuideDraws):
             log_q = q(z, at)
         values, log_det = self.coordinates.constrain(z)
         log_q = log_q - log_det if self.is_density else log_q
-        return Drawn(values, log_q, not objective.score_function)
+        return Drawn(values, log_q, not objective.score_function, z)
 
 
 class ProgramDraws(GuideDraws):
@@ -92,34 +102,33 @@ class ProgramDraws(GuideDraws):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        object.__setattr__(self, "program", model)  # not a part: its parameters are the model's
+        from pgnn.inference.continuous.guide_executions import GuideExecutions
+
+        # not a part: its parameters are the model's
+        object.__setattr__(self, "executions", GuideExecutions(model))
+        self.is_density = self.__dict__["executions"].is_density()
 
     @property
     def names(self) -> tuple[Hashable, ...]:
         """See :class:`GuideDraws`."""
-        variables = self.__dict__["program"].variables.values()
+        variables = self.__dict__["executions"].model.variables.values()
         return tuple(v.name for v in variables if not v.is_discrete)
 
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """See :class:`GuideDraws`."""
-        from pgnn.inference.continuous.pyro_trace import run_guide
-
-        runs = []
+        if getattr(objective, "doubly_reparameterised", False):
+            raise Unsupported(
+                "doubly reparameterised gradients need a guide whose density can be held apart "
+                "from its draws, such as FullRankNormal(); a program's own guide cannot"
+            )
+        rows, executions = len(at.rows), self.__dict__["executions"]
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.set_state(generator.get_state())
-            for _ in range(n * len(at.rows)):
-                runs.append(run_guide(self.__dict__["program"]))
+            runs = executions.run(n * rows)
             generator.set_state(torch.default_generator.get_state())
-        pathwise = all(r.reparameterised for r in runs) and not objective.score_function
-        lead = (n, len(at.rows))
+        pathwise = runs.reparameterised and not objective.score_function
         values = {}
-        for name in runs[0].values:
-            x = _stacked([r.values[name] for r in runs], lead)
+        for name, x in runs.values.items():
+            x = x.reshape(n, rows, *x.shape[1:])
             values[name] = x if pathwise else x.detach()
-        log_q = _stacked([r.log_q for r in runs], lead)
-        return Drawn(values, log_q, pathwise)
-
-
-def _stacked(parts: Sequence[Tensor], lead: tuple[int, int]) -> Tensor:
-    whole = torch.stack(list(parts))
-    return whole.reshape([*lead, *whole.shape[1:]])
+        return Drawn(values, runs.log_q.reshape(n, rows), pathwise)

@@ -11,20 +11,26 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.inference.engine import FactorModel
+from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.questions import reader_of
 
 
-def log_density(model: FactorModel, reals: Mapping[Hashable, Tensor], evidence: Any) -> Tensor:
+def log_density(
+    model: FactorModel,
+    reals: Mapping[Hashable, Tensor],
+    evidence: Any,
+    inputs: Inputs | None = None,
+) -> Tensor:
     r"""Return :math:`\log \sum_z p(z, r, e)`, differentiable in the reals and the parameters.
 
     Args:
         model: With tables once its real variables are known.
         reals: ``(B, *shape)`` values by name.
         evidence: One row or ``B`` rows of findings on other variables.
+        inputs: Covariates by name, one row or ``B`` of them.
 
     Returns:
         ``(B,)`` log densities.
@@ -33,9 +39,12 @@ def log_density(model: FactorModel, reals: Mapping[Hashable, Tensor], evidence: 
         EvidenceError: If a name is unknown, a shape wrong, or rows do not agree.
     """
     given = {n: _rows(model, n, x) for n, x in reals.items()}
-    seen = _over(reader_of(model).read(evidence), {len(x) for x in given.values()})
+    known = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
+    rows = {len(x) for x in [*given.values(), *(x for x in known.values() if len(x) != 1)]}
+    seen = _over(reader_of(model).read(evidence), rows)
     both = {**seen.reals, **given}
-    return Differentiable(model_solver(model, both), seen).log_evidence()
+    alike = {n: x.expand(seen.num_rows, *x.shape[1:]) for n, x in known.items()}
+    return Differentiable(model_solver(model, both, alike), seen).log_evidence()
 
 
 def _rows(model: FactorModel, name: Hashable, value: Tensor) -> Tensor:

@@ -36,6 +36,9 @@ class MCMC(Engine):
     exact ones given draws of the reals. Positive numbers, intervals and simplexes are transformed
     to unconstrained ones. All chains run in one batch.
 
+    A program whose control flow depends on latent reals is executed by Pyro for each point, instead
+    of being written down once.
+
     The answer is a :class:`RealPosterior`; its ``diagnostics`` are ``r_hat`` and
     ``effective_sample_size`` of each real variable (by ranks; the worst of its numbers),
     ``divergences``, ``acceptance``, ``step_size``, ``tree_depth`` (a number for each chain),

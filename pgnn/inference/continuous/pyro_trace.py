@@ -1,10 +1,10 @@
-"""Executions of a program or its guide as traces; the only place here that handles Pyro."""
+"""Executions of a program as traces."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyro
 import torch
@@ -12,57 +12,14 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from pgnn.errors import ModelError
 from pgnn.inference.continuous.coordinates import Support
 from pgnn.inference.continuous.real_supports import support_of
-
-
-class GuideRun(NamedTuple):
-    """One execution of a guide.
-
-    Attributes:
-        values: Of the model's variables, ``(*shape)``; state indices of finite ones.
-        log_q: ``()`` log density of what was drawn.
-        reparameterised: Whether all draws can be differentiated through.
-    """
-
-    values: dict[Hashable, Tensor]
-    log_q: Tensor
-    reparameterised: bool
 
 
 def has_guide(model: Any) -> bool:
     """Whether a model is a program with a guide."""
     source = getattr(model, "_source", None)
     return source is not None and source.guide is not None
-
-
-def run_guide(model: Any) -> GuideRun:
-    """Execute the guide of a program once, with torch's present random state.
-
-    Raises:
-        ModelError: If the guide misses a real site of the model.
-    """
-    source = model._source
-    nodes = _trace(source.guide, model.own)
-    values: dict[Hashable, Tensor] = {}
-    log_q = torch.zeros((), dtype=torch.float64)
-    smooth = True
-    for name, node in nodes.items():
-        own = node["fn"]
-        log_q = log_q + node["log_prob_sum"]
-        site = source.sites[name]
-        auxiliary = node["infer"].get("is_auxiliary", False)
-        if not auxiliary and source.names.get(name) in model.variables:
-            value = node["value"]
-            v = model.variables[source.names[name]]
-            found = site.codes(value) if v.is_discrete else value
-            values[v.name] = found.reshape(v.shape)
-        smooth = smooth and bool(own.has_rsample)
-    for v in model.variables.values():
-        if not v.is_discrete and v.name not in values:
-            raise ModelError(f"the guide misses site {source.site_names[v.name]!r} of the model")
-    return GuideRun(values, log_q, smooth)
 
 
 def supports_of_sites(model: Any, seed: int) -> dict[Any, Support]:

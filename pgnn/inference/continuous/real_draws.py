@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.inference.continuous.real_densities import SummedDensity
+from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
 from pgnn.inference.continuous.real_potential import RealPotential
 
 _THINNED = 400
@@ -31,7 +31,7 @@ def codes_of(
     if not len(model.elements) or not n:
         return torch.zeros(n, len(model.elements), dtype=torch.int64)
     density = potential.density
-    if not isinstance(density, SummedDensity):
+    if isinstance(density, ProductDensity):
         density = SummedDensity(model, potential.seen, potential.inputs)
     return density.draw(reals, int(np.random.default_rng(seed).integers(2**31)))
 
@@ -55,7 +55,7 @@ def marginals_of(
     if not wanted.any():
         return torch.zeros(1, size, dtype=torch.float64)
     density = potential.density
-    if not isinstance(density, SummedDensity):
+    if isinstance(density, ProductDensity):
         density = SummedDensity(model, potential.seen, potential.inputs)
     number = next(iter(values.values())).shape[:2].numel()
     some = spread(values, min(_THINNED, number))

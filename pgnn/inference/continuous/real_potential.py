@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates
+from pgnn.inference.continuous.executed_density import ExecutedDensity
 from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
 from pgnn.inference.continuous.real_supports import (
     conditional_supports,
@@ -87,7 +88,7 @@ class RealPotential:
 
     def _read(
         self, known: dict[Hashable, Tensor], every: list[Variable]
-    ) -> tuple[Coordinates, ProductDensity | SummedDensity]:
+    ) -> tuple[Coordinates, ProductDensity | SummedDensity | ExecutedDensity]:
         model, names = self.model, {v.name for v in self.latent}
         open_names = [v.name for v in every if v.is_discrete and v.name not in known]
         if hasattr(model, "conditionals"):
@@ -98,7 +99,8 @@ class RealPotential:
                 return Coordinates(self.latent, supports), product
         elif hasattr(model, "obstacle"):
             if model.obstacle is not None:
-                raise Unsupported(f"{model.obstacle}; use engine=pgnn.ExecutionSampling()")
+                executed = ExecutedDensity(model, self.latent, known)
+                return Coordinates(self.latent, executed.supports()), executed
             supports = program_supports(model, self.latent)
         else:
             raise Unsupported(f"MCMC() has no density of a {type(model).__name__}")

@@ -62,7 +62,7 @@ def conditional_supports(
         _check_rows(
             _Read(conditional=reader.conditional, seen=seen, inputs=inputs), points[0], constraint
         )
-        fixed = _same(constraint, other)
+        fixed = same_constraint(constraint, other)
         dtype = reader.dtype_of(points[0])
         found[name] = (
             Support(constraint, dtype)
@@ -82,7 +82,7 @@ def program_supports(model: Any, latent: Sequence[Variable]) -> dict[Hashable, S
 
     first, second = (supports_of_sites(model, seed) for seed in (0, 1))
     for v in latent:
-        if not _same(first[v.name].constraint, second[v.name].constraint):
+        if not same_constraint(first[v.name].constraint, second[v.name].constraint):
             raise Unsupported(
                 f"the support of site {v.name!r} depends on latent sites; declare it as a graph, "
                 "or as a transform of a site that has the same support always"
@@ -133,7 +133,7 @@ class _Read(Support):
                 continue
             for state in range(1, p.num_states):
                 other = support_of(self.distribution(reals, {p.name: state}))
-                if not _same(constraint, other):
+                if not same_constraint(constraint, other):
                     raise Unsupported(
                         f"which values {self.conditional.child.name!r} can have depends on the "
                         f"state of {p.name!r}, which was not observed, so it has no coordinates"
@@ -170,7 +170,7 @@ def _two_points(latent: Sequence[Variable], supports: Mapping[Hashable, Support]
 
 def _check_rows(every: _Read, reals: Reals, constraint: Any) -> None:
     """Raise if another row of what was seen allows other values."""
-    if not _same(support_of(every.distribution(reals, {})), constraint):
+    if not same_constraint(support_of(every.distribution(reals, {})), constraint):
         raise Unsupported(
             f"which values {every.conditional.child.name!r} can have depends on what was seen in "
             "a row; ask for one row after the other in a loop, or write it as a transform of a "
@@ -178,14 +178,14 @@ def _check_rows(every: _Read, reals: Reals, constraint: Any) -> None:
         )
 
 
-def _same(a: Any, b: Any) -> bool:
+def same_constraint(a: Any, b: Any) -> bool:
     """Whether two constraints are the same, bounds included."""
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return bool((torch.as_tensor(a) == torch.as_tensor(b)).all())
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same_constraint(x, y) for x, y in zip(a, b, strict=True))
     if type(a) is not type(b):
         return False
     if hasattr(a, "check"):
-        return all(_same(x, vars(b)[n]) for n, x in vars(a).items())
+        return all(same_constraint(x, vars(b)[n]) for n, x in vars(a).items())
     return bool(a == b)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from pgnn.inference.learning.minibatches import Steps
 from pgnn.inference.loop import Info
 
 WINDOW = 100
-"""Steps over which values are averaged to see whether they still rise."""
+"""Fewest steps over which values are averaged; how often it is asked whether they still rise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class StochasticAscent:
         parameters: What may move.
         steps: How; with the number of rows of a step.
         generator: Of draws and of the order of the rows.
-        tolerance: Relative rise of the mean over 100 steps at which to stop; 0 for never.
+        tolerance: Relative change of the mean at which to stop; 0 for never.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class StochasticAscent:
         self.parameters = list(parameters)
         self.generator, self.tolerance = generator, tolerance
         self._values: list[float] = []
+        self._flat = False
         self._active = problem.active
 
     def init(self) -> AscentState:
@@ -115,9 +117,15 @@ class StochasticAscent:
         )
 
     def _settled(self) -> bool:
+        """Whether the last quarter of the steps is no higher than the one before, twice."""
         number = len(self._values)
         if not self.tolerance or number < 2 * WINDOW or number % WINDOW:
             return False
-        last = sum(self._values[-WINDOW:]) / WINDOW
-        before = sum(self._values[-2 * WINDOW : -WINDOW]) / WINDOW
-        return abs(last - before) <= self.tolerance * max(1.0, abs(last))
+        size = max(WINDOW, number // 4)
+        quarters = np.array(self._values[-2 * size :]).reshape(2, size)
+        before, last = quarters.mean(axis=1)
+        error = np.sqrt(quarters.var(axis=1).sum() / size)
+        flat = abs(last - before) <= self.tolerance * max(1.0, abs(last)) + error
+        settled = self._flat and bool(flat)
+        self._flat = bool(flat)
+        return settled

@@ -52,8 +52,9 @@ class Variational(Engine, Learner):
         scheduler: What makes a learning rate scheduler of it, stepped after each step.
         max_iterations: Most steps; none leaves the guide as it starts (such as an encoder that was
             trained by a fit).
-        tolerance: Stop when the mean of the objective over 100 steps rose by less than this,
-            relatively; 0 for never.
+        tolerance: Stop when the mean of the objective over a quarter of the steps (100 at least)
+            differs from that over the quarter before by no more than this, relatively, and its
+            standard error; asked after each 100 steps, and twice in a row. 0 for never.
         batch_size: Rows for a step, drawn without replacement; their part of the objective is
             scaled up. All if not given.
         shared: Real latent variables that all rows have in common, such as the weights of a
@@ -83,7 +84,7 @@ class Variational(Engine, Learner):
         ...     "value": pgnn.LinearGaussian(value, [mean], [1.0], 0.0, covariance=1.0),
         ... })
         >>> engine = Variational(
-        ...     objective=Elbo(num_particles=10, path_only=True), max_iterations=500, seed=0
+        ...     objective=Elbo(num_particles=10, path_only=True), progress=False, seed=0
         ... )
         >>> posterior = model.query("mean", {"value": 2.0}, engine=engine)
         >>> posterior.kind, round(float(posterior.log_evidence), 1)  # exactly: -2.2655
@@ -95,7 +96,7 @@ class Variational(Engine, Learner):
     optimizer: MakeOptimizer = adam
     scheduler: MakeScheduler | None = None
     max_iterations: int = 2000
-    tolerance: float = 0.0
+    tolerance: float = 1e-4
     batch_size: int | None = None
     shared: tuple[Hashable, ...] = ()
     max_norm: float | None = None

@@ -179,11 +179,19 @@ class VariationalProblem:
         own = log_p if local is None else log_p - local.log_q
         if shared is None:
             assert local is not None
+            factors = objective.path_factors(own)
+            if factors is not None:
+                local.scale_paths(factors)
             return Weighted(own, local.log_q, counts, local, None)
         prior = density.prior({k: x[:, 0] for k, x in shared.values.items()}).double()
         total = prior - shared.log_q[:, 0] + ((own - prior.unsqueeze(1)) * counts).sum(1)
         log_q = shared.log_q
+        factors = objective.path_factors(total.unsqueeze(1))
+        if factors is not None:
+            shared.scale_paths(factors)
         if local is not None:
+            if factors is not None:  # each row is in the total as often as it counts
+                local.scale_paths(1 - counts * (1 - factors))
             log_q = log_q + (local.log_q * counts).sum(1, keepdim=True)
         return Weighted(
             total.unsqueeze(1), log_q, torch.ones(1, dtype=torch.float64), local, shared

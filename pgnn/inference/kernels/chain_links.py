@@ -1,4 +1,4 @@
-"""Largest sums of a tile and where they come from, found in vector registers."""
+"""Largest sums and where they come from, found in vector registers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pgnn.inference.kernels.chain_vectors import (
     WIDTH,
     data_of,
     load_vector,
+    part_of,
     spread,
     spread_value,
     start_of,
@@ -91,3 +92,67 @@ def _follow(typing_context, links, path, at, after, to, num):
 
 follow: Any = intrinsic(_follow)
 """``path[to + w] = links[at + path[after + w] * WIDTH + w]`` of all rows."""
+
+
+def _links_of_few(typing_context, matrix, field, reach, links, at, field_at, link_at, num, steps):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, field, reach, links = (
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(signature.args[:4], arguments[:4], strict=True)
+        )
+        at, field_at, link_at, num, steps = arguments[4:]
+        index, kind = at.type, reach.type.pointee
+        rows = [
+            load_vector(builder, matrix, builder.add(at, _there(builder, i, num, FEW)), kind, FEW)
+            for i in range(FEW)
+        ]
+        vector, places = ir.VectorType(kind, FEW), ir.VectorType(_BYTE, FEW)
+        message = cgutils.alloca_once_value(
+            builder, load_vector(builder, reach, index(0), kind, FEW)
+        )
+        with cgutils.for_range(builder, steps) as loop:
+            old = builder.load(message)
+            ways = [
+                (
+                    builder.fadd(part_of(builder, old, i, FEW, 0), rows[i]),
+                    ir.Constant(places, [i] * FEW),
+                )
+                for i in range(FEW)
+            ]
+            while len(ways) > 1:
+                ways = [_first(builder, *pair) for pair in zip(ways[::2], ways[1::2], strict=True)]
+            (value, came), here = ways[0], builder.add(field_at, builder.mul(loop.index, num))
+            seen: Any = ir.Constant(vector, [ir.Constant(kind, 0.0)] * FEW)
+            for k in range(FEW):
+                place = builder.add(here, _there(builder, k, num))
+                number = builder.load(builder.gep(field, [place]))
+                seen = builder.insert_element(seen, number, ir.IntType(32)(k))
+            builder.store(builder.fadd(value, seen), message)
+            where = builder.add(link_at, builder.mul(loop.index, index(FEW)))
+            store_vector(builder, came, links, where, _BYTE, FEW)
+        store_vector(builder, builder.load(message), reach, index(0), kind, FEW)
+        return context.get_dummy_value()
+
+    given = matrix, field, reach, links, at, field_at, link_at, num, steps
+    return types.void(*given), generate
+
+
+def _there(builder: Any, k: int, num: Any, step: int = 1) -> Any:
+    """Where a state stands; the first one's place if it is not there."""
+    inside = builder.icmp_unsigned("<", num.type(k), num)
+    return builder.select(inside, num.type(k * step), num.type(0))
+
+
+def _first(builder: Any, x: tuple[Any, Any], y: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The larger ones of two vectors, of equal ones the first, and their origins."""
+    larger = builder.fcmp_ordered(">", y[0], x[0])
+    return builder.select(larger, y[0], x[0]), builder.select(larger, y[1], x[1])
+
+
+FEW = 4
+links_of_few: Any = intrinsic(_links_of_few)
+"""Largest sums of a row of at most ``FEW`` states over many steps, the message in one register.
+
+``reach`` is the message before and after, ``-inf`` where there is no state; the matrix is padded
+to ``FEW`` columns and has as many rows.
+"""

@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 
+from pgnn.inference.kernels.chain_links import links_of_few
 from pgnn.inference.kernels.chain_numbers import exp_below, share_of
 from pgnn.inference.kernels.chain_picks import largest, pick_4, pick_16
+from pgnn.inference.kernels.chain_row_steps import row_observe
 from pgnn.inference.kernels.chain_vectors import (
     row_max_4,
     row_max_8,
@@ -46,20 +48,20 @@ def _reach(x, at, matrix, r, s, out, to):
 def score_of(numbers, b, states, row):
     """Log of what a path weighs."""
     r = share_of(numbers.transition.shape[0], b)
-    total = 0.0
+    total, seen = 0.0, 0.0
     for t in range(numbers.lengths[b]):
         k = states[row, t]
-        total += numbers.log_field[b, t, k]
+        seen += numbers.log_field[b, t, k]
         if t == 0:
             total += numbers.initial[share_of(numbers.initial.shape[0], b), k]
         else:
             s = share_of(numbers.transition.shape[1], t - 1)
             total += numbers.transition[r, s, states[row, t - 1], k]
-    return total
+    return total + seen
 
 
 @numeric
-def best_rows(numbers, rows, states, scores, reach):
+def best_rows(numbers, rows, states, scores, reach, links):
     """Find the best path of some rows; of equal ones, that of the smallest last state, and so on.
 
     Args:
@@ -68,42 +70,97 @@ def best_rows(numbers, rows, states, scores, reach):
         states: ``(B, T)`` to be filled; rows without a path are left as they are.
         scores: ``(B,)`` float64.
         reach: Room for ``T * P`` numbers.
+        links: For ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their transitions;
+            otherwise for none.
     """
+    P = numbers.transition.shape[3]
+    for b in rows:
+        if len(links):
+            possible = _forward_of_few(numbers, b, reach, links)
+        else:
+            possible = _forward(numbers, b, reach)
+        if not possible:
+            scores[b] = -math.inf
+        elif len(links):
+            after = numbers.lengths[b] - 1
+            states[b, after] = k = _top_of(reach, 0, P)
+            for t in range(after, 0, -1):
+                k = int(links[t * P + k])
+                states[b, t - 1] = k
+            scores[b] = score_of(numbers, b, states, b)
+        else:
+            _walk_back(numbers, b, numbers.lengths[b], reach, states)
+            scores[b] = score_of(numbers, b, states, b)
+
+
+@inner_numeric
+def _begin(numbers, b, reach):
+    """Ways of one step; ``-inf`` where there is no state."""
     K, P = numbers.transition.shape[2], numbers.transition.shape[3]
     real = numbers.log_field.dtype.type
-    for b in rows:
-        r = share_of(numbers.transition.shape[0], b)
-        steps = numbers.lengths[b]
-        top = real(0.0)
-        for t in range(steps):
-            to = t * P
-            if t == 0:
-                start = share_of(numbers.initial.shape[0], b)
-                for j in range(P):
-                    reach[j] = numbers.initial[start, j] if j < K else real(-math.inf)
-            else:
-                s = share_of(numbers.transition.shape[1], t - 1)
-                _reach(reach, to - P, numbers.transition, r, s, reach, to)
-            for j in range(K):
-                reach[to + j] += numbers.log_field[b, t, j] - top
-            top = largest(reach, to, P)
-            if top == -math.inf:
-                break
+    start = share_of(numbers.initial.shape[0], b)
+    for j in range(P):
+        reach[j] = real(-math.inf)
+    for j in range(K):
+        reach[j] = numbers.initial[start, j] + numbers.log_field[b, 0, j]
+
+
+@inner_numeric
+def _forward(numbers, b, reach):
+    """Logs of the best ways to each state, less some constant a step; return if there is one."""
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
+    real = numbers.log_field.dtype.type
+    r, steps = share_of(numbers.transition.shape[0], b), numbers.lengths[b]
+    _begin(numbers, b, reach)
+    top = largest(reach, 0, P)
+    for t in range(1, steps):
         if top == -math.inf:
-            scores[b] = -math.inf
-            continue
-        _walk_back(numbers, b, steps, reach, states)
-        scores[b] = score_of(numbers, b, states, b)
+            break
+        to = t * P
+        s = share_of(numbers.transition.shape[1], t - 1)
+        _reach(reach, to - P, numbers.transition, r, s, reach, to)
+        field = (b * numbers.log_field.shape[1] + t) * K
+        row_observe(reach, numbers.log_field, to, field, K, top)
+        top = real(0.0)
+        if t % 16 == 15 or t == steps - 1:  # so that digits are kept
+            top = largest(reach, to, P)
+    return top > -math.inf
+
+
+@inner_numeric
+def _forward_of_few(numbers, b, reach, links):
+    """The same where a message is in one register; where ways come from is noted."""
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
+    r, steps = share_of(numbers.transition.shape[0], b), numbers.lengths[b]
+    _begin(numbers, b, reach)
+    top, t = largest(reach, 0, P), 1
+    while t < steps and top > -math.inf:
+        for j in range(K):
+            reach[j] -= top
+        field, num = (b * numbers.log_field.shape[1] + t) * K, min(16, steps - t)
+        links_of_few(
+            numbers.transition, numbers.log_field, reach, links, r * K * P, field, t * P, K, num
+        )
+        top = largest(reach, 0, P)
+        t += num
+    return top > -math.inf
+
+
+@inner_numeric
+def _top_of(values, at, num):
+    """Place of the first of the largest numbers."""
+    best = 0
+    for k in range(1, num):
+        if values[at + k] > values[at + best]:
+            best = k
+    return best
 
 
 @inner_numeric
 def _walk_back(numbers, b, steps, reach, states):
     K, P = numbers.turned.shape[2], numbers.turned.shape[3]
     r = share_of(numbers.turned.shape[0], b)
-    best = 0
-    for k in range(1, K):
-        if reach[(steps - 1) * P + k] > reach[(steps - 1) * P + best]:
-            best = k
+    best = _top_of(reach, (steps - 1) * P, K)
     states[b, steps - 1] = best
     for t in range(steps - 2, -1, -1):
         s = share_of(numbers.turned.shape[1], t)

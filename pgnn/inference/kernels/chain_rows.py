@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 
 from pgnn.inference.kernels.chain_numbers import exp_below, share_of
-from pgnn.inference.kernels.chain_picks import largest
+from pgnn.inference.kernels.chain_row_steps import (
+    begin_step,
+    row_emit,
+    row_meet,
+    row_multiply,
+    row_scale,
+)
 from pgnn.inference.kernels.chain_vectors import (
     row_add_4,
     row_add_8,
@@ -36,16 +42,9 @@ PAIRS = 32
 def _emissions(field, b, begin, end, emission, tops, P):
     """Exponentials of some steps' field, each divided by its largest one, whose log is kept."""
     K = field.shape[2]
-    real = field.dtype.type
     for t in range(end - begin):
-        top = largest(field, (b * field.shape[1] + begin + t) * K, K)
-        if top == -math.inf:
-            top = real(0.0)
-        tops[t] = top
-        for k in range(K):
-            emission[t * P + k] = field[b, begin + t, k] - top
-        for k in range(K, P):
-            emission[t * P + k] = real(-math.inf)
+        at = (b * field.shape[1] + begin + t) * K
+        tops[t] = begin_step(field, emission, at, t * P, K, P)
     for k in range((end - begin) * P):
         emission[k] = exp_below(emission[k])
 
@@ -91,11 +90,7 @@ def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base):
             _advance(alpha, before, numbers.transition, r, s, alpha, to)
             scale = numbers.transition_scale[r, s]
             part += scale
-        total = real(0.0)
-        for j in range(P):
-            value = alpha[to + j] * (emission[here * P + j] * inverse)
-            alpha[to + j] = value
-            total += value
+        total = row_emit(alpha, emission, to, here * P, P, inverse)
         if not total > 0.0:
             sums.log_z[b] = -math.inf
             sums.trust[b] = 0.0
@@ -114,8 +109,8 @@ def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base):
             log_z += part
             part = 0.0
         if mode == FILTER:
-            for j in range(K):
-                sums.states[b, t, j] = alpha[to + j] * inverse
+            first = (b * sums.states.shape[1] + t) * K
+            row_scale(alpha, sums.states, to, first, K, inverse)
             sums.increments[b, t] = math.log(total) + tops[here] + scale
     sums.log_z[b] = log_z + (part + math.log(product))
     sums.trust[b] = trust
@@ -139,30 +134,25 @@ def _backward(numbers, sums, weight, b, steps, emission, tops, alpha, base, ahea
         at, here = base + t * P, t % STEPS
         if t == steps - 1 or here == STEPS - 1:
             _emissions(numbers.log_field, b, t - here, t + 1, emission, tops, P)
-        total, size = real(0.0), real(0.0)
-        for j in range(P):
-            size += ahead[j]
-            total += ahead[j] * alpha[at + j]
+        total, size = row_meet(ahead, alpha, 0, at, P)
         trust = min(trust, float(total))
         inverse = real(1.0) / total if total > 0.0 else real(0.0)
         if counting and t + 1 < steps:
             factor = inverse * real(weight)
-            for j in range(P):
-                ahead[left + waiting * P + j] = alpha[at + j] * factor
+            row_scale(alpha, ahead, at, left + waiting * P, P, factor)
             waiting += 1
             if waiting == together or t == 0:
                 s = share_of(sums.pairs.shape[1], t)
                 _count(sums.pairs, pair_row, s, ahead, left, ahead, right, waiting)
                 waiting = 0
-        for j in range(K):
-            sums.states[b, t, j] = (ahead[j] * alpha[at + j]) * inverse
+        first = (b * sums.states.shape[1] + t) * K
+        row_multiply(ahead, alpha, sums.states, 0, at, first, K, inverse)
         if t > 0:
             inverse = real(1.0) / size if size > 0.0 else real(0.0)
-            for j in range(P):
-                emission[here * P + j] *= ahead[j] * inverse
+            back = here * P
+            row_multiply(emission, ahead, emission, back, 0, back, P, inverse)
             if counting:
-                for j in range(P):
-                    ahead[right + waiting * P + j] = emission[here * P + j]
+                row_scale(emission, ahead, back, right + waiting * P, P, real(1.0))
             s = share_of(numbers.turned.shape[1], t - 1)
             _advance(emission, here * P, numbers.turned, r, s, ahead, 0)
     sums.trust[b] = trust

@@ -38,7 +38,8 @@ def data_of(context: Any, builder: Any, signature: Any, arguments: Any) -> _Arra
     return _Arrays(left, right, out, context.get_data_type(signature.args[0].dtype))
 
 
-def _vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+def vector_at(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
+    """Where some numbers stand one after another."""
     at = builder.gep(pointer, [index])
     return builder.bitcast(at, ir.VectorType(kind, lanes).as_pointer())
 
@@ -52,12 +53,12 @@ def size_of(kind: Any) -> int:
 
 def load_vector(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
     """Load some numbers that lie one after another."""
-    return builder.load(_vector(builder, pointer, index, kind, lanes), align=size_of(kind))
+    return builder.load(vector_at(builder, pointer, index, kind, lanes), align=size_of(kind))
 
 
 def store_vector(builder: Any, value: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> None:
     """Store numbers one after another."""
-    builder.store(value, _vector(builder, pointer, index, kind, lanes), align=size_of(kind))
+    builder.store(value, vector_at(builder, pointer, index, kind, lanes), align=size_of(kind))
 
 
 def spread(builder: Any, pointer: Any, index: Any, kind: Any, lanes: int) -> Any:
@@ -82,9 +83,10 @@ def _include(builder: Any, total: Any, x: Any, y: Any, maximum: bool) -> Any:
     return builder.select(builder.fcmp_ordered(">", value, total), value, total)
 
 
-def part_of(builder: Any, vector: Any, first: int, num: int) -> Any:
-    """Some of the lanes of a vector; one as a vector of one."""
-    picked = ir.Constant(ir.VectorType(ir.IntType(32), num), list(range(first, first + num)))
+def part_of(builder: Any, vector: Any, first: int, num: int, step: int = 1) -> Any:
+    """Some of the lanes of a vector, or one of them again and again; one as a vector of one."""
+    lanes = [first + k * step for k in range(num)]
+    picked = ir.Constant(ir.VectorType(ir.IntType(32), num), lanes)
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), picked)
 
 

@@ -111,6 +111,7 @@ class CpuChain:
 
     def best(self) -> tuple[Ints, Floats]:
         """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
+        from pgnn.inference.kernels.chain_links import FEW
         from pgnn.inference.kernels.chain_paths import best_rows
         from pgnn.inference.kernels.chain_steps import LANES
         from pgnn.inference.kernels.chain_tile_paths import LINKED, best_tiles
@@ -121,16 +122,17 @@ class CpuChain:
         P, kind = logs.transition.shape[3], logs.log_field.dtype
 
         def one_by_one(rows: Ints) -> None:
-            best_rows(logs, rows, states, scores, np.empty(T * P, kind))
+            few = P == FEW and logs.transition.shape[1] == 1
+            room = np.empty(T * P, kind), np.empty(T * P * few, np.uint8)
+            best_rows(logs, rows, states, scores, *room)
 
         def side_by_side(tiles: Ints) -> None:
-            size = K * tiles.shape[1]
-            linked, width = K <= LINKED, tiles.shape[1]
-            reach = np.empty((2 if linked else T) * size, kind)
-            links = np.empty(T * size if linked else 0, np.uint8), np.empty(T * width, np.uint8)
+            size, width, linked = K * tiles.shape[1], tiles.shape[1], K <= LINKED
+            reach, links = np.empty((2 if linked else T) * size, kind), T * size * linked
+            noted = np.empty(links, np.uint8), np.empty(T * width, np.uint8)
             room = np.empty(size, kind), np.empty(LANES, kind)
-            numbers = np.empty(width, np.int64), np.empty(width, np.int64)
-            best_tiles(logs, tiles, states, scores, reach, *links, *room, *numbers)
+            places = np.empty(width, np.int64), np.empty(width, np.int64)
+            best_tiles(logs, tiles, states, scores, reach, *noted, *room, *places)
 
         tiles, rest = self._tiles(self.rows, True)
         in_threads(side_by_side, tiles)

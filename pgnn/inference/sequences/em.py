@@ -23,8 +23,10 @@ from pgnn.inference.sequences.e_step import EStep
 from pgnn.inference.sequences.em_start import EMStart
 from pgnn.inference.sequences.em_starts import EMStarts
 from pgnn.inference.sequences.expected_statistics import ExpectedStatistics
+from pgnn.inference.sequences.sequence_engines import MAX_STATES
 from pgnn.inference.sequences.sequence_task import SequenceTask
 from pgnn.inference.sequences.slice_e_step import SliceEStep
+from pgnn.inference.sequences.unrolled_e_step import UnrolledEStep
 
 _SHORT = 20
 """Iterations after which only the best of several starts goes on."""
@@ -224,7 +226,8 @@ def e_step_of(model: Any) -> EStep:
     if hasattr(model, "chain"):
         return ChainEStep(model)
     if hasattr(model, "interface"):
-        return SliceEStep(model)
+        states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
+        return SliceEStep(model) if states <= MAX_STATES else UnrolledEStep(model)
     raise Unsupported(
         f"EM learns models over time; {type(model).__name__} is none: name another learner, such "
         "as Gradient()"

@@ -48,5 +48,7 @@ class FamilyTables(SliceTables):
         rest = self._covariates(own, span) or {}
         at = there.flatten()
         table = own.factor({name: codes[there]}, {n: c[at] for n, c in rest.items()} or None)
+        if len(table.log_values) == len(at):
+            return table
         full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
         return Factor(table.variables, full.index_put((at,), table.log_values))

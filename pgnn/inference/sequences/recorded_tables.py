@@ -64,13 +64,16 @@ class Recorder:
     places: Places
     records: dict[Hashable, list[Record]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._place = {id(c): place for place, c in self.places.items()}
+
     def factor(self, own: Conditional, observed: Values | None, inputs: Values | None) -> Factor:
         """Return a conditional's table; a leaf if it is one of the recorded."""
         with torch.no_grad():
             made = own.factor(observed, inputs)
-        place = next((n for n, c in self.places.items() if c is own), None)
-        if place is None:
+        if id(own) not in self._place:
             return made
+        place = self._place[id(own)]
         table = Factor(
             made.variables, made.log_values.detach().clone().requires_grad_(), made.child
         )

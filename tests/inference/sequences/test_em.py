@@ -12,6 +12,9 @@ import pgnn
 from pgnn import EM, Gaussian, HiddenMarkovModel, Neural, Variable
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.factors import NormalHead
+from pgnn.inference.sequences import joined_chains
+from pgnn.inference.sequences.chain_e_step import ChainEStep
+from pgnn.inference.sequences.sequence_task import SequenceTask
 
 K, S = 2, 3
 ROWS = [[0, 2, 1, 1], [2, 2, -1], [1]]
@@ -266,6 +269,69 @@ def test_the_same_seed_gives_the_same_fit() -> None:
     assert not torch.equal(found[0], found[2])
 
 
+def three_states(x) -> HiddenMarkovModel:
+    return HiddenMarkovModel(3, {"x": 6})
+
+
+def bump(x) -> HiddenMarkovModel:
+    return HiddenMarkovModel(2, {"x": Gaussian})
+
+
+def segments(x) -> pgnn.HiddenSemiMarkovModel:
+    return pgnn.HiddenSemiMarkovModel(2, {"x": 6}, 4)
+
+
+@pytest.mark.parametrize("make", [three_states, bump, segments])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_starts_agree_side_by_side_and_one_by_one(make, rows, monkeypatch) -> None:
+    """Joined into one chain, on threads, and as often as they are asked: the same fit."""
+    rng = np.random.default_rng(rows)
+    x = rng.integers(0, 6, size=(rows, 40)).astype(float)
+    seen = [
+        [None if k % 9 == 0 else int(v) for k, v in enumerate(r)][: 40 - i] for i, r in enumerate(x)
+    ]
+    found = []
+    for most in (joined_chains.MAX_WORK, 0):
+        monkeypatch.setattr(joined_chains, "MAX_WORK", most)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+        model = make(x)
+        learner = EM(restarts=4, max_iterations=15, tolerance=0.0, prior={"state": pgnn.Laplace()})
+        with pytest.warns(NotConverged):
+            model.fit(
+                {"x": seen}, learner=learner, seed=3, weights=np.arange(rows) + 1.0, progress=False
+            )
+        found.append(model)
+    for p, q in zip(*(m.parameters() for m in found), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-9, rtol=1e-9)
+    traces = [m.history["trace"]["log_likelihood"] for m in found]
+    np.testing.assert_allclose(*traces, rtol=1e-9)
+
+
+def test_joined_chains_have_the_sums_of_each() -> None:
+    rng = np.random.default_rng(0)
+    task = SequenceTask.read(model_of(*tables()), {"x": ROWS}, [1.0, 0.5, 0.0], None, {})
+    steps = [ChainEStep(model_of(*tables(seed))) for seed in range(3)]
+    together = joined_chains.expect_side_by_side(steps, task)
+    for step, ours in zip(steps, together, strict=True):
+        alone = step.expect(task)
+        assert ours.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-12)
+        torch.testing.assert_close(ours.occupancy, alone.occupancy)
+        for place, sums in alone.sums.items():
+            torch.testing.assert_close(ours.sums[place], sums, atol=1e-12, rtol=0)
+    long = SequenceTask.read(steps[0].model, {"x": rng.integers(0, 3, (40, 900))}, None, None, {})
+    assert joined_chains.expect_side_by_side(steps, long) is None
+
+
+def test_restarts_that_fail_leave_the_model_alone() -> None:
+    emits = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    model = model_of(*tables(0)[:2], emits)
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(DataError, match="probability zero"):
+        model.fit({"x": [[0, 2]]}, learner=EM(restarts=3, initialize=False), progress=False)
+    for p, q in zip(before, model.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
 def test_networks_take_steps_that_never_lower_the_likelihood() -> None:
     _, x = bumps(rows=4, steps=40)
     net = nn.Linear(3, 4, bias=False).double()
@@ -306,6 +372,21 @@ def test_impossible_sequences_leave_the_model_alone() -> None:
         model.fit({"x": [[0, 1], [0, 2], [1, 1]]}, learner=EM(), progress=False)
     for a, b in zip(before, numbers(model), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_likelihoods_of_an_emission_count_in_proportion() -> None:
+    """Soft evidence of one symbol alone is that symbol; counts of others are by enumeration."""
+    start = tables(2)
+    hard, soft = model_of(*start), model_of(*start)
+    step(hard, {"x": [[0, 2, 1]]})
+    step(soft, {"x": np.eye(3)[[0, 2, 1]][None]})
+    for a, b in zip(numbers(hard), numbers(soft), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)
+    model = model_of(*start)
+    step(model, {"x": np.array([[[0.5, 0.2, 0.9]]] * 9)})
+    first, _, emits = start
+    joint = first[:, None] * emits * [0.5, 0.2, 0.9]
+    np.testing.assert_allclose(numbers(model)[2], rows_of(joint), atol=1e-12)
 
 
 def test_states_that_die_are_told() -> None:

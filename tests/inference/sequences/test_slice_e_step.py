@@ -10,6 +10,9 @@ import torch
 import pgnn
 from pgnn import EM, DynamicBayesianNetwork, HiddenMarkovModel
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
+from pgnn.inference.sequences.sequence_task import SequenceTask
+from pgnn.inference.sequences.slice_e_step import SliceEStep
+from pgnn.inference.sequences.unrolled_e_step import UnrolledEStep
 
 A, B, X, Y = 2, 3, 3, 2
 EDGES = [
@@ -375,3 +378,72 @@ def test_shared_parameters_are_refused():
     model.conditionals["m"].logits = model.conditionals["a"].logits
     with pytest.raises(Unsupported, match=r"'a' and 'm' share parameters.*Gradient\(\)"):
         model.fit(ROWS, progress=False)
+
+
+# --- too many states for a chain ------------------------------------------------------------------
+
+
+def mixed(seed: int) -> DynamicBayesianNetwork:
+    """Two hidden chains, a table, a normal and a regression of its own past, an input."""
+    rng = np.random.default_rng(seed)
+    a, b, x = pgnn.Variable("a", 2), pgnn.Variable("b", 3), pgnn.Variable("x")
+    normal = pgnn.Gaussian(x, [a, b], rng.normal(size=(2, 3)), np.full((2, 3), 0.5))
+    soft = pgnn.Softmax(pgnn.Variable("w", 2), [a], inputs={"u": 2})
+    edges = [(("a", -1), "a"), (("b", -1), "b"), ("a", "x"), ("b", "x"), ("a", "y"), ("a", "w")]
+    given = {"a": draw(rng, 2, 2), "b": draw(rng, 3, 3), "x": normal, "y": draw(rng, 2, 2)}
+    model = DynamicBayesianNetwork(edges, {**given, "w": soft}, {n: draw(rng, k) for n, k in AB})
+    return model.requires_grad_()
+
+
+AB = (("a", 2), ("b", 3))
+
+
+def test_the_unrolled_network_counts_the_same():
+    """Tables, normals with holes, numeric rows and inputs; ragged and weighted."""
+    rng = np.random.default_rng(0)
+    lengths, shape = [4, 2, 4, 3], (4, 4)
+    x = rng.normal(size=shape)
+    x[0, 1] = np.nan
+    data = {"x": x, "y": rng.integers(0, 2, shape), "w": rng.integers(0, 2, shape), "T": lengths}
+    u = torch.from_numpy(rng.normal(size=(*shape, 2)))
+    model = mixed(0)
+    task = SequenceTask.read(model, data, [1.0, 2.0, 0.5, 1.0], {"u": u}, {})
+    ours, theirs = UnrolledEStep(model).expect(task), SliceEStep(model).expect(task)
+    assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=1e-9)
+    assert ours.sums.keys() == theirs.sums.keys()
+    for place, found in ours.sums.items():
+        for p, q in zip(found, theirs.sums[place], strict=True):
+            torch.testing.assert_close(p, q, atol=1e-9, rtol=0)
+    assert ours.rows.keys() == theirs.rows.keys() == {"w"}
+    totals = []
+    for rows in (ours.rows["w"], theirs.rows["w"]):
+        weights = rows.weights
+        if "w" in rows.values:  # states that were seen are no axis
+            hot = torch.nn.functional.one_hot(rows.values["w"], 2)
+            weights = weights.unsqueeze(-1) * hot.unsqueeze(1)
+        totals.append(torch.einsum("nu,nab->uab", rows.inputs["u"], weights))
+    torch.testing.assert_close(*totals, atol=1e-9, rtol=0)
+    torch.testing.assert_close(
+        UnrolledEStep(model).log_partition(task), SliceEStep(model).log_partition(task)
+    )
+
+
+def test_eleven_chains_are_learnt_unrolled():
+    """An interface of 2,048 states; chains that are each seen do not need them."""
+    rng = np.random.default_rng(0)
+    names = [f"s{k}" for k in range(11)]
+    edges = [((n, -1), n) for n in names] + [(n, n.replace("s", "x")) for n in names]
+    given = {n: draw(rng, 2, 2) for n in names}
+    given |= {n.replace("s", "x"): draw(rng, 2, 3) for n in names}
+    first = {n: draw(rng, 2) for n in names}
+    model = DynamicBayesianNetwork(edges, given, first).requires_grad_()
+    data = {n.replace("s", "x"): rng.integers(0, 3, (5, 6)) for n in names}
+    with pytest.warns(NotConverged):
+        model.fit(data, learner=EM(max_iterations=3), progress=False)
+    small = HiddenMarkovModel(2, {"x": given["x4"]}, first["s4"], given["s4"]).requires_grad_()
+    with pytest.warns(NotConverged):
+        small.fit({"x": data["x4"]}, learner=EM(max_iterations=3), progress=False)
+    for ours, theirs in (("s4", "state"), ("x4", "x")):
+        torch.testing.assert_close(
+            model.conditionals[ours].probs, small.conditionals[theirs].probs, atol=1e-9, rtol=0
+        )

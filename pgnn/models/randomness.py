@@ -1,0 +1,50 @@
+"""Draws from torch's own generators that leave these as they were."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+
+@contextlib.contextmanager
+def private_randomness(seed: int | None) -> Iterator[None]:
+    """Let torch's own generators depend on a seed alone; afterwards they are as they were.
+
+    Args:
+        seed: The same seed, the same draws; draws that nobody can repeat if not given.
+
+    Example:
+        >>> before = torch.random.get_rng_state()
+        >>> with private_randomness(0):
+        ...     first = torch.rand(2)
+        >>> with private_randomness(0):
+        ...     print(torch.equal(first, torch.rand(2)))
+        True
+        >>> torch.equal(before, torch.random.get_rng_state())
+        True
+    """
+    with kept_randomness():
+        seeded_with(int(np.random.default_rng(seed).integers(2**62)) if seed is None else seed)
+        yield
+
+
+@contextlib.contextmanager
+def kept_randomness() -> Iterator[None]:
+    """Put torch's own generators back to where they were."""
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if _on_gpu() else []):
+        yield
+
+
+def seeded_with(seed: int) -> None:
+    """Seed torch's own generators."""
+    # torch.manual_seed keeps a record of each call until a GPU is used
+    torch.default_generator.manual_seed(seed)
+    if _on_gpu():
+        torch.cuda.manual_seed_all(seed)
+
+
+def _on_gpu() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -1,0 +1,176 @@
+"""Guides that Pyro programs bring: automatic ones and hand-written ones, many at once."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from pyro.infer.autoguide import (
+    AutoDelta,
+    AutoLowRankMultivariateNormal,
+    AutoMultivariateNormal,
+    AutoNormal,
+)
+
+import pgnn
+from pgnn.inference.continuous.guide_executions import GuideExecutions
+
+DATA = torch.tensor([0.3, 1.2, -0.4, 2.0]).double()
+
+
+def double(x):
+    return torch.tensor(x, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def nothing_global():
+    """Neither random state nor Pyro's parameters are touched."""
+    before = torch.random.get_rng_state()
+    yield
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert not [*pyro.get_param_store().keys()]
+
+
+def rows():
+    """A scale, two means in a plate, a number for each row."""
+    scale = pyro.sample("scale", dist.Gamma(double(2.0), double(2.0)))
+    with pyro.plate("parts", 2):
+        mean = pyro.sample("mean", dist.Normal(double([-1.0, 1.0]), 1.0))
+    share = pyro.sample("share", dist.Dirichlet(torch.ones(3).double()))
+    with pyro.plate("rows", 4):
+        own = pyro.sample("own", dist.Normal(double(0.0), 1.0))
+        pyro.sample(
+            "obs", dist.Normal(mean[..., :1] * own + mean[..., 1:] + share[..., 0], scale), obs=DATA
+        )
+
+
+def written():
+    """By hand, with the plates of the program; the rows depend on what was drawn before."""
+    loc = pyro.param("loc", double([-0.5, 1.5]))
+    spread = pyro.param("spread", double(0.6), constraint=dist.constraints.positive)
+    scale = pyro.sample("scale", dist.LogNormal(double(0.0), spread))
+    with pyro.plate("parts", 2):
+        pyro.sample("mean", dist.Normal(loc, 0.3))
+    pyro.sample("share", dist.Dirichlet(double([1.0, 2.0, 3.0])))
+    with pyro.plate("rows", 4):
+        pyro.sample("own", dist.Normal(0.1 * scale, spread))
+
+
+def matrix():
+    """Multiplies by a matrix in a way that knows of no executions side by side."""
+    scale = pyro.sample("scale", dist.LogNormal(double(0.0), 0.5))
+    with pyro.plate("parts", 2):
+        mean = pyro.sample("mean", dist.Normal(double([-0.5, 1.5]), 0.3))
+    pyro.sample("share", dist.Dirichlet(double([1.0, 2.0, 3.0])))
+    with pyro.plate("rows", 4):
+        pyro.sample("own", dist.Normal(torch.ones(4, 2).double() @ mean, scale))
+
+
+def silent():
+    """As ``matrix``, but nothing fails: it is wrong side by side."""
+    scale = pyro.sample("scale", dist.LogNormal(double(0.0), 0.5))
+    with pyro.plate("parts", 2):
+        mean = pyro.sample("mean", dist.Normal(double([-0.5, 1.5]), 0.3))
+    pyro.sample("share", dist.Dirichlet(double([1.0, 2.0, 3.0])))
+    with pyro.plate("rows", 4):
+        pyro.sample("own", dist.Normal(mean.sum(), scale))
+
+
+def automatic(kind):
+    return lambda: kind(rows)
+
+
+GUIDES = {
+    "normal": (automatic(AutoNormal), True),
+    "low rank": (automatic(AutoLowRankMultivariateNormal), True),
+    "full rank": (automatic(AutoMultivariateNormal), True),
+    "by hand": (lambda: written, True),
+    "one by one": (lambda: matrix, False),
+    "wrong together": (lambda: silent, False),
+}
+
+
+@pytest.mark.parametrize("case", GUIDES)
+def test_many_at_once_are_as_one_by_one(case):
+    make, together = GUIDES[case]
+    executions = GuideExecutions(pgnn.Program(rows, make()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        runs = executions.run(600)
+        apart = GuideExecutions(executions.model)
+        apart.together = False
+        single = apart.run(300)
+    assert executions.together is together
+    assert runs.reparameterised
+    shapes = {"scale": (), "mean": (2,), "share": (3,), "own": (4,)}
+    assert {n: tuple(x.shape) for n, x in runs.values.items()} == {
+        n: (600, *s) for n, s in shapes.items()
+    }
+    assert runs.log_q.shape == (600,)
+    pairs = [(runs.log_q, single.log_q), *((runs.values[n], single.values[n]) for n in shapes)]
+    for a, b in pairs:
+        error = (a.var(0) / 600 + b.var(0) / 300).sqrt()
+        assert bool(((a.mean(0) - b.mean(0)).abs() < 4.5 * error).all())
+
+
+def numbers(case) -> tuple[float, float, float]:
+    """Bound and standard error of ours, and the bound by Pyro's Trace_ELBO."""
+    make, _ = GUIDES[case]
+    guide = make()
+    program = pgnn.Program(rows, guide)
+    engine = pgnn.Variational(num_samples=1000, max_iterations=0, seed=0)
+    found = program.query(engine=engine)
+    with torch.random.fork_rng(devices=[]), pyro.get_param_store().scope():
+        pyro.set_rng_seed(0)
+        elbo = Trace_ELBO(num_particles=1000, vectorize_particles=True, max_plate_nesting=1)
+        theirs = -elbo.loss(rows, guide)
+    return float(found.log_evidence), float(found.diagnostics["standard_error"]), theirs
+
+
+@pytest.mark.parametrize("case", ["normal", "low rank", "by hand"])
+def test_bounds_are_those_of_pyro(case):
+    ours, error, theirs = numbers(case)
+    assert abs(ours - theirs) < 4.5 * error * math.sqrt(2)
+
+
+@pytest.mark.parametrize("kind", [AutoNormal, AutoLowRankMultivariateNormal])
+def test_automatic_guides_learn(kind):
+    """A conjugate posterior: of precision 1 + 4, that of the mean of four numbers."""
+
+    def model():
+        mean = pyro.sample("mean", dist.Normal(double(0.0), 1.0))
+        with pyro.plate("rows", 4):
+            pyro.sample("obs", dist.Normal(mean, 1.0), obs=DATA)
+
+    program = pgnn.Program(model, kind(model))
+    learner = pgnn.Variational(
+        objective=pgnn.Elbo(20),
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.1),
+        scheduler=lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.98),
+        max_iterations=200,
+        tolerance=0.0,
+        seed=0,
+        progress=False,
+    )
+    program.fit(learner=learner, progress=False)
+    found = program.query(engine=pgnn.Variational(max_iterations=0, num_samples=2000, seed=1))
+    sd = 5**-0.5
+    # the noise of 2000 draws, and of the last steps
+    assert abs(float(found["mean"].mean) - float(DATA.sum()) / 5) < 4 * sd / math.sqrt(2000) + 0.03
+    assert abs(float(found["mean"].std) / sd - 1) < 4 / math.sqrt(4000) + 0.05
+    covariance = torch.eye(4).double() + 1.0
+    truth = dist.MultivariateNormal(torch.zeros(4).double(), covariance).log_prob(DATA)
+    assert float(truth - found.log_evidence) + 4 * float(found.diagnostics["standard_error"]) > 0
+    assert float(truth - found.log_evidence) < 0.05
+    assert found.kind == "lower bound"
+
+
+def test_a_point_mass_is_no_bound():
+    program = pgnn.Program(rows, AutoDelta(rows))
+    found = program.query(engine=pgnn.Variational(max_iterations=0, num_samples=2, seed=0))
+    assert found.kind == "estimate"
+    assert bool(found.log_evidence.isnan())

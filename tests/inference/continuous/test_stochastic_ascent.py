@@ -1,0 +1,214 @@
+"""Steps of variational inference: when they end, what they cost in memory, what batches say."""
+
+from __future__ import annotations
+
+import gc
+import math
+import tracemalloc
+from itertools import combinations
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor
+
+import pgnn
+from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Program, Variable
+from pgnn.errors import NotConverged, PgnnError
+from pgnn.inference.continuous.elbo import Elbo
+from pgnn.inference.continuous.guides import Guide, MeanFieldNormal
+from pgnn.inference.continuous.latent_density import LatentDensity
+from pgnn.inference.continuous.stochastic_ascent import StochasticAscent
+from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
+from pgnn.inference.learning.minibatches import Steps
+from pgnn.inference.questions import reader_of
+
+X, Y = Variable("x"), Variable("y")
+
+
+def line() -> BayesianNetwork:
+    """x ~ N(1, 2), y | x ~ N(0.5 x, 0.5): log p(y = 2) = log N(2; 0.5, 1)."""
+    return BayesianNetwork(
+        [("x", "y")],
+        {
+            "x": Gaussian(X, mean=1.0, covariance=2.0),
+            "y": LinearGaussian(Y, [X], [0.5], 0.0, covariance=0.5),
+        },
+    )
+
+
+TRUTH = -0.5 * 1.5**2 - 0.5 * math.log(2 * math.pi)
+
+
+def problem_of(model, evidence, guide: Guide | None = None, **rest) -> VariationalProblem:
+    density = LatentDensity(model, reader_of(model).read(evidence))
+    return VariationalProblem.of(density, guide, rest.pop("shared", ()), **rest)
+
+
+def ascent(problem: VariationalProblem, **settings) -> StochasticAscent:
+    moved = [*problem.parts.parameters(), *problem.density.model.parameters()]
+    optimizer = torch.optim.Adam(moved, lr=0.01)
+    steps = Steps(optimizer, None, settings.get("batch_size"), None)
+    return StochasticAscent(
+        problem, settings.get("objective", Elbo()), moved, steps, make_generator(0), 0.0
+    )
+
+
+# --- when it ends ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", [Elbo(10, path_only=True), Elbo(10)])
+def test_it_stops_by_itself_at_the_right_bound(objective):
+    """With the settings of the library, but for the steps' length."""
+    engine = pgnn.Variational(
+        objective=objective,
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.05),
+        seed=0,
+        num_samples=4000,
+        progress=False,
+    )
+    found = line().query("x", {"y": 2.0}, engine=engine)
+    assert found.history["converged"]
+    assert 200 < found.diagnostics["iterations"] < 2000
+    # the noise of 4000 draws, and what may be left below the standard error of a window's mean:
+    # the standard deviation of a step's value, at most 1 / sqrt(10) here, over sqrt(100)
+    error = 4 * float(found.diagnostics["standard_error"])
+    assert abs(float(found.log_evidence) - TRUTH) < error + 0.04
+
+
+def test_the_limit_is_not_called_converged():
+    engine = pgnn.Variational(seed=0, max_iterations=150, progress=False)
+    with pytest.warns(NotConverged, match="150 steps"):
+        found = line().query("x", {"y": 2.0}, engine=engine)
+    assert not found.history["converged"]
+    engine = pgnn.Variational(seed=0, max_iterations=150, tolerance=0.0, progress=False)
+    assert not line().query("x", {"y": 2.0}, engine=engine).history["converged"]
+
+
+def settled(values) -> int | None:
+    """The step at which such values would end it."""
+    method = ascent(problem_of(line(), {"y": 2.0}, MeanFieldNormal()))
+    method.tolerance = 1e-4
+    for number, value in enumerate(values, 1):
+        method._values.append(value)
+        if method._settled():
+            return number
+    return None
+
+
+def test_what_still_rises_goes_on():
+    noise = torch.randn(3000, generator=torch.Generator().manual_seed(0)).tolist()
+    assert settled([0.01 * k + noise[k] for k in range(3000)]) is None
+    assert settled([1e-3 * k for k in range(3000)]) is None
+    assert settled([-0.01 * k for k in range(3000)]) is None  # what falls does not converge
+    ended = settled([min(0.01 * k, 5.0) + noise[k] for k in range(3000)])
+    assert ended is not None
+    assert ended > 700  # the quarter before the last is past the bend at 500 or nearly so
+    assert settled([5.0] * 3000) == 300  # asked at 200 and again
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def smooth():
+    x = pyro.sample("x", dist.Normal(torch.tensor(0.0).double(), 1.0))
+    pyro.sample("obs", dist.Normal(x, 0.5), obs=torch.tensor(1.0).double())
+
+
+def smooth_guide():
+    loc = pyro.param("loc", torch.tensor(0.2).double())
+    pyro.sample("x", dist.Normal(loc, 0.7))
+
+
+@pytest.mark.parametrize("case", ["graph", "batches", "program"])
+def test_no_memory_grows_over_steps(case):
+    if case == "program":
+        problem = problem_of(Program(smooth, smooth_guide), None)
+    else:
+        problem = problem_of(line(), {"y": torch.linspace(-1, 1, 6).double()}, MeanFieldNormal())
+    method = ascent(problem, batch_size=2 if case == "batches" else None, objective=Elbo(2))
+    state = method.init()
+
+    def run(steps: int) -> int:
+        nonlocal state
+        for _ in range(steps):
+            state, _ = method.step(state)
+        gc.collect()
+        return sum(issubclass(type(x), Tensor) for x in gc.get_objects())
+
+    run(30)
+    tracemalloc.start()
+    try:
+        before, start = run(10), tracemalloc.get_traced_memory()[0]
+        after, end = run(200), tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert after == before
+    # a float and a pointer a step, and what Python remembers of the methods that it has looked up;
+    # a tensor of one number takes more than 500 bytes
+    assert end - start < 200 * 500
+    assert not [*pyro.get_param_store().keys()]
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [(), ("x",)])
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 0.5, 1.0, 3.0]])
+def test_the_mean_over_all_batches_is_the_whole(shared, weights):
+    """Value and gradient, for draws that are the same for a row in whatever batch."""
+    y = torch.linspace(-1, 2, 5).double()
+    counts = None if weights is None else torch.tensor(weights).double()
+    guide = pgnn.Delta()
+    problem = problem_of(line(), {"y": y}, guide, shared=shared, weights=counts)
+    with torch.no_grad():
+        for p in problem.parts.parameters():
+            p += 0.1 * torch.arange(p.numel()).reshape(p.shape)
+    parameters = [*problem.parts.parameters()]
+
+    def found(rows) -> list[Tensor]:
+        drawn = problem.weighted(Elbo(), make_generator(0), rows)
+        total = problem.total(drawn, Elbo())
+        return [total.detach(), *torch.autograd.grad(total, parameters)]
+
+    whole = found(None)
+    batches = [found(torch.tensor(rows)) for rows in combinations(range(5), 2)]
+    for k, one in enumerate(whole):
+        torch.testing.assert_close(torch.stack([b[k] for b in batches]).mean(0), one)
+
+
+def test_batches_come_by_all_rows():
+    problem = problem_of(line(), {"y": torch.linspace(-1, 1, 7).double()}, MeanFieldNormal())
+    method = ascent(problem, batch_size=3)
+    left, seen = None, torch.zeros(7)
+    for k in range(3000):
+        rows, left = method._rows(left)
+        assert len(set(rows.tolist())) == 3
+        seen[rows] += 1
+        assert seen.sum() == 3 * (k + 1)
+    # of 1500 passes each row is in with probability 6 / 7
+    error = math.sqrt(1500 * 6 / 49)
+    assert float((seen - 1500 * 6 / 7).abs().max()) < 4.5 * error
+
+
+# --- divergence -----------------------------------------------------------------------------------
+
+
+def test_divergence_half_way_names_the_site_and_leaves_the_program_as_it_was():
+    def guide():
+        loc = pyro.param("loc", torch.tensor(0.2).double())
+        pyro.sample("x", dist.Normal(loc, 0.7))
+
+    def model():
+        x = pyro.sample("x", dist.Normal(torch.tensor(0.0).double(), 1.0))
+        pyro.sample("far", dist.Normal(x.exp(), 0.5), obs=torch.tensor(1.0).double())
+
+    program = Program(model, guide)
+    before = {n: p.clone() for n, p in program.state_dict().items()}
+    learner = pgnn.Variational(
+        optimizer=lambda p: torch.optim.SGD(p, lr=1e6), seed=0, progress=False
+    )
+    with pytest.raises(PgnnError, match=r"diverged in step \d+.*'(far|x)'"):
+        program.fit(learner=learner)
+    assert all(torch.equal(before[n], p) for n, p in program.state_dict().items())
