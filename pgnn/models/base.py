@@ -33,16 +33,17 @@ Names = Hashable | Iterable[Hashable]
 class Model(CachingModule):
     """A probabilistic model over named variables.
 
-    A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; the verbs
-    below then work on it. Evidence is what was seen of the model's own variables; ``inputs`` are
-    covariates that are never modelled.
+    A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; then the
+    verbs work. Evidence was seen of the model's own variables; ``inputs`` are never modelled.
 
     Attributes:
         graph: The networkx graph that the model was declared on.
-        history: What the last :meth:`fit` reported; empty before.
+        history: What the last :meth:`fit` reported.
+        in_groups: Whether tables are made in arrays, and :meth:`factors` only spreads these.
     """
 
     graph: nx.Graph
+    in_groups = False
 
     def __init__(self) -> None:
         from pgnn.inference.history import History
@@ -83,11 +84,6 @@ class Model(CachingModule):
         Models over arrays have these to begin with, and expand them to :meth:`factors`.
         """
         return grouped(self.factors(observed, inputs), self.elements)
-
-    @property
-    def in_groups(self) -> bool:
-        """Whether the tables are made in arrays, and :meth:`factors` only spreads these."""
-        return False
 
     @property
     def num_free_parameters(self) -> int:

@@ -64,6 +64,8 @@ class MarkovRandomField(Model):
         0.4754
     """
 
+    in_groups = True
+
     def __init__(
         self,
         graph: nx.Graph | Edges | Part | Iterable[Part],
@@ -169,11 +171,6 @@ class MarkovRandomField(Model):
         if observed:
             return grouped(self.factors(observed, inputs), self.elements)
         return merged([g for p in self.potentials for g in p.groups(self.elements, inputs)])
-
-    @property
-    def in_groups(self) -> bool:
-        """Potentials come in arrays."""
-        return True
 
     def element_graph(self) -> nx.Graph:
         """Return the graph with every element of an array as a node, joined within each factor."""

@@ -15,6 +15,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
+from pgnn.models.program_lowering import conditioned
 from pgnn.models.program_parameters import ProgramParameters, modules_of
 from pgnn.models.program_site import ProgramSite
 
@@ -72,6 +73,7 @@ class Program(Model):
     """
 
     graph: nx.DiGraph
+    in_groups = True
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class Program(Model):
         """
         made = self._source.factors(self._known(inputs), observed or {}, self.elements)
         codes = {n: x for n, x in (observed or {}).items() if self.variable(n).is_discrete}
-        return tuple(_conditioned(f, codes, self._variables) for f in made) if codes else made
+        return tuple(conditioned(f, codes, self._variables) for f in made) if codes else made
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -149,11 +151,6 @@ class Program(Model):
         if any(self.variable(n).is_discrete for n in observed or {}):
             return super().factor_groups(observed, inputs)
         return self._source.groups(self._known(inputs), observed or {}, self.elements)
-
-    @property
-    def in_groups(self) -> bool:
-        """Sites in plates have their tables in arrays."""
-        return True
 
     def log_density(
         self,
@@ -233,7 +230,7 @@ class Program(Model):
         return f"Program({self.extra_repr()})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: x for k, x in super().__getstate__().items() if k != "_source"}
+        return {k: x for k, x in super().__getstate__().items() if k not in ("_source", "_sites")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -285,20 +282,3 @@ def _refuse(inputs: Inputs | None) -> None:
             f"a program has no inputs, got {list(inputs)}; pass them as its arguments: "
             "Program(model, args=...) or program.given(...)"
         )
-
-
-def _conditioned(
-    factor: Factor, codes: Mapping[Hashable, Tensor], variables: Mapping[Hashable, Variable]
-) -> Factor:
-    """The factor at the states that were observed of some of its variables."""
-    seen: dict[Hashable, Tensor] = {}
-    for v in factor.variables:
-        if v.name in codes and v.name in variables:
-            seen[v.name] = codes[v.name]
-        elif isinstance(v.name, tuple) and v.name[0] in codes and v.name not in variables:
-            seen[v.name] = codes[v.name[0]][(slice(None), *v.name[1:])]
-    if not seen:
-        return factor
-    child = None if factor.child in seen else factor.child
-    made = factor.condition(seen)
-    return Factor(made.variables, made.log_values, child)

@@ -186,3 +186,20 @@ def masked(
         mask = rows.to(values.device).reshape(-1, *[1] * (values.dim() - 1))
         found[name] = SiteTable(t.scope, values.masked_fill(mask, 0.0), t.shared)
     return found
+
+
+def conditioned(
+    factor: Factor, codes: Mapping[Hashable, Tensor], variables: Mapping[Hashable, Variable]
+) -> Factor:
+    """Return a factor at the states that were observed of some of its variables."""
+    seen: dict[Hashable, Tensor] = {}
+    for v in factor.variables:
+        if v.name in codes and v.name in variables:
+            seen[v.name] = codes[v.name]
+        elif isinstance(v.name, tuple) and v.name[0] in codes and v.name not in variables:
+            seen[v.name] = codes[v.name[0]][(slice(None), *v.name[1:])]
+    if not seen:
+        return factor
+    child = None if factor.child in seen else factor.child
+    made = factor.condition(seen)
+    return Factor(made.variables, made.log_values, child)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.inference.exact.budget import joint_over_budget, plan_over_budget
+from pgnn.inference.exact.expected_counts import ExpectedCounts
 from pgnn.inference.exact.plan import Mask, Plan
 from pgnn.inference.exact.planner import Ask, MakePlan, Planner
 from pgnn.inference.exact.torch_rows import TorchRows
@@ -161,51 +162,21 @@ class Solver:
         There is an array for each source of the graph, in its shape; row-wise ones have the single
         terms. These are the gradients of the weighted log evidence by the sources.
         """
-        graph = self.graph
-        ask = Ask(
-            belief=np.ones(graph.num_factors, dtype=np.bool_), soft=self.softly(soft), prune=False
-        )
-        shared = np.zeros(int(graph.sizes[~graph.rowwise].sum()))
-        single = np.zeros((len(codes), int(graph.sizes[graph.rowwise].sum())))
+        graph, counts = self.graph, ExpectedCounts(self.graph, len(codes))
+        belief = np.ones(graph.num_factors, dtype=np.bool_)
+        ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
         for plan, rows in self.plans(codes, ask):
             lost, cpu = np.arange(len(rows)), self.at_rows(rows).cpu
             if cpu is not None:
                 part = None if soft is None else soft[rows]
-                mine, joint, _, lost = cpu.expect(
-                    plan, codes[rows], part, weights[rows], graph.rowwise
-                )
-                shared += mine
-                single[rows] = joint
+                found = cpu.expect(plan, codes[rows], part, weights[rows], graph.rowwise)
+                counts.add(rows, *found[:2])
+                lost = found[3]
             if len(lost):
-                again = rows[lost]
-                tables = self.torch_rows(plan, codes, soft, again).beliefs(range(graph.num_factors))
-                self._add(tables, again, weights[again], shared, single)
-        return [self._source(k, shared, single) for k in range(len(graph.sources))]
-
-    def _add(
-        self, tables: Sequence[Floats], rows: Rows, weights: Floats, shared: Floats, single: Floats
-    ) -> None:
-        """Add beliefs ``(R, K1, ..., Kn)`` of all factors to their sums."""
-        graph = self.graph
-        for f, table in enumerate(tables):
-            flat = table.reshape(len(rows), -1)
-            place = slice(graph.start[f], graph.start[f] + flat.shape[1])
-            if graph.rowwise[f]:
-                single[rows, place] = flat * weights[:, None]
-            else:
-                shared[place] += weights @ flat
-
-    def _source(self, k: int, shared: Floats, single: Floats) -> Floats:
-        """What belongs to one source, in its shape."""
-        graph = self.graph
-        f, count = int(graph.first[k]), int(graph.first[k + 1] - graph.first[k])
-        size, shape = int(graph.sizes[f]) if count else 0, tuple(graph.sources[k].shape)
-        held = single if graph.rowwise[f : f + 1].any() else shared[None]
-        start = graph.start[f] if count else 0
-        cells = held[:, start : start + count * size].reshape(len(held), count, size)
-        if np.prod(shape) < cells.size:  # factors that share a table
-            cells = cells.sum(axis=1)
-        return cells.reshape(shape)
+                again = self.torch_rows(plan, codes, soft, rows[lost])
+                tables = again.beliefs(range(graph.num_factors))
+                counts.add_beliefs(rows[lost], weights[rows[lost]], tables)
+        return counts.by_source()
 
     def best(self, codes: Codes, soft: Floats | None, maximize: Mask) -> tuple[Codes, Floats]:
         """Return ``(B, V)`` best states (-1 where summed out) and ``(B,)`` log maxima."""
