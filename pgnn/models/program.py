@@ -15,7 +15,6 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
-from pgnn.models.program_lowering import conditioned
 from pgnn.models.program_parameters import ProgramParameters, modules_of
 from pgnn.models.program_site import ProgramSite
 
@@ -140,6 +139,8 @@ class Program(Model):
             Unsupported: If a real site is not observed and something depends on it, or the
                 program has no tables; the message names the site.
         """
+        from pgnn.models.program_lowering import conditioned
+
         made = self._source.factors(self._known(inputs), observed or {}, self.elements)
         codes = {n: x for n, x in (observed or {}).items() if self.variable(n).is_discrete}
         return tuple(conditioned(f, codes, self._variables) for f in made) if codes else made
