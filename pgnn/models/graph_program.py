@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Hashable, Mapping
 from typing import Any, Protocol
@@ -232,7 +233,7 @@ def _laid_out(own: Distribution, batch: torch.Size) -> Any:
             _laid_out(own.component_distribution, batch + parts),
         )
     known = getattr(own, "arg_constraints", {})
-    wanted = [n for n in inspect.signature(type(own).__init__).parameters if n in known]
+    wanted = [n for n in _arguments(type(own)) if n in known]
     given = {n: x for n in wanted if isinstance(x := own.__dict__.get(n), Tensor)}
     if not given:
         raise Unsupported(
@@ -245,6 +246,11 @@ def _laid_out(own: Distribution, batch: torch.Size) -> Any:
         whole = x.expand([*own.batch_shape, *x.shape[axes:]]) if axes else x
         laid[name] = whole.reshape([*batch, *x.shape[axes:]])
     return _class(type(own))(**laid, validate_args=False)
+
+
+@functools.cache
+def _arguments(kind: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(kind.__init__).parameters)
 
 
 def _as_pyro(own: Distribution) -> Any:

@@ -231,7 +231,8 @@ class Program(Model):
         return f"Program({self.extra_repr()})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: x for k, x in super().__getstate__().items() if k not in ("_source", "_sites")}
+        read = ("_source", "_sites")
+        return {k: x for k, x in super().__getstate__().items() if k not in read}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

@@ -135,9 +135,12 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     kind, support = _kind(name, fn, observed)
     try:
         states = 1 if support is None else len(support)
-        log_prob = scaled(log_prob_of(fn, value), message, states)
+        bare = log_prob_of(fn, value)
+        log_prob = scaled(bare, message, states)
     except (ValueError, RuntimeError) as error:
         raise ModelError(_misfit(name, fn, value, message, error)) from error
+    if observed is not None:
+        _check_crossed(name, fn, value, bare)
     plates, shape = plates_of(message), tuple(log_prob.shape)
     _check_plates(name, plates, shape, fn, value)
     scale = message["scale"]
@@ -259,6 +262,17 @@ def _check_plates(
                 f"{plate.size} along dimension {plate.dim}, but the value has shape "
                 f"{tuple(value.shape)} and the distribution batch shape {tuple(fn.batch_shape)}"
             )
+
+
+def _check_crossed(name: str, fn: Any, value: Any, log_prob: Tensor) -> None:
+    """Raise if each of several values meets each of several distributions."""
+    lead = tuple(value.shape[: value.dim() - len(fn.event_shape)])
+    if tuple(log_prob.shape) not in (lead, tuple(fn.batch_shape)):
+        raise ModelError(
+            f"site {name!r}: values of shape {tuple(value.shape)} and a distribution of batch "
+            f"shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)} would be "
+            f"crossed to {tuple(log_prob.shape)}; give the values the shape of the plates"
+        )
 
 
 def _misfit(name: str, fn: Any, value: Any, message: dict[str, Any], error: Exception) -> str:

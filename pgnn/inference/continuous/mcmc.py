@@ -129,6 +129,7 @@ class MCMC(Engine):
                 "tree_depth": draws.depth,
                 "n_steps": draws.gradients,
                 "diverging": draws.diverged,
+                "energy": draws.energy,
             },
         )
 

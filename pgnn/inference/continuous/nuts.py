@@ -31,6 +31,7 @@ class Draws:
         depth: ``(C, samples)`` depths of the trees.
         gradients: ``(C, samples)`` gradients that each draw took.
         diverged: ``(C, samples)`` whether the energy ran away.
+        energy: ``(C, samples)`` :math:`H` that each trajectory began with.
         step_size: ``(C,)`` after the warm-up.
         variance: ``(C, D)`` inverse masses after the warm-up.
         evaluations: How often all chains' gradients were computed, the warm-up included.
@@ -42,6 +43,7 @@ class Draws:
     depth: NDArray[np.int64]
     gradients: NDArray[np.int64]
     diverged: NDArray[np.bool_]
+    energy: Floats
     step_size: Floats
     variance: Floats
     evaluations: int
@@ -187,6 +189,7 @@ class _Machine:
             depth=kept[..., 3].astype(np.int64),
             gradients=kept[..., 4].astype(np.int64),
             diverged=kept[..., 5] > 0,
+            energy=kept[..., 6],
             step_size=self.chains.numbers[:, self.slots.EPS].copy(),
             variance=self.chains.vectors[:, self.slots.VAR].copy(),
             evaluations=self.evaluations,

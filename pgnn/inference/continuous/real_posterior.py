@@ -151,7 +151,11 @@ class RealPosterior(Posterior):
         return pd.DataFrame(data, index=index_of, columns=columns)
 
     def to_arviz(self) -> Any:
-        """Return the draws as ArviZ's ``InferenceData``.
+        """Return the draws and their statistics in the form of ArviZ.
+
+        Returns:
+            ``InferenceData`` with the groups ``posterior`` and ``sample_stats``; a ``DataTree`` of
+            them from ArviZ 1.0 on.
 
         Raises:
             Unsupported: If ArviZ is not installed.
@@ -164,7 +168,10 @@ class RealPosterior(Posterior):
                 "summary(), diagnostics and samples"
             ) from None
         posterior = {str(n): self._draws[n].numpy() for n in self.reals}
-        return arviz.from_dict(posterior=posterior, sample_stats=self.statistics)
+        groups = {"posterior": posterior, "sample_stats": self.statistics}
+        if arviz.__version__.startswith("0."):
+            return arviz.from_dict(**groups)
+        return arviz.from_dict(groups)
 
     def __getitem__(self, name: Hashable) -> Any:
         if isinstance(name, Hashable) and name in self.reals:

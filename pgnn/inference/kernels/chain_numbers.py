@@ -115,6 +115,17 @@ exp_below: Any = intrinsic(_exp_below)
 """See :func:`exp_of`: without a branch, so that loops vectorise."""
 
 
+LOST = {32: 1e-8, 64: 1e-103}
+"""More than a step can lose of a number that is added to a normalised message, as it is held by
+what bounds the losses: times 1e28, or 1e200, since it is far too small to be held as it is."""
+
+
+@inlined_numeric
+def harmless(itemsize):
+    """Up to which share of a message losses, so held, do not matter: 1e-9, or 1e-17."""
+    return 1e19 if itemsize == 4 else 1e183
+
+
 @inlined_numeric
 def share_of(array, b):
     """Index of row or step ``b`` where an axis may have size one, shared by all."""

@@ -14,6 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pgnn.inference.kernels.chain_numbers import LOST
 from pgnn.inference.kernels.chain_vectors import (
     load_vector,
     part_of,
@@ -171,6 +172,30 @@ def _emit(typing_context, x, y, x_at, y_at, num, factor):
     return x.dtype(x, y, x_at, y_at, num, factor), generate
 
 
+def _audit(typing_context, x, y, x_at, y_at, num, factor):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        left, right = (
+            _pointer(context, builder, *pair)
+            for pair in zip(signature.args[:2], arguments[:2], strict=True)
+        )
+        x_at, y_at, num, factor = arguments[2:]
+        kind = left.type.pointee
+        total = _Total(builder, kind)
+
+        def audit(part: _Part) -> None:
+            lost = part.number(kind, LOST[8 * size_of(kind)])
+            share = builder.fmul(part.read((right, y_at)), part.spread(factor))
+            value = builder.fmul(builder.fadd(part.read((left, x_at)), lost), share)
+            value = builder.fadd(value, lost)
+            part.write(value, (left, x_at))
+            total.include(part, value)
+
+        _parts(builder, num, audit)
+        return total.result()
+
+    return x.dtype(x, y, x_at, y_at, num, factor), generate
+
+
 def _meet(typing_context, x, y, x_at, y_at, num):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         left, right = (
@@ -248,6 +273,9 @@ begin_step: Any = intrinsic(_begin)
 """Write a step's field, less its largest number, which is returned; ``-inf`` up to ``room``."""
 row_emit: Any = intrinsic(_emit)
 """Multiply ``x`` by ``y`` and by a number; return its sum."""
+row_audit: Any = intrinsic(_audit)
+"""The same with ``x`` what may have been lost of a message, to which what may be lost is
+added; for multiples of four states."""
 row_meet: Any = intrinsic(_meet)
 """Return the sum of ``x`` times ``y``, and that of ``x``."""
 row_multiply: Any = intrinsic(_multiply)

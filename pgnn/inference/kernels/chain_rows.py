@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pgnn.inference.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.kernels.chain_numbers import exp_below, harmless, share_of
 from pgnn.inference.kernels.chain_row_steps import (
     begin_step,
+    row_audit,
     row_emit,
     row_meet,
     row_multiply,
@@ -66,7 +67,7 @@ def _advance(x, at, matrix, r, s, out, to):
 
 
 @inner_numeric
-def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base):
+def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
     K, P = numbers.transition.shape[2], numbers.transition.shape[3]
     real = numbers.log_field.dtype.type
@@ -97,8 +98,9 @@ def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base):
             return False
         trust = min(trust, float(total))
         if mode != SMOOTH and not dense:
-            for j in range(K):
-                trust = min(trust, float(alpha[to + j] / total))
+            lost = _audit(numbers, r, t, emission, here * P, ahead, inverse)
+            if not lost < harmless(numbers.log_field.itemsize) * total:
+                trust = 0.0
         inverse = real(1.0) / total
         part += tops[here]
         product *= total
@@ -115,6 +117,20 @@ def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base):
     sums.log_z[b] = log_z + (part + math.log(product))
     sums.trust[b] = trust
     return True
+
+
+@inner_numeric
+def _audit(numbers, r, t, emission, at, ahead, inverse):
+    """Bound what was lost of the message: numbers too small to be held, and what follows them."""
+    P = numbers.transition.shape[3]
+    before, to = ((t - 1) % 2) * P, (t % 2) * P
+    if t == 0:
+        for j in range(P):
+            ahead[j] = 0.0
+    else:
+        s = share_of(numbers.transition.shape[1], t - 1)
+        _advance(ahead, before, numbers.transition, r, s, ahead, to)
+    return row_audit(ahead, emission, to, at, P, inverse)
 
 
 @inner_numeric
@@ -181,6 +197,7 @@ def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, a
     Args:
         mode: FORWARD, FILTER or SMOOTH.
         dense: Whether tiny forward messages do no harm, as every transition is possible.
+            Otherwise, and if mode is not SMOOTH, what was lost is bounded.
         rows: Which ones; none is empty.
         weights: ``(B,)`` what a row counts in ``sums.pairs``.
         emission: Room for ``STEPS * P`` numbers.
@@ -194,6 +211,8 @@ def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, a
     for b in rows:
         steps = numbers.lengths[b]
         base = b * numbers.log_field.shape[1] * P if in_place else 0
-        possible = _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base)
+        possible = _forward(
+            numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead
+        )
         if possible and mode == SMOOTH:
             _backward(numbers, sums, weights[b], b, steps, emission, tops, alpha, base, ahead)

@@ -1,6 +1,6 @@
 """What is done to all rows of a tile at a step, in vector registers.
 
-A message of a tile is ``(K, WIDTH)``; ``lanes`` hold three numbers of each row. Every function
+A message of a tile is ``(K, WIDTH)``; ``lanes`` hold five numbers of each row. Every function
 takes ``(x, y, lanes, x_at, y_at, K)``: two arrays and where in them the messages begin.
 """
 
@@ -16,11 +16,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.kernels.chain_numbers import exp_of
-from pgnn.inference.kernels.chain_vectors import WIDTH, data_of, load_vector, store_vector
+from pgnn.inference.kernels.chain_numbers import LOST, exp_of
+from pgnn.inference.kernels.chain_vectors import (
+    WIDTH,
+    data_of,
+    load_vector,
+    size_of,
+    store_vector,
+)
 
-TOTAL, INVERSE, TOP = 0, WIDTH, 2 * WIDTH  # where in the lanes what stands
-LANES = 3 * WIDTH
+# where in the lanes what stands
+TOTAL, INVERSE, TOP, BEFORE, LOSSES = (place * WIDTH for place in range(5))
+LANES = 5 * WIDTH
 """Numbers of a row kept by a tile."""
 
 
@@ -124,6 +131,7 @@ def _observe(step: _Step) -> None:
 def _emit(step: _Step) -> None:
     builder, left, right = step.builder, step.data.left, step.data.right
     total, factor = step.variable(0.0), step.lane(INVERSE)
+    step.keep(factor, BEFORE)
     with step.states() as (x, y):
         emission = exp_of(builder, builder.fsub(step.read(right, y), step.lane(TOP)))
         step.write(emission, right, y)
@@ -133,6 +141,19 @@ def _emit(step: _Step) -> None:
     found = builder.load(total)
     step.keep(found, TOTAL)
     step.keep(step.inverse(found), INVERSE)
+
+
+def _audit(step: _Step) -> None:
+    builder, left, right = step.builder, step.data.left, step.data.right
+    lost = step.number(LOST[8 * size_of(step.data.kind)])
+    total, factor = step.variable(0.0), step.lane(BEFORE)
+    with step.states() as (x, y):
+        share = builder.fmul(step.read(right, y), factor)
+        value = builder.fmul(builder.fadd(step.read(left, x), lost), share)
+        value = builder.fadd(value, lost)
+        step.write(value, left, x)
+        step.add_to(total, value)
+    step.keep(builder.fmul(builder.load(total), step.lane(INVERSE)), LOSSES)
 
 
 def _meet(step: _Step) -> None:
@@ -173,7 +194,10 @@ observe = _step(_observe)
 """Add ``y - TOP`` to ``x``."""
 emit = _step(_emit)
 """``y`` becomes the exponential of ``y - TOP``, ``x`` is multiplied by it and by ``INVERSE``;
-``TOTAL`` becomes the sum of ``x``, ``INVERSE`` one over that, or zero."""
+``BEFORE`` becomes ``INVERSE``, ``TOTAL`` the sum of ``x``, ``INVERSE`` one over that, or zero."""
+audit = _step(_audit)
+"""After ``emit``: what may have been lost of a message, ``x``, is multiplied by what the message
+was; what may be lost now is added. ``LOSSES`` becomes its share of the message."""
 meet = _step(_meet)
 """``x`` times ``y`` is written behind ``y``; ``TOTAL`` becomes its sum, ``INVERSE`` one over that,
 ``TOP`` one over the sum of ``y``."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 
-from pgnn.inference.kernels.chain_numbers import share_of
+from pgnn.inference.kernels.chain_numbers import harmless, share_of
 from pgnn.inference.kernels.chain_rows import FILTER, SMOOTH
 from pgnn.inference.kernels.chain_steps import (
     INVERSE,
+    LOSSES,
     TOP,
     TOTAL,
+    audit,
     emit,
     find_top,
     meet,
@@ -91,10 +93,10 @@ def _multiply(matrix, s, x, at, out, to):
 
 
 @inner_numeric
-def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, lanes, logs):
+def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, lanes, logs):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
     K = numbers.log_field.shape[2]
-    real = numbers.log_field.dtype.type
+    real, limit = numbers.log_field.dtype.type, harmless(numbers.log_field.itemsize)
     size, num, steps = K * WIDTH, len(rows), numbers.lengths[rows[0]]
     for w in range(WIDTH):
         lanes[INVERSE + w] = real(1.0)
@@ -119,10 +121,10 @@ def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, lanes, l
             shift = numbers.transition_scale[0, s]
         emit(alpha, emission, lanes, to, to, K)
         if mode != SMOOTH and not dense:
-            for k in range(K):
-                for w in range(num):
-                    share = float(alpha[to + k * WIDTH + w]) / max(float(lanes[w]), 1e-300)
-                    logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], share)
+            _audit(numbers, t, emission, to, ahead, lanes)
+            for w in range(num):
+                if not lanes[LOSSES + w] < limit:
+                    logs[2 * WIDTH + w] = 0.0
         if mode == FILTER:
             for w in range(num):
                 step = math.log(lanes[w]) if lanes[w] > 0.0 else -math.inf
@@ -134,6 +136,21 @@ def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, lanes, l
         product = logs[WIDTH + w]
         sums.log_z[rows[w]] = logs[w] + math.log(product) if product > 0.0 else -math.inf
         sums.trust[rows[w]] = logs[2 * WIDTH + w]
+
+
+@inner_numeric
+def _audit(numbers, t, emission, at, ahead, lanes):
+    """Bound what was lost of the message: numbers too small to be held, and what follows them."""
+    K = numbers.log_field.shape[2]
+    size = K * WIDTH
+    before, to = ((t - 1) % 2) * size, (t % 2) * size
+    if t == 0:
+        for k in range(size):
+            ahead[k] = 0.0
+    else:
+        s = share_of(numbers.transition.shape[1], t - 1)
+        _multiply(numbers.transition, s, ahead, before, ahead, to)
+    audit(ahead, emission, lanes, to, at, K)
 
 
 @inner_numeric
@@ -239,6 +256,7 @@ def sum_tiles(
     Args:
         mode: FORWARD, FILTER or SMOOTH.
         dense: Whether tiny forward messages do no harm, as every transition is possible.
+            Otherwise, and if mode is not SMOOTH, what was lost is bounded.
         tiles: ``(n, WIDTH)`` rows in descending order of their lengths, -1 for none; the first of
             a tile is there and is not empty.
         weights: ``(B,)`` what a row counts in ``sums.pairs``, whose first axis has size one.
@@ -255,6 +273,6 @@ def sum_tiles(
             num += 1
         rows = tiles[tile, :num]
         locate(numbers.log_field, rows, places)
-        _forward(numbers, sums, mode, dense, rows, places, emission, alpha, lanes, logs)
+        _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, lanes, logs)
         if mode == SMOOTH:
             _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs)

@@ -20,8 +20,8 @@ NUM_NUMBERS = 10
 # integers of a chain
 PHASE, TIME, DEPTH, SIGN, LEAF, LEAPS, BAD, COUNT, WAY, TRIES, SEEN, WINDOW = range(12)
 NUM_INTEGERS = 12
-# of each transition: potential, acceptance, step size, depth, gradients, divergence
-NUM_STATISTICS = 6
+# of each transition: potential, acceptance, step size, depth, gradients, divergence, energy
+NUM_STATISTICS = 7
 GAMMA, T0, KAPPA = 0.05, 10.0, 0.75
 
 
@@ -36,7 +36,7 @@ class Chains(NamedTuple):
         checkpoints: ``(C, 2, max_depth + 1, D)`` momenta and their sums.
         random: ``(C, 1)`` states of SplitMix64.
         draws: ``(C, samples, D)``.
-        statistics: ``(C, warmup + samples, 6)``.
+        statistics: ``(C, warmup + samples, 7)``.
         windows: First transition of the windows of adaptation, then the ends of each.
     """
 

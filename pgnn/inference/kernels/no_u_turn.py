@@ -218,7 +218,7 @@ def _finish(chains, c, end, warmup, target):
     k, random = chains.integers[c], chains.random[c]
     row = chains.statistics[c, k[TIME]]
     row[0], row[1], row[2] = x[UQ], x[ACCEPT] / k[LEAPS], x[EPS]
-    row[3], row[4], row[5] = k[DEPTH], k[LEAPS], end == 2
+    row[3], row[4], row[5], row[6] = k[DEPTH], k[LEAPS], end == 2, x[E0]
     closed = False
     if k[TIME] < warmup:
         closed = adapt(v, x, k, chains.windows, warmup, target)

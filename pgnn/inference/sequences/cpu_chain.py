@@ -33,8 +33,8 @@ class CpuChain:
     be held is lost. Whether that matters is known afterwards: with :math:`\alpha` and
     :math:`\beta` summing to one, a part :math:`\epsilon` of either adds at most
     :math:`\epsilon` to :math:`\sum_k \alpha_t(k) \beta_t(k)`. Rows in which that sum is ever tiny
-    are computed again from logs. A forward pass alone is trusted where no message is tiny, or
-    where every transition is possible, so that what is lost anywhere is made up for everywhere.
+    are computed again from logs. A forward pass alone carries along a bound of what was lost,
+    unless every transition is possible, so that what is lost anywhere is made up for everywhere.
 
     Args:
         tensors: The chain.

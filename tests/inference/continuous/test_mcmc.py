@@ -530,16 +530,48 @@ def test_the_answer_as_samples_and_for_arviz(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
-def test_arviz_gets_chains(monkeypatch):
+@pytest.mark.parametrize("version", ["0.23.4", "1.0.0"])
+def test_arviz_gets_chains(monkeypatch, version):
+    """A stand-in: groups by name before 1.0, in a mapping from then on."""
     import sys
     import types
 
-    made = types.SimpleNamespace(from_dict=lambda **given: given)
+    made = types.SimpleNamespace(__version__=version)
+    made.from_dict = (lambda **given: given) if version[0] == "0" else (lambda given: given)
     monkeypatch.setitem(sys.modules, "arviz", made)
-    posterior = mixture().query("mu", {"y": 0.8}, engine=engine(samples=20, warmup=50))
+    posterior = mixture().query("mu", {"y": 0.8}, engine=engine(samples=20, warmup=20))
     given = posterior.to_arviz()
     assert given["posterior"]["mu"].shape == (4, 20)
     assert given["sample_stats"]["diverging"].shape == (4, 20)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_arviz_reads_what_it_is_given():
+    arviz = pytest.importorskip("arviz")
+    posterior = funnel().query(engine=engine(samples=200, warmup=100))
+    data = posterior.to_arviz()
+    assert dict(data.posterior["x"].sizes) == {"chain": 4, "draw": 200, "x_dim_0": 9}
+    assert dict(data.posterior["s"].sizes) == {"chain": 4, "draw": 200}
+    np.testing.assert_array_equal(data.posterior["x"].values, posterior["x"].samples.numpy())
+    stats = data.sample_stats
+    assert stats["diverging"].dtype == bool
+    assert int(stats["diverging"].sum()) == posterior.diagnostics["divergences"].sum()
+    assert int(stats["tree_depth"].max()) <= 10
+    assert bool((stats["n_steps"] <= 2 ** stats["tree_depth"] * 2 - 1).all())
+    assert bool(np.isfinite(stats["lp"]).all())
+    # the energy is the potential of where it began and a kinetic part: chi-square of ten numbers
+    kinetic = stats["energy"].values[:, 1:] + stats["lp"].values[:, :-1]
+    assert kinetic.min() > 0
+    error = math.sqrt(5.0 / kinetic.size)
+    assert abs(kinetic.mean() - 5.0) < ERRORS * error
+    assert arviz.bfmi(data).shape == (4,)
+    # their figures of the chains are ours
+    for name in ("s", "x"):
+        own = posterior[name]
+        size = arviz.ess(data, method="bulk")[name].values
+        # at the end of Geyer's sum theirs adds one more term, and leaves out the last comparison
+        np.testing.assert_allclose(own.effective_sample_size.numpy(), size, rtol=0.1)
+        np.testing.assert_allclose(own.r_hat.numpy(), arviz.rhat(data)[name].values, rtol=1e-6)
 
 
 def test_explain():

@@ -7,6 +7,7 @@ import pytest
 
 from pgnn.inference.kernels import chain_row_steps as steps
 from pgnn.inference.kernels.chain_links import links_of_few
+from pgnn.inference.kernels.chain_numbers import LOST
 from pgnn.inference.kernels.propagation_algebra import numeric
 
 SIZES = [1, 2, 3, 4, 7, 16, 23, 40]
@@ -20,6 +21,11 @@ def begin(field, out, num, room):
 @numeric
 def emit(x, y, num, factor):
     return steps.row_emit(x, y, 3, 2, num, factor)
+
+
+@numeric
+def audit(x, y, num, factor):
+    return steps.row_audit(x, y, 3, 2, num, factor)
 
 
 @numeric
@@ -72,6 +78,18 @@ def test_sums_over_states(random, num):
     total = emit(x, y, num, factor)
     close(np.array(total, x.dtype), expected[3 : 3 + num].sum())
     close(x, expected)
+
+
+@pytest.mark.parametrize("num", [4, 16, 40])
+def test_what_may_be_lost(random, num):
+    x, y, factor = abs(random(50)), abs(random(50)), abs(random(1))[0]
+    lost, expected = LOST[8 * x.itemsize], x.copy()
+    x[3 : 3 + num] = 0.0
+    expected[3 : 3 + num] = lost * (y[2 : 2 + num] * factor) + lost
+    total = audit(x, y, num, factor)
+    close(x, expected)
+    close(np.array(total, x.dtype), expected[3 : 3 + num].sum())
+    assert total > 0
 
 
 @pytest.mark.parametrize("num", SIZES)

@@ -8,8 +8,8 @@ import pytest
 from pgnn.inference.kernels import chain_links as links_of
 from pgnn.inference.kernels import chain_steps as steps
 from pgnn.inference.kernels import chain_transposes as transposes
-from pgnn.inference.kernels.chain_numbers import exp_below
-from pgnn.inference.kernels.chain_steps import INVERSE, LANES, TOP, TOTAL
+from pgnn.inference.kernels.chain_numbers import LOST, exp_below
+from pgnn.inference.kernels.chain_steps import BEFORE, INVERSE, LANES, LOSSES, TOP, TOTAL
 from pgnn.inference.kernels.chain_vectors import WIDTH
 from pgnn.inference.kernels.propagation_algebra import numeric
 
@@ -44,6 +44,11 @@ def observe(x, y, lanes):
 @numeric
 def emit(x, y, lanes):
     steps.emit(x, y, lanes, WIDTH, 0, 4)
+
+
+@numeric
+def audit(x, y, lanes):
+    steps.audit(x, y, lanes, WIDTH, 0, 4)
 
 
 @numeric
@@ -109,15 +114,16 @@ def test_largest_numbers_are_subtracted(random):
     top[3] = 0.0
     expected[1:5] -= top
     lower(x.reshape(-1), lanes)
-    assert (lanes[TOP:] == top).all()
+    assert (lanes[TOP:BEFORE] == top).all()
     assert (lanes[:TOP] == before[:TOP]).all()
+    assert (lanes[BEFORE:] == before[BEFORE:]).all()
     assert (x == expected).all()
 
 
 def test_observing(random):
     x, y, lanes = random(6, WIDTH), random(4, WIDTH), random(LANES)
     expected = x.copy()
-    expected[1:5] += y - lanes[TOP:]
+    expected[1:5] += y - lanes[TOP:BEFORE]
     observe(x.reshape(-1), y.reshape(-1), lanes)
     close(x, expected)
 
@@ -126,16 +132,28 @@ def test_emitting(random):
     x, y, lanes = abs(random(6, WIDTH)), -abs(random(4, WIDTH)), abs(random(LANES))
     x[:, 4], y[:, 7], y[1, 9] = 0.0, -math.inf, -1e30
     expected, factor, shares = x.copy(), lanes[INVERSE:TOP].copy(), np.empty(4 * WIDTH, x.dtype)
-    exponentials((y - lanes[TOP:]).reshape(-1), shares)
+    exponentials((y - lanes[TOP:BEFORE]).reshape(-1), shares)
     expected[1:5] *= shares.reshape(4, WIDTH) * factor
     emit(x.reshape(-1), y.reshape(-1), lanes)
     close(x, expected)
     close(y, shares.reshape(4, WIDTH))
+    assert (lanes[BEFORE:LOSSES] == factor).all()
     total = x[1:5].sum(0)
     close(lanes[TOTAL:INVERSE], total)
     assert (lanes[INVERSE + np.array([4, 7])] == 0.0).all()
     others = np.setdiff1d(np.arange(WIDTH), [4, 7])
     close(lanes[INVERSE + others], 1 / total[others])
+
+
+def test_what_may_be_lost(random):
+    x, y, lanes = abs(random(6, WIDTH)), abs(random(4, WIDTH)), abs(random(LANES))
+    lost, expected = LOST[8 * x.itemsize], x.astype(np.float64)
+    x[:, 4] = expected[:, 4] = 0.0
+    expected[1:5] = (expected[1:5] + lost) * (y * lanes[BEFORE:LOSSES]) + lost
+    audit(x.reshape(-1), y.reshape(-1), lanes)
+    np.testing.assert_allclose(x, expected, rtol=2e-6 if x.itemsize == 4 else 1e-14)
+    close(lanes[LOSSES:], x[1:5].sum(0) * lanes[INVERSE:TOP])
+    assert (x[1:5, 4] > 0).all()
 
 
 def test_messages_that_meet(random):
@@ -151,13 +169,13 @@ def test_messages_that_meet(random):
     inverse[[4, 7]], ahead[4] = 0.0, 0.0
     close(lanes[TOTAL:INVERSE], y[4:8].sum(0))
     close(lanes[INVERSE:TOP], inverse)
-    close(lanes[TOP:], ahead)
+    close(lanes[TOP:BEFORE], ahead)
 
 
 def test_factors(random):
     x, y, lanes = random(6, WIDTH), random(2, WIDTH), random(LANES)
     expected = x.copy()
-    expected[1:3] *= y * lanes[TOP:]
+    expected[1:3] *= y * lanes[TOP:BEFORE]
     expected[3] *= lanes[INVERSE:TOP]
     change(x.reshape(-1), y.reshape(-1), lanes)
     close(x, expected)

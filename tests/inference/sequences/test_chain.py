@@ -286,6 +286,47 @@ def test_a_path_that_underflow_would_lose():
     close(chain.entropy(), [0.0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [3, 40])
+@pytest.mark.parametrize("K", [2, 16])
+def test_states_that_die_out_need_no_logs(dtype, rows, K):
+    """From left to right: the first states become impossible but for less than can be held."""
+    rng, T = np.random.default_rng(0), 400
+    transition = torch.full((K, K), -math.inf).to(dtype)
+    transition.diagonal()[:], transition.diagonal(1)[:] = math.log(0.9), math.log(0.1)
+    initial = torch.full((K,), -math.inf).to(dtype)
+    initial[0] = 0.0
+    field = torch.from_numpy(rng.normal(size=(rows, T, K))).to(dtype)
+    field[:, 20:, 0] -= 4.0
+    field[0, 5, 0], field[1, 7, 1] = -math.inf, -math.inf
+    chain = Chain(initial, transition, field, torch.from_numpy(rng.integers(300, T + 1, rows)))
+    twin = TorchChain(chain.tensors.at(torch.arange(rows)))
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-4
+    for ours, theirs in zip(chain.filtered(), twin.filtered(), strict=True):
+        close(ours, theirs, tolerance)
+    close(chain.log_partition(), twin.log_partition(), tolerance)
+    cpu = chain._cpu
+    cpu._from_logs = None  # the slow way, which is not taken
+    cpu.filtered(), cpu.sample(2, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("per_step", [40.0, 80.0, 500.0])
+def test_states_that_come_back_are_not_lost(dtype, rows, per_step):
+    """State 0 gets improbable step by step, until it alone explains what is seen."""
+    T, half = 24, 12
+    transition = torch.tensor([[0.9, 0.1], [0.0, 1.0]]).to(dtype).log()
+    field = torch.zeros(rows, T, 2).to(dtype)
+    field[:, 1:half, 0], field[:, half:, 1] = -per_step, -1.5 * per_step
+    chain = Chain(torch.tensor([0.5, 0.5]).to(dtype).log(), transition, field)
+    twin = TorchChain(chain.tensors.at(torch.arange(rows)))
+    tolerance = 1e-9 if dtype == torch.float64 else 2e-4
+    close(chain.filtered()[0], twin.filtered()[0], tolerance)
+    close(chain.log_partition(), twin.log_partition(), tolerance)
+    assert (chain.sample(1, seed=0)[0, :, :half] == 0).all()
+
+
 def test_draws_follow_the_posterior(way):
     """Counts of whole paths: chi-square below its mean plus five standard deviations."""
     case = ChainCase(2, "gaps", 4, 2, 3)
