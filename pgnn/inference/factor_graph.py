@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -229,30 +229,34 @@ class FactorGraph:
         graph._take_structure(self)
         return graph
 
-    def like(self, other: FactorGraph) -> FactorGraph:
-        """Return this graph, which need not look at its structure if it is that of another one.
+    def like(self, others: Iterable[FactorGraph]) -> bool:
+        """Whether some graph has the same structure, which this one then need not look at.
 
         That is seen by their factors having the very same scopes.
         """
-        lone, groups = (self.lone, other.lone), (self.groups, other.groups)
-        if (
-            len(lone[0]) == len(lone[1])
-            and len(groups[0]) == len(groups[1])
+        for other in others:
+            if self._is_like(other):
+                self._take_structure(other)
+                return True
+        return False
+
+    def _is_like(self, other: FactorGraph) -> bool:
+        return (
+            len(self.lone) == len(other.lone)
+            and len(self.groups) == len(other.groups)
             and all(
                 f.variables is g.variables
                 and f.child == g.child
                 and f.log_values.dim() == g.log_values.dim()
-                for f, g in zip(*lone, strict=True)
+                for f, g in zip(self.lone, other.lone, strict=True)
             )
             and all(
                 a.scopes is b.scopes
                 and a.child == b.child
                 and bool(a.batch_shape) == bool(b.batch_shape)
-                for a, b in zip(*groups, strict=True)
+                for a, b in zip(self.groups, other.groups, strict=True)
             )
-        ):
-            self._take_structure(other)
-        return self
+        )
 
     def at_rows(self, rows: Ints) -> FactorGraph:
         """Keep some rows of the row-wise tables."""

@@ -138,8 +138,8 @@ class CpuExecutor:
         soft: Floats | None,
         weights: Floats,
         per_row: Mask,
-    ) -> tuple[Floats, Floats, Rows, Rows]:
-        """Return weighted sums of the beliefs of the plan's factors over all rows.
+    ) -> tuple[Floats, Floats, Floats, Rows]:
+        """Return the log evidence, and weighted sums of the beliefs of the plan's factors.
 
         Args:
             plan: With ``task.belief`` set.
@@ -149,8 +149,8 @@ class CpuExecutor:
             per_row: ``(F,)`` factors whose beliefs are returned row by row.
 
         Returns:
-            Flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; where each factor begins;
-            rows that were left out because numbers left the range of doubles.
+            ``(B,)`` log evidence; flat sums; ``(B, .)`` beliefs of the ``per_row`` factors; rows
+            that were left out because numbers left the range of doubles.
         """
         tables = self.tables(codes, soft)
         start = np.zeros(self.graph.num_factors, dtype=np.int64)
@@ -161,20 +161,21 @@ class CpuExecutor:
             start[own] = np.cumsum(sizes) - sizes
             ends[kind] = int(sizes.sum())
         joint = np.zeros((len(codes), ends[1]))
-        lost = np.zeros(len(codes), dtype=np.bool_)
+        log_z, lost = np.zeros(len(codes)), np.zeros(len(codes), dtype=np.bool_)
         sums: list[Floats] = []
 
         def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> Keep:
             mine = np.zeros(ends[0])
             expectation.expect(
-                program[0], tables, part, memory, lanes, weights, lost, mine, per_row, start, joint
-            )
+                program[0], tables, part, memory, lanes, weights, log_z, lost, mine, per_row,
+                start, joint,
+            )  # fmt: skip
             return lambda: sums.append(mine)
 
-        below = self._run(plan, np.arange(len(codes)), piece)
-        lost[below] = True
+        rows = np.arange(len(codes))
+        lost[self._run(plan, rows, piece)] = True
         total = np.sum(sums, axis=0) if sums else np.zeros(ends[0])
-        return total, joint, start, np.flatnonzero(lost)
+        return log_z + self.log_scale(plan, rows), total, joint, np.flatnonzero(lost)
 
     def decode(
         self, plan: Plan, codes: Codes, soft: Floats | None, draws: int = 0, seed: int = 0

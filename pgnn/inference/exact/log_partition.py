@@ -25,6 +25,7 @@ from pgnn.factors.factor import Factor
 from pgnn.inference.factor_graph import FactorGraph
 
 Floats = NDArray[np.float64]
+Together = Callable[[FactorGraph], tuple[Floats, Sequence[Floats]]]
 Evaluate = Callable[[FactorGraph], Floats]
 Accumulate = Callable[[FactorGraph, Floats], Sequence[Floats]]
 Reference = Callable[[FactorGraph], Tensor]
@@ -42,11 +43,14 @@ class Kernel:
             Weights of impossible rows are zero.
         reference: Computes what ``evaluate`` computes by differentiable torch operations, such as
             :func:`pgnn.inference.exact.torch_executor.log_partition`.
+        together: Maps the graph to what ``evaluate`` and ``accumulate`` with weights of one return;
+            given where there is one row, so that a gradient can be had with the number.
     """
 
     evaluate: Evaluate
     accumulate: Accumulate
     reference: Reference
+    together: Together | None = None
 
 
 class LogPartition(Function):
@@ -55,8 +59,12 @@ class LogPartition(Function):
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, graph: FactorGraph, *tables: Tensor) -> Tensor:
         """Ask the kernel for the number; ``tables`` are the graph's sources that learn."""
-        ctx.kernel, ctx.graph = kernel, graph
-        log_z = torch.from_numpy(np.array(kernel.evaluate(graph), dtype=np.float64))
+        ctx.kernel, ctx.graph, ctx.counts = kernel, graph, None
+        if kernel.together is not None and tables:
+            found, ctx.counts = kernel.together(graph)
+        else:
+            found = kernel.evaluate(graph)
+        log_z = torch.from_numpy(np.array(found, dtype=np.float64))
         log_z = log_z.to(graph.device, graph.dtype)
         ctx.save_for_backward(log_z, *tables)
         return log_z
@@ -103,7 +111,10 @@ def _through_kernel(
 ) -> list[Tensor]:
     weights = upstream.masked_fill(log_z.isneginf(), 0.0)
     array = weights.to("cpu", torch.float64).numpy()
-    sums = ctx.kernel.accumulate(ctx.graph, np.ascontiguousarray(array))
+    if ctx.counts is not None:
+        sums = [array[0] * x for x in ctx.counts]
+    else:
+        sums = ctx.kernel.accumulate(ctx.graph, np.ascontiguousarray(array))
     return [
         torch.from_numpy(np.array(sums[k], dtype=np.float64)).reshape(table.shape).to(table)
         for k, table in zip(ctx.graph.learned, tables, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Mapping
 
 from torch import Tensor
@@ -10,6 +11,9 @@ from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.exact.planner import Planner
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
+
+_STRUCTURES = 4
+"""Structures that are remembered: what is row-wise may differ from question to question."""
 
 
 def model_solver(
@@ -44,5 +48,7 @@ def _graph(
         graph = FactorGraph(singles, (), tuple(model.factor_groups(*given)))
     else:
         graph = FactorGraph(singles, tuple(model.factors(*given)))
-    key = ("skeleton", *map(str, observed or ()), "inputs", *map(str, inputs or ()))
-    return graph.like(model.cached(key, lambda: graph.skeleton))
+    known: deque[FactorGraph] = model.cached("skeletons", lambda: deque(maxlen=_STRUCTURES))
+    if not graph.like(known):
+        known.append(graph.skeleton)
+    return graph

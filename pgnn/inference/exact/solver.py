@@ -147,7 +147,7 @@ class Solver:
             cpu = solver.at_rows(rows).cpu
             if cpu is not None:
                 ones = np.ones(len(rows))
-                _, joint, _, lost = cpu.expect(plan, codes[rows], part, ones, belief)
+                _, _, joint, lost = cpu.expect(plan, codes[rows], part, ones, belief)
                 out[rows] = joint.reshape(len(rows), *card)
                 if len(lost):
                     again = solver.torch_rows(plan, codes, soft, rows[lost])
@@ -157,26 +157,35 @@ class Solver:
         return out
 
     def expected(self, codes: Codes, soft: Floats | None, weights: Floats) -> list[Floats]:
-        r"""Return :math:`\sum_b w_b\, p(x_f \mid e_b)`, summed over factors that share a table.
+        """Return the second part of :meth:`evidence_and_counts` alone."""
+        return self.evidence_and_counts(codes, soft, weights)[1]
 
-        There is an array for each source of the graph, in its shape; row-wise ones have the single
-        terms. These are the gradients of the weighted log evidence by the sources.
+    def evidence_and_counts(
+        self, codes: Codes, soft: Floats | None, weights: Floats
+    ) -> tuple[Floats, list[Floats]]:
+        r"""Return ``(B,)`` log evidence and :math:`\sum_b w_b\, p(x_f \mid e_b)`.
+
+        The sums are over factors that share a table, too: there is an array for each source of the
+        graph, in its shape; row-wise ones have the single terms. These are the gradients of the
+        weighted log evidence by the sources.
         """
         graph, counts = self.graph, ExpectedCounts(self.graph, len(codes))
         belief = np.ones(graph.num_factors, dtype=np.bool_)
         ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
+        log_z = np.zeros(len(codes))
         for plan, rows in self.plans(codes, ask):
             lost, cpu = np.arange(len(rows)), self.at_rows(rows).cpu
             if cpu is not None:
                 part = None if soft is None else soft[rows]
                 found = cpu.expect(plan, codes[rows], part, weights[rows], graph.rowwise)
-                counts.add(rows, *found[:2])
-                lost = found[3]
+                log_z[rows], lost = found[0], found[3]
+                counts.add(rows, *found[1:3])
             if len(lost):
                 again = self.torch_rows(plan, codes, soft, rows[lost])
                 tables = again.beliefs(range(graph.num_factors))
+                log_z[rows[lost]] = again.log_evidence()
                 counts.add_beliefs(rows[lost], weights[rows[lost]], tables)
-        return counts.by_source()
+        return log_z, counts.by_source()
 
     def best(self, codes: Codes, soft: Floats | None, maximize: Mask) -> tuple[Codes, Floats]:
         """Return ``(B, V)`` best states (-1 where summed out) and ``(B,)`` log maxima."""

@@ -57,11 +57,14 @@ def _beliefs(
 
 
 @entry
-def expect(program, tables, todo, memory, lanes, weights, lost, expected, per_row, start, joint):
+def expect(
+    program, tables, todo, memory, lanes, weights, log_z, lost, expected, per_row, start, joint
+):
     """Accumulate the beliefs of the program's factors over the rows ``todo``.
 
     Args:
         weights: ``(B,)`` weight of each row.
+        log_z: ``(B,)`` written: the log evidence.
         lost: ``(B,)`` set where a number that was flushed to zero may count; such rows are left
             out.
         expected: Flat, added to: factor ``f`` begins at ``start[f]``.
@@ -71,13 +74,14 @@ def expect(program, tables, todo, memory, lanes, weights, lost, expected, per_ro
     counters = np.zeros(program.sizes[2], np.int64)
     rows = np.zeros(width, np.int64)
     tile_z, deep = np.zeros(width), np.zeros(width)
-    _, least = prepare(program, tables, memory, lanes[:1])
+    log_scale, least = prepare(program, tables, memory, lanes[:1])
     for first in range(0, todo.shape[0], width):
         count = min(width, todo.shape[0] - first)
         for w in range(width):
             rows[w] = todo[first + min(w, count - 1)]
         upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
         for w in range(count):
+            log_z[rows[w]] = tile_z[w] + log_scale
             lost[rows[w]] = is_lost(tables, rows[w], min(least, deep[w]))
         downward(program, memory, lanes, counters)
         _beliefs(program, memory, tables, rows, count, lanes, weights, lost, expected, per_row,

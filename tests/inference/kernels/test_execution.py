@@ -93,13 +93,17 @@ def test_expected_counts(seed: int, kind: str, share: float, soft: bool) -> None
     weights = case.rng.random(case.rows)
     per_row = case.rng.random(len(case.tables)) < 0.4
     executor = CpuExecutor(case.graph, ROOM)
-    flat, joint, start, lost = executor.expect(
+    log_z, flat, joint, lost = executor.expect(
         plan_in_order(case, task), case.codes, case.likelihoods, weights, per_row
     )
     assert len(lost) == 0
+    np.testing.assert_allclose(log_z, case.log_evidence, atol=1e-9)
+    ends = [0, 0]
     for f, (scope, table) in enumerate(case.tables):
+        start = ends[int(per_row[f])]
+        ends[int(per_row[f])] += table.size
         rows = [oracle.marginal(j, scope) * w for j, w in zip(case.joints, weights, strict=True)]
-        place = slice(start[f], start[f] + table.size)
+        place = slice(start, start + table.size)
         if per_row[f]:
             got = joint[:, place].reshape(-1, *table.shape)
             np.testing.assert_allclose(got, rows, atol=1e-9)
