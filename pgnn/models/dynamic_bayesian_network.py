@@ -38,7 +38,8 @@ class DynamicBayesianNetwork(SequenceModel):
 
     Answers are exact: by the chain of the joint states of the interface, the variables on which
     the next slice depends; where these are too many, by the unrolled network.
-    ``engine=BoyenKoller()`` filters with beliefs that fall into parts.
+    ``engine=BoyenKoller()`` filters with beliefs that fall into parts. :meth:`fit` counts where
+    everything was seen, and learns by :class:`EM` where values or whole variables are hidden.
 
     Raises:
         ModelError: If a slice has a cycle, an arrow goes back in time or over more than one step,

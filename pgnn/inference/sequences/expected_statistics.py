@@ -66,9 +66,10 @@ class ExpectedStatistics:
         def mix(ours: Tensor, theirs: Tensor) -> Tensor:
             return (1 - share) * ours + share * scale * theirs
 
-        sums = dict(self.sums)
-        for place, theirs in other.sums.items():
-            ours = self.sums.get(place, tuple(torch.zeros_like(x) for x in theirs))
+        sums, every = {}, {**self.sums, **other.sums}
+        for place in every:
+            nothing = tuple(torch.zeros_like(x) for x in every[place])
+            ours, theirs = self.sums.get(place, nothing), other.sums.get(place, nothing)
             sums[place] = tuple(mix(a, b) for a, b in zip(ours, theirs, strict=True))
         occupancy = None
         if self.occupancy is not None and other.occupancy is not None:

@@ -43,7 +43,7 @@ class SequenceTask:
         """Read sequences in any form that evidence over time has.
 
         Raises:
-            DataError: If there are no steps, or the weights are none.
+            DataError: If there are no steps, or the weights are wrong or all zero.
         """
         seen = Sequences.read([*model.variables.values()], data)
         if not int(seen.lengths.sum()):
@@ -51,6 +51,8 @@ class SequenceTask:
         counted = torch.ones(seen.num_rows, dtype=torch.float64)
         if weights is not None:
             counted = torch.from_numpy(check_weights(weights, seen.num_rows))
+        if not float(counted.sum()) > 0:
+            raise DataError("the weights are all zero")
         return cls(seen, counted, model.covariates(inputs, seen), priors)
 
     def part(self, rows: Tensor) -> SequenceTask:

@@ -14,6 +14,7 @@ from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.factors import NormalHead
 from pgnn.inference.sequences import joined_chains
 from pgnn.inference.sequences.chain_e_step import ChainEStep
+from pgnn.inference.sequences.em_start import EMStart
 from pgnn.inference.sequences.sequence_task import SequenceTask
 
 K, S = 2, 3
@@ -256,6 +257,26 @@ def test_restarts_keep_the_best() -> None:
         )
         values.append(model.history["log_likelihood"])
     assert values[1] >= values[0] - 1e-6
+
+
+def test_the_best_start_goes_on() -> None:
+    """The starts are those of the seed, each run alone."""
+    _, data = casino(10, 30)
+    learner = EM(restarts=5, max_iterations=10, tolerance=0.0)
+    model = HiddenMarkovModel(3, {"x": 6})
+    with pytest.warns(NotConverged, match="10 iterations"):
+        model.fit({"x": data["x"]}, learner=learner, seed=1, progress=False)
+    values = []
+    for k, seed in enumerate(np.random.default_rng(1).integers(2**31, size=5).tolist()):
+        own = HiddenMarkovModel(3, {"x": 6})
+        task = SequenceTask.read(own, {"x": data["x"]}, None, None, {})
+        start = EMStart(ChainEStep(own), task, learner, seed)
+        start.begin(disturb=k > 0)
+        for _ in range(10):
+            start.advance()
+        values.append(start.value())
+    assert max(values) > min(values) + 0.1
+    assert model.history["log_likelihood"] == pytest.approx(max(values), abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_fit() -> None:

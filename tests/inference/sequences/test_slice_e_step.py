@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 import pgnn
 from pgnn import EM, DynamicBayesianNetwork, HiddenMarkovModel
@@ -336,6 +337,17 @@ def test_states_that_are_alike_are_told_apart():
     assert sum(model.history["occupancy"]) == pytest.approx(800.0)
 
 
+def test_streaming_comes_near():
+    truth = factorial()
+    data = {"x": truth.sample(60, {"T": 20}, seed=2)["x"]}
+    whole, live = factorial().requires_grad_(), factorial().requires_grad_()
+    whole.fit(data, progress=False)
+    learner = EM(batch_size=6, max_iterations=15, tolerance=1e-5)
+    live.fit(data, learner=learner, seed=0, progress=False)
+    best, near = whole.history["log_likelihood"], live.history["log_likelihood"]
+    assert best - 0.001 * abs(best) < near <= best + 1e-6 * abs(best)
+
+
 def test_a_hidden_parent_of_a_hidden_variable_is_started_too():
     rng = np.random.default_rng(0)
     edges = [(("a", -1), "a"), ("a", "h"), ("h", "x"), ("h", "y")]
@@ -361,6 +373,11 @@ def test_impossible_sequences_leave_the_model_alone():
     assert all(np.isfinite(t).all() for t in found_in(model).values())
 
 
+def test_weights_that_are_all_zero_are_refused():
+    with pytest.raises(DataError, match="all zero"):
+        model_of(numbers_of(0)).fit(ROWS, weights=[0.0, 0.0, 0.0], progress=False)
+
+
 def test_hidden_real_variables_are_refused():
     v, w = pgnn.Variable("v"), pgnn.Variable("w")
     linear = pgnn.LinearGaussian(w, [v])
@@ -384,18 +401,23 @@ def test_shared_parameters_are_refused():
 
 
 def mixed(seed: int) -> DynamicBayesianNetwork:
-    """Two hidden chains, a table, a normal and a regression of its own past, an input."""
+    """Two hidden chains, a table, normals, and a softmax of an input and of what was before."""
     rng = np.random.default_rng(seed)
     a, b, x = pgnn.Variable("a", 2), pgnn.Variable("b", 3), pgnn.Variable("x")
+    v, w, late = pgnn.Variable("v"), pgnn.Variable("w", 2), pgnn.Variable(("v", -1))
     normal = pgnn.Gaussian(x, [a, b], rng.normal(size=(2, 3)), np.full((2, 3), 0.5))
-    soft = pgnn.Softmax(pgnn.Variable("w", 2), [a], inputs={"u": 2})
     edges = [(("a", -1), "a"), (("b", -1), "b"), ("a", "x"), ("b", "x"), ("a", "y"), ("a", "w")]
+    edges += [("a", "v"), (("v", -1), "w")]
     given = {"a": draw(rng, 2, 2), "b": draw(rng, 3, 3), "x": normal, "y": draw(rng, 2, 2)}
-    model = DynamicBayesianNetwork(edges, {**given, "w": soft}, {n: draw(rng, k) for n, k in AB})
-    return model.requires_grad_()
-
-
-AB = (("a", 2), ("b", 3))
+    given["v"] = pgnn.Gaussian(v, [a], [0.0, 1.0], [1.0, 1.0])
+    given["w"] = pgnn.Softmax(w, [a, late], inputs={"u": 2})
+    first = {"a": draw(rng, 2), "b": draw(rng, 3), "w": pgnn.Softmax(w, [a], inputs={"u": 2})}
+    model = DynamicBayesianNetwork(edges, given, first).requires_grad_()
+    with torch.no_grad():
+        for k, p in enumerate([*given["w"].parameters(), *first["w"].parameters()]):
+            noise = torch.randn(p.shape, generator=torch.Generator().manual_seed(k))
+            p.copy_(noise.to(p))
+    return model
 
 
 def test_the_unrolled_network_counts_the_same():
@@ -405,6 +427,7 @@ def test_the_unrolled_network_counts_the_same():
     x = rng.normal(size=shape)
     x[0, 1] = np.nan
     data = {"x": x, "y": rng.integers(0, 2, shape), "w": rng.integers(0, 2, shape), "T": lengths}
+    data["v"] = rng.normal(size=shape)
     u = torch.from_numpy(rng.normal(size=(*shape, 2)))
     model = mixed(0)
     task = SequenceTask.read(model, data, [1.0, 2.0, 0.5, 1.0], {"u": u}, {})
@@ -414,15 +437,16 @@ def test_the_unrolled_network_counts_the_same():
     for place, found in ours.sums.items():
         for p, q in zip(found, theirs.sums[place], strict=True):
             torch.testing.assert_close(p, q, atol=1e-9, rtol=0)
-    assert ours.rows.keys() == theirs.rows.keys() == {"w"}
-    totals = []
-    for rows in (ours.rows["w"], theirs.rows["w"]):
-        weights = rows.weights
-        if "w" in rows.values:  # states that were seen are no axis
-            hot = torch.nn.functional.one_hot(rows.values["w"], 2)
-            weights = weights.unsqueeze(-1) * hot.unsqueeze(1)
-        totals.append(torch.einsum("nu,nab->uab", rows.inputs["u"], weights))
-    torch.testing.assert_close(*totals, atol=1e-9, rtol=0)
+    assert ours.rows.keys() == theirs.rows.keys() == {"w", ("initial", "w")}
+    for place in ours.rows:
+        totals = []
+        for rows in (ours.rows[place], theirs.rows[place]):
+            states, lags = rows.values.get("w"), rows.values.get(("v", -1))
+            hot = 1.0 if states is None else one_hot(states, 2).unsqueeze(1)
+            weights = (rows.weights if states is None else rows.weights.unsqueeze(-1)) * hot
+            by = rows.inputs["u"] if lags is None else rows.inputs["u"] * lags[:, None]
+            totals.append(torch.einsum("nu,nab->uab", by, weights))
+        torch.testing.assert_close(*totals, atol=1e-9, rtol=0)
     torch.testing.assert_close(
         UnrolledEStep(model).log_partition(task), SliceEStep(model).log_partition(task)
     )
