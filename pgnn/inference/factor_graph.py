@@ -77,7 +77,10 @@ class FactorGraph:
             Factor(f.variables, given[k], f.child) if k in given else f
             for k, f in enumerate(self.lone, start=many)
         ]
-        return FactorGraph(self.variables, tuple(lone), tuple(groups))
+        made = FactorGraph(self.variables, tuple(lone), tuple(groups))
+        if all(x.dim() == self.sources[k].dim() for k, x in given.items()):
+            made._take_structure(self)
+        return made
 
     @cached_property
     def index(self) -> dict[Hashable, int]:
@@ -225,9 +228,7 @@ class FactorGraph:
         """The structure without the numbers: what plans may hold on to."""
         nothing = torch.zeros(())
         bare = {k: nothing.expand(x.shape) for k, x in enumerate(self.sources)}
-        graph = self.with_sources(bare)
-        graph._take_structure(self)
-        return graph
+        return self.with_sources(bare)
 
     def like(self, others: Iterable[FactorGraph]) -> bool:
         """Whether some graph has the same structure, which this one then need not look at.
@@ -279,7 +280,8 @@ class FactorGraph:
     def _take_structure(self, other: FactorGraph) -> None:
         for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
                      "rowwise", "sizes", "child_factor", "start", "families", "first"):  # fmt: skip
-            self.__dict__[name] = getattr(other, name)
+            if name in other.__dict__:
+                self.__dict__[name] = other.__dict__[name]
 
     def _each(self, of_groups: Sequence[int], of_lone: Sequence[int]) -> Ints:
         """A number for each factor."""

@@ -83,7 +83,7 @@ class RealPotential:
             self.coordinates, self.density = self._read(known, every)
         self.compiled = False
         self._log_density = self.density.log_density
-        self._by_torch = getattr(self.density, "log_density_by_torch", self._log_density)
+        self._recordable = getattr(self.density, "recordable", self._log_density)
         self._function: Function = self._slopes
 
     def _read(
@@ -154,7 +154,7 @@ class RealPotential:
     def _compile(self, points: Floats, rng: np.random.Generator) -> None:
         others = [points, *(rng.normal(size=points.shape) for _ in range(2))]
         with _unvalidated():
-            kernel, self._log_density = self._log_density, self._by_torch
+            kernel, self._log_density = self._log_density, self._recordable
             fast = recorded(self._slopes, [torch.from_numpy(x) for x in others])
             if fast is None:
                 self._log_density = kernel

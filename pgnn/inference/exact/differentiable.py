@@ -52,12 +52,14 @@ class Differentiable:
             evaluate=lambda graph: self._at(graph).log_evidence(self.codes, self.soft),
             accumulate=lambda graph, w: self._at(graph).expected(self.codes, self.soft, w),
             reference=self._log_evidence_by_torch,
-            together=self._together if len(self.codes) == 1 else None,
+            together=self._together,
+            rows=len(self.codes),
         )
         return log_partition(self.solver.graph, kernel) + self._scale()
 
     def _together(self, graph: FactorGraph) -> tuple[Floats, list[Floats]]:
-        return self._at(graph).evidence_and_counts(self.codes, self.soft, np.ones(1))
+        weights = np.ones(len(self.codes))
+        return self._at(graph).evidence_and_counts(self.codes, self.soft, weights)
 
     def marginals(self, wanted: Mask) -> tuple[Tensor, Tensor]:
         """Return ``(B, S)`` marginals of the wanted variables alone, and ``(B,)`` log evidence."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.autograd import Function
 
 from pgnn.factors.factor import Factor
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.whole_steps import whole_step
 
 Floats = NDArray[np.float64]
 Together = Callable[[FactorGraph], tuple[Floats, Sequence[Floats]]]
@@ -43,14 +45,16 @@ class Kernel:
             Weights of impossible rows are zero.
         reference: Computes what ``evaluate`` computes by differentiable torch operations, such as
             :func:`pgnn.inference.exact.torch_executor.log_partition`.
-        together: Maps the graph to what ``evaluate`` and ``accumulate`` with weights of one return;
-            given where there is one row, so that a gradient can be had with the number.
+        together: Maps the graph to what ``evaluate`` returns, and ``accumulate`` with weights of
+            one. It serves where gradients can be made of that: one row, or row-wise tables.
+        rows: Rows of evidence.
     """
 
     evaluate: Evaluate
     accumulate: Accumulate
     reference: Reference
     together: Together | None = None
+    rows: int = 0
 
 
 class LogPartition(Function):
@@ -59,23 +63,28 @@ class LogPartition(Function):
     @staticmethod
     def forward(ctx: Any, kernel: Kernel, graph: FactorGraph, *tables: Tensor) -> Tensor:
         """Ask the kernel for the number; ``tables`` are the graph's sources that learn."""
-        ctx.kernel, ctx.graph, ctx.counts = kernel, graph, None
-        if kernel.together is not None and tables:
-            found, ctx.counts = kernel.together(graph)
-        else:
-            found = kernel.evaluate(graph)
-        log_z = torch.from_numpy(np.array(found, dtype=np.float64))
-        log_z = log_z.to(graph.device, graph.dtype)
-        ctx.save_for_backward(log_z, *tables)
+        ctx.kernel, ctx.graph = kernel, graph
+        single = graph.rowwise[graph.first[list(graph.learned)]].all() or kernel.rows == 1
+        ctx.at_once = kernel.together is not None and bool(tables) and bool(single)
+        step = _evidence_and_counts if ctx.at_once else _evidence
+        log_z, *counts = whole_step(partial(step, kernel, graph), *tables)
+        ctx.save_for_backward(log_z, *tables, *counts)
         return log_z
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         """Ask the kernel for beliefs, or torch where the gradient must be differentiable."""
-        log_z, *tables = ctx.saved_tensors
         wanted = ctx.needs_input_grad[2:]
-        gradient = _through_torch if torch.is_grad_enabled() else _through_kernel
-        found = gradient(ctx, upstream[0], log_z, tables)
+        log_z, *saved = ctx.saved_tensors
+        tables, counts = saved[: len(wanted)], saved[len(wanted) :]
+        weights = upstream[0].masked_fill(log_z.isneginf(), 0.0)
+        found: Sequence[Tensor]
+        if torch.is_grad_enabled():
+            found = _through_torch(ctx, upstream[0], tables)
+        elif ctx.at_once:
+            found = [_weighted(c, weights) for c in counts]
+        else:
+            found = whole_step(partial(_counts, ctx.kernel, ctx.graph), weights, *tables)
         return (None, None, *(g if w else None for g, w in zip(found, wanted, strict=True)))
 
 
@@ -106,24 +115,46 @@ def with_tables(graph: FactorGraph, unary: Mapping[int, Tensor]) -> FactorGraph:
     return graph.with_factors(*more)
 
 
-def _through_kernel(
-    ctx: Any, upstream: Tensor, log_z: Tensor, tables: Sequence[Tensor]
-) -> list[Tensor]:
-    weights = upstream.masked_fill(log_z.isneginf(), 0.0)
-    array = weights.to("cpu", torch.float64).numpy()
-    if ctx.counts is not None:
-        sums = [array[0] * x for x in ctx.counts]
-    else:
-        sums = ctx.kernel.accumulate(ctx.graph, np.ascontiguousarray(array))
-    return [
-        torch.from_numpy(np.array(sums[k], dtype=np.float64)).reshape(table.shape).to(table)
-        for k, table in zip(ctx.graph.learned, tables, strict=True)
-    ]
+def _evidence(kernel: Kernel, graph: FactorGraph, *tables: Tensor) -> list[Tensor]:
+    now = _with(graph, tables)
+    return [_tensor(kernel.evaluate(now)).to(now.device, now.dtype)]
 
 
-def _through_torch(
-    ctx: Any, upstream: Tensor, log_z: Tensor, tables: Sequence[Tensor]
-) -> Sequence[Tensor]:
+def _evidence_and_counts(kernel: Kernel, graph: FactorGraph, *tables: Tensor) -> list[Tensor]:
+    assert kernel.together is not None
+    now = _with(graph, tables)
+    log_z, counts = kernel.together(now)
+    each = [_tensor(counts[k]).to(x) for k, x in zip(graph.learned, tables, strict=True)]
+    return [_tensor(log_z).to(now.device, now.dtype), *each]
+
+
+def _counts(kernel: Kernel, graph: FactorGraph, weights: Tensor, *tables: Tensor) -> list[Tensor]:
+    array = np.ascontiguousarray(weights.detach().to("cpu", torch.float64).numpy())
+    sums = kernel.accumulate(_with(graph, tables), array)
+    return [_tensor(sums[k]).to(x) for k, x in zip(graph.learned, tables, strict=True)]
+
+
+def _with(graph: FactorGraph, tables: Sequence[Tensor]) -> FactorGraph:
+    """The graph with these numbers from the sources that learn."""
+    if all(
+        graph.sources[k].data_ptr() == x.data_ptr()
+        for k, x in zip(graph.learned, tables, strict=True)
+    ):
+        return graph
+    return graph.with_sources(dict(zip(graph.learned, tables, strict=True)))
+
+
+def _tensor(array: Floats) -> Tensor:
+    return torch.from_numpy(np.array(array, dtype=np.float64))
+
+
+def _weighted(counts: Tensor, weights: Tensor) -> Tensor:
+    """Counts of each row, or of the only one, times weights ``(B,)``."""
+    shape = [-1, *[1] * (counts.dim() - 1)] if counts.dim() else []
+    return counts * weights.to(counts).reshape(shape)
+
+
+def _through_torch(ctx: Any, upstream: Tensor, tables: Sequence[Tensor]) -> Sequence[Tensor]:
     # Views, because one table may be computed from another one: the gradient by a view stops
     # there, and is not led on into the other table a second time.
     views = [table.view_as(table) for table in tables]
