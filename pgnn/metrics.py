@@ -55,7 +55,7 @@ def num_observations(model: Model, data: Any) -> int:
     """
     if not hasattr(model, "unroll"):
         return model.log_prob(data).numel()
-    seen = Sequences.read([*model.variables.values()], data)
+    seen = Sequences.of(model, data)
     there = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
     for codes in seen.codes.values():
         there |= codes >= 0
@@ -166,7 +166,7 @@ class HeldOut(Criterion):
         if not hasattr(model, "unroll"):
             raise Unsupported("HeldOut sets sequences apart; use a model over time")
         sequential: Any = model
-        seen = Sequences.read([*model.variables.values()], data)
+        seen = Sequences.of(model, data)
         given = sequential.covariates(inputs, seen)
         if seen.num_rows == 1:
             first = seen.rows(torch.tensor([0]), self._left(int(seen.lengths[0])))

@@ -119,9 +119,12 @@ class Neural(Conditional):
             :class:`BernoulliHead` or any callable (a module's parameters are learned too).
         features: Makes the module's argument of the variables and their values;
             :class:`Concatenate` unless given.
+        columns: Name of a discrete parent that the module does not see: it returns what follows
+            from each of its states, ``(rows, K, ...)``. A table over the states then costs one
+            evaluation a row, where otherwise there are K.
 
     Raises:
-        ModelError: If there is neither a parent nor an input.
+        ModelError: If there is neither a parent nor an input, or none but ``columns``.
 
     Example:
         >>> digit, image = Variable("digit", 10), Variable("image", shape=(1, 28, 28))
@@ -138,6 +141,7 @@ class Neural(Conditional):
         inputs: Iterable[Hashable] = (),
         head: Head | None = None,
         features: Features | None = None,
+        columns: Hashable | None = None,
     ) -> None:
         super().__init__(child, parents, [inputs] if isinstance(inputs, str) else inputs)
         if not self.parents and not self.inputs:
@@ -145,6 +149,7 @@ class Neural(Conditional):
                 f"Neural conditional of {child.name!r} needs a parent or an input; use Tabular for "
                 "a discrete root"
             )
+        self.columns = self._read_columns(columns)
         self.module = module
         self.head = head
         self.features: Features = features or Concatenate()
@@ -160,8 +165,84 @@ class Neural(Conditional):
             ModelError: If the network returns something else than expected.
         """
         given = {**self._values(parents), **self._covariates(inputs)}
+        if self.columns is None:
+            return self._made_of(self._output(given))
+        state = given.pop(self.columns.name)
+        output = self._columns_of(given)
+        return self._made_of(output[torch.arange(len(output), device=output.device), state])
+
+    def _grid_log_prob(
+        self,
+        seen: Mapping[Hashable, Tensor],
+        free: Sequence[Variable],
+        covariates: Mapping[Hashable, Tensor],
+    ) -> Tensor:
+        """See the base class; the states of ``columns`` need no evaluations of their own."""
+        if self.columns is None or self.columns not in free:
+            return super()._grid_log_prob(seen, free, covariates)
+        child, k = self.child.name, self.columns.num_states
+        others = [v for v in free if v.name != child and v != self.columns]
+        cells = math.prod(v.num_states for v in others)
+        given = {n: x for n, x in [*seen.items(), *covariates.items()] if n != child}
+        rows = next((len(x) for x in given.values()), None)
+        values = self._grid(others, rows or 1)
+        values |= {n: x.repeat_interleave(cells, dim=0) for n, x in given.items()}
+        order = [*(v.name for v in self.parents if v != self.columns), *covariates]
+        dist = self._made_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
+        shape = [*(v.num_states for v in others), k]
+        if child not in seen:
+            table = self._all_states(dist, rows, shape)
+        elif rows is None:
+            x = seen[child]
+            table = dist.log_prob(x.unsqueeze(1)).expand(len(x), cells * k)
+            table = table.reshape([len(x), *shape])
+        else:
+            number = cells * k
+            log_prob = dist.log_prob(seen[child].repeat_interleave(number, dim=0))
+            table = log_prob.expand(rows * number).reshape([rows, *shape])
+        last = table.dim() - 1 - (child not in seen)
+        first = table.dim() - len(free)
+        return table.movedim(last, first + list(free).index(self.columns))
+
+    def _read_columns(self, name: Hashable | None) -> Variable | None:
+        if name is None:
+            return None
+        found = next((v for v in self.parents if v.name == name), None)
+        if found is None or not found.is_discrete or found.shape:
+            raise ModelError(
+                f"columns of the network of {self.child.name!r} must be the name of a discrete "
+                f"parent, got {name!r}"
+            )
+        if len(self.parents) + len(self.inputs) < 2:
+            raise ModelError(
+                f"the network of {self.child.name!r} has nothing to look at but {name!r}, which is "
+                "left out of its features; give an input, or leave columns out"
+            )
+        return found
+
+    def _output(self, given: Mapping[Hashable, Tensor]) -> Any:
         values = {k: self._cast(x) for k, x in given.items()}
-        output = self.module(self._cast(self.features(self.parents, values)))
+        return self.module(self._cast(self.features(self.parents, values)))
+
+    def _columns_of(self, given: Mapping[Hashable, Tensor]) -> Tensor:
+        """``(rows, K, ...)`` of the network."""
+        output, column = self._output(given), self.columns
+        rows = len(next(iter(given.values())))
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if (
+            column is None
+            or not isinstance(output, Tensor)
+            or output.dim() < 2
+            or shape[:2] != (rows, column.num_states)
+        ):
+            raise ModelError(
+                f"the network of {self.child.name!r} must return a column for each state, "
+                f"({rows}, {column.num_states if column else 0}, ...), got {shape}"
+            )
+        return output
+
+    def _made_of(self, output: Any) -> Distribution:
+        """The distribution that the network's output stands for."""
         if self.head is not None:
             output = self.head(output)
         return self._checked(output if isinstance(output, Distribution) else self._logits(output))

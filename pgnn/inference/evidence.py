@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,6 +101,7 @@ class EvidenceReader:
     Args:
         variables: All variables of a model.
         elements: Those of the discrete variables, if they have been numbered already.
+        in_part: Real variables of which some numbers may be ``NaN`` and others not.
 
     Raises:
         Unsupported: If an axis of an array has a name instead of a length.
@@ -115,8 +116,14 @@ class EvidenceReader:
                [1.  , 1.  , 0.25, 1.  ]])
     """
 
-    def __init__(self, variables: Sequence[Variable], elements: Elements | None = None) -> None:
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        elements: Elements | None = None,
+        in_part: Collection[Hashable] = (),
+    ) -> None:
         self.variables = tuple(variables)
+        self._in_part = frozenset(in_part)
         self.elements = Elements(self.variables) if elements is None else elements
         self.discrete = self.elements.variables
         self._size = len(self.elements)
@@ -182,7 +189,7 @@ class EvidenceReader:
             number, variable = self._single[name]
             return number, read_discrete(variable, value)
         if name in self._reals:
-            return -1, read_real(self._reals[name], value)
+            return -1, read_real(self._reals[name], value, name in self._in_part)
         found = self.elements.find(name)
         if found is None:
             raise unknown_variable(name, self.variables, what)

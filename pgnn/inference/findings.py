@@ -70,8 +70,14 @@ def read_discrete(variable: Variable, value: Any) -> Finding:
     return Finding(variable, codes.shape[0] if codes.ndim else None, codes=codes)
 
 
-def read_real(variable: Variable, value: Any) -> Finding:
+def read_real(variable: Variable, value: Any, in_part: bool = False) -> Finding:
     """Read a finding on a real variable.
+
+    Args:
+        variable: The variable.
+        value: Its value, or rows of them.
+        in_part: Whether some numbers of a value may be ``NaN``: its conditional integrates them
+            out.
 
     Raises:
         EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
@@ -89,9 +95,10 @@ def read_real(variable: Variable, value: Any) -> Finding:
     missing = flat.isnan()
     if bool(flat.isinf().any()):
         raise EvidenceError(f"evidence for real variable {variable.name!r} must be finite, got inf")
-    if bool((missing.any(dim=1) & ~missing.all(dim=1)).any()):
+    if not in_part and bool((missing.any(dim=1) & ~missing.all(dim=1)).any()):
         raise EvidenceError(
-            f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; a "
+            f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; that "
+            "needs a conditional that integrates out what is missing, such as Gaussian: here a "
             "value is seen as a whole or not at all"
         )
     rows = tensor.shape[0] if batched else None

@@ -23,9 +23,15 @@ def reader_of(model: FactorModel) -> EvidenceReader:
     """Return what reads evidence about a model's variables, made once."""
     reader: EvidenceReader = model.cached(
         "evidence reader",
-        lambda: EvidenceReader(tuple(model.variables.values()), model.elements),
+        lambda: EvidenceReader(tuple(model.variables.values()), model.elements, _in_part(model)),
     )
     return reader
+
+
+def _in_part(model: Any) -> list[Hashable]:
+    """Real variables whose conditionals integrate out what is missing of a vector."""
+    conditionals = getattr(model, "conditionals", {})
+    return [n for n, c in conditionals.items() if c.integrates_missing]
 
 
 def listed(names: Names) -> list[Hashable]:

@@ -112,7 +112,7 @@ class DynamicBayesianNetwork(SequenceModel):
         from pgnn.inference.sequences.sequences import Sequences
         from pgnn.inference.sequences.slice_fit import fully_seen
 
-        seen = Sequences.read([*self.variables.values()], data)
+        seen = Sequences.of(self, data)
         return MaximumLikelihood() if fully_seen(self.variables, seen) else EM()
 
     def __repr__(self) -> str:

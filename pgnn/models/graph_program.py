@@ -233,7 +233,8 @@ def _laid_out(own: Distribution, batch: torch.Size) -> Any:
             _laid_out(own.component_distribution, batch + parts),
         )
     known = getattr(own, "arg_constraints", {})
-    wanted = [n for n in _arguments(type(own)) if n in known]
+    kind: Any = type(own)
+    wanted = [n for n in _arguments(kind) if n in known]
     given = {n: x for n in wanted if isinstance(x := own.__dict__.get(n), Tensor)}
     if not given:
         raise Unsupported(

@@ -16,6 +16,7 @@ from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.given import Given
+from pgnn.factors.renamed import Renamed
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -91,9 +92,13 @@ class SequenceModel(Model):
 
     @property
     def num_free_parameters(self) -> int:
-        """How many numbers may be chosen freely."""
-        parts = [*self._conditionals.values(), *self._initial.values()]
-        return sum(c.num_free_parameters for c in parts)
+        """How many numbers may be chosen freely; those that are shared count once."""
+        owners = {}
+        for part in (*self._conditionals.values(), *self._initial.values()):
+            while isinstance(part, Renamed):
+                part = part.conditional
+            owners[id(part)] = part.num_free_parameters
+        return sum(owners.values())
 
     @property
     def interface(self) -> list[Hashable]:

@@ -175,3 +175,83 @@ def test_images_that_are_not_binary_are_refused() -> None:
     assert isinstance(decoder.distribution({"digit": torch.tensor([1])}).base_dist, Bernoulli)
     with pytest.raises(ValueError, match="support"):
         decoder.factor({"image": torch.full((1, 1, 28, 28), 0.5)})
+
+
+class Columns(nn.Module):
+    """Outputs ``(rows, K, D)``; counts the rows that it was called with."""
+
+    def __init__(self, inputs: int, states: int, outputs: int) -> None:
+        super().__init__()
+        self.net = nn.Linear(inputs, states * outputs).double()
+        self.shape, self.rows = (states, outputs), 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.rows += len(features)
+        return self.net(features).reshape(-1, *self.shape)
+
+
+class Picked(nn.Module):
+    """The slow twin: sees the state, too, and answers with its column."""
+
+    def __init__(self, columns: Columns, state: str) -> None:
+        super().__init__()
+        self.columns, self.state = columns, state
+
+    def forward(self, given: dict[str, Tensor]) -> Tensor:
+        rest = {n: x for n, x in given.items() if n != self.state}
+        features = Concatenate()([MOOD], rest)
+        return self.columns(features.double())[torch.arange(len(features)), given[self.state]]
+
+
+MOOD, STATE, NOTE, POINT = (
+    Variable("mood", 2),
+    Variable("state", 3),
+    Variable("note", 4),
+    Variable("point", shape=(2,)),
+)
+
+
+@pytest.mark.parametrize("parents", [[MOOD, STATE], [STATE, MOOD], [STATE]])
+@pytest.mark.parametrize("inputs", [[], ["u"]])
+@pytest.mark.parametrize("real", [False, True])
+@pytest.mark.parametrize("observed", ["", "child", "mood", "state", "child mood", "child state"])
+def test_columns_are_what_the_network_says_of_each_state(parents, inputs, real, observed) -> None:
+    if not inputs and MOOD not in parents:
+        return
+    if real and "child" not in observed:
+        return
+    torch.manual_seed(0)
+    child, head = (POINT, NormalHead((2,), scale=1.0)) if real else (NOTE, None)
+    net = Columns(2 * (MOOD in parents) + len(inputs), 3, 2 if real else 4)
+    fast = Neural(child, parents, net, inputs, head, columns="state")
+    slow = Neural(child, parents, Picked(net, "state"), inputs, head, ByName())
+    values = {"mood": torch.tensor([1, 0, 1, 1, 0]), "state": torch.tensor([2, 0, 1, 1, 2])}
+    values[child.name] = torch.randn(5, 2) if real else torch.tensor([3, 0, 1, 1, 2])
+    seen = {n: values[n] for n in observed.replace("child", child.name).split()}
+    u = {"u": torch.randn(5)} if inputs else None
+    found, expected = fast.factor(seen, u), slow.factor(seen, u)
+    assert [v.name for v in found.variables] == [v.name for v in expected.variables]
+    assert found.log_values.shape == expected.log_values.shape
+    torch.testing.assert_close(found.log_values, expected.log_values)
+
+
+def test_columns_need_one_evaluation_a_row() -> None:
+    net = Columns(2, 3, 4)
+    emission = Neural(NOTE, [STATE], net, ["u"], columns="state")
+    seen, u = {"note": torch.zeros(7, dtype=torch.int64)}, {"u": torch.randn(7, 2)}
+    assert emission.factor(seen, u).log_values.shape == (7, 3)
+    assert net.rows == 7
+    drawn = emission.distribution({"state": torch.zeros(7, dtype=torch.int64)}, u)
+    assert drawn.batch_shape == (7,)
+
+
+def test_bad_columns() -> None:
+    with pytest.raises(ModelError, match="nothing to look at but 'state'"):
+        Neural(NOTE, [STATE], Columns(2, 3, 4), columns="state")
+    with pytest.raises(ModelError, match="name of a discrete parent, got 'point'"):
+        Neural(NOTE, [STATE, POINT], Columns(2, 3, 4), columns="point")
+    with pytest.raises(ModelError, match="name of a discrete parent, got 'other'"):
+        Neural(NOTE, [STATE], Columns(2, 3, 4), ["u"], columns="other")
+    wrong = Neural(NOTE, [STATE], Recorder(4), ["u"], columns="state")
+    with pytest.raises(ModelError, match=r"a column for each state, \(2, 3, ...\), got \(2, 4\)"):
+        wrong.factor({"note": torch.tensor([0, 1])}, {"u": torch.zeros(2, 1)})

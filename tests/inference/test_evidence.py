@@ -1,5 +1,6 @@
 """Findings in every form that people have them, and every form that is wrong."""
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pgnn
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable, read_evidence
@@ -337,3 +339,32 @@ def test_all_forms_agree(data: st.DataObject) -> None:
     for row in range(n):
         one = READER.read({name: values[row] for name, values in labels.items()})
         np.testing.assert_array_equal(one.codes[0], table[row])
+
+
+def test_a_vector_seen_in_part_where_its_conditional_integrates():
+    """Against the normal densities of the numbers that were seen."""
+    from scipy.stats import norm
+
+    nan = float("nan")
+    c, x = pgnn.Variable("c", 2), pgnn.Variable("x", shape=(2,))
+    covariance = np.array([[[2.0, 0.5], [0.5, 1.0]], [[1.0, 0.3], [0.3, 3.0]]])
+    gaussian = pgnn.Gaussian(x, [c], [[0.0, 1.0], [2.0, -1.0]], covariance)
+    graph = nx.DiGraph([("c", "x")])
+    model = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": gaussian})
+    seen = np.array([[0.5, nan], [nan, 0.2], [nan, nan]])
+    joint = [0.3, 0.7] * np.array(
+        [
+            norm.pdf(0.5, [0.0, 2.0], [2**0.5, 1.0]),
+            norm.pdf(0.2, [1.0, -1.0], [1.0, 3**0.5]),
+            [1, 1],
+        ]
+    )
+    found = model.query("c", {"x": seen}).probs("c")
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-9)
+    np.testing.assert_allclose(
+        model.log_prob({"x": seen}), np.log(joint.sum(1)), rtol=1e-9, atol=1e-12
+    )
+    network = pgnn.Neural(x, [c], torch.nn.Linear(2, 2), head=pgnn.factors.NormalHead((2,), 1.0))
+    other = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": network})
+    with pytest.raises(EvidenceError, match="needs a conditional that integrates"):
+        other.query("c", {"x": seen})

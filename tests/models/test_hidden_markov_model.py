@@ -257,3 +257,16 @@ def test_a_long_row_does_not_underflow():
     rolls = np.random.default_rng(0).integers(0, 6, 20_000)
     assert torch.isfinite(model.log_prob({"roll": rolls}))
     assert not model.smooth({"roll": rolls}).probs("state").isnan().any()
+
+
+def test_shared_numbers_count_once():
+    from pgnn.factors.renamed import Renamed
+
+    state, x = pgnn.Variable("state", 3), pgnn.Variable("x", 4)
+    seen = pgnn.Tabular(x, [state], np.full((3, 4), 0.25)).requires_grad_()
+    alone = pgnn.HiddenMarkovModel(3, {"x": seen})
+    twice = pgnn.HiddenMarkovModel(3, {"x": seen, "y": Renamed(seen, {"x": "y"})})
+    assert twice.num_free_parameters == alone.num_free_parameters
+    own = pgnn.Tabular(pgnn.Variable("y", 4), [state], np.full((3, 4), 0.25)).requires_grad_()
+    both = pgnn.HiddenMarkovModel(3, {"x": seen, "y": own})
+    assert both.num_free_parameters == alone.num_free_parameters + 9

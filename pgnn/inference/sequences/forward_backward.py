@@ -128,7 +128,7 @@ class ForwardBackward(SequenceEngine):
         seed: int | None = None,
     ) -> Samples:
         """See :meth:`Model.sample`; the length is ``evidence["T"]`` where nothing was seen."""
-        seen = Sequences.read([*model.variables.values()], evidence)
+        seen = Sequences.of(model, evidence)
         check_draws(n, seen)
         chain = chain_of(model, seen, inputs)
         refuse_impossible(chain.log_partition(), "raise")
@@ -138,7 +138,7 @@ class ForwardBackward(SequenceEngine):
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`: one number for each sequence."""
-        seen = Sequences.read([*model.variables.values()], data)
+        seen = Sequences.of(model, data)
         found = chain_of(model, seen, inputs).log_partition()
         return found if seen.batched else found[0]
 
@@ -179,8 +179,7 @@ class ForwardBackward(SequenceEngine):
     def _read(
         self, model: ChainModel, targets: Names | None, evidence: Any
     ) -> tuple[Sequences, list[Variable]]:
-        variables = model.variables
-        return Sequences.read([*variables.values()], evidence), asked_for(variables, targets)
+        return Sequences.of(model, evidence), asked_for(model.variables, targets)
 
     def _marginal(
         self,

@@ -194,8 +194,7 @@ class InterfaceAlgorithm(SequenceEngine):
 def _read(
     model: SliceModel, targets: Names | None, evidence: Any
 ) -> tuple[Sequences, list[Variable]]:
-    variables = model.variables
-    return Sequences.read([*variables.values()], evidence), asked_for(variables, targets)
+    return Sequences.of(model, evidence), asked_for(model.variables, targets)
 
 
 def _tables(model: SliceModel, seen: Sequences, inputs: Inputs | None) -> SliceTables:

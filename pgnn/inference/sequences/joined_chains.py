@@ -14,7 +14,7 @@ from pgnn.inference.sequences.e_step import EStep
 from pgnn.inference.sequences.expected_statistics import ExpectedStatistics
 from pgnn.inference.sequences.sequence_task import SequenceTask
 
-MAX_WORK = 2**17
+MAX_WORK = 2**18
 """Most multiplications ``B T K^2`` of a chain that is worth joining to others.
 
 Beyond that a chain of its own is faster: its rows share a transition."""

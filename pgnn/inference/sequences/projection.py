@@ -125,7 +125,7 @@ class BoyenKoller(SequenceEngine):
 
     def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen = Sequences.read([*model.variables.values()], evidence)
+        seen = Sequences.of(model, evidence)
         parts, cells = self.parts(model), seen.num_rows * seen.steps
         sizes = [math.prod(v.num_states for v in part) for part in parts]
         return Explanation(
@@ -196,7 +196,7 @@ class _Run:
         evidence: Any,
         inputs: Inputs | None,
     ) -> _Run:
-        seen = Sequences.read([*model.variables.values()], evidence)
+        seen = Sequences.of(model, evidence)
         names = [v.name for v in asked_for(model.variables, targets)]
         given = model.covariates(inputs, seen)
         tables = SliceTables(model, seen, given, wanted=frozenset(names))

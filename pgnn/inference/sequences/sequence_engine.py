@@ -47,7 +47,7 @@ class SequenceEngine(Engine):
         """
         if steps < 1:
             raise EvidenceError(f"steps must be at least 1, got {steps}")
-        seen = Sequences.read([*model.variables.values()], evidence)
+        seen = Sequences.of(model, evidence)
         found = self.query(model, targets, extended(seen, steps), inputs=inputs)
         ahead = seen.lengths[:, None] + torch.arange(steps)
         asked = [model.variables[v.name] for v in found.variables]

@@ -45,7 +45,7 @@ class SequenceTask:
         Raises:
             DataError: If there are no steps, or the weights are wrong or all zero.
         """
-        seen = Sequences.read([*model.variables.values()], data)
+        seen = Sequences.of(model, data)
         if not int(seen.lengths.sum()):
             raise DataError("there are no steps to learn from")
         counted = torch.ones(seen.num_rows, dtype=torch.float64)

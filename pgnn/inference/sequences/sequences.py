@@ -64,6 +64,20 @@ class Sequences:
         return Sequences(lengths, steps, *parts, batched=self.batched)
 
     @classmethod
+    def of(cls, model: Any, evidence: Any) -> Sequences:
+        """Read evidence of a model over time, see :meth:`read`.
+
+        Sequences without a name are those of the model's only observed variable: the only one that
+        is not hidden.
+
+        Raises:
+            EvidenceError: If there are several such variables; besides what :meth:`read` raises.
+        """
+        if _is_bare(evidence):
+            evidence = {_only([n for n in model.variables if n not in model.hidden]): evidence}
+        return cls.read([*model.variables.values()], evidence)
+
+    @classmethod
     def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:
         """Read evidence in the forms that people have it.
 
@@ -75,13 +89,16 @@ class Sequences:
                 ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
                 the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
                 something was seen. ``(name, t)`` is the state at one step. Or a data frame, whose
-                rows are the steps of one sequence, or a list of them. Or what this returned before.
+                rows are the steps of one sequence, or a list of them. Where there is one variable,
+                its sequences need no name. Or what this returned before.
 
         Raises:
             EvidenceError: If a name or state is unknown, or lengths disagree.
         """
         if isinstance(evidence, Sequences):
             return evidence
+        if _is_bare(evidence):
+            evidence = {_only([v.name for v in variables]): evidence}
         index = getattr(evidence, "index", None) if hasattr(evidence, "columns") else None
         given = _mapping(evidence)
         known = {v.name: v for v in variables}
@@ -107,6 +124,28 @@ class Sequences:
             likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
             soft[name] = torch.where((hard >= 0).unsqueeze(-1), likely, soft[name])
         return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
+
+
+def _is_bare(evidence: Any) -> bool:
+    """Whether evidence is one sequence or several, of a variable that is not named."""
+    if hasattr(evidence, "columns"):
+        return False
+    if isinstance(evidence, np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
+        return True
+    if not isinstance(evidence, list | tuple) or not len(evidence):
+        return False
+    return not any(isinstance(e, Mapping) or hasattr(e, "columns") for e in evidence)
+
+
+def _only(names: Sequence[Hashable]) -> Hashable:
+    if len(names) == 1:
+        return names[0]
+    raise EvidenceError(
+        f"sequences without a name could be those of {', '.join(map(repr, names))}; give a mapping "
+        f"such as {{{names[0]!r}: ...}}"
+        if names
+        else "the model has no variable that these sequences could be of"
+    )
 
 
 def _mapping(evidence: Any) -> dict[Hashable, Any]:

@@ -48,7 +48,7 @@ def fit_slices(
         ModelError: If nothing is learnable.
     """
     begin = time.perf_counter()
-    seen = Sequences.read([*model.variables.values()], data)
+    seen = Sequences.of(model, data)
     if not int(seen.lengths.sum()):
         raise DataError("there are no steps to learn from")
     if not any(p.requires_grad for p in model.parameters()):

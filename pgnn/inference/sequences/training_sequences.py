@@ -45,7 +45,7 @@ class TrainingSequences:
             DataError: If there is nothing to learn from, or something is wrong with it.
         """
         try:
-            seen = Sequences.read([*model.variables.values()], data)
+            seen = Sequences.of(model, data)
             given = model.covariates(inputs, seen)
         except EvidenceError as error:
             raise DataError(str(error)) from None

@@ -227,8 +227,7 @@ class Unrolling(SequenceEngine):
     def _read(
         self, model: Unrollable, targets: Names | None, evidence: Any
     ) -> tuple[Sequences, list[Variable]]:
-        variables = model.variables
-        return Sequences.read([*variables.values()], evidence), asked_for(variables, targets)
+        return Sequences.of(model, evidence), asked_for(model.variables, targets)
 
 
 def _cells(model: Unrollable, seen: Sequences) -> dict[Hashable, Any]:

@@ -16,6 +16,7 @@ from pgnn.inference.continuous.real_posterior import RealMarginal
 from pgnn.inference.continuous.real_potential import RealPotential
 
 ERRORS = 4.5
+SHORT = MCMC(chains=1, warmup=5, samples=5, seed=0, progress=False)
 
 
 def double(x):
@@ -118,7 +119,7 @@ def test_supports_are_read_off_the_sites():
 
 def test_latent_discrete_sites_are_named():
     with pytest.raises(Unsupported, match="'on' is discrete and latent, and is not summed out"):
-        Program(with_a_switch).query("x", engine=MCMC(seed=0, progress=False))
+        Program(with_a_switch).query("x", engine=SHORT)
 
 
 def test_sites_that_come_and_go_are_named():
@@ -129,7 +130,7 @@ def test_sites_that_come_and_go_are_named():
         pyro.sample("y", NORMAL, obs=double(0.0))
 
     with pytest.raises(Unsupported, match="'extra' is not in every execution"):
-        Program(program).query("x", engine=MCMC(seed=0, progress=False))
+        Program(program).query("x", engine=SHORT)
 
 
 def test_supports_that_move_are_named():
@@ -138,7 +139,7 @@ def test_supports_that_move_are_named():
         pyro.sample("u", dist.Uniform(double(0.0), x.exp() if x > 0 else 1.0 + x.exp()))
 
     with pytest.raises(Unsupported, match="the support of site 'u' depends on latent sites"):
-        Program(program).query("x", engine=MCMC(seed=0, progress=False))
+        Program(program).query("x", engine=SHORT)
 
 
 def test_impossible_observations_are_named():
@@ -148,7 +149,7 @@ def test_impossible_observations_are_named():
         pyro.sample("y", dist.Uniform(double(0.0), low), obs=double(5.0))
 
     with pytest.raises(ImpossibleEvidence, match="'y'"):
-        Program(program).query("x", engine=MCMC(seed=0, progress=False))
+        Program(program).query("x", engine=SHORT)
 
 
 def test_random_state_is_left_alone():

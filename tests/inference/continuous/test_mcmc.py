@@ -54,7 +54,7 @@ def neural(child, parents, make):
 
 
 def engine(**settings) -> pgnn.MCMC:
-    return pgnn.MCMC(**{"seed": 0, "progress": False, "warmup": 300, "samples": 500, **settings})
+    return pgnn.MCMC(**{"seed": 0, "progress": False, "warmup": 200, "samples": 250, **settings})
 
 
 def check_mean(draws: Tensor, truth: Tensor | float) -> None:
@@ -82,9 +82,7 @@ def gaussian(precision: np.ndarray):
 
 def test_correlated_gaussian():
     covariance = np.array([[1.0, 9.0, 0.0], [9.0, 100.0, 0.0], [0.0, 0.0, 1e-4]])
-    draws = NoUTurn(500, 2000).run(
-        gaussian(np.linalg.inv(covariance)), np.full((4, 3), 0.1), seed=3
-    )
+    draws = NoUTurn(400, 500).run(gaussian(np.linalg.inv(covariance)), np.full((4, 3), 0.1), seed=3)
     x = torch.from_numpy(draws.points)
     check_moments(x, torch.zeros(3), torch.from_numpy(covariance.diagonal().copy()))
     check_mean(x[..., 0] * x[..., 1], 9.0)
@@ -417,16 +415,18 @@ def test_observed_and_soft_discrete_variables():
 
 @pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
 def test_sample_draws_all_variables():
-    samples = mixture().sample(1000, {"y": 0.8}, engine=engine())
+    own = engine(samples=100, warmup=100)
+    samples = mixture().sample(400, {"y": 0.8}, engine=own)
     assert set(samples) == {"k", "mu", "y"}
     assert bool((samples["y"] == 0.8).all())
     # which sign mu has all but decides the state
     same = (samples["mu"] > 0) == (samples["k"] == 1)
     assert float(same.double().mean()) > 0.9
-    again = mixture().sample(1000, {"y": 0.8}, engine=engine())
-    assert torch.equal(samples["mu"], again["mu"])
-    assert torch.equal(samples["k"], again["k"])
-    assert mixture().sample(0, {"y": 0.8}, engine=engine(samples=10, warmup=20)).num_samples == 0
+    short = engine(samples=10, warmup=20)
+    one, again = (mixture().sample(50, {"y": 0.8}, engine=short) for _ in range(2))
+    assert torch.equal(one["mu"], again["mu"])
+    assert torch.equal(one["k"], again["k"])
+    assert mixture().sample(0, {"y": 0.8}, engine=short).num_samples == 0
 
 
 def test_program_with_discrete_and_real_sites():
@@ -480,7 +480,7 @@ def funnel() -> pgnn.BayesianNetwork:
 
 def test_divergences_are_told():
     with pytest.warns(NotConverged, match="diverged"):
-        posterior = funnel().query(engine=engine(warmup=200, samples=200))
+        posterior = funnel().query(engine=engine(warmup=100, samples=100, max_tree_depth=6))
     assert posterior.diagnostics["divergences"].sum() > 0
     assert not posterior.diagnostics["converged"]
     assert posterior.diagnostics["divergent_at"] in ("s", "x")
@@ -496,7 +496,7 @@ def test_chains_that_disagree_are_told():
         },
     )
     with pytest.warns(NotConverged, match="disagree about 'x'"):
-        posterior = model.query("x", {"y": 1.0}, engine=engine(warmup=300, samples=200))
+        posterior = model.query("x", {"y": 1.0}, engine=engine(warmup=200, samples=100))
     assert posterior["x"].r_hat > 1.05
 
 

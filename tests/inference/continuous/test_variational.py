@@ -197,8 +197,9 @@ def test_full_rank_finds_the_correlation_and_mean_field_the_variances_of_theory(
         {"y": 1.0},
         engine=quick(
             guide=MeanFieldNormal(),
-            objective=Elbo(100, path_only=True),
-            scheduler=slowing(),
+            objective=Elbo(50, path_only=True),
+            max_iterations=120,
+            scheduler=slowing(0.97),
             num_samples=4000,
         ),
     )
@@ -219,7 +220,13 @@ def test_discrete_latents_are_summed_out(guide):
     found = mixture().query(
         ["x", "z"],
         {"y": y},
-        engine=quick(guide=guide, objective=Elbo(20), num_samples=4000, scheduler=slowing()),
+        engine=quick(
+            guide=guide,
+            objective=Elbo(20),
+            num_samples=4000,
+            max_iterations=100,
+            scheduler=slowing(0.96),
+        ),
     )
     se = float(found.diagnostics["standard_error"])
     assert float(found.log_evidence) < log_p + 4 * se
@@ -277,7 +284,9 @@ def test_supports_are_kept():
     found = model.query(
         "rate",
         {"count": 3.0},
-        engine=quick(guide=Flow(layers=2), objective=Elbo(20), scheduler=slowing()),
+        engine=quick(
+            guide=Flow(layers=2), objective=Elbo(20), max_iterations=110, scheduler=slowing(0.97)
+        ),
     )
     assert (found["rate"].draws > 0).all()
     # the posterior is Gamma(5, 2); the evidence is negative binomial
@@ -326,22 +335,15 @@ def test_latents_shared_by_rows():
 def test_draws_of_all_variables():
     model, y = mixture(), 0.7
     _, probs, *_ = mixture_by_quadrature(y)
-    drawn = model.sample(
-        2000,
-        {"y": y},
-        engine=quick(objective=Elbo(5), max_iterations=150, scheduler=slowing(0.97)),
-        seed=3,
-    )
+    own = quick(objective=Elbo(5), max_iterations=80, scheduler=slowing(0.95))
+    drawn = model.sample(2000, {"y": y}, engine=own, seed=3)
     share = torch.bincount(drawn["z"], minlength=3) / 2000
     assert np.abs(share.numpy() - probs).max() < 4 * 0.5 / math.sqrt(2000) + 0.05
     assert (drawn["y"] == y).all()
-    again = model.sample(
-        2000,
-        {"y": y},
-        engine=quick(objective=Elbo(5), max_iterations=150, scheduler=slowing(0.97)),
-        seed=3,
-    )
-    assert torch.equal(drawn["x"], again["x"])
+    short = quick(max_iterations=5)
+    one, again = (model.sample(50, {"y": y}, engine=short, seed=3) for _ in range(2))
+    assert torch.equal(one["x"], again["x"])
+    assert torch.equal(one["z"], again["z"])
 
 
 # --- objectives -----------------------------------------------------------------------------------
@@ -844,14 +846,6 @@ def test_bad_settings_and_questions():
         line().query(
             "x", {"y": 2.0}, engine=Variational(tolerance=1e-12, max_iterations=5, progress=False)
         )
-
-
-def test_a_tolerance_ends_the_fit():
-    found = line().query(
-        "x", {"y": 2.0}, engine=quick(tolerance=1e-2, objective=PATH, max_iterations=600)
-    )
-    assert found.history["converged"]
-    assert found.diagnostics["iterations"] < 600
 
 
 def test_explain_tells_what_is_done():

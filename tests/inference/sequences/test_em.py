@@ -339,7 +339,7 @@ def test_joined_chains_have_the_sums_of_each() -> None:
         torch.testing.assert_close(ours.occupancy, alone.occupancy)
         for place, sums in alone.sums.items():
             torch.testing.assert_close(ours.sums[place], sums, atol=1e-12, rtol=0)
-    long = SequenceTask.read(steps[0].model, {"x": rng.integers(0, 3, (40, 900))}, None, None, {})
+    long = SequenceTask.read(steps[0].model, {"x": rng.integers(0, 3, (80, 900))}, None, None, {})
     assert joined_chains.expect_side_by_side(steps, long) is None
 
 

@@ -182,7 +182,8 @@ WRONG = [
     ({"state": np.array([[0.5, -0.5]])}, "finite and not negative"),
     ({"x": [[[0, 1]], [[2]]]}, "4 numbers at each step"),
     ({"x": [0, [1, 2]]}, "must be states, one for each step"),
-    ([1, 2, 3], "must be a mapping"),
+    (7, "must be a mapping"),
+    ([1, 2, 3], "without a name"),
     ([pd.DataFrame({"x": [1]}), pd.DataFrame({"v": [1]})], "same columns"),
     ({"x": np.array([[0.5, 0.2]])}, "fractional"),
 ]
@@ -198,3 +199,43 @@ def test_inputs_of_the_wrong_length():
     model = model_of(tables(np.random.default_rng(0), 2, {"x": 4}))
     with pytest.raises(EvidenceError, match=r"'u' must be \(2, 3, ...\)"):
         model.query(evidence={"x": [[0, 1, 2], [0]]}, inputs={"u": torch.zeros(2, 2)})
+
+
+ROLLS = [[0, 2, 1, None], [2, 2]]
+
+
+@pytest.mark.parametrize(
+    "rolls", [ROLLS, [np.array([0, 2, 1, -1]), np.array([2, 2])], [pd.Series(r) for r in ROLLS]]
+)
+def test_sequences_of_the_only_observed_variable_need_no_name(rolls):
+    tables = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]])
+    model = pgnn.HiddenMarkovModel(2, {"roll": tables})
+    for verb in ("filter", "smooth", "log_prob", "decode", "query"):
+        named = getattr(model, verb)
+        found, expected = (
+            named(*(["state", e] if verb == "query" else [e])) for e in (rolls, {"roll": ROLLS})
+        )
+        assert str(found) == str(expected)
+    fits = [
+        pgnn.HiddenMarkovModel(2, {"roll": 3}).requires_grad_().fit(e, seed=0, progress=False)
+        for e in (rolls, {"roll": ROLLS})
+    ]
+    assert torch.equal(*(m.emissions["roll"].log_probs for m in fits))
+
+
+def test_a_bare_array_is_one_sequence_or_rows():
+    seen = Sequences.read([X], np.array([3, 0]))
+    assert not seen.batched
+    assert Sequences.read([X], torch.tensor([[3, 0]])).batched
+    assert Sequences.read([W], np.zeros((3, 2))).reals["w"].shape == (1, 3, 2)
+    assert Sequences.read([STATE], ["cold", None]).codes["state"].tolist() == [[0, -1]]
+
+
+def test_several_variables_need_names():
+    model = pgnn.HiddenMarkovModel(2, {"x": 3, "y": 2})
+    with pytest.raises(EvidenceError, match="those of 'x', 'y'; give a mapping"):
+        model.filter([[0, 1]])
+    with pytest.raises(EvidenceError, match="'state', 'x', 'v', 'w'"):
+        read(np.array([0, 1]))
+    with pytest.raises(EvidenceError, match="no variable"):
+        Sequences.read([], [1])

@@ -337,6 +337,20 @@ def test_states_that_are_alike_are_told_apart():
     assert sum(model.history["occupancy"]) == pytest.approx(800.0)
 
 
+def test_starts_on_threads_are_those_one_by_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    data = {"x": rng.integers(0, 3, (4, 12)), "y": rng.integers(0, 2, (4, 12))}
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=threads: n)
+        model = model_of(numbers_of(0))
+        with pytest.warns(NotConverged):
+            model.fit(data, learner=EM(restarts=5, max_iterations=8), seed=0, progress=False)
+        found.append(found_in(model))
+    for name, table in found[0].items():
+        np.testing.assert_allclose(table, found[1][name], atol=1e-12)
+
+
 def test_streaming_comes_near():
     truth = factorial()
     data = {"x": truth.sample(60, {"T": 20}, seed=2)["x"]}
