@@ -81,7 +81,44 @@ class RealMarginal:
         return f"RealMarginal({chains} chains of {n}, shape={tuple(self.samples.shape[2:])})"
 
 
-class RealPosterior(Posterior):
+class WithReals(Posterior):
+    """A posterior with draws of real variables beside the probabilities of discrete ones.
+
+    Attributes:
+        reals: The real variables asked for, by name.
+    """
+
+    reals: dict[Hashable, Variable]
+
+    def marginal(self, name: Hashable) -> RealMarginal:
+        """Return the posterior of a real variable."""
+        raise NotImplementedError
+
+    def _names_of_numbers(self) -> list[Any]:
+        """The name of each number of each real variable, with its place if there are several."""
+        return [
+            str((name, *i)) if i else name
+            for name, v in self.reals.items()
+            for i in np.ndindex(*v.shape)
+        ]
+
+    def __getitem__(self, name: Hashable) -> Any:
+        if isinstance(name, Hashable) and name in self.reals:
+            return self.marginal(name)
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        yield from super().__iter__()
+        yield from self.reals
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.reals)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+
+
+class RealPosterior(WithReals):
     """A posterior of real variables as draws, and of discrete ones as probabilities.
 
     ``posterior["tau"]`` of a real variable is a :class:`RealMarginal`; all else is as in
@@ -136,19 +173,17 @@ class RealPosterior(Posterior):
         """
         import pandas as pd
 
-        rows, names = [], []
-        for name, v in self.reals.items():
-            marginal = self[name]
+        rows = []
+        for name in self.reals:
+            marginal = self.marginal(name)
             parts = [marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])]
             parts += [marginal.effective_sample_size, marginal.r_hat]
             table = torch.stack([x.to(torch.float64).reshape(-1) for x in parts], dim=1)
             rows.append(table.numpy())
-            index = [*np.ndindex(*v.shape)]
-            names += [(name, *i) if i else name for i in index]
         columns = ["mean", "std", "5%", "50%", "95%", "ess", "r_hat"]
         data = np.concatenate(rows) if rows else np.zeros((0, len(columns)))
-        index_of = pd.Index([str(n) if isinstance(n, tuple) else n for n in names], dtype=object)
-        return pd.DataFrame(data, index=index_of, columns=columns)
+        index = pd.Index(self._names_of_numbers(), dtype=object)
+        return pd.DataFrame(data, index=index, columns=columns)
 
     def to_arviz(self) -> Any:
         """Return the draws and their statistics in the form of ArviZ.
@@ -173,20 +208,9 @@ class RealPosterior(Posterior):
             return arviz.from_dict(**groups)
         return arviz.from_dict(groups)
 
-    def __getitem__(self, name: Hashable) -> Any:
-        if isinstance(name, Hashable) and name in self.reals:
-            return RealMarginal(self._draws[name])
-        return super().__getitem__(name)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        yield from super().__iter__()
-        yield from self.reals
-
-    def __len__(self) -> int:
-        return super().__len__() + len(self.reals)
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+    def marginal(self, name: Hashable) -> RealMarginal:
+        """See :class:`WithReals`."""
+        return RealMarginal(self._draws[name])
 
     def __str__(self) -> str:
         parts = [self.summary().round(4).to_string()] if self.reals else []

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.continuous.real_posterior import RealMarginal
+from pgnn.inference.continuous.real_posterior import RealMarginal, WithReals
 from pgnn.inference.history import History
-from pgnn.inference.posterior import Posterior
 
 
-class VariationalPosterior(Posterior):
+class VariationalPosterior(WithReals):
     r"""What stands in for :math:`p(z, r \mid e)` after a variational fit.
 
     ``posterior["tau"]`` of a real latent variable is a :class:`RealMarginal` of draws from the
@@ -74,34 +72,22 @@ class VariationalPosterior(Posterior):
         """
         import pandas as pd
 
-        lines, names = [], []
-        for name, v in self.reals.items():
+        lines: list[Any] = []
+        for name in self.reals:
             draws = self._draws[name].detach().double()
             own = draws if name in self.shared else draws[:, row]
             flat = own.reshape(len(own), -1)
             low, middle, high = flat.quantile(flat.new_tensor([0.05, 0.5, 0.95]), dim=0)
             columns = [flat.mean(0), flat.std(0), low, middle, high]
             lines += [*zip(*(c.tolist() for c in columns), strict=True)]
-            names += [str((name, *i)) if i else name for i in np.ndindex(*v.shape)]
-        index = pd.Index(names, dtype=object)
+        index = pd.Index(self._names_of_numbers(), dtype=object)
         return pd.DataFrame(lines, index=index, columns=["mean", "std", "5%", "50%", "95%"])
 
-    def __getitem__(self, name: Hashable) -> Any:
-        if isinstance(name, Hashable) and name in self.reals:
-            draws = self._draws[name]
-            own = draws if self.batched or name in self.shared else draws[:, 0]
-            return RealMarginal(own.unsqueeze(0))
-        return super().__getitem__(name)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        yield from super().__iter__()
-        yield from self.reals
-
-    def __len__(self) -> int:
-        return super().__len__() + len(self.reals)
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+    def marginal(self, name: Hashable) -> RealMarginal:
+        """See :class:`WithReals`."""
+        draws = self._draws[name]
+        own = draws if self.batched or name in self.shared else draws[:, 0]
+        return RealMarginal(own.unsqueeze(0))
 
     def __str__(self) -> str:
         return f"{self.summary().round(4).to_string()}\n{super().__str__()}"
