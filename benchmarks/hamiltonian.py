@@ -76,11 +76,12 @@ def _mixture() -> Callable[[], None]:
     weights = torch.tensor([0.5, 0.5]).double()
 
     def mixture() -> None:
-        with pyro.plate("parts", 2):
-            mean = pyro.sample("mean", dist.Normal(torch.tensor([-1.0, 1.0]).double(), 3.0))
+        # in order, as chains would not find the way from one order to the other
+        low = pyro.sample("low", dist.Normal(ZERO, 3.0))
+        gap = pyro.sample("gap", dist.LogNormal(ONE, 1.0))  # type: ignore[no-untyped-call]
         with pyro.plate("rows", 200):
             z = pyro.sample("z", dist.Categorical(weights), infer={"enumerate": "parallel"})
-            pyro.sample("y", dist.Normal(mean[z], 1.0), obs=y)
+            pyro.sample("y", dist.Normal(low + gap * z, 1.0), obs=y)
 
     return mixture
 

@@ -36,7 +36,7 @@ def made_up() -> tuple[Tensor, Tensor]:
 def laplace(model: pgnn.Program) -> tuple[Tensor, Tensor]:
     """Return the mode, and the covariance that the curvature there tells."""
     fast = partial(Adam, lr=0.1)
-    engine = pgnn.Variational(pgnn.Delta(), optimizer=fast, max_iterations=250, seed=0)
+    engine = pgnn.Variational(pgnn.Delta(), optimizer=fast, seed=0)
     mode = model.query(engine=engine)["weights"].mean
 
     def value(w: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     mode, covariance = laplace(model)
     parts = pgnn.FullRankNormal(), pgnn.Elbo(num_particles=10), partial(Adam, lr=0.05)
     fade = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.995)
-    fitted = model.query(engine=pgnn.Variational(*parts, fade, max_iterations=800, seed=0))
+    fitted = model.query(engine=pgnn.Variational(*parts, fade, seed=0))
     nuts = model.query(engine=pgnn.MCMC(warmup=300, samples=500, seed=0))["weights"]
     own = fitted["weights"]
 
