@@ -12,7 +12,7 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.given import Given
@@ -20,7 +20,7 @@ from pgnn.factors.renamed import Renamed
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
 from pgnn.models.bayesian_network import BayesianNetwork
-from pgnn.models.two_slices import is_lagged, two_slices, unrolled
+from pgnn.models.two_slices import check_first_slice, is_lagged, two_slices, unrolled
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
@@ -60,14 +60,7 @@ class SequenceModel(Model):
     ) -> None:
         super().__init__()
         self.graph = two_slices(conditionals)
-        for name, first in initial.items():
-            if name not in conditionals or first.child != conditionals[name].child:
-                raise ModelError(f"the initial conditional of {name!r} must be one for {name!r}")
-            late = [v.name for v in first.parents if v.name not in conditionals]
-            if late:
-                raise ModelError(
-                    f"in the first slice {name!r} cannot depend on {late[0]!r}, which is earlier"
-                )
+        check_first_slice(initial, conditionals)
         self._conditionals = dict(conditionals)
         self._initial = dict(initial)
         self._modules_in_order = nn.ModuleList([*conditionals.values(), *initial.values()])

@@ -62,6 +62,24 @@ def two_slices(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
     return nx.freeze(graph)
 
 
+def check_first_slice(
+    initial: Mapping[Hashable, Conditional], conditionals: Mapping[Hashable, Conditional]
+) -> None:
+    """Check that conditionals of the first slice are of its variables and depend on it alone.
+
+    Raises:
+        ModelError: If one is not.
+    """
+    for name, first in initial.items():
+        if name not in conditionals or first.child != conditionals[name].child:
+            raise ModelError(f"the initial conditional of {name!r} must be one for {name!r}")
+        late = [v.name for v in first.parents if v.name not in conditionals]
+        if late:
+            raise ModelError(
+                f"in the first slice {name!r} cannot depend on {late[0]!r}, which is earlier"
+            )
+
+
 def unrolled(
     conditionals: Mapping[Hashable, Conditional], first: Mapping[Hashable, Conditional], steps: int
 ) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
