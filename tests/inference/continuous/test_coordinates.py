@@ -249,6 +249,7 @@ def test_supports_that_depend_on_reals_are_followed():
         objective=pgnn.Elbo(10),
         optimizer=lambda p: torch.optim.Adam(p, lr=0.1),
         max_iterations=150,
+        tolerance=0.0,
         seed=0,
         progress=False,
     )
