@@ -59,10 +59,7 @@ class LatentDensity:
                 discrete variables that were drawn too.
         """
         solver, seen = self._lowered(values)
-        if solver.graph.variables:
-            found = Differentiable(solver, seen).log_evidence()
-        else:  # nothing to be summed out
-            found = solver.graph.log_constant().expand(seen.num_rows)
+        found = Differentiable(solver, seen).log_evidence()
         return found.reshape(-1, self.seen.num_rows)
 
     def given(self, values: Values) -> Differentiable:

@@ -121,6 +121,8 @@ class SummedDensity:
         """Operations of torch alone: no step out of it, but several for each element."""
         rows = len(next(iter(reals.values())))
         seen, solver = self._over(rows), self._solver(reals, rows)
+        if not solver.graph.variables:
+            return self._guarded(reals, Differentiable(solver, seen).log_evidence())
         found = torch.zeros(rows, dtype=torch.float64)
         for plan, part in solver.plans(seen.codes, Ask(soft=solver.softly(seen.soft))):
             arguments = solver.torch_rows(plan, seen.codes, seen.soft, part).arguments

@@ -46,6 +46,8 @@ class Differentiable:
 
     def log_evidence(self) -> Tensor:
         """Return ``(B,)`` log probabilities of the rows."""
+        if not self.solver.graph.variables:  # nothing to be summed out
+            return self.solver.graph.log_constant().expand(len(self.codes))
         if not self.wanted:
             return self.as_tensor(self.solver.log_evidence(self.codes, self.soft)) + self._scale()
         kernel = Kernel(
