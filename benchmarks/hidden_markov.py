@@ -1,9 +1,10 @@
 """Iterations of expectation maximisation for hidden Markov models, beside hmmlearn and dynamax.
 
-Categorical and Gaussian (diagonal) emissions. An iteration is an E-step, the likelihoods of the
-states included, and an M-step. hmmlearn runs in this process, dynamax in one of its own, on the
-same core; as every call of its ``fit_em`` compiles anew, its figure is the difference of a long
-and a short call, over the iterations between. Times are CPU time.
+Categorical and Gaussian emissions, the latter with diagonal and with full covariances. An iteration
+is an E-step, the likelihoods of the states included, and an M-step. hmmlearn runs in this process,
+dynamax in one of its own, on the same core; as every call of its ``fit_em`` compiles anew, its
+figure is the difference of a long and a short call, over the iterations between. Times are CPU
+time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from benchmarks.chain import SYMBOLS, Case, times
 from benchmarks.timing import clock
 
 FEATURES = 4
-KINDS = ["categorical", "Gaussian"]
+KINDS = ["categorical", "Gaussian", "full Gaussian"]
 SIZES = [(1, 100_000), (1_000, 100)]
 Run = tuple[str, str, Callable[[], object]]
 
@@ -39,6 +41,7 @@ class Points:
         self.mean = centres[rng.integers(SYMBOLS, size=len(case.initial))]
         self.mean += rng.normal(size=self.mean.shape)
         self.variance = np.full(self.mean.shape, 4.0)
+        self.covariance = 4.0 * np.broadcast_to(np.eye(FEATURES), (*self.mean.shape, FEATURES))
 
 
 def pgnn(case: Case, points: Points) -> Iterator[Run]:
@@ -50,7 +53,9 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
     x = pgnn.Variable("x", shape=(FEATURES,))
     state = pgnn.Variable("state", len(case.initial))
     normal = pgnn.Gaussian(x, [state], points.mean, points.variance, pgnn.Diagonal())
-    cases = zip(KINDS, (case.emission, normal), (case.seen, points.seen), strict=True)
+    full = pgnn.Gaussian(x, [state], points.mean, points.covariance)
+    data = case.seen, points.seen, points.seen
+    cases = zip(KINDS, (case.emission, normal, full), data, strict=True)
     for kind, emission, data in cases:
         model = pgnn.HiddenMarkovModel(
             state.num_states, {"x": emission}, case.initial, case.transition
@@ -75,6 +80,11 @@ def hmmlearn(case: Case, points: Points) -> Iterator[Run]:
             {"means_": points.mean, "covars_": points.variance},
             points.seen.reshape(-1, FEATURES),
         ),
+        (
+            partial(GaussianHMM, covariance_type="full"),
+            {"means_": points.mean, "covars_": points.covariance},
+            points.seen.reshape(-1, FEATURES),
+        ),
     ]
     for kind, (make, numbers, data) in zip(KINDS, choices, strict=True):
 
@@ -96,13 +106,13 @@ def hmmlearn(case: Case, points: Points) -> Iterator[Run]:
 def dynamax(case: Case, points: Points, seconds: float) -> dict[str, float]:
     """Marginal times of an iteration, in milliseconds."""
     import jax
-    from dynamax.hidden_markov_model import CategoricalHMM, DiagonalGaussianHMM
+    from dynamax.hidden_markov_model import CategoricalHMM, DiagonalGaussianHMM, GaussianHMM
 
     K, key = len(case.initial), jax.random.PRNGKey(0)
     shared = {"initial_probs": case.initial, "transition_matrix": case.transition}
     shared = {n: jax.numpy.array(x) for n, x in shared.items()}
     symbols = CategoricalHMM(K, 1, SYMBOLS)
-    normal = DiagonalGaussianHMM(K, FEATURES)
+    normal, full = DiagonalGaussianHMM(K, FEATURES), GaussianHMM(K, FEATURES)
     scales = jax.numpy.array(np.sqrt(points.variance))
     starts = [
         symbols.initialize(key, emission_probs=jax.numpy.array(case.emission[:, None]), **shared),
@@ -112,11 +122,18 @@ def dynamax(case: Case, points: Points, seconds: float) -> dict[str, float]:
             emission_scale_diags=scales,
             **shared,
         ),
+        full.initialize(
+            key,
+            emission_means=jax.numpy.array(points.mean),
+            emission_covariances=jax.numpy.array(points.covariance),
+            **shared,
+        ),
     ]
-    data = [jax.numpy.array(case.seen[..., None]), jax.numpy.array(points.seen)]
+    seen = jax.numpy.array(points.seen)
+    data = [jax.numpy.array(case.seen[..., None]), seen, seen]
     found, more = {}, max(10, 160 // K)
     for kind, model, (numbers, props), x in zip(
-        KINDS, (symbols, normal), starts, data, strict=True
+        KINDS, (symbols, normal, full), starts, data, strict=True
     ):
 
         def run(n: int, model: Any = model, numbers: Any = numbers, props: Any = props, x: Any = x):  # type: ignore[no-untyped-def]
@@ -178,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(found), flush=True)
             continue
         for kind in KINDS:
-            mine = {k.split("|")[1]: v for k, v in found.items() if k.startswith(kind)}
+            mine = {k.split("|")[1]: v for k, v in found.items() if k.split("|")[0] == kind}
             cells = ", ".join(f"{who} {ms:.1f}" for who, ms in mine.items())
             peers = [ms for who, ms in mine.items() if who != "pgnn"]
             share = f" ({mine['pgnn'] / min(peers):.2f} of the best peer)" if peers else ""

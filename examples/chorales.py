@@ -17,7 +17,7 @@ NOTES, KEYS = (88,), range(21, 109)
 
 
 class Chord(nn.Module):
-    """Logits of the notes, given the state and the chords before."""
+    """Logits of the notes for each state, given the chords before."""
 
     def __init__(self, states: int, hidden: int = 64) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Chord(nn.Module):
         self.drop = nn.Dropout(0.2)
 
     def forward(self, given: dict[str, Tensor]) -> Tensor:  # noqa: D102
-        hidden = torch.relu(self.past(self.drop(given["past"])) + self.mood(given["state"]))
-        return self.notes(self.drop(hidden)) + self.level(given["state"])
+        past = self.past(self.drop(given["past"])).unsqueeze(1)  # one look at them for all states
+        return self.notes(self.drop(torch.relu(past + self.mood.weight))) + self.level.weight
 
 
 def main(argv: list[str] | None = None, epochs: int = 60, states: int = 32) -> dict[str, float]:
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None, epochs: int = 60, states: int = 32) -> d
 
     torch.manual_seed(0)
     chord, state = pgnn.Variable("notes", shape=NOTES), pgnn.Variable("state", states)
-    network = pgnn.Neural(chord, [state], Chord(states), ["past"], BernoulliHead(NOTES), ByName())
+    heads = BernoulliHead(NOTES), ByName()
+    network = pgnn.Neural(chord, [state], Chord(states), ["past"], *heads, columns="state")
     stay = 0.8 / states + 0.2 * np.eye(states)
     neural = pgnn.HiddenMarkovModel(states, {"notes": network}, transitions=stay)
     learn(neural.requires_grad_(), songs["train"], epochs)

@@ -13,6 +13,7 @@ from torch.distributions import Distribution, Independent, biject_to, constraint
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditional import Conditional, check_rows
 from pgnn.factors.factor import Factor
+from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.rows import read_numbers
 from pgnn.factors.variable import Variable
 
@@ -137,7 +138,7 @@ class Distributional(Conditional):
         outside = ~inside.expand(len(x), math.prod(v.num_states for v in self.parents))
         if bool(outside.any()):
             # a value that can occur stands in, so that derivatives stay finite
-            with torch.random.fork_rng(devices=[]), torch.no_grad():
+            with kept_randomness(), torch.no_grad():
                 stand_in = dist.sample()
             event = [1] * len(self.child.shape)
             value = torch.where(outside.reshape(*outside.shape, *event), stand_in, value)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pgnn.errors import DataError, ModelError
 from pgnn.factors.conditional import check_rows, select_values
-from pgnn.factors.exponential_family import ExponentialFamily, generator
+from pgnn.factors.exponential_family import ExponentialFamily
 from pgnn.factors.factor import Factor
 from pgnn.factors.kmeans import kmeans
+from pgnn.factors.randomness import generator
 from pgnn.factors.rows import read_numbers
 from pgnn.factors.variable import Variable
 

@@ -110,13 +110,3 @@ class ExponentialFamily(Conditional):
                     f"negative, got values from {least.item():g} to {most.item():g}"
                 )
         return weights.to(self._device, torch.float64).reshape(num_rows, math.prod(shape))
-
-
-def generator(seed: int | None) -> torch.Generator:
-    """Return a random generator of its own; seeded from the machine without a seed."""
-    made = torch.Generator()
-    if seed is None:
-        made.seed()
-    else:
-        made.manual_seed(seed)
-    return made

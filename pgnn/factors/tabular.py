@@ -17,10 +17,10 @@ from pgnn.factors.exponential_family import (
     LEAST_COUNT,
     ExponentialFamily,
     Statistics,
-    generator,
 )
 from pgnn.factors.factor import Factor
 from pgnn.factors.logspace import logsumexp
+from pgnn.factors.randomness import generator
 from pgnn.factors.rows import read_table
 from pgnn.factors.variable import Variable
 

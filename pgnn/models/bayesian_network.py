@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.factors.randomness import private_randomness
 from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.base import Inputs, Model
 from pgnn.models.declaration import Edges, check_known, conditional_of, declare, read_graph
-from pgnn.models.randomness import private_randomness
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine

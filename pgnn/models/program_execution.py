@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.randomness import seeded_with
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_run import Visitor, execute, scaled
 from pgnn.models.program_structure import Kind, Site, has_density, is_computed, site_of
-from pgnn.models.randomness import seeded_with
 
 
 @dataclass

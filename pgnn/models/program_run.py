@@ -16,10 +16,10 @@ from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
 from pgnn.errors import ModelError, PgnnError, Unsupported
+from pgnn.factors.randomness import kept_randomness
+from pgnn.factors.randomness import seeded_with as seeded_with
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_tracking import LatentRead
-from pgnn.models.randomness import kept_randomness
-from pgnn.models.randomness import seeded_with as seeded_with
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.randomness import seeded_with
 from pgnn.factors.variable import Variable
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled
 from pgnn.models.program_tracking import Sources, Tracked, plain, sources_of, track
-from pgnn.models.randomness import seeded_with
 
 _MAX_STATES = 2**12
 """States that the elements of one site may have together."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from pgnn.errors import Unsupported
+from pgnn.factors.randomness import kept_randomness
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.elbo import Objective
 from pgnn.inference.continuous.guides import Approximation, At
@@ -122,7 +123,7 @@ class ProgramDraws(GuideDraws):
                 "from its draws, such as FullRankNormal(); a program's own guide cannot"
             )
         rows, executions = len(at.rows), self.__dict__["executions"]
-        with torch.random.fork_rng(devices=[]):
+        with kept_randomness():
             torch.default_generator.set_state(generator.get_state())
             runs = executions.run(n * rows)
             generator.set_state(torch.default_generator.get_state())

@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.randomness import kept_randomness
 from pgnn.inference.continuous.pyro_trace import _trace
 
 _CLOSE = 1e-5
@@ -66,7 +67,7 @@ class GuideExecutions:
 
     def is_density(self) -> bool:
         """Whether the guide has a density; one that draws nothing for a real site has none."""
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with kept_randomness(), torch.no_grad():
             sites = self._sites({})
         drawn = {n for n, s in sites.items() if type(s["fn"]).__name__ != "Delta"}
         if any(sites[n]["infer"].get("is_auxiliary", False) for n in drawn):
@@ -87,7 +88,7 @@ class GuideExecutions:
 
     def _fits(self, n: int) -> bool:
         """Whether executions at once are as those one by one."""
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with kept_randomness(), torch.no_grad():
             alone = self._sites({})
             self._depth = max([len(s["fn"].batch_shape) for s in alone.values()], default=0)
             try:

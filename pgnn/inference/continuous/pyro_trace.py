@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pgnn.factors.randomness import kept_randomness, private_randomness
 from pgnn.inference.continuous.coordinates import Support
 from pgnn.inference.continuous.real_supports import support_of
 
@@ -25,8 +26,7 @@ def has_guide(model: Any) -> bool:
 def supports_of_sites(model: Any, seed: int) -> dict[Any, Support]:
     """Return the supports of the real latent sites, from one execution of the program."""
     source = model._source
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(seed)
+    with private_randomness(seed), torch.no_grad():
         nodes = _trace(source.model, model.own)
     return {
         source.names[n]: Support(
@@ -49,7 +49,7 @@ def site_without_density(model: Any, values: Mapping[Hashable, Tensor]) -> str |
     for name, x in values.items():
         site = source.sites[source.site_names[name]]
         held[site.name] = x.detach().reshape(site.value.shape)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with kept_randomness(), torch.no_grad():
         nodes = _trace(poutine.condition(source.model, data=held), model.own)
     for name, node in nodes.items():
         if not bool(torch.isfinite(node["log_prob_sum"])):

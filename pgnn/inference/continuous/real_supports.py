@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from pgnn.errors import Unsupported
 from pgnn.factors.conditional import Conditional
+from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals, Support
 from pgnn.inference.evidence import Evidence
@@ -122,7 +123,7 @@ class _Read(Support):
 
     def dtype_of(self, reals: Reals) -> torch.dtype:
         """Return the dtype of draws."""
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with kept_randomness(), torch.no_grad():
             found: torch.dtype = self.distribution(reals, {}).sample().dtype
         return found
 

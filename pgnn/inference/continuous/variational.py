@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.factors.randomness import private_randomness
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.continuous.elbo import Elbo, Objective
 from pgnn.inference.continuous.guides import Guide
@@ -245,8 +246,7 @@ class Variational(Engine, Learner):
         return LatentDensity(model, seen, inputs)
 
     def _problem(self, density: LatentDensity) -> VariationalProblem:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self._generator(2).initial_seed())
+        with private_randomness(self._generator(2).initial_seed()):
             return VariationalProblem.of(density, self.guide, self.shared)
 
     def _fitted(self, density: LatentDensity, errors: str) -> tuple[VariationalProblem, Any]:

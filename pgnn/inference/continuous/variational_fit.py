@@ -93,7 +93,7 @@ class VariationalFit:
         seen, counts = _read(model, data, weights, inputs)
         guide = self.settings.guide
         kept = _learnables(model, getattr(guide, "encoder", None))
-        with own_randomness(model.parameters(), self.seed), parts_in_mode(model, train=True):
+        with own_randomness(self.seed), parts_in_mode(model, train=True):
             try:
                 problem = VariationalProblem.of(
                     LatentDensity(model, seen, inputs),

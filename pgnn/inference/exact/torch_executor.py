@@ -24,6 +24,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pgnn.factors.randomness import generator
 from pgnn.inference.exact.torch_buckets import upward, walk_back
 from pgnn.inference.exact.torch_tables import Codes, Problem, numbers, problem
 from pgnn.inference.factor_graph import FactorGraph
@@ -235,10 +236,9 @@ def sample(
     Cost: one :func:`log_partition`, and ``O(K)`` a variable and draw.
     """
     task = problem(graph, order, codes, unary, sliced, used)
-    generator = torch.Generator()
-    generator.seed() if seed is None else generator.manual_seed(seed)
+    chance = generator(seed)
     shape = (len(task.order), n, task.num_rows)
-    uniform = torch.rand(shape, dtype=torch.float64, generator=generator).to(task.codes.device)
+    uniform = torch.rand(shape, dtype=torch.float64, generator=chance).to(task.codes.device)
     drawn, start = [], 0
     for piece in task.pieces(max_bytes):
         done = upward(piece, piece.observed(), [SUM] * len(task.order))

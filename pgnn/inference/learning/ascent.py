@@ -149,7 +149,7 @@ class Ascent(Learner):
         l1, l2 = learnable.rates("l1", self.l1), learnable.rates("l2", self.l2)
         with (
             last_complaint() as last,
-            own_randomness(learnable.parameters, seed),
+            own_randomness(seed),
             parts_in_mode(model, train=self.optimizer is not None),
         ):
             try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pgnn.errors import NotConverged
+from pgnn.factors.randomness import private_randomness
 
 
 @contextlib.contextmanager
@@ -38,20 +38,14 @@ def parts_in_mode(model: nn.Module, train: bool, forget: bool = True) -> Iterato
 
 
 @contextlib.contextmanager
-def own_randomness(parameters: Iterable[Tensor], seed: int | None) -> Iterator[None]:
+def own_randomness(seed: int | None) -> Iterator[None]:
     """Let what draws from torch's own generators, such as dropout, depend on a seed alone.
 
     Args:
-        parameters: Where they are, draws are made.
-        seed: The same seed, the same draws; afterwards the generators are as they were.
+        seed: The same seed, the same draws, others than those of a generator with this very seed;
+            afterwards the generators are as they were.
     """
-    devices = sorted({p.get_device() for p in parameters if p.is_cuda})
-    number = int(np.random.default_rng(seed).integers(2**31))
-    with torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(number)
-        for device in devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(number)
+    with private_randomness(int(np.random.default_rng(seed).integers(2**31))):
         yield
 
 

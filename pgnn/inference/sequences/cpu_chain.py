@@ -117,8 +117,7 @@ class CpuChain:
         from pgnn.inference.kernels.chain_tile_paths import LINKED, best_tiles
 
         B, T, K = self.tensors.field.shape
-        states, scores = np.full((B, T), -1), np.zeros(B)
-        logs = self.logs
+        states, scores, logs = np.full((B, T), -1), np.zeros(B), self.logs
         P, kind = logs.transition.shape[3], logs.log_field.dtype
 
         def one_by_one(rows: Ints) -> None:
@@ -130,9 +129,8 @@ class CpuChain:
             size, width, linked = K * tiles.shape[1], tiles.shape[1], K <= LINKED
             reach, links = np.empty((2 if linked else T) * size, kind), T * size * linked
             noted = np.empty(links, np.uint8), np.empty(T * width, np.uint8)
-            room = np.empty(size, kind), np.empty(LANES, kind)
-            places = np.empty(width, np.int64), np.empty(width, np.int64)
-            best_tiles(logs, tiles, states, scores, reach, *noted, *room, *places)
+            room = np.empty(size, kind), np.empty(LANES, kind), *np.empty((2, width), np.int64)
+            best_tiles(logs, tiles, states, scores, reach, *noted, *room)
 
         tiles, rest = self._tiles(self.rows, True)
         in_threads(side_by_side, tiles)

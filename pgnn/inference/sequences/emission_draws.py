@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.conditional import Conditional
+from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import MISSING
 from pgnn.inference.engine import Inputs
 from pgnn.inference.sequences.emission_fields import emission_tables
@@ -32,8 +33,7 @@ def draw_emissions(
         seed: Global random state is untouched.
     """
     drawn: dict[Hashable, Tensor] = {model.state.name: states}
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(torch.seed() if seed is None else seed)
+    with private_randomness(seed), torch.no_grad():
         for name, emission in model.emissions.items():
             if any(v.name == (name, -1) for v in emission.parents):
                 drawn[name] = _one_by_one(model, name, states, seen, inputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 import torch
 from torch import Tensor
 
+from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import MISSING
 from pgnn.inference.sequences.interface_chain import InterfaceChain
 from pgnn.inference.sequences.slice_elimination import random_state
@@ -56,8 +57,7 @@ def draw_slices(
     joint = made.chain.sample(n, seed)
     outside = joint < 0
     states = made.split(joint)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch.seed() if seed is None else seed)
+    with private_randomness(seed):
         if n and joint.shape[1]:
             states |= traced(made, states or {None: joint.clamp_min(0)}, random_state)
         drawn = {n: x.masked_fill(outside, MISSING) for n, x in states.items() if n is not None}

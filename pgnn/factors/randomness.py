@@ -1,4 +1,4 @@
-"""Draws from torch's own generators that leave these as they were."""
+"""Generators for draws, and draws from torch's own generators that leave these as they were."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+
+
+def generator(seed: int | None) -> torch.Generator:
+    """Return a random generator of its own; seeded from the machine without a seed."""
+    made = torch.Generator()
+    if seed is None:
+        made.seed()
+    else:
+        made.manual_seed(seed)
+    return made
 
 
 @contextlib.contextmanager
