@@ -102,6 +102,11 @@ class FactorGroup:
         names = [None if self.child is None else s[self.child].name for s in scopes]
         return [Factor(s, t, n) for s, t, n in zip(scopes, each, names, strict=True)]
 
+    def product(self) -> Factor:
+        """Return the product of tables over nothing, as one."""
+        copies = self.num_factors // max(self.log_values.shape[-1], 1)
+        return Factor((), copies * self.log_values.sum(-1))
+
     def _check(self) -> None:
         axes = self.numbers.dim() - self.arity - 1
         if axes not in (0, 1) or self.numbers.shape[axes] not in (1, self.num_factors):

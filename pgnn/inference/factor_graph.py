@@ -21,6 +21,9 @@ from pgnn.inference.linear_tables import LinearTables
 
 Ints = NDArray[np.int64]
 
+_STRUCTURE = ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure", "rowwise",
+              "sizes", "child_factor", "start", "families", "first")  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class FactorGraph:
@@ -228,6 +231,8 @@ class FactorGraph:
         """The structure without the numbers: what plans may hold on to."""
         nothing = torch.zeros(())
         bare = {k: nothing.expand(x.shape) for k, x in enumerate(self.sources)}
+        for name in _STRUCTURE:
+            getattr(self, name)
         return self.with_sources(bare)
 
     def like(self, others: Iterable[FactorGraph]) -> bool:
@@ -278,8 +283,7 @@ class FactorGraph:
         return FactorGraph(self.variables, (*self.lone, *more), self.groups)
 
     def _take_structure(self, other: FactorGraph) -> None:
-        for name in ("index", "card", "offset", "scopes", "scope_ptr", "scope_var", "structure",
-                     "rowwise", "sizes", "child_factor", "start", "families", "first"):  # fmt: skip
+        for name in _STRUCTURE:
             if name in other.__dict__:
                 self.__dict__[name] = other.__dict__[name]
 

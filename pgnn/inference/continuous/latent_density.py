@@ -19,6 +19,9 @@ from pgnn.inference.exact.solver import Solver
 
 Values = Mapping[Hashable, Tensor]
 
+_CELLS = 2**20
+"""Draws times rows times discrete elements that are looked at together, where nothing is learnt."""
+
 
 class LatentDensity:
     r"""Evaluates :math:`\log p(r_s, e_b) = \log \sum_z p(z, r_s, e_b)` for draws and rows.
@@ -58,6 +61,11 @@ class LatentDensity:
             values: ``(S, B, *shape)`` draws of the real latents, ``(S, B, *shape)`` states of
                 discrete variables that were drawn too.
         """
+        draws = len(next(iter(values.values())))
+        most = max(1, _CELLS // max(1, self.seen.num_rows * len(self.model.elements)))
+        if draws > most and not torch.is_grad_enabled():
+            parts = [{n: x[k : k + most] for n, x in values.items()} for k in range(0, draws, most)]
+            return torch.cat([self(part) for part in parts])
         solver, seen = self._lowered(values)
         found = Differentiable(solver, seen).log_evidence()
         return found.reshape(-1, self.seen.num_rows)

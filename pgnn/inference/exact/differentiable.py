@@ -6,6 +6,7 @@ derivatives of marginals, and second ones, from the torch executor.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,24 @@ class Differentiable:
 
     def log_evidence(self) -> Tensor:
         """Return ``(B,)`` log probabilities of the rows."""
-        if not self.solver.graph.variables:  # nothing to be summed out
+        return self._without_plates()._log_evidence()
+
+    def _without_plates(self) -> Differentiable:
+        """The same of the graph without what can be summed out as whole arrays."""
+        graph = self.solver.graph
+        if not graph.groups or self.soft is not None:
+            return self
+        plates = self.solver.planner.plates(graph, np.asarray((self.codes < 0).all(axis=0)))
+        if not plates.steps:
+            return self
+        rest = copy.copy(self)
+        rest.solver = self._at(plates(graph))
+        rest.codes = np.ascontiguousarray(self.codes[:, plates.kept])
+        rest.wanted = torch.is_grad_enabled() and rest.solver.graph.requires_grad
+        return rest
+
+    def _log_evidence(self) -> Tensor:
+        if not self.solver.graph.variables:  # nothing is left to be summed out
             return self.solver.graph.log_constant().expand(len(self.codes))
         if not self.wanted:
             return self.as_tensor(self.solver.log_evidence(self.codes, self.soft)) + self._scale()

@@ -7,8 +7,6 @@ from collections.abc import Hashable, Mapping
 
 from torch import Tensor
 
-from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.exact.planner import Planner
 from pgnn.inference.exact.solver import Solver
@@ -48,7 +46,7 @@ def _graph(
     singles, given = model.elements.singles, (observed or None, inputs or None)
     if model.in_groups:
         groups = model.factor_groups(*given)
-        constants = tuple(_product(g) for g in groups if not g.arity)
+        constants = tuple(g.product() for g in groups if not g.arity)
         graph = FactorGraph(singles, constants, tuple(g for g in groups if g.arity))
     else:
         graph = FactorGraph(singles, tuple(model.factors(*given)))
@@ -56,9 +54,3 @@ def _graph(
     if not graph.like(known):
         known.append(graph.skeleton)
     return graph
-
-
-def _product(group: FactorGroup) -> Factor:
-    """One number for all tables over nothing: sites of a program that are observed have many."""
-    copies = group.num_factors // max(group.log_values.shape[-1], 1)
-    return Factor((), copies * group.log_values.sum(-1))

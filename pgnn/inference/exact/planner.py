@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.exact.plan import Mask, Plan, Task, make_plan, make_task
+from pgnn.inference.exact.plate_elimination import PlateElimination
 from pgnn.inference.factor_graph import FactorGraph
 
 Rows = NDArray[np.int64]
@@ -61,6 +62,24 @@ class Planner:
 
     _plans: OrderedDict[bytes, tuple[Plan, int]] = field(default_factory=OrderedDict)
     _any_row: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
+    _plates: OrderedDict[bytes, PlateElimination] = field(default_factory=OrderedDict)
+
+    def plates(self, graph: FactorGraph, free: Mask) -> PlateElimination:
+        """Return which whole arrays of unobserved variables can be summed out at once.
+
+        Args:
+            graph: Only the structure matters.
+            free: ``(V,)`` variables that no row observes.
+        """
+        key = b"".join([graph.structure, *(g.scopes.shape[0].to_bytes(8) for g in graph.groups),
+                        np.packbits(free).tobytes()])  # fmt: skip
+        found = self._plates.pop(key, None)
+        if found is None:
+            found = PlateElimination.find(graph, free)
+        self._plates[key] = found
+        while len(self._plates) > _REMEMBERED:
+            self._plates.popitem(last=False)
+        return found
 
     def split(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask

@@ -1,0 +1,192 @@
+"""Whole arrays of variables summed out at once, where each of them is in a corner of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.logspace import logsumexp
+from pgnn.factors.variable import Variable
+from pgnn.inference.factor_graph import FactorGraph
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_MANY = 16
+"""So many variables at least; a few are summed out quicker by the kernel."""
+_LARGEST = 2**10
+"""Most entries of one table on the way."""
+
+
+class Part(NamedTuple):
+    """A group of tables that mention the variables of an array, a factor for each.
+
+    Attributes:
+        group: Its place in the list of groups.
+        order: ``(N,)`` its factor for each variable.
+        axes: Place of each of its axes among those of the product.
+    """
+
+    group: int
+    order: Ints
+    axes: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """One array summed out.
+
+    Attributes:
+        parts: What is multiplied; these groups go, and one comes at the end of the list.
+        scopes: ``(N, n)`` what is left.
+    """
+
+    parts: tuple[Part, ...]
+    scopes: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class PlateElimination:
+    r"""Sums over arrays of variables by few operations of torch, whatever their length.
+
+    Where the variables :math:`z_1, \dots, z_N` are each in one factor of some groups,
+
+    .. math:: \sum_{z_i} \prod_g \phi_g(z_i, x_{s_{gi}})
+
+    is one operation on the groups' arrays for all :math:`i`: plates of independent copies, whose
+    number then hardly counts. It is differentiable like any operation of torch.
+
+    Attributes:
+        steps: In order.
+        kept: ``(V',)`` numbers of the variables that are left.
+        variables: These variables.
+        left: Groups that are left at the end, and their scopes in the new numbers.
+
+    References:
+        Obermeyer et al. (2019), Tensor variable elimination for plated factor graphs.
+    """
+
+    steps: tuple[Step, ...]
+    kept: Ints
+    variables: tuple[Variable, ...]
+    left: tuple[tuple[int, Ints], ...]
+    _known: list[FactorGraph] = field(default_factory=list)
+
+    @classmethod
+    def find(cls, graph: FactorGraph, free: Mask) -> PlateElimination:
+        """Find arrays that can be summed out.
+
+        Args:
+            graph: Only its structure matters.
+            free: ``(V,)`` variables that no row observes.
+
+        Cost: For each group once over all scopes.
+        """
+        alone = np.zeros(len(free), dtype=np.bool_)
+        for f in graph.lone:
+            alone[[graph.index[n] for n in f.names]] = True
+        scopes: list[Ints | None] = [g.scopes for g in graph.groups]
+        gone, steps = np.zeros(len(free), dtype=np.bool_), []
+        k = 0
+        while k < len(scopes):
+            step = None
+            for axis in range(0 if scopes[k] is None else scopes[k].shape[1]):  # type: ignore[union-attr]
+                step = _step(scopes, k, axis, free & ~alone, graph.card)
+                if step is not None:
+                    gone[scopes[k][:, axis]] = True  # type: ignore[index]
+                    break
+            if step is None:
+                k += 1
+                continue
+            steps.append(step)
+            for part in step.parts:
+                scopes[part.group] = None
+            scopes.append(step.scopes)
+        kept = np.flatnonzero(~gone)
+        place = np.cumsum(~gone) - 1
+        left = [(g, place[s]) for g, s in enumerate(scopes) if s is not None and s.shape[1]]
+        return cls(tuple(steps), kept, tuple(graph.variables[v] for v in kept), tuple(left))
+
+    def __call__(self, graph: FactorGraph) -> FactorGraph:
+        """Return the graph without those variables."""
+        groups = [*graph.groups]
+        for step in self.steps:
+            groups.append(_summed(groups, step))
+        made = [groups[-k - 1] for k in range(len(self.steps))]
+        constants = [g.product() for g in made if not g.arity]
+        constants += [g.product() for g in graph.groups if not g.arity]
+        left = [FactorGroup(s, groups[g].log_values, groups[g].child) for g, s in self.left]
+        found = FactorGraph(self.variables, (*graph.lone, *constants), tuple(left))
+        if not found.like(self._known):
+            self._known[:] = [found.skeleton]
+        return found
+
+
+def _step(scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: Ints) -> Step | None:
+    """Sum out the variables on an axis of a group, if each is in one factor of each group."""
+    own = scopes[k]
+    assert own is not None
+    chosen = own[:, axis]
+    if len(chosen) < _MANY or not free[chosen].all() or len(np.unique(chosen)) < len(chosen):
+        return None
+    place = np.full(len(free), -1, dtype=np.int64)
+    place[chosen] = np.arange(len(chosen))
+    inside = place >= 0
+    columns: list[Ints] = []  # of the product, each variable's own last
+    found: list[tuple[int, Ints, list[int]]] = []
+    for g, scope in enumerate(scopes):
+        if scope is None or not inside[scope].any():
+            continue
+        mine: Mask = np.asarray(inside[scope].all(axis=0))
+        if mine.sum() != 1 or inside[scope].sum() != len(scope) or len(scope) != len(chosen):
+            return None
+        order = np.argsort(place[scope[:, int(mine.argmax())]])
+        if not np.array_equal(scope[order, int(mine.argmax())], chosen):
+            return None  # one variable is in two of its factors
+        axes = []
+        for j in range(scope.shape[1]):
+            if mine[j]:
+                axes.append(-1)
+                continue
+            column = scope[order, j]
+            same = [i for i, c in enumerate(columns) if np.array_equal(c, column)]
+            if not same and any((c == column).any() for c in columns):
+                return None  # the same variable for some, another one for others
+            axes.append(same[0] if same else len(columns))
+            if not same:
+                columns.append(column)
+        found.append((g, order, axes))
+    entries = card[chosen[0]] * np.prod([card[c[0]] for c in columns])
+    if entries > _LARGEST:
+        return None
+    last = len(columns)
+    parts = [Part(g, o, tuple(last if a < 0 else a for a in axes)) for g, o, axes in found]
+    empty = np.zeros((len(chosen), 0), dtype=np.int64)
+    return Step(tuple(parts), np.stack(columns, axis=1) if columns else empty)
+
+
+def _summed(groups: Sequence[FactorGroup], step: Step) -> FactorGroup:
+    rank = step.scopes.shape[1] + 1
+    total: Tensor | None = None
+    for part in step.parts:
+        group = groups[part.group]
+        values = group.log_values
+        batch = len(group.batch_shape)
+        if values.shape[batch] > 1 and (np.diff(part.order) != 1).any():
+            values = values.index_select(batch, torch.from_numpy(part.order).to(values.device))
+        lead = [*range(batch + 1)]
+        by_place = np.argsort(part.axes).tolist()
+        values = values.permute([*lead, *(batch + 1 + a for a in by_place)])
+        sizes = [1] * rank
+        for a in by_place:
+            sizes[part.axes[a]] = group.log_values.shape[batch + 1 + a]
+        values = values.reshape([*values.shape[: batch + 1], *sizes])
+        total = values if total is None else total + values
+    assert total is not None
+    return FactorGroup(step.scopes, logsumexp(total, [-1]))
