@@ -19,7 +19,6 @@ from pgnn.factors.exponential_family import (
     Statistics,
 )
 from pgnn.factors.factor import Factor
-from pgnn.factors.logspace import logsumexp
 from pgnn.factors.randomness import generator
 from pgnn.factors.rows import read_table
 from pgnn.factors.variable import Variable
@@ -71,7 +70,7 @@ class Tabular(ExponentialFamily):
     @property
     def log_probs(self) -> Tensor:
         """Normalised log probabilities ``(K_pa1, ..., K_child)``, differentiable."""
-        return self.logits - logsumexp(self.logits, [-1], keepdim=True)
+        return self.logits.log_softmax(dim=-1)
 
     @property
     def probs(self) -> Tensor:
@@ -150,7 +149,7 @@ class Tabular(ExponentialFamily):
                 posterior mean. An entry of probability zero gets none: it stays zero until
                 something is counted for it.
         """
-        counts = statistics[0] + self._pseudo_counts(prior)
+        counts = statistics[0] if prior is None else statistics[0] + self._pseudo_counts(prior)
         if not self.logits.requires_grad:
             return
         total = counts.sum(dim=-1, keepdim=True)
@@ -177,6 +176,10 @@ class Tabular(ExponentialFamily):
             if seen.any():
                 rows = rows * (1.0 + torch.from_numpy(seen / seen.mean()).to(rows))
         self.maximize((rows,))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.logits.device
 
     def _pseudo_counts(self, prior: Any) -> Tensor:
         """Pseudo-counts of the entries that are not zero."""

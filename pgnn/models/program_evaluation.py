@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pgnn.factors.tape import Tape
+from pgnn.factors.tape_recorder import record
 from pgnn.models.program_tables import SiteTable
-from pgnn.models.program_tape import Tape, record
 
 Tables = Mapping[str, SiteTable]
 Run = Callable[[Mapping[str, Tensor]], Tables]

@@ -1,10 +1,13 @@
-"""The tables of slices as expected counts need them."""
+"""The tables of slices as sums over what is hidden need them."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
+
+import torch
+from torch import Tensor
 
 from pgnn.factors.conditional import Conditional
 from pgnn.factors.factor import Factor
@@ -22,16 +25,16 @@ class FamilyTables(SliceTables):
     @cached_property
     def leaves(self) -> set[Hashable]:
         """Discrete variables that were seen somewhere, with discrete parents and no children."""
-        model = self.model
+        model, seen = self.model, self.seen
         families = {n: (c, model.first(n)) for n, c in model.conditionals.items()}
         inner = {v.name for pair in families.values() for c in pair for v in c.parents}
+        known = {n for n in seen.codes if n not in seen.soft and n not in self.probes}
         return {
             n
             for n, pair in families.items()
-            if n in self.seen.codes
+            if n in known
             and n not in inner
             and (n, -1) not in inner
-            and n not in self.probes
             and all(v.is_discrete for c in pair for v in c.parents)
         }
 
@@ -43,12 +46,24 @@ class FamilyTables(SliceTables):
         name = own.child.name
         if name not in self.leaves:
             return super()._discrete(own, span)
+        if not own.inputs:
+            return self._read(own.factor(), name, span)
+        there = (self._once(name, span, self._rows) < own.child.num_states).nonzero()[:, 0]
+        codes, rest = self.seen.codes[name][:, span].flatten(), self._covariates(own, span) or {}
+        table = own.factor({name: codes[there]}, {n: c[there] for n, c in rest.items()} or None)
+        full = table.log_values.new_zeros(len(codes), *table.log_values.shape[1:])
+        return Factor(table.variables, full.index_put((there,), table.log_values))
+
+    def _read(self, table: Factor, name: Hashable, span: slice) -> Factor:
+        """The table at the states that were seen; zeros, as logs, where none was."""
+        axis = table.names.index(name)
+        rows = table.log_values.movedim(axis, 0)
+        rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
+        rest = [v for v in table.variables if v.name != name]
+        return Factor(rest, rows.index_select(0, self._once(name, span, self._rows)))
+
+    def _rows(self, name: Hashable, span: slice) -> Tensor:
+        """``(N,)`` states that were seen, one past the last where there is none."""
         codes = self.seen.codes[name][:, span]
         there = self._inside(span) & (codes >= 0)
-        rest = self._covariates(own, span) or {}
-        at = there.flatten()
-        table = own.factor({name: codes[there]}, {n: c[at] for n, c in rest.items()} or None)
-        if len(table.log_values) == len(at):
-            return table
-        full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
-        return Factor(table.variables, full.index_put((at,), table.log_values))
+        return codes.masked_fill(~there, self.variable(name).num_states).flatten()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
+from pgnn.inference.sequences.family_tables import FamilyTables
 from pgnn.inference.sequences.interface_chain import InterfaceChain
 from pgnn.inference.sequences.interface_draws import draw_slices, traced
 from pgnn.inference.sequences.sequence_answers import (
@@ -60,10 +61,10 @@ class InterfaceAlgorithm(SequenceEngine):
         """See :meth:`Model.query`; beyond a row's end probabilities are NaN."""
         check_errors(errors)
         seen, asked = _read(model, targets, evidence)
-        tables = _tables(model, seen, inputs)
         probes = _probes(seen, asked)
+        tables = FamilyTables(model, seen, model.covariates(inputs, seen), probes)
         with torch.enable_grad():
-            log_z = InterfaceChain.of(_probed(tables, probes)).chain.log_partition()
+            log_z = InterfaceChain.of(tables).chain.log_partition()
         found = _slopes(log_z, probes, _learns(model))
         log_z = log_z if _learns(model) else log_z.detach()
         refuse_impossible(log_z, errors)
@@ -81,14 +82,15 @@ class InterfaceAlgorithm(SequenceEngine):
         r"""Return :math:`p(x_t | e_1, ..., e_t)`; diagnostics have :math:`log p(e_t | e_{<t})`."""
         check_errors(errors)
         seen, asked = _read(model, targets, evidence)
-        tables = _tables(model, seen, inputs)
         inner = [v for v in asked if v.name not in model.interface]
         probes = _probes(seen, inner)
+        tables = FamilyTables(model, seen, model.covariates(inputs, seen), probes)
         with torch.enable_grad():
-            made = InterfaceChain.of(_probed(tables, probes))
-        log_z = made.chain.log_partition().detach()
-        refuse_impossible(log_z, errors)
-        states, increments = (x.detach() for x in made.chain.filtered())
+            made = InterfaceChain.of(tables)
+        with torch.no_grad():
+            log_z = made.chain.log_partition()
+            refuse_impossible(log_z, errors)
+            states, increments = made.chain.filtered()
         if inner and seen.steps:
             with torch.enable_grad():
                 gained = _increments(made, states)
@@ -124,7 +126,8 @@ class InterfaceAlgorithm(SequenceEngine):
                     f"{name!r} would have to be summed out along the chain: name an engine for "
                     "such marginal MAP questions, or maximise over it too"
                 )
-        tables = replace(_tables(model, seen, inputs), wanted=frozenset(names))
+        given = model.covariates(inputs, seen)
+        tables = SliceTables(model, seen, given, wanted=frozenset(names))
         joined = [n for n in names if not _known(n, seen)] if k > 1 else []
         made = InterfaceChain.of(tables, best=names, joined=joined)
         paths, scores = made.chain.best(k)
@@ -152,7 +155,7 @@ class InterfaceAlgorithm(SequenceEngine):
         seen, _ = _read(model, None, evidence)
         check_draws(n, seen)
         with torch.no_grad():
-            tables = _tables(model, seen, inputs)
+            tables = SliceTables(model, seen, model.covariates(inputs, seen))
             made = InterfaceChain.of(tables)
             refuse_impossible(made.chain.log_partition(), "raise")
             drawn = draw_slices(tables, made, n, seed)
@@ -161,7 +164,7 @@ class InterfaceAlgorithm(SequenceEngine):
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`: one number for each sequence."""
         seen, _ = _read(model, None, data)
-        made = InterfaceChain.of(_tables(model, seen, inputs))
+        made = InterfaceChain.of(FamilyTables(model, seen, model.covariates(inputs, seen)))
         found = made.chain.log_partition()
         return found if seen.batched else found[0]
 
@@ -197,10 +200,6 @@ def _read(
     return Sequences.of(model, evidence), asked_for(model.variables, targets)
 
 
-def _tables(model: SliceModel, seen: Sequences, inputs: Inputs | None) -> SliceTables:
-    return SliceTables(model, seen, model.covariates(inputs, seen))
-
-
 def _known(name: Hashable, seen: Sequences) -> bool:
     """Whether a variable was seen at every step."""
     return name in seen.codes and bool(((seen.codes[name] >= 0) | ~seen.inside).all())
@@ -212,10 +211,6 @@ def _probes(seen: Sequences, asked: Sequence[Variable]) -> dict[Hashable, Tensor
         v.name: torch.zeros(*shape, v.num_states, dtype=torch.float64, requires_grad=True)
         for v in asked
     }
-
-
-def _probed(tables: SliceTables, probes: Mapping[Hashable, Tensor]) -> SliceTables:
-    return replace(tables, probes=probes)
 
 
 def _learns(model: Any) -> bool:

@@ -15,7 +15,7 @@ from pgnn.inference.sequences.chain import Chain
 from pgnn.inference.sequences.slice_elimination import Elimination, table_over
 from pgnn.inference.sequences.slice_tables import SliceTables
 
-FIRST, REST = slice(0, 1), slice(1, None)
+FIRST, REST, ALL = slice(0, 1), slice(1, None), slice(0, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class InterfaceChain:
 
     The interface :math:`z` is what the next slice depends on; the rest :math:`h` of a slice is
     eliminated in it. Tables that the slice before does not reach are a field of the states, so
-    that evidence seldom makes transitions differ.
+    that evidence seldom makes transitions differ; what was seen of the interface alone is made for
+    all steps at once.
 
     Attributes:
         variables: Of the interface, the last one running fastest in the joint state.
@@ -64,16 +65,18 @@ class InterfaceChain:
         k = math.prod(v.num_states for v in kept)
         rows, later = seen.num_rows, max(seen.steps - 1, 0)
 
-        others = [n for n, c in model.conditionals.items() if c.child.is_discrete]
-        others = [n for n in others if n not in names]
-        start = [*tables.conditionals(FIRST), *_given(tables, others, FIRST)] if seen.steps else []
+        steady = tables.steady(names)
+        moved = [n for n in model.conditionals if n not in steady]
+        others = [n for n in moved if tables.variable(n).is_discrete and n not in names]
+        start = tables.conditionals(FIRST, moved) if seen.steps else []
+        start += _given(tables, others, FIRST) if seen.steps else []
         begin = Elimination.of(start, names, best)
         initial, by_row = table_over(begin.left, kept)
         initial = initial if by_row else initial[0]
 
         late = [Variable((v.name, -1), v.states) for v in kept]
         before = {v.name for v in late}
-        steps = [*tables.conditionals(REST), *_given(tables, others, REST)]
+        steps = [*tables.conditionals(REST, moved), *_given(tables, others, REST)]
         moving, still = _apart(steps, {*names, *before}, before)
         move = Elimination.of(moving, [*names, *before], best)
         rest = Elimination.of(still, names, best)
@@ -83,7 +86,8 @@ class InterfaceChain:
 
         field = table_over(rest.left, kept)[0].expand(rows * later, k).reshape(rows, later, k)
         field = torch.cat([field.new_zeros(rows, min(seen.steps, 1), k), field], dim=1)
-        own = table_over(_given(tables, names, slice(0, None)), kept)[0]
+        always = [*tables.conditionals(ALL, steady), *_given(tables, names, ALL)]
+        own = table_over(always, kept)[0]
         field = field + own.expand(rows * seen.steps, k).reshape(rows, seen.steps, k)
         chain = Chain(initial, transition, field, seen.lengths, per_step=per_step)
         return cls(tuple(kept), chain, begin, (rest, move))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -48,6 +49,7 @@ class SliceEStep:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self._prepared: _Prepared | None = None
 
     @cached_property
     def every(self) -> dict[Hashable, Conditional]:
@@ -70,12 +72,12 @@ class SliceEStep:
 
     def expect(self, task: SequenceTask) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
-        recorder, probes = Recorder(self.places), self._probes(task.seen)
+        prepared = self._prepare(task)
         with torch.enable_grad():
-            log_z = self._log_partition(task, recorder, probes)
+            log_z = prepared.log_partition()
             task.check_possible(log_z)
             total = task.total(log_z.double())
-            by_place, slopes = recorder.slopes(total, probes.values())
+            by_place, slopes = prepared.recorder.slopes(total, prepared.tables.probes.values())
         sums: dict[Hashable, Statistics] = {}
         rows: dict[Hashable, Weighted] = {}
         for place, found in by_place.items():
@@ -92,7 +94,7 @@ class SliceEStep:
     def log_partition(self, task: SequenceTask) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
-            return self._log_partition(task, Recorder({}), {})
+            return self._prepare(task).log_partition()
 
     def symmetric(self, task: SequenceTask) -> bool:
         """Whether some hidden variable has states that all else takes for the same."""
@@ -128,12 +130,14 @@ class SliceEStep:
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _log_partition(
-        self, task: SequenceTask, recorder: Recorder, probes: dict[Hashable, Tensor]
-    ) -> Tensor:
-        slices: Any = RecordedSlice(self.model, recorder)
-        tables = FamilyTables(slices, task.seen, task.inputs, probes)
-        return InterfaceChain.of(tables).chain.log_partition()
+    def _prepare(self, task: SequenceTask) -> _Prepared:
+        """What depends on the structure and the evidence alone; the last is kept."""
+        if self._prepared is None or self._prepared.task is not task:
+            recorder = Recorder(self.places)
+            slices: Any = RecordedSlice(self.model, recorder)
+            tables = FamilyTables(slices, task.seen, task.inputs, self._probes(task.seen))
+            self._prepared = _Prepared(task, recorder, tables)
+        return self._prepared
 
     def _tables(self, task: SequenceTask) -> list[tuple[Hashable, Record]]:
         """The tables of all conditionals, by place."""
@@ -156,6 +160,20 @@ class SliceEStep:
             return {}
         size = self.model.conditionals[names[0]].child.num_states
         return {names[0]: torch.zeros(*shape, size, dtype=torch.float64, requires_grad=True)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """The slices of some sequences, whose numbers may change."""
+
+    task: SequenceTask
+    recorder: Recorder
+    tables: FamilyTables
+
+    def log_partition(self) -> Tensor:
+        """``(B,)`` log probabilities; the tables that they are made from are recorded anew."""
+        self.recorder.records.clear()
+        return InterfaceChain.of(self.tables).chain.log_partition()
 
 
 def _source(name: Hashable, model: Any) -> Hashable:

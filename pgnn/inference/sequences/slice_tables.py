@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -64,6 +64,9 @@ class SliceTables:
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
     wanted: frozenset[Hashable] = frozenset()
 
+    # of what was seen alone, by name and first step: made once while the numbers change
+    _given: dict[tuple[Hashable, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+
     @cached_property
     def barren(self) -> set[Hashable]:
         """Variables that sum to one: not seen, not asked for, and so is all that depends on them.
@@ -84,22 +87,38 @@ class SliceTables:
                 return found
             found -= needed
 
+    @property
+    def leaves(self) -> set[Hashable]:
+        """Discrete variables whose tables have what was seen of them put in."""
+        return set()
+
+    def steady(self, kept: Container[Hashable]) -> list[Hashable]:
+        """Return what was seen whose table is the same conditional at every step, over ``kept``."""
+        found = []
+        for name, own in self.model.conditionals.items():
+            closed = name in self.leaves or not own.child.is_discrete
+            within = all(v.name in kept for v in own.parents if v.is_discrete)
+            if closed and within and self.model.first(name) is own:
+                found.append(name)
+        return found
+
     def variable(self, name: Hashable) -> Variable:
         """Return a variable of one step."""
         return self.model.conditionals[name].child
 
-    def conditionals(self, span: slice) -> list[Factor]:
-        """Return the tables of all conditionals at the steps of a span.
+    def conditionals(self, span: slice, names: Iterable[Hashable] | None = None) -> list[Factor]:
+        """Return the tables of conditionals at the steps of a span.
 
         Args:
-            span: The first step alone, or later ones.
+            span: The first step alone, or later ones; of what is :meth:`steady` also all steps.
+            names: Whose, all if not given.
 
         Raises:
             Unsupported: If a real variable was not seen and something depends on it.
         """
         at_first = span.start == 0
         found = []
-        for name in self.model.conditionals:
+        for name in self.model.conditionals if names is None else names:
             if name in self.barren:
                 continue
             own = self.model.first(name) if at_first else self.model.conditionals[name]
@@ -110,19 +129,36 @@ class SliceTables:
 
     def unary(self, name: Hashable, span: slice) -> Factor | None:
         """Return what was seen of a discrete variable, ``(N, S)``; None if nothing was."""
-        v, seen = self.variable(name), self.seen
-        total: Tensor | None = None
-        if name in seen.codes:
-            codes = seen.codes[name][:, span]
-            known = one_hot(codes.clamp_min(0), v.num_states).bool() | (codes < 0).unsqueeze(-1)
-            total = torch.zeros(known.shape, dtype=torch.float64).masked_fill(~known, -torch.inf)
-        if name in seen.soft:
-            likely = seen.soft[name][:, span].double().log()
-            total = likely if total is None else total + likely
-        if name in self.probes:
-            probe = self.probes[name][:, span]
-            total = probe if total is None else total + probe
-        return None if total is None else Factor([v], total.flatten(0, 1))
+        if name in self.seen.codes or name in self.seen.soft:
+            total = self._once(name, span, self._likelihood)
+            if name in self.probes:
+                total = total + self.probes[name][:, span]
+        elif name in self.probes:
+            total = self.probes[name][:, span]
+        else:
+            return None
+        return Factor([self.variable(name)], total.flatten(0, 1))
+
+    def _likelihood(self, name: Hashable, span: slice) -> Tensor:
+        """``(B, steps, S)`` logs of what codes and likelihoods tell of each state."""
+        seen, size = self.seen, self.variable(name).num_states
+        likely = seen.soft[name][:, span].double().log() if name in seen.soft else None
+        if name not in seen.codes:
+            assert likely is not None
+            return likely
+        codes = seen.codes[name][:, span]
+        known = one_hot(codes.clamp_min(0), size).bool() | (codes < 0).unsqueeze(-1)
+        told = torch.zeros(known.shape, dtype=torch.float64).masked_fill(~known, -torch.inf)
+        return told if likely is None else told + likely
+
+    def _once(
+        self, name: Hashable, span: slice, make: Callable[[Hashable, slice], Tensor]
+    ) -> Tensor:
+        """What depends on the evidence alone."""
+        key = (name, span.start)
+        if key not in self._given:
+            self._given[key] = make(name, span)
+        return self._given[key]
 
     def _discrete(self, own: Conditional, span: slice) -> Factor:
         reals = {v.name: v for v in own.parents if not v.is_discrete}

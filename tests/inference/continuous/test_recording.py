@@ -9,7 +9,7 @@ import torch
 import pgnn
 from pgnn.inference.continuous.real_potential import RealPotential
 from pgnn.inference.continuous.recording import recorded
-from pgnn.inference.whole_steps import whole_step
+from pgnn.factors.tape_recorder import whole_step
 
 
 class Cube(torch.autograd.Function):

@@ -485,3 +485,38 @@ def test_eleven_chains_are_learnt_unrolled():
         torch.testing.assert_close(
             model.conditionals[ours].probs, small.conditionals[theirs].probs, atol=1e-9, rtol=0
         )
+
+
+def test_what_is_kept_between_steps_is_of_the_evidence_alone():
+    """New numbers, then other sequences, and the first ones again."""
+    model = model_of(numbers_of(0))
+    tasks = [
+        SequenceTask.read(model, rows, None, None, {})
+        for rows in (ROWS, {"x": [[1, 0]], "m": [[0, -1]]})
+    ]
+    kept = SliceEStep(model)
+    for numbers, task in ((0, 0), (1, 0), (1, 1), (2, 0), (2, 0)):
+        model.load_state_dict(model_of(numbers_of(numbers)).state_dict())
+        found, fresh = kept.expect(tasks[task]), SliceEStep(model).expect(tasks[task])
+        assert found.log_likelihood == fresh.log_likelihood
+        torch.testing.assert_close(
+            kept.log_partition(tasks[task]), SliceEStep(model).log_partition(tasks[task])
+        )
+        assert found.sums.keys() == fresh.sums.keys()
+        for place, sums in found.sums.items():
+            assert torch.equal(sums[0], fresh.sums[place][0])
+
+
+def test_states_and_likelihoods_of_one_leaf():
+    """A leaf that was seen at one step, and of which likelihoods are known at another."""
+    model = model_of(numbers_of(4))
+    likely = torch.tensor([[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [1.0, 1.0, 1.0]]).double()
+    seen = {"x": likely, ("x", 0): 2, "y": [1, -1, 0]}
+    cells = {("x", 0): 2, ("x", 1): likely[1], ("y", 0): 1, ("y", 2): 0}
+    task = SequenceTask.read(model, seen, None, None, {})
+    want = model.unroll(3).query([("a", 0), ("b", 2)], cells)
+    found = model.smooth(seen)
+    torch.testing.assert_close(found.log_evidence, want.log_evidence)
+    torch.testing.assert_close(SliceEStep(model).log_partition(task)[0], want.log_evidence)
+    torch.testing.assert_close(found["a"].probs[0], want["a", 0].probs)
+    torch.testing.assert_close(found["b"].probs[2], want["b", 2].probs)
