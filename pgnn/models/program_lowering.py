@@ -55,7 +55,8 @@ class Lowering:
         for name, table in tables.items():
             x = table.log_values
             shown = shared.setdefault(id(x), len(shared))
-            key.append((name, table.scope, table.shared, x.shape, x.dtype, shown))
+            states = x.shape[x.dim() - len(table.scope) :]
+            key.append((name, table.scope, table.shared, x.dim(), states, x.dtype, shown))
         scheme = self._schemes.get(tuple(key))
         if scheme is None:
             scheme = self._schemes[tuple(key)] = self._arranged(tables)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import pgnn
+from pgnn.factors.tape_recorder import whole_step
 from pgnn.inference.continuous.real_potential import RealPotential
 from pgnn.inference.continuous.recording import recorded
-from pgnn.factors.tape_recorder import whole_step
 
 
 class Cube(torch.autograd.Function):
