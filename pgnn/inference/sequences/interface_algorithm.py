@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import Unsupported
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Inputs, Names
-from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.engine import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
 from pgnn.inference.sequences.family_tables import FamilyTables
 from pgnn.inference.sequences.interface_chain import InterfaceChain
 from pgnn.inference.sequences.interface_draws import draw_slices, traced
 from pgnn.inference.sequences.sequence_answers import (
-    answer,
-    asked_for,
     best_answer,
-    check_draws,
     drawn_answer,
-    refuse_impossible,
 )
 from pgnn.inference.sequences.sequence_engine import SequenceEngine
+from pgnn.inference.sequences.sequence_question import SequenceQuestion
 from pgnn.inference.sequences.sequences import Sequences
 from pgnn.inference.sequences.slice_elimination import best_state
-from pgnn.inference.sequences.slice_tables import SliceModel, SliceTables
+from pgnn.inference.sequences.slice_tables import SliceTables
 
 
 @dataclass(frozen=True)
@@ -49,128 +44,69 @@ class InterfaceAlgorithm(SequenceEngine):
         section 3.2.4.
     """
 
-    def query(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`; beyond a row's end probabilities are NaN."""
-        check_errors(errors)
-        seen, asked = _read(model, targets, evidence)
-        probes = _probes(seen, asked)
-        tables = FamilyTables(model, seen, model.covariates(inputs, seen), probes)
+    def _smooth(self, asked: SequenceQuestion) -> Posterior:
+        probes = _probes(asked.seen, asked.asked)
         with torch.enable_grad():
-            log_z = InterfaceChain.of(tables).chain.log_partition()
-        found = _slopes(log_z, probes, _learns(model))
-        log_z = log_z if _learns(model) else log_z.detach()
-        refuse_impossible(log_z, errors)
-        return answer(seen, asked, found, log_z, engine=type(self).__name__)
+            log_z = _chain(asked, probes).chain.log_partition()
+        found = _slopes(log_z, probes, asked.learns)
+        log_z = log_z if asked.learns else log_z.detach()
+        asked.refuse_impossible(log_z)
+        return asked.answer(found, log_z)
 
-    def filter(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        r"""Return :math:`p(x_t | e_1, ..., e_t)`; diagnostics have :math:`log p(e_t | e_{<t})`."""
-        check_errors(errors)
-        seen, asked = _read(model, targets, evidence)
-        inner = [v for v in asked if v.name not in model.interface]
-        probes = _probes(seen, inner)
-        tables = FamilyTables(model, seen, model.covariates(inputs, seen), probes)
+    def _filter(self, asked: SequenceQuestion) -> Posterior:
+        inner = [v for v in asked.asked if v.name not in asked.model.interface]
+        probes = _probes(asked.seen, inner)
         with torch.enable_grad():
-            made = InterfaceChain.of(tables)
+            made = _chain(asked, probes)
         with torch.no_grad():
             log_z = made.chain.log_partition()
-            refuse_impossible(log_z, errors)
+            asked.refuse_impossible(log_z)
             states, increments = made.chain.filtered()
-        if inner and seen.steps:
+        slopes = probes
+        if inner and asked.seen.steps:
             with torch.enable_grad():
                 gained = _increments(made, states)
             slopes = dict(zip(probes, _slopes(gained, probes, False), strict=True))
-        else:
-            slopes = probes
-        found = [
-            slopes[v.name] if v.name in slopes else made.marginal(v.name, states) for v in asked
-        ]
-        told = {"log_increments": increments if seen.batched else increments[0]}
-        name = type(self).__name__
-        return answer(seen, asked, found, log_z, engine=name, diagnostics=told)
+        found = [slopes[n] if n in slopes else made.marginal(n, states) for n in asked.names]
+        return asked.filtered(found, log_z, increments)
 
-    def most_probable(
-        self,
-        model: Any,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """See :meth:`Model.most_probable`; -1 beyond a row's end."""
-        check_errors(errors)
-        if k < 1:
-            raise EvidenceError(f"k must be at least 1, got {k}")
-        seen, asked = _read(model, targets, evidence)
-        names = [v.name for v in asked]
-        for name in model.interface:
+    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
+        seen, names = asked.seen, asked.names
+        for name in asked.model.interface:
             if name not in names and not _known(name, seen):
                 raise Unsupported(
                     f"{name!r} would have to be summed out along the chain: name an engine for "
                     "such marginal MAP questions, or maximise over it too"
                 )
-        given = model.covariates(inputs, seen)
-        tables = SliceTables(model, seen, given, wanted=frozenset(names))
+        tables = SliceTables(asked.model, seen, asked.covariates, wanted=frozenset(names))
         joined = [n for n in names if not _known(n, seen)] if k > 1 else []
         made = InterfaceChain.of(tables, best=names, joined=joined)
         paths, scores = made.chain.best(k)
         if k == 1:
             paths, scores = paths[:, None], scores[:, None]
-        refuse_impossible(scores[:, 0], errors)
+        asked.refuse_impossible(scores[:, 0])
         flat = []
         for r in range(k):
             states = made.split(paths[:, r])
             states |= traced(made, states, best_state)
             own = [states.get(n, paths[:, r]).masked_fill(paths[:, r] < 0, MISSING) for n in names]
             flat.append(torch.cat(own, dim=1))
-        return best_answer(seen, asked, flat, scores, engine=type(self).__name__)
+        return best_answer(seen, asked.asked, flat, scores, engine=asked.engine)
 
-    def sample(
-        self,
-        model: Any,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`; the length is ``evidence["T"]`` where nothing was seen."""
-        seen, _ = _read(model, None, evidence)
-        check_draws(n, seen)
+    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
         with torch.no_grad():
-            tables = SliceTables(model, seen, model.covariates(inputs, seen))
+            tables = SliceTables(asked.model, asked.seen, asked.covariates)
             made = InterfaceChain.of(tables)
-            refuse_impossible(made.chain.log_partition(), "raise")
+            asked.refuse_impossible(made.chain.log_partition())
             drawn = draw_slices(tables, made, n, seed)
-        return drawn_answer([*model.variables.values()], seen, drawn, n)
+        return drawn_answer([*asked.model.variables.values()], asked.seen, drawn, n)
 
-    def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`: one number for each sequence."""
-        seen, _ = _read(model, None, data)
-        made = InterfaceChain.of(FamilyTables(model, seen, model.covariates(inputs, seen)))
-        found = made.chain.log_partition()
-        return found if seen.batched else found[0]
+    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
+        return _chain(asked, {}).chain.log_partition()
 
     def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen, _ = _read(model, targets, evidence)
+        seen = SequenceQuestion.read(self, model, evidence, targets).seen
         cells = seen.num_rows * seen.steps
         states = [model.conditionals[n].child.num_states for n in model.interface]
         k = math.prod(states)
@@ -187,17 +123,10 @@ class InterfaceAlgorithm(SequenceEngine):
             multiply_adds=2 * cells * k * k,
         )
 
-    def compile(
-        self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
-    ) -> CompiledQuery:
-        """Refused: the length is not known."""
-        raise Unsupported("the length is not known: compile model.unroll(steps) instead")
 
-
-def _read(
-    model: SliceModel, targets: Names | None, evidence: Any
-) -> tuple[Sequences, list[Variable]]:
-    return Sequences.of(model, evidence), asked_for(model.variables, targets)
+def _chain(asked: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
+    """The chain with what was seen of leaves put in at once; ``probes`` find marginals."""
+    return InterfaceChain.of(FamilyTables(asked.model, asked.seen, asked.covariates, probes))
 
 
 def _known(name: Hashable, seen: Sequences) -> bool:
@@ -211,10 +140,6 @@ def _probes(seen: Sequences, asked: Sequence[Variable]) -> dict[Hashable, Tensor
         v.name: torch.zeros(*shape, v.num_states, dtype=torch.float64, requires_grad=True)
         for v in asked
     }
-
-
-def _learns(model: Any) -> bool:
-    return torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
 
 
 def _slopes(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) -> list[Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,14 +14,12 @@ from pgnn.errors import ModelError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Inputs, Names
-from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.engine import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import check_errors
 from pgnn.inference.samples import Samples
-from pgnn.inference.sequences.sequence_answers import answer, asked_for, refuse_impossible
 from pgnn.inference.sequences.sequence_engine import SequenceEngine
+from pgnn.inference.sequences.sequence_question import SequenceQuestion
 from pgnn.inference.sequences.sequences import Sequences
 from pgnn.inference.sequences.slice_elimination import Elimination
 from pgnn.inference.sequences.slice_tables import SliceModel, SliceTables
@@ -62,65 +60,24 @@ class BoyenKoller(SequenceEngine):
             raise ModelError(f"clusters must be disjoint, but {twice!r} is named twice")
         object.__setattr__(self, "clusters", parts)
 
-    def filter(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        r"""Return :math:`p(x_t | e_1, ..., e_t)`; diagnostics have :math:`log p(e_t | e_{<t})`."""
-        check_errors(errors)
-        run = _Run.of(self, model, targets, evidence, inputs)
+    def _filter(self, asked: SequenceQuestion) -> Posterior:
+        run = _Run.of(self, asked)
         steps = run.forward()
-        return run.answer(steps, [s.asked for s in steps], errors)
+        return run.answer(steps, [s.asked for s in steps])
 
-    def query(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`: smoothing; beyond a row's end probabilities are NaN."""
-        check_errors(errors)
-        run = _Run.of(self, model, targets, evidence, inputs)
+    def _smooth(self, asked: SequenceQuestion) -> Posterior:
+        run = _Run.of(self, asked)
         steps = run.forward()
-        return run.answer(steps, run.backward(steps), errors)
+        return run.answer(steps, run.backward(steps))
 
-    def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`: one number for each sequence, an estimate."""
-        run = _Run.of(self, model, [], data, inputs)
-        found = run.log_evidence(run.forward())
-        return found if run.tables.seen.batched else found[0]
+    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
+        run = _Run.of(self, replace(asked, asked=[]))
+        return run.increments(run.forward()).sum(1)
 
-    def most_probable(
-        self,
-        model: Any,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """Refused: products of marginals say nothing of the best path."""
+    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
         raise Unsupported("BoyenKoller() has marginals only; leave engine= out to decode exactly")
 
-    def sample(
-        self,
-        model: Any,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """Refused: products of marginals say nothing of whole paths."""
+    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
         raise Unsupported("BoyenKoller() has marginals only; leave engine= out to draw exactly")
 
     def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
@@ -137,12 +94,6 @@ class BoyenKoller(SequenceEngine):
             memory_bytes=8.0 * cells * sum(sizes),
             num_factors=cells * len(model.variables),
         )
-
-    def compile(
-        self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
-    ) -> CompiledQuery:
-        """Refused: the length is not known."""
-        raise Unsupported("the length is not known: compile model.unroll(steps) instead")
 
     def parts(self, model: SliceModel) -> list[list[Variable]]:
         """Return the clusters of a model's interface.
@@ -182,27 +133,18 @@ class _Run:
     """One question to a model."""
 
     engine: BoyenKoller
+    question: SequenceQuestion
     tables: SliceTables
     asked: list[Variable]
     clusters: list[list[Variable]]
-    learns: bool
 
     @classmethod
-    def of(
-        cls,
-        engine: BoyenKoller,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        inputs: Inputs | None,
-    ) -> _Run:
-        seen = Sequences.of(model, evidence)
-        names = [v.name for v in asked_for(model.variables, targets)]
-        given = model.covariates(inputs, seen)
-        tables = SliceTables(model, seen, given, wanted=frozenset(names))
+    def of(cls, engine: BoyenKoller, question: SequenceQuestion) -> _Run:
+        model, names = question.model, question.names
+        wanted = frozenset(names)
+        tables = SliceTables(model, question.seen, question.covariates, wanted=wanted)
         asked = [tables.variable(n) for n in names]
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in model.parameters())
-        return cls(engine, tables, asked, engine.parts(model), learns)
+        return cls(engine, question, tables, asked, engine.parts(model))
 
     def forward(self) -> list[_Step]:
         """Filter."""
@@ -242,39 +184,25 @@ class _Run:
             total = torch.zeros(rows, dtype=torch.float64)
             for f in Elimination.of(factors, ()).left:
                 total = total + f.log_values
-            slopes = _slopes(total, probes, self.learns)
+            slopes = _slopes(total, probes, self.question.learns)
         first = len(late) if t else 0
         last = first + len(self.clusters)
-        total = total if self.learns else total.detach()
+        total = total if self.question.learns else total.detach()
         return _Step(total, slopes[:first], slopes[first:last], slopes[last:])
 
-    def log_evidence(self, steps: Sequence[_Step]) -> Tensor:
-        """``(B,)``."""
-        return self._increments(steps).sum(1)
-
-    def answer(
-        self, steps: Sequence[_Step], found: Sequence[Sequence[Tensor]], errors: str
-    ) -> Posterior:
+    def answer(self, steps: Sequence[_Step], found: Sequence[Sequence[Tensor]]) -> Posterior:
         """Put the marginals of all steps together."""
-        seen, model = self.tables.seen, self.tables.model
-        gained = self._increments(steps)
-        refuse_impossible(gained.sum(1), errors)
+        gained = self.increments(steps)
+        self.question.refuse_impossible(gained.sum(1))
         parts = []
         for k, v in enumerate(self.asked):
-            empty = gained.new_zeros(seen.num_rows, 0, v.num_states)
+            empty = gained.new_zeros(len(gained), 0, v.num_states)
             parts.append(torch.cat([empty, *(x[k].unsqueeze(1) for x in found)], dim=1))
-        return answer(
-            seen,
-            [model.variables[v.name] for v in self.asked],
-            parts,
-            gained.sum(1),
-            engine=type(self.engine).__name__,
-            kind=self.engine.kind(model),
-            diagnostics={"log_increments": gained if seen.batched else gained[0]},
-        )
+        kind = self.engine.kind(self.tables.model)
+        return self.question.filtered(parts, gained.sum(1), gained, kind=kind)
 
-    def _increments(self, steps: Sequence[_Step]) -> Tensor:
-        """``(B, T)``."""
+    def increments(self, steps: Sequence[_Step]) -> Tensor:
+        """``(B, T)`` logs of p(e_t | e_1..t-1)."""
         seen = self.tables.seen
         if not steps:
             return torch.zeros(seen.num_rows, 0, dtype=torch.float64)

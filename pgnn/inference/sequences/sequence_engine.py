@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.engine import Engine, Inputs, Names
+from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.sequences.sequence_answers import answer
+from pgnn.inference.samples import Samples
+from pgnn.inference.sequences.sequence_answers import answer, check_draws
+from pgnn.inference.sequences.sequence_question import SequenceQuestion
 from pgnn.inference.sequences.sequences import Sequences
 
 
 class SequenceEngine(Engine):
-    """An engine that knows about time: besides the usual verbs it filters and predicts."""
+    """An engine that knows about time: besides the usual verbs it filters and predicts.
 
-    @abstractmethod
+    What is asked is read and checked here; how to answer is what engines differ in.
+    """
+
+    def query(
+        self,
+        model: Any,
+        targets: Names | None,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """See :meth:`Model.query`; beyond a row's end probabilities are NaN."""
+        return self._smooth(SequenceQuestion.read(self, model, evidence, targets, inputs, errors))
+
     def filter(
         self,
         model: Any,
@@ -30,7 +48,72 @@ class SequenceEngine(Engine):
         inputs: Inputs | None = None,
         errors: str = "raise",
     ) -> Posterior:
-        r"""Return :math:`p(z_t \mid x_1, \dots, x_t)` of every step."""
+        r"""Return :math:`p(x_t \mid e_1, \dots, e_t)` of every step.
+
+        Diagnostics may have ``log_increments``, :math:`\log p(e_t \mid e_{<t})`.
+        """
+        return self._filter(SequenceQuestion.read(self, model, evidence, targets, inputs, errors))
+
+    def most_probable(
+        self,
+        model: Any,
+        evidence: Any,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        k: int = 1,
+        errors: str = "raise",
+    ) -> Assignment | KBest:
+        """See :meth:`Model.most_probable`; -1 beyond a row's end."""
+        if k < 1:
+            raise EvidenceError(f"k must be at least 1, got {k}")
+        asked = SequenceQuestion.read(self, model, evidence, targets, inputs, errors)
+        return self._maximize(asked, k)
+
+    def sample(
+        self,
+        model: Any,
+        n: int,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> Samples:
+        """See :meth:`Model.sample`; the length is ``evidence["T"]`` where nothing was seen."""
+        asked = SequenceQuestion.read(self, model, evidence, None, inputs)
+        check_draws(n, asked.seen)
+        return self._draw(asked, n, seed)
+
+    def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
+        """See :meth:`Model.log_prob`: one number for each sequence."""
+        asked = SequenceQuestion.read(self, model, data, None, inputs)
+        return asked.alone(self._log_partition(asked))
+
+    def compile(
+        self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
+    ) -> CompiledQuery:
+        """Refused: the length is not known."""
+        raise Unsupported("the length is not known: compile model.unroll(steps) instead")
+
+    @abstractmethod
+    def _smooth(self, asked: SequenceQuestion) -> Posterior:
+        """Marginals given all evidence."""
+
+    @abstractmethod
+    def _filter(self, asked: SequenceQuestion) -> Posterior:
+        """Marginals of each step given the evidence so far."""
+
+    @abstractmethod
+    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
+        """The k most probable states."""
+
+    @abstractmethod
+    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        """Draws of all variables."""
+
+    @abstractmethod
+    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
+        """``(B,)`` log probabilities of the evidence."""
 
     def predict(
         self,
