@@ -102,6 +102,12 @@ class FactorGroup:
         names = [None if self.child is None else s[self.child].name for s in scopes]
         return [Factor(s, t, n) for s, t, n in zip(scopes, each, names, strict=True)]
 
+    def snapshot(self) -> FactorGroup:
+        """Return the group with tables that are no parameters themselves, which may change."""
+        if not self.numbers.is_leaf:
+            return self
+        return FactorGroup(self.scopes, self.log_values.clone(), self.child)
+
     def product(self) -> Factor:
         """Return the product of tables over nothing, as one."""
         copies = self.num_factors // max(self.log_values.shape[-1], 1)

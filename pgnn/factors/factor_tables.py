@@ -13,7 +13,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
-from pgnn.factors.potential import Inputs, Potential, copied
+from pgnn.factors.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
@@ -70,7 +70,7 @@ class FactorTables(Potential):
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
         """Return the factors in the order in which they were given."""
-        made = [copied(g).factors(elements) for g in self.groups(elements)]
+        made = [g.snapshot().factors(elements) for g in self.groups(elements)]
         return [made[k][place] for k, place in self.order]
 
     def scopes_in(self, elements: Elements) -> list[list[int]]:

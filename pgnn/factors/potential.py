@@ -76,7 +76,7 @@ class Potential(nn.Module):
 
         The tables are copies: they keep their numbers when the parameters change.
         """
-        return [f for g in self.groups(elements, inputs) for f in copied(g).factors(elements)]
+        return [f for g in self.groups(elements, inputs) for f in g.snapshot().factors(elements)]
 
     @property
     def num_factors(self) -> int:
@@ -150,11 +150,6 @@ class Potential(nn.Module):
                 )
             found[name] = torch.as_tensor(given[name])
         return found
-
-
-def copied(g: FactorGroup) -> FactorGroup:
-    """Return a group whose tables are no parameters themselves."""
-    return FactorGroup(g.scopes, g.log_values.clone() if g.numbers.is_leaf else g.log_values)
 
 
 def _checked(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:

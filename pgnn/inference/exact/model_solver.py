@@ -45,7 +45,7 @@ def _graph(
 ) -> FactorGraph:
     singles, given = model.elements.singles, (observed or None, inputs or None)
     if model.in_groups:
-        groups = model.factor_groups(*given)
+        groups = [g.snapshot() for g in model.factor_groups(*given)]
         constants = tuple(g.product() for g in groups if not g.arity)
         graph = FactorGraph(singles, constants, tuple(g for g in groups if g.arity))
     else:

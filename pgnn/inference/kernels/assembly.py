@@ -12,7 +12,7 @@ import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
 from pgnn.inference.kernels.elimination import add_buffer, downward, place_inputs, upward
-from pgnn.inference.kernels.encoding import encode_loads, encode_steps, make_decoder, rows_of
+from pgnn.inference.kernels.encoding import encode_steps, make_decoder, rows_of
 from pgnn.inference.kernels.layout import lay_out
 from pgnn.inference.kernels.ordering import Ints
 from pgnn.inference.kernels.program import (
@@ -24,6 +24,7 @@ from pgnn.inference.kernels.program import (
     Steps,
     Structure,
 )
+from pgnn.inference.kernels.table_loads import encode_loads
 
 
 @inner

@@ -100,7 +100,7 @@ def decode(
         upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
         for w in range(count):
             row = rows[w]
-            lost = is_lost(tables, row, min(least, deep[w]))
+            lost = is_lost(tables, row, least + deep[w])
             log_z[row] = -np.inf if lost else tile_z[w] + log_scale
             for d in range(states.shape[1]):
                 state[0] = (

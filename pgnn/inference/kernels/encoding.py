@@ -6,12 +6,13 @@ import numpy as np
 
 from pgnn.inference.kernels.compiled import inner
 from pgnn.inference.kernels.elimination import merge
-from pgnn.inference.kernels.ordering import Floats, Ints
+from pgnn.inference.kernels.ordering import Bools, Floats, Ints
 from pgnn.inference.kernels.program import (
     HEADER,
     LOOP,
     MESSAGE,
     ONE,
+    OPEN,
     ROOT,
     SHORT,
     Buckets,
@@ -20,7 +21,6 @@ from pgnn.inference.kernels.program import (
     Steps,
     Structure,
     scope_of,
-    stride_of,
 )
 
 
@@ -91,7 +91,7 @@ def _spread(buffers: Buffers, b: int, lane: int, card: Ints, strides: Ints) -> N
 @inner
 def _encode(
     steps: Steps, op: int, buffers: Buffers, card: Ints, position: Ints, width: int, maximize: bool,
-    code: Ints, at: int, work: Ints,
+    goes_on: bool, code: Ints, at: int, work: Ints,
 ) -> tuple[int, float]:  # fmt: skip
     """Write one instruction at ``code[at:]``; return where the next one goes, and its cost.
 
@@ -138,7 +138,7 @@ def _encode(
     num_wide = int(buffers.wide[a]) + int(buffers.wide[b]) + int(buffers.wide[c])
     end = at + HEADER + LOOP * depth
     ends = steps.kind[op] == MESSAGE and buffers.ptr[out] == buffers.ptr[out + 1]
-    code[at], code[at + 1] = end, ROOT if ends else steps.kind[op]
+    code[at], code[at + 1] = end, ROOT if ends else (OPEN if goes_on else steps.kind[op])
     code[at + 2], code[at + 3] = buffers.start[out], buffers.size[out]
     code[at + 4], code[at + 5], code[at + 6] = buffers.start[a], buffers.start[b], buffers.start[c]
     code[at + 7] = num_wide
@@ -150,37 +150,19 @@ def _encode(
 
 
 @inner
-def _encode_load(
-    structure: Structure,
-    f: int,
-    b: int,
-    buffers: Buffers,
-    card: Ints,
-    width: int,
-    code: Ints,
-    at: int,
-) -> int:
-    """Write the copy of factor ``f`` into buffer ``b`` (-1: it is wholly observed)."""
-    scope = structure.scope_var[structure.scope_ptr[f] : structure.scope_ptr[f + 1]]
-    k = at + 7
-    given = 0
-    for i in range(scope.shape[0]):
-        if not structure.free[scope[i]]:
-            code[k], code[k + 1] = scope[i], stride_of(scope[i], scope, card)
-            k += 2
-            given += 1
-    loops = 0
-    if b >= 0:
-        for v in scope_of(buffers, b):
-            code[k], code[k + 1] = card[v], stride_of(v, scope, card)
-            k += 2
-            loops += 1
-    code[at], code[at + 1] = k, f
-    code[at + 2] = buffers.start[b] if b >= 0 else 0
-    code[at + 3] = width if b >= 0 and buffers.wide[b] else 1
-    code[at + 4], code[at + 5] = given, loops
-    code[at + 6] = buffers.size[b] if b >= 0 else 1
-    return k
+def _going_on(buffers: Buffers, steps: Steps, num_up: int) -> Bools:
+    """Which upward steps are in components whose last message differs by row.
+
+    The steps of a component follow each other, its last message at the end.
+    """
+    found = np.zeros(num_up, np.bool_)
+    wide = False
+    for op in range(num_up - 1, -1, -1):
+        out = steps.out[op]
+        if steps.kind[op] == MESSAGE and buffers.ptr[out] == buffers.ptr[out + 1]:
+            wide = buffers.wide[out]
+        found[op] = wide
+    return found
 
 
 @inner
@@ -197,56 +179,55 @@ def encode_steps(
     down = np.empty((count - num_up) * each, np.int64)
     at_static, at_up, at_down = np.int64(0), np.int64(0), np.int64(0)
     total = np.zeros(2)
+    goes_on = _going_on(buffers, steps, num_up)
     for op in range(count):
         most = structure.maximize[order[steps.bucket[op]]]
         if op >= num_up:
             at_down, cost = _encode(
-                steps, op, buffers, structure.card, position, width, most, down, at_down, work
+                steps,
+                op,
+                buffers,
+                structure.card,
+                position,
+                width,
+                most,
+                False,
+                down,
+                at_down,
+                work,
             )
             total[1] += cost
         elif buffers.wide[steps.out[op]]:
             at_up, cost = _encode(
-                steps, op, buffers, structure.card, position, width, most, up, at_up, work
+                steps,
+                op,
+                buffers,
+                structure.card,
+                position,
+                width,
+                most,
+                False,
+                up,
+                at_up,
+                work,
             )
             total[1] += cost
         else:
             at_static, cost = _encode(
-                steps, op, buffers, structure.card, position, width, most, static, at_static, work
+                steps,
+                op,
+                buffers,
+                structure.card,
+                position,
+                width,
+                most,
+                goes_on[op],
+                static,
+                at_static,
+                work,
             )
             total[0] += cost
     return static[:at_static].copy(), up[:at_up].copy(), down[:at_down].copy(), total
-
-
-@inner
-def encode_loads(
-    structure: Structure, buffers: Buffers, factor_buf: Ints, width: int
-) -> tuple[Ints, Ints, Ints, Ints]:
-    """Encode loads that are the same for all rows, those that aren't, constants, read-outs."""
-    card = structure.card
-    room = 7 * structure.used.shape[0] + 2 * structure.scope_var.shape[0]
-    static, load = np.empty(room, np.int64), np.empty(room, np.int64)
-    constant, belief = np.empty(room, np.int64), np.empty(room, np.int64)
-    at_static, at_load, at_constant, at_belief = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    for f in range(structure.used.shape[0]):
-        if not structure.used[f]:
-            continue
-        b = factor_buf[f]
-        if b < 0:
-            at_constant = _encode_load(structure, f, b, buffers, card, width, constant, at_constant)
-        elif buffers.wide[b]:
-            at_load = _encode_load(structure, f, b, buffers, card, width, load, at_load)
-        else:
-            at_static = _encode_load(structure, f, b, buffers, card, width, static, at_static)
-        if structure.belief[f]:
-            start = at_belief
-            at_belief = _encode_load(structure, f, b, buffers, card, width, belief, start)
-            belief[start + 6] = buffers.start[buffers.adjoint[b]] if b >= 0 else 0
-    return (
-        static[:at_static].copy(),
-        load[:at_load].copy(),
-        constant[:at_constant].copy(),
-        belief[:at_belief].copy(),
-    )
 
 
 @inner

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pgnn.inference.kernels.compiled import entry, inner
 from pgnn.inference.kernels.contraction import contract, largest
 from pgnn.inference.kernels.ordering import Floats, Ints
-from pgnn.inference.kernels.program import MARGINAL, ROOT
+from pgnn.inference.kernels.program import MARGINAL, OPEN, ROOT
 
 # A lane is rescaled when its largest entry leaves this range: three such numbers can be multiplied
 _LOW, _HIGH = 1e-60, 1e60
@@ -161,23 +161,29 @@ def _sound(memory, root, log_z, before, deep):
 
 @inner
 def prepare(program, tables, memory, single):
-    """Run what is the same for all rows; return the log scale it leaves out, and the depth.
+    """Run what is the same for all rows; return the log scale it leaves out, and a depth.
 
-    ``single`` is the tuple of one lane. The depth is the least log sum of a component.
+    ``single`` is the tuple of one lane. The depth is at most the least log sum of a component, and
+    what a component that goes on with the rows can have lost so far.
     """
     counters = np.zeros(program.sizes[2], np.int64)
     log_scale, before, deep = np.zeros(1), np.zeros(1), np.zeros(1)
+    down = 0.0
     memory[0] = 1.0
     _load(program.static_load, tables, np.zeros(1, np.int64), memory, counters)
     code = program.static
     at = np.int64(0)
     while at < code.shape[0]:
         contract(memory, code, at, single, counters, program.sizes[0])
+        last = log_scale[0]
         _rescale(memory, code[at + 2], code[at + 3], single, program.sizes[0], log_scale, True)
+        if code[at + 1] == OPEN:
+            down += min(log_scale[0] - last, 0.0)
+            before[0] += log_scale[0] - last
         if code[at + 1] == ROOT:
             _sound(memory, code[at + 2], log_scale, before, deep)
         at = code[at]
-    return log_scale[0], deep[0]
+    return log_scale[0], min(deep[0], down)
 
 
 @inner
@@ -257,7 +263,7 @@ def answer(program, tables, todo, memory, lanes, column, log_z, marginals):
             rows[w] = todo[start + min(w, count - 1)]
         upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
         for w in range(count):
-            lost = is_lost(tables, rows[w], min(least, deep[w]))
+            lost = is_lost(tables, rows[w], least + deep[w])
             log_z[rows[w]] = -np.inf if lost else tile_z[w] + log_scale
         if program.down.shape[0] > 0:
             downward(program, memory, lanes, counters)

@@ -82,7 +82,7 @@ def expect(
         upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
         for w in range(count):
             log_z[rows[w]] = tile_z[w] + log_scale
-            lost[rows[w]] = is_lost(tables, rows[w], min(least, deep[w]))
+            lost[rows[w]] = is_lost(tables, rows[w], least + deep[w])
         downward(program, memory, lanes, counters)
         _beliefs(program, memory, tables, rows, count, lanes, weights, lost, expected, per_row,
                  start, joint)  # fmt: skip

@@ -11,8 +11,9 @@ from pgnn.inference.kernels.ordering import Bools, Floats, Ints
 
 # as NumPy numbers: for plain ones numba would compile their callers again for every value
 MULTIPLY, MESSAGE, ADJOINT, MARGINAL = np.int64(0), np.int64(1), np.int64(2), np.int64(3)
-ROOT = np.int64(4)
-"""A message that ends a component, in encoded instructions."""
+ROOT, OPEN = np.int64(4), np.int64(5)
+"""In encoded instructions: a message that ends a component, and what is done once for all rows in
+a component that goes on with the rows."""
 ONE = np.int64(0)
 """Buffer 0, at address 0, is the constant one."""
 HEADER = 12

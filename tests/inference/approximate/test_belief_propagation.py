@@ -594,7 +594,7 @@ def test_without_numba(monkeypatch):
     want = [m.query(engine=propagation(**s)) for m, s in asked]
     best = wooden.most_probable(engine=propagation())
     for module in ("propagator", "propagation_outcome"):
-        target = f"pgnn.inference.{module}.has_numba"
+        target = f"pgnn.inference.approximate.{module}.has_numba"
         monkeypatch.setattr(target, lambda: False, raising=False)
     for (m, s), w in zip(asked, want, strict=True):
         got = m.query(engine=propagation(**s))
