@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-import networkx as nx
 import pyro
 import torch
 from torch import Tensor
@@ -18,19 +16,17 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
-from pgnn.models.guide_sites import guide_sites, set_up
+from pgnn.models.guide_sites import check_guide, set_up
 from pgnn.models.program_evaluation import Evaluation, Tables
 from pgnn.models.program_execution import Execution, run_once
-from pgnn.models.program_layout import Layout
 from pgnn.models.program_lowering import Lowering, masked
 from pgnn.models.program_parameters import ProgramParameters
+from pgnn.models.program_plates import PlateRows
+from pgnn.models.program_reading import ProgramReading
 from pgnn.models.program_rows import shaped, tables_in_rows
-from pgnn.models.program_structure import Kind, Site, dependencies, discover
-from pgnn.models.program_tables import check_tables, tables_of
-from pgnn.models.program_tracking import LatentRead
+from pgnn.models.program_structure import Kind, powers
+from pgnn.models.program_tables import tables_of
 
-_EXECUTIONS = 10
-"""How often a program is run to see which sites it can come by."""
 _ROW_COUNTS = 4
 """For so many numbers of rows it is remembered how tables are made."""
 
@@ -43,9 +39,14 @@ class ProgramSource:
         args: Arguments of both.
         kwargs: By name.
         parameters: What ``pyro.param`` gives.
+        rows: Of plates, for a batch; all if not given.
 
     Attributes:
-        model: The program with its arguments bound.
+        program: The program with its arguments bound.
+        model: The same, its rows chosen.
+        guide: The guide likewise.
+        rows: The rows that plates see.
+        incomplete: Why only a batch of rows can be seen, or None.
         sites: Its sites.
         variables: The latent ones as variables.
         graph: Who depends on whom.
@@ -59,16 +60,16 @@ class ProgramSource:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         parameters: ProgramParameters,
+        rows: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.parameters = parameters
+        self.parameters, self.rows = parameters, PlateRows(rows)
         parameters.start_from(pyro.get_param_store())
         model, guide = programs
-        self.model: Callable[[], Any] = lambda: model(*args, **kwargs)
-        self.guide = None if guide is None else (lambda: guide(*args, **kwargs))
+        self.program: Callable[[], Any] = lambda: model(*args, **kwargs)
         self.tensors = [x for x in [*args, *kwargs.values()] if isinstance(x, Tensor)]
-        self.obstacle: str | None = None
-        self.graph, self.sites = nx.DiGraph(), dict[str, Site]()
-        self._read_sites()
+        self.incomplete: str | None = None
+        self._read(batch=rows is not None)
+        self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
         declared = getattr(model, "site_variables", {})
         self.variables: dict[Hashable, Variable] = {}
         self.names: dict[str, Hashable] = {}
@@ -82,8 +83,51 @@ class ProgramSource:
         if self.guide is not None:
             if isinstance(guide, torch.nn.Module):
                 set_up(self.guide)
-            self._check_guide()
+            check_guide(self.guide, self.sites, parameters)
         parameters.forget_start()
+
+    def _read(self, batch: bool) -> None:
+        """Find the sites: with all rows of the plates, or of a batch if the data is one."""
+        self.model = self.rows.bound(self.program)
+        try:
+            found = ProgramReading.of(self.model, self.parameters, batch)
+        except ModelError as error:
+            if batch or not self.rows.sizes:
+                raise
+            found = self._in_part(error)
+        self.sites, self.graph, self.obstacle = found.sites, found.graph, found.obstacle
+        if found.layout is None:
+            return
+        self.layout = found.layout
+        if self.layout.power != 1.0 and not batch and self.incomplete is None:
+            name = next(n for n in self.sites if n in self.layout.dims)
+            self.incomplete = str(powers(name, self.layout.power))
+
+    def _in_part(self, error: ModelError) -> ProgramReading:
+        """Find the sites of a program that fails with all rows; raise if it fails with some too."""
+        sizes = self.rows.sizes
+        self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
+        self.model = self.rows.bound(self.program)
+        try:
+            found = ProgramReading.of(self.model, self.parameters)
+        except ModelError:
+            raise error from None
+        plates = " and ".join(f"{b} of {n} rows of plate {p!r}" for p, (n, b) in sizes.items())
+        self.incomplete = (
+            f"the program has data for {plates}, answers need all of them: give it all data, and "
+            f"choose by the rows of the plate. With all rows, {error}"
+        )
+        return found
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether plates see some of their rows, whatever is asked for."""
+        return any(s.thinning != 1.0 for s in self.sites.values())
+
+    def check_complete(self) -> None:
+        """Raise if there are answers for batches of rows only."""
+        if self.incomplete is not None:
+            raise Unsupported(f"{self.incomplete}; or fit with pgnn.Variational()")
 
     def factors(
         self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
@@ -99,6 +143,7 @@ class ProgramSource:
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once with some values held; values are named by variable."""
+        self.check_complete()
         own = {self.site_names[n]: x for n, x in held.items()}
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
@@ -163,7 +208,8 @@ class ProgramSource:
 
     def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
         """What changes while learning, and what makes a tape void when it changes."""
-        return [*owner.parameters()], [*self.tensors, *owner.buffers()]
+        changing = [*owner.parameters(), *self.rows.rows.values()]
+        return changing, [*self.tensors, *owner.buffers()]
 
     def _unseen(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``(B,)`` rows in which real sites were not seen."""
@@ -201,100 +247,4 @@ class ProgramSource:
             f"site {name!r} is real and not observed, and {child!r} depends on it: the sum over it "
             "has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), "
             "Variational() or MCMC()"
-        )
-
-    def _read_sites(self) -> None:
-        try:
-            self.sites, self.layout = self._structure()
-        except LatentRead as read:
-            names = " and ".join(repr(n) for n in sorted(read.sources))
-            self.obstacle = (
-                f"the control flow of the program depends on the value of {names}, which it reads "
-                f"by {read.reader}"
-            )
-        except Unsupported as error:
-            self.obstacle = str(error).removesuffix("; use engine=pgnn.ExecutionSampling()")
-        if self.obstacle is None:
-            return
-        self.sites = {}
-        for seed in range(_EXECUTIONS):
-            found = run_once(self.model, self.parameters, {}, seed).sites
-            self.sites = _merged(self.sites, found)
-        self.graph = dependencies(self.sites)
-
-    def _structure(self) -> tuple[dict[str, Site], Layout]:
-        """Sites and layout, checked against two executions."""
-        first = discover(self.model, self.parameters, 0)
-        second = discover(self.model, self.parameters, 1)
-        for one, other in ((first, second), (second, first)):
-            extra = [n for n in one if n not in other]
-            if extra:
-                raise Unsupported(
-                    f"site {extra[0]!r} is not in every execution of the program: its control flow "
-                    "depends on a latent value"
-                )
-        sites = {n: replace(s, sources=s.sources | second[n].sources) for n, s in first.items()}
-        graph = dependencies(sites)
-        layout = Layout.of(sites, {n: list(graph.predecessors(n)) for n in sites})
-        scopes: dict[str, set[str]] = {}
-        for found in (first, second):
-            drawn = {n: s.value for n, s in found.items() if s.kind is Kind.REAL}
-            try:
-                tables = tables_of(self.model, layout, self.parameters, drawn)
-            except ModelError as error:
-                raise Unsupported(f"{error} (given all states of its discrete sites)") from error
-            check_tables(tables, found)
-            for n, t in tables.items():
-                scopes.setdefault(n, set()).update(t.scope)
-        for child in sites:  # computed from, but not a function of
-            idle = [
-                p
-                for p in graph.predecessors(child)
-                if sites[p].kind is Kind.DISCRETE and p not in scopes[child]
-            ]
-            graph.remove_edges_from((p, child) for p in idle)
-        self.graph = graph
-        return sites, layout
-
-    def _check_guide(self) -> None:
-        """Check that the guide has the latent sites that cannot be summed out."""
-        assert self.guide is not None
-        found = guide_sites(self.guide, self.parameters)
-        for name, site in self.sites.items():
-            if site.kind is Kind.REAL and name not in found:
-                raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
-            if name in found and site.kind is not Kind.OBSERVED:
-                _check_alike(site, found[name])
-        for name, site in found.items():
-            if name not in self.sites and not site.auxiliary:
-                raise ModelError(f"the guide has site {name!r}, the model has not")
-
-
-def _merged(known: Mapping[str, Site], found: Mapping[str, Site]) -> dict[str, Site]:
-    """Sites of two executions, each in its order; of two of a name the one with more states."""
-    merged: dict[str, Site] = {}
-    rest = iter(known.items())
-    for name, site in found.items():
-        if name in known:
-            for other, old in rest:
-                merged[other] = old
-                if other == name:
-                    break
-        old_site = known.get(name)
-        merged[name] = (
-            site if old_site is None or old_site.num_states < site.num_states else old_site
-        )
-    return {**merged, **dict(rest)}
-
-
-def _has(sites: Iterable[str]) -> str:
-    return f"; it has {', '.join(repr(n) for n in sites) or 'none'}"
-
-
-def _check_alike(site: Site, other: Site) -> None:
-    shapes = [(*s.sizes, *s.event) for s in (site, other)]
-    if shapes[0] != shapes[1]:
-        raise ModelError(
-            f"site {site.name!r} has shape {shapes[0]} in the model ({site.where()}) but "
-            f"{shapes[1]} in the guide ({other.where()})"
         )
