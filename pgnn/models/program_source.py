@@ -23,6 +23,7 @@ from pgnn.models.program_lowering import Lowering, masked
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_plates import PlateRows
 from pgnn.models.program_reading import ProgramReading
+from pgnn.models.program_real_sites import RealSites
 from pgnn.models.program_rows import shaped, tables_in_rows
 from pgnn.models.program_structure import Kind, powers
 from pgnn.models.program_tables import tables_of
@@ -49,6 +50,8 @@ class ProgramSource:
         incomplete: Why only a batch of rows can be seen, or None.
         sites: Its sites.
         variables: The latent ones as variables.
+        names: The variable of each latent site.
+        site_names: The site of each variable.
         graph: Who depends on whom.
         obstacle: Why there are no tables, or None.
         tensors: Tensors among the arguments.
@@ -70,21 +73,22 @@ class ProgramSource:
         self.incomplete: str | None = None
         self._read(batch=rows is not None)
         self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
-        declared = getattr(model, "site_variables", {})
-        self.variables: dict[Hashable, Variable] = {}
-        self.names: dict[str, Hashable] = {}
-        for site in self.sites.values():
-            if site.kind is not Kind.OBSERVED:
-                v = site.variable(declared)
-                self.variables[v.name], self.names[site.name] = v, v.name
-        first = [v.name for v in declared.values() if v.name in self.variables]
-        self.variables = {n: self.variables[n] for n in dict.fromkeys([*first, *self.variables])}
-        self.site_names = {v: k for k, v in self.names.items()}
+        self._name_variables(getattr(model, "site_variables", {}))
         if self.guide is not None:
             if isinstance(guide, torch.nn.Module):
                 set_up(self.guide)
             check_guide(self.guide, self.sites, parameters)
         parameters.forget_start()
+
+    def _name_variables(self, declared: Mapping[str, Variable]) -> None:
+        """Make a variable of each latent site; those that the program declares come first."""
+        latent = [s for s in self.sites.values() if s.kind is not Kind.OBSERVED]
+        made = {s.name: s.variable(declared) for s in latent}
+        self.names = {site: v.name for site, v in made.items()}
+        self.site_names = {v: site for site, v in self.names.items()}
+        variables = {v.name: v for v in made.values()}
+        first = [v.name for v in declared.values() if v.name in variables]
+        self.variables = {n: variables[n] for n in dict.fromkeys([*first, *variables])}
 
     def _read(self, batch: bool) -> None:
         """Find the sites: with all rows of the plates, or of a batch if the data is one."""
@@ -96,6 +100,7 @@ class ProgramSource:
                 raise
             found = self._in_part(error)
         self.sites, self.graph, self.obstacle = found.sites, found.graph, found.obstacle
+        self.real_sites = RealSites(self.sites, self.graph)
         if found.layout is None:
             return
         self.layout = found.layout
@@ -161,90 +166,47 @@ class ProgramSource:
             for n, x in observed.items()
             if self.sites[self.site_names[n]].kind is Kind.REAL
         }
-        skipped = self._barren(set(reals))
-        self._check_free(set(reals), skipped)
-        ready = self._ready(owner, skipped)
+        left_out = self.real_sites.left_out(set(reals))
+        ready = self._ready(owner, left_out)
         if not reals:
             tables: Tables = owner.cached_numbers(
                 "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
             )
             return tables
-        unseen = self._unseen(reals)
-        filled = {
-            n: torch.where(x.isnan(), self.sites[n].drawn, x) if n in unseen else x
-            for n, x in reals.items()
-        }
-        return masked(self._in_rows(owner, ready, shaped(self.layout, filled), skipped), unseen)
+        unseen = self.real_sites.unseen_rows(reals)
+        values = shaped(self.layout, self.real_sites.filled(reals, unseen))
+        return masked(self._in_rows(owner, ready, values, left_out), unseen)
 
     def _in_rows(
-        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], skipped: set[str]
+        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]
     ) -> Tables:
         """Tables for rows of reals: the runs for one row, mapped, are written down once more."""
         inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
+
+        def run(rows: Mapping[str, Tensor]) -> Tables:
+            changing, _ = self._inputs(owner)
+            return tables_in_rows(lambda row: one.again(row, changing), self.layout, rows)
+
         made: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
-        key = (number, *reals, "skipped", *sorted(skipped))
-        many = made.pop(key, None)
-        if many is None:
-            many = Evaluation(
-                lambda rows: tables_in_rows(
-                    lambda row: one.again(row, self._inputs(owner)[0]), self.layout, rows
-                )
-            )
-        made[key] = many
+        key = (number, tuple(reals), frozenset(left_out))
+        many = made.pop(key, None) or Evaluation(run)
+        made[key] = many  # the latest comes last
         while len(made) > _ROW_COUNTS:
             made.popitem(last=False)
         if number and not many.trusted:
             one.tables({n: x[0] for n, x in reals.items()}, *inputs)
         return many.tables(reals, *inputs)
 
-    def _ready(self, owner: CachingModule, skipped: set[str]) -> Evaluation:
-        """What makes the tables, for one choice of real sites that are given."""
+    def _ready(self, owner: CachingModule, left_out: set[str]) -> Evaluation:
+        """What makes the tables of one row, for one choice of real sites that are given."""
 
         def run(reals: Mapping[str, Tensor]) -> Tables:
-            return tables_of(self.model, self.layout, self.parameters, reals, skipped)
+            return tables_of(self.model, self.layout, self.parameters, reals, left_out)
 
-        made: Evaluation = owner.cached(("evaluation", *sorted(skipped)), lambda: Evaluation(run))
+        made: Evaluation = owner.cached(("evaluation", *sorted(left_out)), lambda: Evaluation(run))
         return made
 
     def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
         """What changes while learning, and what makes a tape void when it changes."""
         changing = [*owner.parameters(), *self.rows.rows.values()]
         return changing, [*self.tensors, *owner.buffers()]
-
-    def _unseen(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``(B,)`` rows in which real sites were not seen."""
-        found = {}
-        for name, x in reals.items():
-            if not bool(x.detach().isnan().any()):
-                continue
-            missing = x.detach().isnan().reshape(len(x), -1)
-            rows = missing.any(dim=1)
-            if not torch.equal(rows, missing.all(dim=1)):
-                raise Unsupported(f"real site {name!r} was seen in part in some rows")
-            children = list(self.graph.successors(name))
-            if children:
-                raise self._free(name, children[0])
-            found[name] = rows
-        return found
-
-    def _barren(self, seen: set[str]) -> set[str]:
-        """Real sites that were not seen, and on which nothing that matters depends."""
-        found: set[str] = set()
-        for site in reversed(self.sites.values()):
-            unseen = site.kind is Kind.REAL and site.name not in seen
-            if unseen and found.issuperset(self.graph.successors(site.name)):
-                found.add(site.name)
-        return found
-
-    def _check_free(self, seen: set[str], skipped: set[str]) -> None:
-        for site in self.sites.values():
-            if site.kind is Kind.REAL and site.name not in seen and site.name not in skipped:
-                child = next(c for c in self.graph.successors(site.name) if c not in skipped)
-                raise self._free(site.name, child)
-
-    def _free(self, name: str, child: str) -> Unsupported:
-        return Unsupported(
-            f"site {name!r} is real and not observed, and {child!r} depends on it: the sum over it "
-            "has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), "
-            "Variational() or MCMC()"
-        )

@@ -45,7 +45,7 @@ class Site:
         support: ``(K, *event)`` values of a finite one.
         sources: The latent sites that its log probability was computed from.
         value: What was drawn.
-        log_prob: Of what was drawn, in the shape of the axes.
+        log_prob: Of what was drawn, in the shape of the axes; of a finite one without thinning.
         weighted: Whether it is scaled, so that it need not sum to one.
         thinning: How many times as many rows its plates have as it sees; a part of the scale.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
@@ -138,7 +138,9 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     try:
         states = 1 if support is None else len(support)
         bare = log_prob_of(fn, value)
-        log_prob = scaled(bare, message, states)
+        times = thinning(message)
+        power = times if kind is Kind.DISCRETE else 1.0
+        log_prob = scaled(bare, message, states, power)
     except (ValueError, RuntimeError) as error:
         raise ModelError(_misfit(name, fn, value, message, error)) from error
     if observed is not None:
@@ -147,7 +149,6 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     _check_plates(name, plates, shape, fn, value)
     scale = message["scale"]
     weighted = not (isinstance(scale, int | float) and scale == 1)
-    times = thinning(message)
     if weighted and kind is Kind.DISCRETE and not math.isclose(_number(scale), times):
         raise powers(name, _number(scale))
     return Site(

@@ -24,6 +24,7 @@ def double(x):
 ROWS, BATCH = 6, 2
 DATA = double([1.5, -0.3, 2.2, 0.8, 3.1, 1.0])
 TIMES = DATA.outer(double([1.0, 0.5, -1.0]))
+THERE = torch.tensor([True, True, False, True, False, True])
 ONE = double(1.0)
 
 
@@ -60,7 +61,14 @@ def two_plates(size=BATCH):
             pyro.sample("y", dist.Normal(drift + z, ONE), obs=TIMES[rows])
 
 
-PROGRAMS = [normal_mean, with_local_reals, mixture, two_plates]
+def ragged(size=BATCH):
+    mean = pyro.sample("mean", dist.Normal(double(0.0), 3.0 * ONE))
+    with pyro.plate("rows", ROWS, subsample_size=size) as rows, poutine.mask(mask=THERE[rows]):
+        z = pyro.sample("z", dist.Categorical(double([0.2, 0.5, 0.3])))
+        pyro.sample("y", dist.Normal(mean + z, ONE), obs=DATA[rows])
+
+
+PROGRAMS = [normal_mean, with_local_reals, mixture, two_plates, ragged]
 EVIDENCE = {
     "mixture": {"z": torch.tensor([-1, 1, 2, -1, 0, 0]), "w": torch.tensor([1, -1, 0, -1, -1, 1])},
     "with_local_reals": {"own": double([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])},
@@ -173,7 +181,7 @@ def test_a_step_is_one_of_pyro(program):
                 msg["value"], msg["done"] = rows.clone(), True
 
     elbo = Trace_ELBO()
-    if program in (mixture, two_plates):
+    if program in (mixture, two_plates, ragged):
         elbo = TraceEnum_ELBO(max_plate_nesting=2)
     with torch.random.fork_rng(devices=[]), Rows():
         torch.random.set_rng_state(runs["state"])
