@@ -67,6 +67,7 @@ FENCES = {
     "networkx": ("graphs/", "models/"),
     "pyro": (
         "models/graph_program.py",
+        "models/program_plates.py",
         "models/program_run.py",
         "models/program_source.py",
         "models/sequence_program.py",
@@ -85,6 +86,7 @@ LAZY: dict[str, tuple[str, ...]] = {
     # what is about programs is itself imported late
     "pyro": (
         "models/graph_program.py",
+        "models/program_plates.py",
         "models/program_run.py",
         "models/program_source.py",
         "models/sequence_program.py",

@@ -13,6 +13,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ MODULES = sorted(
     if not found.name.endswith("__main__")
 )
 VERBS = {"query", "most_probable", "sample", "log_prob", "explain", "compile", "fit"}
+VERBS |= {"filter", "smooth", "predict", "decode"}
 
 
 class Block(NamedTuple):
@@ -131,10 +133,10 @@ class Claim(NamedTuple):
     engine: str
 
 
-def claims() -> list[Claim]:
+def claims(title: str) -> list[Claim]:
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in README[README.index("| Question |") :].split("\n\n")[0].splitlines()
+        for line in README[README.index(f"| {title} |") :].split("\n\n")[0].splitlines()
     ]
     families = rows[0][2:]
     return [
@@ -167,12 +169,14 @@ def claim_names(readme_names: dict[str, Any]) -> dict[str, Any]:
     import pandas as pd
     import torch
 
+    names = [*readme_names["model"].variables]
+    every = pd.DataFrame([*product(["no", "yes"], repeat=len(names))], columns=names)
     return {
         "pgnn": pgnn,
         "torch": torch,
         "seen": {"wet": "yes"},
         "rows": readme_names["rows"],
-        "complete": pd.DataFrame({v: ["no", "yes"] for v in readme_names["model"].variables}),
+        "complete": every[(every.wet == "no") | (every.rain == "yes") | (every.sprinkler == "yes")],
     }
 
 
@@ -182,15 +186,26 @@ def of_family(family: str, network: pgnn.BayesianNetwork) -> Any:
         tables = {name: part.factor().values for name, part in network.conditionals.items()}
         states = {name: variable.states for name, variable in network.variables.items()}
         return pgnn.BayesianNetwork(network.graph, tables, states=states).requires_grad_()
+    if family == "Program":
+        return pgnn.Program(of_family("BayesianNetwork", network).program())
     assert family == "MarkovRandomField"
-    return pgnn.MarkovRandomField(network.factors())
+    tables = [pgnn.TabularPotential(f.variables, f.values.detach()) for f in network.factors()]
+    return pgnn.MarkovRandomField(tables).requires_grad_()
 
 
-@pytest.mark.parametrize("claim", claims(), ids=lambda claim: f"{claim.question}-{claim.family}")
+def name_of(claim: Claim) -> str:
+    return f"{claim.question}-{claim.family}"
+
+
+@pytest.mark.parametrize("claim", claims("Question"), ids=name_of)
 def test_readme_table(
     claim: Claim, readme_names: dict[str, Any], claim_names: dict[str, Any]
 ) -> None:
-    names = {**claim_names, "model": of_family(claim.family, readme_names["model"])}
+    check(claim, {**claim_names, "model": of_family(claim.family, readme_names["model"])})
+
+
+def check(claim: Claim, names: dict[str, Any]) -> None:
+    """The engine that is named answers, and so it does where none is named."""
     if claim.engine == "-":
         with pytest.raises((PgnnError, AttributeError)):
             eval(claim.call, names)
@@ -199,10 +214,41 @@ def test_readme_table(
     tree = ast.fix_missing_locations(naming.visit(ast.parse(claim.call, mode="eval")))
     assert naming.used
     result = eval(compile(tree, "README.md", "eval"), names)
+    plain = eval(claim.call, names)
     assert result is not None
-    if isinstance(result, Posterior):
-        assert result.kind == "exact"
-        assert result.engine == claim.engine
+    assert type(plain) is type(result)
+    if isinstance(result, pgnn.Model):
+        assert plain.history["learner"].startswith(claim.engine)
+    for found in (result, plain):
+        if isinstance(found, Posterior):
+            assert found.kind == "exact"
+            assert found.engine == claim.engine
+
+
+def over_time(family: str, casino: pgnn.HiddenMarkovModel) -> Any:
+    """The README's casino as a model of one of the families over time."""
+    rolls, moves = casino.emissions["roll"].probs, casino.transitions.probs
+    states = {n: v.states for n, v in casino.variables.items()}
+    if family == "HiddenMarkovModel":
+        model: Any = pgnn.HiddenMarkovModel(states["state"], {"roll": rolls}, [0.5, 0.5], moves)
+    else:
+        assert family == "DynamicBayesianNetwork"
+        edges = [(("state", -1), "state"), ("state", "roll")]
+        tables = {"state": moves, "roll": rolls}
+        model = pgnn.DynamicBayesianNetwork(edges, tables, {"state": [0.5, 0.5]}, states)
+    return model.requires_grad_()
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.NotConverged")
+@pytest.mark.parametrize("claim", claims("Over time"), ids=name_of)
+def test_readme_table_over_time(claim: Claim, readme_names: dict[str, Any]) -> None:
+    names = {
+        "pgnn": pgnn,
+        "seen": {"roll": [0, 2, 5, 5, None, 5]},
+        "told": {"roll": [0, 2, 5, 5], "state": ["fair", "fair", "loaded", "loaded"]},
+        "model": over_time(claim.family, readme_names["casino"]),
+    }
+    check(claim, names)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pgnn.errors import ModelError
 from pgnn.models.program_parameters import ProgramParameters
 from pgnn.models.program_run import Visitor, _private, execute, seeded_with
-from pgnn.models.program_structure import Site, site_of
+from pgnn.models.program_structure import Kind, Site, site_of
 
 
 def guide_sites(guide: Callable[[], Any], parameters: ProgramParameters) -> dict[str, Site]:
@@ -25,6 +25,30 @@ def guide_sites(guide: Callable[[], Any], parameters: ProgramParameters) -> dict
 
     execute(run, visitor, parameters)
     return visitor.sites
+
+
+def check_guide(
+    guide: Callable[[], Any], sites: Mapping[str, Site], parameters: ProgramParameters
+) -> None:
+    """Check that a guide has the latent sites that cannot be summed out.
+
+    Args:
+        guide: With its arguments bound.
+        sites: Of the program.
+        parameters: Of both.
+
+    Raises:
+        ModelError: If it misses one, has others, or a shape differs; the site is named.
+    """
+    found = guide_sites(guide, parameters)
+    for name, site in sites.items():
+        if site.kind is Kind.REAL and name not in found:
+            raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
+        if name in found and site.kind is not Kind.OBSERVED:
+            _check_alike(site, found[name])
+    for name, site in found.items():
+        if name not in sites and not site.auxiliary:
+            raise ModelError(f"the guide has site {name!r}, the model has not")
 
 
 def set_up(guide: Callable[[], Any]) -> None:
@@ -47,3 +71,16 @@ class _Sites(Visitor):
         value = fn() if observed is None else observed
         self.sites[name] = site_of(name, fn, value, observed, message)
         return value
+
+
+def _has(sites: Iterable[str]) -> str:
+    return f"; it has {', '.join(repr(n) for n in sites) or 'none'}"
+
+
+def _check_alike(site: Site, other: Site) -> None:
+    shapes = [(*s.sizes, *s.event) for s in (site, other)]
+    if shapes[0] != shapes[1]:
+        raise ModelError(
+            f"site {site.name!r} has shape {shapes[0]} in the model ({site.where()}) but "
+            f"{shapes[1]} in the guide ({other.where()})"
+        )

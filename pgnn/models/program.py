@@ -20,6 +20,7 @@ from pgnn.models.program_site import ProgramSite
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine, Learner
+    from pgnn.models.program_batch import ProgramBatch
     from pgnn.models.program_execution import Execution
     from pgnn.models.program_source import ProgramSource
 
@@ -36,6 +37,8 @@ class Program(Model):
     Latent sites are the variables: finite ones with their states, others as reals; a site in
     plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
     Real latent sites may be observed as evidence, or are left out if nothing depends on them.
+    Plates with ``subsample_size`` show all of their rows to questions, and batches of so many to
+    the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
     A program whose control flow depends on a latent value has no tables: :attr:`obstacle` says so,
     and questions are answered by executions that are weighed by what was seen
@@ -73,6 +76,7 @@ class Program(Model):
 
     graph: nx.DiGraph
     in_groups = True
+    _rows: Mapping[str, Tensor] | None = None
 
     def __init__(
         self,
@@ -125,10 +129,17 @@ class Program(Model):
         made._read()
         return made
 
+    def batch(self) -> ProgramBatch | None:
+        """Return the program as it sees some rows of its plates; None if it always sees all."""
+        from pgnn.models.program_batch import ProgramBatch
+
+        seen = self._source.rows
+        return ProgramBatch(self) if seen.sizes or self._source.is_thinned else None
+
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
         """Return the program itself, its arguments bound."""
         _refuse(inputs)
-        return self._source.model
+        return self._source.program
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -218,7 +229,8 @@ class Program(Model):
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """See :class:`CachingModule`; the tensors among the arguments are watched too."""
-        seen = tuple((x.data_ptr(), x._version) for x in self._source.tensors)
+        watched = [*self._source.tensors, *self._source.rows.rows.values()]
+        seen = tuple((x.data_ptr(), x._version) for x in watched)
         wanted = torch.is_grad_enabled() and any(x.requires_grad for x in self._source.tensors)
         return make() if wanted else super().cached_numbers((key, seen), make)
 
@@ -249,7 +261,7 @@ class Program(Model):
         """Find the sites."""
         from pgnn.models.program_source import ProgramSource
 
-        source = ProgramSource(self._programs, self.args, self.kwargs, self.own)
+        source = ProgramSource(self._programs, self.args, self.kwargs, self.own, self._rows)
         self._source: ProgramSource = source
         self._variables = dict(source.variables)
         self._sites = ProgramSite.read(source)
@@ -258,19 +270,19 @@ class Program(Model):
 
     def _known(self, inputs: Inputs | None) -> Program:
         _refuse(inputs)
+        self._source.check_complete()
         if self.obstacle is not None:
             raise Unsupported(f"{self.obstacle}; use engine=pgnn.ExecutionSampling()")
         return self
 
     def _no_findings(self) -> dict[Hashable, Tensor]:
         """One row in which nothing was seen."""
-        found = {}
-        for v in self._variables.values():
-            if v.is_discrete:
-                found[v.name] = torch.full((1, *v.shape), -1)
-        return found
+        discrete = [v for v in self._variables.values() if v.is_discrete]
+        return {v.name: torch.full((1, *v.shape), -1) for v in discrete}
 
     def _engine(self, engine: Engine | None) -> Engine:
+        if engine is None:
+            self._source.check_complete()
         if engine is None and self.obstacle is not None:
             from pgnn.inference.continuous.execution_sampling import ExecutionSampling
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import torch
@@ -19,16 +20,33 @@ Run = Callable[[Mapping[str, Tensor]], Tables]
 _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Taped:
-    """A tape and what its outputs are: of each site a scope, and whether its cells share them."""
+    """A tape of tables.
+
+    Attributes:
+        tape: Its outputs are their numbers.
+        tables: Of each site, without its numbers.
+        place: Which output they are.
+        watched: In which state the tensors were that make the tape void.
+        inputs: The numbers of parameters and reals that it was made with.
+    """
 
     tape: Tape
     tables: Tables
-    place: dict[str, int]
+    place: Mapping[str, int]
     watched: tuple[Any, ...]
     inputs: list[Tensor]
-    trusted: bool = False
+
+    @classmethod
+    def of(
+        cls, tape: Tape, tables: Tables, watched: tuple[Any, ...], inputs: list[Tensor]
+    ) -> _Taped:
+        """Describe a tape that was made while tables were."""
+        empty = torch.empty(0)
+        bare = {n: SiteTable(t.scope, empty, t.shared) for n, t in tables.items()}
+        place = {n: k for k, n in enumerate(bare)}
+        return cls(tape, bare, place, watched, [x.detach().clone() for x in inputs])
 
 
 class Replayed(Mapping[str, SiteTable]):
@@ -52,6 +70,16 @@ class Replayed(Mapping[str, SiteTable]):
         return len(self._values)
 
 
+class _Stage(Enum):
+    """How far an evaluation has come."""
+
+    NEW = "the program was not run yet"
+    RUN = "it was run once"
+    RECORDED = "its tape has not been seen to be right for other numbers"
+    TRUSTED = "its tape stands in for it"
+    REFUSED = "it has no tape"
+
+
 class Evaluation:
     """Computes the tables of sites from parameters and real values.
 
@@ -66,14 +94,13 @@ class Evaluation:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._runs = 0
+        self._stage = _Stage.NEW
         self._taped: _Taped | None = None
-        self._refused = False
 
     def tables(
         self,
         reals: Mapping[str, Tensor],
-        parameters: Iterable[Tensor],
+        parameters: Sequence[Tensor],
         watched: Iterable[Tensor],
     ) -> Tables:
         """Return the tables.
@@ -86,26 +113,27 @@ class Evaluation:
         state = tuple((x.data_ptr(), x._version, tuple(x.shape)) for x in watched)
         inputs = [*parameters, *reals.values()]
         if self._taped is not None and self._taped.watched != state:
-            self._taped, self._runs = None, 0
-        self._runs += 1
-        if self._taped is not None:
-            if self._taped.trusted:
-                return Replayed(self._taped, inputs)
-            return self._compare(reals, inputs)
-        if self._refused or self._runs == 1:
+            self._taped, self._stage = None, _Stage.NEW
+        if self._stage is _Stage.NEW:
+            self._stage = _Stage.RUN
             return self._run(reals)
-        return self._record(reals, inputs, state)
+        if self._stage is _Stage.RUN:
+            return self._record(reals, inputs, state)
+        if self._stage is _Stage.RECORDED:
+            return self._compare(reals, inputs)
+        return self.again(reals, parameters)
 
-    def again(self, reals: Mapping[str, Tensor], parameters: Iterable[Tensor]) -> Tables:
+    def again(self, reals: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> Tables:
         """Return the tables right after :meth:`tables`, perhaps mapped over rows of reals."""
-        if self._taped is not None and self._taped.trusted:
-            return Replayed(self._taped, [*parameters, *reals.values()])
-        return self._run(reals)
+        if self._stage is not _Stage.TRUSTED:
+            return self._run(reals)
+        assert self._taped is not None
+        return Replayed(self._taped, [*parameters, *reals.values()])
 
     @property
     def trusted(self) -> bool:
         """Whether a tape serves, that no change of what was watched has made void so far."""
-        return self._taped is not None and self._taped.trusted
+        return self._stage is _Stage.TRUSTED
 
     def _record(
         self, reals: Mapping[str, Tensor], inputs: list[Tensor], state: tuple[Any, ...]
@@ -119,13 +147,10 @@ class Evaluation:
         with torch.set_grad_enabled(True):
             tape = record(compute, inputs)
         if tape is None:
-            self._refused = True
+            self._stage = _Stage.REFUSED
         else:
-            empty = torch.empty(0)
-            bare = {n: SiteTable(t.scope, empty, t.shared) for n, t in made.items()}
-            place = {n: k for k, n in enumerate(bare)}
-            kept = [x.detach().clone() for x in inputs]
-            self._taped = _Taped(tape, bare, place, state, kept)
+            self._stage = _Stage.RECORDED
+            self._taped = _Taped.of(tape, made, state, inputs)
         if torch.is_grad_enabled():
             return made
         return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in made.items()}
@@ -138,9 +163,9 @@ class Evaluation:
         replayed = Replayed(self._taped, inputs)
         alike = all(_alike(found[n].log_values, replayed[n].log_values) for n in found)
         if alike:
-            self._taped.trusted = True
+            self._stage = _Stage.TRUSTED
         else:
-            self._taped, self._refused = None, True
+            self._taped, self._stage = None, _Stage.REFUSED
         return found
 
 

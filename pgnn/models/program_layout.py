@@ -33,6 +33,8 @@ class Layout:
         dims: Of each discrete site, its negative dimension.
         values: Of each discrete site, its states along that dimension.
         plates: How many dimensions are left to plates.
+        power: What the logarithm of the sum over the discrete sites is multiplied by, since they
+            stand in plates of which some rows are seen; tables are without it.
     """
 
     sites: Mapping[str, Site]
@@ -40,6 +42,7 @@ class Layout:
     dims: Mapping[str, int]
     values: Mapping[str, Tensor]
     plates: int
+    power: float = 1.0
 
     @classmethod
     def of(cls, sites: Mapping[str, Site], parents: Mapping[str, Sequence[str]]) -> Layout:
@@ -74,7 +77,29 @@ class Layout:
                 "engine=pgnn.ExecutionSampling()"
             )
         dims = {n: -(deepest + 1 + c) for n, c in colours.items()}
-        return cls(sites, scopes, dims, {n: _laid_out(sites[n], dims[n]) for n in dims}, deepest)
+        values = {n: _laid_out(sites[n], dims[n]) for n in dims}
+        power = max([sites[n].thinning for n in discrete], default=1.0)
+        made = cls(sites, scopes, dims, values, deepest, power)
+        if power != 1.0:
+            made.check_independent()
+        return made
+
+    def check_independent(self) -> None:
+        """Check that each discrete cell that is seen stands for others, with all that it decides.
+
+        Raises:
+            Unsupported: If not; then the logarithm of a sum over batches is not right on average.
+        """
+        for name, site in self.sites.items():
+            if self.scopes[name] and site.thinning != self.power:
+                other = next(n for n in self.dims if self.sites[n].thinning == self.power)
+                where = self.sites[other].where()
+                raise Unsupported(
+                    f"site {name!r} (in {site.where()}) counts {site.thinning:g} times for rows "
+                    f"that are not seen, site {other!r} (in {where}) {self.power:g} times, and "
+                    "discrete sites are summed out of both: that is right only for cells of one "
+                    "plate, independent given the rest; let plates see all of their rows"
+                )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -15,10 +15,11 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
 
-from pgnn.errors import ModelError, PgnnError, Unsupported
+from pgnn.errors import ModelError, PgnnError
 from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.randomness import seeded_with as seeded_with
 from pgnn.models.program_parameters import ProgramParameters
+from pgnn.models.program_plates import check_vectorised
 from pgnn.models.program_tracking import LatentRead
 
 
@@ -60,15 +61,9 @@ class _Handler(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
-        if isinstance(fn, _Subsample):
-            if fn.subsample_size is not None and fn.subsample_size < fn.size:
-                raise Unsupported(
-                    f"plate {msg['name']!r} draws {fn.subsample_size} of {fn.size} rows at random; "
-                    "an answer needs all of them: leave subsample_size out"
-                )
+        if isinstance(fn, _Subsample) or msg["infer"].get("_deterministic"):
             return
-        if msg["infer"].get("_deterministic"):
-            return
+        check_vectorised(msg)
         self.last = f"site {msg['name']!r}"
         observed = msg["value"] if msg["is_observed"] or msg["value"] is not None else None
         msg["value"] = self.visitor.visit(msg["name"], fn, observed, msg)
@@ -143,7 +138,17 @@ def plates_of(message: dict[str, Any]) -> dict[int, Plate]:
     }
 
 
-def scaled(log_prob: Tensor, message: dict[str, Any], states: int = 1) -> Tensor:
+def thinning(message: dict[str, Any]) -> float:
+    """Return how many times as many rows the plates around a site have as it sees."""
+    found = 1.0
+    for frame in message["cond_indep_stack"]:
+        found *= float(frame.full_size) / float(frame.size)
+    return found
+
+
+def scaled(
+    log_prob: Tensor, message: dict[str, Any], states: int = 1, power: float = 1.0
+) -> Tensor:
     """Return log probabilities as Pyro counts them: one where masked, to the power of the scale.
 
     Args:
@@ -151,8 +156,11 @@ def scaled(log_prob: Tensor, message: dict[str, Any], states: int = 1) -> Tensor
         message: With its mask and scale.
         states: A finite latent site is as good as absent where it is masked: all of its states
             are alike, and sum to one.
+        power: What the logarithm of the sum is multiplied by, and so not here.
     """
     mask, scale = message["mask"], message["scale"]
+    if power != 1.0:
+        scale = scale / power
     if not (isinstance(scale, int | float) and scale == 1):
         log_prob = log_prob * scale
     if mask is None or mask is True:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-import networkx as nx
 import pyro
 import torch
 from torch import Tensor
@@ -18,19 +16,18 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
-from pgnn.models.guide_sites import guide_sites, set_up
+from pgnn.models.guide_sites import check_guide, set_up
 from pgnn.models.program_evaluation import Evaluation, Tables
 from pgnn.models.program_execution import Execution, run_once
-from pgnn.models.program_layout import Layout
 from pgnn.models.program_lowering import Lowering, masked
 from pgnn.models.program_parameters import ProgramParameters
+from pgnn.models.program_plates import PlateRows
+from pgnn.models.program_reading import ProgramReading
+from pgnn.models.program_real_sites import RealSites
 from pgnn.models.program_rows import shaped, tables_in_rows
-from pgnn.models.program_structure import Kind, Site, dependencies, discover
-from pgnn.models.program_tables import check_tables, tables_of
-from pgnn.models.program_tracking import LatentRead
+from pgnn.models.program_structure import Kind, powers
+from pgnn.models.program_tables import tables_of
 
-_EXECUTIONS = 10
-"""How often a program is run to see which sites it can come by."""
 _ROW_COUNTS = 4
 """For so many numbers of rows it is remembered how tables are made."""
 
@@ -43,11 +40,18 @@ class ProgramSource:
         args: Arguments of both.
         kwargs: By name.
         parameters: What ``pyro.param`` gives.
+        rows: Of plates, for a batch; all if not given.
 
     Attributes:
-        model: The program with its arguments bound.
+        program: The program with its arguments bound.
+        model: The same, its rows chosen.
+        guide: The guide likewise.
+        rows: The rows that plates see.
+        incomplete: Why only a batch of rows can be seen, or None.
         sites: Its sites.
         variables: The latent ones as variables.
+        names: The variable of each latent site.
+        site_names: The site of each variable.
         graph: Who depends on whom.
         obstacle: Why there are no tables, or None.
         tensors: Tensors among the arguments.
@@ -59,31 +63,76 @@ class ProgramSource:
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
         parameters: ProgramParameters,
+        rows: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.parameters = parameters
+        self.parameters, self.rows = parameters, PlateRows(rows)
         parameters.start_from(pyro.get_param_store())
         model, guide = programs
-        self.model: Callable[[], Any] = lambda: model(*args, **kwargs)
-        self.guide = None if guide is None else (lambda: guide(*args, **kwargs))
+        self.program: Callable[[], Any] = lambda: model(*args, **kwargs)
         self.tensors = [x for x in [*args, *kwargs.values()] if isinstance(x, Tensor)]
-        self.obstacle: str | None = None
-        self.graph, self.sites = nx.DiGraph(), dict[str, Site]()
-        self._read_sites()
-        declared = getattr(model, "site_variables", {})
-        self.variables: dict[Hashable, Variable] = {}
-        self.names: dict[str, Hashable] = {}
-        for site in self.sites.values():
-            if site.kind is not Kind.OBSERVED:
-                v = site.variable(declared)
-                self.variables[v.name], self.names[site.name] = v, v.name
-        first = [v.name for v in declared.values() if v.name in self.variables]
-        self.variables = {n: self.variables[n] for n in dict.fromkeys([*first, *self.variables])}
-        self.site_names = {v: k for k, v in self.names.items()}
+        self.incomplete: str | None = None
+        self._read(batch=rows is not None)
+        self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
+        self._name_variables(getattr(model, "site_variables", {}))
         if self.guide is not None:
             if isinstance(guide, torch.nn.Module):
                 set_up(self.guide)
-            self._check_guide()
+            check_guide(self.guide, self.sites, parameters)
         parameters.forget_start()
+
+    def _name_variables(self, declared: Mapping[str, Variable]) -> None:
+        """Make a variable of each latent site; those that the program declares come first."""
+        latent = [s for s in self.sites.values() if s.kind is not Kind.OBSERVED]
+        made = {s.name: s.variable(declared) for s in latent}
+        self.names = {site: v.name for site, v in made.items()}
+        self.site_names = {v: site for site, v in self.names.items()}
+        variables = {v.name: v for v in made.values()}
+        first = [v.name for v in declared.values() if v.name in variables]
+        self.variables = {n: variables[n] for n in dict.fromkeys([*first, *variables])}
+
+    def _read(self, batch: bool) -> None:
+        """Find the sites: with all rows of the plates, or of a batch if the data is one."""
+        self.model = self.rows.bound(self.program)
+        try:
+            found = ProgramReading.of(self.model, self.parameters, batch)
+        except ModelError as error:
+            if batch or not self.rows.sizes:
+                raise
+            found = self._in_part(error)
+        self.sites, self.graph, self.obstacle = found.sites, found.graph, found.obstacle
+        self.real_sites = RealSites(self.sites, self.graph)
+        if found.layout is None:
+            return
+        self.layout = found.layout
+        if self.layout.power != 1.0 and not batch and self.incomplete is None:
+            name = next(n for n in self.sites if n in self.layout.dims)
+            self.incomplete = str(powers(name, self.layout.power))
+
+    def _in_part(self, error: ModelError) -> ProgramReading:
+        """Find the sites of a program that fails with all rows; raise if it fails with some too."""
+        sizes = self.rows.sizes
+        self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
+        self.model = self.rows.bound(self.program)
+        try:
+            found = ProgramReading.of(self.model, self.parameters)
+        except ModelError:
+            raise error from None
+        plates = " and ".join(f"{b} of {n} rows of plate {p!r}" for p, (n, b) in sizes.items())
+        self.incomplete = (
+            f"the program has data for {plates}, answers need all of them: give it all data, and "
+            f"choose by the rows of the plate. With all rows, {error}"
+        )
+        return found
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether plates see some of their rows, whatever is asked for."""
+        return any(s.thinning != 1.0 for s in self.sites.values())
+
+    def check_complete(self) -> None:
+        """Raise if there are answers for batches of rows only."""
+        if self.incomplete is not None:
+            raise Unsupported(f"{self.incomplete}; or fit with pgnn.Variational()")
 
     def factors(
         self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
@@ -99,6 +148,7 @@ class ProgramSource:
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once with some values held; values are named by variable."""
+        self.check_complete()
         own = {self.site_names[n]: x for n, x in held.items()}
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
@@ -116,185 +166,47 @@ class ProgramSource:
             for n, x in observed.items()
             if self.sites[self.site_names[n]].kind is Kind.REAL
         }
-        skipped = self._barren(set(reals))
-        self._check_free(set(reals), skipped)
-        ready = self._ready(owner, skipped)
+        left_out = self.real_sites.left_out(set(reals))
+        ready = self._ready(owner, left_out)
         if not reals:
             tables: Tables = owner.cached_numbers(
                 "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
             )
             return tables
-        unseen = self._unseen(reals)
-        filled = {
-            n: torch.where(x.isnan(), self.sites[n].drawn, x) if n in unseen else x
-            for n, x in reals.items()
-        }
-        return masked(self._in_rows(owner, ready, shaped(self.layout, filled), skipped), unseen)
+        unseen = self.real_sites.unseen_rows(reals)
+        values = shaped(self.layout, self.real_sites.filled(reals, unseen))
+        return masked(self._in_rows(owner, ready, values, left_out), unseen)
 
     def _in_rows(
-        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], skipped: set[str]
+        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]
     ) -> Tables:
         """Tables for rows of reals: the runs for one row, mapped, are written down once more."""
         inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
+
+        def run(rows: Mapping[str, Tensor]) -> Tables:
+            changing, _ = self._inputs(owner)
+            return tables_in_rows(lambda row: one.again(row, changing), self.layout, rows)
+
         made: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
-        key = (number, *reals, "skipped", *sorted(skipped))
-        many = made.pop(key, None)
-        if many is None:
-            many = Evaluation(
-                lambda rows: tables_in_rows(
-                    lambda row: one.again(row, self._inputs(owner)[0]), self.layout, rows
-                )
-            )
-        made[key] = many
+        key = (number, tuple(reals), frozenset(left_out))
+        many = made.pop(key, None) or Evaluation(run)
+        made[key] = many  # the latest comes last
         while len(made) > _ROW_COUNTS:
             made.popitem(last=False)
         if number and not many.trusted:
             one.tables({n: x[0] for n, x in reals.items()}, *inputs)
         return many.tables(reals, *inputs)
 
-    def _ready(self, owner: CachingModule, skipped: set[str]) -> Evaluation:
-        """What makes the tables, for one choice of real sites that are given."""
+    def _ready(self, owner: CachingModule, left_out: set[str]) -> Evaluation:
+        """What makes the tables of one row, for one choice of real sites that are given."""
 
         def run(reals: Mapping[str, Tensor]) -> Tables:
-            return tables_of(self.model, self.layout, self.parameters, reals, skipped)
+            return tables_of(self.model, self.layout, self.parameters, reals, left_out)
 
-        made: Evaluation = owner.cached(("evaluation", *sorted(skipped)), lambda: Evaluation(run))
+        made: Evaluation = owner.cached(("evaluation", *sorted(left_out)), lambda: Evaluation(run))
         return made
 
     def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
         """What changes while learning, and what makes a tape void when it changes."""
-        return [*owner.parameters()], [*self.tensors, *owner.buffers()]
-
-    def _unseen(self, reals: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``(B,)`` rows in which real sites were not seen."""
-        found = {}
-        for name, x in reals.items():
-            if not bool(x.detach().isnan().any()):
-                continue
-            missing = x.detach().isnan().reshape(len(x), -1)
-            rows = missing.any(dim=1)
-            if not torch.equal(rows, missing.all(dim=1)):
-                raise Unsupported(f"real site {name!r} was seen in part in some rows")
-            children = list(self.graph.successors(name))
-            if children:
-                raise self._free(name, children[0])
-            found[name] = rows
-        return found
-
-    def _barren(self, seen: set[str]) -> set[str]:
-        """Real sites that were not seen, and on which nothing that matters depends."""
-        found: set[str] = set()
-        for site in reversed(self.sites.values()):
-            unseen = site.kind is Kind.REAL and site.name not in seen
-            if unseen and found.issuperset(self.graph.successors(site.name)):
-                found.add(site.name)
-        return found
-
-    def _check_free(self, seen: set[str], skipped: set[str]) -> None:
-        for site in self.sites.values():
-            if site.kind is Kind.REAL and site.name not in seen and site.name not in skipped:
-                child = next(c for c in self.graph.successors(site.name) if c not in skipped)
-                raise self._free(site.name, child)
-
-    def _free(self, name: str, child: str) -> Unsupported:
-        return Unsupported(
-            f"site {name!r} is real and not observed, and {child!r} depends on it: the sum over it "
-            "has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), "
-            "Variational() or MCMC()"
-        )
-
-    def _read_sites(self) -> None:
-        try:
-            self.sites, self.layout = self._structure()
-        except LatentRead as read:
-            names = " and ".join(repr(n) for n in sorted(read.sources))
-            self.obstacle = (
-                f"the control flow of the program depends on the value of {names}, which it reads "
-                f"by {read.reader}"
-            )
-        except Unsupported as error:
-            self.obstacle = str(error).removesuffix("; use engine=pgnn.ExecutionSampling()")
-        if self.obstacle is None:
-            return
-        self.sites = {}
-        for seed in range(_EXECUTIONS):
-            found = run_once(self.model, self.parameters, {}, seed).sites
-            self.sites = _merged(self.sites, found)
-        self.graph = dependencies(self.sites)
-
-    def _structure(self) -> tuple[dict[str, Site], Layout]:
-        """Sites and layout, checked against two executions."""
-        first = discover(self.model, self.parameters, 0)
-        second = discover(self.model, self.parameters, 1)
-        for one, other in ((first, second), (second, first)):
-            extra = [n for n in one if n not in other]
-            if extra:
-                raise Unsupported(
-                    f"site {extra[0]!r} is not in every execution of the program: its control flow "
-                    "depends on a latent value"
-                )
-        sites = {n: replace(s, sources=s.sources | second[n].sources) for n, s in first.items()}
-        graph = dependencies(sites)
-        layout = Layout.of(sites, {n: list(graph.predecessors(n)) for n in sites})
-        scopes: dict[str, set[str]] = {}
-        for found in (first, second):
-            drawn = {n: s.value for n, s in found.items() if s.kind is Kind.REAL}
-            try:
-                tables = tables_of(self.model, layout, self.parameters, drawn)
-            except ModelError as error:
-                raise Unsupported(f"{error} (given all states of its discrete sites)") from error
-            check_tables(tables, found)
-            for n, t in tables.items():
-                scopes.setdefault(n, set()).update(t.scope)
-        for child in sites:  # computed from, but not a function of
-            idle = [
-                p
-                for p in graph.predecessors(child)
-                if sites[p].kind is Kind.DISCRETE and p not in scopes[child]
-            ]
-            graph.remove_edges_from((p, child) for p in idle)
-        self.graph = graph
-        return sites, layout
-
-    def _check_guide(self) -> None:
-        """Check that the guide has the latent sites that cannot be summed out."""
-        assert self.guide is not None
-        found = guide_sites(self.guide, self.parameters)
-        for name, site in self.sites.items():
-            if site.kind is Kind.REAL and name not in found:
-                raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
-            if name in found and site.kind is not Kind.OBSERVED:
-                _check_alike(site, found[name])
-        for name, site in found.items():
-            if name not in self.sites and not site.auxiliary:
-                raise ModelError(f"the guide has site {name!r}, the model has not")
-
-
-def _merged(known: Mapping[str, Site], found: Mapping[str, Site]) -> dict[str, Site]:
-    """Sites of two executions, each in its order; of two of a name the one with more states."""
-    merged: dict[str, Site] = {}
-    rest = iter(known.items())
-    for name, site in found.items():
-        if name in known:
-            for other, old in rest:
-                merged[other] = old
-                if other == name:
-                    break
-        old_site = known.get(name)
-        merged[name] = (
-            site if old_site is None or old_site.num_states < site.num_states else old_site
-        )
-    return {**merged, **dict(rest)}
-
-
-def _has(sites: Iterable[str]) -> str:
-    return f"; it has {', '.join(repr(n) for n in sites) or 'none'}"
-
-
-def _check_alike(site: Site, other: Site) -> None:
-    shapes = [(*s.sizes, *s.event) for s in (site, other)]
-    if shapes[0] != shapes[1]:
-        raise ModelError(
-            f"site {site.name!r} has shape {shapes[0]} in the model ({site.where()}) but "
-            f"{shapes[1]} in the guide ({other.where()})"
-        )
+        changing = [*owner.parameters(), *self.rows.rows.values()]
+        return changing, [*self.tensors, *owner.buffers()]

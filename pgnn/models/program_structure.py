@@ -18,7 +18,7 @@ from pgnn.factors.randomness import seeded_with
 from pgnn.factors.variable import Variable
 from pgnn.models.program_density import log_prob_of
 from pgnn.models.program_parameters import ProgramParameters
-from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled
+from pgnn.models.program_run import Plate, Visitor, execute, plates_of, scaled, thinning
 from pgnn.models.program_tracking import Sources, Tracked, plain, sources_of, track
 
 _MAX_STATES = 2**12
@@ -45,8 +45,9 @@ class Site:
         support: ``(K, *event)`` values of a finite one.
         sources: The latent sites that its log probability was computed from.
         value: What was drawn.
-        log_prob: Of what was drawn, in the shape of the axes.
+        log_prob: Of what was drawn, in the shape of the axes; of a finite one without thinning.
         weighted: Whether it is scaled, so that it need not sum to one.
+        thinning: How many times as many rows its plates have as it sees; a part of the scale.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
         constraint: What its values fulfil; all real numbers where the distribution does not tell.
     """
@@ -60,6 +61,7 @@ class Site:
     value: Tensor
     log_prob: Tensor
     weighted: bool
+    thinning: float = 1.0
     auxiliary: bool = False
     constraint: Any = constraints.real
 
@@ -136,7 +138,9 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     try:
         states = 1 if support is None else len(support)
         bare = log_prob_of(fn, value)
-        log_prob = scaled(bare, message, states)
+        times = thinning(message)
+        power = times if kind is Kind.DISCRETE else 1.0
+        log_prob = scaled(bare, message, states, power)
     except (ValueError, RuntimeError) as error:
         raise ModelError(_misfit(name, fn, value, message, error)) from error
     if observed is not None:
@@ -145,12 +149,8 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     _check_plates(name, plates, shape, fn, value)
     scale = message["scale"]
     weighted = not (isinstance(scale, int | float) and scale == 1)
-    if weighted and kind is Kind.DISCRETE:
-        raise Unsupported(
-            f"site {name!r} is discrete, latent and scaled{_by(scale)}, by poutine.scale or by a "
-            "plate of some of its rows: the power of its probabilities is none; give the plate "
-            "all rows, and scale observed sites only"
-        )
+    if weighted and kind is Kind.DISCRETE and not math.isclose(_number(scale), times):
+        raise powers(name, _number(scale))
     return Site(
         name,
         kind,
@@ -161,8 +161,19 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         plain(value).detach(),
         plain(log_prob).detach(),
         weighted,
+        times,
         bool(message["infer"].get("is_auxiliary")),
         _constraint(fn),
+    )
+
+
+def powers(name: str, scale: float) -> Unsupported:
+    """Return the error of a discrete latent site that is scaled."""
+    by = "" if math.isnan(scale) else f" by {scale:g}"
+    return Unsupported(
+        f"site {name!r} is discrete, latent and scaled{by}, by poutine.scale or by a plate of some "
+        "of its rows: the power of its probabilities is none; give the plate all rows, and scale "
+        "observed sites only"
     )
 
 
@@ -236,9 +247,9 @@ def _constraint(fn: Any) -> Any:
         return constraints.real
 
 
-def _by(scale: Any) -> str:
+def _number(scale: Any) -> float:
     one = scale if not isinstance(scale, Tensor) else plain(scale)
-    return f" by {float(one):g}" if isinstance(one, int | float) or one.numel() == 1 else ""
+    return float(one) if isinstance(one, int | float) or one.numel() == 1 else math.nan
 
 
 def _axes(plates: Mapping[int, Plate], shape: tuple[int, ...]) -> tuple[Plate, ...]:

@@ -73,7 +73,7 @@ class _Enumeration(Visitor):
                 log_prob = log_table_of(fn, site.support, layout.dims[site.name])
             else:
                 log_prob = log_prob_of(fn, value)
-            log_prob = scaled(log_prob, message, max(site.num_states, 1))
+            log_prob = scaled(log_prob, message, max(site.num_states, 1), layout.power)
             return _read_off(log_prob, site, layout)
         except (ValueError, RuntimeError) as error:
             scope = [n for n in layout.scopes[site.name] if n != site.name]
@@ -115,8 +115,15 @@ def tables_of(
     return visitor.tables
 
 
-def check_tables(tables: Mapping[str, SiteTable], sites: Mapping[str, Site]) -> None:
+def check_tables(
+    tables: Mapping[str, SiteTable], sites: Mapping[str, Site], power: float = 1.0
+) -> None:
     """Check that the tables say about one execution what the program itself said of it.
+
+    Args:
+        tables: Of all sites.
+        sites: Of that execution.
+        power: What the tables are without, see :class:`Layout`.
 
     Raises:
         Unsupported: If they do not, which names the site: its cells are coupled, or the program
@@ -130,6 +137,8 @@ def check_tables(tables: Mapping[str, SiteTable], sites: Mapping[str, Site]) -> 
         cells = torch.meshgrid(*(torch.arange(n) for n in sizes), indexing="ij") if sizes else ()
         found = table.log_values.detach().expand(shape)[(*cells, *index)]
         told = _squeezed(site.log_prob, site, ())
+        if site.kind is not Kind.DISCRETE:
+            told = told / power
         told = told.expand(sizes)
         tolerance = _TOLERANCE.get(found.dtype, 1e-2)
         if not torch.allclose(found, told.to(found), rtol=tolerance, atol=tolerance):

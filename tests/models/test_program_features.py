@@ -395,7 +395,7 @@ def given_rows():
 @pytest.mark.parametrize("program", [scaled_latent, given_rows])
 def test_powers_of_discrete_latents_are_refused(program):
     with pytest.raises(Unsupported, match="'x' is discrete, latent and scaled by 2"):
-        Program(program)
+        Program(program).query()
 
 
 def test_scaled_observations_are_powers_of_their_likelihood():

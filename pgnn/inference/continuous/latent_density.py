@@ -67,7 +67,7 @@ class LatentDensity:
             parts = [{n: x[k : k + most] for n, x in values.items()} for k in range(0, draws, most)]
             return torch.cat([self(part) for part in parts])
         solver, seen = self._lowered(values)
-        found = Differentiable(solver, seen).log_evidence()
+        found = Differentiable(solver, seen).log_evidence() * getattr(self.model, "power", 1.0)
         return found.reshape(-1, self.seen.num_rows)
 
     def given(self, values: Values) -> Differentiable:

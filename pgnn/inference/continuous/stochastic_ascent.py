@@ -75,12 +75,13 @@ class StochasticAscent:
         optimizer = self.steps.optimizer
         optimizer.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            found = self.problem.weighted(self.objective, self.generator, rows)
-            total = self.problem.total(found, self.objective, state.baseline)
+            problem = self.problem.redrawn(self.generator)
+            found = problem.weighted(self.objective, self.generator, rows)
+            total = problem.total(found, self.objective, state.baseline)
             values = self.objective.combine(found.log_weights.detach())
             value = float((values * found.counts).sum())
             if not math.isfinite(value):
-                raise self._diverged(value, self.problem.blame(found, rows))
+                raise self._diverged(value, problem.blame(found, rows))
             if total.requires_grad:
                 total.neg().backward()  # type: ignore[no-untyped-call]
         self._check_slopes(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from pgnn.inference.continuous.guide_draws import (
 )
 from pgnn.inference.continuous.guides import At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
+from pgnn.inference.continuous.plate_batches import PlateBatches
 from pgnn.inference.continuous.real_supports import known_values, supports_of
 
 
@@ -58,12 +59,16 @@ class VariationalProblem:
         weights: ``(N,)`` what each row counts.
         parts: The guide of latents that each row has its own of, and of those that rows share.
         features: ``(N, F)`` what was seen as numbers.
+        batches: Of the rows of a program's plates, for steps; None if a step takes all.
+        in_batch: Whether the density is that of one.
     """
 
     density: LatentDensity
     weights: Tensor
     parts: nn.ModuleDict
     features: Tensor
+    batches: PlateBatches | None = None
+    in_batch: bool = False
 
     @classmethod
     def of(
@@ -87,13 +92,16 @@ class VariationalProblem:
             Unsupported: If there is no real latent variable.
             EvidenceError: If a shared variable is not latent.
         """
+        batches = PlateBatches.of(density)
+        if batches is not None and not batches.changes:
+            density, batches = batches.density(), None
         rows = density.seen.num_rows
         counts = torch.ones(rows, dtype=torch.float64) if weights is None else weights
         model: Any = density.model
         parts: dict[str, GuideDraws] = {}
         if guide is None and _has_guide(model):
             parts["local"] = ProgramDraws(model)
-            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
+            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
         own = MeanFieldNormal() if guide is None else guide
         if isinstance(own, Amortised) and not keep:
             own = Amortised(copy.deepcopy(own.encoder))
@@ -118,7 +126,17 @@ class VariationalProblem:
                     MeanFieldNormal() if what == "shared" and isinstance(own, Amortised) else own
                 )
                 parts[what] = ApproximationDraws(known, family.start(number, known.size))
-        return cls(density, counts, nn.ModuleDict(parts), density.features())
+        return cls(density, counts, nn.ModuleDict(parts), density.features(), batches)
+
+    def redrawn(self, generator: torch.Generator) -> VariationalProblem:
+        """Return the problem of a step: with a batch of the rows of plates, or as it is."""
+        if self.batches is None:
+            return self
+        parts = self.parts
+        if isinstance(self._part("local"), ProgramDraws):
+            parts = nn.ModuleDict({"local": self.batches.guide})
+        density = self.batches.redrawn(generator)
+        return replace(self, density=density, parts=parts, in_batch=True)
 
     @property
     def num_rows(self) -> int:
@@ -173,7 +191,7 @@ class VariationalProblem:
             shared = self._part("shared").draw(n, one, objective, generator)
             values = {k: x.expand(n, len(at.rows), *x.shape[2:]) for k, x in shared.values.items()}
         if "local" in self.parts:
-            local = self._part("local").draw(n, at, objective, generator)
+            local = self._local(n, at, objective, generator)
             values = {**values, **local.values}
         log_p = density(values).double()
         own = log_p if local is None else log_p - local.log_q
@@ -215,6 +233,15 @@ class VariationalProblem:
             for k, x in ({} if drawn is None else drawn.values).items():
                 values[k] = x.detach().expand(len(x), len(at.rows), *x.shape[2:])
         return density.blame(values)
+
+    def _local(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
+        """Draw what each row has of its own; of plates, what belongs to the rows of the batch."""
+        own = self._part("local")
+        found = own.draw(n, at, objective, generator)
+        if not self.in_batch or isinstance(own, ProgramDraws):
+            return found
+        assert self.batches is not None
+        return found._replace(values=self.batches.values(found.values))
 
     def _part(self, name: str) -> GuideDraws:
         part = self.parts[name]
