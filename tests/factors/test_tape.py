@@ -138,10 +138,10 @@ def test_whole_steps_are_steps_of_numbers_only():
         return whole_step(lambda y: [torch.from_numpy(y.numpy() ** 3)], x + 1.0)
 
     x = torch.rand(3).double()
-    assert torch.equal(compute(x)[0], (x + 1.0) ** 3)
+    torch.testing.assert_close(compute(x)[0], (x + 1.0) ** 3)
     tape = record(lambda: compute(x), [x], numbers_only=True)
     assert [step.is_whole for step in tape.steps] == [False, True]
-    assert torch.equal(tape.run([x * 2.0])[0], (x * 2.0 + 1.0) ** 3)
+    assert torch.equal(tape.run([x * 2.0])[0], compute(x * 2.0)[0])
     assert record(lambda: compute(x), [x]) is None
 
 

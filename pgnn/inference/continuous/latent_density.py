@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from pgnn.inference.exact.solver import Solver
 Values = Mapping[Hashable, Tensor]
 
 _CELLS = 2**20
-"""Draws times rows times discrete elements that are looked at together, where nothing is learnt."""
+"""Draws times rows times cells that are looked at together, where nothing is learnt."""
 
 
 class LatentDensity:
@@ -62,7 +63,7 @@ class LatentDensity:
                 discrete variables that were drawn too.
         """
         draws = len(next(iter(values.values())))
-        most = max(1, _CELLS // max(1, self.seen.num_rows * len(self.model.elements)))
+        most = max(1, _CELLS // max(1, self.seen.num_rows * _cells(self.model)))
         if draws > most and not torch.is_grad_enabled():
             parts = [{n: x[k : k + most] for n, x in values.items()} for k in range(0, draws, most)]
             return torch.cat([self(part) for part in parts])
@@ -170,6 +171,12 @@ class LatentDensity:
             soft_tensors={n: _tiled(x, draws) for n, x in seen.soft_tensors.items()},
             reals={n: _tiled(x, draws) for n, x in seen.reals.items()},
         )
+
+
+def _cells(model: Any) -> int:
+    """Discrete elements, or cells of a program's widest site, if these are more."""
+    plates = [math.prod(s.plates.values()) for s in getattr(model, "sites", {}).values()]
+    return int(max([len(model.elements), *plates]))
 
 
 def _tiled(x: Any, draws: int) -> Tensor:

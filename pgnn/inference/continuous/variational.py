@@ -57,7 +57,8 @@ class Variational(Engine, Learner):
             differs from that over the quarter before by no more than this, relatively, and its
             standard error; asked after each 100 steps, and twice in a row. 0 for never.
         batch_size: Rows for a step, drawn without replacement; their part of the objective is
-            scaled up. All if not given.
+            scaled up. All if not given. Rows of a program's plates are taken in batches where the
+            plates say so themselves, by ``subsample_size``.
         shared: Real latent variables that all rows have in common, such as the weights of a
             Bayesian regression; rows are independent given them.
         max_norm: Longer gradients are shortened to this.
