@@ -13,7 +13,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import FactorModel, Names
-from pgnn.inference.evidence import EvidenceReader
+from pgnn.inference.evidence_reader import EvidenceReader
 from pgnn.inference.unknown_variable import unknown_variable
 
 Ints = NDArray[np.int64]

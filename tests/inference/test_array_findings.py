@@ -8,7 +8,9 @@ import torch
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import EvidenceReader, UnknownVariable, over_inputs
+from pgnn.inference.evidence import over_inputs
+from pgnn.inference.evidence_reader import EvidenceReader
+from pgnn.inference.unknown_variable import UnknownVariable
 
 NAN = float("nan")
 LABEL = Variable("label", ["cat", "dog"])

@@ -7,7 +7,7 @@ import torch
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import read_evidence
+from pgnn.inference.evidence_reader import read_evidence
 from pgnn.inference.samples import Samples
 
 RAIN = Variable("rain", ["yes", "no"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.inference.approximate.grouped_graph import Wiring
-from pgnn.inference.evidence import UnknownVariable
+from pgnn.inference.unknown_variable import UnknownVariable
 
 Ints = NDArray[np.int64]
 

@@ -79,7 +79,7 @@ class LatentDensity:
         """A row of evidence and tables for each draw and row."""
         draws = len(next(iter(values.values())))
         flat = {n: x.flatten(end_dim=1) for n, x in values.items()}
-        seen = self._over(draws)
+        seen = self.seen.tiled(draws)
         codes = seen.codes
         for name, x in flat.items():
             if self.model.variables[name].is_discrete:
@@ -140,7 +140,7 @@ class LatentDensity:
                 return f"the draws of {name!r} are not finite"
         draws = len(next(iter(values.values())))
         known = {n: x.flatten(end_dim=1) for n, x in values.items()}
-        known = {**self._over(draws).reals, **known}
+        known = {**self.seen.tiled(draws).reals, **known}
         inputs = {n: _tiled(x, draws) for n, x in self.inputs.items()}
         for name, conditional in getattr(self.model, "conditionals", {}).items():
             if name not in known:
@@ -159,18 +159,6 @@ class LatentDensity:
             if site is not None:
                 return f"site {site!r} has no finite density"
         return f"the density at the draws of {', '.join(map(repr, values))} is not finite"
-
-    def _over(self, draws: int) -> Evidence:
-        seen = self.seen
-        return replace(
-            seen,
-            codes=np.tile(seen.codes, (draws, 1)),
-            batched=True,
-            soft=None if seen.soft is None else np.tile(seen.soft, (draws, 1)),
-            soft_scale=np.tile(seen.soft_scale, draws),
-            soft_tensors={n: _tiled(x, draws) for n, x in seen.soft_tensors.items()},
-            reals={n: _tiled(x, draws) for n, x in seen.reals.items()},
-        )
 
 
 def _cells(model: Any) -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,12 +65,4 @@ def _over(seen: Evidence, rows: set[int]) -> Evidence:
     number = next(iter(rows), 1)
     if seen.num_rows == number:
         return seen
-    return replace(
-        seen,
-        codes=np.repeat(seen.codes, number, axis=0),
-        batched=True,
-        soft=None if seen.soft is None else np.repeat(seen.soft, number, axis=0),
-        soft_scale=np.repeat(seen.soft_scale, number),
-        soft_tensors={n: x.expand(number, *x.shape[1:]) for n, x in seen.soft_tensors.items()},
-        reals={n: x.expand(number, *x.shape[1:]) for n, x in seen.reals.items()},
-    )
+    return seen.tiled(number)

@@ -165,16 +165,7 @@ class SummedDensity:
     def _over(self, rows: int) -> Evidence:
         """The evidence with that many rows."""
         if rows not in self._rows:
-            e = self.seen
-            self._rows[rows] = replace(
-                e,
-                codes=np.repeat(e.codes, rows, axis=0),
-                batched=True,
-                soft=None if e.soft is None else np.repeat(e.soft, rows, axis=0),
-                soft_scale=np.repeat(e.soft_scale, rows),
-                soft_tensors={},
-                reals={n: x.expand(rows, *x.shape[1:]) for n, x in e.reals.items()},
-            )
+            self._rows[rows] = replace(self.seen, soft_tensors={}).tiled(rows)
         return self._rows[rows]
 
     @staticmethod

@@ -208,5 +208,5 @@ def _refuse_missing(table: Table) -> None:
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     raise DataError(
         f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows; learn "
-        "with EM, which sums out what was not seen, or drop or fill those rows yourself"
+        "with Gradient(), which sums out what was not seen, or drop or fill those rows yourself"
     )

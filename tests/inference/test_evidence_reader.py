@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 import pgnn
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import Evidence, EvidenceReader, UnknownVariable, read_evidence
+from pgnn.inference.evidence import Evidence
+from pgnn.inference.evidence_reader import EvidenceReader, read_evidence
+from pgnn.inference.unknown_variable import UnknownVariable
 
 RAIN = Variable("rain", ["no", "yes"])
 DICE = Variable("dice", [1, 2, 3])
