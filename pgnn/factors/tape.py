@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -108,6 +111,28 @@ class Tape:
                 for place, value in zip(step.out, found, strict=True):
                     held[place] = value
         return [held[o.number] if isinstance(o, Slot) else o for o in self.outputs]
+
+    def scripted(self, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+        """Return :meth:`run` for torch's interpreter, without derivatives.
+
+        Args:
+            inputs: Like those that it will be given.
+
+        Returns:
+            A function of the inputs, one by one; :meth:`run` itself where the interpreter lacks an
+            operation.
+        """
+
+        def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+            return tuple(self.run(tensors))
+
+        if any(step.is_whole for step in self.steps):
+            return function
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(RuntimeError):
+                return torch.jit.trace(function, tuple(inputs), check_trace=False)  # type: ignore[no-untyped-call,no-any-return]
+        return function
 
     def needed(self) -> Tape:
         """Return the tape without steps on which neither outputs nor guards depend."""

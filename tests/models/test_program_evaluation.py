@@ -136,3 +136,29 @@ def test_rows_of_reals_are_run_at_once():
     assert model.runs == runs
     none = program.log_density({"slope": torch.zeros(0, 2).double()})
     assert none.shape == (0,)
+
+
+def test_many_evaluations_by_the_interpreter_of_torch_are_right_and_leave_slopes_alone():
+    class Mixture(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.logits = nn.Parameter(torch.zeros(2).double())
+
+        def forward(self):
+            z = pyro.sample("z", dist.Categorical(logits=self.logits))
+            pyro.sample("y", dist.Normal(double([0.0, 1.0])[z], double(1.0)), obs=double(0.3))
+
+    model = Mixture()
+    program = Program(model)
+    likely = dist.Normal(double([0.0, 1.0]), double(1.0)).log_prob(double(0.3))
+    for k in range(60):
+        with torch.no_grad():
+            model.logits[0] += 0.1
+            found = program.log_density({})
+            torch.testing.assert_close(
+                found, (model.logits.log_softmax(0) + likely).logsumexp(0)[None]
+            )
+        if k % 7 == 0:
+            (slope,) = torch.autograd.grad(program.log_density({}).sum(), model.logits)
+            value = (model.logits.log_softmax(0) + likely).logsumexp(0)
+            torch.testing.assert_close(slope, torch.autograd.grad(value, model.logits)[0])

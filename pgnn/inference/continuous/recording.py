@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,7 +72,7 @@ class _Replay:
         held: dict[int, Tensor] = {tape.inputs[0]: point.clone()}
         for part in _parts(tape):
             inputs = [held[k] for k in part.inputs]
-            run = _Run(part, _scripted(part, inputs))
+            run = _Run(part, part.scripted(inputs))
             held.update(zip(run.made, part.run(inputs), strict=True))
             self.runs.append(run)
 
@@ -113,21 +111,6 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
             found.append([])
         found[-1].append(step)
     return found
-
-
-def _scripted(part: Tape, inputs: list[Tensor]) -> Callable[..., Sequence[Tensor]]:
-    """Operations for torch's interpreter, or as they are where it lacks one of them."""
-
-    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(part.run(tensors))
-
-    if part.steps[0].is_whole:
-        return function
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        with contextlib.suppress(RuntimeError):
-            return torch.jit.trace(function, tuple(inputs), check_trace=False)  # type: ignore[no-untyped-call,no-any-return]
-    return function
 
 
 def _agree(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:

@@ -49,7 +49,8 @@ class OnlineFilter:
             raise Unsupported("segments are not filtered: no step knows how long its own will last")
         if not hasattr(model, "emissions"):
             raise Unsupported(
-                f"a {type(model).__name__} is not filtered as it comes in; use model.filter(evidence)"
+                f"a {type(model).__name__} is not filtered as it comes in; use "
+                "model.filter(evidence)"
             )
         self.model = model
         self.reset()
