@@ -143,27 +143,29 @@ def test_many_evaluations_by_the_interpreter_of_torch_are_right_and_leave_slopes
         def __init__(self):
             super().__init__()
             self.logits = nn.Parameter(torch.zeros(2).double())
-            self.mean = nn.Parameter(double([0.0, 1.0]))
+            self.mean = nn.Parameter(double([[0.0, 1.0, 2.0], [2.0, 2.5, -1.0]]))
 
         def forward(self):
             z = pyro.sample("z", dist.Categorical(logits=self.logits))
-            pyro.sample("y", dist.Normal(self.mean[z], double(1.0)), obs=double(0.3))
+            w = pyro.sample("w", dist.Categorical(double([0.2, 0.3, 0.5])))
+            pyro.sample("y", dist.Normal(self.mean[z, w], double(1.0)), obs=double(0.3))
 
     model = Mixture()
     program = Program(model)
 
     def expected():
         likely = dist.Normal(model.mean, double(1.0)).log_prob(double(0.3))
-        return (model.logits.log_softmax(0) + likely).logsumexp(0)
+        weights = model.logits.log_softmax(0)[:, None] + double([0.2, 0.3, 0.5]).log()
+        return (weights + likely).logsumexp((0, 1))
 
     for k in range(60):
         with torch.no_grad():
             model.logits[0] += 0.1
-            model.mean[1] += 0.1
+            model.mean[1, 0] += 0.1
             torch.testing.assert_close(program.log_density({})[0], expected())
         if k % 7 == 0:
             slopes = torch.autograd.grad(program.log_density({}).sum(), [*model.parameters()])
             for a, b in zip(
-                slopes, torch.autograd.grad(expected(), [*model.parameters()]), strict=False
+                slopes, torch.autograd.grad(expected(), [*model.parameters()]), strict=True
             ):
                 torch.testing.assert_close(a, b)
