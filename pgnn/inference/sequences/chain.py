@@ -106,9 +106,20 @@ class Chain:
     def smoothed(self) -> tuple[Tensor, Tensor]:
         """Return :meth:`marginals` and :meth:`log_partition` of one pass."""
         if self._by_torch:
-            return self._torch.marginals(), self.log_partition()
+            by_kernel = self._compiled
+            return self._slopes() if by_kernel else (self._torch.marginals(), self.log_partition())
         sums = self._cpu.smooth()
         return self._tensor(sums.states), self._tensor(sums.log_z)
+
+    def _slopes(self) -> tuple[Tensor, Tensor]:
+        """Marginals as slopes by the field, found by the kernel and differentiable."""
+        t = self.tensors
+        with torch.enable_grad():
+            probe = torch.zeros_like(t.field, requires_grad=True)
+            moved = ChainTensors(t.initial, t.transition, t.field + probe, t.lengths)
+            log_z = log_partition(moved, self._cpu)
+            (found,) = torch.autograd.grad(log_z.sum(), probe, create_graph=True)
+        return found.masked_fill(log_z.isneginf()[:, None, None], torch.nan), log_z
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_1..t-1).
