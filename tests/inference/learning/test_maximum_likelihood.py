@@ -252,7 +252,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         with_missing(),
         {},
         DataError,
-        r"'c' in 2 of 30 rows \(first row 7\), 'b' in 1 of 30 rows \(first row 3\).*EM",
+        r"'c' in 2 of 30 rows \(first row 7\), 'b' in 1 of 30 rows \(first row 3\).*Gradient",
     ),
     "missing in a stream": (
         [frame(5), with_missing()],
