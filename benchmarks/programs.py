@@ -25,6 +25,7 @@ from pgnn.inference.continuous.real_potential import RealPotential
 
 ONE = torch.ones(()).double()
 CHAINS = 4
+_FIRST = 5
 
 
 def _data(rows: int) -> torch.Tensor:
@@ -89,13 +90,13 @@ PROGRAMS: dict[str, Callable[[bool], Callable[[], None]]] = {
 def clocked(call: Callable[[], Any], repeats: int) -> float:
     """Median CPU seconds; the first calls, which learn how the program is made, are not timed."""
     times = []
-    for k in range(repeats + 5):
+    for k in range(repeats + _FIRST):
         begin = time.process_time()
         call()
         times.append(time.process_time() - begin)
-        if k == 1 and times[-1] > 0.05:  # who is slow has nothing to learn
+        if k == _FIRST and times[-1] > 0.05:
             break
-    return statistics.median(times[5:] or times[1:])
+    return statistics.median(times[_FIRST:])
 
 
 def learning(make: Callable[[bool], Callable[[], None]], repeats: int) -> list[tuple[Any, ...]]:

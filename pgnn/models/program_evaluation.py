@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgnn.factors.tape import Slot, Tape, slots_in
+from pgnn.factors.tape import Tape
 from pgnn.factors.tape_recorder import record
 from pgnn.models.program_tables import SiteTable
 
@@ -19,11 +18,9 @@ Tables = Mapping[str, SiteTable]
 Run = Callable[[Mapping[str, Tensor]], Tables]
 
 _CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
-_PLAIN_RUNS = 20
-"""After so many runs of a tape it pays to hand it to torch's interpreter."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Taped:
     """A tape of tables.
 
@@ -40,8 +37,6 @@ class _Taped:
     place: Mapping[str, int]
     watched: tuple[Any, ...]
     inputs: list[Tensor]
-    _runs: int = 0
-    _quick: Callable[..., Any] | None = None
 
     @classmethod
     def of(
@@ -53,43 +48,16 @@ class _Taped:
         place = {n: k for k, n in enumerate(bare)}
         return cls(tape, bare, place, watched, [x.detach().clone() for x in inputs])
 
-    def run(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Return the outputs; after some runs without derivatives, by torch's interpreter."""
-        if torch.is_grad_enabled() or not self._slots:
-            return self.tape.run(inputs)
-        self._runs += 1
-        if self._runs <= _PLAIN_RUNS:
-            return self.tape.run(inputs)
-        if self._quick is None:
-            self._quick = self._distinct.scripted(inputs)
-        held = dict(zip(self._slots, self._quick(*inputs), strict=True))
-        return [held[o.number] if isinstance(o, Slot) else o for o in self.tape.outputs]
-
-    @cached_property
-    def _slots(self) -> list[int]:
-        """The slots of the outputs, each once."""
-        return list(dict.fromkeys(s.number for s in slots_in(self.tape.outputs)))
-
-    @property
-    def _distinct(self) -> Tape:
-        return replace(self.tape, outputs=tuple(Slot(k) for k in self._slots))
-
 
 class Replayed(Mapping[str, SiteTable]):
     """Tables that a tape has computed.
 
     Attributes:
         pattern: The same object for all runs of one tape: which sites share a tensor stays.
-
-    Args:
-        pattern: The tape.
-        inputs: Of the tape.
-        alone: Whether no transformation of torch is under way, such as a map over rows.
     """
 
-    def __init__(self, pattern: _Taped, inputs: list[Tensor], alone: bool = False) -> None:
-        self.pattern = pattern
-        self._values = pattern.run(inputs) if alone else pattern.tape.run(inputs)
+    def __init__(self, pattern: _Taped, inputs: list[Tensor]) -> None:
+        self.pattern, self._values = pattern, pattern.tape.run(inputs)
 
     def __getitem__(self, name: str) -> SiteTable:
         bare = self.pattern.tables[name]
@@ -153,9 +121,7 @@ class Evaluation:
             return self._record(reals, inputs, state)
         if self._stage is _Stage.RECORDED:
             return self._compare(reals, inputs)
-        if self._taped is not None:
-            return Replayed(self._taped, inputs, alone=True)
-        return self._run(reals)
+        return self.again(reals, parameters)
 
     def again(self, reals: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> Tables:
         """Return the tables right after :meth:`tables`, perhaps mapped over rows of reals."""
