@@ -16,6 +16,11 @@ class History(dict[str, Any]):
         -2.5
     """
 
+    def __repr__(self) -> str:
+        shown = {k: v for k, v in self.items() if k != "trace"}
+        steps = {k: f"{len(v)} values" for k, v in self.get("trace", {}).items()}
+        return f"History({shown | ({'trace': steps} if steps else {})})"
+
     def plot(self, ax: Any = None) -> Any:
         """Draw the trace, see :func:`pgnn.plot.history`."""
         from pgnn import plot

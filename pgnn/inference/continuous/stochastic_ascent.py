@@ -18,6 +18,8 @@ from pgnn.inference.loop import Info
 
 WINDOW = 100
 """Fewest steps over which values are averaged; how often it is asked whether they still rise."""
+_NOISE = 0.1
+"""Largest standard error, in nats, of means that are compared to see whether they still rise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,9 @@ class StochasticAscent:
         quarters = np.array(self._values[-2 * size :]).reshape(2, size)
         before, last = quarters.mean(axis=1)
         error = np.sqrt(quarters.var(axis=1).sum() / size)
-        flat = abs(last - before) <= self.tolerance * max(1.0, abs(last)) + error
+        least = self.tolerance * max(1.0, abs(last))
+        # noise hides a rise: values that differ more than this are no evidence of rest
+        flat = abs(last - before) <= least + error and error <= max(least, _NOISE)
         settled = self._flat and bool(flat)
         self._flat = bool(flat)
         return settled

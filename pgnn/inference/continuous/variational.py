@@ -55,7 +55,8 @@ class Variational(Engine, Learner):
             trained by a fit).
         tolerance: Stop when the mean of the objective over a quarter of the steps (100 at least)
             differs from that over the quarter before by no more than this, relatively, and its
-            standard error; asked after each 100 steps, and twice in a row. 0 for never.
+            standard error, which must be small itself (a tenth of a nat will do); asked after each
+            100 steps, and twice in a row. 0 for never.
         batch_size: Rows for a step, drawn without replacement; their part of the objective is
             scaled up. All if not given. Rows of a program's plates are taken in batches where the
             plates say so themselves, by ``subsample_size``.

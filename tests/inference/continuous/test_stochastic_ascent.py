@@ -7,6 +7,7 @@ import math
 import tracemalloc
 from itertools import combinations
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -19,7 +20,7 @@ from pgnn.errors import NotConverged, PgnnError
 from pgnn.inference.continuous.elbo import Elbo
 from pgnn.inference.continuous.guides import Guide, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.stochastic_ascent import StochasticAscent
+from pgnn.inference.continuous.stochastic_ascent import WINDOW, StochasticAscent
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
 from pgnn.inference.learning.minibatches import Steps
 from pgnn.inference.questions import reader_of
@@ -212,3 +213,16 @@ def test_divergence_half_way_names_the_site_and_leaves_the_program_as_it_was():
     with pytest.raises(PgnnError, match=r"diverged in step \d+.*'(far|x)'"):
         program.fit(learner=learner)
     assert all(torch.equal(before[n], p) for n, p in program.state_dict().items())
+
+
+@pytest.mark.parametrize(("spread", "settles"), [(0.2, True), (100.0, False)])
+def test_noise_is_no_rest(spread, settles):
+    """Values so wild that a rise would not show do not count as settled."""
+    rng = np.random.default_rng(0)
+    ascent = object.__new__(StochasticAscent)
+    ascent.tolerance, ascent._flat, ascent._values = 1e-4, False, []
+    found = []
+    for _ in range(6):
+        ascent._values += rng.normal(-50.0, spread, size=WINDOW).tolist()
+        found.append(ascent._settled())
+    assert any(found) == settles
