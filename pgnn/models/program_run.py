@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -119,14 +120,26 @@ def _told(error: Exception, last: str) -> Exception:
     found = _MISMATCH.search(str(error))
     if found:
         plate, site, dim, size, other = found.groups()
+        shapes = _shapes(error, site)
         return ModelError(
             f"site {site!r} does not fit plate {plate!r}: the plate has size {size} along "
-            f"dimension {dim}, the site's distribution {other} there; give it the batch shape of "
-            "its plates, or use .to_event() for dimensions that are its own"
+            f"dimension {dim}, the site's distribution {other} there{shapes}; give it the batch "
+            "shape of its plates, or use .to_event() for dimensions that are its own"
         )
     if isinstance(error, NotImplementedError | KeyboardInterrupt):
         return error
     return ModelError(f"the program failed after {last}: {type(error).__name__}: {error}")
+
+
+def _shapes(error: Exception, site: str) -> str:
+    """The batch shapes of a site that does not fit; Pyro's error has those of one dimension."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        message = frame.f_locals.get("msg")
+        if isinstance(message, dict) and message.get("name") == site and message.get("fn"):
+            plates = plates_of(message)
+            wanted = [plates[d].size if d in plates else 1 for d in range(min(plates), 0)]
+            return f" (batch shape {tuple(message['fn'].batch_shape)}, plate shape {tuple(wanted)})"
+    return ""
 
 
 def plates_of(message: dict[str, Any]) -> dict[int, Plate]:

@@ -544,7 +544,8 @@ def test_a_shape_that_does_not_fit_a_plate():
             pyro.sample("x", dist.Bernoulli(torch.full((3,), 0.5)))
 
     with pytest.raises(
-        ModelError, match=r"'x' does not fit plate 'data': the plate has size 5 .* 3"
+        ModelError,
+        match=r"'x' does not fit plate 'data': the plate has size 5 .* 3 .*\(3,\).*\(5,\)",
     ):
         Program(program)
 
@@ -566,9 +567,8 @@ def test_a_shape_that_does_not_fit_a_plate():
         with pyro.plate("rows", 4, dim=-2), pyro.plate("columns", 3, dim=-1):
             pyro.sample("x", dist.Normal(torch.zeros(3, 4), 1.0))
 
-    with pytest.raises(
-        ModelError, match=r"'x' does not fit plate 'columns': the plate has size 3 .* 4 there"
-    ):
+    told = r"'x' does not fit plate 'columns': the plate has size 3 .* 4 there .*\(3, 4\).*\(3,\)"
+    with pytest.raises(ModelError, match=told):
         Program(rows_and_columns)
 
     def vectors():

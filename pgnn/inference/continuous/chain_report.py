@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from pgnn.errors import NotConverged
-from pgnn.inference.continuous.nuts import Draws
+from pgnn.inference.continuous.hamiltonian_chains import Draws
 from pgnn.inference.continuous.real_potential import RealPotential
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 

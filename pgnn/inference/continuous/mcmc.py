@@ -13,7 +13,7 @@ from torch import Tensor
 from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.chain_report import diagnostics_of, report
-from pgnn.inference.continuous.nuts import Draws, NoUTurn
+from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
 from pgnn.inference.continuous.real_densities import SummedDensity
 from pgnn.inference.continuous.real_draws import all_reals, codes_of, marginals_of, spread
 from pgnn.inference.continuous.real_posterior import RealPosterior
@@ -50,6 +50,8 @@ class MCMC(Engine):
         samples: Draws of each chain.
         max_tree_depth: Trajectories have at most ``2 ** max_tree_depth`` steps.
         target_accept: Nearer to 1 means smaller steps and fewer divergences.
+        num_steps: Leapfrog steps of each trajectory, plain Hamiltonian Monte Carlo; if not given,
+            trajectories end by themselves (NUTS), which is hardly ever worse.
         seed: Same seed, same draws.
         progress: Show a progress bar if it takes longer than a second.
 
@@ -85,6 +87,7 @@ class MCMC(Engine):
     samples: int = 1000
     max_tree_depth: int = 10
     target_accept: float = 0.8
+    num_steps: int | None = None
     seed: int | None = None
     progress: bool = True
 
@@ -94,6 +97,8 @@ class MCMC(Engine):
                 "MCMC needs chains >= 1, warmup >= 0, samples >= 4 and max_tree_depth >= 1, got "
                 f"{self.chains}, {self.warmup}, {self.samples} and {self.max_tree_depth}"
             )
+        if self.num_steps is not None and self.num_steps < 1:
+            raise ModelError(f"num_steps must be at least 1, got {self.num_steps}")
         if not 0.0 < self.target_accept < 1.0:
             raise ModelError(f"target_accept must be between 0 and 1, got {self.target_accept}")
 
@@ -202,7 +207,9 @@ class MCMC(Engine):
         raise Unsupported("MCMC() has no compiled queries; use query()")
 
     def _run(self, potential: RealPotential) -> Draws:
-        sampler = NoUTurn(self.warmup, self.samples, self.max_tree_depth, self.target_accept)
+        sampler = HamiltonianChains(
+            self.warmup, self.samples, self.max_tree_depth, self.target_accept, self.num_steps
+        )
         start, chances = np.random.SeedSequence(self.seed).generate_state(2)
         points = potential.start(self.chains, int(start))
         return sampler.run(potential, points, int(chances), self.progress)

@@ -124,12 +124,15 @@ def _pointer(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     return context.make_array(kind)(context, builder, value).data
 
 
+def _pointers(context: Any, builder: Any, signature: Any, arguments: Any, count: int) -> list[Any]:
+    """Of the first arguments, which are arrays."""
+    pairs = zip(signature.args[:count], arguments[:count], strict=True)
+    return [_pointer(context, builder, *pair) for pair in pairs]
+
+
 def _begin(typing_context, field, out, at, to, num, room):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        field, out = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:2], arguments[:2], strict=True)
-        )
+        field, out = _pointers(context, builder, signature, arguments, 2)
         at, to, num, room = arguments[2:]
         kind = field.type.pointee
         top = _Total(builder, kind, True)
@@ -153,10 +156,7 @@ def _begin(typing_context, field, out, at, to, num, room):
 
 def _emit(typing_context, x, y, x_at, y_at, num, factor):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:2], arguments[:2], strict=True)
-        )
+        left, right = _pointers(context, builder, signature, arguments, 2)
         x_at, y_at, num, factor = arguments[2:]
         total = _Total(builder, left.type.pointee)
 
@@ -174,10 +174,7 @@ def _emit(typing_context, x, y, x_at, y_at, num, factor):
 
 def _audit(typing_context, x, y, x_at, y_at, num, factor):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:2], arguments[:2], strict=True)
-        )
+        left, right = _pointers(context, builder, signature, arguments, 2)
         x_at, y_at, num, factor = arguments[2:]
         kind = left.type.pointee
         total = _Total(builder, kind)
@@ -198,10 +195,7 @@ def _audit(typing_context, x, y, x_at, y_at, num, factor):
 
 def _meet(typing_context, x, y, x_at, y_at, num):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:2], arguments[:2], strict=True)
-        )
+        left, right = _pointers(context, builder, signature, arguments, 2)
         x_at, y_at, num = arguments[2:]
         total, size = (_Total(builder, left.type.pointee) for _ in range(2))
 
@@ -218,10 +212,7 @@ def _meet(typing_context, x, y, x_at, y_at, num):
 
 def _multiply(typing_context, x, y, out, x_at, y_at, to, num, factor):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right, out = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:3], arguments[:3], strict=True)
-        )
+        left, right, out = _pointers(context, builder, signature, arguments, 3)
         x_at, y_at, to, num, factor = arguments[3:]
 
         def multiply(part: _Part) -> None:
@@ -236,10 +227,7 @@ def _multiply(typing_context, x, y, out, x_at, y_at, to, num, factor):
 
 def _scale(typing_context, x, out, x_at, to, num, factor):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, out = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:2], arguments[:2], strict=True)
-        )
+        left, out = _pointers(context, builder, signature, arguments, 2)
         x_at, to, num, factor = arguments[2:]
 
         def scale(part: _Part) -> None:
@@ -253,10 +241,7 @@ def _scale(typing_context, x, out, x_at, to, num, factor):
 
 def _observe(typing_context, x, y, x_at, y_at, num, top):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        left, right = (
-            _pointer(context, builder, *pair)
-            for pair in zip(signature.args[:2], arguments[:2], strict=True)
-        )
+        left, right = _pointers(context, builder, signature, arguments, 2)
         x_at, y_at, num, top = arguments[2:]
 
         def observe(part: _Part) -> None:

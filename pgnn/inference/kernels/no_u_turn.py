@@ -1,4 +1,4 @@
-"""The No-U-Turn sampler as a machine: it is told gradients, and says where it wants the next.
+"""Hamiltonian trajectories as a machine: it is told gradients, and says where it wants the next.
 
 Each chain keeps its own place in its own tree, so chains never wait for each other: all of them
 ask for a gradient at every step, whatever the depth of their trees.
@@ -74,7 +74,7 @@ def _begin_search(point, v, x, k, random):
 
 
 @inner
-def _search(point, v, x, k, random, potential, gradient):
+def _search(point, v, x, k, random, potential, gradient, num_steps):
     """Double or halve the step until one step is accepted about as often as four times in five."""
     energy = land(v, x[EPS], gradient, potential, k[BAD])
     way = 1 if x[E0] - energy > np.log(0.8) else -1
@@ -88,11 +88,11 @@ def _search(point, v, x, k, random, potential, gradient):
     x[MU] = np.log(10.0 * x[EPS])
     x[H_BAR] = x[LOG_EPS_BAR] = 0.0
     k[COUNT] = k[TRIES] = 0
-    _begin_tree(point, v, x, k, random)
+    _begin_path(point, v, x, k, random, num_steps)
 
 
 @inner
-def _begin_tree(point, v, x, k, random):
+def _begin_path(point, v, x, k, random, num_steps):
     x[E0] = x[UQ] + momentum(v, random)
     v[LQ] = v[Q]
     v[RQ] = v[Q]
@@ -104,7 +104,10 @@ def _begin_tree(point, v, x, k, random):
     x[LOG_W] = x[ACCEPT] = 0.0
     k[PHASE] = TREE
     k[DEPTH] = k[LEAPS] = 0
-    _begin_subtree(point, v, x, k, random)
+    if num_steps:
+        leap(point, v, x[EPS], Q, P, GQ, k)
+    else:
+        _begin_subtree(point, v, x, k, random)
 
 
 @inner
@@ -189,9 +192,36 @@ def _grow(point, v, x, k, checkpoints, random, potential, gradient, max_depth):
     return 0
 
 
+@inner
+def _walk(point, v, x, k, random, potential, gradient, num_steps):
+    """Take in a point of a path of given length; returns as :func:`_grow` does."""
+    energy = land(v, x[EPS], gradient, potential, k[BAD])
+    k[LEAPS] += 1
+    loss = energy - x[E0]
+    if loss > DIVERGENT:
+        x[ACCEPT] = 0.0
+        return 2
+    if k[LEAPS] < num_steps:
+        v[RQ] = point
+        v[RP] = v[P]
+        v[RG] = gradient
+        leap(point, v, x[EPS], RQ, RP, RG, k)
+        return 0
+    accept = min(1.0, np.exp(-loss))
+    x[ACCEPT] = accept * k[LEAPS]
+    if _uniform(random) < accept:
+        v[Q] = point
+        v[GQ] = gradient
+        x[UQ] = potential
+    return 1
+
+
 @entry
-def advance(chains, potentials, gradients, warmup, max_depth, target):
-    """Take in ``(C,)`` potentials and ``(C, D)`` gradients; returns the least transitions done."""
+def advance(chains, potentials, gradients, warmup, max_depth, num_steps, target):
+    """Take in ``(C,)`` potentials and ``(C, D)`` gradients; returns the least transitions done.
+
+    Trajectories have ``num_steps`` steps; if that is zero they end by themselves.
+    """
     least = chains.statistics.shape[1]
     for c in range(len(chains.point)):
         point, v, x = chains.point[c], chains.vectors[c], chains.numbers[c]
@@ -202,17 +232,20 @@ def advance(chains, potentials, gradients, warmup, max_depth, target):
             x[UQ] = u
             _begin_search(point, v, x, k, random)
         elif k[PHASE] == SEARCH:
-            _search(point, v, x, k, random, u, g)
+            _search(point, v, x, k, random, u, g, num_steps)
         elif k[PHASE] == TREE:
-            end = _grow(point, v, x, k, chains.checkpoints[c], random, u, g, max_depth)
+            if num_steps:
+                end = _walk(point, v, x, k, random, u, g, num_steps)
+            else:
+                end = _grow(point, v, x, k, chains.checkpoints[c], random, u, g, max_depth)
             if end:
-                _finish(chains, c, end, warmup, target)
+                _finish(chains, c, end, warmup, num_steps, target)
         least = min(least, k[TIME])
     return least
 
 
 @inner
-def _finish(chains, c, end, warmup, target):
+def _finish(chains, c, end, warmup, num_steps, target):
     """Record a transition and begin the next one."""
     point, v, x = chains.point[c], chains.vectors[c], chains.numbers[c]
     k, random = chains.integers[c], chains.random[c]
@@ -231,4 +264,4 @@ def _finish(chains, c, end, warmup, target):
     elif closed and k[TIME] < warmup:
         _begin_search(point, v, x, k, random)
     else:
-        _begin_tree(point, v, x, k, random)
+        _begin_path(point, v, x, k, random, num_steps)

@@ -1,4 +1,4 @@
-"""The No-U-Turn sampler: Hamiltonian trajectories that end by themselves."""
+"""Hamiltonian chains: trajectories that end by themselves (no-U-turn), or after so many steps."""
 
 from __future__ import annotations
 
@@ -50,14 +50,15 @@ class Draws:
 
 
 @dataclass(frozen=True)
-class NoUTurn:
+class HamiltonianChains:
     r"""Draws from :math:`\exp(-U(q))` by Hamiltonian trajectories, for all chains at once.
 
     .. math:: H(q, p) = U(q) + \tfrac12 \sum_i \sigma_i^2 p_i^2
 
-    They double in length, forwards or backwards, until they turn. A draw is a point of the
-    trajectory, in proportion to :math:`e^{-H}`. During the warm-up the step size is chosen by dual
-    averaging, and the variances :math:`\sigma^2` from draws in windows that grow. Chains run in one
+    They double in length, forwards or backwards, until they turn; a draw is a point of the
+    trajectory, in proportion to :math:`e^{-H}`. With ``num_steps`` they have that length, and their
+    end is accepted with probability :math:`\min(1, e^{H_0 - H})`. During the warm-up the step size
+    is chosen by dual averaging, and the variances :math:`\sigma^2` from draws in windows that grow. Chains run in one
     batch and never wait for each other: each has its own tree, step size and random numbers, so
     that a chain's draws do not depend on the others.
 
@@ -66,11 +67,13 @@ class NoUTurn:
         samples: Transitions that are kept.
         max_tree_depth: A trajectory has at most ``2 ** max_tree_depth`` points.
         target_accept: What the mean acceptance shall be.
+        num_steps: Leapfrog steps of every trajectory; until it turns if not given.
 
     Cost:
         A gradient of all chains for each step of the longest trajectories.
 
     References:
+        Neal (2011), MCMC using Hamiltonian dynamics, section 3 (trajectories of given length).
         Hoffman and Gelman (2014), The No-U-Turn sampler, algorithm 6. Betancourt (2017), A
         conceptual introduction to Hamiltonian Monte Carlo, appendix A (multinomial draws,
         termination). Lao and Dillon (2019), Unrolled implementation of no-U-turn sampler (trees
@@ -78,7 +81,7 @@ class NoUTurn:
 
     Example:
         >>> normal = lambda q: (0.5 * (q**2).sum(axis=1), q)
-        >>> draws = NoUTurn(200, 500).run(normal, np.zeros((4, 2)), seed=0)
+        >>> draws = HamiltonianChains(200, 500).run(normal, np.zeros((4, 2)), seed=0)
         >>> draws.points.shape, bool(abs(draws.points.mean()) < 0.1)
         ((4, 500, 2), True)
     """
@@ -87,6 +90,7 @@ class NoUTurn:
     samples: int = 1000
     max_tree_depth: int = 10
     target_accept: float = 0.8
+    num_steps: int | None = None
 
     def run(
         self,
@@ -105,14 +109,14 @@ class NoUTurn:
         """
         machine = _Machine(self, function, start, seed)
         total = self.warmup + self.samples
-        iterate(machine, min(_STEPS, total), progress=progress, label="no-U-turn")
+        iterate(machine, min(_STEPS, total), progress=progress, label="Hamiltonian chains")
         return machine.draws()
 
     def windows(self) -> NDArray[np.int64]:
         """Where the first window begins, and where each window ends: each twice the last.
 
         Example:
-            >>> NoUTurn(warmup=1000).windows()
+            >>> HamiltonianChains(warmup=1000).windows()
             array([ 75, 100, 150, 250, 450, 950])
         """
         if self.warmup < 20:
@@ -135,7 +139,11 @@ class _Machine:
     """The chains between two gradients."""
 
     def __init__(
-        self, settings: NoUTurn, function: ValueAndGradient, start: Floats, seed: int | None
+        self,
+        settings: HamiltonianChains,
+        function: ValueAndGradient,
+        start: Floats,
+        seed: int | None,
     ) -> None:
         from pgnn.inference.kernels import hamiltonian as h
 
@@ -174,8 +182,9 @@ class _Machine:
         while self.least < goal:
             potential, gradient = self.function(point)
             self.least = advance(
-                self.chains, potential, gradient, s.warmup, s.max_tree_depth, s.target_accept
-            )
+                self.chains, potential, gradient, s.warmup, s.max_tree_depth, s.num_steps or 0,
+                s.target_accept,
+            )  # fmt: skip
             self.evaluations += 1
         return state + 1, Info()
 
