@@ -58,9 +58,9 @@ class HamiltonianChains:
     They double in length, forwards or backwards, until they turn; a draw is a point of the
     trajectory, in proportion to :math:`e^{-H}`. With ``num_steps`` they have that length, and their
     end is accepted with probability :math:`\min(1, e^{H_0 - H})`. During the warm-up the step size
-    is chosen by dual averaging, and the variances :math:`\sigma^2` from draws in windows that grow. Chains run in one
-    batch and never wait for each other: each has its own tree, step size and random numbers, so
-    that a chain's draws do not depend on the others.
+    is chosen by dual averaging, and the variances :math:`\sigma^2` from draws in windows that grow.
+    Chains run in one batch and never wait for each other: each has its own tree, step size and
+    random numbers, so that a chain's draws do not depend on the others.
 
     Args:
         warmup: Transitions that adapt and are not kept.
