@@ -57,7 +57,7 @@ class Case(NamedTuple):
 def pgnn(case: Case, double: bool) -> Iterator[tuple[str, str, Run]]:
     import torch
 
-    from pgnn.inference.sequences.chain import Chain
+    from pgnn.inference.chains.chain import Chain
 
     kind = torch.float64 if double else torch.float32
     parts = [torch.from_numpy(x).to(kind) for x in (case.initial, case.transition)]

@@ -46,9 +46,9 @@ class Points:
 
 def pgnn(case: Case, points: Points) -> Iterator[Run]:
     import pgnn
-    from pgnn.inference.sequences.chain_e_step import ChainEStep
-    from pgnn.inference.sequences.expected_statistics import improve
-    from pgnn.inference.sequences.sequence_task import SequenceTask
+    from pgnn.inference.learning.chain_e_step import ChainEStep
+    from pgnn.inference.learning.expected_statistics import improve
+    from pgnn.inference.learning.sequence_task import SequenceTask
 
     x = pgnn.Variable("x", shape=(FEATURES,))
     state = pgnn.Variable("state", len(case.initial))

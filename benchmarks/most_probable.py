@@ -20,9 +20,9 @@ from typing import Any
 import pgnn
 from benchmarks.report import duration
 from pgnn.errors import NotConverged, PgnnError
-from pgnn.inference.approximate.annealing import Annealing
-from pgnn.inference.approximate.dual_decomposition import DualDecomposition
 from pgnn.inference.engine import Engine
+from pgnn.inference.sampling.annealing import Annealing
+from pgnn.inference.search.dual_decomposition import DualDecomposition
 
 HEAD = ("instance", "engine", "value", "less reference", "less optimum", "bound", "proved", "time")
 

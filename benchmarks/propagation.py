@@ -23,8 +23,8 @@ import pgnn
 from benchmarks.report import duration
 from benchmarks.timing import clock, limit_memory, pin
 from pgnn.errors import NotConverged, PgnnError
-from pgnn.inference.approximate.schedules import Residual
 from pgnn.inference.engine import Engine
+from pgnn.inference.propagation.schedules import Residual
 
 HEAD = (
     *("instance", "who", "marginals", "log Z", "less exact", "iterations", "converged", "time"),

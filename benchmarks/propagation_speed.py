@@ -39,14 +39,14 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
     """
     import torch
 
+    from pgnn.evidence.evidence import Evidence
     from pgnn.factors.elements import Elements
     from pgnn.factors.factor_group import FactorGroup, PottsGroup
     from pgnn.factors.variable import Variable
-    from pgnn.inference.approximate.belief_propagation import BeliefPropagation
-    from pgnn.inference.approximate.grouped_graph import GroupedGraph
-    from pgnn.inference.approximate.problem import Problem
-    from pgnn.inference.approximate.schedules import Flooding
-    from pgnn.inference.evidence import Evidence
+    from pgnn.inference.grouped_graph import GroupedGraph
+    from pgnn.inference.problem import Problem
+    from pgnn.inference.propagation.belief_propagation import BeliefPropagation
+    from pgnn.inference.propagation.schedules import Flooding
     from pgnn.models.markov_random_field import MarkovRandomField
 
     pin()

@@ -11,7 +11,7 @@ from common import arguments, save
 from torch import Tensor, nn
 
 import pgnn
-from pgnn.factors.neural import BernoulliHead, ByName
+from pgnn.factors.conditionals.neural import BernoulliHead, ByName
 
 NOTES, KEYS = (88,), range(21, 109)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, HalfCauchy, Independent, Normal
 
 import pgnn
-from pgnn.factors.neural import ByName
+from pgnn.factors.conditionals.neural import ByName
 
 EFFECT = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
 ERROR = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], dtype=torch.float64)

@@ -1,7 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
 from pgnn import metrics, plot
-from pgnn.data import states_of
 from pgnn.errors import (
     DataError,
     EvidenceError,
@@ -12,6 +11,7 @@ from pgnn.errors import (
     PgnnError,
     Unsupported,
 )
+from pgnn.evidence import states_of
 from pgnn.factors import (
     Bernoulli,
     Beta,
@@ -44,16 +44,6 @@ from pgnn.factors import (
     Tied,
     Variable,
 )
-from pgnn.inference.approximate.annealed_importance_sampling import AnnealedImportanceSampling
-from pgnn.inference.approximate.annealing import Annealing
-from pgnn.inference.approximate.belief_propagation import BeliefPropagation
-from pgnn.inference.approximate.blocks import Slices
-from pgnn.inference.approximate.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
-from pgnn.inference.approximate.dual_decomposition import DualDecomposition
-from pgnn.inference.approximate.gibbs import Gibbs
-from pgnn.inference.approximate.importance_sampling import ImportanceSampling
-from pgnn.inference.approximate.mean_field import MeanField
-from pgnn.inference.approximate.schedules import Flooding, Residual, Sequential
 from pgnn.inference.automatic import Automatic
 from pgnn.inference.continuous.amortised import Amortised
 from pgnn.inference.continuous.elbo import Elbo, ImportanceWeighted, Renyi, ScoreFunction
@@ -63,15 +53,25 @@ from pgnn.inference.continuous.guides import Delta, FullRankNormal, LowRankNorma
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
-from pgnn.inference.sequences.em import EM
-from pgnn.inference.sequences.forward_backward import ForwardBackward
-from pgnn.inference.sequences.interface_algorithm import InterfaceAlgorithm
-from pgnn.inference.sequences.online_filter import OnlineFilter
-from pgnn.inference.sequences.projection import BoyenKoller
+from pgnn.inference.mean_field.blocks import Slices
+from pgnn.inference.mean_field.mean_field import MeanField
+from pgnn.inference.propagation.belief_propagation import BeliefPropagation
+from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
+from pgnn.inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
+from pgnn.inference.sampling.annealing import Annealing
+from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
+from pgnn.inference.sampling.gibbs import Gibbs
+from pgnn.inference.sampling.importance_sampling import ImportanceSampling
+from pgnn.inference.search.dual_decomposition import DualDecomposition
+from pgnn.inference.time.forward_backward import ForwardBackward
+from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.time.online_filter import OnlineFilter
+from pgnn.inference.time.projection import BoyenKoller
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,
@@ -80,8 +80,8 @@ from pgnn.models import (
     HiddenSemiMarkovModel,
     MarkovRandomField,
     Model,
-    Program,
 )
+from pgnn.programs.program import Program
 
 __version__ = "0.1.0"
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from pgnn.errors import DataError, ModelError, Unsupported
-from pgnn.factors.tabular import Tabular
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Inputs
-from pgnn.inference.sequences.sequences import Sequences
 from pgnn.models.base import Model
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, ImpossibleEvidence, NotConverged, Unsupported
-from pgnn.inference.approximate.approximate import ApproximateEngine
+from pgnn.inference.approximate import ApproximateEngine
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO, Example
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.errors import Unsupported
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 
 

@@ -11,10 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import Intractable, Unsupported
-from pgnn.inference.approximate.belief_propagation import BeliefPropagation
-from pgnn.inference.approximate.dual_decomposition import DualDecomposition
-from pgnn.inference.approximate.gibbs import Gibbs
-from pgnn.inference.approximate.problem import Problem
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
@@ -22,7 +18,11 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation, human_bytes, human_count
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.problem import Problem
+from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.samples import Samples
+from pgnn.inference.sampling.gibbs import Gibbs
+from pgnn.inference.search.dual_decomposition import DualDecomposition
 
 Mask = NDArray[np.bool_]
 
@@ -214,7 +214,7 @@ class Automatic(Engine):
         return easy
 
     def _narrow(self, problem: Problem, free: Mask) -> bool:
-        from pgnn.inference.kernels.width import narrow
+        from pgnn.inference.exact.kernels.width import narrow
 
         wiring = problem.graph.wiring
         most = np.log2(self.max_bytes / 8)

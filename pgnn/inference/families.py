@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, Intractable, ModelError
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
 from pgnn.inference.numba_support import has_numba
 

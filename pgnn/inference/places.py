@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from torch import Tensor
 
+from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
-from pgnn.inference.unknown_variable import unknown_variable
 
 
 class Places:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, Unsupported
+from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import FactorModel, Names
-from pgnn.inference.evidence_reader import EvidenceReader
-from pgnn.inference.unknown_variable import unknown_variable
 
 Ints = NDArray[np.int64]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pgnn.factors.bernoulli import Bernoulli
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.covariance import Covariance
-from pgnn.factors.diagonal_covariance import Diagonal, Spherical
-from pgnn.factors.emission import Emission
-from pgnn.factors.full_covariance import Full, Tied
-from pgnn.factors.gaussian import Gaussian
-from pgnn.factors.gaussian_mixture import GaussianMixture
-from pgnn.factors.linear_gaussian import LinearGaussian
-from pgnn.factors.poisson import Poisson
+from pgnn.factors.conditionals.bernoulli import Bernoulli
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.covariance import Covariance
+from pgnn.factors.conditionals.diagonal_covariance import Diagonal, Spherical
+from pgnn.factors.conditionals.emission import Emission
+from pgnn.factors.conditionals.full_covariance import Full, Tied
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.conditionals.poisson import Poisson
 from pgnn.factors.variable import Variable
 
 EMISSIONS: tuple[type[Emission], ...] = (

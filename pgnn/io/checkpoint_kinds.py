@@ -9,13 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from pgnn.errors import DataError
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.emission import Emission
-from pgnn.factors.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
-from pgnn.factors.noisy_or import NoisyMax, NoisyOr
-from pgnn.factors.sigmoid import Sigmoid
-from pgnn.factors.softmax import Softmax
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.emission import Emission
+from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
+from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
+from pgnn.factors.conditionals.sigmoid import Sigmoid
+from pgnn.factors.conditionals.softmax import Softmax
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.io.checkpoint_emissions import EMISSIONS, describe_emission, make_emission
 from pgnn.io.labels import decode, encode

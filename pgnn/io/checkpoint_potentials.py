@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import DataError
-from pgnn.factors.conditional_potential import ConditionalPotential
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_tables import FactorTables
-from pgnn.factors.ising import Ising
-from pgnn.factors.lattice import Lattice
-from pgnn.factors.log_linear import LogLinear
-from pgnn.factors.neural_potential import NeuralPotential
-from pgnn.factors.pairwise import PairwisePotential
-from pgnn.factors.potential import Potential
-from pgnn.factors.potts import Potts
-from pgnn.factors.tabular_potential import TabularPotential
+from pgnn.factors.potentials.conditional_potential import ConditionalPotential
+from pgnn.factors.potentials.factor_tables import FactorTables
+from pgnn.factors.potentials.ising import Ising
+from pgnn.factors.potentials.lattice import Lattice
+from pgnn.factors.potentials.log_linear import LogLinear
+from pgnn.factors.potentials.neural_potential import NeuralPotential
+from pgnn.factors.potentials.pairwise import PairwisePotential
+from pgnn.factors.potentials.potential import Potential
+from pgnn.factors.potentials.potts import Potts
+from pgnn.factors.potentials.tabular_potential import TabularPotential
 from pgnn.factors.variable import Variable
 from pgnn.io.checkpoint_kinds import describe_conditional, fill, make_conditional
 from pgnn.io.labels import decode, encode

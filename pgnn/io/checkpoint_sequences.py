@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pgnn.errors import DataError
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
 from pgnn.io.checkpoint_kinds import describe_conditional, make_conditional
 from pgnn.io.labels import encode

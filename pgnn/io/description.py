@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from pgnn.errors import DataError, ModelError, Unsupported
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 

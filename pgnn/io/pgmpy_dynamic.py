@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.two_slices import lagged

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.rows import ROW_TOLERANCE
 from pgnn.factors.factor import Factor
-from pgnn.factors.rows import ROW_TOLERANCE
 from pgnn.factors.variable import Variable
 from pgnn.io.description import (
     Network,

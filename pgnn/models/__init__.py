@@ -6,7 +6,6 @@ from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
-from pgnn.models.program import Program
 
 __all__ = [
     "BayesianNetwork",
@@ -15,5 +14,4 @@ __all__ = [
     "HiddenSemiMarkovModel",
     "MarkovRandomField",
     "Model",
-    "Program",
 ]

@@ -283,7 +283,7 @@ class Model(CachingModule):
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
         """Log scores of rows that miss nothing, without any engine; None if some row does."""
-        from pgnn.inference.approximate.log_score import log_score
+        from pgnn.inference.log_score import log_score
 
         return log_score(self, data, inputs)
 

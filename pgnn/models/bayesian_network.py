@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.randomness import private_randomness
-from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.base import Inputs, Model
@@ -25,7 +25,7 @@ from pgnn.models.declaration import Edges, check_known, conditional_of, declare,
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.samples import Samples
-    from pgnn.models.graph_program import GraphProgram
+    from pgnn.programs.graph_program import GraphProgram
 
 
 class BayesianNetwork(Model):
@@ -129,7 +129,7 @@ class BayesianNetwork(Model):
         Args:
             inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
         """
-        from pgnn.models.graph_program import GraphProgram
+        from pgnn.programs.graph_program import GraphProgram
 
         return GraphProgram(self, inputs)
 

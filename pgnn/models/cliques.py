@@ -10,8 +10,8 @@ import networkx as nx
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_tables import FactorTables
-from pgnn.factors.potential import Potential
+from pgnn.factors.potentials.factor_tables import FactorTables
+from pgnn.factors.potentials.potential import Potential
 
 Part = Potential | Factor
 

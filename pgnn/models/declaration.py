@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from pgnn.errors import ModelError, closest
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 
 Edges = Iterable[tuple[Hashable, Hashable]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import networkx as nx
 
 from pgnn.errors import ModelError, closest
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
 from pgnn.models.declaration import Edges, conditional_of, declare, read_graph
 from pgnn.models.sequence_model import SequenceModel
@@ -107,10 +107,10 @@ class DynamicBayesianNetwork(SequenceModel):
         return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
 
     def _default_learner(self, data: Any) -> Learner:
+        from pgnn.evidence.sequences import Sequences
+        from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-        from pgnn.inference.sequences.em import EM
-        from pgnn.inference.sequences.sequences import Sequences
-        from pgnn.inference.sequences.slice_fit import fully_seen
+        from pgnn.inference.learning.slice_fit import fully_seen
 
         seen = Sequences.of(self, data)
         return MaximumLikelihood() if fully_seen(self.variables, seen) else EM()

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs
 from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.two_slices import lagged
 
 if TYPE_CHECKING:
+    from pgnn.evidence.sequences import Sequences
+    from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.segment_chain import SegmentChain
     from pgnn.inference.engine import Learner
-    from pgnn.inference.sequences.chain import Chain
-    from pgnn.inference.sequences.segment_chain import SegmentChain
-    from pgnn.inference.sequences.sequences import Sequences
 
 
 class HiddenMarkovModel(SequenceModel):
@@ -135,7 +135,7 @@ class HiddenMarkovModel(SequenceModel):
         return chain
 
     def _default_learner(self, data: Any) -> Learner:
-        from pgnn.inference.sequences.em import EM
+        from pgnn.inference.learning.em import EM
 
         return EM()
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import Unsupported
-from pgnn.factors.conditional_potential import ConditionalPotential
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup, grouped
-from pgnn.factors.ising import Ising
-from pgnn.factors.lattice import Lattice
 from pgnn.factors.merging import merged
-from pgnn.factors.potential import Potential
-from pgnn.factors.potts import Potts
+from pgnn.factors.potentials.conditional_potential import ConditionalPotential
+from pgnn.factors.potentials.ising import Ising
+from pgnn.factors.potentials.lattice import Lattice
+from pgnn.factors.potentials.potential import Potential
+from pgnn.factors.potentials.potts import Potts
 from pgnn.factors.variable import Variable
 from pgnn.graphs.moral import moral_graph
 from pgnn.models.base import Inputs, Model

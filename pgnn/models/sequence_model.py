@@ -13,22 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.factor import Factor
 from pgnn.factors.given import Given
-from pgnn.factors.renamed import Renamed
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.two_slices import check_first_slice, is_lagged, two_slices, unrolled
 
 if TYPE_CHECKING:
+    from pgnn.evidence.sequences import Sequences
     from pgnn.inference.assignment import Assignment, KBest
     from pgnn.inference.engine import Engine, Learner
     from pgnn.inference.posterior import Posterior
-    from pgnn.inference.sequences.sequence_engine import SequenceEngine
-    from pgnn.inference.sequences.sequences import Sequences
-    from pgnn.models.sequence_program import SequenceProgram
+    from pgnn.inference.time.sequence_engine import SequenceEngine
+    from pgnn.programs.sequence_program import SequenceProgram
 
 AXIS = "T"
 """Name of the axis of time."""
@@ -137,7 +137,7 @@ class SequenceModel(Model):
         self, inputs: Inputs | None = None, *, lengths: int | Iterable[int] | None = None
     ) -> SequenceProgram:
         """Return the Pyro program of given ``lengths``; see :class:`SequenceProgram`."""
-        from pgnn.models.sequence_program import sequence_program
+        from pgnn.programs.sequence_program import sequence_program
 
         return sequence_program(self, lengths, inputs)
 
@@ -174,7 +174,7 @@ class SequenceModel(Model):
         r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then.
 
         Args:
-            evidence: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
+            evidence: See :class:`~pgnn.evidence.sequences.Sequences`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
@@ -196,7 +196,7 @@ class SequenceModel(Model):
         r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
 
         Args:
-            evidence: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
+            evidence: See :class:`~pgnn.evidence.sequences.Sequences`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
@@ -240,7 +240,7 @@ class SequenceModel(Model):
         r"""Return the most probable paths :math:`\arg\max_z p(z, x_{1:T})` of the hidden states.
 
         Args:
-            evidence: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
+            evidence: See :class:`~pgnn.evidence.sequences.Sequences`.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
             k: How many of the best paths.
@@ -263,7 +263,7 @@ class SequenceModel(Model):
         """Fit to sequences, see :meth:`Model.fit`; :attr:`history` tells how it went.
 
         Args:
-            data: See :class:`~pgnn.inference.sequences.sequences.Sequences`.
+            data: See :class:`~pgnn.evidence.sequences.Sequences`.
             learner: If not given ``EM()``; of a dynamic Bayesian network of which everything was
                 seen ``MaximumLikelihood()``, which counts.
             weights: ``(B,)`` what each sequence counts.
@@ -272,7 +272,7 @@ class SequenceModel(Model):
             progress: Show a progress bar.
         """
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-        from pgnn.inference.sequences.slice_fit import fit_slices
+        from pgnn.inference.learning.slice_fit import fit_slices
 
         own = self._default_learner(data) if learner is None else learner
         if isinstance(own, MaximumLikelihood):
@@ -293,6 +293,6 @@ class SequenceModel(Model):
 
     def _engine(self, engine: Engine | None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""
-        from pgnn.inference.sequences.sequence_engines import sequence_engine
+        from pgnn.inference.time.sequence_engines import sequence_engine
 
         return sequence_engine(self, None if engine is None else super()._engine(engine))

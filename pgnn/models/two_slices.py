@@ -7,8 +7,8 @@ from collections.abc import Hashable, Mapping
 import networkx as nx
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.renamed import Renamed
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 

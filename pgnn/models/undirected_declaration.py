@@ -12,8 +12,8 @@ import torch
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.elements import Elements
-from pgnn.factors.potential import Potential
-from pgnn.factors.tabular_potential import TabularPotential
+from pgnn.factors.potentials.potential import Potential
+from pgnn.factors.potentials.tabular_potential import TabularPotential
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_undirected
 from pgnn.models.base import Model

@@ -7,7 +7,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.graphs import greedy_colouring, interaction_graph, is_colouring, saturation_colouring
-from pgnn.inference.approximate.grouped_graph import GroupedGraph
+from pgnn.inference.grouped_graph import GroupedGraph
 from tests.graphs.graph_zoo import graphs
 
 torch = pytest.importorskip("torch")
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 def compiled(num, scopes):
     """Colours by the kernel, of elements whose factors have these scopes."""
-    from pgnn.inference.kernels.colouring import colour
+    from pgnn.inference.sampling.kernels.colouring import colour
 
     by_size = {}
     for scope in scopes:
@@ -76,7 +76,7 @@ def test_wrong_colourings_are_seen():
 
 
 def test_a_large_grid_has_two_colours():
-    from pgnn.inference.kernels.colouring import colour
+    from pgnn.inference.sampling.kernels.colouring import colour
 
     cell = np.arange(300 * 300).reshape(300, 300)
     pairs = np.concatenate(

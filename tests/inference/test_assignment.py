@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.evidence_reader import read_evidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.evidence_reader import read_evidence
 
 RAIN = Variable("rain", ["no", "yes"])
 DICE = Variable("dice", [1, 2, 3])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.evidence_reader import read_evidence
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence_reader import read_evidence
 from pgnn.inference.samples import Samples
 
 RAIN = Variable("rain", ["yes", "no"])

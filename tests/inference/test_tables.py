@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.evidence_reader import EvidenceReader
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.tables import diagnostics_text, probability_table, state_table

@@ -13,13 +13,13 @@ from torch import nn
 
 import pgnn.io.checkpoint as checkpoint
 from pgnn.errors import DataError
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Neural, NormalHead
+from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
+from pgnn.factors.conditionals.sigmoid import Sigmoid
+from pgnn.factors.conditionals.softmax import Softmax
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
-from pgnn.factors.neural import BernoulliHead, ByName, Neural, NormalHead
-from pgnn.factors.noisy_or import NoisyMax, NoisyOr
-from pgnn.factors.sigmoid import Sigmoid
-from pgnn.factors.softmax import Softmax
-from pgnn.factors.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.io import load, read_bif, save
 from pgnn.models.bayesian_network import BayesianNetwork

@@ -9,9 +9,9 @@ import pytest
 from torch import nn
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.neural import Neural, NormalHead
-from pgnn.factors.softmax import Softmax
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.neural import Neural, NormalHead
+from pgnn.factors.conditionals.softmax import Softmax
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.io import from_pgmpy, read_bif, to_pgmpy
 from pgnn.models.bayesian_network import BayesianNetwork

@@ -10,7 +10,8 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import DataError, EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from tests.inference.sequences.sequence_cases import model_of, tables
+from pgnn.factors.conditionals.neural import NormalHead
+from tests.inference.time.sequence_cases import model_of, tables
 
 EXACT = pgnn.JunctionTree()
 EDGES = [(("rain", -1), "rain"), ("rain", "umbrella")]
@@ -302,7 +303,7 @@ class Mixed:
         torch.manual_seed(0)
         z, v = pgnn.Variable("z", 2), pgnn.Variable("v")
         before, past = pgnn.Variable(("z", -1), 2), pgnn.Variable(("v", -1))
-        head = pgnn.factors.neural.NormalHead()
+        head = NormalHead()
         self.move = nn.Linear(4, 2).double()
         self.model = pgnn.DynamicBayesianNetwork(
             [(("z", -1), "z"), ("z", "v"), (("v", -1), "v"), ("z", "x"), ("v", "x")],
@@ -503,7 +504,10 @@ def test_wrong_declarations(given, message):
 def test_a_real_variable_must_say_how_it_begins():
     v = pgnn.Variable("v")
     emit = pgnn.Neural(
-        v, [pgnn.Variable(("v", -1))], nn.Linear(1, 2), head=pgnn.factors.neural.NormalHead()
+        v,
+        [pgnn.Variable(("v", -1))],
+        nn.Linear(1, 2),
+        head=NormalHead(),
     )
     with pytest.raises(ModelError, match="say how it begins"):
         pgnn.DynamicBayesianNetwork([(("v", -1), "v")], {"v": emit})

@@ -8,8 +8,8 @@ from torch import nn
 
 import pgnn
 from pgnn.errors import EvidenceError, ModelError
-from tests.inference.sequences.sequence_cases import enumerate_row, model_of, tables
-from tests.inference.sequences.test_forward_backward import Driven
+from tests.inference.time.sequence_cases import enumerate_row, model_of, tables
+from tests.inference.time.test_forward_backward import Driven
 
 
 def casino(**more) -> pgnn.HiddenMarkovModel:
@@ -39,7 +39,7 @@ def test_a_state_of_another_name_and_callables():
 
     def emission(child, parents):
         assert child.shape == (2,)
-        head = pgnn.factors.neural.NormalHead((2,), scale=1.0)
+        head = pgnn.factors.conditionals.neural.NormalHead((2,), scale=1.0)
         return pgnn.Neural(child, parents, nn.Linear(2, 2).double(), head=head)
 
     model = pgnn.HiddenMarkovModel(
@@ -157,7 +157,7 @@ def test_a_posterior_that_stands_in_for_a_likelihood():
     model = pgnn.HiddenMarkovModel(3, {"x": 2}, prior, moves)
     scaled = posterior / prior
     found = model.smooth({"state": scaled})
-    from tests.inference.sequences.sequence_cases import Paths
+    from tests.inference.time.sequence_cases import Paths
 
     want = Paths.of(prior, moves, scaled)
     np.testing.assert_allclose(found["state"].probs, want.marginals(3), atol=1e-12)
@@ -189,7 +189,7 @@ def test_hmmlearn_agrees(k):
 
 def test_hmmlearn_agrees_about_gaussians():
     hmm = pytest.importorskip("hmmlearn.hmm")
-    gaussian = pytest.importorskip("pgnn.factors.gaussian").Gaussian
+    gaussian = pytest.importorskip("pgnn.factors.conditionals.gaussian").Gaussian
     rng = np.random.default_rng(0)
     given = tables(rng, 3, {"x": 6})
     means = rng.normal(size=(3, 2))
@@ -260,7 +260,7 @@ def test_a_long_row_does_not_underflow():
 
 
 def test_shared_numbers_count_once():
-    from pgnn.factors.renamed import Renamed
+    from pgnn.factors.conditionals.renamed import Renamed
 
     state, x = pgnn.Variable("state", 3), pgnn.Variable("x", 4)
     seen = pgnn.Tabular(x, [state], np.full((3, 4), 0.25)).requires_grad_()

@@ -25,9 +25,9 @@ from pgnn import (
     Variable,
 )
 from pgnn.errors import EvidenceError, Intractable
-from pgnn.inference.approximate.approximate import ApproximateEngine, Beliefs
-from pgnn.inference.approximate.grouped_graph import GroupedGraph
-from pgnn.inference.approximate.log_score import log_score
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.log_score import log_score
 from tests import oracle
 
 
@@ -135,7 +135,7 @@ def test_rows_are_looked_up_piece_by_piece(monkeypatch):
     whole = model.log_score(data)
     assert whole[0].isfinite()
     assert whole[1] == -math.inf
-    monkeypatch.setattr("pgnn.inference.approximate.log_score._ENTRIES", 200)
+    monkeypatch.setattr("pgnn.inference.log_score._ENTRIES", 200)
     assert torch.allclose(model.log_score(data), whole)
     model.log_score(data)[:1].sum().backward()
     assert model.potentials[2].field.grad.isfinite()

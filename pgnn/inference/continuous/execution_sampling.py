@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.evidence.evidence import Evidence
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.engine import Engine, Inputs, Names
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.loop import Info, iterate

@@ -145,7 +145,7 @@ class _Machine:
         start: Floats,
         seed: int | None,
     ) -> None:
-        from pgnn.inference.kernels import hamiltonian as h
+        from pgnn.inference.continuous.kernels import hamiltonian as h
 
         chains, dim = start.shape
         total = settings.warmup + settings.samples
@@ -173,7 +173,7 @@ class _Machine:
 
     def step(self, state: int) -> tuple[int, Info]:
         """Go on until the slowest chain has done another share of its transitions."""
-        from pgnn.inference.kernels.no_u_turn import advance
+        from pgnn.inference.continuous.kernels.no_u_turn import advance
 
         s = self.settings
         total = s.warmup + s.samples

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
+from pgnn.evidence.evidence import Evidence
 from pgnn.inference.engine import FactorModel, Inputs
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.exact.solver import Solver

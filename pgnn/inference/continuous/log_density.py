@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.evidence import Evidence
 from pgnn.inference.engine import FactorModel, Inputs
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.questions import reader_of

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.chain_report import diagnostics_of, report
 from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
@@ -22,7 +23,6 @@ from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.questions import check_errors, listed, targets_of
 from pgnn.inference.samples import Samples
-from pgnn.inference.unknown_variable import unknown_variable
 
 
 @dataclass(frozen=True)

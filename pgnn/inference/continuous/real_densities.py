@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditional import Conditional
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.inference.continuous.coordinates import Reals
 from pgnn.inference.engine import FactorModel, Inputs
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.model_solver import model_solver

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.executed_density import ExecutedDensity
@@ -22,10 +23,9 @@ from pgnn.inference.continuous.real_supports import (
     known_values,
     program_supports,
 )
-from pgnn.inference.continuous.recording import Function, recorded
 from pgnn.inference.engine import Inputs
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.questions import reader_of
+from pgnn.tape.recording import Function, recorded
 
 Floats = NDArray[np.float64]
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from pgnn.errors import Unsupported
-from pgnn.factors.conditional import Conditional
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals, Support
-from pgnn.inference.evidence import Evidence
 
 Rows = Mapping[Hashable, Tensor]
 

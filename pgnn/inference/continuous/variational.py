@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.evidence.evidence import over_inputs
 from pgnn.factors.randomness import private_randomness
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.continuous.elbo import Elbo, Objective
@@ -21,7 +22,6 @@ from pgnn.inference.continuous.variational_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
-from pgnn.inference.evidence import over_inputs
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import DataError, EvidenceError, ModelError, NotConverged
+from pgnn.evidence.evidence import Evidence, over_inputs
 from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.stochastic_ascent import StochasticAscent
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
 from pgnn.inference.engine import Inputs
-from pgnn.inference.evidence import Evidence, over_inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
 from pgnn.inference.learning.learnable import Learnable

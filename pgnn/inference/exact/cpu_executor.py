@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pgnn.inference.exact.kernels import decoding, execution, expectation
+from pgnn.inference.exact.kernels.rows import distinct, in_range
 from pgnn.inference.exact.plan import TILE, Mask, Plan
 from pgnn.inference.exact.underflow import underflow
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.kernels import decoding, execution, expectation
-from pgnn.inference.kernels.rows import distinct, in_range
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.factor import Factor
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.log_partition import Kernel, log_partition, with_tables
 from pgnn.inference.exact.planner import Ask

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, Intractable
+from pgnn.evidence.evidence import Evidence, over_inputs
 from pgnn.factors.factor import Factor
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
-from pgnn.inference.evidence import Evidence, over_inputs
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.conflict import impossible
 from pgnn.inference.exact.differentiable import Differentiable

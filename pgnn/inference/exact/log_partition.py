@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from pgnn.factors.factor import Factor
-from pgnn.factors.tape_recorder import whole_step
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.tape.recorder import whole_step
 
 Floats = NDArray[np.float64]
 Together = Callable[[FactorGraph], tuple[Floats, Sequence[Floats]]]

@@ -14,7 +14,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
 
 if TYPE_CHECKING:
-    from pgnn.inference.kernels.program import Decoder, Program
+    from pgnn.inference.exact.kernels.program import Decoder, Program
 
 Mask = NDArray[np.bool_]
 
@@ -156,7 +156,7 @@ class Plan:
         """Return the program for tiles of ``width`` rows, assembled on first use."""
         made = self._programs.get(width)
         if made is None:
-            from pgnn.inference.kernels.assembly import assemble
+            from pgnn.inference.exact.kernels.assembly import assemble
 
             made = assemble(_structure(self.graph, self.task), self.order, self.width + 1, width)
             self._programs[width] = made
@@ -187,7 +187,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     """
     if not has_numba():
         return _plan_without_numba(graph, task)
-    from pgnn.inference.kernels import ordering
+    from pgnn.inference.exact.kernels import ordering
 
     weight = graph.card.astype(np.float64)
     stage = task.maximize.astype(np.int64)
@@ -234,7 +234,7 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
 
 
 def _structure(graph: FactorGraph, task: Task) -> Any:
-    from pgnn.inference.kernels.program import Structure
+    from pgnn.inference.exact.kernels.program import Structure
 
     return Structure(
         graph.card,

@@ -1,7 +1,7 @@
-"""Compiled CPU kernels: elimination orders, program assembly, contraction, decoding, counting."""
+"""What compiled kernels share: how they are compiled, and when compiled code is out of date."""
 
 from pathlib import Path
 
-from pgnn.inference.kernels.staleness import forget_stale
+from pgnn.inference.kernels.cache import remove_stale
 
-forget_stale(Path(__file__).parent)
+remove_stale(Path(__file__).parents[2])

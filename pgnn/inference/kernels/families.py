@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from pgnn.inference.kernels.ordering import Floats, Ints
+from pgnn.inference.exact.kernels.ordering import Floats, Ints
 
 Codes = NDArray[np.int32]
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.inference.approximate.grouped_graph import Codes, Floats, GroupedGraph
-from pgnn.inference.approximate.links import Links, links_of
 from pgnn.inference.exact.known_slopes import with_slopes
+from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
+from pgnn.inference.search.links import Links, links_of
 from pgnn.inference.threads import in_threads
 
 Ints = NDArray[np.int64]
@@ -62,7 +62,7 @@ class _Walk:
 
     def run(self, rows: Ints) -> None:
         """Evaluate some rows."""
-        from pgnn.inference.kernels import pseudo_likelihood
+        from pgnn.inference.learning.kernels import pseudo_likelihood
 
         tables, field = self._table_slopes, self._field_slopes
         tables = np.zeros_like(self.tables) if tables is None else tables

@@ -15,7 +15,7 @@ from pgnn.inference.learning.likelihood_objective import (
     SampledObjective,
     only_draws,
 )
-from pgnn.inference.sequences.training_sequences import SequenceObjective, TrainingSequences
+from pgnn.inference.learning.training_sequences import SequenceObjective, TrainingSequences
 
 
 @dataclass(frozen=True)

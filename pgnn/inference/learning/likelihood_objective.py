@@ -11,13 +11,13 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.inference.approximate.grouped_graph import Codes, Floats, GroupedGraph
-from pgnn.inference.approximate.problem import Problem
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.tables_once import TablesOnce
+from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.fit_context import parts_in_mode
 from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.problem import Problem
 
 _ENTRIES = 2**22
 """How many elements and factors of rows are looked up at once."""

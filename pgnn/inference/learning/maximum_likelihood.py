@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.data import Table
 from pgnn.errors import DataError, ModelError, Unsupported
-from pgnn.factors.conditional import Conditional
-from pgnn.factors.tabular import Tabular
+from pgnn.evidence import Table
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
@@ -102,8 +102,8 @@ class MaximumLikelihood(Learner):
         Args:
             model: A directed model.
             data: DataFrame, mapping of columns or matrix of indices (see
-                :class:`pgnn.data.Table`), or an iterable of such batches, which is read once and
-                never held.
+                :class:`pgnn.evidence.Table`), or an iterable of such batches, which is read once
+                and never held.
             weights: ``(N,)`` what each row counts, or the name of the column that tells.
             inputs: Not used: conditionals with inputs are not learnt here.
             seed: Not used: nothing is random.

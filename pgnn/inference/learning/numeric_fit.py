@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError, NotConverged
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 import torch
 from torch import Tensor
 
-from pgnn.factors.conditional import Conditional
+from pgnn.factors.conditionals.conditional import Conditional
 
 _ITERATIONS = 20
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import ModelError, closest
-from pgnn.factors.tabular import Tabular
+from pgnn.factors.conditionals.tabular import Tabular
 
 Floats = NDArray[np.float64]
 

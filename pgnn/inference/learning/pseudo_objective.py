@@ -12,13 +12,13 @@ from torch import Tensor
 
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.inference.approximate.grouped_graph import GroupedGraph
-from pgnn.inference.approximate.state_columns import StateColumns
 from pgnn.inference.exact.known_slopes import with_slopes
+from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.cpu_pseudo_likelihood import CpuPseudoLikelihood
 from pgnn.inference.learning.training_rows import TrainingRows
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.propagation.state_columns import StateColumns
 
 _ENTRIES = 2**21
 """How many states of places of factors are looked up at once."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError, EvidenceError
-from pgnn.inference.approximate.grouped_graph import Codes
+from pgnn.evidence.evidence import over_inputs
 from pgnn.inference.engine import FactorModel, Inputs
-from pgnn.inference.evidence import over_inputs
+from pgnn.inference.grouped_graph import Codes
 from pgnn.inference.learning.statistics import batches, check_weights, is_single
 from pgnn.inference.questions import as_evidence, reader_of
 

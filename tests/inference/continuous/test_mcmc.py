@@ -23,15 +23,15 @@ from torch.distributions import (
 
 import pgnn
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
-from pgnn.factors.neural import ByName
+from pgnn.factors.conditionals.neural import ByName
 from pgnn.inference.continuous.real_posterior import RealMarginal, RealPosterior
 from pgnn.inference.continuous.real_potential import RealPotential
-from pgnn.inference.continuous.recording import recorded
 from pgnn.inference.rank_diagnostics import (
     rank_effective_sample_size,
     rank_r_hat,
     tail_effective_sample_size,
 )
+from pgnn.tape.recording import recorded
 
 # a figure of a few tens of them passes a bound of 4.5 standard errors but once in 10,000 runs
 ERRORS = 4.5

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.plate_elimination import PlateElimination
 from pgnn.inference.exact.solver import Solver

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.evidence import Evidence
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.planner import Ask

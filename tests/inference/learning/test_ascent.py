@@ -14,11 +14,11 @@ from torch import Tensor, nn
 import pgnn
 from pgnn import Ising, MarkovRandomField, ModelError, TabularPotential, Variable
 from pgnn.errors import DataError, NotConverged, PgnnError
-from pgnn.factors.neural_potential import NeuralPotential
-from pgnn.inference.approximate.gibbs import Gibbs
+from pgnn.factors.potentials.neural_potential import NeuralPotential
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
+from pgnn.inference.sampling.gibbs import Gibbs
 
 A, B = Variable("a", 2), Variable("b", 3)
 

@@ -24,19 +24,19 @@ from pgnn import (
     Variable,
 )
 from pgnn.errors import NotConverged
-from pgnn.factors.neural_potential import NeuralPotential
-from pgnn.inference.approximate.approximate import ApproximateEngine, Beliefs
-from pgnn.inference.approximate.gibbs import Gibbs
-from pgnn.inference.approximate.implicit import (
+from pgnn.factors.potentials.neural_potential import NeuralPotential
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.learning.gradient import Gradient
+from pgnn.inference.learning.likelihood_objective import LikelihoodObjective, SampledObjective
+from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.problem import Problem
+from pgnn.inference.propagation.implicit import (
     differentiable_beliefs,
     differentiable_log_partition,
     observed_field,
 )
-from pgnn.inference.approximate.problem import Problem
-from pgnn.inference.approximate.torch_propagation import TorchPropagation
-from pgnn.inference.learning.gradient import Gradient
-from pgnn.inference.learning.likelihood_objective import LikelihoodObjective, SampledObjective
-from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.propagation.torch_propagation import TorchPropagation
+from pgnn.inference.sampling.gibbs import Gibbs
 from tests.zoo import ZOO
 
 A, B, C = Variable("a", 2), Variable("b", 3), Variable("c", 2)
@@ -469,7 +469,7 @@ def test_propagation_on_loops_reaches_its_own_fixed_point():
 
 
 def test_mean_field_without_couplings_is_exact():
-    from pgnn.inference.approximate.mean_field import MeanField
+    from pgnn.inference.mean_field.mean_field import MeanField
 
     rows, _ = some_rows(False)
     rows = rows[:, :2]

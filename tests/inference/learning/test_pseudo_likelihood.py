@@ -20,7 +20,7 @@ from pgnn import (
     TabularPotential,
     Variable,
 )
-from pgnn.factors.neural_potential import NeuralPotential
+from pgnn.factors.potentials.neural_potential import NeuralPotential
 from pgnn.inference.learning import pseudo_objective
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood

@@ -1,0 +1,250 @@
+"""Evidence over time: rows of different lengths, things missing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.errors import EvidenceError
+from pgnn.evidence.sequence_column import SequenceColumn
+from pgnn.evidence.unknown_variable import unknown_variable
+from pgnn.factors.variable import MISSING, Variable
+
+AXIS = "T"
+"""Name of the axis of time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """What was seen in ``B`` rows over ``T`` steps.
+
+    Attributes:
+        lengths: ``(B,)`` int64 steps of each row.
+        steps: Most steps ``T``.
+        codes: ``(B, T)`` int64 states of discrete variables by name; -1 where not seen. Only
+            variables that somebody saw.
+        reals: ``(B, T, *event)`` values of real variables; NaN where not seen.
+        soft: ``(B, T, K)`` likelihoods of discrete variables.
+        batched: Whether the evidence came in rows; if not, ``B`` is 1.
+        index: Labels of the rows, or of the steps of a single data frame.
+    """
+
+    lengths: Tensor
+    steps: int
+    codes: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    reals: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    soft: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    batched: bool = True
+    index: Any = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows ``B``."""
+        return len(self.lengths)
+
+    @property
+    def inside(self) -> Tensor:
+        """``(B, T)`` whether a step belongs to its row."""
+        return torch.arange(self.steps) < self.lengths[:, None]
+
+    def rows(self, rows: Tensor, steps: int) -> Sequences:
+        """Return some of the rows, cut off after some of the steps."""
+
+        def cut(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+            return {n: x[rows, :steps] for n, x in values.items()}
+
+        lengths = self.lengths[rows].clamp_max(steps)
+        parts = cut(self.codes), cut(self.reals), cut(self.soft)
+        return Sequences(lengths, steps, *parts, batched=self.batched)
+
+    @classmethod
+    def of(cls, model: Any, evidence: Any) -> Sequences:
+        """Read evidence of a model over time, see :meth:`read`.
+
+        Sequences without a name are those of the model's only observed variable: the only one that
+        is not hidden.
+
+        Raises:
+            EvidenceError: If there are several such variables; besides what :meth:`read` raises.
+        """
+        if _is_bare(evidence):
+            evidence = {_only([n for n in model.variables if n not in model.hidden]): evidence}
+        return cls.read([*model.variables.values()], evidence)
+
+    @classmethod
+    def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:
+        """Read evidence in the forms that people have it.
+
+        Args:
+            variables: Of the model, with the axis ``"T"`` first in their shapes.
+            evidence: Mapping of names to one sequence ``(T, ...)``, to rows of equal length
+                ``(B, T, ...)`` or to a list of sequences of any lengths: labels, state indices or
+                reals, ``-1``, ``None`` or NaN where nothing was seen; floats ``(T, K)`` or
+                ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
+                the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
+                something was seen. ``(name, t)`` is the state at one step. Or a data frame, whose
+                rows are the steps of one sequence, or a list of them. Where there is one variable,
+                its sequences need no name. Or what this returned before.
+
+        Raises:
+            EvidenceError: If a name or state is unknown, or lengths disagree.
+        """
+        if isinstance(evidence, Sequences):
+            return evidence
+        if _is_bare(evidence):
+            evidence = {_only([v.name for v in variables]): evidence}
+        index = getattr(evidence, "index", None) if hasattr(evidence, "columns") else None
+        given = _mapping(evidence)
+        known = {v.name: v for v in variables}
+        length = given.pop(AXIS, None) if AXIS not in known else None
+        single: dict[Any, Any] = {n: given.pop(n) for n in [*given] if _is_step(n, known)}
+        for name in given:
+            if name not in known:
+                raise unknown_variable(name, list(variables), "variable of the model")
+        columns = {n: SequenceColumn.read(known[n], values) for n, values in given.items()}
+        rows, batched = _rows(columns, length, single)
+        lengths, mask = _lengths(columns, length, rows)
+        steps = max([int(lengths.max(initial=0)), *(c.steps for c in columns.values())])
+        codes: dict[Hashable, Tensor] = {}
+        reals: dict[Hashable, Tensor] = {}
+        soft: dict[Hashable, Tensor] = {}
+        for name, column in columns.items():
+            place = soft if column.soft else codes if column.variable.is_discrete else reals
+            place[name] = column.filled(rows, steps, lengths, mask)
+        for (name, step), state in single.items():
+            codes[name] = _with_step(known[name], codes.get(name), (rows, steps), step, state)
+        for name in codes.keys() & soft.keys():  # known where both tell
+            hard = codes.pop(name)
+            likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
+            soft[name] = torch.where((hard >= 0).unsqueeze(-1), likely, soft[name])
+        return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
+
+
+def _is_bare(evidence: Any) -> bool:
+    """Whether evidence is one sequence or several, of a variable that is not named."""
+    if hasattr(evidence, "columns"):
+        return False
+    if isinstance(evidence, np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
+        return True
+    if not isinstance(evidence, list | tuple) or not len(evidence):
+        return False
+    return not any(isinstance(e, Mapping) or hasattr(e, "columns") for e in evidence)
+
+
+def _only(names: Sequence[Hashable]) -> Hashable:
+    if len(names) == 1:
+        return names[0]
+    raise EvidenceError(
+        f"sequences without a name could be those of {', '.join(map(repr, names))}; give a mapping "
+        f"such as {{{names[0]!r}: ...}}"
+        if names
+        else "the model has no variable that these sequences could be of"
+    )
+
+
+def _mapping(evidence: Any) -> dict[Hashable, Any]:
+    if evidence is None:
+        return {}
+    if isinstance(evidence, Mapping):
+        return dict(evidence)
+    if hasattr(evidence, "columns"):
+        return {n: evidence[n] for n in evidence.columns}
+    if isinstance(evidence, list | tuple) and all(hasattr(f, "columns") for f in evidence):
+        names = dict.fromkeys(n for f in evidence for n in f.columns)
+        if any(set(f.columns) != set(names) for f in evidence):
+            raise EvidenceError("the data frames of a list must have the same columns")
+        return {n: [f[n] for f in evidence] for n in names}
+    raise EvidenceError(
+        "evidence over time must be a mapping of names to sequences, a data frame (one sequence) "
+        f"or a list of data frames, got {type(evidence).__name__}"
+    )
+
+
+def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
+    """Whether a name is that of one step, ``(name, t)``."""
+    return (
+        isinstance(name, tuple)
+        and name not in known
+        and len(name) == 2
+        and name[0] in known
+        and isinstance(name[1], int | np.integer)
+    )
+
+
+def _rows(
+    columns: Mapping[Hashable, SequenceColumn], length: Any, single: Mapping[Any, Any]
+) -> tuple[int, bool]:
+    """How many rows there are, and whether they came as such."""
+    counts = {n: len(c.parts) for n, c in columns.items() if c.batched}
+    for name, state in single.items():
+        if isinstance(state, np.ndarray | Tensor) and state.ndim == 1:
+            counts[name] = len(state)
+    if length is not None and np.ndim(length):
+        counts[AXIS] = len(length)
+    if len(set(counts.values())) > 1:
+        raise EvidenceError(
+            "evidence has different numbers of rows: "
+            + ", ".join(f"{n} of {name!r}" for name, n in counts.items())
+        )
+    return (next(iter(counts.values())), True) if counts else (1, False)
+
+
+def _lengths(
+    columns: Mapping[Hashable, SequenceColumn], length: Any, rows: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """``(B,)`` lengths, and the mask if there is one."""
+    found = np.zeros(rows, dtype=np.int64)
+    for name, column in columns.items():
+        own = np.array([len(p) for p in column.parts], dtype=np.int64)
+        own = own if column.batched else np.repeat(own, rows)
+        clash = (found > 0) & (own > 0) & (found != own)
+        if clash.any():
+            row = int(clash.argmax())
+            raise EvidenceError(
+                f"{name!r} has {own[row]} steps in row {row}, another variable {found[row]}; pad "
+                "what was not seen with None, NaN or -1"
+            )
+        found = np.maximum(found, own)
+    if length is None:
+        return found, None
+    array = length.numpy(force=True) if isinstance(length, Tensor) else np.asarray(length)
+    mask = None
+    if array.ndim == 2 and array.dtype == np.bool_:
+        mask = array
+        steps = np.arange(1, array.shape[1] + 1)
+        array = np.where(array, steps, 0).max(axis=1, initial=0)
+    if array.ndim > 1 or array.dtype.kind not in "iu" or (array < 0).any():
+        raise EvidenceError(
+            f"{AXIS!r} must be a length, (B,) lengths or a boolean mask (B, T), got {length!r}"
+        )
+    array = np.broadcast_to(array, (rows,)).astype(np.int64)
+    longer = (found > 0) & (array > found)
+    if columns and longer.any():
+        row = int(longer.argmax())
+        raise EvidenceError(f"row {row} has {found[row]} steps, but {AXIS!r} says {array[row]}")
+    return array, mask
+
+
+def _with_step(
+    variable: Variable, codes: Tensor | None, shape: tuple[int, int], step: int, state: Any
+) -> Tensor:
+    """Put the states at one step into ``(B, T)`` codes."""
+    if not variable.is_discrete:
+        raise EvidenceError(f"{variable.name!r} is real: give its whole sequence")
+    if not 0 <= step < shape[1]:
+        raise EvidenceError(
+            f"step {step} of {variable.name!r} is not within the {shape[1]} steps; {AXIS!r} tells "
+            "their number where no sequence does"
+        )
+    codes = torch.full(shape, MISSING) if codes is None else codes.clone()
+    if isinstance(state, np.ndarray | Tensor) and state.ndim == 1:
+        codes[:, step] = torch.from_numpy(variable.encode(state).astype(np.int64))
+    else:
+        codes[:, step] = variable.index(state)
+    return codes

@@ -1,0 +1,86 @@
+"""Variables and their states, found in the columns of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.errors import DataError
+from pgnn.evidence.columns import columns_of
+from pgnn.factors.variable import Variable
+
+MAX_LABELS = 1000
+"""Most labels that :func:`states_of` makes of a column that is not categorical."""
+MAX_REALS = 20
+"""Most fractional numbers that :func:`states_of` takes for labels."""
+
+
+def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Variable]:
+    """Derive variables from the columns of a data set.
+
+    A categorical column has its categories as states, in their order; another one its distinct
+    values, sorted, without missing ones. Integer arrays and tensors of a mapping are indices: they
+    have as many states as the largest of them tells.
+
+    Args:
+        data: DataFrame (pandas, polars) or mapping from names to sequences of labels.
+        ignore: Columns that are no variables.
+
+    Returns:
+        Variables by name, in the order of the columns.
+
+    Raises:
+        DataError: If a column has no value, numbers that look real, very many labels, or labels
+            that cannot be sorted; the message says what to do.
+
+    Example:
+        >>> states_of({"rain": ["yes", "no", None], "day": [3, 1, 2]})["rain"]
+        Variable('rain', ['no', 'yes'])
+    """
+    columns = columns_of(data)
+    return {
+        name: Variable(name, _labels(name, column))
+        for name, column in columns.items()
+        if name not in ignore
+    }
+
+
+def _labels(name: Hashable, column: Any) -> list[Any]:
+    import pandas as pd
+
+    column = column.numpy(force=True) if isinstance(column, torch.Tensor) else column
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+        column = range(int(column.max(initial=-1)) + 1)  # indices, not labels
+    series = column if isinstance(column, pd.Series) else pd.Series(column)
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        labels: list[Any] = series.cat.categories.tolist()
+    else:
+        labels = series.dropna().unique().tolist()
+    if not labels:
+        raise DataError(f"column {name!r} has no value to make states of; declare its states")
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        return labels
+    reals = [x for x in labels if isinstance(x, float) and not x.is_integer()]
+    if len(reals) > MAX_REALS:
+        raise DataError(
+            f"column {name!r} has {len(labels)} different real numbers; cut it into states with "
+            f"pandas.cut or pandas.qcut, or declare Variable({name!r}) as real"
+        )
+    if len(labels) > MAX_LABELS:
+        raise DataError(
+            f"column {name!r} has {len(labels)} different values in {len(series)} rows, which "
+            "look like identifiers; leave it out, or make it categorical if they are states"
+        )
+    if not reals:
+        labels = [int(x) if isinstance(x, float) else x for x in labels]
+    try:
+        return sorted(labels)
+    except TypeError:
+        kinds = sorted({type(x).__name__ for x in labels})
+        raise DataError(
+            f"labels of column {name!r} cannot be sorted, they mix {' and '.join(kinds)}; make "
+            "it categorical with its states in order"
+        ) from None

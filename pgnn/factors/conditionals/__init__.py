@@ -1,0 +1,1 @@
+"""Local distributions p(child | parents)."""

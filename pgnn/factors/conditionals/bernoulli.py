@@ -1,0 +1,154 @@
+"""Vectors of zeros and ones given discrete variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Categorical, Distribution, Independent
+from torch.nn.functional import softplus
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.conditional import Conditional, checked
+from pgnn.factors.conditionals.emission import read_parameter
+from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
+from pgnn.factors.conditionals.normal_moments import check_prior
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+
+
+@dataclass(frozen=True)
+class Beta:
+    r"""Rows seen before: :math:`\hat p = (s + a) / (n + a + b)` for ``s`` ones in ``n`` rows.
+
+    This is the mean of the posterior under the density :math:`\mathrm{Beta}(a, b)`, and the mode
+    under :math:`\mathrm{Beta}(a + 1, b + 1)`.
+
+    Args:
+        ones: :math:`a`, ones in those rows.
+        zeros: :math:`b`, zeros in those rows.
+
+    Raises:
+        ModelError: If one is negative or not finite.
+
+    Example:
+        >>> p = Bernoulli(Variable("x"))
+        >>> p.maximize(p.statistics({"x": torch.zeros(8)}, torch.ones(8)), Beta(1.0, 1.0))
+        >>> round(p.probs.item(), 6)
+        0.1
+    """
+
+    ones: float = 1.0
+    zeros: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(n) and n >= 0 for n in (self.ones, self.zeros)):
+            raise ModelError(f"numbers of Beta must be finite and not negative, got {self}")
+
+
+class Bernoulli(FactorizedEmission):
+    r"""Independent zeros and ones :math:`p(x \mid j) = \prod_d p_{jd}^{x_d} (1 - p_{jd})^{1-x_d}`.
+
+    Args:
+        child: Variable of any known shape, real or with two states; ``NaN``, or -1 in whole
+            numbers, was not seen.
+        parents: Discrete variables.
+        probs: ``(K1, ..., Kn, *event)`` probabilities of one, constants; zero and one are legal.
+            Learnable halves if not given.
+        min_prob: How near to zero and one an estimate may be.
+
+    Raises:
+        ModelError: If a shape is wrong or a number is no probability.
+
+    Example:
+        >>> kind, words = Variable("kind", ["news", "spam"]), Variable("words", shape=(2,))
+        >>> p_words = Bernoulli(words, [kind], probs=[[0.5, 0.1], [0.2, 0.8]])
+        >>> p_words.factor({"words": torch.tensor([[0.0, 1.0]])}).values
+        tensor([[0.0500, 0.6400]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        probs: Any = None,
+        min_prob: float = 1e-6,
+    ) -> None:
+        super().__init__(child, parents)
+        if not 0 < min_prob < 0.5:
+            raise ModelError(f"min_prob must be between 0 and 0.5, got {min_prob}")
+        self.min_prob = min_prob
+        if probs is not None:
+            given = read_parameter("probs", child, probs, self.natural.shape)
+            if bool(((given < 0) | (given > 1)).any()):
+                raise ModelError(f"probs of {child.name!r} must be between 0 and 1")
+            self.natural = torch.nn.Parameter(given.logit(), requires_grad=False)
+
+    def _accepts(self, v: Variable) -> bool:
+        if v.name == self.child.name:
+            return not v.is_discrete or v.num_states == 2
+        return super()._accepts(v)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of one, ``(K1, ..., Kn, *event)``; differentiable."""
+        return self.natural.sigmoid()
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return the distributions at the parents' states; of states, if the child has such."""
+        index = self._index(parents)
+        logits = self.natural[index] if index else self.natural
+        dist: Distribution
+        if self.child.is_discrete:
+            both = torch.stack([-softplus(logits), -softplus(-logits)], dim=-1)
+            dist = Categorical(logits=both)
+        else:
+            dist = TorchBernoulli(logits=logits.nan_to_num())
+        return Independent(dist, len(self.child.shape)) if self.child.shape else dist
+
+    def factor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Factor:
+        """Return the log table over what is not observed; see the base class."""
+        if self.child.is_discrete and not (observed and self.child.name in observed):
+            return Conditional.factor(self, observed, inputs)
+        return super().factor(observed, inputs)
+
+    def _seen(self, observed: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+        """States as real numbers, ``NaN`` where -1 says that they were not seen."""
+        name = self.child.name
+        if not (self.child.is_discrete and observed and name in observed):
+            return super()._seen(observed)
+        seen = super()._seen({n: x for n, x in observed.items() if n != name})
+        codes = torch.as_tensor(observed[name])
+        numbers = codes.to(self._dtype).masked_fill(codes == -1, torch.nan)
+        real = Variable(name, shape=self.child.shape)
+        return {**seen, name: checked(real, numbers, self._dtype).to(self._device)}
+
+    def _log_partition(self, natural: Tensor) -> Tensor:
+        return softplus(natural)
+
+    def _log_base(self, x: Tensor) -> Tensor | None:
+        return None
+
+    def _is_value(self, x: Tensor) -> Tensor:
+        return (x == 0) | (x == 1)
+
+    def _from_mean(self, mean: Tensor) -> Tensor:
+        return mean.clamp(self.min_prob, 1.0 - self.min_prob).logit()
+
+    def _pseudo_counts(self, prior: Any) -> tuple[float, float]:
+        check_prior(prior, Beta, "Bernoulli")
+        return (0.0, 0.0) if prior is None else (prior.ones, prior.ones + prior.zeros)
+
+    def _filled(self, flat: Tensor, mean: Tensor) -> Tensor:
+        return torch.where(flat.isnan(), mean.round(), flat)

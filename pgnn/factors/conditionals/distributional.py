@@ -1,0 +1,205 @@
+"""Any torch distribution as a conditional, with a parameter for each state of the parents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Never
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, biject_to, constraints, transform_to
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional, check_rows
+from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.factor import Factor
+from pgnn.factors.randomness import kept_randomness
+from pgnn.factors.variable import Variable
+
+
+class Distributional(Conditional):
+    r"""A torch distribution whose parameters are looked up by the states of discrete parents.
+
+    .. math:: p(x \mid j) = \mathrm{make}(x; \theta_j)
+
+    Parameters are kept as unconstrained numbers, by the constraints that the distribution states
+    for them, and learnt by gradient.
+
+    Args:
+        child: Real variable of known shape.
+        parents: Single discrete variables.
+        make: A distribution's class, or a callable that makes a distribution of parameters
+            ``(*batch, ...)``. Dimensions of the child beyond its event shape are independent.
+        **parameters: Starting values by the argument's name, the parents' axes
+            ``(K1, ..., Kn, ...)`` first. Unlike tables that are given they are learnable.
+
+    Attributes:
+        unconstrained: The parameters, by name.
+
+    Raises:
+        ModelError: If a shape is wrong, a value breaks its constraint, or a constraint is one that
+            depends on other parameters.
+
+    Example:
+        >>> from torch.distributions import Gamma
+        >>> busy, wait = Variable("busy", 2), Variable("wait")
+        >>> p_wait = Distributional(wait, [busy], Gamma, concentration=[1.0, 2.0], rate=[1.0, 0.5])
+        >>> p_wait.factor({"wait": torch.tensor([2.0])}).values
+        tensor([[0.1353, 0.1839]], dtype=torch.float64, grad_fn=<ExpBackward0>)
+    """
+
+    integrates_missing = True
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable],
+        make: Callable[..., Distribution],
+        **parameters: Any,
+    ) -> None:
+        super().__init__(child, parents)
+        for v in self.parents:
+            if not v.is_discrete or v.shape:
+                raise ModelError(
+                    f"Distributional needs single discrete parents, {v.name!r} is not; use Neural"
+                )
+        if child.is_discrete or any(isinstance(n, str) for n in child.shape):
+            raise ModelError(
+                f"Distributional needs a real child of known shape, {child.name!r} is not"
+            )
+        self.make = make
+        self.constraints: dict[str, Any] = {}
+        self.unconstrained = nn.ParameterDict()
+        for name, value in parameters.items():
+            self._add(name, value)
+        self._check_event()
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """Parameters of the distribution by name, ``(K1, ..., Kn, ...)``; differentiable."""
+        return {
+            name: _transform(self.constraints[name])(raw)
+            for name, raw in self.unconstrained.items()
+        }
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return the distributions at the parents' states."""
+        values = self._values(parents)
+        index = tuple(values[v.name] for v in self.parents)
+        dist = self.make(**{n: x[index] if index else x for n, x in self.values.items()})
+        extra = len(self.child.shape) - len(dist.event_shape)
+        return Independent(dist, extra) if extra > 0 else dist
+
+    def factor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Factor:
+        """Return the log density over the unobserved parents; see the base class.
+
+        A row in which the child is ``NaN`` was not seen and has the density 1. Outside of a
+        distribution's support it is 0.
+
+        Raises:
+            Unsupported: If a vector was seen in part.
+        """
+        seen = self._seen(observed)
+        free = self._unobserved(seen)
+        check_rows(self.child, seen)
+        x = seen[self.child.name]
+        shape = [len(x), *(v.num_states for v in self.parents)]
+        if not len(x):
+            return Factor(free, x.new_zeros(0, *(v.num_states for v in free)))
+        missing = x.isnan().reshape(len(x), self.child.num_elements)
+        unseen = missing.all(dim=1)
+        if bool((missing.any(dim=1) & ~unseen).any()):
+            raise Unsupported(
+                f"{self.child.name!r} was seen in part in some rows, but Distributional cannot "
+                "integrate the rest out; use Gaussian, Poisson or Bernoulli"
+            )
+        table = self._log_density(x).masked_fill(unseen.unsqueeze(1), 0.0)
+        given = {v.name: seen[v.name] for v in self.parents if v.name in seen}
+        return Factor(self.parents, table.expand(len(x), -1).reshape(shape)).condition(given)
+
+    def _log_density(self, x: Tensor) -> Tensor:
+        """Log densities ``(N, K)``; ``-inf`` outside of the support and for ``NaN``."""
+        dist = self.distribution(self._grid(self.parents, 1))
+        value = x.unsqueeze(1)
+        try:
+            support: Any = dist.support
+            inside = support.check(value) if support is not None else None
+        except NotImplementedError:
+            inside = None
+        if inside is None:
+            inside = ~value.isnan().flatten(start_dim=2).any(dim=2)
+        outside = ~inside.expand(len(x), math.prod(v.num_states for v in self.parents))
+        if bool(outside.any()):
+            # a value that can occur stands in, so that derivatives stay finite
+            with kept_randomness(), torch.no_grad():
+                stand_in = dist.sample()
+            event = [1] * len(self.child.shape)
+            value = torch.where(outside.reshape(*outside.shape, *event), stand_in, value)
+        found: Tensor = dist.log_prob(value)
+        return found.masked_fill(outside, -torch.inf)
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
+        """Refuse: there is no closed form.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported(
+            f"the Distributional conditional of {self.child.name!r} has no closed form for its "
+            "best parameters; learn it by gradient ascent (pgnn.Gradient)"
+        )
+
+    def _add(self, name: str, value: Any) -> None:
+        """Keep one parameter as unconstrained numbers."""
+        what = f"parameter {name!r} of {self.child.name!r}"
+        given = torch.from_numpy(read_numbers(what, value))
+        lead = tuple(v.num_states for v in self.parents)
+        if tuple(given.shape[: len(lead)]) != lead:
+            raise ModelError(
+                f"{what} must begin with the axes {lead} of its parents, got {tuple(given.shape)}"
+            )
+        stated: Any = getattr(self.make, "arg_constraints", {})
+        constraint: Any = stated.get(name, constraints.real) if isinstance(stated, dict) else None
+        try:
+            good = bool(torch.as_tensor(constraint.check(given)).all())
+            raw = _transform(constraint).inv(given)
+        except (NotImplementedError, AttributeError):
+            raise ModelError(
+                f"{what} has a constraint that depends on others ({constraint}); pass a callable "
+                "that makes the distribution of parameters without it"
+            ) from None
+        if not good or not bool(raw.isfinite().all()):
+            raise ModelError(f"{what} must satisfy {constraint}, strictly; got {given.tolist()}")
+        self.constraints[name] = constraint
+        self.unconstrained[name] = nn.Parameter(raw)
+
+    def _check_event(self) -> None:
+        first = {v.name: torch.zeros(1, dtype=torch.long) for v in self.parents}
+        try:
+            dist = self.distribution(first)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"the distribution of {self.child.name!r} cannot be made: {error}"
+            ) from error
+        batch = (1,) if self.parents else ()
+        if dist.event_shape != self.child.shape or dist.batch_shape != batch:
+            raise ModelError(
+                f"the distribution of {self.child.name!r} must have the event shape "
+                f"{self.child.shape} for each configuration of its parents, got batch shape "
+                f"{tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)} for one"
+            )
+
+
+def _transform(constraint: Any) -> Any:
+    """Map from unconstrained numbers; torch knows no bijection for some triangular matrices."""
+    try:
+        return biject_to(constraint)
+    except NotImplementedError:
+        return transform_to(constraint)

@@ -1,0 +1,173 @@
+"""Real variables given discrete ones: what all such conditionals share."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import DataError, ModelError
+from pgnn.factors.conditionals.conditional import check_rows, select_values
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.kmeans import kmeans
+from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.factor import Factor
+from pgnn.factors.randomness import generator
+from pgnn.factors.variable import Variable
+
+SHARE = 0.1
+"""What a row counts, spread at random, for the clusters that it is not in, at the start."""
+
+
+class Emission(ExponentialFamily):
+    r"""A conditional :math:`p(x \mid j)` of a real child, with :math:`K` configurations of parents.
+
+    Its table over the discrete parents is the density of what was seen under each configuration.
+    A row in which the child is ``NaN`` was not seen, and has the density 1.
+
+    Args:
+        child: Real variable of known shape.
+        parents: Single discrete variables.
+
+    Raises:
+        ModelError: If a variable is of another kind.
+    """
+
+    integrates_missing = True
+
+    takes_reals = False
+    """Whether parents may be real."""
+
+    def __init__(self, child: Variable, parents: Sequence[Variable] = ()) -> None:
+        super().__init__(child, parents)
+        for v in self.scope:
+            known = all(isinstance(n, int) for n in v.shape)
+            if not self._accepts(v) or not known:
+                what = "discrete" if v.is_discrete else "real"
+                raise ModelError(
+                    f"{type(self).__name__} needs a real child of known shape and single discrete "
+                    f"parents{', or real ones of known shape' if self.takes_reals else ''}, but "
+                    f"{v.name!r} is {what} with shape {v.shape}"
+                )
+
+    def _accepts(self, v: Variable) -> bool:
+        if v.name == self.child.name:
+            return not v.is_discrete
+        return not v.shape if v.is_discrete else self.takes_reals
+
+    @property
+    def size(self) -> int:
+        """How many numbers one value of the child has."""
+        return self.child.num_elements
+
+    @property
+    def num_configurations(self) -> int:
+        """Number ``K`` of configurations of the discrete parents; 1 without any."""
+        return math.prod(self.configurations)
+
+    @abstractmethod
+    def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
+        """Log densities ``(N, K)`` of rows ``(N, D)``; ``NaN`` is left out of them."""
+
+    def factor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Factor:
+        """Return the log density of the child over the unobserved parents; see the base class.
+
+        Args:
+            observed: The child and the real parents, and any of the discrete parents. Numbers of
+                the child that are ``NaN`` were not seen and are integrated out.
+            inputs: Ignored.
+
+        Cost:
+            A few matrix products of the rows with the parameters of all configurations.
+        """
+        seen = self._seen(observed)
+        free = self._unobserved(seen)
+        check_rows(self.child, seen)
+        x = seen[self.child.name].to(self._dtype)
+        rows = len(x)
+        if not rows:
+            return Factor(free, x.new_zeros(0, *(v.num_states for v in free)))
+        table = self._log_density(x.reshape(rows, self.size), seen)
+        discrete = [v for v in self.parents if v.is_discrete]
+        full = Factor(discrete, table.reshape(rows, *self.configurations))
+        return full.condition({v.name: seen[v.name] for v in discrete if v.name in seen})
+
+    def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
+        """Start from clusters of the rows; see the base class.
+
+        Each configuration is fitted to one cluster, and a little to all other rows, with random
+        weights: so none starts narrow or empty, and no two start alike.
+        """
+        chance = generator(seed)
+        filled, rows = self._complete(values)
+        labels = kmeans(self._clustered(rows), self.num_configurations, chance)
+        weights = torch.empty(len(rows), self.num_configurations, dtype=torch.float64)
+        weights.exponential_(generator=chance)
+        weights = SHARE * (weights / weights.sum(dim=1, keepdim=True)).to(rows.device)
+        weights[torch.arange(len(rows), device=rows.device), labels] += 1.0
+        self._centre_on(rows)
+        self.maximize(self.statistics(filled, weights.reshape(-1, *self.configurations)))
+
+    def _clustered(self, rows: Tensor) -> Tensor:
+        """What clusters are looked for in, of the rows ``(N, E)`` of child and real parents."""
+        return rows
+
+    def _centre_on(self, rows: Tensor) -> None:
+        """Choose the origin of statistics."""
+
+    def _complete(self, values: Mapping[Hashable, Tensor]) -> tuple[dict[Hashable, Tensor], Tensor]:
+        """Rows with a child seen, holes filled with the column's mean; and side by side."""
+        given = self._read(values)
+        x = given[self.child.name].reshape(-1, self.size)
+        kept = ~x.isnan().all(dim=1)
+        if not bool(kept.any()):
+            raise DataError(f"{self.child.name!r} was not seen in any row, so there is no start")
+        for name, value in given.items():
+            flat = value[kept].reshape(int(kept.sum()), -1)
+            mean = flat.nanmean(dim=0).nan_to_num().expand_as(flat)
+            given[name] = self._filled(flat, mean).reshape(-1, *value.shape[1:])
+        return given, torch.cat([v.reshape(len(v), -1) for v in given.values()], dim=1)
+
+    def _filled(self, flat: Tensor, mean: Tensor) -> Tensor:
+        return torch.where(flat.isnan(), mean, flat)
+
+    def _read(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        """Child and real parents, checked, in float64."""
+        names = [self.child.name, *(v.name for v in self.parents if not v.is_discrete)]
+        given = select_values(self.child, names, values, "variable", "values")
+        seen = self._seen({n: torch.as_tensor(x).detach() for n, x in given.items()})
+        check_rows(self.child, seen)
+        return {n: seen[n].double() for n in names}
+
+    def _index(self, parents: Mapping[Hashable, Tensor]) -> tuple[Tensor, ...]:
+        """States of the discrete parents, as an index into parameters."""
+        values = self._values(parents)
+        return tuple(values[v.name] for v in self.parents if v.is_discrete)
+
+
+def read_parameter(name: str, child: Variable, given: Any, shape: Sequence[int]) -> Tensor:
+    """Return a float64 copy of given numbers.
+
+    Raises:
+        ModelError: If the shape is wrong or a number is not finite.
+    """
+    values = read_numbers(f"{name} of {child.name!r}", given)
+    if values.shape != tuple(shape):
+        raise ModelError(
+            f"{name} of {child.name!r} must have shape {tuple(shape)}, states of the discrete "
+            f"parents first, got {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"{name} of {child.name!r} must be finite, got {values[~np.isfinite(values)][0]}"
+        )
+    return torch.from_numpy(values)

@@ -1,0 +1,126 @@
+"""Vectors of independent numbers, each of a one-parameter exponential family."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.conditionals.emission import Emission
+from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
+from pgnn.factors.variable import Variable
+
+
+class FactorizedEmission(Emission):
+    r"""Independent numbers :math:`p(x \mid j) = \prod_d h(x_d) e^{x_d \eta_{jd} - A(\eta_{jd})}`.
+
+    The best expectations are weighted means. A number of a vector that is ``NaN`` was not seen,
+    and does not count.
+
+    Args:
+        child: The variable, of any known shape.
+        parents: Discrete variables.
+        natural: ``(K1, ..., Kn, *event)`` natural parameters, constants; learnable zeros without.
+
+    Attributes:
+        natural: The parameters :math:`\eta`, infinite where a number cannot vary.
+    """
+
+    def __init__(
+        self, child: Variable, parents: Sequence[Variable] = (), natural: Tensor | None = None
+    ) -> None:
+        super().__init__(child, parents)
+        start = torch.zeros((*self.configurations, *child.shape), dtype=torch.float64)
+        self.natural = nn.Parameter(
+            start if natural is None else natural, requires_grad=natural is None
+        )
+
+    @abstractmethod
+    def _log_partition(self, natural: Tensor) -> Tensor:
+        """The function ``A``."""
+
+    @abstractmethod
+    def _log_base(self, x: Tensor) -> Tensor | None:
+        """Logs of ``h``, none where it is one."""
+
+    @abstractmethod
+    def _is_value(self, x: Tensor) -> Tensor:
+        """Which numbers can occur."""
+
+    @abstractmethod
+    def _from_mean(self, mean: Tensor) -> Tensor:
+        """Natural parameters of expectations, kept from their limits."""
+
+    @abstractmethod
+    def _pseudo_counts(self, prior: Any) -> tuple[float, float]:
+        """Sum and number of the rows that a prior counts as."""
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return counts and sums, ``(K, D)`` each; see the base class."""
+        x = self._read(values)[self.child.name].reshape(-1, self.size)
+        w = self._weights(weights, len(x), self.configurations)
+        x, seen = self._parts(x)
+        if seen is not None:
+            return w.t() @ seen, w.t() @ x
+        return w.sum(dim=0).unsqueeze(1).expand(-1, self.size).clone(), w.t() @ x
+
+    @torch.no_grad()
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set expectations to weighted means; see the base class and the prior's own."""
+        more, rows = self._pseudo_counts(prior)
+        if not self.natural.requires_grad:
+            return
+        count, total = statistics[0] + rows, statistics[1] + more
+        known = count > LEAST_COUNT
+        new = self._from_mean(total / count.masked_fill(~known, 1.0))
+        old = self.natural.double().reshape(new.shape)
+        self.natural.copy_(torch.where(known, new, old).reshape(self.natural.shape))
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Log density of the prior, up to a constant; zero without one."""
+        more, rows = self._pseudo_counts(prior)
+        if not rows and not more:
+            return self.natural.new_zeros(())
+        finite = self.natural[self.natural.isfinite()]  # others are constants
+        return (more * finite - rows * self._log_partition(finite)).sum()
+
+    def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
+        natural = self.natural.reshape(-1, self.size)
+        x, seen = self._parts(x)
+        infinite = natural.detach().isinf()
+        finite = natural.masked_fill(infinite, 0.0)
+        partition = self._log_partition(finite).masked_fill(infinite, 0.0)
+        if seen is None:
+            table = torch.addmm(-partition.sum(dim=1), x, finite.t())
+        else:
+            table = torch.cat([x, seen], dim=1) @ torch.cat([finite, -partition], dim=1).t()
+        base = self._log_base(x)
+        if base is not None:
+            table = table + base.sum(dim=1, keepdim=True)
+        if bool(infinite.any()):
+            ones = torch.ones_like(x) if seen is None else seen
+            never = x @ natural.detach().isneginf().to(x).t()
+            always = (ones - x) @ natural.detach().isposinf().to(x).t()
+            table = table.masked_fill(never + always > 0, -torch.inf)
+        return table
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Numbers with zeros where not seen, and what was seen if not all.
+
+        Raises:
+            EvidenceError: If a number cannot occur.
+        """
+        hole = x.isnan()
+        holes = bool(hole.any())
+        x = x.masked_fill(hole, 0.0) if holes else x
+        good = self._is_value(x)
+        if not bool(good.all()):
+            raise EvidenceError(
+                f"{type(self).__name__} variable {self.child.name!r} cannot be "
+                f"{x[~good][0].item():g}"
+            )
+        return x, (~hole).to(x.dtype) if holes else None

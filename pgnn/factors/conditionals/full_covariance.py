@@ -1,0 +1,230 @@
+"""Covariance matrices without restriction, one for each configuration or one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, MultivariateNormal
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.covariance import Covariance, log_normalizer, whitened_square
+from pgnn.factors.conditionals.diagonal_covariance import independent_log_density
+
+SYMMETRY = 1e-6
+"""How far a given matrix may be from symmetric, relative to its largest entry."""
+
+
+@dataclass(frozen=True)
+class Full(Covariance):
+    r"""Any covariance matrix for each configuration; natural numbers are matrices ``(D, D)``.
+
+    The unconstrained numbers are the lower triangle of :math:`L`, where
+    :math:`\Sigma = L L^\top`, row by row, with the logs of the diagonal.
+
+    Args:
+        min_variance: Least eigenvalue of an estimate. Raising smaller eigenvalues to it gives the
+            best of all matrices that have none below.
+
+    Example:
+        >>> Full().unconstrained_tail(3)
+        (6,)
+    """
+
+    def tail(self, size: int) -> tuple[int, ...]:
+        """``(D, D)``."""
+        return (size, size)
+
+    def unconstrained_tail(self, size: int) -> tuple[int, ...]:
+        """``(D (D + 1) / 2,)``."""
+        return (size * (size + 1) // 2,)
+
+    def constrain(self, raw: Tensor, size: int) -> Tensor:
+        """Matrices of unconstrained numbers."""
+        factor = self.cholesky(raw, size)
+        matrices: Tensor = factor @ factor.mT
+        return matrices
+
+    def unconstrain(self, natural: Tensor) -> Tensor:
+        """Cholesky factors with the logs of their diagonals, as vectors."""
+        size = natural.shape[-1]
+        scale = natural.abs().amax(dim=(-2, -1), keepdim=True)
+        if bool(((natural - natural.mT).abs() > SYMMETRY * scale).any()):
+            raise ModelError("covariance matrices must be symmetric")
+        factor, info = torch.linalg.cholesky_ex(natural)
+        # rounding lets singular matrices pass: a pivot lost in it is none
+        pivots = factor.diagonal(dim1=-2, dim2=-1).square()
+        lost = pivots <= 4 * size * torch.finfo(natural.dtype).eps * natural.diagonal(
+            dim1=-2, dim2=-1
+        )
+        bad = ((info > 0) | lost.any(dim=-1)).reshape(-1)
+        if bool(bad.any()):
+            number = int(bad.int().argmax())
+            least = torch.linalg.eigvalsh(natural.reshape(-1, size, size)[number])[0].item()
+            raise ModelError(
+                f"covariance matrix number {number} is singular or not positive definite: its "
+                f"least eigenvalue is {least:.3g}; leave out dimensions that follow from others, "
+                "or add a small variance to its diagonal"
+            )
+        rows, columns = torch.tril_indices(size, size)
+        diagonal = rows == columns
+        packed: Tensor = factor[..., rows, columns]
+        packed[..., diagonal] = packed[..., diagonal].log()
+        return packed
+
+    def cholesky(self, raw: Tensor, size: int) -> Tensor:
+        """Factors of unconstrained numbers."""
+        rows, columns = torch.tril_indices(size, size, device=raw.device)
+        numbers = torch.where(rows == columns, raw.exp(), raw)
+        flat = raw.new_zeros(*raw.shape[:-1], size * size)
+        flat = flat.index_copy(-1, rows * size + columns, numbers)
+        return flat.reshape(*raw.shape[:-1], size, size)
+
+    def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
+        """Log densities, one matrix product for each pattern of what was seen."""
+        factor = self.cholesky(raw, x.shape[1])
+        if not bool(x.isnan().any()):
+            return normal_log_density(x, mean, factor)
+        matrices = factor @ factor.mT
+        table = x.new_zeros(len(x), len(mean))
+        for seen, rows in patterns(x):
+            if len(seen):
+                own = torch.linalg.cholesky(matrices[:, seen][:, :, seen])
+                part = normal_log_density(x[rows][:, seen], mean[:, seen], own)
+                table = table.index_copy(0, rows, part)
+        return table
+
+    def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sums; of incomplete rows their expectations."""
+        hole = x.isnan().any(dim=1)
+        first, second = self._complete_moments(x, w, hole)
+        if bool(hole.any()):
+            matrices = self.constrain(raw, x.shape[1])
+            for rows, filled, spread in completions(x, mean, matrices):
+                if bool(hole[rows[0]]):
+                    weight = w[rows]
+                    first = first + torch.einsum("nk,nkd->kd", weight, filled)
+                    own = torch.einsum("nk,nki,nkj->kij", weight, filled, filled)
+                    second = second + self.pool(own + weight.sum(dim=0)[:, None, None] * spread)
+        return first, second
+
+    def _complete_moments(self, x: Tensor, w: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
+        """Moments of the rows without a hole, products of all pairs of columns as one matrix."""
+        size = x.shape[1]
+        if bool(hole.any()):
+            x, w = x[~hole], w[~hole]
+        own = w.sum(dim=1, keepdim=True) if self.tied else w
+        rows, columns = torch.tril_indices(size, size, device=x.device)
+        packed = x.new_zeros(own.shape[1], len(rows))
+        block = max(1, 2**18 // max(1, len(rows)))
+        for part, weight in zip(torch.split(x, block), torch.split(own, block), strict=True):
+            packed.addmm_(weight.t(), part[:, rows] * part[:, columns])
+        second = x.new_zeros(len(packed), size, size)
+        second[:, rows, columns] = packed
+        second[:, columns, rows] = packed
+        return w.t() @ x, second
+
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Whole products."""
+        return self.pool(a @ b.mT)
+
+    def restrict(self, matrix: Tensor) -> Tensor:
+        """The matrix."""
+        return matrix.unsqueeze(0)
+
+    def estimate(self, scatter: Tensor, weight: Tensor, size: int) -> Tensor:
+        """Scatter over weight, small eigenvalues raised."""
+        matrices = scatter / weight[:, None, None]
+        values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2)
+        if bool((values >= self.min_variance).all()):
+            return (matrices + matrices.mT) / 2
+        raised = values.clamp(min=self.min_variance).unsqueeze(-2)
+        better: Tensor = (vectors * raised) @ vectors.mT
+        return better
+
+    def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
+        """A torch ``MultivariateNormal``."""
+        return MultivariateNormal(mean, scale_tril=self.cholesky(raw, mean.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Tied(Full):
+    """One covariance matrix ``(D, D)`` for all configurations, as in linear discriminants.
+
+    Args:
+        min_variance: Least eigenvalue of an estimate.
+
+    Example:
+        >>> Tied().lead((3,)), Full().lead((3,))
+        ((), (3,))
+    """
+
+    tied = True
+
+    def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
+        """Log densities; complete rows are whitened once for all configurations."""
+        if bool(x.isnan().any()):
+            return super().log_density(x, mean, raw)
+        factor = self.cholesky(raw, x.shape[1])[0]
+        white = torch.linalg.solve_triangular(factor, torch.cat([x, mean]).t(), upper=False).t()
+        rows, means = white.split([len(x), len(mean)])
+        log_det = factor.diagonal().log().sum()
+        return independent_log_density(rows, means, torch.zeros_like(means)) - log_det
+
+
+def normal_log_density(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    """Log densities ``(N, K)`` of complete rows, for factors ``(K or 1, D, D)``."""
+    size = x.shape[1]
+    inverse = torch.linalg.solve_triangular(
+        factor, torch.eye(size, dtype=x.dtype, device=x.device), upper=False
+    ).expand(len(mean), -1, -1)
+    offset = (inverse @ mean.unsqueeze(-1)).squeeze(-1)
+    log_scale = factor.diagonal(dim1=-2, dim2=-1).log()
+    return log_normalizer(log_scale) - 0.5 * whitened_square(x, inverse, offset)
+
+
+def patterns(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the columns that some rows have seen, and these rows, for each pattern of ``NaN``."""
+    seen, label = torch.unique(~x.isnan(), dim=0, return_inverse=True)
+    order = label.argsort(stable=True)
+    counts = torch.bincount(label, minlength=len(seen)).tolist()
+    for pattern, rows in zip(seen, order.split(counts), strict=True):
+        yield pattern.nonzero().squeeze(1), rows
+
+
+def completions(
+    x: Tensor, mean: Tensor, matrices: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    r"""Yield rows, their expectations under each configuration, and what these leave uncertain.
+
+    .. math:: E[x_m \mid x_o] = \mu_m + \Sigma_{mo} \Sigma_{oo}^{-1} (x_o - \mu_o), \qquad
+        \mathrm{Cov}[x_m \mid x_o] = \Sigma_{mm} - \Sigma_{mo} \Sigma_{oo}^{-1} \Sigma_{om}
+
+    Args:
+        x: ``(N, D)`` rows with holes.
+        mean: ``(K, D)``, or ``(N, K, D)`` means that differ from row to row.
+        matrices: ``(K or 1, D, D)`` covariances.
+
+    Yields:
+        ``(n,)`` numbers of rows with one pattern of holes; ``(n, K, D)`` expectations; and
+        ``(K or 1, D, D)`` covariances, zero where something was seen.
+    """
+    size = x.shape[1]
+    for seen, rows in patterns(x):
+        own = mean[rows] if mean.dim() == 3 else mean.unsqueeze(0)
+        hidden = torch.ones(size, dtype=torch.bool, device=x.device)
+        hidden[seen] = False
+        holes = hidden.nonzero().squeeze(1)
+        inner = matrices[:, seen][:, :, seen]
+        across = matrices[:, seen][:, :, holes]
+        gain = torch.linalg.solve(inner, across)
+        value = x[rows][:, None, :]
+        filled = torch.where(hidden, own, value).expand(-1, own.shape[1], -1).clone()
+        error = value[..., seen] - own[..., seen]
+        filled[..., holes] += torch.einsum("nko,kom->nkm", error, gain.expand(own.shape[1], -1, -1))
+        spread = torch.zeros_like(matrices)
+        left = matrices[:, holes][:, :, holes] - across.mT @ gain
+        spread[:, holes.unsqueeze(1), holes] = left
+        yield rows, filled, spread

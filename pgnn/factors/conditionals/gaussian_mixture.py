@@ -1,0 +1,132 @@
+"""Mixtures of normal distributions given discrete variables."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, MixtureSameFamily
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.covariance import Covariance
+from pgnn.factors.conditionals.emission import Emission
+from pgnn.factors.conditionals.exponential_family import Statistics
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.logspace import logsumexp
+from pgnn.factors.variable import Variable
+
+
+class GaussianMixture(Emission):
+    r"""A mixture of ``M`` normal distributions for each configuration of discrete parents.
+
+    .. math:: p(x \mid j) = \sum_m \pi_{jm} N(x; \mu_{jm}, \Sigma_{jm})
+
+    Statistics share each row out among the components by their posterior probabilities, so that
+    a fit to them raises the likelihood, but reaches its maximum only when repeated.
+
+    Args:
+        child: Real variable of shape ``()`` or ``(D,)``.
+        parents: Discrete variables.
+        num_components: ``M``.
+        weights: ``(K1, ..., Kn, M)`` probabilities of the components; learnable and uniform if
+            not given.
+        mean: ``(K1, ..., Kn, M)`` or ``(K1, ..., Kn, M, D)``; as for :class:`Gaussian`.
+        covariance: As for :class:`Gaussian`, with the components as last parent.
+        form: As for :class:`Gaussian`; a tied covariance is one for all components of all states.
+
+    Attributes:
+        components: The :class:`Gaussian` given the parents and the component.
+        weights: The :class:`Tabular` conditional of the component.
+
+    Raises:
+        ModelError: If ``num_components`` is not positive, or as for the parts.
+
+    References:
+        Bilmes (1998), A gentle tutorial of the EM algorithm, section 4.2.
+
+    Example:
+        >>> x = Variable("x")
+        >>> p = GaussianMixture(x, [], 2, [0.5, 0.5], mean=[-1.0, 1.0], covariance=[1.0, 1.0])
+        >>> p.factor({"x": torch.tensor([0.0])}).values
+        tensor([0.2420], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable],
+        num_components: int,
+        weights: Any = None,
+        mean: Any = None,
+        covariance: Any = None,
+        form: Covariance | None = None,
+    ) -> None:
+        super().__init__(child, parents)
+        if num_components < 1:
+            raise ModelError(f"GaussianMixture needs a component or more, got {num_components}")
+        component = Variable((child.name, "component"), num_components)
+        self.num_components = num_components
+        self.components = Gaussian(child, [*self.parents, component], mean, covariance, form)
+        self.weights = Tabular(component, self.parents, weights)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Those of the components and of their weights."""
+        return self.components.num_free_parameters + self.weights.num_free_parameters
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return the mixtures at the parents' states."""
+        index = self._index(parents)
+        probs = self.weights.log_probs
+        number = torch.arange(self.num_components, device=self._device)
+        every = {v.name: k.unsqueeze(-1) for v, k in zip(self.parents, index, strict=True)}
+        parts = self.components.distribution({**every, self.weights.child.name: number})
+        return MixtureSameFamily(Categorical(logits=probs[index] if index else probs), parts)
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return those of the components, whose first are the counts of the components."""
+        given = self._read(values)
+        x = given[self.child.name].reshape(-1, self.size)
+        self._weights(weights, len(x), self.configurations)
+        with torch.no_grad():
+            share = self._joint(x.to(self._dtype)).softmax(dim=-1).double()
+        share = share.reshape(len(x), *self.configurations, self.num_components)
+        return self.components.statistics(given, weights.to(share).unsqueeze(-1) * share)
+
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set weights, means and covariances; see the base class.
+
+        Args:
+            statistics: Of :meth:`statistics`.
+            prior: A ``NormalWishart`` on the components, or a pair of one and a Dirichlet prior
+                (``Laplace`` and the like) on the weights.
+        """
+        normal, dirichlet = prior if isinstance(prior, tuple) else (prior, None)
+        self.components.maximize(statistics, normal)
+        self.weights.maximize((statistics[0].reshape(self.weights.shape),), dirichlet)
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Log density of the priors, up to a constant."""
+        normal, dirichlet = prior if isinstance(prior, tuple) else (prior, None)
+        return self.components.log_prior(normal) + self.weights.log_prior(dirichlet)
+
+    def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
+        """Start from clusters, as many as there are components of all states together."""
+        self.components.initialize(values, seed)
+        with torch.no_grad():
+            if self.weights.logits.requires_grad:
+                self.weights.logits.zero_()
+
+    def _joint(self, x: Tensor) -> Tensor:
+        """``(N, K, M)`` log densities of rows together with components."""
+        table = self.components._log_density(x, {})
+        shape = (self.num_configurations, self.num_components)
+        return table.reshape(len(x), *shape) + self.weights.log_probs.reshape(shape).to(table)
+
+    def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
+        return logsumexp(self._joint(x), [-1])

@@ -1,0 +1,265 @@
+"""Linear regressions as conditionals, one for each configuration of discrete parents."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Normal
+
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.conditionals.covariance import Covariance, log_normalizer, whitened_square
+from pgnn.factors.conditionals.emission import Emission, read_parameter
+from pgnn.factors.conditionals.exponential_family import Statistics
+from pgnn.factors.conditionals.full_covariance import Full, completions, patterns
+from pgnn.factors.conditionals.gaussian import read_scale
+from pgnn.factors.conditionals.normal_moments import (
+    NormalMoments,
+    check_prior,
+    normal_log_prior,
+    update_scale,
+)
+from pgnn.factors.conditionals.normal_wishart import NormalWishart
+from pgnn.factors.variable import Variable
+
+
+class LinearGaussian(Emission):
+    r"""A linear regression on real parents, which discrete parents choose.
+
+    .. math:: p(y \mid j, x) = N(y; W_j x + b_j, \Sigma_j)
+
+    With the previous observation as real parent this is an autoregressive emission; with a hidden
+    real parent, factor analysis. A vector :math:`y` may be seen in part, but real parents must be
+    seen wherever anything of :math:`y` was.
+
+    Args:
+        child: Real variable of shape ``()`` or ``(D,)``.
+        parents: Discrete and real variables of known shape, in any order; with ``F`` numbers in
+            the real ones together, flattened and side by side in their order.
+        weight: ``(K1, ..., Kn, F)`` or ``(K1, ..., Kn, D, F)``; learnable zeros if not given.
+        bias: ``(K1, ..., Kn)`` or ``(K1, ..., Kn, D)``; learnable zeros if not given.
+        covariance: As for ``Gaussian``.
+        form: As for ``Gaussian``.
+
+    Attributes:
+        weight: :math:`W`, a parameter.
+        bias: :math:`b`, a parameter.
+        scale: The covariances as unconstrained numbers, as in ``Gaussian``.
+
+    Raises:
+        ModelError: If a variable is of another kind, a shape is wrong or a covariance is singular.
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, definition 5.14 (conditional
+        linear Gaussian) and section 17.2.4 (estimation).
+
+    Example:
+        >>> x, y = Variable("x"), Variable("y")
+        >>> p_y = LinearGaussian(y, [x], weight=[2.0], bias=1.0, covariance=0.25)
+        >>> p_y.distribution({"x": torch.tensor([0.0, 1.0])}).mean
+        tensor([1., 3.], dtype=torch.float64)
+    """
+
+    takes_reals = True
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        weight: Any = None,
+        bias: Any = None,
+        covariance: Any = None,
+        form: Covariance | None = None,
+    ) -> None:
+        super().__init__(child, parents)
+        self.form = Full() if form is None else form
+        if len(child.shape) > 1:
+            raise ModelError(
+                f"LinearGaussian needs a child of shape () or (D,), {child.name!r} has "
+                f"{child.shape}"
+            )
+        K = self.configurations
+        self.num_features = sum(v.num_elements for v in self.parents if not v.is_discrete)
+        shape = (*K, *child.shape)
+        self.weight = _numbers("weight", child, weight, (*shape, self.num_features))
+        self.bias = _numbers("bias", child, bias, shape)
+        self.scale = read_scale(child, covariance, self.form, self.form.lead(K))
+
+    @property
+    def covariance(self) -> Tensor:
+        """Matrices ``(K1, ..., Kn, D, D)``, or variances ``(K1, ..., Kn)``; differentiable."""
+        factor = self._factor(self.scale)
+        matrices = (factor @ factor.mT).expand(self.num_configurations, -1, -1)
+        return matrices.reshape((*self.configurations, *2 * self.child.shape))
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return the normal distributions at the parents' states and values."""
+        index = self._index(parents)
+        values = self._values(parents)
+        weight, bias = (p[index] if index else p for p in (self.weight, self.bias))
+        scale = self.scale if self.form.tied or not index else self.scale[index]
+        mean = bias
+        reals = [v for v in self.parents if not v.is_discrete]
+        if reals:
+            x = torch.cat([_flat(v, values[v.name]).to(bias) for v in reals], dim=-1)
+            x = x.unsqueeze(-2) if self.child.shape else x
+            mean = bias + (weight * x).sum(dim=-1)
+        if not self.child.shape:
+            return Normal(mean, self.form.cholesky(scale, 1)[..., 0, 0])
+        tail = self.form.unconstrained_tail(self.size)
+        return self.form.distribution(mean, scale.expand(*mean.shape[:-1], *tail))
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y`.
+
+        Cost:
+            ``O(N K (D + F)^2)``; see ``Gaussian`` for vectors seen in part.
+        """
+        given = self._read(values)
+        y = given[self.child.name].reshape(-1, self.size)
+        w = self._weights(weights, len(y), self.configurations)
+        z = torch.cat([self._features(given), torch.ones_like(y[:, :1])], dim=1)
+        kept = ~y.isnan().all(dim=1)
+        y, w, z = y[kept], w[kept], z[kept]
+        self._check_features(z)
+        _, zz = Full().moments(z, w, z, z)
+        hole = y.isnan().any(dim=1)
+        yz, yy = self._products(y[~hole], z[~hole], w[~hole])
+        if bool(hole.any()):
+            more = self._expected_products(y[hole], z[hole], w[hole])
+            yz, yy = yz + more[0], yy + more[1]
+        return w.sum(dim=0), zz, yz, yy
+
+    def _products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over complete rows."""
+        pairs = (y.unsqueeze(2) * z.unsqueeze(1)).flatten(start_dim=1)
+        _, yy = self.form.moments(y, w, y, y)
+        return (w.t() @ pairs).reshape(-1, y.shape[1], z.shape[1]), yy
+
+    def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected sums over rows seen in part."""
+        coefficients = self._coefficients().detach().double()
+        mean = torch.einsum("kdf,nf->nkd", coefficients, z)
+        factor = self._factor(self.scale.detach().double())
+        yz = torch.zeros_like(coefficients)
+        yy = y.new_zeros(len(yz), self.size, self.size)
+        for rows, filled, spread in completions(y, mean, factor @ factor.mT):
+            weight = w[rows]
+            yz = yz + torch.einsum("nk,nkd,nf->kdf", weight, filled, z[rows])
+            yy = yy + torch.einsum("nk,nki,nkj->kij", weight, filled, filled)
+            yy = yy + weight.sum(dim=0)[:, None, None] * spread
+        eye = torch.eye(self.size, dtype=y.dtype, device=y.device)
+        return yz, self.form.product(yy, eye.expand_as(yy))
+
+    @torch.no_grad()
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set coefficients by least squares, then covariances; see the base class.
+
+        Weights and biases are learnt together, if both are learnable.
+
+        Args:
+            statistics: Of :meth:`statistics`.
+            prior: A :class:`NormalWishart`, of the biases about its mean and the weights about 0.
+
+        Raises:
+            ModelError: If the prior is of another kind.
+        """
+        check_prior(prior, NormalWishart, "LinearGaussian")
+        moments = NormalMoments(self.form, *statistics)
+        centre = self._prior_coefficients(prior)
+        confidence = 0.0 if prior is None else prior.confidence
+        old = self._coefficients().double()
+        free = torch.tensor(
+            [self.weight.requires_grad] * self.num_features + [self.bias.requires_grad]
+        ).to(self._device)
+        if bool(free.any()):
+            new = moments.coefficients(confidence, centre, old, free)
+            known = (moments.counted | (confidence > 0))[:, None, None]
+            old = torch.where(known, new, old)
+            self.weight.copy_(old[..., :-1].reshape(self.weight.shape))
+            self.bias.copy_(old[..., -1].reshape(self.bias.shape))
+        if self.scale.requires_grad:
+            update_scale(self.scale, moments, old, prior, centre)
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Log density of a :class:`NormalWishart`, up to a constant; zero without one."""
+        check_prior(prior, NormalWishart, "LinearGaussian")
+        if prior is None:
+            return self.bias.new_zeros(())
+        error = self._coefficients() - self._prior_coefficients(prior).to(self.bias)
+        return normal_log_prior(prior, error, self._factor(self.scale), self.num_configurations)
+
+    def _prior_coefficients(self, prior: NormalWishart | None) -> Tensor:
+        centre = torch.zeros(self.size, self.num_features + 1, dtype=torch.float64)
+        if prior is not None:
+            centre[:, -1] = prior.location(self.size)
+        return centre.to(self._device)
+
+    def _coefficients(self) -> Tensor:
+        """``(K, D, F + 1)`` weights, then biases."""
+        weight = self.weight.reshape(self.num_configurations, self.size, self.num_features)
+        return torch.cat([weight, self.bias.reshape(-1, self.size, 1)], dim=2)
+
+    def _factor(self, scale: Tensor) -> Tensor:
+        raw = scale.reshape(-1, *self.form.unconstrained_tail(self.size))
+        return self.form.cholesky(raw, self.size)
+
+    def _features(self, values: Mapping[Hashable, Tensor]) -> Tensor:
+        """``(N, F)`` values of the real parents."""
+        rows = len(values[self.child.name])
+        reals = [v for v in self.parents if not v.is_discrete]
+        flat = [values[v.name].reshape(rows, v.num_elements) for v in reals]
+        empty = values[self.child.name].new_zeros(rows, 0)
+        return torch.cat(flat, dim=1) if flat else empty
+
+    def _check_features(self, x: Tensor) -> None:
+        if bool(x.isnan().any()):
+            names = [v.name for v in self.parents if not v.is_discrete]
+            raise EvidenceError(
+                f"{self.child.name!r} was seen in a row in which one of its real parents {names} "
+                "was not; mark it as not seen there too (NaN), or fill the parent"
+            )
+
+    def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
+        y = x
+        features = self._features(values).to(y)
+        kept = ~y.isnan().all(dim=1)
+        self._check_features(features[kept])
+        coefficients = self._coefficients()
+        factor = self._factor(self.scale)
+        if not bool(y.isnan().any()):
+            return _log_density(y, features, coefficients, factor)
+        matrices = factor @ factor.mT
+        table = y.new_zeros(len(y), len(coefficients))
+        for seen, rows in patterns(y):
+            if len(seen):
+                own = torch.linalg.cholesky(matrices[:, seen][:, :, seen])
+                part = _log_density(y[rows][:, seen], features[rows], coefficients[:, seen], own)
+                table = table.index_copy(0, rows, part)
+        return table
+
+
+def _flat(v: Variable, value: Tensor) -> Tensor:
+    """Values ``(*batch, F)`` of a real parent."""
+    return value.reshape(*value.shape[: value.dim() - len(v.shape)], v.num_elements)
+
+
+def _log_density(y: Tensor, x: Tensor, coefficients: Tensor, factor: Tensor) -> Tensor:
+    """Log densities ``(N, K)`` of complete rows: residuals whitened by one matrix product."""
+    eye = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)
+    inverse = torch.linalg.solve_triangular(factor, eye, upper=False)
+    inverse = inverse.expand(len(coefficients), -1, -1)
+    white = inverse @ coefficients
+    matrix = torch.cat([inverse, -white[..., :-1]], dim=2)
+    square = whitened_square(torch.cat([y, x], dim=1), matrix, white[..., -1])
+    return log_normalizer(factor.diagonal(dim1=-2, dim2=-1).log()) - 0.5 * square
+
+
+def _numbers(name: str, child: Variable, given: Any, shape: tuple[int, ...]) -> nn.Parameter:
+    if given is None:
+        return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+    return nn.Parameter(read_parameter(name, child, given, shape), requires_grad=False)

@@ -1,0 +1,298 @@
+"""Networks as conditionals: any torch module that ends in a distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
+from torch.nn.functional import one_hot, softplus
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.variable import Variable
+
+Features = Callable[[Sequence[Variable], Mapping[Hashable, Tensor]], Any]
+"""Turns values (parents by name, then inputs) into what the module is called with."""
+
+Head = Callable[[Any], Distribution]
+"""Turns what the module returned into a distribution of the child."""
+
+
+class Concatenate:
+    """Features as one tensor: discrete parents one-hot, everything flattened and put side by side.
+
+    A conditional with one single real parent or input, and nothing else, passes it in as it is,
+    so that an image reaches a convolution; a number becomes a column.
+    """
+
+    def __call__(self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return ``(*batch, F)`` features, parents first; one single real value unflattened."""
+        by_name = {v.name: v for v in variables}
+        if len(values) == 1:
+            ((name, value),) = values.items()
+            alone = not by_name[name].is_discrete if name in by_name else True
+            if alone and (value.dim() > 1 or not value.is_floating_point()):
+                return value
+        pieces = [_flat(by_name.get(name), value) for name, value in values.items()]
+        if not pieces:
+            raise ModelError("a network needs at least one parent or input to look at")
+        dtype = next((p.dtype for p in pieces if p.is_floating_point()), torch.get_default_dtype())
+        return torch.cat([p.to(dtype) for p in pieces], dim=-1)
+
+
+class ByName:
+    """Features as a mapping: state indices of discrete parents, values of real ones and inputs."""
+
+    def __call__(
+        self, variables: Sequence[Variable], values: Mapping[Hashable, Tensor]
+    ) -> dict[Hashable, Tensor]:
+        """Return the values by name, untouched."""
+        return dict(values)
+
+
+class NormalHead:
+    r"""Independent normals over a real child; the module gives the mean, or mean and scale.
+
+    Args:
+        shape: Event shape of the child.
+        scale: Common standard deviation; without it the module returns twice as many numbers and
+            the second half, through a softplus, is the standard deviation of each.
+
+    Example:
+        >>> NormalHead((3,))(torch.zeros(5, 6)).event_shape
+        torch.Size([3])
+    """
+
+    def __init__(self, shape: Sequence[int] = (), scale: float | Tensor | None = None) -> None:
+        self.shape = tuple(shape)
+        self.scale = scale
+
+    def __call__(self, output: Tensor) -> Distribution:
+        """Return the distribution for outputs ``(rows, D)`` or ``(rows, 2 D)``."""
+        size = math.prod(self.shape)
+        if self.scale is not None:
+            mean = _event(output, self.shape)
+            return Independent(Normal(mean, self.scale), len(self.shape))
+        flat = output.flatten(start_dim=1)
+        if flat.shape[1] != 2 * size:
+            raise ModelError(
+                f"a normal of shape {self.shape} needs {2 * size} outputs, a mean and a scale for "
+                f"each number, got {flat.shape[1]}; or give scale="
+            )
+        mean, scale = (_event(half, self.shape) for half in torch.split(flat, size, dim=1))
+        return Independent(Normal(mean, softplus(scale)), len(self.shape))
+
+
+class BernoulliHead:
+    """Independent zeros and ones over a real child, a binary image say; the module gives logits.
+
+    Args:
+        shape: Event shape of the child.
+    """
+
+    def __init__(self, shape: Sequence[int] = ()) -> None:
+        self.shape = tuple(shape)
+
+    def __call__(self, output: Tensor) -> Distribution:
+        """Return the distribution for logits of ``prod(shape)`` numbers a row."""
+        return Independent(Bernoulli(logits=_event(output, self.shape)), len(self.shape))
+
+
+class Neural(Conditional):
+    r"""A conditional :math:`p(y \mid x, u) = \mathrm{head}(f_\theta(x, u))` computed by a network.
+
+    A discrete child's module returns logits with the states on the last axis. A real child needs a
+    head, or a module that returns a torch distribution by itself. Values are cast to the dtype of
+    the module, and so is ``factor()``: a float32 network gives float32 tables, which meet float64
+    tables of other conditionals by torch's promotion.
+
+    Args:
+        child: Discrete or real variable.
+        parents: Discrete or real variables.
+        module: Maps features to logits, to what the head takes, or to a distribution.
+        inputs: Names of covariates that are passed on to the module.
+        head: Makes a distribution of the module's output; :class:`NormalHead`,
+            :class:`BernoulliHead` or any callable (a module's parameters are learned too).
+        features: Makes the module's argument of the variables and their values;
+            :class:`Concatenate` unless given.
+        columns: Name of a discrete parent that the module does not see: it returns what follows
+            from each of its states, ``(rows, K, ...)``. A table over the states then costs one
+            evaluation a row, where otherwise there are K.
+
+    Raises:
+        ModelError: If there is neither a parent nor an input, or none but ``columns``.
+
+    Example:
+        >>> digit, image = Variable("digit", 10), Variable("image", shape=(1, 28, 28))
+        >>> decoder = Neural(image, [digit], nn.Linear(10, 784), head=BernoulliHead((1, 28, 28)))
+        >>> decoder.factor({"image": torch.zeros(5, 1, 28, 28)})
+        Factor('digit', batch=(5,))
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable],
+        module: nn.Module,
+        inputs: Iterable[Hashable] = (),
+        head: Head | None = None,
+        features: Features | None = None,
+        columns: Hashable | None = None,
+    ) -> None:
+        super().__init__(child, parents, [inputs] if isinstance(inputs, str) else inputs)
+        if not self.parents and not self.inputs:
+            raise ModelError(
+                f"Neural conditional of {child.name!r} needs a parent or an input; use Tabular for "
+                "a discrete root"
+            )
+        self.columns = self._read_columns(columns)
+        self.module = module
+        self.head = head
+        self.features: Features = features or Concatenate()
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return what the network makes of the parents and inputs; see the base class.
+
+        Values need one batch axis, ``(rows, ...)``, unless the module itself takes others.
+
+        Raises:
+            ModelError: If the network returns something else than expected.
+        """
+        given = {**self._values(parents), **self._covariates(inputs)}
+        if self.columns is None:
+            return self._made_of(self._output(given))
+        state = given.pop(self.columns.name)
+        output = self._columns_of(given)
+        return self._made_of(output[torch.arange(len(output), device=output.device), state])
+
+    def _grid_log_prob(
+        self,
+        seen: Mapping[Hashable, Tensor],
+        free: Sequence[Variable],
+        covariates: Mapping[Hashable, Tensor],
+    ) -> Tensor:
+        """See the base class; the states of ``columns`` need no evaluations of their own."""
+        if self.columns is None or self.columns not in free:
+            return super()._grid_log_prob(seen, free, covariates)
+        child, k = self.child.name, self.columns.num_states
+        others = [v for v in free if v.name != child and v != self.columns]
+        cells = math.prod(v.num_states for v in others)
+        given = {n: x for n, x in [*seen.items(), *covariates.items()] if n != child}
+        rows = next((len(x) for x in given.values()), None)
+        values = self._grid(others, rows or 1)
+        values |= {n: x.repeat_interleave(cells, dim=0) for n, x in given.items()}
+        order = [*(v.name for v in self.parents if v != self.columns), *covariates]
+        dist = self._made_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
+        shape = [*(v.num_states for v in others), k]
+        if child not in seen:
+            table = self._all_states(dist, rows, shape)
+        elif rows is None:
+            x = seen[child]
+            table = dist.log_prob(x.unsqueeze(1)).expand(len(x), cells * k)
+            table = table.reshape([len(x), *shape])
+        else:
+            number = cells * k
+            log_prob = dist.log_prob(seen[child].repeat_interleave(number, dim=0))
+            table = log_prob.expand(rows * number).reshape([rows, *shape])
+        last = table.dim() - 1 - (child not in seen)
+        first = table.dim() - len(free)
+        return table.movedim(last, first + list(free).index(self.columns))
+
+    def _read_columns(self, name: Hashable | None) -> Variable | None:
+        if name is None:
+            return None
+        found = next((v for v in self.parents if v.name == name), None)
+        if found is None or not found.is_discrete or found.shape:
+            raise ModelError(
+                f"columns of the network of {self.child.name!r} must be the name of a discrete "
+                f"parent, got {name!r}"
+            )
+        if len(self.parents) + len(self.inputs) < 2:
+            raise ModelError(
+                f"the network of {self.child.name!r} has nothing to look at but {name!r}, which is "
+                "left out of its features; give an input, or leave columns out"
+            )
+        return found
+
+    def _output(self, given: Mapping[Hashable, Tensor]) -> Any:
+        values = {k: self._cast(x) for k, x in given.items()}
+        return self.module(self._cast(self.features(self.parents, values)))
+
+    def _columns_of(self, given: Mapping[Hashable, Tensor]) -> Tensor:
+        """``(rows, K, ...)`` of the network."""
+        output, column = self._output(given), self.columns
+        rows = len(next(iter(given.values())))
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if (
+            column is None
+            or not isinstance(output, Tensor)
+            or output.dim() < 2
+            or shape[:2] != (rows, column.num_states)
+        ):
+            raise ModelError(
+                f"the network of {self.child.name!r} must return a column for each state, "
+                f"({rows}, {column.num_states if column else 0}, ...), got {shape}"
+            )
+        return output
+
+    def _made_of(self, output: Any) -> Distribution:
+        """The distribution that the network's output stands for."""
+        if self.head is not None:
+            output = self.head(output)
+        return self._checked(output if isinstance(output, Distribution) else self._logits(output))
+
+    def _cast(self, value: Any) -> Any:
+        """Reals in the dtype of the module; indices and containers as they are."""
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value.to(self._dtype)
+        return value
+
+    def _checked(self, dist: Distribution) -> Distribution:
+        if len(dist.event_shape) != len(self.child.shape):
+            raise ModelError(
+                f"the network's distribution of {self.child.name!r} must have event shape "
+                f"{self.child.shape}, got {tuple(dist.event_shape)} with batch shape "
+                f"{tuple(dist.batch_shape)}; wrap it in torch.distributions.Independent"
+            )
+        return dist
+
+    def _logits(self, output: Any) -> Distribution:
+        if not self.child.is_discrete:
+            raise ModelError(
+                f"the network of the real variable {self.child.name!r} must return a torch "
+                f"distribution, got {type(output).__name__}; give a head, such as NormalHead"
+            )
+        states = (*self.child.shape, self.child.num_states)
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if not isinstance(output, Tensor) or output.shape[output.dim() - len(states) :] != states:
+            raise ModelError(
+                f"the network of {self.child.name!r} must return logits of shape (rows, "
+                f"{', '.join(map(str, states))}), got {shape}"
+            )
+        dist = Categorical(logits=output)
+        return Independent(dist, len(self.child.shape)) if self.child.shape else dist
+
+
+def _flat(variable: Variable | None, value: Tensor) -> Tensor:
+    """One value as ``(*batch, D)``; inputs (no variable) have one batch axis."""
+    if variable is None:
+        return value.flatten(start_dim=1) if value.dim() > 1 else value.unsqueeze(-1)
+    if variable.is_discrete:
+        value = one_hot(value.long(), variable.num_states)
+    events = len(variable.shape) + int(variable.is_discrete)
+    return value.reshape([*value.shape[: value.dim() - events], -1])
+
+
+def _event(output: Tensor, shape: Sequence[int]) -> Tensor:
+    if math.prod(output.shape[1:]) != math.prod(shape):
+        raise ModelError(
+            f"a child of shape {tuple(shape)} needs {math.prod(shape)} outputs a row, got "
+            f"{math.prod(output.shape[1:])}"
+        )
+    return output.reshape([output.shape[0], *shape])

@@ -1,0 +1,218 @@
+"""Noisy-or and noisy-max: independent causes, each able to bring the effect about on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.conditionals.additive import Additive, require_binary
+from pgnn.factors.conditionals.conditional import require_table
+from pgnn.factors.conditionals.rows import read_numbers, read_table
+from pgnn.factors.logspace import log_cdf, logdiffexp
+from pgnn.factors.variable import Variable
+
+
+class NoisyMax(Additive):
+    r"""The largest of independent effects of the parents, and of a leak.
+
+    Parent :math:`i` in state :math:`x_i` causes the ordered child to reach state :math:`Z_i` with
+    probability :math:`q_i(z \mid x_i)`; its state 0 is neutral, :math:`q_i(0 \mid 0) = 1`. The
+    child is the maximum of all :math:`Z_i` and of the leak's, so distribution functions multiply:
+
+    .. math:: P(Y \le y \mid x) = Q_0(y) \prod_i Q_i(y \mid x_i).
+
+    Args:
+        child: Variable whose states 0, 1, ... are ordered, 0 being "absent".
+        parents: Variables whose state 0 is "absent".
+        effects: For each parent a table ``(K_i - 1, K)`` of probabilities, a row for each state
+            but 0: the child's distribution if this parent alone is present and nothing leaks. A
+            sequence in the order of the parents or a mapping by name. Learnable and uniform if not
+            given.
+        leak: The child's distribution ``(K,)`` with all parents absent; ``0.0`` for no leak,
+            ``None`` for a learnable one that starts at one half for state 0.
+
+    Raises:
+        ModelError: If a variable is not discrete, a shape is wrong or a row is no distribution.
+
+    Example:
+        >>> flu, cold = Variable("flu", 2), Variable("cold", ["no", "mild", "bad"])
+        >>> fever = Variable("fever", ["none", "low", "high"])
+        >>> effects = {"flu": [[0.1, 0.4, 0.5]], "cold": [[0.8, 0.2, 0.0], [0.5, 0.4, 0.1]]}
+        >>> p_fever = NoisyMax(fever, [flu, cold], effects)
+        >>> p_fever.factor().values[1, 2]
+        tensor([0.0500, 0.4000, 0.5500], dtype=torch.float64)
+
+    References:
+        Henrion (1987), Practical issues in constructing a Bayes' belief network (leak).
+        Díez (1993), Parameter adjustment in Bayes networks: the generalized noisy-or gate.
+        Heckerman and Breese (1996), Causal independence for probability assessment.
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable],
+        effects: Sequence[Any] | Mapping[Hashable, Any] | None = None,
+        leak: Any = 0.0,
+    ) -> None:
+        super().__init__(child, parents)
+        require_table(child, self.parents, type(self).__name__)
+        tables: Sequence[Any] = [None] * len(self.parents)
+        if effects is not None:
+            tables = self._by_parent(effects)
+        self.effects = nn.ParameterList(
+            self._effect(v, table) for v, table in zip(self.parents, tables, strict=True)
+        )
+        self.leak = self._leak(leak)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """``K - 1`` for each row, the leak's counting unless it is absent."""
+        absent = not self.leak.requires_grad and bool(self.leak[1:].isneginf().all())
+        rows = sum(v.num_states - 1 for v in self.parents) + (0 if absent else 1)
+        return (self.child.num_states - 1) * rows
+
+    def _by_parent(self, effects: Sequence[Any] | Mapping[Hashable, Any]) -> list[Any]:
+        names = [v.name for v in self.parents]
+        if isinstance(effects, Mapping):
+            for name in effects:
+                if name not in names:
+                    raise ModelError(
+                        f"effects on {self.child.name!r}: {name!r} is no parent"
+                        + closest(name, names)
+                    )
+            effects = [_get(effects, name, self.child) for name in names]
+        if len(effects) != len(names):
+            raise ModelError(
+                f"effects on {self.child.name!r} must be one table for each of its {len(names)} "
+                f"parents {names}, got {len(effects)}"
+            )
+        return list(effects)
+
+    def _effect(self, parent: Variable, table: Any) -> nn.Parameter:
+        """Logits ``(K_i - 1, K)`` of one parent's rows; state 0 needs none."""
+        if table is None:
+            shape = (parent.num_states - 1, self.child.num_states)
+            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+        present = (parent.states or ())[1:]
+        if not present:  # a parent that is always absent
+            return _constant(np.ones((0, self.child.num_states)))
+        return _constant(read_table(self.child, [Variable(parent.name, present)], table))
+
+    def _leak(self, leak: Any) -> nn.Parameter:
+        size = self.child.num_states
+        if leak is None:
+            logits = torch.zeros(size, dtype=torch.float64)
+            logits[1:] = -float(np.log(max(size - 1, 1)))
+            return nn.Parameter(logits)
+        if isinstance(leak, int | float) and leak == 0:
+            leak = np.eye(size)[0]
+        return _constant(read_table(self.child, [], leak))
+
+    def _offset(self) -> Tensor:
+        return log_cdf(self.leak.log_softmax(-1))
+
+    def _terms(self) -> Sequence[Tensor]:
+        terms = []
+        for logits in self.effects:
+            present = log_cdf(logits.log_softmax(-1))
+            terms.append(torch.cat([present.new_zeros(1, present.shape[1]), present]))
+        return terms
+
+    def _log_probs(self, score: Tensor) -> Tensor:
+        edge = (*score.shape[:-1], 1)
+        upper = torch.cat([score, score.new_zeros(edge)], dim=-1)
+        lower = torch.cat([score.new_full(edge, -float("inf")), score], dim=-1)
+        return logdiffexp(upper, lower)
+
+
+class NoisyOr(NoisyMax):
+    r"""Leaky noisy-or: :math:`p(y = 0 \mid x) = (1 - \lambda_0) \prod_i (1 - \lambda_i)^{x_i}`.
+
+    Each present parent causes the child on its own with probability :math:`\lambda_i`, and
+    something unnamed does with :math:`\lambda_0`. The table is exact to full relative precision
+    down to the smallest strengths, and so are its gradients at strengths of 0 and 1 finite.
+
+    Args:
+        child: Variable with two states; the second is "present".
+        parents: Variables with two states.
+        strengths: ``(n,)`` probabilities :math:`\lambda_i` that the parent alone, without leak,
+            causes the child; or a mapping by name. Learnable from one half if not given.
+        leak: Probability :math:`\lambda_0` with all parents absent; ``None`` for a learnable one.
+
+    Raises:
+        ModelError: If a variable is not binary (``NoisyMax`` takes more states), or a strength is
+            no probability.
+
+    Example:
+        >>> flu, cold, fever = (Variable(name, 2) for name in ("flu", "cold", "fever"))
+        >>> p_fever = NoisyOr(fever, [flu, cold], strengths=[0.8, 0.5], leak=0.1)
+        >>> p_fever.factor().values[1, 1]
+        tensor([0.0900, 0.9100], dtype=torch.float64)
+
+    References:
+        Pearl (1988), Probabilistic Reasoning in Intelligent Systems, section 4.3.2.
+        Henrion (1987), Practical issues in constructing a Bayes' belief network (leak).
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable],
+        strengths: Sequence[float] | Mapping[Hashable, float] | Tensor | None = None,
+        leak: float | None = 0.0,
+    ) -> None:
+        require_table(child, parents, "NoisyOr")
+        require_binary([*parents, child], child, "NoisyOr", "NoisyMax or Tabular")
+        rows = None if strengths is None else _strength_rows(child, parents, strengths)
+        super().__init__(child, parents, rows, None if leak is None else _pair(child, "leak", leak))
+
+    @property
+    def strengths(self) -> Tensor:
+        """Probabilities ``(n,)`` that each parent alone causes the child, differentiable."""
+        rows = [logits.softmax(-1)[:, 1] for logits in self.effects]
+        return torch.cat(rows) if rows else self.leak[:0]
+
+
+def _strength_rows(
+    child: Variable,
+    parents: Sequence[Variable],
+    strengths: Sequence[float] | Mapping[Hashable, float] | Tensor,
+) -> Any:
+    """Effects ``[[1 - p, p]]`` for each parent, by position or by name."""
+    if isinstance(strengths, Mapping):
+        return {k: [_pair(child, f"strength of {k!r}", p)] for k, p in strengths.items()}
+    names = [v.name for v in parents]
+    flat = read_numbers(f"strengths of {child.name!r}", strengths)
+    if flat.shape != (len(names),):
+        raise ModelError(
+            f"strengths of {child.name!r} must be one probability for each of its {len(names)} "
+            f"parents {names}, got shape {flat.shape}"
+        )
+    pairs = zip(names, flat.tolist(), strict=True)
+    return [[_pair(child, f"strength of {name!r}", p)] for name, p in pairs]
+
+
+def _get(effects: Mapping[Hashable, Any], name: Hashable, child: Variable) -> Any:
+    if name not in effects:
+        raise ModelError(f"effects on {child.name!r} miss its parent {name!r}; give one for each")
+    return effects[name]
+
+
+def _pair(child: Variable, what: str, probability: float) -> list[float]:
+    if not 0.0 <= probability <= 1.0:
+        raise ModelError(
+            f"{what} in the noisy-or of {child.name!r} must be a probability between 0 and 1, got "
+            f"{probability}"
+        )
+    return [1.0 - probability, float(probability)]
+
+
+def _constant(probs: np.ndarray) -> nn.Parameter:
+    with np.errstate(divide="ignore"):
+        return nn.Parameter(torch.from_numpy(np.log(probs)), requires_grad=False)

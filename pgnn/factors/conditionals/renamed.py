@@ -1,0 +1,116 @@
+"""The same conditional over variables of other names."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+
+
+class Renamed(Conditional):
+    """A conditional whose variables and inputs go by other names; its numbers are shared.
+
+    So one module serves many places of a model, such as all steps of a sequence. Of a conditional
+    with closed-form statistics this is an ``ExponentialFamily`` too: statistics of several places
+    may be added, and one fit to the sum sets them all.
+
+    Args:
+        conditional: The conditional; used, not copied.
+        names: Old name to new name, of variables and inputs; others keep theirs.
+
+    Raises:
+        ModelError: If an old name is unknown, or two new names are equal.
+
+    Example:
+        >>> from pgnn.factors import Tabular
+        >>> state, x = Variable("state", 2), Variable("x", 2)
+        >>> emission = Tabular(x, [state], [[0.75, 0.25], [0.5, 0.5]])
+        >>> third = Renamed(emission, {"state": ("state", 3), "x": ("x", 3)})
+        >>> third.factor()
+        Factor(('state', 3), ('x', 3))
+        >>> third.conditional is emission
+        True
+    """
+
+    def __new__(cls, conditional: Any = None, *args: Any, **kwargs: Any) -> Renamed:
+        """Choose the class by what the conditional can do."""
+        if cls is Renamed and isinstance(conditional, ExponentialFamily):
+            return super().__new__(RenamedFamily)
+        return super().__new__(cls)
+
+    def __init__(self, conditional: Conditional, names: Mapping[Hashable, Hashable]) -> None:
+        known = [*(v.name for v in conditional.scope), *conditional.inputs]
+        for name in names:
+            if name not in known:
+                raise ModelError(
+                    f"the conditional of {conditional.child.name!r} has no {name!r} to rename"
+                    f"{closest(name, known)}"
+                )
+        new = [names.get(name, name) for name in known]
+        child = _rename(conditional.child, names)
+        parents = [_rename(v, names) for v in conditional.parents]
+        super().__init__(child, parents, [names.get(n, n) for n in conditional.inputs])
+        self.conditional = conditional
+        self.integrates_missing = conditional.integrates_missing
+        self._old = dict(zip(new, known, strict=True))
+
+    @property
+    def num_free_parameters(self) -> int:
+        """As of the conditional, whose numbers these are."""
+        return self.conditional.num_free_parameters
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return the conditional's distribution; see the base class."""
+        return self.conditional.distribution(self._back(parents), self._back(inputs))
+
+    def factor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Factor:
+        """Return the conditional's table under the new names; see the base class."""
+        made = self.conditional.factor(self._back(observed), self._back(inputs))
+        by_old = {self._old[v.name]: v for v in self.scope}
+        child = None if made.child is None else self.child.name
+        return Factor([by_old[v.name] for v in made.variables], made.log_values, child)
+
+    def _back(self, values: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:
+        """Values under the old names; others are left out."""
+        return {old: values[new] for new, old in self._old.items() if values and new in values}
+
+
+class RenamedFamily(Renamed, ExponentialFamily):
+    """A renamed conditional of an exponential family; made by :class:`Renamed`."""
+
+    conditional: ExponentialFamily
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return the conditional's statistics of values under the new names."""
+        return self.conditional.statistics(self._back(values), weights)
+
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Fit the conditional, whose numbers these are."""
+        self.conditional.maximize(statistics, prior)
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Return that of the conditional."""
+        return self.conditional.log_prior(prior)
+
+    def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
+        """Start the conditional."""
+        self.conditional.initialize(self._back(values), seed)
+
+
+def _rename(variable: Variable, names: Mapping[Hashable, Hashable]) -> Variable:
+    new = names.get(variable.name, variable.name)
+    return Variable(new, variable.states, variable.shape)

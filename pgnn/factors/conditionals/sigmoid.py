@@ -1,0 +1,56 @@
+"""Logistic conditionals of a binary child with binary parents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros, require_binary
+from pgnn.factors.conditionals.conditional import require_table
+from pgnn.factors.variable import Variable
+
+
+class Sigmoid(Additive):
+    r"""A logistic unit :math:`p(y = 1 \mid x) = \sigma(b + \sum_i w_i x_i)` over binary variables.
+
+    Args:
+        child: Variable with two states; the unit gives the probability of the second.
+        parents: Variables with two states; their indices 0 and 1 are the values :math:`x_i`.
+        weight: ``(n,)`` log odds that each parent adds; learnable zeros if not given.
+        bias: Log odds with all parents 0; a learnable zero if not given. What is given is a
+            constant, kept in float64.
+
+    Raises:
+        ModelError: If a variable is not binary, or a shape or number is wrong.
+
+    Example:
+        >>> a, b, y = (Variable(name, 2) for name in "aby")
+        >>> unit = Sigmoid(y, [a, b], weight=[2.0, -1.0], bias=0.5)
+        >>> unit.distribution({"a": torch.tensor(1), "b": torch.tensor(0)}).probs
+        tensor([0.0759, 0.9241], dtype=torch.float64)
+
+    References:
+        Neal (1992), Connectionist learning of belief networks, section 3.
+    """
+
+    def __init__(
+        self, child: Variable, parents: Sequence[Variable], weight: Any = None, bias: Any = None
+    ) -> None:
+        super().__init__(child, parents)
+        require_table(child, self.parents, "Sigmoid")
+        require_binary(self.scope, child, "Sigmoid", "Softmax or Tabular")
+        self.weight = numbers_or_zeros("weight", child, weight, (len(self.parents),))
+        self.bias = numbers_or_zeros("bias", child, bias, ())
+
+    def _offset(self) -> Tensor:
+        return self.bias.reshape(1)
+
+    def _terms(self) -> Sequence[Tensor]:
+        return [torch.stack([w.new_zeros(1), w.reshape(1)]) for w in self.weight]
+
+    def _log_probs(self, score: Tensor) -> Tensor:
+        return logsigmoid(torch.cat([-score, score], dim=-1))

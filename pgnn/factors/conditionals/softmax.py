@@ -1,0 +1,107 @@
+"""Logistic regression as a conditional: softmax in discrete and real parents and in inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros
+from pgnn.factors.variable import Variable
+
+
+class Softmax(Additive):
+    r"""Multinomial logistic regression :math:`p(y \mid x, u) = \mathrm{softmax}(b + W^\top f)_y`.
+
+    The features :math:`f` are, in order: for each discrete parent the indicators of its states
+    1, 2, ... (state 0 is the reference, so a binary parent is the number 0 or 1, as in
+    ``Sigmoid``); for each real parent its values, flattened; for each input its values, flattened.
+    Adding a constant to a row of ``weight`` or to ``bias`` changes nothing, so each of their rows
+    counts as ``K - 1`` free parameters.
+
+    Args:
+        child: Discrete variable with ``K`` states.
+        parents: Discrete variables, and real ones of known shape (they must be observed).
+        weight: ``(F, K)``, features first and the child's states last; learnable zeros if not
+            given.
+        bias: ``(K,)`` scores where all features are 0; learnable zeros if not given. What is
+            given is a constant, kept in float64.
+        inputs: Covariates, name to number of values or shape.
+
+    Raises:
+        ModelError: If the child is not discrete, or a shape or number is wrong.
+
+    Example:
+        >>> size, color = Variable("size"), Variable("color", ["red", "green", "blue"])
+        >>> p_color = Softmax(color, [size], weight=[[0.0, 1.0, 2.0]], bias=[0.0, 0.0, 0.0])
+        >>> p_color.distribution({"size": torch.tensor([0.0, 1.0])}).probs
+        tensor([[0.3333, 0.3333, 0.3333],
+                [0.0900, 0.2447, 0.6652]], dtype=torch.float64)
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, section 5.4.1.
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        weight: Any = None,
+        bias: Any = None,
+        inputs: Mapping[Hashable, int | Sequence[int]] | None = None,
+    ) -> None:
+        super().__init__(child, parents, inputs or {})
+        if not child.is_discrete or child.shape:
+            raise ModelError(
+                f"Softmax conditional needs a single discrete child, {child.name!r} is not; use "
+                "Neural or LinearGaussian"
+            )
+        self.input_shapes = {
+            name: (size,) if isinstance(size, int) else tuple(size)
+            for name, size in (inputs or {}).items()
+        }
+        self._sizes = [self._num_features(name) for name in self._term_names()]
+        shape = (sum(self._sizes), child.num_states)
+        self.weight = numbers_or_zeros("weight", child, weight, shape)
+        self.bias = numbers_or_zeros("bias", child, bias, (child.num_states,))
+
+    @property
+    def num_free_parameters(self) -> int:
+        """``(K - 1) (F + 1)``: the scores of one state may be fixed at zero."""
+        return (self.child.num_states - 1) * (sum(self._sizes) + 1)
+
+    def _num_features(self, name: Hashable) -> int:
+        if name in self.input_shapes:
+            return math.prod(self.input_shapes[name])
+        parent = next(v for v in self.parents if v.name == name)
+        if any(not isinstance(n, int) for n in parent.shape) or (
+            parent.is_discrete and parent.shape
+        ):
+            raise ModelError(
+                f"Softmax conditional of {self.child.name!r} needs single discrete parents or "
+                f"real ones of known shape, but {name!r} has shape {parent.shape}; use Neural"
+            )
+        return parent.num_states - 1 if parent.is_discrete else math.prod(parent.shape)
+
+    def _event_dims(self, name: Hashable) -> int | None:
+        return (
+            len(self.input_shapes[name]) if name in self.input_shapes else super()._event_dims(name)
+        )
+
+    def _offset(self) -> Tensor:
+        return self.bias
+
+    def _terms(self) -> Sequence[Tensor]:
+        terms = list(torch.split(self.weight, self._sizes))
+        for k, v in enumerate(self.parents):
+            if v.is_discrete:
+                reference = self.weight.new_zeros(1, self.weight.shape[1])
+                terms[k] = torch.cat([reference, terms[k]])
+        return terms
+
+    def _log_probs(self, score: Tensor) -> Tensor:
+        return score.log_softmax(dim=-1)

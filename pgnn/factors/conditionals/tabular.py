@@ -1,0 +1,199 @@
+"""Conditional probability tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from pgnn.errors import Intractable, ModelError
+from pgnn.factors.conditionals.conditional import MAX_TABLE, check_rows, require_table
+from pgnn.factors.conditionals.exponential_family import (
+    LEAST_COUNT,
+    ExponentialFamily,
+    Statistics,
+)
+from pgnn.factors.conditionals.rows import read_table
+from pgnn.factors.factor import Factor
+from pgnn.factors.randomness import generator
+from pgnn.factors.variable import Variable
+
+
+class Tabular(ExponentialFamily):
+    r"""A conditional probability table :math:`p(x = k \mid \mathrm{pa} = j) = \theta_{jk}`.
+
+    The table is kept as ``logits``, log probabilities in float64, and always used normalised:
+    :math:`\theta_{jk} = e^{\ell_{jk}} / \sum_l e^{\ell_{jl}}`, so that rows sum to one to double
+    precision. Structural zeros are ``-inf`` logits; their gradient is zero.
+
+    Args:
+        child: Discrete variable.
+        parents: Discrete variables, the first axes of the table.
+        table: Probabilities ``(K_pa1, ..., K_child)`` as nested lists, array, tensor or data
+            frame, or a mapping from tuples of parent labels to rows. A table that is given is a
+            constant; without one the table is learnable and starts uniform.
+
+    Raises:
+        ModelError: If a variable is not discrete, the shape is wrong, an entry is negative or not
+            finite, or a row does not sum to one within ``1e-4`` (the message says which).
+        Intractable: If a table that was not given would have more than ``2**26`` entries.
+
+    Example:
+        >>> rain = Variable("rain", ["no", "yes"])
+        >>> wet = Variable("wet", ["no", "yes"])
+        >>> p_wet = Tabular(wet, [rain], {"no": [0.75, 0.25], "yes": [0.0, 1.0]})
+        >>> p_wet.probs
+        tensor([[0.7500, 0.2500],
+                [0.0000, 1.0000]], dtype=torch.float64)
+    """
+
+    def __init__(self, child: Variable, parents: Sequence[Variable] = (), table: Any = None):
+        super().__init__(child, parents)
+        require_table(child, self.parents, "Tabular")
+        if table is not None:
+            probs = read_table(child, self.parents, table)
+            self.logits = nn.Parameter(_log(probs), requires_grad=False)
+            return
+        entries = math.prod(self.shape)
+        if entries > MAX_TABLE:
+            raise Intractable(
+                f"a table of {child.name!r} given its {len(self.parents)} parents has {entries:,} "
+                f"entries, at most {MAX_TABLE:,} are made; use NoisyOr, Sigmoid, Softmax or Neural"
+            )
+        self.logits = nn.Parameter(torch.zeros(self.shape, dtype=torch.float64))
+
+    @property
+    def log_probs(self) -> Tensor:
+        """Normalised log probabilities ``(K_pa1, ..., K_child)``, differentiable."""
+        return self.logits.log_softmax(dim=-1)
+
+    @property
+    def probs(self) -> Tensor:
+        """Normalised probabilities ``(K_pa1, ..., K_child)``, differentiable."""
+        return self.log_probs.exp()
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Entries less one for each row, which must sum to one."""
+        return (self.child.num_states - 1) * math.prod(self.shape[:-1])
+
+    def set_probs(self, table: Any) -> None:
+        """Replace the table in place, learnable or not.
+
+        Args:
+            table: Probabilities as for the constructor; a tensor that requires grad is read.
+
+        Raises:
+            ModelError: As for the constructor; the old table stays.
+        """
+        given = table.detach() if isinstance(table, Tensor) else table
+        probs = read_table(self.child, self.parents, given)
+        with torch.no_grad():
+            self.logits.copy_(_log(probs))
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Categorical:
+        """Return the rows of the table at the parents' states, as a Categorical."""
+        values = self._values(parents)
+        table = self.log_probs
+        index = tuple(values[v.name] for v in self.parents)
+        return Categorical(logits=table[index] if index else table)
+
+    def factor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Factor:
+        """Return the log table over the unobserved scope, by indexing; see the base class.
+
+        Cost:
+            The size of the table and of the result.
+        """
+        seen = self._seen(observed)
+        check_rows(self.child, seen)
+        return Factor(self.scope, self.log_probs).condition(seen)
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return weighted counts in the shape of the table; see the base class.
+
+        Args:
+            values: The child's states ``(N,)``, -1 where not seen. Without the child the weights
+                have its axis too, the last one: posterior probabilities of all its scope.
+            weights: ``(N, K1, ..., Kn)``, or ``(N, K1, ..., Kn, K_child)``.
+        """
+        if self.child.name not in values:
+            weights = torch.as_tensor(weights)
+            rows = len(weights) if weights.dim() else 0
+            return (self._weights(weights, rows, self.shape).sum(dim=0).reshape(self.shape),)
+        code = torch.as_tensor(self.child.encode(values[self.child.name])).long()
+        code = code.to(self._device)
+        w = self._weights(weights, len(code), self.shape[:-1])
+        unseen = self.child.num_states  # a row of its own, which is left out
+        counts = w.new_zeros(unseen + 1, w.shape[1])
+        counts.index_add_(0, code.masked_fill(code < 0, unseen), w)
+        return (counts[:unseen].t().reshape(self.shape),)
+
+    @torch.no_grad()
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set rows to their relative counts; see the base class.
+
+        Args:
+            statistics: Of :meth:`statistics`.
+            prior: Pseudo-counts, such as ``Laplace`` or ``Dirichlet``: the estimate is the
+                posterior mean. An entry of probability zero gets none: it stays zero until
+                something is counted for it.
+        """
+        counts = statistics[0] if prior is None else statistics[0] + self._pseudo_counts(prior)
+        if not self.logits.requires_grad:
+            return
+        total = counts.sum(dim=-1, keepdim=True)
+        known = total > LEAST_COUNT
+        new = (counts / total.masked_fill(~known, 1.0)).log()
+        self.logits.copy_(torch.where(known, new, self.logits.double()))
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Return pseudo-counts times log probabilities; see the base class."""
+        counts = self._pseudo_counts(prior).to(self.logits)
+        return (counts * self.log_probs.masked_fill(counts == 0, 0.0)).sum()
+
+    def initialize(self, values: Mapping[Hashable, Tensor], seed: int | None = None) -> None:
+        """Start each row at random, uniform on all distributions; see the base class.
+
+        Where the child was seen, they are weighted by how often its states were.
+        """
+        rows = torch.empty(self.shape, dtype=torch.float64).exponential_(generator=generator(seed))
+        rows = rows.to(self._device) * self.probs.detach().ne(0)
+        rows = rows / rows.sum(dim=-1, keepdim=True)
+        if self.child.name in values:
+            code = self.child.encode(values[self.child.name])
+            seen = np.bincount(code[code >= 0], minlength=self.child.num_states)
+            if seen.any():
+                rows = rows * (1.0 + torch.from_numpy(seen / seen.mean()).to(rows))
+        self.maximize((rows,))
+
+    @property
+    def _device(self) -> torch.device:
+        return self.logits.device
+
+    def _pseudo_counts(self, prior: Any) -> Tensor:
+        """Pseudo-counts of the entries that are not zero."""
+        if prior is None:
+            return torch.zeros(self.shape, dtype=torch.float64, device=self._device)
+        if not hasattr(prior, "counts"):
+            raise ModelError(
+                f"the prior of the table of {self.child.name!r} must hold pseudo-counts, such as "
+                f"pgnn.Laplace, got {type(prior).__name__}"
+            )
+        counts = torch.from_numpy(np.array(prior.counts(self), dtype=np.float64))
+        return counts.to(self._device) * self.probs.detach().ne(0)
+
+
+def _log(probs: np.ndarray) -> Tensor:
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(np.log(probs))

@@ -1,0 +1,1 @@
+"""Non-negative local functions of undirected models."""

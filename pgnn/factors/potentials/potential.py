@@ -1,0 +1,178 @@
+"""The contract of every potential: non-negative local tables of an undirected model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.potentials.scopes import check_distinct, read_scopes
+from pgnn.factors.variable import Variable
+
+Ints = NDArray[np.int64]
+Inputs = Mapping[Hashable, Tensor]
+
+
+class Potential(nn.Module):
+    r"""Factors :math:`\prod_f \phi(x_{s_f})` of one kind, the piece an undirected model is made of.
+
+    A subclass implements :meth:`groups`. Numbers that are given are constants
+    (``requires_grad=False``); what is missing is learnable and starts neutral, at
+    :math:`\log \phi = 0`. Call ``requires_grad_()`` to learn given numbers as well.
+
+    Args:
+        variables: Discrete variables: single ones, arrays, or elements of arrays
+            (``array.element(3, 4)``).
+        scopes: Which elements each factor joins: an integer array ``(F, n)`` of numbers, counted
+            over the variables in order and arrays in row-major order; or tuples of element names
+            (of a single array: indices); or a :class:`~pgnn.factors.potentials.lattice.Lattice`. If
+            not given, one factor over all variables, arrays element by element.
+        inputs: Names of the covariates that the potential depends on; they are never modelled.
+
+    Attributes:
+        variables: The variables as they were declared.
+        scopes: ``(F, n)`` numbers of the potential's own elements.
+
+    Raises:
+        ModelError: If a variable is real or occurs twice, or a scope is wrong.
+    """
+
+    def __init__(
+        self,
+        variables: Variable | Sequence[Variable],
+        scopes: Any = None,
+        inputs: Hashable | Iterable[Hashable] = (),
+    ) -> None:
+        super().__init__()
+        self.variables = _checked(variables)
+        self.inputs: tuple[Hashable, ...] = _listed(inputs)
+        self.own = Elements(self.variables)
+        self.scopes = read_scopes(self.own, scopes)
+        self._placed: tuple[Elements, Ints, Ints] | None = None
+
+    @abstractmethod
+    def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
+        """Return the factors, gathered into arrays and over a model's elements.
+
+        Args:
+            elements: The elements of all variables of the model.
+            inputs: Covariates by name, ``(B, ...)``; others than the potential's are ignored.
+
+        Raises:
+            EvidenceError: If an input is missing.
+        """
+
+    def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
+        """Return each factor on its own, over single elements as variables.
+
+        The tables are copies: they keep their numbers when the parameters change.
+        """
+        return [f for g in self.groups(elements, inputs) for f in g.snapshot().factors(elements)]
+
+    @property
+    def num_factors(self) -> int:
+        """Number of scopes ``F``."""
+        return int(self.scopes.shape[0])
+
+    @property
+    def places(self) -> tuple[Variable, ...]:
+        """The variable at each place of the first scope: what the axes of a table stand for."""
+        first = self.scopes[0] if self.num_factors else ()
+        return tuple(self.variables[k] for k in self._owner[first])
+
+    @property
+    def cliques(self) -> tuple[tuple[Hashable, ...], ...]:
+        """Names of the declared variables that share a factor, each set once."""
+        names = [v.name for v in self.variables]
+        if len(names) == 1:
+            return ((names[0],),)
+        # a unique over rows of a million edges would take longer than all the rest
+        rows = np.unique(self._owner[self.scopes], axis=0)
+        return tuple(dict.fromkeys(tuple(dict.fromkeys(names[k] for k in r)) for r in rows))
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Number of numbers that may be chosen freely."""
+        return sum(p.numel() for p in self.parameters())
+
+    def numbers(self, elements: Elements) -> Ints:
+        """Return ``(E,)`` numbers that the potential's own elements have in a model."""
+        return self._place(elements)[0]
+
+    def placed(self, elements: Elements) -> Ints:
+        """Return :attr:`scopes` as ``(F, n)`` numbers of a model's elements."""
+        return self._place(elements)[1]
+
+    def scopes_in(self, elements: Elements) -> list[list[int]]:
+        """Return the elements of a model that each factor joins."""
+        joined: list[list[int]] = self.placed(elements).tolist()
+        return joined
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows between the brackets."""
+        names = ", ".join(repr(v.name) for v in self.variables[:8])
+        return names + (", ..." if len(self.variables) > 8 else "")
+
+    def _place(self, elements: Elements) -> tuple[Ints, Ints]:
+        """Numbers and scopes in a model, kept for the model that asked last."""
+        if self._placed is None or self._placed[0] is not elements:
+            parts = [elements.numbers(v.name).ravel() for v in self.variables]
+            own = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+            scopes = own[self.scopes]
+            check_distinct(elements, scopes)
+            self._placed = (elements, own, scopes)
+        return self._placed[1], self._placed[2]
+
+    @property
+    def _owner(self) -> Ints:
+        """``(E,)`` which variable each element belongs to."""
+        sizes = [int(np.prod(v.shape, dtype=np.int64)) for v in self.variables]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    def _covariates(self, inputs: Inputs | None) -> dict[Hashable, Tensor]:
+        """The potential's own inputs; all have the same number of rows."""
+        given = dict(inputs or {})
+        found = {}
+        for name in self.inputs:
+            if name not in given:
+                raise EvidenceError(
+                    f"the potential of {_label(self.variables)} needs the input {name!r}; pass it "
+                    f"in inputs={{{name!r}: ...}}" + (closest(name, given) if given else "")
+                )
+            found[name] = torch.as_tensor(given[name])
+        return found
+
+
+def _checked(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:
+    found = (variables,) if isinstance(variables, Variable) else tuple(variables)
+    for v in found:
+        if not isinstance(v, Variable):
+            raise ModelError(f"a potential is over Variable objects, got {v!r}")
+        if not v.is_discrete:
+            raise ModelError(
+                f"{v.name!r} is real; potentials are over discrete variables, with states"
+            )
+    names = [v.name for v in found]
+    if len(set(names)) < len(names):
+        twice = next(n for k, n in enumerate(names) if n in names[:k])
+        raise ModelError(f"a potential names the variable {twice!r} twice")
+    return found
+
+
+def _listed(inputs: Hashable | Iterable[Hashable]) -> tuple[Hashable, ...]:
+    if isinstance(inputs, str) or not isinstance(inputs, Iterable):
+        return (inputs,)
+    return tuple(inputs)
+
+
+def _label(variables: Sequence[Variable]) -> str:
+    return ", ".join(repr(v.name) for v in variables[:4]) + (", ..." if len(variables) > 4 else "")

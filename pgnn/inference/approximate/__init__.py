@@ -1,1 +1,0 @@
-"""Approximate answers on discrete graphs: propagation, mean field, chains, decompositions."""

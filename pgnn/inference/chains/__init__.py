@@ -1,0 +1,1 @@
+"""Chains of discrete states: messages, paths and draws."""

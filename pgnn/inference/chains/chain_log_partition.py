@@ -1,0 +1,132 @@
+"""log Z of a chain as one differentiable operation on top of the compiled kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from pgnn.inference.chains.chain_tensors import ChainTensors
+from pgnn.inference.chains.cpu_chain import CpuChain
+from pgnn.inference.chains.torch_chain import TorchChain
+
+
+def log_partition(tensors: ChainTensors, kernel: CpuChain) -> Tensor:
+    """Return ``(B,)`` log Z.
+
+    Where a gradient is wanted marginals are computed at once; their weighted sums are, too, unless
+    rows turn out to have different weights. Derivatives of these are torch's, when they are asked
+    for.
+    """
+    if not tensors.requires_grad:
+        return torch.from_numpy(kernel.log_partition()).to(tensors.field.dtype)
+    parts = (tensors.initial, tensors.transition, tensors.field)
+    out: Tensor = _LogPartition.apply(tensors, kernel, *parts)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _LogPartition(Function):
+    """Marginals are the gradient by the field, expected transitions that by the transition."""
+
+    @staticmethod
+    def forward(ctx: Any, tensors: ChainTensors, kernel: CpuChain, *parts: Tensor) -> Tensor:
+        shape = tensors.transition.shape[:2]
+        ctx.pairs = (shape[0], shape[1]) if tensors.transition.requires_grad else None
+        ctx.tensors, ctx.kernel = tensors, kernel
+        ctx.sums = kernel.smooth(pairs=ctx.pairs)
+        log_z = torch.from_numpy(ctx.sums.log_z).to(tensors.field.dtype)
+        ctx.save_for_backward(*parts)
+        return log_z
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+        parts = ctx.saved_tensors  # raises where one was changed in place
+        possible = torch.from_numpy(ctx.sums.log_z > -np.inf)
+        weights = torch.where(possible, upstream[0], 0.0)
+        made = _Made(ctx.tensors, ctx.kernel, ctx.sums, possible, ctx.needs_input_grad[2:])
+        if torch.is_grad_enabled():
+            return None, None, *_Slopes.apply(made, weights, *parts)  # type: ignore[no-untyped-call]
+        return None, None, *made.slopes(weights, parts)
+
+
+class _Made(NamedTuple):
+    """What the kernel found, and which of its slopes are wanted."""
+
+    tensors: ChainTensors
+    kernel: CpuChain
+    sums: Any
+    possible: Tensor
+    wanted: Sequence[bool]
+
+    def slopes(self, weights: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """Slopes by initial, transition and field of the sum of weighted log Z."""
+        initial = transition = field = None
+        if self.wanted[0] or self.wanted[2]:
+            marginals = torch.from_numpy(self.sums.states).to(parts[2].dtype)
+            field = torch.where(self.possible[:, None, None], marginals, 0.0)
+            field = field * weights[:, None, None]
+            if self.wanted[0]:
+                first = field[:, 0] if field.shape[1] else field.new_zeros(field.shape[::2])
+                initial = first.sum_to_size(parts[0].shape)
+        if self.wanted[1]:
+            transition = self._transitions(weights).to(parts[1].dtype)
+        return initial, transition, field if self.wanted[2] else None
+
+    def _transitions(self, weights: Tensor) -> Tensor:
+        pairs = torch.from_numpy(self.sums.pairs)
+        if len(pairs) == len(weights):
+            return pairs * weights.to(pairs.dtype)[:, None, None, None]
+        counted = weights[self.possible]
+        if not len(counted) or bool((counted == counted[0]).all()):
+            return pairs * (counted[0] if len(counted) else 0.0)
+        shape = self.tensors.transition.shape[:2]
+        array = weights.double().numpy()
+        return torch.from_numpy(self.kernel.smooth(array, (shape[0], shape[1])).pairs)
+
+
+class _Slopes(Function):
+    """Slopes by the kernel, whose own slopes are torch's: made only if somebody asks for them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, made: _Made, weights: Tensor, *parts: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        ctx.made = made
+        ctx.save_for_backward(weights, *parts)
+        return made.slopes(weights.detach(), [p.detach() for p in parts])
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
+        again = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Views, so that the gradient stops at them where one part is computed from another.
+            views = [
+                p.view_as(p) if p.requires_grad else p.detach().requires_grad_()
+                for p in ctx.saved_tensors
+            ]
+            found = _through_torch(ctx.made.tensors, views[1:], views[0])
+            asked = [(x, u) for x, u in zip(found, upstream, strict=True) if u is not None]
+            slopes = torch.autograd.grad(
+                [x for x, _ in asked],
+                views,
+                [u for _, u in asked],
+                create_graph=again,
+                materialize_grads=True,
+                allow_unused=True,
+            )
+        return None, *slopes
+
+
+def _through_torch(
+    tensors: ChainTensors, parts: Sequence[Tensor], weights: Tensor
+) -> tuple[Tensor, ...]:
+    """The slopes as differentiable operations."""
+    initial, transition, field = parts
+    again = TorchChain(ChainTensors(initial, transition, field, tensors.lengths)).log_partition()
+    return torch.autograd.grad(
+        again, [*parts], weights, create_graph=True, materialize_grads=True, allow_unused=True
+    )

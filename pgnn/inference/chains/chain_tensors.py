@@ -1,0 +1,161 @@
+"""The numbers of a chain in one shape, checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+
+
+@dataclass(frozen=True, eq=False)
+class ChainTensors:
+    """Logs of a chain's potentials: of ``B`` rows, at most ``T`` steps and ``K`` states.
+
+    Attributes:
+        initial: ``(1, K)`` or ``(B, K)``.
+        transition: ``(1, 1, K, K)``; the first axis is ``B`` where rows differ, the second
+            ``T - 1`` where steps do.
+        field: ``(B, T, K)``, zero at gaps.
+        lengths: ``(B,)`` int64 on the CPU.
+    """
+
+    initial: Tensor
+    transition: Tensor
+    field: Tensor
+    lengths: Tensor
+
+    @staticmethod
+    def read(
+        log_initial: Tensor,
+        log_transition: Tensor,
+        log_field: Tensor,
+        lengths: Tensor | None,
+        per_step: bool,
+    ) -> ChainTensors:
+        """Check what a caller gave, see :class:`~pgnn.inference.chains.chain.Chain`."""
+        if log_field.dim() != 3 or log_field.shape[2] == 0:
+            raise ModelError(
+                f"log_field must be (B, T, K) with K > 0, got {tuple(log_field.shape)}"
+            )
+        if not log_field.is_floating_point():
+            raise ModelError(f"log_field must hold floating-point logs, got {log_field.dtype}")
+        B, T, K = log_field.shape
+        initial = _shaped("log_initial", log_initial, (K,), (B,))
+        step = (max(T - 1, 0),) if per_step else ()
+        transition = _shaped("log_transition", log_transition, (*step, K, K), (B,))
+        if not per_step:
+            transition = transition.unsqueeze(1)
+        lengths, field = _extent(lengths, log_field)
+        found = ChainTensors(initial.to(field), transition.to(field), field, lengths)
+        found._check()
+        return found
+
+    @property
+    def num_rows(self) -> int:
+        """Number ``B`` of rows."""
+        return self.field.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """Number ``T`` of steps of the longest row there is room for."""
+        return self.field.shape[1]
+
+    @property
+    def num_states(self) -> int:
+        """Number ``K`` of states."""
+        return self.field.shape[2]
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether some number wants a gradient and torch records one."""
+        parts = (self.initial, self.transition, self.field)
+        return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """``(B,)`` lengths on the field's device."""
+        return self.lengths.to(self.field.device)
+
+    @cached_property
+    def within(self) -> Tensor:
+        """``(B, T)`` whether a step lies within its row."""
+        steps = torch.arange(self.num_steps, device=self.field.device)
+        return steps < self.ends[:, None]
+
+    def detach(self) -> ChainTensors:
+        """The same numbers without gradients."""
+        return replace(
+            self,
+            initial=self.initial.detach(),
+            transition=self.transition.detach(),
+            field=self.field.detach(),
+        )
+
+    def at(self, rows: Tensor) -> ChainTensors:
+        """Some of the rows, in double precision."""
+        here = rows.to(self.field.device)
+        per_row = self.initial.shape[0] > 1, self.transition.shape[0] > 1
+        return ChainTensors(
+            (self.initial[here] if per_row[0] else self.initial).double(),
+            (self.transition[here] if per_row[1] else self.transition).double(),
+            self.field[here].double(),
+            self.lengths[rows],
+        )
+
+    def _check(self) -> None:
+        for name, table in (("log_initial", self.initial), ("log_transition", self.transition)):
+            values = table.detach()
+            if not bool((values < math.inf).all()):  # NaN compares as false
+                where = (~(values < math.inf)).nonzero()[0].tolist()
+                raise ModelError(f"{name} must be below +inf and not NaN; see entry {where}")
+        field = self.field.detach()
+        if not field.numel() or bool(field.amax() < math.inf):  # NaN compares as false
+            return
+        top = field.amax(2)  # what is beyond the ends does not matter
+        bad = ~(top < math.inf) & self.within
+        if bool(bad.any()):
+            row, step = bad.nonzero()[0].tolist()
+            raise ModelError(
+                "log_field must be below +inf and not NaN (a missing observation is a field of "
+                f"zeros, or a gap in the mask); see row {row}, step {step}"
+            )
+
+
+def _shaped(name: str, given: Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> Tensor:
+    """A table with an axis of rows, of size one if they share it."""
+    if given.shape == shape:
+        return given.unsqueeze(0)
+    if given.shape == rows + shape:
+        return given
+    raise ModelError(
+        f"{name} must be {shape}, or {rows + shape} if rows differ; got {tuple(given.shape)}"
+    )
+
+
+def _extent(lengths: Tensor | None, field: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths of the rows, and the field with zeros at gaps."""
+    B, T, _ = field.shape
+    if lengths is None:
+        return torch.full((B,), T), field
+    if lengths.dtype == torch.bool:
+        if lengths.shape != (B, T):
+            raise ModelError(f"a mask must be {(B, T)}, got {tuple(lengths.shape)}")
+        steps = torch.arange(1, T + 1, device=lengths.device)
+        ends = (lengths * steps).amax(1) if T else torch.zeros(B, dtype=torch.int64)
+        return ends.cpu(), field.masked_fill(~lengths.to(field.device)[:, :, None], 0.0)
+    if lengths.shape != (B,) or lengths.is_floating_point():
+        raise ModelError(
+            f"lengths must be ({B},) integers or a ({B}, {T}) mask, got "
+            f"{tuple(lengths.shape)} of {lengths.dtype}"
+        )
+    ends = lengths.detach().cpu().long()
+    wrong = (ends < 0) | (ends > T)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ModelError(f"lengths must lie between 0 and {T}; row {row} has {int(ends[row])}")
+    return ends, field

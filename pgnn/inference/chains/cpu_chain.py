@@ -1,0 +1,300 @@
+"""Runs the kernels of chains over rows."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.inference.chains.chain_arrays import array, in_doubles, own_pairs, padded, scaled
+from pgnn.inference.chains.chain_tensors import ChainTensors
+from pgnn.inference.threads import in_threads
+
+if TYPE_CHECKING:
+    from pgnn.inference.chains.kernels.chain_numbers import ChainNumbers, ChainSums
+
+Floats = NDArray[Any]
+Ints = NDArray[np.int64]
+
+_ROOM = 2**28  # bytes that the messages of a tile may take
+_WORTH = 12  # rows from which on a tile is faster than one row after another
+_SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
+_DENSE = {np.dtype(np.float64): 1e-100, np.dtype(np.float32): 1e-16}
+
+
+class CpuChain:
+    r"""Sums over paths and best paths of a chain of float32 or float64 numbers.
+
+    Potentials are exponentiated, messages normalised at every step. A number that is too small to
+    be held is lost. Whether that matters is known afterwards: with :math:`\alpha` and
+    :math:`\beta` summing to one, a part :math:`\epsilon` of either adds at most
+    :math:`\epsilon` to :math:`\sum_k \alpha_t(k) \beta_t(k)`. Rows in which that sum is ever tiny
+    are computed again from logs. A forward pass alone carries along a bound of what was lost,
+    unless every transition is possible, so that what is lost anywhere is made up for everywhere.
+
+    Args:
+        tensors: The chain.
+    """
+
+    def __init__(self, tensors: ChainTensors) -> None:
+        self.tensors = tensors.detach()
+        self.lengths: Ints = tensors.lengths.numpy()
+        self.rows: Ints = np.flatnonzero(self.lengths)
+
+    @cached_property
+    def logs(self) -> ChainNumbers:
+        """The numbers as they are, in their own precision."""
+        from pgnn.inference.chains.kernels.chain_numbers import ChainNumbers
+
+        tensors, transition = self.tensors, self.tensors.transition.numpy()
+        return ChainNumbers(
+            array(tensors.initial),
+            padded(transition),
+            padded(transition.swapaxes(2, 3)),
+            array(tensors.field),
+            self.lengths,
+            np.zeros(len(tensors.initial)),
+            np.zeros(transition.shape[:2]),
+        )
+
+    @cached_property
+    def numbers(self) -> ChainNumbers:
+        """Initial and transition potentials as numbers; the field as logs."""
+        logs = self.logs
+        initial, initial_scale = scaled(logs.initial, (1,))
+        transition, transition_scale = scaled(logs.transition, (2, 3))
+        turned, _ = scaled(logs.turned, (2, 3))
+        return logs._replace(
+            initial=initial,
+            transition=transition,
+            turned=turned,
+            initial_scale=initial_scale,
+            transition_scale=transition_scale,
+        )
+
+    def log_partition(self) -> Floats:
+        """Return ``(B,)`` log Z."""
+        from pgnn.inference.chains.kernels.chain_rows import FORWARD, SMOOTH
+
+        sums = self._empty(FORWARD)
+        self._sum(sums, FORWARD, self.rows)
+        doubtful = self._doubtful(sums)
+        if len(doubtful):
+            part = CpuChain(self._part(doubtful))
+            sums.log_z[doubtful] = part._trusted(SMOOTH).log_z
+        return sums.log_z
+
+    def filtered(self) -> tuple[Floats, Floats]:
+        """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
+        from pgnn.inference.chains.kernels.chain_rows import FILTER
+
+        sums = self._trusted(FILTER)
+        return sums.states, sums.increments
+
+    def smooth(
+        self, weights: Floats | None = None, pairs: tuple[int, int] | None = None
+    ) -> ChainSums:
+        """Return log Z, marginals and, where asked for, expected transitions.
+
+        Args:
+            weights: ``(B,)`` what rows count in the transitions.
+            pairs: Size of the first two axes of the transitions: one where they are summed over
+                rows, or over steps, which can't be done if the transition differs along that axis.
+        """
+        from pgnn.inference.chains.kernels.chain_rows import SMOOTH
+
+        return self._trusted(SMOOTH, weights, pairs)
+
+    def best(self) -> tuple[Ints, Floats]:
+        """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
+        from pgnn.inference.chains.kernels.chain_links import FEW
+        from pgnn.inference.chains.kernels.chain_paths import best_rows
+        from pgnn.inference.chains.kernels.chain_steps import LANES
+        from pgnn.inference.chains.kernels.chain_tile_paths import LINKED, best_tiles
+
+        B, T, K = self.tensors.field.shape
+        states, scores, logs = np.full((B, T), -1), np.zeros(B), self.logs
+        P, kind = logs.transition.shape[3], logs.log_field.dtype
+
+        def one_by_one(rows: Ints) -> None:
+            few = P == FEW and logs.transition.shape[1] == 1
+            room = np.empty(T * P, kind), np.empty(T * P * few, np.uint8)
+            best_rows(logs, rows, states, scores, *room)
+
+        def side_by_side(tiles: Ints) -> None:
+            size, width, linked = K * tiles.shape[1], tiles.shape[1], K <= LINKED
+            reach, links = np.empty((2 if linked else T) * size, kind), T * size * linked
+            noted = np.empty(links, np.uint8), np.empty(T * width, np.uint8)
+            room = np.empty(size, kind), np.empty(LANES, kind), *np.empty((2, width), np.int64)
+            best_tiles(logs, tiles, states, scores, reach, *noted, *room)
+
+        tiles, rest = self._tiles(self.rows, True)
+        in_threads(side_by_side, tiles)
+        in_threads(one_by_one, rest)
+        return states, scores
+
+    def best_k(self, k: int) -> tuple[Ints, Floats]:
+        """Return ``(B, k, T)`` most probable paths and ``(B, k)`` their scores."""
+        from pgnn.inference.chains.kernels.chain_paths import best_k_rows
+
+        B, T, K = self.tensors.field.shape
+        states, scores = np.full((B, k, T), -1), np.full((B, k), -math.inf)
+        scores[self.lengths == 0, 0] = 0.0
+        logs = in_doubles(self.logs)
+
+        def work(rows: Ints) -> None:
+            room = np.empty(2 * K * k), np.empty(T * K * k, dtype=np.int64)
+            best_k_rows(logs, k, rows, states, scores.reshape(-1), *room)
+
+        in_threads(work, self.rows)
+        return states, scores
+
+    def sample(self, n: int, seed: int) -> Ints:
+        """Return ``(n, B, T)`` exact draws."""
+        from pgnn.inference.chains.kernels.chain_paths import draw_rows
+        from pgnn.inference.chains.kernels.chain_rows import FILTER
+
+        B, T, K = self.tensors.field.shape
+        states = np.full((n, B, T), -1)
+        sums = self._empty(FILTER)
+        self._sum(sums, FILTER, self.rows)
+        with np.errstate(divide="ignore"):
+            log_alpha = np.log(sums.states.astype(np.float64))
+        doubtful = self._doubtful(sums)
+        if len(doubtful):
+            found = self._from_logs(FILTER, doubtful)
+            log_alpha[doubtful], sums.log_z[doubtful] = found.states, found.log_z
+        logs = in_doubles(self.logs)
+        possible = self.rows[sums.log_z[self.rows] > -math.inf]
+
+        def work(rows: Ints) -> None:
+            draw_rows(logs, log_alpha, rows, np.uint64(seed), states, np.empty(K))
+
+        in_threads(work, possible)
+        return states
+
+    def _part(self, rows: Ints) -> ChainTensors:
+        return self.tensors.at(torch.from_numpy(rows))
+
+    def _empty(self, mode: int, pairs: tuple[int, int] | None = None) -> ChainSums:
+        from pgnn.inference.chains.kernels.chain_numbers import ChainSums
+        from pgnn.inference.chains.kernels.chain_rows import FILTER, FORWARD
+
+        (B, T, K), kind = self.tensors.field.shape, self.logs.log_field.dtype
+        return ChainSums(
+            log_z=np.zeros(B),
+            trust=np.ones(B),
+            states=np.zeros((0, 0, 0) if mode == FORWARD else (B, T, K), kind),
+            increments=np.zeros((B, T) if mode == FILTER else (0, 0)),
+            pairs=np.zeros((0, 0, 0, 0) if pairs is None else (*pairs, K, K + -K % 4), kind),
+        )
+
+    def _sum(self, sums: ChainSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
+        """Run the kernels, without a look at what was lost."""
+        from pgnn.inference.chains.kernels.chain_rows import PAIRS, SMOOTH, STEPS, sum_rows
+        from pgnn.inference.chains.kernels.chain_steps import LANES
+        from pgnn.inference.chains.kernels.chain_tiles import sum_tiles
+
+        numbers, dense = self.numbers, self._dense
+        (B, T, K), kind = self.tensors.field.shape, numbers.log_field.dtype
+        P, weight = numbers.transition.shape[3], np.ones(B) if weights is None else weights
+        tiles, rest = self._tiles(rows, len(sums.pairs) < 2)
+
+        def one_by_one(rows: Ints) -> None:
+            alpha = sums.states.reshape(-1)
+            if mode != SMOOTH or P != K:
+                alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
+            room = np.empty(STEPS * P, kind), np.empty(STEPS), alpha
+            ahead = np.empty((1 + 2 * PAIRS) * P, kind)
+            with own_pairs(sums) as own:
+                sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead)
+
+        def side_by_side(tiles: Ints) -> None:
+            size = K * tiles.shape[1]
+            room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
+            lanes = np.empty(LANES, kind), np.empty(LANES), np.empty(tiles.shape[1], np.int64)
+            with own_pairs(sums) as own:
+                sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes)
+
+        in_threads(side_by_side, tiles)
+        in_threads(one_by_one, rest)
+
+    def _tiles(self, rows: Ints, together: bool) -> tuple[Ints, Ints]:
+        """Rows in tiles of rows of similar length, -1 for none, and those that fit in no tile."""
+        from pgnn.inference.chains.kernels.chain_vectors import WIDTH
+
+        _, T, K = self.tensors.field.shape
+        room = 2 * T * K * WIDTH * self.logs.log_field.itemsize
+        if len(self.logs.transition) > 1 or not together or room > _ROOM:
+            return np.zeros((0, WIDTH), np.int64), rows
+        ordered = rows[np.argsort(-self.lengths[rows], kind="stable")]
+        num = len(rows) // WIDTH + (len(rows) % WIDTH >= _WORTH)
+        tiles = np.full(num * WIDTH, -1)
+        inside = ordered[: num * WIDTH]
+        tiles[: len(inside)] = inside
+        return tiles.reshape(num, WIDTH), ordered[num * WIDTH :]
+
+    def _trusted(
+        self, mode: int, weights: Floats | None = None, pairs: tuple[int, int] | None = None
+    ) -> ChainSums:
+        """Run the kernel, and the one that computes with logs for the rows that need it."""
+        sums = self._empty(mode, pairs)
+        self._sum(sums, mode, self.rows, weights)
+        doubtful = self._doubtful(sums)
+        if len(doubtful) and sums.pairs.size and len(sums.pairs) == 1:
+            sums = self._empty(mode, pairs)  # what the doubtful rows counted is in the sum
+            self._sum(sums, mode, np.setdiff1d(self.rows, doubtful), weights)
+        if sums.pairs.size:
+            with np.errstate(invalid="ignore"):  # doubtful rows, which are replaced
+                sums.pairs[...] *= self.numbers.transition
+        if len(doubtful):
+            self._replace(sums, self._from_logs(mode, doubtful, weights, pairs), doubtful)
+        return sums._replace(pairs=sums.pairs[..., : self.tensors.num_states])
+
+    def _from_logs(
+        self,
+        mode: int,
+        rows: Ints,
+        weights: Floats | None = None,
+        pairs: tuple[int, int] | None = None,
+    ) -> ChainSums:
+        """Sums of some rows, computed with logs in float64; ``states`` are logs."""
+        from pgnn.inference.chains.kernels.chain_logs import sum_rows_of_logs
+
+        part = CpuChain(self._part(rows))
+        B, T, K = part.tensors.field.shape
+        shape = pairs if pairs is None or pairs[0] == 1 else (B, pairs[1])
+        found = part._empty(mode, shape)
+        weight = np.ones(B) if weights is None else weights[rows]
+        P = K + -K % 4
+        room = np.empty(T * P), np.empty(2 * P), np.empty(P)
+        sum_rows_of_logs(part.logs, found, mode, np.arange(B), weight, *room)
+        return found
+
+    def _replace(self, sums: ChainSums, found: ChainSums, rows: Ints) -> None:
+        sums.log_z[rows] = found.log_z
+        if sums.states.size:
+            inside = np.arange(sums.states.shape[1]) < self.lengths[rows, None]
+            sums.states[rows] = np.where(inside[:, :, None], np.exp(found.states), 0.0)
+        if sums.increments.size:
+            sums.increments[rows] = found.increments
+        if sums.pairs.shape[0] > 1:
+            sums.pairs[rows] = found.pairs
+        elif sums.pairs.size:
+            sums.pairs[...] += found.pairs
+
+    @cached_property
+    def _dense(self) -> bool:
+        """Whether no transition is so improbable that lost numbers might have mattered."""
+        transition = self.numbers.transition
+        least = transition[..., : self.tensors.num_states].min(initial=1.0)
+        return bool(least > _DENSE[transition.dtype])
+
+    def _doubtful(self, sums: ChainSums) -> Ints:
+        """Rows in which numbers that were lost might have mattered."""
+        trusted = sums.trust[self.rows] >= _SAFE[self.logs.log_field.dtype]
+        return self.rows[~trusted]

@@ -1,0 +1,158 @@
+"""Largest sums and where they come from, found in vector registers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from pgnn.inference.chains.kernels.chain_vectors import (
+    MAX,
+    WIDTH,
+    data_of,
+    load_vector,
+    part_of,
+    spread,
+    spread_value,
+    start_of,
+    store_vector,
+)
+
+_BYTE = ir.IntType(8)
+_BYTES = ir.VectorType(_BYTE, WIDTH)
+
+
+def _tile_links(columns: int) -> Any:
+    def link(typing_context, matrix, x, out, links, at, step, x_at, to, link_to, num):
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = data_of(context, builder, signature, arguments)
+            noted = context.make_array(signature.args[3])(context, builder, arguments[3]).data
+            at, step, x_at, to, link_to, num = arguments[4:]
+            kind, index = data.kind, at.type
+            tops = [
+                cgutils.alloca_once_value(builder, start_of(ir.VectorType(kind, WIDTH), MAX))
+                for _ in range(columns)
+            ]
+            froms = [
+                cgutils.alloca_once_value(builder, ir.Constant(_BYTES, [0] * WIDTH))
+                for _ in range(columns)
+            ]
+            with cgutils.for_range(builder, num) as loop:
+                i = loop.index
+                here = builder.add(x_at, builder.mul(i, index(WIDTH)))
+                row = builder.add(at, builder.mul(i, step))
+                value = load_vector(builder, data.right, here, kind, WIDTH)
+                origin = spread_value(builder, builder.trunc(i, _BYTE), WIDTH)
+                for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
+                    number = spread(builder, data.left, builder.add(row, index(j)), kind, WIDTH)
+                    found, old = builder.fadd(value, number), builder.load(top)
+                    larger = builder.fcmp_ordered(">", found, old)
+                    builder.store(builder.select(larger, found, old), top)
+                    builder.store(builder.select(larger, origin, builder.load(came)), came)
+            for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
+                where = builder.add(to, index(j * WIDTH))
+                store_vector(builder, builder.load(top), data.out, where, kind, WIDTH)
+                where = builder.add(link_to, index(j * WIDTH))
+                store_vector(builder, builder.load(came), noted, where, _BYTE, WIDTH)
+            return context.get_dummy_value()
+
+        return types.void(matrix, x, out, links, at, step, x_at, to, link_to, num), generate
+
+    return intrinsic(link)
+
+
+tile_link_4, tile_link_1 = _tile_links(4), _tile_links(1)
+"""Like ``tile_max_4`` and ``tile_max_1``; the smallest state a largest sum comes from is noted."""
+
+
+def _follow(typing_context, links, path, at, after, to, num):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        noted, path = (
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(signature.args[:2], arguments[:2], strict=True)
+        )
+        at, after, to, num = arguments[2:]
+        index = at.type
+        state = load_vector(builder, path, after, _BYTE, WIDTH)
+        found = cgutils.alloca_once_value(builder, ir.Constant(_BYTES, [0] * WIDTH))
+        with cgutils.for_range(builder, num) as loop:
+            here = builder.add(at, builder.mul(loop.index, index(WIDTH)))
+            came = load_vector(builder, noted, here, _BYTE, WIDTH)
+            this = spread_value(builder, builder.trunc(loop.index, _BYTE), WIDTH)
+            same = builder.icmp_unsigned("==", state, this)
+            builder.store(builder.select(same, came, builder.load(found)), found)
+        store_vector(builder, builder.load(found), path, to, _BYTE, WIDTH)
+        return context.get_dummy_value()
+
+    return types.void(links, path, at, after, to, num), generate
+
+
+follow: Any = intrinsic(_follow)
+"""``path[to + w] = links[at + path[after + w] * WIDTH + w]`` of all rows."""
+
+
+def _links_of_few(typing_context, matrix, field, reach, links, at, field_at, link_at, num, steps):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        matrix, field, reach, links = (
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(signature.args[:4], arguments[:4], strict=True)
+        )
+        at, field_at, link_at, num, steps = arguments[4:]
+        index, kind = at.type, reach.type.pointee
+        rows = [
+            load_vector(builder, matrix, builder.add(at, _there(builder, i, num, FEW)), kind, FEW)
+            for i in range(FEW)
+        ]
+        vector, places = ir.VectorType(kind, FEW), ir.VectorType(_BYTE, FEW)
+        message = cgutils.alloca_once_value(
+            builder, load_vector(builder, reach, index(0), kind, FEW)
+        )
+        with cgutils.for_range(builder, steps) as loop:
+            old = builder.load(message)
+            ways = [
+                (
+                    builder.fadd(part_of(builder, old, i, FEW, 0), rows[i]),
+                    ir.Constant(places, [i] * FEW),
+                )
+                for i in range(FEW)
+            ]
+            while len(ways) > 1:
+                ways = [_first(builder, *pair) for pair in zip(ways[::2], ways[1::2], strict=True)]
+            (value, came), here = ways[0], builder.add(field_at, builder.mul(loop.index, num))
+            seen: Any = ir.Constant(vector, [ir.Constant(kind, 0.0)] * FEW)
+            for k in range(FEW):
+                place = builder.add(here, _there(builder, k, num))
+                number = builder.load(builder.gep(field, [place]))
+                seen = builder.insert_element(seen, number, ir.IntType(32)(k))
+            builder.store(builder.fadd(value, seen), message)
+            where = builder.add(link_at, builder.mul(loop.index, index(FEW)))
+            store_vector(builder, came, links, where, _BYTE, FEW)
+        store_vector(builder, builder.load(message), reach, index(0), kind, FEW)
+        return context.get_dummy_value()
+
+    given = matrix, field, reach, links, at, field_at, link_at, num, steps
+    return types.void(*given), generate
+
+
+def _there(builder: Any, k: int, num: Any, step: int = 1) -> Any:
+    """Where a state stands; the first one's place if it is not there."""
+    inside = builder.icmp_unsigned("<", num.type(k), num)
+    return builder.select(inside, num.type(k * step), num.type(0))
+
+
+def _first(builder: Any, x: tuple[Any, Any], y: tuple[Any, Any]) -> tuple[Any, Any]:
+    """The larger ones of two vectors, of equal ones the first, and their origins."""
+    larger = builder.fcmp_ordered(">", y[0], x[0])
+    return builder.select(larger, y[0], x[0]), builder.select(larger, y[1], x[1])
+
+
+FEW = 4
+links_of_few: Any = intrinsic(_links_of_few)
+"""Largest sums of a row of at most ``FEW`` states over many steps, the message in one register.
+
+``reach`` is the message before and after, ``-inf`` where there is no state; the matrix is padded
+to ``FEW`` columns and has as many rows.
+"""

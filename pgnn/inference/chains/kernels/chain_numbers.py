@@ -1,0 +1,132 @@
+"""What the kernels of chains share: the arrays they read and write, the exponential."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from pgnn.inference.propagation.kernels.propagation_algebra import inlined_numeric
+
+Floats = NDArray[Any]
+
+
+class ChainNumbers(NamedTuple):
+    """A chain; float32 or float64 throughout but for the scales, which are float64.
+
+    Potentials are numbers whose largest one is 1, and the log of what they were divided by; in
+    kernels that compute with logs they are logs, and the scales are not used.
+    """
+
+    initial: Floats
+    """``(1 or B, K)``."""
+    transition: Floats
+    """``(1 or B, 1 or T - 1, K, K)``."""
+    turned: Floats
+    """The same, last two axes exchanged."""
+    log_field: Floats
+    """``(B, T, K)``."""
+    lengths: Floats
+    """``(B,)`` int64."""
+    initial_scale: Floats
+    """``(1 or B,)``."""
+    transition_scale: Floats
+    """``(1 or B, 1 or T - 1)``."""
+
+
+class ChainSums(NamedTuple):
+    """What a forward or a forward-backward pass finds."""
+
+    log_z: Floats
+    """``(B,)`` float64."""
+    trust: Floats
+    """``(B,)`` float64: the least share of a product of messages; small where some was lost."""
+    states: Floats
+    """``(B, T, K)`` marginals or filtered probabilities; ``(0, 0, 0)`` if nobody asks."""
+    increments: Floats
+    """``(B, T)`` float64 log p(x_t | x_<t); ``(0, 0)`` if nobody asks."""
+    pairs: Floats
+    """Sums of products of messages on either side of a transition, shaped like the transitions or
+    larger where a sum is not to be taken; the transition's own number is not yet multiplied in.
+    ``(0, 0, 0, 0)`` if nobody asks."""
+
+
+_LOG2_E = 1.4426950408889634
+_LN2 = {32: (0.693359375, -2.12194440e-4), 64: (0.6931471803691238, 1.9082149292705877e-10)}
+_TERMS = {32: 7, 64: 13}
+_LEAST = {32: -87.0, 64: -708.0}
+_BIAS = {32: (127, 23), 64: (1023, 52)}
+
+
+def exp_of(builder: Any, x: Any) -> Any:
+    r"""Exponential of a number that is not positive, or of the lanes of a vector, branchless.
+
+    :math:`e^x = 2^n e^r` with :math:`n = \lfloor x / \log 2 + 1/2 \rfloor` and the series of
+    :math:`e^r`; zero where the result would have fewer digits than others.
+    """
+    lanes = x.type.count if isinstance(x.type, ir.VectorType) else 0
+    bits = 32 if isinstance(x.type.element if lanes else x.type, ir.FloatType) else 64
+    number: Any = ir.VectorType(ir.IntType(bits), lanes) if lanes else ir.IntType(bits)
+
+    def constant(kind: Any, value: float) -> Any:
+        if lanes:
+            return ir.Constant(kind, [ir.Constant(kind.element, value)] * lanes)
+        return ir.Constant(kind, value)
+
+    def real(value: float) -> Any:
+        return constant(x.type, value)
+
+    def fused(a: Any, b: Any, c: Any) -> Any:
+        flags = ("contract",)
+        return builder.fadd(builder.fmul(a, b, flags=flags), c, flags=flags)
+
+    name = f"llvm.floor.v{lanes}f{bits}" if lanes else f"llvm.floor.f{bits}"
+    floor = cgutils.get_or_insert_function(builder.module, ir.FunctionType(x.type, [x.type]), name)
+    least = real(_LEAST[bits])
+    inside = builder.fcmp_ordered(">=", x, least)
+    value = builder.select(inside, x, least)
+    n = builder.call(floor, (fused(value, real(_LOG2_E), real(0.5)),))
+    rest = fused(n, real(-_LN2[bits][0]), value)
+    rest = fused(n, real(-_LN2[bits][1]), rest)
+    factorial, series = 1.0, []
+    for k in range(_TERMS[bits]):
+        factorial *= max(k, 1)
+        series.append(1.0 / factorial)
+    result = real(series[-1])
+    for coefficient in series[-2::-1]:
+        result = fused(result, rest, real(coefficient))
+    bias, shift = _BIAS[bits]
+    whole = builder.add(builder.fptosi(n, number), constant(number, bias))
+    power = builder.bitcast(builder.shl(whole, constant(number, shift)), x.type)
+    return builder.select(inside, builder.fmul(result, power), real(0.0))
+
+
+def _exp_below(typing_context, x):
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return exp_of(builder, arguments[0])
+
+    return x(x), generate
+
+
+exp_below: Any = intrinsic(_exp_below)
+"""See :func:`exp_of`: without a branch, so that loops vectorise."""
+
+
+LOST = {32: 1e-8, 64: 1e-103}
+"""More than a step can lose of a number that is added to a normalised message, as it is held by
+what bounds the losses: times 1e28, or 1e200, since it is far too small to be held as it is."""
+
+
+@inlined_numeric
+def harmless(itemsize):
+    """Up to which share of a message losses, so held, do not matter: 1e-9, or 1e-17."""
+    return 1e19 if itemsize == 4 else 1e183
+
+
+@inlined_numeric
+def share_of(array, b):
+    """Index of row or step ``b`` where an axis may have size one, shared by all."""
+    return b if array > 1 else 0

@@ -1,0 +1,279 @@
+"""Paths through chains, one row after another: the best, the k best, exact draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pgnn.inference.chains.kernels.chain_links import links_of_few
+from pgnn.inference.chains.kernels.chain_numbers import exp_below, share_of
+from pgnn.inference.chains.kernels.chain_picks import largest, pick_4, pick_16
+from pgnn.inference.chains.kernels.chain_row_steps import row_observe
+from pgnn.inference.chains.kernels.chain_vectors import (
+    row_max_4,
+    row_max_8,
+    row_max_32,
+)
+from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@inner_numeric
+def _mix(x):
+    """Finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@inner_numeric
+def _reach(x, at, matrix, r, s, out, to):
+    """Largest sum of an entry of a row vector and one of each column of a matrix."""
+    K, P = matrix.shape[2], matrix.shape[3]
+    first = (r * matrix.shape[1] + s) * K * P
+    j = 0
+    while j + 32 <= P:
+        row_max_32(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 32
+    while j + 8 <= P:
+        row_max_8(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 8
+    if j < P:
+        row_max_4(matrix, x, out, first + j, P, at, 1, to + j, K)
+
+
+@inner_numeric
+def score_of(numbers, b, states, row):
+    """Log of what a path weighs."""
+    r = share_of(numbers.transition.shape[0], b)
+    total, seen = 0.0, 0.0
+    for t in range(numbers.lengths[b]):
+        k = states[row, t]
+        seen += numbers.log_field[b, t, k]
+        if t == 0:
+            total += numbers.initial[share_of(numbers.initial.shape[0], b), k]
+        else:
+            s = share_of(numbers.transition.shape[1], t - 1)
+            total += numbers.transition[r, s, states[row, t - 1], k]
+    return total + seen
+
+
+@numeric
+def best_rows(numbers, rows, states, scores, reach, links):
+    """Find the best path of some rows; of equal ones, that of the smallest last state, and so on.
+
+    Args:
+        numbers: Logs.
+        rows: Which ones; none is empty.
+        states: ``(B, T)`` to be filled; rows without a path are left as they are.
+        scores: ``(B,)`` float64.
+        reach: Room for ``T * P`` numbers.
+        links: For ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their transitions;
+            otherwise for none.
+    """
+    P = numbers.transition.shape[3]
+    for b in rows:
+        if len(links):
+            possible = _forward_of_few(numbers, b, reach, links)
+        else:
+            possible = _forward(numbers, b, reach)
+        if not possible:
+            scores[b] = -math.inf
+        elif len(links):
+            after = numbers.lengths[b] - 1
+            states[b, after] = k = _top_of(reach, 0, P)
+            for t in range(after, 0, -1):
+                k = int(links[t * P + k])
+                states[b, t - 1] = k
+            scores[b] = score_of(numbers, b, states, b)
+        else:
+            _walk_back(numbers, b, numbers.lengths[b], reach, states)
+            scores[b] = score_of(numbers, b, states, b)
+
+
+@inner_numeric
+def _begin(numbers, b, reach):
+    """Ways of one step; ``-inf`` where there is no state."""
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
+    real = numbers.log_field.dtype.type
+    start = share_of(numbers.initial.shape[0], b)
+    for j in range(P):
+        reach[j] = real(-math.inf)
+    for j in range(K):
+        reach[j] = numbers.initial[start, j] + numbers.log_field[b, 0, j]
+
+
+@inner_numeric
+def _forward(numbers, b, reach):
+    """Logs of the best ways to each state, less some constant a step; return if there is one."""
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
+    real = numbers.log_field.dtype.type
+    r, steps = share_of(numbers.transition.shape[0], b), numbers.lengths[b]
+    _begin(numbers, b, reach)
+    top = largest(reach, 0, P)
+    for t in range(1, steps):
+        if top == -math.inf:
+            break
+        to = t * P
+        s = share_of(numbers.transition.shape[1], t - 1)
+        _reach(reach, to - P, numbers.transition, r, s, reach, to)
+        field = (b * numbers.log_field.shape[1] + t) * K
+        row_observe(reach, numbers.log_field, to, field, K, top)
+        top = real(0.0)
+        if t % 16 == 15 or t == steps - 1:  # so that digits are kept
+            top = largest(reach, to, P)
+    return top > -math.inf
+
+
+@inner_numeric
+def _forward_of_few(numbers, b, reach, links):
+    """The same where a message is in one register; where ways come from is noted."""
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
+    r, steps = share_of(numbers.transition.shape[0], b), numbers.lengths[b]
+    _begin(numbers, b, reach)
+    top, t = largest(reach, 0, P), 1
+    while t < steps and top > -math.inf:
+        for j in range(K):
+            reach[j] -= top
+        field, num = (b * numbers.log_field.shape[1] + t) * K, min(16, steps - t)
+        links_of_few(
+            numbers.transition, numbers.log_field, reach, links, r * K * P, field, t * P, K, num
+        )
+        top = largest(reach, 0, P)
+        t += num
+    return top > -math.inf
+
+
+@inner_numeric
+def _top_of(values, at, num):
+    """Place of the first of the largest numbers."""
+    best = 0
+    for k in range(1, num):
+        if values[at + k] > values[at + best]:
+            best = k
+    return best
+
+
+@inner_numeric
+def _walk_back(numbers, b, steps, reach, states):
+    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
+    r = share_of(numbers.turned.shape[0], b)
+    best = _top_of(reach, (steps - 1) * P, K)
+    states[b, steps - 1] = best
+    for t in range(steps - 2, -1, -1):
+        s = share_of(numbers.turned.shape[1], t)
+        row = ((r * numbers.turned.shape[1] + s) * K + best) * P
+        if P % 16 == 0:
+            best = pick_16(reach, numbers.turned, reach, t * P, row, P)
+        else:
+            best = pick_4(reach, numbers.turned, reach, t * P, row, P)
+        states[b, t] = best
+
+
+@numeric
+def best_k_rows(numbers, k, rows, states, scores, reach, came):
+    """Find the ``k`` best paths of some rows, best first.
+
+    Args:
+        numbers: Logs.
+        k: How many.
+        rows: Which ones; none is empty.
+        states: ``(B, k, T)`` to be filled where there is such a path.
+        scores: ``(B * k,)`` float64.
+        reach: Room for ``2 * K * k`` float64.
+        came: For ``T * K * k`` int64: state before, times ``k``, plus which of its paths.
+    """
+    K = numbers.log_field.shape[2]
+    for b in rows:
+        r = share_of(numbers.transition.shape[0], b)
+        steps, old, new = numbers.lengths[b], 0, K * k
+        start = share_of(numbers.initial.shape[0], b)
+        for j in range(K):
+            for m in range(k):
+                reach[new + j * k + m] = -math.inf
+            reach[new + j * k] = numbers.initial[start, j] + numbers.log_field[b, 0, j]
+        for t in range(1, steps):
+            old, new = new, old
+            s = share_of(numbers.turned.shape[1], t - 1)
+            for j in range(K):
+                at, link = new + j * k, (t * K + j) * k
+                for m in range(k):
+                    reach[at + m] = -math.inf
+                for i in range(K):
+                    step = numbers.turned[r, s, j, i] + numbers.log_field[b, t, j]
+                    for m in range(k):
+                        value = reach[old + i * k + m] + step
+                        if not _insert(reach, came, at, link, k, value, i * k + m):
+                            break
+        for m in range(k):
+            scores[b * k + m] = -math.inf
+        for j in range(K):
+            for m in range(k):
+                value = reach[new + j * k + m]
+                if not _insert(scores, came, b * k, 0, k, value, j * k + m):
+                    break
+        for m in range(k):
+            if scores[b * k + m] > -math.inf:
+                at = came[m]
+                for t in range(steps - 1, -1, -1):
+                    states[b, m, t] = at // k
+                    at = came[t * K * k + at]
+
+
+@inner_numeric
+def _insert(values, links, at, link, k, value, origin):
+    """Insert into a sorted list after its equals; return whether there was room."""
+    if not value > values[at + k - 1]:
+        return False
+    m = k - 1
+    while m > 0 and value > values[at + m - 1]:
+        values[at + m] = values[at + m - 1]
+        links[link + m] = links[link + m - 1]
+        m -= 1
+    values[at + m] = value
+    links[link + m] = origin
+    return True
+
+
+@numeric
+def draw_rows(numbers, log_alpha, rows, seed, states, weights):
+    """Draw paths of some rows, last state first, given filtered probabilities.
+
+    Args:
+        numbers: Logs.
+        log_alpha: ``(B, T, K)`` logs of p(z_t | x_1..t).
+        rows: Which ones; none is empty or impossible.
+        seed: uint64; a row's draws depend on it and on the number of the row alone.
+        states: ``(n, B, T)`` to be filled.
+        weights: Room for ``K`` float64.
+    """
+    K = log_alpha.shape[2]
+    for b in rows:
+        r = share_of(numbers.turned.shape[0], b)
+        stream = _mix(seed + np.uint64(b) * _GOLDEN)
+        for n in range(states.shape[0]):
+            best = 0
+            for t in range(numbers.lengths[b] - 1, -1, -1):
+                s = share_of(numbers.turned.shape[1], t)
+                top = -math.inf
+                for k in range(K):
+                    weights[k] = log_alpha[b, t, k]
+                    if t < numbers.lengths[b] - 1:
+                        weights[k] += numbers.turned[r, s, best, k]
+                    top = max(top, weights[k])
+                total = 0.0
+                for k in range(K):
+                    weights[k] = exp_below(weights[k] - top)
+                    total += weights[k]
+                stream += _GOLDEN
+                goal = float(_mix(stream) >> np.uint64(11)) / 9007199254740992.0 * total
+                best = 0
+                for k in range(K):
+                    if weights[k] > 0.0:
+                        best = k
+                        goal -= weights[k]
+                        if goal < 0.0:
+                            break
+                states[n, b, t] = best

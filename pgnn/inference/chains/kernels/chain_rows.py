@@ -1,0 +1,218 @@
+"""Forward and backward messages of one row after another; vectors run over states."""
+
+from __future__ import annotations
+
+import math
+
+from pgnn.inference.chains.kernels.chain_numbers import exp_below, harmless, share_of
+from pgnn.inference.chains.kernels.chain_row_steps import (
+    begin_step,
+    row_audit,
+    row_emit,
+    row_meet,
+    row_multiply,
+    row_scale,
+)
+from pgnn.inference.chains.kernels.chain_vectors import (
+    row_add_4,
+    row_add_8,
+    row_add_32,
+    row_sum_4,
+    row_sum_8,
+    row_sum_32,
+)
+from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+
+FORWARD = 0
+"""log Z alone."""
+
+FILTER = 1
+"""Also p(z_t | x_1..t) and log p(x_t | x_<t)."""
+
+SMOOTH = 2
+"""Also p(z_t | x_1..T), and pairs of states."""
+
+STEPS = 128
+"""Steps whose emissions are held at once."""
+
+PAIRS = 32
+"""Steps whose pairs are counted together."""
+
+
+@inner_numeric
+def _emissions(field, b, begin, end, emission, tops, P):
+    """Exponentials of some steps' field, each divided by its largest one, whose log is kept."""
+    K = field.shape[2]
+    for t in range(end - begin):
+        at = (b * field.shape[1] + begin + t) * K
+        tops[t] = begin_step(field, emission, at, t * P, K, P)
+    for k in range((end - begin) * P):
+        emission[k] = exp_below(emission[k])
+
+
+@inner_numeric
+def _advance(x, at, matrix, r, s, out, to):
+    """Product of a row vector and a matrix."""
+    K, P = matrix.shape[2], matrix.shape[3]
+    first = (r * matrix.shape[1] + s) * K * P
+    j = 0
+    while j + 32 <= P:
+        row_sum_32(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 32
+    while j + 8 <= P:
+        row_sum_8(matrix, x, out, first + j, P, at, 1, to + j, K)
+        j += 8
+    if j < P:
+        row_sum_4(matrix, x, out, first + j, P, at, 1, to + j, K)
+
+
+@inner_numeric
+def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead):
+    """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
+    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
+    real = numbers.log_field.dtype.type
+    r = share_of(numbers.transition.shape[0], b)
+    start = share_of(numbers.initial.shape[0], b)
+    log_z, part = 0.0, numbers.initial_scale[start]
+    product, inverse, trust = 1.0, real(1.0), 1.0
+    to = base
+    for t in range(steps):
+        before = to
+        to = base + (t if mode == SMOOTH else t % 2) * P
+        if t % STEPS == 0:
+            _emissions(numbers.log_field, b, t, min(t + STEPS, steps), emission, tops, P)
+        here = t % STEPS
+        scale = numbers.initial_scale[start]
+        if t == 0:
+            for j in range(P):
+                alpha[to + j] = numbers.initial[start, j] if j < K else real(0.0)
+        else:
+            s = share_of(numbers.transition.shape[1], t - 1)
+            _advance(alpha, before, numbers.transition, r, s, alpha, to)
+            scale = numbers.transition_scale[r, s]
+            part += scale
+        total = row_emit(alpha, emission, to, here * P, P, inverse)
+        if not total > 0.0:
+            sums.log_z[b] = -math.inf
+            sums.trust[b] = 0.0
+            return False
+        trust = min(trust, float(total))
+        if mode != SMOOTH and not dense:
+            lost = _audit(numbers, r, t, emission, here * P, ahead, inverse)
+            if not lost < harmless(numbers.log_field.itemsize) * total:
+                trust = 0.0
+        inverse = real(1.0) / total
+        part += tops[here]
+        product *= total
+        if product < 1e-50 or product > 1e50:
+            part += math.log(product)
+            product = 1.0
+        if t % 64 == 0:  # sums of few numbers, which lose fewer digits
+            log_z += part
+            part = 0.0
+        if mode == FILTER:
+            first = (b * sums.states.shape[1] + t) * K
+            row_scale(alpha, sums.states, to, first, K, inverse)
+            sums.increments[b, t] = math.log(total) + tops[here] + scale
+    sums.log_z[b] = log_z + (part + math.log(product))
+    sums.trust[b] = trust
+    return True
+
+
+@inner_numeric
+def _audit(numbers, r, t, emission, at, ahead, inverse):
+    """Bound what was lost of the message: numbers too small to be held, and what follows them."""
+    P = numbers.transition.shape[3]
+    before, to = ((t - 1) % 2) * P, (t % 2) * P
+    if t == 0:
+        for j in range(P):
+            ahead[j] = 0.0
+    else:
+        s = share_of(numbers.transition.shape[1], t - 1)
+        _advance(ahead, before, numbers.transition, r, s, ahead, to)
+    return row_audit(ahead, emission, to, at, P, inverse)
+
+
+@inner_numeric
+def _backward(numbers, sums, weight, b, steps, emission, tops, alpha, base, ahead):
+    """Multiply forward messages by backward messages, into marginals and sums of pairs."""
+    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
+    real = numbers.log_field.dtype.type
+    r = share_of(numbers.turned.shape[0], b)
+    pair_row = share_of(sums.pairs.shape[0], b)
+    together = 1 if sums.pairs.shape[1] > 1 else PAIRS
+    left, right = P, P + PAIRS * P  # where in the room pairs wait
+    counting = sums.pairs.shape[2] > 0 and weight != 0.0
+    trust, waiting = 1.0, 0
+    for j in range(P):
+        ahead[j] = real(1.0) if j < K else real(0.0)
+    for t in range(steps - 1, -1, -1):
+        at, here = base + t * P, t % STEPS
+        if t == steps - 1 or here == STEPS - 1:
+            _emissions(numbers.log_field, b, t - here, t + 1, emission, tops, P)
+        total, size = row_meet(ahead, alpha, 0, at, P)
+        trust = min(trust, float(total))
+        inverse = real(1.0) / total if total > 0.0 else real(0.0)
+        if counting and t + 1 < steps:
+            factor = inverse * real(weight)
+            row_scale(alpha, ahead, at, left + waiting * P, P, factor)
+            waiting += 1
+            if waiting == together or t == 0:
+                s = share_of(sums.pairs.shape[1], t)
+                _count(sums.pairs, pair_row, s, ahead, left, ahead, right, waiting)
+                waiting = 0
+        first = (b * sums.states.shape[1] + t) * K
+        row_multiply(ahead, alpha, sums.states, 0, at, first, K, inverse)
+        if t > 0:
+            inverse = real(1.0) / size if size > 0.0 else real(0.0)
+            back = here * P
+            row_multiply(emission, ahead, emission, back, 0, back, P, inverse)
+            if counting:
+                row_scale(emission, ahead, back, right + waiting * P, P, real(1.0))
+            s = share_of(numbers.turned.shape[1], t - 1)
+            _advance(emission, here * P, numbers.turned, r, s, ahead, 0)
+    sums.trust[b] = trust
+
+
+@inner_numeric
+def _count(pairs, r, s, left, left_at, right, right_at, num):
+    """Add outer products of forward messages and what comes back along the transitions."""
+    K, P = pairs.shape[2], pairs.shape[3]
+    for i in range(K):
+        to, j = ((r * pairs.shape[1] + s) * K + i) * P, 0
+        while j + 32 <= P:
+            row_add_32(right, left, pairs, right_at + j, P, left_at + i, P, to + j, num)
+            j += 32
+        while j + 8 <= P:
+            row_add_8(right, left, pairs, right_at + j, P, left_at + i, P, to + j, num)
+            j += 8
+        if j < P:
+            row_add_4(right, left, pairs, right_at + j, P, left_at + i, P, to + j, num)
+
+
+@numeric
+def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, ahead):
+    """Sum over all paths of some rows.
+
+    Args:
+        mode: FORWARD, FILTER or SMOOTH.
+        dense: Whether tiny forward messages do no harm, as every transition is possible.
+            Otherwise, and if mode is not SMOOTH, what was lost is bounded.
+        rows: Which ones; none is empty.
+        weights: ``(B,)`` what a row counts in ``sums.pairs``.
+        emission: Room for ``STEPS * P`` numbers.
+        tops: For ``STEPS`` float64.
+        alpha: For two steps of ``P`` numbers, for ``T`` if mode is SMOOTH; but the flat
+            ``sums.states`` themselves if that is so and K is P.
+        ahead: For ``(1 + 2 * PAIRS) * P``.
+    """
+    P = numbers.transition.shape[3]
+    in_place = mode == SMOOTH and numbers.log_field.shape[2] == P
+    for b in rows:
+        steps = numbers.lengths[b]
+        base = b * numbers.log_field.shape[1] * P if in_place else 0
+        possible = _forward(
+            numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead
+        )
+        if possible and mode == SMOOTH:
+            _backward(numbers, sums, weights[b], b, steps, emission, tops, alpha, base, ahead)

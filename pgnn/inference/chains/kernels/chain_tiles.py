@@ -1,0 +1,278 @@
+"""Forward and backward messages of many rows at once; vectors run over the rows of a tile.
+
+Messages of a step are laid out ``(K, WIDTH)``. The rows of a tile are in descending order of their
+lengths, so that those under way are always the first ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pgnn.inference.chains.kernels.chain_numbers import harmless, share_of
+from pgnn.inference.chains.kernels.chain_rows import FILTER, SMOOTH
+from pgnn.inference.chains.kernels.chain_steps import (
+    INVERSE,
+    LOSSES,
+    TOP,
+    TOTAL,
+    audit,
+    emit,
+    find_top,
+    meet,
+    multiply,
+    scale,
+)
+from pgnn.inference.chains.kernels.chain_transposes import (
+    bring_1,
+    bring_2,
+    bring_4,
+    write_1,
+    write_2,
+    write_4,
+)
+from pgnn.inference.chains.kernels.chain_vectors import (
+    WIDTH,
+    tile_outer_1,
+    tile_outer_4,
+    tile_sum_1,
+    tile_sum_4,
+)
+from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+
+_STEPS = 8  # whose pairs are counted together
+
+
+@inner_numeric
+def locate(field, rows, places):
+    """Where the rows of a tile begin in memory; those that are not there are said to be the first.
+
+    ``places`` is of ``WIDTH`` int64.
+    """
+    size = field.shape[1] * field.shape[2]
+    for w in range(WIDTH):
+        places[w] = rows[w if w < len(rows) else 0] * size
+
+
+@inner_numeric
+def load(field, places, num, t, out, to, lanes):
+    """Bring a step's fields into a tile, less the largest of each row, which goes to ``lanes``."""
+    K = field.shape[2]
+    real = field.dtype.type
+    bring(field, places, t * K, out, to)
+    if num < WIDTH:
+        for k in range(K):
+            for w in range(num, WIDTH):
+                out[to + k * WIDTH + w] = real(-math.inf)
+    find_top(out, out, lanes, to, to, K)
+
+
+@inner_numeric
+def bring(field, places, at, out, to):
+    """Bring a step of all rows into a tile."""
+    K = field.shape[2]
+    k = 0
+    while k + 4 <= K:
+        bring_4(field, out, places, at + k, to + k * WIDTH)
+        k += 4
+    if k + 2 <= K:
+        bring_2(field, out, places, at + k, to + k * WIDTH)
+        k += 2
+    if k < K:
+        bring_1(field, out, places, at + k, to + k * WIDTH)
+
+
+@inner_numeric
+def _multiply(matrix, s, x, at, out, to):
+    """Product of messages and a matrix."""
+    K, P = matrix.shape[2], matrix.shape[3]
+    first = s * K * P
+    for j in range(0, K - 3, 4):
+        tile_sum_4(matrix, x, out, first + j, P, at, to + j * WIDTH, K)
+    for j in range(K - K % 4, K):
+        tile_sum_1(matrix, x, out, first + j, P, at, to + j * WIDTH, K)
+
+
+@inner_numeric
+def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, lanes, logs):
+    """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
+    K = numbers.log_field.shape[2]
+    real, limit = numbers.log_field.dtype.type, harmless(numbers.log_field.itemsize)
+    size, num, steps = K * WIDTH, len(rows), numbers.lengths[rows[0]]
+    for w in range(WIDTH):
+        lanes[INVERSE + w] = real(1.0)
+        logs[w], logs[WIDTH + w], logs[2 * WIDTH + w] = 0.0, 1.0, 1.0
+    for w in range(len(rows)):
+        logs[w] = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
+    for t in range(steps):
+        to, shift = t * size, 0.0
+        while numbers.lengths[rows[num - 1]] <= t:
+            num -= 1
+        load(numbers.log_field, places, num, t, emission, to, lanes)
+        if t == 0:
+            for k in range(K):
+                for w in range(WIDTH):
+                    alpha[k * WIDTH + w] = real(0.0)
+                for w in range(num):
+                    start = share_of(numbers.initial.shape[0], rows[w])
+                    alpha[k * WIDTH + w] = numbers.initial[start, k]
+        else:
+            s = share_of(numbers.transition.shape[1], t - 1)
+            _multiply(numbers.transition, s, alpha, to - size, alpha, to)
+            shift = numbers.transition_scale[0, s]
+        emit(alpha, emission, lanes, to, to, K)
+        if mode != SMOOTH and not dense:
+            _audit(numbers, t, emission, to, ahead, lanes)
+            for w in range(num):
+                if not lanes[LOSSES + w] < limit:
+                    logs[2 * WIDTH + w] = 0.0
+        if mode == FILTER:
+            for w in range(num):
+                step = math.log(lanes[w]) if lanes[w] > 0.0 else -math.inf
+                first = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
+                sums.increments[rows[w], t] = step + lanes[TOP + w] + (first if t == 0 else shift)
+            _unload(alpha, to, lanes, places, num, t, sums.states)
+        _note(logs, lanes, num, shift)
+    for w in range(len(rows)):
+        product = logs[WIDTH + w]
+        sums.log_z[rows[w]] = logs[w] + math.log(product) if product > 0.0 else -math.inf
+        sums.trust[rows[w]] = logs[2 * WIDTH + w]
+
+
+@inner_numeric
+def _audit(numbers, t, emission, at, ahead, lanes):
+    """Bound what was lost of the message: numbers too small to be held, and what follows them."""
+    K = numbers.log_field.shape[2]
+    size = K * WIDTH
+    before, to = ((t - 1) % 2) * size, (t % 2) * size
+    if t == 0:
+        for k in range(size):
+            ahead[k] = 0.0
+    else:
+        s = share_of(numbers.transition.shape[1], t - 1)
+        _multiply(numbers.transition, s, ahead, before, ahead, to)
+    audit(ahead, emission, lanes, to, at, K)
+
+
+@inner_numeric
+def _note(logs, lanes, num, shift):
+    """Multiply totals, whose logs are taken when the product gets small or large."""
+    far = False
+    for w in range(num):
+        total = float(lanes[TOTAL + w])
+        logs[w] += float(lanes[TOP + w]) + shift
+        logs[WIDTH + w] *= total
+        logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], total)
+        far |= logs[WIDTH + w] < 1e-50 or logs[WIDTH + w] > 1e50
+    if far:
+        for w in range(num):
+            if logs[WIDTH + w] > 0.0:
+                logs[w] += math.log(logs[WIDTH + w])
+                logs[WIDTH + w] = 1.0
+
+
+@inner_numeric
+def _unload(values, at, lanes, places, num, t, out):
+    """Write a step of a tile, multiplied by ``INVERSE``."""
+    K = out.shape[2]
+    block, w = 64 // out.itemsize, 0
+    while w + block <= num:
+        k = 0
+        while k + 4 <= K:
+            write_4(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            k += 4
+        if k + 2 <= K:
+            write_2(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            k += 2
+        if k < K:
+            write_1(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+        w += block
+    while w < num:
+        row = places[w] // (out.shape[1] * K)
+        for k in range(K):
+            out[row, t, k] = values[at + k * WIDTH + w] * lanes[INVERSE + w]
+        w += 1
+
+
+@inner_numeric
+def _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs):
+    """Multiply forward messages by backward messages, into marginals and sums of pairs."""
+    K = numbers.log_field.shape[2]
+    real = numbers.log_field.dtype.type
+    size, num, waiting, steps = K * WIDTH, 0, 0, numbers.lengths[rows[0]]
+    together = 1 if sums.pairs.shape[1] > 1 else _STEPS
+    for k in range(size):
+        ahead[k] = real(0.0)
+    for w in range(WIDTH):
+        logs[2 * WIDTH + w] = 1.0
+    for t in range(steps - 1, -1, -1):
+        at = t * size
+        while num < len(rows) and numbers.lengths[rows[num]] > t:
+            for k in range(K):
+                ahead[k * WIDTH + num] = real(1.0)
+            num += 1
+        meet(alpha, ahead, lanes, at, 0, K)
+        for w in range(num):
+            logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], float(lanes[TOTAL + w]))
+        _unload(ahead, size, lanes, places, num, t, sums.states)
+        if sums.pairs.shape[2] and t + 1 < steps:
+            for w in range(num):
+                lanes[INVERSE + w] *= real(weights[rows[w]])
+            scale(alpha, alpha, lanes, at, at, K)
+            waiting += 1
+            if waiting == together or t == 0:
+                s = share_of(sums.pairs.shape[1], t)
+                _count(sums.pairs, s, alpha, at, emission, at + size, waiting)
+                waiting = 0
+        if t > 0:
+            multiply(emission, ahead, lanes, at, 0, K)
+            s = share_of(numbers.turned.shape[1], t - 1)
+            _multiply(numbers.turned, s, emission, at, ahead, 0)
+    for w in range(len(rows)):
+        sums.trust[rows[w]] = logs[2 * WIDTH + w]
+
+
+@inner_numeric
+def _count(pairs, s, left, left_at, right, right_at, num):
+    """Add outer products of forward messages and what comes back along the transitions."""
+    K, P = pairs.shape[2], pairs.shape[3]
+    first, back = s * K * P, K * WIDTH
+    whole = K - K % 4
+    for i in range(0, whole, 4):
+        for j in range(0, whole, 4):
+            tile_outer_4(left, right, pairs, left_at + i * WIDTH, right_at + j * WIDTH, back,
+                         first + i * P + j, P, num)  # fmt: skip
+    for i in range(K):
+        for j in range(whole if i < whole else 0, K):
+            tile_outer_1(left, right, pairs, left_at + i * WIDTH, right_at + j * WIDTH, back,
+                         first + i * P + j, P, num)  # fmt: skip
+
+
+@numeric
+def sum_tiles(
+    numbers, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs, places
+):
+    """Sum over all paths of rows that share their transitions.
+
+    Args:
+        mode: FORWARD, FILTER or SMOOTH.
+        dense: Whether tiny forward messages do no harm, as every transition is possible.
+            Otherwise, and if mode is not SMOOTH, what was lost is bounded.
+        tiles: ``(n, WIDTH)`` rows in descending order of their lengths, -1 for none; the first of
+            a tile is there and is not empty.
+        weights: ``(B,)`` what a row counts in ``sums.pairs``, whose first axis has size one.
+        emission: Room for ``T * K * WIDTH`` numbers.
+        alpha: For ``T * K * WIDTH``.
+        ahead: For ``2 * K * WIDTH``.
+        lanes: For ``LANES``.
+        logs: For ``LANES`` float64.
+        places: For ``WIDTH`` int64.
+    """
+    for tile in range(tiles.shape[0]):
+        num = 0
+        while num < WIDTH and tiles[tile, num] >= 0:
+            num += 1
+        rows = tiles[tile, :num]
+        locate(numbers.log_field, rows, places)
+        _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, lanes, logs)
+        if mode == SMOOTH:
+            _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs)

@@ -1,0 +1,208 @@
+r"""Chains by torch operations on logs: any device, any derivative, steps in a loop or in a scan.
+
+The scan multiplies neighbouring transition matrices in pairs, pairs of pairs and so on, so that a
+row of ``T`` steps needs :math:`O(\log T)` operations one after another and :math:`O(T K^3)`
+altogether; the loop needs ``T`` and :math:`O(T K^2)`.
+
+References:
+    Särkkä & García-Fernández (2021), Temporal parallelization of Bayesian smoothers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pgnn.inference.chains.chain_tensors import ChainTensors
+from pgnn.inference.semiring import SUM, Reduction, contract, log_sum_exp
+
+_ROOM = 2**24  # numbers that an intermediate result may hold
+
+
+class TorchChain:
+    r"""Forward and backward messages of a chain, and what follows from them.
+
+    .. math:: \alpha_t(k) = \log \sum_{z_{<t}} \tilde p(z_{\le t}, z_t = k), \qquad
+        \beta_t(k) = \log \sum_{z_{>t}} \tilde p(z_{>t} \mid z_t = k)
+
+    Beyond the end of a row :math:`\alpha` stays as it is and :math:`\beta` is zero. All results
+    are differentiable any number of times.
+
+    Args:
+        tensors: The chain.
+        scan: Whether to scan rather than to loop; by default where that is likely to be faster.
+        reduction: Sum, or maximum in place of every sum.
+
+    Cost: :math:`O(B T K^2)`, by a scan :math:`O(B T K^3)`.
+    """
+
+    def __init__(
+        self, tensors: ChainTensors, scan: bool | None = None, reduction: Reduction = SUM
+    ) -> None:
+        self.tensors = tensors
+        self.reduction = reduction
+        self.scan = _scans(tensors) if scan is None else scan
+        if tensors.num_steps:
+            self.first = tensors.initial + tensors.field[:, 0]
+        else:  # zeros that have a gradient where the numbers have one
+            none = tensors.initial[:, :0].sum() + tensors.transition.flatten()[:0].sum()
+            self.first = tensors.field.sum(1) + none
+
+    def log_partition(self) -> Tensor:
+        """Return ``(B,)`` log Z: zero in empty rows, ``-inf`` in impossible ones."""
+        return self._total(self._last())
+
+    def alpha(self) -> Tensor:
+        """Return ``(B, T, K)`` forward messages."""
+        if not self.tensors.num_steps:
+            return self.tensors.field
+        return self._alpha_by_scan() if self.scan else torch.stack(self._alphas(), 1)
+
+    def beta(self) -> Tensor:
+        """Return ``(B, T, K)`` backward messages."""
+        if not self.tensors.num_steps:
+            return self.tensors.field
+        return self._beta_by_scan() if self.scan else torch.stack(self._betas(), 1)
+
+    def marginals(self) -> Tensor:
+        """Return ``(B, T, K)`` p(z_t), zero beyond the end, NaN in impossible rows."""
+        alpha = self.alpha()
+        log_z = self.total(alpha)
+        found = (alpha + self.beta() - _finite(log_z)[:, None, None]).exp()
+        return self._rows_that_can_be(found, log_z)
+
+    def filtered(self) -> tuple[Tensor, Tensor]:
+        """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
+        alpha = self.alpha()
+        total = log_sum_exp(alpha, 2)
+        found = (alpha - _finite(total)[:, :, None]).exp()
+        found = found.masked_fill(total.isneginf()[:, :, None], math.nan)
+        before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], 1)
+        increments = torch.where(before.isneginf(), math.nan, total - _finite(before))
+        outside = ~self.tensors.within
+        return found.masked_fill(outside[:, :, None], 0.0), increments.masked_fill(outside, 0.0)
+
+    def pairs(self) -> Tensor:
+        """Return ``(B, T-1, K, K)`` p(z_t, z_t+1), zero beyond the end."""
+        alpha, beta = self.alpha(), self.beta()
+        return self._pairs(alpha, beta, self.total(alpha), slice(None))
+
+    def transitions(self) -> Tensor:
+        """Return ``(B, K, K)`` expected numbers of transitions."""
+        alpha, beta = self.alpha(), self.beta()
+        log_z, (B, T, K) = self.total(alpha), self.tensors.field.shape
+        block = max(1, _ROOM // max(1, B * K * K))
+        total = alpha.new_zeros(B, K, K)
+        for t in range(0, T - 1, block):
+            total = total + self._pairs(alpha, beta, log_z, slice(t, t + block)).sum(1)
+        return total.masked_fill(log_z.isneginf()[:, None, None], math.nan)
+
+    def step(self, t: int) -> Tensor:
+        """Return ``(1 or B, K, K)`` logs of the transition from step ``t`` to the next."""
+        tables = self.tensors.transition
+        return tables[:, t if tables.shape[1] > 1 else 0]
+
+    def total(self, alpha: Tensor) -> Tensor:
+        """Return ``(B,)`` log Z, given the forward messages."""
+        return self._total(alpha[:, -1]) if alpha.shape[1] else self.log_partition()
+
+    def _total(self, last: Tensor) -> Tensor:
+        found = contract([last], self.reduction, 1)
+        return torch.where(self.tensors.ends > 0, found, torch.zeros_like(found))
+
+    def _last(self) -> Tensor:
+        if not self.tensors.num_steps:
+            return self.first
+        if not self.scan:
+            return self._alphas()[-1]
+        steps = self._matrices()
+        while steps.shape[1] > 1:
+            odd = steps[:, -1:] if steps.shape[1] % 2 else steps[:, :0]
+            pairs = self._times(steps[:, 0 : steps.shape[1] - 1 : 2], steps[:, 1::2])
+            steps = torch.cat([pairs, odd], 1)
+        if not steps.shape[1]:
+            return self.first
+        return contract([self.first[:, :, None], steps[:, 0]], self.reduction, 1)
+
+    def _alphas(self) -> list[Tensor]:
+        found, ends = [self.first], self.tensors.ends[:, None]
+        for t in range(1, self.tensors.num_steps):
+            arrived = contract([found[-1][:, :, None], self.step(t - 1)], self.reduction, 1)
+            found.append(torch.where(t < ends, arrived + self.tensors.field[:, t], found[-1]))
+        return found
+
+    def _betas(self) -> list[Tensor]:
+        ends, zero = self.tensors.ends[:, None], torch.zeros_like(self.first)
+        found = [zero]
+        for t in range(self.tensors.num_steps - 2, -1, -1):
+            ahead = (found[-1] + self.tensors.field[:, t + 1])[:, None, :]
+            ahead = torch.where((t + 1 < ends)[:, None], ahead, zero[:, None])
+            sent = contract([ahead, self.step(t)], self.reduction, 2)
+            found.append(torch.where(t + 1 < ends, sent, zero))
+        return found[::-1]
+
+    def _alpha_by_scan(self) -> Tensor:
+        steps = prefixes(self._matrices(), self._times)
+        moved = contract([self.first[:, None, :, None], steps], self.reduction, 2)
+        return torch.cat([self.first[:, None], moved], 1)
+
+    def _beta_by_scan(self) -> Tensor:
+        turned = self._matrices().flip(1)
+        steps = prefixes(turned, lambda x, y: self._times(y, x)).flip(1)
+        sent = contract([steps], self.reduction, 3)
+        return torch.cat([sent, torch.zeros_like(self.first)[:, None]], 1)
+
+    def _matrices(self) -> Tensor:
+        """``(B, T-1, K, K)`` logs of transition and field of each step, one beyond the end."""
+        tensors = self.tensors
+        steps = tensors.transition + tensors.field[:, 1:, None, :]
+        K = tensors.num_states
+        one = torch.full((K, K), -math.inf).fill_diagonal_(0.0).to(steps)
+        return torch.where(tensors.within[:, 1:, None, None], steps, one)
+
+    def _times(self, left: Tensor, right: Tensor) -> Tensor:
+        return contract([left[..., :, :, None], right[..., None, :, :]], self.reduction, -2)
+
+    def _pairs(self, alpha: Tensor, beta: Tensor, log_z: Tensor, steps: slice) -> Tensor:
+        tensors = self.tensors
+        tables = tensors.transition
+        tables = tables[:, steps] if tables.shape[1] > 1 else tables
+        ahead = (tensors.field + beta)[:, 1:][:, steps]
+        found = alpha[:, :-1][:, steps][..., None] + tables + ahead[:, :, None, :]
+        found = (found - _finite(log_z)[:, None, None, None]).exp()
+        found = found.masked_fill(log_z.isneginf()[:, None, None, None], math.nan)
+        return found.masked_fill(~tensors.within[:, 1:][:, steps, None, None], 0.0)
+
+    def _rows_that_can_be(self, found: Tensor, log_z: Tensor) -> Tensor:
+        found = found.masked_fill(log_z.isneginf()[:, None, None], math.nan)
+        return found.masked_fill(~self.tensors.within[:, :, None], 0.0)
+
+
+def prefixes(elements: Tensor, times: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Return all products of the first elements along axis 1, in a logarithmic number of steps.
+
+    Args:
+        elements: ``(B, T, ...)``.
+        times: An associative product of two such tensors, element by element.
+    """
+    T = elements.shape[1]
+    if T < 2:
+        return elements
+    odd = prefixes(times(elements[:, 0 : T - 1 : 2], elements[:, 1::2]), times)
+    even = times(odd[:, : (T - 1) // 2], elements[:, 2::2])
+    even = torch.cat([elements[:, :1], even], 1)
+    both = torch.stack([even[:, : odd.shape[1]], odd], 2).flatten(1, 2)
+    return torch.cat([both, even[:, odd.shape[1] :]], 1)
+
+
+def _scans(tensors: ChainTensors) -> bool:
+    """Whether few rows on an accelerator wait for each other more than a scan would cost."""
+    B, T, K = tensors.field.shape
+    return tensors.field.device.type != "cpu" and T > 8 * K and B * T * K**3 <= 4 * _ROOM
+
+
+def _finite(tops: Tensor) -> Tensor:
+    return tops.masked_fill(tops.isneginf(), 0.0)

@@ -1,0 +1,54 @@
+"""Compiled code that is older than the source of what it calls."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+_IMPORT = re.compile(r"^from (pgnn\.[\w.]*\bkernels\.\w+) import", re.MULTILINE)
+
+
+def remove_stale(package: Path) -> list[str]:
+    """Remove compiled code from numba's cache where a kernel that it calls has changed since.
+
+    numba looks only at the file in which a function stands; code of other files that was compiled
+    into it would stay as it was.
+
+    Args:
+        package: The folder of ``pgnn``; kernels stand in folders named ``kernels`` anywhere in it,
+            numba's cache in ``__pycache__`` beside them.
+
+    Returns:
+        Full names of the modules of which something was removed.
+    """
+    sources = {
+        ".".join((package.name, *file.relative_to(package).with_suffix("").parts)): file
+        for file in package.rglob("kernels/*.py")
+    }
+    calls = {
+        name: set(_IMPORT.findall(file.read_text(encoding="utf-8")))
+        for name, file in sources.items()
+    }
+    stale = set()
+    for module, source in sources.items():
+        for index in (source.parent / "__pycache__").glob(f"{source.stem}.*.nbi"):
+            with suppress(OSError):  # another process may have removed it, or may use it
+                written = index.stat().st_mtime_ns
+                used = _reachable(module, calls) & sources.keys()
+                if any(sources[name].stat().st_mtime_ns > written for name in used):
+                    index.unlink()
+                    stale.add(module)
+    return sorted(stale)
+
+
+def _reachable(start: str, calls: dict[str, set[str]]) -> set[str]:
+    """A module and all whose code may have been compiled into it."""
+    found: set[str] = set()
+    ahead = [start]
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead.extend(calls.get(name, ()))
+    return found

@@ -1,0 +1,252 @@
+"""Expectation maximisation for models over time."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pgnn.errors import ModelError, NotConverged, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.inference.engine import Inputs, Learner
+from pgnn.inference.history import History
+from pgnn.inference.learning.chain_e_step import ChainEStep
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.em_start import EMStart
+from pgnn.inference.learning.em_starts import EMStarts
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.sequence_task import SequenceTask
+from pgnn.inference.learning.slice_e_step import SliceEStep
+from pgnn.inference.learning.unrolled_e_step import UnrolledEStep
+from pgnn.inference.loop import iterate
+from pgnn.inference.time.sequence_engines import MAX_STATES
+
+_SHORT = 20
+"""Iterations after which only the best of several starts goes on."""
+_DEAD = 0.5
+"""Expected steps in a state below which it is reported."""
+
+
+@dataclass(frozen=True)
+class EM(Learner):
+    r"""Expectation maximisation of models over time (Baum-Welch, of hidden Markov models).
+
+    .. math:: \theta \leftarrow \arg\max_\theta E_{p(z \mid x, \theta')}[\log p(x, z \mid \theta)]
+        + \log p(\theta)
+
+    The likelihood rises by expected counts. What was seen counts as it is, so that with everything
+    seen this is supervised counting; what was not is summed out. Conditionals that have no closed
+    form (networks, inputs) take steps of L-BFGS instead, which never lower the likelihood.
+    Discrete variables may be hidden; a real one only where nothing depends on it.
+
+    Where nothing tells the states apart yet, learning begins with clusters of the observations
+    (k-means). Of several starts each is run for a short while, and the best one to the end; they
+    run side by side.
+
+    ``model.history`` has ``log_likelihood``, ``iterations``, ``converged``, ``trace``, lists for
+    each iteration, and, where there is one variable of states, ``occupancy`` (expected steps in
+    each state).
+
+    Args:
+        prior: Of tables, such as :class:`Laplace`; or by place. The place of a conditional is its
+            child's name; at the first step, where it differs, ``("initial", name)``, of the state
+            of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
+        restarts: Starts; from the second on random ones.
+        initialize: Whether to begin with clusters; if not given, where no state differs.
+        batch_size: Sequences for each step of streaming EM; all at once if not given.
+        decay: Streaming EM forgets by steps of :math:`(k + 2)^{-\text{decay}}`, in (0.5, 1].
+        max_iterations: Most passes over the sequences.
+        tolerance: Gain of the value for each sequence, relative to it, at which to stop.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    References:
+        Baum, Petrie, Soules and Weiss (1970). Cappé and Moulines (2009), On-line EM for latent
+        data models. Biernacki, Celeux and Govaert (2003), for the starts. Murphy (2002), Dynamic
+        Bayesian networks, chapter 6.
+
+    Example:
+        >>> from pgnn import HiddenMarkovModel
+        >>> model = HiddenMarkovModel(2, {"coin": 2})
+        >>> tosses = {"coin": [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]}
+        >>> model.fit(tosses, learner=EM(restarts=5), seed=0, progress=False).history["converged"]
+        True
+    """
+
+    prior: Any = None
+    restarts: int = 1
+    initialize: bool | None = None
+    batch_size: int | None = None
+    decay: float = 0.7
+    max_iterations: int = 500
+    tolerance: float = 1e-7
+
+    def __post_init__(self) -> None:
+        for name in ("restarts", "max_iterations", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ModelError(f"{name} must be at least 1, got {value}")
+        if not 0.5 < self.decay <= 1.0:
+            raise ModelError(f"decay must be in (0.5, 1], got {self.decay}")
+        if not 0.0 <= self.tolerance < math.inf:
+            raise ModelError(f"tolerance must be finite and not negative, got {self.tolerance}")
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Fit a model over time; ``model.history`` tells how it went.
+
+        Args:
+            model: A :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`.
+            data: Sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
+            weights: ``(B,)`` what each sequence counts.
+            inputs: Covariates ``(B, T, ...)``.
+            seed: Of the starts and of the order of batches.
+            progress: Show a progress bar.
+
+        Raises:
+            DataError: If there is nothing to learn from, or a sequence is impossible. Whatever is
+                raised, the model stays as it was.
+            ModelError: If nothing is learnable, or a prior is none.
+            Unsupported: If the model is none over time, a real variable on which others depend
+                was not seen, or conditionals share parameters.
+
+        Warns:
+            NotConverged: If the limit was reached, the value fell, or a state died.
+        """
+        begin = time.perf_counter()
+        places = e_step_of(model).places
+        _check(places)
+        task = SequenceTask.read(model, data, weights, inputs, self._priors(places))
+        best = self._best_start(model, task, seed, progress)
+        last = best.e_step.expect(task)
+        model.load_state_dict(best.e_step.model.state_dict())
+        found: dict[str, Any] = {
+            "learner": repr(self),
+            "rows": task.seen.num_rows,
+            "weight": float(task.weights.sum()),
+            "log_likelihood": last.log_likelihood,
+            "iterations": len(best.trace["log_likelihood"]),
+            "converged": best.converged,
+        }
+        if last.occupancy is not None:
+            found["occupancy"] = last.occupancy.tolist()
+        found |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
+        model.history = History(found)
+        self._warn(best, last)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _priors(self, places: Mapping[Hashable, Conditional]) -> dict[Hashable, Any]:
+        from pgnn.inference.learning.priors import Prior
+
+        if self.prior is None:
+            return {}
+        if isinstance(self.prior, Mapping):
+            unknown = [n for n in self.prior if n not in places]
+            if unknown:
+                raise ModelError(
+                    f"a prior is given for {unknown[0]!r}; places are "
+                    + ", ".join(map(repr, places))
+                )
+            return dict(self.prior)
+        if not isinstance(self.prior, Prior):
+            raise ModelError(
+                f"prior must be one such as Laplace(), or by place, got {self.prior!r}"
+            )
+        return {n: self.prior for n, c in places.items() if isinstance(c, Tabular)}
+
+    def _best_start(
+        self, model: Any, task: SequenceTask, seed: int | None, progress: bool
+    ) -> EMStart:
+        """Run every start for a while, and the best one to the end."""
+        seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
+        starts = [EMStart(e_step_of(copy.deepcopy(model)), task, self, s) for s in seeds]
+        clustered = self.initialize
+        if clustered is None:
+            clustered = starts[0].e_step.symmetric(task)
+        for k, start in enumerate(starts):
+            if clustered or k:
+                start.begin(disturb=k > 0)
+        if self.restarts == 1:
+            iterate(EMStarts(starts), self.max_iterations, progress=progress, label="EM")
+            return starts[0]
+        short = min(_SHORT, self.max_iterations)
+        iterate(EMStarts(starts), short, progress=progress, label=f"EM, {self.restarts} starts")
+        best = max(starts, key=lambda s: s.value())
+        if not best.done and self.max_iterations > _SHORT:
+            left = self.max_iterations - _SHORT
+            iterate(EMStarts([best]), left, progress=progress, label="EM")
+        return best
+
+    def _warn(self, best: EMStart, last: ExpectedStatistics) -> None:
+        told = []
+        dead = [] if last.occupancy is None else (last.occupancy < _DEAD).nonzero()[:, 0].tolist()
+        if dead:
+            names = [best.e_step.states[k] for k in dead]
+            told.append(
+                f"EM: states {names} are hardly used any more (less than {_DEAD} expected steps); "
+                "take fewer states, more restarts=, or a prior"
+            )
+        if best.fell is not None:
+            told.append(
+                f"EM fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
+                "form went too far, or numbers are at the end of their precision; stopped"
+            )
+        elif not best.converged:
+            told.append(
+                f"EM stopped after {len(best.trace['log_likelihood'])} iterations before the "
+                "likelihood came to rest; raise max_iterations"
+            )
+        for message in told:
+            warnings.warn(message, NotConverged, stacklevel=5)
+
+
+def e_step_of(model: Any) -> EStep:
+    """Return the expectations of a model over time.
+
+    Raises:
+        Unsupported: If it is none.
+    """
+    if hasattr(model, "chain"):
+        return ChainEStep(model)
+    if hasattr(model, "interface"):
+        states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
+        return SliceEStep(model) if states <= MAX_STATES else UnrolledEStep(model)
+    raise Unsupported(
+        f"EM learns models over time; {type(model).__name__} is none: name another learner, such "
+        "as Gradient()"
+    )
+
+
+def _check(places: Mapping[Hashable, Conditional]) -> None:
+    """Check that there is something to learn, each parameter in one place."""
+    if not places:
+        raise ModelError(
+            "the model has nothing to learn: what was given is constant; model.requires_grad_() "
+            "makes it where learning begins"
+        )
+    owners: dict[int, Hashable] = {}
+    for place, conditional in places.items():
+        for p in conditional.parameters():
+            owner = owners.setdefault(id(p), place)
+            if p.requires_grad and owner != place:
+                raise Unsupported(
+                    f"the conditionals of {owner!r} and {place!r} share parameters, which have no "
+                    "M-step of their own; learn with Gradient()"
+                )

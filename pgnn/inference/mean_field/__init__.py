@@ -1,0 +1,1 @@
+"""Variational answers for discrete graphs by products of distributions or of blocks."""

@@ -1,0 +1,231 @@
+"""The mean-field engine."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import ModelError, NotConverged
+from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.loop import iterate
+from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
+from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+from pgnn.inference.mean_field.structured_mean_field import BlockAscent
+from pgnn.inference.problem import Problem
+
+Floats = NDArray[np.float64]
+Block = Sequence[Hashable] | Slices
+
+
+@dataclass(frozen=True)
+class MeanField(ApproximateEngine):
+    r"""Variational inference by a product of independent distributions, with a lower bound.
+
+    .. math:: \log Z \ge \max_q\; E_q[\log \tilde p(x)] + H(q), \qquad q(x) = \prod_i q_i(x_i)
+
+    One :math:`q_i \propto \exp E_{q_{-i}}[\log \tilde p]` after the other is brought to its
+    optimum, so the bound never falls. ``log_evidence`` is the bound, marginals are those of q.
+    With ``blocks`` the distribution inside a block is exact given the others (structured mean
+    field): the ascent begins where independent elements end, so its bound is never worse.
+
+    Zeros of tables: q may put no mass on impossible configurations. States that the zeros rule
+    out are removed, and a start of positive probability is searched for. Where none is found the
+    bound is ``-inf``, which is said by a warning and ``diagnostics["feasible"]``; where it is
+    proven that there is none, the evidence is impossible.
+
+    Args:
+        blocks: Lists of names of variables or elements, or :class:`Slices` of an array, whose
+            joint distribution is exact; elements in no block are independent.
+        restarts: Random starts; the best bound of each row is kept.
+        max_iterations: Most sweeps over all elements (over all blocks).
+        tolerance: A row has converged when no probability changes by more in a sweep.
+        seed: Of the starts.
+        progress: Show a progress bar if it takes longer than a second.
+
+    Raises:
+        ModelError: If a setting is out of range or an element is in two blocks.
+        Intractable: If a block is too wide for the exact engine.
+
+    Cost:
+        A sweep: one multiply-add for each entry of each table and element of its scope, ``O(K)``
+        for a Potts factor. A block costs an exact answer about it.
+
+    References:
+        Wainwright and Jordan (2008), Graphical models, exponential families, and variational
+        inference, sections 5.3 and 5.5. Saul and Jordan (1995), Exploiting tractable
+        substructures in intractable networks.
+
+    Example:
+        >>> import pgnn
+        >>> a, b = pgnn.Variable("a", 2), pgnn.Variable("b", 2)
+        >>> table = torch.tensor([[0.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+        >>> model = pgnn.MarkovRandomField([pgnn.Factor([a, b], table)])
+        >>> bound = model.query(engine=MeanField(seed=0)).log_evidence
+        >>> exact = model.query().log_evidence
+        >>> round(float(bound), 3), round(float(exact), 3)
+        (1.718, 1.744)
+        >>> together = MeanField(blocks=[["a", "b"]], seed=0)
+        >>> round(float(model.query(engine=together).log_evidence), 3)
+        1.744
+    """
+
+    blocks: Sequence[Block] | None = None
+    restarts: int = 1
+    max_iterations: int = 1000
+    tolerance: float = 1e-6
+    seed: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.restarts < 1 or self.max_iterations < 1 or not self.tolerance >= 0:
+            raise ModelError(
+                "MeanField needs restarts >= 1, max_iterations >= 1 and tolerance >= 0, got "
+                f"{self.restarts}, {self.max_iterations} and {self.tolerance}"
+            )
+
+    def infer(self, problem: Problem) -> Beliefs:
+        """See :class:`ApproximateEngine`."""
+        start = CoordinateAscent(problem, problem.log_field(), self.tolerance)
+        ascent, possible = start.possible()
+        rows = np.flatnonzero(possible)
+        blocks = None
+        if self.blocks is not None:
+            given = in_blocks(problem.graph.elements, self.blocks)
+            blocks = BlockAscent(ascent, Blocks(ascent.wiring, given))
+        rng = np.random.default_rng(self.seed)
+        found: tuple[Ascending, Floats] | None = None
+        for restart in range(self.restarts):
+            state, bound = self._ascend(ascent, blocks, rng, restart, rows)
+            found = (state, bound) if found is None else _better(found, (state, bound))
+        assert found is not None
+        state, bound = found
+        lost = rows[np.isneginf(bound[rows])]
+        possible[lost] = ~ascent.proven_impossible(lost)
+        return _beliefs(problem, state, bound, possible, independent=blocks is None)
+
+    def reason(self) -> str:
+        """See :class:`ApproximateEngine`."""
+        if self.blocks is None:
+            return "independent distributions are fitted to the model; their bound is below log Z"
+        return "blocks, independent of each other, are fitted exactly; their bound is below log Z"
+
+    def _ascend(
+        self,
+        ascent: CoordinateAscent,
+        blocks: BlockAscent | None,
+        rng: np.random.Generator,
+        restart: int,
+        rows: NDArray[np.int64],
+    ) -> tuple[Ascending, Floats]:
+        """One start, and the bound where it leads."""
+        state = ascent.begin(ascent.start(rng, 1.0 if restart else 0.01), rows)
+        label = "mean field" + (f", start {restart + 1}" if restart else "")
+        options: dict[str, Any] = {"progress": self.progress, "label": label}
+        state = iterate(ascent, self.max_iterations, state=state, **options).state
+        if blocks is None:
+            return state, ascent.bounds(state.q)
+        state = blocks.begin(state.q, rows)
+        state = iterate(blocks, self.max_iterations, state=state, **options).state
+        return state, blocks.bounds(state.q)
+
+    def _report(
+        self, log_evidence: Tensor, diagnostics: Mapping[str, Any], advice: str, errors: str
+    ) -> None:
+        feasible = diagnostics["feasible"]
+        if not feasible.all():
+            warnings.warn(
+                f"MeanField: no distribution of positive probability was found for "
+                f"{int((~feasible).sum())} of {len(feasible)} rows, whose bound is -inf and whose "
+                "marginals are those of softened tables; use Gibbs(), BeliefPropagation() or "
+                "JunctionTree(), or larger blocks",
+                NotConverged,
+                stacklevel=4,
+            )
+        told = torch.where(feasible.to(log_evidence.device), log_evidence, 0.0)
+        super()._report(told, diagnostics, advice, errors)
+
+
+def _better(
+    one: tuple[Ascending, Floats], two: tuple[Ascending, Floats]
+) -> tuple[Ascending, Floats]:
+    """The better start of each row."""
+    second = two[1] > one[1]
+    left = np.zeros(len(second), dtype=np.bool_)
+    left[one[0].todo[~second[one[0].todo]]] = True
+    left[two[0].todo[second[two[0].todo]]] = True
+    state = Ascending(
+        np.where(second[:, None], two[0].q, one[0].q),
+        np.flatnonzero(left),
+        np.where(second, two[0].iterations, one[0].iterations),
+        np.where(second, two[0].residual, one[0].residual),
+    )
+    return state, np.maximum(one[1], two[1])
+
+
+def _beliefs(
+    problem: Problem, state: Ascending, bound: Floats, possible: Any, *, independent: bool
+) -> Beliefs:
+    """The answer as tensors, impossible rows marked."""
+    graph = problem.graph
+    q = torch.from_numpy(np.where(possible[:, None], state.q, np.nan))
+    log_evidence = torch.from_numpy(np.where(possible, bound, -np.inf))
+    log_evidence = log_evidence.to(graph.device, graph.dtype)
+    if independent and graph.requires_grad and torch.is_grad_enabled():
+        score = _expected_score(graph, torch.from_numpy(state.q).to(graph.device))
+        log_evidence = log_evidence + (score - score.detach()).to(graph.dtype)
+    converged = np.ones(len(bound), dtype=np.bool_)
+    converged[state.todo] = False
+    return Beliefs(
+        q.to(graph.device, graph.dtype),
+        log_evidence,
+        "lower bound",
+        {
+            "converged": torch.from_numpy(converged),
+            "iterations": torch.from_numpy(state.iterations),
+            "residual": torch.from_numpy(state.residual),
+            "feasible": torch.from_numpy(~possible | ~np.isneginf(bound)),
+        },
+        "raise max_iterations or tolerance; the bound is valid all the same",
+    )
+
+
+def _expected_score(graph: GroupedGraph, q: Tensor) -> Tensor:
+    r"""``(B,)`` finite part of :math:`E_q[\log \tilde p]`, differentiable by the tables.
+
+    At a stationary point of q its gradient is that of the bound.
+    """
+    field = graph.log_field.double()
+    total = graph.log_constant.double() + _weighed(q, field).sum(dim=1)
+    for g in graph.groups:
+        total = total + _group_score(graph, g, q)
+    return total
+
+
+def _group_score(graph: GroupedGraph, g: FactorGroup, q: Tensor) -> Tensor:
+    offset, card = graph.elements.offset, graph.elements.card
+    axes = [
+        q[:, torch.from_numpy(offset[s][:, None] + np.arange(card[s[0]])).to(q.device)]
+        for s in g.scopes.T
+    ]
+    if isinstance(g, PottsGroup):
+        return _weighed((axes[0] * axes[1]).sum(dim=-1), g.coupling.double()).sum(dim=1)
+    weights = axes[0]
+    for q_axis in axes[1:]:
+        shape = [*q_axis.shape[:2], *[1] * (weights.dim() - 2), q_axis.shape[2]]
+        weights = weights[..., None] * q_axis.reshape(shape)
+    return _weighed(weights, g.log_values.double()).flatten(start_dim=1).sum(dim=1)
+
+
+def _weighed(weights: Tensor, log_values: Tensor) -> Tensor:
+    """Weights times values; 0 where the weight is zero or the value infinite."""
+    counted = (weights > 0) & log_values.isfinite()
+    return weights * torch.where(counted, log_values, 0.0)

@@ -1,0 +1,233 @@
+"""Mean field between blocks of elements, exact inference inside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.errors import Intractable
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.loop import Info
+from pgnn.inference.mean_field.blocks import Blocks, Wide
+from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# a likelihood that is smaller than this share of the largest one is made this small: q is no
+# longer the very best, but its bound is computed for what it is
+_DEEPEST = -700.0
+
+
+@dataclass(frozen=True, eq=False)
+class BlockAscent:
+    r"""Maximises :math:`E_q[\log \tilde p] + H(q)` over :math:`q(x) = \prod_B q_B(x_B)`.
+
+    The best :math:`q_B` given the others has the factors inside of B, and the expectations of
+    those that reach out of it; marginals and the normaliser come from the exact solver.
+
+    Args:
+        ascent: The problem, for the elements in no block.
+        blocks: What is exact.
+    """
+
+    ascent: CoordinateAscent
+    blocks: Blocks
+    _inside: dict[int, Floats] = field(default_factory=dict)
+    _parts: dict[tuple[int, int], Floats] = field(default_factory=dict)
+    _solvers: dict[int, Solver] = field(default_factory=dict)
+
+    # --- the iteration --------------------------------------------------------------------------
+
+    def begin(self, q: Floats, rows: Ints) -> Ascending:
+        """Return the state before the first sweep: independent elements."""
+        self._parts.clear()
+        self._inside.clear()
+        for owner, factors in self.blocks.wide.items():
+            for w in factors:
+                if len(w.axes[owner]) > 1:
+                    self._parts[owner, w.factor] = self._product(q, w, w.axes[owner])
+        for owner, elements in self.blocks.members.items():
+            inside = np.isin(np.arange(len(self.blocks.spans)), self.blocks.inner_factors[owner])
+            entropy = self.ascent.entropies(q[:, self.blocks.columns(elements)])
+            self._inside[owner] = entropy + self.ascent.energies(q, inside)
+        return self.ascent.begin(q, rows)
+
+    def init(self) -> Ascending:
+        """Return the state before the first sweep, from uniform distributions."""
+        return self.begin(self.ascent.init().q, self.ascent.every_row)
+
+    def step(self, state: Ascending) -> tuple[Ascending, Info]:
+        """Bring each block to its optimum in the rows that still change, once."""
+        q, residual = state.q.copy(), state.residual.copy()
+        residual[state.todo] = 0.0
+        self.ascent.sweep(q, state.todo, self.blocks.singles, self.ascent.tables, residual)
+        for owner in self.blocks.members if len(state.todo) else ():
+            try:
+                self._update(owner, state.todo, q, residual)
+            except Intractable as error:
+                raise Intractable(
+                    f"MeanField: a block is too wide; make it smaller. {error}"
+                ) from None
+        return self.ascent.after(state, q, residual)
+
+    def bounds(self, q: Floats) -> Floats:
+        """Return ``(B,)`` lower bounds of the log evidence."""
+        total = self.ascent.scores(q) + self.ascent.energies(q, self.blocks.spans == 1)
+        total += self.ascent.entropies(q[:, self.blocks.columns(self.blocks.singles)])
+        for inside in self._inside.values():
+            total += inside
+        rows = self.ascent.every_row
+        for f in {w.factor: w for ws in self.blocks.wide.values() for w in ws}.values():
+            total += self._expected(f, None, rows, q)
+        return total
+
+    # --- one block ------------------------------------------------------------------------------
+
+    def _update(self, owner: int, rows: Ints, q: Floats, residual: Floats) -> None:
+        """Bring one block to its optimum in some rows of ``q``."""
+        elements = self.blocks.members[owner]
+        columns, card = self.blocks.columns(elements), self.ascent.wiring.card[elements]
+        first = np.cumsum(card) - card
+        logits, tables = self._from_outside(owner, rows, q)
+        top = np.maximum.reduceat(logits, first, axis=1)
+        stuck = np.repeat(np.isneginf(top), card, axis=1)  # others' mass forbids all: look past it
+        field = self.ascent.field[np.ix_(rows, columns)]
+        logits = np.where(stuck, np.where(np.isneginf(field), -np.inf, 0.0), logits)
+        top = np.where(np.isneginf(top), 0.0, top)
+        zero = np.isneginf(logits)
+        relative = np.maximum(logits - np.repeat(top, card, axis=1), _DEEPEST)
+        soft = np.where(zero, 0.0, np.exp(relative))
+        codes = np.ascontiguousarray(self.ascent.problem.seen.codes[np.ix_(rows, elements)])
+        solver = self._solver(owner, rows, tables)
+        log_z, found = solver.marginals(codes, soft, np.ones(len(elements), dtype=np.bool_))
+        good = ~np.isneginf(log_z)
+        inside = log_z - np.where(zero, 0.0, found * np.where(zero, 0.0, relative)).sum(axis=1)
+        if tables:
+            beliefs = solver.expected(codes, soft, np.ones(len(rows)))[-len(tables) :]
+            for (w, table), belief in zip(tables, beliefs, strict=True):
+                taken = belief > 0
+                part = np.where(taken, belief * np.where(taken, table, 0.0), 0.0)
+                inside = inside - part.reshape(len(rows), -1).sum(axis=1)
+                self._parts[owner, w.factor][rows[good]] = belief[good]
+        self._inside[owner][rows[good]] = inside[good]
+        change = np.abs(found - q[np.ix_(rows, columns)]).max(axis=1, initial=0.0)
+        residual[rows[good]] = np.maximum(residual[rows[good]], change[good])
+        q[np.ix_(rows[good], columns)] = found[good]
+
+    def _from_outside(
+        self, owner: int, rows: Ints, q: Floats
+    ) -> tuple[Floats, list[tuple[Wide, Floats]]]:
+        """``(B, S)`` log fields of a block's elements, and log tables over several of them."""
+        from pgnn.inference.mean_field.kernels import mean_field
+
+        ascent, elements = self.ascent, self.blocks.members[owner]
+        logits = np.ascontiguousarray(ascent.field[np.ix_(rows, self.blocks.columns(elements))])
+        mean_field.messages(
+            ascent.wiring,
+            ascent.sizes,
+            ascent.tables,
+            rows,
+            elements,
+            q,
+            self.blocks.spans == 1,
+            logits,
+        )
+        tables = []
+        for w in self.blocks.wide.get(owner, []):
+            table = self._expected(w, owner, rows, q)
+            if len(w.axes[owner]) > 1:
+                tables.append((w, table))
+            else:
+                at = ascent.wiring.scope_ptr[w.factor] + w.axes[owner][0]
+                place = int(np.searchsorted(elements, ascent.wiring.scope_var[at]))
+                first = int(ascent.wiring.card[elements[:place]].sum())
+                logits[:, first : first + table.shape[1]] += table
+        return logits, tables
+
+    def _solver(self, owner: int, rows: Ints, tables: list[tuple[Wide, Floats]]) -> Solver:
+        """The exact solver of a block, with tables over its elements from outside."""
+        solver = self._solvers.get(owner)
+        variables = [self._singles[i] for i in self.blocks.members[owner].tolist()]
+        if solver is None:
+            factors = [self._factor(f) for f in self.blocks.inner_factors[owner]]
+            solver = self._solvers[owner] = Solver(FactorGraph(tuple(variables), tuple(factors)))
+        if not tables:
+            return solver.at_rows(rows)
+        more = []
+        for w, table in tables:
+            scope = self._scope(w.factor)
+            over = [self._singles[scope[axis]] for axis in w.axes[owner]]
+            more.append(Factor(over, torch.from_numpy(table)))
+        kept = solver.at_rows(rows).graph.factors
+        return Solver(FactorGraph(tuple(variables), (*kept, *more)), solver.planner)
+
+    # --- one factor -----------------------------------------------------------------------------
+
+    @cached_property
+    def _singles(self) -> tuple[Variable, ...]:
+        return self.ascent.problem.graph.elements.singles
+
+    def _scope(self, f: int) -> list[int]:
+        """Elements of a factor."""
+        wiring = self.ascent.wiring
+        scope: list[int] = wiring.scope_var[wiring.scope_ptr[f] : wiring.scope_ptr[f + 1]].tolist()
+        return scope
+
+    def _table(self, f: int) -> Floats:
+        """``(1, K1, ..., Kn)`` or ``(B, K1, ..., Kn)`` log table of a factor."""
+        wiring, tables = self.ascent.wiring, self.ascent.tables
+        shape = wiring.card[self._scope(f)]
+        start = wiring.table[f]
+        if wiring.potts[f]:
+            same = np.eye(shape[0], dtype=np.bool_)
+            return np.where(same, tables[:, start + 1, None, None], 0.0)
+        return tables[:, start : start + int(shape.prod())].reshape(-1, *shape)
+
+    def _factor(self, f: int) -> Factor:
+        """A factor by itself."""
+        table = torch.from_numpy(self._table(f))
+        return Factor(
+            [self._singles[i] for i in self._scope(f)], table[0] if len(table) == 1 else table
+        )
+
+    def _product(self, q: Floats, w: Wide, axes: list[int]) -> Floats:
+        """``(B, K, ...)`` product of the marginals of some elements of a factor."""
+        scope, offset = self._scope(w.factor), self.ascent.wiring.offset
+        out = np.ones((len(q), *[1] * len(axes)))
+        for place, axis in enumerate(axes):
+            part = q[:, offset[scope[axis]] : offset[scope[axis] + 1]]
+            shape = [1] * len(axes)
+            shape[place] = part.shape[1]
+            out = out * part.reshape(len(q), *shape)
+        return out
+
+    def _expected(self, w: Wide, keep: int | None, rows: Ints, q: Floats) -> Floats:
+        """``(B, K, ...)`` expected log table as a function of the elements in block ``keep``."""
+        table = self._table(w.factor)
+        table = table if len(table) == 1 else table[rows]
+        weights = np.ones((len(rows), *[1] * (table.ndim - 1)))
+        gone: list[int] = []
+        for owner, axes in w.axes.items():
+            if owner == keep:
+                continue
+            several = len(axes) > 1
+            part = (
+                self._parts[owner, w.factor][rows] if several else self._product(q[rows], w, axes)
+            )
+            shape = [1] * (table.ndim - 1)
+            for axis in axes:
+                shape[axis] = table.shape[axis + 1]
+            weights = weights * part.reshape(len(rows), *shape)
+            gone += [axis + 1 for axis in axes]
+        counted = weights > 0
+        product = np.where(counted, table, 0.0) * weights
+        out: Floats = product.sum(axis=tuple(gone))
+        return out

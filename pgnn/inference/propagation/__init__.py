@@ -1,0 +1,1 @@
+"""Belief propagation: messages between factors and elements."""

@@ -1,0 +1,296 @@
+"""Belief propagation: marginals, log Z and most probable states of any discrete graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.inference.approximate import ApproximateEngine, Beliefs, Best
+from pgnn.inference.assignment import Assignment
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.problem import Problem
+from pgnn.inference.propagation.cpu_propagation import Control
+from pgnn.inference.propagation.propagation_outcome import Messages, Outcome
+from pgnn.inference.propagation.propagation_plan import PropagationPlan
+from pgnn.inference.propagation.propagator import ROOM, Propagator, best_states
+from pgnn.inference.propagation.schedules import Schedule, Sequential
+from pgnn.inference.sampling.annealing_start import unsettled
+from pgnn.inference.search.local_search import polish
+from pgnn.inference.search.marginal_map import MarginalSearch
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_ORDERS = 8  # in which loopy messages are decoded
+_ADVICE = "raise max_iterations or damping, or use tree_reweighted=True, MeanField() or Gibbs()"
+_OTHERS = "raise max_iterations or damping, or use DualDecomposition() or Annealing()"
+
+
+@dataclass(frozen=True)
+class BeliefPropagation(ApproximateEngine):
+    r"""Messages between factors and elements until they agree: sum- or max-product.
+
+    .. math::
+        m_{f \to i}(x_i) \propto \sum_{x_f \setminus x_i} \phi_f(x_f)^{1 / (\rho_f T)}
+            \prod_{j \in f \setminus i} \frac{b_j(x_j)}{m_{f \to j}(x_j)}, \qquad
+        b_i \propto \phi_i^{1/T} \prod_{f \ni i} m_{f \to i}^{\rho_f}
+
+    On trees (and with all that closes loops observed) the answer is exact, after two iterations.
+    With loops it is an approximation, often a good one; ``log_evidence`` is then the Bethe
+    estimate. With ``tree_reweighted=True`` the powers :math:`\rho_f` are the shares of random
+    spanning forests that have the factor, and ``log_evidence`` is an upper bound, whether the
+    messages have converged or not; its marginals are less sure of themselves.
+
+    Most probable states come from max-product: messages are decoded one element after another, in
+    several orders where there are loops, and polished by exact local search. Reweighted messages
+    tell how much better another assignment could be at most. Where only some variables are
+    maximised, candidates are improved by local search with the rest summed out: exactly, or by
+    propagation where that is too expensive.
+
+    Answers can be differentiated by tables and soft evidence, with the memory of one iteration:
+    log evidence to first order is stationary in the messages, and marginals pass through the
+    implicit function theorem.
+
+    Tables with entries more than :math:`e^{200}` apart, and other devices than processors, are
+    flooded in log space by torch, whatever the schedule.
+
+    ``diagnostics`` hold ``"converged"``, ``"iterations"``, ``"residual"`` and ``"damping"`` of
+    each row; ``"history"``, the largest residual in each iteration; ``"messages"``.
+
+    Args:
+        schedule: :class:`Flooding`, :class:`Sequential` or :class:`Residual`.
+        damping: Share of an old message that stays, in ``[0, 1)``.
+        adaptive: Whether a row's damping grows while its residual does not fall.
+        temperature: ``T`` of :math:`p^{1/T}`; at zero sums become maxima, beliefs are
+            max-marginals, and the log evidence the score of the best assignment. Always zero
+            where most probable states are asked for.
+        tree_reweighted: Whether to use powers that give an upper bound.
+        num_forests: Spanning forests, at least, that the powers are made of.
+        max_iterations: Most iterations.
+        tolerance: A row has converged when no message changes by more, in total probability.
+        start: An earlier answer about the model, whose messages are the first ones.
+        seed: Of the forests.
+        progress: Show a bar if it takes longer than a second.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    Cost:
+        ``O(n K^n)`` an iteration for each factor over ``n`` elements, ``O(K)`` where it asks only
+        whether two agree.
+
+    References:
+        Pearl (1988), Probabilistic Reasoning in Intelligent Systems, chapter 4. Yedidia, Freeman
+        and Weiss (2005), IEEE Transactions on Information Theory 51(7). Wainwright, Jaakkola and
+        Willsky (2005), IEEE Transactions on Information Theory 51(7).
+
+    Example:
+        >>> import pgnn
+        >>> ring = pgnn.MarkovRandomField.grid((2, 2), coupling=0.5, name="spin")
+        >>> found = {
+        ...     "exact": ring.query(),
+        ...     "estimate": ring.query(engine=BeliefPropagation()),
+        ...     "upper bound": ring.query(engine=BeliefPropagation(tree_reweighted=True)),
+        ... }
+        >>> for kind, answer in found.items():
+        ...     print(f"{kind:<12} {float(answer.log_evidence):.3f}")
+        exact        3.298
+        estimate     3.253
+        upper bound  3.395
+    """
+
+    schedule: Schedule = field(default_factory=Sequential)
+    damping: float = 0.0
+    adaptive: bool = True
+    temperature: float = 1.0
+    tree_reweighted: bool = False
+    num_forests: int = 16
+    max_iterations: int = 1000
+    tolerance: float = 1e-6
+    start: Posterior | Assignment | None = None
+    seed: int = 0
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise ModelError(f"schedule must be one such as Sequential(), got {self.schedule!r}")
+        if not 0.0 <= self.damping < 1.0:
+            raise ModelError(f"damping must be in [0, 1), got {self.damping}")
+        if not 0.0 <= self.temperature < math.inf:
+            raise ModelError(f"temperature must be finite, not negative, got {self.temperature}")
+        for name in ("max_iterations", "num_forests"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.tolerance >= 0:
+            raise ModelError(f"tolerance must not be negative, got {self.tolerance}")
+        if self.start is not None and not isinstance(self._start, Messages):
+            raise ModelError(
+                "start must be an answer of BeliefPropagation() that kept its messages (those of "
+                "very many rows are not kept)"
+            )
+
+    def reason(self) -> str:
+        """See :meth:`ApproximateEngine.reason`."""
+        name = type(self.schedule).__name__.lower()
+        if self.tree_reweighted:
+            return f"tree-reweighted propagation, {name}; its log evidence is an upper bound"
+        return f"loopy belief propagation, {name}; exact on trees"
+
+    def infer(self, problem: Problem) -> Beliefs:
+        """See :meth:`ApproximateEngine.infer`."""
+        plan = self._plan(problem, self.temperature)
+        propagator = self._propagator(problem, plan)
+        found, history = propagator.run()
+        beliefs, value = torch.from_numpy(found.beliefs), torch.from_numpy(found.log_value)
+        if self.temperature > 0 and torch.is_grad_enabled() and _wants_gradients(problem):
+            beliefs, value = propagator.derive(found)
+        value = value * (self.temperature or 1.0)
+        kind = "estimate"
+        if plan.forests is not None:
+            kind = "upper bound"
+        elif plan.acyclic and found.converged.all():
+            kind = "exact"
+        place = problem.graph.device, problem.graph.dtype
+        told = _told(found, history)
+        return Beliefs(beliefs.to(*place), value.to(*place), kind, told, _ADVICE)
+
+    def maximize(self, problem: Problem, maximized: Mask) -> Best:
+        """See :meth:`ApproximateEngine.maximize`."""
+        log_field = problem.log_field()
+        free = unsettled(problem.graph, log_field)
+        if not (maximized | ~free.any(axis=0)).all():
+            return self._marginal(problem, maximized)
+        plan = self._plan(problem, 0.0)
+        propagator = self._propagator(problem, plan)
+        found, history = propagator.run()
+        states, values = self._decoded(problem, propagator, found, free)
+        bound = None
+        if plan.forests is not None or plan.acyclic:
+            known = np.where(np.isnan(found.log_value), np.inf, found.log_value)
+            bound = torch.from_numpy(np.maximum(known, values)).to(problem.graph.dtype)
+        told = _told(found, history)
+        return _best(problem, states, values, ~np.isneginf(found.log_value), told, bound)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    @property
+    def _start(self) -> Messages | None:
+        return None if self.start is None else self.start.diagnostics.get("messages")
+
+    def _decoded(
+        self, problem: Problem, propagator: Propagator, found: Outcome, free: Mask
+    ) -> tuple[Ints, Floats]:
+        """The best of some decodings, each in an order of its own and polished."""
+        graph, log_field, starts = problem.graph, problem.log_field(), [propagator.decode(found)]
+        if not propagator.plan.acyclic:
+            rng = np.random.default_rng(self.seed)
+            orders = [rng.permutation(len(graph.elements)) for _ in range(_ORDERS - 1)]
+            starts += [propagator.decode(found, order) for order in orders]
+        rows = np.tile(np.arange(len(log_field)), len(starts))
+        states, values = polish(graph, log_field, np.concatenate(starts), free[rows], rows)
+        best = values.reshape(len(starts), -1).argmax(axis=0)
+        chosen = best * len(log_field) + np.arange(len(log_field))
+        return states[chosen], values[chosen]
+
+    def _propagator(self, problem: Problem, plan: PropagationPlan) -> Propagator:
+        own = (self.damping, self.adaptive, self.max_iterations, self.tolerance, self.progress)
+        control = Control(self.schedule, *own)
+        return Propagator(problem, plan, control, self._start)
+
+    def _plan(self, problem: Problem, temperature: float) -> PropagationPlan:
+        """The plan of a graph, kept with the graph itself."""
+        forests = self.num_forests if self.tree_reweighted else 0
+        plan = PropagationPlan(problem.graph, temperature, forests, self.seed)
+        if problem.graph.rowwise or _wants_gradients(problem):
+            return plan
+        key = ("propagation", temperature, forests, self.seed)
+        kept: PropagationPlan = problem.model.cached_numbers(key, lambda: plan)
+        return kept if kept.graph is problem.graph else plan
+
+    def _marginal(self, problem: Problem, maximized: Mask) -> Best:
+        """Marginal MAP: from the best states of either kind of messages on, by local search."""
+        soft, hard = (self._plan(problem, t) for t in (1.0, 0.0))
+        found, history = self._propagator(problem, soft).run()
+        other = self._propagator(problem, hard)
+        starts = [best_states(problem, found.beliefs), other.decode(other.run()[0])]
+        search = MarginalSearch(problem, maximized)
+        states, values = starts[0].copy(), found.log_value.copy()
+        told, possible = _told(found, history), ~np.isneginf(found.log_value)
+        for row in np.flatnonzero(possible):
+            start = np.stack([s[row] for s in starts])
+            try:
+                states[row], values[row], _ = search.improve(int(row), start, self.seed)
+            except Unsupported:
+                return self._estimated(problem, maximized, starts, possible, told)
+        return _best(problem, states, values, possible, told)
+
+    def _estimated(
+        self,
+        problem: Problem,
+        maximized: Mask,
+        starts: list[Ints],
+        possible: Mask,
+        told: dict[str, Any],
+    ) -> Best:
+        """The better of the candidates, by propagation with the maximised elements given."""
+        engine = replace(self, start=None, tree_reweighted=False, temperature=1.0)
+        values = []
+        for states in starts:
+            clamped = problem.given(np.where(maximized, states, -1))
+            found, _ = engine._propagator(clamped, engine._plan(clamped, 1.0)).run()
+            values.append(found.log_value)
+        second = values[1] > values[0]
+        states = np.where(second[:, None], starts[1], starts[0])
+        told["log_prob"] = "estimate"
+        return _best(problem, states, np.maximum(values[0], values[1]), possible, told)
+
+
+def _best(
+    problem: Problem,
+    states: Ints,
+    values: Floats,
+    possible: Mask,
+    told: dict[str, Any],
+    bound: Tensor | None = None,
+) -> Best:
+    """States and values; in possible rows of which only impossible states were found, none."""
+    failed = possible & np.isneginf(values)
+    told["converged"] = told["converged"] & torch.from_numpy(~failed)
+    known = torch.from_numpy(np.where(failed, np.nan, values)).to(problem.graph.dtype)
+    return Best(
+        torch.from_numpy(states),
+        known,
+        bound,
+        told,
+        "no assignment of positive probability was found; use DualDecomposition()"
+        if failed.any()
+        else _OTHERS,
+    )
+
+
+def _told(found: Outcome, history: list[float] | None) -> dict[str, Any]:
+    """What is said about a run."""
+    told: dict[str, Any] = {
+        "converged": torch.from_numpy(found.converged),
+        "iterations": torch.from_numpy(found.iterations),
+        "residual": torch.from_numpy(found.residual),
+        "damping": torch.from_numpy(found.damping),
+    }
+    if history is not None:
+        told["history"] = history
+    if found.messages.values.nbytes <= ROOM:
+        told["messages"] = found.messages
+    return told
+
+
+def _wants_gradients(problem: Problem) -> bool:
+    soft = any(t.requires_grad for t in problem.seen.soft_tensors.values())
+    return problem.graph.requires_grad or soft

@@ -1,0 +1,271 @@
+"""Runs the propagation kernels over rows of evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.propagation.propagation_plan import PropagationPlan
+from pgnn.inference.propagation.schedules import Flooding, Residual, Schedule, Sequential
+from pgnn.inference.threads import in_threads
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_STEP = 3e7  # numbers walked over in one step of the loop: a few hundredths of a second
+_WIDE = 200.0  # spread of a table's logarithms beyond which doubles may lose states that matter
+_TRACE = 1e-6  # share of the uniform message in a warm start, so that nothing is ruled out
+
+
+@dataclass(frozen=True)
+class Control:
+    """How messages are renewed, and for how long; see :class:`BeliefPropagation`."""
+
+    schedule: Schedule
+    damping: float = 0.0
+    adaptive: bool = True
+    max_iterations: int = 1000
+    tolerance: float = 1e-6
+    progress: bool = False
+
+
+class CpuPropagation:
+    """Messages of some rows, and what they say.
+
+    Args:
+        plan: Of the graph.
+        log_field: ``(B, S)`` own log field of every element, evidence included.
+        rows: Which rows these are, where tables differ from row to row.
+        log_messages: ``(B, M)`` or ``(1, M)`` where to begin; uniform if not given.
+
+    Attributes:
+        course: How each row fares, see ``Course`` of the kernels.
+        history: Largest residual of a row in each iteration.
+    """
+
+    UNDER_WAY, CONVERGED, IMPOSSIBLE = 0, 1, 2
+
+    def __init__(
+        self,
+        plan: PropagationPlan,
+        log_field: Floats,
+        rows: slice | Ints = slice(None),
+        log_messages: Floats | None = None,
+    ) -> None:
+        from pgnn.inference.propagation.kernels.propagation_arrays import Course, Numbers
+
+        self.plan = plan
+        num = self.num_rows = len(log_field)
+        field, top = _scaled(plan, log_field)
+        tables, graph, power = plan.tables, plan.graph, 1.0 / (plan.temperature or 1.0)
+        constant = power * graph.log_constant.detach().to("cpu").double().numpy()
+        scale = constant + tables.log_scale
+        self.log_scale: Floats = top + (scale[rows] if len(scale) > 1 else scale)
+        values = tables.values[rows] if len(tables.values) > 1 else tables.values
+        self.numbers = Numbers(
+            table=np.ascontiguousarray(values),
+            field=field,
+            weight=np.zeros(0) if plan.forests is None else plan.forests.weights,
+            message=_messages(plan, num, log_messages),
+            belief=np.zeros_like(field),
+        )
+        self.course = Course(
+            residual=np.full(num, np.inf),
+            damping=np.zeros(num),
+            iterations=np.zeros(num, dtype=np.int64),
+            state=np.full(num, self.UNDER_WAY),
+            window=np.stack([np.zeros(num), np.full(num, np.inf)], axis=1),
+            priority=np.zeros((num, 0)),
+        )
+        self.history: list[float] = []
+
+    @staticmethod
+    def suits(plan: PropagationPlan) -> bool:
+        """Whether doubles hold the numbers; else logarithms are needed."""
+        return plan.hard or plan.tables.log_range <= _WIDE
+
+    def run(self, control: Control) -> None:
+        """Renew messages until every row has converged or the limit is reached."""
+        block = int(np.clip(_STEP / max(self.plan.cost * self.num_rows, 1.0), 1, 50))
+        self.course.damping[:] = control.damping
+        steps = -(-control.max_iterations // block)
+        method = _Sweeps(self, control, block)
+        iterate(method, steps, progress=control.progress, label="belief propagation")
+
+    def solve(self) -> None:
+        """Renew all messages of a forest twice, up to the roots and down again: they are exact."""
+        self.begin()
+        self.sweep(Control(Sequential(), adaptive=False, tolerance=0.0), 2)
+        self.course.state[self.course.state == self.UNDER_WAY] = self.CONVERGED
+        self.course.residual[:] = 0.0
+
+    def sweep(self, control: Control, sweeps: int) -> None:
+        """Renew the messages of the rows under way at most so many times."""
+        from pgnn.inference.propagation.kernels.propagation import (
+            FLOODING,
+            RESIDUAL,
+            SEQUENTIAL,
+            propagate,
+        )
+
+        plan, found = self.plan, [np.zeros(sweeps)]
+        kinds = {Flooding: FLOODING, Sequential: SEQUENTIAL, Residual: RESIDUAL}
+        schedule = kinds[type(control.schedule)]
+        if schedule == RESIDUAL and self.course.priority.shape[1] != len(plan.order):
+            urgent = np.full((self.num_rows, len(plan.order)), np.inf)
+            self.course = self.course._replace(priority=urgent)
+
+        def work(rows: Ints) -> None:
+            history = np.zeros(sweeps)
+            propagate(
+                plan.algebra, plan.routes, self.numbers, self.course, rows, schedule, plan.order,
+                sweeps, control.tolerance, control.adaptive, plan.work(), history,
+            )  # fmt: skip
+            found.append(history)
+
+        in_threads(work, np.flatnonzero(self.course.state == self.UNDER_WAY))
+        taken = int(self.course.iterations.max(initial=0)) - len(self.history)
+        self.history.extend(np.max(found, axis=0)[:taken].tolist())
+
+    def begin(self) -> None:
+        """Renew all beliefs."""
+        from pgnn.inference.propagation.kernels.propagation import begin
+
+        plan, numbers = self.plan, self.numbers
+        in_threads(lambda rows: begin(plan.algebra, plan.routes, numbers, rows), self._rows)
+
+    def put(self, log_messages: Floats) -> None:
+        """Set ``(B, M)`` messages as they are, and renew all beliefs."""
+        own = log_messages if self.plan.hard else np.exp(log_messages)
+        self.numbers.message[...] = own
+        self.begin()
+
+    def bethe(self) -> tuple[Floats, Floats]:
+        """Renew all beliefs; return ``(B,)`` the elements' part of the value, and the value.
+
+        That is the logarithm of the sum (at temperature zero the maximum) of the distribution to
+        the power 1 / T; ``-inf`` where nothing is possible.
+        """
+        from pgnn.inference.propagation.kernels.propagation_values import bethe
+
+        plan, own, value = self.plan, np.zeros(self.num_rows), np.zeros(self.num_rows)
+
+        def work(rows: Ints) -> None:
+            bethe(plan.algebra, plan.routes, self.numbers, rows, plan.work(), own, value)
+
+        in_threads(work, self._rows)
+        return own + self.log_scale, value + self.log_scale
+
+    def upper_bound(self, own: Floats) -> Floats:
+        r"""Return ``(B,)`` upper bounds on what :meth:`bethe` estimates, whatever the messages.
+
+        Messages reparameterise the distribution: with :math:`p_T` the product of the beliefs of
+        the elements and factors of forest ``T``, not normalised where messages are not at rest,
+
+        .. math:: \log \tilde p(x) = \sum_i \log z_i + \frac1N \sum_T \log p_T(x),
+
+        and by Hölder's inequality the sum (or maximum) of a geometric mean is at most the
+        geometric mean of the sums, each of which a forest allows to be computed.
+
+        Args:
+            own: What :meth:`bethe` returned first.
+        """
+        from pgnn.inference.propagation.kernels.propagation_values import forest_sums
+
+        plan, numbers, value = self.plan, self.numbers, own.copy()
+        width = max(numbers.message.shape[1], numbers.belief.shape[1])
+        for member in plan.forests or ():
+            _, reached, through = plan.walk(member)
+
+            def work(
+                rows: Ints, member: Mask = member, reached: Ints = reached, through: Ints = through
+            ) -> None:
+                memory = np.full((2, width), 0.0 if plan.hard else 1.0)
+                forest_sums(
+                    plan.algebra, plan.routes, numbers, rows, member, reached, through,
+                    plan.work(), memory, 1.0 / len(plan.forests or ()), value,
+                )  # fmt: skip
+
+            in_threads(work, self._rows)
+        return value
+
+    def decode(self, order: Ints | None = None) -> Ints:
+        """Return ``(B, E)`` states chosen one after another, in the plan's order or another."""
+        from pgnn.inference.propagation.kernels.propagation_values import decode
+
+        plan = self.plan
+        order = plan.order if order is None else order
+        states = np.full((self.num_rows, len(plan.order)), -1)
+
+        def work(rows: Ints) -> None:
+            decode(plan.algebra, plan.routes, self.numbers, rows, order, plan.work(), states)
+
+        in_threads(work, self._rows)
+        return states
+
+    @property
+    def log_messages(self) -> Floats:
+        """``(B, M)`` logs of the messages."""
+        if self.plan.hard:
+            return np.array(self.numbers.message)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.numbers.message))
+
+    @property
+    def _rows(self) -> Ints:
+        return np.arange(self.num_rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sweeps:
+    """Propagation as an iteration; the state is how many iterations have been taken."""
+
+    propagation: CpuPropagation
+    control: Control
+    block: int
+
+    def init(self) -> int:
+        """Begin with the beliefs of the messages as they are."""
+        self.propagation.begin()
+        return 0
+
+    def step(self, state: int) -> tuple[int, Info]:
+        """Do a block of iterations."""
+        sweeps = min(self.block, self.control.max_iterations - state)
+        self.propagation.sweep(self.control, sweeps)
+        course = self.propagation.course
+        under_way = course.state == CpuPropagation.UNDER_WAY
+        residual = float(course.residual[under_way].max(initial=0.0))
+        return state + sweeps, Info(not under_way.any(), {"residual": residual})
+
+
+def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
+    """Fields in the algebra's numbers, and ``(B,)`` logs of their scales."""
+    if plan.hard or not log_field.size:
+        return np.ascontiguousarray(log_field), np.zeros(len(log_field))
+    offset = plan.graph.elements.offset
+    field = log_field / plan.temperature
+    top = np.maximum.reduceat(field, offset[:-1], axis=1)
+    top[~np.isfinite(top)] = 0.0
+    field -= np.repeat(top, np.diff(offset), axis=1)
+    return np.exp(field, out=field), top.sum(axis=1)
+
+
+def _messages(plan: PropagationPlan, rows: int, given: Floats | None) -> Floats:
+    """``(B, M)`` messages to begin with."""
+    wiring = plan.graph.wiring
+    of_slot = wiring.card[wiring.scope_var]
+    shape = (rows, int(wiring.message[-1]))
+    if given is None and plan.hard:
+        return np.zeros(shape)
+    uniform = np.repeat(1.0 / of_slot, of_slot)
+    if given is None:
+        return uniform[None] if rows == 1 else np.tile(uniform, (rows, 1))
+    begin = np.broadcast_to(given, shape)
+    if plan.hard:
+        return np.maximum(begin, np.log(_TRACE))
+    return np.asarray((1.0 - _TRACE) * np.exp(begin) + _TRACE * uniform)

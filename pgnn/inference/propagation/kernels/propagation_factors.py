@@ -1,0 +1,286 @@
+"""New messages from factors to elements: all of a factor's at once, or one.
+
+Integers come in the arrays of ``Routes``, numbers as the
+row's ``table``, ``belief`` and ``message``; ``scratch`` is ``(4 W,)``, ``W`` the larger of the
+largest table and the most states of a scope.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.propagation.kernels.propagation_algebra import (
+    commit,
+    inlined_numeric,
+    inner_numeric,
+    nothing,
+    over,
+    plus,
+    times,
+    unit,
+)
+
+_ANY, _FOUR, _SIXTEEN = (0,), (0,) * 4, (0,) * 16
+
+
+@inner_numeric
+def flood_factors(algebra, factor, slot, table, belief, message, damping, scratch):
+    """Renew all messages from the beliefs as they are.
+
+    Returns:
+        The largest distance, or -1 if nothing is possible.
+    """
+    distance = 0.0
+    for f in range(factor.shape[0]):
+        s, arity, t, same = factor[f, 0], factor[f, 1], factor[f, 2], factor[f, 3] == 1
+        if arity == 2:
+            if len(algebra) == 1 and slot[s, 2] == 2 and slot[s + 1, 2] == 2:
+                moved = _binary(slot, s, table, t, same, belief, message, damping)
+            elif slot[s, 2] == 4 and slot[s + 1, 2] == 4:
+                moved = _pair(
+                    algebra, _FOUR, slot, s, table, t, same, belief, message, damping, scratch
+                )
+            elif slot[s, 2] == 16 and slot[s + 1, 2] == 16:
+                moved = _pair(
+                    algebra, _SIXTEEN, slot, s, table, t, same, belief, message, damping, scratch
+                )
+            else:
+                moved = _pair(
+                    algebra, _ANY, slot, s, table, t, same, belief, message, damping, scratch
+                )
+        else:
+            moved = _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch)
+        if moved < 0.0:
+            return -1.0
+        distance = max(distance, moved)
+    return distance
+
+
+@inner_numeric
+def _binary(slot, s, table, t, same, belief, message, damping):
+    """Both messages between two elements of two states, in probabilities."""
+    o, m, p, n = slot[s, 0], slot[s, 1], slot[s + 1, 0], slot[s + 1, 1]
+    a, b, c, d = table[t], table[t + 1], table[t], table[t + 1]
+    if same:
+        a, b = b, a
+    else:
+        c, d = table[t + 2], table[t + 3]
+    x0, x1, y0, y1 = message[m], message[m + 1], message[n], message[n + 1]
+    u0, u1, v0, v1 = belief[o], belief[o + 1], belief[p], belief[p + 1]
+    # one state's share times the other's denominator, instead of two divisions
+    if x0 > 0.0 and x1 > 0.0:
+        u0, u1 = u0 * x1, u1 * x0
+    if y0 > 0.0 and y1 > 0.0:
+        v0, v1 = v0 * y1, v1 * y0
+    q0, q1 = a * v0 + b * v1, c * v0 + d * v1
+    r0, r1 = a * u0 + c * u1, b * u0 + d * u1
+    if not (q0 + q1 > 0.0 and r0 + r1 > 0.0):
+        return -1.0
+    q, r = 1.0 / (q0 + q1), 1.0 / (r0 + r1)
+    q0, q1, r0, r1 = q0 * q, q1 * q, r0 * r, r1 * r
+    message[m] = q0 + damping * (x0 - q0) if q0 > 0.0 else 0.0
+    message[m + 1] = q1 + damping * (x1 - q1) if q1 > 0.0 else 0.0
+    message[n] = r0 + damping * (y0 - r0) if r0 > 0.0 else 0.0
+    message[n + 1] = r1 + damping * (y1 - r1) if r1 > 0.0 else 0.0
+    return max(abs(q0 - x0) + abs(q1 - x1), abs(r0 - y0) + abs(r1 - y1))
+
+
+@inner_numeric
+def _pair(algebra, states, slot, s, table, t, same, belief, message, damping, scratch):
+    """Both messages between two elements."""
+    k, l = np.int64(slot[s, 2]), np.int64(slot[s + 1, 2])  # noqa: E741
+    if len(states) > 1:
+        k, l = np.int64(len(states)), np.int64(len(states))  # noqa: E741
+    new = scratch.shape[0] // 4
+    _cavity(algebra, belief, slot[s, 0], message, slot[s, 1], k, scratch, 0)
+    _cavity(algebra, belief, slot[s + 1, 0], message, slot[s + 1, 1], l, scratch, k)
+    if same:
+        potts(algebra, table[t], table[t + 1], scratch, 0, k, new + k)
+        potts(algebra, table[t], table[t + 1], scratch, k, k, new)
+    else:
+        _products(algebra, table, t, k, l, scratch, new)
+    first = commit(algebra, scratch, new, message, slot[s, 1], k, damping)
+    second = commit(algebra, scratch, new + k, message, slot[s + 1, 1], l, damping)
+    return max(first, second) if min(first, second) >= 0.0 else -1.0
+
+
+@inlined_numeric
+def potts(algebra, differ, same, x, at, num, to):
+    r"""Write :math:`v \sum_{b \ne a} x_b + w x_a` for every ``a``, without taking differences.
+
+    Where :math:`w \ge v / 2` the sum of all, plus :math:`(w - v) x_a`, loses at most a bit; below,
+    the sums of those before and those after are added.
+
+    Args:
+        differ: ``v``.
+        same: ``w``.
+    """
+    if len(algebra) == 1 and same >= 0.5 * differ:
+        value = 0.0
+        for a in range(num):
+            value += x[at + a]
+        for a in range(num):
+            x[to + a] = differ * value + (same - differ) * x[at + a]
+        return
+    before = nothing(algebra)
+    for a in range(num):
+        around = times(algebra, differ, before)
+        x[to + a] = plus(algebra, around, times(algebra, same, x[at + a]))
+        before = plus(algebra, before, x[at + a])
+    after = nothing(algebra)
+    for a in range(num - 1, -1, -1):
+        x[to + a] = plus(algebra, x[to + a], times(algebra, differ, after))
+        after = plus(algebra, after, x[at + a])
+
+
+@inlined_numeric
+def _products(algebra, table, t, k, l, x, new):  # noqa: E741
+    """Both products of a ``k`` by ``l`` table with a vector, in one pass over the table."""
+    for b in range(l):
+        x[new + k + b] = nothing(algebra)
+    for a in range(k):
+        own, value = x[a], nothing(algebra)
+        for b in range(l):
+            entry = table[t + b]
+            value = plus(algebra, value, times(algebra, entry, x[k + b]))
+            x[new + k + b] = plus(algebra, x[new + k + b], times(algebra, own, entry))
+        x[new + a] = value
+        t += l
+
+
+@inner_numeric
+def contract(algebra, source, at, left, num, right, x, v, to):
+    """Sum over the middle axis of a ``(left, num, right)`` table times a vector.
+
+    Args:
+        source: Holds the table at ``at``; may be ``x`` where ``at`` is ``to``, since what is
+            overwritten has been read.
+        x: Holds the vector at ``v``; the result goes to ``to``.
+    """
+    for i in range(left):
+        a, b = at + i * num * right, to + i * right
+        if right == 1:
+            value = nothing(algebra)
+            for k in range(num):
+                value = plus(algebra, value, times(algebra, source[a + k], x[v + k]))
+            x[b] = value
+            continue
+        for r in range(right):
+            x[b + r] = times(algebra, source[a + r], x[v])
+        for k in range(1, num):
+            a += right
+            for r in range(right):
+                term = times(algebra, source[a + r], x[v + k])
+                x[b + r] = plus(algebra, x[b + r], term)
+
+
+@inner_numeric
+def _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch):
+    r"""All messages of a factor over any number of elements.
+
+    With :math:`A_0` the table and :math:`A_k` its contraction with the first ``k`` cavities, the
+    message to place ``k`` is :math:`A_k` contracted with the cavities behind it: about four passes
+    over the table, whatever the number of places.
+    """
+    width = scratch.shape[0] // 4
+    new, prefix, suffix = width, 2 * width, 3 * width
+    size, room = 1, 0
+    for j in range(s, s + arity):
+        _cavity(algebra, belief, slot[j, 0], message, slot[j, 1], slot[j, 2], scratch, room)
+        room += slot[j, 2]
+        size *= slot[j, 2]
+    source, at, place = table, t, 0
+    for j in range(s, s + arity):
+        behind, rest, left, v = source, at, size, room
+        for other in range(s + arity - 1, j, -1):
+            num = slot[other, 2]
+            v -= num
+            left //= num
+            contract(algebra, behind, rest, left, num, 1, scratch, v, suffix)
+            behind, rest = scratch, suffix
+        num = slot[j, 2]
+        for k in range(num):
+            scratch[new + place + k] = behind[rest + k]
+        if j + 1 < s + arity:
+            size //= num
+            contract(algebra, source, at, 1, num, size, scratch, place, prefix)
+            source, at = scratch, prefix
+        place += num
+    distance, place = 0.0, 0
+    for j in range(s, s + arity):
+        num = slot[j, 2]
+        moved = commit(algebra, scratch, new + place, message, slot[j, 1], num, damping)
+        if moved < 0.0:
+            return -1.0
+        distance = max(distance, moved)
+        place += num
+    return distance
+
+
+@inlined_numeric
+def _cavity(algebra, belief, o, message, m, num, scratch, at):
+    """Write what the rest says about an element."""
+    for k in range(num):
+        scratch[at + k] = over(algebra, belief[o + k], message[m + k])
+
+
+@inner_numeric
+def _chosen(algebra, slot, s, belief, message, state, scratch):
+    """Write what the rest says about the element at a slot: its state alone if that is chosen."""
+    k = state[slot[s, 3]]
+    if k < 0:
+        _cavity(algebra, belief, slot[s, 0], message, slot[s, 1], slot[s, 2], scratch, 0)
+        return
+    for i in range(slot[s, 2]):
+        scratch[i] = nothing(algebra)
+    scratch[k] = unit(algebra)
+
+
+@inner_numeric
+def message_into(algebra, factor, slot, f, target, table, belief, message, state, scratch):
+    """Write the message that a factor sends to one slot, not normalised.
+
+    Args:
+        f: The factor.
+        target: The slot.
+        state: ``(E,)`` chosen states, -1 where none is.
+
+    Returns:
+        Where in ``scratch`` the message is.
+    """
+    s, arity, t = factor[f, 0], factor[f, 1], factor[f, 2]
+    new, work = scratch.shape[0] // 4, scratch.shape[0] // 2
+    if factor[f, 3] == 1:
+        other = 2 * s + 1 - target
+        _chosen(algebra, slot, other, belief, message, state, scratch)
+        potts(algebra, table[t], table[t + 1], scratch, 0, slot[other, 2], new)
+        return new
+    size = 1
+    for j in range(s, s + arity):
+        size *= slot[j, 2]
+    source, at = table, t
+    for j in range(s + arity - 1, target, -1):
+        num = slot[j, 2]
+        _chosen(algebra, slot, j, belief, message, state, scratch)
+        size //= num
+        contract(algebra, source, at, size, num, 1, scratch, 0, work)
+        source, at = scratch, work
+    for j in range(s, target):
+        num = slot[j, 2]
+        _chosen(algebra, slot, j, belief, message, state, scratch)
+        size //= num
+        contract(algebra, source, at, 1, num, size, scratch, 0, work)
+        source, at = scratch, work
+    return work
+
+
+@inner_numeric
+def factor_total(algebra, factor, slot, f, table, belief, message, state, scratch):
+    """Sum (or maximum) of a factor's table times all cavities."""
+    s = factor[f, 0]
+    at = message_into(algebra, factor, slot, f, s, table, belief, message, state, scratch)
+    _chosen(algebra, slot, s, belief, message, state, scratch)
+    value = nothing(algebra)
+    for k in range(slot[s, 2]):
+        value = plus(algebra, value, times(algebra, scratch[at + k], scratch[k]))
+    return value

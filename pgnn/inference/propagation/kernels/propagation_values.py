@@ -1,0 +1,238 @@
+"""What messages say: the Bethe value, states decoded one after another, trees on their own."""
+
+from __future__ import annotations
+
+from pgnn.inference.propagation.kernels.propagation_algebra import (
+    inner_numeric,
+    logarithm,
+    normalize,
+    nothing,
+    numeric,
+    over,
+    power,
+    times,
+)
+from pgnn.inference.propagation.kernels.propagation_beliefs import log_sum
+from pgnn.inference.propagation.kernels.propagation_factors import factor_total, message_into
+
+
+@numeric
+def bethe(algebra, routes, numbers, rows, work, own, value):
+    r"""Renew the beliefs and write the (reweighted) Bethe value of the messages as they are.
+
+    .. math:: \sum_i \log z_i + \sum_f \rho_f \log \sum_{x_f} \phi_f(x_f)^{1 / \rho_f}
+        \prod_{i \in f} b_i(x_i) / m_{f \to i}(x_i), \qquad
+        z_i = \sum_{x_i} \phi_i \prod_f m_{f \to i}^{\rho_f}
+
+    Args:
+        work: Memory; no state is chosen.
+        own: ``(B,)`` written: the sum of the elements' part.
+        value: ``(B,)`` written: the whole.
+    """
+    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    weight = numbers.weight
+    for b in rows:
+        table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
+        field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
+        total = 0.0
+        for i in range(element.shape[0] - 1):
+            total += log_sum(algebra, element, inbox, i, field, weight, message, belief)
+        own[b] = total
+        for f in range(factor.shape[0]):
+            joint = factor_total(
+                algebra, factor, slot, f, table, belief, message, work.state, work.scratch
+            )
+            rho = weight[f] if weight.shape[0] > 0 else 1.0
+            total += rho * logarithm(algebra, joint)
+        value[b] = total
+
+
+@numeric
+def decode(algebra, routes, numbers, rows, order, work, states):
+    """Choose states one element after another, each given those chosen before.
+
+    On a tree, in an order in which every element but the first touches an earlier one, the states
+    are jointly best even where beliefs are tied.
+
+    Args:
+        order: ``(E,)`` elements.
+        states: ``(B, E)`` written.
+    """
+    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    weight, state, scratch = numbers.weight, work.state, work.scratch
+    product = 3 * (scratch.shape[0] // 4)
+    for b in rows:
+        table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
+        field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
+        for i in range(state.shape[0]):
+            state[i] = -1
+        for i in order:
+            o, num = element[i, 0], element[i, 1]
+            for x in range(num):
+                scratch[product + x] = field[o + x]
+            for p in range(element[i, 2], element[i + 1, 2]):
+                f = inbox[p, 2]
+                rho = weight[f] if weight.shape[0] > 0 else 1.0
+                at = message_into(
+                    algebra, factor, slot, f, inbox[p, 1], table, belief, message, state, scratch
+                )
+                normalize(algebra, scratch, at, num)
+                for x in range(num):
+                    part = power(algebra, scratch[at + x], rho)
+                    scratch[product + x] = times(algebra, scratch[product + x], part)
+                normalize(algebra, scratch, product, num)
+            best = 0
+            for x in range(1, num):
+                if scratch[product + x] > scratch[product + best]:
+                    best = x
+            if not scratch[product + best] > nothing(algebra):  # nothing fits what was chosen
+                for x in range(num):
+                    if belief[o + x] > belief[o + best]:
+                        best = x
+            state[i] = best
+        for i in range(state.shape[0]):
+            states[b, i] = state[i]
+            state[i] = -1
+
+
+@inner_numeric
+def _find(parent, i):
+    """The root of an element's component; paths are halved."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@numeric
+def span(routes, order, parent, seen, member):
+    """Pick factors in an order, each unless it would close a loop with those before.
+
+    Args:
+        routes: Integers.
+        order: ``(F,)`` factors.
+        parent: ``(E,)`` working memory.
+        seen: ``(E,)`` zeros, and so again in the end.
+        member: ``(F,)`` written: which are picked.
+
+    Returns:
+        How many are picked.
+    """
+    factor, slot = routes.factor, routes.slot
+    for i in range(parent.shape[0]):
+        parent[i] = i
+    picked = 0
+    for f in order:
+        first, last = factor[f, 0], factor[f, 0] + factor[f, 1]
+        apart = True
+        for s in range(first, last):
+            root = _find(parent, slot[s, 3])
+            apart = apart and seen[root] == 0
+            seen[root] = 1
+        for s in range(first, last):
+            seen[_find(parent, slot[s, 3])] = 0
+        member[f] = apart
+        if apart:
+            picked += 1
+            root = _find(parent, slot[first, 3])
+            for s in range(first + 1, last):
+                parent[_find(parent, slot[s, 3])] = root
+    return picked
+
+
+@numeric
+def breadth_first(routes, member, order, reached, through):
+    """Walk through the factors that are members, component by component.
+
+    Args:
+        routes: Integers.
+        member: ``(F,)`` which factors count.
+        order: ``(E,)`` written: elements as they are reached.
+        reached: ``(E,)`` written: the slot by which an element is reached, -1 if it is a root.
+        through: ``(F,)`` written: of each member as it is reached, the slot nearest to the root.
+
+    Returns:
+        How many members there are.
+    """
+    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    num = element.shape[0] - 1
+    for i in range(num):
+        reached[i] = -2
+    end, factors = 0, 0
+    for root in range(num):
+        if reached[root] != -2:
+            continue
+        reached[root] = -1
+        order[end] = root
+        at, end = end, end + 1
+        while at < end:
+            i = order[at]
+            at += 1
+            for p in range(element[i, 2], element[i + 1, 2]):
+                f = inbox[p, 2]
+                if not member[f] or inbox[p, 1] == reached[i]:
+                    continue
+                new = False
+                for s in range(factor[f, 0], factor[f, 0] + factor[f, 1]):
+                    j = slot[s, 3]
+                    if reached[j] == -2:
+                        reached[j] = s
+                        order[end] = j
+                        end += 1
+                        new = True
+                if new:
+                    through[factors] = inbox[p, 1]
+                    factors += 1
+    return factors
+
+
+@numeric
+def forest_sums(algebra, routes, numbers, rows, member, reached, through, work, ones, share, value):
+    r"""Add the logarithm of the sum over one forest's reparameterised distribution.
+
+    .. math:: \prod_i b_i(x_i) \prod_{f \in T} \phi_f(x_f)^{1 / \rho_f}
+        \prod_{i \in f} m_{f \to i}(x_i)^{-1}
+
+    Args:
+        member: ``(F,)`` the factors of the forest ``T``.
+        reached: ``(E,)``, as :func:`breadth_first` has written.
+        through: ``(|T|,)``, likewise.
+        work: Memory.
+        ones: ``(2, max(M, S))``: units, and memory for the elements' products.
+        share: What the forest counts.
+        value: ``(B,)`` raised.
+    """
+    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    unit_message, local, scratch = ones[0], ones[1], work.scratch
+    for b in rows:
+        table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
+        message, belief = numbers.message[b], numbers.belief[b]
+        total = 0.0
+        for i in range(element.shape[0] - 1):
+            o, num = element[i, 0], element[i, 1]
+            for x in range(num):
+                local[o + x] = belief[o + x]
+            for p in range(element[i, 2], element[i + 1, 2]):
+                if member[inbox[p, 2]]:
+                    m = inbox[p, 0]
+                    for x in range(num):
+                        local[o + x] = over(algebra, local[o + x], message[m + x])
+                    total += logarithm(algebra, normalize(algebra, local, o, num))
+        for k in range(through.shape[0] - 1, -1, -1):
+            s = through[k]
+            i = slot[s, 3]
+            o, num = slot[s, 0], slot[s, 2]
+            f = inbox[element[i, 2], 2]
+            for p in range(element[i, 2], element[i + 1, 2]):
+                if inbox[p, 1] == s:
+                    f = inbox[p, 2]
+            at = message_into(
+                algebra, factor, slot, f, s, table, local, unit_message, work.state, scratch
+            )
+            for x in range(num):
+                local[o + x] = times(algebra, local[o + x], scratch[at + x])
+            total += logarithm(algebra, normalize(algebra, local, o, num))
+        for i in range(element.shape[0] - 1):
+            if reached[i] == -1:
+                total += logarithm(algebra, normalize(algebra, local, element[i, 0], element[i, 1]))
+        value[b] += share * total

@@ -1,0 +1,1 @@
+"""Monte Carlo answers for discrete graphs: chains and weighted draws."""

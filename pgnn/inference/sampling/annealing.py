@@ -1,0 +1,243 @@
+"""Simulated annealing: most probable states by chains that are cooled, then polished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.errors import ModelError
+from pgnn.inference.approximate import ApproximateEngine, Best
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.problem import Problem
+from pgnn.inference.sampling.annealing_start import (
+    chain_rows,
+    most_likely_states,
+    possible,
+    streams_of,
+    temperature_range,
+    unsettled,
+    walled,
+)
+from pgnn.inference.sampling.cooling import GeometricCooling, Schedule, temperatures_of
+from pgnn.inference.search.links import Links, links_of
+from pgnn.inference.search.local_search import polish, score
+from pgnn.inference.search.marginal_map import MarginalSearch
+from pgnn.inference.threads import in_threads
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# sweeps in one step of the loop: beginning one costs about as much as a sweep
+_AT_LEAST, _STEPS = 50, 50
+# an impossible entry counts as this many hot temperatures below the least possible one
+_WALL = 5.0
+_ADVICE = "no possible states were found; take more sweeps or chains, or JunctionTree()"
+
+
+@dataclass(frozen=True)
+class Annealing(ApproximateEngine):
+    r"""Most probable states by simulated annealing (Kirkpatrick, Gelatt & Vecchi 1983).
+
+    Chains visit all unobserved elements in turn and draw each from
+    :math:`p(x_i \mid x_{-i})^{1/T}` while the temperature T falls; each chain's best states are
+    then improved by :func:`~pgnn.inference.search.local_search.polish`.
+    Works for factors of any order.
+    While it is hot, chains may pass through impossible states; from those, fewer violated factors
+    come first. Rows in which no possible state was found have not converged, and have a log
+    score of NaN.
+
+    Args:
+        schedule: The temperatures: :class:`~pgnn.inference.sampling.cooling.GeometricCooling`,
+            ``LinearCooling``, ``LogarithmicCooling``, or any function from step to temperature.
+            Ends that are not given are chosen from the spread of the model's tables.
+        sweeps: Visits of every element.
+        chains: Independent chains for each row of evidence; the best one answers.
+        polish: Whether to end with exact local improvement.
+        seed: Of the draws; the same seed gives the same answer.
+        progress: Show a bar if it takes longer than a second.
+
+    Raises:
+        ModelError: If a number is not positive.
+
+    Cost:
+        ``O(K)`` for a visit and ``O(degree K)`` for a change, ``sweeps * chains`` visits of every
+        element for each row.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> best = model.most_probable({"b": 1}, engine=Annealing(sweeps=50, seed=0))
+        >>> best["a"], round(float(best.log_prob), 4)
+        (1, -0.9163)
+    """
+
+    schedule: Schedule = field(default_factory=GeometricCooling)
+    sweeps: int = 1000
+    chains: int = 8
+    polish: bool = True
+    seed: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("sweeps", "chains"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def reason(self) -> str:
+        """See :meth:`ApproximateEngine.reason`."""
+        return "simulated annealing, polished" if self.polish else "simulated annealing"
+
+    def maximize(self, problem: Problem, maximized: Mask) -> Best:
+        """See :meth:`ApproximateEngine.maximize`."""
+        log_field = problem.log_field()
+        if not (maximized | ~unsettled(problem.graph, log_field).any(axis=0)).all():
+            return self._marginal(problem, maximized, log_field)
+        cooled, values, diagnostics = self.cool(problem.graph, log_field)
+        best = values.argmax(axis=1)
+        rows = np.arange(len(values))
+        top = values[rows, best]
+        reached = (values >= (top - 1e-9 * np.maximum(np.abs(top), 1.0))[:, None]).sum(axis=1)
+        none = np.isneginf(top) & possible(problem.graph, log_field)
+        return Best(
+            torch.from_numpy(cooled[rows, best]),
+            torch.from_numpy(np.where(none, np.nan, top)).to(problem.graph.dtype),
+            diagnostics={**diagnostics, "chains_at_best": reached, "converged": ~none},
+            advice=_ADVICE,
+        )
+
+    def _marginal(self, problem: Problem, maximized: Mask, log_field: Floats) -> Best:
+        """Marginal MAP: from the chains' best joint states on, by exact local search."""
+        search = MarginalSearch(problem, maximized)
+        cooled, _, diagnostics = self.cool(problem.graph, log_field)
+        seeds = np.random.default_rng(self.seed).integers(2**31, size=len(cooled))
+        states = np.zeros((len(cooled), cooled.shape[2]), dtype=np.int64)
+        values, counts = np.zeros(len(cooled)), np.zeros(len(cooled), dtype=np.int64)
+        for row, start in enumerate(cooled):
+            code, values[row], counts[row] = search.improve(row, start, int(seeds[row]))
+            states[row] = code
+        return Best(
+            torch.from_numpy(states),
+            torch.from_numpy(values).to(problem.graph.dtype),
+            diagnostics={**diagnostics, "exact_evaluations": counts},
+        )
+
+    def cool(self, graph: GroupedGraph, log_field: Floats) -> tuple[Ints, Floats, dict[str, Any]]:
+        """Return every chain's best states ``(B, C, E)`` and log scores ``(B, C)``, and how.
+
+        Args:
+            graph: The factors.
+            log_field: ``(B, S)`` own fields, evidence included.
+        """
+        cooling = Cooled.prepare(self, graph, log_field)
+        steps = -(-self.sweeps // cooling.size)
+        run = iterate(cooling, steps, progress=self.progress, label="Annealing")
+        chains = run.state[1]
+        shape = (len(log_field), self.chains)
+        rows = np.repeat(np.arange(len(log_field)), self.chains)
+        states = chains.best.astype(np.int64)
+        if self.polish:
+            states, values = polish(graph, log_field, states, cooling.free[rows], rows)
+        else:
+            values = score(graph, log_field, states, rows)
+        visits = self.sweeps * np.maximum(cooling.free.sum(axis=1), 1)
+        changes = chains.changes.reshape(shape).mean(axis=1)
+        diagnostics = {
+            "sweeps": self.sweeps,
+            "chains": self.chains,
+            "acceptance": changes / visits,
+            "temperatures": (float(cooling.temperatures[0]), float(cooling.temperatures[-1])),
+        }
+        return states.reshape(*shape, states.shape[1]), values.reshape(shape), diagnostics
+
+
+class Chains(NamedTuple):
+    """Where chains stand, ``C`` of them for each row, row by row."""
+
+    states: NDArray[np.int32]
+    streams: NDArray[np.uint64]
+    best: NDArray[np.int32]
+    top: Floats
+    changes: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Cooled:
+    """Annealing as an iteration: each step does some sweeps of all chains.
+
+    Attributes:
+        links: What the kernel walks along.
+        tables: ``(1, T)`` or ``(B, T)`` finite log values.
+        fields: ``(B, S)`` own fields.
+        free: ``(B, E)`` elements that move.
+        temperatures: One for each sweep.
+        streams: ``(B, C)`` random streams.
+    """
+
+    links: Links
+    tables: Floats
+    fields: Floats
+    free: Mask
+    temperatures: Floats
+    streams: NDArray[np.uint64]
+
+    @classmethod
+    def prepare(cls, engine: Annealing, graph: GroupedGraph, log_field: Floats) -> Cooled:
+        """Read the settings of an engine for a graph."""
+        hot, cold = temperature_range(graph, log_field)
+        temperatures = temperatures_of(engine.schedule, engine.sweeps, hot, cold)
+        return cls(
+            links=links_of(graph.wiring),
+            tables=walled(graph, _WALL * float(temperatures.max())),
+            fields=np.ascontiguousarray(log_field),
+            free=unsettled(graph, log_field),
+            temperatures=temperatures,
+            streams=streams_of(engine.seed, len(log_field), engine.chains),
+        )
+
+    @property
+    def size(self) -> int:
+        """Sweeps in one step."""
+        return max(_AT_LEAST, -(-len(self.temperatures) // _STEPS))
+
+    def init(self) -> tuple[int, Chains]:
+        """All chains at the best states of the fields."""
+        num = self.streams.shape[1]
+        states = np.repeat(most_likely_states(self.links, self.fields), num, axis=0)
+        chains = Chains(
+            states=states,
+            streams=self.streams.ravel().copy(),
+            best=states.copy(),
+            top=np.full(len(states), -np.inf),
+            changes=np.zeros(len(states), dtype=np.int64),
+        )
+        return 0, chains
+
+    def step(self, state: tuple[int, Chains]) -> tuple[tuple[int, Chains], Info]:
+        """Do some sweeps of all chains, in place."""
+        from pgnn.inference.sampling.kernels.annealing import anneal
+
+        done, at = state
+        temperatures = self.temperatures[done : done + self.size]
+
+        def run(part: Ints) -> None:
+            anneal(
+                self.links,
+                self.tables,
+                self.fields,
+                self.free,
+                part,
+                temperatures,
+                *at,
+            )
+
+        in_threads(run, chain_rows(*self.streams.shape))
+        figures = {"temperature": float(temperatures[-1])}
+        if len(at.top):
+            figures["best"] = float(at.top.max())
+        return (done + len(temperatures), at), Info(values=figures)

@@ -1,0 +1,97 @@
+"""What annealed chains begin with: random streams, states, temperatures, walls around zeros."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.search.links import Links
+from pgnn.inference.search.local_search import finite_spread, floored
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def chain_rows(rows: int, chains: int) -> Ints:
+    """``(B C, 2)`` the row, and the number, of each chain."""
+    number = np.arange(rows * chains)
+    return np.stack([number // max(chains, 1), number], axis=1)
+
+
+def streams_of(seed: int | None, rows: int, chains: int) -> NDArray[np.uint64]:
+    """``(B, C)`` random streams; a row's do not depend on how many rows follow."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(2**64, size=(rows, chains), dtype=np.uint64)
+
+
+def unsettled(graph: GroupedGraph, log_field: Floats) -> Mask:
+    """``(B, E)`` elements whose field leaves them more than one state."""
+    if log_field.size == 0:
+        return np.zeros((len(log_field), len(graph.elements)), dtype=np.bool_)
+    possible = (log_field > -np.inf).astype(np.int64)
+    count = np.add.reduceat(possible, graph.elements.offset[:-1], axis=1)
+    return np.asarray(count > 1)
+
+
+def possible(graph: GroupedGraph, log_field: Floats) -> Mask:
+    """``(B,)`` whether every element's own field leaves it a state."""
+    if log_field.size == 0:
+        return np.ones(len(log_field), dtype=np.bool_)
+    top = np.maximum.reduceat(log_field, graph.elements.offset[:-1], axis=1)
+    return np.asarray((top > -np.inf).all(axis=1))
+
+
+def most_likely_states(links: Links, log_field: Floats) -> NDArray[np.int32]:
+    """``(B, E)`` the first best state of each element's own field."""
+    if log_field.size == 0:
+        return np.zeros((len(log_field), len(links.card)), dtype=np.int32)
+    first = links.offset[:-1]
+    top = np.repeat(np.maximum.reduceat(log_field, first, axis=1), links.card, axis=1)
+    column = np.where(log_field == top, np.arange(log_field.shape[1]), log_field.shape[1])
+    return (np.minimum.reduceat(column, first, axis=1) - first).astype(np.int32)
+
+
+def walled(graph: GroupedGraph, depth: float) -> Floats:
+    """Put ``depth`` below the least finite value of a factor in the place of its ``-inf``."""
+    starts = np.unique(graph.wiring.table)
+    if not len(starts):
+        return graph.log_tables
+    least, _ = finite_spread(graph.log_tables, starts)
+    return floored(graph.log_tables, starts, least - depth)
+
+
+def temperature_range(graph: GroupedGraph, log_field: Floats) -> tuple[float, float]:
+    r"""Return a temperature at which elements move freely, and one at which they do not.
+
+    An element's energy spreads by :math:`\sigma_i^2 = \sum_f \mathrm{var}(\theta_f)`, over its
+    factors' finite values. Twice the 90th percentile is hot; a hundredth of that, or a tenth of
+    the 5th percentile, is cold.
+    """
+    wiring = graph.wiring
+    variance = _variance(log_field, wiring.offset[:-1]).max(axis=0, initial=0.0)
+    starts = np.unique(wiring.table)
+    if len(starts):
+        own = _variance(graph.log_tables, starts).max(axis=0)
+        own = own[np.searchsorted(starts, wiring.table)]
+        held = np.bincount(wiring.scope_var, own[wiring.slot_factor], len(variance))
+        variance = variance + held
+    spread = np.sqrt(variance[variance > 0.0])
+    if not len(spread):
+        return 1.0, 0.01
+    hot = 2.0 * float(np.quantile(spread, 0.9))
+    return hot, min(hot / 100.0, float(np.quantile(spread, 0.05)) / 10.0)
+
+
+def _variance(values: Floats, starts: Ints) -> Floats:
+    """``(B, P)`` variance of the finite values of each piece."""
+    if values.size == 0:
+        return np.zeros((len(values), len(starts)))
+    finite = values > -np.inf
+    count = np.maximum(np.add.reduceat(finite.astype(np.int64), starts, axis=1), 1)
+    length = np.diff(np.concatenate([starts, [values.shape[1]]]))
+    kept = np.where(finite, values, 0.0)
+    mean = np.repeat(np.add.reduceat(kept, starts, axis=1) / count, length, axis=1)
+    squares = np.where(finite, (kept - mean) ** 2, 0.0)
+    return np.asarray(np.add.reduceat(squares, starts, axis=1) / count)

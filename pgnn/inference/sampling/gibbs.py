@@ -1,0 +1,297 @@
+"""Gibbs sampling: many chains, each element drawn in turn given all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.diagnostics import BatchSums
+from pgnn.inference.engine import FactorModel, Inputs
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.problem import Problem
+from pgnn.inference.questions import as_evidence
+from pgnn.inference.sampling.gibbs_program import Tables
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_BATCHES = 16
+# numbers kept for each column of each chain: sums, squares, halves
+_ROOM = 2**25
+
+
+class Chains(Protocol):
+    """Chains of some rows of evidence, wherever they run."""
+
+    def start(self) -> Ints:
+        """Find states of positive probability; 0, 1 (given up) or 2 (impossible) a row."""
+
+    def run(self, sweeps: int) -> None:
+        """Sweep without keeping anything."""
+
+    def collect(self, kept: int, thin: int) -> tuple[Any, Any]:
+        """Sweep, and return ``(rows * C, S)`` sums of conditionals and of their squares."""
+
+    def trace(self, kept: int, thin: int) -> Any:
+        """Sweep, and return ``(kept, rows * C, E)`` states."""
+
+
+@dataclass(frozen=True)
+class Gibbs(ApproximateEngine):
+    r"""Markov chains that draw one element at a time from its full conditional.
+
+    .. math:: x_i \sim p(x_i \mid x_{-i})^{1/T} \propto
+        \Bigl(\psi_i(x_i) \prod_{f \ni i} \psi_f(x_f)\Bigr)^{1/T}
+
+    A sweep visits all elements that were not observed, colour by colour: elements of one colour
+    share no factor. Marginals are averages of the full conditionals at the visits
+    (Rao-Blackwellised), which vary less than counts of the states. Half of the chains begin at
+    states drawn from the factors, half at any possible states, so that chains which can't leave
+    the place where they began are seen to disagree: ``diagnostics["r_hat"]`` is then large, and
+    a warning says so. There is no estimate of the log evidence: it is ``NaN``.
+
+    ``diagnostics`` hold, for each row: ``"r_hat"``, the largest over all states of all elements;
+    ``"effective_sample_size"``, the smallest; ``"standard_error"``, the largest;
+    ``"converged"``, whether ``r_hat <= max_r_hat``; and ``"sweeps"``, of each chain.
+
+    Args:
+        chains: Chains ``C`` for each row of evidence.
+        burn_in: Sweeps of each chain before anything is kept.
+        samples: Kept sweeps of each chain, for marginals.
+        thin: Only each so many-th sweep is kept, or drawn.
+        temperature: ``T``, or one for each chain (then only to draw samples). Hard evidence
+            stays as it is.
+        seed: The same seed gives the same answers, on any number of threads.
+        max_r_hat: More is called not converged.
+        progress: Show a bar if it takes longer than a second.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    Cost:
+        ``O(E)`` for a sweep where the neighbours of an element have up to 131,072 joint states
+        (the full conditionals are then tables), else a product of its factors' columns.
+
+    References:
+        Geman and Geman (1984), IEEE PAMI 6(6). Gelfand and Smith (1990), JASA 85(410), section
+        2.3, for the marginals. Gonzalez, Low, Gretton and Guestrin (2011), AISTATS, for colours.
+        Gelman et al. (2013), Bayesian Data Analysis, section 11.4, for R-hat.
+
+    Example:
+        >>> import pgnn
+        >>> model = pgnn.BayesianNetwork(
+        ...     [("rain", "wet")], {"rain": [0.8, 0.2], "wet": [[0.9, 0.1], [0.2, 0.8]]}
+        ... )
+        >>> answer = model.query("rain", {"wet": 1}, engine=Gibbs(seed=0))
+        >>> print(f"{answer['rain'].probs[1]:.3f}")  # one element: its conditional is exact
+        0.667
+    """
+
+    chains: int = 4
+    burn_in: int = 500
+    samples: int = 2000
+    thin: int = 1
+    temperature: float | Sequence[float] = 1.0
+    seed: int | None = None
+    max_r_hat: float = 1.05
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        least = {"chains": 1, "burn_in": 0, "samples": 4, "thin": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ModelError(f"{name} must be at least {bound}, got {getattr(self, name)}")
+        if len(self.temperatures) != self.chains or not all(t > 0 for t in self.temperatures):
+            raise ModelError(
+                f"temperature must be a positive number, or {self.chains} of them, one a chain; "
+                f"got {self.temperature!r}"
+            )
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperature of each chain."""
+        if isinstance(self.temperature, Sequence):
+            return tuple(float(t) for t in self.temperature)
+        return (float(self.temperature),) * self.chains
+
+    def reason(self) -> str:
+        """Say in a few words what the engine does, for :meth:`explain`."""
+        return (
+            f"{self.chains} chains a row, {self.burn_in} sweeps of burn-in and {self.samples} kept"
+        )
+
+    def infer(self, problem: Problem) -> Beliefs:
+        """Average full conditionals over the chains.
+
+        Raises:
+            Unsupported: If chains have different temperatures.
+            EvidenceError: If no possible state was found for some row.
+        """
+        if len(set(self.temperatures)) > 1:
+            raise Unsupported(
+                "marginals are of one temperature; chains of different temperatures can only "
+                "draw: use sample(), or one temperature"
+            )
+        rows, columns = problem.num_rows, int(problem.graph.elements.offset[-1])
+        marginals = np.full((rows, columns), np.nan)
+        figures = np.full((3, rows), np.nan)
+        impossible = np.zeros(rows, dtype=np.bool_)
+        for first, last in self._blocks(rows, columns):
+            chains = self._chains(problem, (first, last), self.seed)
+            impossible[first:last] = self._started(chains, first)
+            sums = BatchSums(last - first, self.chains, columns)
+            steps = _Collecting(chains, sums, self)
+            iterate(steps, steps.num, progress=self.progress, label="Gibbs")
+            marginals[first:last] = sums.mean()
+            figures[:, first:last] = _figures(sums)
+        _fill_observed(problem, marginals)
+        marginals[impossible] = np.nan
+        figures[:, impossible] = np.nan
+        return self._beliefs(problem, marginals, figures, impossible)
+
+    def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, None]:
+        """Draw ``(n, B, E)`` states: draw ``d`` comes from chain ``d % C``.
+
+        Draws of one chain are ``thin`` sweeps apart, and depend on each other.
+
+        Raises:
+            EvidenceError: If no possible state was found for some row.
+        """
+        rows, elements = problem.num_rows, len(problem.graph.elements)
+        out = np.full((n, rows, elements), -1, dtype=np.int64)
+        each = -(-n // self.chains)
+        for first, last in self._blocks(rows, elements * max(each, 1)):
+            chains = self._chains(problem, (first, last), self.seed if seed is None else seed)
+            impossible = self._started(chains, first)
+            chains.run(self.burn_in)
+            trace = np.asarray(chains.trace(each, self.thin)).astype(np.int64)
+            drawn = trace.reshape(each, last - first, self.chains, elements).swapaxes(1, 2)
+            drawn = drawn.reshape(each * self.chains, last - first, elements)[:n]
+            out[:, first:last] = np.where(impossible[:, None], -1, drawn)
+        return torch.from_numpy(out), None
+
+    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
+        """See :meth:`Model.log_prob`; rows must be complete."""
+        if not Problem.read(model, as_evidence(model, data), inputs).complete:
+            raise self._cannot(
+                "has no estimate of log evidence, so that rows must be complete",
+                "JunctionTree(), BeliefPropagation() or ImportanceSampling()",
+            )
+        return super().log_prob(model, data, inputs=inputs)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _blocks(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
+        """Rows in turn, so many that what their chains keep fits."""
+        step = max(1, _ROOM // (8 * self.chains * max(columns, 1)))
+        for first in range(0, rows, step):
+            yield first, min(first + step, rows)
+
+    def _chains(self, problem: Problem, rows: tuple[int, int], seed: int | None) -> Chains:
+        tables = Tables(problem, self.temperatures, rows)
+        words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
+        seeds = words.view(np.uint64)[rows[0] * self.chains :]
+        if problem.graph.device.type != "cpu" or not has_numba():
+            from pgnn.inference.sampling.torch_gibbs import TorchChains
+
+            return TorchChains(tables, seeds)
+        from pgnn.inference.sampling.cpu_gibbs import CpuChains
+
+        return CpuChains(tables, seeds, self.burn_in + self.samples * self.thin)
+
+    def _started(self, chains: Chains, first: int) -> NDArray[np.bool_]:
+        """Start the chains; return which rows are impossible."""
+        outcome = chains.start()
+        unknown = (first + np.flatnonzero(outcome == 1)).tolist()
+        if unknown:
+            raise EvidenceError(
+                f"Gibbs found no state of positive probability to begin at in {len(unknown)} rows "
+                f"(first: row {unknown[0]}); the evidence may be impossible, or the factors "
+                "exclude nearly all states: JunctionTree() tells which, where it can"
+            )
+        return np.asarray(outcome == 2)
+
+    def _beliefs(
+        self, problem: Problem, marginals: Floats, figures: Floats, impossible: NDArray[np.bool_]
+    ) -> Beliefs:
+        graph, (r_hat, size, error) = problem.graph, figures
+        converged = (r_hat <= self.max_r_hat) | impossible
+        names = ("r_hat", "effective_sample_size", "standard_error", "converged")
+        diagnostics: dict[str, Any] = {
+            name: torch.from_numpy(np.ascontiguousarray(value))
+            for name, value in zip(names, (r_hat, size, error, converged), strict=True)
+        }
+        diagnostics["sweeps"] = self.burn_in + self.samples * self.thin
+        return Beliefs(
+            torch.from_numpy(marginals).to(graph.device, graph.dtype),
+            torch.from_numpy(np.where(impossible, -np.inf, np.nan)).to(graph.device, graph.dtype),
+            diagnostics=diagnostics,
+            advice="" if converged.all() else self._advice(r_hat[~converged], size[~converged]),
+        )
+
+    def _advice(self, r_hat: Floats, size: Floats) -> str:
+        return (
+            f"the chains did not mix: R-hat is up to {r_hat.max():.3g} (at most "
+            f"{self.max_r_hat:g} is wanted) and the effective sample size down to "
+            f"{size.min():.3g}; take more samples= and burn_in=, or ask JunctionTree() or "
+            "BeliefPropagation()"
+        )
+
+
+class _Collecting:
+    """Burn-in, then batches of kept sweeps; one step is one of them."""
+
+    def __init__(self, chains: Chains, sums: BatchSums, engine: Gibbs) -> None:
+        self._chains, self._sums, self._thin = chains, sums, engine.thin
+        batches = min(_BATCHES, engine.samples)
+        batches -= batches % 2
+        self._burn = np.diff(np.linspace(0, engine.burn_in, 5).astype(int)).tolist()
+        self._kept = np.diff(np.linspace(0, engine.samples, batches + 1).astype(int)).tolist()
+        self.num = len(self._burn) + len(self._kept)
+
+    def init(self) -> int:
+        """Return the number of the first step."""
+        return 0
+
+    def step(self, state: int) -> tuple[int, Info]:
+        """Burn in or keep some sweeps."""
+        batch = state - len(self._burn)
+        if batch < 0:
+            if self._burn[state]:
+                self._chains.run(self._burn[state])
+        else:
+            count = self._kept[batch]
+            half = int(2 * batch >= len(self._kept))
+            self._sums.add(half, count, *self._chains.collect(count, self._thin))
+        return state + 1, Info()
+
+
+def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
+    """Worst R-hat, effective sample size and standard error of each row."""
+    rows, chains, columns = sums.shape
+    if not columns:
+        return np.ones(rows), np.full(rows, float(sum(sums.count) * chains)), np.zeros(rows)
+    return (
+        sums.r_hat().max(axis=1),
+        sums.effective_sample_size().min(axis=1),
+        sums.standard_error().max(axis=1),
+    )
+
+
+def _fill_observed(problem: Problem, marginals: Floats) -> None:
+    """Write what needs no chain: observed elements, and those of a single state."""
+    elements = problem.graph.elements
+    codes = np.where(elements.card == 1, 0, problem.seen.codes)
+    rows, seen = np.nonzero(codes >= 0)
+    hidden = np.repeat(codes >= 0, elements.card, axis=1)
+    marginals[hidden] = 0.0
+    marginals[rows, elements.offset[seen] + codes[rows, seen]] = 1.0

@@ -1,0 +1,186 @@
+"""Sweeps over all free elements, each drawn given the rest, at a temperature that changes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.search.kernels.local_fields import change, fill
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND = np.uint64(0x94D049BB133111EB)
+
+
+@inner
+def _uniform(state):
+    """Next state of SplitMix64 (Steele, Lea & Flood 2014), and a number in [0, 1)."""
+    state += _GOLDEN
+    x = (state ^ (state >> np.uint64(30))) * _FIRST
+    x = (x ^ (x >> np.uint64(27))) * _SECOND
+    x = x ^ (x >> np.uint64(31))
+    return state, np.float64(x >> np.uint64(11)) / 9007199254740992.0
+
+
+@inner
+def _draw(o, num, own, other, field, local, weights, u):
+    """A state in proportion to ``exp(own field + other local)``."""
+    if num == 2:
+        x = own * (field[o + 1] - field[o]) + other * (local[o + 1] - local[o])
+        if abs(x) > 40.0:  # less than a double's last digit
+            return 1 if x > 0.0 else 0
+        return 1 if u * (1.0 + np.exp(-x)) < 1.0 else 0
+    top = -np.inf
+    for k in range(num):
+        weights[k] = own * field[o + k] + other * local[o + k]
+        top = max(top, weights[k])
+    total = 0.0
+    for k in range(num):
+        x = weights[k] - top
+        weights[k] = np.exp(x) if x > -40.0 else 0.0
+        total += weights[k]
+    left = u * total
+    last = 0
+    for k in range(num):
+        if weights[k] > 0.0:
+            last = k
+            left -= weights[k]
+            if left < 0.0:
+                break
+    return last
+
+
+@inner
+def _sweep(links, table, field, free, own, other, backward, states, local, weights, state):
+    """Visit every free element once; return the stream, gains of both parts, and changes."""
+    field_gain, local_gain, changes = 0.0, 0.0, 0
+    num = states.shape[0]
+    for i in range(num):
+        v = num - 1 - i if backward else i
+        if not free[v]:
+            continue
+        state, u = _uniform(state)
+        o = links.offset[v]
+        new = _draw(o, links.card[v], own, other, field, local, weights, u)
+        old = states[v]
+        if new != old:
+            field_gain += field[o + new] - field[o + old]
+            local_gain += local[o + new] - local[o + old]
+            changes += 1
+            change(links, table, states, local, v, new)
+    return state, field_gain, local_gain, changes
+
+
+@inner
+def _field_of(links, field, states):
+    total = 0.0
+    for v in range(states.shape[0]):
+        total += field[links.offset[v] + states[v]]
+    return total
+
+
+@entry
+def anneal(
+    links, log_tables, fields, free, chains, temperatures, states, streams, best, top, changes
+):
+    """Run some sweeps of some chains at falling temperatures, and keep each chain's best states.
+
+    Args:
+        links: See :class:`pgnn.inference.search.links.Links`.
+        log_tables: ``(1, T)`` or ``(B, T)``, finite.
+        fields: ``(B, S)``; ``-inf`` is never entered.
+        free: ``(B, E)`` elements that are drawn.
+        chains: ``(N, 2)`` a row of ``fields`` and a row of ``states`` for each chain.
+        temperatures: ``(n,)`` one for each sweep.
+        states: ``(C, E)`` where the chains stand, in place.
+        streams: ``(C,)`` random streams, in place.
+        best: ``(C, E)`` best states so far, in place.
+        top: ``(C,)`` their scores, in place.
+        changes: ``(C,)`` number of changes so far, in place.
+    """
+    local = np.empty(fields.shape[1])
+    weights = np.empty(links.card.max())
+    for j in range(chains.shape[0]):
+        row, c = chains[j, 0], chains[j, 1]
+        table = log_tables[row if log_tables.shape[0] > 1 else 0]
+        x = states[c]
+        local[:] = 0.0
+        score = fill(links, table, x, local) + _field_of(links, fields[row], x)
+        state = streams[c]
+        for t in range(temperatures.shape[0]):
+            cold = 1.0 / temperatures[t]
+            state, one, two, moved = _sweep(
+                links, table, fields[row], free[row], cold, cold, False, x, local, weights, state
+            )
+            score += one + two
+            changes[c] += moved
+            if score > top[c]:
+                top[c] = score
+                best[c] = x
+        streams[c] = state
+
+
+@entry
+def climb(
+    links, log_tables, fields, free, chains, betas, backward, sweeps, states, streams, log_weights
+):
+    r"""Take some chains from inverse temperature ``betas[0]`` to ``betas[-1]``, weighing them.
+
+    Between :math:`p_\beta \propto \exp(h(x) + \beta U(x))`, fields h and factors U. Going up, a
+    weight is changed before its chain moves; going down, after it, by moves in reverse order.
+
+    Args:
+        betas: ``(n,)`` inverse temperatures.
+        backward: Whether they fall.
+        sweeps: Sweeps at each of them.
+        log_weights: ``(C,)`` in place.
+    """
+    local = np.empty(fields.shape[1])
+    weights = np.empty(links.card.max())
+    for j in range(chains.shape[0]):
+        row, c = chains[j, 0], chains[j, 1]
+        table = log_tables[row if log_tables.shape[0] > 1 else 0]
+        x = states[c]
+        local[:] = 0.0
+        energy = fill(links, table, x, local)
+        state = streams[c]
+        for t in range(1, betas.shape[0]):
+            beta = betas[t - 1] if backward else betas[t]
+            if not backward:
+                log_weights[c] += (betas[t] - betas[t - 1]) * energy
+            for _ in range(sweeps):
+                state, _one, two, _moved = _sweep(
+                    links, table, fields[row], free[row], 1.0, beta, backward, x, local, weights,
+                    state,
+                )  # fmt: skip
+                energy += two
+            if backward:
+                log_weights[c] += (betas[t] - betas[t - 1]) * energy
+        streams[c] = state
+
+
+@entry
+def smooth(links, log_tables, fields, chains, shares, states, marginals):
+    """Add each chain's conditional probabilities given the rest of its states, times its share.
+
+    Args:
+        log_tables: As above; ``-inf`` is legal.
+        shares: ``(C,)``; chains of share zero are left out.
+        marginals: ``(B, S)`` in place.
+    """
+    local = np.empty(fields.shape[1])
+    for j in range(chains.shape[0]):
+        row, c = chains[j, 0], chains[j, 1]
+        if shares[c] == 0.0:
+            continue
+        local[:] = fields[row]
+        fill(links, log_tables[row if log_tables.shape[0] > 1 else 0], states[c], local)
+        for v in range(states.shape[1]):
+            o = links.offset[v]
+            top, total = -np.inf, 0.0
+            for k in range(links.card[v]):
+                top = max(top, local[o + k])
+            for k in range(links.card[v]):
+                total += np.exp(local[o + k] - top)
+            for k in range(links.card[v]):
+                marginals[row, o + k] += shares[c] * np.exp(local[o + k] - top) / total

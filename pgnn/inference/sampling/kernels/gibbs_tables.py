@@ -1,0 +1,153 @@
+"""Full conditionals written down for all states of an element's neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.sampling.kernels.gibbs import most_states, normalized, numbers_of
+
+
+@inner
+def _blanket(wiring, e, limit, found):
+    """Write the neighbours of ``e`` that have a choice; return how many, and their states.
+
+    The number is -1 if they have more than ``limit`` joint states.
+    """
+    num, states = 0, 1
+    for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+        f = wiring.slot_factor[wiring.var_slot[q]]
+        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+            v = wiring.scope_var[slot]
+            if v == e or wiring.card[v] == 1:
+                continue
+            known = False
+            for j in range(num):
+                known = known or found[j] == v
+            if not known:
+                states *= wiring.card[v]
+                if states > limit:
+                    return -1, 0
+                found[num] = v
+                num += 1
+    return num, states
+
+
+@entry
+def blankets(wiring, limit):
+    """Return ``(E + 1,)`` where each element's neighbours begin, these, and ``(E,)`` joint states.
+
+    An element whose neighbours have more than ``limit`` joint states has -1 of them, and no
+    neighbours here.
+    """
+    num = wiring.card.shape[0]
+    found = np.zeros(64, np.int64)
+    ptr = np.zeros(num + 1, np.int64)
+    size = np.full(num, -1, np.int64)
+    for e in range(num):
+        count, states = _blanket(wiring, e, limit, found)
+        ptr[e + 1] = ptr[e] + max(count, 0)
+        if count >= 0:
+            size[e] = states
+    neighbour = np.zeros(ptr[num], np.int64)
+    for e in range(num):
+        if size[e] >= 0:
+            _blanket(wiring, e, limit, neighbour[ptr[e] :])
+    return ptr, neighbour, size
+
+
+@inner
+def _mixed(h, x):
+    """Hash one more integer (the finaliser of SplitMix64)."""
+    h = (h ^ np.uint64(x)) + np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@inner
+def _contents(wiring, slot_stride, table):
+    """``(F,)`` hashes of the factors' tables."""
+    out = np.zeros(wiring.table.shape[0], np.uint64)
+    for f in range(out.shape[0]):
+        if f > 0 and wiring.table[f] == wiring.table[f - 1]:
+            out[f] = out[f - 1]
+            continue
+        slot = wiring.scope_ptr[f]
+        size = slot_stride[slot] * wiring.card[wiring.scope_var[slot]]
+        h = _mixed(np.uint64(0), size)
+        if wiring.potts[f]:
+            h, size = _mixed(h, 1), 2
+        for p in range(table.shape[0]):
+            for k in range(size):
+                h = _mixed(h, table[p, wiring.table[f] + k])
+        out[f] = h
+    return out
+
+
+@entry
+def signatures(wiring, slot_stride, blankets, field, table):
+    """Return ``(E,)`` hashes; elements of one hash have the same table of full conditionals.
+
+    The chance that two of a million different elements collide is below 1e-7.
+
+    Args:
+        wiring: Which factors touch which elements.
+        slot_stride: ``(L,)`` step in a factor's table for a state of the element at a slot.
+        blankets: As of :func:`blankets`.
+        field: ``(P, S)`` fields, the bits of doubles read as int64.
+        table: ``(P, T)`` tables, likewise.
+    """
+    ptr, neighbour, size = blankets
+    content = _contents(wiring, slot_stride, table)
+    num = wiring.card.shape[0]
+    out = np.zeros(num, np.uint64)
+    for e in range(num):
+        h = _mixed(np.uint64(wiring.card[e]), size[e])
+        if size[e] < 0:
+            out[e] = h
+            continue
+        for p in range(field.shape[0]):
+            for c in range(wiring.offset[e], wiring.offset[e + 1]):
+                h = _mixed(h, field[p, c])
+        for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+            own = wiring.var_slot[q]
+            f = wiring.slot_factor[own]
+            h = _mixed(_mixed(h, np.int64(content[f])), own - wiring.scope_ptr[f])
+            for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+                v = wiring.scope_var[slot]
+                place = -1
+                for j in range(ptr[e], ptr[e + 1]):
+                    if neighbour[j] == v:
+                        place = j - ptr[e]
+                h = _mixed(_mixed(h, place), wiring.card[v])
+        out[e] = h
+    return out
+
+
+@entry
+def tabulate(program, elements):
+    """Fill ``program.values`` with the full conditionals of some tabulated elements."""
+    states = np.zeros(program.card.shape[0], np.uint16)
+    weights = np.zeros(most_states(program))
+    for p in range(program.values.shape[0]):
+        numbers = numbers_of(program, p)
+        for e in elements:
+            at = np.int64(program.table[e])
+            first, last = np.int64(program.link_ptr[e]), np.int64(program.link_ptr[e + 1])
+            for j in range(first, last):
+                states[program.neighbour[j]] = 0
+            more = True
+            while more:
+                normalized(program, numbers, e, states, weights)
+                for s in range(program.card[e]):
+                    program.values[p, at + s] = weights[s]
+                at += np.int64(program.card[e])
+                more = False
+                for j in range(last - 1, first - 1, -1):  # count up, the last neighbour fastest
+                    v = program.neighbour[j]
+                    states[v] += np.uint16(1)
+                    if np.uint32(states[v]) < program.card[v]:
+                        more = True
+                        break
+                    states[v] = 0

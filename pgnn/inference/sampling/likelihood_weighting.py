@@ -1,0 +1,152 @@
+"""Likelihood weighting: forward draws with what was seen held fixed, and sums over them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.loop import Info
+from pgnn.inference.problem import Problem
+from pgnn.inference.sampling.directed_tables import directed_tables
+
+if TYPE_CHECKING:
+    from pgnn.inference.sampling.kernels.likelihood_weighting import Tables
+
+Floats = NDArray[np.float64]
+
+# states that a piece of the draws holds at once
+_CELLS = 2**21
+_LEAST_PIECE = 2**11
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums over draws, weights divided by the largest of each row.
+
+    Attributes:
+        log_top: ``(B,)`` log of the largest weight so far.
+        weights: ``(B, 2)`` sums of the weights and of their squares.
+        states: ``(B, 2, S)`` the same of the draws in each state.
+        done: Pieces done.
+    """
+
+    log_top: Floats
+    weights: Floats
+    states: Floats
+    done: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class LikelihoodWeighting:
+    """Draws for each row of a problem in pieces, some at once.
+
+    Args:
+        problem: A directed model with evidence.
+        samples: Draws for each row.
+        seed: Of the draws.
+    """
+
+    problem: Problem
+    samples: int
+    seed: int | None
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The model's tables, kept while its parameters stay."""
+        problem, model = self.problem, self.problem.model
+        singles = problem.graph.elements.singles
+        reals, inputs = problem.seen.reals or None, problem.inputs
+        if reals or inputs:
+            factors = model.factors(reals, inputs)
+            return directed_tables(FactorGraph(singles, factors), problem.num_rows)
+        made: Tables = model.cached_numbers(
+            "directed tables", lambda: directed_tables(FactorGraph(singles, model.factors()), 1)
+        )
+        return made
+
+    @cached_property
+    def keys(self) -> NDArray[np.uint64]:
+        """``(B,)`` what fixes the random numbers of each row."""
+        rows = max(self.problem.num_rows, 1)
+        keys = np.random.SeedSequence(self.seed).generate_state(rows, np.uint64)
+        return keys.astype(np.uint64)
+
+    @cached_property
+    def log_soft(self) -> Floats:
+        """``(B, S)`` log likelihoods, or ``(B, 0)``."""
+        soft = self.problem.seen.soft
+        if soft is None:
+            return np.zeros((self.problem.num_rows, 0))
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(soft))
+
+    @cached_property
+    def rounds(self) -> list[list[tuple[int, int, int]]]:
+        """Row, first draw and number of draws of each piece; pieces of a round run at once."""
+        size = max(_LEAST_PIECE, _CELLS // max(len(self.tables.card), 1))
+        pieces = [
+            (row, first, min(size, self.samples - first))
+            for row in range(self.problem.num_rows)
+            for first in range(0, self.samples, size)
+        ]
+        threads = torch.get_num_threads()
+        return [pieces[k : k + threads] for k in range(0, len(pieces), threads)]
+
+    def init(self) -> Sums:
+        """Return sums over no draws."""
+        rows, states = self.problem.num_rows, int(self.tables.offset[-1])
+        return Sums(np.full(rows, -np.inf), np.zeros((rows, 2)), np.zeros((rows, 2, states)))
+
+    def step(self, state: Sums) -> tuple[Sums, Info]:
+        """Add the draws of one round."""
+        pieces = self.rounds[state.done]
+        if len(pieces) == 1:
+            found = [self._weighed(*pieces[0])]
+        else:
+            with ThreadPoolExecutor(len(pieces)) as pool:
+                found = list(pool.map(lambda piece: self._weighed(*piece), pieces))
+        for (row, _, _), (log_top, weights, states) in zip(pieces, found, strict=True):
+            top = max(state.log_top[row], log_top)
+            if top == -np.inf:
+                continue
+            powers = np.array([1.0, 2.0])
+            old = np.exp(powers * (state.log_top[row] - top))
+            new = np.exp(powers * (log_top - top))
+            state.weights[row] = state.weights[row] * old + weights * new
+            state.states[row] = state.states[row] * old[:, None] + states * new[:, None]
+            state.log_top[row] = top
+        return Sums(state.log_top, state.weights, state.states, state.done + 1), Info()
+
+    def drawn(self, row: int, first: int, count: int) -> tuple[NDArray[np.int32], Floats]:
+        """Return ``(E, count)`` states and ``(count,)`` log weights of some draws for a row."""
+        from pgnn.inference.sampling.kernels import likelihood_weighting
+
+        tables = self.tables
+        columns = np.empty((len(tables.card), count), dtype=np.int32)
+        log_weights = np.empty(count)
+        codes = np.ascontiguousarray(self.problem.seen.codes[row], dtype=np.int64)
+        at = row if tables.rowwise.any() else 0
+        likelihood_weighting.weighted_draws(
+            tables, at, codes, self.log_soft[row], self.keys[row], first, columns, log_weights
+        )
+        return columns, log_weights
+
+    def _weighed(self, row: int, first: int, count: int) -> tuple[float, Floats, Floats]:
+        """Log of the largest weight, and sums relative to it."""
+        from pgnn.inference.sampling.kernels import likelihood_weighting
+
+        columns, log_weights = self.drawn(row, first, count)
+        top = float(log_weights.max())
+        states = np.zeros((2, int(self.tables.offset[-1])))
+        if top == -np.inf:
+            return top, np.zeros(2), states
+        weights = np.exp(log_weights - top)
+        likelihood_weighting.weigh(columns, weights, self.tables.offset, states)
+        return top, np.array([weights.sum(), (weights * weights).sum()]), states

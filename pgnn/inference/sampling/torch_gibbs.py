@@ -1,0 +1,238 @@
+"""Gibbs chains on tensors: all elements of one colour at once, in all chains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.graphs.colouring import greedy_colouring
+from pgnn.graphs.interaction import interaction_graph
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.sampling.gibbs_program import Tables
+
+Ints = NDArray[np.int64]
+
+_PENALTIES = (2.0, 4.0, 8.0, 16.0, 32.0)
+_ROUNDS = 20
+_SETTLING = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """Factors of one group, as functions of the element at one place of their scopes.
+
+    Attributes:
+        group: The factors.
+        which: ``(F,)`` numbers of those meant.
+        axis: The place.
+        place: ``(F,)`` rows of the result that they are added to.
+    """
+
+    group: FactorGroup
+    which: Tensor
+    axis: int
+    place: Tensor
+
+    def log_values(self, states: Tensor, rows: Tensor) -> Tensor:
+        """``(N, F, K)`` log values at the ``(N, E)`` states of the others."""
+        g, number = self.group, self.which[None]
+        scopes = torch.from_numpy(g.scopes).to(states.device)[self.which]
+        lead = [rows[:, None]] if g.batch_shape else []
+        lead.append(torch.zeros_like(number) if g.shared else number)
+        others = [k for k in range(g.arity) if k != self.axis]
+        if isinstance(g, PottsGroup):
+            coupling = g.coupling.detach()[tuple(lead)].expand(len(states), -1)[..., None]
+            own = torch.arange(g.num_states, device=states.device)
+            same = states[:, scopes[:, others[0]]][..., None] == own
+            return torch.where(same, coupling, torch.zeros_like(coupling))
+        table = g.log_values.detach().movedim(self.axis - g.arity, -1)
+        index = (*lead, *(states[:, scopes[:, k]] for k in others))
+        return table[index].expand(len(states), -1, -1)
+
+
+@dataclass(frozen=True)
+class Colour:
+    """Elements that share no factor.
+
+    Attributes:
+        elements: ``(n,)`` their numbers.
+        columns: ``(n, K)`` where their states stand; ``S`` where an element has fewer.
+        parts: The factors that touch them.
+    """
+
+    elements: Tensor
+    columns: Tensor
+    parts: tuple[Part, ...]
+
+
+class TorchChains:
+    """``C`` chains for each of some rows of evidence, on the device of the tables.
+
+    Args:
+        tables: Rows, temperatures, numbers.
+        seeds: ``(rows * C,)`` words; the first seeds the generator, which the chains share here.
+
+    Attributes:
+        states: ``(rows * C, E)`` of the chains now.
+    """
+
+    def __init__(self, tables: Tables, seeds: NDArray[np.uint64]) -> None:
+        graph, chains = tables.problem.graph, len(tables.temperatures)
+        self._tables, self._graph, self._seeds, self._num_chains = tables, graph, seeds, chains
+        device = self._device = graph.device
+        self._generator = torch.Generator(device)
+        self._generator.manual_seed(int(seeds[0] >> np.uint64(1)) if len(seeds) else 0)
+        codes = tables.problem.seen.codes[slice(*tables.rows)]
+        repeated = torch.from_numpy(np.repeat(codes, chains, axis=0).astype(np.int64))
+        self.states = repeated.clamp(min=0).to(device)
+        self._free = (repeated < 0).to(device)
+        self._rows = torch.arange(*tables.rows, device=device).repeat_interleave(chains)
+        heat = torch.tensor(tables.temperatures * tables.num_rows, dtype=graph.dtype)
+        self._heat = heat.to(device)[:, None, None]
+        field = tables.problem.graph.log_field.detach()
+        if tables.problem.seen.soft is not None:
+            field = field + torch.from_numpy(tables.problem.seen.soft).to(field).log()
+        wide = pad(field, (0, 1), value=-math.inf)
+        self._field = wide[self._rows] if len(wide) > 1 else wide.expand(len(self._rows), -1)
+        self._colours = self._coloured(np.asarray((codes < 0).any(axis=0)))
+
+    def start(self) -> Ints:
+        """Find states of positive probability.
+
+        With numba by its search on the CPU; without, past penalties that rise.
+
+        Returns:
+            ``(rows,)`` 0 where all chains have one, 1 where the search was given up, 2 where
+            there is none.
+        """
+        if has_numba():
+            from pgnn.inference.sampling.cpu_gibbs import CpuChains
+
+            plain = CpuChains(self._tables, self._seeds, 0)
+            outcome = plain.start()
+            self.states = torch.from_numpy(plain.states.astype(np.int64)).to(self._device)
+            return outcome
+        for _ in range(_ROUNDS):
+            for penalty in (0.0, *_PENALTIES):
+                for _ in range(_SETTLING):
+                    self._sweep(None, penalty)
+                if bool(self._possible().all()):
+                    return np.zeros(self._tables.num_rows, dtype=np.int64)
+        lost = ~self._possible().reshape(-1, self._num_chains).all(dim=1)
+        return lost.long().cpu().numpy()
+
+    def run(self, sweeps: int) -> None:
+        """Sweep without keeping anything."""
+        for _ in range(sweeps):
+            self._sweep(None)
+
+    def collect(self, kept: int, thin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sweep, and return ``(rows * C, S)`` sums of full conditionals and of their squares."""
+        shape = (2, *self._field.shape)
+        sums = torch.zeros(shape, dtype=torch.float64, device=self._device)
+        for _ in range(kept):
+            self.run(thin - 1)
+            self._sweep(sums)
+        found = sums[..., :-1].cpu().numpy()
+        return found[0], found[1]
+
+    def trace(self, kept: int, thin: int) -> Ints:
+        """Sweep, and return ``(kept, rows * C, E)`` states."""
+        out = torch.zeros((kept, *self.states.shape), dtype=torch.int64)
+        for t in range(kept):
+            self.run(thin)
+            out[t] = self.states.cpu()
+        return out.numpy()
+
+    def conditionals(self) -> NDArray[np.float64]:
+        """Return ``(rows * C, S)`` full conditionals of all free elements at the states now."""
+        out = torch.zeros(self._field.shape, dtype=torch.float64, device=self._device)
+        for colour in self._colours:
+            out[:, colour.columns] = self._conditional(colour).double()
+        return out[:, :-1].cpu().numpy()
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _sweep(self, sums: Tensor | None, penalty: float = math.inf) -> None:
+        """Update all elements, colour by colour."""
+        for colour in self._colours:
+            probs = self._conditional(colour, penalty)
+            race = torch.empty_like(probs).exponential_(generator=self._generator)
+            # the largest of p / Exp(1) is a draw from p, and never one of probability zero
+            drawn = (probs / race).argmax(dim=-1)
+            now = self.states[:, colour.elements]
+            moves = self._free[:, colour.elements] & (probs.sum(dim=-1) > 0)
+            self.states[:, colour.elements] = torch.where(moves, drawn, now)
+            if sums is not None:
+                wide = probs.double()
+                sums[:, :, colour.columns] += torch.stack([wide, wide.square()])
+
+    def _conditional(self, colour: Colour, penalty: float = math.inf) -> Tensor:
+        """``(N, n, K)`` full conditionals; zeros where no state is possible."""
+        logits = self._field[:, colour.columns]
+        for part in colour.parts:
+            values = part.log_values(self.states, self._rows)
+            values = values.masked_fill(values.isneginf(), -penalty)
+            values = pad(values, (0, logits.shape[-1] - values.shape[-1]))
+            logits = logits.index_add(1, part.place, values.to(logits.dtype))
+        top = logits.amax(dim=-1, keepdim=True)
+        weights = ((logits - top.masked_fill(top.isneginf(), 0.0)) / self._heat).exp()
+        return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-30)
+
+    def _possible(self) -> Tensor:
+        """``(N,)`` chains whose state has positive probability."""
+        first = torch.from_numpy(self._graph.elements.offset[:-1]).to(self._device)
+        good = ~self._field.gather(1, first + self.states).isneginf().any(dim=1)
+        for g in self._graph.groups:
+            everything = torch.arange(g.num_factors, device=self._device)
+            values = Part(g, everything, 0, everything).log_values(self.states, self._rows)
+            own = self.states[:, torch.from_numpy(g.scopes[:, 0]).to(self._device)]
+            good &= ~values.gather(-1, own[..., None]).isneginf().any(dim=1)[:, 0]
+        return good
+
+    def _coloured(self, wanted: NDArray[np.bool_]) -> tuple[Colour, ...]:
+        colours = np.where(wanted, colours_of(self._graph), -1)
+        made = []
+        for c in range(int(colours.max(initial=-1)) + 1):
+            mine = np.flatnonzero(colours == c)
+            if len(mine):
+                made.append(self._colour(mine))
+        return tuple(made)
+
+    def _colour(self, mine: Ints) -> Colour:
+        elements, device = self._graph.elements, self._device
+        place = np.full(len(elements), -1, dtype=np.int64)
+        place[mine] = np.arange(len(mine))
+        states = np.arange(elements.card[mine].max())
+        columns = elements.offset[mine, None] + states
+        columns[states >= elements.card[mine, None]] = elements.offset[-1]
+        parts = []
+        for g in self._graph.groups:
+            for axis in range(g.arity):
+                at = place[g.scopes[:, axis]]
+                which = np.flatnonzero(at >= 0)
+                if len(which):
+                    found = (torch.from_numpy(x).to(device) for x in (which, at[which]))
+                    parts.append(Part(g, next(found), axis, next(found)))
+        return Colour(
+            torch.from_numpy(mine).to(device), torch.from_numpy(columns).to(device), tuple(parts)
+        )
+
+
+def colours_of(graph: GroupedGraph) -> Ints:
+    """``(E,)`` colours of the elements; compiled where it can be."""
+    if has_numba():
+        from pgnn.inference.sampling.kernels.colouring import colour
+
+        return np.asarray(colour(graph.wiring))
+    scopes = (scope for g in graph.groups for scope in g.scopes.tolist())
+    found = greedy_colouring(interaction_graph(scopes, range(len(graph.elements))))
+    return np.array([found[e] for e in range(len(graph.elements))], dtype=np.int64)

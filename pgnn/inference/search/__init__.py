@@ -1,0 +1,1 @@
+"""Most probable states by search and by bounds."""

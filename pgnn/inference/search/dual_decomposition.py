@@ -1,0 +1,207 @@
+"""Most probable states of large fields, with a bound that tells how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.errors import Unsupported
+from pgnn.inference.approximate import ApproximateEngine, Best, Floats, Mask
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.problem import Problem
+from pgnn.inference.search.decomposition import Decomposition
+from pgnn.inference.search.local_search import polish
+from pgnn.inference.search.neighbourhood_search import Conditional, NeighbourhoodSearch
+
+# sweeps over which the bound must move
+_WINDOW = 20
+# every so many sweeps, one in each direction looks for assignments
+_DECODE = 10
+# numbers that the messages of the rows worked on together may take
+_MEMORY = 2**26
+
+
+@dataclass(frozen=True)
+class DualDecomposition(ApproximateEngine):
+    r"""Most probable states by sequential message passing on the dual (TRW-S, SRMP).
+
+    Minimises an upper bound on :math:`\max_x \log \tilde p(x)`, the dual of the local-polytope
+    relaxation (Wainwright, Jaakkola & Willsky 2005), by sweeps over the elements in order and
+    back; the bound never rises. Assignments are read off on the way; then a neighbourhood search
+    improves the best one. What it scores shows which states can still matter, which lowers the
+    bound in turn. The answer's ``upper_bound`` tells how much better another assignment could be.
+
+    A row has converged when the gap is below the tolerance, so that its answer is proved to be
+    optimal, or when the bound no longer moves. On trees, and wherever the relaxation is tight,
+    the gap closes.
+
+    Args:
+        max_iterations: Most sweeps.
+        tolerance: Relative gap, and relative move of the bound over 20 sweeps, that is nothing.
+        search: What improves the assignments; ``None`` leaves them as the sweeps found them.
+        seed: Of the search's choices.
+        progress: Show a bar if it takes longer than a second.
+
+    Diagnostics:
+        ``converged`` and ``optimal``, ``(B,)`` bool; ``gap``, ``(B,)``; ``iterations``;
+        ``history``, a list of ``upper_bound`` and one of ``log_prob``, ``(B,)`` for each sweep.
+
+    Cost:
+        A sweep takes :math:`O(\sum_f n_f \prod_{i \in f} K_i)`, of Potts factors ``O(K)`` each.
+
+    References:
+        Kolmogorov (2006), Convergent tree-reweighted message passing for energy minimization.
+        Kolmogorov (2015), A new look at reweighted message passing.
+
+    Example:
+        >>> import torch
+        >>> from pgnn import Factor, MarkovRandomField, Variable
+        >>> a, b = Variable("a", 2), Variable("b", 2)
+        >>> model = MarkovRandomField([Factor([a, b], torch.tensor([[0.0, 1.0], [2.0, 0.0]]))])
+        >>> best = model.most_probable(engine=DualDecomposition())
+        >>> dict(best), float(best.log_prob), float(best.upper_bound)
+        ({'a': 1, 'b': 0}, 2.0, 2.0)
+    """
+
+    max_iterations: int = 3000
+    tolerance: float = 1e-6
+    search: NeighbourhoodSearch | None = field(default_factory=NeighbourhoodSearch)
+    seed: int | None = None
+    progress: bool = True
+
+    def reason(self) -> str:
+        """Say what the engine does."""
+        return "the dual of the linear relaxation bounds the most probable states from above"
+
+    def maximize(self, problem: Problem, maximized: Mask) -> Best:
+        """Look for the best states of all elements, and bound them from above.
+
+        Raises:
+            Unsupported: If elements that some row does not observe are to be summed out.
+        """
+        if (problem.seen.codes[:, ~maximized] < 0).any():
+            raise Unsupported(
+                "DualDecomposition() maximises over everything that is not observed; to sum some "
+                "variables out use JunctionTree()"
+            )
+        graph, log_field = problem.graph, problem.log_field()
+        done = [self._solve(graph, part) for part in _in_pieces(graph, log_field)]
+        constant = graph.log_constant.detach().to("cpu", torch.float64).numpy()
+        return self._answer(graph, done, np.broadcast_to(constant, len(log_field)))
+
+    def _solve(self, graph: GroupedGraph, log_field: Floats) -> _Sweeps:
+        """Sweep and search by turns, until they don't help each other any more."""
+        method = _Sweeps(Decomposition(graph, log_field), self.tolerance)
+        dual, others = method.dual, Conditional(graph)
+        rng = np.random.default_rng(self.seed)
+        searched = np.full(len(log_field), np.iinfo(np.int64).max)
+        while True:
+            left = self.max_iterations - len(method.bounds)
+            iterate(method, left, progress=self.progress, label="DualDecomposition")
+            undecided = dual.undecided()
+            rows = np.flatnonzero(method.open & (undecided < searched))
+            if self.search is None or not len(rows):
+                return method
+            _polish(dual, rows)
+            for row in rows:
+                self.search.improve(dual, int(row), others, rng)
+            searched[rows] = undecided[rows]
+            method.resume()
+
+    def _answer(self, graph: GroupedGraph, done: list[_Sweeps], constant: Floats) -> Best:
+        """Put the rows together."""
+        duals = [d.dual for d in done]
+        scores = np.concatenate([d.scores for d in duals])
+        bounds = np.maximum(np.concatenate([d.bounds for d in duals]), scores)
+        optimal = ~np.concatenate([d.open for d in done])
+        lost = np.isneginf(scores) & ~optimal  # none is known, but there may be one
+        states = np.where(lost[:, None], -1, np.concatenate([d.states for d in duals]))
+        scores = np.where(lost, np.nan, scores + constant)
+        bounds = bounds + constant
+        return Best(
+            torch.from_numpy(states),
+            torch.from_numpy(scores).to(graph.dtype),
+            torch.from_numpy(bounds),
+            {
+                "converged": np.concatenate([d.settled for d in done]) | optimal,
+                "optimal": optimal,
+                "gap": np.concatenate([d.gaps for d in duals]),
+                "iterations": max(len(d.bounds) for d in done),
+                "history": {
+                    "upper_bound": _side_by_side([d.bounds for d in done], constant),
+                    "log_prob": _side_by_side([d.scores for d in done], constant),
+                },
+            },
+            "raise max_iterations",
+        )
+
+
+class _Sweeps:
+    """The sweeps as an iterative method, and which rows still need them."""
+
+    def __init__(self, dual: Decomposition, tolerance: float) -> None:
+        self.dual = dual
+        self.tolerance = tolerance
+        self.bounds: list[Floats] = []
+        self.scores: list[Floats] = []
+        self.settled: Mask = np.zeros(len(dual.bounds), dtype=np.bool_)
+        self._since = 0
+
+    @property
+    def open(self) -> Mask:
+        """``(B,)`` rows whose best assignment is not proved to be optimal."""
+        scale = np.maximum(
+            1.0, np.abs(np.where(np.isfinite(self.dual.bounds), self.dual.bounds, 0))
+        )
+        return ~(self.dual.gaps <= self.tolerance * scale)
+
+    def resume(self) -> None:
+        """Let the bounds move again, after the assignments have become better."""
+        self.settled &= ~self.open
+        self._since = len(self.bounds)
+
+    def init(self) -> None:
+        """Nothing: the state is in the decomposition."""
+
+    def step(self, state: None) -> tuple[None, Info]:
+        """Sweep once over the rows that still need it."""
+        rows = np.flatnonzero(self.open & ~self.settled)
+        number = len(self.bounds)
+        self.dual.sweep(rows, decode=number < 2 or number % _DECODE < 2)
+        self.bounds.append(self.dual.bounds.copy())
+        self.scores.append(self.dual.scores.copy())
+        if number - self._since >= _WINDOW:
+            now, then = self.bounds[-1], self.bounds[-1 - _WINDOW]
+            with np.errstate(invalid="ignore"):
+                self.settled |= then - now <= self.tolerance * np.maximum(1.0, np.abs(now))
+        open_rows = self.open & ~self.settled
+        gap = float(self.dual.gaps.max(initial=0.0))
+        return None, Info(not open_rows.any(), {"gap": gap})
+
+
+def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
+    """Histories of all rows together; where some needed fewer sweeps, their last figures stay."""
+    longest = max(len(p) for p in pieces)
+    rows = [[p[min(k, len(p) - 1)] for p in pieces if p] for k in range(longest)]
+    return [np.concatenate(row) + constant for row in rows]
+
+
+def _polish(dual: Decomposition, rows: NDArray[np.int64]) -> None:
+    """Improve the best assignments of some rows by small changes."""
+    every = np.arange(len(dual.scores)) if dual.graph.rowwise else rows
+    known = np.isfinite(dual.scores)[:, None]
+    start = np.where(known, dual.states, dual.decoded)
+    found, _ = polish(dual.graph, dual.given[every], start[every], np.ones(1, dtype=np.bool_))
+    start[every] = found
+    dual.offer(rows, start)
+
+
+def _in_pieces(graph: GroupedGraph, log_field: Floats) -> list[Floats]:
+    """Rows in pieces whose messages don't take too much memory."""
+    numbers = int(graph.wiring.message[-1]) + log_field.shape[1] + 1
+    size = len(log_field) if graph.rowwise else _MEMORY // numbers
+    return np.split(log_field, range(size, len(log_field), size)) if size else [log_field]

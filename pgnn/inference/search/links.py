@@ -1,0 +1,130 @@
+"""Which elements share factors, arranged for changes of one element at a time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.grouped_graph import Wiring
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class Links(NamedTuple):
+    """A graph's integers in the order in which a change of one element needs them.
+
+    Attributes:
+        card: ``(E,)`` state counts.
+        offset: ``(E + 1,)`` first column of each element.
+        scope_ptr: ``(F + 1,)`` first slot of each factor.
+        scope_var: ``(L,)`` element of each slot.
+        slot_factor: ``(L,)`` factor of each slot.
+        stride: ``(L,)`` how far apart the slot's states are in its factor's table; 0 in Potts.
+        potts: ``(F,)`` whether the table is ``[differ, same]``.
+        table: ``(F,)`` first entry of each factor's table.
+        pair_ptr: ``(E + 1,)`` where each element's factors of two begin in ``pair``.
+        pair: ``(P, 5)`` for each end of a factor of two: the other element's first column and
+            state count, the table's first entry, the own stride, the other's stride.
+        wide_ptr: ``(E + 1,)`` where each element's slots in larger factors begin.
+        wide_slot: Those slots.
+    """
+
+    card: Ints
+    offset: Ints
+    scope_ptr: Ints
+    scope_var: Ints
+    slot_factor: Ints
+    stride: Ints
+    potts: Mask
+    table: Ints
+    pair_ptr: Ints
+    pair: Ints
+    wide_ptr: Ints
+    wide_slot: Ints
+
+
+class Neighbours(NamedTuple):
+    """Which elements share factors, and at which slots.
+
+    Attributes:
+        ptr: ``(E + 1,)`` where each element's neighbours begin in ``var``.
+        var: The neighbours, each once.
+        shared_ptr: Where each neighbourhood's factors begin in ``shared``.
+        shared: ``(., 2)`` slots of the element and of its neighbour in one factor.
+    """
+
+    ptr: Ints
+    var: Ints
+    shared_ptr: Ints
+    shared: Ints
+
+
+def links_of(wiring: Wiring) -> Links:
+    """Arrange a graph's integers for local changes."""
+    arity = np.diff(wiring.scope_ptr)
+    stride = strides(wiring)
+    two = arity[wiring.slot_factor] == 2
+    own, slots = np.repeat(np.arange(len(wiring.card)), np.diff(wiring.var_ptr)), wiring.var_slot
+    paired = two[slots]
+    here, f = slots[paired], wiring.slot_factor[slots[paired]]
+    there = 2 * wiring.scope_ptr[f] + 1 - here
+    other = wiring.scope_var[there]
+    columns = (wiring.offset[other], wiring.card[other], wiring.table[f], stride[here])
+    return Links(
+        card=wiring.card,
+        offset=wiring.offset,
+        scope_ptr=wiring.scope_ptr,
+        scope_var=wiring.scope_var,
+        slot_factor=wiring.slot_factor,
+        stride=stride,
+        potts=wiring.potts,
+        table=wiring.table,
+        pair_ptr=_pointers(own[paired], len(wiring.card)),
+        pair=np.ascontiguousarray(np.stack([*columns, stride[there]], axis=1), dtype=np.int64),
+        wide_ptr=_pointers(own[~paired], len(wiring.card)),
+        wide_slot=slots[~paired],
+    )
+
+
+def neighbours_of(links: Links) -> Neighbours:
+    """Find the elements that share factors; ``O(sum of squared factor sizes)``."""
+    arity = np.diff(links.scope_ptr)
+    found = [np.zeros((0, 2), np.int64)]
+    for n in np.unique(arity):
+        first = links.scope_ptr[:-1][arity == n]
+        one, two = np.nonzero(~np.eye(int(n), dtype=np.bool_))
+        both = np.stack([first[:, None] + one, first[:, None] + two], axis=2)
+        found.append(both.reshape(-1, 2))
+    shared = np.concatenate(found)
+    num = max(len(links.card), 1)
+    key = links.scope_var[shared[:, 0]] * num + links.scope_var[shared[:, 1]]
+    order = np.argsort(key, kind="stable")
+    kinds, first = np.unique(key[order], return_index=True)
+    return Neighbours(
+        ptr=_pointers(kinds // num, len(links.card)),
+        var=kinds % num,
+        shared_ptr=np.concatenate([first, [len(key)]]).astype(np.int64),
+        shared=np.ascontiguousarray(shared[order]),
+    )
+
+
+def strides(wiring: Wiring) -> Ints:
+    """How far apart the states of each slot are in its factor's table; the last are neighbours."""
+    arity = np.diff(wiring.scope_ptr)
+    stride = np.ones(len(wiring.scope_var), dtype=np.int64)
+    size = wiring.card[wiring.scope_var]
+    for n in np.unique(arity):
+        slots = wiring.scope_ptr[:-1][arity == n][:, None] + np.arange(n)
+        behind = np.cumprod(size[slots][:, :0:-1], axis=1)[:, ::-1]
+        stride[slots[:, :-1]] = behind
+    stride[wiring.potts[wiring.slot_factor]] = 0
+    return stride
+
+
+def _pointers(owner: Ints, num: int) -> Ints:
+    """Where each owner's entries begin, of entries in the order of their owners."""
+    counts = np.bincount(owner, minlength=num)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

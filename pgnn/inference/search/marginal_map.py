@@ -1,0 +1,127 @@
+"""Marginal MAP by local search: the maximised elements change, the rest is summed out exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.errors import Intractable, Unsupported
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.problem import Problem
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Codes = NDArray[np.int32]
+
+# kicks that change a few elements at once, and how many
+_KICKS, _KICKED = 10, 3
+
+
+@dataclass(frozen=True, eq=False)
+class MarginalSearch:
+    r"""Local search for :math:`\max_{x_M} \sum_{x_S} \tilde p(x_M, x_S)` in each row.
+
+    A step evaluates every change of one maximised element of every candidate exactly, as rows of
+    evidence, and takes the best; candidates that no change improves are kicked.
+
+    Args:
+        problem: Graph and evidence.
+        maximized: ``(E,)`` the elements M.
+
+    Cost:
+        A step takes ``chains * |M| (K - 1)`` rows of the exact engine, whose plans have what is
+        maximised sliced out.
+    """
+
+    problem: Problem
+    maximized: Mask
+    solver: Solver = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.problem.graph
+        factors = tuple(f for g in graph.given for f in g.factors(graph.elements))
+        solver = Solver(FactorGraph(graph.elements.singles, factors))
+        object.__setattr__(self, "solver", solver)
+
+    def improve(self, row: int, start: Codes, seed: int) -> tuple[Codes, float, int]:
+        """Return the best states found ``(E,)``, their log value, and exact evaluations.
+
+        Args:
+            row: Of the evidence.
+            start: ``(C, E)`` candidates; only the maximised elements matter.
+            seed: Of the kicks.
+
+        Raises:
+            Unsupported: If summing out the rest is too expensive.
+        """
+        rng = np.random.default_rng(seed)
+        seen = self.problem.seen.codes[row]
+        changeable = np.flatnonzero(self.maximized & (seen < 0))
+        changeable = changeable[self.problem.graph.elements.card[changeable] > 1]
+        codes = np.where(self.maximized, start, -1).astype(np.int32)
+        codes = np.unique(np.where(seen >= 0, seen, codes), axis=0)
+        values = self._values(row, codes)
+        count = len(codes)
+        best, top = codes[0], -np.inf
+        for _ in range(_KICKS + 1):
+            codes, values, spent = self._climb(row, codes, values, changeable)
+            count += spent
+            if values.max() > top or top == -np.inf:
+                best, top = codes[values.argmax()].copy(), float(values.max())
+            if not len(changeable):
+                break
+            codes = np.repeat(best[None], len(start), axis=0)
+            for code in codes:
+                some = rng.choice(changeable, min(_KICKED, len(changeable)), replace=False)
+                code[some] = rng.integers(self.problem.graph.elements.card[some])
+            values = self._values(row, codes)
+            count += len(codes)
+        return best, top, count
+
+    def _climb(
+        self, row: int, codes: Codes, values: Floats, changeable: Ints
+    ) -> tuple[Codes, Floats, int]:
+        """Take the best change of one element of each candidate while that helps."""
+        count, open_ = 0, np.ones(len(codes), dtype=np.bool_)
+        while open_.any() and len(changeable):
+            which = np.flatnonzero(open_)
+            changes = [self._changes(codes[n], changeable) for n in which]
+            found = self._values(row, np.concatenate(changes))
+            count += len(found)
+            at = 0
+            for n, change in zip(which, changes, strict=True):
+                own = found[at : at + len(change)]
+                at += len(change)
+                if own.max() > values[n] + 1e-10 * max(1.0, abs(float(own.max()))):
+                    codes[n], values[n] = change[own.argmax()], own.max()
+                else:
+                    open_[n] = False
+        return codes, values, count
+
+    def _changes(self, code: Codes, changeable: Ints) -> Codes:
+        """Every change of one element."""
+        card = self.problem.graph.elements.card[changeable]
+        element = np.repeat(changeable, card - 1)
+        step = np.concatenate([np.arange(1, k) for k in card])
+        changed = np.repeat(code[None], len(element), axis=0)
+        rows = np.arange(len(element))
+        changed[rows, element] = (code[element] + step) % np.repeat(card, card - 1)
+        return changed
+
+    def _values(self, row: int, codes: Codes) -> Floats:
+        """``(n,)`` log of the sums over what is not maximised; soft evidence included."""
+        soft = self.problem.seen.soft
+        many = None if soft is None else np.repeat(soft[row : row + 1], len(codes), axis=0)
+        solver = self.solver.at_rows(np.full(len(codes), row))
+        try:
+            return solver.log_evidence(np.ascontiguousarray(codes), many)
+        except Intractable as error:
+            raise Unsupported(
+                "Annealing() finds marginal MAP states if the exact engine can sum out the rest, "
+                f"which is too expensive here ({error}); maximise over more variables, over all "
+                "of them, or observe more"
+            ) from error

@@ -1,0 +1,265 @@
+"""Better assignments by solving exactly for all elements but a few, again and again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.errors import Intractable
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.sampling.annealing import Annealing
+from pgnn.inference.search.decomposition import Decomposition
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+# tables grow by this many bits; gains below are rounding
+_GROWTH, _GAIN = 2.0, 1e-9
+# how much chance, beside the number of neighbours, decides what is held (logarithms); and how
+# much more likely that is where good assignments agree
+_SPREAD = (-1.5, 1.5)
+_TRUST = 1.0
+_CHAINS = 4
+
+
+@dataclass(frozen=True)
+class NeighbourhoodSearch:
+    r"""Hold a few elements, find the best states of all others exactly, hold others, and so on.
+
+    The elements held are a *w-cutset* (Bidyuk & Dechter 2007): without them, elimination needs
+    only small tables, so one step moves nearly all elements at once, and no step makes the
+    assignment worse (large neighbourhood search: Shaw 1998). When several cutsets in a row bring
+    nothing, tables may grow, so that fewer elements are held. Every second start is annealed. One
+    without an assignment chooses the states of a first cutset one after the other by sweeps of the
+    dual, which also keep clear of zeros. Where nothing needs to be held the answer is exact, and
+    proves itself.
+
+    Args:
+        starts: From how many first assignments to climb.
+        patience: Cutsets without an improvement before tables grow.
+        min_entries: Entries of the largest table to begin with.
+        max_entries: Entries of the largest table in the end.
+        whole_entries: The same, where nothing needs to be held.
+        max_elements: Fields of more undecided elements are left as they are.
+
+    Cost:
+        A cutset takes ``O(V * max_entries)`` multiply-adds at most.
+    """
+
+    starts: int = 10
+    patience: int = 8
+    min_entries: int = 2**12
+    max_entries: int = 2**20
+    whole_entries: int = 2**24
+    max_elements: int = 5000
+
+    def improve(
+        self, dual: Decomposition, row: int, others: Conditional, rng: np.random.Generator
+    ) -> None:
+        """Improve a row's best assignment, and its bound if the whole could be solved.
+
+        Args:
+            dual: Bounds and assignments; changed.
+            row: Which row.
+            others: Solves for all elements but those held.
+            rng: Chooses the cutsets.
+        """
+        if (dual.choices(row) > 1).sum() > self.max_elements:
+            return
+        if self._whole(dual, row, others, rng):
+            return
+        found: list[Ints] = []
+        for start in range(self.starts):
+            trial = dual.row(row)
+            if start == 0:
+                trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
+            elif start % 2 == 1:
+                _anneal(trial, row, rng)
+            self._climb(trial, row, others, rng, np.zeros(len(trial.states[0])))
+            if np.isneginf(trial.scores[0]):
+                continue
+            found.append(trial.states[0])
+            _offer(dual, row, trial)
+            if len(found) > 1:
+                # what good assignments agree about is held, so that they exchange the rest
+                trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
+                agreed = np.mean(np.stack(found) == trial.states[0], axis=0)
+                self._climb(trial, row, others, rng, _TRUST * agreed)
+                _offer(dual, row, trial)
+
+    def _whole(
+        self, dual: Decomposition, row: int, others: Conditional, rng: np.random.Generator
+    ) -> bool:
+        """Solve for everything that is not decided, if that can be done; tell so."""
+        trial = dual.row(row)
+        held = others.cutset(dual.choices(row) > 1, np.log2(self.whole_entries), rng, 0.0)
+        if held.any():
+            return False
+        try:
+            self._step(trial, row, others, held)
+        except Intractable:  # tables are small, but there are too many
+            return False
+        _offer(dual, row, trial)
+        dual.bounds[row] = min(dual.bounds[row], dual.scores[row])
+        return True
+
+    def _climb(
+        self,
+        trial: Decomposition,
+        row: int,
+        others: Conditional,
+        rng: np.random.Generator,
+        preference: Floats,
+    ) -> None:
+        """Move to the best assignment nearby until there is none."""
+        free = trial.choices(0) > 1
+        bits, failures = np.log2(self.min_entries), 0
+        while bits <= np.log2(self.max_entries):
+            held = others.cutset(free, bits, rng, preference)
+            before = trial.scores[0]
+            with suppress(Intractable):  # if the plan is worse than the cutset foresaw
+                self._step(trial, row, others, held)
+            failures = 0 if trial.scores[0] > before + _GAIN else failures + 1
+            if failures >= self.patience:
+                if np.isneginf(trial.scores[0]):
+                    return
+                bits, failures = bits + _GROWTH, 0
+
+    def _step(self, trial: Decomposition, row: int, others: Conditional, held: Mask) -> None:
+        """Solve for all but the held elements."""
+        states = trial.states[0]
+        if held.any() and np.isneginf(trial.scores[0]):
+            found = _dive(trial.row(0), held)
+            if found is None:
+                return
+            states = found
+        best = others.solve(trial.fields[0], row, np.where(held, states, -1))
+        if best is not None:
+            trial.offer(np.zeros(1, dtype=np.int64), best[None])
+
+
+@dataclass(eq=False)
+class Conditional:
+    """Finds the best states of a graph's elements given those of some.
+
+    Args:
+        graph: Elements and factors.
+    """
+
+    graph: GroupedGraph
+
+    @cached_property
+    def solver(self) -> Solver:
+        """The exact solver of the factors over two or more elements."""
+        factors = [f for g in self.graph.groups for f in g.factors(self.graph.elements)]
+        return Solver(FactorGraph(self.graph.elements.singles, tuple(factors)), max_bytes=2**31)
+
+    def cutset(
+        self, free: Mask, bits: float, rng: np.random.Generator, preference: Floats | float
+    ) -> Mask:
+        """Choose ``(E,)`` elements without which the free ones have small tables.
+
+        Args:
+            free: ``(E,)`` elements that are not decided.
+            bits: Base-2 logarithm of the entries that the largest table may have.
+            rng: Chooses among many such sets.
+            preference: ``(E,)`` of holding an element, relative to one.
+        """
+        from pgnn.inference.exact.kernels.ordering import adjacency
+        from pgnn.inference.search.kernels.cutset import cutset
+
+        wiring = self.graph.wiring
+        used = np.ones(len(wiring.scope_ptr) - 1, dtype=np.bool_)
+        adjacent = adjacency(wiring.scope_ptr, wiring.scope_var, used, free)
+        spread = np.exp(rng.uniform(*_SPREAD))
+        noise = (1.0 + spread * rng.random(len(free))) * (1.0 + preference)
+        seed = int(rng.integers(2**31))
+        sizes = np.log2(wiring.card.astype(np.float64))
+        return cutset(adjacent, sizes, free, float(bits), noise, seed)
+
+    def solve(self, log_field: Floats, row: int, given: Ints) -> Ints | None:
+        """Return ``(E,)`` best states given some; None if there are no possible ones.
+
+        Args:
+            log_field: ``(S,)`` field of every element.
+            row: Whose tables to use, if they differ from row to row.
+            given: ``(E,)`` states of some elements, -1 at others.
+
+        Raises:
+            Intractable: If it takes too much memory.
+        """
+        offset = self.graph.elements.offset
+        starts, num = offset[:-1], np.diff(offset)
+        level = np.maximum.reduceat(log_field, starts)
+        if np.isneginf(level).any():
+            return None
+        soft = np.exp(log_field - np.repeat(level, num))
+        possible = soft > 0.0
+        first = np.minimum.reduceat(np.where(possible, np.arange(offset[-1]), offset[-1]), starts)
+        single = np.add.reduceat(possible.astype(np.int64), starts) == 1
+        codes = np.where(single, first - starts, given).astype(np.int32)
+        soft[np.repeat(codes >= 0, num)] = 1.0
+        solver = self.solver.at_rows(np.array([row]))
+        everything = np.ones(len(codes), dtype=np.bool_)
+        found, top = solver.best(codes[None], soft[None], everything)
+        return None if np.isneginf(top[0]) else found[0].astype(np.int64)
+
+
+def _anneal(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
+    """Begin with the best assignment of a few cooled chains."""
+    engine = Annealing(chains=_CHAINS, seed=int(rng.integers(2**31)), progress=False)
+    cooled, values, _ = engine.cool(trial.graph.of_rows(np.array([row])), trial.given)
+    best = cooled[0, int(values[0].argmax())]
+    trial.offer(np.zeros(1, dtype=np.int64), np.ascontiguousarray(best[None]))
+
+
+def _offer(dual: Decomposition, row: int, trial: Decomposition) -> None:
+    """Offer a row what was found on trial."""
+    if np.isfinite(trial.scores[0]):
+        states = dual.states.copy()
+        states[row] = trial.states[0]
+        dual.offer(np.array([row]), states)
+
+
+def _dive(dual: Decomposition, held: Mask) -> Ints | None:
+    """Decide the held elements one after the other, sweeping in between.
+
+    A decision that proves impossible is taken back, once; None if nothing is left then.
+    """
+    first = np.zeros(1, dtype=np.int64)
+    offset = dual.graph.elements.offset
+    dual.sweep(first, drop=False)
+    for v in np.flatnonzero(held & (dual.choices(0) > 1)).tolist():
+        kept = dual.fields.copy(), dual.deltas.copy(), dual.bounds.copy()
+        own = slice(offset[v], offset[v + 1])
+        if np.isfinite(dual.fields[0, own]).sum() < 2:
+            continue
+        dual.sweep(first, drop=False)
+        state = offset[v] + dual.decoded[0, v]
+        others = np.setdiff1d(np.arange(own.start, own.stop), [state])
+        _drop(dual, v, others)
+        dual.sweep(first, decode=False, drop=False)
+        if np.isneginf(dual.bounds[0]):
+            dual.fields, dual.deltas, dual.bounds = kept
+            _drop(dual, v, np.array([state]))
+            dual.sweep(first, decode=False, drop=False)
+            if np.isneginf(dual.bounds[0]):
+                return None
+    dual.sweep(first, drop=False)
+    return None if np.isneginf(dual.bounds[0]) else dual.decoded[0]
+
+
+def _drop(dual: Decomposition, v: int, columns: Ints) -> None:
+    """Rule out some states of an element."""
+    wiring = dual.graph.wiring
+    dual.fields[0, columns] = -np.inf
+    for slot in wiring.var_slot[wiring.var_ptr[v] : wiring.var_ptr[v + 1]]:
+        dual.deltas[0, wiring.message[slot] + columns - wiring.offset[v]] = np.inf

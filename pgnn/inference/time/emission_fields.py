@@ -1,0 +1,181 @@
+"""What was seen, as log likelihoods of the states of a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.logspace import logsumexp
+from pgnn.inference.engine import Inputs
+
+if TYPE_CHECKING:
+    from pgnn.inference.time.chain_model import ChainModel
+
+
+def log_field(
+    model: ChainModel, seen: Sequences, inputs: Mapping[Hashable, Tensor], *, best: bool = False
+) -> Tensor:
+    """Return ``(B, T, K)`` log likelihoods of the states: sums over the emissions.
+
+    Args:
+        model: A chain of states.
+        seen: Evidence, the states' own included.
+        inputs: Covariates, ``(B, T, ...)``.
+        best: Discrete emissions that were not seen count with the best of their log probabilities.
+    """
+    state, k = model.state, model.state.num_states
+    parts: list[Tensor] = []
+    for name, emission in model.emissions.items():
+        if name in seen.soft:
+            parts.append(_soft(model, name, seen, inputs, best))
+        elif name in seen.codes or name in seen.reals:
+            parts.append(_hard(emission, seen, inputs, k))
+        if best and model.variables[name].is_discrete and name not in seen.soft:
+            unseen = seen.inside if name not in seen.codes else seen.inside & (seen.codes[name] < 0)
+            if bool(unseen.any()):
+                top = emission_tables(model, name, seen, inputs).amax(-1)
+                parts.append(torch.where(unseen.unsqueeze(-1), top, torch.zeros_like(top)))
+    if state.name in seen.soft:
+        parts.append(seen.soft[state.name].double().log())
+    total = parts[0] if parts else torch.zeros(1, dtype=torch.float64)
+    for part in parts[1:]:
+        total = total + part.to(total.device)
+    total = total.expand(seen.num_rows, seen.steps, k)
+    if state.name in seen.codes:
+        codes = seen.codes[state.name]
+        other = torch.arange(k) != codes.unsqueeze(-1)
+        total = total.masked_fill(other & (codes >= 0).unsqueeze(-1), -torch.inf)
+    return total
+
+
+def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hashable, Tensor]]:
+    """Return ``(B, T)`` where an emission was seen, and the values there ``(N, ...)``.
+
+    Besides the child's own, values of the step before where the emission depends on them; the
+    first value of a row is then given rather than emitted.
+    """
+    name = emission.child.name
+    values = seen.codes[name] if name in seen.codes else seen.reals[name]
+    there = seen.inside & _present(values)
+    lag = (name, -1)
+    if all(v.name != lag for v in emission.parents):
+        everywhere = bool(there.all())  # then nothing is copied
+        return there, {name: values.flatten(0, 1) if everywhere else values[there]}
+    before = torch.zeros_like(there)
+    before[:, 1:] = there[:, :-1]
+    both = there & before
+    earlier = torch.zeros_like(values)
+    earlier[:, 1:] = values[:, :-1]
+    return both, {name: values[both], lag: earlier[both]}
+
+
+def emission_tables(
+    model: ChainModel, name: Hashable, seen: Sequences, inputs: Inputs | None = None
+) -> Tensor:
+    """Return log probabilities ``(B, T, K, S)`` of a discrete emission, or what broadcasts to it.
+
+    Raises:
+        Unsupported: If it depends on its own past.
+    """
+    emission = model.emissions[name]
+    if any(v.name != model.state.name for v in emission.parents):
+        raise Unsupported(
+            f"{name!r} was not seen everywhere, and depends on its own past: that is no chain of "
+            f"{model.state.name!r} alone; use DynamicBayesianNetwork, or name an engine"
+        )
+    own = own_inputs(emission, model.covariates(inputs, seen), slice(None))
+    table = emission.factor(None, own).log_values
+    rows = (seen.num_rows, seen.steps) if emission.inputs else (1, 1)
+    k = model.state.num_states if emission.parents else 1
+    return table.reshape(*rows, k, model.variables[name].num_states)
+
+
+def own_inputs(
+    conditional: Conditional, given: Mapping[Hashable, Tensor], steps: slice
+) -> dict[Hashable, Tensor] | None:
+    """Return a conditional's covariates at some steps, a row for each; None without any."""
+    found = {n: given[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in given}
+    return found or None
+
+
+def at_steps(
+    inputs: Mapping[Hashable, Tensor], names: object, where: Tensor
+) -> dict[Hashable, Tensor]:
+    """Covariates ``(N, ...)`` at some steps."""
+    return {n: x[where.to(x.device)] for n, x in inputs.items() if n in names}  # type: ignore[operator]
+
+
+def _present(values: Tensor) -> Tensor:
+    """``(B, T)`` whether anything was seen at a step."""
+    if not values.is_floating_point():
+        return values >= 0
+    known = ~values.isnan()
+    return known.flatten(start_dim=2).any(-1) if values.dim() > 2 else known
+
+
+def _hard(
+    emission: Conditional, seen: Sequences, inputs: Mapping[Hashable, Tensor], k: int
+) -> Tensor:
+    lag = (emission.child.name, -1)
+    if isinstance(emission, Tabular) and [v.name != lag for v in emission.parents] == [True]:
+        return _looked_up(emission, seen)
+    where, values = observed(emission, seen)
+    if emission.child.is_discrete and len(emission.parents) > 1:
+        _check_no_gaps(emission, seen)
+    given = at_steps(inputs, emission.inputs, where)
+    table = emission.factor(values, given or None).log_values
+    table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
+    table = table.expand(int(where.sum()), k)
+    numbers = table.detach()
+    if numbers.numel() and bool(numbers.amax().isnan()):  # the largest of some with a NaN is NaN
+        wrong = numbers.isnan().any(-1).nonzero()
+        row, step = where.nonzero()[int(wrong[0, 0])].tolist()
+        raise EvidenceError(
+            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
+            "that are missing in part need an emission that can leave them out, such as Gaussian"
+        )
+    if len(table) == where.numel():
+        return table.reshape(*where.shape, k)
+    field = table.new_zeros((*where.shape, k))
+    return field.index_put((where.to(table.device),), table)
+
+
+def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
+    """Columns of a table given the state; zeros where nothing was seen."""
+    columns = emission.log_probs.t()
+    columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
+    codes = seen.codes[emission.child.name].to(columns.device)
+    codes = codes.masked_fill((codes < 0) | ~seen.inside.to(codes.device), len(columns) - 1)
+    return columns.index_select(0, codes.flatten()).reshape(*codes.shape, columns.shape[1])
+
+
+def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
+    """A discrete value that was not seen would have to be summed out together with the states."""
+    known = seen.codes[emission.child.name] >= 0
+    later = known.flip(1).cummax(dim=1).values.flip(1)
+    started = known.cummax(dim=1).values
+    if bool((started & later & ~known).any()):
+        raise Unsupported(
+            f"{emission.child.name!r} depends on its own past and has gaps; use "
+            "DynamicBayesianNetwork, which sums them out"
+        )
+
+
+def _soft(
+    model: ChainModel,
+    name: Hashable,
+    seen: Sequences,
+    inputs: Mapping[Hashable, Tensor],
+    best: bool,
+) -> Tensor:
+    """Log of likelihoods weighted by the emission's probabilities."""
+    tables = emission_tables(model, name, seen, inputs)
+    scores = tables + seen.soft[name].to(tables).log().unsqueeze(2)
+    return scores.amax(-1) if best else logsumexp(scores, [-1])

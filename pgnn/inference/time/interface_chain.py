@@ -1,0 +1,130 @@
+"""The chain that the interface of a slice makes: all of its states as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.chains.chain import Chain
+from pgnn.inference.time.slice_elimination import Elimination, table_over
+from pgnn.inference.time.slice_tables import SliceTables
+
+FIRST, REST, ALL = slice(0, 1), slice(1, None), slice(0, None)
+
+
+@dataclass(frozen=True, eq=False)
+class InterfaceChain:
+    r"""A dynamic network as a chain of joint states of its interface.
+
+    .. math:: A_t(z', z) = \sum_h p(z, h, e_t \mid z')
+
+    The interface :math:`z` is what the next slice depends on; the rest :math:`h` of a slice is
+    eliminated in it. Tables that the slice before does not reach are a field of the states, so
+    that evidence seldom makes transitions differ; what was seen of the interface alone is made for
+    all steps at once.
+
+    Attributes:
+        variables: Of the interface, the last one running fastest in the joint state.
+        chain: Over the joint states.
+        begin: How the first slice was reduced to its interface.
+        later: How all others were, side by side: what evidence makes of the states, and moves.
+
+    References:
+        Murphy (2002), Dynamic Bayesian networks: representation, inference and learning,
+        section 3.2.4.
+    """
+
+    variables: tuple[Variable, ...]
+    chain: Chain
+    begin: Elimination
+    later: tuple[Elimination, Elimination]
+
+    @classmethod
+    def of(
+        cls,
+        tables: SliceTables,
+        best: Iterable[Hashable] = (),
+        joined: Iterable[Hashable] = (),
+    ) -> InterfaceChain:
+        """Make the chain.
+
+        Args:
+            tables: The slices.
+            best: Variables that are maximised over rather than summed out.
+            joined: Variables that count as part of the interface.
+        """
+        seen, model = tables.seen, tables.model
+        names = [*model.interface, *(n for n in joined if n not in model.interface)]
+        kept = [tables.variable(n) for n in names]
+        k = math.prod(v.num_states for v in kept)
+        rows, later = seen.num_rows, max(seen.steps - 1, 0)
+
+        steady = tables.steady(names)
+        moved = [n for n in model.conditionals if n not in steady]
+        others = [n for n in moved if tables.variable(n).is_discrete and n not in names]
+        start = tables.conditionals(FIRST, moved) if seen.steps else []
+        start += _given(tables, others, FIRST) if seen.steps else []
+        begin = Elimination.of(start, names, best)
+        initial, by_row = table_over(begin.left, kept)
+        initial = initial if by_row else initial[0]
+
+        late = [Variable((v.name, -1), v.states) for v in kept]
+        before = {v.name for v in late}
+        steps = [*tables.conditionals(REST, moved), *_given(tables, others, REST)]
+        moving, still = _apart(steps, {*names, *before}, before)
+        move = Elimination.of(moving, [*names, *before], best)
+        rest = Elimination.of(still, names, best)
+        transition, per_step = table_over(move.left, [*late, *kept])
+        shape = (rows, later, k, k) if per_step else (k, k)
+        transition = transition.reshape(shape)
+
+        field = table_over(rest.left, kept)[0].expand(rows * later, k).reshape(rows, later, k)
+        field = torch.cat([field.new_zeros(rows, min(seen.steps, 1), k), field], dim=1)
+        always = [*tables.conditionals(ALL, steady), *_given(tables, names, ALL)]
+        own = table_over(always, kept)[0]
+        field = field + own.expand(rows * seen.steps, k).reshape(rows, seen.steps, k)
+        chain = Chain(initial, transition, field, seen.lengths, per_step=per_step)
+        return cls(tuple(kept), chain, begin, (rest, move))
+
+    def split(self, joint: Tensor) -> dict[Hashable, Tensor]:
+        """Return the states of each variable, of joint states; -1 stays."""
+        found: dict[Hashable, Tensor] = {}
+        rest = joint.clamp_min(0)
+        for v in reversed(self.variables):
+            found[v.name] = (rest % v.num_states).masked_fill(joint < 0, -1)
+            rest = rest // v.num_states
+        return found
+
+    def marginal(self, name: Hashable, joint: Tensor) -> Tensor:
+        """Return ``(..., S)`` of one variable of the interface, of ``(..., K)``."""
+        shape = [v.num_states for v in self.variables]
+        table = joint.reshape(*joint.shape[:-1], *shape)
+        lead = joint.dim() - 1
+        axes = [lead + k for k, v in enumerate(self.variables) if v.name != name]
+        return table.sum(dim=axes) if axes else table
+
+
+def _given(tables: SliceTables, names: Sequence[Hashable], span: slice) -> list[Factor]:
+    found = [tables.unary(n, span) for n in names]
+    return [f for f in found if f is not None]
+
+
+def _apart(
+    factors: Sequence[Factor], kept: set[Hashable], before: set[Hashable]
+) -> tuple[list[Factor], list[Factor]]:
+    """Tables that hang together with the slice before, and the rest."""
+    reached, waiting = set(before), list(factors)
+    moving: list[Factor] = []
+    while True:
+        new = [f for f in waiting if reached & set(f.names)]
+        if not new:
+            return moving, waiting
+        moving += new
+        waiting = [f for f in waiting if not reached & set(f.names)]
+        reached |= {n for f in new for n in f.names} - kept

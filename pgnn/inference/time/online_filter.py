@@ -1,0 +1,174 @@
+"""Filtering step by step, as observations come in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.variable import Variable
+from pgnn.inference.engine import Inputs
+from pgnn.inference.time.chain_model import ChainModel
+from pgnn.inference.time.emission_fields import log_field
+
+
+class OnlineFilter:
+    r"""Keeps :math:`p(z_t \mid x_{1:t})` and brings it up to date with each new observation.
+
+    .. math:: \alpha_t(j) \propto p(x_t \mid j) \sum_i \alpha_{t-1}(i)\, p(j \mid i)
+
+    Args:
+        model: A hidden Markov model; changes of its parameters count from the next update on.
+
+    Attributes:
+        num_steps: Updates so far.
+        log_evidence: ``(B,)`` or ``()`` log probability of all that was seen.
+
+    Cost: :math:`O(K^2)` an update for each row.
+
+    Example:
+        >>> from pgnn import HiddenMarkovModel
+        >>> model = HiddenMarkovModel(
+        ...     2, {"x": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.9, 0.1], [0.1, 0.9]]
+        ... )
+        >>> live = OnlineFilter(model)
+        >>> for x in [0, 1, 1]:
+        ...     states = live.update({"x": x})
+        >>> bool(torch.allclose(states, model.filter({"x": [0, 1, 1]})["state"].probs[-1]))
+        True
+    """
+
+    def __init__(self, model: ChainModel) -> None:
+        if hasattr(model, "durations"):
+            raise Unsupported("segments are not filtered: no step knows how long its own will last")
+        if not hasattr(model, "emissions"):
+            raise Unsupported(
+                f"a {type(model).__name__} is not filtered as it comes in; use "
+                "model.filter(evidence)"
+            )
+        self.model = model
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that was seen."""
+        self._log_states: Tensor | None = None
+        self._last: dict[Hashable, Tensor] = {}
+        self._batched = False
+        self._total = torch.zeros(1, dtype=torch.float64)
+        self.num_steps = 0
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """Log probability of all that was seen."""
+        return self._total if self._batched else self._total[0]
+
+    @property
+    def states(self) -> Tensor:
+        """``(K,)`` or ``(B, K)`` probabilities of the state now; before any update, at first."""
+        probs = (self._predicted({}) if self._log_states is None else self._log_states).exp()
+        return probs if self._batched else probs[0]
+
+    @torch.no_grad()
+    def update(
+        self, observed: Mapping[Hashable, Any] | None = None, inputs: Inputs | None = None
+    ) -> Tensor:
+        """Take in the observations of one step.
+
+        Args:
+            observed: A value for each emission that was seen: a label or number, or ``(B, ...)``
+                of them; likelihoods ``(K,)`` or ``(B, K)`` of a discrete one. Nothing at all moves
+                the states on.
+            inputs: Covariates of the step, ``(...)`` or ``(B, ...)``.
+
+        Returns:
+            ``(K,)`` or ``(B, K)`` probabilities of the state now.
+
+        Raises:
+            EvidenceError: If the number of rows is another than before, or a value is wrong.
+            ImpossibleEvidence: If a row has become impossible; nothing is changed then.
+        """
+        seen = self._read(observed or {})
+        given = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
+        given = {n: (x if seen.batched else x[None]).unsqueeze(1) for n, x in given.items()}
+        field = log_field(self.model, *self._with_past(seen, given))[:, -1]
+        joint = self._predicted({n: x.squeeze(1) for n, x in given.items()}) + field
+        gained = torch.logsumexp(joint, dim=1)
+        lost = gained.isneginf()
+        if bool(lost.any()):
+            rows = tuple(lost.nonzero()[:, 0].tolist())
+            raise ImpossibleEvidence(f"rows {list(rows)} have become impossible", rows)
+        self._log_states = joint - gained[:, None]
+        self._total = self._total + gained
+        self._batched = self._batched or seen.batched
+        self._last = {**seen.codes, **seen.reals}
+        self.num_steps += 1
+        return self.states
+
+    def _read(self, observed: Mapping[Hashable, Any]) -> Sequences:
+        """One step as evidence of length one."""
+        steps: dict[Hashable, Any] = {"T": 1}
+        for name, value in observed.items():
+            v = self.model.variable(name)
+            steps[name] = _discrete_step(v, value) if v.is_discrete else _real_step(v, value)
+        seen = Sequences.read([*self.model.variables.values()], steps)
+        if self._batched and seen.num_rows != len(self._total) and observed:
+            raise EvidenceError(f"there were {len(self._total)} rows before, now {seen.num_rows}")
+        return seen
+
+    def _with_past(self, seen: Sequences, inputs: dict[Hashable, Tensor]) -> tuple[Sequences, Any]:
+        """The step behind the one before, for emissions that depend on their own past."""
+        emissions = self.model.emissions.items()
+        if not self._last or not any(v.name == (n, -1) for n, c in emissions for v in c.parents):
+            return seen, inputs
+
+        def joined(now: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:
+            found = {}
+            for name, x in now.items():
+                before = self._last.get(name, torch.full_like(x, missing))
+                found[name] = torch.cat([before.to(x).expand_as(x), x], dim=1)
+            return found
+
+        soft = {n: torch.cat([torch.ones_like(x), x], dim=1) for n, x in seen.soft.items()}
+        longer = {n: torch.cat([x, x], dim=1) for n, x in inputs.items()}
+        parts = {"codes": joined(seen.codes, -1), "reals": joined(seen.reals, torch.nan)}
+        both = replace(seen, lengths=seen.lengths + 1, steps=2, soft=soft, **parts)  # type: ignore[arg-type]
+        return both, longer
+
+    def _predicted(self, inputs: Mapping[Hashable, Tensor]) -> Tensor:
+        """``(B, K)`` log probabilities of the next state."""
+        model = self.model
+        if self._log_states is None:
+            first = model.initial[model.state.name]
+            own = {n: inputs[n] for n in first.inputs if n in inputs}
+            return first.factor(None, own or None).log_values.reshape(-1, model.state.num_states)
+        moves = model.transitions
+        own = {n: inputs[n] for n in moves.inputs if n in inputs}
+        table = moves.factor(None, own or None).log_values
+        table = table if table.dim() == 3 else table[None]
+        return torch.logsumexp(self._log_states.unsqueeze(2) + table, dim=1)
+
+
+def _discrete_step(v: Variable, value: Any) -> Any:
+    """States or likelihoods of one step, the axis of time put in."""
+    if hasattr(value, "ndim") and not hasattr(value, "iloc"):
+        array = torch.as_tensor(value)
+        soft = array.is_floating_point() and array.dim() and array.shape[-1] == v.num_states
+        return array.unsqueeze(array.dim() - 1 if soft else array.dim())
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return [value]
+    return [[s] for s in value]
+
+
+def _real_step(v: Variable, value: Any) -> Tensor:
+    array = torch.as_tensor(np.asarray(value, dtype=np.float64) if not _is_tensor(value) else value)
+    return array.unsqueeze(array.dim() - (len(v.shape) - 1))
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)

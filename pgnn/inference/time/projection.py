@@ -1,0 +1,228 @@
+"""Filtering and smoothing with beliefs that are kept as products of parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError, Unsupported, closest
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.engine import Names
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.samples import Samples
+from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.slice_elimination import Elimination
+from pgnn.inference.time.slice_tables import SliceModel, SliceTables
+
+
+@dataclass(frozen=True)
+class BoyenKoller(SequenceEngine):
+    r"""Filtering and smoothing in networks over time by projection onto products.
+
+    .. math:: \hat p(z_t \mid e_{1:t}) = \prod_c p(z_{t,c} \mid \hat p_{t-1}, e_t)
+
+    After each step the belief about the interface, on which the next slice depends, is replaced
+    by the product of its marginals over some clusters. The error does not add up over time: the
+    network's own randomness forgets it. One cluster of all the interface is exact. Smoothing goes
+    back over the filtered beliefs and projects in the same way.
+
+    Args:
+        clusters: Disjoint tuples of names; what they leave out is each a cluster of its own.
+
+    Cost: Exponential in the width of one slice with its clusters, instead of the interface.
+
+    References:
+        Boyen & Koller (1998), Tractable inference for complex stochastic processes; (1999),
+        Exploiting the architecture of dynamic systems.
+
+    Example:
+        >>> BoyenKoller([("rain", "wind")])
+        BoyenKoller(clusters=(('rain', 'wind'),))
+    """
+
+    clusters: Sequence[Sequence[Hashable]] = ()
+
+    def __post_init__(self) -> None:
+        parts = tuple((c,) if isinstance(c, str) else tuple(c) for c in self.clusters)
+        names = [n for c in parts for n in c]
+        twice = next((n for k, n in enumerate(names) if n in names[:k]), None)
+        if twice is not None:
+            raise ModelError(f"clusters must be disjoint, but {twice!r} is named twice")
+        object.__setattr__(self, "clusters", parts)
+
+    def _filter(self, asked: SequenceQuestion) -> Posterior:
+        run = _Run.of(self, asked)
+        steps = run.forward()
+        return run.answer(steps, [s.asked for s in steps])
+
+    def _smooth(self, asked: SequenceQuestion) -> Posterior:
+        run = _Run.of(self, asked)
+        steps = run.forward()
+        return run.answer(steps, run.backward(steps))
+
+    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
+        run = _Run.of(self, replace(asked, asked=[]))
+        return run.increments(run.forward()).sum(1)
+
+    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
+        raise Unsupported("BoyenKoller() has marginals only; leave engine= out to decode exactly")
+
+    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        raise Unsupported("BoyenKoller() has marginals only; leave engine= out to draw exactly")
+
+    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
+        """See :meth:`Model.explain`."""
+        seen = Sequences.of(model, evidence)
+        parts, cells = self.parts(model), seen.num_rows * seen.steps
+        sizes = [math.prod(v.num_states for v in part) for part in parts]
+        return Explanation(
+            engine=type(self).__name__,
+            kind=self.kind(model),
+            reason=f"the belief is kept as a product of {len(parts)} clusters",
+            num_variables=cells * len(model.variables),
+            num_eliminated=cells * len(model.variables),
+            memory_bytes=8.0 * cells * sum(sizes),
+            num_factors=cells * len(model.variables),
+        )
+
+    def parts(self, model: SliceModel) -> list[list[Variable]]:
+        """Return the clusters of a model's interface.
+
+        Raises:
+            ModelError: If a cluster names what does not belong to it.
+        """
+        interface = model.interface
+        for name in (n for c in self.clusters for n in c):
+            if name not in interface:
+                hint = closest(name, interface)
+                raise ModelError(
+                    f"clusters name {name!r}, on which the next slice does not depend{hint}"
+                )
+        rest = [(n,) for n in interface if all(n not in c for c in self.clusters)]
+        return [[model.conditionals[n].child for n in c] for c in (*self.clusters, *rest) if c]
+
+    def kind(self, model: SliceModel) -> str:
+        """Return ``"exact"`` if one cluster has all of the interface."""
+        return "exact" if len(self.parts(model)) <= 1 else "estimate"
+
+
+class _Step(NamedTuple):
+    """What one step says, in rows.
+
+    ``before`` and ``now`` are beliefs about the clusters, one step earlier and at this one.
+    """
+
+    log_evidence: Tensor
+    before: list[Tensor]
+    now: list[Tensor]
+    asked: list[Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One question to a model."""
+
+    engine: BoyenKoller
+    question: SequenceQuestion
+    tables: SliceTables
+    asked: list[Variable]
+    clusters: list[list[Variable]]
+
+    @classmethod
+    def of(cls, engine: BoyenKoller, question: SequenceQuestion) -> _Run:
+        model, names = question.model, question.names
+        wanted = frozenset(names)
+        tables = SliceTables(model, question.seen, question.covariates, wanted=wanted)
+        asked = [tables.variable(n) for n in names]
+        return cls(engine, question, tables, asked, engine.parts(model))
+
+    def forward(self) -> list[_Step]:
+        """Filter."""
+        steps: list[_Step] = []
+        for t in range(self.tables.seen.steps):
+            steps.append(self._step(t, steps[-1].now if steps else []))
+        return steps
+
+    def backward(self, steps: Sequence[_Step]) -> list[list[Tensor]]:
+        """Smooth: marginals of what is asked at each step."""
+        found: list[list[Tensor]] = []
+        ratios: list[Tensor] = []
+        for t in reversed(range(len(steps))):
+            before = steps[t - 1].now if t else []
+            own = self._step(t, before, ratios)
+            found.append(own.asked)
+            pairs = zip(own.before, before, strict=True)
+            ratios = [
+                _log(late) - _log(early).masked_fill(early <= 0, 0.0) for late, early in pairs
+            ]
+        return found[::-1]
+
+    def _step(self, t: int, before: Sequence[Tensor], ratios: Sequence[Tensor] = ()) -> _Step:
+        """One slice given beliefs about the one before, and what the future makes of this one."""
+        span, rows = slice(t, t + 1), self.tables.seen.num_rows
+        late = [[Variable((v.name, -1), v.states) for v in c] for c in self.clusters]
+        scopes = [*(late if t else []), *self.clusters, *([v] for v in self.asked)]
+        shapes = [[v.num_states for v in scope] for scope in scopes]
+        probes = [torch.zeros(rows, *s, dtype=torch.float64, requires_grad=True) for s in shapes]
+        with torch.enable_grad():
+            factors = self.tables.conditionals(span)
+            unary = [self.tables.unary(n, span) for n in self._discrete]
+            factors += [f for f in unary if f is not None]
+            factors += [Factor(c, _log(p)) for c, p in zip(late, before, strict=False)]
+            factors += [Factor(c, r) for c, r in zip(self.clusters, ratios, strict=False)]
+            factors += [Factor(c, p) for c, p in zip(scopes, probes, strict=True)]
+            total = torch.zeros(rows, dtype=torch.float64)
+            for f in Elimination.of(factors, ()).left:
+                total = total + f.log_values
+            slopes = _slopes(total, probes, self.question.learns)
+        first = len(late) if t else 0
+        last = first + len(self.clusters)
+        total = total if self.question.learns else total.detach()
+        return _Step(total, slopes[:first], slopes[first:last], slopes[last:])
+
+    def answer(self, steps: Sequence[_Step], found: Sequence[Sequence[Tensor]]) -> Posterior:
+        """Put the marginals of all steps together."""
+        gained = self.increments(steps)
+        self.question.refuse_impossible(gained.sum(1))
+        parts = []
+        for k, v in enumerate(self.asked):
+            empty = gained.new_zeros(len(gained), 0, v.num_states)
+            parts.append(torch.cat([empty, *(x[k].unsqueeze(1) for x in found)], dim=1))
+        kind = self.engine.kind(self.tables.model)
+        return self.question.filtered(parts, gained.sum(1), gained, kind=kind)
+
+    def increments(self, steps: Sequence[_Step]) -> Tensor:
+        """``(B, T)`` logs of p(e_t | e_1..t-1)."""
+        seen = self.tables.seen
+        if not steps:
+            return torch.zeros(seen.num_rows, 0, dtype=torch.float64)
+        gained = torch.stack([s.log_evidence for s in steps], dim=1)
+        return gained.masked_fill(~seen.inside, 0.0)
+
+    @property
+    def _discrete(self) -> list[Hashable]:
+        every = self.tables.model.conditionals
+        return [n for n, c in every.items() if c.child.is_discrete]
+
+
+def _slopes(total: Tensor, probes: Sequence[Tensor], again: bool) -> list[Tensor]:
+    if not probes:
+        return []
+    with torch.enable_grad():
+        possible = total.masked_fill(total.isneginf(), 0.0).sum()
+    return [*torch.autograd.grad(possible, probes, create_graph=again)]
+
+
+def _log(probs: Tensor) -> Tensor:
+    zero = probs <= 0
+    return probs.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf)

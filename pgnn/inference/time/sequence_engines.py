@@ -1,0 +1,33 @@
+"""Which engine answers about a model over time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pgnn.inference.engine import Engine
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.time.forward_backward import ForwardBackward
+from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.unrolling import Unrolling
+
+MAX_STATES = 1024
+"""Most joint states of an interface that are made one chain."""
+
+
+def sequence_engine(model: Any, engine: Engine | None) -> SequenceEngine:
+    """Return an engine that knows about time.
+
+    Args:
+        model: A model over time.
+        engine: The one that was named; one that knows nothing of time gets the unrolled network.
+            None is exact: by the chain of states, or of joint states of the interface, or, where
+            these are too many, by a junction tree of the unrolled network.
+    """
+    if engine is not None:
+        return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
+    if hasattr(model, "emissions"):
+        return ForwardBackward()
+    states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
+    return InterfaceAlgorithm() if states <= MAX_STATES else Unrolling(JunctionTree())

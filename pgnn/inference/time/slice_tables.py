@@ -1,0 +1,217 @@
+"""The tables of a slice that repeats, given what was seen of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.errors import Unsupported
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.engine import Inputs
+
+
+class SliceModel(Protocol):
+    """What the engine sees of a model: the conditionals of a slice."""
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name, the axis of time first."""
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """Of each variable given its slice and the one before, there named ``(name, -1)``."""
+
+    @property
+    def interface(self) -> list[Hashable]:
+        """The discrete variables on which the next slice depends."""
+
+    @property
+    def order(self) -> Sequence[Hashable]:
+        """The variables of a slice, parents before children."""
+
+    def first(self, name: Hashable) -> Conditional:
+        """The conditional of a variable at the first step."""
+
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Covariates, ``(B, T, ...)`` each."""
+
+
+@dataclass(frozen=True, eq=False)
+class SliceTables:
+    r"""Log tables of slices; rows and steps of a span side by side, ``N = B * steps`` of them.
+
+    Attributes:
+        model: The slice.
+        seen: Evidence.
+        inputs: Covariates ``(B, T, ...)``.
+        probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the slope of
+            :math:`\log p(e)` by one is that variable's marginal.
+        wanted: Variables that must have their tables, though nothing seen depends on them.
+    """
+
+    model: SliceModel
+    seen: Sequences
+    inputs: Mapping[Hashable, Tensor]
+    probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    wanted: frozenset[Hashable] = frozenset()
+
+    # of what was seen alone, by name and first step: made once while the numbers change
+    _given: dict[tuple[Hashable, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def barren(self) -> set[Hashable]:
+        """Variables that sum to one: not seen, not asked for, and so is all that depends on them.
+
+        The interface is none of them.
+        """
+        seen, every = self.seen, self.model.conditionals
+        known = {*seen.codes, *seen.reals, *seen.soft, *self.probes, *self.wanted}
+        found = {n for n in every if n not in known and n not in self.model.interface}
+        while True:
+            needed = {
+                n[0] if isinstance(n, tuple) and n not in every else n
+                for child, c in every.items()
+                if child not in found
+                for n in (v.name for v in (*c.parents, *self.model.first(child).parents))
+            }
+            if not found & needed:
+                return found
+            found -= needed
+
+    @property
+    def leaves(self) -> set[Hashable]:
+        """Discrete variables whose tables have what was seen of them put in."""
+        return set()
+
+    def steady(self, kept: Container[Hashable]) -> list[Hashable]:
+        """Return what was seen whose table is the same conditional at every step, over ``kept``."""
+        found = []
+        for name, own in self.model.conditionals.items():
+            closed = name in self.leaves or not own.child.is_discrete
+            within = all(v.name in kept for v in own.parents if v.is_discrete)
+            if closed and within and self.model.first(name) is own:
+                found.append(name)
+        return found
+
+    def variable(self, name: Hashable) -> Variable:
+        """Return a variable of one step."""
+        return self.model.conditionals[name].child
+
+    def conditionals(self, span: slice, names: Iterable[Hashable] | None = None) -> list[Factor]:
+        """Return the tables of conditionals at the steps of a span.
+
+        Args:
+            span: The first step alone, or later ones; of what is :meth:`steady` also all steps.
+            names: Whose, all if not given.
+
+        Raises:
+            Unsupported: If a real variable was not seen and something depends on it.
+        """
+        at_first = span.start == 0
+        found = []
+        for name in self.model.conditionals if names is None else names:
+            if name in self.barren:
+                continue
+            own = self.model.first(name) if at_first else self.model.conditionals[name]
+            factor = self._discrete(own, span) if own.child.is_discrete else self._real(own, span)
+            if factor is not None:
+                found.append(factor)
+        return found
+
+    def unary(self, name: Hashable, span: slice) -> Factor | None:
+        """Return what was seen of a discrete variable, ``(N, S)``; None if nothing was."""
+        if name in self.seen.codes or name in self.seen.soft:
+            total = self._once(name, span, self._likelihood)
+            if name in self.probes:
+                total = total + self.probes[name][:, span]
+        elif name in self.probes:
+            total = self.probes[name][:, span]
+        else:
+            return None
+        return Factor([self.variable(name)], total.flatten(0, 1))
+
+    def _likelihood(self, name: Hashable, span: slice) -> Tensor:
+        """``(B, steps, S)`` logs of what codes and likelihoods tell of each state."""
+        seen, size = self.seen, self.variable(name).num_states
+        likely = seen.soft[name][:, span].double().log() if name in seen.soft else None
+        if name not in seen.codes:
+            assert likely is not None
+            return likely
+        codes = seen.codes[name][:, span]
+        known = one_hot(codes.clamp_min(0), size).bool() | (codes < 0).unsqueeze(-1)
+        told = torch.zeros(known.shape, dtype=torch.float64).masked_fill(~known, -torch.inf)
+        return told if likely is None else told + likely
+
+    def _once(
+        self, name: Hashable, span: slice, make: Callable[[Hashable, slice], Tensor]
+    ) -> Tensor:
+        """What depends on the evidence alone."""
+        key = (name, span.start)
+        if key not in self._given:
+            self._given[key] = make(name, span)
+        return self._given[key]
+
+    def _discrete(self, own: Conditional, span: slice) -> Factor:
+        reals = {v.name: v for v in own.parents if not v.is_discrete}
+        values = {n: self._values(n, span, own) for n in reals}
+        for name, x in values.items():
+            if bool(x[self._inside(span)].isnan().any()):
+                raise _unseen(name, own.child.name)
+        given = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
+        return own.factor(given or None, self._covariates(own, span))
+
+    def _real(self, own: Conditional, span: slice) -> Factor | None:
+        """Densities of what was seen; nothing that was not seen counts."""
+        name = own.child.name
+        if name not in self.seen.reals:
+            return None
+        x = self._values(name, span, own)
+        axes = tuple(range(2, x.dim()))
+        there = self._inside(span) & ~(x.isnan().all(axes) if axes else x.isnan())
+        values = {name: x[there]}
+        for v in own.parents:
+            if not v.is_discrete:
+                values[v.name] = self._values(v.name, span, own)[there]
+                if bool(values[v.name].isnan().any()):
+                    raise _unseen(v.name, name)
+        rest = self._covariates(own, span) or {}
+        at = there.flatten()
+        table = own.factor(values, {n: c[at] for n, c in rest.items()} or None)
+        full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
+        return Factor(table.variables, full.index_put((at,), table.log_values))
+
+    def _values(self, name: Hashable, span: slice, own: Conditional) -> Tensor:
+        """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
+        late = isinstance(name, tuple) and name not in self.model.conditionals
+        plain = name[0] if isinstance(name, tuple) and late else name
+        if plain not in self.seen.reals:
+            raise _unseen(plain, own.child.name)
+        x = self.seen.reals[plain]
+        if not late:
+            return x[:, span]
+        return x[:, span.start - 1 : -1 if span.stop is None else span.stop - 1]
+
+    def _inside(self, span: slice) -> Tensor:
+        return self.seen.inside[:, span]
+
+    def _covariates(self, own: Conditional, span: slice) -> dict[Hashable, Tensor] | None:
+        every = self.inputs
+        found = {n: every[n][:, span].flatten(0, 1) for n in own.inputs if n in every}
+        return found or None
+
+
+def _unseen(name: Hashable, child: Hashable) -> Unsupported:
+    name = name[0] if isinstance(name, tuple) and len(name) == 2 and name[1] == -1 else name
+    return Unsupported(
+        f"{name!r} is real and was not seen everywhere, but {child!r} depends on it; that needs a "
+        "sampling engine"
+    )

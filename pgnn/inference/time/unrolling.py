@@ -1,0 +1,253 @@
+"""Any engine on models over time: the unrolled network is asked, and its answers put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.variable import MISSING, Variable
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.samples import Samples
+from pgnn.inference.time.sequence_answers import concrete
+from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_question import SequenceQuestion
+
+
+class Unrollable(Protocol):
+    """What the engine sees of a model over time."""
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name, the axis of time first."""
+
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Covariates, ``(B, T, ...)`` each."""
+
+    def unroll(self, steps: int) -> FactorModel:
+        """The network of so many steps, with variables ``(name, t)``."""
+
+
+@dataclass(frozen=True)
+class Unrolling(SequenceEngine):
+    """Answers about a model over time by another engine on the unrolled network.
+
+    Args:
+        engine: Which.
+
+    Cost: That of the engine with ``T`` times the variables of a slice; :meth:`filter` asks ``T``
+    times.
+    """
+
+    engine: Engine
+
+    def _smooth(self, asked: SequenceQuestion) -> Posterior:
+        model, seen = asked.model, asked.seen
+        cells = [(n, t) for n in asked.names for t in range(seen.steps)]
+        found = self.engine.query(
+            model.unroll(seen.steps),
+            cells,
+            _cells(model, seen),
+            inputs=_inputs(asked.covariates),
+            errors=asked.errors,
+        )
+        parts = [_over_time(found.probs, v, seen, found.batched) for v in asked.asked]
+        log_z = _by_row(found.log_evidence, seen)
+        made = asked.answer(parts, log_z, engine=found.engine, kind=found.kind)
+        made.diagnostics = found.diagnostics
+        return made
+
+    def _filter(self, asked: SequenceQuestion) -> Posterior:
+        """The last step of each beginning of the rows."""
+        model, seen, given = asked.model, asked.seen, asked.covariates
+        whole = self.query(model, [], seen, inputs=asked.inputs, errors=asked.errors)
+        every, found = torch.arange(seen.num_rows), []
+        for t in range(seen.steps):
+            own = {n: x[:, : t + 1] for n, x in given.items()}
+            begun = seen.rows(every, t + 1)
+            found.append(self.query(model, asked.names, begun, inputs=own, errors="nan"))
+        rows = []
+        for v in asked.asked:
+            last = [f.probs(v.name)[..., -1:, :] for f in found]
+            parts = last if seen.batched else [p[None] for p in last]
+            rows.append(torch.cat([_nothing(v).expand(seen.num_rows, -1, -1), *parts], dim=1))
+        log_z = whole.log_evidence if seen.batched else whole.log_evidence[None]
+        return asked.answer(rows, log_z, engine=whole.engine, kind=whole.kind)
+
+    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
+        """Rows of one length at a time: what lies beyond an end would be maximised, too."""
+        seen = asked.seen
+        best = _Best.nothing(asked, k)
+        for length in sorted(set(seen.lengths.tolist()) - {0}):
+            rows = (seen.lengths == length).nonzero()[:, 0]
+            part = seen.rows(rows, length)
+            cells = [(n, t) for n in asked.names for t in range(length)]
+            found = self.engine.most_probable(
+                asked.model.unroll(length),
+                _cells(asked.model, part),
+                None if asked.everything else cells,
+                inputs=_inputs({n: x[rows, :length] for n, x in asked.covariates.items()}),
+                k=k,
+                errors=asked.errors,
+            )
+            best.put(rows, length, found)
+        return best.answer(type(self.engine).__name__)
+
+    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        model, seen = asked.model, asked.seen
+        network, given, own = (
+            model.unroll(seen.steps),
+            _cells(model, seen),
+            _inputs(asked.covariates),
+        )
+        if any(not v.is_discrete for v in model.variables.values()):
+            # the verb of the network draws the real ones from their conditionals
+            found = network.sample(n, given, inputs=own, engine=self.engine, seed=seed)
+        else:
+            found = self.engine.sample(network, n, given, inputs=own, seed=seed)
+        return _drawn(asked, found)
+
+    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
+        seen, network = asked.seen, asked.model.unroll(asked.seen.steps)
+        given, own = _cells(asked.model, seen), _inputs(asked.covariates)
+        found = self.engine.log_prob(network, given, inputs=own)
+        return _by_row(found, seen) if seen.batched else found.reshape(-1)[:1]
+
+    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
+        """See :meth:`Model.explain`."""
+        asked = SequenceQuestion.read(self, model, evidence, targets)
+        seen = asked.seen
+        cells = [(n, t) for n in asked.names for t in range(seen.steps)]
+        return self.engine.explain(model.unroll(seen.steps), cells, _cells(model, seen))
+
+
+@dataclass(eq=False)
+class _Best:
+    """Best states of rows of several lengths; ``bound`` is None where a row has none."""
+
+    asked: SequenceQuestion
+    states: Tensor
+    scores: Tensor
+    bound: Tensor | None
+    told: Mapping[str, Any]
+
+    @classmethod
+    def nothing(cls, asked: SequenceQuestion, k: int) -> _Best:
+        """Rows without steps, which have one best path."""
+        rows, width = asked.seen.num_rows, sum(v.num_elements for v in _variables(asked))
+        scores = torch.full((rows, k), -torch.inf, dtype=torch.float64)
+        scores[:, 0] = 0.0
+        states = torch.full((rows, k, width), MISSING)
+        return cls(asked, states, scores, scores[:, 0].clone(), {})
+
+    def put(self, rows: Tensor, length: int, found: Assignment | KBest) -> None:
+        """Put the answer about the rows of one length in its place."""
+        codes = found.codes.reshape(len(rows), -1, len(found.variables))
+        best = codes.shape[1]
+        place = {v.name: at for at, v in enumerate(found.variables)}
+        for at, name in enumerate(self.asked.names):
+            columns = torch.arange(length) + at * self.asked.seen.steps
+            own = codes[:, :, [place[name, t] for t in range(length)]]
+            self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = own
+        scores = found.log_prob.detach().reshape(len(rows), best)
+        self.scores[rows, :best] = scores.to(self.scores)
+        bound = found.upper_bound if isinstance(found, Assignment) else None
+        if bound is None or self.bound is None:
+            self.bound = None
+        else:
+            self.bound[rows] = bound.detach().reshape(-1).to(self.bound)
+        self.told = found.diagnostics if isinstance(found, Assignment) else {}
+
+    def answer(self, engine: str) -> Assignment | KBest:
+        """Put all rows together."""
+        variables, seen = _variables(self.asked), self.asked.seen
+        index = seen.index if seen.batched else None
+        if self.states.shape[1] > 1:
+            return KBest(variables, self.states, self.scores, batched=seen.batched, index=index)
+        return Assignment(
+            variables,
+            self.states[:, 0],
+            self.scores[:, 0],
+            batched=seen.batched,
+            index=index,
+            upper_bound=self.bound,
+            engine=engine,
+            diagnostics=self.told if seen.num_rows == 1 else None,
+        )
+
+
+def _variables(asked: SequenceQuestion) -> list[Variable]:
+    return concrete(asked.asked, asked.seen.steps)
+
+
+def _drawn(asked: SequenceQuestion, found: Samples) -> Samples:
+    """Draws of the cells as draws over time."""
+    seen = asked.seen
+    variables = concrete([*asked.model.variables.values()], seen.steps)
+    axis = 2 if found.batched else 1
+    outside = ~seen.inside if found.batched else ~seen.inside[0]
+    codes, reals = [], {}
+    for v in variables:
+        cells = torch.stack([found[v.name, t] for t in range(seen.steps)], dim=axis)
+        cells = cells if seen.batched or not found.batched else cells[:, 0]
+        if v.is_discrete:
+            codes.append(cells.masked_fill(outside, MISSING))
+        else:
+            reals[v.name] = cells
+    flat = torch.cat(codes, dim=-1) if codes else torch.zeros(found.num_samples, 0)
+    weights = found.log_weights
+    if weights is not None and found.batched and not seen.batched:
+        weights = weights[:, 0]
+    index = seen.index if seen.batched else None
+    return Samples(variables, flat, reals, batched=seen.batched, index=index, log_weights=weights)
+
+
+def _cells(model: Unrollable, seen: Sequences) -> dict[Hashable, Any]:
+    """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
+    found: dict[Hashable, Any] = {}
+    for group in (seen.codes, seen.reals, seen.soft):
+        for name, values in group.items():
+            for t in range(seen.steps):
+                value = values[:, t] if seen.batched else values[0, t]
+                if seen.batched or group is seen.soft or bool(_known(value)):
+                    found[name, t] = value
+    if seen.batched and not found and seen.steps:
+        name = next(n for n, v in model.variables.items() if v.is_discrete)
+        found[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
+    return found
+
+
+def _by_row(log_z: Tensor, seen: Sequences) -> Tensor:
+    """``(B,)``; a network without any step tells one number for all rows."""
+    if log_z.numel() != 1:
+        return log_z
+    return (log_z if seen.steps else log_z.double()).reshape(-1).expand(seen.num_rows)
+
+
+def _known(value: Tensor) -> Tensor:
+    return ~value.isnan().any() if value.is_floating_point() else value >= 0
+
+
+def _over_time(probs: Any, v: Variable, seen: Sequences, batched: bool) -> Tensor:
+    """``(B, T, S)`` of a variable's cells."""
+    if not seen.steps:
+        return _nothing(v).expand(seen.num_rows, -1, -1)
+    cells = torch.stack([probs((v.name, t)) for t in range(seen.steps)], dim=-2)
+    return cells if batched else cells[None]
+
+
+def _nothing(v: Variable) -> Tensor:
+    """``(1, 0, S)``."""
+    return torch.zeros(1, 0, v.num_states, dtype=torch.float64)
+
+
+def _inputs(given: Mapping[Hashable, Tensor]) -> Inputs | None:
+    """Covariates ``(B, T, ...)`` as those of the cells."""
+    return {(n, t): x[:, t] for n, x in given.items() for t in range(x.shape[1])} or None

@@ -1,0 +1,1 @@
+"""Pyro programs read as models, and models written as Pyro programs."""

@@ -1,0 +1,298 @@
+"""Pyro programs as models: their discrete part lowers to tables, and the same verbs work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, Unsupported, closest
+from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.variable import Variable
+from pgnn.models.base import Inputs, Model
+from pgnn.programs.program_parameters import ProgramParameters, modules_of
+from pgnn.programs.program_site import ProgramSite
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine, Learner
+    from pgnn.programs.program_batch import ProgramBatch
+    from pgnn.programs.program_execution import Execution
+    from pgnn.programs.program_source import ProgramSource
+
+
+class Program(Model):
+    r"""Any Pyro callable as a model (Bingham et al. 2019).
+
+    The program is run once to find its sample sites, their plates and who depends on whom. Each
+    site's log probability as a table over itself and its discrete parents then comes from one more
+    run, for all sites together: a site is given all of its states along an extra dimension, and
+    sites share dimensions wherever no table is over both. So hundreds of discrete sites need no
+    ``pyro.markov`` and no bookkeeping of dimensions, and the exact engine answers.
+
+    Latent sites are the variables: finite ones with their states, others as reals; a site in
+    plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
+    Real latent sites may be observed as evidence, or are left out if nothing depends on them.
+    Plates with ``subsample_size`` show all of their rows to questions, and batches of so many to
+    the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
+
+    A program whose control flow depends on a latent value has no tables: :attr:`obstacle` says so,
+    and questions are answered by executions that are weighed by what was seen
+    (:class:`~pgnn.inference.continuous.execution_sampling.ExecutionSampling`).
+
+    Args:
+        model: The program, a function or a module.
+        guide: Another program, with the real latent sites; its parameters are kept here too.
+        args: What the program is called with, such as data.
+        kwargs: By name.
+
+    Attributes:
+        graph: All sites; those with ``obs=`` have the attribute ``observed``.
+        obstacle: Why there are no tables; ``None`` where there are.
+
+    Raises:
+        ModelError: If a site occurs twice, a shape does not fit a plate, the guide misses a site,
+            or the program fails; the message names the site.
+        Intractable: If a table is too large to be written down.
+
+    References:
+        Bingham et al. (2019), Pyro: deep universal probabilistic programming. Obermeyer et al.
+        (2019), Tensor variable elimination for plated factor graphs.
+
+    Example:
+        >>> import pyro, torch
+        >>> from pyro.distributions import Bernoulli
+        >>> def weather():
+        ...     rain = pyro.sample("rain", Bernoulli(torch.tensor(0.2)))
+        ...     wet = torch.tensor([0.1, 0.9])[rain.long()]
+        ...     pyro.sample("wet", Bernoulli(wet))
+        >>> Program(weather).query("rain", {"wet": 1})["rain"].probs
+        tensor([0.3077, 0.6923])
+    """
+
+    graph: nx.DiGraph
+    in_groups = True
+    _rows: Mapping[str, Tensor] | None = None
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        guide: Callable[..., Any] | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.own = ProgramParameters()
+        self._programs = (model, guide)
+        self.args, self.kwargs = tuple(args), dict(kwargs or {})
+        self._collect()
+        self._read()
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The latent sites as variables by name, in the order of the program."""
+        return MappingProxyType(self._variables)
+
+    @property
+    def sites(self) -> Mapping[str, ProgramSite]:
+        """The sample sites by name, in the order of the program; those with ``obs=`` too."""
+        return MappingProxyType(self._sites)
+
+    @property
+    def guide(self) -> Callable[..., Any] | None:
+        """The guide, its arguments bound; None if there is none."""
+        return self._source.guide
+
+    def support(self, name: str) -> Any:
+        """Return the values that a site can have, as a constraint of torch's.
+
+        It is that of one execution, should it depend on other sites.
+
+        Raises:
+            EvidenceError: If no execution came by a site of that name.
+        """
+        found = self._source.execute({}, 0).sites.get(name, self._source.sites.get(name))
+        if found is None:
+            raise EvidenceError(f"the program has no site {name!r}{closest(name, self.sites)}")
+        return found.constraint
+
+    def given(self, *args: Any, **kwargs: Any) -> Program:
+        """Return the same program with the same parameters, called with something else."""
+        made = Program.__new__(Program)
+        Model.__init__(made)
+        made.own, made._programs, made.args, made.kwargs = self.own, self._programs, args, kwargs
+        made._collect()
+        made._read()
+        return made
+
+    def batch(self) -> ProgramBatch | None:
+        """Return the program as it sees some rows of its plates; None if it always sees all."""
+        from pgnn.programs.program_batch import ProgramBatch
+
+        seen = self._source.rows
+        return ProgramBatch(self) if seen.sizes or self._source.is_thinned else None
+
+    def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
+        """Return the program itself, its arguments bound."""
+        _refuse(inputs)
+        return self._source.program
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """One log table for each cell of each site, over what is not observed (see :class:`Model`).
+
+        Raises:
+            Unsupported: If a real site is not observed and something depends on it, or the
+                program has no tables; the message names the site.
+        """
+        from pgnn.programs.program_lowering import conditioned
+
+        made = self._source.factors(self._known(inputs), observed or {}, self.elements)
+        codes = {n: x for n, x in (observed or {}).items() if self.variable(n).is_discrete}
+        return tuple(conditioned(f, codes, self._variables) for f in made) if codes else made
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """The same tables, a group for each site in plates (see :class:`Model`)."""
+        if any(self.variable(n).is_discrete for n in observed or {}):
+            return super().factor_groups(observed, inputs)
+        return self._source.groups(self._known(inputs), observed or {}, self.elements)
+
+    def log_density(
+        self,
+        reals: Mapping[Hashable, Tensor],
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
+        r"""Return :math:`\log p(r, e) = \log \sum_z p(z, r, e)`, the discrete rest summed out.
+
+        It is differentiable in the reals and in the parameters.
+
+        Args:
+            reals: ``(B, *shape)`` values of real latent sites by name.
+            evidence: As in :meth:`query`, one row or ``B`` of them.
+            inputs: None: programs have arguments instead.
+
+        Returns:
+            ``(B,)`` log densities.
+
+        Cost:
+            One run of the program for all rows, and one exact sum for each.
+        """
+        from pgnn.inference.continuous.log_density import log_density
+
+        return log_density(self, reals, evidence, inputs)
+
+    def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
+        """Run the program once, some values held; see :class:`ExecutionSampling`.
+
+        Args:
+            held: State indices (-1: not held) or reals (``NaN``: not held), ``(*shape)`` by name.
+            seed: Of what is drawn.
+        """
+        return self._source.execute(held, seed)
+
+    def fit(
+        self,
+        data: Any = None,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Program:
+        """Fit the parameters to data; see :meth:`Model.fit`.
+
+        Args:
+            data: Rows of evidence about latent sites; none if the data is in ``obs=``.
+            learner: Gradient ascent on the log likelihood if not given.
+            weights: See :meth:`Model.fit`.
+            inputs: None: programs have arguments instead.
+            seed: See :meth:`Model.fit`.
+            progress: See :meth:`Model.fit`.
+        """
+        from pgnn.inference.learning.gradient import Gradient
+
+        _refuse(inputs)
+        rows = self._no_findings() if data is None else data
+        own = Gradient() if learner is None else learner
+        super().fit(rows, learner=own, weights=weights, seed=seed, progress=progress)
+        return self
+
+    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """See :class:`CachingModule`; the tensors among the arguments are watched too."""
+        watched = [*self._source.tensors, *self._source.rows.rows.values()]
+        seen = tuple((x.data_ptr(), x._version) for x in watched)
+        wanted = torch.is_grad_enabled() and any(x.requires_grad for x in self._source.tensors)
+        return make() if wanted else super().cached_numbers((key, seen), make)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        observed = sum(1 for _, o in self.graph.nodes(data="observed") if o)
+        return f"{len(self._variables)} latent sites, {observed} observed"
+
+    def __repr__(self) -> str:
+        return f"Program({self.extra_repr()})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        read = ("_source", "_sites")
+        return {k: x for k, x in super().__getstate__().items() if k not in read}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._collect()
+        self._read()
+
+    def _collect(self) -> None:
+        """Find the modules and parameters that the programs and their arguments bring."""
+        modules, loose = modules_of([*self._programs, self.args, self.kwargs])
+        self._modules_in_order = nn.ModuleList(modules)
+        self._loose = nn.ParameterList(loose)
+
+    def _read(self) -> None:
+        """Find the sites."""
+        from pgnn.programs.program_source import ProgramSource
+
+        source = ProgramSource(self._programs, self.args, self.kwargs, self.own, self._rows)
+        self._source: ProgramSource = source
+        self._variables = dict(source.variables)
+        self._sites = ProgramSite.read(source)
+        self.graph = nx.freeze(source.graph)
+        self.obstacle: str | None = source.obstacle
+
+    def _known(self, inputs: Inputs | None) -> Program:
+        _refuse(inputs)
+        self._source.check_complete()
+        if self.obstacle is not None:
+            raise Unsupported(f"{self.obstacle}; use engine=pgnn.ExecutionSampling()")
+        return self
+
+    def _no_findings(self) -> dict[Hashable, Tensor]:
+        """One row in which nothing was seen."""
+        discrete = [v for v in self._variables.values() if v.is_discrete]
+        return {v.name: torch.full((1, *v.shape), -1) for v in discrete}
+
+    def _engine(self, engine: Engine | None) -> Engine:
+        if engine is None:
+            self._source.check_complete()
+        if engine is None and self.obstacle is not None:
+            from pgnn.inference.continuous.execution_sampling import ExecutionSampling
+
+            return ExecutionSampling(why=self.obstacle)
+        return super()._engine(engine)
+
+
+def _refuse(inputs: Inputs | None) -> None:
+    if inputs:
+        raise Unsupported(
+            f"a program has no inputs, got {list(inputs)}; pass them as its arguments: "
+            "Program(model, args=...) or program.given(...)"
+        )

@@ -1,0 +1,174 @@
+"""The tables of a program, again and again: run by Python at first, by its tape later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.programs.program_tables import SiteTable
+from pgnn.tape.recorder import record
+from pgnn.tape.tape import Tape
+
+Tables = Mapping[str, SiteTable]
+Run = Callable[[Mapping[str, Tensor]], Tables]
+
+_CLOSE = {torch.float64: 1e-9, torch.float32: 1e-4}
+
+
+@dataclass(frozen=True, eq=False)
+class _Taped:
+    """A tape of tables.
+
+    Attributes:
+        tape: Its outputs are their numbers.
+        tables: Of each site, without its numbers.
+        place: Which output they are.
+        watched: In which state the tensors were that make the tape void.
+        inputs: The numbers of parameters and reals that it was made with.
+    """
+
+    tape: Tape
+    tables: Tables
+    place: Mapping[str, int]
+    watched: tuple[Any, ...]
+    inputs: list[Tensor]
+
+    @classmethod
+    def of(
+        cls, tape: Tape, tables: Tables, watched: tuple[Any, ...], inputs: list[Tensor]
+    ) -> _Taped:
+        """Describe a tape that was made while tables were."""
+        empty = torch.empty(0)
+        bare = {n: SiteTable(t.scope, empty, t.shared) for n, t in tables.items()}
+        place = {n: k for k, n in enumerate(bare)}
+        return cls(tape, bare, place, watched, [x.detach().clone() for x in inputs])
+
+
+class Replayed(Mapping[str, SiteTable]):
+    """Tables that a tape has computed.
+
+    Attributes:
+        pattern: The same object for all runs of one tape: which sites share a tensor stays.
+    """
+
+    def __init__(self, pattern: _Taped, inputs: list[Tensor]) -> None:
+        self.pattern, self._values = pattern, pattern.tape.run(inputs)
+
+    def __getitem__(self, name: str) -> SiteTable:
+        bare = self.pattern.tables[name]
+        return SiteTable(bare.scope, self._values[self.pattern.place[name]], bare.shared)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.pattern.tables)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+class _Stage(Enum):
+    """How far an evaluation has come."""
+
+    NEW = "the program was not run yet"
+    RUN = "it was run once"
+    RECORDED = "its tape has not been seen to be right for other numbers"
+    TRUSTED = "its tape stands in for it"
+    REFUSED = "it has no tape"
+
+
+class Evaluation:
+    """Computes the tables of sites from parameters and real values.
+
+    The first time the program is run; the second time its arithmetic is written down as well; the
+    third time, with other numbers, the tape's results are compared with the program's; from then on
+    the tape alone is run. What is neither a parameter nor a real value is taken to stay, but for
+    the numbers in the tensors that are watched.
+
+    Args:
+        run: Runs the program with the values of real sites.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._stage = _Stage.NEW
+        self._taped: _Taped | None = None
+
+    def tables(
+        self,
+        reals: Mapping[str, Tensor],
+        parameters: Sequence[Tensor],
+        watched: Iterable[Tensor],
+    ) -> Tables:
+        """Return the tables.
+
+        Args:
+            reals: Values of real sites.
+            parameters: What changes while learning.
+            watched: Tensors whose change makes the tape void.
+        """
+        state = tuple((x.data_ptr(), x._version, tuple(x.shape)) for x in watched)
+        inputs = [*parameters, *reals.values()]
+        if self._taped is not None and self._taped.watched != state:
+            self._taped, self._stage = None, _Stage.NEW
+        if self._stage is _Stage.NEW:
+            self._stage = _Stage.RUN
+            return self._run(reals)
+        if self._stage is _Stage.RUN:
+            return self._record(reals, inputs, state)
+        if self._stage is _Stage.RECORDED:
+            return self._compare(reals, inputs)
+        return self.again(reals, parameters)
+
+    def again(self, reals: Mapping[str, Tensor], parameters: Sequence[Tensor]) -> Tables:
+        """Return the tables right after :meth:`tables`, perhaps mapped over rows of reals."""
+        if self._stage is not _Stage.TRUSTED:
+            return self._run(reals)
+        assert self._taped is not None
+        return Replayed(self._taped, [*parameters, *reals.values()])
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a tape serves, that no change of what was watched has made void so far."""
+        return self._stage is _Stage.TRUSTED
+
+    def _record(
+        self, reals: Mapping[str, Tensor], inputs: list[Tensor], state: tuple[Any, ...]
+    ) -> Tables:
+        made: dict[str, SiteTable] = {}
+
+        def compute() -> list[Tensor]:
+            made.update(self._run(reals))
+            return [t.log_values for t in made.values()]
+
+        with torch.set_grad_enabled(True):
+            tape = record(compute, inputs)
+        if tape is None:
+            self._stage = _Stage.REFUSED
+        else:
+            self._stage = _Stage.RECORDED
+            self._taped = _Taped.of(tape, made, state, inputs)
+        if torch.is_grad_enabled():
+            return made
+        return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in made.items()}
+
+    def _compare(self, reals: Mapping[str, Tensor], inputs: list[Tensor]) -> Tables:
+        assert self._taped is not None
+        found = self._run(reals)
+        if all(torch.equal(x, y) for x, y in zip(inputs, self._taped.inputs, strict=True)):
+            return found  # the same numbers would prove nothing
+        replayed = Replayed(self._taped, inputs)
+        alike = all(_alike(found[n].log_values, replayed[n].log_values) for n in found)
+        if alike:
+            self._stage = _Stage.TRUSTED
+        else:
+            self._taped, self._stage = None, _Stage.REFUSED
+        return found
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    close = _CLOSE.get(one.dtype, 1e-2)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=close, atol=close)

@@ -1,0 +1,125 @@
+"""Executions of a program with some values held: what is drawn, and how much it weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.randomness import seeded_with
+from pgnn.programs.program_density import log_prob_of
+from pgnn.programs.program_parameters import ProgramParameters
+from pgnn.programs.program_run import Visitor, execute, scaled
+from pgnn.programs.program_structure import Kind, Site, has_density, is_computed, site_of
+
+
+@dataclass
+class Execution:
+    """One execution.
+
+    Attributes:
+        sites: The sites it came by, in order.
+        values: State indices of finite latent sites, values of the other latent ones.
+        log_weight: Log probability of what was held or observed, given what was drawn.
+        terms: The parts that it is the sum of, by site.
+    """
+
+    sites: dict[str, Site] = field(default_factory=dict)
+    values: dict[Hashable, Tensor] = field(default_factory=dict)
+    log_weight: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    terms: dict[Hashable, Tensor] = field(default_factory=dict)
+
+
+class _Weighing(Visitor):
+    """Draws what is not held; the weight is the probability of what is (likelihood weighting)."""
+
+    def __init__(self, held: Mapping[str, Tensor]) -> None:
+        self.held, self.found = held, Execution()
+
+    def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+        """See :class:`Visitor`."""
+        if name in self.found.sites:
+            raise ModelError(f"site {name!r} occurs twice in the program; rename one")
+        if observed is None and is_computed(fn):
+            if not has_density(fn):
+                return fn.v
+            observed = fn()
+        with torch.no_grad():
+            drawn = fn() if observed is None else observed
+        value = drawn if observed is None else observed
+        site = site_of(name, fn, value, observed, message)
+        self.found.sites[name] = site
+        if observed is not None:
+            self._count(name, scaled(log_prob_of(fn, value), message).sum())
+            return value
+        if site.weighted and name not in self.held:
+            raise Unsupported(
+                f"site {name!r} is latent and scaled, so that it cannot be drawn; scale observed "
+                "sites only"
+            )
+        if name in self.held:
+            value, seen = self._held(site, value)
+            own = scaled(log_prob_of(fn, value), message, max(site.num_states, 1))
+            log_prob = own.reshape(site.sizes)
+            total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
+            self._count(name, total)
+        self.found.values[name] = _read(site, value)
+        return value
+
+    def _count(self, name: str, term: Tensor) -> None:
+        self.found.terms[name] = term
+        self.found.log_weight = self.found.log_weight + term
+
+    def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value with what is held in its place, and which cells are."""
+        given = self.held[site.name]
+        if site.kind is Kind.REAL:
+            flat = given.reshape([*site.sizes, *site.event])
+            missing = flat.isnan()
+            seen = ~missing.reshape([*site.sizes, -1]).any(-1)
+            value = torch.where(missing, drawn.reshape(flat.shape), flat.to(drawn))
+            return value.reshape(drawn.shape), seen
+        assert site.support is not None
+        codes = given.reshape(site.sizes)
+        seen = codes >= 0
+        chosen = site.support[codes.clamp(min=0)].reshape(drawn.shape)
+        cells = seen.reshape(drawn.shape[: drawn.dim() - len(site.event)])
+        cells = cells.reshape([*cells.shape, *[1] * len(site.event)])
+        return torch.where(cells, chosen, drawn), seen
+
+
+def run_once(
+    program: Callable[[], Any],
+    parameters: ProgramParameters,
+    held: Mapping[str, Tensor],
+    seed: int,
+) -> Execution:
+    """Execute a program with some values held; differentiable in these.
+
+    Args:
+        program: The program, its arguments bound.
+        parameters: Of the program.
+        held: State indices of finite sites (-1: not held), values of the others (NaN: not held).
+        seed: Of what is drawn.
+    """
+    visitor = _Weighing(held)
+
+    def run() -> None:
+        seeded_with(seed)
+        program()
+
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in held.values())
+    with torch.set_grad_enabled(wanted):
+        execute(run, visitor, parameters)
+    return visitor.found
+
+
+def _read(site: Site, value: Tensor) -> Tensor:
+    """State indices of a finite site's value, ``(*sizes)``; ``(*sizes, *event)`` reals."""
+    if site.kind is Kind.REAL:
+        return value.reshape([*site.sizes, *site.event])
+    return site.codes(value).reshape(site.sizes)

@@ -1,0 +1,206 @@
+"""A program's tables as factors: one for each site, or for each cell of its plates."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.variable import Variable
+from pgnn.programs.program_structure import Kind, Site
+from pgnn.programs.program_tables import SiteTable
+
+Ints = NDArray[np.int64]
+Over = tuple[Variable, ...]
+
+
+class Lowering:
+    """Turns tables of sites into factors over elements.
+
+    Args:
+        sites: All sites.
+        names: The variable of each latent site.
+        elements: The elements of the discrete variables.
+    """
+
+    def __init__(
+        self, sites: Mapping[str, Site], names: Mapping[str, Hashable], elements: Elements
+    ) -> None:
+        self.sites, self.names, self.elements = sites, names, elements
+        self._variables: dict[str, tuple[tuple[str, ...], list[Over], list[Hashable]]] = {}
+        self._scopes: dict[tuple[str, tuple[str, ...]], Ints] = {}
+        self._schemes: dict[Hashable, list[_Part]] = {}
+        self._known: WeakKeyDictionary[Any, list[_Part]] = WeakKeyDictionary()
+
+    def groups(self, tables: Mapping[str, SiteTable]) -> tuple[FactorGroup, ...]:
+        """Return groups of factors: those that share a table, those whose tables have one shape."""
+        pattern = getattr(tables, "pattern", None)
+        if pattern is not None:
+            scheme = self._known.get(pattern)
+            if scheme is None:
+                scheme = self._known[pattern] = self._arranged(tables)
+            return tuple(part.group(tables, self) for part in scheme)
+        key, shared = [], dict[int, int]()
+        for name, table in tables.items():
+            x = table.log_values
+            shown = shared.setdefault(id(x), len(shared))
+            states = x.shape[x.dim() - len(table.scope) :]
+            key.append((name, table.scope, table.shared, x.dim(), states, x.dtype, shown))
+        scheme = self._schemes.get(tuple(key))
+        if scheme is None:
+            scheme = self._schemes[tuple(key)] = self._arranged(tables)
+        return tuple(part.group(tables, self) for part in scheme)
+
+    def _arranged(self, tables: Mapping[str, SiteTable]) -> list[_Part]:
+        """Which sites' tables make a group together."""
+        alike: dict[Hashable, list[str]] = {}
+        same: dict[Hashable, list[str]] = {}
+        for name, table in tables.items():
+            same.setdefault((id(table.log_values), self._child(name)), []).append(name)
+        for name, table in tables.items():
+            x, child = table.log_values, self._child(name)
+            if self.sites[name].axes:
+                key: Hashable = name
+            elif len(same[id(x), child]) > 1:
+                key = (id(x), table.scope and len(table.scope), child)
+            else:
+                key = (tuple(x.shape), x.dtype, len(table.scope), child)
+            alike.setdefault(key, []).append(name)
+        return [self._part(names, tables) for names in alike.values()]
+
+    def _part(self, names: list[str], tables: Mapping[str, SiteTable]) -> _Part:
+        scopes = np.concatenate([self._scope(n, tables[n].scope) for n in names])
+        one = len({id(tables[n].log_values) for n in names}) == 1
+        return _Part(tuple(names), scopes, self._child(names[0]), one)
+
+    def _child(self, name: str) -> bool:
+        """Whether the last variable of a site's table is what its rows sum to one over."""
+        site = self.sites[name]
+        return site.kind is Kind.DISCRETE and not site.weighted
+
+    def factors(self, tables: Mapping[str, SiteTable]) -> Iterable[Factor]:
+        """Yield a factor for each cell of each site."""
+        for name, table in tables.items():
+            over, child = self._over(name, table.scope)
+            if not self.sites[name].axes:  # tables that are one tensor stay one
+                yield _factor(over[0], table.log_values, child[0])
+                continue
+            values = self.flat(name, table)
+            cells = values.unbind(values.dim() - len(table.scope) - 1)
+            if len(cells) == 1:
+                cells = tuple(itertools.repeat(cells[0], len(over)))
+            yield from map(_factor, over, cells, child)
+
+    def _over(self, name: str, scope: tuple[str, ...]) -> tuple[list[Over], list[Hashable]]:
+        """Variables of the factors of a site, cell by cell, and their children."""
+        found = self._variables.get(name)
+        if found is None or found[0] != scope:
+            singles = self.elements.singles
+            over = [tuple(singles[e] for e in row) for row in self._scope(name, scope).tolist()]
+            normal = self._child(name)
+            found = (scope, over, [v[-1].name if normal else None for v in over])
+            self._variables[name] = found
+        return found[1], found[2]
+
+    def _scope(self, name: str, scope: tuple[str, ...]) -> Ints:
+        """``(F, n)`` elements that the cells of a site are over."""
+        found = self._scopes.get((name, scope))
+        if found is None:
+            site = self.sites[name]
+            columns = [self._numbers(site, self.sites[n]) for n in scope]
+            cells = int(np.prod(site.sizes, dtype=np.int64))
+            found = np.stack(columns, axis=-1) if columns else np.zeros((cells, 0), np.int64)
+            self._scopes[name, scope] = found
+        return found
+
+    def _numbers(self, site: Site, parent: Site) -> Ints:
+        """Elements of a parent that the cells of a site depend on, ``(F,)``."""
+        own = self.elements.numbers(self.names[parent.name])
+        shape = [a.size if a in parent.axes else 1 for a in site.axes]
+        return np.broadcast_to(own.reshape(shape), site.sizes).ravel()
+
+    def flat(self, name: str, table: SiteTable) -> Tensor:
+        """``(*rows, F or 1, K1, ..., Kn)`` values."""
+        site, values = self.sites[name], table.log_values
+        count = len(site.axes)
+        rows = values.dim() - count - len(table.scope)
+        lead, states = values.shape[:rows], values.shape[rows + count :]
+        if not table.shared:
+            values = values.expand([*lead, *site.sizes, *states])
+        cells = 1 if table.shared else math.prod(site.sizes)
+        return values.reshape([*lead, cells, *states])
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Sites whose tables make one group.
+
+    Attributes:
+        names: The sites.
+        scopes: ``(F, n)`` elements.
+        child: Whether the rows of the tables sum to one over the last variable.
+        one: Whether there is one tensor for all sites.
+    """
+
+    names: tuple[str, ...]
+    scopes: Ints
+    child: bool
+    one: bool
+
+    def group(self, tables: Mapping[str, SiteTable], lowering: Lowering) -> FactorGroup:
+        """Return the group with present numbers."""
+        first = lowering.flat(self.names[0], tables[self.names[0]])
+        if not self.one:
+            each = [tables[n].log_values for n in self.names]
+            first = torch.stack(each, dim=first.dim() - 1 - self.scopes.shape[1])
+        return FactorGroup(self.scopes, first, self.scopes.shape[1] - 1 if self.child else None)
+
+
+def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
+    """A factor whose variables and shape are known to fit: there may be very many."""
+    made = Factor.__new__(Factor)
+    made.variables, made.log_values, made.child = variables, table, child
+    return made
+
+
+def masked(
+    tables: Mapping[str, SiteTable], unseen: Mapping[str, Tensor]
+) -> Mapping[str, SiteTable]:
+    """Return tables that are zero in rows where a real site was not seen: it integrates to one."""
+    if not unseen:
+        return tables
+    found = dict(tables)
+    for name, rows in unseen.items():
+        t = tables[name]
+        values = t.log_values
+        mask = rows.to(values.device).reshape(-1, *[1] * (values.dim() - 1))
+        found[name] = SiteTable(t.scope, values.masked_fill(mask, 0.0), t.shared)
+    return found
+
+
+def conditioned(
+    factor: Factor, codes: Mapping[Hashable, Tensor], variables: Mapping[Hashable, Variable]
+) -> Factor:
+    """Return a factor at the states that were observed of some of its variables."""
+    seen: dict[Hashable, Tensor] = {}
+    for v in factor.variables:
+        if v.name in codes and v.name in variables:
+            seen[v.name] = codes[v.name]
+        elif isinstance(v.name, tuple) and v.name[0] in codes and v.name not in variables:
+            seen[v.name] = codes[v.name[0]][(slice(None), *v.name[1:])]
+    if not seen:
+        return factor
+    child = None if factor.child in seen else factor.child
+    made = factor.condition(seen)
+    return Factor(made.variables, made.log_values, child)

@@ -1,0 +1,140 @@
+"""What a program is found to be when it is run a few times: sites, dependencies, layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import networkx as nx
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.randomness import seeded_with
+from pgnn.programs.program_execution import run_once
+from pgnn.programs.program_layout import Layout
+from pgnn.programs.program_parameters import ProgramParameters
+from pgnn.programs.program_structure import Kind, Site, dependencies, discover
+from pgnn.programs.program_tables import SiteTable, check_tables, tables_of
+from pgnn.programs.program_tracking import LatentRead
+
+Program = Callable[[], Any]
+
+_EXECUTIONS = 10
+"""How often a program without tables is run to see which sites it can come by."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramReading:
+    """What was found.
+
+    Attributes:
+        sites: By name, in the order of the program.
+        graph: Who depends on whom.
+        layout: Where the states of discrete sites are laid out; None where there are no tables.
+        obstacle: Why there are none.
+    """
+
+    sites: dict[str, Site]
+    graph: nx.DiGraph
+    layout: Layout | None = None
+    obstacle: str | None = None
+
+    @classmethod
+    def of(
+        cls, program: Program, parameters: ProgramParameters, batch: bool = False
+    ) -> ProgramReading:
+        """Run a program and say what it is.
+
+        Args:
+            program: Its arguments bound.
+            parameters: Of it.
+            batch: Whether plates see some of their rows; without tables there is nothing to be
+                done with that.
+
+        Raises:
+            PgnnError: If the program fails, or there is nothing to be done with it.
+        """
+        try:
+            return _with_tables(program, parameters)
+        except LatentRead as read:
+            names = " and ".join(repr(n) for n in sorted(read.sources))
+            obstacle = (
+                f"the control flow of the program depends on the value of {names}, which it reads "
+                f"by {read.reader}"
+            )
+        except Unsupported as error:
+            if batch:
+                raise
+            obstacle = str(error).removesuffix("; use engine=pgnn.ExecutionSampling()")
+        return cls._without_tables(program, parameters, obstacle)
+
+    @classmethod
+    def _without_tables(
+        cls, program: Program, parameters: ProgramParameters, obstacle: str
+    ) -> ProgramReading:
+        sites: dict[str, Site] = {}
+        for seed in range(_EXECUTIONS):
+            sites = _merged(sites, run_once(program, parameters, {}, seed).sites)
+        return cls(sites, dependencies(sites), None, obstacle)
+
+
+def _with_tables(program: Program, parameters: ProgramParameters) -> ProgramReading:
+    """Sites and layout, checked against two executions."""
+    first, second = (discover(program, parameters, seed) for seed in (0, 1))
+    for one, other in ((first, second), (second, first)):
+        extra = [n for n in one if n not in other]
+        if extra:
+            raise Unsupported(
+                f"site {extra[0]!r} is not in every execution of the program: its control flow "
+                "depends on a latent value"
+            )
+    sites = {n: replace(s, sources=s.sources | second[n].sources) for n, s in first.items()}
+    graph = dependencies(sites)
+    layout = Layout.of(sites, {n: list(graph.predecessors(n)) for n in sites})
+    scopes: dict[str, set[str]] = {}
+    for seed, found in enumerate((first, second), start=2):  # what is hidden is drawn anew
+        for name, table in _checked_tables(program, parameters, layout, found, seed).items():
+            scopes.setdefault(name, set()).update(table.scope)
+    for child in sites:  # computed from, but not a function of
+        parents = [p for p in graph.predecessors(child) if sites[p].kind is Kind.DISCRETE]
+        graph.remove_edges_from((p, child) for p in parents if p not in scopes[child])
+    return ProgramReading(sites, graph, layout)
+
+
+def _checked_tables(
+    program: Program,
+    parameters: ProgramParameters,
+    layout: Layout,
+    found: Mapping[str, Site],
+    seed: int,
+) -> Mapping[str, SiteTable]:
+    """The tables at the real values of one execution, which must say what it says."""
+
+    def run() -> None:
+        seeded_with(seed)
+        program()
+
+    drawn = {n: s.value for n, s in found.items() if s.kind is Kind.REAL}
+    try:
+        tables = tables_of(run, layout, parameters, drawn)
+    except ModelError as error:
+        raise Unsupported(f"{error} (given all states of its discrete sites)") from error
+    check_tables(tables, found, layout.power)
+    return tables
+
+
+def _merged(known: Mapping[str, Site], found: Mapping[str, Site]) -> dict[str, Site]:
+    """Sites of two executions, each in its order; of two of a name the one with more states."""
+    merged: dict[str, Site] = {}
+    rest = iter(known.items())
+    for name, site in found.items():
+        if name in known:
+            for other, old in rest:
+                merged[other] = old
+                if other == name:
+                    break
+        old_site = known.get(name)
+        merged[name] = (
+            site if old_site is None or old_site.num_states < site.num_states else old_site
+        )
+    return {**merged, **dict(rest)}

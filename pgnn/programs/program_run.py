@@ -1,0 +1,183 @@
+"""One execution of a Pyro program, seen site by site; the only place that handles its messages."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import torch
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+
+from pgnn.errors import ModelError, PgnnError
+from pgnn.factors.randomness import kept_randomness
+from pgnn.factors.randomness import seeded_with as seeded_with
+from pgnn.programs.program_parameters import ProgramParameters
+from pgnn.programs.program_plates import check_vectorised
+from pgnn.programs.program_tracking import LatentRead
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A vectorised plate around a site: its name, its dimension (from the right), its size."""
+
+    name: str | None
+    dim: int
+    size: int
+
+
+class Visitor:
+    """What is done at every sample statement of one execution."""
+
+    def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+        """Return the value of a site.
+
+        Args:
+            name: The site.
+            fn: Its distribution, expanded by its plates.
+            observed: The value that the program itself observes there; None for a latent site.
+            message: Pyro's own account: ``mask``, ``scale``, ``cond_indep_stack``.
+        """
+        raise NotImplementedError
+
+
+class Finished(Exception):
+    """Ends an execution early: what comes after the last site does not matter."""
+
+
+class _Handler(Messenger):
+    """Hands sample statements to a visitor, and parameters to those that the model keeps."""
+
+    def __init__(self, visitor: Visitor, parameters: ProgramParameters) -> None:
+        super().__init__()
+        self.visitor, self.parameters = visitor, parameters
+        self.last = "the start of the program"
+
+    def _pyro_sample(self, msg: Any) -> None:
+        fn = msg["fn"]
+        if isinstance(fn, _Subsample) or msg["infer"].get("_deterministic"):
+            return
+        check_vectorised(msg)
+        self.last = f"site {msg['name']!r}"
+        observed = msg["value"] if msg["is_observed"] or msg["value"] is not None else None
+        msg["value"] = self.visitor.visit(msg["name"], fn, observed, msg)
+        msg["done"] = True
+
+    def _pyro_param(self, msg: Any) -> None:
+        value = self.parameters.value(msg["name"], msg["args"], msg["kwargs"])
+        if value is not None:
+            msg["value"], msg["done"] = value, True
+
+
+def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramParameters) -> None:
+    """Run a program once; Pyro's global parameters are as before, and so is the random state.
+
+    Raises:
+        ModelError: If the program fails, or a shape does not fit a plate; the site is named.
+        LatentRead: If it looks at a random number.
+    """
+    handler = _Handler(visitor, parameters)
+    with _private(), handler:
+        try:
+            program()
+        except Finished:
+            pass
+        except (LatentRead, PgnnError):
+            raise
+        except Exception as error:
+            raise _told(error, handler.last) from error
+
+
+@contextlib.contextmanager
+def _private() -> Iterator[None]:
+    """Neither parameters nor random numbers of others are touched; arguments are not checked."""
+    checked = torch.distributions.Distribution._validate_args
+    with (
+        kept_randomness(),
+        pyro.get_param_store().scope(),
+        pyro.validation_enabled(False),
+    ):
+        try:
+            yield
+        finally:
+            torch.distributions.Distribution.set_default_validate_args(checked)
+
+
+_MISMATCH = re.compile(
+    r"Shape mismatch inside plate\('(.*)'\) at site (.*) dim (-\d+), (\d+) vs (\d+)"
+)
+
+
+def _told(error: Exception, last: str) -> Exception:
+    """The error with the site's name."""
+    found = _MISMATCH.search(str(error))
+    if found:
+        plate, site, dim, size, other = found.groups()
+        shapes = _shapes(error, site)
+        return ModelError(
+            f"site {site!r} does not fit plate {plate!r}: the plate has size {size} along "
+            f"dimension {dim}, the site's distribution {other} there{shapes}; give it the batch "
+            "shape of its plates, or use .to_event() for dimensions that are its own"
+        )
+    if isinstance(error, NotImplementedError | KeyboardInterrupt):
+        return error
+    return ModelError(f"the program failed after {last}: {type(error).__name__}: {error}")
+
+
+def _shapes(error: Exception, site: str) -> str:
+    """The batch shapes of a site that does not fit; Pyro's error has those of one dimension."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        message = frame.f_locals.get("msg")
+        if isinstance(message, dict) and message.get("name") == site and message.get("fn"):
+            plates = plates_of(message)
+            wanted = [plates[d].size if d in plates else 1 for d in range(min(plates), 0)]
+            return f" (batch shape {tuple(message['fn'].batch_shape)}, plate shape {tuple(wanted)})"
+    return ""
+
+
+def plates_of(message: dict[str, Any]) -> dict[int, Plate]:
+    """Return the vectorised plates around a site, by dimension."""
+    return {
+        f.dim: Plate(f.name, f.dim, int(f.size))
+        for f in message["cond_indep_stack"]
+        if f.dim is not None
+    }
+
+
+def thinning(message: dict[str, Any]) -> float:
+    """Return how many times as many rows the plates around a site have as it sees."""
+    found = 1.0
+    for frame in message["cond_indep_stack"]:
+        found *= float(frame.full_size) / float(frame.size)
+    return found
+
+
+def scaled(
+    log_prob: Tensor, message: dict[str, Any], states: int = 1, power: float = 1.0
+) -> Tensor:
+    """Return log probabilities as Pyro counts them: one where masked, to the power of the scale.
+
+    Args:
+        log_prob: Of one site.
+        message: With its mask and scale.
+        states: A finite latent site is as good as absent where it is masked: all of its states
+            are alike, and sum to one.
+        power: What the logarithm of the sum is multiplied by, and so not here.
+    """
+    mask, scale = message["mask"], message["scale"]
+    if power != 1.0:
+        scale = scale / power
+    if not (isinstance(scale, int | float) and scale == 1):
+        log_prob = log_prob * scale
+    if mask is None or mask is True:
+        return log_prob
+    if mask is False:
+        return torch.full_like(log_prob, -math.log(states))
+    return torch.where(mask, log_prob, torch.full_like(log_prob, -math.log(states)))

@@ -1,0 +1,212 @@
+"""What stands behind a program as a model: its sites, and the runs that make its tables."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.variable import Variable
+from pgnn.models.caching import CachingModule
+from pgnn.programs.guide_sites import check_guide, set_up
+from pgnn.programs.program_evaluation import Evaluation, Tables
+from pgnn.programs.program_execution import Execution, run_once
+from pgnn.programs.program_lowering import Lowering, masked
+from pgnn.programs.program_parameters import ProgramParameters
+from pgnn.programs.program_plates import PlateRows
+from pgnn.programs.program_reading import ProgramReading
+from pgnn.programs.program_real_sites import RealSites
+from pgnn.programs.program_rows import shaped, tables_in_rows
+from pgnn.programs.program_structure import Kind, powers
+from pgnn.programs.program_tables import tables_of
+
+_ROW_COUNTS = 4
+"""For so many numbers of rows it is remembered how tables are made."""
+
+
+class ProgramSource:
+    """A program with its arguments, read.
+
+    Args:
+        programs: The program and its guide.
+        args: Arguments of both.
+        kwargs: By name.
+        parameters: What ``pyro.param`` gives.
+        rows: Of plates, for a batch; all if not given.
+
+    Attributes:
+        program: The program with its arguments bound.
+        model: The same, its rows chosen.
+        guide: The guide likewise.
+        rows: The rows that plates see.
+        incomplete: Why only a batch of rows can be seen, or None.
+        sites: Its sites.
+        variables: The latent ones as variables.
+        names: The variable of each latent site.
+        site_names: The site of each variable.
+        graph: Who depends on whom.
+        obstacle: Why there are no tables, or None.
+        tensors: Tensors among the arguments.
+    """
+
+    def __init__(
+        self,
+        programs: tuple[Callable[..., Any], Callable[..., Any] | None],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        parameters: ProgramParameters,
+        rows: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.parameters, self.rows = parameters, PlateRows(rows)
+        parameters.start_from(pyro.get_param_store())
+        model, guide = programs
+        self.program: Callable[[], Any] = lambda: model(*args, **kwargs)
+        self.tensors = [x for x in [*args, *kwargs.values()] if isinstance(x, Tensor)]
+        self.incomplete: str | None = None
+        self._read(batch=rows is not None)
+        self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
+        self._name_variables(getattr(model, "site_variables", {}))
+        if self.guide is not None:
+            if isinstance(guide, torch.nn.Module):
+                set_up(self.guide)
+            check_guide(self.guide, self.sites, parameters)
+        parameters.forget_start()
+
+    def _name_variables(self, declared: Mapping[str, Variable]) -> None:
+        """Make a variable of each latent site; those that the program declares come first."""
+        latent = [s for s in self.sites.values() if s.kind is not Kind.OBSERVED]
+        made = {s.name: s.variable(declared) for s in latent}
+        self.names = {site: v.name for site, v in made.items()}
+        self.site_names = {v: site for site, v in self.names.items()}
+        variables = {v.name: v for v in made.values()}
+        first = [v.name for v in declared.values() if v.name in variables]
+        self.variables = {n: variables[n] for n in dict.fromkeys([*first, *variables])}
+
+    def _read(self, batch: bool) -> None:
+        """Find the sites: with all rows of the plates, or of a batch if the data is one."""
+        self.model = self.rows.bound(self.program)
+        try:
+            found = ProgramReading.of(self.model, self.parameters, batch)
+        except ModelError as error:
+            if batch or not self.rows.sizes:
+                raise
+            found = self._in_part(error)
+        self.sites, self.graph, self.obstacle = found.sites, found.graph, found.obstacle
+        self.real_sites = RealSites(self.sites, self.graph)
+        if found.layout is None:
+            return
+        self.layout = found.layout
+        if self.layout.power != 1.0 and not batch and self.incomplete is None:
+            name = next(n for n in self.sites if n in self.layout.dims)
+            self.incomplete = str(powers(name, self.layout.power))
+
+    def _in_part(self, error: ModelError) -> ProgramReading:
+        """Find the sites of a program that fails with all rows; raise if it fails with some too."""
+        sizes = self.rows.sizes
+        self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
+        self.model = self.rows.bound(self.program)
+        try:
+            found = ProgramReading.of(self.model, self.parameters)
+        except ModelError:
+            raise error from None
+        plates = " and ".join(f"{b} of {n} rows of plate {p!r}" for p, (n, b) in sizes.items())
+        self.incomplete = (
+            f"the program has data for {plates}, answers need all of them: give it all data, and "
+            f"choose by the rows of the plate. With all rows, {error}"
+        )
+        return found
+
+    @property
+    def is_thinned(self) -> bool:
+        """Whether plates see some of their rows, whatever is asked for."""
+        return any(s.thinning != 1.0 for s in self.sites.values())
+
+    def check_complete(self) -> None:
+        """Raise if there are answers for batches of rows only."""
+        if self.incomplete is not None:
+            raise Unsupported(f"{self.incomplete}; or fit with pgnn.Variational()")
+
+    def factors(
+        self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
+    ) -> tuple[Factor, ...]:
+        """Return a factor for each cell of each site."""
+        return tuple(self._lowering(elements).factors(self._tables(owner, observed)))
+
+    def groups(
+        self, owner: CachingModule, observed: Mapping[Hashable, Tensor], elements: Elements
+    ) -> tuple[FactorGroup, ...]:
+        """Return them gathered into arrays."""
+        return self._lowering(elements).groups(self._tables(owner, observed))
+
+    def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
+        """Run the program once with some values held; values are named by variable."""
+        self.check_complete()
+        own = {self.site_names[n]: x for n, x in held.items()}
+        done = run_once(self.model, self.parameters, own, seed)
+        named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
+        return Execution(done.sites, named, done.log_weight, done.terms)
+
+    def _lowering(self, elements: Elements) -> Lowering:
+        if getattr(self, "_made", None) is None:
+            self._made = Lowering(self.sites, self.names, elements)
+        return self._made
+
+    def _tables(self, owner: CachingModule, observed: Mapping[Hashable, Tensor]) -> Tables:
+        """The tables given what was observed of real sites."""
+        reals = {
+            self.site_names[n]: x
+            for n, x in observed.items()
+            if self.sites[self.site_names[n]].kind is Kind.REAL
+        }
+        left_out = self.real_sites.left_out(set(reals))
+        ready = self._ready(owner, left_out)
+        if not reals:
+            tables: Tables = owner.cached_numbers(
+                "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
+            )
+            return tables
+        unseen = self.real_sites.unseen_rows(reals)
+        values = shaped(self.layout, self.real_sites.filled(reals, unseen))
+        return masked(self._in_rows(owner, ready, values, left_out), unseen)
+
+    def _in_rows(
+        self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]
+    ) -> Tables:
+        """Tables for rows of reals: the runs for one row, mapped, are written down once more."""
+        inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
+
+        def run(rows: Mapping[str, Tensor]) -> Tables:
+            changing, _ = self._inputs(owner)
+            return tables_in_rows(lambda row: one.again(row, changing), self.layout, rows)
+
+        made: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
+        key = (number, tuple(reals), frozenset(left_out))
+        many = made.pop(key, None) or Evaluation(run)
+        made[key] = many  # the latest comes last
+        while len(made) > _ROW_COUNTS:
+            made.popitem(last=False)
+        if number and not many.trusted:
+            one.tables({n: x[0] for n, x in reals.items()}, *inputs)
+        return many.tables(reals, *inputs)
+
+    def _ready(self, owner: CachingModule, left_out: set[str]) -> Evaluation:
+        """What makes the tables of one row, for one choice of real sites that are given."""
+
+        def run(reals: Mapping[str, Tensor]) -> Tables:
+            return tables_of(self.model, self.layout, self.parameters, reals, left_out)
+
+        made: Evaluation = owner.cached(("evaluation", *sorted(left_out)), lambda: Evaluation(run))
+        return made
+
+    def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
+        """What changes while learning, and what makes a tape void when it changes."""
+        changing = [*owner.parameters(), *self.rows.rows.values()]
+        return changing, [*self.tensors, *owner.buffers()]

@@ -1,0 +1,229 @@
+"""Models over time as Pyro programs: a sample site for every variable at every step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Protocol
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.variable import Variable
+from pgnn.models.hidden_semi_markov_model import clock
+from pgnn.programs.graph_program import PLATE, site_distribution, site_names
+
+Values = dict[Hashable, Tensor]
+
+
+class Sliced(Protocol):
+    """A model whose slice repeats along time."""
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """Of each variable of a slice."""
+
+    @property
+    def order(self) -> tuple[Hashable, ...]:
+        """Names, parents first."""
+
+    def first(self, name: Hashable) -> Conditional:
+        """Return the conditional of a variable at the first step."""
+
+
+class SequenceProgram(nn.Module):
+    r"""The program of a model over time: step after step, each variable given its parents.
+
+    Its sites are those of ``model.unroll(steps).program()``, named by ``(name, t)``, but the
+    network is never unrolled. Sequences of several lengths are rows of one plate, masked after
+    their end. Steps are in ``pyro.markov``, so that Pyro's own enumeration uses its dimensions
+    again. Parameters stay in the model's conditionals.
+
+    Args:
+        model: A model over time.
+        lengths: Steps of one sequence, or of each sequence of a batch.
+        inputs: Covariates by name, ``(T, ...)`` of one sequence, ``(B, T, ...)`` of a batch.
+
+    Attributes:
+        sites: The site of each ``(name, t)``.
+        site_variables: The variable of each site.
+
+    Raises:
+        EvidenceError: If no length is given, one is not positive, or inputs do not fit.
+
+    Example:
+        >>> import pgnn
+        >>> from pyro import poutine
+        >>> model = pgnn.HiddenMarkovModel(
+        ...     2, {"seen": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
+        ... )
+        >>> program = model.program(lengths=2)
+        >>> list(program.sites.values())[:2]
+        ["('state', 0)", "('seen', 0)"]
+        >>> fixed = poutine.condition(program, {s: torch.tensor(1) for s in program.sites.values()})
+        >>> poutine.trace(fixed).get_trace().log_prob_sum().exp()  # 0.5 * 0.8 * 0.6 * 0.8
+        tensor(0.1920, dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        model: Sliced,
+        lengths: int | Iterable[int] | None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self._rows, self._lengths = _lengths(lengths)
+        self._order = model.order
+        self._conditionals = dict(model.conditionals)
+        self._first = {n: model.first(n) for n in self._order}
+        self._parts = nn.ModuleList([*self._conditionals.values(), *self._first.values()])
+        self._inputs = self._by_step(inputs or {})
+        self.site_variables: dict[str, Variable] = {}
+        names: dict[Hashable, Variable] = {}
+        for t in range(self.steps):
+            for v in self._cells():
+                names[v.name, t] = Variable((v.name, t), v.states, v.shape)
+        self.sites: Mapping[Hashable, str] = site_names(names)
+        self.site_variables = {self.sites[n]: v for n, v in names.items()}
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of the longest sequence."""
+        return int(self._lengths.max())
+
+    def forward(self) -> Values:
+        """Sample every variable at every step.
+
+        Returns:
+            Values by ``(name, t)``.
+        """
+        found: Values = {}
+        with contextlib.ExitStack() as inside:
+            if self._rows is not None:
+                inside.enter_context(pyro.plate(PLATE, self._rows, dim=-1))
+            before: Values = {}
+            for t in pyro.markov(range(self.steps)):
+                with self._mask(t):
+                    before = self._step(t, before)
+                found.update({(n, t): x for n, x in before.items()})
+        return found
+
+    def _cells(self) -> list[Variable]:
+        """The variables of one slice, in the order in which the model names them."""
+        return [c.child for c in self._conditionals.values()]
+
+    def _step(self, t: int, before: Values) -> Values:
+        """Sample a slice, given the one before it."""
+        known: Values = {(n, -1): x for n, x in before.items()}
+        chosen = self._conditionals if t else self._first
+        for name in self._order:
+            known[name] = self._sampled(chosen[name], t, known)
+        return {n: known[n] for n in self._order}
+
+    def _sampled(self, conditional: Conditional, t: int, known: Values) -> Tensor:
+        name = conditional.child.name
+        axis = int(self._rows is not None)
+        inputs = {n: self._inputs[n].select(axis, t) for n in conditional.inputs}
+        own = site_distribution(conditional, known, inputs, self._rows)
+        return pyro.sample(self.sites[name, t], own)
+
+    def _mask(self, t: int) -> Any:
+        """Leave out the sequences that have ended."""
+        there: Any = self._lengths > t
+        return contextlib.nullcontext() if bool(there.all()) else poutine.mask(mask=there)
+
+    def _by_step(self, inputs: Mapping[Hashable, Tensor]) -> Values:
+        lead = (self.steps,) if self._rows is None else (self._rows, self.steps)
+        found = {}
+        for name, value in inputs.items():
+            x = torch.as_tensor(value)
+            if tuple(x.shape[: len(lead)]) != lead:
+                shape = ", ".join(map(str, lead))
+                raise EvidenceError(
+                    f"the input {name!r} must be ({shape}, ...), a value for each step, got "
+                    f"{tuple(x.shape)}"
+                )
+            found[name] = x
+        return found
+
+
+class SemiMarkovProgram(SequenceProgram):
+    """The program of a hidden semi-Markov model.
+
+    Beside the state, the steps that its segment has left are sites, named by ``("left", t)``.
+
+    Args:
+        model: With ``transitions`` between segments and ``durations``.
+        lengths: See :class:`SequenceProgram`.
+        inputs: See :class:`SequenceProgram`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        lengths: int | Iterable[int] | None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> None:
+        # named before the module is set up, as the sites are named there
+        object.__setattr__(self, "_left", Variable("left", model.durations.child.num_states))
+        if "left" in model.conditionals:
+            raise Unsupported(
+                "the program names the steps left 'left'; name the variable otherwise"
+            )
+        super().__init__(model, lengths, inputs)
+        self._state = model.state.name
+        self._durations = model.durations
+
+    def _cells(self) -> list[Variable]:
+        state, *rest = super()._cells()
+        left: Any = self._left
+        return [state, left, *rest]
+
+    def _step(self, t: int, before: Values) -> Values:
+        state, left = self.sites[self._state, t], self.sites["left", t]
+        lasts = self._durations.factor().log_values.exp()
+        known: Values = {}
+        if not before:
+            known[self._state] = self._sampled(self._first[self._state], t, {})
+            tables = lasts[known[self._state].long()]
+        else:
+            go, count = clock(self._conditionals[self._state].factor().log_values.exp(), lasts)
+            old, remaining = before[self._state].long(), before["left"].long()
+            known[self._state] = pyro.sample(state, dist.Categorical(go[old, remaining]))
+            tables = count[known[self._state].long(), remaining]
+        known["left"] = pyro.sample(left, dist.Categorical(tables))
+        known.update({(n, -1): x for n, x in before.items()})
+        chosen = self._conditionals if t else self._first
+        emitted = [n for n in self._order if n != self._state]
+        for name in emitted:
+            known[name] = self._sampled(chosen[name], t, known)
+        return {n: known[n] for n in [self._state, "left", *emitted]}
+
+
+def sequence_program(
+    model: Any,
+    lengths: int | Iterable[int] | None,
+    inputs: Mapping[Hashable, Tensor] | None = None,
+) -> SequenceProgram:
+    """Return the program of a model over time, of the kind that it needs."""
+    kind = SemiMarkovProgram if hasattr(model, "durations") else SequenceProgram
+    return kind(model, lengths, inputs)
+
+
+def _lengths(given: int | Iterable[int] | None) -> tuple[int | None, Tensor]:
+    """The number of rows (None: one sequence that has no axis of rows), and the lengths."""
+    if given is None:
+        raise EvidenceError(
+            "a program over time has a site for each step: say how many there are, such as "
+            "program(lengths=10), or program(lengths=[10, 7]) for a batch"
+        )
+    single = isinstance(given, int)
+    lengths = torch.as_tensor([given] if single else list(given), dtype=torch.int64)  # type: ignore[arg-type]
+    if lengths.dim() != 1 or not len(lengths) or int(lengths.min()) < 1:
+        raise EvidenceError(f"lengths must be positive numbers of steps, got {given!r}")
+    return (None if single else len(lengths)), lengths

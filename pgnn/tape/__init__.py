@@ -1,0 +1,1 @@
+"""Computations that are recorded once and run again without the Python that they came from."""

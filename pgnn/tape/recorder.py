@@ -1,0 +1,239 @@
+"""Writes the operations of a computation down while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode,
+)
+
+from pgnn.tape.tape import Slot, Step, Tape, WholeStep
+
+_SMALL = 4096
+"""Constants of so many numbers at most are told apart by their numbers."""
+
+
+def record(
+    compute: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], *, numbers_only: bool = False
+) -> Tape | None:
+    """Run a computation and write it down.
+
+    Args:
+        compute: It may use the inputs, and constants.
+        inputs: Tensors whose numbers will differ.
+        numbers_only: Whether no derivatives are taken of what the tape computes. Then tensors that
+            want gradients may be constants, results may be written into, there may be whole steps
+            (:func:`whole_step`), and answers of yes or no become guards.
+
+    Returns:
+        The tape; ``None`` if the computation cannot be repeated by its operations: it looks at
+        numbers, writes into inputs or constants, or is random; and what is named above.
+    """
+    recorder = _Recorder(inputs, numbers_only)
+    with recorder:
+        outputs = compute()
+    return recorder.tape(outputs)
+
+
+def whole_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Sequence[Tensor]:
+    """Run a step; if operations are being written down, it is written down as one.
+
+    Args:
+        step: Returns new tensors; it may leave torch, and must depend on its arguments alone.
+        tensors: Its arguments.
+    """
+    mode = _get_current_dispatch_mode()
+    return mode.whole(step, tensors) if isinstance(mode, _Recorder) else step(*tensors)
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Numbers every tensor that depends on the inputs."""
+
+    def __init__(self, inputs: Sequence[Tensor], numbers_only: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.numbers_only = numbers_only
+        self.numbers = {id(x): k for k, x in enumerate(inputs)}
+        self.kept: list[Tensor] = [*inputs]  # of each number; so that no identity is used twice
+        self.fixed = {_storage(x) for x in inputs}
+        self.written: set[int] = set()
+        self.inputs = tuple(range(len(inputs)))
+        self.steps: list[Step] = []
+        self.guards: list[tuple[Slot, bool]] = []
+        self.possible = True
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, and write it down if it depends on the inputs."""
+        kwargs = kwargs or {}
+        found = func(*args, **kwargs)
+        if self.possible and (func._schema.is_mutable or self._depends((args, kwargs))):
+            self._note(func, args, kwargs, found)
+        return found
+
+    def whole(
+        self, step: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """Run a step that is no operation of torch, and write it down."""
+        with _disable_current_modes():
+            made = [x.detach() for x in step(*tensors)]
+        self.possible &= self.numbers_only
+        if self.possible:
+            self._write(WholeStep(step), tuple(tensors), {}, made)
+        return made
+
+    def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:
+        targets = _targets(func, args, kwargs) if func._schema.is_mutable else []
+        if targets and not self._depends((args, kwargs)):  # not ours, if it leaves ours alone
+            self.possible = self.fixed.isdisjoint(map(_storage, targets))
+        elif (
+            self.numbers_only
+            and func is torch.ops.aten._local_scalar_dense.default
+            and (isinstance(found, bool))
+        ):
+            self.guards.append((self._slots(args[0]), found))
+        elif torch.Tag.nondeterministic_seeded in func.tags or not _all_tensors(found):
+            self.possible = False  # random, or a number was looked at
+        elif targets and not (self.numbers_only and self._may_write(targets)):
+            self.possible = False
+        else:
+            self._write(func, args, kwargs, found, writes=bool(targets))
+
+    def _may_write(self, targets: Sequence[Tensor]) -> bool:
+        """Whether tensors are results, and no constant has their place in memory."""
+        places = {_storage(x) for x in targets}
+        self.written |= places
+        return self._all_ours(targets) and self.fixed.isdisjoint(places)
+
+    def _write(
+        self, operation: Any, args: Any, kwargs: Any, found: Any, writes: bool = False
+    ) -> None:
+        own, named = self._slots(args), {k: self._slots(a) for k, a in kwargs.items()}
+        single = isinstance(found, Tensor)
+        first = len(self.kept)
+        for tensor in [found] if single else found:
+            self.numbers[id(tensor)] = len(self.kept)
+            self.kept.append(tensor)
+        out = tuple(range(first, len(self.kept)))
+        self.steps.append(Step(operation, own, named, out, single, writes))
+
+    def _depends(self, value: Any) -> bool:
+        return any(id(x) in self.numbers for x in _tensors(value))
+
+    def _all_ours(self, tensors: Iterable[Tensor]) -> bool:
+        return all(id(x) in self.numbers for x in tensors)
+
+    def _slots(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            place = self.numbers.get(id(value))
+            return self._constant(value) if place is None else Slot(place)
+        if isinstance(value, tuple | list):
+            return type(value)(self._slots(x) for x in value)
+        return value
+
+    def _constant(self, value: Tensor) -> Tensor:
+        if value.requires_grad and not self.numbers_only:
+            self.possible = False
+        self.fixed.add(_storage(value))
+        return value.detach()
+
+    def tape(self, outputs: Sequence[Tensor]) -> Tape | None:
+        """What was written down: each result once, without what the outputs do not need."""
+        ends = tuple(self._slots(x) for x in outputs)
+        if not self.possible:
+            return None
+        unsteady = set[int]()
+        if self.written:
+            unsteady = {k for k, x in enumerate(self.kept) if _storage(x) in self.written}
+        if any(s.number in unsteady for s, _ in self.guards):
+            return None
+        steps, same = _once(self.steps, unsteady)
+        final = _renamed(ends, same), tuple((_renamed(s, same), b) for s, b in self.guards)
+        return Tape(self.inputs, tuple(steps), *final, len(self.kept)).needed()
+
+
+def _once(steps: Iterable[Step], unsteady: set[int]) -> tuple[list[Step], dict[int, int]]:
+    """Steps without those that repeat another one, and which slot has the result of each that did.
+
+    Args:
+        steps: In order.
+        unsteady: Slots of tensors that are written into.
+    """
+    kept: list[Step] = []
+    known: dict[Hashable, Step] = {}
+    same: dict[int, int] = {}
+    for step in steps:
+        step = replace(step, args=_renamed(step.args, same), kwargs=_renamed(step.kwargs, same))
+        if not unsteady.isdisjoint((*step.used, *step.out)):
+            kept.append(step)
+            continue
+        first = known.setdefault((step.operation, _key(step.args), _key(step.kwargs)), step)
+        if first is step:
+            kept.append(step)
+        else:
+            same.update(zip(step.out, first.out, strict=True))
+    return kept, same
+
+
+def _renamed(value: Any, same: Mapping[int, int]) -> Any:
+    if isinstance(value, Slot):
+        return Slot(same[value.number]) if value.number in same else value
+    if isinstance(value, tuple | list):
+        return type(value)(_renamed(x, same) for x in value)
+    if isinstance(value, dict):
+        return {k: _renamed(x, same) for k, x in value.items()}
+    return value
+
+
+def _key(value: Any) -> Hashable:
+    """What tells arguments apart: of small constants their numbers."""
+    if isinstance(value, Tensor):
+        if value.numel() > _SMALL or value.device.type != "cpu":
+            return value.data_ptr(), value.dtype, tuple(value.shape), value.stride()
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, tuple | list):
+        return tuple(_key(x) for x in value)
+    if isinstance(value, dict):
+        return tuple((k, _key(x)) for k, x in sorted(value.items()))
+    return type(value), value
+
+
+def _tensors(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for x in value:
+            yield from _tensors(x)
+    elif isinstance(value, dict):
+        yield from _tensors(tuple(value.values()))
+
+
+def _targets(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors that an operation writes into."""
+    found: list[Any] = []
+    for k, a in enumerate(func._schema.arguments):
+        if a.alias_info is not None and a.alias_info.is_write:
+            found.append(args[k] if k < len(args) else kwargs.get(a.name))
+    return [*_tensors(found)]
+
+
+def _storage(x: Tensor) -> int:
+    """What tensors that share memory have in common."""
+    return int(x.untyped_storage()._cdata)
+
+
+def _all_tensors(found: Any) -> bool:
+    return isinstance(found, Tensor) or (
+        isinstance(found, tuple | list) and all(isinstance(x, Tensor) for x in found)
+    )

@@ -1,0 +1,164 @@
+"""Arithmetic written down once, to be run again without the Python that it came from."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a tape keeps a tensor."""
+
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class WholeStep:
+    """An operation that is none of torch's."""
+
+    step: Callable[..., Sequence[Tensor]]
+
+    def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """Run it."""
+        return self.step(*tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation.
+
+    Attributes:
+        operation: Of torch, or a :class:`WholeStep`.
+        args: Its arguments, slots in the place of what the inputs decide.
+        kwargs: By name.
+        out: The slots of its results.
+        single: Whether it returns one tensor, no sequence.
+        writes: Whether it changes a tensor that it is given.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: tuple[int, ...]
+    single: bool
+    writes: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is none of torch's."""
+        return isinstance(self.operation, WholeStep)
+
+    @property
+    def used(self) -> set[int]:
+        """The slots among its arguments."""
+        return {s.number for s in slots_in((self.args, self.kwargs))}
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """Operations that compute tensors from inputs.
+
+    What does not depend on the inputs is a constant; what was computed twice is computed once, so
+    a loop that looks the same rows of a table up at each step becomes a few operations.
+
+    Attributes:
+        inputs: The slots of the inputs.
+        steps: In order.
+        outputs: The slot of each output, or the output itself where it is a constant.
+        guards: Answers to questions that were asked underway: elsewhere than where they are the
+            same, the outputs may be wrong.
+        size: Number of slots.
+
+    Example:
+        >>> import torch
+        >>> from pgnn.tape.recorder import record
+        >>> x = torch.tensor([1.0, 2.0])
+        >>> tape = record(lambda: [x.exp() + x.exp()], [x])
+        >>> len(tape.steps), tape.run([torch.zeros(2)])
+        (2, [tensor([2., 2.])])
+    """
+
+    inputs: tuple[int, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[Slot | Tensor, ...]
+    guards: tuple[tuple[Slot, bool], ...]
+    size: int
+
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Compute the outputs; differentiable where operations of torch are.
+
+        Args:
+            inputs: As many as when the tape was made, of the same shapes.
+        """
+        held: list[Any] = [None] * self.size
+        for place, value in zip(self.inputs, inputs, strict=True):
+            held[place] = value
+        for step in self.steps:
+            found = step.operation(
+                *[_fill(a, held) for a in step.args],
+                **{k: _fill(a, held) for k, a in step.kwargs.items()},
+            )
+            if step.single:
+                held[step.out[0]] = found
+            else:
+                for place, value in zip(step.out, found, strict=True):
+                    held[place] = value
+        return [held[o.number] if isinstance(o, Slot) else o for o in self.outputs]
+
+    def scripted(self, inputs: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+        """Return :meth:`run` for torch's interpreter, without derivatives.
+
+        Args:
+            inputs: Like those that it will be given.
+
+        Returns:
+            A function of the inputs, one by one; :meth:`run` itself where the interpreter lacks an
+            operation.
+        """
+
+        def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+            return tuple(self.run(tensors))
+
+        if any(step.is_whole for step in self.steps):
+            return function
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(RuntimeError):
+                return torch.jit.trace(function, tuple(inputs), check_trace=False)  # type: ignore[no-untyped-call,no-any-return]
+        return function
+
+    def needed(self) -> Tape:
+        """Return the tape without steps on which neither outputs nor guards depend."""
+        wanted = {s.number for s in slots_in((self.outputs, self.guards))}
+        kept = []
+        for step in reversed(self.steps):
+            if step.writes or wanted.intersection(step.out):
+                kept.append(step)
+                wanted |= step.used
+        return replace(self, steps=tuple(reversed(kept)))
+
+
+def slots_in(value: Any) -> Iterator[Slot]:
+    """Yield the slots that nested containers hold."""
+    if isinstance(value, Slot):
+        yield value
+    elif isinstance(value, tuple | list):
+        for x in value:
+            yield from slots_in(x)
+    elif isinstance(value, dict):
+        yield from slots_in(tuple(value.values()))
+
+
+def _fill(value: Any, held: list[Any]) -> Any:
+    if type(value) is Slot:
+        return held[value.number]
+    if type(value) is list or type(value) is tuple:
+        return type(value)(_fill(x, held) for x in value)
+    return value

@@ -1,0 +1,118 @@
+"""Compiled elimination orders are those of pgnn.graphs, node by node."""
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgnn.graphs import MinFill, MinWeight, WeightedMinFill, elimination_order, evaluate_order
+from pgnn.graphs.interaction import interaction_graph
+from pgnn.inference.exact.kernels import ordering
+
+RULES = [
+    (ordering.MIN_FILL, MinFill()),
+    (ordering.WEIGHTED_MIN_FILL, WeightedMinFill()),
+    (ordering.MIN_WEIGHT, MinWeight()),
+]
+
+
+class Problem:
+    """Random scopes over numbered variables, some of them not free."""
+
+    def __init__(self, seed: int, size: int = 12) -> None:
+        rng = np.random.default_rng(seed)
+        self.num_vars = int(rng.integers(1, size + 1))
+        self.card = rng.integers(1, 6, self.num_vars)
+        self.free = rng.random(self.num_vars) < 0.8
+        self.stage = (rng.random(self.num_vars) < 0.3).astype(np.int64)
+        count = int(rng.integers(0, 2 * self.num_vars + 1))
+        self.scopes = [
+            rng.permutation(self.num_vars)[: int(rng.integers(0, 5))].tolist() for _ in range(count)
+        ]
+        self.used = rng.random(count) < 0.9
+
+    @property
+    def adjacent(self) -> np.ndarray:
+        ptr = np.concatenate([[0], np.cumsum([len(s) for s in self.scopes])]).astype(np.int64)
+        var = np.array([v for s in self.scopes for v in s], dtype=np.int64)
+        return ordering.adjacency(ptr, var, self.used, self.free)
+
+    @property
+    def graph(self) -> nx.Graph:
+        scopes = [
+            [v for v in s if self.free[v]] for s, u in zip(self.scopes, self.used, strict=True) if u
+        ]
+        return interaction_graph(scopes, np.flatnonzero(self.free).tolist())
+
+    @property
+    def num_states(self) -> dict[int, int]:
+        return {v: int(self.card[v]) for v in np.flatnonzero(self.free).tolist()}
+
+    def eliminate(self, rule: int, staged: bool = False, noise: float = 0.0, seed: int = 0,
+                  limit: float = np.inf):  # fmt: skip
+        stage = self.stage if staged else np.zeros_like(self.stage)
+        weight = self.card.astype(float)
+        return ordering.eliminate(self.adjacent, weight, self.free, stage, rule, noise, seed, limit)
+
+
+@given(st.integers(0, 2**32), st.sampled_from(RULES), st.booleans())
+def test_orders_are_those_of_the_twin(seed: int, rule: tuple[int, object], staged: bool) -> None:
+    problem = Problem(seed)
+    order, total, largest, width = problem.eliminate(rule[0], staged)
+    last = np.flatnonzero(problem.free & (problem.stage > 0)).tolist() if staged else []
+    twin = elimination_order(problem.graph, problem.num_states, heuristic=rule[1], last=last)
+    assert order.tolist() == list(twin.order)
+    if problem.free.any():
+        assert (total, width) == (twin.total, twin.width)
+        assert largest == pytest.approx(2.0**twin.largest)
+
+
+def test_more_variables_than_a_word_has_bits() -> None:
+    rng = np.random.default_rng(5)
+    problem = Problem(0)
+    problem.num_vars, problem.card = 200, rng.integers(2, 4, 200)
+    problem.free, problem.stage = np.ones(200, bool), np.zeros(200, np.int64)
+    problem.scopes = [rng.permutation(200)[:3].tolist() for _ in range(150)]
+    problem.used = np.ones(150, bool)
+    for rule, heuristic in RULES:
+        order, total, _, width = problem.eliminate(rule)
+        twin = elimination_order(problem.graph, problem.num_states, heuristic=heuristic)
+        assert order.tolist() == list(twin.order)
+        assert (total, width) == (twin.total, twin.width)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 99))
+def test_random_orders_are_orders_and_cost_what_they_say(seed: int, attempt: int) -> None:
+    problem = Problem(seed)
+    for staged in (False, True):
+        order, total, largest, width = problem.eliminate(1, staged, 0.5, attempt)
+        assert sorted(order.tolist()) == np.flatnonzero(problem.free).tolist()
+        again = problem.eliminate(1, staged, 0.5, attempt)
+        assert again[0].tolist() == order.tolist()
+        if staged:
+            assert (np.diff(problem.stage[order]) >= 0).all()
+        twin = evaluate_order(problem.graph, order.tolist(), problem.num_states)
+        if len(order):
+            assert (total, width) == (twin.total, twin.width)
+            assert largest == pytest.approx(2.0**twin.largest)
+
+
+def test_too_dear_orders_are_given_up() -> None:
+    problem = Problem(0)
+    problem.num_vars, problem.card = 6, np.full(6, 2)
+    problem.free, problem.stage = np.ones(6, bool), np.zeros(6, np.int64)
+    problem.scopes, problem.used = [[0, 1, 2, 3, 4, 5]], np.ones(1, bool)
+    assert problem.eliminate(0)[1] == 126.0
+    assert problem.eliminate(0, limit=126.0)[1] == 126.0
+    assert problem.eliminate(0, limit=125.0)[1] == np.inf
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
+def test_bit_sets(words: list[int]) -> None:
+    row = np.array(words, dtype=np.uint64)
+    expected = [64 * w + k for w, x in enumerate(words) for k in range(64) if x >> k & 1]
+    out = np.empty(64 * len(words), np.int64)
+    assert ordering.members(row, out) == len(expected)
+    assert out[: len(expected)].tolist() == expected
+    assert [int(ordering.count_bits(x)) for x in row] == [x.bit_count() for x in words]
