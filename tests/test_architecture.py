@@ -86,10 +86,9 @@ LAZY: dict[str, tuple[str, ...]] = {
     # what is about programs is itself imported late
     "pyro": (
         "programs/graph_program.py",
-        "programs/program_plates.py",
-        "programs/program_run.py",
-        "programs/program_source.py",
+        "programs/handlers.py",
         "programs/sequence_program.py",
+        "programs/source.py",
         "inference/continuous/guide_executions.py",
         "inference/continuous/pyro_trace.py",
     ),

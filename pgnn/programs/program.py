@@ -15,14 +15,13 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Inputs, Model
-from pgnn.programs.program_parameters import ProgramParameters, modules_of
-from pgnn.programs.program_site import ProgramSite
+from pgnn.programs.parameters import ProgramParameters, modules_of
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine, Learner
-    from pgnn.programs.program_batch import ProgramBatch
-    from pgnn.programs.program_execution import Execution
-    from pgnn.programs.program_source import ProgramSource
+    from pgnn.programs.execution import Execution
+    from pgnn.programs.sites import ProgramSite
+    from pgnn.programs.source import ProgramSource
 
 
 class Program(Model):
@@ -131,8 +130,6 @@ class Program(Model):
 
     def batch(self) -> ProgramBatch | None:
         """Return the program as it sees some rows of its plates; None if it always sees all."""
-        from pgnn.programs.program_batch import ProgramBatch
-
         seen = self._source.rows
         return ProgramBatch(self) if seen.sizes or self._source.is_thinned else None
 
@@ -150,7 +147,7 @@ class Program(Model):
             Unsupported: If a real site is not observed and something depends on it, or the
                 program has no tables; the message names the site.
         """
-        from pgnn.programs.program_lowering import conditioned
+        from pgnn.programs.lowering import conditioned
 
         made = self._source.factors(self._known(inputs), observed or {}, self.elements)
         codes = {n: x for n, x in (observed or {}).items() if self.variable(n).is_discrete}
@@ -259,7 +256,8 @@ class Program(Model):
 
     def _read(self) -> None:
         """Find the sites."""
-        from pgnn.programs.program_source import ProgramSource
+        from pgnn.programs.sites import ProgramSite
+        from pgnn.programs.source import ProgramSource
 
         source = ProgramSource(self._programs, self.args, self.kwargs, self.own, self._rows)
         self._source: ProgramSource = source
@@ -296,3 +294,70 @@ def _refuse(inputs: Inputs | None) -> None:
             f"a program has no inputs, got {list(inputs)}; pass them as its arguments: "
             "Program(model, args=...) or program.given(...)"
         )
+
+
+class ProgramBatch(Program):
+    r"""A program whose plates see some of their rows, which stand for all.
+
+    Of a plate of ``N`` rows that sees ``B``, each counts ``N / B`` times, so that on average over
+    the choice of rows the log density is right. Discrete sites in the plate are summed out first:
+
+    .. math:: \log p(r) + \frac{N}{B} \sum_{b} \log \sum_{z_b} p(z_b, x_b, r_b \mid r)
+
+    Args:
+        whole: The program, whose parameters and arguments are shared.
+
+    Attributes:
+        power: What the logarithm of the sum over discrete sites is multiplied by; their tables
+            are without it.
+
+    Raises:
+        Unsupported: If the rows are not independent given the real sites outside of the plate.
+
+    References:
+        Hoffman et al. (2013), Stochastic variational inference.
+    """
+
+    def __init__(self, whole: Program) -> None:
+        Model.__init__(self)
+        self.own, self._programs = whole.own, whole._programs
+        self.args, self.kwargs = whole.args, whole.kwargs
+        chosen = whole._source.rows
+        self._drawn = {n: s for n, s in chosen.sizes.items() if n not in chosen.rows}
+        self._rows = dict(chosen.rows)
+        self._rows |= {n: torch.arange(number) for n, (_, number) in self._drawn.items()}
+        self._collect()
+        self._read()
+        if self.obstacle is not None:
+            names = ", ".join(repr(n) for n in self._drawn) or "its plates"
+            raise Unsupported(f"{self.obstacle}: no batches of rows of {names}")
+        self._source.layout.check_independent()
+
+    @property
+    def power(self) -> float:
+        """See the class."""
+        return self._source.layout.power
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is a choice of rows, which the program leaves to others."""
+        return bool(self._drawn)
+
+    def redraw(self, generator: torch.Generator) -> None:
+        """Choose other rows, without replacement."""
+        for name, (size, number) in self._drawn.items():
+            self._source.rows.rows[name].copy_(torch.randperm(size, generator=generator)[:number])
+
+    def of_rows(self, name: Hashable, values: Tensor, lead: int = 0) -> Tensor:
+        """Return what belongs to the rows that are seen.
+
+        Args:
+            name: A variable.
+            values: ``(*lead, *shape)``, of the shape that it has in the whole program.
+            lead: Axes that come first.
+        """
+        site = self._source.sites[self._source.site_names[name]]
+        for k, axis in enumerate(site.axes):
+            if axis.name is not None and axis.name in self._drawn:
+                values = values.index_select(lead + k, self._source.rows.rows[axis.name])
+        return values

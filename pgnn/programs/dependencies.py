@@ -1,4 +1,4 @@
-"""What a program is found to be when it is run a few times: sites, dependencies, layout."""
+"""Which sites a program has, and who depends on whom: found by running it a few times."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import networkx as nx
+import torch
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.randomness import seeded_with
-from pgnn.programs.program_execution import run_once
-from pgnn.programs.program_layout import Layout
-from pgnn.programs.program_parameters import ProgramParameters
-from pgnn.programs.program_structure import Kind, Site, dependencies, discover
-from pgnn.programs.program_tables import SiteTable, check_tables, tables_of
-from pgnn.programs.program_tracking import LatentRead
+from pgnn.programs.enumeration import Layout, SiteTable, check_tables, tables_of
+from pgnn.programs.execution import run_once
+from pgnn.programs.handlers import Visitor, execute
+from pgnn.programs.parameters import ProgramParameters
+from pgnn.programs.sites import Kind, Site, has_density, is_computed, site_of
+from pgnn.programs.tracking import LatentRead, plain, track
 
 Program = Callable[[], Any]
 
@@ -24,7 +25,7 @@ _EXECUTIONS = 10
 
 
 @dataclass(frozen=True, eq=False)
-class ProgramReading:
+class Dependencies:
     """What was found.
 
     Attributes:
@@ -42,7 +43,7 @@ class ProgramReading:
     @classmethod
     def of(
         cls, program: Program, parameters: ProgramParameters, batch: bool = False
-    ) -> ProgramReading:
+    ) -> Dependencies:
         """Run a program and say what it is.
 
         Args:
@@ -71,14 +72,14 @@ class ProgramReading:
     @classmethod
     def _without_tables(
         cls, program: Program, parameters: ProgramParameters, obstacle: str
-    ) -> ProgramReading:
+    ) -> Dependencies:
         sites: dict[str, Site] = {}
         for seed in range(_EXECUTIONS):
             sites = _merged(sites, run_once(program, parameters, {}, seed).sites)
         return cls(sites, dependencies(sites), None, obstacle)
 
 
-def _with_tables(program: Program, parameters: ProgramParameters) -> ProgramReading:
+def _with_tables(program: Program, parameters: ProgramParameters) -> Dependencies:
     """Sites and layout, checked against two executions."""
     first, second = (discover(program, parameters, seed) for seed in (0, 1))
     for one, other in ((first, second), (second, first)):
@@ -98,7 +99,7 @@ def _with_tables(program: Program, parameters: ProgramParameters) -> ProgramRead
     for child in sites:  # computed from, but not a function of
         parents = [p for p in graph.predecessors(child) if sites[p].kind is Kind.DISCRETE]
         graph.remove_edges_from((p, child) for p in parents if p not in scopes[child])
-    return ProgramReading(sites, graph, layout)
+    return Dependencies(sites, graph, layout)
 
 
 def _checked_tables(
@@ -138,3 +139,55 @@ def _merged(known: Mapping[str, Site], found: Mapping[str, Site]) -> dict[str, S
             site if old_site is None or old_site.num_states < site.num_states else old_site
         )
     return {**merged, **dict(rest)}
+
+
+class _Discovery(Visitor):
+    """Draws every latent value, and notes what each site was computed from."""
+
+    def __init__(self) -> None:
+        self.sites: dict[str, Site] = {}
+
+    def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+        """See :class:`Visitor`."""
+        if name in self.sites:
+            raise ModelError(
+                f"site {name!r} occurs twice in the program; each sample statement needs a name of "
+                "its own, in a loop one such as f'x_{t}'"
+            )
+        if observed is None and is_computed(fn):
+            if not has_density(fn):
+                return fn.v
+            observed = fn()
+        with torch.no_grad():
+            value = plain(fn()) if observed is None else observed
+        self.sites[name] = site_of(name, fn, value, observed, message)
+        return value if observed is not None else track(value, name)
+
+
+def discover(
+    program: Callable[[], Any], parameters: ProgramParameters, seed: int = 0
+) -> dict[str, Site]:
+    """Run a program once and return its sites, in order.
+
+    Raises:
+        ModelError: If a name occurs twice or a shape does not fit a plate.
+        LatentRead: If the program looks at a random number.
+    """
+    visitor = _Discovery()
+
+    def run() -> None:
+        seeded_with(seed)
+        program()
+
+    execute(run, visitor, parameters)
+    return visitor.sites
+
+
+def dependencies(sites: Mapping[str, Site]) -> nx.DiGraph:
+    """Return the graph of the sites, parents in order; observed ones are marked."""
+    graph = nx.DiGraph()
+    for site in sites.values():
+        graph.add_node(site.name, observed=site.kind is Kind.OBSERVED)
+    for site in sites.values():
+        graph.add_edges_from((p, site.name) for p in sites if p in site.sources and p != site.name)
+    return graph

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import Unsupported
-from pgnn.programs.program_structure import Kind, Site
+from pgnn.programs.sites import Kind, Site
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pgnn.errors import ModelError
-from pgnn.programs.program_parameters import ProgramParameters
-from pgnn.programs.program_run import Visitor, _private, execute, seeded_with
-from pgnn.programs.program_structure import Kind, Site, site_of
+from pgnn.programs.handlers import Visitor, _private, execute, seeded_with
+from pgnn.programs.parameters import ProgramParameters
+from pgnn.programs.sites import Kind, Site, site_of
 
 
 def guide_sites(guide: Callable[[], Any], parameters: ProgramParameters) -> dict[str, Site]:

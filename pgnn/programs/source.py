@@ -16,17 +16,16 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
-from pgnn.programs.guide_sites import check_guide, set_up
-from pgnn.programs.program_evaluation import Evaluation, Tables
-from pgnn.programs.program_execution import Execution, run_once
-from pgnn.programs.program_lowering import Lowering, masked
-from pgnn.programs.program_parameters import ProgramParameters
-from pgnn.programs.program_plates import PlateRows
-from pgnn.programs.program_reading import ProgramReading
-from pgnn.programs.program_real_sites import RealSites
-from pgnn.programs.program_rows import shaped, tables_in_rows
-from pgnn.programs.program_structure import Kind, powers
-from pgnn.programs.program_tables import tables_of
+from pgnn.programs.dependencies import Dependencies
+from pgnn.programs.enumeration import tables_of
+from pgnn.programs.evaluation import Evaluation, Tables, shaped, tables_in_rows
+from pgnn.programs.execution import Execution, run_once
+from pgnn.programs.guide import check_guide, set_up
+from pgnn.programs.handlers import PlateRows
+from pgnn.programs.lowering import Lowering, masked
+from pgnn.programs.parameters import ProgramParameters
+from pgnn.programs.real_sites import RealSites
+from pgnn.programs.sites import Kind, powers
 
 _ROW_COUNTS = 4
 """For so many numbers of rows it is remembered how tables are made."""
@@ -94,7 +93,7 @@ class ProgramSource:
         """Find the sites: with all rows of the plates, or of a batch if the data is one."""
         self.model = self.rows.bound(self.program)
         try:
-            found = ProgramReading.of(self.model, self.parameters, batch)
+            found = Dependencies.of(self.model, self.parameters, batch)
         except ModelError as error:
             if batch or not self.rows.sizes:
                 raise
@@ -108,13 +107,13 @@ class ProgramSource:
             name = next(n for n in self.sites if n in self.layout.dims)
             self.incomplete = str(powers(name, self.layout.power))
 
-    def _in_part(self, error: ModelError) -> ProgramReading:
+    def _in_part(self, error: ModelError) -> Dependencies:
         """Find the sites of a program that fails with all rows; raise if it fails with some too."""
         sizes = self.rows.sizes
         self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
         self.model = self.rows.bound(self.program)
         try:
-            found = ProgramReading.of(self.model, self.parameters)
+            found = Dependencies.of(self.model, self.parameters)
         except ModelError:
             raise error from None
         plates = " and ".join(f"{b} of {n} rows of plate {p!r}" for p, (n, b) in sizes.items())

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.randomness import seeded_with
-from pgnn.programs.program_density import log_prob_of
-from pgnn.programs.program_parameters import ProgramParameters
-from pgnn.programs.program_run import Visitor, execute, scaled
-from pgnn.programs.program_structure import Kind, Site, has_density, is_computed, site_of
+from pgnn.programs.handlers import Visitor, execute, scaled
+from pgnn.programs.parameters import ProgramParameters
+from pgnn.programs.sites import Kind, Site, has_density, is_computed, log_prob_of, site_of
 
 
 @dataclass

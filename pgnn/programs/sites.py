@@ -1,25 +1,24 @@
-"""What a program is made of: its sample sites in order, their plates, who depends on whom."""
+"""What one sample statement of a program is: its distribution, its plates, its log probability."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 import networkx as nx
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Bernoulli, Categorical, constraints
+from torch.nn.functional import logsigmoid
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.randomness import seeded_with
 from pgnn.factors.variable import Variable
-from pgnn.programs.program_density import log_prob_of
-from pgnn.programs.program_parameters import ProgramParameters
-from pgnn.programs.program_run import Plate, Visitor, execute, plates_of, scaled, thinning
-from pgnn.programs.program_tracking import Sources, Tracked, plain, sources_of, track
+from pgnn.programs.handlers import Plate, plates_of, scaled, thinning
+from pgnn.programs.tracking import Sources, Tracked, plain, sources_of
 
 _MAX_STATES = 2**12
 """States that the elements of one site may have together."""
@@ -105,29 +104,6 @@ class Site:
         return " and ".join(inside) if inside else "no plate"
 
 
-class _Discovery(Visitor):
-    """Draws every latent value, and notes what each site was computed from."""
-
-    def __init__(self) -> None:
-        self.sites: dict[str, Site] = {}
-
-    def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
-        """See :class:`Visitor`."""
-        if name in self.sites:
-            raise ModelError(
-                f"site {name!r} occurs twice in the program; each sample statement needs a name of "
-                "its own, in a loop one such as f'x_{t}'"
-            )
-        if observed is None and is_computed(fn):
-            if not has_density(fn):
-                return fn.v
-            observed = fn()
-        with torch.no_grad():
-            value = plain(fn()) if observed is None else observed
-        self.sites[name] = site_of(name, fn, value, observed, message)
-        return value if observed is not None else track(value, name)
-
-
 def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, Any]) -> Site:
     """Return what one sample statement is, given the value it has in one execution.
 
@@ -188,35 +164,6 @@ def has_density(fn: Any) -> bool:
     if not isinstance(density, Tensor) or isinstance(density, Tracked) or density.requires_grad:
         return True
     return bool((density != 0).any())
-
-
-def discover(
-    program: Callable[[], Any], parameters: ProgramParameters, seed: int = 0
-) -> dict[str, Site]:
-    """Run a program once and return its sites, in order.
-
-    Raises:
-        ModelError: If a name occurs twice or a shape does not fit a plate.
-        LatentRead: If the program looks at a random number.
-    """
-    visitor = _Discovery()
-
-    def run() -> None:
-        seeded_with(seed)
-        program()
-
-    execute(run, visitor, parameters)
-    return visitor.sites
-
-
-def dependencies(sites: Mapping[str, Site]) -> nx.DiGraph:
-    """Return the graph of the sites, parents in order; observed ones are marked."""
-    graph = nx.DiGraph()
-    for site in sites.values():
-        graph.add_node(site.name, observed=site.kind is Kind.OBSERVED)
-    for site in sites.values():
-        graph.add_edges_from((p, site.name) for p in sites if p in site.sources and p != site.name)
-    return graph
 
 
 def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
@@ -293,3 +240,101 @@ def _misfit(name: str, fn: Any, value: Any, message: dict[str, Any], error: Exce
         f"site {name!r}{place}: a value of shape {tuple(value.shape)} does not fit a distribution "
         f"of batch shape {tuple(fn.batch_shape)} and event shape {tuple(fn.event_shape)} ({error})"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ProgramSite:
+    """One sample statement of a program.
+
+    Attributes:
+        name: Of the site.
+        variable: What stands for it in questions and evidence; None if the program observes it.
+        parents: The sites that its distribution depends on, in the order of the program.
+        plates: The size of each plate around it, the outermost first.
+        observed: Whether the program itself observes it (``obs=``).
+    """
+
+    name: str
+    variable: Variable | None
+    parents: tuple[str, ...]
+    plates: Mapping[str, int]
+    observed: bool
+
+    @classmethod
+    def read(cls, source: Any) -> dict[str, ProgramSite]:
+        """Return the sites of a program that was read.
+
+        Args:
+            source: With ``sites``, ``names``, ``variables`` and ``graph``.
+        """
+        graph: nx.DiGraph = source.graph
+        found = {}
+        for name, site in source.sites.items():
+            plates = {a.name: a.size for a in site.axes if a.name is not None}
+            before = set(graph.predecessors(name))
+            found[name] = cls(
+                name=name,
+                variable=source.variables[source.names[name]] if name in source.names else None,
+                parents=tuple(n for n in source.sites if n in before),
+                plates=MappingProxyType(plates),
+                observed=name not in source.names,
+            )
+        return found
+
+
+def log_prob_of(fn: Any, value: Any) -> Tensor:
+    """Return the log probability of a value; ``-inf`` where it is zero.
+
+    Args:
+        fn: A distribution.
+        value: ``(*batch, *event)``, broadcast with the distribution's batch.
+    """
+    if isinstance(fn, Categorical) and _of_probs(fn):
+        pair = torch.broadcast_tensors(value.long().unsqueeze(-1), _log(fn.probs))  # type: ignore[no-untyped-call]
+        chosen: Tensor = pair[1].gather(-1, pair[0][..., :1]).squeeze(-1)
+        return chosen
+    if isinstance(fn, Bernoulli) and _of_probs(fn):
+        return torch.where(value != 0, _log(fn.probs), _log(1 - fn.probs))
+    found: Tensor = fn.log_prob(value)
+    return found
+
+
+def log_table_of(fn: Any, support: Tensor, dim: int) -> Tensor:
+    """Return the log probabilities of all states of a finite site.
+
+    Args:
+        fn: The distribution; along ``dim`` its batch has length one.
+        support: ``(K, *event)`` values.
+        dim: Negative dimension of the batch along which the states are laid out.
+    """
+    if isinstance(fn, Categorical) and type(fn).__name__ == "Categorical":
+        table = _log(fn.probs) if _of_probs(fn) else fn.logits
+        return _last_to(table, dim)
+    if isinstance(fn, Bernoulli):
+        if _of_probs(fn):
+            off, on = _log(1 - fn.probs), _log(fn.probs)
+        else:
+            off, on = logsigmoid(-fn.logits), logsigmoid(fn.logits)
+        return _last_to(torch.stack([off, on], dim=-1), dim)
+    return log_prob_of(fn, support.reshape(len(support), *[1] * (-dim - 1), *support.shape[1:]))
+
+
+def _last_to(table: Tensor, dim: int) -> Tensor:
+    """Move the states from the last axis to a dimension of the batch before it."""
+    missing = -dim - (table.dim() - 1)
+    if missing > 0:
+        table = table.reshape([*[1] * missing, *table.shape])
+    table = table.transpose(dim - 1, -1)
+    return table.squeeze(-1)
+
+
+def _of_probs(fn: Any) -> bool:
+    probs = fn.__dict__.get("probs")
+    return probs is not None and getattr(fn, "_param", None) is probs
+
+
+def _log(probs: Tensor) -> Tensor:
+    # cells that share their numbers are computed once, and stay seen as such
+    once = probs[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in probs.stride())]
+    zero = once == 0
+    return once.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf).expand(probs.shape)

@@ -18,8 +18,8 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
-from pgnn.programs.program_structure import Kind, Site
-from pgnn.programs.program_tables import SiteTable
+from pgnn.programs.enumeration import SiteTable
+from pgnn.programs.sites import Kind, Site
 
 Ints = NDArray[np.int64]
 Over = tuple[Variable, ...]
