@@ -19,7 +19,7 @@ from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.problem import Problem
-from pgnn.inference.questions import as_evidence, check_errors, targets_of
+from pgnn.inference.question import as_evidence, check_errors, targets_of
 from pgnn.inference.samples import Samples
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.frames import label_frame, nested_index, row_index
-from pgnn.inference.places import Places
-from pgnn.inference.tables import diagnostics_text, state_table
+from pgnn.inference.answer_columns import AnswerColumns
+from pgnn.inference.answer_frames import label_frame, nested_index, row_index
+from pgnn.inference.answer_text import diagnostics_text, state_table
 
 _ROUNDING = 1e-9
 
@@ -104,19 +104,19 @@ class Assignment(Mapping[Hashable, Any]):
         return f" (exact, {self.engine})" if by else " (exact)"
 
     def __getitem__(self, name: Hashable) -> Any:
-        codes = self._places.cut(self._states, name)
+        codes = self._columns.cut(self._states, name)
         if self.batched:
             return codes
-        variable = self._places.find(name)[0]
+        variable = self._columns.find(name)[0]
         if variable.shape:
             return _labels(variable, codes[0].cpu().numpy())
         return variable.decode([int(codes[0])])[0]
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._places)
+        return iter(self._columns)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._columns
 
     def __len__(self) -> int:
         return len(self.variables)
@@ -139,8 +139,8 @@ class Assignment(Mapping[Hashable, Any]):
         return f"Assignment({dict(self)!r}, log_prob={self.log_prob.item():z.6f})"
 
     @cached_property
-    def _places(self) -> Places:
-        return Places(self.variables, "this assignment")
+    def _columns(self) -> AnswerColumns:
+        return AnswerColumns(self.variables, "this assignment")
 
 
 class KBest(Sequence[Assignment]):

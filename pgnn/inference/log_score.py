@@ -12,7 +12,7 @@ from pgnn.factors.factor_group import PottsGroup
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.grouped_graph import Codes, GroupedGraph
 from pgnn.inference.problem import Problem
-from pgnn.inference.questions import as_evidence
+from pgnn.inference.question import as_evidence
 
 _ENTRIES = 2**22
 """How many elements and factors of rows are looked up at once."""

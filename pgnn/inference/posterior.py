@@ -13,9 +13,9 @@ from torch.distributions import Categorical
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
-from pgnn.inference.frames import plain_index
-from pgnn.inference.places import Places
-from pgnn.inference.tables import CELLS, diagnostics_text, probability_table
+from pgnn.inference.answer_columns import AnswerColumns
+from pgnn.inference.answer_frames import plain_index
+from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 
 LINES = 100  # of a printed table; `table` shows more
 
@@ -127,7 +127,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         Raises:
             EvidenceError: If the variable was not asked for (also a ``KeyError``).
         """
-        table = self._places.cut(self._marginals, name)
+        table = self._columns.cut(self._marginals, name)
         return table if self.batched else table[0]
 
     def joint(self, *names: Hashable) -> Factor:
@@ -190,13 +190,13 @@ class Posterior(Mapping[Hashable, Categorical]):
         return Marginal.of(self.probs(name))
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._places)
+        return iter(self._columns)
 
     def __len__(self) -> int:
         return len(self.variables)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._columns
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -218,8 +218,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"
 
     @cached_property
-    def _places(self) -> Places:
-        return Places(self.variables, "this posterior", states=True)
+    def _columns(self) -> AnswerColumns:
+        return AnswerColumns(self.variables, "this posterior", states=True)
 
 
 def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Factor:

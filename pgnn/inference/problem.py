@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pgnn.evidence.evidence import Evidence, over_inputs
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.grouped_graph import GroupedGraph
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 
 Floats = NDArray[np.float64]
 

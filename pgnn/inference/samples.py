@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
-from pgnn.inference.frames import label_frame, nested_index, plain_index, row_index
-from pgnn.inference.places import Places
+from pgnn.inference.answer_columns import AnswerColumns
+from pgnn.inference.answer_frames import label_frame, nested_index, plain_index, row_index
 
 
 class Samples(Mapping[Hashable, Tensor]):
@@ -117,13 +117,13 @@ class Samples(Mapping[Hashable, Tensor]):
     def __getitem__(self, name: Hashable) -> Tensor:
         if isinstance(name, Hashable) and name in self._reals:
             return self._reals[name]
-        return self._places.cut(self.codes, name)
+        return self._columns.cut(self.codes, name)
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter([v.name for v in self.variables])
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places or (isinstance(name, Hashable) and name in self._reals)
+        return name in self._columns or (isinstance(name, Hashable) and name in self._reals)
 
     def __len__(self) -> int:
         return len(self.variables)
@@ -137,8 +137,8 @@ class Samples(Mapping[Hashable, Tensor]):
         return f"<Samples: {self.num_samples} of {len(self)} variables{rows}{weighted}>"
 
     @cached_property
-    def _places(self) -> Places:
-        return Places(self.discrete, "these samples")
+    def _columns(self) -> AnswerColumns:
+        return AnswerColumns(self.discrete, "these samples")
 
     def _cells(self, variable: Variable) -> Any:
         values = self._reals[variable.name].detach().cpu()

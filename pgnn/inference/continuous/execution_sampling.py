@@ -20,7 +20,7 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import as_evidence, check_errors, reader_of, targets_of
+from pgnn.inference.question import as_evidence, check_errors, reader_of, targets_of
 from pgnn.inference.samples import Samples
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.model_solver import model_solver
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 
 
 def log_density(

@@ -21,7 +21,7 @@ from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.inference.continuous.real_potential import RealPotential
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.questions import check_errors, listed, targets_of
+from pgnn.inference.question import check_errors, listed, targets_of
 from pgnn.inference.samples import Samples
 
 

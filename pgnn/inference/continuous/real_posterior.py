@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.variable import Variable
+from pgnn.inference.answer_text import CELLS, diagnostics_text
 from pgnn.inference.posterior import LINES, Posterior
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 from pgnn.inference.samples import Samples
-from pgnn.inference.tables import CELLS, diagnostics_text
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from pgnn.inference.continuous.real_supports import (
     program_supports,
 )
 from pgnn.inference.engine import Inputs
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 from pgnn.tape.recording import Function, recorded
 
 Floats = NDArray[np.float64]

@@ -26,7 +26,7 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import as_evidence, check_errors, listed, reader_of, targets_of
+from pgnn.inference.question import as_evidence, check_errors, listed, reader_of, targets_of
 from pgnn.inference.samples import Samples
 
 

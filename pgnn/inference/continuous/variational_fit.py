@@ -22,7 +22,7 @@ from pgnn.inference.learning.learnable import Learnable
 from pgnn.inference.learning.minibatches import Steps
 from pgnn.inference.learning.statistics import batches, check_weights, is_single
 from pgnn.inference.loop import iterate
-from pgnn.inference.questions import as_evidence, reader_of
+from pgnn.inference.question import as_evidence, reader_of
 
 if TYPE_CHECKING:
     from pgnn.inference.continuous.variational import Variational

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.inference.continuous.elbo import Objective, Renyi
 from pgnn.inference.continuous.variational_problem import VariationalProblem, Weighted
-from pgnn.inference.questions import Targets
+from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples
 
 _CELLS = 20_000

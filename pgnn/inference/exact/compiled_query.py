@@ -13,7 +13,7 @@ from torch import Tensor
 from pgnn.errors import EvidenceError
 from pgnn.factors.elements import Elements
 from pgnn.inference.exact.solver import Solver
-from pgnn.inference.questions import Targets
+from pgnn.inference.question import Targets
 
 if TYPE_CHECKING:
     from pgnn.inference.exact.cpu_executor import Session

@@ -24,7 +24,7 @@ from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import as_evidence, check_errors, reader_of, scope_of, targets_of
+from pgnn.inference.question import as_evidence, check_errors, reader_of, scope_of, targets_of
 from pgnn.inference.samples import Samples
 
 

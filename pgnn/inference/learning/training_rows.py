@@ -16,7 +16,7 @@ from pgnn.evidence.evidence import over_inputs
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.grouped_graph import Codes
 from pgnn.inference.learning.statistics import batches, check_weights, is_single
-from pgnn.inference.questions import as_evidence, reader_of
+from pgnn.inference.question import as_evidence, reader_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

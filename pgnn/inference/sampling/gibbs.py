@@ -18,7 +18,7 @@ from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.problem import Problem
-from pgnn.inference.questions import as_evidence
+from pgnn.inference.question import as_evidence
 from pgnn.inference.sampling.gibbs_program import Tables
 
 Ints = NDArray[np.int64]

@@ -14,7 +14,7 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs, Names
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.questions import check_errors
+from pgnn.inference.question import check_errors
 from pgnn.inference.time.sequence_answers import answer, asked_for, refuse_impossible
 
 

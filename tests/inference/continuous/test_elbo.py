@@ -15,7 +15,7 @@ from pgnn.inference.continuous.elbo import Elbo, ImportanceWeighted, Objective, 
 from pgnn.inference.continuous.guides import Guide, LowRankNormal, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w")
 

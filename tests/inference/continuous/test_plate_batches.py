@@ -14,7 +14,7 @@ from pgnn import Elbo, ModelError, Program, Unsupported, Variational
 from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.plate_batches import PlateBatches
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 
 
 def double(x):

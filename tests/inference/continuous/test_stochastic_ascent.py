@@ -23,7 +23,7 @@ from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.stochastic_ascent import WINDOW, StochasticAscent
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
 from pgnn.inference.learning.minibatches import Steps
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 
 X, Y = Variable("x"), Variable("y")
 

@@ -36,7 +36,7 @@ from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.log_density import log_density
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
-from pgnn.inference.questions import reader_of
+from pgnn.inference.question import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w", None, (2,))
 PATH = Elbo(10, path_only=True)

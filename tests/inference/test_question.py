@@ -8,7 +8,7 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.inference.questions import (
+from pgnn.inference.question import (
     Targets,
     as_evidence,
     check_errors,

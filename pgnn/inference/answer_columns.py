@@ -10,7 +10,7 @@ from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
 
 
-class Places:
+class AnswerColumns:
     """Columns of variables that stand side by side: one column an element, or one a state.
 
     Args:
@@ -20,11 +20,12 @@ class Places:
 
     Example:
         >>> import torch
-        >>> places = Places([Variable("label", 3), Variable("pixel", 2, shape=(2, 2))], "answer")
-        >>> places.cut(torch.tensor([[2, 0, 1, 1, 0]]), "pixel")
+        >>> pixel = Variable("pixel", 2, shape=(2, 2))
+        >>> columns = AnswerColumns([Variable("label", 3), pixel], "answer")
+        >>> columns.cut(torch.tensor([[2, 0, 1, 1, 0]]), "pixel")
         tensor([[[0, 1],
                  [1, 0]]])
-        >>> places.cut(torch.tensor([[2, 0, 1, 1, 0]]), ("pixel", 1, 0))
+        >>> columns.cut(torch.tensor([[2, 0, 1, 1, 0]]), ("pixel", 1, 0))
         tensor([1])
     """
 

@@ -7,10 +7,10 @@ import torch
 from pgnn.errors import EvidenceError
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.variable import Variable
+from pgnn.inference.answer_text import diagnostics_text, probability_table, state_table
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
-from pgnn.inference.tables import diagnostics_text, probability_table, state_table
 
 LABEL = Variable("label", ["cat", "dog"])
 PIXEL = Variable("pixel", ["off", "on"], shape=(4, 5))
