@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 TYPE_GUARDS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
-_CORE = {"errors", "graphs", "factors", "tape", "evidence", "models", "programs", "inference"}
+_BELOW = {"errors", "graphs", "factors", "evidence", "abilities"}
+_CORE = _BELOW | {"tape", "models", "programs", "inference"}
 # What each room (a folder or a module directly in pgnn/) may import, itself always included.
 ALLOWED = {
     "errors": set(),
@@ -25,9 +26,10 @@ ALLOWED = {
     "graphs": {"errors"},
     "factors": {"errors", "graphs"},
     "evidence": {"errors", "factors"},
-    "models": {"errors", "graphs", "factors", "evidence"},
-    "programs": {"errors", "graphs", "factors", "tape", "evidence", "models"},
-    "inference": {"errors", "graphs", "factors", "tape", "evidence"},
+    "abilities": {"errors", "factors", "evidence"},
+    "models": _BELOW,
+    "programs": _BELOW | {"tape", "models"},
+    "inference": _BELOW | {"tape"},
     "neural": {"errors"},
     "metrics": _CORE,
     "io": _CORE | {"neural"},
@@ -54,7 +56,11 @@ SHELVES: dict[str, set[str]] = {
 # Files that reach for rooms above them: who chooses among engines, and whose parts know of them.
 CHOOSING = {"inference/automatic.py": set(SHELVES)}
 # Upward edges that exist for type checkers only: the verbs' answers are named in signatures.
-TYPES = {"models": {"inference", "programs"}, "programs": {"inference"}}
+TYPES = {
+    "abilities": {"inference"},
+    "models": {"inference", "programs"},
+    "programs": {"inference"},
+}
 # Upward edges that exist when a method is called, not when imported.
 DEFERRED = {
     "models/base.py": {"inference", "io"},

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pgnn.factors.elements import Elements
-from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
-from pgnn.factors.variable import Variable
+from pgnn.abilities import FactorModel, Inputs
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
@@ -20,40 +17,9 @@ if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
 
-Inputs = Mapping[Hashable, Tensor]
+__all__ = ["Engine", "FactorModel", "Inputs", "Learner", "Names"]
+
 Names = Hashable | Iterable[Hashable]
-
-
-class FactorModel(Protocol):
-    """What an engine sees of a model."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name."""
-
-    def factors(
-        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
-    ) -> tuple[Factor, ...]:
-        """Log tables over what is not observed."""
-
-    @property
-    def elements(self) -> Elements:
-        """The elements of the discrete variables, numbered."""
-
-    def factor_groups(
-        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
-    ) -> tuple[FactorGroup, ...]:
-        """The same tables, gathered by shape."""
-
-    @property
-    def in_groups(self) -> bool:
-        """Whether the tables are made in arrays, and :meth:`factors` only spreads these."""
-
-    def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """A result that depends on structure alone."""
-
-    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """A result that depends on the parameters."""
 
 
 class Engine(ABC):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 from torch import Tensor
 
+from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
 
-Inputs = Mapping[Hashable, Tensor]
 Names = Hashable | Iterable[Hashable]
 
 
-class Model(CachingModule):
+class Model(CachingModule, FactorModel):
     """A probabilistic model over named variables.
 
     A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; then the
@@ -39,11 +39,9 @@ class Model(CachingModule):
     Attributes:
         graph: The networkx graph that the model was declared on.
         history: What the last :meth:`fit` reported.
-        in_groups: Whether tables are made in arrays, and :meth:`factors` only spreads these.
     """
 
     graph: nx.Graph
-    in_groups = False
 
     def __init__(self) -> None:
         from pgnn.inference.history import History

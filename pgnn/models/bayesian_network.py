@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import DirectedModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
@@ -19,7 +20,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
-from pgnn.models.base import Inputs, Model
+from pgnn.models.base import Model
 from pgnn.models.declaration import Edges, check_known, conditional_of, declare, read_graph
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pgnn.programs.graph_program import GraphProgram
 
 
-class BayesianNetwork(Model):
+class BayesianNetwork(Model, DirectedModel):
     r"""A directed model :math:`p(x) = \prod_i p(x_i \mid x_{\mathrm{pa}(i)})` (Pearl 1988).
 
     Args:

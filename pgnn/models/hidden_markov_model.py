@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
-from pgnn.models.base import Inputs
 from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.two_slices import lagged
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pgnn.inference.engine import Learner
 
 
-class HiddenMarkovModel(SequenceModel):
+class HiddenMarkovModel(SequenceModel, EmittingModel):
     r"""A chain of hidden states, each of which emits what is seen at its step.
 
     .. math:: p(x, z) = p(z_1) \prod_{t=2}^T p(z_t \mid z_{t-1})

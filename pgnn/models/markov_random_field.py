@@ -11,6 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -23,7 +24,7 @@ from pgnn.factors.potentials.potential import Potential
 from pgnn.factors.potentials.potts import Potts
 from pgnn.factors.variable import Variable
 from pgnn.graphs.moral import moral_graph
-from pgnn.models.base import Inputs, Model
+from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.cliques import Part
 from pgnn.models.undirected_declaration import Edges, States, check_elements, declared

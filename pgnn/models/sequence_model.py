@@ -12,13 +12,14 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import Inputs, SlicedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.factor import Factor
 from pgnn.factors.given import Given
 from pgnn.factors.variable import Variable
-from pgnn.models.base import Inputs, Model
+from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.two_slices import check_first_slice, is_lagged, two_slices, unrolled
 
@@ -34,7 +35,7 @@ AXIS = "T"
 """Name of the axis of time."""
 
 
-class SequenceModel(Model):
+class SequenceModel(Model, SlicedModel):
     r"""A directed slice that repeats along time.
 
     .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})

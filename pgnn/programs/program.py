@@ -10,11 +10,12 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import ExecutableModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
-from pgnn.models.base import Inputs, Model
+from pgnn.models.base import Model
 from pgnn.programs.parameters import ProgramParameters, modules_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pgnn.programs.source import ProgramSource
 
 
-class Program(Model):
+class Program(Model, ExecutableModel):
     r"""Any Pyro callable as a model (Bingham et al. 2019).
 
     The program is run once to find its sample sites, their plates and who depends on whom. Each

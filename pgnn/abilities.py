@@ -1,0 +1,220 @@
+"""What a model can do, declared by base classes: engines, learners and files ask for these.
+
+A model says what it can by inheriting an ability, and then it must implement it: a class that a
+user writes is asked in the same words as those of this library. Whoever needs an ability writes
+``isinstance(model, ChainModel)``, and never looks whether an attribute happens to be there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.variable import Variable
+
+if TYPE_CHECKING:
+    from pgnn.evidence.sequences import Sequences
+    from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.segment_chain import SegmentChain
+
+Inputs = Mapping[Hashable, Tensor]
+"""Covariates by name, ``(B, ...)``."""
+
+
+class FactorModel(ABC):
+    """A model with tables: what every engine sees of every model.
+
+    Attributes:
+        in_groups: Whether tables are made in arrays, and :meth:`factors` only spreads these.
+    """
+
+    in_groups: bool = False
+
+    @property
+    @abstractmethod
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name."""
+
+    @property
+    @abstractmethod
+    def elements(self) -> Elements:
+        """The elements of the discrete variables, numbered: each cell of an array is one."""
+
+    @abstractmethod
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Log tables over what is not observed."""
+
+    @abstractmethod
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """The same tables, gathered by shape into arrays."""
+
+    @abstractmethod
+    def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a result that depends on structure alone, made once."""
+
+    @abstractmethod
+    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a result that depends on the parameters, made anew when one has changed."""
+
+
+class DirectedModel(ABC):
+    """A model with a conditional for each variable, in an order."""
+
+    @property
+    @abstractmethod
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name."""
+
+    @property
+    @abstractmethod
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """The conditional of each variable."""
+
+    @property
+    @abstractmethod
+    def order(self) -> Sequence[Hashable]:
+        """The variables, parents before children."""
+
+
+class UnrollableModel(ABC):
+    """A model over time: its variables are arrays whose first axis is time.
+
+    It has no tables before a length is known, and is then an ordinary model over ``(name, t)``.
+    """
+
+    @property
+    @abstractmethod
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name, the axis of time first."""
+
+    @abstractmethod
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Return covariates as ``(B, T, ...)`` each."""
+
+    @abstractmethod
+    def unroll(self, steps: int) -> FactorModel:
+        """Return the model of so many steps, with variables ``(name, t)``."""
+
+
+class SlicedModel(DirectedModel, UnrollableModel):
+    """A directed slice that repeats along time.
+
+    ``conditionals`` are those of a slice; parents in the slice before are named ``(name, -1)``.
+    """
+
+    @property
+    @abstractmethod
+    def initial(self) -> Mapping[Hashable, Conditional]:
+        """Conditionals of the first slice, where they differ."""
+
+    @property
+    @abstractmethod
+    def interface(self) -> list[Hashable]:
+        """The discrete variables on which the next slice depends."""
+
+    @abstractmethod
+    def first(self, name: Hashable) -> Conditional:
+        """Return the conditional of a variable at the first step."""
+
+
+class ChainModel(UnrollableModel):
+    """A model over time whose states form a chain, directed or not, and that makes it itself."""
+
+    @property
+    @abstractmethod
+    def state(self) -> Variable:
+        """The variable that forms the chain, an array over time."""
+
+    @abstractmethod
+    def chain(
+        self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+    ) -> Chain | SegmentChain:
+        """Return the chain given what was seen; one of segments where states last.
+
+        Args:
+            seen: Evidence.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            best: What was not seen takes its best states, instead of being summed out.
+        """
+
+
+class EmittingModel(ChainModel, SlicedModel):
+    """A directed chain of hidden states, each of which emits what is seen at its step."""
+
+    @property
+    @abstractmethod
+    def transitions(self) -> Conditional:
+        """The state given the one before."""
+
+    @property
+    @abstractmethod
+    def emissions(self) -> Mapping[Hashable, Conditional]:
+        """What is seen at each step, given the state."""
+
+    @property
+    def durations(self) -> Conditional | None:
+        """The duration of a segment given its state; None where a state lasts one step."""
+        return None
+
+
+class DensityModel(ABC):
+    """A model with a density over its latent real variables, the discrete rest summed out."""
+
+    @abstractmethod
+    def log_density(
+        self,
+        reals: Mapping[Hashable, Tensor],
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Tensor:
+        r"""Return ``(B,)`` values of :math:`\log p(r, e)`, differentiable in the reals.
+
+        Args:
+            reals: ``(B, *shape)`` values of real latent variables by name.
+            evidence: As in a query, one row or ``B`` of them.
+            inputs: Covariates by name.
+        """
+
+
+class ExecutableModel(DensityModel):
+    """A model that can be run: each run draws its latent variables, parents first.
+
+    Attributes:
+        obstacle: Why there are no tables; None where there are.
+    """
+
+    obstacle: str | None = None
+
+    @abstractmethod
+    def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Any:
+        """Run the model once, some values held.
+
+        Args:
+            held: State indices (-1: not held) or reals (``NaN``: not held), ``(*shape)`` by name.
+            seed: Of what is drawn.
+        """
+
+    @abstractmethod
+    def support(self, name: str) -> Any:
+        """Return the values that a variable can have, as a constraint of torch's."""
+
+    @property
+    def guide(self) -> Callable[..., Any] | None:
+        """Another program, of the real latent variables, that approximates their posterior."""
+        return None
+
+    def batch(self) -> Any:
+        """Return the model as it sees some of its rows; None if it always sees all."""
+        return None
