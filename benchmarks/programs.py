@@ -21,7 +21,7 @@ from pyro.infer.mcmc.util import initialize_model
 from pyro.ops.integrator import potential_grad
 
 import pgnn
-from pgnn.inference.continuous.real_potential import RealPotential
+from pgnn.inference.continuous.potential_energy import PotentialEnergy
 
 ONE = torch.ones(()).double()
 CHAINS = 4
@@ -155,7 +155,7 @@ def latent(make: Callable[[bool], Callable[[], None]], repeats: int) -> list[tup
 
     fit(20)
     short, long = fit(20), fit(20 + 10 * repeats)
-    potential = RealPotential(model, {})
+    potential = PotentialEnergy(model, {})
     points = potential.start(CHAINS, 0)
     pyro.set_rng_seed(0)
     start, function, *_ = initialize_model(program, max_plate_nesting=1)

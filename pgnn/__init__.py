@@ -45,12 +45,17 @@ from pgnn.factors import (
     Variable,
 )
 from pgnn.inference.automatic import Automatic
-from pgnn.inference.continuous.amortised import Amortised
-from pgnn.inference.continuous.elbo import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.execution_sampling import ExecutionSampling
 from pgnn.inference.continuous.flow import Flow
-from pgnn.inference.continuous.guides import Delta, FullRankNormal, LowRankNormal, MeanFieldNormal
+from pgnn.inference.continuous.guides import (
+    Amortised,
+    Delta,
+    FullRankNormal,
+    LowRankNormal,
+    MeanFieldNormal,
+)
 from pgnn.inference.continuous.mcmc import MCMC
+from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.em import EM

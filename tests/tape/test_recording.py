@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.inference.continuous.real_potential import RealPotential
+from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.tape.recorder import whole_step
 from pgnn.tape.recording import recorded
 
@@ -96,7 +96,7 @@ def test_potentials_of_mixtures_are_written_down_with_the_kernel_in_them(cells):
             z = pyro.sample("z", dist.Categorical(weights))
             pyro.sample("x", dist.Normal(mean[z], one), obs=data)
 
-    potential = RealPotential(pgnn.Program(mixture), {})
+    potential = PotentialEnergy(pgnn.Program(mixture), {})
     found = potential.start(3, 0)
     assert potential.compiled
     value, gradient = potential(found)

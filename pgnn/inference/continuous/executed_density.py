@@ -11,7 +11,7 @@ from torch import Tensor
 from pgnn.errors import Unsupported
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Reals, Support
-from pgnn.inference.continuous.real_supports import same_constraint
+from pgnn.inference.continuous.supports import same_constraint
 
 _EXECUTIONS = 4
 

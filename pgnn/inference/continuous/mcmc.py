@@ -13,12 +13,18 @@ from torch import Tensor
 from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
-from pgnn.inference.continuous.chain_report import diagnostics_of, report
+from pgnn.inference.continuous.chain_summary import (
+    all_reals,
+    codes_of,
+    diagnostics_of,
+    marginals_of,
+    report,
+    spread,
+)
 from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
+from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_densities import SummedDensity
-from pgnn.inference.continuous.real_draws import all_reals, codes_of, marginals_of, spread
 from pgnn.inference.continuous.real_posterior import RealPosterior
-from pgnn.inference.continuous.real_potential import RealPotential
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.question import check_errors, listed, targets_of
@@ -113,7 +119,7 @@ class MCMC(Engine):
     ) -> RealPosterior:
         """See :meth:`Model.query`; targets may be real, all variables if not given."""
         check_errors(errors)
-        potential = RealPotential(model, evidence, inputs)
+        potential = PotentialEnergy(model, evidence, inputs)
         reals, discrete = _split(model, potential, targets)
         draws = self._run(potential)
         values = potential.values(draws.points)
@@ -165,7 +171,7 @@ class MCMC(Engine):
             raise EvidenceError(f"the number of samples must not be negative, got {n}")
         own = replace(self, seed=self.seed if seed is None else seed)
         own = replace(own, samples=max(self.samples, -(-n // self.chains)))
-        potential = RealPotential(model, evidence, inputs)
+        potential = PotentialEnergy(model, evidence, inputs)
         draws = own._run(potential)
         values = potential.values(draws.points)
         report(diagnostics_of(potential, draws, values), own.chains * own.samples)
@@ -185,7 +191,7 @@ class MCMC(Engine):
 
     def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
         """See :meth:`Model.explain`."""
-        potential = RealPotential(model, evidence)
+        potential = PotentialEnergy(model, evidence)
         _split(model, potential, targets)
         size = potential.coordinates.size
         summed = isinstance(potential.density, SummedDensity)
@@ -206,7 +212,7 @@ class MCMC(Engine):
         """Refused: there is nothing to prepare."""
         raise Unsupported("MCMC() has no compiled queries; use query()")
 
-    def _run(self, potential: RealPotential) -> Draws:
+    def _run(self, potential: PotentialEnergy) -> Draws:
         sampler = HamiltonianChains(
             self.warmup, self.samples, self.max_tree_depth, self.target_accept, self.num_steps
         )
@@ -216,7 +222,7 @@ class MCMC(Engine):
 
 
 def _split(
-    model: Any, potential: RealPotential, targets: Names | None
+    model: Any, potential: PotentialEnergy, targets: Names | None
 ) -> tuple[list[Variable], list[Hashable]]:
     """The real variables and the names of the discrete ones that are asked for."""
     latent = {v.name: v for v in potential.latent}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgnn.factors.randomness import kept_randomness, private_randomness
 from pgnn.inference.continuous.coordinates import Support
-from pgnn.inference.continuous.real_supports import support_of
+from pgnn.inference.continuous.supports import support_of
 
 
 def has_guide(model: Any) -> bool:

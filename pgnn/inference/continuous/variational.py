@@ -14,12 +14,12 @@ from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupport
 from pgnn.evidence.evidence import over_inputs
 from pgnn.factors.randomness import private_randomness
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.continuous.elbo import Elbo, Objective
 from pgnn.inference.continuous.guides import Guide
 from pgnn.inference.continuous.latent_density import LatentDensity
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
+from pgnn.inference.continuous.objective import Elbo, Objective
+from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
-from pgnn.inference.continuous.variational_posterior import VariationalPosterior
-from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -247,17 +247,17 @@ class Variational(Engine, Learner):
         seen = over_inputs(reader_of(model).read(evidence), inputs)
         return LatentDensity(model, seen, inputs)
 
-    def _problem(self, density: LatentDensity) -> VariationalProblem:
+    def _problem(self, density: LatentDensity) -> ModelAndGuide:
         with private_randomness(self._generator(2).initial_seed()):
-            return VariationalProblem.of(density, self.guide, self.shared)
+            return ModelAndGuide.of(density, self.guide, self.shared)
 
-    def _fitted(self, density: LatentDensity, errors: str) -> tuple[VariationalProblem, Any]:
+    def _fitted(self, density: LatentDensity, errors: str) -> tuple[ModelAndGuide, Any]:
         """The guide after its fit; the model's parameters are left alone."""
         problem = self._problem(density)
         self._check_possible(problem, errors)
         return problem, VariationalFit(self, self.seed, self.progress).climb(problem)
 
-    def _check_possible(self, problem: VariationalProblem, errors: str) -> None:
+    def _check_possible(self, problem: ModelAndGuide, errors: str) -> None:
         with torch.no_grad():
             found = problem.weighted(self.objective, self._generator(3), draws=8)
         lost = found.log_weights.isneginf().all(0)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.inference.continuous.elbo import Objective, Renyi
-from pgnn.inference.continuous.variational_problem import VariationalProblem, Weighted
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, Weighted
+from pgnn.inference.continuous.objective import Objective, Renyi
 from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples
 
@@ -37,7 +37,7 @@ class Summary(NamedTuple):
 
 
 def summarize(
-    problem: VariationalProblem,
+    problem: ModelAndGuide,
     objective: Objective,
     draws: int,
     generator: torch.Generator,
@@ -79,7 +79,7 @@ def summarize(
 
 
 def _bounded(
-    problem: VariationalProblem,
+    problem: ModelAndGuide,
     objective: Objective,
     log_weights: Tensor,
     marginals: Tensor,
@@ -109,7 +109,7 @@ def _bounded(
 
 
 def drawn_samples(
-    problem: VariationalProblem, objective: Objective, n: int, generator: torch.Generator
+    problem: ModelAndGuide, objective: Objective, n: int, generator: torch.Generator
 ) -> Samples:
     """Draw all variables: real latents from the guide, discrete ones exactly given them."""
     model, seen = problem.density.model, problem.density.seen

@@ -18,9 +18,8 @@ import pgnn
 from pgnn import BayesianNetwork, Distributional, Gaussian, LinearGaussian, Variable
 from pgnn.errors import Unsupported
 from pgnn.factors.conditionals.neural import ByName
-from pgnn.inference.continuous.bijections import bijection_onto
-from pgnn.inference.continuous.coordinates import Coordinates, Support
-from pgnn.inference.continuous.real_supports import supports_of
+from pgnn.inference.continuous.coordinates import Coordinates, Support, bijection_onto
+from pgnn.inference.continuous.supports import supports_of
 from pgnn.tape.recording import recorded
 
 BOUNDS = torch.tensor([0.5, 1.0, -2.0]).double()

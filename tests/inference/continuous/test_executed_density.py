@@ -12,8 +12,8 @@ import pgnn
 from pgnn import MCMC, Program
 from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.inference.continuous.executed_density import ExecutedDensity
+from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_posterior import RealMarginal
-from pgnn.inference.continuous.real_potential import RealPotential
 
 ERRORS = 4.5
 SHORT = MCMC(chains=1, warmup=5, samples=5, seed=0, progress=False)
@@ -85,7 +85,7 @@ def with_a_switch():
 
 def test_observed_states_decide_the_branch():
     model = Program(with_a_switch)
-    potential = RealPotential(model, {"on": 1})
+    potential = PotentialEnergy(model, {"on": 1})
     found = potential.density.log_density({"x": double([0.5])})
     expected = pyros_density(with_a_switch, {"on": double(1.0), "x": double(0.5)})
     torch.testing.assert_close(found[0], expected)
@@ -107,7 +107,7 @@ def test_supports_are_read_off_the_sites():
             pyro.sample("p", dist.Beta(double(2.0), double(2.0)))
         pyro.sample("y", dist.Normal(w[0] if w[0] > 0.5 else w[1], double(1.0)), obs=double(1.0))
 
-    potential = RealPotential(Program(program), None)
+    potential = PotentialEnergy(Program(program), None)
     values = potential.values(torch.randn(4, potential.coordinates.size).double().numpy())
     torch.testing.assert_close(values["w"].sum(-1), torch.ones(4).double())
     assert bool(((values["p"] > 0) & (values["p"] < 1)).all())

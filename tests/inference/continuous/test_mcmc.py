@@ -24,8 +24,8 @@ from torch.distributions import (
 import pgnn
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.factors.conditionals.neural import ByName
+from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_posterior import RealMarginal, RealPosterior
-from pgnn.inference.continuous.real_potential import RealPotential
 from pgnn.inference.rank_diagnostics import (
     rank_effective_sample_size,
     rank_r_hat,
@@ -490,7 +490,7 @@ def test_wrong_batch_shape_names_the_variable():
 
 def test_compiled_potential_equals_log_density():
     model = funnel()
-    potential = RealPotential(model, None)
+    potential = PotentialEnergy(model, None)
     points = potential.start(4, 0)
     assert potential.compiled
     found, slopes = potential(points)

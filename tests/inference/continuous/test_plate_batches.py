@@ -11,9 +11,9 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import nn
 
 from pgnn import Elbo, ModelError, Program, Unsupported, Variational
+from pgnn.inference.continuous.guide_draws import PlateBatches
 from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.plate_batches import PlateBatches
-from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.question import reader_of
 
 
@@ -157,7 +157,7 @@ def test_a_step_is_one_of_pyro(program):
     values = {n: x[0, 0] for n, x in begun(Program(program))[2].items()}
     guide = Guide(program, values)
     model = Program(program, guide)
-    problem = VariationalProblem.of(LatentDensity(model, reader_of(model).read({})), None, ())
+    problem = ModelAndGuide.of(LatentDensity(model, reader_of(model).read({})), None, ())
     step = problem.redrawn(make_generator(0))
     rows = step.density.model._source.rows.rows["rows"]
     runs = {}
@@ -314,7 +314,7 @@ def test_programs_that_see_a_batch_are_fitted_and_not_asked(program):
         model.query(["z"], {"mean": 0.0})
     with pytest.raises(Unsupported, match=named):
         model.log_prob({"mean": double([0.0])})
-    problem = VariationalProblem.of(LatentDensity(model, reader_of(model).read({})), None, ())
+    problem = ModelAndGuide.of(LatentDensity(model, reader_of(model).read({})), None, ())
     assert problem.batches is None
     mean = double([[0.3]])
     both = (

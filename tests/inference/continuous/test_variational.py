@@ -21,10 +21,9 @@ from pgnn.errors import (
     PgnnError,
     Unsupported,
 )
-from pgnn.inference.continuous.amortised import Amortised
-from pgnn.inference.continuous.elbo import Elbo, ImportanceWeighted, Objective, Renyi, ScoreFunction
 from pgnn.inference.continuous.flow import Flow
 from pgnn.inference.continuous.guides import (
+    Amortised,
     At,
     Delta,
     FullRankNormal,
@@ -34,8 +33,15 @@ from pgnn.inference.continuous.guides import (
 )
 from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.log_density import log_density
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
+from pgnn.inference.continuous.objective import (
+    Elbo,
+    ImportanceWeighted,
+    Objective,
+    Renyi,
+    ScoreFunction,
+)
 from pgnn.inference.continuous.variational import Variational
-from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
 from pgnn.inference.question import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w", None, (2,))
@@ -147,10 +153,10 @@ def mixture_by_quadrature(y: float):
     return np.log(mass.sum()), mass / mass.sum(), m, np.sqrt((density * (x - m) ** 2).sum())
 
 
-def problem_of(model, evidence, guide: Guide | None = None, **rest) -> VariationalProblem:
+def problem_of(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
     density = LatentDensity(model, reader_of(model).read(evidence), rest.pop("inputs", None))
     with torch.random.fork_rng(devices=[]):
-        return VariationalProblem.of(density, guide, rest.pop("shared", ()), **rest)
+        return ModelAndGuide.of(density, guide, rest.pop("shared", ()), **rest)
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

@@ -11,10 +11,10 @@ from torch import Tensor
 import pgnn
 from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Variable
 from pgnn.errors import Unsupported
-from pgnn.inference.continuous.elbo import Elbo, ImportanceWeighted, Objective, Renyi
 from pgnn.inference.continuous.guides import Guide, LowRankNormal, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
+from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Objective, Renyi
 from pgnn.inference.question import reader_of
 
 X, Y, W = Variable("x"), Variable("y"), Variable("w")
@@ -32,14 +32,14 @@ def model() -> BayesianNetwork:
     )
 
 
-def problem_of(rows: Tensor, guide: Guide, shared=(), weights=None) -> VariationalProblem:
+def problem_of(rows: Tensor, guide: Guide, shared=(), weights=None) -> ModelAndGuide:
     own = model()
     with torch.no_grad():
         own.conditionals["x"].weight.fill_(0.7)
     density = LatentDensity(own, reader_of(own).read({"y": rows}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return VariationalProblem.of(density, guide, shared, weights)
+        return ModelAndGuide.of(density, guide, shared, weights)
 
 
 def gradients(objective: Objective, repeats: int, guide: Guide, seed: int) -> Tensor:
@@ -131,7 +131,7 @@ def test_at_the_posterior_the_gradient_vanishes_whatever_the_draws(doubly):
     y = LinearGaussian(Y, [X], [0.5], 0.0, covariance=0.5)
     line = BayesianNetwork([("x", "y")], {"x": Gaussian(X, mean=1.0, covariance=2.0), "y": y})
     density = LatentDensity(line, reader_of(line).read({"y": 2.0}))
-    problem = VariationalProblem.of(density, MeanFieldNormal(1.0), ())
+    problem = ModelAndGuide.of(density, MeanFieldNormal(1.0), ())
     location, _ = parameters = [*problem.parts.parameters()]
     with torch.no_grad():
         location += 2.5

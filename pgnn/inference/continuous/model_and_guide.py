@@ -12,19 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.inference.continuous.amortised import Amortised
 from pgnn.inference.continuous.coordinates import Coordinates
-from pgnn.inference.continuous.elbo import Objective, surrogate
 from pgnn.inference.continuous.guide_draws import (
     ApproximationDraws,
     Drawn,
     GuideDraws,
+    PlateBatches,
     ProgramDraws,
 )
-from pgnn.inference.continuous.guides import At, Guide, MeanFieldNormal
+from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.plate_batches import PlateBatches
-from pgnn.inference.continuous.real_supports import known_values, supports_of
+from pgnn.inference.continuous.objective import Objective, surrogate
+from pgnn.inference.continuous.supports import known_values, supports_of
 
 
 class Weighted(NamedTuple):
@@ -51,7 +50,7 @@ class Weighted(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class VariationalProblem:
+class ModelAndGuide:
     """What is approximated by what.
 
     Attributes:
@@ -78,7 +77,7 @@ class VariationalProblem:
         shared: tuple[Hashable, ...],
         weights: Tensor | None = None,
         keep: bool = False,
-    ) -> VariationalProblem:
+    ) -> ModelAndGuide:
         """Begin a fit.
 
         Args:
@@ -128,7 +127,7 @@ class VariationalProblem:
                 parts[what] = ApproximationDraws(known, family.start(number, known.size))
         return cls(density, counts, nn.ModuleDict(parts), density.features(), batches)
 
-    def redrawn(self, generator: torch.Generator) -> VariationalProblem:
+    def redrawn(self, generator: torch.Generator) -> ModelAndGuide:
         """Return the problem of a step: with a batch of the rows of plates, or as it is."""
         if self.batches is None:
             return self

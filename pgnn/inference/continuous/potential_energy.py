@@ -18,7 +18,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.executed_density import ExecutedDensity
 from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
-from pgnn.inference.continuous.real_supports import (
+from pgnn.inference.continuous.supports import (
     conditional_supports,
     known_values,
     program_supports,
@@ -35,7 +35,7 @@ _STEP = 1e-5
 _OFF = 1e-2
 
 
-class RealPotential:
+class PotentialEnergy:
     r"""Minus the log density of a model's latent reals in unconstrained coordinates.
 
     .. math:: U(q) = -\log p(r(q), e) - \log \left| \frac{\partial r}{\partial q} \right|

@@ -17,11 +17,11 @@ from torch import Tensor
 import pgnn
 from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Program, Variable
 from pgnn.errors import NotConverged, PgnnError
-from pgnn.inference.continuous.elbo import Elbo
 from pgnn.inference.continuous.guides import Guide, MeanFieldNormal
 from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.stochastic_ascent import WINDOW, StochasticAscent
-from pgnn.inference.continuous.variational_problem import VariationalProblem, make_generator
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
+from pgnn.inference.continuous.objective import Elbo
+from pgnn.inference.continuous.variational_fit import WINDOW, StochasticAscent
 from pgnn.inference.learning.minibatches import Steps
 from pgnn.inference.question import reader_of
 
@@ -42,12 +42,12 @@ def line() -> BayesianNetwork:
 TRUTH = -0.5 * 1.5**2 - 0.5 * math.log(2 * math.pi)
 
 
-def problem_of(model, evidence, guide: Guide | None = None, **rest) -> VariationalProblem:
+def problem_of(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
     density = LatentDensity(model, reader_of(model).read(evidence))
-    return VariationalProblem.of(density, guide, rest.pop("shared", ()), **rest)
+    return ModelAndGuide.of(density, guide, rest.pop("shared", ()), **rest)
 
 
-def ascent(problem: VariationalProblem, **settings) -> StochasticAscent:
+def ascent(problem: ModelAndGuide, **settings) -> StochasticAscent:
     moved = [*problem.parts.parameters(), *problem.density.model.parameters()]
     optimizer = torch.optim.Adam(moved, lr=0.01)
     steps = Steps(optimizer, None, settings.get("batch_size"), None)

@@ -1,0 +1,123 @@
+"""What chains of real variables say: draws, marginals given them, whether they can be trusted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import NotConverged
+from pgnn.inference.continuous.hamiltonian_chains import Draws
+from pgnn.inference.continuous.potential_energy import PotentialEnergy
+from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
+from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
+
+_APART = 1.05
+
+
+def diagnostics_of(
+    potential: PotentialEnergy, draws: Draws, values: Mapping[Hashable, Tensor]
+) -> dict[str, Any]:
+    """Return what there is to say about chains; see :class:`pgnn.MCMC`."""
+    r_hats = {n: float(np.max(rank_r_hat(x.numpy()))) for n, x in values.items()}
+    sizes = {n: float(np.min(rank_effective_sample_size(x.numpy()))) for n, x in values.items()}
+    number = draws.diverged.sum(axis=1)
+    told = {
+        "r_hat": r_hats,
+        "effective_sample_size": sizes,
+        "divergences": number,
+        "acceptance": draws.acceptance.mean(axis=1),
+        "step_size": draws.step_size,
+        "tree_depth": draws.depth.mean(axis=1),
+        "gradients": draws.evaluations,
+        "compiled": potential.compiled,
+        "converged": bool(number.sum() == 0 and all(x <= _APART for x in r_hats.values())),
+    }
+    if number.sum():
+        told["divergent_at"] = _divergent_at(potential, draws)
+    return told
+
+
+def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
+    """The variable whose coordinates where it diverged are furthest from the others' mean."""
+    flat = draws.points.reshape(-1, draws.points.shape[-1])
+    there = flat[draws.diverged.reshape(-1)].mean(axis=0)
+    off = np.abs(there - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-300)
+    return potential.coordinates.name_of(int(off.argmax()))
+
+
+def report(told: Mapping[str, Any], total: int) -> None:
+    """Warn of chains that disagree and trajectories that diverged."""
+    said = []
+    apart = {n: x for n, x in told["r_hat"].items() if not x <= _APART}
+    if apart:
+        worst = ", ".join(f"{n!r} ({x:.2f})" for n, x in apart.items())
+        said.append(f"the chains disagree about {worst}, R-hat above {_APART}; run them longer")
+    number = int(np.sum(told["divergences"]))
+    if number:
+        said.append(
+            f"{number} of {total} trajectories diverged, most often near "
+            f"{told['divergent_at']!r}; raise target_accept, or declare the model with the "
+            "scale taken out (non-centred)"
+        )
+    if said:
+        warnings.warn("MCMC: " + "; ".join(said), NotConverged, stacklevel=4)
+
+
+_THINNED = 400
+
+
+def spread(values: Mapping[Hashable, Tensor], n: int) -> dict[Hashable, Tensor]:
+    """Return ``n`` of the draws, evenly over all chains."""
+    picked = {}
+    for name, x in values.items():
+        flat = x.flatten(end_dim=1)
+        picked[name] = flat[torch.linspace(0, len(flat) - 1, n).round().long()]
+    return picked
+
+
+def codes_of(
+    model: Any,
+    potential: PotentialEnergy,
+    reals: Mapping[Hashable, Tensor],
+    n: int,
+    seed: int | None,
+) -> Tensor:
+    """Return ``(n, E)`` states drawn given the reals."""
+    if not len(model.elements) or not n:
+        return torch.zeros(n, len(model.elements), dtype=torch.int64)
+    density = potential.density
+    if isinstance(density, ProductDensity):
+        density = SummedDensity(model, potential.seen, potential.inputs)
+    return density.draw(reals, int(np.random.default_rng(seed).integers(2**31)))
+
+
+def all_reals(
+    model: Any, potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int
+) -> dict[Hashable, Tensor]:
+    """Return all real variables, those that were observed too."""
+    found = dict(reals)
+    for v in model.variables.values():
+        if not v.is_discrete and v.name not in found:
+            found[v.name] = potential.seen.reals[v.name].expand(n, *v.shape)
+    return found
+
+
+def marginals_of(
+    model: Any, potential: PotentialEnergy, values: Mapping[Hashable, Tensor], wanted: Any
+) -> Tensor:
+    """Return ``(1, S)`` averages of exact marginals given some of the draws."""
+    size = int(model.elements.offset[-1])
+    if not wanted.any():
+        return torch.zeros(1, size, dtype=torch.float64)
+    density = potential.density
+    if isinstance(density, ProductDensity):
+        density = SummedDensity(model, potential.seen, potential.inputs)
+    number = next(iter(values.values())).shape[:2].numel()
+    some = spread(values, min(_THINNED, number))
+    with torch.no_grad():
+        return density.marginals(some, wanted).mean(dim=0, keepdim=True)
