@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.inference.chains.chain_entropy import entropy_by_potentials, entropy_by_steps
-from pgnn.inference.chains.chain_log_partition import log_partition
 from pgnn.inference.chains.chain_tensors import ChainTensors
 from pgnn.inference.chains.cpu_chain import CpuChain
-from pgnn.inference.chains.torch_chain import TorchChain
-from pgnn.inference.chains.torch_chain_paths import TorchChainPaths
+from pgnn.inference.chains.entropy import entropy_by_potentials, entropy_by_steps
+from pgnn.inference.chains.log_partition import log_partition
+from pgnn.inference.chains.torch_chain import TorchChain, TorchChainPaths
 from pgnn.inference.numba_support import has_numba
 
 
@@ -105,14 +104,15 @@ class Chain:
 
     def smoothed(self) -> tuple[Tensor, Tensor]:
         """Return :meth:`marginals` and :meth:`log_partition` of one pass."""
+        if not self._compiled:
+            return self._torch.marginals(), self.log_partition()
         if self._by_torch:
-            by_kernel = self._compiled
-            return self._slopes() if by_kernel else (self._torch.marginals(), self.log_partition())
+            return self._differentiable_marginals()
         sums = self._cpu.smooth()
         return self._tensor(sums.states), self._tensor(sums.log_z)
 
-    def _slopes(self) -> tuple[Tensor, Tensor]:
-        """Marginals as slopes by the field, found by the kernel and differentiable."""
+    def _differentiable_marginals(self) -> tuple[Tensor, Tensor]:
+        """Marginals as gradients by the field, found by the kernel, and log Z."""
         t = self.tensors
         with torch.enable_grad():
             probe = torch.zeros_like(t.field, requires_grad=True)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pgnn.inference.chains.chain_arrays import array, in_doubles, own_pairs, padded, scaled
 from pgnn.inference.chains.chain_tensors import ChainTensors
 from pgnn.inference.threads import in_threads
 
 if TYPE_CHECKING:
-    from pgnn.inference.chains.kernels.chain_numbers import ChainNumbers, ChainSums
+    from pgnn.inference.chains.kernels import PathSums, Potentials
 
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
 
+_LOCK = Lock()
 _ROOM = 2**28  # bytes that the messages of a tile may take
 _WORTH = 12  # rows from which on a tile is faster than one row after another
 _SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
@@ -46,28 +50,28 @@ class CpuChain:
         self.rows: Ints = np.flatnonzero(self.lengths)
 
     @cached_property
-    def logs(self) -> ChainNumbers:
+    def logs(self) -> Potentials:
         """The numbers as they are, in their own precision."""
-        from pgnn.inference.chains.kernels.chain_numbers import ChainNumbers
+        from pgnn.inference.chains.kernels import Potentials
 
         tensors, transition = self.tensors, self.tensors.transition.numpy()
-        return ChainNumbers(
-            array(tensors.initial),
-            padded(transition),
-            padded(transition.swapaxes(2, 3)),
-            array(tensors.field),
+        return Potentials(
+            _array(tensors.initial),
+            _padded(transition),
+            _padded(transition.swapaxes(2, 3)),
+            _array(tensors.field),
             self.lengths,
             np.zeros(len(tensors.initial)),
             np.zeros(transition.shape[:2]),
         )
 
     @cached_property
-    def numbers(self) -> ChainNumbers:
+    def numbers(self) -> Potentials:
         """Initial and transition potentials as numbers; the field as logs."""
         logs = self.logs
-        initial, initial_scale = scaled(logs.initial, (1,))
-        transition, transition_scale = scaled(logs.transition, (2, 3))
-        turned, _ = scaled(logs.turned, (2, 3))
+        initial, initial_scale = _scaled(logs.initial, (1,))
+        transition, transition_scale = _scaled(logs.transition, (2, 3))
+        turned, _ = _scaled(logs.turned, (2, 3))
         return logs._replace(
             initial=initial,
             transition=transition,
@@ -78,7 +82,7 @@ class CpuChain:
 
     def log_partition(self) -> Floats:
         """Return ``(B,)`` log Z."""
-        from pgnn.inference.chains.kernels.chain_rows import FORWARD, SMOOTH
+        from pgnn.inference.chains.kernels import FORWARD, SMOOTH
 
         sums = self._empty(FORWARD)
         self._sum(sums, FORWARD, self.rows)
@@ -90,14 +94,14 @@ class CpuChain:
 
     def filtered(self) -> tuple[Floats, Floats]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
-        from pgnn.inference.chains.kernels.chain_rows import FILTER
+        from pgnn.inference.chains.kernels import FILTER
 
         sums = self._trusted(FILTER)
         return sums.states, sums.increments
 
     def smooth(
         self, weights: Floats | None = None, pairs: tuple[int, int] | None = None
-    ) -> ChainSums:
+    ) -> PathSums:
         """Return log Z, marginals and, where asked for, expected transitions.
 
         Args:
@@ -105,16 +109,19 @@ class CpuChain:
             pairs: Size of the first two axes of the transitions: one where they are summed over
                 rows, or over steps, which can't be done if the transition differs along that axis.
         """
-        from pgnn.inference.chains.kernels.chain_rows import SMOOTH
+        from pgnn.inference.chains.kernels import SMOOTH
 
         return self._trusted(SMOOTH, weights, pairs)
 
     def best(self) -> tuple[Ints, Floats]:
         """Return ``(B, T)`` most probable states and ``(B,)`` their scores."""
-        from pgnn.inference.chains.kernels.chain_links import FEW
-        from pgnn.inference.chains.kernels.chain_paths import best_rows
-        from pgnn.inference.chains.kernels.chain_steps import LANES
-        from pgnn.inference.chains.kernels.chain_tile_paths import LINKED, best_tiles
+        from pgnn.inference.chains.kernels import (
+            FEW,
+            LANES,
+            MAX_STATES_WITH_ORIGINS,
+            best_rows,
+            best_tiles,
+        )
 
         B, T, K = self.tensors.field.shape
         states, scores, logs = np.full((B, T), -1), np.zeros(B), self.logs
@@ -126,11 +133,11 @@ class CpuChain:
             best_rows(logs, rows, states, scores, *room)
 
         def side_by_side(tiles: Ints) -> None:
-            size, width, linked = K * tiles.shape[1], tiles.shape[1], K <= LINKED
-            reach, links = np.empty((2 if linked else T) * size, kind), T * size * linked
-            noted = np.empty(links, np.uint8), np.empty(T * width, np.uint8)
+            size, width, noted = K * tiles.shape[1], tiles.shape[1], K <= MAX_STATES_WITH_ORIGINS
+            reach = np.empty((2 if noted else T) * size, kind)
+            origins, path = np.empty(T * size * noted, np.uint8), np.empty(T * width, np.uint8)
             room = np.empty(size, kind), np.empty(LANES, kind), *np.empty((2, width), np.int64)
-            best_tiles(logs, tiles, states, scores, reach, *noted, *room)
+            best_tiles(logs, tiles, states, scores, reach, origins, path, *room)
 
         tiles, rest = self._tiles(self.rows, True)
         in_threads(side_by_side, tiles)
@@ -139,12 +146,12 @@ class CpuChain:
 
     def best_k(self, k: int) -> tuple[Ints, Floats]:
         """Return ``(B, k, T)`` most probable paths and ``(B, k)`` their scores."""
-        from pgnn.inference.chains.kernels.chain_paths import best_k_rows
+        from pgnn.inference.chains.kernels import best_k_rows
 
         B, T, K = self.tensors.field.shape
         states, scores = np.full((B, k, T), -1), np.full((B, k), -math.inf)
         scores[self.lengths == 0, 0] = 0.0
-        logs = in_doubles(self.logs)
+        logs = _in_doubles(self.logs)
 
         def work(rows: Ints) -> None:
             room = np.empty(2 * K * k), np.empty(T * K * k, dtype=np.int64)
@@ -155,8 +162,7 @@ class CpuChain:
 
     def sample(self, n: int, seed: int) -> Ints:
         """Return ``(n, B, T)`` exact draws."""
-        from pgnn.inference.chains.kernels.chain_paths import draw_rows
-        from pgnn.inference.chains.kernels.chain_rows import FILTER
+        from pgnn.inference.chains.kernels import FILTER, draw_rows
 
         B, T, K = self.tensors.field.shape
         states = np.full((n, B, T), -1)
@@ -168,7 +174,7 @@ class CpuChain:
         if len(doubtful):
             found = self._from_logs(FILTER, doubtful)
             log_alpha[doubtful], sums.log_z[doubtful] = found.states, found.log_z
-        logs = in_doubles(self.logs)
+        logs = _in_doubles(self.logs)
         possible = self.rows[sums.log_z[self.rows] > -math.inf]
 
         def work(rows: Ints) -> None:
@@ -180,12 +186,11 @@ class CpuChain:
     def _part(self, rows: Ints) -> ChainTensors:
         return self.tensors.at(torch.from_numpy(rows))
 
-    def _empty(self, mode: int, pairs: tuple[int, int] | None = None) -> ChainSums:
-        from pgnn.inference.chains.kernels.chain_numbers import ChainSums
-        from pgnn.inference.chains.kernels.chain_rows import FILTER, FORWARD
+    def _empty(self, mode: int, pairs: tuple[int, int] | None = None) -> PathSums:
+        from pgnn.inference.chains.kernels import FILTER, FORWARD, PathSums
 
         (B, T, K), kind = self.tensors.field.shape, self.logs.log_field.dtype
-        return ChainSums(
+        return PathSums(
             log_z=np.zeros(B),
             trust=np.ones(B),
             states=np.zeros((0, 0, 0) if mode == FORWARD else (B, T, K), kind),
@@ -193,11 +198,9 @@ class CpuChain:
             pairs=np.zeros((0, 0, 0, 0) if pairs is None else (*pairs, K, K + -K % 4), kind),
         )
 
-    def _sum(self, sums: ChainSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
+    def _sum(self, sums: PathSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
         """Run the kernels, without a look at what was lost."""
-        from pgnn.inference.chains.kernels.chain_rows import PAIRS, SMOOTH, STEPS, sum_rows
-        from pgnn.inference.chains.kernels.chain_steps import LANES
-        from pgnn.inference.chains.kernels.chain_tiles import sum_tiles
+        from pgnn.inference.chains.kernels import LANES, PAIRS, SMOOTH, STEPS, sum_rows, sum_tiles
 
         numbers, dense = self.numbers, self._dense
         (B, T, K), kind = self.tensors.field.shape, numbers.log_field.dtype
@@ -210,14 +213,14 @@ class CpuChain:
                 alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
             room = np.empty(STEPS * P, kind), np.empty(STEPS), alpha
             ahead = np.empty((1 + 2 * PAIRS) * P, kind)
-            with own_pairs(sums) as own:
+            with _own_pairs(sums) as own:
                 sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead)
 
         def side_by_side(tiles: Ints) -> None:
             size = K * tiles.shape[1]
             room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
             lanes = np.empty(LANES, kind), np.empty(LANES), np.empty(tiles.shape[1], np.int64)
-            with own_pairs(sums) as own:
+            with _own_pairs(sums) as own:
                 sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes)
 
         in_threads(side_by_side, tiles)
@@ -225,7 +228,7 @@ class CpuChain:
 
     def _tiles(self, rows: Ints, together: bool) -> tuple[Ints, Ints]:
         """Rows in tiles of rows of similar length, -1 for none, and those that fit in no tile."""
-        from pgnn.inference.chains.kernels.chain_vectors import WIDTH
+        from pgnn.inference.chains.kernels import WIDTH
 
         _, T, K = self.tensors.field.shape
         room = 2 * T * K * WIDTH * self.logs.log_field.itemsize
@@ -240,7 +243,7 @@ class CpuChain:
 
     def _trusted(
         self, mode: int, weights: Floats | None = None, pairs: tuple[int, int] | None = None
-    ) -> ChainSums:
+    ) -> PathSums:
         """Run the kernel, and the one that computes with logs for the rows that need it."""
         sums = self._empty(mode, pairs)
         self._sum(sums, mode, self.rows, weights)
@@ -261,9 +264,9 @@ class CpuChain:
         rows: Ints,
         weights: Floats | None = None,
         pairs: tuple[int, int] | None = None,
-    ) -> ChainSums:
+    ) -> PathSums:
         """Sums of some rows, computed with logs in float64; ``states`` are logs."""
-        from pgnn.inference.chains.kernels.chain_logs import sum_rows_of_logs
+        from pgnn.inference.chains.kernels import sum_rows_of_logs
 
         part = CpuChain(self._part(rows))
         B, T, K = part.tensors.field.shape
@@ -275,7 +278,7 @@ class CpuChain:
         sum_rows_of_logs(part.logs, found, mode, np.arange(B), weight, *room)
         return found
 
-    def _replace(self, sums: ChainSums, found: ChainSums, rows: Ints) -> None:
+    def _replace(self, sums: PathSums, found: PathSums, rows: Ints) -> None:
         sums.log_z[rows] = found.log_z
         if sums.states.size:
             inside = np.arange(sums.states.shape[1]) < self.lengths[rows, None]
@@ -294,7 +297,52 @@ class CpuChain:
         least = transition[..., : self.tensors.num_states].min(initial=1.0)
         return bool(least > _DENSE[transition.dtype])
 
-    def _doubtful(self, sums: ChainSums) -> Ints:
+    def _doubtful(self, sums: PathSums) -> Ints:
         """Rows in which numbers that were lost might have mattered."""
         trusted = sums.trust[self.rows] >= _SAFE[self.logs.log_field.dtype]
         return self.rows[~trusted]
+
+
+@contextmanager
+def _own_pairs(sums: PathSums) -> Iterator[PathSums]:
+    """Sums of a thread's own, which are added to the others' in the end."""
+    if len(sums.pairs) != 1:
+        yield sums
+        return
+    own = np.zeros_like(sums.pairs)
+    yield sums._replace(pairs=own)
+    with _LOCK:
+        sums.pairs[...] += own
+
+
+def _padded(matrices: Floats) -> Floats:
+    """Columns of ``-inf`` up to a multiple of four."""
+    K = matrices.shape[3]
+    found = np.full((*matrices.shape[:3], K + -K % 4), -np.inf, matrices.dtype)
+    found[..., :K] = matrices
+    return found
+
+
+def _array(tensor: Tensor) -> Floats:
+    """A tensor as a contiguous array."""
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def _scaled(logs: Floats, axes: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Exponentials of tables, each divided by its largest entry, whose log is returned, too."""
+    top = np.max(logs, axis=axes, initial=-np.inf, keepdims=True)
+    top = np.where(np.isneginf(top), 0.0, top).astype(logs.dtype)
+    scale = top.reshape(logs.shape[: logs.ndim - len(axes)]).astype(np.float64)
+    return np.exp(logs - top), scale
+
+
+def _in_doubles(logs: Potentials) -> Potentials:
+    """The same numbers in float64."""
+    if logs.log_field.dtype == np.float64:
+        return logs
+    return logs._replace(
+        initial=logs.initial.astype(np.float64),
+        transition=logs.transition.astype(np.float64),
+        turned=logs.turned.astype(np.float64),
+        log_field=logs.log_field.astype(np.float64),
+    )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.chains.chain_tensors import ChainTensors
-from pgnn.inference.chains.cpu_segment_chain import CpuSegmentChain
-from pgnn.inference.chains.torch_segment_chain import TorchSegmentChain
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.semiring import MAX, SUM, Draw, Reduction
+from pgnn.inference.semiring import MAX, SUM, Draw, Reduction, contract
+from pgnn.inference.threads import in_threads
+
+if TYPE_CHECKING:
+    from pgnn.inference.chains.kernels import SegmentPotentials, SegmentSums
 
 
 class SegmentExpectations(NamedTuple):
@@ -218,3 +222,132 @@ class SegmentChain:
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.tensors.field.dtype)
+
+
+Floats = NDArray[Any]
+Ints = NDArray[np.int64]
+
+
+class CpuSegmentChain:
+    """Sums over segmentations, computed with logs in float64.
+
+    Args:
+        tensors: Everything but the durations.
+        log_duration: ``(K, D)``.
+        censored: Whether the last segment may outlast its row.
+    """
+
+    def __init__(self, tensors: ChainTensors, log_duration: Tensor, censored: bool) -> None:
+        self.tensors = tensors.detach()
+        self.log_duration = log_duration
+        self.censored = censored
+        self.lengths: Ints = tensors.lengths.numpy()
+
+    @cached_property
+    def numbers(self) -> SegmentPotentials:
+        """The chain as the kernel takes it."""
+        from pgnn.inference.chains.kernels import SegmentPotentials
+
+        transition = _array(self.tensors.transition[0, 0])
+        return SegmentPotentials(
+            _array(self.tensors.initial[0]),
+            transition,
+            np.ascontiguousarray(transition.T),
+            _array(self.log_duration),
+            _array(self.tensors.field),
+            self.lengths,
+        )
+
+    def expectations(self, weights: Floats | None, everything: bool) -> SegmentSums:
+        """Return log Z alone, or all sums over rows, too.
+
+        Args:
+            weights: ``(B,)`` what rows count.
+            everything: Whether to compute more than log Z.
+        """
+        from pgnn.inference.chains.kernels import SegmentSums, sum_segments
+
+        (B, T, K), D = self.tensors.field.shape, self.log_duration.shape[1]
+        numbers, lock = self.numbers, Lock()
+        sums = SegmentSums(
+            np.zeros(B),
+            np.zeros((B, T, K) if everything else (0, 0, 0)),
+            np.zeros(K),
+            np.zeros((K, K)),
+            np.zeros((K, D)),
+        )
+        given = np.zeros(0)
+        if everything:
+            given = np.ones(B) if weights is None else np.ascontiguousarray(weights)
+
+        def work(rows: Ints) -> None:
+            own = SegmentSums(*sums[:2], *(np.zeros_like(part) for part in sums[2:]))
+            room = np.empty(T * K * D), np.empty(K * D + K), np.empty(K + max(K, D))
+            sum_segments(numbers, own, rows, given, self.censored, *room)
+            with lock:
+                for whole, part in zip(sums[2:], own[2:], strict=True):
+                    whole += part
+
+        in_threads(work, np.flatnonzero(self.lengths))
+        return sums
+
+
+def _array(tensor: Tensor) -> Floats:
+    return np.ascontiguousarray(tensor.detach().double().numpy())
+
+
+class TorchSegmentChain:
+    r"""Forward messages over a state and the steps that its segment still has to go.
+
+    .. math:: \alpha_{t+1}(k, r) = e^{f_{t+1}(k)} \Big[ \alpha_t(k, r + 1)
+        + e^{g(k, r)} \sum_j \alpha_t(j, 1) e^{A(j, k)} \Big]
+
+    Args:
+        initial: ``(K,)`` logs.
+        transition: ``(K, K)`` logs.
+        duration: ``(K, D)`` logs.
+        field: ``(B, T, K)`` logs.
+        tensors: Where rows end.
+        reduction: Sum, maximum, or draws.
+        censored: Whether the last segment may outlast its row.
+    """
+
+    def __init__(
+        self,
+        initial: Tensor,
+        transition: Tensor,
+        duration: Tensor,
+        field: Tensor,
+        tensors: ChainTensors,
+        reduction: Reduction,
+        censored: bool,
+    ) -> None:
+        self.initial, self.transition, self.duration = initial, transition, duration
+        self.field, self.tensors = field, tensors
+        self.reduction, self.censored = reduction, censored
+
+    def log_partition(self) -> Tensor:
+        """Return ``(B,)`` values: zero in empty rows, ``-inf`` in impossible ones."""
+        T = self.field.shape[1]
+        none = self.initial[:0].sum() + self.transition[:0].sum() + self.duration[:0].sum()
+        zero = self.field[:, :0].sum((1, 2)) + none
+        if not T:
+            return zero
+        last = contract([self._last()], self.reduction, 2 if self.censored else 1)
+        last = contract([last], self.reduction, 1) if self.censored else last[:, 0]
+        return torch.where(self.tensors.ends > 0, last, zero)
+
+    def _last(self) -> Tensor:
+        """``(B, K, D)`` messages at the last step of each row."""
+        B, T, K = self.field.shape
+        ends = self.tensors.ends[:, None, None]
+        alpha = (self.initial[:, None] + self.duration) + self.field[:, 0, :, None]
+        nothing = alpha.new_full((B, K, 1), -math.inf)
+        for t in range(1, T):
+            ended = alpha[:, :, 0]
+            entered = contract([ended[:, :, None], self.transition[None]], self.reduction, 1)
+            going = torch.cat([alpha[:, :, 1:], nothing], 2)
+            both = torch.stack([going, entered[:, :, None] + self.duration])
+            arrived = contract([both], self.reduction, 0) + self.field[:, t, :, None]
+            alpha = torch.where(t < ends, arrived, alpha)
+        return alpha

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pgnn.errors import ModelError
 from pgnn.inference.chains import chain as chain_module
 from pgnn.inference.chains.chain import Chain
-from pgnn.inference.chains.torch_chain import TorchChain, prefixes
-from pgnn.inference.chains.torch_chain_paths import TorchChainPaths
+from pgnn.inference.chains.torch_chain import TorchChain, TorchChainPaths, prefixes
 from tests.inference.chains.chain_cases import KINDS, ChainCase
 
 SEEDS = st.integers(0, 2**31)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pgnn.inference.chains import chain_log_partition
+from pgnn.inference.chains import log_partition as chain_log_partition
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.torch_chain import TorchChain
 from tests.inference.chains.chain_cases import ChainCase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -9,12 +10,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from pgnn.inference.propagation.kernels.propagation_algebra import inlined_numeric
+from pgnn.inference.propagation.kernels.propagation_algebra import inlined_numeric, inner_numeric
 
 Floats = NDArray[Any]
 
 
-class ChainNumbers(NamedTuple):
+class Potentials(NamedTuple):
     """A chain; float32 or float64 throughout but for the scales, which are float64.
 
     Potentials are numbers whose largest one is 1, and the log of what they were divided by; in
@@ -37,7 +38,7 @@ class ChainNumbers(NamedTuple):
     """``(1 or B, 1 or T - 1)``."""
 
 
-class ChainSums(NamedTuple):
+class PathSums(NamedTuple):
     """What a forward or a forward-backward pass finds."""
 
     log_z: Floats
@@ -130,3 +131,17 @@ def harmless(itemsize):
 def share_of(array, b):
     """Index of row or step ``b`` where an axis may have size one, shared by all."""
     return b if array > 1 else 0
+
+
+@inner_numeric
+def log_sum_of(x, at, num):
+    """Log of the sum of the exponentials of ``x[at:at + num]``."""
+    top = -math.inf
+    for k in range(num):
+        top = max(top, x[at + k])
+    if top == -math.inf:
+        return top
+    total = 0.0
+    for k in range(num):
+        total += exp_below(x[at + k] - top)
+    return top + math.log(total)

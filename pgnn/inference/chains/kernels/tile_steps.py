@@ -16,8 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.chains.kernels.chain_numbers import LOST, exp_of
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.arrays import LOST, exp_of
+from pgnn.inference.chains.kernels.vector_registers import (
     WIDTH,
     data_of,
     load_vector,

@@ -14,8 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.chains.kernels.chain_numbers import LOST
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.arrays import LOST
+from pgnn.inference.chains.kernels.vector_registers import (
     load_vector,
     part_of,
     size_of,

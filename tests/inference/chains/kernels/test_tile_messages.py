@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from pgnn.inference.chains.kernels import chain_links as links_of
-from pgnn.inference.chains.kernels import chain_steps as steps
-from pgnn.inference.chains.kernels import chain_transposes as transposes
-from pgnn.inference.chains.kernels.chain_numbers import LOST, exp_below
-from pgnn.inference.chains.kernels.chain_steps import BEFORE, INVERSE, LANES, LOSSES, TOP, TOTAL
-from pgnn.inference.chains.kernels.chain_vectors import WIDTH
+from pgnn.inference.chains.kernels import back_pointers as links_of
+from pgnn.inference.chains.kernels import tile_steps as steps
+from pgnn.inference.chains.kernels import transposes as transposes
+from pgnn.inference.chains.kernels.arrays import LOST, exp_below
+from pgnn.inference.chains.kernels.tile_steps import BEFORE, INVERSE, LANES, LOSSES, TOP, TOTAL
+from pgnn.inference.chains.kernels.vector_registers import WIDTH
 from pgnn.inference.propagation.kernels.propagation_algebra import numeric
 
 K = 7
@@ -64,8 +64,8 @@ def change(x, y, lanes):
 
 @numeric
 def link(matrix, x, out, links, num):
-    links_of.tile_link_4(matrix, x, out, links, 1, 8, WIDTH, 0, WIDTH, num)
-    links_of.tile_link_1(matrix, x, out, links, 2, 8, WIDTH, 4 * WIDTH, 5 * WIDTH, num)
+    links_of.tile_max_origin_4(matrix, x, out, links, 1, 8, WIDTH, 0, WIDTH, num)
+    links_of.tile_max_origin_1(matrix, x, out, links, 2, 8, WIDTH, 4 * WIDTH, 5 * WIDTH, num)
 
 
 @numeric

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from pgnn.inference.chains.kernels import chain_row_steps as steps
-from pgnn.inference.chains.kernels.chain_links import links_of_few
-from pgnn.inference.chains.kernels.chain_numbers import LOST
+from pgnn.inference.chains.kernels import row_steps as steps
+from pgnn.inference.chains.kernels.arrays import LOST
+from pgnn.inference.chains.kernels.back_pointers import max_origins_of_few
 from pgnn.inference.propagation.kernels.propagation_algebra import numeric
 
 SIZES = [1, 2, 3, 4, 7, 16, 23, 40]
@@ -42,7 +42,7 @@ def combine(x, y, out, num, factor):
 
 @numeric
 def few(matrix, field, reach, links, num, count):
-    links_of_few(matrix, field, reach, links, 0, num, 4, num, count)
+    max_origins_of_few(matrix, field, reach, links, 0, num, 4, num, count)
 
 
 @pytest.fixture(params=[np.float32, np.float64])

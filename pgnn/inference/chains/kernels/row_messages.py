@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pgnn.inference.chains.kernels.chain_numbers import exp_below, harmless, share_of
-from pgnn.inference.chains.kernels.chain_row_steps import (
+from pgnn.inference.chains.kernels.arrays import exp_below, harmless, share_of
+from pgnn.inference.chains.kernels.row_steps import (
     begin_step,
     row_audit,
     row_emit,
@@ -13,7 +13,7 @@ from pgnn.inference.chains.kernels.chain_row_steps import (
     row_multiply,
     row_scale,
 )
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.vector_registers import (
     row_add_4,
     row_add_8,
     row_add_32,
@@ -67,29 +67,29 @@ def _advance(x, at, matrix, r, s, out, to):
 
 
 @inner_numeric
-def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead):
+def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
-    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
-    real = numbers.log_field.dtype.type
-    r = share_of(numbers.transition.shape[0], b)
-    start = share_of(numbers.initial.shape[0], b)
-    log_z, part = 0.0, numbers.initial_scale[start]
+    K, P = potentials.transition.shape[2], potentials.transition.shape[3]
+    real = potentials.log_field.dtype.type
+    r = share_of(potentials.transition.shape[0], b)
+    start = share_of(potentials.initial.shape[0], b)
+    log_z, part = 0.0, potentials.initial_scale[start]
     product, inverse, trust = 1.0, real(1.0), 1.0
     to = base
     for t in range(steps):
         before = to
         to = base + (t if mode == SMOOTH else t % 2) * P
         if t % STEPS == 0:
-            _emissions(numbers.log_field, b, t, min(t + STEPS, steps), emission, tops, P)
+            _emissions(potentials.log_field, b, t, min(t + STEPS, steps), emission, tops, P)
         here = t % STEPS
-        scale = numbers.initial_scale[start]
+        scale = potentials.initial_scale[start]
         if t == 0:
             for j in range(P):
-                alpha[to + j] = numbers.initial[start, j] if j < K else real(0.0)
+                alpha[to + j] = potentials.initial[start, j] if j < K else real(0.0)
         else:
-            s = share_of(numbers.transition.shape[1], t - 1)
-            _advance(alpha, before, numbers.transition, r, s, alpha, to)
-            scale = numbers.transition_scale[r, s]
+            s = share_of(potentials.transition.shape[1], t - 1)
+            _advance(alpha, before, potentials.transition, r, s, alpha, to)
+            scale = potentials.transition_scale[r, s]
             part += scale
         total = row_emit(alpha, emission, to, here * P, P, inverse)
         if not total > 0.0:
@@ -98,8 +98,8 @@ def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, 
             return False
         trust = min(trust, float(total))
         if mode != SMOOTH and not dense:
-            lost = _audit(numbers, r, t, emission, here * P, ahead, inverse)
-            if not lost < harmless(numbers.log_field.itemsize) * total:
+            lost = _audit(potentials, r, t, emission, here * P, ahead, inverse)
+            if not lost < harmless(potentials.log_field.itemsize) * total:
                 trust = 0.0
         inverse = real(1.0) / total
         part += tops[here]
@@ -120,25 +120,25 @@ def _forward(numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, 
 
 
 @inner_numeric
-def _audit(numbers, r, t, emission, at, ahead, inverse):
+def _audit(potentials, r, t, emission, at, ahead, inverse):
     """Bound what was lost of the message: numbers too small to be held, and what follows them."""
-    P = numbers.transition.shape[3]
+    P = potentials.transition.shape[3]
     before, to = ((t - 1) % 2) * P, (t % 2) * P
     if t == 0:
         for j in range(P):
             ahead[j] = 0.0
     else:
-        s = share_of(numbers.transition.shape[1], t - 1)
-        _advance(ahead, before, numbers.transition, r, s, ahead, to)
+        s = share_of(potentials.transition.shape[1], t - 1)
+        _advance(ahead, before, potentials.transition, r, s, ahead, to)
     return row_audit(ahead, emission, to, at, P, inverse)
 
 
 @inner_numeric
-def _backward(numbers, sums, weight, b, steps, emission, tops, alpha, base, ahead):
+def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, ahead):
     """Multiply forward messages by backward messages, into marginals and sums of pairs."""
-    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
-    real = numbers.log_field.dtype.type
-    r = share_of(numbers.turned.shape[0], b)
+    K, P = potentials.turned.shape[2], potentials.turned.shape[3]
+    real = potentials.log_field.dtype.type
+    r = share_of(potentials.turned.shape[0], b)
     pair_row = share_of(sums.pairs.shape[0], b)
     together = 1 if sums.pairs.shape[1] > 1 else PAIRS
     left, right = P, P + PAIRS * P  # where in the room pairs wait
@@ -149,7 +149,7 @@ def _backward(numbers, sums, weight, b, steps, emission, tops, alpha, base, ahea
     for t in range(steps - 1, -1, -1):
         at, here = base + t * P, t % STEPS
         if t == steps - 1 or here == STEPS - 1:
-            _emissions(numbers.log_field, b, t - here, t + 1, emission, tops, P)
+            _emissions(potentials.log_field, b, t - here, t + 1, emission, tops, P)
         total, size = row_meet(ahead, alpha, 0, at, P)
         trust = min(trust, float(total))
         inverse = real(1.0) / total if total > 0.0 else real(0.0)
@@ -169,8 +169,8 @@ def _backward(numbers, sums, weight, b, steps, emission, tops, alpha, base, ahea
             row_multiply(emission, ahead, emission, back, 0, back, P, inverse)
             if counting:
                 row_scale(emission, ahead, back, right + waiting * P, P, real(1.0))
-            s = share_of(numbers.turned.shape[1], t - 1)
-            _advance(emission, here * P, numbers.turned, r, s, ahead, 0)
+            s = share_of(potentials.turned.shape[1], t - 1)
+            _advance(emission, here * P, potentials.turned, r, s, ahead, 0)
     sums.trust[b] = trust
 
 
@@ -191,7 +191,7 @@ def _count(pairs, r, s, left, left_at, right, right_at, num):
 
 
 @numeric
-def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, ahead):
+def sum_rows(potentials, sums, mode, dense, rows, weights, emission, tops, alpha, ahead):
     """Sum over all paths of some rows.
 
     Args:
@@ -200,19 +200,19 @@ def sum_rows(numbers, sums, mode, dense, rows, weights, emission, tops, alpha, a
             Otherwise, and if mode is not SMOOTH, what was lost is bounded.
         rows: Which ones; none is empty.
         weights: ``(B,)`` what a row counts in ``sums.pairs``.
-        emission: Room for ``STEPS * P`` numbers.
+        emission: Room for ``STEPS * P`` potentials.
         tops: For ``STEPS`` float64.
-        alpha: For two steps of ``P`` numbers, for ``T`` if mode is SMOOTH; but the flat
+        alpha: For two steps of ``P`` potentials, for ``T`` if mode is SMOOTH; but the flat
             ``sums.states`` themselves if that is so and K is P.
         ahead: For ``(1 + 2 * PAIRS) * P``.
     """
-    P = numbers.transition.shape[3]
-    in_place = mode == SMOOTH and numbers.log_field.shape[2] == P
+    P = potentials.transition.shape[3]
+    in_place = mode == SMOOTH and potentials.log_field.shape[2] == P
     for b in rows:
-        steps = numbers.lengths[b]
-        base = b * numbers.log_field.shape[1] * P if in_place else 0
+        steps = potentials.lengths[b]
+        base = b * potentials.log_field.shape[1] * P if in_place else 0
         possible = _forward(
-            numbers, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead
+            potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead
         )
         if possible and mode == SMOOTH:
-            _backward(numbers, sums, weights[b], b, steps, emission, tops, alpha, base, ahead)
+            _backward(potentials, sums, weights[b], b, steps, emission, tops, alpha, base, ahead)

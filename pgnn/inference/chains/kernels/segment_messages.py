@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from pgnn.inference.chains.kernels.chain_numbers import exp_below
+from pgnn.inference.chains.kernels.arrays import log_sum_of
 from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
 
 Floats = NDArray[Any]
 
 
-class SegmentNumbers(NamedTuple):
+class SegmentPotentials(NamedTuple):
     """Logs, float64; ``turned`` is the transposed transition."""
 
     initial: Floats
@@ -35,19 +35,6 @@ class SegmentSums(NamedTuple):
 
 
 @inner_numeric
-def _log_sum(x, at, num):
-    top = -math.inf
-    for k in range(num):
-        top = max(top, x[at + k])
-    if top == -math.inf:
-        return top
-    total = 0.0
-    for k in range(num):
-        total += exp_below(x[at + k] - top)
-    return top + math.log(total)
-
-
-@inner_numeric
 def _add(x, y):
     """Log of the sum of two exponentials."""
     if x < y:
@@ -58,29 +45,29 @@ def _add(x, y):
 
 
 @inner_numeric
-def _forward(numbers, b, steps, alpha, room):
+def _forward(potentials, b, steps, alpha, room):
     """Fill ``alpha``, ``(T, K, D)``, with logs of messages."""
-    K, D = numbers.duration.shape
+    K, D = potentials.duration.shape
     for t in range(steps):
         to = t * K * D
         for k in range(K):
             if t == 0:
-                entered = numbers.initial[k]
+                entered = potentials.initial[k]
             else:
                 for i in range(K):
-                    room[i] = alpha[to - K * D + i * D] + numbers.turned[k, i]
-                entered = _log_sum(room, 0, K)
+                    room[i] = alpha[to - K * D + i * D] + potentials.turned[k, i]
+                entered = log_sum_of(room, 0, K)
             for r in range(D):
-                value = entered + numbers.duration[k, r]
+                value = entered + potentials.duration[k, r]
                 if t > 0 and r + 1 < D:
                     value = _add(value, alpha[to - K * D + k * D + r + 1])
-                alpha[to + k * D + r] = value + numbers.field[b, t, k]
+                alpha[to + k * D + r] = value + potentials.field[b, t, k]
 
 
 @inner_numeric
-def _backward(numbers, sums, weight, b, steps, alpha, ahead, room, log_z, censored):
+def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, censored):
     """Sums of products of messages; ``ahead`` holds backward messages, then what they meet."""
-    K, D = numbers.duration.shape
+    K, D = potentials.duration.shape
     size = K * D
     for k in range(K):
         for r in range(D):
@@ -94,21 +81,21 @@ def _backward(numbers, sums, weight, b, steps, alpha, ahead, room, log_z, censor
             sums.marginals[b, t, k] = total
         for k in range(K):  # a segment of state k begins here
             for r in range(D):
-                room[K + r] = numbers.duration[k, r] + ahead[k * D + r]
-            begins = numbers.field[b, t, k]
+                room[K + r] = potentials.duration[k, r] + ahead[k * D + r]
+            begins = potentials.field[b, t, k]
             if t == 0:
-                entered = numbers.initial[k]
+                entered = potentials.initial[k]
             else:
                 for i in range(K):
-                    room[i] = alpha[at - size + i * D] + numbers.turned[k, i]
-                entered = _log_sum(room, 0, K)
+                    room[i] = alpha[at - size + i * D] + potentials.turned[k, i]
+                entered = log_sum_of(room, 0, K)
             for r in range(D):
                 value = entered + begins + room[K + r] - log_z
                 share = weight * math.exp(min(value, 0.0))
                 sums.durations[k, r] += share
                 if t == 0:
                     sums.initial[k] += share
-            onward = begins + _log_sum(room, K, D)
+            onward = begins + log_sum_of(room, K, D)
             ahead[size + k] = onward
             if t > 0:
                 for i in range(K):
@@ -117,38 +104,38 @@ def _backward(numbers, sums, weight, b, steps, alpha, ahead, room, log_z, censor
         if t > 0:
             for k in range(K):
                 for r in range(D - 1, 0, -1):
-                    ahead[k * D + r] = ahead[k * D + r - 1] + numbers.field[b, t, k]
+                    ahead[k * D + r] = ahead[k * D + r - 1] + potentials.field[b, t, k]
                 for j in range(K):
-                    room[j] = numbers.transition[k, j] + ahead[size + j]
-                ahead[k * D] = _log_sum(room, 0, K)
+                    room[j] = potentials.transition[k, j] + ahead[size + j]
+                ahead[k * D] = log_sum_of(room, 0, K)
 
 
 @numeric
-def sum_segments(numbers, sums, rows, weights, censored, alpha, ahead, room):
+def sum_segments(potentials, sums, rows, weights, censored, alpha, ahead, room):
     """Sum over all segmentations of some rows.
 
     Args:
         rows: Which ones; none is empty.
         weights: ``(B,)`` what a row counts in the sums; nothing but log Z is found if empty.
         censored: Whether the last segment may outlast its row.
-        alpha: Room for ``T * K * D`` numbers.
+        alpha: Room for ``T * K * D`` potentials.
         ahead: For ``K * D + K``.
         room: For ``K + max(K, D)``.
     """
-    K, D = numbers.duration.shape
+    K, D = potentials.duration.shape
     for b in rows:
-        steps = numbers.lengths[b]
-        _forward(numbers, b, steps, alpha, room)
+        steps = potentials.lengths[b]
+        _forward(potentials, b, steps, alpha, room)
         last = (steps - 1) * K * D
         if censored:
-            log_z = _log_sum(alpha, last, K * D)
+            log_z = log_sum_of(alpha, last, K * D)
         else:
             for k in range(K):
                 room[k] = alpha[last + k * D]
-            log_z = _log_sum(room, 0, K)
+            log_z = log_sum_of(room, 0, K)
         sums.log_z[b] = log_z
         if len(weights) and log_z > -math.inf:
-            _backward(numbers, sums, weights[b], b, steps, alpha, ahead, room, log_z, censored)
+            _backward(potentials, sums, weights[b], b, steps, alpha, ahead, room, log_z, censored)
         elif len(weights):
             for t in range(steps):
                 for k in range(K):

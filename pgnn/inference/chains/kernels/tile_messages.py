@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from pgnn.inference.chains.kernels.chain_numbers import harmless, share_of
-from pgnn.inference.chains.kernels.chain_rows import FILTER, SMOOTH
-from pgnn.inference.chains.kernels.chain_steps import (
+from pgnn.inference.chains.kernels.arrays import harmless, share_of
+from pgnn.inference.chains.kernels.row_messages import FILTER, SMOOTH
+from pgnn.inference.chains.kernels.tile_steps import (
     INVERSE,
     LOSSES,
     TOP,
@@ -22,7 +22,7 @@ from pgnn.inference.chains.kernels.chain_steps import (
     multiply,
     scale,
 )
-from pgnn.inference.chains.kernels.chain_transposes import (
+from pgnn.inference.chains.kernels.transposes import (
     bring_1,
     bring_2,
     bring_4,
@@ -30,7 +30,7 @@ from pgnn.inference.chains.kernels.chain_transposes import (
     write_2,
     write_4,
 )
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.vector_registers import (
     WIDTH,
     tile_outer_1,
     tile_outer_4,
@@ -43,22 +43,22 @@ _STEPS = 8  # whose pairs are counted together
 
 
 @inner_numeric
-def locate(field, rows, places):
+def locate(field, rows, offsets):
     """Where the rows of a tile begin in memory; those that are not there are said to be the first.
 
-    ``places`` is of ``WIDTH`` int64.
+    ``offsets`` is of ``WIDTH`` int64.
     """
     size = field.shape[1] * field.shape[2]
     for w in range(WIDTH):
-        places[w] = rows[w if w < len(rows) else 0] * size
+        offsets[w] = rows[w if w < len(rows) else 0] * size
 
 
 @inner_numeric
-def load(field, places, num, t, out, to, lanes):
+def load(field, offsets, num, t, out, to, lanes):
     """Bring a step's fields into a tile, less the largest of each row, which goes to ``lanes``."""
     K = field.shape[2]
     real = field.dtype.type
-    bring(field, places, t * K, out, to)
+    bring(field, offsets, t * K, out, to)
     if num < WIDTH:
         for k in range(K):
             for w in range(num, WIDTH):
@@ -67,18 +67,18 @@ def load(field, places, num, t, out, to, lanes):
 
 
 @inner_numeric
-def bring(field, places, at, out, to):
+def bring(field, offsets, at, out, to):
     """Bring a step of all rows into a tile."""
     K = field.shape[2]
     k = 0
     while k + 4 <= K:
-        bring_4(field, out, places, at + k, to + k * WIDTH)
+        bring_4(field, out, offsets, at + k, to + k * WIDTH)
         k += 4
     if k + 2 <= K:
-        bring_2(field, out, places, at + k, to + k * WIDTH)
+        bring_2(field, out, offsets, at + k, to + k * WIDTH)
         k += 2
     if k < K:
-        bring_1(field, out, places, at + k, to + k * WIDTH)
+        bring_1(field, out, offsets, at + k, to + k * WIDTH)
 
 
 @inner_numeric
@@ -93,44 +93,44 @@ def _multiply(matrix, s, x, at, out, to):
 
 
 @inner_numeric
-def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, lanes, logs):
+def _forward(potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
-    K = numbers.log_field.shape[2]
-    real, limit = numbers.log_field.dtype.type, harmless(numbers.log_field.itemsize)
-    size, num, steps = K * WIDTH, len(rows), numbers.lengths[rows[0]]
+    K = potentials.log_field.shape[2]
+    real, limit = potentials.log_field.dtype.type, harmless(potentials.log_field.itemsize)
+    size, num, steps = K * WIDTH, len(rows), potentials.lengths[rows[0]]
     for w in range(WIDTH):
         lanes[INVERSE + w] = real(1.0)
         logs[w], logs[WIDTH + w], logs[2 * WIDTH + w] = 0.0, 1.0, 1.0
     for w in range(len(rows)):
-        logs[w] = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
+        logs[w] = potentials.initial_scale[share_of(potentials.initial.shape[0], rows[w])]
     for t in range(steps):
         to, shift = t * size, 0.0
-        while numbers.lengths[rows[num - 1]] <= t:
+        while potentials.lengths[rows[num - 1]] <= t:
             num -= 1
-        load(numbers.log_field, places, num, t, emission, to, lanes)
+        load(potentials.log_field, offsets, num, t, emission, to, lanes)
         if t == 0:
             for k in range(K):
                 for w in range(WIDTH):
                     alpha[k * WIDTH + w] = real(0.0)
                 for w in range(num):
-                    start = share_of(numbers.initial.shape[0], rows[w])
-                    alpha[k * WIDTH + w] = numbers.initial[start, k]
+                    start = share_of(potentials.initial.shape[0], rows[w])
+                    alpha[k * WIDTH + w] = potentials.initial[start, k]
         else:
-            s = share_of(numbers.transition.shape[1], t - 1)
-            _multiply(numbers.transition, s, alpha, to - size, alpha, to)
-            shift = numbers.transition_scale[0, s]
+            s = share_of(potentials.transition.shape[1], t - 1)
+            _multiply(potentials.transition, s, alpha, to - size, alpha, to)
+            shift = potentials.transition_scale[0, s]
         emit(alpha, emission, lanes, to, to, K)
         if mode != SMOOTH and not dense:
-            _audit(numbers, t, emission, to, ahead, lanes)
+            _audit(potentials, t, emission, to, ahead, lanes)
             for w in range(num):
                 if not lanes[LOSSES + w] < limit:
                     logs[2 * WIDTH + w] = 0.0
         if mode == FILTER:
             for w in range(num):
                 step = math.log(lanes[w]) if lanes[w] > 0.0 else -math.inf
-                first = numbers.initial_scale[share_of(numbers.initial.shape[0], rows[w])]
+                first = potentials.initial_scale[share_of(potentials.initial.shape[0], rows[w])]
                 sums.increments[rows[w], t] = step + lanes[TOP + w] + (first if t == 0 else shift)
-            _unload(alpha, to, lanes, places, num, t, sums.states)
+            _unload(alpha, to, lanes, offsets, num, t, sums.states)
         _note(logs, lanes, num, shift)
     for w in range(len(rows)):
         product = logs[WIDTH + w]
@@ -139,17 +139,17 @@ def _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, l
 
 
 @inner_numeric
-def _audit(numbers, t, emission, at, ahead, lanes):
+def _audit(potentials, t, emission, at, ahead, lanes):
     """Bound what was lost of the message: numbers too small to be held, and what follows them."""
-    K = numbers.log_field.shape[2]
+    K = potentials.log_field.shape[2]
     size = K * WIDTH
     before, to = ((t - 1) % 2) * size, (t % 2) * size
     if t == 0:
         for k in range(size):
             ahead[k] = 0.0
     else:
-        s = share_of(numbers.transition.shape[1], t - 1)
-        _multiply(numbers.transition, s, ahead, before, ahead, to)
+        s = share_of(potentials.transition.shape[1], t - 1)
+        _multiply(potentials.transition, s, ahead, before, ahead, to)
     audit(ahead, emission, lanes, to, at, K)
 
 
@@ -171,34 +171,34 @@ def _note(logs, lanes, num, shift):
 
 
 @inner_numeric
-def _unload(values, at, lanes, places, num, t, out):
+def _unload(values, at, lanes, offsets, num, t, out):
     """Write a step of a tile, multiplied by ``INVERSE``."""
     K = out.shape[2]
     block, w = 64 // out.itemsize, 0
     while w + block <= num:
         k = 0
         while k + 4 <= K:
-            write_4(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            write_4(values, out, offsets, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
             k += 4
         if k + 2 <= K:
-            write_2(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            write_2(values, out, offsets, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
             k += 2
         if k < K:
-            write_1(values, out, places, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
+            write_1(values, out, offsets, lanes, at + k * WIDTH, INVERSE, t * K + k, w)
         w += block
     while w < num:
-        row = places[w] // (out.shape[1] * K)
+        row = offsets[w] // (out.shape[1] * K)
         for k in range(K):
             out[row, t, k] = values[at + k * WIDTH + w] * lanes[INVERSE + w]
         w += 1
 
 
 @inner_numeric
-def _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs):
+def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs):
     """Multiply forward messages by backward messages, into marginals and sums of pairs."""
-    K = numbers.log_field.shape[2]
-    real = numbers.log_field.dtype.type
-    size, num, waiting, steps = K * WIDTH, 0, 0, numbers.lengths[rows[0]]
+    K = potentials.log_field.shape[2]
+    real = potentials.log_field.dtype.type
+    size, num, waiting, steps = K * WIDTH, 0, 0, potentials.lengths[rows[0]]
     together = 1 if sums.pairs.shape[1] > 1 else _STEPS
     for k in range(size):
         ahead[k] = real(0.0)
@@ -206,14 +206,14 @@ def _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lane
         logs[2 * WIDTH + w] = 1.0
     for t in range(steps - 1, -1, -1):
         at = t * size
-        while num < len(rows) and numbers.lengths[rows[num]] > t:
+        while num < len(rows) and potentials.lengths[rows[num]] > t:
             for k in range(K):
                 ahead[k * WIDTH + num] = real(1.0)
             num += 1
         meet(alpha, ahead, lanes, at, 0, K)
         for w in range(num):
             logs[2 * WIDTH + w] = min(logs[2 * WIDTH + w], float(lanes[TOTAL + w]))
-        _unload(ahead, size, lanes, places, num, t, sums.states)
+        _unload(ahead, size, lanes, offsets, num, t, sums.states)
         if sums.pairs.shape[2] and t + 1 < steps:
             for w in range(num):
                 lanes[INVERSE + w] *= real(weights[rows[w]])
@@ -225,8 +225,8 @@ def _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lane
                 waiting = 0
         if t > 0:
             multiply(emission, ahead, lanes, at, 0, K)
-            s = share_of(numbers.turned.shape[1], t - 1)
-            _multiply(numbers.turned, s, emission, at, ahead, 0)
+            s = share_of(potentials.turned.shape[1], t - 1)
+            _multiply(potentials.turned, s, emission, at, ahead, 0)
     for w in range(len(rows)):
         sums.trust[rows[w]] = logs[2 * WIDTH + w]
 
@@ -249,7 +249,7 @@ def _count(pairs, s, left, left_at, right, right_at, num):
 
 @numeric
 def sum_tiles(
-    numbers, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs, places
+    potentials, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs, offsets
 ):
     """Sum over all paths of rows that share their transitions.
 
@@ -260,19 +260,19 @@ def sum_tiles(
         tiles: ``(n, WIDTH)`` rows in descending order of their lengths, -1 for none; the first of
             a tile is there and is not empty.
         weights: ``(B,)`` what a row counts in ``sums.pairs``, whose first axis has size one.
-        emission: Room for ``T * K * WIDTH`` numbers.
+        emission: Room for ``T * K * WIDTH`` potentials.
         alpha: For ``T * K * WIDTH``.
         ahead: For ``2 * K * WIDTH``.
         lanes: For ``LANES``.
         logs: For ``LANES`` float64.
-        places: For ``WIDTH`` int64.
+        offsets: For ``WIDTH`` int64.
     """
     for tile in range(tiles.shape[0]):
         num = 0
         while num < WIDTH and tiles[tile, num] >= 0:
             num += 1
         rows = tiles[tile, :num]
-        locate(numbers.log_field, rows, places)
-        _forward(numbers, sums, mode, dense, rows, places, emission, alpha, ahead, lanes, logs)
+        locate(potentials.log_field, rows, offsets)
+        _forward(potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs)
         if mode == SMOOTH:
-            _backward(numbers, sums, weights, rows, places, emission, alpha, ahead, lanes, logs)
+            _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs)

@@ -1,4 +1,4 @@
-"""The largest of many numbers, and where it stands, found in vector registers."""
+"""The largest of many potentials, and where it stands, found in vector registers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.chains.kernels.chain_vectors import MAX, data_of, load_vector, part_of, start_of
+from pgnn.inference.chains.kernels.vector_registers import (
+    MAX,
+    data_of,
+    load_vector,
+    part_of,
+    start_of,
+)
 
 
 def _picks(lanes: int) -> Any:
@@ -62,7 +68,7 @@ def _first_largest(builder: Any, values: Any, places: Any) -> tuple[Any, Any]:
     return builder.extract_element(values, zero), builder.extract_element(places, zero)
 
 
-pick_4, pick_16 = _picks(4), _picks(16)
+argmax_4, argmax_16 = _picks(4), _picks(16)
 """Place of the largest sum of ``x[x_at + k]`` and ``y[y_at + k]``, of equal ones the first."""
 
 

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.vector_registers import (
     WIDTH,
     data_of,
     load_vector,

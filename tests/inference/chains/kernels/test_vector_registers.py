@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pgnn.inference.chains.kernels import chain_picks as picks_of
-from pgnn.inference.chains.kernels import chain_vectors as vectors
-from pgnn.inference.chains.kernels.chain_numbers import exp_below
-from pgnn.inference.chains.kernels.chain_vectors import WIDTH
+from pgnn.inference.chains.kernels import argmax as picks_of
+from pgnn.inference.chains.kernels import vector_registers as vectors
+from pgnn.inference.chains.kernels.arrays import exp_below
+from pgnn.inference.chains.kernels.vector_registers import WIDTH
 from pgnn.inference.propagation.kernels.propagation_algebra import numeric
 
 
@@ -34,8 +34,8 @@ def outer(x, y, out, step, num):
 
 @numeric
 def picks(x, y, num, out):
-    out[0] = picks_of.pick_4(x, y, x, 2, 1, num)
-    out[1] = picks_of.pick_16(x, y, x, 2, 1, num)
+    out[0] = picks_of.argmax_4(x, y, x, 2, 1, num)
+    out[1] = picks_of.argmax_16(x, y, x, 2, 1, num)
 
 
 @numeric

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from pgnn.inference.chains.kernels.chain_links import links_of_few
-from pgnn.inference.chains.kernels.chain_numbers import exp_below, share_of
-from pgnn.inference.chains.kernels.chain_picks import largest, pick_4, pick_16
-from pgnn.inference.chains.kernels.chain_row_steps import row_observe
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.argmax import argmax_4, argmax_16, largest
+from pgnn.inference.chains.kernels.arrays import exp_below, share_of
+from pgnn.inference.chains.kernels.back_pointers import max_origins_of_few
+from pgnn.inference.chains.kernels.row_steps import row_observe
+from pgnn.inference.chains.kernels.vector_registers import (
     row_max_4,
     row_max_8,
     row_max_32,
@@ -45,82 +45,82 @@ def _reach(x, at, matrix, r, s, out, to):
 
 
 @inner_numeric
-def score_of(numbers, b, states, row):
+def score_of(potentials, b, states, row):
     """Log of what a path weighs."""
-    r = share_of(numbers.transition.shape[0], b)
+    r = share_of(potentials.transition.shape[0], b)
     total, seen = 0.0, 0.0
-    for t in range(numbers.lengths[b]):
+    for t in range(potentials.lengths[b]):
         k = states[row, t]
-        seen += numbers.log_field[b, t, k]
+        seen += potentials.log_field[b, t, k]
         if t == 0:
-            total += numbers.initial[share_of(numbers.initial.shape[0], b), k]
+            total += potentials.initial[share_of(potentials.initial.shape[0], b), k]
         else:
-            s = share_of(numbers.transition.shape[1], t - 1)
-            total += numbers.transition[r, s, states[row, t - 1], k]
+            s = share_of(potentials.transition.shape[1], t - 1)
+            total += potentials.transition[r, s, states[row, t - 1], k]
     return total + seen
 
 
 @numeric
-def best_rows(numbers, rows, states, scores, reach, links):
+def best_rows(potentials, rows, states, scores, reach, origins):
     """Find the best path of some rows; of equal ones, that of the smallest last state, and so on.
 
     Args:
-        numbers: Logs.
+        potentials: Logs.
         rows: Which ones; none is empty.
         states: ``(B, T)`` to be filled; rows without a path are left as they are.
         scores: ``(B,)`` float64.
-        reach: Room for ``T * P`` numbers.
-        links: For ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their transitions;
+        reach: Room for ``T * P`` potentials.
+        origins: For ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their transitions;
             otherwise for none.
     """
-    P = numbers.transition.shape[3]
+    P = potentials.transition.shape[3]
     for b in rows:
-        if len(links):
-            possible = _forward_of_few(numbers, b, reach, links)
+        if len(origins):
+            possible = _forward_of_few(potentials, b, reach, origins)
         else:
-            possible = _forward(numbers, b, reach)
+            possible = _forward(potentials, b, reach)
         if not possible:
             scores[b] = -math.inf
-        elif len(links):
-            after = numbers.lengths[b] - 1
+        elif len(origins):
+            after = potentials.lengths[b] - 1
             states[b, after] = k = _top_of(reach, 0, P)
             for t in range(after, 0, -1):
-                k = int(links[t * P + k])
+                k = int(origins[t * P + k])
                 states[b, t - 1] = k
-            scores[b] = score_of(numbers, b, states, b)
+            scores[b] = score_of(potentials, b, states, b)
         else:
-            _walk_back(numbers, b, numbers.lengths[b], reach, states)
-            scores[b] = score_of(numbers, b, states, b)
+            _walk_back(potentials, b, potentials.lengths[b], reach, states)
+            scores[b] = score_of(potentials, b, states, b)
 
 
 @inner_numeric
-def _begin(numbers, b, reach):
+def _begin(potentials, b, reach):
     """Ways of one step; ``-inf`` where there is no state."""
-    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
-    real = numbers.log_field.dtype.type
-    start = share_of(numbers.initial.shape[0], b)
+    K, P = potentials.transition.shape[2], potentials.transition.shape[3]
+    real = potentials.log_field.dtype.type
+    start = share_of(potentials.initial.shape[0], b)
     for j in range(P):
         reach[j] = real(-math.inf)
     for j in range(K):
-        reach[j] = numbers.initial[start, j] + numbers.log_field[b, 0, j]
+        reach[j] = potentials.initial[start, j] + potentials.log_field[b, 0, j]
 
 
 @inner_numeric
-def _forward(numbers, b, reach):
+def _forward(potentials, b, reach):
     """Logs of the best ways to each state, less some constant a step; return if there is one."""
-    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
-    real = numbers.log_field.dtype.type
-    r, steps = share_of(numbers.transition.shape[0], b), numbers.lengths[b]
-    _begin(numbers, b, reach)
+    K, P = potentials.transition.shape[2], potentials.transition.shape[3]
+    real = potentials.log_field.dtype.type
+    r, steps = share_of(potentials.transition.shape[0], b), potentials.lengths[b]
+    _begin(potentials, b, reach)
     top = largest(reach, 0, P)
     for t in range(1, steps):
         if top == -math.inf:
             break
         to = t * P
-        s = share_of(numbers.transition.shape[1], t - 1)
-        _reach(reach, to - P, numbers.transition, r, s, reach, to)
-        field = (b * numbers.log_field.shape[1] + t) * K
-        row_observe(reach, numbers.log_field, to, field, K, top)
+        s = share_of(potentials.transition.shape[1], t - 1)
+        _reach(reach, to - P, potentials.transition, r, s, reach, to)
+        field = (b * potentials.log_field.shape[1] + t) * K
+        row_observe(reach, potentials.log_field, to, field, K, top)
         top = real(0.0)
         if t % 16 == 15 or t == steps - 1:  # so that digits are kept
             top = largest(reach, to, P)
@@ -128,18 +128,26 @@ def _forward(numbers, b, reach):
 
 
 @inner_numeric
-def _forward_of_few(numbers, b, reach, links):
+def _forward_of_few(potentials, b, reach, origins):
     """The same where a message is in one register; where ways come from is noted."""
-    K, P = numbers.transition.shape[2], numbers.transition.shape[3]
-    r, steps = share_of(numbers.transition.shape[0], b), numbers.lengths[b]
-    _begin(numbers, b, reach)
+    K, P = potentials.transition.shape[2], potentials.transition.shape[3]
+    r, steps = share_of(potentials.transition.shape[0], b), potentials.lengths[b]
+    _begin(potentials, b, reach)
     top, t = largest(reach, 0, P), 1
     while t < steps and top > -math.inf:
         for j in range(K):
             reach[j] -= top
-        field, num = (b * numbers.log_field.shape[1] + t) * K, min(16, steps - t)
-        links_of_few(
-            numbers.transition, numbers.log_field, reach, links, r * K * P, field, t * P, K, num
+        field, num = (b * potentials.log_field.shape[1] + t) * K, min(16, steps - t)
+        max_origins_of_few(
+            potentials.transition,
+            potentials.log_field,
+            reach,
+            origins,
+            r * K * P,
+            field,
+            t * P,
+            K,
+            num,
         )
         top = largest(reach, 0, P)
         t += num
@@ -148,7 +156,7 @@ def _forward_of_few(numbers, b, reach, links):
 
 @inner_numeric
 def _top_of(values, at, num):
-    """Place of the first of the largest numbers."""
+    """Place of the first of the largest potentials."""
     best = 0
     for k in range(1, num):
         if values[at + k] > values[at + best]:
@@ -157,27 +165,27 @@ def _top_of(values, at, num):
 
 
 @inner_numeric
-def _walk_back(numbers, b, steps, reach, states):
-    K, P = numbers.turned.shape[2], numbers.turned.shape[3]
-    r = share_of(numbers.turned.shape[0], b)
+def _walk_back(potentials, b, steps, reach, states):
+    K, P = potentials.turned.shape[2], potentials.turned.shape[3]
+    r = share_of(potentials.turned.shape[0], b)
     best = _top_of(reach, (steps - 1) * P, K)
     states[b, steps - 1] = best
     for t in range(steps - 2, -1, -1):
-        s = share_of(numbers.turned.shape[1], t)
-        row = ((r * numbers.turned.shape[1] + s) * K + best) * P
+        s = share_of(potentials.turned.shape[1], t)
+        row = ((r * potentials.turned.shape[1] + s) * K + best) * P
         if P % 16 == 0:
-            best = pick_16(reach, numbers.turned, reach, t * P, row, P)
+            best = argmax_16(reach, potentials.turned, reach, t * P, row, P)
         else:
-            best = pick_4(reach, numbers.turned, reach, t * P, row, P)
+            best = argmax_4(reach, potentials.turned, reach, t * P, row, P)
         states[b, t] = best
 
 
 @numeric
-def best_k_rows(numbers, k, rows, states, scores, reach, came):
+def best_k_rows(potentials, k, rows, states, scores, reach, came):
     """Find the ``k`` best paths of some rows, best first.
 
     Args:
-        numbers: Logs.
+        potentials: Logs.
         k: How many.
         rows: Which ones; none is empty.
         states: ``(B, k, T)`` to be filled where there is such a path.
@@ -185,27 +193,27 @@ def best_k_rows(numbers, k, rows, states, scores, reach, came):
         reach: Room for ``2 * K * k`` float64.
         came: For ``T * K * k`` int64: state before, times ``k``, plus which of its paths.
     """
-    K = numbers.log_field.shape[2]
+    K = potentials.log_field.shape[2]
     for b in rows:
-        r = share_of(numbers.transition.shape[0], b)
-        steps, old, new = numbers.lengths[b], 0, K * k
-        start = share_of(numbers.initial.shape[0], b)
+        r = share_of(potentials.transition.shape[0], b)
+        steps, old, new = potentials.lengths[b], 0, K * k
+        start = share_of(potentials.initial.shape[0], b)
         for j in range(K):
             for m in range(k):
                 reach[new + j * k + m] = -math.inf
-            reach[new + j * k] = numbers.initial[start, j] + numbers.log_field[b, 0, j]
+            reach[new + j * k] = potentials.initial[start, j] + potentials.log_field[b, 0, j]
         for t in range(1, steps):
             old, new = new, old
-            s = share_of(numbers.turned.shape[1], t - 1)
+            s = share_of(potentials.turned.shape[1], t - 1)
             for j in range(K):
-                at, link = new + j * k, (t * K + j) * k
+                at, origin_at = new + j * k, (t * K + j) * k
                 for m in range(k):
                     reach[at + m] = -math.inf
                 for i in range(K):
-                    step = numbers.turned[r, s, j, i] + numbers.log_field[b, t, j]
+                    step = potentials.turned[r, s, j, i] + potentials.log_field[b, t, j]
                     for m in range(k):
                         value = reach[old + i * k + m] + step
-                        if not _insert(reach, came, at, link, k, value, i * k + m):
+                        if not _insert(reach, came, at, origin_at, k, value, i * k + m):
                             break
         for m in range(k):
             scores[b * k + m] = -math.inf
@@ -223,26 +231,26 @@ def best_k_rows(numbers, k, rows, states, scores, reach, came):
 
 
 @inner_numeric
-def _insert(values, links, at, link, k, value, origin):
+def _insert(values, origins, at, origin_at, k, value, origin):
     """Insert into a sorted list after its equals; return whether there was room."""
     if not value > values[at + k - 1]:
         return False
     m = k - 1
     while m > 0 and value > values[at + m - 1]:
         values[at + m] = values[at + m - 1]
-        links[link + m] = links[link + m - 1]
+        origins[origin_at + m] = origins[origin_at + m - 1]
         m -= 1
     values[at + m] = value
-    links[link + m] = origin
+    origins[origin_at + m] = origin
     return True
 
 
 @numeric
-def draw_rows(numbers, log_alpha, rows, seed, states, weights):
+def draw_rows(potentials, log_alpha, rows, seed, states, weights):
     """Draw paths of some rows, last state first, given filtered probabilities.
 
     Args:
-        numbers: Logs.
+        potentials: Logs.
         log_alpha: ``(B, T, K)`` logs of p(z_t | x_1..t).
         rows: Which ones; none is empty or impossible.
         seed: uint64; a row's draws depend on it and on the number of the row alone.
@@ -251,17 +259,17 @@ def draw_rows(numbers, log_alpha, rows, seed, states, weights):
     """
     K = log_alpha.shape[2]
     for b in rows:
-        r = share_of(numbers.turned.shape[0], b)
+        r = share_of(potentials.turned.shape[0], b)
         stream = _mix(seed + np.uint64(b) * _GOLDEN)
         for n in range(states.shape[0]):
             best = 0
-            for t in range(numbers.lengths[b] - 1, -1, -1):
-                s = share_of(numbers.turned.shape[1], t)
+            for t in range(potentials.lengths[b] - 1, -1, -1):
+                s = share_of(potentials.turned.shape[1], t)
                 top = -math.inf
                 for k in range(K):
                     weights[k] = log_alpha[b, t, k]
-                    if t < numbers.lengths[b] - 1:
-                        weights[k] += numbers.turned[r, s, best, k]
+                    if t < potentials.lengths[b] - 1:
+                        weights[k] += potentials.turned[r, s, best, k]
                     top = max(top, weights[k])
                 total = 0.0
                 for k in range(K):

@@ -47,14 +47,14 @@ class _LogPartition(Function):
         parts = ctx.saved_tensors  # raises where one was changed in place
         possible = torch.from_numpy(ctx.sums.log_z > -np.inf)
         weights = torch.where(possible, upstream[0], 0.0)
-        made = _Made(ctx.tensors, ctx.kernel, ctx.sums, possible, ctx.needs_input_grad[2:])
+        smoothed = _Smoothed(ctx.tensors, ctx.kernel, ctx.sums, possible, ctx.needs_input_grad[2:])
         if torch.is_grad_enabled():
-            return None, None, *_Slopes.apply(made, weights, *parts)  # type: ignore[no-untyped-call]
-        return None, None, *made.slopes(weights, parts)
+            return None, None, *_Gradients.apply(smoothed, weights, *parts)  # type: ignore[no-untyped-call]
+        return None, None, *smoothed.gradients(weights, parts)
 
 
-class _Made(NamedTuple):
-    """What the kernel found, and which of its slopes are wanted."""
+class _Smoothed(NamedTuple):
+    """What the kernel found, and which gradients are wanted."""
 
     tensors: ChainTensors
     kernel: CpuChain
@@ -62,8 +62,8 @@ class _Made(NamedTuple):
     possible: Tensor
     wanted: Sequence[bool]
 
-    def slopes(self, weights: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """Slopes by initial, transition and field of the sum of weighted log Z."""
+    def gradients(self, weights: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        """Gradients by initial, transition and field of the sum of weighted log Z."""
         initial = transition = field = None
         if self.wanted[0] or self.wanted[2]:
             marginals = torch.from_numpy(self.sums.states).to(parts[2].dtype)
@@ -88,16 +88,16 @@ class _Made(NamedTuple):
         return torch.from_numpy(self.kernel.smooth(array, (shape[0], shape[1])).pairs)
 
 
-class _Slopes(Function):
-    """Slopes by the kernel, whose own slopes are torch's: made only if somebody asks for them."""
+class _Gradients(Function):
+    """Gradients by the kernel; their own gradients are torch's, where somebody asks for them."""
 
     @staticmethod
     def forward(
-        ctx: Any, made: _Made, weights: Tensor, *parts: Tensor
+        ctx: Any, smoothed: _Smoothed, weights: Tensor, *parts: Tensor
     ) -> tuple[Tensor | None, ...]:
-        ctx.made = made
+        ctx.smoothed = smoothed
         ctx.save_for_backward(weights, *parts)
-        return made.slopes(weights.detach(), [p.detach() for p in parts])
+        return smoothed.gradients(weights.detach(), [p.detach() for p in parts])
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Any, ...]:
@@ -108,9 +108,9 @@ class _Slopes(Function):
                 p.view_as(p) if p.requires_grad else p.detach().requires_grad_()
                 for p in ctx.saved_tensors
             ]
-            found = _through_torch(ctx.made.tensors, views[1:], views[0])
+            found = _through_torch(ctx.smoothed.tensors, views[1:], views[0])
             asked = [(x, u) for x, u in zip(found, upstream, strict=True) if u is not None]
-            slopes = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 [x for x, _ in asked],
                 views,
                 [u for _, u in asked],
@@ -118,13 +118,13 @@ class _Slopes(Function):
                 materialize_grads=True,
                 allow_unused=True,
             )
-        return None, *slopes
+        return None, *gradients
 
 
 def _through_torch(
     tensors: ChainTensors, parts: Sequence[Tensor], weights: Tensor
 ) -> tuple[Tensor, ...]:
-    """The slopes as differentiable operations."""
+    """The gradients as differentiable operations."""
     initial, transition, field = parts
     again = TorchChain(ChainTensors(initial, transition, field, tensors.lengths)).log_partition()
     return torch.autograd.grad(

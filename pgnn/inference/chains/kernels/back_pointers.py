@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pgnn.inference.chains.kernels.chain_vectors import (
+from pgnn.inference.chains.kernels.vector_registers import (
     MAX,
     WIDTH,
     data_of,
@@ -25,12 +25,12 @@ _BYTE = ir.IntType(8)
 _BYTES = ir.VectorType(_BYTE, WIDTH)
 
 
-def _tile_links(columns: int) -> Any:
-    def link(typing_context, matrix, x, out, links, at, step, x_at, to, link_to, num):
+def _tile_max_origins(columns: int) -> Any:
+    def maximize(typing_context, matrix, x, out, origins, at, step, x_at, to, origin_to, num):
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = data_of(context, builder, signature, arguments)
             noted = context.make_array(signature.args[3])(context, builder, arguments[3]).data
-            at, step, x_at, to, link_to, num = arguments[4:]
+            at, step, x_at, to, origin_to, num = arguments[4:]
             kind, index = data.kind, at.type
             tops = [
                 cgutils.alloca_once_value(builder, start_of(ir.VectorType(kind, WIDTH), MAX))
@@ -55,20 +55,20 @@ def _tile_links(columns: int) -> Any:
             for j, (top, came) in enumerate(zip(tops, froms, strict=True)):
                 where = builder.add(to, index(j * WIDTH))
                 store_vector(builder, builder.load(top), data.out, where, kind, WIDTH)
-                where = builder.add(link_to, index(j * WIDTH))
+                where = builder.add(origin_to, index(j * WIDTH))
                 store_vector(builder, builder.load(came), noted, where, _BYTE, WIDTH)
             return context.get_dummy_value()
 
-        return types.void(matrix, x, out, links, at, step, x_at, to, link_to, num), generate
+        return types.void(matrix, x, out, origins, at, step, x_at, to, origin_to, num), generate
 
-    return intrinsic(link)
+    return intrinsic(maximize)
 
 
-tile_link_4, tile_link_1 = _tile_links(4), _tile_links(1)
+tile_max_origin_4, tile_max_origin_1 = _tile_max_origins(4), _tile_max_origins(1)
 """Like ``tile_max_4`` and ``tile_max_1``; the smallest state a largest sum comes from is noted."""
 
 
-def _follow(typing_context, links, path, at, after, to, num):
+def _follow(typing_context, origins, path, at, after, to, num):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         noted, path = (
             context.make_array(kind)(context, builder, value).data
@@ -87,20 +87,22 @@ def _follow(typing_context, links, path, at, after, to, num):
         store_vector(builder, builder.load(found), path, to, _BYTE, WIDTH)
         return context.get_dummy_value()
 
-    return types.void(links, path, at, after, to, num), generate
+    return types.void(origins, path, at, after, to, num), generate
 
 
 follow: Any = intrinsic(_follow)
-"""``path[to + w] = links[at + path[after + w] * WIDTH + w]`` of all rows."""
+"""``path[to + w] = origins[at + path[after + w] * WIDTH + w]`` of all rows."""
 
 
-def _links_of_few(typing_context, matrix, field, reach, links, at, field_at, link_at, num, steps):
+def _max_origins_of_few(
+    typing_context, matrix, field, reach, origins, at, field_at, origin_at, num, steps
+):
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        matrix, field, reach, links = (
+        matrix, field, reach, origins = (
             context.make_array(kind)(context, builder, value).data
             for kind, value in zip(signature.args[:4], arguments[:4], strict=True)
         )
-        at, field_at, link_at, num, steps = arguments[4:]
+        at, field_at, origin_at, num, steps = arguments[4:]
         index, kind = at.type, reach.type.pointee
         rows = [
             load_vector(builder, matrix, builder.add(at, _there(builder, i, num, FEW)), kind, FEW)
@@ -128,12 +130,12 @@ def _links_of_few(typing_context, matrix, field, reach, links, at, field_at, lin
                 number = builder.load(builder.gep(field, [place]))
                 seen = builder.insert_element(seen, number, ir.IntType(32)(k))
             builder.store(builder.fadd(value, seen), message)
-            where = builder.add(link_at, builder.mul(loop.index, index(FEW)))
-            store_vector(builder, came, links, where, _BYTE, FEW)
+            where = builder.add(origin_at, builder.mul(loop.index, index(FEW)))
+            store_vector(builder, came, origins, where, _BYTE, FEW)
         store_vector(builder, builder.load(message), reach, index(0), kind, FEW)
         return context.get_dummy_value()
 
-    given = matrix, field, reach, links, at, field_at, link_at, num, steps
+    given = matrix, field, reach, origins, at, field_at, origin_at, num, steps
     return types.void(*given), generate
 
 
@@ -150,7 +152,7 @@ def _first(builder: Any, x: tuple[Any, Any], y: tuple[Any, Any]) -> tuple[Any, A
 
 
 FEW = 4
-links_of_few: Any = intrinsic(_links_of_few)
+max_origins_of_few: Any = intrinsic(_max_origins_of_few)
 """Largest sums of a row of at most ``FEW`` states over many steps, the message in one register.
 
 ``reach`` is the message before and after, ``-inf`` where there is no state; the matrix is padded

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pgnn.inference.chains.kernels.chain_numbers import exp_below, share_of
-from pgnn.inference.chains.kernels.chain_rows import SMOOTH
+from pgnn.inference.chains.kernels.arrays import exp_below, log_sum_of, share_of
+from pgnn.inference.chains.kernels.row_messages import SMOOTH
 from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
-
-
-@inner_numeric
-def _log_sum(x, at, num):
-    top = -math.inf
-    for k in range(num):
-        top = max(top, x[at + k])
-    if top == -math.inf:
-        return top
-    total = 0.0
-    for k in range(num):
-        total += exp_below(x[at + k] - top)
-    return top + math.log(total)
 
 
 @inner_numeric
@@ -44,23 +31,23 @@ def _advance(x, at, matrix, r, s, out, to, tops):
 
 
 @inner_numeric
-def _forward(numbers, sums, b, steps, alpha, room):
+def _forward(potentials, sums, b, steps, alpha, room):
     """Fill ``alpha`` with logs of filtered probabilities; return whether the row is possible."""
-    K = numbers.log_field.shape[2]
-    r = share_of(numbers.transition.shape[0], b)
+    K = potentials.log_field.shape[2]
+    r = share_of(potentials.transition.shape[0], b)
     log_z = 0.0
     for t in range(steps):
         to = t * K
         if t == 0:
-            start = share_of(numbers.initial.shape[0], b)
+            start = share_of(potentials.initial.shape[0], b)
             for j in range(K):
-                alpha[j] = numbers.initial[start, j]
+                alpha[j] = potentials.initial[start, j]
         else:
-            s = share_of(numbers.transition.shape[1], t - 1)
-            _advance(alpha, to - K, numbers.transition, r, s, alpha, to, room)
+            s = share_of(potentials.transition.shape[1], t - 1)
+            _advance(alpha, to - K, potentials.transition, r, s, alpha, to, room)
         for j in range(K):
-            alpha[to + j] += numbers.log_field[b, t, j]
-        total = _log_sum(alpha, to, K)
+            alpha[to + j] += potentials.log_field[b, t, j]
+        total = log_sum_of(alpha, to, K)
         if sums.increments.shape[1]:
             sums.increments[b, t] = total
         log_z += total
@@ -86,51 +73,51 @@ def _no_answer(sums, b, first, steps):
 
 
 @inner_numeric
-def _backward(numbers, sums, weight, b, steps, alpha, ahead, room):
-    K = numbers.log_field.shape[2]
-    r = share_of(numbers.transition.shape[0], b)
+def _backward(potentials, sums, weight, b, steps, alpha, ahead, room):
+    K = potentials.log_field.shape[2]
+    r = share_of(potentials.transition.shape[0], b)
     for j in range(K):
         ahead[j] = 0.0
     for t in range(steps - 1, -1, -1):
         at = t * K
         for j in range(K):
             room[j] = alpha[at + j] + ahead[j]
-        total = _log_sum(room, 0, K)
+        total = log_sum_of(room, 0, K)
         for j in range(K):
             sums.states[b, t, j] = room[j] - total
         if t + 1 < steps and sums.pairs.shape[2] and weight != 0.0:
-            s = share_of(numbers.transition.shape[1], t)
+            s = share_of(potentials.transition.shape[1], t)
             row, step = share_of(sums.pairs.shape[0], b), share_of(sums.pairs.shape[1], t)
             for i in range(K):
                 for j in range(K):
-                    value = alpha[at + i] + numbers.transition[r, s, i, j] + ahead[K + j]
+                    value = alpha[at + i] + potentials.transition[r, s, i, j] + ahead[K + j]
                     sums.pairs[row, step, i, j] += weight * exp_below(min(value - total, 0.0))
         if t > 0:
-            size = _log_sum(ahead, 0, K)
+            size = log_sum_of(ahead, 0, K)
             for j in range(K):
-                ahead[K + j] = numbers.log_field[b, t, j] + ahead[j] - size
-            s = share_of(numbers.turned.shape[1], t - 1)
-            _advance(ahead, K, numbers.turned, r, s, ahead, 0, room)
+                ahead[K + j] = potentials.log_field[b, t, j] + ahead[j] - size
+            s = share_of(potentials.turned.shape[1], t - 1)
+            _advance(ahead, K, potentials.turned, r, s, ahead, 0, room)
 
 
 @numeric
-def sum_rows_of_logs(numbers, sums, mode, rows, weights, alpha, ahead, room):
+def sum_rows_of_logs(potentials, sums, mode, rows, weights, alpha, ahead, room):
     """Sum over all paths of some rows, as ``sum_rows`` does, in float64.
 
     Args:
-        numbers: Logs; their scales are not used.
+        potentials: Logs; their scales are not used.
         sums: ``states`` become logs of probabilities; ``pairs`` are sums of probabilities.
         mode: FORWARD, FILTER or SMOOTH.
         rows: Which ones; none is empty.
         weights: ``(B,)`` what a row counts in ``sums.pairs``.
-        alpha: Room for ``T * K`` numbers.
+        alpha: Room for ``T * K`` potentials.
         ahead: For ``2 * K``.
         room: For ``K``.
     """
     for b in rows:
-        steps = numbers.lengths[b]
-        possible = _forward(numbers, sums, b, steps, alpha, room)
+        steps = potentials.lengths[b]
+        possible = _forward(potentials, sums, b, steps, alpha, room)
         if possible and mode == SMOOTH:
-            _backward(numbers, sums, weights[b], b, steps, alpha, ahead, room)
+            _backward(potentials, sums, weights[b], b, steps, alpha, ahead, room)
         elif not possible and mode == SMOOTH:
             _no_answer(sums, b, 0, steps)
