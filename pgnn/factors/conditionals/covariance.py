@@ -13,6 +13,8 @@ from torch.distributions import Distribution
 from pgnn.errors import ModelError
 
 LOG_2PI = math.log(2.0 * math.pi)
+RELATIVE_FLOOR = 1e-6
+"""Least variance of an estimate, relative to that of the data."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,34 @@ class Covariance(ABC):
 
     Args:
         min_variance: Least variance in any direction that an estimate may have, in squared units
-            of the variable. The constrained estimate is still the best one of its kind.
+            of the variable; if not given, a millionth of the variance of the data in each
+            dimension. The constrained estimate is still the best one of its kind.
 
     Raises:
         ModelError: If it is not positive.
     """
 
-    min_variance: float = 1e-6
+    min_variance: float | None = None
 
     tied = False
     """Whether all configurations share one covariance."""
+    shared = False
+    """Whether all dimensions share one variance."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.min_variance) and self.min_variance > 0):
-            raise ModelError(f"min_variance must be positive, got {self.min_variance}")
+        least = self.min_variance
+        if least is not None and not (math.isfinite(least) and least > 0):
+            raise ModelError(f"min_variance must be positive, got {least}")
+
+    def floor(self, variance: Tensor) -> Tensor:
+        """Return the least variance ``(D,)`` of an estimate.
+
+        Args:
+            variance: ``(D,)`` of the data; where it is zero a unit stands in for it.
+        """
+        if self.min_variance is not None:
+            return torch.full_like(variance, self.min_variance)
+        return RELATIVE_FLOOR * torch.where(variance > 0, variance, 1.0)
 
     @abstractmethod
     def tail(self, size: int) -> tuple[int, ...]:
@@ -84,8 +100,23 @@ class Covariance(ABC):
         """The part that this form keeps of one matrix ``(D, D)``: ``(1, *tail)``."""
 
     @abstractmethod
-    def estimate(self, scatter: Tensor, weight: Tensor, size: int) -> Tensor:
-        """Natural numbers of the best covariances for scatters ``(C, *tail)``, floored."""
+    def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
+        """Natural numbers of the best covariances for scatters ``(C, *tail)``.
+
+        Args:
+            scatter: Sums of weighted products.
+            weight: ``(C,)`` of their weights.
+            floor: ``(D,)`` least variance in each dimension.
+        """
+
+    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+        """``(C,)`` whether covariances ``(C, *tail)`` have the least variance in some direction."""
+        least = self.variances(natural, len(floor)) / (1.001 * floor)
+        return (least <= 1.0).any(dim=-1)
+
+    @abstractmethod
+    def variances(self, natural: Tensor, size: int) -> Tensor:
+        """``(C, D)`` variance of each dimension, of natural numbers or of sums of products."""
 
     @abstractmethod
     def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:

@@ -21,7 +21,7 @@ class Diagonal(Covariance):
     The unconstrained numbers are logs of standard deviations.
 
     Args:
-        min_variance: Least variance of an estimate.
+        min_variance: Least variance of an estimate; see :class:`Covariance`.
 
     Example:
         >>> Diagonal().constrain(torch.tensor([[0.0, 0.5]]), 2)
@@ -81,9 +81,13 @@ class Diagonal(Covariance):
         """The diagonal."""
         return self._gather(matrix.diagonal().unsqueeze(0))
 
-    def estimate(self, scatter: Tensor, weight: Tensor, size: int) -> Tensor:
+    def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
         """Scatter over weight, small variances raised."""
-        return (scatter / weight.unsqueeze(1)).clamp(min=self.min_variance)
+        return (scatter / weight.unsqueeze(1)).maximum(floor)
+
+    def variances(self, natural: Tensor, size: int) -> Tensor:
+        """The numbers themselves."""
+        return natural
 
     def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
         """Independent torch ``Normal`` distributions."""
@@ -97,13 +101,15 @@ class Spherical(Diagonal):
     The unconstrained numbers are logs of standard deviations.
 
     Args:
-        min_variance: Least variance of an estimate.
+        min_variance: Least variance of an estimate; see :class:`Covariance`.
 
     Example:
         >>> Spherical().cholesky(torch.zeros(1), 2)
         tensor([[[1., 0.],
                  [0., 1.]]])
     """
+
+    shared = True
 
     def tail(self, size: int) -> tuple[int, ...]:
         """``()``."""
@@ -115,9 +121,17 @@ class Spherical(Diagonal):
     def _gather(self, squares: Tensor) -> Tensor:
         return squares.sum(dim=-1)
 
-    def estimate(self, scatter: Tensor, weight: Tensor, size: int) -> Tensor:
+    def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
         """Scatter over weight and dimensions, small variances raised."""
-        return (scatter / (size * weight)).clamp(min=self.min_variance)
+        return (scatter / (len(floor) * weight)).maximum(floor.mean())
+
+    def variances(self, natural: Tensor, size: int) -> Tensor:
+        """The same number for each dimension."""
+        return natural.unsqueeze(-1).expand(*natural.shape, size)
+
+    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+        """``(C,)`` whether variances ``(C,)`` are the least."""
+        return natural <= 1.001 * floor.mean()
 
 
 def independent_log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

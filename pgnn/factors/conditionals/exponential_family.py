@@ -68,6 +68,15 @@ class ExponentialFamily(Conditional):
             ModelError: If the prior is of another kind.
         """
 
+    def doubt(self, statistics: Statistics) -> str | None:
+        """Return what is doubtful about the present numbers as an estimate from some statistics.
+
+        Returns:
+            A sentence, such as that a variance stands at the least that is allowed; None if nothing
+            is doubtful.
+        """
+        return None
+
     @abstractmethod
     def log_prior(self, prior: Any) -> Tensor:
         """Return what :meth:`maximize` adds to the log-likelihood for a prior.

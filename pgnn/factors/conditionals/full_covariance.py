@@ -25,8 +25,8 @@ class Full(Covariance):
     :math:`\Sigma = L L^\top`, row by row, with the logs of the diagonal.
 
     Args:
-        min_variance: Least eigenvalue of an estimate. Raising smaller eigenvalues to it gives the
-            best of all matrices that have none below.
+        min_variance: Least eigenvalue of an estimate; see :class:`Covariance`. Raising
+            smaller eigenvalues to it gives the best of all matrices that have none below.
 
     Example:
         >>> Full().unconstrained_tail(3)
@@ -134,15 +134,26 @@ class Full(Covariance):
         """The matrix."""
         return matrix.unsqueeze(0)
 
-    def estimate(self, scatter: Tensor, weight: Tensor, size: int) -> Tensor:
-        """Scatter over weight, small eigenvalues raised."""
+    def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
+        """Scatter over weight, eigenvalues raised that are small in units of the floor."""
         matrices = scatter / weight[:, None, None]
-        values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2)
-        if bool((values >= self.min_variance).all()):
+        unit = floor.sqrt().unsqueeze(-1) * floor.sqrt()
+        values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2 / unit)
+        if bool((values >= 1.0).all()):
             return (matrices + matrices.mT) / 2
-        raised = values.clamp(min=self.min_variance).unsqueeze(-2)
-        better: Tensor = (vectors * raised) @ vectors.mT
+        raised = values.clamp(min=1.0).unsqueeze(-2)
+        better: Tensor = (vectors * raised) @ vectors.mT * unit
         return better
+
+    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+        """``(C,)`` whether an eigenvalue, in units of the floor, is the least."""
+        unit = floor.sqrt().unsqueeze(-1) * floor.sqrt()
+        least: Tensor = torch.linalg.eigvalsh(natural / unit)[..., 0]
+        return least <= 1.001
+
+    def variances(self, natural: Tensor, size: int) -> Tensor:
+        """The diagonals."""
+        return natural.diagonal(dim1=-2, dim2=-1)
 
     def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
         """A torch ``MultivariateNormal``."""
@@ -154,7 +165,7 @@ class Tied(Full):
     """One covariance matrix ``(D, D)`` for all configurations, as in linear discriminants.
 
     Args:
-        min_variance: Least eigenvalue of an estimate.
+        min_variance: Least eigenvalue of an estimate; see :class:`Covariance`.
 
     Example:
         >>> Tied().lead((3,)), Full().lead((3,))

@@ -17,6 +17,7 @@ from pgnn.factors.conditionals.full_covariance import Full
 from pgnn.factors.conditionals.normal_moments import (
     NormalMoments,
     check_prior,
+    floor_doubt,
     normal_log_prior,
     update_scale,
 )
@@ -154,8 +155,7 @@ class Gaussian(Emission):
             ModelError: If the prior is of another kind.
         """
         check_prior(prior, NormalWishart, "Gaussian")
-        n, first, second = statistics
-        moments = NormalMoments(self.form, n, n[:, None, None], first.unsqueeze(-1), second)
+        moments = self._moments(statistics)
         confidence = 0.0 if prior is None else prior.confidence
         centre = self._prior_mean(prior)
         old = (self.mean.double().reshape(-1, self.size) - self.centre).unsqueeze(-1)
@@ -167,6 +167,16 @@ class Gaussian(Emission):
             self.mean.copy_((old.squeeze(-1) + self.centre).reshape(self.mean.shape))
         if self.scale.requires_grad:
             update_scale(self.scale, moments, old, prior, centre)
+
+    def doubt(self, statistics: Statistics) -> str | None:
+        """Tell whether a learnable covariance stands on its floor; see the base class."""
+        if not self.scale.requires_grad:
+            return None
+        return floor_doubt(self.child, self._moments(statistics), self.scale)
+
+    def _moments(self, statistics: Statistics) -> NormalMoments:
+        n, first, second = statistics
+        return NormalMoments(self.form, n, n[:, None, None], first.unsqueeze(-1), second)
 
     def log_prior(self, prior: Any) -> Tensor:
         """Log density of a :class:`NormalWishart`, up to a constant; zero without one."""

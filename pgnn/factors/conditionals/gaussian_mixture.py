@@ -110,6 +110,10 @@ class GaussianMixture(Emission):
         self.components.maximize(statistics, normal)
         self.weights.maximize((statistics[0].reshape(self.weights.shape),), dirichlet)
 
+    def doubt(self, statistics: Statistics) -> str | None:
+        """Those of the components; see the base class."""
+        return self.components.doubt(statistics)
+
     def log_prior(self, prior: Any) -> Tensor:
         """Log density of the priors, up to a constant."""
         normal, dirichlet = prior if isinstance(prior, tuple) else (prior, None)

@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.gaussian import read_scale
 from pgnn.factors.conditionals.normal_moments import (
     NormalMoments,
     check_prior,
+    floor_doubt,
     normal_log_prior,
     update_scale,
 )
@@ -184,6 +185,12 @@ class LinearGaussian(Emission):
             self.bias.copy_(old[..., -1].reshape(self.bias.shape))
         if self.scale.requires_grad:
             update_scale(self.scale, moments, old, prior, centre)
+
+    def doubt(self, statistics: Statistics) -> str | None:
+        """Tell whether a learnable covariance stands on its floor; see the base class."""
+        if not self.scale.requires_grad:
+            return None
+        return floor_doubt(self.child, NormalMoments(self.form, *statistics), self.scale)
 
     def log_prior(self, prior: Any) -> Tensor:
         """Log density of a :class:`NormalWishart`, up to a constant; zero without one."""

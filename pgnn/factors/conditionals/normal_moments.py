@@ -12,6 +12,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.covariance import Covariance
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
+from pgnn.factors.variable import Variable
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,23 @@ class NormalMoments:
                 )
             weight = weight + extra
         weight = weight.masked_fill(weight <= LEAST_COUNT, 1.0)
-        return self.form.estimate(scatter, weight, size)
+        return self.form.estimate(scatter, weight, self.floor)
+
+    @property
+    def floor(self) -> Tensor:
+        """``(D,)`` least variance of an estimate, by the variance of all rows together."""
+        size, total = self.yz.shape[1], self.count.sum().clamp(min=LEAST_COUNT)
+        mean = self.yz[..., -1].sum(dim=0) / total  # the last regressor is the constant
+        second = self.form.variances(self.yy.sum(dim=0, keepdim=True), size)[0] / total
+        second = second / size if self.form.shared else second
+        square = mean.square().mean().expand(size) if self.form.shared else mean.square()
+        variance = second - square
+        rounding = 1e-14 * second
+        return self.form.floor(torch.where(variance > rounding, variance, 0.0))
+
+    def floored(self, natural: Tensor) -> Tensor:
+        """``(C,)`` whether a covariance stands on the floor in some direction."""
+        return self.form.stands_on(natural, self.floor) & (self.form.pool(self.count) > LEAST_COUNT)
 
 
 def check_prior(prior: Any, kind: type, name: str) -> None:
@@ -112,6 +129,27 @@ def normal_log_prior(
     exponent = (prior.degrees + size + 1 + each) * log_det.sum()
     total: Tensor = prior.confidence * whitened.square().sum() + trace + exponent
     return -0.5 * total
+
+
+def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> str | None:
+    """Return a sentence about covariances that stand on the floor; None if none does.
+
+    Args:
+        child: Whose.
+        moments: What they were estimated from.
+        scale: Their unconstrained numbers.
+    """
+    size, form = moments.yz.shape[1], moments.form
+    raw = scale.detach().double().reshape(-1, *form.unconstrained_tail(size))
+    on_floor = moments.floored(form.constrain(raw, size)).nonzero()[:, 0].tolist()
+    if not on_floor:
+        return None
+    which = "" if form.tied else f" in {len(on_floor)} of {len(raw)} configurations"
+    return (
+        f"the variance of {child.name!r} stands at the least that is allowed{which}: it collapsed "
+        "onto few rows, or numbers that follow from others; use a prior (NormalWishart), fewer "
+        "states, or another min_variance= of the covariance's form"
+    )
 
 
 def update_scale(
