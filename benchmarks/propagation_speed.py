@@ -41,7 +41,8 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
 
     from pgnn.evidence.evidence import Evidence
     from pgnn.factors.elements import Elements
-    from pgnn.factors.factor_group import FactorGroup, PottsGroup
+    from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+    from pgnn.factors.groups.potts_group import PottsGroup
     from pgnn.factors.variable import Variable
     from pgnn.inference.grouped_graph import GroupedGraph
     from pgnn.inference.problem import Problem
@@ -62,8 +63,8 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
     else:
         tables = torch.empty(len(edges), states, states, dtype=torch.float64)
         tables.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-        group = FactorGroup(edges, tables)
-    field = FactorGroup(at.reshape(-1, 1), torch.from_numpy(rng.normal(size=(at.size, states))))
+        group = TableGroup(edges, tables)
+    field = TableGroup(at.reshape(-1, 1), torch.from_numpy(rng.normal(size=(at.size, states))))
     graph = GroupedGraph(Elements([Variable("x", states, shape=at.shape)]), (group, field))
     seen = Evidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
     problem = Problem(_Model(), graph, seen)

@@ -16,7 +16,7 @@ from torch import Tensor
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:

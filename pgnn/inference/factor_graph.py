@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.families import Families
 from pgnn.inference.linear_tables import LinearTables
@@ -73,7 +73,7 @@ class FactorGraph:
         """Return the graph with other numbers from some of its sources."""
         many = len(self.groups)
         groups = [
-            FactorGroup(g.scopes, given[k], g.child) if k in given else g
+            TableGroup(g.scopes, given[k], g.child) if k in given else g
             for k, g in enumerate(self.groups)
         ]
         lone = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -36,8 +35,8 @@ class Wiring(NamedTuple):
         message: ``(L + 1,)`` first message entry of each slot.
         var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
         var_slot: ``(L,)`` slots of each element.
-        potts: ``(F,)`` whether the table is ``[differ, same]`` instead of one entry a state pair.
-        table: ``(F,)`` first entry of each factor's table; shared tables stand there once.
+        potts: ``(F,)`` whether the entries are ``[differ, same]`` instead of one a joint state.
+        table: ``(F,)`` first entry of each factor; shared entries stand there once.
         num_entries: Length of all tables together, ``T``.
     """
 
@@ -134,14 +133,19 @@ class GroupedGraph:
         return any(g.numbers.requires_grad for g in self.given)
 
     @cached_property
+    def compiled(self) -> tuple[FactorGroup, ...]:
+        """:attr:`groups` as the compiled kernels know them."""
+        return tuple(g.for_kernels() for g in self.groups)
+
+    @cached_property
     def wiring(self) -> Wiring:
         """The integers that kernels walk along."""
-        return _wire(self.elements, self.groups)
+        return _wire(self.elements, self.compiled)
 
     @cached_property
     def log_tables(self) -> Floats:
         """``(1, T)`` or ``(B, T)`` log values as :class:`Wiring` places them, in float64."""
-        parts = [_flat(g) for g in self.groups]
+        parts = [_flat(g) for g in self.compiled]
         if not parts:
             return np.zeros((1, 1))
         lengths = {len(p) for p in parts}
@@ -156,35 +160,21 @@ class GroupedGraph:
         """
         x = torch.from_numpy(np.ascontiguousarray(codes, dtype=np.int64)).to(self.device)
         columns = x + torch.from_numpy(self.elements.offset[:-1]).to(self.device)
-        rows = len(x)
-        total = self.log_constant + self.log_field.expand(rows, -1).gather(1, columns).sum(1)
+        total = self.log_constant + self.log_field.expand(len(x), -1).gather(1, columns).sum(1)
+        if not self.groups:
+            return total
+        # the rows of an element side by side, in the least bytes
+        small = np.uint8 if int(self.elements.card.max(initial=1)) <= 256 else np.int32
+        by_element = torch.from_numpy(np.ascontiguousarray(codes.T, dtype=small)).to(self.device)
         for g in self.groups:
-            scope = torch.from_numpy(g.scopes).to(self.device)
-            total = total + _looked_up(g, x[:, scope]).sum(1)
+            total = total + g.score(by_element)
         return total
 
 
-def _looked_up(g: FactorGroup, states: Tensor) -> Tensor:
-    """``(B, F)`` log values of a group at ``(B, F, n)`` states."""
-    rows = torch.arange(len(states), device=states.device)[:, None]
-    which = torch.arange(g.num_factors, device=states.device)[None]
-    lead = ([rows] if g.batch_shape else []) + [torch.zeros_like(which) if g.shared else which]
-    if isinstance(g, PottsGroup):
-        coupling = g.coupling[tuple(lead)]
-        same = states[..., 0] == states[..., 1]
-        return torch.where(same, coupling, torch.zeros_like(coupling))
-    return g.log_values[(*lead, *states.unbind(-1))]
-
-
 def _flat(g: FactorGroup) -> Floats:
-    """A group's tables in one row (or one for each row of a batch)."""
-    if isinstance(g, PottsGroup):
-        count = g.coupling.shape[-1]
-        same = _array(g.coupling).reshape(-1, count, 1)
-        return np.concatenate([np.zeros_like(same), same], axis=2).reshape(len(same), 2 * count)
-    table = _array(g.log_values)
-    rows = len(table) if g.batch_shape else 1
-    return table.reshape(rows, math.prod(table.shape[len(g.batch_shape) :]))
+    """The entries of a group in one row (or one for each row of a batch)."""
+    entries = _array(g.entries())
+    return entries.reshape(len(entries) if g.batch_shape else 1, -1)
 
 
 def _wire(elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
@@ -194,13 +184,13 @@ def _wire(elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
     scope_var = np.concatenate([np.zeros(0, np.int64), *(g.scopes.ravel() for g in groups)])
     slot_factor = np.repeat(np.arange(len(scope_ptr) - 1), np.diff(scope_ptr))
     message = np.concatenate([[0], np.cumsum(card[scope_var])]).astype(np.int64)
-    tables, potts = [np.zeros(0, np.int64)], [np.zeros(0, np.bool_)]
+    tables, kinds = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
     first = 0
     for g in groups:
-        size = 2 if isinstance(g, PottsGroup) else int(np.prod(g.log_values.shape[-g.arity :]))
+        size = g.num_entries
         step = 0 if g.shared and g.num_factors > 1 else size
         tables.append(first + step * np.arange(g.num_factors, dtype=np.int64))
-        potts.append(np.full(g.num_factors, isinstance(g, PottsGroup)))
+        kinds.append(np.full(g.num_factors, g.kernel_kind, dtype=np.int8))
         first += size if step == 0 else size * g.num_factors
     counts = np.bincount(scope_var, minlength=len(elements))
     return Wiring(
@@ -212,7 +202,7 @@ def _wire(elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
         message=message,
         var_ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         var_slot=np.argsort(scope_var, kind="stable").astype(np.int64),
-        potts=np.concatenate(potts),
+        potts=np.concatenate(kinds) == 1,
         table=np.concatenate(tables),
         num_entries=first,
     )

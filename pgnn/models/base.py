@@ -13,7 +13,7 @@ from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup, grouped
+from pgnn.factors.groups.factor_group import FactorGroup, grouped
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
 

@@ -15,8 +15,7 @@ from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup, grouped
-from pgnn.factors.merging import merged
+from pgnn.factors.groups.factor_group import FactorGroup, grouped, merged
 from pgnn.factors.potentials.conditional_potential import ConditionalPotential
 from pgnn.factors.potentials.ising import Ising
 from pgnn.factors.potentials.lattice import Lattice

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.variable import Variable
 from pgnn.programs.enumeration import SiteTable
 from pgnn.programs.sites import Kind, Site
@@ -164,7 +164,7 @@ class _Part:
         if not self.one:
             each = [tables[n].log_values for n in self.names]
             first = torch.stack(each, dim=first.dim() - 1 - self.scopes.shape[1])
-        return FactorGroup(self.scopes, first, self.scopes.shape[1] - 1 if self.child else None)
+        return TableGroup(self.scopes, first, self.scopes.shape[1] - 1 if self.child else None)
 
 
 def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:

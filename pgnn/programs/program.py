@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pgnn.abilities import ExecutableModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Model
 from pgnn.programs.parameters import ProgramParameters, modules_of

@@ -13,7 +13,7 @@ from torch import Tensor
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
 from pgnn.programs.dependencies import Dependencies

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.graphs import greedy_colouring, interaction_graph, is_colouring, saturation_colouring
 from pgnn.inference.grouped_graph import GroupedGraph
@@ -21,7 +22,7 @@ def compiled(num, scopes):
     for scope in scopes:
         by_size.setdefault(len(scope), []).append(scope)
     groups = tuple(
-        FactorGroup(held, torch.zeros((1,) + (2,) * size)) for size, held in by_size.items()
+        TableGroup(held, torch.zeros((1,) + (2,) * size)) for size, held in by_size.items()
     )
     graph = GroupedGraph(Elements([Variable("x", 2, (num,))]), groups)
     return dict(enumerate(colour(graph.wiring).tolist()))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.grouped_graph import GroupedGraph
 from tests import oracle
@@ -118,10 +119,10 @@ class LoopyField:
     def with_numbers(self, numbers: list[Tensor]) -> GroupedGraph:
         """The same field with other numbers, and a factor over nothing."""
         groups = [
-            PottsGroup(s, t, 3) if k == 1 else FactorGroup(s, t)
+            PottsGroup(s, t, 3) if k == 1 else TableGroup(s, t)
             for k, (s, t) in enumerate(zip(self.scopes, numbers, strict=True))
         ]
-        constant = FactorGroup(
+        constant = TableGroup(
             np.zeros((1, 0), dtype=np.int64), torch.tensor([0.3], dtype=torch.float64)
         )
         return GroupedGraph(self.elements, (*groups, constant))

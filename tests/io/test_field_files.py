@@ -31,7 +31,7 @@ from pgnn import (
     load,
     save,
 )
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import TableGroup
 
 RNG = np.random.default_rng(0)
 X = Variable("x", 2, shape=(2, 3))
@@ -141,7 +141,7 @@ class Own(Potential):
         self.level = nn.Parameter(torch.ones(2).double())
 
     def groups(self, elements, inputs=None):
-        return (FactorGroup(self.placed(elements), self.level[None]),)
+        return (TableGroup(self.placed(elements), self.level[None]),)
 
 
 def test_own_kinds_are_the_callers(tmp_path: Path) -> None:

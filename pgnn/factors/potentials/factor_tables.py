@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
@@ -64,7 +64,7 @@ class FactorTables(Potential):
         """Return one group for each shape and type."""
         own = self.numbers(elements)
         return tuple(
-            FactorGroup(own[scopes].reshape(len(scopes), -1), table)
+            TableGroup(own[scopes].reshape(len(scopes), -1), table)
             for scopes, table in zip(self.scope_groups, self.tables, strict=True)
         )
 

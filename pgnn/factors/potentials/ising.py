@@ -12,7 +12,8 @@ from torch import nn
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.potentials.pairwise import PairwisePotential
 from pgnn.factors.potentials.potential import Inputs
 
@@ -63,11 +64,11 @@ class Ising(PairwisePotential):
             coupling = self.edge_coupling if self.coupling.dim() else self.coupling.reshape(1)
             made.append(PottsGroup(self.placed(elements), 2 * coupling, 2))
             constant = -(self.coupling * self._num_edges).sum().reshape(1)
-            made.append(FactorGroup(np.zeros((1, 0), dtype=np.int64), constant))
+            made.append(TableGroup(np.zeros((1, 0), dtype=np.int64), constant))
         if self.field is not None:
             h = self.field.reshape(-1)
             scopes = self.numbers(elements)[:, None]
-            made.append(FactorGroup(scopes, torch.stack([-h, h], dim=1)))
+            made.append(TableGroup(scopes, torch.stack([-h, h], dim=1)))
         return tuple(made)
 
     def _check_states(self) -> None:

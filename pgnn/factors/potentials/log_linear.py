@@ -16,7 +16,7 @@ from pgnn.errors import Intractable, ModelError
 from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
@@ -79,7 +79,7 @@ class LogLinear(Potential):
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group, its table shared by all scopes."""
         table = torch.tensordot(self.weights, self.features, dims=1)
-        return (FactorGroup(self.placed(elements), table[None]),)
+        return (TableGroup(self.placed(elements), table[None]),)
 
 
 def _weights(given: Any, number: int) -> nn.Parameter:

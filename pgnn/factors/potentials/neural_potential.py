@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.potentials.pairwise import read_edges
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
@@ -94,7 +95,7 @@ class NeuralPotential(Potential):
         if self.on_edges:
             return (PottsGroup(scopes, output, self.places[0].num_states),)
         table = tuple(v.num_states for v in self.places)
-        return (FactorGroup(scopes, output.reshape(len(output), self.num_factors, *table)),)
+        return (TableGroup(scopes, output.reshape(len(output), self.num_factors, *table)),)
 
     def _cast(self, value: Tensor) -> Tensor:
         """On the network's device; reals in its dtype."""

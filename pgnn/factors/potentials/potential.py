@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pgnn.errors import EvidenceError, ModelError, closest
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.potentials.scopes import check_distinct, read_scopes
 from pgnn.factors.variable import Variable
 

@@ -12,7 +12,8 @@ from torch import nn
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.potentials.pairwise import PairwisePotential
 from pgnn.factors.potentials.potential import Inputs
 
@@ -56,7 +57,7 @@ class Potts(PairwisePotential):
             made.append(PottsGroup(self.placed(elements), coupling, states))
         if self.field is not None:
             scopes = self.numbers(elements)[:, None]
-            made.append(FactorGroup(scopes, self.field.reshape(-1, states)))
+            made.append(TableGroup(scopes, self.field.reshape(-1, states)))
         return tuple(made)
 
     def _check_logs(self, what: str, values: NDArray[np.float64]) -> None:

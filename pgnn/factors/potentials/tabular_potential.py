@@ -14,7 +14,7 @@ from pgnn.errors import Intractable, ModelError
 from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
@@ -74,7 +74,7 @@ class TabularPotential(Potential):
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group, its table shared or one for each scope."""
-        return (FactorGroup(self.placed(elements), self.log_table),)
+        return (TableGroup(self.placed(elements), self.log_table),)
 
     def _read(self, table: Any, shape: tuple[int, ...]) -> Tensor:
         what = f"table over {[v.name for v in self.places]}"

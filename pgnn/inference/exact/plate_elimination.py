@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import Variable
 from pgnn.inference.factor_graph import FactorGraph
@@ -121,7 +121,7 @@ class PlateElimination:
         made = [groups[-k - 1] for k in range(len(self.steps))]
         constants = [g.product() for g in made if not g.arity]
         constants += [g.product() for g in graph.groups if not g.arity]
-        left = [FactorGroup(s, groups[g].log_values, groups[g].child) for g, s in self.left]
+        left = [TableGroup(s, groups[g].log_values, groups[g].child) for g, s in self.left]
         found = FactorGraph(self.variables, (*graph.lone, *constants), tuple(left))
         if not found.like(self._known):
             self._known[:] = [found.skeleton]
@@ -189,4 +189,4 @@ def _summed(groups: Sequence[FactorGroup], step: Step) -> FactorGroup:
         values = values.reshape([*values.shape[: batch + 1], *sizes])
         total = values if total is None else total + values
     assert total is not None
-    return FactorGroup(step.scopes, logsumexp(total, [-1]))
+    return TableGroup(step.scopes, logsumexp(total, [-1]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Inputs
 
 

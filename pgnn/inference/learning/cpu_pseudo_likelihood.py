@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.exact.known_slopes import with_slopes
 from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
 from pgnn.inference.search.links import Links, links_of
@@ -42,7 +42,7 @@ class CpuPseudoLikelihood:
         in_threads(walk.run, np.arange(len(self.codes)))
         value = torch.tensor(sum(walk.values), dtype=torch.float64)
         return with_slopes(
-            value, [graph.log_field, *(g.numbers for g in graph.groups)], walk.slopes
+            value, [graph.log_field, *(g.numbers for g in graph.compiled)], walk.slopes
         )
 
 
@@ -82,24 +82,16 @@ class _Walk:
             tables = tables if self._table_slopes is not None else tables + more
             field = field if self._field_slopes is not None else field + others
         found, first = [torch.from_numpy(field)], 0
-        for g in self.graph.groups:
-            size = _size(g)
+        for g in self.graph.compiled:
+            size = g.num_entries * g.numbers.shape[len(g.batch_shape)]
             found.append(_like_numbers(g, torch.from_numpy(tables[:, first : first + size])))
             first += size
         return found
 
 
-def _size(g: FactorGroup) -> int:
-    """How many entries a group has in a row of tables."""
-    if isinstance(g, PottsGroup):
-        return 2 * g.numbers.shape[-1]
-    return int(np.prod(g.numbers.shape[len(g.batch_shape) :]))
-
-
-def _like_numbers(g: FactorGroup, slopes: Tensor) -> Tensor:
+def _like_numbers(g: FactorGroup, gradient: Tensor) -> Tensor:
     """Derivatives by the entries in rows of tables as derivatives by a group's numbers."""
-    if isinstance(g, PottsGroup):
-        slopes = slopes.reshape(len(slopes), -1, 2)[..., 1]
     if not g.batch_shape or g.batch_shape == (1,):
-        slopes = slopes.sum(0)
-    return slopes.reshape(g.numbers.shape)
+        gradient = gradient.sum(0)
+    lead = g.numbers.shape[: len(g.batch_shape) + 1]
+    return g.numbers_gradient(gradient.reshape(*lead, g.num_entries))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import Unsupported
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.tables_once import TablesOnce
 from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
@@ -164,10 +164,11 @@ def counted(graph: GroupedGraph, codes: Codes, weights: Floats) -> list[Tensor]:
         weights: ``(N,)`` what each row counts.
 
     Returns:
-        Counts, shaped like the numbers of each group.
+        Counts, shaped like the numbers of each group; like its tables if its kind is not linear.
     """
-    leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in graph.given]
-    blank = [_with(g, n) for g, n in zip(graph.given, leaves, strict=True)]
+    groups = [_linear(g) for g in graph.given]
+    leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in groups]
+    blank = [g.with_numbers(n) for g, n in zip(groups, leaves, strict=True)]
     found = [torch.zeros_like(n) for n in leaves]
     if not leaves:
         return found
@@ -187,16 +188,15 @@ def counted(graph: GroupedGraph, codes: Codes, weights: Floats) -> list[Tensor]:
 def dotted(groups: Sequence[FactorGroup], counts: Sequence[Tensor]) -> Tensor:
     """Return the sum of numbers times counts, ``()``; numbers that do not count may be infinite."""
     total = torch.zeros((), dtype=torch.float64)
-    for g, c in zip(groups, counts, strict=True):
+    for g, c in zip((_linear(g) for g in groups), counts, strict=True):
         kept = g.numbers.masked_fill(c == 0, 0.0)
         total = total.to(kept.device) + (kept.double() * c).sum()
     return total
 
 
-def _with(g: FactorGroup, numbers: Tensor) -> FactorGroup:
-    if isinstance(g, PottsGroup):
-        return PottsGroup(g.scopes, numbers, g.num_states)
-    return FactorGroup(g.scopes, numbers)
+def _linear(g: FactorGroup) -> FactorGroup:
+    """A group whose log values are sums of its numbers."""
+    return g if g.is_linear else g.as_tables()
 
 
 def _graph(model: Any, rows: TrainingRows) -> GroupedGraph:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.exact.known_slopes import with_slopes
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.learning.climb import Mean
@@ -73,7 +73,9 @@ def log_conditionals(
     total = torch.zeros(rows, int(elements.offset[-1]), dtype=torch.float64, device=codes.device)
     for g in groups:
         for place in range(g.arity if g.num_factors else 0):
-            total = _added(total, *_free(g, place, codes, columns))
+            scopes = torch.from_numpy(g.scopes).to(codes.device)
+            first = columns.first[scopes[:, place]]
+            total = g.add_conditionals(total, first, codes[:, scopes], place)
     norm = columns.log_sums(total)
     own = total.gather(1, codes + columns.first)
     impossible = own.isneginf()
@@ -91,9 +93,7 @@ class _Blocks:
         device = groups[0].numbers.device if groups else codes.device
         self.codes, self.shares = codes.to(device), shares.to(device)
         self.columns = StateColumns(elements, device)
-        states = int(elements.offset[-1]) + sum(
-            1 if isinstance(g, PottsGroup) else int(elements.card[g.scopes].sum()) for g in groups
-        )
+        states = int(elements.offset[-1]) + sum(int(elements.card[g.scopes].sum()) for g in groups)
         self.step = max(1, _ENTRIES // states)
 
     def mean(self) -> Tensor:
@@ -125,38 +125,4 @@ def _of_rows(g: FactorGroup, numbers: Tensor, rows: slice) -> FactorGroup:
     """A group with other numbers, of some rows if they differ."""
     if g.batch_shape and numbers.shape[0] > 1:
         numbers = numbers[rows]
-    if isinstance(g, PottsGroup):
-        return PottsGroup(g.scopes, numbers, g.num_states)
-    return FactorGroup(g.scopes, numbers)
-
-
-def _free(
-    g: FactorGroup, place: int, codes: Tensor, columns: StateColumns
-) -> tuple[Tensor, Tensor]:
-    """Log values of a group with one place free, the other states as they are, and their columns.
-
-    Columns are ``(F K,)`` with values ``(N, F K)``; or of Potts factors, which speak of one state
-    only, both are ``(N, F)``.
-    """
-    scopes = torch.from_numpy(g.scopes).to(codes.device)
-    first = columns.first[scopes[:, place]]
-    if isinstance(g, PottsGroup):
-        other = codes[:, scopes[:, 1 - place]]
-        coupling = g.coupling.double().expand(*other.shape)
-        return first + other, coupling
-    table = g.log_values.double().movedim(place - g.arity, -1)
-    states = table.shape[-1]
-    factor = torch.arange(g.num_factors, device=codes.device)[None]
-    row = torch.arange(len(codes), device=codes.device)[:, None]
-    lead = [] if not g.batch_shape else [row if table.shape[0] > 1 else torch.zeros_like(row)]
-    lead.append(torch.zeros_like(factor) if g.shared else factor)
-    others = [codes[:, scopes[:, p]] for p in range(g.arity) if p != place]
-    found = table[(*lead, *others)].expand(len(codes), g.num_factors, states)
-    column = first[:, None] + torch.arange(states, device=codes.device)
-    return column.reshape(-1), found.reshape(len(codes), g.num_factors * states)
-
-
-def _added(total: Tensor, column: Tensor, values: Tensor) -> Tensor:
-    if column.dim() == 1:
-        return total.index_add(1, column, values)
-    return total.scatter_add(1, column, values)
+    return g.with_numbers(numbers)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError, NotConverged
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup, weighed
 from pgnn.inference.approximate import ApproximateEngine, Beliefs
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import iterate
@@ -204,7 +204,7 @@ def _expected_score(graph: GroupedGraph, q: Tensor) -> Tensor:
     At a stationary point of q its gradient is that of the bound.
     """
     field = graph.log_field.double()
-    total = graph.log_constant.double() + _weighed(q, field).sum(dim=1)
+    total = graph.log_constant.double() + weighed(q, field).sum(dim=1)
     for g in graph.groups:
         total = total + _group_score(graph, g, q)
     return total
@@ -212,20 +212,9 @@ def _expected_score(graph: GroupedGraph, q: Tensor) -> Tensor:
 
 def _group_score(graph: GroupedGraph, g: FactorGroup, q: Tensor) -> Tensor:
     offset, card = graph.elements.offset, graph.elements.card
-    axes = [
-        q[:, torch.from_numpy(offset[s][:, None] + np.arange(card[s[0]])).to(q.device)]
-        for s in g.scopes.T
-    ]
-    if isinstance(g, PottsGroup):
-        return _weighed((axes[0] * axes[1]).sum(dim=-1), g.coupling.double()).sum(dim=1)
-    weights = axes[0]
-    for q_axis in axes[1:]:
-        shape = [*q_axis.shape[:2], *[1] * (weights.dim() - 2), q_axis.shape[2]]
-        weights = weights[..., None] * q_axis.reshape(shape)
-    return _weighed(weights, g.log_values.double()).flatten(start_dim=1).sum(dim=1)
-
-
-def _weighed(weights: Tensor, log_values: Tensor) -> Tensor:
-    """Weights times values; 0 where the weight is zero or the value infinite."""
-    counted = (weights > 0) & log_values.isfinite()
-    return weights * torch.where(counted, log_values, 0.0)
+    return g.expected(
+        [
+            q[:, torch.from_numpy(offset[s][:, None] + np.arange(card[s[0]])).to(q.device)]
+            for s in g.scopes.T
+        ]
+    )

@@ -115,12 +115,9 @@ class PropagationPlan:
     @cached_property
     def sizes(self) -> Ints:
         """``(F,)`` entries of each factor's table, as far as messages must walk over them."""
-        card, potts = self.graph.elements.card, self.graph.wiring.potts
-        sizes = [np.zeros(0, dtype=np.int64)]
-        for g in self.graph.groups:
-            sizes.append(np.full(g.num_factors, int(np.prod(card[g.scopes[0]]))))
-        found = np.concatenate(sizes)
-        return np.where(potts, np.sqrt(found).astype(np.int64), found)
+        groups = self.graph.compiled
+        costs = np.array([g.message_cost for g in groups], dtype=np.int64)
+        return np.repeat(costs, [g.num_factors for g in groups])
 
     @cached_property
     def cost(self) -> float:

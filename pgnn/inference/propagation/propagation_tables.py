@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.grouped_graph import GroupedGraph
 
 Floats = NDArray[np.float64]
@@ -42,15 +41,15 @@ def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -
         temperature: ``T``; at zero the logarithms as they are (over :math:`\rho_f`).
         weights: ``(F,)`` positive powers, or None for ones.
     """
-    given = [_numbers(g) for g in graph.groups]
+    given = [_numbers(g) for g in graph.compiled]
     counts = [g.num_factors if weights is not None else n.shape[1] for g, n in _both(graph, given)]
-    sizes = [max(n.shape[2], 2 * isinstance(g, PottsGroup)) for g, n in _both(graph, given)]
+    sizes = [n.shape[2] for n in given]
     rows = max([len(n) for n in given if len(n) != 1], default=1)
     values = np.zeros((rows, 1 + sum(c * s for c, s in zip(counts, sizes, strict=True))))
     starts, scale = [np.zeros(0, np.int64)], np.zeros(rows)
     widest = 0.0
     first, done = 1, 0
-    for g, numbers, count, size in zip(graph.groups, given, counts, sizes, strict=True):
+    for g, numbers, count, size in zip(graph.compiled, given, counts, sizes, strict=True):
         rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
         target = values[:, first : first + count * size].reshape(rows, count, size)
         own_scale, wide = _fill(target, numbers, rho, temperature)
@@ -63,14 +62,13 @@ def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -
 
 
 def _both(graph: GroupedGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
-    return zip(graph.groups, given, strict=True)
+    return zip(graph.compiled, given, strict=True)
 
 
 def _numbers(g: FactorGroup) -> Floats:
-    """``(1 or B, F or 1, size)`` a group's numbers, where possible without a copy."""
-    numbers = g.numbers.detach().to("cpu").double().numpy()
-    batch, rest = g.batch_shape or (1,), numbers.shape[len(g.batch_shape) :]
-    return np.asarray(numbers.reshape(*batch, rest[0], math.prod(rest[1:])))
+    """``(1 or B, F or 1, size)`` a group's entries, where possible without a copy."""
+    entries = g.entries().detach().to("cpu").double().numpy()
+    return np.asarray(entries if g.batch_shape else entries[None])
 
 
 def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> tuple[Floats, float]:
@@ -78,7 +76,7 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
 
     Args:
         target: ``(B, F or 1, size)`` zeros, written to; a view.
-        numbers: ``(B or 1, F or 1, size)`` logarithms, or ``(B or 1, F or 1, 1)`` couplings.
+        numbers: ``(B or 1, F or 1, size)`` logarithms.
         rho: ``(F,)`` or ``(1,)`` powers.
         temperature: At zero logarithms are written.
     """
@@ -90,7 +88,7 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
         own, given = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
         weight = rho if len(rho) == 1 else rho[part]
         power = 1.0 / (weight * (temperature or 1.0))
-        np.multiply(given, power[:, None], out=own[:, :, size - given.shape[2] :])
+        np.multiply(given, power[:, None], out=own)
         finite = ~np.isneginf(own)
         top = own.max(axis=2)
         top[np.isneginf(top)] = 0.0

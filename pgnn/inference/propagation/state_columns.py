@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.elements import Elements
-from pgnn.inference.propagation.torch_messages import reduced
+from pgnn.factors.groups.group_messages import reduced
 
 
 class StateColumns:

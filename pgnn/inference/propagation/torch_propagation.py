@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.groups.group_messages import GroupMessages, normalized
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.propagation.message_layout import MessageLayout
 from pgnn.inference.propagation.torch_flooding import Propagated, TorchFlooding
-from pgnn.inference.propagation.torch_messages import GroupMessages, messages_of, normalized
 
 
 class TorchPropagation:
@@ -48,7 +48,7 @@ class TorchPropagation:
     Example:
         >>> from pgnn import Factor, Variable
         >>> from pgnn.factors.elements import Elements
-        >>> from pgnn.factors.factor_group import grouped
+        >>> from pgnn.factors.groups.factor_group import grouped
         >>> a, b = Variable("a", 2), Variable("b", 2)
         >>> agree = Factor([a, b], torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64))
         >>> elements = Elements([a, b])
@@ -241,7 +241,7 @@ class TorchPropagation:
             scale: Tensor | float = self._power
             if self.weights is not None:
                 scale = scale / self._weights_of(k)
-            made.append(messages_of(group, numbers.to(self.log_field), scale, self.hard))
+            made.append(group.messages(numbers.to(self.log_field), scale, self.hard))
         return tuple(made)
 
     def _weights_of(self, k: int) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.inference.grouped_graph import GroupedGraph
@@ -31,31 +31,18 @@ class Part:
 
     Attributes:
         group: The factors.
-        which: ``(F,)`` numbers of those meant.
         axis: The place.
         place: ``(F,)`` rows of the result that they are added to.
     """
 
     group: FactorGroup
-    which: Tensor
     axis: int
     place: Tensor
 
     def log_values(self, states: Tensor, rows: Tensor) -> Tensor:
         """``(N, F, K)`` log values at the ``(N, E)`` states of the others."""
-        g, number = self.group, self.which[None]
-        scopes = torch.from_numpy(g.scopes).to(states.device)[self.which]
-        lead = [rows[:, None]] if g.batch_shape else []
-        lead.append(torch.zeros_like(number) if g.shared else number)
-        others = [k for k in range(g.arity) if k != self.axis]
-        if isinstance(g, PottsGroup):
-            coupling = g.coupling.detach()[tuple(lead)].expand(len(states), -1)[..., None]
-            own = torch.arange(g.num_states, device=states.device)
-            same = states[:, scopes[:, others[0]]][..., None] == own
-            return torch.where(same, coupling, torch.zeros_like(coupling))
-        table = g.log_values.detach().movedim(self.axis - g.arity, -1)
-        index = (*lead, *(states[:, scopes[:, k]] for k in others))
-        return table[index].expand(len(states), -1, -1)
+        scopes = torch.from_numpy(self.group.scopes).to(states.device)
+        return self.group.conditionals(states[:, scopes], self.axis, rows)
 
 
 @dataclass(frozen=True)
@@ -192,10 +179,9 @@ class TorchChains:
         first = torch.from_numpy(self._graph.elements.offset[:-1]).to(self._device)
         good = ~self._field.gather(1, first + self.states).isneginf().any(dim=1)
         for g in self._graph.groups:
-            everything = torch.arange(g.num_factors, device=self._device)
-            values = Part(g, everything, 0, everything).log_values(self.states, self._rows)
-            own = self.states[:, torch.from_numpy(g.scopes[:, 0]).to(self._device)]
-            good &= ~values.gather(-1, own[..., None]).isneginf().any(dim=1)[:, 0]
+            scopes = torch.from_numpy(g.scopes).to(self._device)
+            values = g.look_up(self.states[:, scopes], self._rows)
+            good &= ~values.isneginf().any(dim=1)
         return good
 
     def _coloured(self, wanted: NDArray[np.bool_]) -> tuple[Colour, ...]:
@@ -215,13 +201,14 @@ class TorchChains:
         columns = elements.offset[mine, None] + states
         columns[states >= elements.card[mine, None]] = elements.offset[-1]
         parts = []
-        for g in self._graph.groups:
+        for g in self._graph.compiled:
+            fixed = g.with_numbers(g.numbers.detach())
             for axis in range(g.arity):
                 at = place[g.scopes[:, axis]]
                 which = np.flatnonzero(at >= 0)
                 if len(which):
-                    found = (torch.from_numpy(x).to(device) for x in (which, at[which]))
-                    parts.append(Part(g, next(found), axis, next(found)))
+                    own = fixed.select(torch.from_numpy(which))
+                    parts.append(Part(own, axis, torch.from_numpy(at[which]).to(device)))
         return Colour(
             torch.from_numpy(mine).to(device), torch.from_numpy(columns).to(device), tuple(parts)
         )

@@ -99,7 +99,7 @@ def polish(
         >>> import torch
         >>> from pgnn.factors import Variable
         >>> from pgnn.factors.elements import Elements
-        >>> from pgnn.factors.factor_group import PottsGroup
+        >>> from pgnn.factors.groups.potts_group import PottsGroup
         >>> pair = PottsGroup([[0, 1]], torch.tensor([2.0], dtype=torch.float64), 2)
         >>> graph = GroupedGraph(Elements([Variable("x", 2, shape=(2,))]), (pair,))
         >>> field = np.array([[0.0, 1.0, 0.5, 0.0]])

@@ -9,7 +9,7 @@ import torch
 
 from pgnn import Ising, Lattice, MarkovRandomField, ModelError, Potts, Variable
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import PottsGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from tests import oracle
 
 NEGATIVE = -math.inf

@@ -17,8 +17,8 @@ from pgnn import (
 )
 from pgnn.errors import EvidenceError, Intractable
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
-from pgnn.factors.merging import merged
+from pgnn.factors.groups.factor_group import TableGroup, merged
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.potentials.factor_tables import FactorTables
 
 A, B, C = Variable("a", 2), Variable("b", ["x", "y", "z"]), Variable("c", 2)
@@ -293,13 +293,13 @@ def test_merging_keeps_the_product():
     elements = Elements([Variable(k, 2) for k in range(5)])
     tables = [torch.from_numpy(rng.normal(size=(n, 2, 2))) for n in (1, 2, 1)]
     groups = [
-        FactorGroup([[0, 1]], tables[0]),
+        TableGroup([[0, 1]], tables[0]),
         PottsGroup([[1, 2]], torch.tensor([0.5]).double(), 2),
-        FactorGroup([[0, 1], [1, 2]], tables[1]),
-        FactorGroup([[3, 4], [0, 4]], tables[2]),  # shared: stays alone
+        TableGroup([[0, 1], [1, 2]], tables[1]),
+        TableGroup([[3, 4], [0, 4]], tables[2]),  # shared: stays alone
         PottsGroup([[3, 2], [0, 3]], torch.tensor([0.1, -0.2]).double(), 2),
-        FactorGroup([[2]], torch.zeros(3, 1, 2).double()),  # row-wise
-        FactorGroup([[1]], torch.zeros(1, 2).double()),
+        TableGroup([[2]], torch.zeros(3, 1, 2).double()),  # row-wise
+        TableGroup([[1]], torch.zeros(1, 2).double()),
     ]
     found = merged(groups)
     assert [g.num_factors for g in found] == [3, 3, 2, 1, 1]

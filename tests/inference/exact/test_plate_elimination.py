@@ -6,7 +6,7 @@ import torch
 
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.factor import Factor
-from pgnn.factors.factor_group import FactorGroup
+from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.plate_elimination import PlateElimination
@@ -35,11 +35,11 @@ def plates(seed, rowwise=False, zeros=False):
         tuple(Variable(k, n) for k, n in enumerate(cards)),
         (Factor([Variable(root, 2)], tensor(rng, 2)),),
         (
-            FactorGroup(z[:, None], tensor(rng, *batch, N, 3, zeros=zeros)),
-            FactorGroup(np.stack([z, w], 1)[mixed], tensor(rng, N, 3, 2, zeros=zeros)),
-            FactorGroup(np.stack([w, np.full(N, root), z], 1), tensor(rng, *batch, 1, 2, 2, 3)),
-            FactorGroup(aside, tensor(rng, 1, 2, 2)),
-            FactorGroup(np.zeros((4, 0)), tensor(rng, *batch, 4)),
+            TableGroup(z[:, None], tensor(rng, *batch, N, 3, zeros=zeros)),
+            TableGroup(np.stack([z, w], 1)[mixed], tensor(rng, N, 3, 2, zeros=zeros)),
+            TableGroup(np.stack([w, np.full(N, root), z], 1), tensor(rng, *batch, 1, 2, 2, 3)),
+            TableGroup(aside, tensor(rng, 1, 2, 2)),
+            TableGroup(np.zeros((4, 0)), tensor(rng, *batch, 4)),
         ),
     )
 
@@ -104,8 +104,8 @@ def test_variables_that_share_some_neighbours_only_stay():
         tuple(Variable(k, 2) for k in range(2 * N)),
         (),
         (
-            FactorGroup(np.stack([z, w], 1), tensor(rng, 1, 2, 2)),
-            FactorGroup(np.stack([z, other], 1), tensor(rng, 1, 2, 2)),
+            TableGroup(np.stack([z, w], 1), tensor(rng, 1, 2, 2)),
+            TableGroup(np.stack([z, other], 1), tensor(rng, 1, 2, 2)),
         ),
     )
     found = PlateElimination.find(graph, free(graph))
@@ -118,13 +118,13 @@ def test_large_tables_and_short_arrays_are_left_to_the_kernel():
     few = FactorGraph(
         tuple(Variable(k, 2) for k in range(8)),
         (),
-        (FactorGroup(np.arange(8)[:, None], tensor(rng, 8, 2)),),
+        (TableGroup(np.arange(8)[:, None], tensor(rng, 8, 2)),),
     )
     assert PlateElimination.find(few, free(few)).steps == ()
     wide = FactorGraph(
         tuple(Variable(k, 40) for k in range(2 * N)),
         (),
-        (FactorGroup(np.arange(2 * N).reshape(N, 2), tensor(rng, 1, 40, 40)),),
+        (TableGroup(np.arange(2 * N).reshape(N, 2), tensor(rng, 1, 40, 40)),),
     )
     assert PlateElimination.find(wide, free(wide)).steps == ()
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pgnn.evidence.evidence import Evidence
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
@@ -31,11 +32,11 @@ def grouped(seed, rowwise, scale=1.0):
         tuple(Variable(k, 3) for k in range(7)),
         (),
         (
-            FactorGroup(np.arange(7)[:, None], tensor(rng, *batch, 7, 3, scale=scale)),
-            FactorGroup(PAIRS, tensor(rng, 1, 3, 3)),
-            FactorGroup(PAIRS[:2], tensor(rng, *batch, 1, 3, 3, scale=scale)),
+            TableGroup(np.arange(7)[:, None], tensor(rng, *batch, 7, 3, scale=scale)),
+            TableGroup(PAIRS, tensor(rng, 1, 3, 3)),
+            TableGroup(PAIRS[:2], tensor(rng, *batch, 1, 3, 3, scale=scale)),
             PottsGroup([[0, 2], [4, 5]], tensor(rng, 2), 3),
-            FactorGroup(np.zeros((2, 0)), tensor(rng, *batch, 2)),
+            TableGroup(np.zeros((2, 0)), tensor(rng, *batch, 2)),
         ),
     )
 
@@ -121,7 +122,7 @@ def test_a_group_knows_its_children():
     made = FactorGraph(
         tuple(Variable(k, 3) for k in range(4)),
         (),
-        (FactorGroup([[0]], root, 0), FactorGroup([[0, 1], [0, 2], [2, 3]], rows, 1)),
+        (TableGroup([[0]], root, 0), TableGroup([[0, 1], [0, 2], [2, 3]], rows, 1)),
     )
     assert made.child_factor.tolist() == [0, 1, 2, 3]
     assert [f.child for f in made.factors] == [0, 1, 2, 3]
@@ -144,9 +145,9 @@ def test_what_is_flushed_in_one_component_does_not_depend_on_the_others(rowwise)
         tuple(Variable(k, 3 if k < count else 2) for k in range(2 * count)),
         (),
         (
-            FactorGroup(cells, field),
-            FactorGroup(cells, prior),
-            FactorGroup(np.hstack([cells, cells + count]), pairs),
+            TableGroup(cells, field),
+            TableGroup(cells, prior),
+            TableGroup(np.hstack([cells, cells + count]), pairs),
         ),
     )
     solver = Solver(made)
@@ -175,7 +176,7 @@ def test_what_was_flushed_and_counts_is_looked_at_again(rowwise):
     field.requires_grad_()
     cells = np.arange(2)[:, None]
     made = FactorGraph(
-        (Variable(0, 2), Variable(1, 2)), (), (FactorGroup(cells, field), FactorGroup(cells, walls))
+        (Variable(0, 2), Variable(1, 2)), (), (TableGroup(cells, field), TableGroup(cells, walls))
     )
     nothing = np.full((3, 2), -1, dtype=np.int32)
     value = Differentiable(Solver(made), evidence(nothing)).log_evidence()

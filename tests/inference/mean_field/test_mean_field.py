@@ -12,7 +12,8 @@ from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup, grouped
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup, grouped
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.mean_field import coordinate_ascent
 from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
@@ -223,10 +224,10 @@ def test_arrays_shared_tables_and_potts(blocks) -> None:
     down = np.stack([cells[0], cells[1]], axis=1)
     groups = [
         PottsGroup(across, torch.tensor([0.7], dtype=torch.float64), 3),
-        FactorGroup(down, torch.from_numpy(rng.normal(size=(1, 3, 3)))),
-        FactorGroup(cells.reshape(-1, 1), torch.from_numpy(rng.normal(size=(6, 3)))),
-        FactorGroup([[6, 4]], torch.from_numpy(rng.normal(size=(1, 2, 3)))),
-        FactorGroup(np.zeros((1, 0)), torch.full((1,), 0.25, dtype=torch.float64)),
+        TableGroup(down, torch.from_numpy(rng.normal(size=(1, 3, 3)))),
+        TableGroup(cells.reshape(-1, 1), torch.from_numpy(rng.normal(size=(6, 3)))),
+        TableGroup([[6, 4]], torch.from_numpy(rng.normal(size=(1, 2, 3)))),
+        TableGroup(np.zeros((1, 0)), torch.full((1,), 0.25, dtype=torch.float64)),
     ]
     codes = np.full((3, 7), -1)
     codes[1, [0, 3]], codes[2] = [2, 1], [0, 1, 2, 0, 1, 2, 1]
@@ -246,7 +247,7 @@ def test_arrays_shared_tables_and_potts(blocks) -> None:
         assert found.log_evidence[0] > alone.log_evidence[0] + 1e-3
     table = dense(problem, 0)
     spelled = over_groups(
-        variables, [FactorGroup([range(7)], torch.from_numpy(table)[None])], codes[:1]
+        variables, [TableGroup([range(7)], torch.from_numpy(table)[None])], codes[:1]
     )
     whole = quiet().infer(spelled)
     assert float(whole.log_evidence) <= exact[0] + 1e-10
@@ -258,10 +259,10 @@ def test_potts_is_its_table() -> None:
     coupling = torch.from_numpy(rng.normal(size=3))
     short = PottsGroup(scopes, coupling, 3)
     variables = [Variable("x", 3, shape=(3,))]
-    fields = FactorGroup([[0], [1], [2]], torch.from_numpy(rng.normal(size=(3, 3))))
+    fields = TableGroup([[0], [1], [2]], torch.from_numpy(rng.normal(size=(3, 3))))
     codes = [[-1, -1, -1], [2, -1, -1]]
     one = quiet().infer(over_groups(variables, [short, fields], codes))
-    long = FactorGroup(scopes, short.log_values)
+    long = TableGroup(scopes, short.log_values)
     two = quiet().infer(over_groups(variables, [long, fields], codes))
     np.testing.assert_allclose(one.marginals, two.marginals, atol=1e-12)
     np.testing.assert_allclose(one.log_evidence, two.log_evidence, atol=1e-12)
@@ -273,10 +274,10 @@ def test_tables_that_differ_from_row_to_row(blocks) -> None:
     variables = [Variable(k, 2) for k in range(3)]
     tables = torch.from_numpy(rng.normal(size=(4, 2, 2, 2)))
     codes = np.full((4, 3), -1)
-    together = over_groups(variables, [FactorGroup([(0, 1), (1, 2)], tables)], codes)
+    together = over_groups(variables, [TableGroup([(0, 1), (1, 2)], tables)], codes)
     found = quiet(blocks=blocks).infer(together)
     for r in range(4):
-        alone = over_groups(variables, [FactorGroup([(0, 1), (1, 2)], tables[r])], codes[:1])
+        alone = over_groups(variables, [TableGroup([(0, 1), (1, 2)], tables[r])], codes[:1])
         single = quiet(blocks=blocks).infer(alone)
         assert float(found.log_evidence[r]) == pytest.approx(float(single.log_evidence), abs=1e-10)
         np.testing.assert_allclose(found.marginals[r], single.marginals[0], atol=1e-7)
@@ -295,7 +296,7 @@ def test_restarts_keep_the_best() -> None:
     pairs = np.array([(i, j) for i in range(8) for j in range(i)])
     couplings = torch.from_numpy(3 * rng.normal(size=(len(pairs), 2, 2)))
     problem = over_groups(
-        [Variable("x", 2, shape=(8,))], [FactorGroup(pairs, couplings)], np.full((1, 8), -1)
+        [Variable("x", 2, shape=(8,))], [TableGroup(pairs, couplings)], np.full((1, 8), -1)
     )
     bounds = [float(quiet(restarts=n).infer(problem).log_evidence) for n in (1, 2, 4, 8, 16)]
     assert bounds == sorted(bounds)
@@ -461,8 +462,8 @@ def test_gradients_of_the_bound() -> None:
 
     def bound(t: torch.Tensor, u: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         groups = [
-            FactorGroup([(0, 1), (3, 2)], t),
-            FactorGroup([[3]], u),
+            TableGroup([(0, 1), (3, 2)], t),
+            TableGroup([[3]], u),
             PottsGroup([(1, 2)], j, 3),
         ]
         problem = over_groups(variables, groups, [[-1, -1, -1, -1], [-1, 2, -1, -1]])

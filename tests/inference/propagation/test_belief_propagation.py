@@ -12,7 +12,7 @@ from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, grouped
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup, grouped
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.arc_consistency import arc_consistent
@@ -94,7 +94,7 @@ def problem_of(made: LoopyField) -> Problem:
 def field_groups(made: LoopyField) -> list[FactorGroup]:
     offset = made.elements.offset
     return [
-        FactorGroup([[e]], made.log_field[:, None, offset[e] : offset[e + 1]])
+        TableGroup([[e]], made.log_field[:, None, offset[e] : offset[e + 1]])
         for e in range(len(made.elements))
     ]
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.propagation.cpu_propagation import Control, CpuPropagation
@@ -138,7 +139,7 @@ def test_tables_of_every_shape(hard, states, count):
     table = rng.normal(size=(count, *states))
     table[rng.random(table.shape) < 0.15] = -np.inf
     table[(slice(None), *np.zeros(len(states), int))] = 0.0
-    group = FactorGroup(np.tile(scope, (count, 1)), torch.from_numpy(table))
+    group = TableGroup(np.tile(scope, (count, 1)), torch.from_numpy(table))
     graph = GroupedGraph(elements, (group,))
     field = rng.normal(size=(2, sum(states)))
     check_against_torch(graph, field, hard)
@@ -264,7 +265,7 @@ def test_residual_renews_what_has_changed_first():
     elements = Elements([Variable("x", 2, shape=(60,))])
     scopes = [[k, k + 1] for k in range(59)] + [[56, 59], [56, 58], [57, 59]]
     rng = np.random.default_rng(0)
-    group = FactorGroup(scopes, torch.from_numpy(1.0 * rng.normal(size=(len(scopes), 2, 2))))
+    group = TableGroup(scopes, torch.from_numpy(1.0 * rng.normal(size=(len(scopes), 2, 2))))
     plan = PropagationPlan(GroupedGraph(elements, (group,)))
     field = rng.normal(size=(1, 120))
     taken = {}
@@ -473,7 +474,7 @@ def test_news_that_only_rule_states_out_are_news(schedule):
     """Zeros travel around a ring of maxima; nothing else changes."""
     elements = Elements([Variable("x", 2, shape=(8,))])
     same = torch.tensor([[[0.0, -torch.inf], [-torch.inf, 0.0]]]).double()
-    graph = GroupedGraph(elements, (FactorGroup([[k, (k + 1) % 8] for k in range(8)], same),))
+    graph = GroupedGraph(elements, (TableGroup([[k, (k + 1) % 8] for k in range(8)], same),))
     field = np.zeros((1, 16))
     field[0, 7] = -np.inf
     run = CpuPropagation(PropagationPlan(graph, 0.0), field)
@@ -489,7 +490,7 @@ def test_many_messages_into_one_element():
     rng = np.random.default_rng(0)
     table = torch.from_numpy(2 * rng.normal(size=(leaves, 3, 3)))
     scopes = [[0, k] for k in range(1, leaves + 1)]
-    graph = GroupedGraph(elements, (FactorGroup(scopes, table),))
+    graph = GroupedGraph(elements, (TableGroup(scopes, table),))
     run = CpuPropagation(PropagationPlan(graph), np.zeros((1, 3 * leaves + 3)))
     run.solve()
     centre = table.logsumexp(2).sum(0)

@@ -10,7 +10,7 @@ import torch
 import pgnn
 from pgnn import Factor, MarkovRandomField, NotConverged, Unsupported, Variable
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import PottsGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.implicit import (

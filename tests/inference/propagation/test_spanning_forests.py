@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
@@ -19,7 +20,7 @@ def graph_of(num: int, scopes: list[tuple[int, ...]]) -> GroupedGraph:
         if len(scope) == 2:
             groups.append(PottsGroup([scope], torch.zeros(1), 2))
         else:
-            groups.append(FactorGroup([scope], torch.zeros(1, *[2] * len(scope))))
+            groups.append(TableGroup([scope], torch.zeros(1, *[2] * len(scope))))
     return GroupedGraph(Elements([Variable("x", 2, shape=(num,))]), tuple(groups))
 
 

@@ -6,10 +6,11 @@ import torch
 
 from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.group_messages import TableMessages
+from pgnn.factors.groups.potts_group import PottsGroup, PottsMessages
 from pgnn.factors.variable import Variable
 from pgnn.inference.grouped_graph import GroupedGraph
-from pgnn.inference.propagation.torch_messages import PottsMessages, TableMessages
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
 from tests import oracle
 from tests.inference.loopy_fields import LoopyField, PlainPropagation
@@ -127,7 +128,7 @@ def test_reweighted_value_is_an_upper_bound():
     for _ in range(5):
         table = torch.from_numpy(2 * rng.normal(size=(4, 3, 3)))
         field = torch.from_numpy(rng.normal(size=(1, 12)))
-        graph = GroupedGraph(elements, (FactorGroup(scopes, table),))
+        graph = GroupedGraph(elements, (TableGroup(scopes, table),))
         run = TorchPropagation(graph, field, weights=torch.full((4,), 0.75))
         value = run.bethe(run.run(3000, 1e-12, 0.5, progress=False).messages)
         cards = dict.fromkeys(range(4), 3)

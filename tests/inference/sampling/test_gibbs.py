@@ -11,7 +11,8 @@ from pgnn import Factor, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.problem import Problem
@@ -53,12 +54,12 @@ class Everything:
         tops = [(a, x[0], one, x[3]), (lonely, x[1], one, b)]
         tensor = torch.from_numpy
         self.groups = (
-            FactorGroup([(a, b)], tensor(rowwise)),
-            FactorGroup(links, tensor(shared)),
-            FactorGroup(tops, tensor(high)),
+            TableGroup([(a, b)], tensor(rowwise)),
+            TableGroup(links, tensor(shared)),
+            TableGroup(tops, tensor(high)),
             PottsGroup(edges, tensor(coupling), 3),
-            FactorGroup([[e] for e in x], tensor(fields)),
-            FactorGroup([[lonely]], tensor(own)),
+            TableGroup([[e] for e in x], tensor(fields)),
+            TableGroup([[lonely]], tensor(own)),
         )
         eye = np.eye(3, dtype=bool)
         self.tables = [
@@ -188,7 +189,7 @@ def test_factors_that_contradict_each_other_strongly(strength):
     """Linear weights are all below the smallest double; the logarithms decide."""
     elements = Elements([Variable("x", 2), Variable("y", 2, (2,))])
     table = torch.tensor([[[0.0, 0.0], [-strength, 0.0]], [[0.0, -strength - 1.0], [0.0, 0.0]]])
-    graph = GroupedGraph(elements, (FactorGroup([(0, 1), (0, 2)], table.double()),))
+    graph = GroupedGraph(elements, (TableGroup([(0, 1), (0, 2)], table.double()),))
     problem = Problem(None, graph, Evidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1)))
     for largest in (0, 100):
         chains = CpuChains(Tables(problem), np.ones(1, np.uint64), MANY, largest)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import pgnn
 from pgnn import Factor, MarkovRandomField, Model, Variable
 from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.problem import Problem
 from pgnn.inference.search.decomposition import Decomposition
 from pgnn.inference.search.dual_decomposition import DualDecomposition
@@ -223,10 +224,10 @@ def test_potts_groups_are_like_their_tables(seed, scale):
     pixel = Variable("pixel", 3, shape=(3, 3))
     edges = [(3 * i + j, 3 * i + j + 1) for i in range(3) for j in range(2)]
     edges += [(3 * i + j, 3 * i + j + 3) for i in range(2) for j in range(3)]
-    own = FactorGroup(np.arange(9)[:, None], torch.from_numpy(rng.normal(size=(9, 3))))
+    own = TableGroup(np.arange(9)[:, None], torch.from_numpy(rng.normal(size=(9, 3))))
     coupling = torch.from_numpy(scale * rng.random(len(edges)))
     potts = PottsGroup(edges, coupling, 3)
-    plain = FactorGroup(edges, potts.log_values)
+    plain = TableGroup(edges, potts.log_values)
     seen = {
         ("pixel", 0, 0): torch.tensor([-1, 2, -1, 1]),
         ("pixel", 1, 1): torch.tensor([-1, -1, 0, 1]),
@@ -250,12 +251,12 @@ def test_tables_of_each_row():
     rng = np.random.default_rng(0)
     x = Variable("x", 3, shape=(4,))
     tables = torch.from_numpy(rng.normal(size=(5, 3, 3, 3)))
-    groups = [FactorGroup([[0, 1], [1, 2], [2, 3]], tables)]
+    groups = [TableGroup([[0, 1], [1, 2], [2, 3]], tables)]
     model = Field([x], groups)
     problem = Problem.read(model, {("x", 0): torch.full((5,), -1)}, None)
     best = FULL.maximize(problem, np.ones(4, dtype=np.bool_))
     for r in range(5):
-        single = Field([x], [FactorGroup(groups[0].scopes, tables[r])])
+        single = Field([x], [TableGroup(groups[0].scopes, tables[r])])
         alone = single.most_probable(engine=FULL)
         assert float(best.log_prob[r]) == pytest.approx(float(alone.log_prob))
         assert best.diagnostics["optimal"][r]

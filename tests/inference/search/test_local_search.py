@@ -6,7 +6,8 @@ import torch
 
 from pgnn.factors import Variable
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.search.links import links_of, neighbours_of
 from pgnn.inference.search.local_search import penalised, polish, score
@@ -28,13 +29,13 @@ def random_graph(seed: int, zeros: float = 0.0, rows: int = 0) -> GroupedGraph:
     return GroupedGraph(
         elements,
         (
-            FactorGroup(np.array([[0, 1], [4, 5]]), table(*batch, 2, 2, 3)),
-            FactorGroup(np.array([[1, 2, 3]]), table(1, 3, 1, 3)),
-            FactorGroup(np.array([[3, 0, 5, 4]]), table(1, 3, 2, 3, 2)),
+            TableGroup(np.array([[0, 1], [4, 5]]), table(*batch, 2, 2, 3)),
+            TableGroup(np.array([[1, 2, 3]]), table(1, 3, 1, 3)),
+            TableGroup(np.array([[3, 0, 5, 4]]), table(1, 3, 2, 3, 2)),
             PottsGroup(np.array([[1, 3], [3, 5], [6, 1]]), table(3), 3),
-            FactorGroup(np.array([[3, 6], [5, 6]]), table(1, 3, 3)),
-            FactorGroup(np.zeros((1, 0), np.int64), torch.tensor([0.3], dtype=torch.float64)),
-            FactorGroup(np.array([[0], [4]]), table(2, 2)),
+            TableGroup(np.array([[3, 6], [5, 6]]), table(1, 3, 3)),
+            TableGroup(np.zeros((1, 0), np.int64), torch.tensor([0.3], dtype=torch.float64)),
+            TableGroup(np.array([[0], [4]]), table(2, 2)),
         ),
     )
 
@@ -120,7 +121,7 @@ def violations(graph: GroupedGraph, field: np.ndarray, states: np.ndarray) -> np
         tuple(
             PottsGroup(g.scopes, torch.isinf(g.coupling).double(), g.num_states)
             if isinstance(g, PottsGroup)
-            else FactorGroup(g.scopes, torch.isinf(g.log_values).double())
+            else TableGroup(g.scopes, torch.isinf(g.log_values).double())
             for g in graph.given
         ),
     )
@@ -156,7 +157,7 @@ def test_no_change_of_one_or_two_elements_helps(zeros: float, rows: int) -> None
 def _at_row(graph: GroupedGraph, r: int) -> GroupedGraph:
     return GroupedGraph(
         graph.elements,
-        tuple(FactorGroup(g.scopes, g.log_values[r]) if g.batch_shape else g for g in graph.given),
+        tuple(TableGroup(g.scopes, g.log_values[r]) if g.batch_shape else g for g in graph.given),
     )
 
 
@@ -168,7 +169,7 @@ def test_a_tree_is_solved_exactly() -> None:
         edges = np.array([[rng.integers(v), v] for v in range(1, 8) if v != 4])
         graph = GroupedGraph(
             Elements([Variable("x", 3, shape=(8,))]),
-            (FactorGroup(edges, torch.from_numpy(3 * rng.normal(size=(len(edges), 3, 3)))),),
+            (TableGroup(edges, torch.from_numpy(3 * rng.normal(size=(len(edges), 3, 3)))),),
         )
         field = rng.normal(size=(1, 24))
         every = np.array(list(itertools.product(*(range(n) for n in card))))
@@ -183,7 +184,7 @@ def test_impossible_states_are_left() -> None:
     table = torch.full((1, 2, 2), -torch.inf, dtype=torch.float64)
     table[0, 0, 0], table[0, 1, 1] = -700.0, 0.5
     edges = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
-    graph = GroupedGraph(Elements([Variable("x", 2, shape=(n,))]), (FactorGroup(edges, table),))
+    graph = GroupedGraph(Elements([Variable("x", 2, shape=(n,))]), (TableGroup(edges, table),))
     field = np.zeros((1, 2 * n))
     field[0, 1] = -np.inf
     start = (np.arange(n) % 2)[None]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pgnn.factors.elements import Elements
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.propagation.kernels import consistency
@@ -38,7 +39,7 @@ def random_constraints(seed: int, zeros: float) -> GroupedGraph:
     for _ in range(7):
         scope = rng.permutation(6)[: rng.integers(2, 4)]
         table = np.where(rng.random(card[scope]) < zeros, -np.inf, 0.0)
-        groups.append(FactorGroup([scope], torch.from_numpy(table)[None]))
+        groups.append(TableGroup([scope], torch.from_numpy(table)[None]))
     variables = [Variable(k, int(n)) for k, n in enumerate(card)]
     return GroupedGraph(Elements(variables), tuple(groups))
 
@@ -93,7 +94,7 @@ def test_clauses_near_the_threshold(seed) -> None:
             wrong = rng.integers(2, size=3)
         tables[(f, *wrong)] = -np.inf
     graph = GroupedGraph(
-        Elements([Variable("x", 2, shape=(100,))]), (FactorGroup(scopes, torch.from_numpy(tables)),)
+        Elements([Variable("x", 2, shape=(100,))]), (TableGroup(scopes, torch.from_numpy(tables)),)
     )
     status, left = search(graph, np.ones(200, dtype=np.bool_), 1000)
     assert status == consistency.FOUND

@@ -1,4 +1,4 @@
-"""Messages of groups of factors, as batched torch operations in log space.
+"""Messages of a group of factors, as batched torch operations in log space.
 
 A *cavity* is what the other factors say about the element at one place of a scope: ``(B, F, K)``
 logs. All of these functions are differentiable, ``-inf`` is legal everywhere, and ``NaN`` never
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from pgnn.factors.factor_group import FactorGroup, PottsGroup
 from pgnn.factors.logspace import logsumexp
 
 
@@ -144,75 +143,33 @@ class TableMessages(GroupMessages):
         return message.expand(*cavity.shape[:2], message.shape[2])
 
 
-class PottsMessages(GroupMessages):
-    """Messages of factors that only ask whether two elements agree.
+class WrittenDownMessages(TableMessages):
+    """Messages of a kind of factors that has none of its own: those of its tables.
 
     Args:
-        coupling: ``(F or 1,)`` or ``(B, F or 1)`` log weights of agreement.
+        numbers: Of the group.
+        tables: What makes log tables of such numbers.
+        arity: Places ``n``.
         scale: As of :class:`GroupMessages`.
         hard: As of :class:`GroupMessages`.
-
-    Cost: a few passes over ``B F K`` entries.
     """
 
-    def __init__(self, coupling: Tensor, scale: Tensor | float, hard: bool) -> None:
-        super().__init__(scale, hard)
-        self.given = coupling
-        self.coupling = (coupling if coupling.dim() > 1 else coupling[None]) * scale
-
-    def messages(self, cavities: Sequence[Tensor]) -> list[Tensor]:
-        """See :meth:`GroupMessages.messages`."""
-        return [self._message(cavities[1]), self._message(cavities[0])]
-
-    def log_total(self, cavities: Sequence[Tensor]) -> Tensor:
-        """See :meth:`GroupMessages.log_total`."""
-        return reduced(cavities[0] + self._message(cavities[1]), -1, self.hard)
-
-    def beliefs(self, cavities: Sequence[Tensor]) -> Tensor:
-        """See :meth:`GroupMessages.beliefs`; this writes the whole tables down."""
-        same = torch.eye(cavities[0].shape[2], dtype=torch.bool, device=self.coupling.device)
-        table = self.coupling[..., None, None]
-        table = torch.where(same, table, torch.zeros_like(table))
-        return table + cavities[0][..., :, None] + cavities[1][..., None, :]
+    def __init__(
+        self,
+        numbers: Tensor,
+        tables: Callable[[Tensor], Tensor],
+        arity: int,
+        scale: Tensor | float,
+        hard: bool,
+    ) -> None:
+        self.numbers, self.tables = numbers, tables
+        super().__init__(tables(numbers), arity, scale, hard)
 
     def gradient(self, cavities: Sequence[Tensor], weights: Tensor) -> Tensor:
-        """See :meth:`GroupMessages.gradient`: the probability of agreement."""
-        same = self.coupling + logsumexp(cavities[0] + cavities[1], [-1])
-        total = self.log_total(cavities)
-        probs = (same - total.masked_fill(total.isneginf(), 0.0)).exp() * weights[:, None]
-        if self.given.shape[-1] == 1:
-            probs = probs.sum(1, keepdim=True)
-        if self.given.dim() == 1 or self.given.shape[0] == 1:
-            probs = probs.sum(0, keepdim=True)
-        return probs.reshape(self.given.shape)
-
-    def _message(self, cavity: Tensor) -> Tensor:
-        agree = cavity + self.coupling[..., None]
-        return reduced(torch.stack([agree, self._others(cavity)]), 0, self.hard)
-
-    def _others(self, cavity: Tensor) -> Tensor:
-        """The sum (or maximum) over all states but each one in turn.
-
-        Taking a state away from the whole loses no digits unless it is the largest one; that one
-        is masked and the rest summed anew.
-        """
-        top, best = cavity.detach().max(dim=-1, keepdim=True)
-        largest = torch.zeros_like(cavity, dtype=torch.bool).scatter(-1, best, True)
-        rest = reduced(cavity.masked_fill(largest, -math.inf), -1, self.hard, keepdim=True)
-        if self.hard:
-            return torch.where(largest, rest, top)
-        top = top.masked_fill(top.isinf(), 0.0)
-        scaled = (cavity - top).exp()
-        left = scaled.sum(-1, keepdim=True) - scaled
-        none = largest | (left <= 0)
-        left = left.masked_fill(none, 1.0).log().masked_fill(none, -math.inf) + top
-        return torch.where(largest, rest, left)
-
-
-def messages_of(
-    group: FactorGroup, numbers: Tensor, scale: Tensor | float, hard: bool
-) -> GroupMessages:
-    """Return the messages of a group whose numbers are these."""
-    if isinstance(group, PottsGroup):
-        return PottsMessages(numbers, scale, hard)
-    return TableMessages(numbers, group.arity, scale, hard)
+        """See :meth:`GroupMessages.gradient`: by the entries of the tables, then by the numbers."""
+        with torch.enable_grad():
+            leaf = self.numbers.detach().requires_grad_()
+            tables = self.tables(leaf)
+        by_entry = super().gradient(cavities, weights)
+        (by_number,) = torch.autograd.grad(tables, leaf, by_entry.detach())
+        return by_number

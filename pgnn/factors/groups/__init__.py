@@ -1,0 +1,1 @@
+"""Groups of factors: every kind is a class with its own operations."""

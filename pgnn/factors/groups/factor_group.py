@@ -1,0 +1,398 @@
+"""Many factors of one kind and shape, kept as arrays; each kind carries its own operations."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.groups.group_messages import GroupMessages, TableMessages, WrittenDownMessages
+from pgnn.factors.variable import Variable
+
+Ints = NDArray[np.int64]
+
+
+class FactorGroup(ABC):
+    r"""``F`` factors of ``n`` elements each, :math:`\prod_f \phi_f(x_{s_{f1}}, \dots, x_{s_{fn}})`.
+
+    What a model over arrays is made of: a grid's couplings are one group. The elements at one
+    place of the scopes all have the same number of states.
+
+    A kind of factors is a subclass. It must say how its tables are written down
+    (:attr:`log_values`) and how many axes its numbers have behind that of the factors
+    (:attr:`number_axes`); every other operation is then done on the tables, and may be overridden
+    where the kind has a faster one. Engines call these operations and never ask for the class. A
+    subclass keeps nothing that is computed from its numbers.
+
+    Args:
+        scopes: ``(F, n)`` numbers of elements, see :class:`~pgnn.factors.elements.Elements`.
+        numbers: ``(*batch, F, ...)``, or ``(*batch, 1, ...)`` if all factors share them.
+        child: The place in the scopes over which every row of the tables sums to one, if there is
+            one (see :class:`~pgnn.factors.factor.Factor`).
+
+    Attributes:
+        scopes: The scopes as an int64 array.
+        numbers: The tensor that the factors are made of.
+        kernel_kind: By which code the compiled kernels know the kind
+            (:mod:`pgnn.inference.kernels.kinds`); ``None`` if they read its tables.
+        is_linear: Whether log values are sums of numbers, so that counts of the numbers are
+            sufficient statistics.
+
+    Raises:
+        ModelError: If the shapes do not agree.
+    """
+
+    kernel_kind: ClassVar[int | None] = None
+    is_linear: ClassVar[bool] = False
+
+    def __init__(self, scopes: ArrayLike, numbers: Tensor, child: int | None = None) -> None:
+        self.child = child
+        self.scopes: Ints = np.asarray(scopes, dtype=np.int64)
+        if self.scopes.ndim != 2:
+            raise ModelError(f"scopes must have shape (F, n), got {self.scopes.shape}")
+        self.numbers = numbers
+        axis = numbers.dim() - self.number_axes - 1
+        if axis not in (0, 1) or numbers.shape[axis] not in (1, self.num_factors):
+            raise ModelError(
+                f"{self.num_factors} factors over {self.arity} elements need numbers of shape "
+                f"(F, ...) or (B, F, ...) with {self.number_axes} axes behind F, got "
+                f"{tuple(numbers.shape)}"
+            )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_factors} factors over {self.arity} elements)"
+
+    # --- what a kind must say ------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def number_axes(self) -> int:
+        """How many axes :attr:`numbers` has behind that of the factors."""
+
+    @property
+    @abstractmethod
+    def log_values(self) -> Tensor:
+        """The tables written down, ``(*batch, F or 1, K1, ..., Kn)`` logs; differentiable."""
+
+    # --- shape ---------------------------------------------------------------------------------
+
+    @property
+    def num_factors(self) -> int:
+        """Number of factors ``F``."""
+        return int(self.scopes.shape[0])
+
+    @property
+    def arity(self) -> int:
+        """Number of elements ``n`` of each factor."""
+        return int(self.scopes.shape[1])
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """``(B,)`` if the numbers differ from row to row, else ``()``."""
+        return tuple(self.numbers.shape[: self.numbers.dim() - self.number_axes - 1])
+
+    @property
+    def shared(self) -> bool:
+        """Whether the same numbers serve all factors."""
+        count = self.numbers.shape[len(self.batch_shape)]
+        return count != self.num_factors or self.num_factors == 1
+
+    @property
+    def merge_key(self) -> tuple[object, ...]:
+        """Groups with equal keys whose factors have numbers of their own may be joined."""
+        numbers = self.numbers
+        shape = tuple(numbers.shape[numbers.dim() - self.number_axes :])
+        settings = tuple(v for k, v in vars(self).items() if k not in ("scopes", "numbers"))
+        return (type(self), numbers.dtype, numbers.device, self.arity, self.batch_shape, shape,
+                *settings)  # fmt: skip
+
+    # --- the same kind with other numbers, rows or factors -------------------------------------
+
+    def with_numbers(self, numbers: Tensor, scopes: Ints | None = None) -> Self:
+        """Return the same factors with other numbers of such a shape (and other scopes)."""
+        other = copy.copy(self)
+        other.numbers = numbers
+        if scopes is not None:
+            other.scopes = scopes
+        return other
+
+    def of_rows(self, rows: Ints) -> Self:
+        """Return the group with the numbers of some rows, if they differ from row to row."""
+        if not self.batch_shape:
+            return self
+        return self.with_numbers(self.numbers[torch.from_numpy(rows).to(self.numbers.device)])
+
+    def select(self, which: Tensor) -> Self:
+        """Return some of the factors, by their numbers ``(m,)``."""
+        scopes = self.scopes[which.cpu().numpy()]
+        if self.shared and self.num_factors > 1:
+            return self.with_numbers(self.numbers, scopes)
+        which = which.to(self.numbers.device)
+        return self.with_numbers(self.numbers.index_select(len(self.batch_shape), which), scopes)
+
+    def snapshot(self) -> Self:
+        """Return the group with numbers that are no parameters themselves, which may change."""
+        return self.with_numbers(self.numbers.clone()) if self.numbers.is_leaf else self
+
+    # --- as tables -----------------------------------------------------------------------------
+
+    def as_tables(self) -> TableGroup:
+        """Return the same factors as dense tables."""
+        return TableGroup(self.scopes, self.log_values, self.child)
+
+    def factors(self, elements: Elements) -> list[Factor]:
+        """Return each factor on its own, over the elements as variables."""
+        return self.over(elements.singles)
+
+    def over(self, variables: Sequence[Variable]) -> list[Factor]:
+        """Return each factor on its own.
+
+        Args:
+            variables: Of the numbers in the scopes.
+        """
+        table, axis = self.log_values, len(self.batch_shape)
+        shape = table.shape[axis + 1 :]
+        tables = table.expand(*self.batch_shape, self.num_factors, *shape)
+        # one tensor for all that share a table: engines notice it
+        each = [tables.select(axis, 0)] * self.num_factors if self.shared else tables.unbind(axis)
+        scopes = [[variables[e] for e in scope] for scope in self.scopes.tolist()]
+        names = [None if self.child is None else s[self.child].name for s in scopes]
+        return [Factor(s, t, n) for s, t, n in zip(scopes, each, names, strict=True)]
+
+    def product(self) -> Factor:
+        """Return the product of tables over nothing, as one."""
+        copies = self.num_factors // max(self.log_values.shape[-1], 1)
+        return Factor((), copies * self.log_values.sum(-1))
+
+    def condition(self, states: Sequence[int] | Ints) -> tuple[FactorGroup, ...]:
+        """Return the factors that are left once some elements are seen.
+
+        Args:
+            states: ``(E,)`` a state for each element, -1 where nothing is seen.
+
+        Returns:
+            Groups over the elements that are left, factors with the same places and states seen
+            together; one over nothing holds the constants.
+        """
+        seen = np.asarray(states, dtype=np.int64)[self.scopes]
+        patterns, which = np.unique(seen, axis=0, return_inverse=True)
+        left: list[FactorGroup] = []
+        for k, pattern in enumerate(patterns.tolist()):
+            own = torch.from_numpy(np.flatnonzero(which.ravel() == k))
+            known = {place: state for place, state in enumerate(pattern) if state >= 0}
+            left.append(self._conditioned(known, own) if known else self.select(own))
+        return tuple(left)
+
+    def _conditioned(self, known: dict[int, int], which: Tensor) -> FactorGroup:
+        """Some factors, the elements at some places of their scopes in known states."""
+        own = self.select(which)
+        table = own.log_values
+        for place in sorted(known, reverse=True):
+            table = table.select(len(self.batch_shape) + 1 + place, known[place])
+        free = [place for place in range(self.arity) if place not in known]
+        child = free.index(self.child) if self.child in free else None
+        return TableGroup(own.scopes[:, free], table, child)
+
+    # --- complete rows -------------------------------------------------------------------------
+
+    def lead(self, states: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Indices of the first axes of tables or numbers for the ``(B, F)`` values of states."""
+        device = self.numbers.device
+        which = torch.arange(self.num_factors, device=device)[None]
+        which = torch.zeros_like(which) if self.shared else which
+        if not self.batch_shape:
+            return (which,)
+        row = (torch.arange(len(states), device=device) if rows is None else rows)[:, None]
+        return (row if self.batch_shape[0] > 1 else torch.zeros_like(row), which)
+
+    def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return ``(B, F)`` log values of complete rows.
+
+        Args:
+            states: ``(B, F, n)`` states of the scopes' elements.
+            rows: ``(B,)`` which rows of the numbers these are, if they differ; in turn if not
+                given.
+        """
+        return self.log_values[(*self.lead(states, rows), *states.unbind(-1))]
+
+    def score(self, columns: Tensor) -> Tensor:
+        """Return ``(B,)`` sums of the log values of complete rows.
+
+        Args:
+            columns: ``(E, B)`` states of all elements, integers of any type.
+        """
+        scopes = torch.from_numpy(self.scopes).to(columns.device)
+        states = torch.stack([columns.index_select(0, s).T.long() for s in scopes.T], dim=-1)
+        return self.look_up(states).sum(1)
+
+    def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
+        """Return ``(B, F, K)`` log values as functions of the element at one place.
+
+        Args:
+            states: ``(B, F, n)``; those at ``place`` do not matter.
+            place: Which place of the scopes is free.
+            rows: As of :meth:`look_up`.
+        """
+        table = self.log_values.movedim(place - self.arity, -1)
+        others = [s for k, s in enumerate(states.unbind(-1)) if k != place]
+        found = table[(*self.lead(states, rows), *others)]
+        return found.expand(len(states), self.num_factors, table.shape[-1])
+
+    def add_conditionals(self, total: Tensor, first: Tensor, states: Tensor, place: int) -> Tensor:
+        """Return ``(B, S)`` sums with :meth:`conditionals` added.
+
+        Args:
+            total: ``(B, S)``, the states of all elements side by side.
+            first: ``(F,)`` first column of the element at ``place``.
+            states: As of :meth:`conditionals`.
+            place: Likewise.
+        """
+        values = self.conditionals(states, place)
+        column = first[:, None] + torch.arange(values.shape[-1], device=first.device)
+        return total.index_add(1, column.reshape(-1), values.flatten(1).to(total.dtype))
+
+    # --- expectations --------------------------------------------------------------------------
+
+    def expected(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """Return ``(B,)`` finite parts of the expected log values under independent elements.
+
+        Args:
+            probabilities: For each place of the scopes ``(B, F, K)``.
+        """
+        weights = probabilities[0]
+        for own in probabilities[1:]:
+            shape = [*own.shape[:2], *[1] * (weights.dim() - 2), own.shape[2]]
+            weights = weights[..., None] * own.reshape(shape)
+        return weighed(weights, self.log_values.double()).flatten(start_dim=1).sum(dim=1)
+
+    def messages(self, numbers: Tensor, scale: Tensor | float, hard: bool) -> GroupMessages:
+        """Return the messages of these factors with some numbers.
+
+        Args:
+            numbers: Like :attr:`numbers`.
+            scale: What log values are multiplied by: a number, or ``(F,)`` numbers.
+            hard: Maximise instead of summing.
+        """
+
+        def tables(numbers: Tensor) -> Tensor:
+            return self.with_numbers(numbers).log_values
+
+        return WrittenDownMessages(numbers, tables, self.arity, scale, hard)
+
+    # --- compiled kernels ----------------------------------------------------------------------
+
+    def for_kernels(self) -> FactorGroup:
+        """Return the group as compiled kernels read it: itself, or its tables."""
+        return self if self.kernel_kind is not None else self.as_tables()
+
+    @property
+    def num_entries(self) -> int:
+        """Numbers of a factor that kernels read; here the entries of its table."""
+        return math.prod(self.log_values.shape[len(self.batch_shape) + 1 :])
+
+    @property
+    def message_cost(self) -> int:
+        """Numbers that the messages of one factor walk over."""
+        return self.num_entries
+
+    def entries(self) -> Tensor:
+        """Return ``(*batch, F or 1, num_entries)`` what kernels read."""
+        table = self.log_values
+        return table.reshape(*table.shape[: len(self.batch_shape) + 1], self.num_entries)
+
+    def numbers_gradient(self, by_entry: Tensor) -> Tensor:
+        """Return derivatives by :attr:`numbers`, of derivatives by :meth:`entries`."""
+        return by_entry.reshape(self.numbers.shape)
+
+
+class TableGroup(FactorGroup):
+    """Dense tables: one number for every joint state.
+
+    Args:
+        scopes: ``(F, n)`` numbers of elements.
+        log_values: ``(*batch, F, K1, ..., Kn)`` log values, or ``(*batch, 1, K1, ..., Kn)`` if
+            all factors share one table; ``-inf`` is legal.
+        child: As of :class:`FactorGroup`.
+
+    Raises:
+        ModelError: If the shapes do not agree.
+    """
+
+    kernel_kind: ClassVar[int | None] = 0
+    is_linear: ClassVar[bool] = True
+
+    def __init__(self, scopes: ArrayLike, log_values: Tensor, child: int | None = None) -> None:
+        super().__init__(scopes, log_values, child)
+
+    @property
+    def number_axes(self) -> int:
+        """See :class:`FactorGroup`: one for each place."""
+        return self.arity
+
+    @property
+    def log_values(self) -> Tensor:
+        """The tables, ``(*batch, F or 1, K1, ..., Kn)``."""
+        return self.numbers
+
+    def as_tables(self) -> TableGroup:
+        """Return the group itself."""
+        return self
+
+    def messages(self, numbers: Tensor, scale: Tensor | float, hard: bool) -> GroupMessages:
+        """See :meth:`FactorGroup.messages`."""
+        return TableMessages(numbers, self.arity, scale, hard)
+
+
+def weighed(weights: Tensor, log_values: Tensor) -> Tensor:
+    """Weights times values; 0 where the weight is zero or the value infinite."""
+    counted = (weights > 0) & log_values.isfinite()
+    return weights * torch.where(counted, log_values, 0.0)
+
+
+def grouped(factors: Iterable[Factor], elements: Elements) -> tuple[FactorGroup, ...]:
+    """Gather factors over single elements into groups of one shape, in order of appearance."""
+    number = {v.name: k for k, v in enumerate(elements.singles)}
+    scopes: dict[tuple[object, ...], list[Sequence[int]]] = {}
+    tables: dict[tuple[object, ...], list[Tensor]] = {}
+    for f in factors:
+        shape = tuple(v.num_states for v in f.variables)
+        child = None if f.child is None else f.names.index(f.child)
+        key = (shape, f.batch_shape, f.log_values.dtype, child)
+        scopes.setdefault(key, []).append([number[n] for n in f.names])
+        tables.setdefault(key, []).append(f.log_values)
+    return tuple(
+        TableGroup(
+            np.array(scopes[key], dtype=np.int64).reshape(len(held), -1),
+            torch.stack(held, dim=1 if key[1] else 0),
+            key[3],  # type: ignore[arg-type]
+        )
+        for key, held in tables.items()
+    )
+
+
+def merged(groups: Sequence[FactorGroup]) -> tuple[FactorGroup, ...]:
+    """Join groups of one kind, shape and type; numbers that many factors share stay as they are.
+
+    Args:
+        groups: Of any potentials; the order of the first ones is kept.
+    """
+    by_key: dict[Any, list[FactorGroup]] = {}
+    for k, g in enumerate(groups):
+        own = g.num_factors == 1 or not g.shared
+        by_key.setdefault(g.merge_key if own else k, []).append(g)
+    return tuple(_joined(held) if len(held) > 1 else held[0] for held in by_key.values())
+
+
+def _joined(groups: Sequence[FactorGroup]) -> FactorGroup:
+    numbers = torch.cat([g.numbers for g in groups], dim=len(groups[0].batch_shape))
+    return groups[0].with_numbers(numbers, np.concatenate([g.scopes for g in groups]))
