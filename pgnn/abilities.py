@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from pgnn.errors import EvidenceError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -28,7 +29,28 @@ Inputs = Mapping[Hashable, Tensor]
 """Covariates by name, ``(B, ...)``."""
 
 
-class FactorModel(ABC):
+class VariableModel(ABC):
+    """A model over named variables."""
+
+    @property
+    @abstractmethod
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The model's variables by name, in the order in which they were declared."""
+
+    def variable(self, name: Hashable) -> Variable:
+        """Return the variable of that name.
+
+        Raises:
+            EvidenceError: If there is none; the message suggests the closest names.
+        """
+        try:
+            return self.variables[name]
+        except KeyError:
+            hint = closest(name, self.variables)
+            raise EvidenceError(f"the model has no variable {name!r}{hint}") from None
+
+
+class FactorModel(VariableModel):
     """A model with tables: what every engine sees of every model.
 
     Attributes:
@@ -36,11 +58,6 @@ class FactorModel(ABC):
     """
 
     in_groups: bool = False
-
-    @property
-    @abstractmethod
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name."""
 
     @property
     @abstractmethod
@@ -68,13 +85,8 @@ class FactorModel(ABC):
         """Return a result that depends on the parameters, made anew when one has changed."""
 
 
-class DirectedModel(ABC):
+class DirectedModel(VariableModel):
     """A model with a conditional for each variable, in an order."""
-
-    @property
-    @abstractmethod
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name."""
 
     @property
     @abstractmethod
@@ -87,16 +99,11 @@ class DirectedModel(ABC):
         """The variables, parents before children."""
 
 
-class UnrollableModel(ABC):
+class UnrollableModel(VariableModel):
     """A model over time: its variables are arrays whose first axis is time.
 
     It has no tables before a length is known, and is then an ordinary model over ``(name, t)``.
     """
-
-    @property
-    @abstractmethod
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name, the axis of time first."""
 
     @abstractmethod
     def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
@@ -209,6 +216,19 @@ class ExecutableModel(DensityModel):
     @abstractmethod
     def support(self, name: str) -> Any:
         """Return the values that a variable can have, as a constraint of torch's."""
+
+    @property
+    def power(self) -> float:
+        """What the logarithm of a sum over discrete variables is multiplied by.
+
+        More than one where the model sees some of its rows, which stand for all.
+        """
+        return 1.0
+
+    @property
+    def largest_plate(self) -> int:
+        """Cells of the widest draw that the model makes at once."""
+        return 1
 
     @property
     def guide(self) -> Callable[..., Any] | None:

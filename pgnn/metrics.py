@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pgnn.abilities import UnrollableModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.tabular import Tabular
@@ -53,7 +54,7 @@ def num_observations(model: Model, data: Any) -> int:
         model: Whose variables the data names.
         data: As for ``model.log_prob``.
     """
-    if not hasattr(model, "unroll"):
+    if not isinstance(model, UnrollableModel):
         return model.log_prob(data).numel()
     seen = Sequences.of(model, data)
     there = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
@@ -163,7 +164,7 @@ class HeldOut(Criterion):
             DataError: If there is too little to set anything apart.
             Unsupported: If the model is not one over time.
         """
-        if not hasattr(model, "unroll"):
+        if not isinstance(model, UnrollableModel):
             raise Unsupported("HeldOut sets sequences apart; use a model over time")
         sequential: Any = model
         seen = Sequences.of(model, data)

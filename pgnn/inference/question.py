@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import DirectedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
@@ -30,8 +31,9 @@ def reader_of(model: FactorModel) -> EvidenceReader:
 
 def _in_part(model: Any) -> list[Hashable]:
     """Real variables whose conditionals integrate out what is missing of a vector."""
-    conditionals = getattr(model, "conditionals", {})
-    return [n for n, c in conditionals.items() if c.integrates_missing]
+    if not isinstance(model, DirectedModel):
+        return []
+    return [n for n, c in model.conditionals.items() if c.integrates_missing]
 
 
 def listed(names: Names) -> list[Hashable]:

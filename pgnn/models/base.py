@@ -10,11 +10,10 @@ import networkx as nx
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
-from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
+from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, grouped
-from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
 
 if TYPE_CHECKING:
@@ -49,11 +48,6 @@ class Model(CachingModule, FactorModel):
         super().__init__()
         self.history = History()
 
-    @property
-    @abstractmethod
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """The model's variables by name, in the order in which they were declared."""
-
     @abstractmethod
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -87,18 +81,6 @@ class Model(CachingModule, FactorModel):
     def num_free_parameters(self) -> int:
         """How many numbers of the model may be chosen freely."""
         return sum(p.numel() for p in self.parameters())
-
-    def variable(self, name: Hashable) -> Variable:
-        """Return the variable of that name.
-
-        Raises:
-            EvidenceError: If there is none; the message suggests the closest names.
-        """
-        try:
-            return self.variables[name]
-        except KeyError:
-            hint = closest(name, self.variables)
-            raise EvidenceError(f"the model has no variable {name!r}{hint}") from None
 
     # --- verbs --------------------------------------------------------------------------------
 

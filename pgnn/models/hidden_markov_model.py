@@ -131,8 +131,9 @@ class HiddenMarkovModel(SequenceModel, EmittingModel):
             inputs: Covariates by name, ``(B, T, ...)``.
             best: Emissions that were not seen take their best states, instead of being summed out.
         """
-        chain: Chain | SegmentChain = self._engine(None).chain(self, seen, inputs, best=best)  # type: ignore[attr-defined]
-        return chain
+        from pgnn.inference.time.chain_model import chain_of
+
+        return chain_of(self, seen, inputs, best=best)
 
     def _default_learner(self, data: Any) -> Learner:
         from pgnn.inference.learning.em import EM

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pgnn.abilities import EmittingModel
 from pgnn.errors import Unsupported
 from pgnn.plot.axes import axes_of
 
@@ -28,12 +29,12 @@ def transitions(model: Any, *, ax: Any = None) -> Any:
     Raises:
         Unsupported: If the model has no chain of states, or inputs drive it.
     """
-    if not hasattr(model, "transitions") or not hasattr(model, "state"):
+    if not isinstance(model, EmittingModel):
         raise Unsupported(f"a {type(model).__name__} has no transitions between states")
     moves, first = model.transitions, model.initial[model.state.name]
     if moves.inputs or first.inputs:
         raise Unsupported("inputs drive the transitions: they differ from step to step")
-    labels = [str(s) for s in model.state.states]
+    labels = [str(s) for s in model.state.states or ()]
     parts = [first.factor().log_values.exp()[None], moves.factor().log_values.exp()]
     table = np.concatenate([p.detach().cpu().numpy() for p in parts])
     written = len(labels) <= _WRITTEN

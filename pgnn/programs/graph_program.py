@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Hashable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -14,6 +14,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from pgnn.abilities import DirectedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.renamed import Renamed
@@ -22,22 +23,6 @@ from pgnn.factors.variable import Variable
 
 PLATE = "rows"
 """The plate of rows, around all sites."""
-
-
-class Directed(Protocol):
-    """A model with a conditional for each variable."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name."""
-
-    @property
-    def conditionals(self) -> Mapping[Hashable, Conditional]:
-        """The conditional of each."""
-
-    @property
-    def order(self) -> tuple[Hashable, ...]:
-        """Names, parents first."""
 
 
 class GraphProgram(nn.Module):
@@ -70,7 +55,9 @@ class GraphProgram(nn.Module):
         tensor(0.4000, dtype=torch.float64)
     """
 
-    def __init__(self, model: Directed, inputs: Mapping[Hashable, Tensor] | None = None) -> None:
+    def __init__(
+        self, model: DirectedModel, inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> None:
         super().__init__()
         self.sites: Mapping[Hashable, str] = site_names(model.variables)
         self.site_variables = {self.sites[n]: v for n, v in model.variables.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,11 @@ class Program(Model, ExecutableModel):
     def sites(self) -> Mapping[str, ProgramSite]:
         """The sample sites by name, in the order of the program; those with ``obs=`` too."""
         return MappingProxyType(self._sites)
+
+    @property
+    def largest_plate(self) -> int:
+        """Cells of the widest site, all of its plates together."""
+        return max((math.prod(s.plates.values()) for s in self._sites.values()), default=1)
 
     @property
     def guide(self) -> Callable[..., Any] | None:

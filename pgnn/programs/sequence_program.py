@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from pgnn.abilities import EmittingModel, SlicedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
@@ -19,21 +20,6 @@ from pgnn.models.hidden_semi_markov_model import clock
 from pgnn.programs.graph_program import PLATE, site_distribution, site_names
 
 Values = dict[Hashable, Tensor]
-
-
-class Sliced(Protocol):
-    """A model whose slice repeats along time."""
-
-    @property
-    def conditionals(self) -> Mapping[Hashable, Conditional]:
-        """Of each variable of a slice."""
-
-    @property
-    def order(self) -> tuple[Hashable, ...]:
-        """Names, parents first."""
-
-    def first(self, name: Hashable) -> Conditional:
-        """Return the conditional of a variable at the first step."""
 
 
 class SequenceProgram(nn.Module):
@@ -72,7 +58,7 @@ class SequenceProgram(nn.Module):
 
     def __init__(
         self,
-        model: Sliced,
+        model: SlicedModel,
         lengths: int | Iterable[int] | None,
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> None:
@@ -206,13 +192,13 @@ class SemiMarkovProgram(SequenceProgram):
 
 
 def sequence_program(
-    model: Any,
+    model: SlicedModel,
     lengths: int | Iterable[int] | None,
     inputs: Mapping[Hashable, Tensor] | None = None,
 ) -> SequenceProgram:
     """Return the program of a model over time, of the kind that it needs."""
-    kind = SemiMarkovProgram if hasattr(model, "durations") else SequenceProgram
-    return kind(model, lengths, inputs)
+    lasting = isinstance(model, EmittingModel) and model.durations is not None
+    return (SemiMarkovProgram if lasting else SequenceProgram)(model, lengths, inputs)
 
 
 def _lengths(given: int | Iterable[int] | None) -> tuple[int | None, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import ExecutableModel
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.inference.assignment import Assignment, KBest
@@ -196,7 +197,7 @@ class ExecutionSampling(Engine):
 
     def _drawn(self, model: Any, seen: Evidence, n: int, seed: int | None) -> list[_Draws]:
         """Executions for each row of evidence."""
-        if not hasattr(model, "execute"):
+        if not isinstance(model, ExecutableModel):
             raise Unsupported(
                 "ExecutionSampling() runs programs (pgnn.Program); use ImportanceSampling() on "
                 f"a {type(model).__name__}"

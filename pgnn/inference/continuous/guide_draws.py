@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pgnn.abilities import ExecutableModel
 from pgnn.errors import Unsupported
 from pgnn.factors.randomness import kept_randomness
 from pgnn.inference.continuous.coordinates import Coordinates
@@ -161,8 +162,7 @@ class PlateBatches:
     @classmethod
     def of(cls, whole: LatentDensity) -> PlateBatches | None:
         """Return the batches of a model's plates; None if it always sees all rows."""
-        make = getattr(whole.model, "batch", None)
-        model = None if make is None else make()
+        model = whole.model.batch() if isinstance(whole.model, ExecutableModel) else None
         return None if model is None else cls(whole, model)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.inference.engine import FactorModel, Inputs
@@ -68,7 +68,7 @@ class LatentDensity:
             parts = [{n: x[k : k + most] for n, x in values.items()} for k in range(0, draws, most)]
             return torch.cat([self(part) for part in parts])
         solver, seen = self._lowered(values)
-        found = Differentiable(solver, seen).log_evidence() * getattr(self.model, "power", 1.0)
+        found = Differentiable(solver, seen).log_evidence() * _power(self.model)
         return found.reshape(-1, self.seen.num_rows)
 
     def given(self, values: Values) -> Differentiable:
@@ -114,15 +114,14 @@ class LatentDensity:
             Unsupported: If the model has no conditionals.
             ModelError: If one of the variables depends on another variable, or on inputs.
         """
-        conditionals = getattr(self.model, "conditionals", None)
-        if conditionals is None:
+        if not isinstance(self.model, DirectedModel):
             raise Unsupported(
                 "shared latents are those of directed graphs; in a program put what is in rows in "
                 "a plate, and the rest outside of it"
             )
         total = torch.zeros((), dtype=torch.float64)
         for name, value in values.items():
-            own = conditionals[name]
+            own = self.model.conditionals[name]
             rest = [v.name for v in own.parents if v.name not in values] + list(own.inputs)
             if rest:
                 raise ModelError(
@@ -142,7 +141,9 @@ class LatentDensity:
         known = {n: x.flatten(end_dim=1) for n, x in values.items()}
         known = {**self.seen.tiled(draws).reals, **known}
         inputs = {n: _tiled(x, draws) for n, x in self.inputs.items()}
-        for name, conditional in getattr(self.model, "conditionals", {}).items():
+        model = self.model
+        conditionals = model.conditionals if isinstance(model, DirectedModel) else {}
+        for name, conditional in conditionals.items():
             if name not in known:
                 continue
             try:
@@ -152,7 +153,7 @@ class LatentDensity:
             flat = table.reshape(len(table), -1)
             if bool(flat.isnan().any()) or bool((flat == -torch.inf).all(1).any()):
                 return f"the conditional of {name!r} has no finite density"
-        if hasattr(self.model, "execute"):
+        if isinstance(self.model, ExecutableModel):
             from pgnn.inference.continuous.pyro_trace import site_without_density
 
             site = site_without_density(self.model, {n: x[0, 0] for n, x in values.items()})
@@ -163,8 +164,13 @@ class LatentDensity:
 
 def _cells(model: Any) -> int:
     """Discrete elements, or cells of a program's widest site, if these are more."""
-    plates = [math.prod(s.plates.values()) for s in getattr(model, "sites", {}).values()]
-    return int(max([len(model.elements), *plates]))
+    widest = model.largest_plate if isinstance(model, ExecutableModel) else 0
+    return max(len(model.elements), widest)
+
+
+def _power(model: Any) -> float:
+    """What the sum over discrete variables counts: more than once where rows stand for others."""
+    return model.power if isinstance(model, ExecutableModel) else 1.0
 
 
 def _tiled(x: Any, draws: int) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.guide_draws import (
@@ -113,7 +114,8 @@ class ModelAndGuide:
                 "nothing real is latent here, so that there is nothing to approximate; use "
                 "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
             )
-        order = [model.variables[n] for n in getattr(model, "order", latents) if n in latents]
+        names = model.order if isinstance(model, DirectedModel) else latents
+        order = [model.variables[n] for n in names if n in latents]
         supports = supports_of(model, order, known_values(model, density.seen), density.inputs)
         for what, variables, number in (
             ("local", [v for v in order if v.name not in shared], rows),
@@ -256,7 +258,7 @@ def make_generator(seed: int | None) -> torch.Generator:
 
 
 def _has_guide(model: Any) -> bool:
-    if not hasattr(model, "execute"):
+    if not isinstance(model, ExecutableModel):
         return False
     from pgnn.inference.continuous.pyro_trace import has_guide
 

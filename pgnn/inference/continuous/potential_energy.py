@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.variable import Variable
@@ -71,7 +72,7 @@ class PotentialEnergy:
             )
         self.seen = seen
         known = known_values(model, seen)
-        order = getattr(model, "order", tuple(model.variables))
+        order = model.order if isinstance(model, DirectedModel) else tuple(model.variables)
         every = [model.variables[n] for n in order]
         self.latent = [v for v in every if not v.is_discrete and v.name not in known]
         if not self.latent:
@@ -91,13 +92,13 @@ class PotentialEnergy:
     ) -> tuple[Coordinates, ProductDensity | SummedDensity | ExecutedDensity]:
         model, names = self.model, {v.name for v in self.latent}
         open_names = [v.name for v in every if v.is_discrete and v.name not in known]
-        if hasattr(model, "conditionals"):
+        if isinstance(model, DirectedModel):
             conditionals = {v.name: model.conditionals[v.name] for v in every}
             supports = conditional_supports(conditionals, self.latent, known, self.inputs)
             if not open_names and self.seen.soft is None:
                 product = ProductDensity(conditionals, names, known, self.inputs)
                 return Coordinates(self.latent, supports), product
-        elif hasattr(model, "obstacle"):
+        elif isinstance(model, ExecutableModel):
             if model.obstacle is not None:
                 executed = ExecutedDensity(model, self.latent, known)
                 return Coordinates(self.latent, executed.supports()), executed

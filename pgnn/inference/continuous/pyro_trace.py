@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pgnn.abilities import ExecutableModel
 from pgnn.factors.randomness import kept_randomness, private_randomness
 from pgnn.inference.continuous.coordinates import Support
 from pgnn.inference.continuous.supports import support_of
@@ -19,8 +20,7 @@ from pgnn.inference.continuous.supports import support_of
 
 def has_guide(model: Any) -> bool:
     """Whether a model is a program with a guide."""
-    source = getattr(model, "_source", None)
-    return source is not None and source.guide is not None
+    return isinstance(model, ExecutableModel) and model.guide is not None
 
 
 def supports_of_sites(model: Any, seed: int) -> dict[Any, Support]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
@@ -36,9 +37,9 @@ def supports_of(
         Unsupported: If a support depends on the state of a latent discrete variable, or on what
             was seen in a row.
     """
-    if hasattr(model, "conditionals"):
+    if isinstance(model, DirectedModel):
         return conditional_supports(model.conditionals, latent, seen, inputs)
-    if hasattr(model, "execute"):
+    if isinstance(model, ExecutableModel):
         return program_supports(model, latent)
     return {v.name: Support() for v in latent}
 

@@ -64,7 +64,7 @@ class ChainEStep:
         model = self.model
         places: dict[Hashable, Conditional] = {"initial": model.initial[model.state.name]}
         places |= model.conditionals
-        if hasattr(model, "durations"):
+        if model.durations is not None:
             places["durations"] = model.durations
         return learnable(places)
 

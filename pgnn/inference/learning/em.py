@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pgnn.abilities import EmittingModel, SlicedModel
 from pgnn.errors import ModelError, NotConverged, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
@@ -223,9 +224,9 @@ def e_step_of(model: Any) -> EStep:
     Raises:
         Unsupported: If it is none.
     """
-    if hasattr(model, "chain"):
+    if isinstance(model, EmittingModel):
         return ChainEStep(model)
-    if hasattr(model, "interface"):
+    if isinstance(model, SlicedModel):
         states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
         return SliceEStep(model) if states <= MAX_STATES else UnrolledEStep(model)
     raise Unsupported(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pgnn.abilities import UnrollableModel
 from pgnn.errors import ModelError
 from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
@@ -70,7 +71,7 @@ class Gradient(Ascent):
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
         """Rows, or sequences of a model over time."""
-        if hasattr(model, "unroll"):
+        if isinstance(model, UnrollableModel):
             return TrainingSequences.read(model, data, weights, inputs)
         return super().read_rows(model, data, weights, inputs)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import DirectedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence import Table
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
-from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.numeric_fit import fit_conditional, log_likelihood
@@ -25,20 +25,6 @@ from pgnn.inference.learning.statistics import Statistics, batches
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
 
 Floats = NDArray[np.float64]
-
-
-class DirectedModel(Protocol):
-    """What the learner sees of a model."""
-
-    history: dict[str, Any]
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name, in the order of matrix columns."""
-
-    @property
-    def conditionals(self) -> Mapping[Hashable, Conditional]:
-        """The conditional of each variable."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ class MaximumLikelihood(Learner):
 
     def fit(
         self,
-        model: DirectedModel,
+        model: Any,
         data: Any,
         *,
         weights: Any = None,
@@ -184,14 +170,14 @@ class _Parts:
     others: dict[Hashable, Conditional]
 
 
-def _sort_out(model: DirectedModel) -> _Parts:
+def _sort_out(model: Any) -> _Parts:
     """Split a model's conditionals.
 
     Raises:
         ModelError: If nothing is learnable.
         Unsupported: If something is learnable but not here.
     """
-    if not hasattr(model, "conditionals"):
+    if not isinstance(model, DirectedModel):
         raise Unsupported(
             "MaximumLikelihood counts for directed models with a conditional at every node; "
             f"{type(model).__name__} has none: learn with Gradient() or PseudoLikelihood()"

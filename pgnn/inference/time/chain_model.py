@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Protocol
-
 import torch
-from torch import Tensor
 
+from pgnn.abilities import EmittingModel
 from pgnn.evidence.sequences import Sequences
-from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.variable import Variable
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.segment_chain import SegmentChain
 from pgnn.inference.engine import Inputs
 from pgnn.inference.time.emission_fields import log_field, own_inputs
 
 
-class ChainModel(Protocol):
-    """What the engine sees of a model: a chain of states, and what each state emits."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name, the axis of time first."""
-
-    @property
-    def state(self) -> Variable:
-        """The variable that forms the chain."""
-
-    @property
-    def initial(self) -> Mapping[Hashable, Conditional]:
-        """Conditionals of the first step, the state's among them."""
-
-    @property
-    def transitions(self) -> Conditional:
-        """The state given the one before."""
-
-    @property
-    def emissions(self) -> Mapping[Hashable, Conditional]:
-        """What is seen at each step, given the state."""
-
-    def variable(self, name: Hashable) -> Variable:
-        """The variable of that name."""
-
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
-        """Covariates, ``(B, T, ...)`` each."""
-
-
 def chain_of(
-    model: ChainModel, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+    model: EmittingModel, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
 ) -> Chain | SegmentChain:
     """Return the chain of states, or of segments where a model has durations, given what was seen.
 
@@ -69,9 +34,8 @@ def chain_of(
     else:
         initial = first.factor(None, starts).log_values
     field = log_field(model, seen, given, best=best).to(transition.device)
-    durations = getattr(model, "durations", None)
-    if durations is not None:
-        lasts = durations.factor().log_values
+    if model.durations is not None:
+        lasts = model.durations.factor().log_values
         return SegmentChain(initial, transition, lasts, field, seen.lengths, censored=True)
     kind = torch.promote_types(torch.promote_types(initial.dtype, transition.dtype), field.dtype)
     initial, transition, field = (x.to(kind) for x in (initial, transition, field))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from pgnn.abilities import EmittingModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
@@ -16,12 +16,9 @@ from pgnn.factors.variable import MISSING
 from pgnn.inference.engine import Inputs
 from pgnn.inference.time.emission_fields import emission_tables
 
-if TYPE_CHECKING:
-    from pgnn.inference.time.chain_model import ChainModel
-
 
 def draw_emissions(
-    model: ChainModel, states: Tensor, seen: Sequences, inputs: Inputs | None, seed: int | None
+    model: EmittingModel, states: Tensor, seen: Sequences, inputs: Inputs | None, seed: int | None
 ) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T, ...)`` draws of all variables, what was seen as it was.
 
@@ -46,7 +43,7 @@ def draw_emissions(
 
 
 def _at_once(
-    model: ChainModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
 ) -> Tensor:
     """Draws given the states alone."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
@@ -59,7 +56,7 @@ def _at_once(
 
 
 def _one_by_one(
-    model: ChainModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
 ) -> Tensor:
     """Draws of an emission that depends on the one before; the first is given."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
@@ -79,7 +76,7 @@ def _one_by_one(
 
 
 def _by_likelihood(
-    model: ChainModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
 ) -> Tensor:
     """Draws of a discrete emission about which likelihoods are known."""
     out, inside = _empty(model.emissions[name], states), states >= 0
@@ -96,7 +93,7 @@ def _by_likelihood(
 
 
 def _covariates(
-    model: ChainModel, emission: Conditional, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel, emission: Conditional, seen: Sequences, inputs: Inputs | None
 ) -> dict[Hashable, Tensor]:
     every = model.covariates(inputs, seen)
     return {n: x for n, x in every.items() if n in emission.inputs}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from pgnn.abilities import EmittingModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
@@ -15,12 +15,9 @@ from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
 from pgnn.inference.engine import Inputs
 
-if TYPE_CHECKING:
-    from pgnn.inference.time.chain_model import ChainModel
-
 
 def log_field(
-    model: ChainModel, seen: Sequences, inputs: Mapping[Hashable, Tensor], *, best: bool = False
+    model: EmittingModel, seen: Sequences, inputs: Mapping[Hashable, Tensor], *, best: bool = False
 ) -> Tensor:
     """Return ``(B, T, K)`` log likelihoods of the states: sums over the emissions.
 
@@ -77,7 +74,7 @@ def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hasha
 
 
 def emission_tables(
-    model: ChainModel, name: Hashable, seen: Sequences, inputs: Inputs | None = None
+    model: EmittingModel, name: Hashable, seen: Sequences, inputs: Inputs | None = None
 ) -> Tensor:
     """Return log probabilities ``(B, T, K, S)`` of a discrete emission, or what broadcasts to it.
 
@@ -169,7 +166,7 @@ def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
 
 
 def _soft(
-    model: ChainModel,
+    model: EmittingModel,
     name: Hashable,
     seen: Sequences,
     inputs: Mapping[Hashable, Tensor],

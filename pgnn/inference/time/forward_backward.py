@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from pgnn.abilities import ChainModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.logspace import logsumexp
@@ -22,7 +23,6 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.chain_model import ChainModel, chain_of
 from pgnn.inference.time.emission_draws import draw_emissions
 from pgnn.inference.time.emission_fields import emission_tables
 from pgnn.inference.time.sequence_answers import (
@@ -113,12 +113,13 @@ class ForwardBackward(SequenceEngine):
     def chain(
         self, model: ChainModel, seen: Sequences, inputs: Inputs | None, *, best: bool = False
     ) -> Chain | SegmentChain:
-        """See :func:`~pgnn.inference.time.chain_model.chain_of`."""
-        return chain_of(model, seen, inputs, best=best)
+        """Return the chain that a model makes of what was seen, see :class:`ChainModel`."""
+        return model.chain(seen, inputs, best=best)
 
 
 def _chain(asked: SequenceQuestion, *, best: bool = False) -> Chain | SegmentChain:
-    return chain_of(asked.model, asked.seen, asked.inputs, best=best)
+    made: Chain | SegmentChain = asked.model.chain(asked.seen, asked.inputs, best=best)
+    return made
 
 
 def _marginal(asked: SequenceQuestion, variable: Variable, states: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.abilities import EmittingModel
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs
-from pgnn.inference.time.chain_model import ChainModel
 from pgnn.inference.time.emission_fields import log_field
 
 
@@ -44,14 +44,14 @@ class OnlineFilter:
         True
     """
 
-    def __init__(self, model: ChainModel) -> None:
-        if hasattr(model, "durations"):
-            raise Unsupported("segments are not filtered: no step knows how long its own will last")
-        if not hasattr(model, "emissions"):
+    def __init__(self, model: EmittingModel) -> None:
+        if not isinstance(model, EmittingModel):
             raise Unsupported(
                 f"a {type(model).__name__} is not filtered as it comes in; use "
                 "model.filter(evidence)"
             )
+        if model.durations is not None:
+            raise Unsupported("segments are not filtered: no step knows how long its own will last")
         self.model = model
         self.reset()
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pgnn.abilities import SlicedModel
 from pgnn.errors import ModelError, Unsupported, closest
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.factor import Factor
@@ -22,7 +23,7 @@ from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import Elimination
-from pgnn.inference.time.slice_tables import SliceModel, SliceTables
+from pgnn.inference.time.slice_tables import SliceTables
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class BoyenKoller(SequenceEngine):
             num_factors=cells * len(model.variables),
         )
 
-    def parts(self, model: SliceModel) -> list[list[Variable]]:
+    def parts(self, model: SlicedModel) -> list[list[Variable]]:
         """Return the clusters of a model's interface.
 
         Raises:
@@ -111,7 +112,7 @@ class BoyenKoller(SequenceEngine):
         rest = [(n,) for n in interface if all(n not in c for c in self.clusters)]
         return [[model.conditionals[n].child for n in c] for c in (*self.clusters, *rest) if c]
 
-    def kind(self, model: SliceModel) -> str:
+    def kind(self, model: SlicedModel) -> str:
         """Return ``"exact"`` if one cluster has all of the interface."""
         return "exact" if len(self.parts(model)) <= 1 else "estimate"
 

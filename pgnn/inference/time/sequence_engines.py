@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from pgnn.abilities import ChainModel, SlicedModel, UnrollableModel
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.time.forward_backward import ForwardBackward
@@ -16,7 +16,7 @@ MAX_STATES = 1024
 """Most joint states of an interface that are made one chain."""
 
 
-def sequence_engine(model: Any, engine: Engine | None) -> SequenceEngine:
+def sequence_engine(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
     """Return an engine that knows about time.
 
     Args:
@@ -27,7 +27,9 @@ def sequence_engine(model: Any, engine: Engine | None) -> SequenceEngine:
     """
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
-    if hasattr(model, "emissions"):
+    if isinstance(model, ChainModel):
         return ForwardBackward()
+    if not isinstance(model, SlicedModel):
+        return Unrolling(JunctionTree())
     states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
     return InterfaceAlgorithm() if states <= MAX_STATES else Unrolling(JunctionTree())

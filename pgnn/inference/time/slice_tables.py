@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from pgnn.abilities import SlicedModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
-from pgnn.inference.engine import Inputs
-
-
-class SliceModel(Protocol):
-    """What the engine sees of a model: the conditionals of a slice."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name, the axis of time first."""
-
-    @property
-    def conditionals(self) -> Mapping[Hashable, Conditional]:
-        """Of each variable given its slice and the one before, there named ``(name, -1)``."""
-
-    @property
-    def interface(self) -> list[Hashable]:
-        """The discrete variables on which the next slice depends."""
-
-    @property
-    def order(self) -> Sequence[Hashable]:
-        """The variables of a slice, parents before children."""
-
-    def first(self, name: Hashable) -> Conditional:
-        """The conditional of a variable at the first step."""
-
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
-        """Covariates, ``(B, T, ...)`` each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +31,7 @@ class SliceTables:
         wanted: Variables that must have their tables, though nothing seen depends on them.
     """
 
-    model: SliceModel
+    model: SlicedModel
     seen: Sequences
     inputs: Mapping[Hashable, Tensor]
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)

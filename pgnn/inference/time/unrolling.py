@@ -4,35 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pgnn.abilities import UnrollableModel
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.engine import Engine, Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_answers import concrete
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
-
-
-class Unrollable(Protocol):
-    """What the engine sees of a model over time."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name, the axis of time first."""
-
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
-        """Covariates, ``(B, T, ...)`` each."""
-
-    def unroll(self, steps: int) -> FactorModel:
-        """The network of so many steps, with variables ``(name, t)``."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +196,7 @@ def _drawn(asked: SequenceQuestion, found: Samples) -> Samples:
     return Samples(variables, flat, reals, batched=seen.batched, index=index, log_weights=weights)
 
 
-def _cells(model: Unrollable, seen: Sequences) -> dict[Hashable, Any]:
+def _cells(model: UnrollableModel, seen: Sequences) -> dict[Hashable, Any]:
     """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
     found: dict[Hashable, Any] = {}
     for group in (seen.codes, seen.reals, seen.soft):
