@@ -73,10 +73,10 @@ from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, Log
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.search.dual_decomposition import DualDecomposition
+from pgnn.inference.time.boyen_koller import BoyenKoller
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.time.online_filter import OnlineFilter
-from pgnn.inference.time.projection import BoyenKoller
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,

@@ -318,7 +318,7 @@ BAD = [
     (wrong_rooms, "utils/a.py", ""),
     (wrong_shelves, "inference/a.py", "from pgnn.inference.exact.plan import Plan"),
     (wrong_shelves, "inference/exact/a.py", "from pgnn.inference.sampling import gibbs"),
-    (wrong_shelves, "inference/chains/a.py", "def f():\n    import pgnn.inference.time.projection"),
+    (wrong_shelves, "inference/chains/a.py", "def f():\n    import pgnn.inference.time.unrolling"),
     (broken_fences, "inference/a.py", "import networkx"),
     (broken_fences, "io/bif.py", "def f():\n    import networkx as nx"),
     (broken_fences, "models/bayesian_network.py", "def f():\n    import pyro.distributions"),

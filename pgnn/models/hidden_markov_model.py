@@ -131,9 +131,9 @@ class HiddenMarkovModel(SequenceModel, EmittingModel):
             inputs: Covariates by name, ``(B, T, ...)``.
             best: Emissions that were not seen take their best states, instead of being summed out.
         """
-        from pgnn.inference.time.chain_model import chain_of
+        from pgnn.inference.time.emission_chain import emission_chain
 
-        return chain_of(self, seen, inputs, best=best)
+        return emission_chain(self, seen, inputs, best=best)
 
     def _default_learner(self, data: Any) -> Learner:
         from pgnn.inference.learning.em import EM

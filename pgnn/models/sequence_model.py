@@ -294,6 +294,6 @@ class SequenceModel(Model, SlicedModel):
 
     def _engine(self, engine: Engine | None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""
-        from pgnn.inference.time.sequence_engines import sequence_engine
+        from pgnn.inference.time.engine_over_time import engine_over_time
 
-        return sequence_engine(self, None if engine is None else super()._engine(engine))
+        return engine_over_time(self, None if engine is None else super()._engine(engine))

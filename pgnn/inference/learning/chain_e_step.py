@@ -22,7 +22,7 @@ from pgnn.inference.learning.expected_statistics import (
 )
 from pgnn.inference.learning.family_weights import family_weights
 from pgnn.inference.learning.sequence_task import SequenceTask
-from pgnn.inference.time.emission_fields import (
+from pgnn.inference.time.emission_chain import (
     at_steps,
     emission_tables,
     log_field,

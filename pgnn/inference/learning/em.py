@@ -27,7 +27,7 @@ from pgnn.inference.learning.sequence_task import SequenceTask
 from pgnn.inference.learning.slice_e_step import SliceEStep
 from pgnn.inference.learning.unrolled_e_step import UnrolledEStep
 from pgnn.inference.loop import iterate
-from pgnn.inference.time.sequence_engines import MAX_STATES
+from pgnn.inference.time.engine_over_time import has_small_interface
 
 _SHORT = 20
 """Iterations after which only the best of several starts goes on."""
@@ -227,8 +227,7 @@ def e_step_of(model: Any) -> EStep:
     if isinstance(model, EmittingModel):
         return ChainEStep(model)
     if isinstance(model, SlicedModel):
-        states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
-        return SliceEStep(model) if states <= MAX_STATES else UnrolledEStep(model)
+        return SliceEStep(model) if has_small_interface(model) else UnrolledEStep(model)
     raise Unsupported(
         f"EM learns models over time; {type(model).__name__} is none: name another learner, such "
         "as Gradient()"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import math
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from pgnn.errors import DataError
 from pgnn.factors.conditionals.conditional import Conditional
 
 _ITERATIONS = 20
@@ -29,6 +31,9 @@ def numeric_step(
         inputs: Covariates ``(N, ...)``.
         weights: ``(N, K...)`` in the order of the conditional's unseen variables.
         max_iterations: Of L-BFGS.
+
+    Raises:
+        DataError: If the value or its gradient is not finite to begin with.
 
     References:
         Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and
@@ -57,14 +62,31 @@ def numeric_step(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    with torch.enable_grad():
-        first = float(closure().detach())
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        last = float(loss())
-        if not last <= first:
-            for p, old in zip(parameters, before, strict=True):
-                p.copy_(old)
-    for p in parameters:
-        p.grad = None
-    conditional.train(training)
+    try:
+        with torch.enable_grad():
+            first = float(closure().detach())
+            _check_finite(conditional, first, parameters)
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            last = float(loss())
+            if not last <= first:
+                for p, old in zip(parameters, before, strict=True):
+                    p.copy_(old)
+    finally:
+        for p in parameters:
+            p.grad = None
+        conditional.train(training)
+
+
+def _check_finite(conditional: Conditional, value: float, parameters: Sequence[Tensor]) -> None:
+    """Check that there is a gradient to follow where a step begins."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if math.isfinite(value) and all(bool(g.isfinite().all()) for g in gradients):
+        return
+    what = "log-likelihood" if not math.isfinite(value) else "gradient"
+    raise DataError(
+        f"what was seen of {conditional.child.name!r} has no finite {what} under the present "
+        f"numbers of its {type(conditional).__name__} conditional: a value at the edge of what is "
+        "possible (such as 0 of a Gamma distribution), or numbers that were given as infinite; "
+        "check the data, or begin with other numbers"
+    )

@@ -21,8 +21,8 @@ from pgnn.inference.learning.expected_statistics import (
 )
 from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, Recorder
 from pgnn.inference.learning.sequence_task import SequenceTask
-from pgnn.inference.time.family_tables import FamilyTables
 from pgnn.inference.time.interface_chain import FIRST, REST, InterfaceChain
+from pgnn.inference.time.slice_tables import FamilyTables
 
 _SAME = 1e-12
 """Difference of logs at which two states are the same."""

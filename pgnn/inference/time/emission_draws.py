@@ -14,7 +14,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import MISSING
 from pgnn.inference.engine import Inputs
-from pgnn.inference.time.emission_fields import emission_tables
+from pgnn.inference.time.emission_chain import emission_tables
 
 
 def draw_emissions(

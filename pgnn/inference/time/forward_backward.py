@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.abilities import ChainModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.logspace import logsumexp
@@ -18,13 +17,13 @@ from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.segment_chain import SegmentChain
-from pgnn.inference.engine import Inputs, Names
+from pgnn.inference.engine import Names
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
+from pgnn.inference.time.emission_chain import emission_tables
 from pgnn.inference.time.emission_draws import draw_emissions
-from pgnn.inference.time.emission_fields import emission_tables
 from pgnn.inference.time.sequence_answers import (
     best_answer,
     drawn_answer,
@@ -109,12 +108,6 @@ class ForwardBackward(SequenceEngine):
             "ForwardBackward has no compiled queries; use query(), model.chain(...) for tensors, "
             "or compile model.unroll(steps)"
         )
-
-    def chain(
-        self, model: ChainModel, seen: Sequences, inputs: Inputs | None, *, best: bool = False
-    ) -> Chain | SegmentChain:
-        """Return the chain that a model makes of what was seen, see :class:`ChainModel`."""
-        return model.chain(seen, inputs, best=best)
 
 
 def _chain(asked: SequenceQuestion, *, best: bool = False) -> Chain | SegmentChain:

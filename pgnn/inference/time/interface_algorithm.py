@@ -19,9 +19,7 @@ from pgnn.inference.engine import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.family_tables import FamilyTables
-from pgnn.inference.time.interface_chain import InterfaceChain
-from pgnn.inference.time.interface_draws import draw_slices, traced
+from pgnn.inference.time.interface_chain import InterfaceChain, draw_slices, traced
 from pgnn.inference.time.sequence_answers import (
     best_answer,
     drawn_answer,
@@ -29,7 +27,7 @@ from pgnn.inference.time.sequence_answers import (
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import best_state
-from pgnn.inference.time.slice_tables import SliceTables
+from pgnn.inference.time.slice_tables import FamilyTables, SliceTables
 
 
 @dataclass(frozen=True)

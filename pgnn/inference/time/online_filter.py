@@ -15,7 +15,7 @@ from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs
-from pgnn.inference.time.emission_fields import log_field
+from pgnn.inference.time.emission_chain import log_field
 
 
 class OnlineFilter:

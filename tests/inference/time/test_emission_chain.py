@@ -6,7 +6,7 @@ import torch
 
 import pgnn
 from pgnn.evidence.sequences import Sequences
-from pgnn.inference.time.emission_fields import log_field
+from pgnn.inference.time.emission_chain import log_field
 
 STATE, BEFORE = pgnn.Variable("state", 2), pgnn.Variable(("x", -1), 3)
 X = pgnn.Variable("x", 3)

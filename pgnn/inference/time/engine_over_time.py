@@ -16,7 +16,7 @@ MAX_STATES = 1024
 """Most joint states of an interface that are made one chain."""
 
 
-def sequence_engine(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
+def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
     """Return an engine that knows about time.
 
     Args:
@@ -29,7 +29,12 @@ def sequence_engine(model: UnrollableModel, engine: Engine | None) -> SequenceEn
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
     if isinstance(model, ChainModel):
         return ForwardBackward()
-    if not isinstance(model, SlicedModel):
-        return Unrolling(JunctionTree())
+    if isinstance(model, SlicedModel) and has_small_interface(model):
+        return InterfaceAlgorithm()
+    return Unrolling(JunctionTree())
+
+
+def has_small_interface(model: SlicedModel) -> bool:
+    """Whether the joint states of the interface are few enough to be made one chain."""
     states = math.prod(model.conditionals[n].child.num_states for n in model.interface)
-    return InterfaceAlgorithm() if states <= MAX_STATES else Unrolling(JunctionTree())
+    return states <= MAX_STATES
