@@ -48,7 +48,7 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
     import pgnn
     from pgnn.inference.learning.chain_e_step import ChainEStep
     from pgnn.inference.learning.expected_statistics import improve
-    from pgnn.inference.learning.sequence_task import SequenceTask
+    from pgnn.inference.learning.training_data import read_sequences
 
     x = pgnn.Variable("x", shape=(FEATURES,))
     state = pgnn.Variable("state", len(case.initial))
@@ -60,7 +60,7 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
         model = pgnn.HiddenMarkovModel(
             state.num_states, {"x": emission}, case.initial, case.transition
         ).requires_grad_()
-        step, task = ChainEStep(model), SequenceTask.read(model, {"x": data}, None, None, {})
+        step, task = ChainEStep(model), read_sequences(model, {"x": data}, None, None)
 
         def learn(step: Any = step, task: Any = task) -> None:
             improve(step.places, step.expect(task), {})

@@ -170,7 +170,7 @@ class HeldOut(Criterion):
         seen = Sequences.of(model, data)
         given = sequential.covariates(inputs, seen)
         if seen.num_rows == 1:
-            first = seen.rows(torch.tensor([0]), self._left(int(seen.lengths[0])))
+            first = seen.take(torch.tensor([0]), self._left(int(seen.lengths[0])))
             own = {n: x[:, : first.steps] for n, x in given.items()} or None
             model.fit(first, inputs=own, **fit)
             before = _total(model, first, own)
@@ -179,7 +179,7 @@ class HeldOut(Criterion):
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(seen.num_rows))
         left = self._left(seen.num_rows)
         kept, apart = order[:left].sort().values, order[left:].sort().values
-        parts = [seen.rows(rows, seen.steps) for rows in (kept, apart)]
+        parts = [seen.take(rows, seen.steps) for rows in (kept, apart)]
         own_inputs = [{n: x[rows] for n, x in given.items()} or None for rows in (kept, apart)]
         model.fit(parts[0], inputs=own_inputs[0], **fit)
         total = _total(model, parts[1], own_inputs[1])

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
+from pgnn.errors import DataError, EvidenceError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evidence:
-    """What was seen in each of ``B`` rows, as arrays.
+    """What was seen in each of ``B`` rows, as arrays; what questions, learners and samplers use.
 
     Attributes:
         codes: ``(B, E)`` int32 state indices of the elements of the discrete variables, in order
@@ -32,21 +36,83 @@ class Evidence:
         names: Variables that are seen in at least one row, arrays if one of their elements is:
             discrete ones in order, then real ones.
         index: The data frame's index, if the evidence was one.
+        weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
+        inputs: ``(B, ...)`` covariates by name, where rows are learnt from.
     """
 
     codes: NDArray[np.int32]
     batched: bool
-    soft: NDArray[np.float64] | None
-    soft_scale: NDArray[np.float64]
+    soft: Floats | None
+    soft_scale: Floats
     soft_tensors: Mapping[Hashable, Tensor] = field(default_factory=dict)
     reals: Mapping[Hashable, Tensor] = field(default_factory=dict)
     names: tuple[Hashable, ...] = ()
     index: Any = None
+    weights: Floats | None = None
+    inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
         """Number of rows ``B``; 1 if nothing was batched."""
         return int(self.codes.shape[0])
+
+    @property
+    def row_weights(self) -> Floats:
+        """``(B,)`` what each row counts."""
+        return np.ones(self.num_rows) if self.weights is None else self.weights
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether tables may differ from row to row."""
+        return bool(self.reals or self.inputs)
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """``(B,)`` whether a row misses no state."""
+        return np.asarray((self.codes >= 0).all(axis=1))
+
+    def shares(self, like: Tensor) -> Tensor:
+        """Return ``(B,)`` weights that sum to one."""
+        weights = self.row_weights
+        return torch.from_numpy(weights / weights.sum()).to(like)
+
+    def take(self, rows: Ints) -> Evidence:
+        """Return some of the rows."""
+        index = torch.from_numpy(rows)
+
+        def own(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+            return {n: x[index.to(x.device)] for n, x in values.items()}
+
+        return replace(
+            self,
+            codes=np.ascontiguousarray(self.codes[rows]),
+            batched=True,
+            soft=None if self.soft is None else self.soft[rows],
+            soft_scale=self.soft_scale[rows],
+            soft_tensors=own(self.soft_tensors),
+            reals=own(self.reals),
+            index=None if self.index is None else self.index[rows],
+            weights=None if self.weights is None else self.weights[rows],
+            inputs=own(self.inputs),
+        )
+
+    def split(self, share: float, seed: int | None) -> tuple[Evidence, Evidence]:
+        """Return the rest of the rows and a share of them, drawn at random.
+
+        Raises:
+            DataError: If one of the two is empty.
+        """
+        rest, apart = split_rows(self.num_rows, share, seed)
+        return self.take(rest), self.take(apart)
+
+    def merged(self) -> Evidence:
+        """Return the distinct rows, each with the weights of those that equal it."""
+        if self.rowwise or self.soft is not None or self.num_rows == 1:
+            return self
+        codes, place = np.unique(self.codes, axis=0, return_inverse=True)
+        weights = np.bincount(place.ravel(), self.row_weights, len(codes)).astype(np.float64)
+        zeros = np.zeros(len(codes))
+        return replace(self, codes=codes, soft_scale=zeros, weights=weights, index=None)
 
     def tiled(self, times: int) -> Evidence:
         """Return the rows so many times, one block after the other."""
@@ -63,7 +129,30 @@ class Evidence:
             soft_scale=np.tile(self.soft_scale, times),
             soft_tensors={n: own(x) for n, x in self.soft_tensors.items()},
             reals={n: own(x) for n, x in self.reals.items()},
+            weights=None if self.weights is None else np.tile(self.weights, times),
+            inputs={n: own(x) for n, x in self.inputs.items()},
         )
+
+    def over(self, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:
+        """Return the evidence with a row for each row of the inputs.
+
+        Findings that hold for all rows are repeated; inputs ``(B, ...)`` make the answer a batch.
+
+        Raises:
+            EvidenceError: If the evidence, or another input, has another number of rows.
+        """
+        first, rows = "the evidence", self.num_rows if self.batched else None
+        for name, value in (inputs or {}).items():
+            size = len(value) if np.ndim(value) else None
+            if size is None or (rows is not None and size != rows):
+                what = (
+                    "no first axis for rows"
+                    if size is None
+                    else f"{size} rows but {first} has {rows}"
+                )
+                raise EvidenceError(f"input {name!r} has {what}; give it the shape (B, ...)")
+            first, rows = f"input {name!r}", size
+        return self if rows is None or self.batched else self.tiled(rows)
 
     def soft_elements(self) -> Mapping[Hashable, Tensor]:
         """:attr:`soft_tensors` of each element on its own, ``(B, K)``, by its name."""
@@ -77,23 +166,19 @@ class Evidence:
         return single
 
 
-def over_inputs(seen: Evidence, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:
-    """Return evidence with a row for each row of the inputs.
-
-    Findings that hold for all rows are repeated; inputs ``(B, ...)`` make the answer a batch.
+def split_rows(rows: int, share: float, seed: int | None) -> tuple[Ints, Ints]:
+    """Return the numbers of the rest of some rows, and of a share of them drawn at random.
 
     Raises:
-        EvidenceError: If the evidence, or another input, has another number of rows.
+        DataError: If one of the two is empty.
     """
-    first, rows = "the evidence", seen.num_rows if seen.batched else None
-    for name, value in (inputs or {}).items():
-        size = len(value) if np.ndim(value) else None
-        if size is None or (rows is not None and size != rows):
-            what = (
-                "no first axis for rows" if size is None else f"{size} rows but {first} has {rows}"
-            )
-            raise EvidenceError(f"input {name!r} has {what}; give it the shape (B, ...)")
-        first, rows = f"input {name!r}", size
-    if rows is None or seen.batched:
-        return seen
-    return seen.tiled(rows)
+    held = round(share * rows)
+    if not 0 < held < rows:
+        raise DataError(f"{share:g} of {rows} rows cannot be set apart for validation")
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def over_inputs(seen: Evidence, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:
+    """Return :meth:`Evidence.over`."""
+    return seen.over(inputs)

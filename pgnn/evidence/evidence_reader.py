@@ -96,6 +96,10 @@ class EvidenceReader:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes do not agree.
         """
+        if isinstance(evidence, Evidence):
+            return evidence
+        if isinstance(evidence, Tensor | np.ndarray) and evidence.ndim > 1:
+            evidence = self._columns(evidence)
         if evidence is None:
             evidence = {}
         elif not isinstance(evidence, Mapping):
@@ -134,6 +138,28 @@ class EvidenceReader:
             items = ((_without_padding(name), column) for name, column in items)
         findings = [self._find(name, column, "column") for name, column in items]
         return self._assemble(codes, findings, frame.index)
+
+    def _columns(self, matrix: Any) -> dict[Hashable, Any]:
+        """A matrix as findings by name, or an array ``(N, *shape)`` of the only variable."""
+        rows, *rest = matrix.shape
+        if len(self.variables) == 1 and (only := self.variables[0]).shape == tuple(rest):
+            return {only.name: matrix}
+        elements = self.elements
+        if rest != [len(elements)]:
+            what = "discrete variable" if elements.plain else "element of the discrete variables"
+            raise EvidenceError(
+                f"a matrix of state indices needs {len(elements)} columns, one for each {what} in "
+                f"order, got shape {tuple(matrix.shape)}"
+            )
+        if elements.plain:
+            return {v.name: matrix[:, k] for k, v in enumerate(elements.variables)}
+        first = elements.first
+        return {
+            v.name: matrix[:, first[v.name] : first[v.name] + v.num_elements].reshape(
+                rows, *v.shape
+            )
+            for v in elements.variables
+        }
 
     def _find(self, name: Hashable, value: Any, what: str = "variable") -> tuple[int, Finding]:
         """A finding, and the number of its first element."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.evidence import split_rows
 from pgnn.evidence.sequence_column import SequenceColumn
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import MISSING, Variable
@@ -33,6 +34,8 @@ class Sequences:
         soft: ``(B, T, K)`` likelihoods of discrete variables.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: Labels of the rows, or of the steps of a single data frame.
+        weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
+        inputs: ``(B, T, ...)`` covariates by name, where rows are learnt from.
     """
 
     lengths: Tensor
@@ -42,6 +45,8 @@ class Sequences:
     soft: Mapping[Hashable, Tensor] = field(default_factory=dict)
     batched: bool = True
     index: Any = None
+    weights: Tensor | None = None
+    inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -53,15 +58,56 @@ class Sequences:
         """``(B, T)`` whether a step belongs to its row."""
         return torch.arange(self.steps) < self.lengths[:, None]
 
-    def rows(self, rows: Tensor, steps: int) -> Sequences:
-        """Return some of the rows, cut off after some of the steps."""
+    @property
+    def row_weights(self) -> Tensor:
+        """``(B,)`` what each row counts."""
+        if self.weights is None:
+            return torch.ones(self.num_rows, dtype=torch.float64)
+        return self.weights
+
+    def shares(self, like: Tensor) -> Tensor:
+        """Return ``(B,)`` weights that sum to one."""
+        return (self.row_weights / self.row_weights.sum()).to(like)
+
+    def weighted_sum(self, values: Tensor) -> Tensor:
+        """Return the weighted sum of ``(B,)`` values; those that count nothing may be infinite."""
+        weights = self.row_weights.to(values)
+        return (weights * values.masked_fill(weights == 0, 0.0)).sum()
+
+    def take(self, rows: Any, steps: int | None = None) -> Sequences:
+        """Return some of the rows.
+
+        Args:
+            rows: Their numbers.
+            steps: Where to cut them off; after the longest of them if not given.
+        """
+        index = torch.as_tensor(rows)
+        lengths = self.lengths[index]
+        if steps is None:
+            steps = max(1, int(lengths.max())) if len(lengths) else 0
 
         def cut(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-            return {n: x[rows, :steps] for n, x in values.items()}
+            return {n: x[index.to(x.device), :steps] for n, x in values.items()}
 
-        lengths = self.lengths[rows].clamp_max(steps)
-        parts = cut(self.codes), cut(self.reals), cut(self.soft)
-        return Sequences(lengths, steps, *parts, batched=self.batched)
+        return Sequences(
+            lengths.clamp_max(steps),
+            steps,
+            cut(self.codes),
+            cut(self.reals),
+            cut(self.soft),
+            batched=self.batched,
+            weights=None if self.weights is None else self.weights[index],
+            inputs=cut(self.inputs),
+        )
+
+    def split(self, share: float, seed: int | None) -> tuple[Sequences, Sequences]:
+        """Return the rest of the rows and a share of them, drawn at random.
+
+        Raises:
+            DataError: If one of the two is empty.
+        """
+        rest, apart = split_rows(self.num_rows, share, seed)
+        return self.take(rest), self.take(apart)
 
     @classmethod
     def of(cls, model: Any, evidence: Any) -> Sequences:

@@ -19,7 +19,7 @@ from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.problem import Problem
-from pgnn.inference.question import as_evidence, check_errors, targets_of
+from pgnn.inference.question import check_errors, targets_of
 from pgnn.inference.samples import Samples
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class ApproximateEngine(Engine):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`; complete rows are looked up, which is exact."""
-        problem = Problem.read(model, as_evidence(model, data), inputs)
+        problem = Problem.read(model, data, inputs)
         if problem.complete:
             total = problem.graph.log_score(problem.seen.codes)
         else:

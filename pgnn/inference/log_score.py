@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.problem import Problem
-from pgnn.inference.question import as_evidence
 
 _ENTRIES = 2**22
 """How many elements and factors of rows are looked up at once."""
@@ -30,7 +29,7 @@ def log_score(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Te
     Cost:
         One look at every factor for every row; memory for some rows at a time.
     """
-    problem = Problem.read(model, as_evidence(model, data), inputs)
+    problem = Problem.read(model, data, inputs)
     if not problem.complete:
         return None
     graph, codes = problem.graph, problem.seen.codes

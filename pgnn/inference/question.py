@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pgnn.abilities import DirectedModel
 from pgnn.errors import EvidenceError, Unsupported
@@ -138,28 +137,3 @@ def check_errors(errors: str) -> None:
     """
     if errors not in ("raise", "nan"):
         raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
-
-
-def as_evidence(model: FactorModel, data: Any) -> Any:
-    """Return a matrix of state indices as findings by name, anything else as it is.
-
-    Raises:
-        EvidenceError: If the matrix has not one column for each element.
-    """
-    if not isinstance(data, (Tensor, np.ndarray)) or data.ndim != 2:
-        return data
-    elements = model.elements
-    rows, columns = data.shape
-    if columns != len(elements):
-        what = "discrete variable" if elements.plain else "element of the discrete variables"
-        raise EvidenceError(
-            f"a matrix of state indices needs {len(elements)} columns, one for each {what} in "
-            f"order, got {columns}"
-        )
-    if elements.plain:
-        return {v.name: data[:, k] for k, v in enumerate(elements.variables)}
-    first = elements.first
-    return {
-        v.name: data[:, first[v.name] : first[v.name] + v.num_elements].reshape(rows, *v.shape)
-        for v in elements.variables
-    }

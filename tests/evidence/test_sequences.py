@@ -148,7 +148,7 @@ def test_nothing(evidence, batched):
 def test_what_was_read_is_read_again():
     seen = read({"x": [0, 1]})
     assert read(seen) is seen
-    cut = read({"x": [[0, 1, 2], [3]]}).rows(torch.tensor([1, 0]), 2)
+    cut = read({"x": [[0, 1, 2], [3]]}).take(torch.tensor([1, 0]), 2)
     assert cut.codes["x"].tolist() == [[3, -1], [0, 1]]
     assert cut.lengths.tolist() == [1, 2]
 

@@ -10,9 +10,9 @@ import pgnn
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.inference.question import (
     Targets,
-    as_evidence,
     check_errors,
     listed,
+    reader_of,
     scope_of,
     targets_of,
 )
@@ -103,12 +103,8 @@ def test_what_is_done_about_impossible_rows() -> None:
 def test_matrices_are_evidence_by_column() -> None:
     model = network()
     for matrix in (np.array([[1, 2, 0]]), torch.tensor([[1, 2, 0]])):
-        found = as_evidence(model, matrix)
-        assert {name: column.tolist() for name, column in found.items()} == {
-            "rain": [1],
-            7: [2],
-            ("pixel", 0): [0],
-        }
-    assert as_evidence(model, {"rain": 1}) == {"rain": 1}
-    with pytest.raises(EvidenceError, match=r"needs 3 columns, .* got 2"):
-        as_evidence(model, np.zeros((4, 2), dtype=int))
+        found = reader_of(model).read(matrix)
+        assert found.codes.tolist() == [[1, 2, 0]]
+        assert found.batched
+    with pytest.raises(EvidenceError, match=r"needs 3 columns, .* got shape \(4, 2\)"):
+        reader_of(model).read(np.zeros((4, 2), dtype=int))

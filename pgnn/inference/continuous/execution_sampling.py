@@ -21,7 +21,7 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import as_evidence, check_errors, reader_of, targets_of
+from pgnn.inference.question import check_errors, reader_of, targets_of
 from pgnn.inference.samples import Samples
 
 Floats = NDArray[np.float64]
@@ -171,7 +171,7 @@ class ExecutionSampling(Engine):
 
     def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`: an estimate, of which the exponential is unbiased."""
-        seen = reader_of(model).read(as_evidence(model, data))
+        seen = reader_of(model).read(data)
         draws = self._drawn(model, seen, self.samples, self.seed)
         found = torch.tensor([_estimates(model, d)[1] for d in draws], dtype=torch.float64)
         found = found + torch.from_numpy(seen.soft_scale)

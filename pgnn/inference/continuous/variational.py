@@ -26,7 +26,7 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import as_evidence, check_errors, listed, reader_of, targets_of
+from pgnn.inference.question import check_errors, listed, reader_of, targets_of
 from pgnn.inference.samples import Samples
 
 
@@ -194,7 +194,7 @@ class Variational(Engine, Learner):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Return lower bounds of what :meth:`Model.log_prob` is."""
-        posterior = self.query(model, None, as_evidence(model, data), inputs=inputs, errors="nan")
+        posterior = self.query(model, None, data, inputs=inputs, errors="nan")
         return posterior.log_evidence
 
     def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:

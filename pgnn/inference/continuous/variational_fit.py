@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import DataError, EvidenceError, ModelError, NotConverged, PgnnError
-from pgnn.evidence.evidence import Evidence, over_inputs
+from pgnn.errors import ModelError, NotConverged, PgnnError
 from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
@@ -22,9 +21,8 @@ from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
 from pgnn.inference.learning.learnable import Learnable
 from pgnn.inference.learning.minibatches import Steps
-from pgnn.inference.learning.statistics import batches, check_weights, is_single
+from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import Info, iterate
-from pgnn.inference.question import as_evidence, reader_of
 
 if TYPE_CHECKING:
     from pgnn.inference.continuous.variational import Variational
@@ -210,16 +208,16 @@ class VariationalFit:
 
     def learn(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> None:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
-        seen, counts = _read(model, data, weights, inputs)
+        seen = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
         kept = _learnables(model, getattr(guide, "encoder", None))
         with own_randomness(self.seed), parts_in_mode(model, train=True):
             try:
                 problem = ModelAndGuide.of(
-                    LatentDensity(model, seen, inputs),
+                    LatentDensity(model, seen, seen.inputs or None),
                     guide,
                     self.settings.shared,
-                    counts,
+                    torch.from_numpy(seen.row_weights),
                     keep=True,
                 )
                 own = [p for part in kept for p in part.parameters]
@@ -237,7 +235,7 @@ class VariationalFit:
             {
                 "learner": repr(self.settings),
                 "rows": seen.num_rows,
-                "weight": float(counts.sum()),
+                "weight": float(seen.row_weights.sum()),
                 "objective": value,
                 **history,
             }
@@ -259,25 +257,3 @@ def _learnables(model: nn.Module, encoder: nn.Module | None) -> list[Learnable]:
     parts = [model] if encoder is None else [model, encoder]
     found = [m for m in parts if any(p.requires_grad for p in m.parameters())]
     return [Learnable(m) for m in found or [model]]
-
-
-def _read(model: Any, data: Any, weights: Any, inputs: Inputs | None) -> tuple[Evidence, Tensor]:
-    """What was seen, and ``(N,)`` what each row counts."""
-    if not is_single(data):
-        raise DataError(
-            "expected a DataFrame, a mapping of columns or an array of state indices, all rows at "
-            f"once, got {type(data).__name__}"
-        )
-    if not (isinstance(data, Mapping) and not data):
-        ((_, data, weights),) = batches(data, weights, progress=False)
-    try:
-        seen = over_inputs(reader_of(model).read(as_evidence(model, data)), inputs)
-    except EvidenceError as error:
-        raise DataError(str(error)) from None
-    rows = seen.num_rows
-    if not rows:
-        raise DataError("data has no rows")
-    counts = np.ones(rows) if weights is None else check_weights(weights, rows)
-    if not counts.sum() > 0:
-        raise DataError("the weights are all zero")
-    return seen, torch.from_numpy(np.asarray(counts, dtype=np.float64))

@@ -24,7 +24,7 @@ from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import as_evidence, check_errors, reader_of, scope_of, targets_of
+from pgnn.inference.question import check_errors, reader_of, scope_of, targets_of
 from pgnn.inference.samples import Samples
 
 
@@ -168,7 +168,7 @@ class JunctionTree(Engine):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`."""
-        seen = over_inputs(reader_of(model).read(as_evidence(model, data)), inputs)
+        seen = over_inputs(reader_of(model).read(data), inputs)
         solver = self._solver(model, seen, inputs)
         graph = solver.graph
         if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():

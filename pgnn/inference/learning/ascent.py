@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import ModelError, NotConverged
+from pgnn.evidence.evidence import Evidence
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.climb import Climb, Mean, Objective
@@ -21,7 +22,7 @@ from pgnn.inference.learning.fit_record import FitRecord
 from pgnn.inference.learning.lbfgs import run_lbfgs
 from pgnn.inference.learning.learnable import Learnable, Penalty
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler, MiniBatches, Steps
-from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import iterate
 
 
@@ -88,7 +89,7 @@ class Ascent(Learner):
                 raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
 
     @abstractmethod
-    def objective(self, model: Any, rows: TrainingRows, seed: int | None) -> Objective:
+    def objective(self, model: Any, rows: Evidence, seed: int | None) -> Objective:
         """Return the function to be maximised.
 
         Args:
@@ -98,10 +99,10 @@ class Ascent(Learner):
         """
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
-        """Read what is learnt from: :class:`TrainingRows`, or something that is used alike."""
-        return TrainingRows.read(model, data, weights, inputs)
+        """Read what is learnt from: rows of evidence, or sequences."""
+        return read_rows(model, data, weights, inputs)
 
-    def check_rows(self, rows: TrainingRows, model: Any) -> None:
+    def check_rows(self, rows: Evidence, model: Any) -> None:
         """Refuse rows that cannot be learnt from."""
 
     def fit(
@@ -172,7 +173,7 @@ class Ascent(Learner):
             {
                 "learner": repr(self),
                 "rows": rows.num_rows,
-                "weight": float(rows.weights.sum()),
+                "weight": float(rows.row_weights.sum()),
                 **total,
                 "iterations": record.iterations,
                 "converged": converged,
@@ -199,19 +200,19 @@ class Ascent(Learner):
         return run.converged and not climb.record.stopped
 
     @staticmethod
-    def _judge(objective: Objective, held: TrainingRows, model: nn.Module) -> Callable[[], float]:
+    def _judge(objective: Objective, held: Evidence, model: nn.Module) -> Callable[[], float]:
         """What tells how good the rows are that were set apart."""
         if objective.figure is None:
             raise ModelError("an engine that draws has no log-likelihood: leave validation out")
         return _value(objective, held, model)
 
     @staticmethod
-    def _total(objective: Objective, rows: TrainingRows, model: nn.Module) -> dict[str, float]:
+    def _total(objective: Objective, rows: Evidence, model: nn.Module) -> dict[str, float]:
         """The sum over rows at the parameters that were found, by name."""
         if objective.figure is None:
             return {}
         mean = _value(objective, rows, model)
-        return {objective.figure: float(rows.weights.sum()) * mean()}
+        return {objective.figure: float(rows.row_weights.sum()) * mean()}
 
     def _warn(self, record: FitRecord, converged: bool, last: list[Warning]) -> None:
         for warning in last:
@@ -227,7 +228,7 @@ class Ascent(Learner):
         )
 
 
-def _value(objective: Objective, rows: TrainingRows, model: nn.Module) -> Callable[[], float]:
+def _value(objective: Objective, rows: Evidence, model: nn.Module) -> Callable[[], float]:
     """What evaluates rows in evaluation mode; -inf if they have no value."""
     mean = objective(rows)
 
@@ -245,7 +246,7 @@ class _Watched:
     def __init__(self, objective: Objective, last: list[Warning]) -> None:
         self.objective, self.figure, self.last = objective, objective.figure, last
 
-    def __call__(self, rows: TrainingRows) -> Mean:
+    def __call__(self, rows: Evidence) -> Mean:
         mean = self.objective(rows)
 
         def fresh() -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.logspace import logsumexp
@@ -21,7 +22,7 @@ from pgnn.inference.learning.expected_statistics import (
     learnable,
 )
 from pgnn.inference.learning.family_weights import family_weights
-from pgnn.inference.learning.sequence_task import SequenceTask
+from pgnn.inference.learning.training_data import check_possible
 from pgnn.inference.time.emission_chain import (
     at_steps,
     emission_tables,
@@ -73,85 +74,84 @@ class ChainEStep:
         """Labels of the states."""
         return tuple(self.model.state.states)
 
-    def chain(self, task: SequenceTask) -> Chain | SegmentChain:
+    def chain(self, seen: Sequences) -> Chain | SegmentChain:
         """Return the chain given what was seen."""
         with torch.no_grad():
-            made: Chain | SegmentChain = self.model.chain(task.seen, task.inputs)
+            made: Chain | SegmentChain = self.model.chain(seen, seen.inputs)
         return made
 
-    def expect(self, task: SequenceTask) -> ExpectedStatistics:
+    def expect(self, seen: Sequences) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
-        chain = self.chain(task)
+        chain = self.chain(seen)
         with torch.no_grad():
-            found = chain.expectations(task.weights)
+            found = chain.expectations(seen.row_weights)
         durations = getattr(found, "durations", None)
-        posterior = _weighted(found.marginals, found.log_partition, task.weights)
+        posterior = _weighted(found.marginals, found.log_partition, seen.row_weights)
         sums = ChainSums(
             found.log_partition, posterior, found.initial, found.transitions, durations
         )
-        return self.collect(task, chain, sums)
+        return self.collect(seen, chain, sums)
 
     def collect(
-        self, task: SequenceTask, chain: Chain | SegmentChain, found: ChainSums
+        self, seen: Sequences, chain: Chain | SegmentChain, found: ChainSums
     ) -> ExpectedStatistics:
         """File sums over paths by place."""
         model, filed = self.model, _Filed({}, {})
-        task.check_possible(found.log_z)
+        check_possible(seen, found.log_z)
         state, posterior = model.state.name, found.posterior
         for place, conditional in self.places.items():
             if place == "initial" and conditional is model.initial[state]:
-                filed.counts(place, conditional, found.initial, _starts(task, model, posterior))
+                filed.counts(place, conditional, found.initial, _starts(seen, model, posterior))
             elif place == state:
-                moves = _moves(task, model, chain) if conditional.inputs else None
+                moves = _moves(seen, model, chain) if conditional.inputs else None
                 filed.counts(place, conditional, found.transitions, moves)
             elif place == "durations" and found.durations is not None:
                 filed.counts(place, conditional, found.durations, None)
             else:
-                self._emission(place, conditional, task, posterior, filed)
+                self._emission(place, conditional, seen, posterior, filed)
         return ExpectedStatistics(
-            float(task.total(found.log_z.double())),
-            float(task.weights.sum()),
+            float(seen.weighted_sum(found.log_z.double())),
+            float(seen.row_weights.sum()),
             filed.sums,
             filed.rows,
             posterior.sum((0, 1)),
         )
 
-    def log_partition(self, task: SequenceTask) -> Tensor:
+    def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
-        return self.chain(task).log_partition()
+        return self.chain(seen).log_partition()
 
-    def symmetric(self, task: SequenceTask) -> bool:
+    def symmetric(self, seen: Sequences) -> bool:
         """Whether nothing that was seen tells one state from another."""
         with torch.no_grad():
-            field = log_field(self.model, task.seen, task.inputs)
+            field = log_field(self.model, seen, seen.inputs)
         spread = field.amax(-1) - field.amin(-1)
         return bool((spread.nan_to_num(nan=0.0) <= 1e-12).all())
 
-    def start_values(self, place: Hashable, task: SequenceTask) -> Values | None:
+    def start_values(self, place: Hashable, seen: Sequences) -> Values | None:
         """Return what was seen of an emission."""
         if place not in self.model.emissions:
             return None
-        if place not in task.seen.codes and place not in task.seen.reals:
+        if place not in seen.codes and place not in seen.reals:
             return None
-        return observed(self.model.emissions[place], task.seen)[1]
+        return observed(self.model.emissions[place], seen)[1]
 
     def _emission(
         self,
         name: Hashable,
         emission: Conditional,
-        task: SequenceTask,
+        seen: Sequences,
         posterior: Tensor,
         filed: _Filed,
     ) -> None:
-        seen = task.seen
         if name in seen.soft:
-            tables = emission_tables(self.model, name, seen, task.inputs).detach()
+            tables = emission_tables(self.model, name, seen, seen.inputs).detach()
             tables = tables + seen.soft[name].to(tables).log().unsqueeze(2)
             total = logsumexp(tables, [-1], keepdim=True)
             likely = (tables - total.masked_fill(total.isneginf(), 0.0)).exp()
             joint = (posterior.unsqueeze(-1) * likely).to(posterior)
             joint = joint if emission.parents else joint.sum(2)
-            inputs = at_steps(task.inputs, emission.inputs, seen.inside)
+            inputs = at_steps(seen.inputs, emission.inputs, seen.inside)
             rows = Weighted({}, inputs, joint[seen.inside])
             filed.counts(name, emission, joint.sum((0, 1)), rows)
         elif name in seen.codes or name in seen.reals:
@@ -163,7 +163,7 @@ class ChainEStep:
                 own = family_weights(emission, values, own)
                 filed.sums[name] = emission.statistics(values, own)
             else:
-                rows = Weighted(values, at_steps(task.inputs, emission.inputs, where), own)
+                rows = Weighted(values, at_steps(seen.inputs, emission.inputs, where), own)
                 filed.rows[name] = rows
 
 
@@ -194,19 +194,19 @@ def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
     return marginals * weights.to(marginals)[:, None, None]
 
 
-def _starts(task: SequenceTask, model: Any, posterior: Tensor) -> Weighted | None:
+def _starts(seen: Sequences, model: Any, posterior: Tensor) -> Weighted | None:
     first = model.initial[model.state.name]
     if not first.inputs:
         return None
-    inputs = {n: task.inputs[n][:, 0] for n in first.inputs if n in task.inputs}
+    inputs = {n: seen.inputs[n][:, 0] for n in first.inputs if n in seen.inputs}
     return Weighted({}, inputs, posterior[:, 0])
 
 
-def _moves(task: SequenceTask, model: Any, chain: Any) -> Weighted:
+def _moves(seen: Sequences, model: Any, chain: Any) -> Weighted:
     """Transitions that inputs drive: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())
-    pairs = pairs * task.weights.to(pairs)[:, None, None, None]
-    names = [n for n in model.transitions.inputs if n in task.inputs]
-    inputs = {n: task.inputs[n][:, 1:].flatten(0, 1) for n in names}
+    pairs = pairs * seen.row_weights.to(pairs)[:, None, None, None]
+    names = [n for n in model.transitions.inputs if n in seen.inputs]
+    inputs = {n: seen.inputs[n][:, 1:].flatten(0, 1) for n in names}
     return Weighted({}, inputs, pairs.flatten(0, 1))

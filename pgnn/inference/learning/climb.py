@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.sequences import Sequences
 from pgnn.inference.learning.fit_record import FitRecord
 from pgnn.inference.learning.learnable import Learnable
-from pgnn.inference.learning.training_rows import TrainingRows
 
 Mean = Callable[[], Tensor]
 
@@ -24,7 +25,7 @@ class Objective(Protocol):
 
     figure: str | None
 
-    def __call__(self, rows: TrainingRows) -> Mean:
+    def __call__(self, rows: Any) -> Mean:
         """Return a function that returns the mean of some rows, ``()``, differentiable."""
 
 
@@ -43,7 +44,7 @@ class Climb:
     """
 
     learnable: Learnable
-    rows: TrainingRows
+    rows: Evidence | Sequences
     objective: Objective
     l1: list[float]
     l2: list[float]

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values
-from pgnn.inference.learning.sequence_task import SequenceTask
 
 
 class EStep(Protocol):
@@ -25,18 +25,18 @@ class EStep(Protocol):
     def states(self) -> Sequence[Hashable]:
         """Labels of the states whose expected steps are counted; empty if none are."""
 
-    def expect(self, task: SequenceTask) -> ExpectedStatistics:
+    def expect(self, seen: Sequences) -> ExpectedStatistics:
         """Return what is expected of sequences, given what was seen of them.
 
         Raises:
             DataError: If a sequence is impossible.
         """
 
-    def log_partition(self, task: SequenceTask) -> Tensor:
+    def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
 
-    def symmetric(self, task: SequenceTask) -> bool:
+    def symmetric(self, seen: Sequences) -> bool:
         """Whether nothing that was seen tells some states from one another."""
 
-    def start_values(self, place: Hashable, task: SequenceTask) -> Values | None:
+    def start_values(self, place: Hashable, seen: Sequences) -> Values | None:
         """Return what a place's conditional can be started from; None if it stays as it is."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from pgnn.abilities import EmittingModel, SlicedModel
 from pgnn.errors import ModelError, NotConverged, Unsupported
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Inputs, Learner
@@ -23,8 +24,8 @@ from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.em_start import EMStart
 from pgnn.inference.learning.em_starts import EMStarts
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.sequence_task import SequenceTask
 from pgnn.inference.learning.slice_e_step import SliceEStep
+from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.learning.unrolled_e_step import UnrolledEStep
 from pgnn.inference.loop import iterate
 from pgnn.inference.time.engine_over_time import has_small_interface
@@ -133,14 +134,14 @@ class EM(Learner):
         begin = time.perf_counter()
         places = e_step_of(model).places
         _check(places)
-        task = SequenceTask.read(model, data, weights, inputs, self._priors(places))
-        best = self._best_start(model, task, seed, progress)
-        last = best.e_step.expect(task)
+        seen = read_sequences(model, data, weights, inputs)
+        best = self._best_start(model, seen, self._priors(places), seed, progress)
+        last = best.e_step.expect(seen)
         model.load_state_dict(best.e_step.model.state_dict())
         found: dict[str, Any] = {
             "learner": repr(self),
-            "rows": task.seen.num_rows,
-            "weight": float(task.weights.sum()),
+            "rows": seen.num_rows,
+            "weight": float(seen.row_weights.sum()),
             "log_likelihood": last.log_likelihood,
             "iterations": len(best.trace["log_likelihood"]),
             "converged": best.converged,
@@ -173,14 +174,19 @@ class EM(Learner):
         return {n: self.prior for n, c in places.items() if isinstance(c, Tabular)}
 
     def _best_start(
-        self, model: Any, task: SequenceTask, seed: int | None, progress: bool
+        self,
+        model: Any,
+        seen: Sequences,
+        priors: Mapping[Hashable, Any],
+        seed: int | None,
+        progress: bool,
     ) -> EMStart:
         """Run every start for a while, and the best one to the end."""
         seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
-        starts = [EMStart(e_step_of(copy.deepcopy(model)), task, self, s) for s in seeds]
+        starts = [EMStart(e_step_of(copy.deepcopy(model)), seen, priors, self, s) for s in seeds]
         clustered = self.initialize
         if clustered is None:
-            clustered = starts[0].e_step.symmetric(task)
+            clustered = starts[0].e_step.symmetric(seen)
         for k, start in enumerate(starts):
             if clustered or k:
                 start.begin(disturb=k > 0)

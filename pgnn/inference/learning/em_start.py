@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import Protocol
+from collections.abc import Hashable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from pgnn.errors import DataError
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.tabular import Tabular
@@ -19,7 +20,6 @@ from pgnn.inference.learning.expected_statistics import (
     improve,
     log_prior,
 )
-from pgnn.inference.learning.sequence_task import SequenceTask
 
 _FALL = 1e-8
 """Relative fall of the value that rounding explains."""
@@ -46,7 +46,8 @@ class EMStart:
 
     Args:
         e_step: Expectations under the model, whose parameters are changed.
-        task: The sequences.
+        seen: The sequences.
+        priors: What is believed of the conditionals beforehand, by place.
         pace: How to step.
         seed: Of the start and of the order of batches.
 
@@ -57,8 +58,16 @@ class EMStart:
         fell: From where to where the value fell, if it did.
     """
 
-    def __init__(self, e_step: EStep, task: SequenceTask, pace: Pace, seed: int) -> None:
-        self.e_step, self.task, self.pace, self._seed = e_step, task, pace, seed
+    def __init__(
+        self,
+        e_step: EStep,
+        seen: Sequences,
+        priors: Mapping[Hashable, Any],
+        pace: Pace,
+        seed: int,
+    ) -> None:
+        self.e_step, self.seen, self.priors = e_step, seen, priors
+        self.pace, self._seed = pace, seed
         self.trace: dict[str, list[float]] = {"log_likelihood": [], "objective": []}
         self.done = self.converged = False
         self.fell: tuple[float, float] | None = None
@@ -81,8 +90,8 @@ class EMStart:
     def value(self) -> float:
         """Log-likelihood and log prior at the present parameters."""
         with torch.no_grad():
-            log_z = self.e_step.log_partition(self.task)
-        return float(self.task.total(log_z.double())) + self._log_prior()
+            log_z = self.e_step.log_partition(self.seen)
+        return float(self.seen.weighted_sum(log_z.double())) + self._log_prior()
 
     def advance(self, found: ExpectedStatistics | None = None) -> None:
         """One pass: an E-step, whether that was a gain, and an M-step.
@@ -96,7 +105,7 @@ class EMStart:
         if self.streams:
             self._stream()
             return
-        found = self.e_step.expect(self.task) if found is None else found
+        found = self.e_step.expect(self.seen) if found is None else found
         value = found.log_likelihood + self._log_prior()
         before, scale = self._note(found.log_likelihood, value), max(abs(value), 1.0)
         if value < before - _FALL * scale:
@@ -104,22 +113,22 @@ class EMStart:
         elif value - before <= self.pace.tolerance * scale:
             self.done = self.converged = True
         else:
-            improve(self.e_step.places, found, self.task.priors)
+            improve(self.e_step.places, found, self.priors)
 
     def _stream(self) -> None:
         """One pass of streaming EM over batches in random order."""
-        task, size = self.task, self.pace.batch_size or 1
-        order = torch.from_numpy(self._rng.permutation(task.seen.num_rows))
-        everything = float(task.weights.sum())
+        seen, size = self.seen, self.pace.batch_size or 1
+        order = torch.from_numpy(self._rng.permutation(seen.num_rows))
+        everything = float(seen.row_weights.sum())
         for rows in order.split(size):  # type: ignore[no-untyped-call]
-            part = task.part(rows)
-            if not part.seen.steps or not float(part.weights.sum()):
+            part = seen.take(rows)
+            if not int(part.lengths.sum()) or not float(part.row_weights.sum()):
                 continue
             found = self.e_step.expect(part)
             share = (self._steps + 2.0) ** -self.pace.decay if self._sums else 1.0
             self._sums = (self._sums or found).mixed(found, share, everything / found.weight)
             self._steps += 1
-            improve(self.e_step.places, self._sums, task.priors)
+            improve(self.e_step.places, self._sums, self.priors)
         value = self.value()
         before = self._note(value - self._log_prior(), value)
         near = abs(value - before) <= self.pace.tolerance * max(abs(value), 1.0)
@@ -132,7 +141,7 @@ class EMStart:
         seed: int,
         chance: torch.Generator | None,
     ) -> None:
-        values = self.e_step.start_values(place, self.task)
+        values = self.e_step.start_values(place, self.seen)
         if values is not None:
             if isinstance(conditional, ExponentialFamily):
                 conditional.initialize(values, seed)
@@ -151,4 +160,4 @@ class EMStart:
         return before
 
     def _log_prior(self) -> float:
-        return log_prior(self.e_step.places, self.task.priors)
+        return log_prior(self.e_step.places, self.priors)

@@ -32,7 +32,7 @@ class EMStarts:
         active = [s for s in self.starts if not s.done]
         found = None
         if len(active) > 1 and not active[0].streams:
-            found = expect_side_by_side([s.e_step for s in active], active[0].task)
+            found = expect_side_by_side([s.e_step for s in active], active[0].seen)
         if found is not None:
             for start, own in zip(active, found, strict=True):
                 start.advance(own)

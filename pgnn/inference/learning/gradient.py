@@ -7,6 +7,7 @@ from typing import Any
 
 from pgnn.abilities import UnrollableModel
 from pgnn.errors import ModelError
+from pgnn.evidence.sequences import Sequences
 from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
@@ -16,7 +17,8 @@ from pgnn.inference.learning.likelihood_objective import (
     SampledObjective,
     only_draws,
 )
-from pgnn.inference.learning.training_sequences import SequenceObjective, TrainingSequences
+from pgnn.inference.learning.sequence_objective import SequenceObjective
+from pgnn.inference.learning.training_data import read_sequences
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,12 @@ class Gradient(Ascent):
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
         """Rows, or sequences of a model over time."""
         if isinstance(model, UnrollableModel):
-            return TrainingSequences.read(model, data, weights, inputs)
+            return read_sequences(model, data, weights, inputs)
         return super().read_rows(model, data, weights, inputs)
 
     def objective(self, model: Any, rows: Any, seed: int | None) -> Objective:
         """Return the mean log-likelihood, see :meth:`Ascent.objective`."""
-        if isinstance(rows, TrainingSequences):
+        if isinstance(rows, Sequences):
             return SequenceObjective(model, self.engine)
         engine = JunctionTree() if self.engine is None else self.engine
         directed = bool(model.graph.is_directed()) and bool(rows.complete.all())

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pgnn.evidence.sequences import Sequences
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.learning.chain_e_step import ChainEStep, ChainSums
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.sequence_task import SequenceTask
 from pgnn.inference.numba_support import has_numba
 
 MAX_WORK = 2**18
@@ -20,30 +20,28 @@ MAX_WORK = 2**18
 Beyond that a chain of its own is faster: its rows share a transition."""
 
 
-def expect_side_by_side(
-    steps: Sequence[EStep], task: SequenceTask
-) -> list[ExpectedStatistics] | None:
+def expect_side_by_side(steps: Sequence[EStep], seen: Sequences) -> list[ExpectedStatistics] | None:
     """Return what several models expect, by one pass; None where one by one is better.
 
     Args:
         steps: Expectations under models of one kind, with different parameters.
-        task: The sequences of all of them.
+        seen: The sequences of all of them.
     """
     own = [s for s in steps if isinstance(s, ChainEStep)]
     if len(own) < len(steps) or not has_numba():
         return None
     k = own[0].model.state.num_states
-    if task.seen.num_rows * task.seen.steps * k**2 > MAX_WORK:
+    if seen.num_rows * seen.steps * k**2 > MAX_WORK:
         return None
     chains = []
     for step in own:
-        chain = step.chain(task)
+        chain = step.chain(seen)
         if not isinstance(chain, Chain) or not _joins(chain):
             return None
         chains.append(chain)
-    sums = sums_side_by_side(chains, task.weights)
+    sums = sums_side_by_side(chains, seen.row_weights)
     together = zip(own, chains, sums, strict=True)
-    return [step.collect(task, chain, found) for step, chain, found in together]
+    return [step.collect(seen, chain, found) for step, chain, found in together]
 
 
 def sums_side_by_side(chains: Sequence[Chain], weights: Tensor) -> list[ChainSums]:

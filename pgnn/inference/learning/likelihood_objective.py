@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import Unsupported
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.tables_once import TablesOnce
 from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.fit_context import parts_in_mode
-from pgnn.inference.learning.training_rows import TrainingRows
 from pgnn.inference.problem import Problem
 
 _ENTRIES = 2**22
@@ -40,7 +40,7 @@ class LikelihoodObjective:
         self.model, self.engine = model, engine
         self.normalized = bool(model.graph.is_directed())
 
-    def __call__(self, rows: TrainingRows) -> Mean:
+    def __call__(self, rows: Evidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
         if rows.reals and not self.normalized:
             raise Unsupported("an undirected model of real variables has no known normaliser")
@@ -50,44 +50,43 @@ class LikelihoodObjective:
         for which in (full, ~full):
             if which.any():
                 own = rows.take(np.flatnonzero(which))
-                share = float(own.weights.sum() / rows.weights.sum())
+                share = float(own.row_weights.sum() / rows.row_weights.sum())
                 parts.append((share, self._rowwise(own) if rows.rowwise else self._alike(own)))
 
         def mean() -> Tensor:
             total = torch.stack([share * part() for share, part in parts]).sum()
             if self.normalized or rows.rowwise:
                 return total
-            return total - self._evidence(self.model, {}, rows)
+            return total - self._evidence(self.model, None, rows)
 
         return mean
 
-    def _alike(self, rows: TrainingRows) -> Mean:
+    def _alike(self, rows: Evidence) -> Mean:
         """The mean log score of rows with the same tables, log Z aside."""
-        findings = rows.findings(self.model)
         if not rows.complete.all():
-            return lambda: self._evidence(self.model, findings, rows)
+            return lambda: self._evidence(self.model, rows, rows)
         groups = self.model.factor_groups()
-        counts = counted(GroupedGraph(self.model.elements, groups), rows.codes, rows.weights)
-        shares = [c / rows.weights.sum() for c in counts]
+        counts = counted(GroupedGraph(self.model.elements, groups), rows.codes, rows.row_weights)
+        shares = [c / rows.row_weights.sum() for c in counts]
         return lambda: dotted(self.model.factor_groups(), shares)
 
-    def _rowwise(self, rows: TrainingRows) -> Mean:
+    def _rowwise(self, rows: Evidence) -> Mean:
         """The mean log likelihood of rows with tables of their own."""
-        findings, complete = rows.findings(self.model), bool(rows.complete.all())
+        complete = bool(rows.complete.all())
 
         def mean() -> Tensor:
             model = self.model if self.normalized else TablesOnce(self.model)
             if complete:
                 total = _mean(_graph(model, rows).log_score(rows.codes), rows)
             else:
-                total = self._evidence(model, findings, rows)
-            return total if self.normalized else total - self._evidence(model, {}, rows)
+                total = self._evidence(model, rows, rows)
+            return total if self.normalized else total - self._evidence(model, None, rows)
 
         return mean
 
-    def _evidence(self, model: Any, findings: Any, rows: TrainingRows) -> Tensor:
+    def _evidence(self, model: Any, seen: Evidence | None, rows: Evidence) -> Tensor:
         """The mean log evidence; the log partition function if nothing was found."""
-        found = self.engine.log_prob(model, findings, inputs=rows.inputs or None)
+        found = self.engine.log_prob(model, seen, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not found.requires_grad:
             raise Unsupported(
                 f"the log evidence of {type(self.engine).__name__} has no derivatives; learn with "
@@ -118,14 +117,14 @@ class SampledObjective(LikelihoodObjective):
         self.num_samples = num_samples
         self._random = np.random.default_rng(seed)
 
-    def _evidence(self, model: Any, findings: Any, rows: TrainingRows) -> Tensor:
+    def _evidence(self, model: Any, seen: Evidence | None, rows: Evidence) -> Tensor:
         """The mean log score of draws, given what was found if anything was."""
         inputs = rows.inputs or None
-        batched = bool(findings) or inputs is not None
+        batched = seen is not None or inputs is not None
         number = -(-self.num_samples // rows.num_rows) if batched else self.num_samples
         seed = int(self._random.integers(2**31))
         with torch.no_grad():
-            drawn = self.engine.sample(model, number, findings, inputs=inputs, seed=seed)
+            drawn = self.engine.sample(model, number, seen, inputs=inputs, seed=seed)
         if drawn.log_weights is not None:
             raise Unsupported(
                 f"draws of {type(self.engine).__name__} count differently; learn with Gibbs() or "
@@ -136,13 +135,13 @@ class SampledObjective(LikelihoodObjective):
             graph = _graph(model, rows)
             return torch.stack([_mean(graph.log_score(c), rows) for c in codes]).mean()
         counts = codes.reshape(-1, codes.shape[-1])
-        weights = np.tile(rows.weights, number) if batched else np.ones(number)
+        weights = np.tile(rows.row_weights, number) if batched else np.ones(number)
         groups = self.model.factor_groups()
         found = counted(GroupedGraph(self.model.elements, groups), counts, weights)
         return dotted(groups, [c / weights.sum() for c in found])
 
 
-def only_draws(engine: Engine, model: Any, rows: TrainingRows) -> bool:
+def only_draws(engine: Engine, model: Any, rows: Evidence) -> bool:
     """Whether an engine draws from a model but has no log partition function."""
     inputs = rows.take(np.zeros(1, dtype=np.int64)).inputs or None
     try:
@@ -199,11 +198,11 @@ def _linear(g: FactorGroup) -> FactorGroup:
     return g if g.is_linear else g.as_tables()
 
 
-def _graph(model: Any, rows: TrainingRows) -> GroupedGraph:
-    return Problem.read(model, rows.findings(model), rows.inputs or None).graph
+def _graph(model: Any, rows: Evidence) -> GroupedGraph:
+    return Problem.read(model, rows, rows.inputs or None).graph
 
 
-def _mean(values: Tensor, rows: TrainingRows) -> Tensor:
+def _mean(values: Tensor, rows: Evidence) -> Tensor:
     """The weighted mean of ``(N,)`` values; of one value for all, that."""
     if not values.dim():
         return values

@@ -20,7 +20,8 @@ from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.numeric_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace, Prior
-from pgnn.inference.learning.statistics import Statistics, batches
+from pgnn.inference.learning.statistics import Statistics
+from pgnn.inference.learning.training_data import batches
 
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
 

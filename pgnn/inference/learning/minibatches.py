@@ -89,12 +89,12 @@ class MiniBatches:
 
     def _batches(self) -> Iterable[tuple[Callable[[], Tensor], float]]:
         if self._whole is not None:
-            yield self._whole, float(self.climb.rows.weights.sum())
+            yield self._whole, float(self.climb.rows.row_weights.sum())
             return
         order = self._random.permutation(self.climb.rows.num_rows)
         for first in range(0, len(order), self._size):
             batch = self.climb.rows.take(np.sort(order[first : first + self._size]))
-            yield self.climb.objective(batch), float(batch.weights.sum())
+            yield self.climb.objective(batch), float(batch.row_weights.sum())
 
     def _ascend(self, mean: Callable[[], Tensor], passes: int) -> float:
         """One step on a batch; its value before. Penalised derivatives are left in ``.grad``."""

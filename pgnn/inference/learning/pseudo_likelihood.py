@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pgnn.errors import DataError
+from pgnn.evidence.evidence import Evidence
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.climb import Objective
 from pgnn.inference.learning.pseudo_objective import PseudoObjective
-from pgnn.inference.learning.training_rows import TrainingRows
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class PseudoLikelihood(Ascent):
         2.83
     """
 
-    def objective(self, model: Any, rows: TrainingRows, seed: int | None) -> Objective:
+    def objective(self, model: Any, rows: Evidence, seed: int | None) -> Objective:
         """Return the mean log pseudo-likelihood, see :meth:`Ascent.objective`."""
         return PseudoObjective(model)
 
-    def check_rows(self, rows: TrainingRows, model: Any) -> None:
+    def check_rows(self, rows: Evidence, model: Any) -> None:
         """Refuse rows with missing cells.
 
         Raises:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.exact.known_slopes import with_slopes
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.cpu_pseudo_likelihood import CpuPseudoLikelihood
-from pgnn.inference.learning.training_rows import TrainingRows
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.propagation.state_columns import StateColumns
 
@@ -41,10 +41,10 @@ class PseudoObjective:
         self.model = model
         self.compiled = compiled and has_numba()
 
-    def __call__(self, rows: TrainingRows) -> Mean:
+    def __call__(self, rows: Evidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
         rows = rows.merged()
-        shares = rows.weights / rows.weights.sum()
+        shares = rows.row_weights / rows.row_weights.sum()
         kernel = CpuPseudoLikelihood(rows.codes, shares)
 
         def mean() -> Tensor:

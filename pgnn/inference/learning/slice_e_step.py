@@ -20,7 +20,7 @@ from pgnn.inference.learning.expected_statistics import (
     learnable,
 )
 from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, Recorder
-from pgnn.inference.learning.sequence_task import SequenceTask
+from pgnn.inference.learning.training_data import check_possible
 from pgnn.inference.time.interface_chain import FIRST, REST, InterfaceChain
 from pgnn.inference.time.slice_tables import FamilyTables
 
@@ -70,13 +70,13 @@ class SliceEStep:
         names = self.model.hidden
         return tuple(self.model.variables[names[0]].states) if len(names) == 1 else ()
 
-    def expect(self, task: SequenceTask) -> ExpectedStatistics:
+    def expect(self, seen: Sequences) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
-        prepared = self._prepare(task)
+        prepared = self._prepare(seen)
         with torch.enable_grad():
             log_z = prepared.log_partition()
-            task.check_possible(log_z)
-            total = task.total(log_z.double())
+            check_possible(seen, log_z)
+            total = seen.weighted_sum(log_z.double())
             by_place, slopes = prepared.recorder.slopes(total, prepared.tables.probes.values())
         sums: dict[Hashable, Statistics] = {}
         rows: dict[Hashable, Weighted] = {}
@@ -88,18 +88,18 @@ class SliceEStep:
             else:
                 rows[place] = Weighted.joined(r.weighted(slope) for r, slope in found)
         occupancy = slopes[0].sum((0, 1)) if slopes else None
-        weight = float(task.weights.sum())
+        weight = float(seen.row_weights.sum())
         return ExpectedStatistics(float(total.detach()), weight, sums, rows, occupancy)
 
-    def log_partition(self, task: SequenceTask) -> Tensor:
+    def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
-            return self._prepare(task).log_partition()
+            return self._prepare(seen).log_partition()
 
-    def symmetric(self, task: SequenceTask) -> bool:
+    def symmetric(self, seen: Sequences) -> bool:
         """Whether some hidden variable has states that all else takes for the same."""
-        tables = self._tables(task)
-        for name in self._hidden(task.seen):
+        tables = self._tables(seen)
+        for name in self._hidden(seen):
             others = [r.table for n, r in tables if name not in (n, *_plain(n))]
             spreads = [_spread(t, name) for t in others]
             known = [x for x in spreads if x is not None]
@@ -107,16 +107,16 @@ class SliceEStep:
                 return True
         return False
 
-    def start_values(self, place: Hashable, task: SequenceTask) -> Values | None:
+    def start_values(self, place: Hashable, seen: Sequences) -> Values | None:
         """Return what was seen of a child whose parents are hidden.
 
         Nothing, ``{}``, of a child that is hidden itself and does not tell its parents' states
         apart; None if the conditional is to stay as it is.
         """
-        own, hidden = self.every[place], self._hidden(task.seen)
+        own, hidden = self.every[place], self._hidden(seen)
         unknown = [n for n in (_source(v.name, self.model) for v in own.parents) if n in hidden]
         unknown = [n for n in unknown if n != own.child.name]
-        records = [r for n, r in self._tables(task) if n == place]
+        records = [r for n, r in self._tables(seen) if n == place]
         if not unknown or not records:
             return None
         name = own.child.name
@@ -125,25 +125,25 @@ class SliceEStep:
             return {} if max(spreads) <= _SAME else None
         if all(name in r.values for r in records):
             return Weighted.joined(Weighted(r.values, {}, torch.zeros(0)) for r in records).values
-        codes = task.seen.codes[name]
-        return {name: codes[task.seen.inside & (codes >= 0)]}
+        codes = seen.codes[name]
+        return {name: codes[seen.inside & (codes >= 0)]}
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _prepare(self, task: SequenceTask) -> _Prepared:
+    def _prepare(self, seen: Sequences) -> _Prepared:
         """What depends on the structure and the evidence alone; the last is kept."""
-        if self._prepared is None or self._prepared.task is not task:
+        if self._prepared is None or self._prepared.seen is not seen:
             recorder = Recorder(self.places)
             slices: Any = RecordedSlice(self.model, recorder)
-            tables = FamilyTables(slices, task.seen, task.inputs, self._probes(task.seen))
-            self._prepared = _Prepared(task, recorder, tables)
+            tables = FamilyTables(slices, seen, seen.inputs, self._probes(seen))
+            self._prepared = _Prepared(seen, recorder, tables)
         return self._prepared
 
-    def _tables(self, task: SequenceTask) -> list[tuple[Hashable, Record]]:
+    def _tables(self, seen: Sequences) -> list[tuple[Hashable, Record]]:
         """The tables of all conditionals, by place."""
         recorder = Recorder(self.every)
         slices: Any = RecordedSlice(self.model, recorder)
-        tables = FamilyTables(slices, task.seen, task.inputs)
+        tables = FamilyTables(slices, seen, seen.inputs)
         for span in (FIRST, REST):
             tables.conditionals(span)
         return [(n, r) for n, found in recorder.records.items() for r in found]
@@ -166,7 +166,7 @@ class SliceEStep:
 class _Prepared:
     """The slices of some sequences, whose numbers may change."""
 
-    task: SequenceTask
+    seen: Sequences
     recorder: Recorder
     tables: FamilyTables
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import DataError, closest
-from pgnn.evidence import Table, columns_of
+from pgnn.errors import DataError
+from pgnn.evidence import Table
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.inference.families import Families
+from pgnn.inference.learning.training_data import check_weights
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -104,90 +104,6 @@ class Statistics:
         total: Floats = np.zeros(len(rows))
         np.add.at(total, index.ravel(), np.concatenate([counts, weights]))
         self._kept[name] = (rows, total)
-
-
-def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | None, Any, Any]]:
-    """Iterate over batch number (none if the data came at once), batch and its weights.
-
-    Args:
-        data: One data set, or an iterable of them.
-        weights: ``(N,)`` array (for one data set), or the name of a column.
-        progress: Show a progress bar over an iterable.
-
-    Raises:
-        DataError: If ``data`` is neither, or weights do not fit.
-    """
-    if is_single(data):
-        yield None, *_take_weights(data, weights)
-        return
-    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
-        raise DataError(
-            "expected a DataFrame, a mapping of columns, a matrix of indices or an iterable of "
-            f"such batches, got {type(data).__name__}"
-        )
-    if weights is not None and not _is_name(weights):
-        raise DataError(
-            "weights of an iterable of batches must be the name of a column that every batch has, "
-            f"got {type(weights).__name__}"
-        )
-    from tqdm import tqdm
-
-    for number, batch in enumerate(tqdm(data, "counting", unit=" batches", disable=not progress)):
-        if not is_single(batch):
-            raise DataError(
-                f"batch {number} must be a DataFrame, a mapping of columns or a matrix of "
-                f"indices, got {type(batch).__name__}"
-            )
-        yield number, *_take_weights(batch, weights)
-
-
-def is_single(data: Any) -> bool:
-    """Whether an object is one data set and not an iterable of batches."""
-    return (
-        isinstance(data, torch.Tensor | np.ndarray | Mapping)
-        or hasattr(data, "to_pandas")
-        or (hasattr(data, "columns") and hasattr(data, "iloc"))
-    )
-
-
-def _is_name(weights: Any) -> bool:
-    return isinstance(weights, str) or (
-        isinstance(weights, Hashable) and not hasattr(weights, "__iter__")
-    )
-
-
-def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
-    """Split the column of weights off, if they were given by name."""
-    if weights is None or not _is_name(weights):
-        return data, weights
-    if isinstance(data, torch.Tensor | np.ndarray):
-        raise DataError("a matrix of indices has no column of weights; pass them as an array")
-    columns = dict(columns_of(data))
-    if weights not in columns:
-        raise DataError(f"data has no column {weights!r} of weights{closest(weights, columns)}")
-    taken = columns.pop(weights)
-    return columns, taken
-
-
-def check_weights(weights: Any, num_rows: int) -> Floats:
-    """Return the weights of rows as numbers.
-
-    Raises:
-        DataError: If there is not one for each row, or one is negative or not finite.
-    """
-    if isinstance(weights, torch.Tensor):
-        weights = weights.numpy(force=True)
-    try:
-        array = np.asarray(weights, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"weights must be numbers: {error}") from None
-    if array.shape != (num_rows,):
-        raise DataError(f"weights must have shape ({num_rows},), got {array.shape}")
-    bad = ~(np.isfinite(array) & (array >= 0))
-    if bad.any():
-        row = int(bad.argmax())
-        raise DataError(f"weights must be finite and not negative, row {row} has {array[row]}")
-    return array
 
 
 def _refuse_missing(table: Table) -> None:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import Intractable
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Weighted
 from pgnn.inference.learning.recorded_tables import Record, Recorded, Recorder
-from pgnn.inference.learning.sequence_task import SequenceTask
 from pgnn.inference.learning.slice_e_step import SliceEStep
+from pgnn.inference.learning.training_data import check_possible
 from pgnn.inference.time.unrolling import Unrolling
 
 
@@ -32,34 +33,34 @@ class UnrolledEStep(SliceEStep):
         super().__init__(model)
         self._networks: dict[int, _Recorded] = {}
 
-    def expect(self, task: SequenceTask) -> ExpectedStatistics:
+    def expect(self, seen: Sequences) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         sums: dict[Hashable, Statistics] = {}
         rows: dict[Hashable, list[Weighted]] = {}
-        asked, log_z = [], torch.zeros(task.seen.num_rows, dtype=torch.float64)
+        asked, log_z = [], torch.zeros(seen.num_rows, dtype=torch.float64)
         with torch.enable_grad():
-            for which, part in _by_length(task):
-                network = self._network(part.seen.steps)
+            for which, part in _by_length(seen):
+                network = self._network(part.steps)
                 network.recorder.records.clear()
                 found = network.log_prob(part).double()
                 log_z[which] = found.detach()
-                asked.append((network, part.total(found)))
-        task.check_possible(log_z)
+                asked.append((network, part.weighted_sum(found)))
+        check_possible(seen, log_z)
         for network, total in asked:
             by_place, _ = network.recorder.slopes(total)
             for cell, own in by_place.items():
                 for record, slope in own:
                     _file(network.places[cell], cell, record, slope, sums, rows)
         joined = {place: Weighted.joined(parts) for place, parts in rows.items()}
-        value = float(task.total(log_z))
-        return ExpectedStatistics(value, float(task.weights.sum()), sums, joined)
+        value = float(seen.weighted_sum(log_z))
+        return ExpectedStatistics(value, float(seen.row_weights.sum()), sums, joined)
 
-    def log_partition(self, task: SequenceTask) -> Tensor:
+    def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
-        found = torch.zeros(task.seen.num_rows, dtype=torch.float64)
+        found = torch.zeros(seen.num_rows, dtype=torch.float64)
         with torch.no_grad():
-            for which, part in _by_length(task):
-                found[which] = self._network(part.seen.steps).log_prob(part).to(found)
+            for which, part in _by_length(seen):
+                found[which] = self._network(part.steps).log_prob(part).to(found)
         return found
 
     def _network(self, steps: int) -> _Recorded:
@@ -89,10 +90,10 @@ class _Recorded:
         """Return the network."""
         return self._network
 
-    def log_prob(self, task: SequenceTask) -> Tensor:
+    def log_prob(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities, whose slopes are the expected counts."""
         try:
-            found = Unrolling(JunctionTree()).log_prob(self, task.seen, inputs=task.inputs)
+            found = Unrolling(JunctionTree()).log_prob(self, seen, inputs=seen.inputs)
         except Intractable as error:
             raise Intractable(
                 f"EM needs exact answers about the unrolled network, and {error}; or learn with "
@@ -101,11 +102,11 @@ class _Recorded:
         return found.reshape(-1)
 
 
-def _by_length(task: SequenceTask) -> list[tuple[Tensor, SequenceTask]]:
+def _by_length(seen: Sequences) -> list[tuple[Tensor, Sequences]]:
     """Which sequences have the same length, and these; empty ones are left out."""
-    lengths = task.seen.lengths
+    lengths = seen.lengths
     every = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]
-    return [(which, task.part(which)) for which in every]
+    return [(which, seen.take(which)) for which in every]
 
 
 def _file(

@@ -18,7 +18,6 @@ from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.problem import Problem
-from pgnn.inference.question import as_evidence
 from pgnn.inference.sampling.gibbs_program import Tables
 
 Ints = NDArray[np.int64]
@@ -181,7 +180,7 @@ class Gibbs(ApproximateEngine):
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """See :meth:`Model.log_prob`; rows must be complete."""
-        if not Problem.read(model, as_evidence(model, data), inputs).complete:
+        if not Problem.read(model, data, inputs).complete:
             raise self._cannot(
                 "has no estimate of log evidence, so that rows must be complete",
                 "JunctionTree(), BeliefPropagation() or ImportanceSampling()",

@@ -58,7 +58,7 @@ class Unrolling(SequenceEngine):
         every, found = torch.arange(seen.num_rows), []
         for t in range(seen.steps):
             own = {n: x[:, : t + 1] for n, x in given.items()}
-            begun = seen.rows(every, t + 1)
+            begun = seen.take(every, t + 1)
             found.append(self.query(model, asked.names, begun, inputs=own, errors="nan"))
         rows = []
         for v in asked.asked:
@@ -74,7 +74,7 @@ class Unrolling(SequenceEngine):
         best = _Best.nothing(asked, k)
         for length in sorted(set(seen.lengths.tolist()) - {0}):
             rows = (seen.lengths == length).nonzero()[:, 0]
-            part = seen.rows(rows, length)
+            part = seen.take(rows, length)
             cells = [(n, t) for n in asked.names for t in range(length)]
             found = self.engine.most_probable(
                 asked.model.unroll(length),

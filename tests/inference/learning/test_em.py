@@ -15,7 +15,7 @@ from pgnn.factors import NormalHead
 from pgnn.inference.learning import joined_chains
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.em_start import EMStart
-from pgnn.inference.learning.sequence_task import SequenceTask
+from pgnn.inference.learning.training_data import read_sequences
 
 K, S = 2, 3
 ROWS = [[0, 2, 1, 1], [2, 2, -1], [1]]
@@ -269,8 +269,8 @@ def test_the_best_start_goes_on() -> None:
     values = []
     for k, seed in enumerate(np.random.default_rng(1).integers(2**31, size=5).tolist()):
         own = HiddenMarkovModel(3, {"x": 6})
-        task = SequenceTask.read(own, {"x": data["x"]}, None, None, {})
-        start = EMStart(ChainEStep(own), task, learner, seed)
+        task = read_sequences(own, {"x": data["x"]}, None, None)
+        start = EMStart(ChainEStep(own), task, {}, learner, seed)
         start.begin(disturb=k > 0)
         for _ in range(10):
             start.advance()
@@ -330,7 +330,7 @@ def test_starts_agree_side_by_side_and_one_by_one(make, rows, monkeypatch) -> No
 
 def test_joined_chains_have_the_sums_of_each() -> None:
     rng = np.random.default_rng(0)
-    task = SequenceTask.read(model_of(*tables()), {"x": ROWS}, [1.0, 0.5, 0.0], None, {})
+    task = read_sequences(model_of(*tables()), {"x": ROWS}, [1.0, 0.5, 0.0], None)
     steps = [ChainEStep(model_of(*tables(seed))) for seed in range(3)]
     together = joined_chains.expect_side_by_side(steps, task)
     for step, ours in zip(steps, together, strict=True):
@@ -339,7 +339,7 @@ def test_joined_chains_have_the_sums_of_each() -> None:
         torch.testing.assert_close(ours.occupancy, alone.occupancy)
         for place, sums in alone.sums.items():
             torch.testing.assert_close(ours.sums[place], sums, atol=1e-12, rtol=0)
-    long = SequenceTask.read(steps[0].model, {"x": rng.integers(0, 3, (80, 900))}, None, None, {})
+    long = read_sequences(steps[0].model, {"x": rng.integers(0, 3, (80, 900))}, None, None)
     assert joined_chains.expect_side_by_side(steps, long) is None
 
 

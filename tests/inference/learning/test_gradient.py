@@ -28,7 +28,7 @@ from pgnn.factors.potentials.neural_potential import NeuralPotential
 from pgnn.inference.approximate import ApproximateEngine, Beliefs
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.likelihood_objective import LikelihoodObjective, SampledObjective
-from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.implicit import (
     differentiable_beliefs,
@@ -94,7 +94,7 @@ def some_rows(missing: bool) -> tuple[np.ndarray, np.ndarray]:
 def test_value_and_gradient_equal_enumeration(missing):
     model = loop()
     rows, weights = some_rows(missing)
-    read = TrainingRows.read(model, rows, weights)
+    read = read_rows(model, rows, weights)
     mean = LikelihoodObjective(model, pgnn.JunctionTree())(read)
     value = mean()
     assert float(value.detach()) == pytest.approx(
@@ -118,7 +118,7 @@ def test_value_and_gradient_equal_enumeration(missing):
 def test_gradient_is_data_counts_less_model_expectations():
     model = loop(3)
     rows, weights = some_rows(False)
-    mean = LikelihoodObjective(model, pgnn.JunctionTree())(TrainingRows.read(model, rows, weights))
+    mean = LikelihoodObjective(model, pgnn.JunctionTree())(read_rows(model, rows, weights))
     mean().backward()
     features = model.potentials[1].features.numpy()
     joint = np.exp(score(model))
@@ -278,7 +278,7 @@ def test_score_and_normaliser_come_from_the_same_tables(missing, draws):
     model = MarkovRandomField([NeuralPotential([A, B], network, "u")])
     inputs = {"u": torch.zeros(5, 1, dtype=torch.float64)}
     a, b = torch.tensor([0, 1, 1, 0, 1]), torch.tensor([0, 1, 2, 1, -1 if missing else 0])
-    rows = TrainingRows.read(model, {"a": a, "b": b}, inputs=inputs)
+    rows = read_rows(model, {"a": a, "b": b}, inputs=inputs)
     if draws:
         objective = SampledObjective(model, pgnn.JunctionTree(), 20_000, 0)
     else:
@@ -381,7 +381,7 @@ def test_draws_take_the_place_of_expectations():
 def test_gradient_of_draws_is_unbiased():
     model = loop(4)
     rows, weights = some_rows(True)
-    read = TrainingRows.read(model, rows, weights)
+    read = read_rows(model, rows, weights)
     LikelihoodObjective(model, pgnn.JunctionTree())(read)().backward()
     want = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()

@@ -25,7 +25,7 @@ from pgnn.inference.learning import pseudo_objective
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.learning.pseudo_objective import PseudoObjective
-from pgnn.inference.learning.training_rows import TrainingRows
+from pgnn.inference.learning.training_data import read_rows
 from tests.zoo import ZOO
 
 A, B, C, D = Variable("a", 2), Variable("b", 3), Variable("c", 2), Variable("d", 1)
@@ -128,7 +128,7 @@ def test_value_and_gradient_are_those_of_the_definition(name, compiled):
     model = MODELS[name]()
     rows = possible_rows(model, 12)
     weights = np.random.default_rng(1).uniform(0.5, 2.0, size=len(rows))
-    value = PseudoObjective(model, compiled)(TrainingRows.read(model, rows, weights))()
+    value = PseudoObjective(model, compiled)(read_rows(model, rows, weights))()
     assert value.item() == pytest.approx(mean_of(model, rows, weights), abs=1e-11)
     value.backward()
     h = 1e-5
@@ -164,12 +164,12 @@ def test_tables_that_differ_from_row_to_row(compiled):
     inputs = {"u": torch.randn(7, 2, dtype=torch.float64)}
     rows = possible_rows(MarkovRandomField([TabularPotential([A, B, C])]), 7)
     weights = np.arange(1.0, 8.0)
-    read = TrainingRows.read(model, rows, weights, inputs)
+    read = read_rows(model, rows, weights, inputs)
     value = PseudoObjective(model, compiled)(read)()
     found = [p.grad for p in _backward(value, model)]
     one_by_one = torch.zeros((), dtype=torch.float64)
     for r in range(7):
-        own = TrainingRows.read(model, rows[r : r + 1], inputs={"u": inputs["u"][r : r + 1]})
+        own = read_rows(model, rows[r : r + 1], inputs={"u": inputs["u"][r : r + 1]})
         part = PseudoObjective(model, compiled)(own)()
         factors = [(s, t[0] if t.ndim > len(s) else t) for s, t in tables(model, own.inputs)]
         want = definition(factors, (2, 3, 2), rows[r])
@@ -190,7 +190,7 @@ def _backward(value: torch.Tensor, model: nn.Module) -> list[nn.Parameter]:
 def test_pieces_add_up(monkeypatch, threads):
     """Blocks of rows in torch, pieces of rows in threads: the same value, the same derivatives."""
     model = mixed()
-    rows = TrainingRows.read(model, possible_rows(model, 50))
+    rows = read_rows(model, possible_rows(model, 50))
     value = PseudoObjective(model, compiled=False)(rows)()
     want = [p.grad for p in _backward(value, model)]
     monkeypatch.setattr(pseudo_objective, "_ENTRIES", 100)
@@ -205,7 +205,7 @@ def test_pieces_add_up(monkeypatch, threads):
 @COMPILED
 def test_impossible_rows_have_no_finite_value(compiled):
     model = zeros()
-    rows = TrainingRows.read(model, np.array([[0, 0, 0], [0, 1, 0]]))
+    rows = read_rows(model, np.array([[0, 0, 0], [0, 1, 0]]))
     assert PseudoObjective(model, compiled)(rows)().item() == -math.inf
     with pytest.raises(DataError, match="impossible"):
         model.fit(np.array([[0, 1, 0]]), learner=PseudoLikelihood(), progress=False)
@@ -213,7 +213,7 @@ def test_impossible_rows_have_no_finite_value(compiled):
 
 def test_no_gradient_is_asked_for_under_no_grad():
     model = glass()
-    mean = PseudoObjective(model)(TrainingRows.read(model, possible_rows(model, 5)))
+    mean = PseudoObjective(model)(read_rows(model, possible_rows(model, 5)))
     with torch.no_grad():
         assert not mean().requires_grad
 
@@ -280,7 +280,7 @@ def test_directed_models_learn_too():
     model = ZOO["sprinkler"].make().requires_grad_()
     data = model.sample(300, seed=0)
     columns = {n: data[n] for n in model.variables}
-    before = TrainingRows.read(model, columns)
+    before = read_rows(model, columns)
     start = PseudoObjective(model)(before)().item()
     model.fit(columns, learner=PseudoLikelihood(l2=1e-3), progress=False)
     assert model.history["pseudo_log_likelihood"] >= 300 * start

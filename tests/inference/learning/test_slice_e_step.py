@@ -11,8 +11,8 @@ from torch.nn.functional import one_hot
 import pgnn
 from pgnn import EM, DynamicBayesianNetwork, HiddenMarkovModel
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
-from pgnn.inference.learning.sequence_task import SequenceTask
 from pgnn.inference.learning.slice_e_step import SliceEStep
+from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.learning.unrolled_e_step import UnrolledEStep
 
 A, B, X, Y = 2, 3, 3, 2
@@ -444,7 +444,7 @@ def test_the_unrolled_network_counts_the_same():
     data["v"] = rng.normal(size=shape)
     u = torch.from_numpy(rng.normal(size=(*shape, 2)))
     model = mixed(0)
-    task = SequenceTask.read(model, data, [1.0, 2.0, 0.5, 1.0], {"u": u}, {})
+    task = read_sequences(model, data, [1.0, 2.0, 0.5, 1.0], {"u": u})
     ours, theirs = UnrolledEStep(model).expect(task), SliceEStep(model).expect(task)
     assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=1e-9)
     assert ours.sums.keys() == theirs.sums.keys()
@@ -491,8 +491,7 @@ def test_what_is_kept_between_steps_is_of_the_evidence_alone():
     """New numbers, then other sequences, and the first ones again."""
     model = model_of(numbers_of(0))
     tasks = [
-        SequenceTask.read(model, rows, None, None, {})
-        for rows in (ROWS, {"x": [[1, 0]], "m": [[0, -1]]})
+        read_sequences(model, rows, None, None) for rows in (ROWS, {"x": [[1, 0]], "m": [[0, -1]]})
     ]
     kept = SliceEStep(model)
     for numbers, task in ((0, 0), (1, 0), (1, 1), (2, 0), (2, 0)):
@@ -513,7 +512,7 @@ def test_states_and_likelihoods_of_one_leaf():
     likely = torch.tensor([[1.0, 1.0, 1.0], [0.2, 0.5, 0.1], [1.0, 1.0, 1.0]]).double()
     seen = {"x": likely, ("x", 0): 2, "y": [1, -1, 0]}
     cells = {("x", 0): 2, ("x", 1): likely[1], ("y", 0): 1, ("y", 2): 0}
-    task = SequenceTask.read(model, seen, None, None, {})
+    task = read_sequences(model, seen, None, None)
     want = model.unroll(3).query([("a", 0), ("b", 2)], cells)
     found = model.smooth(seen)
     torch.testing.assert_close(found.log_evidence, want.log_evidence)

@@ -1,0 +1,200 @@
+"""What models learn from: evidence with what each row counts, and its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.evidence import columns_of
+from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.sequences import Sequences
+from pgnn.inference.engine import FactorModel, Inputs
+from pgnn.inference.question import reader_of
+
+Floats = NDArray[np.float64]
+
+
+def read_rows(
+    model: FactorModel,
+    data: Any,
+    weights: Any = None,
+    inputs: Inputs | None = None,
+    *,
+    soft: bool = False,
+) -> Evidence:
+    """Read rows in any form that evidence has.
+
+    Args:
+        model: Whose variables the data is about.
+        data: Data frame, mapping, matrix with a column for each element, or array ``(N, *shape)``
+            of a lone variable.
+        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+        inputs: ``(N, ...)`` covariates by name.
+        soft: Whether likelihoods are learnt from too.
+
+    Returns:
+        Rows that count something.
+
+    Raises:
+        DataError: If the data has no rows, a state or shape is wrong, or it is no single set.
+    """
+    if not is_single(data):
+        raise DataError(
+            "expected a DataFrame, a mapping of columns or an array of state indices, all "
+            f"rows at once, got {type(data).__name__}"
+        )
+    data, weights = _take_weights(data, weights)
+    try:
+        seen = reader_of(model).read(data).over(inputs)
+    except EvidenceError as error:
+        raise DataError(str(error)) from None
+    if seen.soft is not None and not soft:
+        raise DataError("data must be states; likelihoods (floats) are not learnt from")
+    counts = _counts(weights, seen.num_rows)
+    seen = replace(seen, weights=counts, inputs=dict(inputs or {}))
+    return seen if (counts > 0).all() else seen.take(np.flatnonzero(counts))
+
+
+def read_sequences(
+    model: Any, data: Any, weights: Any = None, inputs: Inputs | None = None
+) -> Sequences:
+    """Read sequences in any form that evidence over time has.
+
+    Args:
+        model: A model over time.
+        data: Sequences.
+        weights: ``(N,)`` what each sequence counts.
+        inputs: ``(N, T, ...)`` covariates by name.
+
+    Raises:
+        DataError: If there is nothing to learn from, or something is wrong with it.
+    """
+    try:
+        seen = Sequences.of(model, data)
+        covariates = model.covariates(inputs, seen)
+    except EvidenceError as error:
+        raise DataError(str(error)) from None
+    if not int(seen.lengths.sum()):
+        raise DataError("there are no steps to learn from")
+    counts = torch.from_numpy(_counts(weights, seen.num_rows))
+    return replace(seen, weights=counts, inputs=covariates)
+
+
+def check_possible(seen: Sequences, log_z: Tensor) -> None:
+    """Check that every sequence that counts has some probability.
+
+    Args:
+        seen: The sequences.
+        log_z: ``(B,)`` their log probabilities.
+
+    Raises:
+        DataError: If one has none.
+    """
+    counting = seen.row_weights.to(log_z.device) > 0
+    lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
+    if lost:
+        raise DataError(
+            f"{len(lost)} of {len(log_z)} sequences have probability zero under the present "
+            f"parameters (first: {lost[0]}); start elsewhere, or use a prior"
+        )
+
+
+def _counts(weights: Any, rows: int) -> Floats:
+    """What each row counts, not all of them nothing."""
+    if not rows:
+        raise DataError("data has no rows")
+    counts = np.ones(rows) if weights is None else check_weights(weights, rows)
+    if not counts.sum() > 0:
+        raise DataError("the weights are all zero")
+    return counts
+
+
+def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | None, Any, Any]]:
+    """Iterate over batch number (none if the data came at once), batch and its weights.
+
+    Args:
+        data: One data set, or an iterable of them.
+        weights: ``(N,)`` array (for one data set), or the name of a column.
+        progress: Show a progress bar over an iterable.
+
+    Raises:
+        DataError: If ``data`` is neither, or weights do not fit.
+    """
+    if is_single(data):
+        yield None, *_take_weights(data, weights)
+        return
+    if isinstance(data, str | bytes) or not isinstance(data, Iterable):
+        raise DataError(
+            "expected a DataFrame, a mapping of columns, a matrix of indices or an iterable of "
+            f"such batches, got {type(data).__name__}"
+        )
+    if weights is not None and not _is_name(weights):
+        raise DataError(
+            "weights of an iterable of batches must be the name of a column that every batch has, "
+            f"got {type(weights).__name__}"
+        )
+    from tqdm import tqdm
+
+    for number, batch in enumerate(tqdm(data, "counting", unit=" batches", disable=not progress)):
+        if not is_single(batch):
+            raise DataError(
+                f"batch {number} must be a DataFrame, a mapping of columns or a matrix of "
+                f"indices, got {type(batch).__name__}"
+            )
+        yield number, *_take_weights(batch, weights)
+
+
+def is_single(data: Any) -> bool:
+    """Whether an object is one data set and not an iterable of batches."""
+    return (
+        isinstance(data, torch.Tensor | np.ndarray | Mapping)
+        or hasattr(data, "to_pandas")
+        or (hasattr(data, "columns") and hasattr(data, "iloc"))
+    )
+
+
+def _is_name(weights: Any) -> bool:
+    return isinstance(weights, str) or (
+        isinstance(weights, Hashable) and not hasattr(weights, "__iter__")
+    )
+
+
+def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
+    """Split the column of weights off, if they were given by name."""
+    if weights is None or not _is_name(weights):
+        return data, weights
+    if isinstance(data, torch.Tensor | np.ndarray):
+        raise DataError("a matrix of indices has no column of weights; pass them as an array")
+    columns = dict(columns_of(data))
+    if weights not in columns:
+        raise DataError(f"data has no column {weights!r} of weights{closest(weights, columns)}")
+    taken = columns.pop(weights)
+    return columns, taken
+
+
+def check_weights(weights: Any, num_rows: int) -> Floats:
+    """Return the weights of rows as numbers.
+
+    Raises:
+        DataError: If there is not one for each row, or one is negative or not finite.
+    """
+    if isinstance(weights, torch.Tensor):
+        weights = weights.numpy(force=True)
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"weights must be numbers: {error}") from None
+    if array.shape != (num_rows,):
+        raise DataError(f"weights must have shape ({num_rows},), got {array.shape}")
+    bad = ~(np.isfinite(array) & (array >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(f"weights must be finite and not negative, row {row} has {array[row]}")
+    return array
