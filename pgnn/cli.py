@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import logging
 import os
 import sys
 import warnings
@@ -38,25 +39,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     from pgnn.errors import PgnnError
-    from pgnn.inference.numba_support import telling_of_compilation
 
+    messages = _Messages()
+    logging.getLogger("pgnn").addHandler(messages)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            with telling_of_compilation(_ask_for_patience):
-                options.run(options)
+            options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (PgnnError, OSError, UnicodeDecodeError) as error:
         _complain(_describe(error))
         return 1
+    finally:
+        logging.getLogger("pgnn").removeHandler(messages)
     return 0
 
 
-def _ask_for_patience() -> None:
-    if sys.stderr.isatty():
-        _complain("the first question compiles kernels for this machine, about a minute")
+class _Messages(logging.Handler):
+    """Shows what the library logs as the command's other messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _complain(record.getMessage())
 
 
 def _complain(message: object) -> None:

@@ -218,7 +218,9 @@ class Automatic(Engine):
 
         wiring = problem.graph.wiring
         most = np.log2(self.max_bytes / 8)
-        return narrow(wiring.scope_ptr, wiring.scope_var, np.log2(wiring.card), free, float(most))
+        return bool(
+            narrow(wiring.scope_ptr, wiring.scope_var, np.log2(wiring.card), free, float(most))
+        )
 
 
 def _discrete(model: FactorModel) -> bool:

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.inference.numba_support import telling_of_compilation
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEN = {"smoke": "yes", "xray": "yes"}
@@ -105,16 +104,3 @@ def test_it_is_said_once(alone: dict[str, Any]) -> None:
 
 def test_nothing_is_said_where_numba_is() -> None:
     assert warnings_of(lambda: asia().query("lung", SEEN)) == []
-
-
-def test_compilation_is_told_once() -> None:
-    import numba
-
-    told: list[str] = []
-    with telling_of_compilation(lambda: told.append("compiling")):
-        assert told == []
-        for number in (1, 2.0):
-            assert numba.njit(lambda x: x + 1)(number) == number + 1
-        assert told == ["compiling"]
-    assert numba.njit(lambda x: x + 2)(1) == 3
-    assert told == ["compiling"]

@@ -266,7 +266,8 @@ class CpuExecutor:
     @staticmethod
     def distinct(codes: Codes) -> tuple[Rows, Rows]:
         """Return the first row of each kind, and the kind of every row."""
-        return distinct(codes)
+        first, kind = distinct(codes)
+        return first, kind
 
     def tables(self, codes: Codes, soft: Floats | None) -> execution.Tables:
         """Return what the kernels read."""

@@ -157,8 +157,11 @@ class Plan:
         made = self._programs.get(width)
         if made is None:
             from pgnn.inference.exact.kernels.assembly import assemble
+            from pgnn.inference.exact.kernels.program import Decoder, Program
 
-            made = assemble(_structure(self.graph, self.task), self.order, self.width + 1, width)
+            structure = _structure(self.graph, self.task)
+            program, decoder = assemble(structure, self.order, self.width + 1, width)
+            made = Program(*program), Decoder(*decoder)
             self._programs[width] = made
         return made
 
@@ -188,13 +191,14 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     if not has_numba():
         return _plan_without_numba(graph, task)
     from pgnn.inference.exact.kernels import ordering
+    from pgnn.inference.kernels.bitset import adjacency
 
     weight = graph.card.astype(np.float64)
     stage = task.maximize.astype(np.int64)
     began = time.perf_counter()
     best: Any = None
     rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
-    adjacent = ordering.adjacency(graph.scope_ptr, graph.scope_var, task.used, task.free)
+    adjacent = adjacency(graph.scope_ptr, graph.scope_var, task.used, task.free)
     for attempt in range(_MOST_TRIES):
         found = ordering.eliminate(
             adjacent.copy(),

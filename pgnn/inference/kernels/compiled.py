@@ -2,18 +2,107 @@
 
 from __future__ import annotations
 
+import logging
+import time
+import warnings
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import njit
+from numba.core import event
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
+"""States, -1 where none was seen."""
+
+Decorator = Callable[[Callable[..., Any]], Any]
+
+_PATIENCE = 1.0
+"""Seconds of compiling after which a line says so."""
+
+_not_kept: list[str] = []
+
+
+def _kept_if_possible(**options: Any) -> Decorator:
+    """A decorator that compiles, and keeps compiled code on disk where some folder can be written.
+
+    Where none can, every process compiles anew; that is said once.
+    """
+    kept, lost = njit(cache=True, **options), njit(**options)
+
+    def compile_later(function: Callable[..., Any]) -> Any:
+        try:
+            return kept(function)
+        except RuntimeError as error:  # numba: "no locator available"
+            if not _not_kept:
+                warnings.warn(
+                    f"compiled code cannot be kept, each process compiles anew ({error}); set "
+                    "NUMBA_CACHE_DIR to a folder that can be written",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            _not_kept.append(function.__name__)
+            return lost(function)
+
+    return compile_later
+
 
 # options that numba has but does not declare
-NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_NOT_FOR_PYTHON: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ARITHMETIC: dict[str, Any] = {
+    "error_model": "numpy",
+    "_nrt": False,  # arrays are lent: nothing here keeps or frees one
+    "fastmath": {"reassoc", "contract"},  # sums may be reordered; infinities stay what they are
+}
 
-entry = njit(cache=True, nogil=True)
-"""A kernel that Python calls, the library or its tests."""
+entry = _kept_if_possible(nogil=True)
+"""A kernel that Python calls, the library or its tests.
 
-inner = njit(cache=True, nogil=True, **NOT_FOR_PYTHON)
+It returns numbers, arrays or plain tuples of them, never a ``NamedTuple``: numba makes one by
+calling Python, and the process dies if a signal arrives meanwhile.
+"""
+
+inner = _kept_if_possible(nogil=True, **_NOT_FOR_PYTHON)
 """A kernel that only kernels call: it has no way in from Python, and a call from there crashes."""
 
-inlined = njit(cache=True, nogil=True, inline="always")
+inlined = _kept_if_possible(nogil=True, inline="always")
 """A kernel whose text is put in the place of the call."""
+
+numeric = _kept_if_possible(nogil=True, **_ARITHMETIC)
+"""A kernel of floating-point arithmetic that Python calls."""
+
+inner_numeric = _kept_if_possible(nogil=True, **_ARITHMETIC, **_NOT_FOR_PYTHON)
+"""A kernel of floating-point arithmetic that only kernels call; a call from Python crashes."""
+
+inlined_numeric = _kept_if_possible(nogil=True, **_ARITHMETIC, **_NOT_FOR_PYTHON, forceinline=True)
+"""The same, put in the place of the call, so that numbers known there are known within."""
+
+
+class _Patience(event.Listener):
+    """Says so, once, when the first use of a kernel compiles for more than a second."""
+
+    def __init__(self) -> None:
+        self._depth, self._began, self._told = 0, 0.0, False
+
+    def on_start(self, event: Any) -> None:
+        if self._depth == 0:
+            self._began = time.perf_counter()
+        self._depth += 1
+        self._look()
+
+    def on_end(self, event: Any) -> None:
+        self._look()
+        self._depth -= 1
+
+    def _look(self) -> None:
+        if not self._told and time.perf_counter() - self._began > _PATIENCE:
+            self._told = True
+            once = "for this process" if _not_kept else "for this machine; they are kept"
+            logging.getLogger("pgnn").warning("compiling kernels %s", once)
+
+
+event.register("numba:compile", _Patience())

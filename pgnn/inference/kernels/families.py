@@ -9,21 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
-from pgnn.inference.exact.kernels.ordering import Floats, Ints
-
-Codes = NDArray[np.int32]
+from pgnn.inference.kernels.compiled import Codes, Floats, Ints, entry, inner
+from pgnn.inference.kernels.random_numbers import uniform
 
 TILE = 2048
 """Rows in a tile."""
 _SEARCH_FROM = 12
 """States from which a binary search beats counting thresholds."""
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True)
+@entry
 def first_invalid(columns: Codes, card: Ints) -> tuple[int, int]:
     """Return row and variable of the first code outside ``0 .. K-1``, or ``(-1, -1)``."""
     for v in range(columns.shape[0]):
@@ -38,7 +34,7 @@ def first_invalid(columns: Codes, card: Ints) -> tuple[int, int]:
     return -1, -1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _locate(columns: Codes, first: int, var: Ints, stride: Ints, index: Codes) -> None:
     """Write to ``index`` where the entries of the rows from ``first`` on stand in a table."""
     index[:] = 0
@@ -49,7 +45,7 @@ def _locate(columns: Codes, first: int, var: Ints, stride: Ints, index: Codes) -
             index[r] += step * column[r]
 
 
-@njit(cache=True, nogil=True)
+@entry
 def score(
     columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, values: Floats
 ) -> Floats:
@@ -83,7 +79,7 @@ def score(
     return out
 
 
-@njit(cache=True, nogil=True)
+@entry
 def count(
     columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, out: Ints
 ) -> None:
@@ -100,7 +96,7 @@ def count(
                 out[base + index[r]] += 1
 
 
-@njit(cache=True, nogil=True)
+@entry
 def count_weighted(
     columns: Codes,
     scope_ptr: Ints,
@@ -123,23 +119,7 @@ def count_weighted(
                 out[base + index[r]] += weights[first + r]
 
 
-@njit(cache=True, nogil=True)
-def uniform(key: Any, counter: Any) -> float:
-    """Return number ``counter`` of the sequence ``key``, in ``[0, 1)`` with 53 random bits.
-
-    References:
-        Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators, section 5;
-        the mixer is Stafford's variant 13. A number depends on nothing but key and counter, so
-        draws are the same however the rows are cut into pieces.
-    """
-    x = key + (np.uint64(counter) + np.uint64(1)) * _GAMMA
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x = x ^ (x >> np.uint64(31))
-    return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@njit(cache=True, nogil=True)
+@inner
 def _invert(cdf: Floats, base: int, num_states: int, u: float) -> int:
     """Number of thresholds ``cdf[base : base + num_states - 1]`` that do not exceed ``u``."""
     if num_states < _SEARCH_FROM:
@@ -157,7 +137,7 @@ def _invert(cdf: Floats, base: int, num_states: int, u: float) -> int:
     return low
 
 
-@njit(cache=True, nogil=True)
+@entry
 def forward_sample(
     columns: Codes,
     card: Ints,

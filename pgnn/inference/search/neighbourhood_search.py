@@ -173,7 +173,7 @@ class Conditional:
             rng: Chooses among many such sets.
             preference: ``(E,)`` of holding an element, relative to one.
         """
-        from pgnn.inference.exact.kernels.ordering import adjacency
+        from pgnn.inference.kernels.bitset import adjacency
         from pgnn.inference.search.kernels.cutset import cutset
 
         wiring = self.graph.wiring
@@ -183,7 +183,8 @@ class Conditional:
         noise = (1.0 + spread * rng.random(len(free))) * (1.0 + preference)
         seed = int(rng.integers(2**31))
         sizes = np.log2(wiring.card.astype(np.float64))
-        return cutset(adjacent, sizes, free, float(bits), noise, seed)
+        chosen: Mask = cutset(adjacent, sizes, free, float(bits), noise, seed)
+        return chosen
 
     def solve(self, log_field: Floats, row: int, given: Ints) -> Ints | None:
         """Return ``(E,)`` best states given some; None if there are no possible ones.

@@ -10,7 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from pgnn.inference.propagation.kernels.propagation_algebra import inlined_numeric, inner_numeric
+from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
 
 Floats = NDArray[Any]
 

@@ -6,7 +6,7 @@ import math
 
 from pgnn.inference.chains.kernels.arrays import exp_below, log_sum_of, share_of
 from pgnn.inference.chains.kernels.row_messages import SMOOTH
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 
 @inner_numeric

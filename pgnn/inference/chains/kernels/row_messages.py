@@ -21,7 +21,7 @@ from pgnn.inference.chains.kernels.vector_registers import (
     row_sum_8,
     row_sum_32,
 )
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 FORWARD = 0
 """log Z alone."""

@@ -15,7 +15,7 @@ from pgnn.inference.chains.kernels.vector_registers import (
     row_max_8,
     row_max_32,
 )
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from pgnn.inference.chains.kernels.arrays import log_sum_of
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 Floats = NDArray[Any]
 

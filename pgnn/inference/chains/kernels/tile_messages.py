@@ -37,7 +37,7 @@ from pgnn.inference.chains.kernels.vector_registers import (
     tile_sum_1,
     tile_sum_4,
 )
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 _STEPS = 8  # whose pairs are counted together
 

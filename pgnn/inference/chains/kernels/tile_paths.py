@@ -9,7 +9,7 @@ from pgnn.inference.chains.kernels.back_pointers import follow, tile_max_origin_
 from pgnn.inference.chains.kernels.tile_messages import load, locate
 from pgnn.inference.chains.kernels.tile_steps import lower, observe
 from pgnn.inference.chains.kernels.vector_registers import WIDTH, tile_max_1, tile_max_4
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric, numeric
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 
 MAX_STATES_WITH_ORIGINS = 32
 """States up to which it is noted where each best way came from; beyond, that is found again."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.decoding import _uniform
 from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.random_numbers import next_uniform
 
 # vectors of a chain: momentum where the gradient is asked for, the sample and its gradient, both
 # ends of the tree (position, momentum, gradient), sums of momenta of tree and subtree, the
@@ -57,8 +57,8 @@ def momentum(v, random):
     dim = v.shape[1]
     energy = 0.0
     for i in range(0, dim, 2):
-        r = np.sqrt(-2.0 * np.log(1.0 - _uniform(random)))
-        angle = 2.0 * np.pi * _uniform(random)
+        r = np.sqrt(-2.0 * np.log(1.0 - next_uniform(random)))
+        angle = 2.0 * np.pi * next_uniform(random)
         v[P, i] = r * np.cos(angle)
         energy += 0.5 * v[P, i] ** 2
         v[P, i] /= np.sqrt(v[VAR, i])

@@ -48,8 +48,8 @@ from pgnn.inference.continuous.kernels.hamiltonian import (
     leap,
     momentum,
 )
-from pgnn.inference.exact.kernels.decoding import _uniform
 from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.random_numbers import next_uniform
 
 START, SEARCH, TREE, DONE = range(4)
 DIVERGENT = 1000.0
@@ -112,7 +112,7 @@ def _begin_path(point, v, x, k, random, num_steps):
 
 @inner
 def _begin_subtree(point, v, x, k, random):
-    k[SIGN] = 1 if _uniform(random) < 0.5 else -1
+    k[SIGN] = 1 if next_uniform(random) < 0.5 else -1
     k[LEAF] = 0
     x[LOG_W_SUB] = -np.inf
     v[RHO_SUB] = 0.0
@@ -164,7 +164,7 @@ def _grow(point, v, x, k, checkpoints, random, potential, gradient, max_depth):
     if loss > DIVERGENT:
         return 2
     x[LOG_W_SUB] = _log_add(x[LOG_W_SUB], -loss)
-    if np.log(1.0 - _uniform(random)) < -loss - x[LOG_W_SUB]:
+    if np.log(1.0 - next_uniform(random)) < -loss - x[LOG_W_SUB]:
         v[CQ] = point
         v[CG] = gradient
         x[UC] = potential
@@ -179,7 +179,7 @@ def _grow(point, v, x, k, checkpoints, random, potential, gradient, max_depth):
     if k[LEAF] < 1 << k[DEPTH]:
         leap(point, v, step, q, p, g, k)
         return 0
-    if np.log(1.0 - _uniform(random)) < x[LOG_W_SUB] - x[LOG_W]:
+    if np.log(1.0 - next_uniform(random)) < x[LOG_W_SUB] - x[LOG_W]:
         v[Q] = v[CQ]
         v[GQ] = v[CG]
         x[UQ] = x[UC]
@@ -209,7 +209,7 @@ def _walk(point, v, x, k, random, potential, gradient, num_steps):
         return 0
     accept = min(1.0, np.exp(-loss))
     x[ACCEPT] = accept * k[LEAPS]
-    if _uniform(random) < accept:
+    if next_uniform(random) < accept:
         v[Q] = point
         v[GQ] = gradient
         x[UQ] = potential

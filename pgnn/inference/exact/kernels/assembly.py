@@ -8,23 +8,22 @@ side. Other buffers are computed once for all rows.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pgnn.inference.exact.kernels.elimination import add_buffer, downward, place_inputs, upward
 from pgnn.inference.exact.kernels.encoding import encode_steps, make_decoder, rows_of
 from pgnn.inference.exact.kernels.layout import lay_out
-from pgnn.inference.exact.kernels.ordering import Ints
 from pgnn.inference.exact.kernels.program import (
     MESSAGE,
     Buckets,
     Buffers,
-    Decoder,
-    Program,
     Steps,
     Structure,
 )
 from pgnn.inference.exact.kernels.table_loads import encode_loads
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.compiled import Ints, entry, inner
 
 
 @inner
@@ -66,7 +65,9 @@ def _by_component(structure: Structure, order: Ints) -> Ints:
 
 
 @entry
-def assemble(structure: Structure, order: Ints, rank: int, width: int) -> tuple[Program, Decoder]:
+def assemble(
+    structure: Structure, order: Ints, rank: int, width: int
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Turn an elimination order into a program.
 
     Args:
@@ -76,7 +77,8 @@ def assemble(structure: Structure, order: Ints, rank: int, width: int) -> tuple[
         width: Rows in a tile.
 
     Returns:
-        The program, and what is needed to decode after its upward pass.
+        The fields of the :class:`Program`, and those of the :class:`Decoder` for after its upward
+        pass.
 
     Cost:
         O(number of instructions times rank): tens of microseconds for small networks.
@@ -127,7 +129,7 @@ def assemble(structure: Structure, order: Ints, rank: int, width: int) -> tuple[
             roots[num_roots, 0] = buffers.start[out]
             roots[num_roots, 1] = width if buffers.wide[out] else 1
             num_roots += 1
-    program = Program(
+    program = (
         static, up, down, static_load, load, constant,
         rows_of(unary_buf, order, buffers, structure.card),
         rows_of(marginal_buf, np.arange(num_vars), buffers, structure.card),

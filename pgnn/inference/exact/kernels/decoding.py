@@ -6,19 +6,9 @@ import numpy as np
 
 from pgnn.inference.exact.kernels.execution import is_lost, prepare, upward
 from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.random_numbers import next_uniform
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-@inner
-def _uniform(state):
-    """Next number in [0, 1) of SplitMix64 (Steele, Lea & Flood 2014); ``state`` advances."""
-    state[0] += _GOLDEN
-    x = state[0]
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x = x ^ (x >> np.uint64(31))
-    return np.float64(x >> np.uint64(11)) / 9007199254740992.0
 
 
 @inner
@@ -61,7 +51,7 @@ def _choose(weights, num, draw, state):
     total = 0.0
     for s in range(num):
         total += weights[s]
-    u = _uniform(state) * total
+    u = next_uniform(state) * total
     last = 0
     for s in range(num):
         if weights[s] > 0.0:
@@ -106,7 +96,7 @@ def decode(
                 state[0] = (
                     np.uint64(seed) * _GOLDEN + np.uint64(row) * np.uint64(1000003) + np.uint64(d)
                 )
-                _uniform(state)
+                next_uniform(state)
                 state[0] ^= np.uint64(row * states.shape[1] + d) << np.uint64(20)
                 for k in range(decoder.order.shape[0] - 1, -1, -1):
                     v = decoder.order[k]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.ordering import Ints
 from pgnn.inference.exact.kernels.program import (
     ADJOINT,
     MARGINAL,
@@ -23,7 +22,7 @@ from pgnn.inference.exact.kernels.program import (
     Structure,
     scope_of,
 )
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import Ints, inner
 
 _PAIRWISE_UP_TO = 12
 

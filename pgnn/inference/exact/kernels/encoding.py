@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pgnn.inference.exact.kernels.elimination import merge
-from pgnn.inference.exact.kernels.ordering import Bools, Floats, Ints
 from pgnn.inference.exact.kernels.program import (
     HEADER,
     LOOP,
@@ -16,12 +17,11 @@ from pgnn.inference.exact.kernels.program import (
     SHORT,
     Buckets,
     Buffers,
-    Decoder,
     Steps,
     Structure,
     scope_of,
 )
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import Bools, Floats, Ints, inner
 
 
 @inner
@@ -231,8 +231,8 @@ def encode_steps(
 
 
 @inner
-def make_decoder(buckets: Buckets, buffers: Buffers) -> Decoder:
-    """Collect what decoding needs."""
+def make_decoder(buckets: Buckets, buffers: Buffers) -> tuple[Any, ...]:
+    """The fields of the :class:`Decoder`."""
     count = buckets.ptr[buckets.order.shape[0]]
     start, wide = np.empty(count, np.int64), np.empty(count, np.bool_)
     ptr = np.zeros(count + 1, np.int64)
@@ -243,7 +243,7 @@ def make_decoder(buckets: Buckets, buffers: Buffers) -> Decoder:
     scope = np.empty(ptr[count], np.int64)
     for i in range(count):
         scope[ptr[i] : ptr[i + 1]] = scope_of(buffers, buckets.buf[i])
-    return Decoder(buckets.order, buckets.ptr, start, wide, ptr, scope)
+    return buckets.order, buckets.ptr, start, wide, ptr, scope
 
 
 @inner

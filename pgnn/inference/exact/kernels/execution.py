@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.exact.kernels.contraction import contract, largest
-from pgnn.inference.exact.kernels.ordering import Floats, Ints
 from pgnn.inference.exact.kernels.program import MARGINAL, OPEN, ROOT
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.compiled import Floats, Ints, entry, inner
 
 # A lane is rescaled when its largest entry leaves this range: three such numbers can be multiplied
 _LOW, _HIGH = 1e-60, 1e60

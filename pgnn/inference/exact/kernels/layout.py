@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.ordering import Bools, Ints
 from pgnn.inference.exact.kernels.program import MARGINAL, Buffers, Steps, Structure
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import Bools, Ints, inner
 
 
 @inner

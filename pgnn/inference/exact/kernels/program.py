@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.ordering import Bools, Floats, Ints
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import Bools, Floats, Ints, inner
 
 # as NumPy numbers: for plain ones numba would compile their callers again for every value
 MULTIPLY, MESSAGE, ADJOINT, MARGINAL = np.int64(0), np.int64(1), np.int64(2), np.int64(3)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.exact.kernels.ordering import Ints
-from pgnn.inference.kernels.compiled import entry
+from pgnn.inference.kernels.compiled import Ints, entry
 
 Codes = NDArray[np.int32]
 

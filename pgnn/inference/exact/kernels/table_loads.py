@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.ordering import Ints
 from pgnn.inference.exact.kernels.program import Buffers, Structure, scope_of, stride_of
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import Ints, inner
 
 
 @inner

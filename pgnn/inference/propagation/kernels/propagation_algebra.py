@@ -8,28 +8,8 @@ is compiled once for either and has no branches for it.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from numba import njit
-
-from pgnn.inference.kernels.compiled import NOT_FOR_PYTHON
-
-_SETTINGS: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "_nrt": False,  # arrays are lent: nothing here keeps or frees one
-    "fastmath": {"reassoc", "contract"},  # sums may be reordered; infinities stay what they are
-}
-
-numeric = njit(**_SETTINGS)
-"""A kernel of floating-point arithmetic that Python calls."""
-
-inner_numeric = njit(**_SETTINGS, **NOT_FOR_PYTHON)
-"""A kernel of floating-point arithmetic that only kernels call; a call from Python crashes."""
-
-inlined_numeric = njit(**_SETTINGS, **NOT_FOR_PYTHON, forceinline=True)
-"""The same, put in the place of the call, so that numbers known there are known within."""
+from pgnn.inference.kernels.compiled import inlined_numeric
 
 SUM_PRODUCT = (0,)
 """Messages are probabilities."""

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
+from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
 from pgnn.inference.propagation.kernels.propagation_algebra import (
-    inlined_numeric,
-    inner_numeric,
     logarithm,
     normalize,
     nothing,

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
 from pgnn.inference.propagation.kernels.propagation_algebra import (
     commit,
-    inlined_numeric,
-    inner_numeric,
     nothing,
     over,
     plus,

@@ -6,7 +6,7 @@ Args of every kernel: ``heap``, ``(E,)`` elements, none less urgent than those b
 
 from __future__ import annotations
 
-from pgnn.inference.propagation.kernels.propagation_algebra import inner_numeric
+from pgnn.inference.kernels.compiled import inner_numeric
 
 
 @inner_numeric

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 from pgnn.inference.propagation.kernels.propagation_algebra import (
-    inner_numeric,
     logarithm,
     normalize,
     nothing,
-    numeric,
     over,
     power,
     times,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.kernels.compiled import entry, inlined, inner
-from pgnn.inference.kernels.families import uniform
+from pgnn.inference.kernels.random_numbers import uniform
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

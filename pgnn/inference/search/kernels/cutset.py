@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.ordering import Bits, Bools, Floats, members
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.bitset import Bits, members
+from pgnn.inference.kernels.compiled import Bools, Floats, entry, inner
 
 
 @inner

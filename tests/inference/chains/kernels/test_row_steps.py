@@ -8,7 +8,7 @@ import pytest
 from pgnn.inference.chains.kernels import row_steps as steps
 from pgnn.inference.chains.kernels.arrays import LOST
 from pgnn.inference.chains.kernels.back_pointers import max_origins_of_few
-from pgnn.inference.propagation.kernels.propagation_algebra import numeric
+from pgnn.inference.kernels.compiled import numeric
 
 SIZES = [1, 2, 3, 4, 7, 16, 23, 40]
 

@@ -11,7 +11,7 @@ from pgnn.inference.chains.kernels import transposes as transposes
 from pgnn.inference.chains.kernels.arrays import LOST, exp_below
 from pgnn.inference.chains.kernels.tile_steps import BEFORE, INVERSE, LANES, LOSSES, TOP, TOTAL
 from pgnn.inference.chains.kernels.vector_registers import WIDTH
-from pgnn.inference.propagation.kernels.propagation_algebra import numeric
+from pgnn.inference.kernels.compiled import numeric
 
 K = 7
 

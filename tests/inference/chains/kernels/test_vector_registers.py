@@ -7,7 +7,7 @@ from pgnn.inference.chains.kernels import argmax as picks_of
 from pgnn.inference.chains.kernels import vector_registers as vectors
 from pgnn.inference.chains.kernels.arrays import exp_below
 from pgnn.inference.chains.kernels.vector_registers import WIDTH
-from pgnn.inference.propagation.kernels.propagation_algebra import numeric
+from pgnn.inference.kernels.compiled import numeric
 
 
 @numeric

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgnn.inference.exact.kernels.assembly import assemble
-from pgnn.inference.exact.kernels.program import LOOP, Program, Structure
+from pgnn.inference.exact.kernels.program import LOOP, Decoder, Program, Structure
 from pgnn.inference.exact.plan import make_task
 from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of
 
@@ -33,7 +33,7 @@ def instructions(code: np.ndarray) -> list[np.ndarray]:
 def compiled(case: RandomGraph, width: int, **masks: np.ndarray) -> Program:
     made = structure(case, **masks)
     order = case.rng.permutation(np.flatnonzero(made.free)).astype(np.int64)
-    return assemble(made, order, len(order) + 1, width)[0]
+    return Program(*assemble(made, order, len(order) + 1, width)[0])
 
 
 @given(SEEDS, st.sampled_from(KINDS), st.sampled_from([1, 8]), st.booleans())
@@ -95,7 +95,8 @@ def test_tables_without_evidence_are_static() -> None:
         graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
         task.unary, task.wanted, task.belief, task.maximize,
     )  # fmt: skip
-    program, decoder = assemble(made, np.arange(5), 3, 8)
+    parts = assemble(made, np.arange(5), 3, 8)
+    program, decoder = Program(*parts[0]), Decoder(*parts[1])
     kinds = [len(instructions(g)) for g in (program.static, program.up, program.down)]
     assert kinds == [4, 1, 0]
     assert decoder.order.tolist() == [0, 1, 2, 3, 4]
@@ -115,7 +116,7 @@ def test_memory_of_a_star_is_reused(children: int) -> None:
         task.unary, everything(graph), task.belief, task.maximize,
     )  # fmt: skip
     order = np.roll(np.arange(children + 1), -1)
-    program, _ = assemble(made, order, 3, 8)
+    program = Program(*assemble(made, order, 3, 8)[0])
     tables_and_findings = children * (size * size + 8 * size)
     wide = 8 * size * (children + 1)
     assert program.sizes[0] <= tables_and_findings + 6 * wide

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pgnn.graphs import MinFill, MinWeight, WeightedMinFill, elimination_order, evaluate_order
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.inference.exact.kernels import ordering
+from pgnn.inference.kernels import bitset
 
 RULES = [
     (ordering.MIN_FILL, MinFill()),
@@ -36,7 +37,7 @@ class Problem:
     def adjacent(self) -> np.ndarray:
         ptr = np.concatenate([[0], np.cumsum([len(s) for s in self.scopes])]).astype(np.int64)
         var = np.array([v for s in self.scopes for v in s], dtype=np.int64)
-        return ordering.adjacency(ptr, var, self.used, self.free)
+        return bitset.adjacency(ptr, var, self.used, self.free)
 
     @property
     def graph(self) -> nx.Graph:
@@ -113,6 +114,6 @@ def test_bit_sets(words: list[int]) -> None:
     row = np.array(words, dtype=np.uint64)
     expected = [64 * w + k for w, x in enumerate(words) for k in range(64) if x >> k & 1]
     out = np.empty(64 * len(words), np.int64)
-    assert ordering.members(row, out) == len(expected)
+    assert bitset.members(row, out) == len(expected)
     assert out[: len(expected)].tolist() == expected
-    assert [int(ordering.count_bits(x)) for x in row] == [x.bit_count() for x in words]
+    assert [int(bitset.count_bits(x)) for x in row] == [x.bit_count() for x in words]
