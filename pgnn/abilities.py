@@ -8,7 +8,7 @@ user writes is asked in the same words as those of this library. Whoever needs a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
@@ -217,6 +218,17 @@ class ExecutableModel(DensityModel):
     def support(self, name: str) -> Any:
         """Return the values that a variable can have, as a constraint of torch's."""
 
+    @abstractmethod
+    def real_supports(
+        self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor] | None = None
+    ) -> Mapping[Hashable, Support]:
+        """Return the values that latent real variables can have, the same in every run.
+
+        Args:
+            names: Of the variables.
+            held: Values of others that hold in the runs; see :meth:`execute`.
+        """
+
     @property
     def power(self) -> float:
         """What the logarithm of a sum over discrete variables is multiplied by.
@@ -234,6 +246,10 @@ class ExecutableModel(DensityModel):
     def guide(self) -> Callable[..., Any] | None:
         """Another program, of the real latent variables, that approximates their posterior."""
         return None
+
+    def guide_executions(self) -> Any:
+        """Return what runs the guide."""
+        raise NotImplementedError
 
     def batch(self) -> Any:
         """Return the model as it sees some of its rows; None if it always sees all."""

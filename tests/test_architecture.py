@@ -77,12 +77,7 @@ DEFERRED = {
 # Libraries kept to some rooms (ends with "/") or files.
 FENCES = {
     "networkx": ("graphs/", "models/", "programs/"),
-    "pyro": (
-        "programs/",
-        "inference/continuous/guide_executions.py",
-        "inference/continuous/pyro_trace.py",
-        "inference/continuous/mcmc.py",
-    ),
+    "pyro": ("programs/",),
     "pgmpy": ("io/pgmpy.py",),
 }
 # Libraries that no module loads when it is imported, but for the files named.
@@ -94,11 +89,10 @@ LAZY: dict[str, tuple[str, ...]] = {
     # what is about programs is itself imported late
     "pyro": (
         "programs/graph_program.py",
+        "programs/guide.py",
         "programs/handlers.py",
         "programs/sequence_program.py",
         "programs/source.py",
-        "inference/continuous/guide_executions.py",
-        "inference/continuous/pyro_trace.py",
     ),
     "safetensors": (),
     "scipy": (),

@@ -1,18 +1,40 @@
-"""The sites of a guide, those that are computed from others included."""
+"""A program's own guide: its sites, and executions of it, many at once where that can be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.programs.handlers import Visitor, _private, execute, seeded_with
+from pgnn.factors.randomness import kept_randomness, seeded_with
+from pgnn.programs.handlers import (
+    ParameterHandler,
+    Visitor,
+    execute,
+    is_choice_of_rows,
+    unchanged_globals,
+    unchanged_settings,
+)
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import Kind, Site, site_of
 
+if TYPE_CHECKING:
+    from pgnn.programs.source import ProgramSource
 
-def guide_sites(guide: Callable[[], Any], parameters: ProgramParameters) -> dict[str, Site]:
-    """Run a guide once and return its sites, in order.
+_CLOSE = 1e-5
+"""Relative difference of numbers of float32 programs computed in another order."""
+
+
+def drawn_sites(
+    program: Callable[[], Any], parameters: ProgramParameters, seed: int = 0
+) -> dict[str, Site]:
+    """Run a guide, or a program, once and return its sites, in order; computed ones too.
 
     Raises:
         ModelError: If a name occurs twice or a shape does not fit a plate.
@@ -20,8 +42,8 @@ def guide_sites(guide: Callable[[], Any], parameters: ProgramParameters) -> dict
     visitor = _Sites()
 
     def run() -> None:
-        seeded_with(0)
-        guide()
+        seeded_with(seed)
+        program()
 
     execute(run, visitor, parameters)
     return visitor.sites
@@ -40,7 +62,7 @@ def check_guide(
     Raises:
         ModelError: If it misses one, has others, or a shape differs; the site is named.
     """
-    found = guide_sites(guide, parameters)
+    found = drawn_sites(guide, parameters)
     for name, site in sites.items():
         if site.kind is Kind.REAL and name not in found:
             raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
@@ -53,9 +75,148 @@ def check_guide(
 
 def set_up(guide: Callable[[], Any]) -> None:
     """Run a guide that is a module once: Pyro's automatic ones make their parameters then."""
-    with _private():
+    with unchanged_globals():
         seeded_with(0)
         guide()
+
+
+class GuideRuns(NamedTuple):
+    """Executions of a guide.
+
+    Attributes:
+        values: ``(n, *shape)`` of the model's variables; state indices of finite ones.
+        log_q: ``(n,)`` log densities of what was drawn.
+        reparameterised: Whether all draws can be differentiated through.
+    """
+
+    values: dict[Hashable, Tensor]
+    log_q: Tensor
+    reparameterised: bool
+
+
+class GuideExecutions:
+    """Executes the guide of a program, with torch's present random state.
+
+    Many executions are one inside of another plate, as of Pyro's vectorised particles. Whether
+    that is right is found out at the first time: executed alone on the same draws, the guide must
+    say the same.
+
+    Args:
+        source: Of a program with a guide.
+
+    Attributes:
+        together: Whether many executions are done at once; None before it is known.
+    """
+
+    def __init__(self, source: ProgramSource) -> None:
+        self.source = source
+        self.together: bool | None = None
+
+    def run(self, n: int) -> GuideRuns:
+        """Execute the guide ``n`` times.
+
+        Raises:
+            ModelError: If the guide misses a real site of the model.
+        """
+        if n > 1 and self.together is None:
+            self.together = self._fits(n)
+        if n > 1 and self.together:
+            return self._read(self._many(n), n)
+        runs = [self._read(self._sites({}), 1) for _ in range(n)]
+        values = {k: torch.cat([r.values[k] for r in runs]) for k in runs[0].values}
+        log_q = torch.cat([r.log_q for r in runs])
+        return GuideRuns(values, log_q, all(r.reparameterised for r in runs))
+
+    def is_density(self) -> bool:
+        """Whether the guide has a density; one that draws nothing for a real site has none."""
+        with kept_randomness(), torch.no_grad():
+            sites = self._sites({})
+        drawn = {n for n, s in sites.items() if type(s["fn"]).__name__ != "Delta"}
+        if any(sites[n]["infer"].get("is_auxiliary", False) for n in drawn):
+            return True
+        variables = self.source.variables.values()
+        reals = [self.source.site_names[v.name] for v in variables if not v.is_discrete]
+        return drawn.issuperset(reals)
+
+    def _sites(
+        self, held: Mapping[str, Tensor], around: Callable[..., Any] = lambda f: f
+    ) -> dict[str, Any]:
+        with _Held(held):
+            return _traced(around(self.source.guide), self.source.parameters)
+
+    def _many(self, n: int) -> dict[str, Any]:
+        """The sites of ``n`` executions at once."""
+        return self._sites({}, pyro.plate("_executions", n, dim=-1 - self._depth))
+
+    def _fits(self, n: int) -> bool:
+        """Whether executions at once are as those one by one."""
+        with kept_randomness(), torch.no_grad():
+            alone = self._sites({})
+            self._depth = max([len(s["fn"].batch_shape) for s in alone.values()], default=0)
+            try:
+                many = self._many(n)
+                found = self._read(many, n)
+            except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError):
+                return False
+            return all(self._agrees(many, found, alone, k) for k in (0, n - 1))
+
+    def _agrees(
+        self, many: Mapping[str, Any], found: GuideRuns, alone: Mapping[str, Any], k: int
+    ) -> bool:
+        held = {
+            name: many[name]["value"][k].reshape(site["value"].shape)
+            for name, site in alone.items()
+            if type(site["fn"]).__name__ != "Delta"
+        }
+        one = self._read(self._sites(held), 1)
+        pairs = [(x[0], found.values[n][k]) for n, x in one.values.items()]
+        return all(
+            torch.allclose(a.double(), b.double(), rtol=_CLOSE, atol=_CLOSE)
+            for a, b in [*pairs, (one.log_q[0], found.log_q[k])]
+        )
+
+    def _read(self, nodes: Mapping[str, Any], n: int) -> GuideRuns:
+        """What the sites of ``n`` executions say."""
+        source = self.source
+        values: dict[Hashable, Tensor] = {}
+        log_q = torch.zeros(n, dtype=torch.float64)
+        for name, node in nodes.items():
+            log_q = log_q + node["log_prob"].reshape(n, -1).sum(1)
+            v = source.variables.get(source.names.get(name))
+            if v is None or node["infer"].get("is_auxiliary", False):
+                continue
+            value = node["value"]
+            value = source.sites[name].codes(value) if v.is_discrete else value
+            values[v.name] = value.reshape(n, *v.shape)
+        for v in source.variables.values():
+            if not v.is_discrete and v.name not in values:
+                site = source.site_names[v.name]
+                raise ModelError(f"the guide misses site {site!r} of the model")
+        return GuideRuns(values, log_q, all(s["fn"].has_rsample for s in nodes.values()))
+
+
+class _Held(Messenger):
+    """Gives sample statements values."""
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.values = values
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values:
+            msg["value"], msg["done"] = self.values[msg["name"]], True
+
+
+def _traced(program: Callable[[], Any], parameters: ProgramParameters) -> dict[str, Any]:
+    """The sample sites of one execution as Pyro's trace has them."""
+    with unchanged_settings(), ParameterHandler(parameters):
+        trace = poutine.trace(program).get_trace()
+        trace.compute_log_prob()
+    return {
+        n: node
+        for n, node in trace.nodes.items()
+        if node["type"] == "sample" and not is_choice_of_rows(node["fn"])
+    }
 
 
 class _Sites(Visitor):
@@ -67,7 +228,7 @@ class _Sites(Visitor):
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
         if name in self.sites:
-            raise ModelError(f"site {name!r} occurs twice in the guide; rename one")
+            raise ModelError(f"site {name!r} occurs twice; rename one")
         value = fn() if observed is None else observed
         self.sites[name] = site_of(name, fn, value, observed, message)
         return value

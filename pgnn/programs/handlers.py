@@ -51,17 +51,30 @@ class Finished(Exception):
     """Ends an execution early: what comes after the last site does not matter."""
 
 
-class _Handler(Messenger):
+class ParameterHandler(Messenger):
+    """Gives ``pyro.param`` statements what a model keeps."""
+
+    def __init__(self, parameters: ProgramParameters) -> None:
+        super().__init__()
+        self.parameters = parameters
+
+    def _pyro_param(self, msg: Any) -> None:
+        value = self.parameters.value(msg["name"], msg["args"], msg["kwargs"])
+        if value is not None:
+            msg["value"], msg["done"] = value, True
+
+
+class _Handler(ParameterHandler):
     """Hands sample statements to a visitor, and parameters to those that the model keeps."""
 
     def __init__(self, visitor: Visitor, parameters: ProgramParameters) -> None:
-        super().__init__()
-        self.visitor, self.parameters = visitor, parameters
+        super().__init__(parameters)
+        self.visitor = visitor
         self.last = "the start of the program"
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
-        if isinstance(fn, _Subsample) or msg["infer"].get("_deterministic"):
+        if is_choice_of_rows(fn) or msg["infer"].get("_deterministic"):
             return
         check_vectorised(msg)
         self.last = f"site {msg['name']!r}"
@@ -69,10 +82,10 @@ class _Handler(Messenger):
         msg["value"] = self.visitor.visit(msg["name"], fn, observed, msg)
         msg["done"] = True
 
-    def _pyro_param(self, msg: Any) -> None:
-        value = self.parameters.value(msg["name"], msg["args"], msg["kwargs"])
-        if value is not None:
-            msg["value"], msg["done"] = value, True
+
+def is_choice_of_rows(fn: Any) -> bool:
+    """Whether a sample statement is that by which a plate chooses its rows."""
+    return isinstance(fn, _Subsample)
 
 
 def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramParameters) -> None:
@@ -83,7 +96,7 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
         LatentRead: If it looks at a random number.
     """
     handler = _Handler(visitor, parameters)
-    with _private(), handler:
+    with unchanged_globals(), handler:
         try:
             program()
         except Finished:
@@ -95,14 +108,17 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
 
 
 @contextlib.contextmanager
-def _private() -> Iterator[None]:
+def unchanged_globals() -> Iterator[None]:
     """Neither parameters nor random numbers of others are touched; arguments are not checked."""
+    with kept_randomness(), unchanged_settings():
+        yield
+
+
+@contextlib.contextmanager
+def unchanged_settings() -> Iterator[None]:
+    """Pyro's global parameters and settings are afterwards as before; nothing is checked."""
     checked = torch.distributions.Distribution._validate_args
-    with (
-        kept_randomness(),
-        pyro.get_param_store().scope(),
-        pyro.validation_enabled(False),
-    ):
+    with pyro.get_param_store().scope(), pyro.validation_enabled(False):
         try:
             yield
         finally:

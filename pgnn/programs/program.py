@@ -15,6 +15,7 @@ from pgnn.abilities import ExecutableModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 from pgnn.models.base import Model
 from pgnn.programs.parameters import ProgramParameters, modules_of
@@ -22,6 +23,7 @@ from pgnn.programs.parameters import ProgramParameters, modules_of
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine, Learner
     from pgnn.programs.execution import Execution
+    from pgnn.programs.guide import GuideExecutions
     from pgnn.programs.sites import ProgramSite
     from pgnn.programs.source import ProgramSource
 
@@ -126,6 +128,18 @@ class Program(Model, ExecutableModel):
             raise EvidenceError(f"the program has no site {name!r}{closest(name, self.sites)}")
         return found.constraint
 
+    def real_supports(
+        self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor] | None = None
+    ) -> Mapping[Hashable, Support]:
+        """See :class:`ExecutableModel`."""
+        return self._source.real_supports(names, held or {})
+
+    def guide_executions(self) -> GuideExecutions:
+        """See :class:`ExecutableModel`."""
+        from pgnn.programs.guide import GuideExecutions
+
+        return GuideExecutions(self._source)
+
     def given(self, *args: Any, **kwargs: Any) -> Program:
         """Return the same program with the same parameters, called with something else."""
         made = Program.__new__(Program)
@@ -190,7 +204,7 @@ class Program(Model, ExecutableModel):
         Cost:
             One run of the program for all rows, and one exact sum for each.
         """
-        from pgnn.inference.continuous.log_density import log_density
+        from pgnn.inference.continuous.densities import log_density
 
         return log_density(self, reals, evidence, inputs)
 

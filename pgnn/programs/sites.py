@@ -16,6 +16,7 @@ from torch.distributions import Bernoulli, Categorical, constraints
 from torch.nn.functional import logsigmoid
 
 from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.support import support_of
 from pgnn.factors.variable import Variable
 from pgnn.programs.handlers import Plate, plates_of, scaled, thinning
 from pgnn.programs.tracking import Sources, Tracked, plain, sources_of
@@ -139,7 +140,7 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         weighted,
         times,
         bool(message["infer"].get("is_auxiliary")),
-        _constraint(fn),
+        support_of(fn),
     )
 
 
@@ -185,13 +186,6 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
             f"{count} elements one; put them in a plate instead"
         )
     return Kind.DISCRETE, torch.cartesian_prod(*[states] * count).reshape(-1, *fn.event_shape)
-
-
-def _constraint(fn: Any) -> Any:
-    try:
-        return constraints.real if fn.support is None else fn.support
-    except NotImplementedError:
-        return constraints.real
 
 
 def _number(scale: Any) -> float:

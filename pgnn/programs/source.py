@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import pyro
@@ -14,13 +14,14 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.support import Support, same_constraint
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
 from pgnn.programs.dependencies import Dependencies
 from pgnn.programs.enumeration import tables_of
 from pgnn.programs.evaluation import Evaluation, Tables, shaped, tables_in_rows
 from pgnn.programs.execution import Execution, run_once
-from pgnn.programs.guide import check_guide, set_up
+from pgnn.programs.guide import check_guide, drawn_sites, set_up
 from pgnn.programs.handlers import PlateRows
 from pgnn.programs.lowering import Lowering, masked
 from pgnn.programs.parameters import ProgramParameters
@@ -152,6 +153,29 @@ class ProgramSource:
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
         return Execution(done.sites, named, done.log_weight, done.terms)
+
+    def real_supports(
+        self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor]
+    ) -> dict[Hashable, Support]:
+        """Return the supports of real latent sites, from two executions.
+
+        Raises:
+            Unsupported: If a support differs between them.
+        """
+        if held:
+            runs = [self.execute(held, seed).sites for seed in (0, 1)]
+        else:
+            runs = [drawn_sites(self.model, self.parameters, seed) for seed in (0, 1)]
+        found = {}
+        for name in names:
+            site, other = (sites[self.site_names[name]] for sites in runs)
+            if not same_constraint(site.constraint, other.constraint):
+                raise Unsupported(
+                    f"the support of site {site.name!r} depends on latent sites; declare it as a "
+                    "graph, or as a transform of a site that has the same support always"
+                )
+            found[name] = Support(site.constraint, site.value.dtype, tuple(site.value.shape))
+        return found
 
     def _lowering(self, elements: Elements) -> Lowering:
         if getattr(self, "_made", None) is None:

@@ -9,7 +9,7 @@ from torch.distributions import constraints
 import pgnn
 from pgnn import Program
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.inference.continuous.log_density import log_density
+from pgnn.inference.continuous.densities import log_density
 
 
 def double(x):

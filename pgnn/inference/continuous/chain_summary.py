@@ -13,7 +13,6 @@ from torch import Tensor
 from pgnn.errors import NotConverged
 from pgnn.inference.continuous.hamiltonian_chains import Draws
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
-from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 
 _APART = 1.05
@@ -81,43 +80,33 @@ def spread(values: Mapping[Hashable, Tensor], n: int) -> dict[Hashable, Tensor]:
 
 
 def codes_of(
-    model: Any,
-    potential: PotentialEnergy,
-    reals: Mapping[Hashable, Tensor],
-    n: int,
-    seed: int | None,
+    potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int, seed: int | None
 ) -> Tensor:
     """Return ``(n, E)`` states drawn given the reals."""
-    if not len(model.elements) or not n:
-        return torch.zeros(n, len(model.elements), dtype=torch.int64)
-    density = potential.density
-    if isinstance(density, ProductDensity):
-        density = SummedDensity(model, potential.seen, potential.inputs)
-    return density.draw(reals, int(np.random.default_rng(seed).integers(2**31)))
+    size = len(potential.model.elements)
+    if not size or not n:
+        return torch.zeros(n, size, dtype=torch.int64)
+    return potential.density.draw(reals, int(np.random.default_rng(seed).integers(2**31)))
 
 
 def all_reals(
-    model: Any, potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int
+    potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int
 ) -> dict[Hashable, Tensor]:
     """Return all real variables, those that were observed too."""
     found = dict(reals)
-    for v in model.variables.values():
+    for v in potential.model.variables.values():
         if not v.is_discrete and v.name not in found:
             found[v.name] = potential.seen.reals[v.name].expand(n, *v.shape)
     return found
 
 
 def marginals_of(
-    model: Any, potential: PotentialEnergy, values: Mapping[Hashable, Tensor], wanted: Any
+    potential: PotentialEnergy, values: Mapping[Hashable, Tensor], wanted: Any
 ) -> Tensor:
     """Return ``(1, S)`` averages of exact marginals given some of the draws."""
-    size = int(model.elements.offset[-1])
     if not wanted.any():
-        return torch.zeros(1, size, dtype=torch.float64)
-    density = potential.density
-    if isinstance(density, ProductDensity):
-        density = SummedDensity(model, potential.seen, potential.inputs)
+        return torch.zeros(1, 0, dtype=torch.float64)
     number = next(iter(values.values())).shape[:2].numel()
     some = spread(values, min(_THINNED, number))
     with torch.no_grad():
-        return density.marginals(some, wanted).mean(dim=0, keepdim=True)
+        return potential.density.marginals(some, wanted).mean(dim=0, keepdim=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Transform, biject_to, constraints
 
 from pgnn.errors import Unsupported
+from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 
 _COVARIANCES = (type(constraints.positive_definite), type(constraints.positive_semidefinite))
@@ -115,26 +116,6 @@ def _below(n: int) -> tuple[Tensor, Tensor]:
 
 
 Reals = Mapping[Hashable, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Support:
-    """Which values a real variable can have.
-
-    Attributes:
-        constraint: One of torch's.
-        dtype: Of the values.
-        shape: That the constraint is about where it is not the variable's, as in a program whose
-            plates leave dimensions of size one between them.
-    """
-
-    constraint: Any = constraints.real
-    dtype: torch.dtype = torch.float64
-    shape: tuple[int, ...] | None = None
-
-    def given(self, reals: Reals) -> Any:
-        """Return the constraint where it depends on variables before; here it does not."""
-        return self.constraint
 
 
 @dataclass(frozen=True, eq=False)

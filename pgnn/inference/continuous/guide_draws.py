@@ -17,9 +17,9 @@ from pgnn.abilities import ExecutableModel
 from pgnn.errors import Unsupported
 from pgnn.factors.randomness import kept_randomness
 from pgnn.inference.continuous.coordinates import Coordinates
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Approximation, At
-from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.objective import Objective
+from pgnn.inference.continuous.objective import Objective, Renyi
 
 
 class Drawn(NamedTuple):
@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
         """Multiply derivatives that will go through the draws by ``(S, R)`` factors."""
         if self.points is not None and self.points.requires_grad:
             self.points.register_hook(  # type: ignore[no-untyped-call]
-                lambda slope: slope * factors.unsqueeze(-1)
+                lambda gradient: gradient * factors.unsqueeze(-1)
             )
 
 
@@ -108,21 +108,19 @@ class ProgramDraws(GuideDraws):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        from pgnn.inference.continuous.guide_executions import GuideExecutions
-
         # not a part: its parameters are the model's
-        object.__setattr__(self, "executions", GuideExecutions(model))
+        object.__setattr__(self, "executions", model.guide_executions())
         self.is_density = self.__dict__["executions"].is_density()
 
     @property
     def names(self) -> tuple[Hashable, ...]:
         """See :class:`GuideDraws`."""
-        variables = self.__dict__["executions"].model.variables.values()
+        variables = self.__dict__["executions"].source.variables.values()
         return tuple(v.name for v in variables if not v.is_discrete)
 
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """See :class:`GuideDraws`."""
-        if getattr(objective, "doubly_reparameterised", False):
+        if objective.path_only and isinstance(objective, Renyi):
             raise Unsupported(
                 "doubly reparameterised gradients need a guide whose density can be held apart "
                 "from its draws, such as FullRankNormal(); a program's own guide cannot"
@@ -151,7 +149,7 @@ class PlateBatches:
         model: That program.
     """
 
-    def __init__(self, whole: LatentDensity, model: Any) -> None:
+    def __init__(self, whole: SummedDensity, model: Any) -> None:
         self.whole, self.model = whole, model
         if whole.seen.soft is not None or whole.seen.soft_tensors:
             raise Unsupported(
@@ -160,7 +158,7 @@ class PlateBatches:
             )
 
     @classmethod
-    def of(cls, whole: LatentDensity) -> PlateBatches | None:
+    def of(cls, whole: SummedDensity) -> PlateBatches | None:
         """Return the batches of a model's plates; None if it always sees all rows."""
         model = whole.model.batch() if isinstance(whole.model, ExecutableModel) else None
         return None if model is None else cls(whole, model)
@@ -175,17 +173,17 @@ class PlateBatches:
         """The program's own guide, which sees the same rows."""
         return ProgramDraws(self.model)
 
-    def redrawn(self, generator: torch.Generator) -> LatentDensity:
+    def redrawn(self, generator: torch.Generator) -> SummedDensity:
         """Return the density of other rows; that of the batch before is no longer right."""
         self.model.redraw(generator)
         return self.density()
 
-    def density(self) -> LatentDensity:
+    def density(self) -> SummedDensity:
         """Return the density of the present rows."""
         seen = self.whole.seen
         reals = {n: self.model.of_rows(n, x, 1) for n, x in seen.reals.items()}
         codes = np.ascontiguousarray(seen.codes[:, self._elements()])
-        return LatentDensity(self.model, replace(seen, codes=codes, reals=reals), self.whole.inputs)
+        return SummedDensity(self.model, replace(seen, codes=codes, reals=reals), self.whole.inputs)
 
     def values(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
         """Return what belongs to the present rows of draws ``(S, R, *shape)``."""

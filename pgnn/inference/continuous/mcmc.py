@@ -21,9 +21,9 @@ from pgnn.inference.continuous.chain_summary import (
     report,
     spread,
 )
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
-from pgnn.inference.continuous.real_densities import SummedDensity
 from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
@@ -126,11 +126,11 @@ class MCMC(Engine):
         told = diagnostics_of(potential, draws, values)
         report(told, self.chains * self.samples)
         asked = targets_of(model, discrete)
-        columns = torch.from_numpy(asked.columns(model.elements))
-        marginals = marginals_of(model, potential, values, asked.mask(model.elements))
+        marginals = marginals_of(potential, values, asked.mask(model.elements))
+        order = asked.reordered(model.elements)
         return RealPosterior(
             asked.variables,
-            marginals[:, columns],
+            marginals if order is None else marginals[:, torch.from_numpy(order)],
             reals,
             values,
             diagnostics=told,
@@ -178,8 +178,8 @@ class MCMC(Engine):
         picked = spread(values, n)
         return Samples(
             tuple(model.variables.values()),
-            codes_of(model, potential, picked, n, own.seed),
-            all_reals(model, potential, picked, n),
+            codes_of(potential, picked, n, own.seed),
+            all_reals(potential, picked, n),
         )
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import DirectedModel, ExecutableModel
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.inference.continuous.coordinates import Coordinates
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guide_draws import (
     ApproximationDraws,
     Drawn,
@@ -22,9 +23,8 @@ from pgnn.inference.continuous.guide_draws import (
     ProgramDraws,
 )
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
-from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.objective import Objective, surrogate
-from pgnn.inference.continuous.supports import known_values, supports_of
+from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
 
 
 class Weighted(NamedTuple):
@@ -63,7 +63,7 @@ class ModelAndGuide:
         in_batch: Whether the density is that of one.
     """
 
-    density: LatentDensity
+    density: SummedDensity
     weights: Tensor
     parts: nn.ModuleDict
     features: Tensor
@@ -73,7 +73,7 @@ class ModelAndGuide:
     @classmethod
     def of(
         cls,
-        density: LatentDensity,
+        density: SummedDensity,
         guide: Guide | None,
         shared: tuple[Hashable, ...],
         weights: Tensor | None = None,
@@ -99,7 +99,7 @@ class ModelAndGuide:
         counts = torch.ones(rows, dtype=torch.float64) if weights is None else weights
         model: Any = density.model
         parts: dict[str, GuideDraws] = {}
-        if guide is None and _has_guide(model):
+        if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
             parts["local"] = ProgramDraws(model)
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
         own = MeanFieldNormal() if guide is None else guide
@@ -114,8 +114,7 @@ class ModelAndGuide:
                 "nothing real is latent here, so that there is nothing to approximate; use "
                 "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
             )
-        names = model.order if isinstance(model, DirectedModel) else latents
-        order = [model.variables[n] for n in names if n in latents]
+        order = [v for v in parents_first(model) if v.name in latents]
         supports = supports_of(model, order, known_values(model, density.seen), density.inputs)
         for what, variables, number in (
             ("local", [v for v in order if v.name not in shared], rows),
@@ -127,7 +126,7 @@ class ModelAndGuide:
                     MeanFieldNormal() if what == "shared" and isinstance(own, Amortised) else own
                 )
                 parts[what] = ApproximationDraws(known, family.start(number, known.size))
-        return cls(density, counts, nn.ModuleDict(parts), density.features(), batches)
+        return cls(density, counts, nn.ModuleDict(parts), features_of(density), batches)
 
     def redrawn(self, generator: torch.Generator) -> ModelAndGuide:
         """Return the problem of a step: with a batch of the rows of plates, or as it is."""
@@ -159,7 +158,7 @@ class ModelAndGuide:
         """Numbers of the rows that count."""
         return self.weights.nonzero()[:, 0]
 
-    def batch(self, rows: Tensor | None) -> tuple[LatentDensity, At, Tensor]:
+    def batch(self, rows: Tensor | None) -> tuple[SummedDensity, At, Tensor]:
         """Return some rows (None: all), and ``(R,)`` what each counts in an unbiased total."""
         if rows is None:
             every = torch.arange(self.num_rows)
@@ -194,7 +193,7 @@ class ModelAndGuide:
         if "local" in self.parts:
             local = self._local(n, at, objective, generator)
             values = {**values, **local.values}
-        log_p = density(values).double()
+        log_p = density.log_density(by_row(values)).double().reshape(n, -1)
         own = log_p if local is None else log_p - local.log_q
         if shared is None:
             assert local is not None
@@ -202,7 +201,7 @@ class ModelAndGuide:
             if factors is not None:
                 local.scale_paths(factors)
             return Weighted(own, local.log_q, counts, local, None)
-        prior = density.prior({k: x[:, 0] for k, x in shared.values.items()}).double()
+        prior = prior_log_density(density.model, {k: x[:, 0] for k, x in shared.values.items()})
         total = prior - shared.log_q[:, 0] + ((own - prior.unsqueeze(1)) * counts).sum(1)
         log_q = shared.log_q
         factors = objective.path_factors(total.unsqueeze(1))
@@ -233,7 +232,7 @@ class ModelAndGuide:
         for drawn in (found.shared, found.local):
             for k, x in ({} if drawn is None else drawn.values).items():
                 values[k] = x.detach().expand(len(x), len(at.rows), *x.shape[2:])
-        return density.blame(values)
+        return density.blame(by_row(values))
 
     def _local(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """Draw what each row has of its own; of plates, what belongs to the rows of the batch."""
@@ -257,9 +256,50 @@ def make_generator(seed: int | None) -> torch.Generator:
     return generator
 
 
-def _has_guide(model: Any) -> bool:
-    if not isinstance(model, ExecutableModel):
-        return False
-    from pgnn.inference.continuous.pyro_trace import has_guide
+def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
+    """Return ``(S,)`` log densities of variables that depend on each other alone.
 
-    return has_guide(model)
+    Args:
+        model: A directed model.
+        values: ``(S, *shape)`` draws of the variables.
+
+    Raises:
+        Unsupported: If the model has no conditionals.
+        ModelError: If one of the variables depends on another variable, or on inputs.
+    """
+    if not isinstance(model, DirectedModel):
+        raise Unsupported(
+            "shared latents are those of directed graphs; in a program put what is in rows in "
+            "a plate, and the rest outside of it"
+        )
+    total = torch.zeros((), dtype=torch.float64)
+    for name, value in values.items():
+        own = model.conditionals[name]
+        rest = [v.name for v in own.parents if v.name not in values] + list(own.inputs)
+        if rest:
+            raise ModelError(
+                f"{name!r} is to be shared by all rows but depends on {rest[0]!r}, which is not"
+            )
+        parents = {v.name: values[v.name] for v in own.parents}
+        total = total + own.distribution(parents).log_prob(value)
+    return total.double()
+
+
+def features_of(density: SummedDensity) -> Tensor:
+    """Return ``(B, F)`` what was seen as numbers: reals, indicators of states, inputs."""
+    seen, model, rows = density.seen, density.model, density.seen.num_rows
+    parts = [torch.zeros(rows, 0, dtype=torch.float64)]
+    latent = set(density.latents)
+    for n in model.variables:
+        if n in seen.reals and n not in latent:
+            parts.append(seen.reals[n].reshape(rows, -1).nan_to_num().double())
+    for e in np.flatnonzero((seen.codes >= 0).any(axis=0)):
+        codes = torch.from_numpy(seen.codes[:, e].astype(np.int64))
+        parts.append((codes.unsqueeze(1) == torch.arange(int(model.elements.card[e]))).double())
+    parts += [torch.as_tensor(x).reshape(rows, -1).double() for x in density.inputs.values()]
+    return torch.cat(parts, dim=1)
+
+
+def by_row(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+    """Return values ``(S, B, *shape)`` as those of ``S B`` points."""
+    return {n: x.flatten(end_dim=1) for n, x in values.items()}

@@ -1,9 +1,10 @@
-"""The potential whose slopes drive Hamiltonian chains, and where they may begin."""
+"""The potential energy whose gradient drives Hamiltonian chains, and where they may begin."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgnn.abilities import DirectedModel, ExecutableModel
+from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.variable import Variable
-from pgnn.inference.continuous.coordinates import Coordinates
+from pgnn.inference.continuous.coordinates import Coordinates, Reals
+from pgnn.inference.continuous.densities import JointDensity, ProductDensity, SummedDensity
 from pgnn.inference.continuous.executed_density import ExecutedDensity
-from pgnn.inference.continuous.real_densities import ProductDensity, SummedDensity
-from pgnn.inference.continuous.supports import (
-    conditional_supports,
-    known_values,
-    program_supports,
-)
+from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
 from pgnn.inference.engine import Inputs
 from pgnn.inference.question import reader_of
 from pgnn.tape.recording import Function, recorded
@@ -72,41 +69,20 @@ class PotentialEnergy:
             )
         self.seen = seen
         known = known_values(model, seen)
-        order = model.order if isinstance(model, DirectedModel) else tuple(model.variables)
-        every = [model.variables[n] for n in order]
-        self.latent = [v for v in every if not v.is_discrete and v.name not in known]
+        ordered = parents_first(model)
+        self.latent = [v for v in ordered if not v.is_discrete and v.name not in known]
         if not self.latent:
             raise Unsupported(
                 "every real variable is observed, so there is nothing to run chains over; leave "
                 "the engine out, or use JunctionTree()"
             )
         with _unvalidated():
-            self.coordinates, self.density = self._read(known, every)
+            self.density = density_of(model, seen, self.latent, known, self.inputs)
+            supports = supports_of(model, self.latent, known, self.inputs)
+            self.coordinates = Coordinates(self.latent, supports)
         self.compiled = False
         self._log_density = self.density.log_density
-        self._recordable = getattr(self.density, "recordable", self._log_density)
-        self._function: Function = self._slopes
-
-    def _read(
-        self, known: dict[Hashable, Tensor], every: list[Variable]
-    ) -> tuple[Coordinates, ProductDensity | SummedDensity | ExecutedDensity]:
-        model, names = self.model, {v.name for v in self.latent}
-        open_names = [v.name for v in every if v.is_discrete and v.name not in known]
-        if isinstance(model, DirectedModel):
-            conditionals = {v.name: model.conditionals[v.name] for v in every}
-            supports = conditional_supports(conditionals, self.latent, known, self.inputs)
-            if not open_names and self.seen.soft is None:
-                product = ProductDensity(conditionals, names, known, self.inputs)
-                return Coordinates(self.latent, supports), product
-        elif isinstance(model, ExecutableModel):
-            if model.obstacle is not None:
-                executed = ExecutedDensity(model, self.latent, known)
-                return Coordinates(self.latent, executed.supports()), executed
-            supports = program_supports(model, self.latent)
-        else:
-            raise Unsupported(f"MCMC() has no density of a {type(model).__name__}")
-        summed = SummedDensity(model, self.seen, self.inputs)
-        return Coordinates(self.latent, supports), summed
+        self._function: Function = self._value_and_gradient
 
     def __call__(self, points: Floats) -> tuple[Floats, Floats]:
         """Return ``(C,)`` potentials and their gradients at points ``(C, D)``."""
@@ -148,21 +124,21 @@ class PotentialEnergy:
                 break
         else:
             self._complain(points, potential, gradient)
-        self._check_slopes(points, gradient)
+        self._check_gradient(points, gradient)
         self._compile(points, rng)
         return points
 
     def _compile(self, points: Floats, rng: np.random.Generator) -> None:
         others = [points, *(rng.normal(size=points.shape) for _ in range(2))]
         with _unvalidated():
-            kernel, self._log_density = self._log_density, self._recordable
-            fast = recorded(self._slopes, [torch.from_numpy(x) for x in others])
+            kernel, self._log_density = self._log_density, self.density.recordable
+            fast = recorded(self._value_and_gradient, [torch.from_numpy(x) for x in others])
             if fast is None:
                 self._log_density = kernel
             else:
                 self._function, self.compiled = fast, True
 
-    def _slopes(self, points: Tensor) -> tuple[Tensor, Tensor]:
+    def _value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The potentials and their gradients by torch."""
         with torch.enable_grad():
             q = points.detach().requires_grad_()
@@ -172,7 +148,7 @@ class PotentialEnergy:
             (gradient,) = torch.autograd.grad(potential.sum(), q)
         return potential.detach(), gradient
 
-    def _check_slopes(self, points: Floats, gradient: Floats) -> None:
+    def _check_gradient(self, points: Floats, gradient: Floats) -> None:
         """Compare with differences along each variable: what is detached or rounded shows."""
         if any(p.dtype == torch.float32 for p in self.model.parameters()):
             return
@@ -188,8 +164,8 @@ class PotentialEnergy:
             off = np.abs(ahead - behind - told) > _OFF * (scale + np.abs(ahead - behind)) + noise
             if off.all():
                 raise ModelError(
-                    f"the density is not differentiable in {c.variable.name!r}: its gradient "
-                    "there is not its slope (is something detached or rounded?)"
+                    f"the density is not differentiable in {c.variable.name!r}: its "
+                    "gradient there is not that of its values (is something detached or rounded?)"
                 )
 
     def _complain(self, points: Floats, potential: Floats, gradient: Floats) -> None:
@@ -204,12 +180,37 @@ class PotentialEnergy:
             )
         with _unvalidated(), torch.no_grad():
             reals, _ = self.coordinates.constrain(torch.from_numpy(points[bad[:1]]))
-            terms = self.density.terms(reals)
-        guilty = [n for n, x in terms.items() if not bool(x.isfinite().all())]
-        raise ImpossibleEvidence(
-            f"no start with a finite density was found in {_TRIES} tries; the log density of "
-            f"{', '.join(repr(n) for n in guilty) or 'the evidence'} is not finite there",
-        )
+            raise ImpossibleEvidence(
+                f"no start with a finite density was found in {_TRIES} tries; "
+                f"{self.density.blame(reals)}"
+            )
+
+
+def density_of(
+    model: Any, seen: Evidence, latent: Sequence[Variable], known: Reals, inputs: Inputs | None
+) -> JointDensity:
+    """Return the density of a model that costs least.
+
+    Args:
+        model: A directed model, or one that can be executed.
+        seen: One row of evidence.
+        latent: The latent real variables.
+        known: ``(1, *shape)`` values of what was seen.
+        inputs: Covariates, ``(1, ...)``.
+
+    Raises:
+        Unsupported: If the model has no density.
+    """
+    if isinstance(model, DirectedModel):
+        states = [v.name for v in model.variables.values() if v.is_discrete]
+        if seen.soft is None and known.keys() >= set(states):
+            return ProductDensity(model, {v.name for v in latent}, known, inputs)
+    elif not isinstance(model, ExecutableModel):
+        raise Unsupported(f"a {type(model).__name__} has no density of real variables")
+    elif model.obstacle is not None:
+        return ExecutedDensity(model, latent, known)
+    assert isinstance(model, FactorModel)
+    return SummedDensity(model, replace(seen, soft_tensors={}), inputs)
 
 
 @contextlib.contextmanager

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import kept_randomness
+from pgnn.factors.support import Support, same_constraint, support_of
 from pgnn.factors.variable import Variable
-from pgnn.inference.continuous.coordinates import Coordinates, Reals, Support
+from pgnn.inference.continuous.coordinates import Coordinates, Reals
 
 Rows = Mapping[Hashable, Tensor]
 
 
 def supports_of(
     model: Any, latent: Sequence[Variable], seen: Rows, inputs: Rows | None = None
-) -> dict[Hashable, Support]:
+) -> Mapping[Hashable, Support]:
     """Return the support of each latent real variable of any model, given those before it.
 
     Args:
@@ -40,8 +40,19 @@ def supports_of(
     if isinstance(model, DirectedModel):
         return conditional_supports(model.conditionals, latent, seen, inputs)
     if isinstance(model, ExecutableModel):
-        return program_supports(model, latent)
+        return model.real_supports([v.name for v in latent], _held(model, seen))
     return {v.name: Support() for v in latent}
+
+
+def parents_first(model: Any) -> list[Variable]:
+    """Return the variables of any model in the order in which they are drawn."""
+    order = model.order if isinstance(model, DirectedModel) else model.variables
+    return [model.variables[n] for n in order]
+
+
+def _held(model: ExecutableModel, seen: Rows) -> dict[Hashable, Tensor]:
+    """What executions hold: of a program without tables, its sites may depend on it."""
+    return {} if model.obstacle is None else {n: x[0] for n, x in seen.items()}
 
 
 def conditional_supports(
@@ -74,24 +85,6 @@ def conditional_supports(
     return found
 
 
-def program_supports(model: Any, latent: Sequence[Variable]) -> dict[Hashable, Support]:
-    """Return the support of each latent site of a program, from two of its executions.
-
-    Raises:
-        Unsupported: If a support differs between them.
-    """
-    from pgnn.inference.continuous.pyro_trace import supports_of_sites
-
-    first, second = (supports_of_sites(model, seed) for seed in (0, 1))
-    for v in latent:
-        if not same_constraint(first[v.name].constraint, second[v.name].constraint):
-            raise Unsupported(
-                f"the support of site {v.name!r} depends on latent sites; declare it as a graph, "
-                "or as a transform of a site that has the same support always"
-            )
-    return {v.name: first[v.name] for v in latent}
-
-
 def known_values(model: Any, seen: Evidence) -> dict[Hashable, Tensor]:
     """Return ``(N, *shape)`` values of the variables that were observed in all rows."""
     known = {n: x.to(torch.float64) for n, x in seen.reals.items() if not bool(x.isnan().all())}
@@ -100,14 +93,6 @@ def known_values(model: Any, seen: Evidence) -> dict[Hashable, Tensor]:
         if (codes >= 0).all():
             known[v.name] = torch.from_numpy(codes.astype(np.int64))
     return known
-
-
-def support_of(dist: Any) -> Any:
-    """Return the support of a distribution; all real numbers where it does not tell."""
-    try:
-        return dist.support if dist.support is not None else constraints.real
-    except NotImplementedError:
-        return constraints.real
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,16 +163,3 @@ def _check_rows(every: _Read, reals: Reals, constraint: Any) -> None:
             "a row; ask for one row after the other in a loop, or write it as a transform of a "
             "variable that has the same support always"
         )
-
-
-def same_constraint(a: Any, b: Any) -> bool:
-    """Whether two constraints are the same, bounds included."""
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return bool((torch.as_tensor(a) == torch.as_tensor(b)).all())
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same_constraint(x, y) for x, y in zip(a, b, strict=True))
-    if type(a) is not type(b):
-        return False
-    if hasattr(a, "check"):
-        return all(same_constraint(x, vars(b)[n]) for n, x in vars(a).items())
-    return bool(a == b)

@@ -14,8 +14,8 @@ from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupport
 from pgnn.evidence.evidence import over_inputs
 from pgnn.factors.randomness import private_randomness
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide
-from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.real_posterior import VariationalPosterior
@@ -243,15 +243,15 @@ class Variational(Engine, Learner):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _density(self, model: FactorModel, evidence: Any, inputs: Inputs | None) -> LatentDensity:
+    def _density(self, model: FactorModel, evidence: Any, inputs: Inputs | None) -> SummedDensity:
         seen = over_inputs(reader_of(model).read(evidence), inputs)
-        return LatentDensity(model, seen, inputs)
+        return SummedDensity(model, seen, inputs)
 
-    def _problem(self, density: LatentDensity) -> ModelAndGuide:
+    def _problem(self, density: SummedDensity) -> ModelAndGuide:
         with private_randomness(self._generator(2).initial_seed()):
             return ModelAndGuide.of(density, self.guide, self.shared)
 
-    def _fitted(self, density: LatentDensity, errors: str) -> tuple[ModelAndGuide, Any]:
+    def _fitted(self, density: SummedDensity, errors: str) -> tuple[ModelAndGuide, Any]:
         """The guide after its fit; the model's parameters are left alone."""
         problem = self._problem(density)
         self._check_possible(problem, errors)
@@ -271,7 +271,7 @@ class Variational(Engine, Learner):
         if bool(lost.any()):
             problem.weights[lost] = 0.0
 
-    def _asked(self, model: FactorModel, targets: Names | None, density: LatentDensity) -> Any:
+    def _asked(self, model: FactorModel, targets: Names | None, density: SummedDensity) -> Any:
         """The discrete ones among the targets."""
         if targets is None:
             return targets_of(model, None)

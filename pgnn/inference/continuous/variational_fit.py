@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.errors import ModelError, NotConverged, PgnnError
-from pgnn.inference.continuous.latent_density import LatentDensity
+from pgnn.inference.continuous.densities import SummedDensity
+from pgnn.inference.continuous.guides import Amortised
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
 from pgnn.inference.engine import Inputs
@@ -210,11 +211,11 @@ class VariationalFit:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
         seen = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
-        kept = _learnables(model, getattr(guide, "encoder", None))
+        kept = _learnables(model, guide.encoder if isinstance(guide, Amortised) else None)
         with own_randomness(self.seed), parts_in_mode(model, train=True):
             try:
                 problem = ModelAndGuide.of(
-                    LatentDensity(model, seen, seen.inputs or None),
+                    SummedDensity(model, seen, inputs),
                     guide,
                     self.settings.shared,
                     torch.from_numpy(seen.row_weights),

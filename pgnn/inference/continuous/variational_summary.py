@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.inference.continuous.model_and_guide import ModelAndGuide, Weighted
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, Weighted, by_row
 from pgnn.inference.continuous.objective import Objective, Renyi
 from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples
@@ -68,7 +68,7 @@ def summarize(
             for k, x in _values(found).items():
                 values.setdefault(k, []).append(x)
             if len(columns):
-                answer = problem.density.given(_broadcast(found, rows))
+                answer = problem.density.solved(by_row(_broadcast(found, rows)))
                 marginals, _ = answer.marginals(mask)
                 total += marginals.double().reshape(part, rows, -1).sum(0)
     if order is not None:
@@ -117,7 +117,7 @@ def drawn_samples(
     with torch.no_grad():
         found = problem.weighted(objective, generator, draws=max(n, 1))
         values = _broadcast(found, rows)
-        answer = problem.density.given(values)
+        answer = problem.density.solved(by_row(values))
         number = int(torch.randint(2**31, (), generator=generator))
         states, _ = answer.solver.draw(answer.codes, answer.soft, 1, number)
     codes = torch.from_numpy(states.astype(np.int64))[0].reshape(max(n, 1), rows, -1)[:n]

@@ -18,7 +18,8 @@ import pgnn
 from pgnn import BayesianNetwork, Distributional, Gaussian, LinearGaussian, Variable
 from pgnn.errors import Unsupported
 from pgnn.factors.conditionals.neural import ByName
-from pgnn.inference.continuous.coordinates import Coordinates, Support, bijection_onto
+from pgnn.factors.support import Support
+from pgnn.inference.continuous.coordinates import Coordinates, bijection_onto
 from pgnn.inference.continuous.supports import supports_of
 from pgnn.tape.recording import recorded
 

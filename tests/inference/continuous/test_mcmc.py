@@ -229,6 +229,22 @@ def test_discrete_latent_is_summed_out_as_on_a_grid():
     assert "right" in str(posterior)
 
 
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_some_of_the_discrete_variables_in_any_order():
+    x, z, w = pgnn.Variable("x"), pgnn.Variable("z", 2), pgnn.Variable("w", 3)
+    means = [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    model = pgnn.BayesianNetwork(
+        [("z", "x"), ("w", "x")],
+        {"x": pgnn.Gaussian(x, [z, w], mean=means), "w": [0.2, 0.3, 0.5]},
+        states={"z": 2, "w": 3},
+    )
+    whole = model.query(None, engine=engine(samples=50, warmup=50))
+    for names in (["w"], ["w", "z"], ["z", "w"]):
+        found = model.query(names, engine=engine(samples=50, warmup=50))
+        for name in names:
+            torch.testing.assert_close(found[name].probs, whole[name].probs)
+
+
 def test_observed_and_soft_discrete_variables():
     model = mixture()
     hard = model.query("mu", {"y": 0.8, "k": "left"}, engine=engine())

@@ -11,8 +11,8 @@ from torch import Tensor
 import pgnn
 from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Variable
 from pgnn.errors import Unsupported
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide, LowRankNormal, MeanFieldNormal
-from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Objective, Renyi
 from pgnn.inference.question import reader_of
@@ -36,7 +36,7 @@ def problem_of(rows: Tensor, guide: Guide, shared=(), weights=None) -> ModelAndG
     own = model()
     with torch.no_grad():
         own.conditionals["x"].weight.fill_(0.7)
-    density = LatentDensity(own, reader_of(own).read({"y": rows}))
+    density = SummedDensity(own, reader_of(own).read({"y": rows}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return ModelAndGuide.of(density, guide, shared, weights)
@@ -130,7 +130,7 @@ def test_at_the_posterior_the_gradient_vanishes_whatever_the_draws(doubly):
     """x ~ N(1, 2), y = 2 ~ N(0.5 x, 0.5): the posterior is N(2.5, 1)."""
     y = LinearGaussian(Y, [X], [0.5], 0.0, covariance=0.5)
     line = BayesianNetwork([("x", "y")], {"x": Gaussian(X, mean=1.0, covariance=2.0), "y": y})
-    density = LatentDensity(line, reader_of(line).read({"y": 2.0}))
+    density = SummedDensity(line, reader_of(line).read({"y": 2.0}))
     problem = ModelAndGuide.of(density, MeanFieldNormal(1.0), ())
     location, _ = parameters = [*problem.parts.parameters()]
     with torch.no_grad():

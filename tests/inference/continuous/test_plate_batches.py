@@ -11,9 +11,9 @@ from pyro.infer import Trace_ELBO, TraceEnum_ELBO
 from torch import nn
 
 from pgnn import Elbo, ModelError, Program, Unsupported, Variational
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guide_draws import PlateBatches
-from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, by_row, make_generator
 from pgnn.inference.question import reader_of
 
 
@@ -80,7 +80,7 @@ CASES = [(p, {}) for p in PROGRAMS] + [
 
 def begun(program, evidence=None, seed=0):
     """The density of all rows, batches, and draws of the latents."""
-    whole = LatentDensity(program, reader_of(program).read(evidence or {}))
+    whole = SummedDensity(program, reader_of(program).read(evidence or {}))
     generator = torch.Generator().manual_seed(seed)
     values = {}
     for name in whole.latents:
@@ -99,9 +99,9 @@ def test_batches_are_right_on_average(program, evidence):
     each = []
     for rows in itertools.combinations(range(ROWS), BATCH):
         choose(batches, rows)
-        each.append(batches.density()(batches.values(values)))
+        each.append(batches.density().log_density(by_row(batches.values(values))))
     mean = torch.stack(each).mean(0)
-    torch.testing.assert_close(mean, whole(values), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(mean, whole.log_density(by_row(values)), rtol=1e-10, atol=1e-10)
     assert torch.stack(each).std(0).min() > 0.1  # they differ
 
 
@@ -157,7 +157,7 @@ def test_a_step_is_one_of_pyro(program):
     values = {n: x[0, 0] for n, x in begun(Program(program))[2].items()}
     guide = Guide(program, values)
     model = Program(program, guide)
-    problem = ModelAndGuide.of(LatentDensity(model, reader_of(model).read({})), None, ())
+    problem = ModelAndGuide.of(SummedDensity(model, reader_of(model).read({})), None, ())
     step = problem.redrawn(make_generator(0))
     rows = step.density.model._source.rows.rows["rows"]
     runs = {}
@@ -314,14 +314,14 @@ def test_programs_that_see_a_batch_are_fitted_and_not_asked(program):
         model.query(["z"], {"mean": 0.0})
     with pytest.raises(Unsupported, match=named):
         model.log_prob({"mean": double([0.0])})
-    problem = ModelAndGuide.of(LatentDensity(model, reader_of(model).read({})), None, ())
+    problem = ModelAndGuide.of(SummedDensity(model, reader_of(model).read({})), None, ())
     assert problem.batches is None
-    mean = double([[0.3]])
+    mean = double([0.3])
     both = (
         dist.Normal(mean + double([0.0, 1.0]), ONE).log_prob(DATA[rows, None]) - double(2.0).log()
     )
     expected = dist.Normal(double(0.0), 3.0 * ONE).log_prob(mean) + 3.0 * both.logsumexp(-1).sum()
-    torch.testing.assert_close(problem.density({"mean": mean}), expected)
+    torch.testing.assert_close(problem.density.log_density({"mean": mean}), expected)
     engine = Variational(max_iterations=5, tolerance=0, progress=False, seed=0)
     assert model.query(["mean"], {}, engine=engine)["mean"].draws.isfinite().all()
 

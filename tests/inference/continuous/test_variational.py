@@ -21,6 +21,7 @@ from pgnn.errors import (
     PgnnError,
     Unsupported,
 )
+from pgnn.inference.continuous.densities import SummedDensity, log_density
 from pgnn.inference.continuous.flow import Flow
 from pgnn.inference.continuous.guides import (
     Amortised,
@@ -31,8 +32,6 @@ from pgnn.inference.continuous.guides import (
     LowRankNormal,
     MeanFieldNormal,
 )
-from pgnn.inference.continuous.latent_density import LatentDensity
-from pgnn.inference.continuous.log_density import log_density
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import (
     Elbo,
@@ -154,7 +153,7 @@ def mixture_by_quadrature(y: float):
 
 
 def problem_of(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
-    density = LatentDensity(model, reader_of(model).read(evidence), rest.pop("inputs", None))
+    density = SummedDensity(model, reader_of(model).read(evidence), rest.pop("inputs", None))
     with torch.random.fork_rng(devices=[]):
         return ModelAndGuide.of(density, guide, rest.pop("shared", ()), **rest)
 
@@ -254,7 +253,7 @@ def test_the_bound_falls_short_by_the_divergence():
     x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
     step = float(x[1] - x[0])
     with torch.no_grad():
-        log_joint = problem.density({"x": x[:, None]})[:, 0]
+        log_joint = problem.density.log_density({"x": x})
         log_q = torch.distributions.Normal(double(0.0), double(0.8)).log_prob(x)
     q = log_q.exp()
     kl = float((q * (log_q - (log_joint - log_p))).sum() * step)
@@ -743,9 +742,9 @@ def test_a_guide_that_misses_a_site_is_refused():
 def test_densities_are_those_of_log_density(make):
     """Without discrete variables the tables are added up, without any engine."""
     model = make()
-    density = LatentDensity(model, reader_of(model).read({"y": double([0.3, -1.0])}))
+    density = SummedDensity(model, reader_of(model).read({"y": double([0.3, -1.0])}))
     x = torch.linspace(-2, 2, 6, dtype=torch.float64).reshape(3, 2)
-    found = density({"x": x})
+    found = density.log_density({"x": x.reshape(-1)}).reshape(3, 2)
     for s in range(3):
         close(found[s], log_density(model, {"x": x[s]}, {"y": double([0.3, -1.0])}))
 

@@ -17,8 +17,8 @@ from torch import Tensor
 import pgnn
 from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Program, Variable
 from pgnn.errors import NotConverged, PgnnError
+from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide, MeanFieldNormal
-from pgnn.inference.continuous.latent_density import LatentDensity
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo
 from pgnn.inference.continuous.variational_fit import WINDOW, StochasticAscent
@@ -43,7 +43,7 @@ TRUTH = -0.5 * 1.5**2 - 0.5 * math.log(2 * math.pi)
 
 
 def problem_of(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
-    density = LatentDensity(model, reader_of(model).read(evidence))
+    density = SummedDensity(model, reader_of(model).read(evidence))
     return ModelAndGuide.of(density, guide, rest.pop("shared", ()), **rest)
 
 

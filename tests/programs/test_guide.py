@@ -17,7 +17,7 @@ from pyro.infer.autoguide import (
 )
 
 import pgnn
-from pgnn.inference.continuous.guide_executions import GuideExecutions
+from pgnn.programs.guide import GuideExecutions
 
 DATA = torch.tensor([0.3, 1.2, -0.4, 2.0]).double()
 
@@ -97,11 +97,11 @@ GUIDES = {
 @pytest.mark.parametrize("case", GUIDES)
 def test_many_at_once_are_as_one_by_one(case):
     make, together = GUIDES[case]
-    executions = GuideExecutions(pgnn.Program(rows, make()))
+    executions = pgnn.Program(rows, make()).guide_executions()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         runs = executions.run(600)
-        apart = GuideExecutions(executions.model)
+        apart = GuideExecutions(executions.source)
         apart.together = False
         single = apart.run(300)
     assert executions.together is together

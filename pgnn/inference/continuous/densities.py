@@ -1,0 +1,350 @@
+"""Joint densities of the latent real variables of a model and what was seen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import ExecutableModel, FactorModel, Inputs
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.elements import Elements
+from pgnn.inference.continuous.coordinates import Reals
+from pgnn.inference.exact import torch_executor
+from pgnn.inference.exact.differentiable import Differentiable
+from pgnn.inference.exact.model_solver import model_solver
+from pgnn.inference.exact.planner import Ask
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.question import reader_of
+
+_FEW = 24
+"""So many discrete elements are summed out quicker by torch than by the exact engine's kernel."""
+_CELLS = 2**20
+"""Points times cells that are evaluated together where no gradient is wanted."""
+
+
+class JointDensity(ABC):
+    r"""Evaluates :math:`\log p(r, e)` at points of the latent reals, one or many at once.
+
+    ``reals`` are ``(N, *shape)`` values by name. Discrete variables that were not seen are summed
+    out, and answered about given the reals.
+    """
+
+    @abstractmethod
+    def log_density(self, reals: Reals) -> Tensor:
+        """Return ``(N,)`` log densities, differentiable in the reals; ``NaN`` at ``NaN``."""
+
+    def recordable(self, reals: Reals) -> Tensor:
+        """Return the same in the way that is quickest once its operations are recorded."""
+        return self.log_density(reals)
+
+    @abstractmethod
+    def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
+        """Return for each variable ``(N,)`` numbers that are finite where its density is."""
+
+    @abstractmethod
+    def marginals(self, reals: Reals, wanted: Any) -> Tensor:
+        """Return ``(N, S)`` marginals given the reals, of ``wanted`` elements ``(E,)`` alone."""
+
+    @abstractmethod
+    def draw(self, reals: Reals, seed: int) -> Tensor:
+        """Return ``(N, E)`` states of all elements, drawn exactly given the reals."""
+
+    def blame(self, reals: Reals) -> str:
+        """Return which variables make the density infinite or undefined, as text."""
+        for name, x in reals.items():
+            if not bool(torch.isfinite(x.double()).all()):
+                return f"the draws of {name!r} are not finite"
+        guilty = [n for n, x in self.terms(reals).items() if not bool(x.isfinite().all())]
+        names = ", ".join(repr(n) for n in guilty) or "the evidence"
+        return f"the log density of {names} is not finite there"
+
+
+class KnownStates(JointDensity):
+    """A density in which every discrete variable was seen.
+
+    Args:
+        elements: Of the discrete variables.
+        seen: ``(1, ...)`` values of the observed variables, state indices of discrete ones.
+    """
+
+    def __init__(self, elements: Elements, seen: Reals) -> None:
+        self.elements, self.seen = elements, seen
+
+    def marginals(self, reals: Reals, wanted: Any) -> Tensor:
+        """See :class:`JointDensity`."""
+        states = self.draw(reals, 0)
+        parts = [
+            torch.nn.functional.one_hot(states[:, e], int(self.elements.card[e])).double()
+            for e in range(len(self.elements))
+            if wanted[e]
+        ]
+        return torch.cat([torch.zeros(len(states), 0, dtype=torch.float64), *parts], dim=1)
+
+    def draw(self, reals: Reals, seed: int) -> Tensor:
+        """See :class:`JointDensity`."""
+        states = torch.zeros(len(self.elements), dtype=torch.int64)
+        for v in self.elements.variables:
+            states[torch.from_numpy(self.elements.numbers(v.name))] = self.seen[v.name].reshape(-1)
+        return states.expand(num_points(reals), -1)
+
+
+class ProductDensity(KnownStates):
+    r"""Density of a directed model in which nothing discrete is latent.
+
+    .. math:: \log p(r, e) = \sum_i \log p(x_i \mid x_{\mathrm{pa}(i)})
+
+    What does not depend on the latent variables is computed once.
+
+    Args:
+        model: With a conditional for each variable.
+        latent: Names of the latent real variables.
+        seen: ``(1, ...)`` values of all others.
+        inputs: Covariates, ``(1, ...)``.
+    """
+
+    def __init__(
+        self, model: Any, latent: set[Hashable], seen: Reals, inputs: Inputs | None = None
+    ) -> None:
+        super().__init__(model.elements, seen)
+        self.inputs = inputs
+        self.varying: list[Conditional] = []
+        self.fixed: dict[Hashable, Tensor] = {}
+        for name in model.order:
+            conditional = model.conditionals[name]
+            if latent.isdisjoint(v.name for v in conditional.scope):
+                with torch.no_grad():
+                    self.fixed[name] = self._term(conditional, {}, 1).sum()
+            else:
+                self.varying.append(conditional)
+        self.constant = torch.stack([torch.zeros(()).double(), *self.fixed.values()]).sum()
+
+    def log_density(self, reals: Reals) -> Tensor:
+        """See :class:`JointDensity`."""
+        rows = num_points(reals)
+        total: Tensor = self.constant.expand(rows)
+        for conditional in self.varying:
+            total = total + self._term(conditional, reals, rows)
+        return total
+
+    def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
+        """Return the log density of each variable."""
+        rows = num_points(reals)
+        own = {c.child.name: self._term(c, reals, rows).expand(rows) for c in self.varying}
+        return {**own, **{n: x.expand(rows) for n, x in self.fixed.items()}}
+
+    def _term(self, c: Conditional, reals: Reals, rows: int) -> Tensor:
+        values = {}
+        for v in c.scope:
+            x = reals.get(v.name)
+            values[v.name] = self.seen[v.name].expand(rows, *v.shape) if x is None else x
+        own = values[c.child.name]
+        inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
+        found: Tensor = c.distribution(
+            {v.name: values[v.name] for v in c.parents}, inputs or None
+        ).log_prob(own)
+        if found.dim() > 1 or (found.dim() == 1 and len(found) not in (1, rows)):
+            raise ModelError(
+                f"the distribution of {c.child.name!r} must have batch shape ({rows},) for {rows} "
+                f"values of its parents, got log probabilities of shape {tuple(found.shape)}"
+            )
+        return found
+
+
+class SummedDensity(JointDensity):
+    r"""Density of any model with tables, its discrete variables summed out exactly.
+
+    .. math:: \log p(r_n, e_b) = \log \sum_z p(z, r_n, e_b), \qquad b = n \bmod B
+
+    The points are evaluated in blocks of ``B``, one point for each row of evidence. Discrete
+    variables among the reals, ``(N, *shape)`` states, are held at these.
+
+    Args:
+        model: Has tables once its real variables are known.
+        seen: ``B`` rows of evidence.
+        inputs: Covariates, ``(B, ...)``.
+    """
+
+    def __init__(self, model: FactorModel, seen: Evidence, inputs: Inputs | None = None) -> None:
+        self.model, self.seen, self.inputs = model, seen, dict(inputs or {})
+        self.power = model.power if isinstance(model, ExecutableModel) else 1.0
+        self._tiled: dict[int, Evidence] = {}
+
+    @property
+    def latents(self) -> tuple[Hashable, ...]:
+        """Names of the real variables that no row observes."""
+        reals = [v.name for v in self.model.variables.values() if not v.is_discrete]
+        seen = self.seen.reals
+        return tuple(n for n in reals if n not in seen or bool(seen[n].isnan().all()))
+
+    def take(self, rows: Tensor) -> SummedDensity:
+        """Return the same for some of the rows."""
+        inputs = {n: torch.as_tensor(x)[rows] for n, x in self.inputs.items()}
+        return SummedDensity(self.model, self.seen.take(rows.numpy()), inputs)
+
+    def log_density(self, reals: Reals) -> Tensor:
+        """See :class:`JointDensity`."""
+        points, most = num_points(reals), self._most()
+        if points > most and not torch.is_grad_enabled():
+            parts = [{n: x[k : k + most] for n, x in reals.items()} for k in range(0, points, most)]
+            return torch.cat([self.log_density(part) for part in parts])
+        found = self.solved(reals).log_evidence()
+        return self._guarded(reals, found if self.power == 1.0 else found * self.power)
+
+    def recordable(self, reals: Reals) -> Tensor:
+        """See :class:`JointDensity`."""
+        few = len(self.model.elements) <= _FEW
+        return self._log_density_by_torch(reals) if few else self.log_density(reals)
+
+    def solved(self, reals: Reals) -> Differentiable:
+        """Return what answers about the discrete variables, a row for each point."""
+        seen = self._over(reals)
+        return Differentiable(self._solver(reals, seen), seen)
+
+    def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
+        """Return the largest entry of each variable's table."""
+        rows = num_points(reals)
+        found: dict[Hashable, Tensor] = {}
+        for factor in self._solver(reals, self._over(reals)).graph.factors:
+            table = factor.log_values
+            table = table.reshape(rows if table.dim() > len(factor.variables) else 1, -1)
+            names = [v.name for v in factor.variables]
+            found[factor.child or tuple(names)] = table.amax(dim=1).expand(rows)
+        return found
+
+    def blame(self, reals: Reals) -> str:
+        """See :class:`JointDensity`; of what can be executed, its sites tell."""
+        if isinstance(self.model, ExecutableModel):
+            with torch.no_grad():
+                lost = ~self.log_density(reals).isfinite()
+                values = {**self._over(reals).reals, **reals}
+                worst = {n: x[int(lost.int().argmax())].detach() for n, x in values.items()}
+                terms = self.model.execute(worst, 0).terms
+            guilty = [repr(n) for n, x in terms.items() if not bool(x.isfinite())]
+            if guilty:
+                return f"the log density of {', '.join(guilty)} is not finite there"
+        return super().blame(reals)
+
+    def marginals(self, reals: Reals, wanted: Any) -> Tensor:
+        """See :class:`JointDensity`."""
+        return self.solved(reals).marginals(wanted)[0]
+
+    def draw(self, reals: Reals, seed: int) -> Tensor:
+        """See :class:`JointDensity`."""
+        seen = self._over(reals)
+        states, _ = self._solver(reals, seen).draw(seen.codes, seen.soft, 1, seed)
+        return torch.from_numpy(states.astype(np.int64)).reshape(num_points(reals), -1)
+
+    def _log_density_by_torch(self, reals: Reals) -> Tensor:
+        """Operations of torch alone: no step out of it, but several for each element."""
+        rows, seen = num_points(reals), self._over(reals)
+        solver = self._solver(reals, seen)
+        if not solver.graph.variables:
+            return self._guarded(reals, Differentiable(solver, seen).log_evidence())
+        found = torch.zeros(rows, dtype=torch.float64)
+        for plan, part in solver.plans(seen.codes, Ask(soft=solver.softly(seen.soft))):
+            arguments = solver.torch_rows(plan, seen.codes, seen.soft, part).arguments
+            own = torch_executor.log_partition(**arguments).to(found)
+            found = found.index_add(0, torch.from_numpy(part), own)
+        return self._guarded(reals, found + torch.from_numpy(seen.soft_scale))
+
+    def _solver(self, reals: Reals, seen: Evidence) -> Solver:
+        times = seen.num_rows // max(self.seen.num_rows, 1)
+        own = {n: x for n, x in reals.items() if not self.model.variables[n].is_discrete}
+        inputs = {n: _tiled(x, times) for n, x in self.inputs.items()}
+        return model_solver(self.model, {**seen.reals, **own}, inputs)
+
+    def _over(self, reals: Reals) -> Evidence:
+        """The evidence once for each block of points, drawn states among it."""
+        times = num_points(reals) // max(self.seen.num_rows, 1)
+        if times not in self._tiled:
+            self._tiled[times] = self.seen.tiled(times)
+        seen = self._tiled[times]
+        states = {n: x for n, x in reals.items() if self.model.variables[n].is_discrete}
+        if not states:
+            return seen
+        codes = seen.codes.copy()
+        for name, x in states.items():
+            codes[:, self.model.elements.numbers(name).ravel()] = x.reshape(len(x), -1).numpy()
+        return replace(seen, codes=codes)
+
+    def _most(self) -> int:
+        """Points that are evaluated together, a multiple of the rows."""
+        rows = max(1, self.seen.num_rows)
+        cells = len(self.model.elements)
+        if isinstance(self.model, ExecutableModel):
+            cells = max(cells, self.model.largest_plate)
+        return rows * max(1, _CELLS // max(1, rows * cells))
+
+    @staticmethod
+    def _guarded(reals: Reals, found: Tensor) -> Tensor:
+        """``NaN`` where a value is none: tables take it as not seen."""
+        for x in reals.values():
+            if x.is_floating_point():
+                bad = ~x.detach().isfinite().reshape(len(x), -1).all(dim=1)
+                found = found.masked_fill(bad, torch.nan)
+        return found
+
+
+def log_density(
+    model: FactorModel,
+    reals: Reals,
+    evidence: Any,
+    inputs: Inputs | None = None,
+) -> Tensor:
+    r"""Return :math:`\log \sum_z p(z, r, e)`, differentiable in the reals and the parameters.
+
+    Args:
+        model: With tables once its real variables are known.
+        reals: ``(B, *shape)`` values by name.
+        evidence: One row or ``B`` rows of findings on other variables.
+        inputs: Covariates by name, one row or ``B`` of them.
+
+    Returns:
+        ``(B,)`` log densities.
+
+    Raises:
+        EvidenceError: If a name is unknown, a shape wrong, or rows do not agree.
+    """
+    own = {n: _checked(model, n, x) for n, x in reals.items()}
+    covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
+    rows = {len(x) for x in [*own.values(), *(x for x in covariates.values() if len(x) != 1)]}
+    seen = reader_of(model).read(evidence)
+    if seen.batched:
+        rows.add(seen.num_rows)
+    if len(rows) > 1:
+        raise EvidenceError(f"the reals and the evidence have different numbers of rows: {rows}")
+    number = next(iter(rows), 1)
+    seen = seen if seen.num_rows == number else seen.tiled(number)
+    repeated = {n: x.expand(number, *x.shape[1:]) for n, x in covariates.items()}
+    return Differentiable(model_solver(model, {**seen.reals, **own}, repeated), seen).log_evidence()
+
+
+def num_points(reals: Reals) -> int:
+    """Return at how many points there are values."""
+    return len(next(iter(reals.values())))
+
+
+def _checked(model: FactorModel, name: Hashable, value: Tensor) -> Tensor:
+    v = model.variables.get(name)
+    if v is None or v.is_discrete:
+        raise EvidenceError(f"{name!r} is no real variable of the model")
+    x = torch.as_tensor(value)
+    if tuple(x.shape[1:]) != v.shape or x.dim() != len(v.shape) + 1:
+        shape = ", ".join(["B", *map(str, v.shape)])
+        raise EvidenceError(f"{name!r} must have shape ({shape}), got {tuple(x.shape)}")
+    return x
+
+
+def _tiled(x: Any, times: int) -> Tensor:
+    t = torch.as_tensor(x)
+    if len(t) == 1:
+        return t.expand(times, *t.shape[1:])
+    return t if times == 1 else t.repeat([times, *[1] * (t.dim() - 1)])
