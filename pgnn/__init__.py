@@ -45,6 +45,7 @@ from pgnn.factors import (
     Variable,
 )
 from pgnn.inference.automatic import Automatic
+from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.continuous.execution_sampling import ExecutionSampling
 from pgnn.inference.continuous.flow import Flow
 from pgnn.inference.continuous.guides import (
@@ -57,6 +58,7 @@ from pgnn.inference.continuous.guides import (
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
@@ -67,6 +69,7 @@ from pgnn.inference.mean_field.blocks import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
 from pgnn.inference.sampling.annealing import Annealing
 from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
@@ -131,7 +134,11 @@ __all__ = [
     "Program",
     "DynamicBayesianNetwork",
     "OnlineFilter",
-    # engines
+    # engines, and what one that is written outside needs
+    "Engine",
+    "Question",
+    "Beliefs",
+    "Best",
     "Automatic",
     "JunctionTree",
     "ForwardBackward",

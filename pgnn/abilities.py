@@ -56,9 +56,12 @@ class FactorModel(VariableModel):
 
     Attributes:
         in_groups: Whether tables are made in arrays, and :meth:`factors` only spreads these.
+        detached: Whether answers are plain numbers although parameters may be learned, unless
+            evidence or inputs want gradients.
     """
 
     in_groups: bool = False
+    detached: bool = False
 
     @property
     @abstractmethod

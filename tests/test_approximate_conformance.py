@@ -16,11 +16,11 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, ImpossibleEvidence, NotConverged, Unsupported
-from pgnn.inference.approximate import ApproximateEngine
+from pgnn.inference.engine import Engine
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO, Example
 
-ENGINES: dict[str, ApproximateEngine] = {
+ENGINES: dict[str, Engine] = {
     "sequential": pgnn.BeliefPropagation(),
     "flooding": pgnn.BeliefPropagation(schedule=pgnn.Flooding(), damping=0.3),
     "residual": pgnn.BeliefPropagation(schedule=pgnn.Residual()),
@@ -48,12 +48,12 @@ class Case:
         return getattr(self.example, name)
 
     @property
-    def engine(self) -> ApproximateEngine:
+    def engine(self) -> Engine:
         return ENGINES[self.name]
 
     def offers(self, method: str) -> bool:
         """Whether the engine has its own version of what the verb needs."""
-        return getattr(type(self.engine), method) is not getattr(ApproximateEngine, method)
+        return getattr(type(self.engine), method) is not getattr(Engine, method)
 
 
 def _cases() -> Iterator[Any]:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import FactorModel
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.continuous.mcmc import MCMC
-from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation, human_bytes, human_count
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
+from pgnn.inference.question import Names, Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 
 Mask = NDArray[np.bool_]
+Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
 
 _SMALL = 3000
 """Elements of a model for which a careful plan is made at once."""
@@ -60,167 +63,153 @@ class Automatic(Engine):
     max_work: float = 1e11
     seed: int | None = None
 
-    def query(
-        self,
-        model: FactorModel,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`."""
-        why = self._obstacle(model, targets, evidence, inputs)
-        engine: Engine = BeliefPropagation()
+    @property
+    def max_answer_bytes(self) -> int:
+        """Memory that the numbers of an answer may take."""
+        return self.max_bytes
+
+    def answer_query(self, question: Question) -> Posterior:
+        """Answer ``query``: exactly, by chains where reals are unknown, or by propagation."""
+        why = self._obstacle(question)
         if why is None:
             try:
-                return self._exact.query(model, targets, evidence, inputs=inputs, errors=errors)
+                return self._exact.answer_query(question)
             except Intractable as error:
                 why = str(error)
             except Unsupported as error:
-                if _discrete(model):
+                if _discrete(question.model):
                     raise
-                why, engine = str(error), self._chains
-        posterior = engine.query(model, targets, evidence, inputs=inputs, errors=errors)
-        posterior.diagnostics = {"reason": why, **posterior.diagnostics}
-        return posterior
+                answer = MCMC(seed=self.seed).query(
+                    question.model,
+                    question.names,
+                    question.seen,
+                    inputs=question.inputs,
+                    errors=question.errors,
+                )
+                return _because(str(error), answer)
+        return _because(why, BeliefPropagation().answer_query(question))
 
-    def most_probable(
-        self,
-        model: FactorModel,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """See :meth:`Model.most_probable`."""
-        why = self._obstacle(model, targets, evidence, inputs)
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Answer ``most_probable``: exactly, by dual decomposition or by propagation."""
+        why = self._obstacle(question)
         if why is None or k > 1:
             try:
-                return self._exact.most_probable(
-                    model, evidence, targets, inputs=inputs, k=k, errors=errors
-                )
+                return self._exact.answer_most_probable(question, k)
             except Intractable as error:
                 if k > 1:
                     raise
                 why = str(error)
-        engine = DualDecomposition() if targets is None else BeliefPropagation()
-        best = engine.most_probable(model, evidence, targets, inputs=inputs, errors=errors)
-        best.diagnostics = {"reason": why, **best.diagnostics}  # type: ignore[union-attr]
-        return best
+        engine = DualDecomposition() if question.names is None else BeliefPropagation()
+        return _because(why, engine.answer_most_probable(question, k))
 
-    def sample(
-        self,
-        model: FactorModel,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`."""
-        if self._obstacle(model, None, evidence, inputs) is None:
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """Answer ``sample``: exactly, by chains over the reals, or by Gibbs sampling."""
+        if self._obstacle(question) is None:
             try:
-                return self._exact.sample(model, n, evidence, inputs=inputs, seed=seed)
+                return self._exact.answer_sample(question, n, seed)
             except Intractable:
                 pass
             except Unsupported:
-                if _discrete(model):
+                if _discrete(question.model):
                     raise
-                return replace(self._chains, seed=seed).sample(model, n, evidence, inputs=inputs)
-        return Gibbs(seed=seed).sample(model, n, evidence, inputs=inputs, seed=seed)
+                chains = MCMC(seed=seed)
+                return chains.sample(question.model, n, question.seen, inputs=question.inputs)
+        return Gibbs(seed=seed).answer_sample(question, n, seed)
 
-    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`.
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Answer ``log_prob``: exactly or not at all.
 
         Raises:
             Intractable: If the exact sum does not fit; name an engine for an estimate or a bound.
         """
-        why = self._obstacle(model, [], data, inputs)
+        why = self._obstacle(question)
         if why is not None:
             raise Intractable(
                 f"{why}; engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
                 "MeanField() and BeliefPropagation(tree_reweighted=True) bound it"
             )
-        return self._exact.log_prob(model, data, inputs=inputs)
+        return self._exact.answer_log_prob(question)
 
-    def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
-        """See :meth:`Model.explain`."""
-        why = self._obstacle(model, targets, evidence, None)
+    def describe(self, question: Question) -> Explanation:
+        """Answer ``explain``: what would be done, and why."""
+        why = self._obstacle(question)
         if why is None:
             try:
-                told = self._exact.explain(model, targets, evidence)
+                told = self._exact.describe(question)
             except Unsupported as error:
-                if _discrete(model):
+                if _discrete(question.model):
                     raise
-                told = self._chains.explain(model, targets, evidence)
+                chains = MCMC(seed=self.seed)
+                told = chains.explain(question.model, question.names, question.seen)
                 return replace(told, reason=f"{told.reason}, because {error}")
             if told.fits:
                 return told
             why = _too_much(told)
-        told = BeliefPropagation().explain(model, targets, evidence)
+        told = BeliefPropagation().describe(question)
         return replace(told, reason=f"{told.reason}, because {why}")
 
-    def compile(
+    def prepare(
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
-        """See :meth:`Model.compile`."""
-        return self._exact.compile(model, targets, observed)
+        """Answer ``compile`` exactly."""
+        return self._exact.prepare(model, targets, observed)
 
-    @property
-    def _chains(self) -> MCMC:
-        return MCMC(seed=self.seed)
-
-    @property
+    @cached_property
     def _exact(self) -> JunctionTree:
         return JunctionTree(max_bytes=self.max_bytes)
 
-    def _obstacle(
-        self, model: FactorModel, targets: Names | None, evidence: Any, inputs: Inputs | None
-    ) -> str | None:
+    def _obstacle(self, question: Question) -> str | None:
         """Say why the exact answer is out of reach; None if it is worth trying."""
-        alike = not inputs and _discrete(model)
-        if alike and model.cached(("easy", self.max_bytes, self.max_work), self._easy(model)):
+        model = question.model
+        large = len(model.elements) > _SMALL
+        same_tables = not question.inputs and _discrete(model)
+        if same_tables and not large and self._is_easy(model):
             return None
-        if not alike and len(model.elements) <= _SMALL:
+        if not same_tables and not large:
             return None  # tables differ from row to row: the engine itself checks the budget
-        problem = Problem.read(model, evidence, inputs)
-        if len(model.elements) > _SMALL:
-            free: Mask = np.asarray((problem.seen.codes < 0).any(axis=0))
-            if not self._narrow(problem, free):
+        if large:
+            free: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
+            if not self._narrow(question, free):
                 bound = human_bytes(self.max_bytes)
                 return f"exact elimination of {int(free.sum()):,} variables needs more than {bound}"
-        if not alike:
+        if not same_tables:
             return None
-        told = self._exact.explain(model, targets, evidence)
-        if told.fits and (told.multiply_adds or 0) * problem.num_rows <= self.max_work:
+        told = self._exact.describe(question)
+        if told.fits and (told.multiply_adds or 0) * question.num_rows <= self.max_work:
             return None
         return _too_much(told)
 
-    def _easy(self, model: FactorModel) -> Callable[[], bool]:
-        """Tell whether the model without evidence is so small a matter that no question is hard."""
+    def _is_easy(self, model: FactorModel) -> bool:
+        """Whether the model without evidence is so small a matter that no question is hard."""
 
         def easy() -> bool:
-            if len(model.elements) > _SMALL:
-                return False
             try:
-                told = self._exact.explain(model, None, None)
+                told = self._exact.describe(Question.read(model))
             except (Intractable, Unsupported):
                 return False
             return told.fits and (told.multiply_adds or 0) <= _FEW * self.max_work
 
-        return easy
+        found: bool = model.cached(("easy", self.max_bytes, self.max_work), easy)
+        return found
 
-    def _narrow(self, problem: Problem, free: Mask) -> bool:
+    def _narrow(self, question: Question, free: Mask) -> bool:
         from pgnn.inference.exact.kernels.width import narrow
 
-        wiring = problem.graph.wiring
+        wiring = question.graph.wiring
         most = np.log2(self.max_bytes / 8)
         return bool(
             narrow(wiring.scope_ptr, wiring.scope_var, np.log2(wiring.card), free, float(most))
         )
+
+
+AUTOMATIC = Automatic()
+"""The engine of questions that name none."""
+
+
+def _because(why: str, answer: Answer) -> Answer:
+    """The same answer, with the reason in its diagnostics."""
+    answer.diagnostics = {"reason": why, **answer.diagnostics}  # type: ignore[union-attr]
+    return answer
 
 
 def _discrete(model: FactorModel) -> bool:

@@ -1,34 +1,67 @@
-"""What engines and learners look like to a model."""
+"""The contract of engines and learners: verbs read the question, hooks answer it."""
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
+from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.beliefs import Beliefs, Best
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.limits import MAX_BYTES, check_seed, check_size, whole_number
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Names, Question
+from pgnn.inference.samples import Samples
 
 if TYPE_CHECKING:
-    from pgnn.inference.assignment import Assignment, KBest
     from pgnn.inference.exact.compiled_query import CompiledQuery
-    from pgnn.inference.explanation import Explanation
-    from pgnn.inference.posterior import Posterior
-    from pgnn.inference.samples import Samples
 
 __all__ = ["Engine", "FactorModel", "Inputs", "Learner", "Names"]
 
-Names = Hashable | Iterable[Hashable]
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
-class Engine(ABC):
+class Engine:
     """Frozen settings of a way to answer questions; state lives in the call.
 
-    The verbs are those of :class:`pgnn.models.base.Model`, with the model as first argument.
+    The verbs are those of :class:`pgnn.models.base.Model`, with the model as first argument. They
+    read the question, check its numbers, and leave the rest to hooks. A subclass overrides what it
+    can do of
+
+    - :meth:`infer`, for ``query`` and ``log_prob``; :meth:`maximize`, for ``most_probable``;
+      :meth:`draw`, for ``sample``: numbers about all elements in, numbers out;
+    - or of :meth:`answer_query`, :meth:`answer_most_probable`, :meth:`answer_sample` and
+      :meth:`answer_log_prob`, the whole answers, where it has more to say than those numbers;
+    - :meth:`reason` or :meth:`describe`, for ``explain``; :meth:`prepare`, for ``compile``.
+
+    What it leaves out refuses, and names an engine that can.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> class Uniform(Engine):
+        ...     "Believes that nothing is known."
+        ...     def infer(self, question):
+        ...         card = torch.from_numpy(question.graph.elements.card)
+        ...         flat = torch.repeat_interleave(1.0 / card, card)
+        ...         rows = question.num_rows
+        ...         return Beliefs(flat.expand(rows, -1), torch.full((rows,), torch.nan))
+        >>> model = BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+        >>> model.query("a", engine=Uniform())["a"].probs
+        tensor([0.5000, 0.5000])
     """
 
-    @abstractmethod
+    # --- the verbs ----------------------------------------------------------------------------
+
     def query(
         self,
         model: FactorModel,
@@ -39,8 +72,12 @@ class Engine(ABC):
         errors: str = "raise",
     ) -> Posterior:
         """Answer :meth:`Model.query`."""
+        question = self.read(model, evidence, inputs, names=targets, errors=errors)
+        if question.wants_gradients or not torch.is_grad_enabled():
+            return self.answer_query(question)
+        with torch.no_grad():
+            return self.answer_query(question)
 
-    @abstractmethod
     def most_probable(
         self,
         model: FactorModel,
@@ -52,8 +89,11 @@ class Engine(ABC):
         errors: str = "raise",
     ) -> Assignment | KBest:
         """Answer :meth:`Model.most_probable`."""
+        k = whole_number("k", k, least=1)
+        question = self.read(model, evidence, inputs, names=targets, errors=errors)
+        with torch.set_grad_enabled(question.wants_gradients):
+            return self.answer_most_probable(question, k)
 
-    @abstractmethod
     def sample(
         self,
         model: FactorModel,
@@ -64,20 +104,194 @@ class Engine(ABC):
         seed: int | None = None,
     ) -> Samples:
         """Answer :meth:`Model.sample`."""
+        n, seed = whole_number("the number of samples", n), check_seed(seed)
+        question = self.read(model, evidence, inputs)
+        with torch.set_grad_enabled(question.wants_gradients):
+            return self.answer_sample(question, n, seed)
 
-    @abstractmethod
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""
+        question = self.read(model, data, inputs, names=[], errors="nan")
+        with torch.set_grad_enabled(question.wants_gradients):
+            total = self.answer_log_prob(question)
+        return total if question.seen.batched else total[0]
 
-    @abstractmethod
     def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
         """Answer :meth:`Model.explain`."""
+        question = self.read(model, evidence, names=targets)
+        with torch.no_grad():
+            return self.describe(question)
 
-    @abstractmethod
     def compile(
-        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
+        self,
+        model: FactorModel,
+        targets: Names | None,
+        observed: Iterable[Hashable] | None,
     ) -> CompiledQuery:
         """Answer :meth:`Model.compile`."""
+        return self.prepare(model, targets, observed)
+
+    # --- hooks: numbers about all elements ----------------------------------------------------
+
+    def infer(self, question: Question) -> Beliefs:
+        """Return all marginals and the log evidence of every row."""
+        raise self._cannot("has no marginals", "JunctionTree(), BeliefPropagation() or Gibbs()")
+
+    def maximize(self, question: Question, maximized: Mask) -> Best:
+        """Return the best states of the ``maximized`` elements, ``(E,)``, the rest summed out."""
+        raise self._cannot(
+            "does not maximise", "JunctionTree(), DualDecomposition() or Annealing()"
+        )
+
+    def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor | None]:
+        """Return ``(n, B, E)`` states, and ``(n, B)`` log weights if the draws are weighted."""
+        raise self._cannot("does not draw", "Gibbs() or JunctionTree()")
+
+    def reason(self) -> str:
+        """Say in a few words what the engine does, for :meth:`describe`."""
+        return f"{type(self).__name__} was named"
+
+    # --- hooks: whole answers -----------------------------------------------------------------
+
+    def read(
+        self,
+        model: FactorModel,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> Question:
+        """Read evidence and names: as rows, unless an engine knows of other forms."""
+        return Question.read(model, evidence, inputs, names=names, errors=errors)
+
+    def answer_query(self, question: Question) -> Posterior:
+        """Answer ``query``: what :meth:`infer` found about the targets."""
+        targets, seen = question.targets, question.seen
+        found = self.infer(question)
+        self.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
+        columns = torch.from_numpy(targets.columns(question.model.elements))
+        return Posterior(
+            targets.variables,
+            found.marginals[:, columns.to(found.marginals.device)],
+            found.log_evidence + _like(seen.soft_scale, found.log_evidence),
+            batched=seen.batched,
+            kind=found.kind,
+            engine=type(self).__name__,
+            diagnostics=found.diagnostics,
+            index=seen.index,
+        )
+
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Answer ``most_probable``: what :meth:`maximize` found about the targets."""
+        if k > 1:
+            raise self._cannot("finds one best assignment, not several", "JunctionTree()")
+        targets, seen = question.targets, question.seen
+        found = self.maximize(question, targets.mask(question.model.elements))
+        self.check_rows(question, found.log_prob, found.diagnostics, found.advice)
+        scale = _like(seen.soft_scale, found.log_prob)
+        states = found.states.masked_fill(found.log_prob.isneginf()[:, None], -1)
+        return Assignment(
+            targets.variables,
+            states[:, torch.from_numpy(targets.numbers)],
+            found.log_prob + scale,
+            batched=seen.batched,
+            index=seen.index,
+            upper_bound=None if found.upper_bound is None else found.upper_bound + scale,
+            engine=type(self).__name__,
+            diagnostics=found.diagnostics,
+        )
+
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """Answer ``sample``: what :meth:`draw` drew."""
+        elements, batched = question.model.elements, question.seen.batched
+        check_size(f"{n:,} draws of {question.num_rows:,} rows",
+                   n * question.num_rows * len(elements), self.max_answer_bytes,
+                   "Draw fewer at a time")  # fmt: skip
+        states, log_weights = self.draw(question, n, seed)
+        if log_weights is not None and not batched:
+            log_weights = log_weights[:, 0]
+        return Samples(
+            elements.variables,
+            states if batched else states[:, 0],
+            batched=batched,
+            index=question.seen.index,
+            log_weights=log_weights,
+        )
+
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Answer ``log_prob``, ``(B,)``: complete rows are looked up, which is exact."""
+        if question.complete:
+            return question.graph.log_score(question.seen.codes)
+        found = self.infer(question)
+        self.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
+        return found.log_evidence + _like(question.seen.soft_scale, found.log_evidence)
+
+    def check_rows(
+        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
+    ) -> None:
+        """Raise for impossible rows, warn about rows that did not converge.
+
+        Args:
+            question: Says whether impossible rows are an error.
+            log_values: ``(B,)`` log evidence, or log probability of the best states.
+            told: Diagnostics.
+            advice: What to do about rows that did not converge.
+        """
+        lost = log_values.detach().isneginf()
+        if question.errors == "raise" and bool(lost.any()):
+            rows = tuple(lost.nonzero()[:, 0].tolist())
+            raise ImpossibleEvidence(
+                f"{len(rows)} of {len(lost)} rows have probability zero (first: row {rows[0]}); "
+                "JunctionTree() names the findings that conflict, errors='nan' skips such rows",
+                rows,
+            )
+        converged = told.get("converged")
+        if converged is not None and not np.all(np.asarray(converged)):
+            rest = int((~np.asarray(converged)).sum())
+            warnings.warn(
+                f"{type(self).__name__}: {rest} of {len(lost)} rows did not converge"
+                + (f"; {advice}" if advice else ""),
+                NotConverged,
+                stacklevel=5,
+            )
+
+    def describe(self, question: Question) -> Explanation:
+        """Answer ``explain``."""
+        graph, _ = question.graph, question.targets
+        hidden = (question.seen.codes < 0).any(axis=0)
+        wiring = graph.wiring
+        return Explanation(
+            engine=type(self).__name__,
+            kind="estimate",
+            reason=self.reason(),
+            num_variables=len(graph.elements),
+            num_eliminated=int(hidden.sum()),
+            num_sliced=int((~hidden).sum()),
+            memory_bytes=8
+            * (wiring.num_entries + int(wiring.message[-1]) + int(wiring.offset[-1])),
+            num_factors=graph.num_factors,
+        )
+
+    def prepare(
+        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
+    ) -> CompiledQuery:
+        """Answer ``compile``."""
+        raise self._cannot("has no compiled queries", "JunctionTree()")
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    @property
+    def max_answer_bytes(self) -> int:
+        """Memory that the numbers of an answer may take."""
+        return MAX_BYTES
+
+    def _cannot(self, what: str, instead: str) -> Unsupported:
+        return Unsupported(f"{type(self).__name__}() {what}; use {instead}")
+
+
+def _like(array: Floats, tensor: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(tensor)
 
 
 class Learner(ABC):

@@ -1,22 +1,166 @@
-"""What a question is about: names as numbers of elements, data as evidence."""
+"""One question to a model: what was seen, what is asked; read once, for any engine."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pgnn.abilities import DirectedModel
+from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
+from pgnn.evidence.evidence import Evidence, over_inputs
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
-from pgnn.inference.engine import FactorModel, Names
+from pgnn.inference.grouped_graph import GroupedGraph
+
+Names = Hashable | Iterable[Hashable]
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Question:
+    """A model, what was seen of it, and what is asked: all that an engine needs to answer.
+
+    Names and evidence were read and checked when the verb was called; graph and targets are made
+    when they are first looked at.
+
+    Args:
+        model: Whose variables the question is about.
+        graph: Elements and groups of factors; if None those of the model, given reals and inputs.
+        seen: ``B`` rows of evidence.
+        inputs: Covariates that row-wise tables are made from.
+        names: Names of the variables asked for; None for all.
+        errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> question = Question.read(model, {"b": 1}, names="a")
+        >>> question.seen.codes, question.targets.variables, question.graph.num_factors
+        (array([[-1,  1]], dtype=int32), (Variable('a', [0, 1]),), 1)
+    """
+
+    __slots__ = ("_graph", "_targets", "errors", "inputs", "model", "names", "seen")
+
+    def __init__(
+        self,
+        model: FactorModel,
+        graph: GroupedGraph | None,
+        seen: Evidence,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> None:
+        self.model, self.seen, self.inputs = model, seen, inputs
+        self.names, self.errors = names, errors
+        self._graph = graph
+        self._targets: Targets | None = None
+
+    @classmethod
+    def read(
+        cls,
+        model: FactorModel,
+        evidence: Any = None,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> Question:
+        """Read evidence in any form; see :meth:`Model.query`.
+
+        Raises:
+            EvidenceError: If ``errors`` is neither of the two, or evidence is wrong.
+        """
+        if errors not in ("raise", "nan"):
+            raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
+        seen = reader_of(model).read(evidence)
+        if inputs:
+            seen = over_inputs(seen, inputs)
+        return cls(model, None, seen, inputs, names=names, errors=errors)
+
+    @property
+    def graph(self) -> GroupedGraph:
+        """Elements and groups of factors; kept by the model while its parameters stay."""
+        if self._graph is None:
+            model, reals, inputs = self.model, self.seen.reals or None, self.inputs or None
+            if reals or inputs:
+                groups = model.factor_groups(reals, inputs)
+                self._graph = GroupedGraph(model.elements, groups)
+            else:
+                self._graph = model.cached_numbers(
+                    "grouped graph", lambda: GroupedGraph(model.elements, model.factor_groups())
+                )
+        return self._graph
+
+    @property
+    def targets(self) -> Targets:
+        """The discrete variables asked for.
+
+        Raises:
+            EvidenceError: If a name is unknown or there twice.
+            Unsupported: If one is real.
+        """
+        if self._targets is None:
+            self._targets = targets_of(self.model, self.names)
+        return self._targets
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of evidence ``B``."""
+        return self.seen.num_rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether every element is observed in every row."""
+        return self.seen.soft is None and bool((self.seen.codes >= 0).all())
+
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
+        if not torch.is_grad_enabled():
+            return False
+        if not self.model.detached or self.seen.soft_tensors:
+            return True
+        values = [*self.seen.reals.values(), *(self.inputs or {}).values()]
+        return any(isinstance(x, Tensor) and x.requires_grad for x in values)
+
+    def given(self, codes: NDArray[np.integer]) -> Question:
+        """Return the same with more states known.
+
+        Args:
+            codes: ``(B, E)`` states; -1 for elements of which nothing is added.
+        """
+        known = np.where(codes >= 0, codes, self.seen.codes).astype(np.int32)
+        seen = replace(self.seen, codes=known)
+        return Question(
+            self.model, self.graph, seen, self.inputs, names=self.names, errors=self.errors
+        )
+
+    def log_field(self) -> Floats:
+        """``(B, S)`` field of every element, what was seen included: ``-inf`` at other states."""
+        offset = self.graph.elements.offset
+        own = self.graph.log_field.detach().to("cpu", torch.float64).numpy()
+        total = np.array(np.broadcast_to(own, (self.num_rows, own.shape[1])))
+        if self.seen.soft is not None:
+            with np.errstate(divide="ignore"):
+                total += np.log(self.seen.soft)
+        rows, seen = np.nonzero(self.seen.codes >= 0)
+        if len(rows):
+            kept = offset[seen] + self.seen.codes[rows, seen]
+            values = total[rows, kept]
+            hidden = np.repeat(self.seen.codes >= 0, np.diff(offset), axis=1)
+            total[hidden] = -np.inf
+            total[rows, kept] = values
+        return total
 
 
 def reader_of(model: FactorModel) -> EvidenceReader:

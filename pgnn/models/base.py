@@ -270,9 +270,9 @@ class Model(CachingModule, FactorModel):
     def _engine(self, engine: Engine | None) -> Engine:
         """The one place where models reach for inference."""
         if engine is None:
-            from pgnn.inference.automatic import Automatic
+            from pgnn.inference.automatic import AUTOMATIC
 
-            return Automatic()
+            return AUTOMATIC
         from pgnn.inference.engine import Engine
 
         if not isinstance(engine, Engine):

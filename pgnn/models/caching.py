@@ -15,11 +15,24 @@ from torch.nn.modules.module import (
 
 
 class CachingModule(nn.Module):
-    """A module that keeps what was derived from its structure and from its parameters."""
+    """A module that keeps what was derived from its structure and from its parameters.
+
+    Attributes:
+        detached: Whether answers are plain numbers although parameters may be learned. So they are
+            after a fit, until :meth:`requires_grad_` asks for gradients by the parameters; those
+            by evidence and inputs that require them flow all the same.
+    """
+
+    detached: bool = False
 
     def __init__(self) -> None:
         super().__init__()
         self._cache: dict[Hashable, Any] = {}
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """See :meth:`torch.nn.Module.requires_grad_`; answers may be differentiated again."""
+        self.detached = False
+        return super().requires_grad_(requires_grad)
 
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return a result that depends on structure alone, made once."""

@@ -25,7 +25,8 @@ from pgnn import (
     Variable,
 )
 from pgnn.errors import EvidenceError, Intractable
-from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.engine import Engine
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.log_score import log_score
 from tests import oracle
@@ -87,7 +88,7 @@ def test_groups_and_factors_are_the_same_product():
 
 
 def test_complete_rows_need_no_engine():
-    class Forbidden(ApproximateEngine):
+    class Forbidden(Engine):
         def reason(self):
             return ""
 
@@ -142,7 +143,7 @@ def test_rows_are_looked_up_piece_by_piece(monkeypatch):
 
 
 def test_a_bound_is_taken_only_when_it_is_named():
-    class Bound(ApproximateEngine):
+    class Bound(Engine):
         def infer(self, problem):
             rows = problem.num_rows
             states = int(problem.graph.elements.offset[-1])

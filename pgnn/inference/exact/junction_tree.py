@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Intractable
-from pgnn.evidence.evidence import Evidence, over_inputs
+from pgnn.abilities import FactorModel
+from pgnn.errors import Intractable
 from pgnn.factors.factor import Factor
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.conflict import impossible
 from pgnn.inference.exact.differentiable import Differentiable
@@ -23,9 +22,9 @@ from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.explanation import Explanation
+from pgnn.inference.limits import check_size
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import check_errors, reader_of, scope_of, targets_of
-from pgnn.inference.samples import Samples
+from pgnn.inference.question import Names, Question, reader_of, scope_of, targets_of
 
 
 @dataclass(frozen=True)
@@ -53,28 +52,23 @@ class JunctionTree(Engine):
 
     max_bytes: int = 2**32
 
-    def query(
-        self,
-        model: FactorModel,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`."""
-        check_errors(errors)
-        seen = over_inputs(reader_of(model).read(evidence), inputs)
-        solver = self._solver(model, seen, inputs)
-        asked = targets_of(model, targets)
+    @property
+    def max_answer_bytes(self) -> int:
+        """Memory that the numbers of an answer may take."""
+        return self.max_bytes
+
+    def answer_query(self, question: Question) -> Posterior:
+        """Answer ``query`` exactly; the answer has joint tables, too."""
+        model, seen, solver = question.model, question.seen, self._solver(question)
+        targets = question.targets
         ask = Differentiable(solver, seen)
-        marginals, log_evidence = ask.marginals(asked.mask(model.elements))
+        marginals, log_evidence = ask.marginals(targets.mask(model.elements))
         lost = log_evidence.isneginf()
         if lost.any():
-            if errors == "raise":
+            if question.errors == "raise":
                 raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
             marginals = marginals.masked_fill(lost[:, None], float("nan"))
-        order = asked.reordered(model.elements)
+        order = targets.reordered(model.elements)
         if order is not None:
             marginals = marginals[:, torch.from_numpy(order)]
 
@@ -82,7 +76,7 @@ class JunctionTree(Engine):
             return ask.joint(scope_of(model, names))
 
         return Posterior(
-            asked.variables,
+            targets.variables,
             marginals,
             log_evidence,
             batched=seen.batched,
@@ -92,35 +86,27 @@ class JunctionTree(Engine):
             index=seen.index,
         )
 
-    def most_probable(
-        self,
-        model: FactorModel,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """See :meth:`Model.most_probable`."""
-        check_errors(errors)
-        if k < 1:
-            raise EvidenceError(f"k must be at least 1, got {k}")
-        seen = over_inputs(reader_of(model).read(evidence), inputs)
-        solver = self._solver(model, seen, inputs)
-        asked = targets_of(model, targets)
-        states, logs = k_best(solver, seen.codes, seen.soft, asked.mask(model.elements), k)
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Answer ``most_probable`` exactly."""
+        seen, elements = question.seen, question.model.elements
+        check_size(f"{k:,} assignments for each of {seen.num_rows:,} rows",
+                   k * seen.num_rows * len(elements), self.max_bytes,
+                   "Ask for a smaller k")  # fmt: skip
+        solver, targets = self._solver(question), question.targets
+        states, logs = k_best(solver, seen.codes, seen.soft, targets.mask(elements), k)
         log_prob = _tensor(logs + seen.soft_scale[:, None])
         lost = np.isneginf(logs[:, 0])
         if lost.any():
-            if errors == "raise":
+            if question.errors == "raise":
                 raise impossible(solver, seen.codes, log_prob[:, 0], seen.batched)
             states[lost] = -1
-        chosen = torch.from_numpy(states[:, :, asked.numbers].astype(np.int64))
+        chosen = torch.from_numpy(states[:, :, targets.numbers].astype(np.int64))
         if k > 1:
-            return KBest(asked.variables, chosen, log_prob, batched=seen.batched, index=seen.index)
+            return KBest(
+                targets.variables, chosen, log_prob, batched=seen.batched, index=seen.index
+            )
         return Assignment(
-            asked.variables,
+            targets.variables,
             chosen[:, 0],
             log_prob[:, 0],
             batched=seen.batched,
@@ -129,20 +115,9 @@ class JunctionTree(Engine):
             engine=type(self).__name__,
         )
 
-    def sample(
-        self,
-        model: FactorModel,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`."""
-        if n < 0:
-            raise EvidenceError(f"the number of samples must not be negative, got {n}")
-        seen = over_inputs(reader_of(model).read(evidence), inputs)
-        solver = self._solver(model, seen, inputs)
+    def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
+        """Draw ``(n, B, E)`` states; without evidence from parents to children."""
+        seen, solver = question.seen, self._solver(question)
         graph = solver.graph
         if (
             not seen.batched
@@ -152,36 +127,25 @@ class JunctionTree(Engine):
             and not graph.rowwise.any()
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
-            drawn = torch.from_numpy(graph.families.sample(n, probs, seed))
-            return Samples(model.elements.variables, drawn.long())
+            return torch.from_numpy(graph.families.sample(n, probs, seed)).long()[:, None], None
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number))
         if np.isneginf(log_z).any():
             raise impossible(solver, seen.codes, _tensor(log_z), seen.batched)
-        codes = torch.from_numpy(states.astype(np.int64))
-        return Samples(
-            model.elements.variables,
-            codes if seen.batched else codes[:, 0],
-            batched=seen.batched,
-            index=seen.index,
-        )
+        return torch.from_numpy(states.astype(np.int64)), None
 
-    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`."""
-        seen = over_inputs(reader_of(model).read(data), inputs)
-        solver = self._solver(model, seen, inputs)
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Answer ``log_prob`` exactly; complete rows are looked up."""
+        seen, solver = question.seen, self._solver(question)
         graph = solver.graph
         if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():
-            total = graph.families.log_prob(seen.codes, graph.flat_log_values)
-        else:
-            total = Differentiable(solver, seen).log_evidence()
-        return total if seen.batched else total[0]
+            return graph.families.log_prob(seen.codes, graph.flat_log_values)
+        return Differentiable(solver, seen).log_evidence()
 
-    def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
-        """See :meth:`Model.explain`."""
-        seen = reader_of(model).read(evidence)
-        solver = self._solver(model, seen, None)
-        wanted = targets_of(model, targets).mask(model.elements)
+    def describe(self, question: Question) -> Explanation:
+        """Answer ``explain``: what the most expensive plan takes."""
+        seen, solver = question.seen, self._solver(question)
+        wanted = question.targets.mask(question.model.elements)
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
         codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
         plans = solver.planner.split(solver.graph, codes, ask)
@@ -208,20 +172,19 @@ class JunctionTree(Engine):
             alternatives=() if fits else ("more evidence", "fewer targets", "a larger max_bytes"),
         )
 
-    def compile(
+    def prepare(
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
-        """See :meth:`Model.compile`."""
-        nothing = reader_of(model).read(None)
+        """Answer ``compile``."""
         return CompiledQuery(
-            lambda: self._solver(model, nothing, None),
+            lambda: self._solver(Question(model, None, reader_of(model).read(None))),
             model.elements,
             targets_of(model, targets),
             None if observed is None else targets_of(model, observed),
         )
 
-    def _solver(self, model: FactorModel, seen: Evidence, inputs: Inputs | None) -> Solver:
-        return model_solver(model, seen.reals, inputs, self.max_bytes)
+    def _solver(self, question: Question) -> Solver:
+        return model_solver(question.model, question.seen.reals, question.inputs, self.max_bytes)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

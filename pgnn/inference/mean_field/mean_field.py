@@ -14,7 +14,8 @@ from torch import Tensor
 
 from pgnn.errors import ModelError, NotConverged
 from pgnn.factors.groups.factor_group import FactorGroup, weighed
-from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.engine import Engine
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
@@ -27,7 +28,7 @@ Block = Sequence[Hashable] | Slices
 
 
 @dataclass(frozen=True)
-class MeanField(ApproximateEngine):
+class MeanField(Engine):
     r"""Variational inference by a product of independent distributions, with a lower bound.
 
     .. math:: \log Z \ge \max_q\; E_q[\log \tilde p(x)] + H(q), \qquad q(x) = \prod_i q_i(x_i)
@@ -93,7 +94,7 @@ class MeanField(ApproximateEngine):
             )
 
     def infer(self, problem: Problem) -> Beliefs:
-        """See :class:`ApproximateEngine`."""
+        """See :class:`Engine`."""
         start = CoordinateAscent(problem, problem.log_field(), self.tolerance)
         ascent, possible = start.possible()
         rows = np.flatnonzero(possible)
@@ -113,7 +114,7 @@ class MeanField(ApproximateEngine):
         return _beliefs(problem, state, bound, possible, independent=blocks is None)
 
     def reason(self) -> str:
-        """See :class:`ApproximateEngine`."""
+        """See :class:`Engine`."""
         if self.blocks is None:
             return "independent distributions are fitted to the model; their bound is below log Z"
         return "blocks, independent of each other, are fitted exactly; their bound is below log Z"
@@ -137,10 +138,11 @@ class MeanField(ApproximateEngine):
         state = iterate(blocks, self.max_iterations, state=state, **options).state
         return state, blocks.bounds(state.q)
 
-    def _report(
-        self, log_evidence: Tensor, diagnostics: Mapping[str, Any], advice: str, errors: str
+    def check_rows(
+        self, question: Problem, log_values: Tensor, told: Mapping[str, Any], advice: str
     ) -> None:
-        feasible = diagnostics["feasible"]
+        """See :meth:`Engine.check_rows`."""
+        feasible = told["feasible"]
         if not feasible.all():
             warnings.warn(
                 f"MeanField: no distribution of positive probability was found for "
@@ -150,8 +152,8 @@ class MeanField(ApproximateEngine):
                 NotConverged,
                 stacklevel=4,
             )
-        told = torch.where(feasible.to(log_evidence.device), log_evidence, 0.0)
-        super()._report(told, diagnostics, advice, errors)
+        possible = torch.where(feasible.to(log_values.device), log_values, 0.0)
+        super().check_rows(question, possible, told, advice)
 
 
 def _better(

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.inference.approximate import ApproximateEngine, Beliefs, Best
 from pgnn.inference.assignment import Assignment
+from pgnn.inference.beliefs import Beliefs, Best
+from pgnn.inference.engine import Engine
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.cpu_propagation import Control
@@ -35,7 +36,7 @@ _OTHERS = "raise max_iterations or damping, or use DualDecomposition() or Anneal
 
 
 @dataclass(frozen=True)
-class BeliefPropagation(ApproximateEngine):
+class BeliefPropagation(Engine):
     r"""Messages between factors and elements until they agree: sum- or max-product.
 
     .. math::
@@ -138,14 +139,14 @@ class BeliefPropagation(ApproximateEngine):
             )
 
     def reason(self) -> str:
-        """See :meth:`ApproximateEngine.reason`."""
+        """See :meth:`Engine.reason`."""
         name = type(self.schedule).__name__.lower()
         if self.tree_reweighted:
             return f"tree-reweighted propagation, {name}; its log evidence is an upper bound"
         return f"loopy belief propagation, {name}; exact on trees"
 
     def infer(self, problem: Problem) -> Beliefs:
-        """See :meth:`ApproximateEngine.infer`."""
+        """See :meth:`Engine.infer`."""
         plan = self._plan(problem, self.temperature)
         propagator = self._propagator(problem, plan)
         found, history = propagator.run()
@@ -163,7 +164,7 @@ class BeliefPropagation(ApproximateEngine):
         return Beliefs(beliefs.to(*place), value.to(*place), kind, told, _ADVICE)
 
     def maximize(self, problem: Problem, maximized: Mask) -> Best:
-        """See :meth:`ApproximateEngine.maximize`."""
+        """See :meth:`Engine.maximize`."""
         log_field = problem.log_field()
         free = unsettled(problem.graph, log_field)
         if not (maximized | ~free.any(axis=0)).all():

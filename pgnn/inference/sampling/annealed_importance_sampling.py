@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
 from pgnn.inference.problem import Problem
 from pgnn.inference.sampling.annealing_start import most_likely_states, streams_of
@@ -26,7 +27,7 @@ _ADVICE = "take more temperatures"
 
 
 @dataclass(frozen=True)
-class AnnealedImportanceSampling(ApproximateEngine):
+class AnnealedImportanceSampling(Engine):
     r"""Partition function by annealed importance sampling, forward and in reverse.
 
     Each chain starts from the normalised product of the elements' own fields,
@@ -102,11 +103,11 @@ class AnnealedImportanceSampling(ApproximateEngine):
         return np.array(self.temperatures, dtype=np.float64)
 
     def reason(self) -> str:
-        """See :meth:`ApproximateEngine.reason`."""
+        """See :meth:`Engine.reason`."""
         return "annealed importance sampling" + (", forward and in reverse" * self.reverse)
 
     def infer(self, problem: Problem) -> Beliefs:
-        """See :meth:`ApproximateEngine.infer`."""
+        """See :meth:`Engine.infer`."""
         ladder = Ladder.prepare(problem, self.betas, self.sweeps)
         forward, backward = np.random.default_rng(self.seed).integers(2**63, size=2).tolist()
         shape = (problem.num_rows, self.chains)
@@ -142,7 +143,7 @@ class AnnealedImportanceSampling(ApproximateEngine):
         )
 
     def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
-        """See :meth:`ApproximateEngine.draw`: final states with their log weights."""
+        """See :meth:`Engine.draw`: final states with their log weights."""
         ladder = Ladder.prepare(problem, self.betas, self.sweeps)
         number = int(np.random.default_rng(seed).integers(2**63))
         states, log_weights = self._forward(ladder, (problem.num_rows, n), number)

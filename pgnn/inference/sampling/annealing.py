@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import ModelError
-from pgnn.inference.approximate import ApproximateEngine, Best
+from pgnn.inference.beliefs import Best
+from pgnn.inference.engine import Engine
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
@@ -41,7 +42,7 @@ _ADVICE = "no possible states were found; take more sweeps or chains, or Junctio
 
 
 @dataclass(frozen=True)
-class Annealing(ApproximateEngine):
+class Annealing(Engine):
     r"""Most probable states by simulated annealing (Kirkpatrick, Gelatt & Vecchi 1983).
 
     Chains visit all unobserved elements in turn and draw each from
@@ -90,11 +91,11 @@ class Annealing(ApproximateEngine):
                 raise ModelError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def reason(self) -> str:
-        """See :meth:`ApproximateEngine.reason`."""
+        """See :meth:`Engine.reason`."""
         return "simulated annealing, polished" if self.polish else "simulated annealing"
 
     def maximize(self, problem: Problem, maximized: Mask) -> Best:
-        """See :meth:`ApproximateEngine.maximize`."""
+        """See :meth:`Engine.maximize`."""
         log_field = problem.log_field()
         if not (maximized | ~unsettled(problem.graph, log_field).any(axis=0)).all():
             return self._marginal(problem, maximized, log_field)

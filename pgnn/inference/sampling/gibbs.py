@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, Unsupported
-from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.diagnostics import BatchSums
-from pgnn.inference.engine import FactorModel, Inputs
+from pgnn.inference.engine import Engine
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.problem import Problem
@@ -45,7 +45,7 @@ class Chains(Protocol):
 
 
 @dataclass(frozen=True)
-class Gibbs(ApproximateEngine):
+class Gibbs(Engine):
     r"""Markov chains that draw one element at a time from its full conditional.
 
     .. math:: x_i \sim p(x_i \mid x_{-i})^{1/T} \propto
@@ -178,14 +178,14 @@ class Gibbs(ApproximateEngine):
             out[:, first:last] = np.where(impossible[:, None], -1, drawn)
         return torch.from_numpy(out), None
 
-    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`; rows must be complete."""
-        if not Problem.read(model, data, inputs).complete:
+    def answer_log_prob(self, question: Problem) -> Tensor:
+        """See :meth:`Engine.answer_log_prob`; rows must be complete."""
+        if not question.complete:
             raise self._cannot(
                 "has no estimate of log evidence, so that rows must be complete",
                 "JunctionTree(), BeliefPropagation() or ImportanceSampling()",
             )
-        return super().log_prob(model, data, inputs=inputs)
+        return super().answer_log_prob(question)
 
     # --- helpers ------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError, NotConverged
-from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
 from pgnn.inference.problem import Problem
@@ -23,7 +24,7 @@ _TINY = 100
 
 
 @dataclass(frozen=True)
-class ImportanceSampling(ApproximateEngine):
+class ImportanceSampling(Engine):
     r"""Likelihood weighting: draws along a directed graph, weighed by what was seen.
 
     Variables are drawn parents first from :math:`p(x_i \mid x_{\mathrm{pa}(i)})`; those that were
@@ -80,7 +81,7 @@ class ImportanceSampling(ApproximateEngine):
             raise ModelError(f"ImportanceSampling needs samples >= 1, got {self.samples}")
 
     def infer(self, problem: Problem) -> Beliefs:
-        """See :class:`ApproximateEngine`."""
+        """See :class:`Engine`."""
         weighting = LikelihoodWeighting(problem, self.samples, self.seed)
         pieces = len(weighting.rounds)
         state = weighting.init()
@@ -91,7 +92,7 @@ class ImportanceSampling(ApproximateEngine):
         return _beliefs(problem, state, self.samples)
 
     def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, Tensor | None]:
-        """See :class:`ApproximateEngine`."""
+        """See :class:`Engine`."""
         weighting = LikelihoodWeighting(problem, n, self.seed if seed is None else seed)
         rows = problem.num_rows
         states = np.empty((n, rows, len(weighting.tables.card)), dtype=np.int64)
@@ -102,16 +103,17 @@ class ImportanceSampling(ApproximateEngine):
         return torch.from_numpy(states), torch.from_numpy(log_weights)
 
     def reason(self) -> str:
-        """See :class:`ApproximateEngine`."""
+        """See :class:`Engine`."""
         return "variables are drawn parents first, and draws are weighed by what was seen"
 
-    def _report(
-        self, log_evidence: Tensor, diagnostics: Mapping[str, Any], advice: str, errors: str
+    def check_rows(
+        self, question: Problem, log_values: Tensor, told: Mapping[str, Any], advice: str
     ) -> None:
-        size, rows = diagnostics["effective_sample_size"], len(log_evidence)
-        impossible = diagnostics["impossible"].to(log_evidence.device)
-        super()._report(torch.where(impossible, -torch.inf, 0.0), {}, "", errors)
-        nothing = int(((size == 0) & ~diagnostics["impossible"]).sum())
+        """See :meth:`Engine.check_rows`."""
+        size, rows = told["effective_sample_size"], len(log_values)
+        impossible = told["impossible"].to(log_values.device)
+        super().check_rows(question, torch.where(impossible, -torch.inf, 0.0), {}, "")
+        nothing = int(((size == 0) & ~told["impossible"]).sum())
         few = int(((size > 0) & (size < _TINY)).sum())
         if nothing:
             warnings.warn(

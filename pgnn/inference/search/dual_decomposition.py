@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
-from pgnn.inference.approximate import ApproximateEngine, Best, Floats, Mask
+from pgnn.inference.beliefs import Best
+from pgnn.inference.engine import Engine, Floats, Mask
 from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
@@ -26,7 +27,7 @@ _MEMORY = 2**26
 
 
 @dataclass(frozen=True)
-class DualDecomposition(ApproximateEngine):
+class DualDecomposition(Engine):
     r"""Most probable states by sequential message passing on the dual (TRW-S, SRMP).
 
     Minimises an upper bound on :math:`\max_x \log \tilde p(x)`, the dual of the local-polytope

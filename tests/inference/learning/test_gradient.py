@@ -25,7 +25,8 @@ from pgnn import (
 )
 from pgnn.errors import NotConverged
 from pgnn.factors.potentials.neural_potential import NeuralPotential
-from pgnn.inference.approximate import ApproximateEngine, Beliefs
+from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.engine import Engine
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.likelihood_objective import LikelihoodObjective, SampledObjective
 from pgnn.inference.learning.training_data import read_rows
@@ -411,7 +412,7 @@ def test_engines_without_derivatives_say_so():
 
 
 @dataclass(frozen=True)
-class Propagating(ApproximateEngine):
+class Propagating(Engine):
     """Belief propagation in torch, tight enough to differentiate."""
 
     def reason(self) -> str:
