@@ -14,12 +14,16 @@ from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate,
 from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.conditionals.poisson import Gamma, Poisson
-from pgnn.factors.conditionals.renamed import Renamed
+from pgnn.factors.conditionals.renamed import Renamed, RenamedFamily
 from pgnn.factors.conditionals.scaled_posterior import ScaledPosterior
 from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
+from pgnn.factors.given import Given
+from pgnn.factors.piece import Piece, Restorable
+from pgnn.factors.potentials.conditional_potential import ConditionalPotential
+from pgnn.factors.potentials.factor_tables import FactorTables
 from pgnn.factors.potentials.ising import Ising
 from pgnn.factors.potentials.lattice import Lattice
 from pgnn.factors.potentials.log_linear import LogLinear
@@ -52,6 +56,8 @@ __all__ = [
     "Bernoulli",
     "Distributional",
     "Renamed",
+    "RenamedFamily",
+    "Given",
     "ExponentialFamily",
     "Statistics",
     # forms of covariances
@@ -72,4 +78,9 @@ __all__ = [
     "Lattice",
     "LogLinear",
     "NeuralPotential",
+    "FactorTables",
+    "ConditionalPotential",
+    # what a file keeps
+    "Piece",
+    "Restorable",
 ]

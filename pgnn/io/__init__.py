@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from pgnn import factors, models
 from pgnn.errors import DataError
+from pgnn.factors.piece import Restorable
 from pgnn.io.bif import read_bif, write_bif
-from pgnn.io.checkpoint import load, save
+from pgnn.io.checkpoint import restored, save
 from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
 from pgnn.io.source import PathOrFile, Source
 from pgnn.io.uai import read_uai, write_uai
@@ -78,6 +81,41 @@ def write(
         OSError: If the file cannot be written.
     """
     _WRITERS[_format(file, format)](model, file)
+
+
+def load(
+    path: str | os.PathLike[str],
+    modules: Mapping[Hashable, Any] | None = None,
+    *,
+    classes: Iterable[type[Restorable]] = (),
+) -> Any:
+    """Load a model that :func:`save` wrote, without executing any code from the file.
+
+    Args:
+        path: The file.
+        modules: For each ``Neural`` conditional, by the name of its child, a network of the same
+            architecture; for each ``NeuralPotential`` likewise, by the name of its variable or the
+            tuple of their names, or a list of networks where several have these; or a whole
+            conditional or potential, where its head or features, or the class itself, are your
+            own code; that of a first step, in a model over time, by ``(name, "initial")``. They
+            are copied, and the copies get the saved numbers.
+        classes: Your own classes of models, conditionals, potentials and their parts, which give
+            their ``settings()``; the file names them, and none is looked for anywhere else.
+
+    Raises:
+        DataError: If the file is no checkpoint, is damaged or of another version, or ``modules``
+            misses one or has one that does not fit.
+        OSError: If the file cannot be opened.
+    """
+    own = tuple(classes)
+    for kind in own:
+        if not isinstance(kind, type) or not issubclass(kind, Restorable):
+            raise DataError(
+                f"classes= takes classes of models, conditionals or potentials, got {kind!r}"
+            )
+    exported = [vars(room)[name] for room in (factors, models) for name in room.__all__]
+    known = [c for c in exported if isinstance(c, type) and issubclass(c, Restorable)]
+    return restored(path, [*known, *own], modules)
 
 
 def _format(file: PathOrFile, given: str | None) -> str:

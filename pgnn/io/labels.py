@@ -14,7 +14,8 @@ def encode(label: object) -> Any:
     """Turn a name, a label or a tuple of them into what JSON can hold.
 
     Args:
-        label: Text, an integer, a float, a boolean, ``None``, or a tuple of these.
+        label: Text, an integer, a float, a boolean, ``None``, an interval of pandas, or a tuple of
+            these.
 
     Raises:
         DataError: If it is of another type.
@@ -31,9 +32,13 @@ def encode(label: object) -> Any:
         return [encode(part) for part in label]
     if label is None or type(label) in (bool, int, float, str):
         return label
+    if type(label).__module__.split(".")[0] == "pandas" and type(label).__name__ == "Interval":
+        ends: Any = label
+        return {"interval": [encode(ends.left), encode(ends.right), ends.closed]}
     raise DataError(
-        f"a checkpoint keeps names and labels that are text, numbers, booleans, None or tuples of "
-        f"these, got {label!r} of type {type(label).__name__}; rename it, for instance to its text"
+        f"a checkpoint keeps names and labels that are text, numbers, booleans, None, intervals or "
+        f"tuples of these, got {label!r} of type {type(label).__name__}; rename it, for instance "
+        "to its text"
     )
 
 
@@ -46,7 +51,11 @@ def decode(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(decode(part) for part in value)
     if isinstance(value, dict):
-        if set(value) != {"float"} or value["float"] not in ("inf", "-inf", "nan"):
-            raise DataError(f"expected a name or label, got {value!r}")
-        return float(value["float"])
+        if set(value) == {"float"} and value["float"] in ("inf", "-inf", "nan"):
+            return float(value["float"])
+        if set(value) == {"interval"} and len(value["interval"]) == 3:
+            import pandas as pd
+
+            return pd.Interval(*map(decode, value["interval"]))
+        raise DataError(f"expected a name or label, got {value!r}")
     return value

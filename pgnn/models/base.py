@@ -14,6 +14,7 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, grouped
+from pgnn.factors.piece import Piece, Restorable, Settings
 from pgnn.models.caching import CachingModule
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 Names = Hashable | Iterable[Hashable]
 
 
-class Model(CachingModule, FactorModel):
+class Model(CachingModule, FactorModel, Restorable):
     """A probabilistic model over named variables.
 
     A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; then the
@@ -76,6 +77,27 @@ class Model(CachingModule, FactorModel):
         Models over arrays have these to begin with, and expand them to :meth:`factors`.
         """
         return grouped(self.factors(observed, inputs), self.elements)
+
+    def settings(self) -> Settings:
+        """Return what the model is made of, see :class:`~pgnn.factors.piece.Restorable`.
+
+        Raises:
+            Unsupported: If the class does not say.
+        """
+        raise Unsupported(
+            f"a checkpoint keeps models that give their settings(), and a {type(self).__name__} "
+            "gives none; save its state_dict() with torch"
+        )
+
+    def check(self) -> None:
+        """Check the numbers of all conditionals and potentials.
+
+        Raises:
+            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+        """
+        for part in self.modules():
+            if isinstance(part, Piece):
+                part.check()
 
     @property
     def num_free_parameters(self) -> int:

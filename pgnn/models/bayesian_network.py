@@ -17,6 +17,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
@@ -89,6 +90,10 @@ class BayesianNetwork(Model, DirectedModel):
     def conditionals(self) -> Mapping[Hashable, Conditional]:
         """The conditional of each variable."""
         return MappingProxyType(self._conditionals)
+
+    def settings(self) -> Settings:
+        """Return the arrows and the conditionals."""
+        return {"graph": tuple(self.graph.edges), "conditionals": self._conditionals}
 
     @cached_property
     def order(self) -> tuple[Hashable, ...]:

@@ -9,6 +9,7 @@ import networkx as nx
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.declaration import Edges, conditional_of, declare, read_graph
 from pgnn.models.sequence_model import SequenceModel
@@ -99,6 +100,12 @@ class DynamicBayesianNetwork(SequenceModel):
         scope.update({(n, -1): lagged(v) for n, v in variables.items()})
         every = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
         super().__init__(every, _initial(graph, names, variables, first))
+
+    def settings(self) -> Settings:
+        """Return the arrows and the conditionals, those of the first slice too."""
+        every = self._conditionals.values()
+        edges = tuple((v.name, c.child.name) for c in every for v in c.parents)
+        return {"graph": edges, "conditionals": self._conditionals, "initial": self._initial}
 
     @property
     def hidden(self) -> list[Hashable]:

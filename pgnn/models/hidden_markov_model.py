@@ -13,6 +13,7 @@ from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.two_slices import lagged
@@ -100,6 +101,16 @@ class HiddenMarkovModel(SequenceModel, EmittingModel):
                 )
         if {v.name for v in chain.parents} - {(name, -1)} or first.parents:
             raise ModelError("the state may depend on the state before, and on inputs, alone")
+
+    def settings(self) -> Settings:
+        """Return the states and the conditionals."""
+        return {
+            "states": self.state.states,
+            "emissions": self.emissions,
+            "initial": self._initial[self._name],
+            "transitions": self.transitions,
+            "name": self._name,
+        }
 
     @property
     def state(self) -> Variable:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
@@ -82,6 +83,10 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         if self.transitions.inputs or self.initial[name].inputs:
             raise ModelError("inputs cannot drive the segments of a semi-Markov model")
         self._durations = _durations(state, durations)
+
+    def settings(self) -> Settings:
+        """Return the states and the conditionals, that of the duration too."""
+        return super().settings() | {"durations": self._durations}
 
     @property
     def durations(self) -> Conditional:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
 import torch
@@ -16,6 +16,7 @@ from pgnn.errors import Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, grouped, merged
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.conditional_potential import ConditionalPotential
 from pgnn.factors.potentials.ising import Ising
 from pgnn.factors.potentials.lattice import Lattice
@@ -89,6 +90,23 @@ class MarkovRandomField(Model):
     def potentials(self) -> tuple[Potential, ...]:
         """The potentials, in the order of their declaration."""
         return tuple(self._potentials)  # type: ignore[arg-type]
+
+    def settings(self) -> Settings:
+        """Return the edges, the potentials and the variables."""
+        return {
+            "graph": tuple(self.graph.edges),
+            "potentials": self.potentials,
+            "states": self._variables,
+            "normalized": self._normalized,
+        }
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make a field; it remembers whether it comes of a Bayesian network."""
+        normalized = settings.pop("normalized", False)
+        made = cls(**settings)
+        made._normalized = bool(normalized)
+        return made
 
     @property
     def inputs(self) -> tuple[Hashable, ...]:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import pgnn
 import pgnn.io.checkpoint as checkpoint
-from pgnn.errors import DataError
+from pgnn.errors import DataError, ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Neural, NormalHead
 from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
@@ -234,26 +236,55 @@ def test_truncated_and_damaged_files(tmp_path: Path) -> None:
         load(tmp_path / "none")
 
 
+DATA = Path(__file__).parent / "data"
+
+
+def edited(source: Path, change: Any, path: Path) -> Path:
+    """A file with another description and the right checksum."""
+    tensors = load_file(source)
+    structure, _ = checkpoint._read(source)
+    text = json.dumps(change(structure))
+    metadata = {"pgnn": text, "crc32": checkpoint._checksum(text, tensors)}
+    save_file(tensors, path, metadata)
+    return path
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 99}, "expected version 1 of the format, got 99"),
+        ({"version": 99}, "expected version 2 of the format, got 99"),
         ({"class": "Oracle"}, "unknown class 'Oracle'"),
-        ({"edges": [[0, 9]]}, "IndexError"),
+        ({"edges": [[0, 99]]}, "IndexError"),
         ({"edges": [[0, 1], [1, 0]]}, "cycle"),
         ({"variables": 3}, "TypeError"),
         ({"conditionals": [{}]}, "KeyError"),
     ],
 )
 def test_edited_descriptions(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    small(tmp_path / "m")
-    tensors = load_file(tmp_path / "m")
-    structure, _ = checkpoint._read(tmp_path / "m")
-    text = json.dumps(structure | change)
-    metadata = {"pgnn": text, "crc32": checkpoint._checksum(text, tensors)}
-    save_file(tensors, tmp_path / "edited", metadata)
+    path = edited(DATA / "cut.pgnn", lambda s: s | change, tmp_path / "edited")
     with pytest.raises(DataError, match=words):
-        load(tmp_path / "edited")
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"class": "Oracle"}, "unknown class 'Oracle'"),
+        ({"class": "away:Oracle"}, r"unknown class 'Oracle'; pass it in classes=\[Oracle\]"),
+        ({"class": "Tabular"}, "KeyError: 'logits'"),
+        ({"class": "NormalHead", "settings": {}}, "expected a model, got NormalHead"),
+        ({"settings": {}}, "TypeError"),
+        ({"settings": {"graph": [["a", "b"], ["b", "a"]], "conditionals": {"map": []}}}, "cycle"),
+        ({"settings": {"graph": {"variable": 99}}}, "IndexError"),
+        ({"settings": {"graph": {"object": {"class": "os:system"}}}}, "unknown kind 'system'"),
+        ({"number": "0"}, "needs other tensors than the file has"),
+    ],
+)
+def test_edited_models(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    small(tmp_path / "m")
+    path = edited(tmp_path / "m", lambda s: s | {"model": s["model"] | change}, tmp_path / "edited")
+    with pytest.raises(DataError, match=words):
+        load(path)
 
 
 def test_other_safetensors_are_refused(tmp_path: Path) -> None:
@@ -268,3 +299,208 @@ def test_an_older_file_survives_a_failed_save(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="bytes"):
         save(bad, tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == data
+
+
+# --- what else is kept ----------------------------------------------------------------------------
+
+
+def test_history_is_kept(tmp_path: Path) -> None:
+    rows = {"a": [0, 1, 1, 0], "b": [1, 1, 0, 0]}
+    model = BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}).fit(
+        rows, learner=pgnn.Gradient(), progress=False
+    )
+    model.history["odd"] = math.nan
+    model.history["mine"] = object()
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m").history
+    assert type(again) is type(model.history)
+    assert math.isnan(again.pop("odd"))
+    assert "mine" not in again
+    model.history.pop("odd"), model.history.pop("mine")
+    assert dict(again) == dict(model.history)
+    assert all(isinstance(trace, list) for trace in again["trace"].values())
+    assert again["trace"]
+
+
+def test_intervals_are_labels(tmp_path: Path) -> None:
+    ages = pd.cut(pd.Series([1, 20, 70]), [0, 18, 65, math.inf])
+    model = BayesianNetwork([], states={"age": list(ages.cat.categories)}).fit({"age": ages})
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert again.variables == model.variables
+    assert float(again.log_prob({"age": [pd.Interval(0, 18)]}).detach()) == pytest.approx(
+        math.log(1 / 3)
+    )
+
+
+def test_a_shared_conditional_stays_shared(tmp_path: Path) -> None:
+    state, before = Variable("z", 2), Variable(("z", -1), 2)
+    moves = Tabular(state, [before], [[0.9, 0.1], [0.2, 0.8]])
+    seen = Variable("x", 2)
+    emits = Tabular(seen, [state])
+    model = pgnn.DynamicBayesianNetwork(
+        [(("z", -1), "z"), ("z", "x")],
+        {"z": moves, "x": emits},
+        initial={"z": Tabular(state), "x": emits},
+    )
+    save(model, tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert again.initial["x"] is again.conditionals["x"]
+    assert again.num_free_parameters == model.num_free_parameters
+
+
+def test_torch_distributions_are_kept(tmp_path: Path) -> None:
+    s, x = Variable("s", 2), Variable("x")
+    wait = pgnn.Distributional(
+        x, [s], torch.distributions.Gamma, concentration=[1.0, 2.0], rate=[1.0, 0.5]
+    )
+    model = network(Tabular(s), wait)
+    save(model, tmp_path / "m")
+    assert_same(load(tmp_path / "m"), model)
+    own = pgnn.Distributional(
+        x, [s], lambda rate: torch.distributions.Exponential(rate), rate=[1.0, 2.0]
+    )
+    save(network(Tabular(s), own), tmp_path / "m")
+    with pytest.raises(DataError, match="with a Distributional conditional"):
+        load(tmp_path / "m")
+
+
+def test_columns_of_a_network_are_kept(tmp_path: Path) -> None:
+    s, x = Variable("s", 3), Variable("x")
+    neural = Neural(
+        x, [s], nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (3, 2))), "u",
+        head=NormalHead(()), columns="s",
+    )  # fmt: skip
+    model = network(Tabular(s), neural)
+    save(model, tmp_path / "m")
+    fresh = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (3, 2)))
+    assert load(tmp_path / "m", {"x": fresh}).conditionals["x"].columns == s
+
+
+# --- what a person does wrong ---------------------------------------------------------------------
+
+
+def test_deep_nesting_is_told(tmp_path: Path) -> None:
+    small(tmp_path / "m")
+    tensors = load_file(tmp_path / "m")
+    structure, _ = checkpoint._read(tmp_path / "m")
+    for depth in (900, 10**5):
+        deep = "[" * depth + "]" * depth
+        text = json.dumps(structure).replace('"map": []', f'"map": {deep}')
+        metadata = {"pgnn": text, "crc32": checkpoint._checksum(text, tensors)}
+        save_file(tensors, tmp_path / "deep", metadata)
+        with pytest.raises(DataError, match=r"deep: expected a description"):
+            load(tmp_path / "deep")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, ["m"]])
+def test_paths_that_are_none(wrong: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected the path of a file, got"):
+        load(wrong)
+    with pytest.raises(DataError, match="expected the path of a file, got"):
+        save(network(Tabular(Variable("a", 2))), wrong)
+    with pytest.raises(DataError, match="got 3 instead of a model"):
+        save(3, tmp_path / "m")
+    with pytest.raises(DataError, match="classes= takes classes"):
+        load(tmp_path / "m", classes=[wrong])
+
+
+A, B = Variable("a", 2), Variable("b", 2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Tabular(B, [A]),
+        lambda: NoisyOr(B, [A], [0.5]),
+        lambda: Sigmoid(B, [A]),
+        lambda: Softmax(B, [A]),
+        lambda: pgnn.Gaussian(Variable("b"), [A]),
+        lambda: pgnn.Poisson(Variable("b"), [A]),
+    ],
+)
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_bad_numbers_of_conditionals(make: Any, number: float, tmp_path: Path) -> None:
+    model = network(Tabular(A, (), [0.5, 0.5]), make())
+    save(model, tmp_path / "good")
+    with torch.no_grad():
+        next(model.conditionals["b"].parameters()).view(-1)[0] = number
+    with pytest.raises(ModelError, match=f"conditional of 'b' has {number} among its numbers"):
+        save(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    tensors, (structure, _) = load_file(tmp_path / "good"), checkpoint._read(tmp_path / "good")
+    held = next(c for c in structure["model"]["settings"]["conditionals"]["map"] if c[0] == "b")
+    key = next(k for k in tensors if k.startswith(held[1]["object"]["number"] + "."))
+    tensors[key].view(-1)[0] = number
+    text = json.dumps(structure)
+    save_file(tensors, tmp_path / "m", {"pgnn": text, "crc32": checkpoint._checksum(text, tensors)})
+    with pytest.raises(DataError, match="'b'"):
+        load(tmp_path / "m")
+
+
+def test_bad_numbers_of_potentials(tmp_path: Path) -> None:
+    model = MarkovRandomField([pgnn.Ising([A, B], 0.5)])
+    with torch.no_grad():
+        model.potentials[0].coupling.fill_(-math.inf)
+    with pytest.raises(ModelError, match=r"potential of \('a', 'b'\) has -inf among its numbers"):
+        model.save(tmp_path / "m")
+    save(MarkovRandomField([pgnn.Potts([A, B], -math.inf)]), tmp_path / "m")
+    assert float(load(tmp_path / "m").potentials[0].coupling) == -math.inf
+
+
+# --- files of before ------------------------------------------------------------------------------
+
+ONES = torch.ones(3, 2)
+IMAGE = torch.tensor([[0.0, 1, 1, 0], [1, 1, 1, 1]])
+ROWS: dict[str, Any] = {
+    "discrete": {"a": [0, 1, 1], "b": [1, 0, 1], "c": [0, 0, 1], "d": [1, 1, 0],
+                 "level": [0, 2, 1], (3, "x"): torch.tensor([0, 1, 3])},
+    "neural": {"digit": [0, 3], "image": IMAGE, "size": torch.tensor([0.5, -1.0])},
+    "factors": {"A": ["x", "y"], 7: [0, 2]},
+    "potentials": {"p": torch.tensor([[0, 1, 0, 1] * 3, [1] * 12]).reshape(2, 3, 4),
+                   "col": torch.tensor([[[0, 1], [2, 2]], [[1, 1], [1, 1]]]),
+                   "A": ["x", "y"], 7: [1, 0], "C": ["x", "x"]},
+    "conditionals": {"a": [0, 1], "d": [1, 1]},
+    "neural_field": {"A": ["x", "y"], "C": ["y", "y"]},
+    "hmm": {"roll": [[0, 1, 1], [1, 0, 0]], "y": torch.tensor([[0.1, 0.2, 2.0], [1.0, 2.0, 0.0]])},
+    "hsmm": {"seen": [[0, 0, 1, 1], [1, 1, 0, 0]]},
+    "dbn": {"umbrella": [["yes", "yes"], ["no", "yes"]]},
+}  # fmt: skip
+INPUTS: dict[str, Any] = {
+    "discrete": {"light": ONES, "image": torch.ones(3, 3, 3)},
+    "neural_field": {"u": torch.ones(2, 3)},
+}
+MODULES: dict[str, Any] = {
+    "neural": lambda: {"image": nn.Linear(4, 4), "size": nn.Linear(4, 1)},
+    "neural_field": lambda: {
+        "A": nn.Linear(3, 2),
+        ("A", "C"): nn.Sequential(nn.Linear(3, 4), nn.Unflatten(1, (2, 2))),
+    },
+}
+
+
+def emissions() -> dict[str, Any]:
+    """The draws from which the expected densities of the old file were made."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"g": (), "tied": (3,), "sph": (3,), "mix": (3,), "u": (2,)}
+    order = ["g", "tied", "sph", "mix", "u", "u", "lin", "count", "flag"]
+    values: dict[str, Any] = {"s": [0, 1, 0, 1, 1]}
+    for name in order:
+        draw = torch.rand(5, *shapes.get(name, (3,)), generator=generator, dtype=torch.float64)
+        values[name] = draw.round() if name in ("count", "flag") else draw
+    return values
+
+
+@pytest.mark.parametrize("name", ["emissions", *ROWS])
+def test_files_of_version_1(name: str, tmp_path: Path) -> None:
+    expected = json.loads((DATA / "expected.json").read_text())[name]
+    make = MODULES.get(name, dict)
+    with torch.random.fork_rng():
+        model = load(DATA / f"{name}.pgnn", make())
+        save(model, tmp_path / "again")
+        again = load(tmp_path / "again", make())
+    rows = ROWS[name] if name in ROWS else emissions()
+    for one in (model, again):
+        found = one.log_prob(rows, inputs=INPUTS.get(name)).detach().double()
+        torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)
+    assert_same_numbers(model, again)

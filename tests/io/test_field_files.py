@@ -1,6 +1,7 @@
 """Fields in files: checkpoints of every kind of potential, UAI files, and what BIF says to them."""
 
 import io
+import json
 import math
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import pgnn
+import pgnn.io.checkpoint as checkpoint
 from pgnn import (
     DataError,
     Factor,
@@ -174,11 +177,13 @@ def test_networks_without_arrows(tmp_path: Path) -> None:
 
 
 def test_unknown_kinds(tmp_path: Path) -> None:
-    from pgnn.io.checkpoint_potentials import describe_potential, make_potential
-
-    described, tensors = describe_potential(Ising(X))
+    save(MarkovRandomField([Ising(X)]), tmp_path / "m")
+    structure, tensors = checkpoint._read(tmp_path / "m")
+    text = json.dumps(structure).replace('"Ising"', '"Spin"')
+    metadata = {"pgnn": text, "crc32": checkpoint._checksum(text, tensors)}
+    save_file(tensors, tmp_path / "m", metadata)
     with pytest.raises(DataError, match="unknown kind 'Spin'"):
-        make_potential({**described, "kind": "Spin"}, tensors, {})
+        load(tmp_path / "m")
 
 
 # --- other formats ------------------------------------------------------------------------------

@@ -19,11 +19,12 @@ from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_moments import check_prior
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
 
 
 @dataclass(frozen=True)
-class Beta:
+class Beta(Restorable):
     r"""Rows seen before: :math:`\hat p = (s + a) / (n + a + b)` for ``s`` ones in ``n`` rows.
 
     This is the mean of the posterior under the density :math:`\mathrm{Beta}(a, b)`, and the mode
@@ -93,6 +94,10 @@ class Bernoulli(FactorizedEmission):
         if v.name == self.child.name:
             return not v.is_discrete or v.num_states == 2
         return super()._accepts(v)
+
+    def settings(self) -> Settings:
+        """Return the variables, and the least probability of an estimate."""
+        return super().settings() | {"min_prob": self.min_prob}
 
     @property
     def probs(self) -> Tensor:

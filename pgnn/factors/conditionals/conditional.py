@@ -7,18 +7,19 @@ from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
 from pgnn.factors.factor import Factor, check_states
+from pgnn.factors.piece import Piece, Settings, taken
 from pgnn.factors.variable import Variable
 
 MAX_TABLE = 2**26
 """Most entries that one row's table may have (half a gigabyte in float64)."""
 
 
-class Conditional(nn.Module):
+class Conditional(Piece):
     r"""A local conditional :math:`p(x \mid \mathrm{pa}(x))`, the piece a directed model is made of.
 
     A subclass implements :meth:`distribution`; from it this class derives the table over whatever
@@ -34,6 +35,7 @@ class Conditional(nn.Module):
         ModelError: If a variable occurs twice.
     """
 
+    noun = "conditional"
     integrates_missing = False
     """Whether :meth:`factor` integrates out numbers of a real child that are ``NaN``."""
 
@@ -50,6 +52,15 @@ class Conditional(nn.Module):
         names = [*(v.name for v in self.scope), *self.inputs]
         if len(set(names)) != len(names):
             raise ModelError(f"conditional of {child.name!r} names a variable twice: {names}")
+
+    def settings(self) -> Settings:
+        """Return the child and the parents; what else the constructor takes, a subclass adds."""
+        return taken(type(self), {"child": self.child, "parents": self.parents})
+
+    @property
+    def key(self) -> Hashable:
+        """The child's name."""
+        return self.child.name
 
     @property
     def scope(self) -> tuple[Variable, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.errors import ModelError
+from pgnn.factors.piece import Restorable
 
 LOG_2PI = math.log(2.0 * math.pi)
 RELATIVE_FLOOR = 1e-6
@@ -18,7 +19,7 @@ RELATIVE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class Covariance(ABC):
+class Covariance(Restorable, ABC):
     """The form of a covariance for each of ``K`` configurations.
 
     Three shapes of one thing: *matrices* ``(C, D, D)``; *natural* numbers, as a person gives them,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Never
+from typing import Any, Never, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional, check_rows
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.variable import Variable
 
@@ -74,6 +75,17 @@ class Distributional(Conditional):
         for name, value in parameters.items():
             self._add(name, value)
         self._check_event()
+
+    def settings(self) -> Settings:
+        """Return the variables and the distribution; its parameters are numbers."""
+        return {"child": self.child, "parents": self.parents, "make": self.make}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make it of a distribution's class and the parameters' numbers."""
+        stated = settings["make"].arg_constraints
+        raw = {key.removeprefix("unconstrained."): x for key, x in numbers.items()}
+        return cls(**settings, **{n: _transform(stated[n])(x) for n, x in raw.items()})
 
     @property
     def values(self) -> dict[str, Tensor]:

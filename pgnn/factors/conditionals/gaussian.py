@@ -22,6 +22,7 @@ from pgnn.factors.conditionals.normal_moments import (
     update_scale,
 )
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
@@ -89,6 +90,10 @@ class Gaussian(Emission):
         self.mean = nn.Parameter(start, requires_grad=not known)
         self.scale = read_scale(child, covariance, self.form, self.form.lead(K))
         self.register_buffer("centre", start.reshape(-1, self.size).mean(dim=0))
+
+    def settings(self) -> Settings:
+        """Return the variables, and the form of the covariances."""
+        return super().settings() | {"form": self.form}
 
     @property
     def covariance(self) -> Tensor:

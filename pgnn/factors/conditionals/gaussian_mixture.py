@@ -16,6 +16,7 @@ from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
@@ -71,6 +72,11 @@ class GaussianMixture(Emission):
         self.num_components = num_components
         self.components = Gaussian(child, [*self.parents, component], mean, covariance, form)
         self.weights = Tabular(component, self.parents, weights)
+
+    def settings(self) -> Settings:
+        """Return the variables, the number of components and the form of their covariances."""
+        own = {"num_components": self.num_components, "form": self.components.form}
+        return super().settings() | own
 
     @property
     def num_free_parameters(self) -> int:

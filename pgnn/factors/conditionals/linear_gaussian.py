@@ -23,6 +23,7 @@ from pgnn.factors.conditionals.normal_moments import (
     update_scale,
 )
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
@@ -87,6 +88,10 @@ class LinearGaussian(Emission):
         self.weight = _numbers("weight", child, weight, (*shape, self.num_features))
         self.bias = _numbers("bias", child, bias, shape)
         self.scale = read_scale(child, covariance, self.form, self.form.lead(K))
+
+    def settings(self) -> Settings:
+        """Return the variables, and the form of the covariances."""
+        return super().settings() | {"form": self.form}
 
     @property
     def covariance(self) -> Tensor:

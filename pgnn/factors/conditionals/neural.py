@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot, softplus
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
 
 Features = Callable[[Sequence[Variable], Mapping[Hashable, Tensor]], Any]
@@ -22,7 +23,7 @@ Head = Callable[[Any], Distribution]
 """Turns what the module returned into a distribution of the child."""
 
 
-class Concatenate:
+class Concatenate(Restorable):
     """Features as one tensor: discrete parents one-hot, everything flattened and put side by side.
 
     A conditional with one single real parent or input, and nothing else, passes it in as it is,
@@ -44,7 +45,7 @@ class Concatenate:
         return torch.cat([p.to(dtype) for p in pieces], dim=-1)
 
 
-class ByName:
+class ByName(Restorable):
     """Features as a mapping: state indices of discrete parents, values of real ones and inputs."""
 
     def __call__(
@@ -54,7 +55,7 @@ class ByName:
         return dict(values)
 
 
-class NormalHead:
+class NormalHead(Restorable):
     r"""Independent normals over a real child; the module gives the mean, or mean and scale.
 
     Args:
@@ -70,6 +71,10 @@ class NormalHead:
     def __init__(self, shape: Sequence[int] = (), scale: float | Tensor | None = None) -> None:
         self.shape = tuple(shape)
         self.scale = scale
+
+    def settings(self) -> Settings:
+        """Return the shape and the scale."""
+        return {"shape": self.shape, "scale": self.scale}
 
     def __call__(self, output: Tensor) -> Distribution:
         """Return the distribution for outputs ``(rows, D)`` or ``(rows, 2 D)``."""
@@ -87,7 +92,7 @@ class NormalHead:
         return Independent(Normal(mean, softplus(scale)), len(self.shape))
 
 
-class BernoulliHead:
+class BernoulliHead(Restorable):
     """Independent zeros and ones over a real child, a binary image say; the module gives logits.
 
     Args:
@@ -96,6 +101,10 @@ class BernoulliHead:
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
         self.shape = tuple(shape)
+
+    def settings(self) -> Settings:
+        """Return the shape."""
+        return {"shape": self.shape}
 
     def __call__(self, output: Tensor) -> Distribution:
         """Return the distribution for logits of ``prod(shape)`` numbers a row."""
@@ -153,6 +162,16 @@ class Neural(Conditional):
         self.module = module
         self.head = head
         self.features: Features = features or Concatenate()
+
+    def settings(self) -> Settings:
+        """Return the variables, the network, and how it is called and read."""
+        return super().settings() | {
+            "module": self.module,
+            "inputs": self.inputs,
+            "head": self.head,
+            "features": self.features,
+            "columns": None if self.columns is None else self.columns.name,
+        }
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None

@@ -53,6 +53,8 @@ class NoisyMax(Additive):
         Heckerman and Breese (1996), Causal independence for probability assessment.
     """
 
+    log_numbers = ("effects", "leak")
+
     def __init__(
         self,
         child: Variable,

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.piece import Restorable
 
 
 @dataclass(frozen=True, eq=False)
-class NormalWishart:
+class NormalWishart(Restorable):
     r"""A normal-inverse-Wishart prior on each mean and covariance; fits give the joint mode.
 
     .. math:: \mu \mid \Sigma \sim N(m, \Sigma / \kappa), \qquad

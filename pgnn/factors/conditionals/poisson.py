@@ -16,11 +16,12 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_moments import check_prior
+from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(Restorable):
     r"""Rows seen before: :math:`\hat\lambda = (s + a) / (n + b)` for a sum ``s`` over ``n`` rows.
 
     This is the mean of the posterior under the density :math:`\mathrm{Gamma}(a, b)`, and the mode
@@ -87,6 +88,12 @@ class Poisson(FactorizedEmission):
             if bool((given < 0).any()):
                 raise ModelError(f"rate of {child.name!r} must not be negative, got {given.min()}")
             self.natural = torch.nn.Parameter(given.log(), requires_grad=False)
+
+    log_numbers = ("natural",)
+
+    def settings(self) -> Settings:
+        """Return the variables, and the least rate of an estimate."""
+        return super().settings() | {"min_rate": self.min_rate}
 
     @property
     def rate(self) -> Tensor:

@@ -12,6 +12,7 @@ from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
@@ -61,6 +62,11 @@ class Renamed(Conditional):
         self.conditional = conditional
         self.integrates_missing = conditional.integrates_missing
         self._old = dict(zip(new, known, strict=True))
+
+    def settings(self) -> Settings:
+        """Return the conditional, and the names that are new."""
+        names = {old: new for new, old in self._old.items() if new != old}
+        return {"conditional": self.conditional, "names": names}
 
     @property
     def num_free_parameters(self) -> int:

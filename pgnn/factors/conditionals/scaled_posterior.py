@@ -13,6 +13,7 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional, check_rows
 from pgnn.factors.conditionals.rows import read_table
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
@@ -65,6 +66,10 @@ class ScaledPosterior(Conditional):
             raise ModelError(f"the prior of {state.name!r} must be positive in every state")
         self.network = network
         self.register_buffer("prior", given)
+
+    def settings(self) -> Settings:
+        """Return the variables and the network."""
+        return {"child": self.child, "state": self.parents[0], "network": self.network}
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None

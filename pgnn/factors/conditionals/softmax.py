@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros
+from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
@@ -68,6 +69,10 @@ class Softmax(Additive):
         shape = (sum(self._sizes), child.num_states)
         self.weight = numbers_or_zeros("weight", child, weight, shape)
         self.bias = numbers_or_zeros("bias", child, bias, (child.num_states,))
+
+    def settings(self) -> Settings:
+        """Return the variables, and the shapes of the inputs."""
+        return super().settings() | {"inputs": self.input_shapes}
 
     @property
     def num_free_parameters(self) -> int:

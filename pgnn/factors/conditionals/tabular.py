@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from pgnn.factors.conditionals.exponential_family import (
 )
 from pgnn.factors.conditionals.rows import read_table
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import generator
 from pgnn.factors.variable import Variable
 
@@ -66,6 +67,13 @@ class Tabular(ExponentialFamily):
                 f"entries, at most {MAX_TABLE:,} are made; use NoisyOr, Sigmoid, Softmax or Neural"
             )
         self.logits = nn.Parameter(torch.zeros(self.shape, dtype=torch.float64))
+
+    log_numbers = ("logits",)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make a table of the saved size, which may be more than a learnable one is given."""
+        return cls(**settings, table=numbers["logits"].softmax(-1))
 
     @property
     def log_probs(self) -> Tensor:

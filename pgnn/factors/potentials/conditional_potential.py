@@ -6,6 +6,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, grouped
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 
 
@@ -28,6 +29,10 @@ class ConditionalPotential(Potential):
     def __init__(self, conditional: Conditional) -> None:
         super().__init__(conditional.scope, inputs=conditional.inputs)
         self.conditional = conditional
+
+    def settings(self) -> Settings:
+        """Return the conditional."""
+        return {"conditional": self.conditional}
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group of the one table."""

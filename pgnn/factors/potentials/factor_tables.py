@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
@@ -59,6 +61,36 @@ class FactorTables(Potential):
         for table in self.tables:
             if bool((table.isnan() | table.isposinf()).any()):
                 raise ModelError("log tables hold finite numbers or -inf, got NaN or +inf")
+
+    log_numbers = ("tables",)
+
+    def settings(self) -> Settings:
+        """Return the variables, and what each table is over; the tables are numbers."""
+        rowwise = [t.dim() > 1 + s.shape[1] for t, s in self._grouped()]
+        return {
+            "variables": self.variables,
+            "scopes": tuple(self.scope_groups),
+            "order": tuple(self.order),
+            "rowwise": tuple(rowwise),
+        }
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make the factors in their order; the variables have another than they appear in."""
+        variables, scopes = settings["variables"], [s.tolist() for s in settings["scopes"]]
+        tables = [
+            numbers[f"tables.{k}"].unbind(int(rowwise))
+            for k, rowwise in enumerate(settings["rowwise"])
+        ]
+        return cls(
+            [
+                Factor([variables[v] for v in scopes[k][place]], tables[k][place])
+                for k, place in settings["order"]
+            ]
+        )
+
+    def _grouped(self) -> list[tuple[Tensor, Ints]]:
+        return list(zip(self.tables, self.scope_groups, strict=True))
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group for each shape and type."""

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import ModelError
+from pgnn.factors.piece import Restorable
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Lattice:
+class Lattice(Restorable):
     """The cells of an array, each joined to the next one along every axis.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
@@ -75,6 +76,18 @@ class LogLinear(Potential):
         self.feature_names: tuple[Hashable, ...] = names
         self.register_buffer("features", torch.from_numpy(values))
         self.weights = _weights(weights, len(values))
+
+    def settings(self) -> Settings:
+        """Return the variables, the scopes and the names of the features."""
+        return super().settings() | {"feature_names": self.feature_names}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make features of their numbers: the functions are not kept."""
+        names = settings.pop("feature_names")
+        made = cls(features=numbers["features"], weights=numbers["weights"], **settings)
+        made.feature_names = names
+        return made
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group, its table shared by all scopes."""

@@ -11,6 +11,7 @@ from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.pairwise import read_edges
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
@@ -70,6 +71,11 @@ class NeuralPotential(Potential):
             raise ModelError("an edge's coupling needs two elements of one number of states")
         self.network = network
         self.arrangement = "edges" if edges is not None else "scopes" if scopes is not None else ""
+
+    def settings(self) -> Settings:
+        """Return the variables, the network, its inputs, and the scopes or edges."""
+        own = {"variables": self.variables, "network": self.network, "inputs": self.inputs}
+        return own | ({self.arrangement: self.scopes} if self.arrangement else {})
 
     @property
     def output_shape(self) -> tuple[int, ...]:

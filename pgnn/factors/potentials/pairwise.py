@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.lattice import Lattice
 from pgnn.factors.potentials.potential import Potential
 from pgnn.factors.potentials.scopes import array_shape, elementwise
@@ -65,6 +66,18 @@ class PairwisePotential(Potential):
         self._check_states()
         self.coupling = self._read_coupling(coupling)
         self.register_parameter("field", self._read_field(field))
+
+    def settings(self) -> Settings:
+        """Return the variables, and the edges or the lattice."""
+        edges = self.scopes if self.lattice is None else self.lattice
+        return {"variables": self.variables, "edges": edges}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make couplings and fields of the saved shapes."""
+        # a field of ones is there, one of zero is left out
+        field = torch.ones_like(numbers["field"]) if "field" in numbers else 0.0
+        return cls(coupling=torch.zeros_like(numbers["coupling"]), field=field, **settings)
 
     @property
     def edges(self) -> Ints:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, closest
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.piece import Piece, Settings, taken
 from pgnn.factors.potentials.scopes import check_distinct, read_scopes
 from pgnn.factors.variable import Variable
 
@@ -22,7 +23,7 @@ Ints = NDArray[np.int64]
 Inputs = Mapping[Hashable, Tensor]
 
 
-class Potential(nn.Module):
+class Potential(Piece):
     r"""Factors :math:`\prod_f \phi(x_{s_f})` of one kind, the piece an undirected model is made of.
 
     A subclass implements :meth:`groups`. Numbers that are given are constants
@@ -46,6 +47,8 @@ class Potential(nn.Module):
         ModelError: If a variable is real or occurs twice, or a scope is wrong.
     """
 
+    noun = "potential"
+
     def __init__(
         self,
         variables: Variable | Sequence[Variable],
@@ -58,6 +61,21 @@ class Potential(nn.Module):
         self.own = Elements(self.variables)
         self.scopes = read_scopes(self.own, scopes)
         self._placed: tuple[Elements, Ints, Ints] | None = None
+
+    def settings(self) -> Settings:
+        """Return variables and scopes; what else the constructor takes, a subclass adds."""
+        return taken(type(self), {"variables": self.variables, "scopes": self.scopes})
+
+    @property
+    def scope(self) -> tuple[Variable, ...]:
+        """The variables as they were declared."""
+        return self.variables
+
+    @property
+    def key(self) -> Hashable:
+        """The name of the variable, or the tuple of their names."""
+        names = tuple(v.name for v in self.variables)
+        return names[0] if len(names) == 1 else names
 
     @abstractmethod
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:

@@ -48,6 +48,8 @@ class Potts(PairwisePotential):
         499000
     """
 
+    log_numbers = ("coupling", "field")
+
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return the couplings and the field."""
         made: list[FactorGroup] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.rows import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
 
@@ -60,6 +61,13 @@ class TabularPotential(Potential):
                 f"at most {MAX_TABLE:,} are made; declare smaller cliques, such as the edges"
             )
         self.log_table = nn.Parameter(torch.zeros(1, *shape, dtype=torch.float64))
+
+    log_numbers = ("log_table",)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make tables of the saved shape: one, or one for each scope."""
+        return cls(**settings, table=torch.ones_like(numbers["log_table"]))
 
     @property
     def table(self) -> Tensor:

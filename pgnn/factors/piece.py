@@ -1,0 +1,95 @@
+"""Pieces of models: what can be written down as settings and made of them again, and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError
+from pgnn.factors.variable import Variable
+
+Settings = dict[str, Any]
+"""Arguments by name."""
+
+
+class Restorable:
+    """Something that a file can keep: it gives its settings, and is made of them again.
+
+    The settings are what the constructor takes by name, all but learnable numbers: text, numbers,
+    tuples, mappings, arrays, tensors, variables, other restorable objects and torch modules.
+    """
+
+    def settings(self) -> Settings:
+        """Return what the object is made of: of a dataclass its fields."""
+        own: Any = self
+        fields = dataclasses.fields(own) if dataclasses.is_dataclass(own) else ()
+        return {f.name: vars(own)[f.name] for f in fields}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make an object of its settings.
+
+        Args:
+            settings: What :meth:`settings` returned.
+            numbers: The saved ``state_dict()`` of a module. It is put in afterwards: here it only
+                tells shapes that the settings do not.
+        """
+        return cls(**settings)
+
+
+class Piece(nn.Module, Restorable):
+    """A local part of a model, a conditional or a potential, that owns numbers."""
+
+    noun: ClassVar[str]
+    """What messages call it."""
+
+    log_numbers: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters and buffers that are logarithms: ``-inf`` is a zero there."""
+
+    @property
+    @abstractmethod
+    def scope(self) -> tuple[Variable, ...]:
+        """The variables that it is about."""
+
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """The name, or names, under which the caller of ``pgnn.load`` gives its code."""
+
+    def check(self) -> None:
+        """Check the numbers, which anybody may have written.
+
+        Raises:
+            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+        """
+        inner = [m for m in self.modules() if m is not self and isinstance(m, Piece)]
+        theirs = {id(x) for m in inner for x in m.state_dict(keep_vars=True).values()}
+        for part in inner:
+            part.check()
+        # buffers of networks are their own affair: masks have infinite ones
+        for name, numbers in [*self.named_parameters(), *self.named_buffers(recurse=False)]:
+            if (
+                id(numbers) in theirs
+                or not numbers.is_floating_point()
+                or bool(numbers.isfinite().all())
+            ):
+                continue
+            log = name.split(".")[0] in self.log_numbers
+            bad = numbers.isnan() | (numbers.isposinf() if log else numbers.isinf())
+            if bool(bad.any()):
+                raise ModelError(
+                    f"{name!r} of the {self.noun} of {self.key!r} has "
+                    f"{numbers[bad].flatten()[0].item()} among its numbers; set it, or fit the "
+                    "model again"
+                )
+
+
+def taken(kind: type, settings: Settings) -> Settings:
+    """Return those settings that a class's constructor takes by name."""
+    parameters = inspect.signature(kind).parameters
+    return {name: value for name, value in settings.items() if name in parameters}

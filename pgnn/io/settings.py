@@ -1,0 +1,342 @@
+"""Settings of models and their pieces as JSON, and back; no kind of piece is known here."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pgnn.errors import DataError, closest
+from pgnn.factors.piece import Piece, Restorable
+from pgnn.factors.variable import Variable
+from pgnn.io.labels import decode, encode
+
+
+def name_of(kind: type) -> str:
+    """Return the name under which a file knows a class: with its module if it is not of pgnn."""
+    own = kind.__module__.split(".")[0] == "pgnn"
+    return kind.__name__ if own else f"{kind.__module__}:{kind.__qualname__}"
+
+
+class SettingsWriter:
+    """Writes settings as what JSON can hold.
+
+    Attributes:
+        variables: Descriptions of the variables, each once.
+        tensors: Numbers by key.
+    """
+
+    def __init__(self) -> None:
+        self.variables: list[dict[str, Any]] = []
+        self.tensors: dict[str, Tensor] = {}
+        self._places: dict[str, int] = {}
+        self._modules: dict[int, tuple[str, nn.Module]] = {}
+        self._within: list[nn.Module] = []
+
+    def object(self, made: Restorable, place: str = "") -> dict[str, Any]:
+        """Describe a restorable object.
+
+        Args:
+            made: The object.
+            place: Name of the setting in which it stands.
+        """
+        if id(made) in self._modules:
+            number, module = self._modules[id(made)]
+            self._within.append(module)
+            return {"same": number}
+        begin, kind = len(self._within), type(made)
+        settings = made.settings()
+        described: dict[str, Any] = {"class": name_of(kind)}
+        described["settings"] = {n: self.value(x, n) for n, x in settings.items()}
+        if isinstance(made, nn.Module):
+            nested = {id(x) for m in self._within[begin:] for x in _state(m).values()}
+            own = {n: x for n, x in _state(made).items() if id(x) not in nested}
+            number = str(len(self._modules))
+            self._modules[id(made)] = (number, made)
+            self._within.append(made)
+            self.tensors |= {f"{number}.{n}": x for n, x in own.items()}
+            held = dict(made.named_parameters())
+            constant = [n for n in own if n in held and not held[n].requires_grad]
+            described |= {"number": number, "constant": constant}
+        if isinstance(made, Piece):
+            made.check()
+            key = (made.key, "initial") if place == "initial" else made.key
+            described |= {
+                "piece": made.noun,
+                "key": encode(key),
+                "scope": [self.value(v) for v in made.scope],
+                "whole": not _fits(kind, settings),
+            }
+        return described
+
+    def value(self, x: Any, place: str = "") -> Any:
+        """Write one setting."""
+        if isinstance(x, Variable):
+            return {"variable": self._place(x)}
+        if isinstance(x, Restorable):
+            return {"object": self.object(x, place)}
+        if isinstance(x, nn.Module):
+            return {"module": type(x).__name__}
+        if isinstance(x, Tensor | np.ndarray):
+            key = f"@{len(self.tensors)}"
+            self.tensors[key] = torch.as_tensor(x)
+            return {"tensor" if isinstance(x, Tensor) else "array": key}
+        if isinstance(x, Mapping):
+            return {"map": [[encode(k), self.value(v, place)] for k, v in x.items()]}
+        if isinstance(x, tuple):
+            return [self.value(part, place) for part in x]
+        if isinstance(x, list):
+            return {"list": [self.value(part, place) for part in x]}
+        named = x.__name__ if isinstance(x, type) else None
+        if named is not None and vars(torch.distributions).get(named) is x:
+            return {"distribution": named}
+        if callable(x):
+            return {"code": type(x).__name__}
+        return encode(x)
+
+    def history(self, model: Any) -> Any:
+        """Write what a fit reported; what no file can hold is left out."""
+        kept = {}
+        for name, figure in model.history.items():
+            try:
+                kept[name] = self.value(figure)
+            except DataError:
+                continue
+        return {"map": [[encode(n), x] for n, x in kept.items()]}
+
+    def _place(self, v: Variable) -> int:
+        text = repr((v.name, v.states, v.shape))
+        if text not in self._places:
+            self._places[text] = len(self.variables)
+            described = {"name": v.name, "states": v.states, "shape": v.shape}
+            self.variables.append({name: encode(x) for name, x in described.items()})
+        return self._places[text]
+
+
+class SettingsReader:
+    """Makes objects of what :class:`SettingsWriter` wrote."""
+
+    def __init__(
+        self,
+        variables: Any,
+        tensors: Mapping[str, Tensor],
+        classes: Iterable[type[Restorable]],
+        modules: dict[Hashable, Any],
+    ) -> None:
+        self.variables = [
+            Variable(decode(v["name"]), decode(v["states"]), decode(v["shape"])) for v in variables
+        ]
+        self._known = {name_of(kind): kind for kind in classes}
+        self._modules = modules
+        self._plain: dict[str, Tensor] = {}
+        self._states: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            number, _, name = key.partition(".")
+            if number.startswith("@"):
+                self._plain[key] = tensor
+            else:
+                self._states.setdefault(number, {})[name] = tensor
+        self._made: dict[str, nn.Module] = {}
+        self._within: list[nn.Module] = []
+
+    def model(self, described: Mapping[str, Any]) -> Any:
+        """Make the model; every module of the caller's must have been used."""
+        name = described["class"]
+        if self._class(name) is None:
+            hint = f"; pass it in classes=[{_short(name)}]"
+            hint = hint if ":" in name else closest(name, self._known)
+            raise DataError(f"a model of the unknown class {_short(name)!r}{hint}")
+        made = self.object(described)
+        if self._modules:
+            unused = next(iter(self._modules))
+            raise DataError(
+                f"modules= has {unused!r}, which has no potential and no conditional that needs one"
+            )
+        return made
+
+    def object(self, described: Mapping[str, Any]) -> Any:
+        """Make an object of its description, and put its numbers in."""
+        if "same" in described:
+            module = self._made[described["same"]]
+            self._within.append(module)
+            return module
+        name, begin = described["class"], len(self._within)
+        state = self._states.get(described.get("number", ""), {})
+        code, whole = None, False
+        if "piece" in described:
+            code, whole = self._of_caller(described)
+        if whole:
+            made = code
+        else:
+            kind = self._class(name)
+            if kind is None:
+                raise DataError(f"an object of the unknown kind {_short(name)!r}")
+            settings = {n: self.value(x, code) for n, x in described["settings"].items()}
+            made = kind.from_settings(settings, state)
+        if isinstance(made, nn.Module):
+            nested = {id(x) for m in self._within[begin:] for x in _state(m).values()}
+            what = f"the {made.noun} of {made.key!r}" if isinstance(made, Piece) else "the model"
+            fill(made, what, state, described["constant"], nested)
+            self._made[described["number"]] = made
+            self._within.append(made)
+        if isinstance(made, Piece):
+            made.check()
+        return made
+
+    def value(self, x: Any, code: Any = None) -> Any:
+        """Read one setting.
+
+        Args:
+            x: What was written.
+            code: The caller's, where it has a place.
+        """
+        if isinstance(x, list):
+            return tuple(self.value(part, code) for part in x)
+        if not isinstance(x, dict):
+            return x
+        ((kind, held),) = x.items()
+        read: dict[str, Callable[[], Any]] = {
+            "variable": lambda: self.variables[held],
+            "object": lambda: self.object(held),
+            "module": lambda: code,
+            "tensor": lambda: self._plain[held],
+            "array": lambda: self._plain[held].numpy(),
+            "distribution": lambda: _distribution(held),
+            "map": lambda: {decode(k): self.value(v, code) for k, v in held},
+            "list": lambda: [self.value(part, code) for part in held],
+        }
+        return read[kind]() if kind in read else decode(x)
+
+    def _of_caller(self, described: Mapping[str, Any]) -> tuple[Any, bool]:
+        """What the caller gives for a piece, and whether that is the whole of it."""
+        name, key = described["class"], decode(described["key"])
+        needs = [*self._needs([*described["settings"].values()])]
+        unknown = self._class(name) is None
+        whole = described["whole"] or unknown or needs not in ([], ["module"])
+        if not needs and not whole:
+            return None, False
+        if unknown and ":" not in name and not described["whole"]:
+            raise DataError(f"{key!r} has a {described['piece']} of the unknown kind {name!r}")
+        kind, noun = _short(name), described["piece"]
+        wanted = f"a {kind} {noun}" if whole else "its torch module"
+        if key not in self._modules:
+            also = f", or classes=[{kind}]" if unknown else ""
+            raise DataError(
+                f"{key!r} has a {kind} {noun}, whose code is not in the file; pass "
+                f"modules={{{key!r}: ...}} with {wanted}{also}"
+            )
+        given = copy.deepcopy(self._take(key))
+        if isinstance(given, Piece):
+            scope = tuple(self.value(v) for v in described["scope"])
+            if type(given).__name__ != kind or given.scope != scope:
+                raise DataError(
+                    f"modules[{key!r}]: expected a {kind} over {[v.name for v in scope]} with the "
+                    f"saved states, got {type(given).__name__}({given!r})"
+                )
+            return given, True
+        if whole or not isinstance(given, nn.Module):
+            got = "a bare module" if isinstance(given, nn.Module) else type(given).__name__
+            raise DataError(f"modules[{key!r}]: expected {wanted}, got {got}")
+        return given, False
+
+    def _needs(self, settings: Any) -> Iterator[str]:
+        """What of a piece's settings is code: ``module``, ``code``, or a class unknown here."""
+        if isinstance(settings, list):
+            for part in settings:
+                yield from self._needs(part)
+        elif isinstance(settings, dict):
+            held = settings.get("object")
+            if "module" in settings or "code" in settings:
+                yield "module" if "module" in settings else "code"
+            elif held is None:
+                yield from self._needs([*settings.values()])
+            elif "class" in held and self._class(held["class"]) is None:
+                yield "code"
+            elif "class" in held and "piece" not in held:
+                yield from self._needs([*held["settings"].values()])
+
+    def _class(self, name: str) -> type[Restorable] | None:
+        """The class that is meant; one of the caller's may have moved to another module."""
+        if name in self._known or ":" not in name:
+            return self._known.get(name)
+        moved = [k for n, k in self._known.items() if n.split(":")[1:] == name.split(":")[1:]]
+        return moved[0] if len(moved) == 1 else None
+
+    def _take(self, key: Hashable) -> Any:
+        """The caller's code under a name; of a list its next member."""
+        held = self._modules.pop(key)
+        if isinstance(held, list | tuple):
+            held, *rest = held
+            if rest:
+                self._modules[key] = rest
+        return held
+
+
+def fill(
+    module: nn.Module,
+    what: str,
+    state: Mapping[str, Tensor],
+    constant: list[str],
+    nested: set[int],
+) -> None:
+    """Put the saved numbers in, with the saved dtype; tied parameters stay tied.
+
+    Args:
+        module: One of the saved kind.
+        what: What messages call it.
+        state: Its tensors by name.
+        constant: Names of the parameters that want no gradient.
+        nested: Identities of tensors that parts of it have been given before.
+
+    Raises:
+        DataError: If it has other tensors.
+    """
+    own = {name: x for name, x in _state(module).items() if id(x) not in nested}
+    if set(own) != set(state):
+        missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+        raise DataError(
+            f"{what} needs other tensors than the file has: "
+            f"missing {missing}, left over {extra}; is it the same architecture?"
+        )
+    for key, tensor in own.items():
+        if tensor.shape != state[key].shape:
+            raise DataError(
+                f"{key!r} of {what} must have shape {tuple(tensor.shape)}, "
+                f"got {tuple(state[key].shape)} in the file; is it the same architecture?"
+            )
+        tensor.data = state[key]
+    for key, parameter in module.named_parameters():
+        if key in own:
+            parameter.requires_grad_(key not in constant)
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.state_dict(keep_vars=True))
+
+
+def _fits(kind: type, settings: Mapping[str, Any]) -> bool:
+    """Whether a class can be made of settings: not where its constructor asks for more."""
+    if kind.from_settings.__func__ is not Restorable.__dict__["from_settings"].__func__:  # type: ignore[attr-defined]
+        return True
+    try:
+        inspect.signature(kind).bind(**settings)
+    except TypeError:
+        return False
+    return True
+
+
+def _distribution(name: str) -> type[Distribution]:
+    kind = vars(torch.distributions).get(name)
+    if not isinstance(kind, type) or not issubclass(kind, Distribution):
+        raise DataError(f"torch has no distribution {name!r}")
+    return kind
+
+
+def _short(name: str) -> str:
+    return name.split(":")[-1].split(".")[-1]
