@@ -47,7 +47,7 @@ class Points:
 def pgnn(case: Case, points: Points) -> Iterator[Run]:
     import pgnn
     from pgnn.inference.learning.chain_e_step import ChainEStep
-    from pgnn.inference.learning.expected_statistics import improve
+    from pgnn.inference.learning.m_step import maximize
     from pgnn.inference.learning.training_data import read_sequences
 
     x = pgnn.Variable("x", shape=(FEATURES,))
@@ -63,7 +63,7 @@ def pgnn(case: Case, points: Points) -> Iterator[Run]:
         step, task = ChainEStep(model), read_sequences(model, {"x": data}, None, None)
 
         def learn(step: Any = step, task: Any = task) -> None:
-            improve(step.places, step.expect(task), {})
+            maximize(step.pieces, step.expect(task), {})
 
         yield "pgnn", kind, learn
 

@@ -103,6 +103,21 @@ class DirectedModel(VariableModel):
         """The variables, parents before children."""
 
 
+class NetworkModel(DirectedModel, FactorModel):
+    """A directed model with tables, that may be had with other conditionals.
+
+    So expectation maximisation records the tables of its conditionals, whatever they are.
+    """
+
+    @abstractmethod
+    def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> NetworkModel:
+        """Return the same model with other conditionals of the same variables.
+
+        Args:
+            conditionals: Of each variable; parameters are shared, not copied.
+        """
+
+
 class UnrollableModel(VariableModel):
     """A model over time: its variables are arrays whose first axis is time.
 

@@ -76,6 +76,16 @@ class Evidence:
         weights = self.row_weights
         return torch.from_numpy(weights / weights.sum()).to(like)
 
+    def weighted_sum(self, values: Tensor) -> Tensor:
+        """Return the weighted sum of ``(B,)`` values; those that count nothing may be infinite."""
+        weights = torch.from_numpy(self.row_weights).to(values)
+        return (weights * values.masked_fill(weights == 0, 0.0)).sum()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no rows."""
+        return not self.num_rows
+
     def take(self, rows: Ints) -> Evidence:
         """Return some of the rows."""
         index = torch.from_numpy(rows)

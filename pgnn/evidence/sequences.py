@@ -74,6 +74,11 @@ class Sequences:
         weights = self.row_weights.to(values)
         return (weights * values.masked_fill(weights == 0, 0.0)).sum()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no steps."""
+        return not int(self.lengths.sum())
+
     def take(self, rows: Any, steps: int | None = None) -> Sequences:
         """Return some of the rows.
 

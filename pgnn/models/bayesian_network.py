@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import DirectedModel, Inputs
+from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pgnn.programs.graph_program import GraphProgram
 
 
-class BayesianNetwork(Model, DirectedModel):
+class BayesianNetwork(Model, NetworkModel):
     r"""A directed model :math:`p(x) = \prod_i p(x_i \mid x_{\mathrm{pa}(i)})` (Pearl 1988).
 
     Args:
@@ -218,6 +218,10 @@ class BayesianNetwork(Model, DirectedModel):
             if unseen and barren.issuperset(self.graph.successors(name)):
                 barren.add(name)
         return barren
+
+    def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
+        """Return the network with other conditionals on the same graph; see the base class."""
+        return BayesianNetwork(self.graph, conditionals)
 
     def do(self, interventions: Mapping[Hashable, Any]) -> BayesianNetwork:
         r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2).

@@ -115,9 +115,9 @@ class DynamicBayesianNetwork(SequenceModel):
 
     def _default_learner(self, data: Any) -> Learner:
         from pgnn.evidence.sequences import Sequences
+        from pgnn.inference.learning.complete_sequences import fully_seen
         from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-        from pgnn.inference.learning.slice_fit import fully_seen
 
         seen = Sequences.of(self, data)
         return MaximumLikelihood() if fully_seen(self.variables, seen) else EM()

@@ -272,8 +272,8 @@ class SequenceModel(Model, SlicedModel):
             seed: Of whatever is random.
             progress: Show a progress bar.
         """
+        from pgnn.inference.learning.complete_sequences import fit_slices
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-        from pgnn.inference.learning.slice_fit import fit_slices
 
         own = self._default_learner(data) if learner is None else learner
         if isinstance(own, MaximumLikelihood):

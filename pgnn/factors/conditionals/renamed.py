@@ -68,6 +68,10 @@ class Renamed(Conditional):
         names = {old: new for new, old in self._old.items() if new != old}
         return {"conditional": self.conditional, "names": names}
 
+    def around(self, conditional: Conditional) -> Renamed:
+        """Return another conditional of the same variables under the new names."""
+        return Renamed(conditional, {old: new for new, old in self._old.items()})
+
     @property
     def num_free_parameters(self) -> int:
         """As of the conditional, whose numbers these are."""

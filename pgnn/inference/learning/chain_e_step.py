@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pgnn.abilities import EmittingModel
+from pgnn.errors import DataError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
+from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.chains.chain import Chain
-from pgnn.inference.chains.segment_chain import SegmentChain
+from pgnn.inference.chains.segment_chain import SegmentChain, SegmentExpectations
+from pgnn.inference.engine import Inputs
+from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
+    StatisticsCollector,
     Values,
-    Weighted,
+    WeightedRows,
+    configuration_weights,
     learnable,
 )
-from pgnn.inference.learning.family_weights import family_weights
-from pgnn.inference.learning.training_data import check_possible
-from pgnn.inference.time.emission_chain import (
-    at_steps,
-    emission_tables,
-    log_field,
-    observed,
-)
+from pgnn.inference.learning.training_data import check_possible, read_sequences
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.time.emission_chain import at_steps, emission_tables, log_field, observed
+
+MAX_WORK = 2**18
+"""Most multiplications ``B T K^2`` of a chain that is worth joining to others.
+
+Beyond that a chain of its own is faster: its rows share a transition."""
 
 
 class ChainSums(NamedTuple):
@@ -46,76 +55,75 @@ class ChainSums(NamedTuple):
     """``(K, D)`` of segments."""
 
 
-class ChainEStep:
+class ChainEStep(EStep[Sequences]):
     """Expectations under a hidden Markov model, with segments or without.
 
-    Places are ``"initial"``, the state's name for its transitions, ``"durations"``, and the names
-    of the emissions.
+    Its conditionals are called ``"initial"``, by the state's name for its transitions,
+    ``"durations"``, and by the names of the emissions.
 
     Args:
         model: A hidden Markov model.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    model: EmittingModel
 
     @cached_property
-    def places(self) -> dict[Hashable, Conditional]:
-        """The learnable conditionals by place."""
+    def pieces(self) -> dict[Hashable, Conditional]:
+        """The learnable conditionals by name."""
         model = self.model
-        places: dict[Hashable, Conditional] = {"initial": model.initial[model.state.name]}
-        places |= model.conditionals
+        pieces: dict[Hashable, Conditional] = {"initial": model.initial[model.state.name]}
+        pieces |= model.conditionals
         if model.durations is not None:
-            places["durations"] = model.durations
-        return learnable(places)
+            pieces["durations"] = model.durations
+        return learnable(pieces)
 
     @property
     def states(self) -> Sequence[Hashable]:
         """Labels of the states."""
-        return tuple(self.model.state.states)
+        return tuple(self.model.state.states or ())
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Sequences:
+        """Read sequences."""
+        return read_sequences(self.model, data, weights, inputs)
 
     def chain(self, seen: Sequences) -> Chain | SegmentChain:
         """Return the chain given what was seen."""
         with torch.no_grad():
-            made: Chain | SegmentChain = self.model.chain(seen, seen.inputs)
-        return made
+            return self.model.chain(seen, seen.inputs)
 
     def expect(self, seen: Sequences) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         chain = self.chain(seen)
         with torch.no_grad():
-            found = chain.expectations(seen.row_weights)
-        durations = getattr(found, "durations", None)
-        posterior = _weighted(found.marginals, found.log_partition, seen.row_weights)
+            expected = chain.expectations(seen.row_weights)
+        durations = expected.durations if isinstance(expected, SegmentExpectations) else None
+        posterior = _weighted(expected.marginals, expected.log_partition, seen.row_weights)
         sums = ChainSums(
-            found.log_partition, posterior, found.initial, found.transitions, durations
+            expected.log_partition, posterior, expected.initial, expected.transitions, durations
         )
         return self.collect(seen, chain, sums)
 
     def collect(
-        self, seen: Sequences, chain: Chain | SegmentChain, found: ChainSums
+        self, seen: Sequences, chain: Chain | SegmentChain, sums: ChainSums
     ) -> ExpectedStatistics:
-        """File sums over paths by place."""
-        model, filed = self.model, _Filed({}, {})
-        check_possible(seen, found.log_z)
-        state, posterior = model.state.name, found.posterior
-        for place, conditional in self.places.items():
-            if place == "initial" and conditional is model.initial[state]:
-                filed.counts(place, conditional, found.initial, _starts(seen, model, posterior))
-            elif place == state:
-                moves = _moves(seen, model, chain) if conditional.inputs else None
-                filed.counts(place, conditional, found.transitions, moves)
-            elif place == "durations" and found.durations is not None:
-                filed.counts(place, conditional, found.durations, None)
+        """Return sums over paths as statistics of the conditionals."""
+        model, collector = self.model, StatisticsCollector()
+        check_possible(seen, sums.log_z)
+        state, posterior = model.state.name, sums.posterior
+        for name, conditional in self.pieces.items():
+            if name == "initial" and conditional is model.initial[state]:
+                first = _first_rows(seen, model, posterior)
+                collector.add_counts(name, conditional, sums.initial, first)
+            elif name == state:
+                moves = _pair_rows(seen, model, chain) if conditional.inputs else None
+                collector.add_counts(name, conditional, sums.transitions, moves)
+            elif name == "durations" and sums.durations is not None:
+                collector.add_counts(name, conditional, sums.durations, None)
             else:
-                self._emission(place, conditional, seen, posterior, filed)
-        return ExpectedStatistics(
-            float(seen.weighted_sum(found.log_z.double())),
-            float(seen.row_weights.sum()),
-            filed.sums,
-            filed.rows,
-            posterior.sum((0, 1)),
-        )
+                self._add_emission(name, conditional, seen, posterior, collector)
+        log_likelihood = float(seen.weighted_sum(sums.log_z.double()))
+        weight = float(seen.row_weights.sum())
+        return collector.collected(log_likelihood, weight, posterior.sum((0, 1)))
 
     def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
@@ -128,21 +136,42 @@ class ChainEStep:
         spread = field.amax(-1) - field.amin(-1)
         return bool((spread.nan_to_num(nan=0.0) <= 1e-12).all())
 
-    def start_values(self, place: Hashable, seen: Sequences) -> Values | None:
-        """Return what was seen of an emission."""
-        if place not in self.model.emissions:
-            return None
-        if place not in seen.codes and place not in seen.reals:
-            return None
-        return observed(self.model.emissions[place], seen)[1]
+    def initialize(self, seen: Sequences, seed: int, at_random: bool) -> None:
+        """Begin with clusters; where states follow in an order, with parts of time.
 
-    def _emission(
+        See :class:`EStep`. Clusters come in any order, and a chain that goes from left to right
+        has one: there each sequence is cut into equal parts (at random ones on restarts).
+        """
+        if self._left_to_right and self.model.state.name not in seen.codes:
+            try:
+                self.initialize_by(_in_parts(self.model.state, seen, seed, at_random))
+            except DataError:  # the parts are impossible: clusters then
+                pass
+            else:
+                return
+        values: dict[Hashable, Values | None] = {}
+        for name, emission in self.model.emissions.items():
+            if name in seen.codes or name in seen.reals:
+                values[name] = observed(emission, seen)[1]
+        self.initialize_pieces(values, seed, at_random)
+
+    @property
+    def _left_to_right(self) -> bool:
+        """Whether the only ways are to later states, and the next one is among them."""
+        moves = self.model.transitions
+        k = self.model.state.num_states
+        if not isinstance(moves, Tabular) or k < 2 or self.model.durations is not None:
+            return False
+        possible = moves.probs.detach() > 0
+        return not bool(possible.tril(-1).any()) and bool(possible.diagonal(1).all())
+
+    def _add_emission(
         self,
         name: Hashable,
         emission: Conditional,
         seen: Sequences,
         posterior: Tensor,
-        filed: _Filed,
+        collector: StatisticsCollector,
     ) -> None:
         if name in seen.soft:
             tables = emission_tables(self.model, name, seen, seen.inputs).detach()
@@ -152,37 +181,34 @@ class ChainEStep:
             joint = (posterior.unsqueeze(-1) * likely).to(posterior)
             joint = joint if emission.parents else joint.sum(2)
             inputs = at_steps(seen.inputs, emission.inputs, seen.inside)
-            rows = Weighted({}, inputs, joint[seen.inside])
-            filed.counts(name, emission, joint.sum((0, 1)), rows)
+            rows = WeightedRows({}, inputs, joint[seen.inside])
+            collector.add_counts(name, emission, joint.sum((0, 1)), rows)
         elif name in seen.codes or name in seen.reals:
             where, values = observed(emission, seen)
             own = posterior.flatten(0, 1) if bool(where.all()) else posterior[where]
             if all(v.name != self.model.state.name for v in emission.parents):
                 own = own.sum(-1)
             if isinstance(emission, ExponentialFamily) and not emission.inputs:
-                own = family_weights(emission, values, own)
-                filed.sums[name] = emission.statistics(values, own)
+                own = configuration_weights(emission, values, own)
+                collector.add_sums(name, emission.statistics(values, own))
             else:
-                rows = Weighted(values, at_steps(seen.inputs, emission.inputs, where), own)
-                filed.rows[name] = rows
+                inputs = at_steps(seen.inputs, emission.inputs, where)
+                collector.add_rows(name, WeightedRows(values, inputs, own))
 
 
-class _Filed(NamedTuple):
-    """Statistics by place."""
-
-    sums: dict[Hashable, Statistics]
-    rows: dict[Hashable, Weighted]
-
-    def counts(
-        self, place: Hashable, conditional: Conditional, counts: Tensor, rows: Weighted | None
-    ) -> None:
-        """File counts of a table, or rows where inputs drive it."""
-        if conditional.inputs and rows is not None:
-            self.rows[place] = rows
-        elif isinstance(conditional, ExponentialFamily):
-            self.sums[place] = (counts.double(),)
-        else:
-            self.rows[place] = Weighted({}, {}, counts.double()[None])
+def _in_parts(state: Variable, seen: Sequences, seed: int, at_random: bool) -> Sequences:
+    """Sequences whose states are filled in: as many parts of time as there are states."""
+    k, lengths = state.num_states, seen.lengths
+    cuts = (torch.arange(1, k) / k).expand(len(lengths), k - 1)
+    if at_random:
+        generator = torch.Generator().manual_seed(seed)
+        cuts = torch.rand(len(lengths), k - 1, generator=generator).sort(dim=1).values
+    step = torch.arange(seen.steps)
+    begins = (cuts * lengths[:, None]).ceil().long().clamp_min(1)
+    states = (step[None, :, None] >= begins[:, None, :]).sum(-1)
+    states = torch.minimum(states, step)  # a step at a time, in short sequences
+    states = states.masked_fill(~seen.inside, MISSING)
+    return replace(seen, codes={**seen.codes, state.name: states})
 
 
 def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
@@ -194,19 +220,76 @@ def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
     return marginals * weights.to(marginals)[:, None, None]
 
 
-def _starts(seen: Sequences, model: Any, posterior: Tensor) -> Weighted | None:
+def _first_rows(seen: Sequences, model: Any, posterior: Tensor) -> WeightedRows | None:
     first = model.initial[model.state.name]
     if not first.inputs:
         return None
     inputs = {n: seen.inputs[n][:, 0] for n in first.inputs if n in seen.inputs}
-    return Weighted({}, inputs, posterior[:, 0])
+    return WeightedRows({}, inputs, posterior[:, 0])
 
 
-def _moves(seen: Sequences, model: Any, chain: Any) -> Weighted:
+def _pair_rows(seen: Sequences, model: Any, chain: Any) -> WeightedRows:
     """Transitions that inputs drive: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())
     pairs = pairs * seen.row_weights.to(pairs)[:, None, None, None]
     names = [n for n in model.transitions.inputs if n in seen.inputs]
     inputs = {n: seen.inputs[n][:, 1:].flatten(0, 1) for n in names}
-    return Weighted({}, inputs, pairs.flatten(0, 1))
+    return WeightedRows({}, inputs, pairs.flatten(0, 1))
+
+
+def expect_side_by_side(steps: Sequence[EStep[Any]], seen: Any) -> list[ExpectedStatistics] | None:
+    """Return what several models expect, by one pass; None where one by one is better.
+
+    Args:
+        steps: Expectations under models of one kind, with different parameters.
+        seen: The sequences of all of them.
+    """
+    own = [s for s in steps if isinstance(s, ChainEStep)]
+    if len(own) < len(steps) or not has_numba():
+        return None
+    k = own[0].model.state.num_states
+    if seen.num_rows * seen.steps * k**2 > MAX_WORK:
+        return None
+    chains = []
+    for step in own:
+        chain = step.chain(seen)
+        if not isinstance(chain, Chain) or not _joins(chain):
+            return None
+        chains.append(chain)
+    sums = sums_side_by_side(chains, seen.row_weights)
+    together = zip(own, chains, sums, strict=True)
+    return [step.collect(seen, chain, sums) for step, chain, sums in together]
+
+
+def sums_side_by_side(chains: Sequence[Chain], weights: Tensor) -> list[ChainSums]:
+    """Return sums over the paths of chains of the same shape, each with one transition.
+
+    They are gradients of log Z, whose rows have transitions of their own.
+
+    Args:
+        chains: The chains.
+        weights: ``(B,)`` what each row of a chain counts.
+    """
+    count, rows = len(chains), chains[0].tensors.num_rows
+    parts = [c.tensors for c in chains]
+    with torch.enable_grad():
+        initial, transition = (
+            torch.cat([x.expand(rows, *x.shape[1:]) for x in part]).requires_grad_()
+            for part in ([p.initial for p in parts], [p.transition[:, 0] for p in parts])
+        )
+        field = torch.cat([p.field for p in parts]).requires_grad_()
+        lengths = parts[0].lengths.repeat(count)
+        log_z = Chain(initial, transition, field, lengths).log_partition()
+        total = (log_z.masked_fill(log_z.isneginf(), 0.0) * weights.to(log_z).repeat(count)).sum()
+        gradients = torch.autograd.grad(total, [initial, transition, field])
+    first, moves, states = (x.reshape(count, rows, *x.shape[1:]) for x in gradients)
+    split = log_z.detach().reshape(count, rows)
+    sums = first.sum(1), moves.sum(1)
+    return [ChainSums(split[r], states[r], sums[0][r], sums[1][r]) for r in range(count)]
+
+
+def _joins(chain: Chain) -> bool:
+    """Whether a chain has one transition for all, on the CPU."""
+    tensors = chain.tensors
+    return tensors.transition.shape[:2] == (1, 1) and tensors.field.device.type == "cpu"

@@ -1,42 +1,109 @@
-"""What expectation maximisation asks of a model over time."""
+"""What expectation maximisation asks of a model: its expected statistics, and where to begin."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
+from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.inference.engine import Inputs
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values
+from pgnn.inference.learning.m_step import maximize
+from pgnn.inference.learning.priors import Laplace
+
+Seen = TypeVar("Seen", Evidence, Sequences)
 
 
-class EStep(Protocol):
-    """The expectations of one kind of models, under the present parameters of one of them."""
+class EStep(ABC, Generic[Seen]):
+    """The expectations of one kind of models, under the present parameters of one of them.
 
-    model: Any
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
 
     @property
-    def places(self) -> Mapping[Hashable, Conditional]:
-        """The learnable conditionals, each by the name of its place."""
+    @abstractmethod
+    def pieces(self) -> Mapping[Hashable, Conditional]:
+        """The learnable conditionals, each by the name that priors call it."""
 
     @property
     def states(self) -> Sequence[Hashable]:
         """Labels of the states whose expected steps are counted; empty if none are."""
+        return ()
 
-    def expect(self, seen: Sequences) -> ExpectedStatistics:
-        """Return what is expected of sequences, given what was seen of them.
+    @abstractmethod
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Seen:
+        """Read what is learnt from.
 
         Raises:
-            DataError: If a sequence is impossible.
+            DataError: If there is nothing, or something is wrong with it.
         """
 
-    def log_partition(self, seen: Sequences) -> Tensor:
+    @abstractmethod
+    def expect(self, seen: Seen) -> ExpectedStatistics:
+        """Return what is expected of rows, given what was seen of them.
+
+        Raises:
+            DataError: If a row is impossible.
+        """
+
+    @abstractmethod
+    def log_partition(self, seen: Seen) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
 
-    def symmetric(self, seen: Sequences) -> bool:
-        """Whether nothing that was seen tells some states from one another."""
+    @abstractmethod
+    def symmetric(self, seen: Seen) -> bool:
+        """Whether nothing that was seen tells some hidden states from one another."""
 
-    def start_values(self, place: Hashable, seen: Sequences) -> Values | None:
-        """Return what a place's conditional can be started from; None if it stays as it is."""
+    @abstractmethod
+    def initialize(self, seen: Seen, seed: int, at_random: bool) -> None:
+        """Begin where hidden states differ: at clusters of what was seen.
+
+        Args:
+            seen: What is learnt from.
+            seed: Of clusters and of what is drawn.
+            at_random: Whether to begin elsewhere than the first start does.
+        """
+
+    def initialize_pieces(
+        self, values: Mapping[Hashable, Values | None], seed: int, at_random: bool
+    ) -> None:
+        """Start conditionals from what was seen of each, on its own.
+
+        Args:
+            values: Of each conditional, by name; None if it is to stay as it is, but for noise on
+                tables of starts at random.
+            seed: Of the starts.
+            at_random: Whether there is such noise.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, conditional in self.pieces.items():
+            own, known = int(torch.randint(2**31, (), generator=generator)), values.get(name)
+            if known is None and at_random and isinstance(conditional, Tabular):
+                with torch.no_grad():
+                    noise = torch.rand(conditional.logits.shape, generator=generator).double()
+                    conditional.logits.add_(noise)
+            elif known is not None and isinstance(conditional, ExponentialFamily):
+                conditional.initialize(known, own)
+
+    def initialize_by(self, completed: Seen) -> None:
+        """Start all conditionals from rows in which hidden states were filled in.
+
+        One M-step; tables count each possible entry once more, so that none becomes zero.
+
+        Raises:
+            DataError: If what was filled in is impossible.
+        """
+        smooth = {n: Laplace() for n, c in self.pieces.items() if isinstance(c, Tabular)}
+        maximize(self.pieces, self.expect(completed), smooth)

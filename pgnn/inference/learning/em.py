@@ -1,4 +1,4 @@
-"""Expectation maximisation for models over time."""
+"""Expectation maximisation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.abilities import EmittingModel, SlicedModel
+from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel
 from pgnn.errors import ModelError, NotConverged, Unsupported
-from pgnn.evidence.sequences import Sequences
-from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.e_step import EStep
-from pgnn.inference.learning.em_start import EMStart
-from pgnn.inference.learning.em_starts import EMStarts
-from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.slice_e_step import SliceEStep
-from pgnn.inference.learning.training_data import read_sequences
-from pgnn.inference.learning.unrolled_e_step import UnrolledEStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.inference.learning.m_step import doubts
+from pgnn.inference.learning.priors import Prior
+from pgnn.inference.learning.restarts import Restarts, Start
+from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
+from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.loop import iterate
 from pgnn.inference.time.engine_over_time import has_small_interface
 
@@ -38,7 +36,7 @@ _DEAD = 0.5
 
 @dataclass(frozen=True)
 class EM(Learner):
-    r"""Expectation maximisation of models over time (Baum-Welch, of hidden Markov models).
+    r"""Expectation maximisation of directed models (Baum-Welch, of hidden Markov models).
 
     .. math:: \theta \leftarrow \arg\max_\theta E_{p(z \mid x, \theta')}[\log p(x, z \mid \theta)]
         + \log p(\theta)
@@ -57,7 +55,7 @@ class EM(Learner):
     each state).
 
     Args:
-        prior: Of tables, such as :class:`Laplace`; or by place. The place of a conditional is its
+        prior: Of tables, such as :class:`Laplace`; or by name of the conditional. That is its
             child's name; at the first step, where it differs, ``("initial", name)``, of the state
             of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
         restarts: Starts; from the second on random ones.
@@ -111,34 +109,36 @@ class EM(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit a model over time; ``model.history`` tells how it went.
+        """Fit a directed model; ``model.history`` tells how it went.
 
         Args:
-            model: A :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`.
-            data: Sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
-            weights: ``(B,)`` what each sequence counts.
-            inputs: Covariates ``(B, T, ...)``.
+            model: A :class:`BayesianNetwork`, :class:`HiddenMarkovModel` or
+                :class:`DynamicBayesianNetwork`, or another model with their abilities.
+            data: Rows with holes; or sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
+            weights: ``(B,)`` what each row or sequence counts.
+            inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
             seed: Of the starts and of the order of batches.
             progress: Show a progress bar.
 
         Raises:
-            DataError: If there is nothing to learn from, or a sequence is impossible. Whatever is
+            DataError: If there is nothing to learn from, or a row is impossible. Whatever is
                 raised, the model stays as it was.
             ModelError: If nothing is learnable, or a prior is none.
-            Unsupported: If the model is none over time, a real variable on which others depend
-                was not seen, or conditionals share parameters.
+            Unsupported: If the model is undirected, a real variable on which others depend was not
+                seen, or conditionals share parameters.
 
         Warns:
-            NotConverged: If the limit was reached, the value fell, or a state died.
+            NotConverged: If the limit was reached, the value fell, a state died, or a variance
+                stands at the least that is allowed.
         """
         begin = time.perf_counter()
-        places = e_step_of(model).places
-        _check(places)
-        seen = read_sequences(model, data, weights, inputs)
-        best = self._best_start(model, seen, self._priors(places), seed, progress)
+        e_step = e_step_of(model)
+        _check(e_step.pieces)
+        seen = e_step.read(data, weights, inputs)
+        best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
         last = best.e_step.expect(seen)
         model.load_state_dict(best.e_step.model.state_dict())
-        found: dict[str, Any] = {
+        told: dict[str, Any] = {
             "learner": repr(self),
             "rows": seen.num_rows,
             "weight": float(seen.row_weights.sum()),
@@ -147,62 +147,58 @@ class EM(Learner):
             "converged": best.converged,
         }
         if last.occupancy is not None:
-            found["occupancy"] = last.occupancy.tolist()
-        found |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
-        model.history = History(found)
+            told["occupancy"] = last.occupancy.tolist()
+        told |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
+        model.history = History(told)
         self._warn(best, last)
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _priors(self, places: Mapping[Hashable, Conditional]) -> dict[Hashable, Any]:
-        from pgnn.inference.learning.priors import Prior
-
+    def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
         if self.prior is None:
             return {}
         if isinstance(self.prior, Mapping):
-            unknown = [n for n in self.prior if n not in places]
+            unknown = [n for n in self.prior if n not in pieces]
             if unknown:
                 raise ModelError(
-                    f"a prior is given for {unknown[0]!r}; places are "
-                    + ", ".join(map(repr, places))
+                    f"a prior is given for {unknown[0]!r}; what can be learnt are "
+                    + ", ".join(map(repr, pieces))
                 )
             return dict(self.prior)
         if not isinstance(self.prior, Prior):
-            raise ModelError(
-                f"prior must be one such as Laplace(), or by place, got {self.prior!r}"
-            )
-        return {n: self.prior for n, c in places.items() if isinstance(c, Tabular)}
+            raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
+        return {n: self.prior for n, c in pieces.items() if isinstance(c, Tabular)}
 
     def _best_start(
         self,
         model: Any,
-        seen: Sequences,
+        seen: Any,
         priors: Mapping[Hashable, Any],
         seed: int | None,
         progress: bool,
-    ) -> EMStart:
+    ) -> Start:
         """Run every start for a while, and the best one to the end."""
         seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
-        starts = [EMStart(e_step_of(copy.deepcopy(model)), seen, priors, self, s) for s in seeds]
+        starts = [Start(e_step_of(copy.deepcopy(model)), seen, priors, self, s) for s in seeds]
         clustered = self.initialize
         if clustered is None:
             clustered = starts[0].e_step.symmetric(seen)
         for k, start in enumerate(starts):
             if clustered or k:
-                start.begin(disturb=k > 0)
+                start.initialize(at_random=k > 0)
         if self.restarts == 1:
-            iterate(EMStarts(starts), self.max_iterations, progress=progress, label="EM")
+            iterate(Restarts(starts), self.max_iterations, progress=progress, label="EM")
             return starts[0]
         short = min(_SHORT, self.max_iterations)
-        iterate(EMStarts(starts), short, progress=progress, label=f"EM, {self.restarts} starts")
+        iterate(Restarts(starts), short, progress=progress, label=f"EM, {self.restarts} starts")
         best = max(starts, key=lambda s: s.value())
         if not best.done and self.max_iterations > _SHORT:
             left = self.max_iterations - _SHORT
-            iterate(EMStarts([best]), left, progress=progress, label="EM")
+            iterate(Restarts([best]), left, progress=progress, label="EM")
         return best
 
-    def _warn(self, best: EMStart, last: ExpectedStatistics) -> None:
-        told = []
+    def _warn(self, best: Start, last: ExpectedStatistics) -> None:
+        told = doubts(best.e_step.pieces, last)
         dead = [] if last.occupancy is None else (last.occupancy < _DEAD).nonzero()[:, 0].tolist()
         if dead:
             names = [best.e_step.states[k] for k in dead]
@@ -215,6 +211,12 @@ class EM(Learner):
                 f"EM fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
                 "form went too far, or numbers are at the end of their precision; stopped"
             )
+        elif best.stuck:
+            told.append(
+                f"EM: no step improves the conditionals of {best.stuck}, though their gradients "
+                "are not zero: the likelihood may be unbounded there; check the data, or begin "
+                "with other numbers"
+            )
         elif not best.converged:
             told.append(
                 f"EM stopped after {len(best.trace['log_likelihood'])} iterations before the "
@@ -224,35 +226,37 @@ class EM(Learner):
             warnings.warn(message, NotConverged, stacklevel=5)
 
 
-def e_step_of(model: Any) -> EStep:
-    """Return the expectations of a model over time.
+def e_step_of(model: Any) -> EStep[Any]:
+    """Return the expectations of a model.
 
     Raises:
-        Unsupported: If it is none.
+        Unsupported: If it has none.
     """
     if isinstance(model, EmittingModel):
         return ChainEStep(model)
     if isinstance(model, SlicedModel):
         return SliceEStep(model) if has_small_interface(model) else UnrolledEStep(model)
+    if isinstance(model, NetworkModel):
+        return NetworkEStep(model)
     raise Unsupported(
-        f"EM learns models over time; {type(model).__name__} is none: name another learner, such "
-        "as Gradient()"
+        f"EM learns directed models; {type(model).__name__} has no conditionals to count for: "
+        "name another learner, such as Gradient()"
     )
 
 
-def _check(places: Mapping[Hashable, Conditional]) -> None:
-    """Check that there is something to learn, each parameter in one place."""
-    if not places:
+def _check(pieces: Pieces) -> None:
+    """Check that there is something to learn, each parameter in one conditional."""
+    if not pieces:
         raise ModelError(
             "the model has nothing to learn: what was given is constant; model.requires_grad_() "
             "makes it where learning begins"
         )
     owners: dict[int, Hashable] = {}
-    for place, conditional in places.items():
+    for name, conditional in pieces.items():
         for p in conditional.parameters():
-            owner = owners.setdefault(id(p), place)
-            if p.requires_grad and owner != place:
+            owner = owners.setdefault(id(p), name)
+            if p.requires_grad and owner != name:
                 raise Unsupported(
-                    f"the conditionals of {owner!r} and {place!r} share parameters, which have no "
+                    f"the conditionals of {owner!r} and {name!r} share parameters, which have no "
                     "M-step of their own; learn with Gradient()"
                 )

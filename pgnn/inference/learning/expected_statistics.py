@@ -1,25 +1,25 @@
-"""What expectation maximisation counts, and its M-step."""
+"""What expectation maximisation counts: expected sufficient statistics, by conditional."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
-from pgnn.inference.learning.numeric_step import numeric_step
 
 Values = Mapping[Hashable, Tensor]
-Places = Mapping[Hashable, Conditional]
+Pieces = Mapping[Hashable, Conditional]
+"""Conditionals of a model, each by the name that EM and its priors call it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted:
-    """Rows for a conditional without a closed form.
+class WeightedRows:
+    """Rows for a conditional without a closed form, weighted by the posterior.
 
     Attributes:
         values: What was seen, by name.
@@ -32,24 +32,24 @@ class Weighted:
     weights: Tensor
 
     @classmethod
-    def joined(cls, parts: Iterable[Weighted]) -> Weighted:
+    def joined(cls, parts: Iterable[WeightedRows]) -> WeightedRows:
         """Return the rows of some parts, which saw the same things, one after the other."""
-        every = [*parts]
-        if len(every) == 1:
-            return every[0]
-        values = {n: torch.cat([p.values[n] for p in every]) for n in every[0].values}
-        inputs = {n: torch.cat([p.inputs[n] for p in every]) for n in every[0].inputs}
-        return cls(values, inputs, torch.cat([p.weights for p in every]))
+        parts = [*parts]
+        if len(parts) == 1:
+            return parts[0]
+        values = {n: torch.cat([p.values[n] for p in parts]) for n in parts[0].values}
+        inputs = {n: torch.cat([p.inputs[n] for p in parts]) for n in parts[0].inputs}
+        return cls(values, inputs, torch.cat([p.weights for p in parts]))
 
 
 @dataclass(frozen=True, eq=False)
 class ExpectedStatistics:
-    """Expected sufficient statistics of some sequences.
+    """Expected sufficient statistics of some rows or sequences.
 
     Attributes:
-        log_likelihood: Weighted sum over the sequences.
-        weight: Weight of the sequences.
-        sums: Of conditionals with a closed form, by place.
+        log_likelihood: Weighted sum over the rows.
+        weight: Weight of the rows.
+        sums: Of conditionals with a closed form, by name.
         rows: Of the others.
         occupancy: ``(K,)`` expected steps in each state, where there is one variable of states.
     """
@@ -57,7 +57,7 @@ class ExpectedStatistics:
     log_likelihood: float
     weight: float
     sums: Mapping[Hashable, Statistics] = field(default_factory=dict)
-    rows: Mapping[Hashable, Weighted] = field(default_factory=dict)
+    rows: Mapping[Hashable, WeightedRows] = field(default_factory=dict)
     occupancy: Tensor | None = None
 
     def mixed(self, other: ExpectedStatistics, share: float, scale: float) -> ExpectedStatistics:
@@ -66,37 +66,78 @@ class ExpectedStatistics:
         def mix(ours: Tensor, theirs: Tensor) -> Tensor:
             return (1 - share) * ours + share * scale * theirs
 
-        sums, every = {}, {**self.sums, **other.sums}
-        for place in every:
-            nothing = tuple(torch.zeros_like(x) for x in every[place])
-            ours, theirs = self.sums.get(place, nothing), other.sums.get(place, nothing)
-            sums[place] = tuple(mix(a, b) for a, b in zip(ours, theirs, strict=True))
+        sums, union = {}, {**self.sums, **other.sums}
+        for name in union:
+            nothing = tuple(torch.zeros_like(x) for x in union[name])
+            ours, theirs = self.sums.get(name, nothing), other.sums.get(name, nothing)
+            sums[name] = tuple(mix(a, b) for a, b in zip(ours, theirs, strict=True))
         occupancy = None
         if self.occupancy is not None and other.occupancy is not None:
             occupancy = mix(self.occupancy, other.occupancy)
         return ExpectedStatistics(other.log_likelihood, other.weight, sums, other.rows, occupancy)
 
 
-def learnable(places: Places) -> dict[Hashable, Conditional]:
+class StatisticsCollector:
+    """Adds up what is expected of each conditional, step by step or table by table."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Hashable, Statistics] = {}
+        self._rows: dict[Hashable, list[WeightedRows]] = {}
+
+    def add_sums(self, name: Hashable, statistics: Statistics) -> None:
+        """Add sufficient statistics of a conditional with a closed form."""
+        if name in self._sums:
+            pairs = zip(self._sums[name], statistics, strict=True)
+            statistics = tuple(a + b for a, b in pairs)
+        self._sums[name] = statistics
+
+    def add_rows(self, name: Hashable, rows: WeightedRows) -> None:
+        """Add rows of a conditional without a closed form."""
+        self._rows.setdefault(name, []).append(rows)
+
+    def add_counts(
+        self, name: Hashable, own: Conditional, counts: Tensor, rows: WeightedRows | None
+    ) -> None:
+        """Add counts ``(K...)`` of all of a table, or rows where inputs drive it."""
+        if own.inputs and rows is not None:
+            self.add_rows(name, rows)
+        elif isinstance(own, ExponentialFamily):
+            self.add_sums(name, (counts.double(),))
+        else:
+            self.add_rows(name, WeightedRows({}, {}, counts.double()[None]))
+
+    def collected(
+        self, log_likelihood: float, weight: float, occupancy: Tensor | None = None
+    ) -> ExpectedStatistics:
+        """Return all that was added."""
+        rows = {n: WeightedRows.joined(parts) for n, parts in self._rows.items()}
+        return ExpectedStatistics(log_likelihood, weight, self._sums, rows, occupancy)
+
+
+def learnable(pieces: Pieces) -> dict[Hashable, Conditional]:
     """Return the conditionals that may change."""
-    return {n: c for n, c in places.items() if any(p.requires_grad for p in c.parameters())}
+    return {n: c for n, c in pieces.items() if any(p.requires_grad for p in c.parameters())}
 
 
-def improve(places: Places, found: ExpectedStatistics, priors: Mapping[Hashable, Any]) -> None:
-    """Set learnable conditionals to what fits expected statistics best, in place."""
-    for place, conditional in places.items():
-        if place in found.sums and isinstance(conditional, ExponentialFamily):
-            conditional.maximize(found.sums[place], priors.get(place))
-        elif place in found.rows:
-            rows = found.rows[place]
-            numeric_step(conditional, rows.values, rows.inputs, rows.weights)
+def configuration_weights(conditional: Conditional, values: Values, weights: Tensor) -> Tensor:
+    """Return weights with an axis for each discrete parent, as statistics need them.
 
+    Weights of rows are spread over the states of the parents that were seen.
 
-def log_prior(places: Places, priors: Mapping[Hashable, Any]) -> float:
-    """Return what the priors add to the log-likelihood."""
-    total = 0.0
-    for place, conditional in places.items():
-        prior = priors.get(place)
-        if prior is not None and isinstance(conditional, ExponentialFamily):
-            total += float(conditional.log_prior(prior).detach())
-    return total
+    Args:
+        conditional: Whose parents.
+        values: ``(N,)`` states of the parents that were seen; other names are ignored.
+        weights: ``(N, ...)`` with an axis for each discrete parent that was not, in their order;
+            further axes stay the last ones.
+    """
+    axis = 1
+    for v in conditional.parents:
+        if not v.is_discrete:
+            continue
+        if v.name in values:
+            hot = one_hot(values[v.name], v.num_states).to(weights)
+            lead = [len(hot), *[1] * (axis - 1), v.num_states]
+            weights = weights.unsqueeze(axis)
+            weights = weights * hot.reshape(*lead, *[1] * (weights.dim() - len(lead)))
+        axis += 1
+    return weights

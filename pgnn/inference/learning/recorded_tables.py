@@ -1,8 +1,18 @@
-"""Tables that are leaves of a gradient, and what they were made from."""
+r"""Tables that are leaves of a gradient: the expected statistics of whatever they were made from.
+
+.. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
+
+A recorded conditional makes its tables as leaves and keeps them. A model of recorded conditionals
+may be asked for its log evidence by any differentiable engine; one pass backward then finds the
+expected counts of all of its tables.
+
+References:
+    Darwiche (2003), A differential approach to inference in Bayesian networks, section 4.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +20,20 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from pgnn.abilities import Inputs, SlicedModel
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.factor import Factor
-from pgnn.inference.learning.expected_statistics import Places, Values, Weighted
-from pgnn.inference.learning.family_weights import family_weights
+from pgnn.factors.variable import Variable
+from pgnn.inference.learning.expected_statistics import (
+    Pieces,
+    StatisticsCollector,
+    Values,
+    WeightedRows,
+    configuration_weights,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,92 +41,89 @@ class Record:
     """One table that was asked for.
 
     Attributes:
+        name: What its conditional is called.
         conditional: Whose.
         table: The log table, a leaf that wants its gradient.
-        values: ``(N, ...)`` what of the family was seen.
+        values: ``(N, ...)`` what of its scope was seen.
         inputs: Covariates ``(N, ...)``.
     """
 
+    name: Hashable
     conditional: Conditional
     table: Factor
     values: Values
     inputs: Values
 
-    def summed(self, weights: Tensor) -> Statistics | None:
-        """Return sufficient statistics of the posterior; None without a closed form.
+    def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
+        """Add the statistics that a gradient stands for.
 
         Args:
-            weights: Slope of the log evidence by the table: of each configuration, for each row
-                or for all of them.
+            collector: To which.
+            gradient: Of the log evidence by the table: the posterior weight of each configuration,
+                for each row or for all of them.
         """
         own = self.conditional
-        if not isinstance(own, ExponentialFamily) or own.inputs:
-            return None
-        weights = weights if self.table.batch_shape else weights.unsqueeze(0)
-        return own.statistics(self.values, family_weights(own, self.values, weights))
-
-    def weighted(self, weights: Tensor) -> Weighted:
-        """Return the rows, weighted by the posterior; arguments as of :meth:`summed`."""
-        weights = weights if self.table.batch_shape else weights.unsqueeze(0)
-        return Weighted(self.values, self.inputs, weights)
+        weights = gradient if self.table.batch_shape else gradient.unsqueeze(0)
+        if isinstance(own, ExponentialFamily) and not own.inputs:
+            spread = configuration_weights(own, self.values, weights)
+            collector.add_sums(self.name, own.statistics(self.values, spread))
+        else:
+            collector.add_rows(self.name, WeightedRows(self.values, self.inputs, weights))
 
 
 @dataclass(eq=False)
 class Recorder:
-    """Makes the tables of conditionals, and keeps them with their places.
+    """Makes the tables of some conditionals, and keeps them.
 
     Attributes:
-        places: The conditionals that are recorded.
-        records: The tables made so far, by place.
+        pieces: The conditionals that are recorded; others make tables as ever.
+        records: The tables made so far.
     """
 
-    places: Places
-    records: dict[Hashable, list[Record]] = field(default_factory=dict)
+    pieces: Pieces
+    records: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._place = {id(c): place for place, c in self.places.items()}
+        self._names = {id(c): name for name, c in self.pieces.items()}
 
     def factor(self, own: Conditional, observed: Values | None, inputs: Values | None) -> Factor:
         """Return a conditional's table; a leaf if it is one of the recorded."""
         with torch.no_grad():
-            made = own.factor(observed, inputs)
-        if id(own) not in self._place:
-            return made
-        place = self._place[id(own)]
-        table = Factor(
-            made.variables, made.log_values.detach().clone().requires_grad_(), made.child
-        )
-        names = [v.name for v in own.scope]
-        values = {n: x for n, x in (observed or {}).items() if n in names}
-        given = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
-        self.records.setdefault(place, []).append(Record(own, table, values, given))
+            factor = own.factor(observed, inputs)
+        if id(own) not in self._names:
+            return factor
+        leaf = factor.log_values.detach().clone().requires_grad_()
+        table = Factor(factor.variables, leaf, factor.child)
+        scope = [v.name for v in own.scope]
+        values = {n: x for n, x in (observed or {}).items() if n in scope}
+        covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
+        self.records.append(Record(self._names[id(own)], own, table, values, covariates))
         return table
 
-    def slopes(
+    def gradients(
         self, total: Tensor, probes: Iterable[Tensor] = ()
-    ) -> tuple[dict[Hashable, list[tuple[Record, Tensor]]], list[Tensor]]:
-        """Return the slopes of a weighted sum of log evidence: expected counts.
+    ) -> tuple[list[tuple[Record, Tensor]], list[Tensor]]:
+        """Return the gradients of a weighted sum of log evidence: expected counts.
 
         Args:
             total: The sum.
             probes: Further leaves.
 
         Returns:
-            The records of each place with the slopes by their tables, and slopes by the probes.
+            The records that matter with the gradients by their tables, and gradients by the probes.
         """
-        every = [(n, r) for n, found in self.records.items() for r in found]
         extra = [*probes]
-        leaves = [*(r.table.log_values for _, r in every), *extra]
-        found: tuple[Tensor | None, ...] = (None,) * len(leaves)
+        leaves = [*(r.table.log_values for r in self.records), *extra]
+        gradients: tuple[Tensor | None, ...] = (None,) * len(leaves)
         if total.requires_grad:
-            found = torch.autograd.grad(total, leaves, allow_unused=True)
-        by_place: dict[Hashable, list[tuple[Record, Tensor]]] = {}
-        for (place, record), slope in zip(every, found, strict=False):
-            if slope is not None:
-                own = slope.clamp_min(0.0)  # rounding below zero
-                by_place.setdefault(place, []).append((record, own))
-        rest = zip(extra, found[len(every) :], strict=True)
-        return by_place, [torch.zeros_like(p) if x is None else x for p, x in rest]
+            gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+        by_record = [
+            (record, gradient.clamp_min(0.0))  # rounding below zero
+            for record, gradient in zip(self.records, gradients, strict=False)
+            if gradient is not None
+        ]
+        rest = zip(extra, gradients[len(self.records) :], strict=True)
+        return by_record, [torch.zeros_like(p) if x is None else x for p, x in rest]
 
 
 class Recorded(Conditional):
@@ -139,7 +155,7 @@ class Recorded(Conditional):
         return self._recorder.factor(self.own, observed, inputs)
 
 
-class RecordedSlice:
+class RecordedSlice(SlicedModel):
     """A model over time whose tables are recorded.
 
     Args:
@@ -147,18 +163,58 @@ class RecordedSlice:
         recorder: Who keeps them.
     """
 
-    def __init__(self, model: Any, recorder: Recorder) -> None:
+    def __init__(self, model: SlicedModel, recorder: Recorder) -> None:
         self._model = model
-        self.conditionals = {n: Recorded(c, recorder) for n, c in model.conditionals.items()}
-        self._first = {}
+        self._conditionals = {n: Recorded(c, recorder) for n, c in model.conditionals.items()}
+        self._first: dict[Hashable, Conditional] = {}
         for name, own in model.conditionals.items():
             first = model.first(name)
             same = first is own
-            self._first[name] = self.conditionals[name] if same else Recorded(first, recorder)
+            self._first[name] = self._conditionals[name] if same else Recorded(first, recorder)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Those of the model."""
+        return self._model.variables
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """Those of the model, recorded."""
+        return self._conditionals
+
+    @property
+    def initial(self) -> Mapping[Hashable, Conditional]:
+        """Those of the model's first slice, recorded."""
+        return {n: self._first[n] for n in self._model.initial}
+
+    @property
+    def interface(self) -> list[Hashable]:
+        """That of the model."""
+        return self._model.interface
+
+    @property
+    def order(self) -> Sequence[Hashable]:
+        """That of the model."""
+        return self._model.order
 
     def first(self, name: Hashable) -> Conditional:
-        """Return the conditional of a variable at the first step."""
+        """Return the conditional of a variable at the first step, recorded."""
         return self._first[name]
+
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Return those of the model."""
+        return self._model.covariates(inputs, seen)
+
+    def unroll(self, steps: int) -> Any:
+        """Return the model's own unrolled network, not recorded."""
+        return self._model.unroll(steps)
+
+
+def recorded(own: Conditional, recorder: Recorder) -> Conditional:
+    """Return a conditional whose tables are recorded.
+
+    Of one that only names another's variables anew, those of the other are, under its own names.
+    """
+    if isinstance(own, Renamed):
+        return own.around(recorded(own.conditional, recorder))
+    return Recorded(own, recorder)

@@ -1,4 +1,4 @@
-"""Expectations of a slice that repeats: slopes of the log evidence by its tables."""
+"""Expectations of a slice that repeats: gradients of the log evidence by its tables."""
 
 from __future__ import annotations
 
@@ -10,156 +10,140 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pgnn.abilities import NetworkModel, SlicedModel
+from pgnn.errors import Intractable
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.exponential_family import Statistics
-from pgnn.inference.learning.expected_statistics import (
-    ExpectedStatistics,
-    Values,
-    Weighted,
-    learnable,
-)
-from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, Recorder
-from pgnn.inference.learning.training_data import check_possible
+from pgnn.factors.variable import Variable
+from pgnn.inference.engine import Inputs
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.expected_statistics import Values, WeightedRows
+from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, Recorder, recorded
+from pgnn.inference.learning.table_e_step import Evaluation, TableEStep, spread_along
+from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.time.interface_chain import FIRST, REST, InterfaceChain
 from pgnn.inference.time.slice_tables import FamilyTables
-
-_SAME = 1e-12
-"""Difference of logs at which two states are the same."""
+from pgnn.inference.time.unrolling import Unrolling
 
 
-class SliceEStep:
-    r"""Expectations under a dynamic Bayesian network, whatever was seen of it.
+class SliceEStep(TableEStep[Sequences]):
+    """Expectations under a dynamic Bayesian network, whatever was seen of it.
 
-    .. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
+    One pass backward through the chain of the interface, and through the elimination in the
+    slices, finds the counts of all tables. A table that differs by row, as where a real child was
+    seen, gets the posterior weights of each row.
 
-    The tables of the slices are leaves of a gradient: one pass backward through the chain of the
-    interface, and through the elimination in the slices, finds the counts of all families. A table
-    that differs by row, as where a real child was seen, gets the posterior weights of each row.
-
-    Places are the names of the variables; ``("initial", name)`` at the first step, where the
-    conditional is another one.
+    Conditionals are called by the names of the variables; ``("initial", name)`` at the first step,
+    where the conditional is another one.
 
     Args:
         model: A dynamic Bayesian network.
-
-    References:
-        Darwiche (2003), A differential approach to inference in Bayesian networks, section 4.
     """
 
+    model: SlicedModel
+
     def __init__(self, model: Any) -> None:
-        self.model = model
+        super().__init__(model)
         self._prepared: _Prepared | None = None
 
     @cached_property
-    def every(self) -> dict[Hashable, Conditional]:
-        """All conditionals by place."""
+    def conditionals(self) -> dict[Hashable, Conditional]:
+        """All conditionals by name."""
         model = self.model
-        firsts = {("initial", n): model.first(n) for n in model.conditionals}
-        differ = {p: c for p, c in firsts.items() if c is not model.conditionals[p[1]]}
+        differ: dict[Hashable, Conditional] = {}
+        for name, own in model.conditionals.items():
+            if model.first(name) is not own:
+                differ["initial", name] = model.first(name)
         return {**differ, **model.conditionals}
-
-    @cached_property
-    def places(self) -> dict[Hashable, Conditional]:
-        """The learnable conditionals by place."""
-        return learnable(self.every)
 
     @property
     def states(self) -> Sequence[Hashable]:
         """Labels of the states, if there is one variable of them."""
-        names = self.model.hidden
-        return tuple(self.model.variables[names[0]].states) if len(names) == 1 else ()
+        state = self._state
+        return () if state is None else tuple(state.states or ())
 
-    def expect(self, seen: Sequences) -> ExpectedStatistics:
-        """Return expected statistics, see :class:`EStep`."""
-        prepared = self._prepare(seen)
-        with torch.enable_grad():
-            log_z = prepared.log_partition()
-            check_possible(seen, log_z)
-            total = seen.weighted_sum(log_z.double())
-            by_place, slopes = prepared.recorder.slopes(total, prepared.tables.probes.values())
-        sums: dict[Hashable, Statistics] = {}
-        rows: dict[Hashable, Weighted] = {}
-        for place, found in by_place.items():
-            parts = [record.summed(slope) for record, slope in found]
-            closed = [p for p in parts if p is not None]
-            if closed:
-                sums[place] = tuple(sum(x) for x in zip(*closed, strict=True))
-            else:
-                rows[place] = Weighted.joined(r.weighted(slope) for r, slope in found)
-        occupancy = slopes[0].sum((0, 1)) if slopes else None
-        weight = float(seen.row_weights.sum())
-        return ExpectedStatistics(float(total.detach()), weight, sums, rows, occupancy)
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Sequences:
+        """Read sequences."""
+        return read_sequences(self.model, data, weights, inputs)
 
     def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
             return self._prepare(seen).log_partition()
 
-    def symmetric(self, seen: Sequences) -> bool:
-        """Whether some hidden variable has states that all else takes for the same."""
-        tables = self._tables(seen)
-        for name in self._hidden(seen):
-            others = [r.table for n, r in tables if name not in (n, *_plain(n))]
-            spreads = [_spread(t, name) for t in others]
-            known = [x for x in spreads if x is not None]
-            if known and max(known) <= _SAME:
-                return True
-        return False
+    def evaluate(self, seen: Sequences) -> Evaluation:
+        """Return log evidence and the records it depends on, see :class:`TableEStep`."""
+        prepared = self._prepare(seen)
+        probes = [*prepared.tables.probes.values()]
+        return Evaluation(prepared.log_partition(), prepared.recorder, probes)
 
-    def start_values(self, place: Hashable, seen: Sequences) -> Values | None:
-        """Return what was seen of a child whose parents are hidden.
+    def hidden(self, seen: Sequences) -> list[Hashable]:
+        """Return the discrete variables of which no state was seen."""
+        pairs = self.model.conditionals.items()
+        return [n for n, c in pairs if c.child.is_discrete and n not in seen.codes]
+
+    def tables(self, seen: Sequences) -> list[Record]:
+        """Return the tables of all conditionals."""
+        recorder = Recorder(self.conditionals)
+        tables = FamilyTables(RecordedSlice(self.model, recorder), seen, seen.inputs)
+        for span in (FIRST, REST):
+            tables.conditionals(span)
+        return recorder.records
+
+    def initialize(self, seen: Sequences, seed: int, at_random: bool) -> None:
+        """Begin with clusters of what was seen of the children of hidden variables."""
+        records, hidden = self.tables(seen), self.hidden(seen)
+        values = {n: self._start_values(n, seen, records, hidden) for n in self.pieces}
+        self.initialize_pieces(values, seed, at_random)
+
+    def _start_values(
+        self, name: Hashable, seen: Sequences, records: Sequence[Record], hidden: list[Hashable]
+    ) -> Values | None:
+        """What was seen of a child whose parents are hidden.
 
         Nothing, ``{}``, of a child that is hidden itself and does not tell its parents' states
         apart; None if the conditional is to stay as it is.
         """
-        own, hidden = self.every[place], self._hidden(seen)
-        unknown = [n for n in (_source(v.name, self.model) for v in own.parents) if n in hidden]
-        unknown = [n for n in unknown if n != own.child.name]
-        records = [r for n, r in self._tables(seen) if n == place]
+        own = self.conditionals[name]
+        child = own.child.name
+        sources = [_source(v.name, self.model) for v in own.parents]
+        unknown = [n for n in sources if n in hidden and n != child]
+        records = [r for r in records if r.name == name]
         if not unknown or not records:
             return None
-        name = own.child.name
-        if name in hidden:
-            spreads = [_spread(r.table, n) or 0.0 for r in records for n in unknown]
-            return {} if max(spreads) <= _SAME else None
-        if all(name in r.values for r in records):
-            return Weighted.joined(Weighted(r.values, {}, torch.zeros(0)) for r in records).values
-        codes = seen.codes[name]
-        return {name: codes[seen.inside & (codes >= 0)]}
-
-    # --- helpers ------------------------------------------------------------------------------
+        if child in hidden:
+            spreads = [spread_along(r.table, n, (n, -1)) or 0.0 for r in records for n in unknown]
+            return {} if max(spreads) <= self.SAME else None
+        if all(child in r.values for r in records):
+            empty = torch.zeros(0)
+            return WeightedRows.joined(WeightedRows(r.values, {}, empty) for r in records).values
+        codes = seen.codes[child]
+        return {child: codes[seen.inside & (codes >= 0)]}
 
     def _prepare(self, seen: Sequences) -> _Prepared:
         """What depends on the structure and the evidence alone; the last is kept."""
         if self._prepared is None or self._prepared.seen is not seen:
-            recorder = Recorder(self.places)
-            slices: Any = RecordedSlice(self.model, recorder)
+            recorder = Recorder(self.pieces)
+            slices = RecordedSlice(self.model, recorder)
             tables = FamilyTables(slices, seen, seen.inputs, self._probes(seen))
             self._prepared = _Prepared(seen, recorder, tables)
         return self._prepared
 
-    def _tables(self, seen: Sequences) -> list[tuple[Hashable, Record]]:
-        """The tables of all conditionals, by place."""
-        recorder = Recorder(self.every)
-        slices: Any = RecordedSlice(self.model, recorder)
-        tables = FamilyTables(slices, seen, seen.inputs)
-        for span in (FIRST, REST):
-            tables.conditionals(span)
-        return [(n, r) for n, found in recorder.records.items() for r in found]
-
-    def _hidden(self, seen: Sequences) -> list[Hashable]:
-        """Discrete variables of which no state was seen."""
-        every = self.model.conditionals.items()
-        return [n for n, c in every if c.child.is_discrete and n not in seen.codes]
-
     def _probes(self, seen: Sequences) -> dict[Hashable, Tensor]:
-        """Zeros whose slopes are the posterior of the states, if one variable has them."""
-        names, shape = self.model.hidden, (seen.num_rows, seen.steps)
-        if len(names) != 1:
+        """Zeros whose gradients are the posterior of the states, if one variable has them."""
+        state = self._state
+        if state is None:
             return {}
-        size = self.model.conditionals[names[0]].child.num_states
-        return {names[0]: torch.zeros(*shape, size, dtype=torch.float64, requires_grad=True)}
+        shape = (seen.num_rows, seen.steps, state.num_states)
+        return {state.name: torch.zeros(shape, dtype=torch.float64, requires_grad=True)}
+
+    @cached_property
+    def _state(self) -> Variable | None:
+        """The one discrete variable on which others depend; None where there are several."""
+        conditionals = self.model.conditionals
+        inner = {_source(v.name, self.model) for c in conditionals.values() for v in c.parents}
+        states = [c.child for n, c in conditionals.items() if n in inner and c.child.is_discrete]
+        return states[0] if len(states) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,23 +160,75 @@ class _Prepared:
         return InterfaceChain.of(self.tables).chain.log_partition()
 
 
-def _source(name: Hashable, model: Any) -> Hashable:
+class UnrolledEStep(SliceEStep):
+    """Expectations under a dynamic Bayesian network, by a junction tree of the unrolled one.
+
+    For interfaces with too many states to be a chain. Sequences of one length are asked together.
+    Other than in :class:`SliceEStep` a leaf that was not seen at a step counts there what is
+    expected of it.
+
+    Args:
+        model: A dynamic Bayesian network.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self._recorder = Recorder(self.pieces)
+        self._networks: dict[int, _Unrolled] = {}
+
+    def evaluate(self, seen: Sequences) -> Evaluation:
+        """Return log evidence and the records it depends on, see :class:`TableEStep`."""
+        self._recorder.records.clear()
+        log_z = torch.zeros(seen.num_rows, dtype=torch.float64)
+        for which, part in _by_length(seen):
+            log_z = log_z.index_put((which,), self._network(part.steps).log_prob(part).double())
+        return Evaluation(log_z, self._recorder)
+
+    def log_partition(self, seen: Sequences) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was seen."""
+        with torch.no_grad():
+            return self.evaluate(seen).log_evidence
+
+    def _network(self, steps: int) -> _Unrolled:
+        """The network of so many steps, made once: its plans are kept."""
+        if steps not in self._networks:
+            self._networks[steps] = _Unrolled(self.model, steps, self._recorder)
+        return self._networks[steps]
+
+
+class _Unrolled(RecordedSlice):
+    """A model over time that unrolls to one network of recorded conditionals."""
+
+    def __init__(self, model: SlicedModel, steps: int, recorder: Recorder) -> None:
+        super().__init__(model, recorder)
+        plain: Any = model.unroll(steps)
+        pieces = {n: recorded(c, recorder) for n, c in plain.conditionals.items()}
+        self._network: NetworkModel = plain.with_conditionals(pieces)
+
+    def unroll(self, steps: int) -> NetworkModel:
+        """Return the network."""
+        return self._network
+
+    def log_prob(self, seen: Sequences) -> Tensor:
+        """Return ``(B,)`` log probabilities, whose gradients are the expected counts."""
+        try:
+            log_z = Unrolling(JunctionTree()).log_prob(self, seen, inputs=seen.inputs)
+        except Intractable as error:
+            raise Intractable(
+                f"EM needs exact answers about the unrolled network, and {error}; or learn with "
+                "Gradient(engine=...)"
+            ) from None
+        return log_z.reshape(-1)
+
+
+def _by_length(seen: Sequences) -> list[tuple[Tensor, Sequences]]:
+    """Which sequences have the same length, and these; empty ones are left out."""
+    lengths = seen.lengths
+    groups = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]
+    return [(which, seen.take(which)) for which in groups]
+
+
+def _source(name: Hashable, model: SlicedModel) -> Hashable:
     """The variable of a slice that a parent is, in this slice or the one before."""
     late = name not in model.conditionals and isinstance(name, tuple)
     return name[0] if isinstance(name, tuple) and late else name
-
-
-def _plain(place: Hashable) -> tuple[Hashable, ...]:
-    """The variable of an initial conditional's place."""
-    return (place[1],) if isinstance(place, tuple) and place[0] == "initial" else ()
-
-
-def _spread(table: Any, name: Hashable) -> float | None:
-    """How much a table differs along a variable, of this step or the one before."""
-    found = None
-    for axis, own in enumerate(table.names):
-        if own in (name, (name, -1)) and table.log_values.numel():
-            x = table.log_values.detach().movedim(len(table.batch_shape) + axis, -1)
-            gap = float((x.amax(-1) - x.amin(-1)).nan_to_num(nan=0.0).amax())
-            found = gap if found is None else max(found, gap)
-    return found

@@ -87,21 +87,22 @@ def read_sequences(
     return replace(seen, weights=counts, inputs=covariates)
 
 
-def check_possible(seen: Sequences, log_z: Tensor) -> None:
-    """Check that every sequence that counts has some probability.
+def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:
+    """Check that every row that counts has some probability.
 
     Args:
-        seen: The sequences.
+        seen: The rows, or sequences.
         log_z: ``(B,)`` their log probabilities.
 
     Raises:
         DataError: If one has none.
     """
-    counting = seen.row_weights.to(log_z.device) > 0
+    counting = torch.as_tensor(seen.row_weights).to(log_z.device) > 0
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
+        what = "sequences" if isinstance(seen, Sequences) else "rows"
         raise DataError(
-            f"{len(lost)} of {len(log_z)} sequences have probability zero under the present "
+            f"{len(lost)} of {len(log_z)} {what} have probability zero under the present "
             f"parameters (first: {lost[0]}); start elsewhere, or use a prior"
         )
 

@@ -11,9 +11,8 @@ from torch.nn.functional import one_hot
 import pgnn
 from pgnn import EM, DynamicBayesianNetwork, HiddenMarkovModel
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
-from pgnn.inference.learning.slice_e_step import SliceEStep
+from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.training_data import read_sequences
-from pgnn.inference.learning.unrolled_e_step import UnrolledEStep
 
 A, B, X, Y = 2, 3, 3, 2
 EDGES = [
@@ -286,7 +285,8 @@ def test_a_step_of_real_emissions_is_that_of_posteriors():
     weights = torch.zeros(5, 2, 2, dtype=torch.float64)
     for s, t, w in both:
         weights[t, s] = w.detach()
-    one_step(model, {"x": x})
+    with pytest.warns(NotConverged, match="least that is allowed in 1 of 4"):  # one row for it
+        one_step(model, {"x": x})
     seen = [0, 1, 2, 4]
     want = torch.einsum("tab,t->ab", weights[seen], x[0, seen]) / weights[seen].sum(0)
     torch.testing.assert_close(model.conditionals["x"].mean.detach(), want, atol=1e-9, rtol=0)

@@ -15,9 +15,9 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
-from pgnn.inference.learning.family_weights import family_weights
+from pgnn.inference.learning.expected_statistics import configuration_weights
+from pgnn.inference.learning.m_step import gradient_step
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-from pgnn.inference.learning.numeric_step import numeric_step
 from pgnn.inference.learning.training_data import read_sequences
 
 
@@ -99,10 +99,10 @@ def _fit(
     inputs = {n: seen.inputs[n][:, first:last][there] for n in own.inputs if n in seen.inputs}
     weights = seen.row_weights[:, None].expand_as(there)[there]
     if not isinstance(own, ExponentialFamily):
-        numeric_step(own, values, inputs, weights, learner.max_iter)
+        gradient_step(own, values, inputs, weights, learner.max_iter)
         return
     with torch.no_grad():
-        weights = family_weights(own, values, weights)
+        weights = configuration_weights(own, values, weights)
         prior = learner.prior if own.child.is_discrete else None
         own.maximize(own.statistics(values, weights), prior)
 

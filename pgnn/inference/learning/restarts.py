@@ -1,0 +1,182 @@
+"""Starts of expectation maximisation: each with parameters of its own, run side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from pgnn.errors import DataError
+from pgnn.inference.learning.chain_e_step import expect_side_by_side
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.m_step import log_prior, maximize
+from pgnn.inference.loop import Info
+from pgnn.inference.threads import Ints, in_threads
+
+_FALL = 1e-8
+"""Relative fall of the value that rounding explains."""
+
+
+class EMSettings(Protocol):
+    """What a start needs of the settings of :class:`EM`."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows for each step of streaming EM."""
+
+    @property
+    def decay(self) -> float:
+        """Power by which streaming EM forgets."""
+
+    @property
+    def tolerance(self) -> float:
+        """Relative gain at which to stop."""
+
+
+class Start:
+    """A model of its own that is improved by passes over what was seen.
+
+    Args:
+        e_step: Expectations under the model, whose parameters are changed.
+        seen: Rows or sequences.
+        priors: What is believed of the conditionals beforehand, by name.
+        settings: How to step.
+        seed: Of the start and of the order of batches.
+
+    Attributes:
+        trace: ``log_likelihood`` and ``objective`` of each pass.
+        done: Whether nothing is to be gained by further passes.
+        converged: Whether that is because the value came to rest.
+        fell: From where to where the value fell, if it did.
+        stuck: Names of conditionals whose last M-step made no progress though there is a gradient.
+    """
+
+    def __init__(
+        self,
+        e_step: EStep[Any],
+        seen: Any,
+        priors: Mapping[Hashable, Any],
+        settings: EMSettings,
+        seed: int,
+    ) -> None:
+        self.e_step, self.seen, self.priors = e_step, seen, priors
+        self.settings, self._seed = settings, seed
+        self.trace: dict[str, list[float]] = {"log_likelihood": [], "objective": []}
+        self.done = self.converged = False
+        self.fell: tuple[float, float] | None = None
+        self.stuck: list[Hashable] = []
+        self._value, self._steps = -math.inf, 0
+        self._sums: ExpectedStatistics | None = None
+        self._rng = np.random.default_rng(seed)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it learns batch by batch."""
+        return self.settings.batch_size is not None
+
+    def initialize(self, at_random: bool) -> None:
+        """Begin with clusters of what was seen; from somewhere else at random."""
+        self.e_step.initialize(self.seen, self._seed, at_random)
+
+    def value(self) -> float:
+        """Log-likelihood and log prior at the present parameters."""
+        with torch.no_grad():
+            log_z = self.e_step.log_partition(self.seen)
+        return float(self.seen.weighted_sum(log_z.double())) + self._log_prior()
+
+    def advance(self, expected: ExpectedStatistics | None = None) -> None:
+        """One pass: an E-step, whether that was a gain, and an M-step.
+
+        Args:
+            expected: What the E-step finds, where that is known already.
+
+        Raises:
+            DataError: If a row is impossible, or the value is no number.
+        """
+        if self.streams:
+            self._stream()
+            return
+        if expected is None:
+            expected = self.e_step.expect(self.seen)
+        value = expected.log_likelihood + self._log_prior()
+        before, scale = self._note(expected.log_likelihood, value), max(abs(value), 1.0)
+        if value < before - _FALL * scale:
+            self.done, self.fell = True, (before, value)
+        elif value - before <= self.settings.tolerance * scale:
+            self.done, self.converged = True, not self.stuck
+        else:
+            self.stuck = maximize(self.e_step.pieces, expected, self.priors)
+
+    def _stream(self) -> None:
+        """One pass of streaming EM over batches in random order."""
+        seen, size = self.seen, self.settings.batch_size or 1
+        order = self._rng.permutation(seen.num_rows)
+        total_weight = float(seen.row_weights.sum())
+        for first in range(0, len(order), size):
+            part = seen.take(order[first : first + size])
+            if part.is_empty or not float(part.row_weights.sum()):
+                continue
+            expected = self.e_step.expect(part)
+            share = (self._steps + 2.0) ** -self.settings.decay if self._sums else 1.0
+            scale = total_weight / expected.weight
+            self._sums = (self._sums or expected).mixed(expected, share, scale)
+            self._steps += 1
+            self.stuck = maximize(self.e_step.pieces, self._sums, self.priors)
+        value = self.value()
+        before = self._note(value - self._log_prior(), value)
+        near = abs(value - before) <= self.settings.tolerance * max(abs(value), 1.0)
+        self.done, self.converged = near, near and not self.stuck
+
+    def _note(self, log_likelihood: float, value: float) -> float:
+        """Record a value; return the one before."""
+        if not math.isfinite(value):
+            raise DataError(f"the log-likelihood became {value}; use a prior or other starts")
+        self.trace["log_likelihood"].append(log_likelihood)
+        self.trace["objective"].append(value)
+        before, self._value = self._value, value
+        return before
+
+    def _log_prior(self) -> float:
+        return log_prior(self.e_step.pieces, self.priors)
+
+
+class Restarts:
+    """Starts that pass over what was seen in step; an iteration of all that are not done.
+
+    Chains of few short sequences are joined into one, others run on threads: the same numbers.
+
+    Args:
+        starts: The starts, of one model and the same rows.
+    """
+
+    def __init__(self, starts: Sequence[Start]) -> None:
+        self.starts = starts
+
+    def init(self) -> None:
+        """The starts hold their own state."""
+
+    def step(self, state: None) -> tuple[None, Info]:
+        """One pass of every start that is not done."""
+        active = [s for s in self.starts if not s.done]
+        together = None
+        if len(active) > 1 and not active[0].streams:
+            together = expect_side_by_side([s.e_step for s in active], active[0].seen)
+        if together is not None:
+            for start, own in zip(active, together, strict=True):
+                start.advance(own)
+        else:
+            self._on_threads(active)
+        done = all(s.done for s in self.starts)
+        best = max(self.starts, key=lambda s: s.trace["objective"][-1])
+        return None, Info(done, {"log_likelihood": best.trace["log_likelihood"][-1]})
+
+    def _on_threads(self, active: Sequence[Start]) -> None:
+        def some(which: Ints) -> None:
+            for k in which:
+                active[int(k)].advance()
+
+        in_threads(some, np.arange(len(active)))

@@ -1,0 +1,240 @@
+"""Expectations of directed models as gradients of their log evidence by their tables."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.abilities import NetworkModel
+from pgnn.errors import DataError
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.kmeans import kmeans
+from pgnn.factors.factor import Factor
+from pgnn.inference.engine import Engine, Inputs
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.e_step import EStep, Seen
+from pgnn.inference.learning.expected_statistics import (
+    ExpectedStatistics,
+    Pieces,
+    StatisticsCollector,
+    learnable,
+)
+from pgnn.inference.learning.recorded_tables import Record, Recorder, recorded
+from pgnn.inference.learning.training_data import check_possible, read_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Log evidence whose gradients are expected counts.
+
+    Attributes:
+        log_evidence: ``(B,)``.
+        recorder: Has the tables that it depends on.
+        probes: Further leaves: zeros ``(B, T, K)`` whose gradients are posteriors of the states.
+    """
+
+    log_evidence: Tensor
+    recorder: Recorder
+    probes: Sequence[Tensor] = ()
+
+
+class TableEStep(EStep[Seen]):
+    r"""Expectations of a directed model, whatever was seen of it.
+
+    .. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
+
+    The tables of all conditionals are leaves of a gradient (:class:`Recorder`): one pass backward
+    through whatever computes the log evidence finds the statistics of all of them.
+
+    References:
+        Darwiche (2003), A differential approach to inference in Bayesian networks, section 4.
+    """
+
+    SAME = 1e-12
+    """Difference of logs at which two states are the same."""
+
+    @property
+    @abstractmethod
+    def conditionals(self) -> Pieces:
+        """All conditionals by name."""
+
+    @cached_property
+    def pieces(self) -> dict[Hashable, Conditional]:
+        """The learnable conditionals by name."""
+        return learnable(self.conditionals)
+
+    @abstractmethod
+    def evaluate(self, seen: Seen) -> Evaluation:
+        """Return log evidence, differentiable, and the tables it was made from."""
+
+    @abstractmethod
+    def hidden(self, seen: Seen) -> list[Hashable]:
+        """Return the discrete variables of which no state was seen."""
+
+    @abstractmethod
+    def tables(self, seen: Seen) -> list[Record]:
+        """Return the tables of all conditionals, learnable or not."""
+
+    def expect(self, seen: Seen) -> ExpectedStatistics:
+        """Return expected statistics, see :class:`EStep`."""
+        with torch.enable_grad():
+            evaluation = self.evaluate(seen)
+            check_possible(seen, evaluation.log_evidence)
+            total = seen.weighted_sum(evaluation.log_evidence.double())
+            by_record, posteriors = evaluation.recorder.gradients(total, evaluation.probes)
+        collector = StatisticsCollector()
+        for record, gradient in by_record:
+            record.add_to(collector, gradient)
+        occupancy = posteriors[0].sum((0, 1)) if posteriors else None
+        weight = float(seen.row_weights.sum())
+        return collector.collected(float(total.detach()), weight, occupancy)
+
+    def symmetric(self, seen: Seen) -> bool:
+        """Whether some hidden variable has states that all else takes for the same."""
+        tables = self.tables(seen)
+        for name in self.hidden(seen):
+            others = [r.table for r in tables if name != r.conditional.child.name]
+            spreads = [spread_along(t, name, (name, -1)) for t in others]
+            known = [x for x in spreads if x is not None]
+            if known and max(known) <= self.SAME:
+                return True
+        return False
+
+
+class NetworkEStep(TableEStep[Evidence]):
+    """Expectations of a directed network from rows with holes, by one batched call of an engine.
+
+    Conditionals are called by the names of the variables.
+
+    Args:
+        model: A directed network.
+        engine: What sums out what was not seen, with a differentiable log evidence.
+    """
+
+    model: NetworkModel
+
+    def __init__(self, model: Any, engine: Engine | None = None) -> None:
+        super().__init__(model)
+        self._engine = JunctionTree() if engine is None else engine
+        self._recorder = Recorder(self.pieces)
+        pieces = {n: recorded(c, self._recorder) for n, c in self.model.conditionals.items()}
+        self._network = self.model.with_conditionals(pieces)
+        self._merged: tuple[Evidence, Evidence] | None = None
+
+    @property
+    def conditionals(self) -> Pieces:
+        """Those of the model."""
+        return self.model.conditionals
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+        """Read rows."""
+        return read_rows(self.model, data, weights, inputs)
+
+    def expect(self, seen: Evidence) -> ExpectedStatistics:
+        """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
+        return super().expect(self._distinct(seen))
+
+    def evaluate(self, seen: Evidence) -> Evaluation:
+        """Return log evidence and the records it depends on, see :class:`TableEStep`."""
+        return Evaluation(self._log_prob(seen), self._recorder)
+
+    def log_partition(self, seen: Evidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was seen."""
+        with torch.no_grad():
+            return self._log_prob(seen)
+
+    def hidden(self, seen: Evidence) -> list[Hashable]:
+        """Return the discrete variables of which no state was seen."""
+        known = np.asarray((seen.codes >= 0).any(axis=0))
+        numbers = self.model.elements.numbers
+        pairs = self.conditionals.items()
+        return [n for n, c in pairs if c.child.is_discrete and not known[numbers(n)].any()]
+
+    def tables(self, seen: Evidence) -> list[Record]:
+        """Return the tables of all conditionals, over all discrete variables."""
+        recorder = Recorder(self.conditionals)
+        pieces = {n: recorded(c, recorder) for n, c in self.conditionals.items()}
+        self.model.with_conditionals(pieces).factors(seen.reals or None, seen.inputs or None)
+        return recorder.records
+
+    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+        """Begin with clusters of the rows for each hidden variable, see :class:`EStep`."""
+        generator = torch.Generator().manual_seed(seed)
+        hidden = self.hidden(seen)
+        if hidden:
+            codes = seen.codes.copy()
+            for name in hidden:
+                states = self._clusters(name, seen, generator, at_random)
+                codes[:, self.model.elements.numbers(name)] = states
+            try:
+                self.initialize_by(replace(seen, codes=codes))
+            except DataError:  # some states cannot be: noise on the tables then
+                at_random = True
+            else:
+                return
+        self.initialize_pieces({}, seed, at_random)
+
+    def _log_prob(self, seen: Evidence) -> Tensor:
+        self._recorder.records.clear()
+        log_z = self._engine.log_prob(self._network, seen, inputs=seen.inputs or None)
+        return log_z.reshape(-1)
+
+    def _distinct(self, seen: Evidence) -> Evidence:
+        """The rows that differ; those of the last call are kept."""
+        if self._merged is None or self._merged[0] is not seen:
+            self._merged = seen, seen.merged()
+        return self._merged[1]
+
+    def _clusters(
+        self, name: Hashable, seen: Evidence, generator: torch.Generator, at_random: bool
+    ) -> NDArray[np.int32]:
+        """``(B,)`` states of a hidden variable: clusters of what depends on it."""
+        size = self.model.variables[name].num_states
+        features = self._features(self._descendants(name), seen)
+        if not features.shape[1]:
+            drawn = torch.randint(size, (seen.num_rows,), generator=generator)
+        else:
+            drawn = kmeans(features, size, generator, 0 if at_random else 20)
+        return drawn.numpy().astype(np.int32)
+
+    def _features(self, names: Sequence[Hashable], seen: Evidence) -> Tensor:
+        """``(B, D)`` what was seen of some variables, as numbers; means where it was not."""
+        columns = [torch.zeros(seen.num_rows, 0, dtype=torch.float64)]
+        for name in names:
+            if name in seen.reals:
+                columns.append(seen.reals[name].double().reshape(seen.num_rows, -1))
+            elif self.model.variables[name].is_discrete:
+                codes = torch.from_numpy(seen.codes[:, self.model.elements.numbers(name)]).long()
+                hot = one_hot(codes.clamp_min(0), self.model.variables[name].num_states).double()
+                columns.append(hot.masked_fill((codes < 0).unsqueeze(-1), torch.nan))
+        table = torch.cat(columns, dim=1)
+        table = table[:, ~table.isnan().all(dim=0)]
+        return torch.where(table.isnan(), table.nanmean(dim=0), table)
+
+    def _descendants(self, name: Hashable) -> list[Hashable]:
+        """The children of a variable, their children, and so on."""
+        found = {name}
+        for child in self.model.order:
+            if any(v.name in found for v in self.conditionals[child].parents):
+                found.add(child)
+        return [n for n in self.model.order if n in found and n != name]
+
+
+def spread_along(table: Factor, *names: Hashable) -> float | None:
+    """Return how much a table differs along any of some variables; None if it has none of them."""
+    spreads = []
+    for axis, own in enumerate(table.names):
+        if own in names and table.log_values.numel():
+            x = table.log_values.detach().movedim(len(table.batch_shape) + axis, -1)
+            spreads.append(float((x.amax(-1) - x.amin(-1)).nan_to_num(nan=0.0).amax()))
+    return max(spreads, default=None)
