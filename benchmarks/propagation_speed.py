@@ -44,7 +44,7 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
     from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
     from pgnn.factors.groups.potts_group import PottsGroup
     from pgnn.factors.variable import Variable
-    from pgnn.inference.grouped_graph import GroupedGraph
+    from pgnn.inference.factor_graph import FactorGraph
     from pgnn.inference.problem import Problem
     from pgnn.inference.propagation.belief_propagation import BeliefPropagation
     from pgnn.inference.propagation.schedules import Flooding
@@ -65,7 +65,7 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
         tables.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
         group = TableGroup(edges, tables)
     field = TableGroup(at.reshape(-1, 1), torch.from_numpy(rng.normal(size=(at.size, states))))
-    graph = GroupedGraph(Elements([Variable("x", states, shape=at.shape)]), (group, field))
+    graph = FactorGraph(Elements([Variable("x", states, shape=at.shape)]), (group, field))
     seen = Evidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
     problem = Problem(_Model(), graph, seen)
 

@@ -270,7 +270,7 @@ class Engine:
             num_sliced=int((~hidden).sum()),
             memory_bytes=8
             * (wiring.num_entries + int(wiring.message[-1]) + int(wiring.offset[-1])),
-            num_factors=graph.num_factors,
+            num_factors=graph.num_interactions,
         )
 
     def prepare(

@@ -33,8 +33,8 @@ def log_score(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Te
     if not problem.complete:
         return None
     graph, codes = problem.graph, problem.seen.codes
-    step = max(1, _ENTRIES // (len(graph.elements) + graph.num_factors + 1))
-    if any(g.batch_shape for g in graph.given) or len(codes) <= step:
+    step = max(1, _ENTRIES // (len(graph.elements) + graph.num_interactions + 1))
+    if any(g.batch_shape for g in graph.groups) or len(codes) <= step:
         total = graph.log_score(codes)
     else:
         pieces = [graph.log_score(codes[k : k + step]) for k in range(0, len(codes), step)]

@@ -18,7 +18,8 @@ from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.model_graph import model_graph
 
 Names = Hashable | Iterable[Hashable]
 
@@ -44,7 +45,7 @@ class Question:
         >>> from pgnn.models import BayesianNetwork
         >>> model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
         >>> question = Question.read(model, {"b": 1}, names="a")
-        >>> question.seen.codes, question.targets.variables, question.graph.num_factors
+        >>> question.seen.codes, question.targets.variables, question.graph.num_interactions
         (array([[-1,  1]], dtype=int32), (Variable('a', [0, 1]),), 1)
     """
 
@@ -53,7 +54,7 @@ class Question:
     def __init__(
         self,
         model: FactorModel,
-        graph: GroupedGraph | None,
+        graph: FactorGraph | None,
         seen: Evidence,
         inputs: Inputs | None = None,
         *,
@@ -88,17 +89,10 @@ class Question:
         return cls(model, None, seen, inputs, names=names, errors=errors)
 
     @property
-    def graph(self) -> GroupedGraph:
+    def graph(self) -> FactorGraph:
         """Elements and groups of factors; kept by the model while its parameters stay."""
         if self._graph is None:
-            model, reals, inputs = self.model, self.seen.reals or None, self.inputs or None
-            if reals or inputs:
-                groups = model.factor_groups(reals, inputs)
-                self._graph = GroupedGraph(model.elements, groups)
-            else:
-                self._graph = model.cached_numbers(
-                    "grouped graph", lambda: GroupedGraph(model.elements, model.factor_groups())
-                )
+            self._graph = model_graph(self.model, self.seen.reals or None, self.inputs or None)
         return self._graph
 
     @property

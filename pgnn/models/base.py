@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.groups.factor_group import FactorGroup, grouped
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.piece import Piece, Restorable, Settings
 from pgnn.models.caching import CachingModule
 
@@ -76,7 +78,8 @@ class Model(CachingModule, FactorModel, Restorable):
 
         Models over arrays have these to begin with, and expand them to :meth:`factors`.
         """
-        return grouped(self.factors(observed, inputs), self.elements)
+        known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
+        return grouped(self.factors(observed, inputs), self.elements, known)
 
     def settings(self) -> Settings:
         """Return what the model is made of, see :class:`~pgnn.factors.piece.Restorable`.

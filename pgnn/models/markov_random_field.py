@@ -15,7 +15,8 @@ from pgnn.abilities import Inputs
 from pgnn.errors import Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.groups.factor_group import FactorGroup, grouped, merged
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import grouped, merged
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.conditional_potential import ConditionalPotential
 from pgnn.factors.potentials.ising import Ising

@@ -8,7 +8,7 @@ from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.graphs import greedy_colouring, interaction_graph, is_colouring, saturation_colouring
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from tests.graphs.graph_zoo import graphs
 
 torch = pytest.importorskip("torch")
@@ -24,7 +24,7 @@ def compiled(num, scopes):
     groups = tuple(
         TableGroup(held, torch.zeros((1,) + (2,) * size)) for size, held in by_size.items()
     )
-    graph = GroupedGraph(Elements([Variable("x", 2, (num,))]), groups)
+    graph = FactorGraph(Elements([Variable("x", 2, (num,))]), groups)
     return dict(enumerate(colour(graph.wiring).tolist()))
 
 
@@ -85,7 +85,7 @@ def test_a_large_grid_has_two_colours():
          np.stack([cell[:-1].ravel(), cell[1:].ravel()], 1)]
     )  # fmt: skip
     group = PottsGroup(pairs, torch.ones(1), 2)
-    graph = GroupedGraph(Elements([Variable("x", 2, (300, 300))]), (group,))
+    graph = FactorGraph(Elements([Variable("x", 2, (300, 300))]), (group,))
     found = colour(graph.wiring)
     assert found.max() == 1
     assert (found[pairs[:, 0]] != found[pairs[:, 1]]).all()

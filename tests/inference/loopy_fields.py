@@ -13,7 +13,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from tests import oracle
 
 
@@ -112,11 +112,11 @@ class LoopyField:
                 self.log_field[row, first:last][torch.from_numpy(hidden)] = -torch.inf
 
     @property
-    def graph(self) -> GroupedGraph:
+    def graph(self) -> FactorGraph:
         """The field as engines see it."""
         return self.with_numbers(self.numbers)
 
-    def with_numbers(self, numbers: list[Tensor]) -> GroupedGraph:
+    def with_numbers(self, numbers: list[Tensor]) -> FactorGraph:
         """The same field with other numbers, and a factor over nothing."""
         groups = [
             PottsGroup(s, t, 3) if k == 1 else TableGroup(s, t)
@@ -125,7 +125,7 @@ class LoopyField:
         constant = TableGroup(
             np.zeros((1, 0), dtype=np.int64), torch.tensor([0.3], dtype=torch.float64)
         )
-        return GroupedGraph(self.elements, (*groups, constant))
+        return FactorGraph(self.elements, (*groups, constant))
 
     # --- written out ----------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from pgnn import (
 from pgnn.errors import EvidenceError, Intractable
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.log_score import log_score
 from tests import oracle
 
@@ -78,7 +78,7 @@ def test_all_marginals_and_scores():
 def test_groups_and_factors_are_the_same_product():
     model = every_kind()
     rng = np.random.default_rng(0)
-    graph = GroupedGraph(model.elements, model.factor_groups())
+    graph = FactorGraph(model.elements, model.factor_groups())
     codes = rng.integers(0, model.elements.card, size=(20, len(model.elements))).astype(np.int32)
     codes[:10, -1] = 0
     joint = enumerated(model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -169,10 +169,11 @@ class FactorGroup(ABC):
         names = [None if self.child is None else s[self.child].name for s in scopes]
         return [Factor(s, t, n) for s, t, n in zip(scopes, each, names, strict=True)]
 
-    def product(self) -> Factor:
-        """Return the product of tables over nothing, as one."""
-        copies = self.num_factors // max(self.log_values.shape[-1], 1)
-        return Factor((), copies * self.log_values.sum(-1))
+    def product(self) -> TableGroup:
+        """Return the product of factors over nothing, as one."""
+        axis, table = len(self.batch_shape), self.log_values
+        copies = self.num_factors // max(table.shape[axis], 1)
+        return TableGroup(np.zeros((1, 0)), copies * table.sum(axis, keepdim=True))
 
     def condition(self, states: Sequence[int] | Ints) -> tuple[FactorGroup, ...]:
         """Return the factors that are left once some elements are seen.
@@ -357,42 +358,3 @@ def weighed(weights: Tensor, log_values: Tensor) -> Tensor:
     """Weights times values; 0 where the weight is zero or the value infinite."""
     counted = (weights > 0) & log_values.isfinite()
     return weights * torch.where(counted, log_values, 0.0)
-
-
-def grouped(factors: Iterable[Factor], elements: Elements) -> tuple[FactorGroup, ...]:
-    """Gather factors over single elements into groups of one shape, in order of appearance."""
-    number = {v.name: k for k, v in enumerate(elements.singles)}
-    scopes: dict[tuple[object, ...], list[Sequence[int]]] = {}
-    tables: dict[tuple[object, ...], list[Tensor]] = {}
-    for f in factors:
-        shape = tuple(v.num_states for v in f.variables)
-        child = None if f.child is None else f.names.index(f.child)
-        key = (shape, f.batch_shape, f.log_values.dtype, child)
-        scopes.setdefault(key, []).append([number[n] for n in f.names])
-        tables.setdefault(key, []).append(f.log_values)
-    return tuple(
-        TableGroup(
-            np.array(scopes[key], dtype=np.int64).reshape(len(held), -1),
-            torch.stack(held, dim=1 if key[1] else 0),
-            key[3],  # type: ignore[arg-type]
-        )
-        for key, held in tables.items()
-    )
-
-
-def merged(groups: Sequence[FactorGroup]) -> tuple[FactorGroup, ...]:
-    """Join groups of one kind, shape and type; numbers that many factors share stay as they are.
-
-    Args:
-        groups: Of any potentials; the order of the first ones is kept.
-    """
-    by_key: dict[Any, list[FactorGroup]] = {}
-    for k, g in enumerate(groups):
-        own = g.num_factors == 1 or not g.shared
-        by_key.setdefault(g.merge_key if own else k, []).append(g)
-    return tuple(_joined(held) if len(held) > 1 else held[0] for held in by_key.values())
-
-
-def _joined(groups: Sequence[FactorGroup]) -> FactorGroup:
-    numbers = torch.cat([g.numbers for g in groups], dim=len(groups[0].batch_shape))
-    return groups[0].with_numbers(numbers, np.concatenate([g.scopes for g in groups]))

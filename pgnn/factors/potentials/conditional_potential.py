@@ -5,7 +5,8 @@ from __future__ import annotations
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
-from pgnn.factors.groups.factor_group import FactorGroup, grouped
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import grouped
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.potential import Inputs, Potential
 

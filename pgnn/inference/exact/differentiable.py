@@ -65,7 +65,7 @@ class Differentiable:
 
     def _log_evidence(self) -> Tensor:
         if not self.solver.graph.variables:  # nothing is left to be summed out
-            return self.solver.graph.log_constant().expand(len(self.codes))
+            return self.solver.graph.log_constant.expand(len(self.codes))
         if not self.wanted:
             return self.as_tensor(self.solver.log_evidence(self.codes, self.soft)) + self._scale()
         kernel = Kernel(

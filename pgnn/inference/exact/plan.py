@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.graph_structure import GraphStructure
 from pgnn.inference.numba_support import has_numba
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Plan:
         width: Variables of the largest clique, less one (the treewidth of this order).
     """
 
-    graph: FactorGraph
+    graph: GraphStructure
     task: Task
     order: NDArray[np.int64]
     total: float
@@ -237,7 +238,7 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
     return Plan(graph.skeleton, task, order, float(found.total), 2.0**found.largest, found.width)
 
 
-def _structure(graph: FactorGraph, task: Task) -> Any:
+def _structure(graph: GraphStructure, task: Task) -> Any:
     from pgnn.inference.exact.kernels.program import Structure
 
     return Structure(

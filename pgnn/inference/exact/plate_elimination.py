@@ -15,6 +15,7 @@ from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import Variable
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.graph_structure import GraphStructure
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -76,7 +77,7 @@ class PlateElimination:
     kept: Ints
     variables: tuple[Variable, ...]
     left: tuple[tuple[int, Ints], ...]
-    _known: list[FactorGraph] = field(default_factory=list)
+    _known: list[GraphStructure] = field(default_factory=list)
 
     @classmethod
     def find(cls, graph: FactorGraph, free: Mask) -> PlateElimination:
@@ -88,16 +89,13 @@ class PlateElimination:
 
         Cost: For each group once over all scopes.
         """
-        alone = np.zeros(len(free), dtype=np.bool_)
-        for f in graph.lone:
-            alone[[graph.index[n] for n in f.names]] = True
         scopes: list[Ints | None] = [g.scopes for g in graph.groups]
         gone, steps = np.zeros(len(free), dtype=np.bool_), []
         k = 0
         while k < len(scopes):
             step = None
             for axis in range(0 if scopes[k] is None else scopes[k].shape[1]):  # type: ignore[union-attr]
-                step = _step(scopes, k, axis, free & ~alone, graph.card)
+                step = _step(scopes, k, axis, free, graph.card)
                 if step is not None:
                     gone[scopes[k][:, axis]] = True  # type: ignore[index]
                     break
@@ -119,10 +117,9 @@ class PlateElimination:
         for step in self.steps:
             groups.append(_summed(groups, step))
         made = [groups[-k - 1] for k in range(len(self.steps))]
-        constants = [g.product() for g in made if not g.arity]
-        constants += [g.product() for g in graph.groups if not g.arity]
+        constants = [g.product() for g in (*made, *graph.groups) if not g.arity]
         left = [TableGroup(s, groups[g].log_values, groups[g].child) for g, s in self.left]
-        found = FactorGraph(self.variables, (*graph.lone, *constants), tuple(left))
+        found = FactorGraph(self.variables, (*left, *constants))
         if not found.like(self._known):
             self._known[:] = [found.skeleton]
         return found

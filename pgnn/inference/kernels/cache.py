@@ -6,6 +6,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+_MODULE = re.compile(rb"pgnn(?:\.\w+)+")
 _IMPORT = re.compile(r"^from (pgnn\.[\w.]*\bkernels\.\w+) import", re.MULTILINE)
 
 
@@ -13,7 +14,7 @@ def remove_stale(package: Path) -> list[str]:
     """Remove compiled code from numba's cache where a kernel that it calls has changed since.
 
     numba looks only at the file in which a function stands; code of other files that was compiled
-    into it would stay as it was.
+    into it would stay as it was. It also fails where an argument was of a class that has moved.
 
     Args:
         package: The folder of ``pgnn``; kernels stand in folders named ``kernels`` anywhere in it,
@@ -36,10 +37,21 @@ def remove_stale(package: Path) -> list[str]:
             with suppress(OSError):  # another process may have removed it, or may use it
                 written = index.stat().st_mtime_ns
                 used = _reachable(module, calls) & sources.keys()
-                if any(sources[name].stat().st_mtime_ns > written for name in used):
+                newer = any(sources[name].stat().st_mtime_ns > written for name in used)
+                if newer or not _can_be_read(index, package.parent):
                     index.unlink()
                     stale.add(module)
     return sorted(stale)
+
+
+def _can_be_read(index: Path, folder: Path) -> bool:
+    """Whether all modules that numba's file mentions are still there."""
+    for name in set(_MODULE.findall(index.read_bytes())):
+        module = folder.joinpath(*name.decode().split("."))
+        inside = module.parent  # it may be the name of something in a module
+        if not (module.is_dir() or any(p.with_suffix(".py").exists() for p in (module, inside))):
+            return False
+    return True
 
 
 def _reachable(start: str, calls: dict[str, set[str]]) -> set[str]:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.exact.known_slopes import with_slopes
-from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
-from pgnn.inference.search.links import Links, links_of
+from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.threads import in_threads
+from pgnn.inference.wiring import Links, links_of
 
 Ints = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ class CpuPseudoLikelihood:
         self.codes, self.shares = np.ascontiguousarray(codes, dtype=np.int32), shares
         self._links: Links | None = None
 
-    def mean(self, graph: GroupedGraph) -> Tensor:
+    def mean(self, graph: FactorGraph) -> Tensor:
         """Return the mean, ``()``, differentiable to first order.
 
         Args:
@@ -49,7 +49,7 @@ class CpuPseudoLikelihood:
 class _Walk:
     """One evaluation."""
 
-    def __init__(self, links: Links, graph: GroupedGraph, codes: Codes, shares: Floats) -> None:
+    def __init__(self, links: Links, graph: FactorGraph, codes: Codes, shares: Floats) -> None:
         self.links, self.graph, self.codes, self.shares = links, graph, codes, shares
         self.tables = np.ascontiguousarray(graph.log_tables)
         field = graph.log_field.detach().to(torch.float64).numpy()

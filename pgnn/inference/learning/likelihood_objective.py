@@ -14,7 +14,7 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.tables_once import TablesOnce
-from pgnn.inference.grouped_graph import Codes, Floats, GroupedGraph
+from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.fit_context import parts_in_mode
 from pgnn.inference.problem import Problem
@@ -66,7 +66,7 @@ class LikelihoodObjective:
         if not rows.complete.all():
             return lambda: self._evidence(self.model, rows, rows)
         groups = self.model.factor_groups()
-        counts = counted(GroupedGraph(self.model.elements, groups), rows.codes, rows.row_weights)
+        counts = counted(FactorGraph(self.model.elements, groups), rows.codes, rows.row_weights)
         shares = [c / rows.row_weights.sum() for c in counts]
         return lambda: dotted(self.model.factor_groups(), shares)
 
@@ -137,7 +137,7 @@ class SampledObjective(LikelihoodObjective):
         counts = codes.reshape(-1, codes.shape[-1])
         weights = np.tile(rows.row_weights, number) if batched else np.ones(number)
         groups = self.model.factor_groups()
-        found = counted(GroupedGraph(self.model.elements, groups), counts, weights)
+        found = counted(FactorGraph(self.model.elements, groups), counts, weights)
         return dotted(groups, [c / weights.sum() for c in found])
 
 
@@ -152,7 +152,7 @@ def only_draws(engine: Engine, model: Any, rows: Evidence) -> bool:
     return bool(found.isnan().any())
 
 
-def counted(graph: GroupedGraph, codes: Codes, weights: Floats) -> list[Tensor]:
+def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
     """Return how often each number of each group counts in weighted complete rows.
 
     The log score is linear in the numbers: its derivatives are these counts.
@@ -165,16 +165,16 @@ def counted(graph: GroupedGraph, codes: Codes, weights: Floats) -> list[Tensor]:
     Returns:
         Counts, shaped like the numbers of each group; like its tables if its kind is not linear.
     """
-    groups = [_linear(g) for g in graph.given]
+    groups = [_linear(g) for g in graph.groups]
     leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in groups]
     blank = [g.with_numbers(n) for g, n in zip(groups, leaves, strict=True)]
     found = [torch.zeros_like(n) for n in leaves]
     if not leaves:
         return found
-    step = max(1, _ENTRIES // (len(graph.elements) + graph.num_factors + 1))
+    step = max(1, _ENTRIES // (len(graph.elements) + graph.num_interactions + 1))
     for first in range(0, len(codes), step):
         with torch.enable_grad():
-            part = GroupedGraph(graph.elements, tuple(blank))
+            part = FactorGraph(graph.elements, tuple(blank))
             scores = part.log_score(codes[first : first + step])
             total = (scores * torch.from_numpy(weights[first : first + step]).to(scores)).sum()
         for n, more in zip(
@@ -198,7 +198,7 @@ def _linear(g: FactorGroup) -> FactorGroup:
     return g if g.is_linear else g.as_tables()
 
 
-def _graph(model: Any, rows: Evidence) -> GroupedGraph:
+def _graph(model: Any, rows: Evidence) -> FactorGraph:
     return Problem.read(model, rows, rows.inputs or None).graph
 
 

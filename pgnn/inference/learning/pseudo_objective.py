@@ -14,7 +14,7 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.exact.known_slopes import with_slopes
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.cpu_pseudo_likelihood import CpuPseudoLikelihood
 from pgnn.inference.numba_support import has_numba
@@ -49,7 +49,7 @@ class PseudoObjective:
 
         def mean() -> Tensor:
             groups = self.model.factor_groups(rows.reals or None, rows.inputs or None)
-            graph = GroupedGraph(self.model.elements, groups)
+            graph = FactorGraph(self.model.elements, groups)
             if self.compiled and graph.device.type == "cpu":
                 return kernel.mean(graph)
             codes = torch.from_numpy(rows.codes.astype(np.int64))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pgnn.errors import ModelError
 from pgnn.evidence.unknown_variable import UnknownVariable
 from pgnn.factors.elements import Elements
-from pgnn.inference.grouped_graph import Wiring
+from pgnn.inference.wiring import Wiring
 
 Ints = NDArray[np.int64]
 

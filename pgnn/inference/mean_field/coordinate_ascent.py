@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.inference.grouped_graph import Wiring
 from pgnn.inference.loop import Info
 from pgnn.inference.problem import Problem
+from pgnn.inference.wiring import Wiring
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

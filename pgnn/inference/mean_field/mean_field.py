@@ -16,7 +16,7 @@ from pgnn.errors import ModelError, NotConverged
 from pgnn.factors.groups.factor_group import FactorGroup, weighed
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
@@ -200,19 +200,19 @@ def _beliefs(
     )
 
 
-def _expected_score(graph: GroupedGraph, q: Tensor) -> Tensor:
+def _expected_score(graph: FactorGraph, q: Tensor) -> Tensor:
     r"""``(B,)`` finite part of :math:`E_q[\log \tilde p]`, differentiable by the tables.
 
     At a stationary point of q its gradient is that of the bound.
     """
     field = graph.log_field.double()
     total = graph.log_constant.double() + weighed(q, field).sum(dim=1)
-    for g in graph.groups:
+    for g in graph.interactions:
         total = total + _group_score(graph, g, q)
     return total
 
 
-def _group_score(graph: GroupedGraph, g: FactorGroup, q: Tensor) -> Tensor:
+def _group_score(graph: FactorGraph, g: FactorGroup, q: Tensor) -> Tensor:
     offset, card = graph.elements.offset, graph.elements.card
     return g.expected(
         [

@@ -112,7 +112,8 @@ class BlockAscent:
         inside = log_z - np.where(zero, 0.0, found * np.where(zero, 0.0, relative)).sum(axis=1)
         if tables:
             beliefs = solver.expected(codes, soft, np.ones(len(rows)))[-len(tables) :]
-            for (w, table), belief in zip(tables, beliefs, strict=True):
+            for (w, table), of_group in zip(tables, beliefs, strict=True):
+                belief = of_group[:, 0]
                 taken = belief > 0
                 part = np.where(taken, belief * np.where(taken, table, 0.0), 0.0)
                 inside = inside - part.reshape(len(rows), -1).sum(axis=1)

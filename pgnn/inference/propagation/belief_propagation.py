@@ -210,7 +210,7 @@ class BeliefPropagation(Engine):
         """The plan of a graph, kept with the graph itself."""
         forests = self.num_forests if self.tree_reweighted else 0
         plan = PropagationPlan(problem.graph, temperature, forests, self.seed)
-        if problem.graph.rowwise or _wants_gradients(problem):
+        if problem.graph.interactions_rowwise or _wants_gradients(problem):
             return plan
         key = ("propagation", temperature, forests, self.seed)
         kept: PropagationPlan = problem.model.cached_numbers(key, lambda: plan)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.state_columns import StateColumns
 
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ class MessageLayout:
         states: Where each element's states stand.
     """
 
-    def __init__(self, graph: GroupedGraph, device: torch.device) -> None:
+    def __init__(self, graph: FactorGraph, device: torch.device) -> None:
         wiring, elements = graph.wiring, graph.elements
         self.states = StateColumns(elements, device)
         of_slot = elements.card[wiring.scope_var]
@@ -40,9 +40,9 @@ class MessageLayout:
         shift = np.repeat(elements.offset[wiring.scope_var] - wiring.message[:-1], of_slot)
         self.column = _tensor(shift + np.arange(len(shift)), device)
         self.factor_of_entry = _tensor(np.repeat(wiring.slot_factor, of_slot), device)
-        self.scopes = [_tensor(g.scopes, device) for g in graph.groups]
-        self._cards = [elements.card[g.scopes[0]].tolist() for g in graph.groups]
-        self._counts = [g.num_factors for g in graph.groups]
+        self.scopes = [_tensor(g.scopes, device) for g in graph.interactions]
+        self._cards = [elements.card[g.scopes[0]].tolist() for g in graph.interactions]
+        self._counts = [g.num_factors for g in graph.interactions]
         ends = np.cumsum([0, *self._counts]).tolist()
         self.factors = [slice(a, b) for a, b in pairwise(ends)]
 

@@ -137,7 +137,7 @@ def propagate_in_torch(
     """
     device = log_field.device
     weights = None if plan.forests is None else torch.from_numpy(plan.forests.weights).to(device)
-    graph = plan.graph.of_rows(rows)
+    graph = plan.graph.at_rows(rows)
     live = TorchPropagation(graph, log_field, temperature=plan.temperature, weights=weights)
     damping = max(control.damping, 1 / 3) if control.adaptive else control.damping
     limit, tolerance = control.max_iterations, control.tolerance

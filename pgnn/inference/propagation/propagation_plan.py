@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.grouped_graph import GroupedGraph, Wiring
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.propagation_tables import Tables, tables_of
 from pgnn.inference.propagation.spanning_forests import SpanningForests
+from pgnn.inference.wiring import Wiring
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -29,7 +30,7 @@ class PropagationPlan:
         seed: Of the forests.
     """
 
-    graph: GroupedGraph
+    graph: FactorGraph
     temperature: float = 1.0
     num_forests: int = 0
     seed: int = 0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.factors.groups.factor_group import FactorGroup
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,7 +33,7 @@ class Tables(NamedTuple):
     log_range: float
 
 
-def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -> Tables:
+def tables_of(graph: FactorGraph, temperature: float, weights: Floats | None) -> Tables:
     r"""Tables to the power :math:`1 / (T \rho_f)`, the largest entry of each one.
 
     Args:
@@ -61,7 +61,7 @@ def tables_of(graph: GroupedGraph, temperature: float, weights: Floats | None) -
     return Tables(values, np.concatenate(starts), scale, widest)
 
 
-def _both(graph: GroupedGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
+def _both(graph: FactorGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
     return zip(graph.compiled, given, strict=True)
 
 

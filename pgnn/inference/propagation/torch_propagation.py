@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.groups.group_messages import GroupMessages, normalized
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.propagation.message_layout import MessageLayout
 from pgnn.inference.propagation.torch_flooding import Propagated, TorchFlooding
@@ -31,7 +31,7 @@ class TorchPropagation:
 
     That is propagation in :math:`p(x)^{1/T}`; at temperature zero sums become maxima and nothing
     is divided by :math:`T`. Messages are ``(B, M)``, placed as
-    :class:`~pgnn.inference.grouped_graph.Wiring` says, each normalised to sum (at
+    :class:`~pgnn.inference.wiring.Wiring` says, each normalised to sum (at
     temperature zero to maximum) one. ``-inf`` is legal everywhere, and 0/0 in a cavity is 0.
 
     Args:
@@ -48,11 +48,11 @@ class TorchPropagation:
     Example:
         >>> from pgnn import Factor, Variable
         >>> from pgnn.factors.elements import Elements
-        >>> from pgnn.factors.groups.factor_group import grouped
+        >>> from pgnn.factors.groups.grouping import grouped
         >>> a, b = Variable("a", 2), Variable("b", 2)
         >>> agree = Factor([a, b], torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64))
         >>> elements = Elements([a, b])
-        >>> graph = GroupedGraph(elements, grouped([agree], elements))
+        >>> graph = FactorGraph(elements, grouped([agree], elements))
         >>> propagation = TorchPropagation(graph, torch.tensor([[0.0, 1.0, 0.0, 0.0]]).double())
         >>> found = propagation.run(10, 1e-9, progress=False)
         >>> propagation.beliefs(found.messages).exp()
@@ -69,7 +69,7 @@ class TorchPropagation:
 
     def __init__(
         self,
-        graph: GroupedGraph,
+        graph: FactorGraph,
         log_field: Tensor,
         *,
         temperature: float = 1.0,
@@ -80,8 +80,10 @@ class TorchPropagation:
         states = int(graph.elements.offset[-1])
         if log_field.dim() != 2 or log_field.shape[1] != states:
             raise ModelError(f"log_field must be (B, {states}), got {tuple(log_field.shape)}")
-        if weights is not None and weights.shape != (graph.num_factors,):
-            raise ModelError(f"weights must be ({graph.num_factors},), got {tuple(weights.shape)}")
+        if weights is not None and weights.shape != (graph.num_interactions,):
+            raise ModelError(
+                f"weights must be ({graph.num_interactions},), got {tuple(weights.shape)}"
+            )
         if weights is not None and not bool((weights > 0).all()):
             raise ModelError("weights of factors must be positive")
         self.graph = graph
@@ -89,7 +91,7 @@ class TorchPropagation:
         self.temperature = temperature
         self.weights = None if weights is None else weights.detach().to(log_field)
         self.hard = temperature == 0
-        self.numbers: tuple[Tensor, ...] = tuple(g.numbers for g in graph.groups)
+        self.numbers: tuple[Tensor, ...] = tuple(g.numbers for g in graph.interactions)
         self._layout = MessageLayout(graph, log_field.device)
 
     def at(self, log_field: Tensor, numbers: Sequence[Tensor]) -> TorchPropagation:
@@ -237,7 +239,9 @@ class TorchPropagation:
     @cached_property
     def _groups(self) -> tuple[GroupMessages, ...]:
         made = []
-        for k, (group, numbers) in enumerate(zip(self.graph.groups, self.numbers, strict=True)):
+        for k, (group, numbers) in enumerate(
+            zip(self.graph.interactions, self.numbers, strict=True)
+        ):
             scale: Tensor | float = self._power
             if self.weights is not None:
                 scale = scale / self._weights_of(k)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pgnn.errors import ModelError
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
 from pgnn.inference.sampling.annealing_start import (
@@ -25,10 +25,10 @@ from pgnn.inference.sampling.annealing_start import (
     walled,
 )
 from pgnn.inference.sampling.cooling import GeometricCooling, Schedule, temperatures_of
-from pgnn.inference.search.links import Links, links_of
 from pgnn.inference.search.local_search import polish, score
 from pgnn.inference.search.marginal_map import MarginalSearch
 from pgnn.inference.threads import in_threads
+from pgnn.inference.wiring import Links, links_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -128,7 +128,7 @@ class Annealing(Engine):
             diagnostics={**diagnostics, "exact_evaluations": counts},
         )
 
-    def cool(self, graph: GroupedGraph, log_field: Floats) -> tuple[Ints, Floats, dict[str, Any]]:
+    def cool(self, graph: FactorGraph, log_field: Floats) -> tuple[Ints, Floats, dict[str, Any]]:
         """Return every chain's best states ``(B, C, E)`` and log scores ``(B, C)``, and how.
 
         Args:
@@ -188,7 +188,7 @@ class Cooled:
     streams: NDArray[np.uint64]
 
     @classmethod
-    def prepare(cls, engine: Annealing, graph: GroupedGraph, log_field: Floats) -> Cooled:
+    def prepare(cls, engine: Annealing, graph: FactorGraph, log_field: Floats) -> Cooled:
         """Read the settings of an engine for a graph."""
         hot, cold = temperature_range(graph, log_field)
         temperatures = temperatures_of(engine.schedule, engine.sweeps, hot, cold)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.grouped_graph import GroupedGraph
-from pgnn.inference.search.links import Links
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.search.local_search import finite_spread, floored
+from pgnn.inference.wiring import Links
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ def streams_of(seed: int | None, rows: int, chains: int) -> NDArray[np.uint64]:
     return rng.integers(2**64, size=(rows, chains), dtype=np.uint64)
 
 
-def unsettled(graph: GroupedGraph, log_field: Floats) -> Mask:
+def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
     """``(B, E)`` elements whose field leaves them more than one state."""
     if log_field.size == 0:
         return np.zeros((len(log_field), len(graph.elements)), dtype=np.bool_)
@@ -35,7 +35,7 @@ def unsettled(graph: GroupedGraph, log_field: Floats) -> Mask:
     return np.asarray(count > 1)
 
 
-def possible(graph: GroupedGraph, log_field: Floats) -> Mask:
+def possible(graph: FactorGraph, log_field: Floats) -> Mask:
     """``(B,)`` whether every element's own field leaves it a state."""
     if log_field.size == 0:
         return np.ones(len(log_field), dtype=np.bool_)
@@ -53,7 +53,7 @@ def most_likely_states(links: Links, log_field: Floats) -> NDArray[np.int32]:
     return (np.minimum.reduceat(column, first, axis=1) - first).astype(np.int32)
 
 
-def walled(graph: GroupedGraph, depth: float) -> Floats:
+def walled(graph: FactorGraph, depth: float) -> Floats:
     """Put ``depth`` below the least finite value of a factor in the place of its ``-inf``."""
     starts = np.unique(graph.wiring.table)
     if not len(starts):
@@ -62,7 +62,7 @@ def walled(graph: GroupedGraph, depth: float) -> Floats:
     return floored(graph.log_tables, starts, least - depth)
 
 
-def temperature_range(graph: GroupedGraph, log_field: Floats) -> tuple[float, float]:
+def temperature_range(graph: FactorGraph, log_field: Floats) -> tuple[float, float]:
     r"""Return a temperature at which elements move freely, and one at which they do not.
 
     An element's energy spreads by :math:`\sigma_i^2 = \sum_f \mathrm{var}(\theta_f)`, over its

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.problem import Problem
 
 Ints = NDArray[np.int64]
@@ -55,7 +55,11 @@ class Tables:
     def rowwise(self) -> bool:
         """Whether the numbers differ from row to row of evidence."""
         graph = self.problem.graph
-        return graph.rowwise or len(graph.log_field) > 1 or self.problem.seen.soft is not None
+        return (
+            graph.interactions_rowwise
+            or len(graph.log_field) > 1
+            or self.problem.seen.soft is not None
+        )
 
     def which(self) -> Ints:
         """``(rows * C,)`` program of each chain, the chains of a row side by side."""
@@ -170,11 +174,11 @@ def _link_strides(card: Ints, ptr: Ints, neighbour: Ints) -> Ints:
     return stride
 
 
-def _slot_strides(graph: GroupedGraph) -> Ints:
+def _slot_strides(graph: FactorGraph) -> Ints:
     """``(L,)`` step in the table of its factor for the element at each slot."""
     card = graph.elements.card
     parts = [np.zeros(0, dtype=np.int64)]
-    for g in graph.groups:
+    for g in graph.compiled:
         shape = card[g.scopes[0]]
         parts.append(np.tile(np.append(np.cumprod(shape[:0:-1])[::-1], 1), g.num_factors))
     return np.concatenate(parts).astype(np.int64)

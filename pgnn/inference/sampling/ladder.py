@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from pgnn.errors import Intractable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.loop import Info
 from pgnn.inference.problem import Problem
 from pgnn.inference.sampling.annealing_start import chain_rows, unsettled, walled
-from pgnn.inference.search.links import Links, links_of
 from pgnn.inference.search.local_search import score
 from pgnn.inference.threads import in_threads
+from pgnn.inference.wiring import Links, links_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -55,7 +54,7 @@ class Ladder:
             where an element has no possible state.
     """
 
-    graph: GroupedGraph
+    graph: FactorGraph
     links: Links
     tables: Floats
     fields: Floats
@@ -160,10 +159,9 @@ class Climb:
 def exact_draws(problem: Problem, n: int, seed: int) -> Codes | None:
     """Return ``(B, n, E)`` draws of the junction tree, None if that is not cheap."""
     graph = problem.graph
-    if len(graph.elements) > _LARGEST or graph.num_factors > 4 * _LARGEST:
+    if len(graph.elements) > _LARGEST or graph.num_interactions > 4 * _LARGEST:
         return None
-    factors = tuple(f for g in graph.given for f in g.factors(graph.elements))
-    solver = Solver(FactorGraph(graph.elements.singles, factors), max_bytes=_MAX_BYTES)
+    solver = Solver(graph, max_bytes=_MAX_BYTES)
     try:
         drawn, _ = solver.draw(problem.seen.codes, problem.seen.soft, n, seed)
     except Intractable:

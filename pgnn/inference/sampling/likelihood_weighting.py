@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
 from pgnn.inference.problem import Problem
 from pgnn.inference.sampling.directed_tables import directed_tables
@@ -60,14 +59,11 @@ class LikelihoodWeighting:
     @cached_property
     def tables(self) -> Tables:
         """The model's tables, kept while its parameters stay."""
-        problem, model = self.problem, self.problem.model
-        singles = problem.graph.elements.singles
-        reals, inputs = problem.seen.reals or None, problem.inputs
-        if reals or inputs:
-            factors = model.factors(reals, inputs)
-            return directed_tables(FactorGraph(singles, factors), problem.num_rows)
-        made: Tables = model.cached_numbers(
-            "directed tables", lambda: directed_tables(FactorGraph(singles, model.factors()), 1)
+        problem, graph = self.problem, self.problem.graph
+        if problem.seen.reals or problem.inputs:
+            return directed_tables(graph, problem.num_rows)
+        made: Tables = problem.model.cached_numbers(
+            "directed tables", lambda: directed_tables(graph, 1)
         )
         return made
 

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.sampling.gibbs_program import Tables
 
@@ -178,7 +178,7 @@ class TorchChains:
         """``(N,)`` chains whose state has positive probability."""
         first = torch.from_numpy(self._graph.elements.offset[:-1]).to(self._device)
         good = ~self._field.gather(1, first + self.states).isneginf().any(dim=1)
-        for g in self._graph.groups:
+        for g in self._graph.interactions:
             scopes = torch.from_numpy(g.scopes).to(self._device)
             values = g.look_up(self.states[:, scopes], self._rows)
             good &= ~values.isneginf().any(dim=1)
@@ -214,12 +214,12 @@ class TorchChains:
         )
 
 
-def colours_of(graph: GroupedGraph) -> Ints:
+def colours_of(graph: FactorGraph) -> Ints:
     """``(E,)`` colours of the elements; compiled where it can be."""
     if has_numba():
         from pgnn.inference.sampling.kernels.colouring import colour
 
         return np.asarray(colour(graph.wiring))
-    scopes = (scope for g in graph.groups for scope in g.scopes.tolist())
+    scopes = (scope for g in graph.interactions for scope in g.scopes.tolist())
     found = greedy_colouring(interaction_graph(scopes, range(len(graph.elements))))
     return np.array([found[e] for e in range(len(graph.elements))], dtype=np.int64)

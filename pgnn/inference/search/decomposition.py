@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pgnn.inference.grouped_graph import GroupedGraph
+    from pgnn.inference.factor_graph import FactorGraph
     from pgnn.inference.search.kernels.max_marginals import Places
 
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ class Decomposition:
         sweeps: How many were made.
     """
 
-    def __init__(self, graph: GroupedGraph, log_field: Floats) -> None:
+    def __init__(self, graph: FactorGraph, log_field: Floats) -> None:
         rows = len(log_field)
         self.graph = graph
         self.given = np.ascontiguousarray(log_field)

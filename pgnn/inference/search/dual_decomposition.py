@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pgnn.errors import Unsupported
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine, Floats, Mask
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
 from pgnn.inference.search.decomposition import Decomposition
@@ -94,7 +94,7 @@ class DualDecomposition(Engine):
         constant = graph.log_constant.detach().to("cpu", torch.float64).numpy()
         return self._answer(graph, done, np.broadcast_to(constant, len(log_field)))
 
-    def _solve(self, graph: GroupedGraph, log_field: Floats) -> _Sweeps:
+    def _solve(self, graph: FactorGraph, log_field: Floats) -> _Sweeps:
         """Sweep and search by turns, until they don't help each other any more."""
         method = _Sweeps(Decomposition(graph, log_field), self.tolerance)
         dual, others = method.dual, Conditional(graph)
@@ -113,7 +113,7 @@ class DualDecomposition(Engine):
             searched[rows] = undecided[rows]
             method.resume()
 
-    def _answer(self, graph: GroupedGraph, done: list[_Sweeps], constant: Floats) -> Best:
+    def _answer(self, graph: FactorGraph, done: list[_Sweeps], constant: Floats) -> Best:
         """Put the rows together."""
         duals = [d.dual for d in done]
         scores = np.concatenate([d.scores for d in duals])
@@ -193,7 +193,7 @@ def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
 
 def _polish(dual: Decomposition, rows: NDArray[np.int64]) -> None:
     """Improve the best assignments of some rows by small changes."""
-    every = np.arange(len(dual.scores)) if dual.graph.rowwise else rows
+    every = np.arange(len(dual.scores)) if dual.graph.interactions_rowwise else rows
     known = np.isfinite(dual.scores)[:, None]
     start = np.where(known, dual.states, dual.decoded)
     found, _ = polish(dual.graph, dual.given[every], start[every], np.ones(1, dtype=np.bool_))
@@ -201,8 +201,8 @@ def _polish(dual: Decomposition, rows: NDArray[np.int64]) -> None:
     dual.offer(rows, start)
 
 
-def _in_pieces(graph: GroupedGraph, log_field: Floats) -> list[Floats]:
+def _in_pieces(graph: FactorGraph, log_field: Floats) -> list[Floats]:
     """Rows in pieces whose messages don't take too much memory."""
     numbers = int(graph.wiring.message[-1]) + log_field.shape[1] + 1
-    size = len(log_field) if graph.rowwise else _MEMORY // numbers
+    size = len(log_field) if graph.interactions_rowwise else _MEMORY // numbers
     return np.split(log_field, range(size, len(log_field), size)) if size else [log_field]

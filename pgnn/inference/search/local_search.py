@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.grouped_graph import GroupedGraph
-from pgnn.inference.search.links import Links, links_of, neighbours_of, strides
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.threads import in_threads
+from pgnn.inference.wiring import Links, links_of, neighbours_of, strides
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Work(NamedTuple):
 
 
 def score(
-    graph: GroupedGraph, log_field: Floats, states: NDArray[np.integer], rows: Ints | None = None
+    graph: FactorGraph, log_field: Floats, states: NDArray[np.integer], rows: Ints | None = None
 ) -> Floats:
     r"""Return ``(B,)`` log scores :math:`c + \sum_i h_i(x_i) + \sum_f \theta_f(x_f)`.
 
@@ -67,7 +67,7 @@ def score(
 
 
 def polish(
-    graph: GroupedGraph,
+    graph: FactorGraph,
     log_field: Floats,
     states: NDArray[np.integer],
     free: Mask,
@@ -101,7 +101,7 @@ def polish(
         >>> from pgnn.factors.elements import Elements
         >>> from pgnn.factors.groups.potts_group import PottsGroup
         >>> pair = PottsGroup([[0, 1]], torch.tensor([2.0], dtype=torch.float64), 2)
-        >>> graph = GroupedGraph(Elements([Variable("x", 2, shape=(2,))]), (pair,))
+        >>> graph = FactorGraph(Elements([Variable("x", 2, shape=(2,))]), (pair,))
         >>> field = np.array([[0.0, 1.0, 0.5, 0.0]])
         >>> polish(graph, field, np.array([[0, 0]]), np.array([True, True]))
         (array([[1, 1]]), array([3.]))
@@ -131,7 +131,7 @@ def polish(
     return found, np.where(worse, before, after)
 
 
-def penalised(graph: GroupedGraph, log_field: Floats) -> tuple[Floats, Floats, float]:
+def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, float]:
     r"""Replace ``-inf`` so that more violated factors are worse whatever the finite values.
 
     With :math:`R` the sum of all factors' ranges of finite values, an infinity becomes the

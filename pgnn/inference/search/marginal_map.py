@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.exact.solver import Solver
-from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.problem import Problem
 
 Ints = NDArray[np.int64]
@@ -42,10 +41,7 @@ class MarginalSearch:
     solver: Solver = field(init=False)
 
     def __post_init__(self) -> None:
-        graph = self.problem.graph
-        factors = tuple(f for g in graph.given for f in g.factors(graph.elements))
-        solver = Solver(FactorGraph(graph.elements.singles, factors))
-        object.__setattr__(self, "solver", solver)
+        object.__setattr__(self, "solver", Solver(self.problem.graph))
 
     def improve(self, row: int, start: Codes, seed: int) -> tuple[Codes, float, int]:
         """Return the best states found ``(E,)``, their log value, and exact evaluations.

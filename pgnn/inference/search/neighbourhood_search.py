@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pgnn.errors import Intractable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.grouped_graph import GroupedGraph
 from pgnn.inference.sampling.annealing import Annealing
 from pgnn.inference.search.decomposition import Decomposition
 
@@ -154,13 +153,12 @@ class Conditional:
         graph: Elements and factors.
     """
 
-    graph: GroupedGraph
+    graph: FactorGraph
 
     @cached_property
     def solver(self) -> Solver:
         """The exact solver of the factors over two or more elements."""
-        factors = [f for g in self.graph.groups for f in g.factors(self.graph.elements)]
-        return Solver(FactorGraph(self.graph.elements.singles, tuple(factors)), max_bytes=2**31)
+        return Solver(FactorGraph(self.graph.elements, self.graph.interactions), max_bytes=2**31)
 
     def cutset(
         self, free: Mask, bits: float, rng: np.random.Generator, preference: Floats | float
@@ -217,7 +215,7 @@ class Conditional:
 def _anneal(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
     """Begin with the best assignment of a few cooled chains."""
     engine = Annealing(chains=_CHAINS, seed=int(rng.integers(2**31)), progress=False)
-    cooled, values, _ = engine.cool(trial.graph.of_rows(np.array([row])), trial.given)
+    cooled, values, _ = engine.cool(trial.graph.at_rows(np.array([row])), trial.given)
     best = cooled[0, int(values[0].argmax())]
     trial.offer(np.zeros(1, dtype=np.int64), np.ascontiguousarray(best[None]))
 

@@ -17,7 +17,8 @@ from pgnn import (
 )
 from pgnn.errors import EvidenceError, Intractable
 from pgnn.factors.elements import Elements
-from pgnn.factors.groups.factor_group import TableGroup, merged
+from pgnn.factors.groups.factor_group import TableGroup
+from pgnn.factors.groups.grouping import merged
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.potentials.factor_tables import FactorTables
 

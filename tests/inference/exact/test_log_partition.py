@@ -90,8 +90,9 @@ class Model:
 
 
 def _weighted(factor: Factor, tables: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """In the shape of the factor's group, which has it alone."""
     weighted = tables * weights.reshape(-1, *[1] * (tables.ndim - 1))
-    return weighted if factor.batch_shape else weighted.sum(axis=0)
+    return weighted[:, None] if factor.batch_shape else weighted.sum(axis=0, keepdims=True)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -156,7 +157,7 @@ def test_one_parameter_in_two_tables() -> None:
 
         def accumulate(graph: FactorGraph, weights: np.ndarray) -> list[np.ndarray]:
             tables = executor.beliefs(graph, [0, 1], codes, factors=[0, 1])
-            return [np.tensordot(weights, t.numpy(), 1) for t in tables]
+            return [np.tensordot(weights, t.numpy(), 1)[None] for t in tables]
 
         return log_partition(graph, Kernel(lambda g: reference(g).numpy(), accumulate, reference))
 
@@ -215,7 +216,7 @@ def test_impossible_rows_have_no_gradient() -> None:
     def accumulate(graph: FactorGraph, weights: np.ndarray) -> list[np.ndarray]:
         given.append(weights.tolist())
         tables = executor.beliefs(graph, [0], codes, factors=[0])
-        return [np.tensordot(weights, tables[0].numpy(), 1)]
+        return [np.tensordot(weights, tables[0].numpy(), 1)[None]]
 
     kernel = Kernel(lambda g: reference(g).numpy(), accumulate, reference)
     log_z = log_partition(FactorGraph((a,), (Factor([a], table),)), kernel)

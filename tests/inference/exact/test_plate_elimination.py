@@ -33,8 +33,8 @@ def plates(seed, rowwise=False, zeros=False):
     aside = np.stack([chain[:-1], chain[1:]], axis=1)
     return FactorGraph(
         tuple(Variable(k, n) for k, n in enumerate(cards)),
-        (Factor([Variable(root, 2)], tensor(rng, 2)),),
         (
+            Factor([Variable(root, 2)], tensor(rng, 2)),
             TableGroup(z[:, None], tensor(rng, *batch, N, 3, zeros=zeros)),
             TableGroup(np.stack([z, w], 1)[mixed], tensor(rng, N, 3, 2, zeros=zeros)),
             TableGroup(np.stack([w, np.full(N, root), z], 1), tensor(rng, *batch, 1, 2, 2, 3)),
@@ -80,7 +80,7 @@ def test_observed_variables_stay():
 def test_slopes_are_those_of_single_tables():
     graph = plates(1, rowwise=True)
     leaves = [x.requires_grad_() for x in graph.sources[:4]]
-    graph = FactorGraph(graph.variables, graph.lone, graph.groups)
+    graph = FactorGraph(graph.elements, graph.groups)
     found = PlateElimination.find(graph, free(graph))(graph)
     assert found.requires_grad
 
@@ -102,7 +102,6 @@ def test_variables_that_share_some_neighbours_only_stay():
     other = np.where(np.arange(N) < 5, w, np.roll(w, 1))  # the same one for some
     graph = FactorGraph(
         tuple(Variable(k, 2) for k in range(2 * N)),
-        (),
         (
             TableGroup(np.stack([z, w], 1), tensor(rng, 1, 2, 2)),
             TableGroup(np.stack([z, other], 1), tensor(rng, 1, 2, 2)),
@@ -117,13 +116,11 @@ def test_large_tables_and_short_arrays_are_left_to_the_kernel():
     rng = np.random.default_rng(0)
     few = FactorGraph(
         tuple(Variable(k, 2) for k in range(8)),
-        (),
         (TableGroup(np.arange(8)[:, None], tensor(rng, 8, 2)),),
     )
     assert PlateElimination.find(few, free(few)).steps == ()
     wide = FactorGraph(
         tuple(Variable(k, 40) for k in range(2 * N)),
-        (),
         (TableGroup(np.arange(2 * N).reshape(N, 2), tensor(rng, 1, 40, 40)),),
     )
     assert PlateElimination.find(wide, free(wide)).steps == ()

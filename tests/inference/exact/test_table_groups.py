@@ -30,7 +30,6 @@ def grouped(seed, rowwise, scale=1.0):
     batch = (ROWS,) if rowwise else ()
     return FactorGraph(
         tuple(Variable(k, 3) for k in range(7)),
-        (),
         (
             TableGroup(np.arange(7)[:, None], tensor(rng, *batch, 7, 3, scale=scale)),
             TableGroup(PAIRS, tensor(rng, 1, 3, 3)),
@@ -121,7 +120,6 @@ def test_a_group_knows_its_children():
     rows = torch.from_numpy(rng.dirichlet(np.ones(3), size=(1, 3))).log()
     made = FactorGraph(
         tuple(Variable(k, 3) for k in range(4)),
-        (),
         (TableGroup([[0]], root, 0), TableGroup([[0, 1], [0, 2], [2, 3]], rows, 1)),
     )
     assert made.child_factor.tolist() == [0, 1, 2, 3]
@@ -143,7 +141,6 @@ def test_what_is_flushed_in_one_component_does_not_depend_on_the_others(rowwise)
     cells = np.arange(count)[:, None]
     made = FactorGraph(
         tuple(Variable(k, 3 if k < count else 2) for k in range(2 * count)),
-        (),
         (
             TableGroup(cells, field),
             TableGroup(cells, prior),
@@ -176,7 +173,7 @@ def test_what_was_flushed_and_counts_is_looked_at_again(rowwise):
     field.requires_grad_()
     cells = np.arange(2)[:, None]
     made = FactorGraph(
-        (Variable(0, 2), Variable(1, 2)), (), (TableGroup(cells, field), TableGroup(cells, walls))
+        (Variable(0, 2), Variable(1, 2)), (TableGroup(cells, field), TableGroup(cells, walls))
     )
     nothing = np.full((3, 2), -1, dtype=np.int32)
     value = Differentiable(Solver(made), evidence(nothing)).log_evidence()

@@ -51,6 +51,14 @@ def test_what_calls_a_changed_kernel_is_removed(
     assert remove_stale(package) == []
 
 
+def test_what_mentions_a_module_that_is_gone_is_removed(package: Path) -> None:
+    index = package / "search/kernels/__pycache__/low.f-1.py311.nbi"
+    index.write_bytes(b"pgnn.search.kernels.other pgnn.search.kernels.other.Class")
+    assert remove_stale(package) == []
+    index.write_bytes(b"pgnn.search.graph Class")
+    assert remove_stale(package) == ["pgnn.search.kernels.low"]
+
+
 def test_a_package_without_a_cache(tmp_path: Path) -> None:
     assert remove_stale(tmp_path) == []
 

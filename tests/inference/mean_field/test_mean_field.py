@@ -12,9 +12,10 @@ from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
-from pgnn.factors.groups.factor_group import FactorGroup, TableGroup, grouped
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.grouping import grouped
 from pgnn.factors.groups.potts_group import PottsGroup
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.mean_field import coordinate_ascent
 from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
@@ -35,14 +36,14 @@ def problem_of(given: RandomGraph) -> Problem:
     """The arrays of a random graph and its evidence."""
     elements = Elements(given.graph.variables)
     seen = Evidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
-    return Problem(None, GroupedGraph(elements, grouped(given.graph.factors, elements)), seen)
+    return Problem(None, FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
 
 
 def over_groups(variables: list[Variable], groups: list[FactorGroup], codes: Any) -> Problem:
     """The arrays of groups over arrays of variables."""
     codes = np.asarray(codes, dtype=np.int32)
     seen = Evidence(codes, True, None, np.zeros(len(codes)))
-    return Problem(None, GroupedGraph(Elements(variables), tuple(groups)), seen)
+    return Problem(None, FactorGraph(Elements(variables), tuple(groups)), seen)
 
 
 def dense(problem: Problem, row: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def dense(problem: Problem, row: int) -> np.ndarray:
         shape = [1] * len(card)
         shape[i] = card[i]
         total = total + field[offset[i] : offset[i + 1]].reshape(shape)
-    for g in graph.given:
+    for g in graph.groups:
         if g.arity == 1:
             continue
         tables = g.log_values.detach().numpy()
@@ -160,7 +161,7 @@ def test_blocks_raise_the_bound_at_every_sweep(seed, size) -> None:
     joint = oracle.joint(cards, tables)
     drawn = oracle.random_evidence(rng, joint, 0.2, 3)
     codes = np.array([[row.get(n, -1) for n in cards] for row in drawn], dtype=np.int32)
-    graph = GroupedGraph(elements, grouped(factors, elements))
+    graph = FactorGraph(elements, grouped(factors, elements))
     problem = Problem(None, graph, Evidence(codes, True, None, np.zeros(3)))
     names = rng.permutation(list(cards))
     given = [names[k : k + size].tolist() for k in range(0, 6, size)]
@@ -404,7 +405,7 @@ def test_what_was_not_found_is_not_called_impossible(monkeypatch) -> None:
     assert not found.diagnostics["feasible"].any()
     assert not found.marginals.isnan().any()
     with pytest.warns(NotConverged, match="no distribution of positive probability was found"):
-        engine._report(found.log_evidence, found.diagnostics, found.advice, "raise")
+        engine.check_rows(problem, found.log_evidence, found.diagnostics, found.advice)
 
 
 # --- as models call it ----------------------------------------------------------------------------

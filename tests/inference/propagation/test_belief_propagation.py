@@ -12,8 +12,9 @@ from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
-from pgnn.factors.groups.factor_group import FactorGroup, TableGroup, grouped
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.grouping import grouped
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.arc_consistency import arc_consistent
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
@@ -84,11 +85,11 @@ def rows_of(seed: int, cards, tables, count: int = 4) -> list[dict[str, int]]:
 
 def problem_of(made: LoopyField) -> Problem:
     """A loopy field with the evidence in its row-wise fields."""
-    groups = (*made.graph.given, *field_groups(made))
+    groups = (*made.graph.groups, *field_groups(made))
     seen = Evidence(
         np.full((made.rows, len(made.elements)), -1, np.int32), True, None, np.zeros(made.rows)
     )
-    return Problem(None, GroupedGraph(made.elements, groups), seen)
+    return Problem(None, FactorGraph(made.elements, groups), seen)
 
 
 def field_groups(made: LoopyField) -> list[FactorGroup]:
@@ -166,7 +167,7 @@ def test_random_graphs(kind, seed, soft):
     given = RandomGraph(seed, kind, soft=soft)
     elements = Elements(given.graph.variables)
     seen = Evidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
-    problem = Problem(Blank(), GroupedGraph(elements, grouped(given.graph.factors, elements)), seen)
+    problem = Problem(Blank(), FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
     found = propagation(max_iterations=500).infer(problem)
     bound = propagation(tree_reweighted=True, max_iterations=30).infer(problem)
     exact = given.log_evidence

@@ -10,7 +10,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.cpu_propagation import Control, CpuPropagation
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
@@ -140,7 +140,7 @@ def test_tables_of_every_shape(hard, states, count):
     table[rng.random(table.shape) < 0.15] = -np.inf
     table[(slice(None), *np.zeros(len(states), int))] = 0.0
     group = TableGroup(np.tile(scope, (count, 1)), torch.from_numpy(table))
-    graph = GroupedGraph(elements, (group,))
+    graph = FactorGraph(elements, (group,))
     field = rng.normal(size=(2, sum(states)))
     check_against_torch(graph, field, hard)
 
@@ -155,11 +155,11 @@ def test_potts_factors_of_every_size(hard, states, shared):
     coupling = torch.tensor([0.8] if shared else [1.5, -0.7, -torch.inf, -20.0]).double()
     if states == 1 and not shared:
         coupling[2] = 3.0
-    graph = GroupedGraph(elements, (PottsGroup(scopes, coupling, states),))
+    graph = FactorGraph(elements, (PottsGroup(scopes, coupling, states),))
     check_against_torch(graph, rng.normal(size=(2, 4 * states)), hard)
 
 
-def check_against_torch(graph: GroupedGraph, field: np.ndarray, hard: bool) -> None:
+def check_against_torch(graph: FactorGraph, field: np.ndarray, hard: bool) -> None:
     temperature = 0.0 if hard else 1.0
     for forests in (0, 3):
         plan = PropagationPlan(graph, temperature, forests, seed=1)
@@ -266,7 +266,7 @@ def test_residual_renews_what_has_changed_first():
     scopes = [[k, k + 1] for k in range(59)] + [[56, 59], [56, 58], [57, 59]]
     rng = np.random.default_rng(0)
     group = TableGroup(scopes, torch.from_numpy(1.0 * rng.normal(size=(len(scopes), 2, 2))))
-    plan = PropagationPlan(GroupedGraph(elements, (group,)))
+    plan = PropagationPlan(FactorGraph(elements, (group,)))
     field = rng.normal(size=(1, 120))
     taken = {}
     for schedule in SCHEDULES:
@@ -432,8 +432,8 @@ def test_impossible_rows_stop_and_the_others_go_on(schedule, temperature):
 def test_no_rows_no_factors_no_elements(schedule, temperature, forests):
     made = LoopyField(0)
     empty = [t[:0] if k in (1, 3) else t for k, t in enumerate(made.numbers)]
-    bare = GroupedGraph(made.elements, ())
-    nothing = GroupedGraph(Elements([]), ())
+    bare = FactorGraph(made.elements, ())
+    nothing = FactorGraph(Elements([]), ())
     cases = [
         (made.with_numbers(empty), made.log_field[:0]),
         (bare, made.log_field),
@@ -474,7 +474,7 @@ def test_news_that_only_rule_states_out_are_news(schedule):
     """Zeros travel around a ring of maxima; nothing else changes."""
     elements = Elements([Variable("x", 2, shape=(8,))])
     same = torch.tensor([[[0.0, -torch.inf], [-torch.inf, 0.0]]]).double()
-    graph = GroupedGraph(elements, (TableGroup([[k, (k + 1) % 8] for k in range(8)], same),))
+    graph = FactorGraph(elements, (TableGroup([[k, (k + 1) % 8] for k in range(8)], same),))
     field = np.zeros((1, 16))
     field[0, 7] = -np.inf
     run = CpuPropagation(PropagationPlan(graph, 0.0), field)
@@ -490,7 +490,7 @@ def test_many_messages_into_one_element():
     rng = np.random.default_rng(0)
     table = torch.from_numpy(2 * rng.normal(size=(leaves, 3, 3)))
     scopes = [[0, k] for k in range(1, leaves + 1)]
-    graph = GroupedGraph(elements, (TableGroup(scopes, table),))
+    graph = FactorGraph(elements, (TableGroup(scopes, table),))
     run = CpuPropagation(PropagationPlan(graph), np.zeros((1, 3 * leaves + 3)))
     run.solve()
     centre = table.logsumexp(2).sum(0)

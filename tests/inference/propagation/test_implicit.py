@@ -11,7 +11,7 @@ import pgnn
 from pgnn import Factor, MarkovRandomField, NotConverged, Unsupported, Variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.potts_group import PottsGroup
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.implicit import (
     differentiable_beliefs,
@@ -34,7 +34,7 @@ class Case:
     def __init__(self, weighted: bool, temperature: float, zeros: float, observe: bool) -> None:
         self.made = LoopyField(17, rows=2, strength=0.5, zeros=zeros, observe=observe)
         rng = np.random.default_rng(0)
-        count = self.made.graph.num_factors
+        count = self.made.graph.num_interactions
         self.weights = torch.from_numpy(rng.uniform(0.5, 1.0, count)) if weighted else None
         self.temperature = temperature
         self.leaves = [self.made.log_field.clone(), *(t.clone() for t in self.made.numbers)]
@@ -222,7 +222,7 @@ def strong_ring(coupling: float, length: int = 6) -> TorchPropagation:
     elements = Elements([Variable("x", 2, shape=(length,))])
     scopes = [[i, (i + 1) % length] for i in range(length)]
     numbers = torch.full((1,), coupling, dtype=torch.float64, requires_grad=True)
-    graph = GroupedGraph(elements, (PottsGroup(scopes, numbers, 2),))
+    graph = FactorGraph(elements, (PottsGroup(scopes, numbers, 2),))
     field = torch.zeros(1, 2 * length, dtype=torch.float64)
     field[0, 0] = 1e-3
     return TorchPropagation(graph, field)
@@ -243,7 +243,7 @@ def test_systems_that_plain_iteration_would_not_solve():
     elements = Elements([Variable("x", 2, shape=(4,))])
     scopes = [[i, j] for i in range(4) for j in range(i)]
     numbers = torch.full((1,), -3.0, dtype=torch.float64, requires_grad=True)
-    graph = GroupedGraph(elements, (PottsGroup(scopes, numbers, 2),))
+    graph = FactorGraph(elements, (PottsGroup(scopes, numbers, 2),))
     live = TorchPropagation(graph, torch.zeros(1, 8, dtype=torch.float64))
     fixed = live.init()  # symmetric: at rest, but unstable
     torch.testing.assert_close(live.step(fixed), fixed)

@@ -9,11 +9,11 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 
 
-def graph_of(num: int, scopes: list[tuple[int, ...]]) -> GroupedGraph:
+def graph_of(num: int, scopes: list[tuple[int, ...]]) -> FactorGraph:
     """Factors of any sizes over binary elements, those of two as Potts factors."""
     groups: list[FactorGroup] = []
     for scope in scopes:
@@ -21,7 +21,7 @@ def graph_of(num: int, scopes: list[tuple[int, ...]]) -> GroupedGraph:
             groups.append(PottsGroup([scope], torch.zeros(1), 2))
         else:
             groups.append(TableGroup([scope], torch.zeros(1, *[2] * len(scope))))
-    return GroupedGraph(Elements([Variable("x", 2, shape=(num,))]), tuple(groups))
+    return FactorGraph(Elements([Variable("x", 2, shape=(num,))]), tuple(groups))
 
 
 def factor_graph(num: int, scopes: list[tuple[int, ...]]) -> nx.Graph:

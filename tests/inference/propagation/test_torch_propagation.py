@@ -10,7 +10,7 @@ from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.group_messages import TableMessages
 from pgnn.factors.groups.potts_group import PottsGroup, PottsMessages
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
 from tests import oracle
 from tests.inference.loopy_fields import LoopyField, PlainPropagation
@@ -24,7 +24,7 @@ def propagation(made: LoopyField, temperature=1.0, weights=None) -> TorchPropaga
 
 
 def some_weights(made: LoopyField) -> np.ndarray:
-    return np.random.default_rng(made.seed).uniform(0.3, 1.0, size=made.graph.num_factors)
+    return np.random.default_rng(made.seed).uniform(0.3, 1.0, size=made.graph.num_interactions)
 
 
 @pytest.mark.parametrize("temperature", TEMPERATURES)
@@ -128,7 +128,7 @@ def test_reweighted_value_is_an_upper_bound():
     for _ in range(5):
         table = torch.from_numpy(2 * rng.normal(size=(4, 3, 3)))
         field = torch.from_numpy(rng.normal(size=(1, 12)))
-        graph = GroupedGraph(elements, (TableGroup(scopes, table),))
+        graph = FactorGraph(elements, (TableGroup(scopes, table),))
         run = TorchPropagation(graph, field, weights=torch.full((4,), 0.75))
         value = run.bethe(run.run(3000, 1e-12, 0.5, progress=False).messages)
         cards = dict.fromkeys(range(4), 3)
@@ -219,7 +219,7 @@ def test_no_rows_and_no_factors():
     assert found.messages.shape == (0, run.init().shape[1])
     assert run.beliefs(found.messages).shape == (0, made.log_field.shape[1])
     assert run.bethe(found.messages).shape == (0,)
-    bare = TorchPropagation(GroupedGraph(made.elements, ()), made.log_field)
+    bare = TorchPropagation(FactorGraph(made.elements, ()), made.log_field)
     found = bare.run(3, 1e-9, progress=False)
     assert found.messages.shape == (2, 0)
     assert bool(found.converged.all())

@@ -15,8 +15,8 @@ from pgnn.inference.sampling.annealing_start import (
     walled,
 )
 from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
-from pgnn.inference.search.links import links_of
 from pgnn.inference.search.local_search import score
+from pgnn.inference.wiring import links_of
 from tests import oracle
 from tests.inference.search.test_local_search import (
     CARD,
@@ -75,7 +75,7 @@ def test_scale_does_not_matter() -> None:
         scaled = type(graph)(
             graph.elements,
             tuple(type(g)(g.scopes, g.numbers * scale, *((3,) if hasattr(g, "coupling") else ()))
-                  for g in graph.given),
+                  for g in graph.groups),
         )  # fmt: skip
         field = field_of(graph, 1, 0)
         plain, other = QUICK.cool(graph, field), QUICK.cool(scaled, field * scale)

@@ -14,7 +14,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.diagnostics import BatchSums
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.problem import Problem
 from pgnn.inference.sampling.cpu_gibbs import CpuChains
 from pgnn.inference.sampling.gibbs import Gibbs
@@ -82,7 +82,7 @@ class Everything:
             self.soft[:, 8:11] = rng.random((ROWS, 3)) + 0.1
         self.problem = Problem(
             None,
-            GroupedGraph(self.elements, self.groups),
+            FactorGraph(self.elements, self.groups),
             Evidence(self.codes, True, self.soft, np.zeros(ROWS)),
         )
 
@@ -189,7 +189,7 @@ def test_factors_that_contradict_each_other_strongly(strength):
     """Linear weights are all below the smallest double; the logarithms decide."""
     elements = Elements([Variable("x", 2), Variable("y", 2, (2,))])
     table = torch.tensor([[[0.0, 0.0], [-strength, 0.0]], [[0.0, -strength - 1.0], [0.0, 0.0]]])
-    graph = GroupedGraph(elements, (TableGroup([(0, 1), (0, 2)], table.double()),))
+    graph = FactorGraph(elements, (TableGroup([(0, 1), (0, 2)], table.double()),))
     problem = Problem(None, graph, Evidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1)))
     for largest in (0, 100):
         chains = CpuChains(Tables(problem), np.ones(1, np.uint64), MANY, largest)

@@ -8,14 +8,14 @@ from pgnn.factors import Variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
-from pgnn.inference.grouped_graph import GroupedGraph
-from pgnn.inference.search.links import links_of, neighbours_of
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.search.local_search import penalised, polish, score
+from pgnn.inference.wiring import links_of, neighbours_of
 
 CARD = [2, 3, 1, 3, 2, 3, 3, 2]
 
 
-def random_graph(seed: int, zeros: float = 0.0, rows: int = 0) -> GroupedGraph:
+def random_graph(seed: int, zeros: float = 0.0, rows: int = 0) -> FactorGraph:
     """Factors of two, three and four elements, Potts factors, a shared table; element 7 alone."""
     rng = np.random.default_rng(seed)
     elements = Elements([Variable(f"x{k}", n) for k, n in enumerate(CARD)])
@@ -26,7 +26,7 @@ def random_graph(seed: int, zeros: float = 0.0, rows: int = 0) -> GroupedGraph:
         return torch.from_numpy(values)
 
     batch = (rows,) if rows else ()
-    return GroupedGraph(
+    return FactorGraph(
         elements,
         (
             TableGroup(np.array([[0, 1], [4, 5]]), table(*batch, 2, 2, 3)),
@@ -40,18 +40,18 @@ def random_graph(seed: int, zeros: float = 0.0, rows: int = 0) -> GroupedGraph:
     )
 
 
-def field_of(graph: GroupedGraph, rows: int, seed: int) -> np.ndarray:
+def field_of(graph: FactorGraph, rows: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return graph.log_field.numpy() + rng.normal(size=(rows, sum(CARD)))
 
 
-def slow_score(graph: GroupedGraph, field: np.ndarray, states: np.ndarray) -> np.ndarray:
+def slow_score(graph: FactorGraph, field: np.ndarray, states: np.ndarray) -> np.ndarray:
     """The twin: factor by factor, in Python."""
     offset = graph.elements.offset
     total = []
     for r, x in enumerate(states):
         value = sum(field[r, offset[v] + k] for v, k in enumerate(x))
-        for g in graph.given:
+        for g in graph.groups:
             if g.arity == 1:
                 continue
             tables = g.log_values.numpy()
@@ -80,7 +80,7 @@ def test_neighbours_are_those_that_share_a_factor() -> None:
     graph = random_graph(0)
     near = neighbours_of(links_of(graph.wiring))
     expected = [set() for _ in CARD]
-    for g in graph.groups:
+    for g in graph.interactions:
         for scope in g.scopes.tolist():
             for v in scope:
                 expected[v] |= set(scope) - {v}
@@ -93,17 +93,20 @@ def test_neighbours_are_those_that_share_a_factor() -> None:
             pairs = near.shared[near.shared_ptr[i] : near.shared_ptr[i + 1]]
             assert (graph.wiring.scope_var[pairs] == [v, near.var[i]]).all()
             both = [
-                s for g in graph.groups for s in g.scopes.tolist() if {v, near.var[i]} <= set(s)
+                s
+                for g in graph.interactions
+                for s in g.scopes.tolist()
+                if {v, near.var[i]} <= set(s)
             ]
             assert len(pairs) == len(both)
         assert v not in scope
 
 
-def exchanges(graph: GroupedGraph, x: np.ndarray, free: np.ndarray) -> np.ndarray:
+def exchanges(graph: FactorGraph, x: np.ndarray, free: np.ndarray) -> np.ndarray:
     """Every assignment that differs in one free element, or in two of one factor."""
     scopes = [[v] for v in range(len(CARD))]
     scopes += [
-        list(p) for g in graph.groups for s in g.scopes for p in itertools.combinations(s, 2)
+        list(p) for g in graph.interactions for s in g.scopes for p in itertools.combinations(s, 2)
     ]
     found = []
     for scope in scopes:
@@ -114,15 +117,15 @@ def exchanges(graph: GroupedGraph, x: np.ndarray, free: np.ndarray) -> np.ndarra
     return np.array(found)
 
 
-def violations(graph: GroupedGraph, field: np.ndarray, states: np.ndarray) -> np.ndarray:
+def violations(graph: FactorGraph, field: np.ndarray, states: np.ndarray) -> np.ndarray:
     """How many factors and own fields are minus infinity."""
-    holes = GroupedGraph(
+    holes = FactorGraph(
         graph.elements,
         tuple(
             PottsGroup(g.scopes, torch.isinf(g.coupling).double(), g.num_states)
             if isinstance(g, PottsGroup)
             else TableGroup(g.scopes, torch.isinf(g.log_values).double())
-            for g in graph.given
+            for g in graph.groups
         ),
     )
     return slow_score(holes, np.isinf(field).astype(float), states)
@@ -154,10 +157,10 @@ def test_no_change_of_one_or_two_elements_helps(zeros: float, rows: int) -> None
                 assert (slow_score(rowwise, repeated, others) <= value[r] + 1e-12).all()
 
 
-def _at_row(graph: GroupedGraph, r: int) -> GroupedGraph:
-    return GroupedGraph(
+def _at_row(graph: FactorGraph, r: int) -> FactorGraph:
+    return FactorGraph(
         graph.elements,
-        tuple(TableGroup(g.scopes, g.log_values[r]) if g.batch_shape else g for g in graph.given),
+        tuple(TableGroup(g.scopes, g.log_values[r]) if g.batch_shape else g for g in graph.groups),
     )
 
 
@@ -167,7 +170,7 @@ def test_a_tree_is_solved_exactly() -> None:
     for _ in range(10):
         card = [3] * 8
         edges = np.array([[rng.integers(v), v] for v in range(1, 8) if v != 4])
-        graph = GroupedGraph(
+        graph = FactorGraph(
             Elements([Variable("x", 3, shape=(8,))]),
             (TableGroup(edges, torch.from_numpy(3 * rng.normal(size=(len(edges), 3, 3)))),),
         )
@@ -184,7 +187,7 @@ def test_impossible_states_are_left() -> None:
     table = torch.full((1, 2, 2), -torch.inf, dtype=torch.float64)
     table[0, 0, 0], table[0, 1, 1] = -700.0, 0.5
     edges = np.stack([np.arange(n - 1), np.arange(1, n)], axis=1)
-    graph = GroupedGraph(Elements([Variable("x", 2, shape=(n,))]), (TableGroup(edges, table),))
+    graph = FactorGraph(Elements([Variable("x", 2, shape=(n,))]), (TableGroup(edges, table),))
     field = np.zeros((1, 2 * n))
     field[0, 1] = -np.inf
     start = (np.arange(n) % 2)[None]
@@ -207,7 +210,7 @@ def test_penalties_order_by_violations_first() -> None:
         every = all_states()
         many = np.repeat(field, len(every), axis=0)
         count = violations(graph, many, every)
-        replaced = GroupedGraph(graph.elements, graph.given)
+        replaced = FactorGraph(graph.elements, graph.groups)
         replaced.__dict__["log_tables"] = tables
         value = score(replaced, np.repeat(fields, len(every), axis=0), every)
         order = np.argsort(-value, kind="stable")
@@ -222,10 +225,10 @@ def test_nothing_to_do() -> None:
     found, value = polish(graph, np.zeros((0, sum(CARD))), none, np.ones(len(CARD), bool))
     assert found.shape == (0, len(CARD))
     assert value.shape == (0,)
-    lone = GroupedGraph(Elements([Variable("a", 3)]), ())
+    lone = FactorGraph(Elements([Variable("a", 3)]), ())
     found, value = polish(lone, np.array([[0.0, 2.0, 1.0]]), np.array([[0]]), np.array([True]))
     assert (found[0, 0], value[0]) == (1, 2.0)
-    empty = GroupedGraph(Elements([]), ())
+    empty = FactorGraph(Elements([]), ())
     assert polish(empty, np.zeros((1, 0)), np.zeros((1, 0), int), np.zeros(0, bool))[1] == 0.0
 
 

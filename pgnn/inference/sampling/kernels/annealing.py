@@ -86,7 +86,7 @@ def anneal(
     """Run some sweeps of some chains at falling temperatures, and keep each chain's best states.
 
     Args:
-        links: See :class:`pgnn.inference.search.links.Links`.
+        links: See :class:`pgnn.inference.wiring.Links`.
         log_tables: ``(1, T)`` or ``(B, T)``, finite.
         fields: ``(B, S)``; ``-inf`` is never entered.
         free: ``(B, E)`` elements that are drawn.

@@ -17,7 +17,7 @@ EARLIER, LATER = 1, 2
 
 
 class Places(NamedTuple):
-    """Where numbers stand: what of ``approximate.grouped_graph.Wiring`` a sweep needs.
+    """Where numbers stand: what of ``wiring.Wiring`` a sweep needs.
 
     Attributes:
         card: ``(E,)`` state counts.

@@ -228,8 +228,8 @@ def polish(links, near, log_tables, fields, free, which, tolerance, patience, st
     """Improve assignments until no single element and no pair helps.
 
     Args:
-        links: See :class:`pgnn.inference.search.links.Links`.
-        near: See :class:`pgnn.inference.search.links.Neighbours`.
+        links: See :class:`pgnn.inference.wiring.Links`.
+        near: See :class:`pgnn.inference.wiring.Neighbours`.
         log_tables: ``(1, T)`` or ``(B, T)``, finite.
         fields: ``(B, S)``, finite.
         free: ``(N, E)`` elements that may change.

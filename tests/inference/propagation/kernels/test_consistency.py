@@ -10,11 +10,11 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.grouped_graph import GroupedGraph
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.kernels import consistency
 
 
-def search(graph: GroupedGraph, alive: np.ndarray, budget: int) -> tuple[int, np.ndarray]:
+def search(graph: FactorGraph, alive: np.ndarray, budget: int) -> tuple[int, np.ndarray]:
     """Status and living states of one row, all factors looked at."""
     wiring = graph.wiring
     sizes = np.array([wiring.card.max(), np.diff(wiring.scope_ptr).max()])
@@ -30,7 +30,7 @@ def search(graph: GroupedGraph, alive: np.ndarray, budget: int) -> tuple[int, np
     return int(status[0]), alive[0]
 
 
-def random_constraints(seed: int, zeros: float) -> GroupedGraph:
+def random_constraints(seed: int, zeros: float) -> FactorGraph:
     """Tables over two and three elements of up to three states, and two Potts factors."""
     rng = np.random.default_rng(seed)
     card = rng.integers(1, 4, size=6)
@@ -41,10 +41,10 @@ def random_constraints(seed: int, zeros: float) -> GroupedGraph:
         table = np.where(rng.random(card[scope]) < zeros, -np.inf, 0.0)
         groups.append(TableGroup([scope], torch.from_numpy(table)[None]))
     variables = [Variable(k, int(n)) for k, n in enumerate(card)]
-    return GroupedGraph(Elements(variables), tuple(groups))
+    return FactorGraph(Elements(variables), tuple(groups))
 
 
-def solutions(graph: GroupedGraph, alive: np.ndarray) -> list[tuple[int, ...]]:
+def solutions(graph: FactorGraph, alive: np.ndarray) -> list[tuple[int, ...]]:
     """All assignments of living states that no table forbids."""
     parts = np.split(alive, graph.elements.offset[1:-1])
     every = np.array([*itertools.product(*(np.flatnonzero(p) for p in parts))], dtype=np.int32)
@@ -93,7 +93,7 @@ def test_clauses_near_the_threshold(seed) -> None:
         while (wrong == planted[scope]).all():
             wrong = rng.integers(2, size=3)
         tables[(f, *wrong)] = -np.inf
-    graph = GroupedGraph(
+    graph = FactorGraph(
         Elements([Variable("x", 2, shape=(100,))]), (TableGroup(scopes, torch.from_numpy(tables)),)
     )
     status, left = search(graph, np.ones(200, dtype=np.bool_), 1000)
@@ -106,13 +106,13 @@ def test_clauses_near_the_threshold(seed) -> None:
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_neighbour_that_is_known_rules_its_state_out(first) -> None:
     never = PottsGroup([(0, 1)], torch.tensor([-np.inf], dtype=torch.float64), 3)
-    graph = GroupedGraph(Elements([Variable("x", 3, shape=(2,))]), (never,))
+    graph = FactorGraph(Elements([Variable("x", 3, shape=(2,))]), (never,))
     alive = np.ones((2, 3), dtype=np.bool_)
     alive[first] = [False, True, False]
     _, left = search(graph, alive.ravel(), -1)
     assert left.reshape(2, 3)[1 - first].tolist() == [True, False, True]
     always = PottsGroup([(0, 1)], torch.zeros(1, dtype=torch.float64), 3)
-    free = GroupedGraph(graph.elements, (always,))
+    free = FactorGraph(graph.elements, (always,))
     assert (search(free, alive.ravel(), -1)[1] == alive.ravel()).all()
 
 
@@ -120,7 +120,7 @@ def test_a_small_budget_gives_up() -> None:
     """Seven pigeons in six holes: none of few choices settles it."""
     pairs = [(i, j) for i in range(7) for j in range(i)]
     never = PottsGroup(pairs, torch.tensor([-np.inf], dtype=torch.float64), 6)
-    graph = GroupedGraph(Elements([Variable("pigeon", 6, shape=(7,))]), (never,))
+    graph = FactorGraph(Elements([Variable("pigeon", 6, shape=(7,))]), (never,))
     every = np.ones(42, dtype=np.bool_)
     assert search(graph, every, 3)[0] == consistency.UNKNOWN
     assert search(graph, every, 1_000_000)[0] == consistency.IMPOSSIBLE

@@ -1,16 +1,83 @@
-"""Which elements share factors, arranged for changes of one element at a time."""
+"""The integers of a factor graph: which factors touch which elements, and where numbers stand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.grouped_graph import Wiring
+from pgnn.factors.elements import Elements
+from pgnn.factors.groups.factor_group import FactorGroup
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+
+class Wiring(NamedTuple):
+    """The integers of a graph: which factors touch which elements, and where numbers stand.
+
+    A *slot* is one place of one factor's scope; messages between the factor and the element at
+    that place stand at ``message[slot] : message[slot] + card``.
+
+    Attributes:
+        card: ``(E,)`` state counts.
+        offset: ``(E + 1,)`` first column of each element, states side by side.
+        scope_ptr: ``(F + 1,)`` first slot of each factor.
+        scope_var: ``(L,)`` element of each slot.
+        slot_factor: ``(L,)`` factor of each slot.
+        message: ``(L + 1,)`` first message entry of each slot.
+        var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
+        var_slot: ``(L,)`` slots of each element.
+        potts: ``(F,)`` whether the entries are ``[differ, same]`` instead of one a joint state.
+        table: ``(F,)`` first entry of each factor; shared entries stand there once.
+        num_entries: Length of all tables together, ``T``.
+    """
+
+    card: Ints
+    offset: Ints
+    scope_ptr: Ints
+    scope_var: Ints
+    slot_factor: Ints
+    message: Ints
+    var_ptr: Ints
+    var_slot: Ints
+    potts: NDArray[np.bool_]
+    table: Ints
+    num_entries: int
+
+    @classmethod
+    def of(cls, elements: Elements, groups: Sequence[FactorGroup]) -> Wiring:
+        """Wire groups of kinds that the kernels know."""
+        card = elements.card
+        arity = np.concatenate([[0], *(np.full(g.num_factors, g.arity) for g in groups)])
+        scope_ptr = np.cumsum(arity).astype(np.int64)
+        scope_var = np.concatenate([np.zeros(0, np.int64), *(g.scopes.ravel() for g in groups)])
+        slot_factor = np.repeat(np.arange(len(scope_ptr) - 1), np.diff(scope_ptr))
+        message = np.concatenate([[0], np.cumsum(card[scope_var])]).astype(np.int64)
+        tables, kinds = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
+        first = 0
+        for g in groups:
+            size = g.num_entries
+            step = 0 if g.shared and g.num_factors > 1 else size
+            tables.append(first + step * np.arange(g.num_factors, dtype=np.int64))
+            kinds.append(np.full(g.num_factors, g.kernel_kind, dtype=np.int8))
+            first += size if step == 0 else size * g.num_factors
+        counts = np.bincount(scope_var, minlength=len(elements))
+        return cls(
+            card=card,
+            offset=elements.offset,
+            scope_ptr=scope_ptr,
+            scope_var=scope_var,
+            slot_factor=slot_factor.astype(np.int64),
+            message=message,
+            var_ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            var_slot=np.argsort(scope_var, kind="stable").astype(np.int64),
+            potts=np.concatenate(kinds) == 1,
+            table=np.concatenate(tables),
+            num_entries=first,
+        )
 
 
 class Links(NamedTuple):

@@ -1,0 +1,46 @@
+"""The one factor graph of a model, which all engines read."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Mapping
+
+from torch import Tensor
+
+from pgnn.abilities import FactorModel, Inputs
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.graph_structure import GraphStructure
+
+_STRUCTURES = 4
+"""Structures that are remembered: what is row-wise may differ from question to question."""
+
+
+def model_graph(
+    model: FactorModel,
+    observed: Mapping[Hashable, Tensor] | None = None,
+    inputs: Inputs | None = None,
+) -> FactorGraph:
+    """Return the graph of a model's present parameters, kept where nothing is row-wise.
+
+    Args:
+        model: Its factors are taken in groups; then many copies of one part cost little more than
+            one.
+        observed: ``(B, *shape)`` values of real variables.
+        inputs: ``(B, ...)`` covariates.
+    """
+    if observed or inputs:
+        return _graph(model, observed, inputs)
+    graph: FactorGraph = model.cached_numbers("graph", lambda: _graph(model, None, None))
+    return graph
+
+
+def _graph(
+    model: FactorModel, observed: Mapping[Hashable, Tensor] | None, inputs: Inputs | None
+) -> FactorGraph:
+    groups = [g.snapshot() for g in model.factor_groups(observed or None, inputs or None)]
+    # many factors over nothing are one
+    graph = FactorGraph(model.elements, [g if g.arity else g.product() for g in groups])
+    known: deque[GraphStructure] = model.cached("structures", lambda: deque(maxlen=_STRUCTURES))
+    if not graph.like(known):
+        known.append(graph.skeleton)
+    return graph
