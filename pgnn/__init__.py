@@ -1,6 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
-from pgnn import metrics, plot
+from pgnn import abilities, metrics, plot
 from pgnn.errors import (
     DataError,
     EvidenceError,
@@ -14,7 +14,10 @@ from pgnn.errors import (
 from pgnn.evidence import states_of
 from pgnn.factors import (
     Bernoulli,
+    BernoulliHead,
     Beta,
+    ByName,
+    Concatenate,
     Conditional,
     Diagonal,
     Distributional,
@@ -31,6 +34,7 @@ from pgnn.factors import (
     NeuralPotential,
     NoisyMax,
     NoisyOr,
+    NormalHead,
     NormalWishart,
     Poisson,
     Potential,
@@ -44,6 +48,7 @@ from pgnn.factors import (
     Tied,
     Variable,
 )
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.automatic import Automatic
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.continuous.execution_sampling import ExecutionSampling
@@ -58,7 +63,7 @@ from pgnn.inference.continuous.guides import (
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
-from pgnn.inference.engine import Engine
+from pgnn.inference.engine import Engine, Learner
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
@@ -67,9 +72,11 @@ from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.mean_field.blocks import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
+from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
 from pgnn.inference.question import Question
+from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
 from pgnn.inference.sampling.annealing import Annealing
 from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
@@ -104,6 +111,10 @@ __all__ = [
     "NoisyMax",
     "Softmax",
     "Neural",
+    "NormalHead",
+    "BernoulliHead",
+    "Concatenate",
+    "ByName",
     "ScaledPosterior",
     "Gaussian",
     "GaussianMixture",
@@ -123,6 +134,7 @@ __all__ = [
     "LogLinear",
     "NeuralPotential",
     # rooms
+    "abilities",
     "metrics",
     "plot",
     # models
@@ -134,6 +146,11 @@ __all__ = [
     "Program",
     "DynamicBayesianNetwork",
     "OnlineFilter",
+    # answers
+    "Posterior",
+    "Assignment",
+    "KBest",
+    "Samples",
     # engines, and what one that is written outside needs
     "Engine",
     "Question",
@@ -173,6 +190,7 @@ __all__ = [
     "Renyi",
     "ScoreFunction",
     # learners and priors
+    "Learner",
     "MaximumLikelihood",
     "Gradient",
     "PseudoLikelihood",

@@ -12,7 +12,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
-from pgnn.models.two_slices import lagged
+from pgnn.models.repeated_slice import lagged
 
 
 def from_dynamic(model: Any) -> DynamicBayesianNetwork:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import networkx as nx
 from torch import Tensor
 
-from pgnn.abilities import FactorModel, Inputs
+from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -142,6 +142,30 @@ class Model(CachingModule, FactorModel, Restorable):
         """
         return self._engine(engine).query(self, targets, evidence, inputs=inputs, errors=errors)
 
+    @overload
+    def most_probable(
+        self,
+        evidence: Any = None,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        k: Literal[1] = 1,
+        errors: str = "raise",
+    ) -> Assignment: ...
+
+    @overload
+    def most_probable(
+        self,
+        evidence: Any = None,
+        targets: Names | None = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        k: int,
+        errors: str = "raise",
+    ) -> Assignment | KBest: ...
+
     def most_probable(
         self,
         evidence: Any = None,
@@ -217,13 +241,15 @@ class Model(CachingModule, FactorModel, Restorable):
         inputs: Inputs | None = None,
         seed: int | None = None,
         progress: bool = True,
-    ) -> Model:
+    ) -> Self:
         """Fit the parameters to data; :attr:`history` tells how it went.
 
         Args:
-            data: DataFrame, mapping or tensor of rows, or an iterator of such batches.
-            learner: Maximum likelihood if not given (of undirected models by ``Gradient``).
-            weights: ``(N,)`` what each row counts, or the name of the column that tells.
+            data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
+                over time sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
+            learner: That of :meth:`default_learner` if not given.
+            weights: ``(N,)`` what each row, or sequence, counts, or the name of the column that
+                tells.
             inputs: Covariates by name.
             seed: Of whatever is random.
             progress: Show a progress bar.
@@ -232,14 +258,11 @@ class Model(CachingModule, FactorModel, Restorable):
             The model itself. If fitting fails, it is as it was before.
         """
         from pgnn.inference.engine import Learner
-        from pgnn.inference.learning.gradient import Gradient
-        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
-        if learner is None:
-            learner = MaximumLikelihood() if self.graph.is_directed() else Gradient()
-        if not isinstance(learner, Learner):
+        own = self.default_learner(data) if learner is None else learner
+        if not isinstance(own, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
-        learner.fit(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
+        own.fit(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
         return self
 
     def explain(
@@ -292,12 +315,25 @@ class Model(CachingModule, FactorModel, Restorable):
 
         return log_score(self, data, inputs)
 
-    def _engine(self, engine: Engine | None) -> Engine:
-        """The one place where models reach for inference."""
-        if engine is None:
-            from pgnn.inference.automatic import AUTOMATIC
+    def default_engine(self) -> Engine:
+        """Return what answers where no engine is named."""
+        from pgnn.inference.automatic import AUTOMATIC
 
-            return AUTOMATIC
+        return AUTOMATIC
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return what learns from data where no learner is named.
+
+        Maximum likelihood of directed models, which counts; the gradient of others.
+        """
+        from pgnn.inference.learning.gradient import Gradient
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
+
+    def _engine(self, engine: Engine | None) -> Engine:
+        if engine is None:
+            return self.default_engine()
         from pgnn.inference.engine import Engine
 
         if not isinstance(engine, Engine):

@@ -12,14 +12,13 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.declaration import Edges, conditional_of, declare, read_graph
-from pgnn.models.sequence_model import SequenceModel
-from pgnn.models.two_slices import has_lag, lagged
+from pgnn.models.repeated_slice import RepeatedSlice, has_lag, lagged
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Learner
 
 
-class DynamicBayesianNetwork(SequenceModel):
+class DynamicBayesianNetwork(RepeatedSlice):
     r"""A directed network whose slice repeats along time.
 
     .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})
@@ -113,7 +112,8 @@ class DynamicBayesianNetwork(SequenceModel):
         inner = {n[0] if has_lag(n) else n for n, _ in self.graph.edges}
         return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
 
-    def _default_learner(self, data: Any) -> Learner:
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``EM()``, or where everything was seen ``MaximumLikelihood()``, which counts."""
         from pgnn.evidence.sequences import Sequences
         from pgnn.inference.learning.complete_sequences import fully_seen
         from pgnn.inference.learning.em import EM

@@ -15,8 +15,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
-from pgnn.models.sequence_model import SequenceModel
-from pgnn.models.two_slices import lagged
+from pgnn.models.repeated_slice import RepeatedSlice, lagged
 
 if TYPE_CHECKING:
     from pgnn.evidence.sequences import Sequences
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from pgnn.inference.engine import Learner
 
 
-class HiddenMarkovModel(SequenceModel, EmittingModel):
+class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     r"""A chain of hidden states, each of which emits what is seen at its step.
 
     .. math:: p(x, z) = p(z_1) \prod_{t=2}^T p(z_t \mid z_{t-1})
@@ -146,7 +145,8 @@ class HiddenMarkovModel(SequenceModel, EmittingModel):
 
         return emission_chain(self, seen, inputs, best=best)
 
-    def _default_learner(self, data: Any) -> Learner:
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``EM()``: the states are hidden."""
         from pgnn.inference.learning.em import EM
 
         return EM()

@@ -7,7 +7,6 @@ from typing import Any
 
 import networkx as nx
 import torch
-from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
@@ -16,7 +15,8 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
-from pgnn.models.two_slices import at_step
+from pgnn.models.repeated_slice import at_step
+from pgnn.models.segment_tables import countdown
 
 
 class HiddenSemiMarkovModel(HiddenMarkovModel):
@@ -108,7 +108,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         graph = nx.DiGraph()
         made: dict[Hashable, Conditional] = {}
         lasts = self._durations.factor().log_values.detach().exp()
-        go, count = clock(moves.log_values.detach().exp(), lasts)
+        go, count = countdown(moves.log_values.detach().exp(), lasts)
         for t in range(steps):
             state = Variable((self._name, t), self.state.states)
             left = Variable(("left", t), lasts.shape[1])
@@ -149,20 +149,3 @@ def _durations(state: Variable, given: Any) -> Conditional:
         return Tabular(Variable("duration", range(1, given + 1)), [state])
     longest = torch.as_tensor(given).shape[-1]
     return Tabular(Variable("duration", range(1, longest + 1)), [state], given)
-
-
-def clock(moves: Tensor, lasts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return tables ``(K, D, K)`` of the next state, ``(K, D, D)`` of the steps left then.
-
-    Steps left count down; at zero the next segment begins.
-
-    Args:
-        moves: ``(K, K)`` probabilities of the next segment's state.
-        lasts: ``(K, D)`` probabilities of lasting 1, ..., D steps.
-    """
-    k, longest = lasts.shape
-    stay = torch.eye(k, dtype=moves.dtype, device=moves.device)
-    go = torch.cat([moves[:, None], stay[:, None].expand(k, longest - 1, k)], dim=1)
-    down = torch.eye(longest, dtype=lasts.dtype, device=lasts.device)[: longest - 1]
-    count = torch.cat([lasts[:, None], down.expand(k, longest - 1, longest)], dim=1)
-    return go, count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
 import torch
@@ -226,7 +226,7 @@ class Program(Model, ExecutableModel):
         inputs: Inputs | None = None,
         seed: int | None = None,
         progress: bool = True,
-    ) -> Program:
+    ) -> Self:
         """Fit the parameters to data; see :meth:`Model.fit`.
 
         Args:
@@ -237,13 +237,9 @@ class Program(Model, ExecutableModel):
             seed: See :meth:`Model.fit`.
             progress: See :meth:`Model.fit`.
         """
-        from pgnn.inference.learning.gradient import Gradient
-
         _refuse(inputs)
         rows = self._no_findings() if data is None else data
-        own = Gradient() if learner is None else learner
-        super().fit(rows, learner=own, weights=weights, seed=seed, progress=progress)
-        return self
+        return super().fit(rows, learner=learner, weights=weights, seed=seed, progress=progress)
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """See :class:`CachingModule`; the tensors among the arguments are watched too."""
@@ -299,14 +295,14 @@ class Program(Model, ExecutableModel):
         discrete = [v for v in self._variables.values() if v.is_discrete]
         return {v.name: torch.full((1, *v.shape), -1) for v in discrete}
 
-    def _engine(self, engine: Engine | None) -> Engine:
-        if engine is None:
-            self._source.check_complete()
-        if engine is None and self.obstacle is not None:
-            from pgnn.inference.continuous.execution_sampling import ExecutionSampling
+    def default_engine(self) -> Engine:
+        """Return what answers where no engine is named: executions where there are no tables."""
+        self._source.check_complete()
+        if self.obstacle is None:
+            return super().default_engine()
+        from pgnn.inference.continuous.execution_sampling import ExecutionSampling
 
-            return ExecutionSampling(why=self.obstacle)
-        return super()._engine(engine)
+        return ExecutionSampling(why=self.obstacle)
 
 
 def _refuse(inputs: Inputs | None) -> None:

@@ -16,7 +16,7 @@ from pgnn.abilities import EmittingModel, SlicedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
-from pgnn.models.hidden_semi_markov_model import clock
+from pgnn.models.segment_tables import countdown
 from pgnn.programs.graph_program import PLATE, site_distribution, site_names
 
 Values = dict[Hashable, Tensor]
@@ -178,7 +178,7 @@ class SemiMarkovProgram(SequenceProgram):
             known[self._state] = self._sampled(self._first[self._state], t, {})
             tables = lasts[known[self._state].long()]
         else:
-            go, count = clock(self._conditionals[self._state].factor().log_values.exp(), lasts)
+            go, count = countdown(self._conditionals[self._state].factor().log_values.exp(), lasts)
             old, remaining = before[self._state].long(), before["left"].long()
             known[self._state] = pyro.sample(state, dist.Categorical(go[old, remaining]))
             tables = count[known[self._state].long(), remaining]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,8 +17,10 @@ from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.expected_statistics import configuration_weights
 from pgnn.inference.learning.m_step import gradient_step
-from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.training_data import read_sequences
+
+if TYPE_CHECKING:
+    from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
 
 def fit_slices(

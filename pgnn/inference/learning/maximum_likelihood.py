@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import DirectedModel
+from pgnn.abilities import DirectedModel, SlicedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence import Table
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
+from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.numeric_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace, Prior
 from pgnn.inference.learning.statistics import Statistics
@@ -53,9 +54,8 @@ class MaximumLikelihood(Learner):
         ModelError: If ``prior`` is no prior.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> coin = Variable("coin", ["head", "tail"])
-        >>> model = SimpleNamespace(variables={"coin": coin}, conditionals={"coin": Tabular(coin)})
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([], states={"coin": ["head", "tail"]})
         >>> MaximumLikelihood(Laplace()).fit(model, {"coin": ["head", "head", "tail"]})
         >>> model.conditionals["coin"].probs
         tensor([0.6000, 0.4000], dtype=torch.float64, grad_fn=<ExpBackward0>)
@@ -105,6 +105,9 @@ class MaximumLikelihood(Learner):
         Cost:
             One increment for each row and table. An iterable needs the memory of one batch.
         """
+        if isinstance(model, SlicedModel):
+            fit_slices(model, self, data, weights=weights, inputs=inputs)
+            return
         begin = time.perf_counter()
         parts = _sort_out(model)
         learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}

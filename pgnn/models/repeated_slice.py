@@ -1,0 +1,206 @@
+"""A directed slice that repeats along time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import networkx as nx
+from torch import nn
+
+from pgnn.abilities import Inputs, SlicedModel
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.renamed import Renamed
+from pgnn.factors.given import Given
+from pgnn.factors.variable import Variable
+from pgnn.graphs.checks import check_directed_acyclic
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.sequence_model import SequenceModel
+
+if TYPE_CHECKING:
+    from pgnn.programs.sequence_program import SequenceProgram
+
+
+AXIS = "T"
+"""Name of the axis of time."""
+
+
+class RepeatedSlice(SequenceModel, SlicedModel):
+    r"""A directed slice that repeats along time.
+
+    .. math:: p(x_{1:T}) = \prod_i p_1(x_{1,i} \mid \mathrm{pa})
+        \prod_{t=2}^T \prod_i p(x_{t,i} \mid \mathrm{pa}(x_{t,i}))
+
+    where a parent stands in the same slice or, named ``(name, -1)``, in the one before. The
+    variables of the model are arrays over the axis ``"T"``, whose length the data tells.
+
+    Args:
+        conditionals: Of each variable of a slice; the children are variables of one step.
+        initial: Of the first slice, for variables with parents in the slice before.
+
+    Raises:
+        ModelError: If the slice has a cycle, or a parent is no variable of it.
+    """
+
+    graph: nx.DiGraph
+
+    def __init__(
+        self,
+        conditionals: Mapping[Hashable, Conditional],
+        initial: Mapping[Hashable, Conditional],
+    ) -> None:
+        super().__init__()
+        self.graph = slice_graph(conditionals)
+        check_first_slice(initial, conditionals)
+        self._conditionals = dict(conditionals)
+        self._initial = dict(initial)
+        self._modules_in_order = nn.ModuleList([*conditionals.values(), *initial.values()])
+        self._variables = {
+            n: Variable(n, c.child.states, (AXIS, *c.child.shape)) for n, c in conditionals.items()
+        }
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The variables by name, arrays over time."""
+        return MappingProxyType(self._variables)
+
+    @property
+    def conditionals(self) -> Mapping[Hashable, Conditional]:
+        """The conditional of each variable, given its own slice and the one before."""
+        return MappingProxyType(self._conditionals)
+
+    @property
+    def initial(self) -> Mapping[Hashable, Conditional]:
+        """Conditionals of the first slice, where they differ."""
+        return MappingProxyType(self._initial)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers may be chosen freely; those that are shared count once."""
+        owners = {}
+        for part in (*self._conditionals.values(), *self._initial.values()):
+            while isinstance(part, Renamed):
+                part = part.conditional
+            owners[id(part)] = part.num_free_parameters
+        return sum(owners.values())
+
+    @property
+    def interface(self) -> list[Hashable]:
+        """The discrete variables on which the next slice depends."""
+        late = {v.name for c in self._conditionals.values() for v in c.parents}
+        return [n for n, c in self._conditionals.items() if (n, -1) in late and c.child.is_discrete]
+
+    @cached_property
+    def order(self) -> tuple[Hashable, ...]:
+        """The variables of a slice, parents before children."""
+        every = nx.topological_sort(self.graph)
+        return tuple(n for n in every if n in self._conditionals)
+
+    def unroll(self, steps: int) -> BayesianNetwork:
+        """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
+
+        It shares the parameters. Inputs are named ``(name, t)`` too. A variable that depends on
+        the slice before, and has no conditional for the first one, must be observed there.
+        """
+        first = {n: self.first(n) for n in self._conditionals}
+        return BayesianNetwork(*unrolled(self._conditionals, first, steps))
+
+    def first(self, name: Hashable) -> Conditional:
+        """Return the conditional of a variable at the first step."""
+        conditional = self._conditionals[name]
+        if name not in self._initial and is_lagged(conditional):
+            return Given(conditional.child)
+        return self._initial.get(name, conditional)
+
+    def program(
+        self, inputs: Inputs | None = None, *, lengths: int | Iterable[int] | None = None
+    ) -> SequenceProgram:
+        """Return the Pyro program of given ``lengths``; see :class:`SequenceProgram`."""
+        from pgnn.programs.sequence_program import sequence_program
+
+        return sequence_program(self, lengths, inputs)
+
+
+def lagged(variable: Variable) -> Variable:
+    """Return the variable one step earlier, named ``(name, -1)``."""
+    return Variable((variable.name, -1), variable.states, variable.shape)
+
+
+def is_lagged(conditional: Conditional) -> bool:
+    """Whether a conditional depends on the step before."""
+    return any(has_lag(v.name) for v in conditional.parents)
+
+
+def has_lag(name: Hashable) -> bool:
+    """Whether a name is that of a variable one step earlier, ``(name, -1)``."""
+    return isinstance(name, tuple) and len(name) == 2 and name[1] == -1
+
+
+def at_step(conditional: Conditional, t: int) -> Conditional:
+    """Return the conditional with its variables and inputs named as those of step ``t``."""
+    names: dict[Hashable, Hashable] = {conditional.child.name: (conditional.child.name, t)}
+    for v in conditional.parents:
+        name = v.name
+        names[name] = (name[0], t - 1) if isinstance(name, tuple) and has_lag(name) else (name, t)
+    names.update({n: (n, t) for n in conditional.inputs})
+    return Renamed(conditional, names)
+
+
+def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
+    """Return the graph of a slice, with ``(name, -1)`` for what it needs of the one before."""
+    graph = nx.DiGraph()
+    for name, conditional in conditionals.items():
+        if has_lag(name):
+            raise ModelError(f"{name!r} names the step before; give {name[0]!r} its conditional")  # type: ignore[index]
+        if conditional.child.name != name:
+            raise ModelError(f"the conditional of {name!r} is one for {conditional.child.name!r}")
+        graph.add_node(name)
+    for name, conditional in conditionals.items():
+        for v in conditional.parents:
+            source = v.name[0] if isinstance(v.name, tuple) and has_lag(v.name) else v.name
+            known = conditionals.get(source)
+            if known is None:
+                raise ModelError(
+                    f"{name!r} depends on {source!r}, which is no variable of the slice"
+                )
+            if (known.child.states, known.child.shape) != (v.states, v.shape):
+                raise ModelError(f"{name!r} and {source!r} disagree about what {v.name!r} is")
+            graph.add_edge(v.name, name)
+    check_directed_acyclic(graph)
+    return nx.freeze(graph)
+
+
+def check_first_slice(
+    initial: Mapping[Hashable, Conditional], conditionals: Mapping[Hashable, Conditional]
+) -> None:
+    """Check that conditionals of the first slice are of its variables and depend on it alone.
+
+    Raises:
+        ModelError: If one is not.
+    """
+    for name, first in initial.items():
+        if name not in conditionals or first.child != conditionals[name].child:
+            raise ModelError(f"the initial conditional of {name!r} must be one for {name!r}")
+        late = [v.name for v in first.parents if v.name not in conditionals]
+        if late:
+            raise ModelError(
+                f"in the first slice {name!r} cannot depend on {late[0]!r}, which is earlier"
+            )
+
+
+def unrolled(
+    conditionals: Mapping[Hashable, Conditional], first: Mapping[Hashable, Conditional], steps: int
+) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
+    """Return the graph of so many slices over ``(name, t)``, and the conditional of each cell."""
+    graph = nx.DiGraph()
+    made: dict[Hashable, Conditional] = {}
+    for t in range(steps):
+        for name, conditional in conditionals.items():
+            renamed = at_step(conditional if t else first[name], t)
+            graph.add_node((name, t))
+            graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
+            made[name, t] = renamed
+    return graph, made
