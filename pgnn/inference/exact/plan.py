@@ -192,32 +192,35 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     if not has_numba():
         return _plan_without_numba(graph, task)
     from pgnn.inference.exact.kernels import ordering
-    from pgnn.inference.kernels.bitset import adjacency
 
-    weight = graph.card.astype(np.float64)
-    stage = task.maximize.astype(np.int64)
     began = time.perf_counter()
-    best: Any = None
+    best: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
-    adjacent = adjacency(graph.scope_ptr, graph.scope_var, task.used, task.free)
+    num_free = int(np.count_nonzero(task.free))
     for attempt in range(_MOST_TRIES):
-        found = ordering.eliminate(
-            adjacent.copy(),
-            weight,
+        order, figures = np.empty(num_free, dtype=np.int64), np.empty(3)
+        ordering.eliminate(
+            graph.scope_ptr,
+            graph.scope_var,
+            task.used,
             task.free,
-            stage,
+            graph.card,
+            task.maximize,
             rules[attempt % 3],
             0.0 if attempt < 3 else 0.3,
             attempt,
-            np.inf if best is None else best[1],
+            np.inf if best is None else best[1][0],
+            order,
+            figures,
         )
-        if best is None or found[1] < best[1]:
-            best = found
-        worth = _SHARE * min(best[1] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
+        if best is None or figures[0] < best[1][0]:
+            best = order, figures
+        worth = _SHARE * min(best[1][0] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
         if time.perf_counter() - began > worth:
             break
-    order, total, largest, width = best
-    return Plan(graph.skeleton, task, order, total, largest, width)
+    assert best is not None
+    total, largest, width = best[1].tolist()
+    return Plan(graph.skeleton, task, best[0], total, largest, int(width))
 
 
 def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:

@@ -34,12 +34,6 @@ class Problem:
         self.used = rng.random(count) < 0.9
 
     @property
-    def adjacent(self) -> np.ndarray:
-        ptr = np.concatenate([[0], np.cumsum([len(s) for s in self.scopes])]).astype(np.int64)
-        var = np.array([v for s in self.scopes for v in s], dtype=np.int64)
-        return bitset.adjacency(ptr, var, self.used, self.free)
-
-    @property
     def graph(self) -> nx.Graph:
         scopes = [
             [v for v in s if self.free[v]] for s, u in zip(self.scopes, self.used, strict=True) if u
@@ -52,9 +46,15 @@ class Problem:
 
     def eliminate(self, rule: int, staged: bool = False, noise: float = 0.0, seed: int = 0,
                   limit: float = np.inf):  # fmt: skip
-        stage = self.stage if staged else np.zeros_like(self.stage)
-        weight = self.card.astype(float)
-        return ordering.eliminate(self.adjacent, weight, self.free, stage, rule, noise, seed, limit)
+        stage = self.stage > 0 if staged else np.zeros(len(self.stage), bool)
+        ptr = np.concatenate([[0], np.cumsum([len(s) for s in self.scopes])]).astype(np.int64)
+        var = np.array([v for s in self.scopes for v in s], dtype=np.int64)
+        order, figures = np.empty(int(self.free.sum()), np.int64), np.empty(3)
+        ordering.eliminate(
+            ptr, var, self.used, self.free, self.card, stage, rule, noise, seed, limit, order,
+            figures,
+        )  # fmt: skip
+        return order, *figures.tolist()
 
 
 @given(st.integers(0, 2**32), st.sampled_from(RULES), st.booleans())
@@ -81,6 +81,40 @@ def test_more_variables_than_a_word_has_bits() -> None:
         twin = elimination_order(problem.graph, problem.num_states, heuristic=heuristic)
         assert order.tolist() == list(twin.order)
         assert (total, width) == (twin.total, twin.width)
+
+
+def graph_of(scopes: list[list[int]], card: np.ndarray) -> Problem:
+    problem = Problem(0)
+    problem.num_vars, problem.card, problem.scopes = len(card), card, scopes
+    problem.free, problem.used = np.ones(len(card), bool), np.ones(len(scopes), bool)
+    problem.stage = np.zeros(len(card), np.int64)
+    return problem
+
+
+def test_large_graphs_are_ordered_as_small_ones() -> None:
+    """Beyond a few thousand variables, pairs stand in a hash table that grows."""
+    rng = np.random.default_rng(6)
+    scopes = [rng.permutation(200)[:4].tolist() for _ in range(200)]
+    card = rng.integers(2, 4, 200)
+    few = graph_of(scopes, card)
+    many = graph_of([[30 * v for v in scope] for scope in scopes], np.repeat(card, 30))
+    many.free = np.arange(6000) % 30 == 0
+    for rule, _ in RULES:
+        order, *figures = few.eliminate(rule)
+        among, *others = many.eliminate(rule)
+        assert (among // 30).tolist() == order.tolist()
+        assert others == figures
+
+
+@pytest.mark.parametrize("size", [3000, 50_000])
+@pytest.mark.parametrize("rule", [rule for rule, _ in RULES])
+def test_hubs_are_eliminated_last(rule: int, size: int) -> None:
+    """Two hubs, each leaf on both; the cost of a hub is kept, not counted again for each leaf."""
+    star = graph_of([[v, hub] for v in range(2, size) for hub in (0, 1)], np.full(size, 2))
+    order, total, largest, width = star.eliminate(rule)
+    assert sorted(order.tolist()) == list(range(size))
+    assert sorted(order[-3:].tolist())[:2] == [0, 1]
+    assert (total, largest, width) == (8.0 * (size - 2) + 4.0 + 2.0, 8.0, 2)
 
 
 @given(st.integers(0, 2**32), st.integers(0, 99))
