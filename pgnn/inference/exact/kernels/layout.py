@@ -7,6 +7,9 @@ import numpy as np
 from pgnn.inference.exact.kernels.program import MARGINAL, Buffers, Steps, Structure
 from pgnn.inference.kernels.compiled import Bools, Ints, inner
 
+_GAPS = 64
+"""Gaps in memory that are kept in mind; the time to look for one is that of looking at them all."""
+
 
 @inner
 def _keep(structure: Structure, buffers: Buffers, steps: Steps, factor_buf: Ints) -> Bools:
@@ -43,7 +46,20 @@ def _take(gap_start: Ints, gap_size: Ints, count: Ints, top: int, size: int) -> 
 
 @inner
 def _give_back(gap_start: Ints, gap_size: Ints, count: Ints, start: int, size: int) -> None:
-    """Add a gap to the sorted list and melt it with its neighbours."""
+    """Add a gap to the sorted list and melt it with its neighbours.
+
+    Where there is no room for more gaps, the smallest is lost.
+    """
+    if count[0] == _GAPS:
+        least = 0
+        for k in range(1, count[0]):
+            if gap_size[k] < gap_size[least]:
+                least = k
+        if gap_size[least] >= size:
+            return
+        count[0] -= 1
+        for k in range(least, count[0]):
+            gap_start[k], gap_size[k] = gap_start[k + 1], gap_size[k + 1]
     g = count[0]
     while g > 0 and gap_start[g - 1] > start:
         gap_start[g], gap_size[g] = gap_start[g - 1], gap_size[g - 1]
@@ -89,7 +105,7 @@ def lay_out(
         if buffers.wide[b] and not made[b]:  # loaded before the first instruction
             buffers.start[b] = top
             top += buffers.size[b] * width
-    gap_start, gap_size = np.empty(num_buffers + 1, np.int64), np.empty(num_buffers + 1, np.int64)
+    gap_start, gap_size = np.empty(_GAPS + 1, np.int64), np.empty(_GAPS + 1, np.int64)
     count = np.zeros(1, np.int64)
     for op in range(num_steps):
         out = steps.out[op]
