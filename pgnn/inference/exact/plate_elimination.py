@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
-from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import Variable
+from pgnn.inference.exact.torch_elimination import Table, product_without
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.graph_structure import GraphStructure
+from pgnn.inference.semiring import SUM
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Part(NamedTuple):
     axes: tuple[int, ...]
 
 
-class Step(NamedTuple):
+class PlateStep(NamedTuple):
     """One array summed out.
 
     Attributes:
@@ -73,7 +73,7 @@ class PlateElimination:
         Obermeyer et al. (2019), Tensor variable elimination for plated factor graphs.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlateStep, ...]
     kept: Ints
     variables: tuple[Variable, ...]
     left: tuple[tuple[int, Ints], ...]
@@ -125,7 +125,9 @@ class PlateElimination:
         return found
 
 
-def _step(scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: Ints) -> Step | None:
+def _step(
+    scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: Ints
+) -> PlateStep | None:
     """Sum out the variables on an axis of a group, if each is in one factor of each group."""
     own = scopes[k]
     assert own is not None
@@ -165,25 +167,21 @@ def _step(scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: In
     last = len(columns)
     parts = [Part(g, o, tuple(last if a < 0 else a for a in axes)) for g, o, axes in found]
     empty = np.zeros((len(chosen), 0), dtype=np.int64)
-    return Step(tuple(parts), np.stack(columns, axis=1) if columns else empty)
+    return PlateStep(tuple(parts), np.stack(columns, axis=1) if columns else empty)
 
 
-def _summed(groups: Sequence[FactorGroup], step: Step) -> FactorGroup:
-    rank = step.scopes.shape[1] + 1
-    total: Tensor | None = None
-    for part in step.parts:
-        group = groups[part.group]
-        values = group.log_values
-        batch = len(group.batch_shape)
-        if values.shape[batch] > 1 and (np.diff(part.order) != 1).any():
-            values = values.index_select(batch, torch.from_numpy(part.order).to(values.device))
-        lead = [*range(batch + 1)]
-        by_place = np.argsort(part.axes).tolist()
-        values = values.permute([*lead, *(batch + 1 + a for a in by_place)])
-        sizes = [1] * rank
-        for a in by_place:
-            sizes[part.axes[a]] = group.log_values.shape[batch + 1 + a]
-        values = values.reshape([*values.shape[: batch + 1], *sizes])
-        total = values if total is None else total + values
-    assert total is not None
-    return TableGroup(step.scopes, logsumexp(total, [-1]))
+def _summed(groups: Sequence[FactorGroup], step: PlateStep) -> FactorGroup:
+    columns = step.scopes.shape[1]
+    place = {columns: 0, **{k: k + 1 for k in range(columns)}}  # each variable's own axis first
+    found = product_without([_table(groups[part.group], part) for part in step.parts], place, SUM)
+    axes = range(found.values.dim())
+    return TableGroup(step.scopes, found.values.permute([*axes[columns:], *axes[:columns]]))
+
+
+def _table(group: FactorGroup, part: Part) -> Table:
+    """The tables of a group, a factor for each variable of the array along the batch."""
+    values, batch = group.log_values, len(group.batch_shape)
+    if values.shape[batch] > 1 and (np.diff(part.order) != 1).any():
+        values = values.index_select(batch, torch.from_numpy(part.order).to(values.device))
+    axes = range(values.dim())
+    return Table(part.axes, values.permute([*axes[batch + 1 :], *axes[: batch + 1]]))

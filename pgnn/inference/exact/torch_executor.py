@@ -17,16 +17,18 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pgnn.factors.randomness import generator
-from pgnn.inference.exact.torch_buckets import upward, walk_back
-from pgnn.inference.exact.torch_tables import Codes, Problem, numbers, problem
+from pgnn.inference.exact.torch_elimination import Choose, Elimination, Step, Table
+from pgnn.inference.exact.torch_tables import Codes, ObservedTables, numbers, observed_tables
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.semiring import MAX, SUM, Reduction, draw
 
@@ -67,10 +69,9 @@ def log_partition(
 
     Cost: ``O(sum over the order of the product of the state counts in each bucket)`` a row.
     """
-    task = problem(graph, order, codes, unary, sliced, used)
-    steps = [reduction] * len(task.order)
-    parts = [upward(p, p.observed(), steps).log_z for p in task.pieces(max_bytes)]
-    return torch.cat(parts)
+    tables = observed_tables(graph, order, codes, unary, sliced, used)
+    steps = [Step(v, reduction) for v in tables.order]
+    return torch.cat([_log_z(p, _upward(p, steps)) for p in tables.pieces(max_bytes)])
 
 
 def marginals(
@@ -110,10 +111,10 @@ def marginals(
     """
     scopes = [(int(v),) for v in wanted]
     with _differentiable():
-        task = problem(graph, order, codes, unary, sliced, used, detach=not create_graph)
-        tables, log_z = _beliefs(task, scopes, create_graph, max_bytes)
-        empty = task.zeros((), 0).values.expand(task.num_rows, 0)
-        return torch.cat([empty, *tables], dim=1), log_z
+        tables = observed_tables(graph, order, codes, unary, sliced, used, detach=not create_graph)
+        found, log_z = _beliefs(tables, scopes, create_graph, max_bytes)
+        empty = tables.zeros((), 0).values.expand(tables.num_rows, 0)
+        return torch.cat([empty, *found], dim=1), log_z
 
 
 def beliefs(
@@ -149,8 +150,8 @@ def beliefs(
     """
     scopes = [graph.scopes[f] for f in factors]
     with _differentiable():
-        task = problem(graph, order, codes, unary, sliced, used, detach=not create_graph)
-        return _beliefs(task, scopes, create_graph, max_bytes)[0]
+        tables = observed_tables(graph, order, codes, unary, sliced, used, detach=not create_graph)
+        return _beliefs(tables, scopes, create_graph, max_bytes)[0]
 
 
 @torch.no_grad()
@@ -185,18 +186,19 @@ def most_probable(
         EvidenceError: As :func:`log_partition`.
         ValueError: As there, or if a variable is summed out after one that is maximised.
     """
-    task = problem(graph, order, codes, unary, sliced, used)
-    chosen = set(task.order if maximized is None else numbers(maximized))
-    first = next((k for k, v in enumerate(task.order) if v in chosen), len(task.order))
-    late = [task.graph.variables[v].name for v in task.order[first:] if v not in chosen]
+    tables = observed_tables(graph, order, codes, unary, sliced, used)
+    order = tables.order
+    chosen = set(order if maximized is None else numbers(maximized))
+    first = next((k for k, v in enumerate(order) if v in chosen), len(order))
+    late = [tables.graph.variables[v].name for v in order[first:] if v not in chosen]
     if late:
         raise ValueError(f"{late} are summed out after a maximisation; put them first in the order")
-    steps: list[Reduction] = [MAX if k >= first else SUM for k in range(len(task.order))]
+    steps = [Step(v, MAX if k >= first else SUM) for k, v in enumerate(order)]
     found, tops = [], []
-    for piece in task.pieces(max_bytes):
-        done = upward(piece, piece.observed(), steps)
-        found.append(walk_back(piece, done, first, 1, _best))
-        tops.append(done.log_z)
+    for piece in tables.pieces(max_bytes):
+        done = _upward(piece, steps)
+        found.append(_walk_back(piece, done, first, 1, _best))
+        tops.append(_log_z(piece, done))
     return torch.cat(found), torch.cat(tops)
 
 
@@ -235,35 +237,66 @@ def sample(
 
     Cost: one :func:`log_partition`, and ``O(K)`` a variable and draw.
     """
-    task = problem(graph, order, codes, unary, sliced, used)
+    tables = observed_tables(graph, order, codes, unary, sliced, used)
     chance = generator(seed)
-    shape = (len(task.order), n, task.num_rows)
-    uniform = torch.rand(shape, dtype=torch.float64, generator=chance).to(task.codes.device)
+    shape = (len(tables.order), n, tables.num_rows)
+    uniform = torch.rand(shape, dtype=torch.float64, generator=chance).to(tables.codes.device)
     drawn, start = [], 0
-    for piece in task.pieces(max_bytes):
-        done = upward(piece, piece.observed(), [SUM] * len(task.order))
+    for piece in tables.pieces(max_bytes):
+        done = _upward(piece, [Step(v, SUM) for v in piece.order])
         own = uniform[:, :, start : start + piece.num_rows].flatten(1)
-        states = walk_back(piece, done, 0, n, partial(_drawn, own))
+        states = _walk_back(piece, done, 0, n, partial(_drawn, own))
         drawn.append(states.reshape(n, piece.num_rows, states.shape[1]))
         start += piece.num_rows
     return torch.cat(drawn, dim=1)
 
 
+def _upward(
+    piece: ObservedTables, steps: Sequence[Step], extra: Iterable[Table] = ()
+) -> Elimination:
+    """Eliminate the variables in order; what is in no table counts as a table of ones."""
+
+    def ones(variable: Any) -> Table:
+        return piece.zeros((variable,), 1)
+
+    return Elimination.of(piece.observed(extra), steps, ones, piece.num_rows)
+
+
+def _log_z(piece: ObservedTables, done: Elimination) -> Tensor:
+    """``(B,)`` what is left."""
+    constants = [piece.zeros((), 1).values, *(table.values for table in done.left)]
+    log_z = torch.stack([c.expand(piece.num_rows) for c in constants]).sum(0)
+    # Nothing that is done to an impossible row changes it: the fill stops the gradient.
+    return log_z.masked_fill(log_z == -math.inf, -math.inf)
+
+
+def _walk_back(
+    piece: ObservedTables, done: Elimination, first: int, copies: int, choose: Choose
+) -> Tensor:
+    """``(copies * B, V)`` states from the last step to step ``first``, copies one after another."""
+    states = piece.codes.clamp(min=-1).T.repeat(1, copies)
+    rows = torch.arange(piece.num_rows, device=states.device).repeat(copies)
+    found = done.walk_back(dict(enumerate(states)), rows, choose, first)
+    for v in piece.order[first:]:
+        states[v] = found[v]
+    return states.T
+
+
 def _beliefs(
-    task: Problem, scopes: Sequence[Sequence[int]], create_graph: bool, max_bytes: int
+    tables: ObservedTables, scopes: Sequence[Sequence[int]], create_graph: bool, max_bytes: int
 ) -> tuple[list[Tensor], Tensor]:
     """Joint posteriors over the scopes, rows first, from one backward pass a piece."""
     parts, logs = [], []
-    for piece in task.pieces(max_bytes, scopes):
+    for piece in tables.pieces(max_bytes, scopes):
         units = [piece.zeros(scope, piece.num_rows) for scope in scopes]
         values = [unit.values.requires_grad_() for unit in units]
-        log_z = upward(piece, piece.observed(units), [SUM] * len(piece.order)).log_z
+        log_z = _log_z(piece, _upward(piece, [Step(v, SUM) for v in piece.order], units))
         logs.append(log_z if create_graph else log_z.detach())
         grads = (
             torch.autograd.grad(log_z.sum(), values, create_graph=create_graph) if values else ()
         )
         parts.append([_normalised(g.movedim(-1, 0)) for g in grads])
-    return [torch.cat(tables) for tables in zip(*parts, strict=True)], torch.cat(logs)
+    return [torch.cat(belief) for belief in zip(*parts, strict=True)], torch.cat(logs)
 
 
 def _best(_: int, logs: Tensor) -> Tensor:

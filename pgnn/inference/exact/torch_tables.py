@@ -1,8 +1,6 @@
 """The tables of a query for the torch executor: evidence read in, rows on the last axis.
 
-A table is kept as ``(K1, ..., Kn, 1 or B)``. With the rows last, and the variable that is
-eliminated next first, every reduction runs over the outermost axis: it works through contiguous
-memory whatever the state counts are.
+A table is kept as ``(K1, ..., Kn, 1 or B)`` over variables by number.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,25 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.inference.exact.torch_elimination import Table
 from pgnn.inference.factor_graph import FactorGraph
 
 Codes = Tensor | NDArray[Any]
 
 
-class Table(NamedTuple):
-    """Logs over some variables.
-
-    Attributes:
-        scope: Variable numbers.
-        values: ``(K1, ..., Kn, 1 or B)`` logs.
-    """
-
-    scope: tuple[int, ...]
-    values: Tensor
-
-
 @dataclass(frozen=True, eq=False)
-class Problem:
+class ObservedTables:
     """What is asked, checked.
 
     Attributes:
@@ -75,7 +62,7 @@ class Problem:
         device = self.codes.device
         return Table(tuple(scope), torch.zeros([*shape, num_rows], dtype=self.dtype, device=device))
 
-    def pieces(self, max_bytes: int, extra: Iterable[Sequence[int]] = ()) -> list[Problem]:
+    def pieces(self, max_bytes: int, extra: Iterable[Sequence[int]] = ()) -> list[ObservedTables]:
         """Cut the rows so that each piece's tables fit into about ``max_bytes``.
 
         Args:
@@ -91,7 +78,7 @@ class Problem:
         """All tables with the evidence read in, axes in elimination order."""
         return [self._place(t) for t in (*self.tables, *extra)] + self._findings()
 
-    def _rows(self, start: int, stop: int) -> Problem:
+    def _rows(self, start: int, stop: int) -> ObservedTables:
         cut = (
             t if t.values.shape[-1] == 1 else Table(t.scope, t.values[..., start:stop])
             for t in self.tables
@@ -159,7 +146,7 @@ class Problem:
         return (4 * largest + 2 * kept) * self.dtype.itemsize
 
 
-def problem(
+def observed_tables(
     graph: FactorGraph,
     order: Sequence[int],
     codes: Codes,
@@ -167,7 +154,7 @@ def problem(
     sliced: Iterable[int] = (),
     used: Iterable[int] | None = None,
     detach: bool = False,
-) -> Problem:
+) -> ObservedTables:
     """Check a query and bring its tables to one dtype, device and layout.
 
     Args:
@@ -199,7 +186,9 @@ def problem(
     for _, values in raw:
         dtype = torch.promote_types(dtype, values.dtype)
     tables = tuple(_rows_last(graph, scope, t.to(device, dtype)) for scope, t in raw)
-    return Problem(graph, order, seen, _all_rows(codes, tables).to(device, torch.int64), tables)
+    return ObservedTables(
+        graph, order, seen, _all_rows(codes, tables).to(device, torch.int64), tables
+    )
 
 
 def numbers(chosen: Iterable[int]) -> list[int]:

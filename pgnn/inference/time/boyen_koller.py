@@ -22,7 +22,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
-from pgnn.inference.time.slice_elimination import Elimination
+from pgnn.inference.time.slice_elimination import SliceElimination
 from pgnn.inference.time.slice_tables import SliceTables
 
 
@@ -183,7 +183,7 @@ class _Run:
             factors += [Factor(c, r) for c, r in zip(self.clusters, ratios, strict=False)]
             factors += [Factor(c, p) for c, p in zip(scopes, probes, strict=True)]
             total = torch.zeros(rows, dtype=torch.float64)
-            for f in Elimination.of(factors, ()).left:
+            for f in SliceElimination.of(factors, ()).left:
                 total = total + f.log_values
             slopes = _slopes(total, probes, self.question.learns)
         first = len(late) if t else 0

@@ -13,7 +13,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.chains.chain import Chain
-from pgnn.inference.time.slice_elimination import Elimination, random_state, table_over
+from pgnn.inference.time.slice_elimination import SliceElimination, random_state, table_over
 from pgnn.inference.time.slice_tables import SliceTables
 
 FIRST, REST, ALL = slice(0, 1), slice(1, None), slice(0, None)
@@ -43,8 +43,8 @@ class InterfaceChain:
 
     variables: tuple[Variable, ...]
     chain: Chain
-    begin: Elimination
-    later: tuple[Elimination, Elimination]
+    begin: SliceElimination
+    later: tuple[SliceElimination, SliceElimination]
 
     @classmethod
     def of(
@@ -71,7 +71,7 @@ class InterfaceChain:
         others = [n for n in moved if tables.variable(n).is_discrete and n not in names]
         start = tables.conditionals(FIRST, moved) if seen.steps else []
         start += _given(tables, others, FIRST) if seen.steps else []
-        begin = Elimination.of(start, names, best)
+        begin = SliceElimination.of(start, names, best)
         initial, by_row = table_over(begin.left, kept)
         initial = initial if by_row else initial[0]
 
@@ -79,8 +79,8 @@ class InterfaceChain:
         before = {v.name for v in late}
         steps = [*tables.conditionals(REST, moved), *_given(tables, others, REST)]
         moving, still = _apart(steps, {*names, *before}, before)
-        move = Elimination.of(moving, [*names, *before], best)
-        rest = Elimination.of(still, names, best)
+        move = SliceElimination.of(moving, [*names, *before], best)
+        rest = SliceElimination.of(still, names, best)
         transition, per_step = table_over(move.left, [*late, *kept])
         shape = (rows, later, k, k) if per_step else (k, k)
         transition = transition.reshape(shape)

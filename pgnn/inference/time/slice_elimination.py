@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,34 +12,31 @@ from torch import Tensor
 from pgnn.errors import Intractable
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import MISSING, Variable
+from pgnn.inference.exact.torch_elimination import Elimination, Step, Table
+from pgnn.inference.semiring import MAX, SUM
 
 MAX_ENTRIES = 2**27
 """Most entries of a table of a slice, all rows and steps counted (one gigabyte in float64)."""
 
 
-class Removed(NamedTuple):
-    """A variable that was eliminated, and the product of the tables that it was in."""
-
-    variable: Variable
-    product: Factor
-
-
-@dataclass(frozen=True)
-class Elimination:
+@dataclass(frozen=True, eq=False)
+class SliceElimination:
     """What is left of some tables when variables were eliminated, and the way back.
 
     Attributes:
         left: Tables over the variables that were kept.
-        removed: What was eliminated, in this order.
+        elimination: Of the others.
+        variables: All of them by name.
     """
 
     left: tuple[Factor, ...]
-    removed: tuple[Removed, ...]
+    elimination: Elimination
+    variables: Mapping[Hashable, Variable]
 
     @classmethod
     def of(
         cls, factors: Iterable[Factor], kept: Iterable[Hashable], best: Iterable[Hashable] = ()
-    ) -> Elimination:
+    ) -> SliceElimination:
         """Eliminate all variables but some: sums first, then maxima.
 
         Args:
@@ -53,21 +49,11 @@ class Elimination:
 
         Cost: Exponential in the width of the slice, found by taking what makes the smallest table.
         """
-        stay, last = set(kept), set(best)
-        left, removed = list(factors), []
-        waiting = {n for f in left for n in f.names} - stay
-        while waiting:
-            early = waiting - last
-            name = min(early or waiting, key=lambda n: (_cost(left, n), str(n)))
-            own = [f for f in left if name in f.names]
-            check_size(_union(own), own)
-            product = own[0].product(*own[1:])
-            found = product.marginalize([name]) if early else product.maximize([name])
-            variable = next(v for v in product.variables if v.name == name)
-            removed.append(Removed(variable, product))
-            left = [f for f in left if name not in f.names] + [found]
-            waiting.discard(name)
-        return cls(tuple(left), tuple(removed))
+        each = [*factors]
+        variables = {v.name: v for f in each for v in f.variables}
+        steps = _steps(each, set(kept), set(best))
+        done = Elimination.of(map(_rows_last, each), steps)
+        return cls(tuple(_factor(t, variables) for t in done.left), done, variables)
 
     def trace(
         self, known: Mapping[Hashable, Tensor], pick: Callable[[Tensor], Tensor], copies: int = 1
@@ -79,16 +65,54 @@ class Elimination:
             pick: Chooses ``(copies * N,)`` states of log weights ``(copies * N, K)``.
             copies: How often each row of the tables is asked.
         """
-        states = dict(known)
-        rows = len(next(iter(known.values())))
-        for variable, product in reversed(self.removed):
-            table = product.log_values
-            if product.batch_shape:
-                table = table.expand(copies, *table.shape).flatten(0, 1)
-            given = {n: states[n].clamp_min(0) for n in product.names if n in states}
-            weights = Factor(product.variables, table).condition(given).log_values
-            states[variable.name] = pick(weights.expand(rows, variable.num_states))
-        return {v.name: states[v.name] for v, _ in self.removed}
+        size = len(next(iter(known.values())))
+        rows = torch.arange(size // copies).repeat(copies)
+        names = [step.variable for step in self.elimination.steps]
+        kept = {n: x for n, x in known.items() if n not in names}
+        found = self.elimination.walk_back(kept, rows, lambda _, weights: pick(weights.T))
+        return {n: found[n] for n in names}
+
+
+Scopes = list[tuple[dict[Hashable, Variable], int]]
+"""Of each table its variables and the number of its rows."""
+
+
+def _steps(factors: Iterable[Factor], kept: set[Hashable], best: set[Hashable]) -> list[Step]:
+    """The variables that are not kept, what makes the smallest table first, maxima last."""
+    tables: Scopes = [({v.name: v for v in f.variables}, math.prod(f.batch_shape)) for f in factors]
+    waiting = {n for scope, _ in tables for n in scope} - kept
+    steps = []
+    while waiting:
+        early = waiting - best
+        sizes = {n: (_entries(_union(tables, n)), str(n)) for n in early or waiting}
+        name = min(sizes, key=sizes.__getitem__)
+        scope = _union(tables, name)
+        rows = max(r for s, r in tables if name in s)
+        check_size(scope.values(), rows)
+        steps.append(Step(name, SUM if early else MAX))
+        del scope[name]
+        tables = [(s, r) for s, r in tables if name not in s] + [(scope, rows)]
+        waiting.discard(name)
+    return steps
+
+
+def _union(tables: Scopes, name: Hashable) -> dict[Hashable, Variable]:
+    """The variables of all tables that one is in."""
+    return {n: v for scope, _ in tables if name in scope for n, v in scope.items()}
+
+
+def _entries(scope: Mapping[Hashable, Variable]) -> int:
+    return math.prod(v.num_states for v in scope.values())
+
+
+def _rows_last(factor: Factor) -> Table:
+    batch = bool(factor.batch_shape)
+    return Table(factor.names, factor.log_values.movedim(0, -1) if batch else factor.log_values)
+
+
+def _factor(table: Table, variables: Mapping[Hashable, Variable]) -> Factor:
+    values = table.values.movedim(-1, 0) if table.batch else table.values
+    return Factor([variables[n] for n in table.scope], values)
 
 
 def table_over(factors: Sequence[Factor], variables: Sequence[Variable]) -> tuple[Tensor, bool]:
@@ -102,7 +126,7 @@ def table_over(factors: Sequence[Factor], variables: Sequence[Variable]) -> tupl
         Intractable: If it is too large.
     """
     shape = [v.num_states for v in variables]
-    check_size(variables, factors)
+    check_size(variables, max((math.prod(f.batch_shape) for f in factors), default=1))
     total = torch.zeros([1, *shape], dtype=torch.float64)
     for f in factors:
         order = [f.names.index(v.name) for v in variables if v.name in f.names]
@@ -113,16 +137,16 @@ def table_over(factors: Sequence[Factor], variables: Sequence[Variable]) -> tupl
     return total.reshape(len(total), math.prod(shape)), any(f.batch_shape for f in factors)
 
 
-def check_size(variables: Iterable[Variable], factors: Iterable[Factor]) -> None:
+def check_size(variables: Iterable[Variable], rows: int) -> None:
     """Check that a product is not too large to be written down.
 
     Raises:
         Intractable: If it is.
     """
-    rows = max((math.prod(f.batch_shape) for f in factors), default=1)
-    entries = rows * math.prod(v.num_states for v in variables)
+    scope = [*variables]
+    entries = rows * math.prod(v.num_states for v in scope)
     if entries > MAX_ENTRIES:
-        names = [v.name for v in variables]
+        names = [v.name for v in scope]
         raise Intractable(
             f"a table over {names} for {rows:,} rows and steps has {entries:,} entries, at most "
             f"{MAX_ENTRIES:,} are made; ask fewer rows at once, or use engine=JunctionTree(), "
@@ -142,11 +166,3 @@ def random_state(weights: Tensor) -> Tensor:
     scaled = (weights - top.masked_fill(impossible, 0.0)).exp()
     drawn = torch.multinomial(scaled.masked_fill(impossible, 1.0), 1)[:, 0]
     return drawn.masked_fill(impossible[:, 0], MISSING)
-
-
-def _union(factors: Sequence[Factor]) -> list[Variable]:
-    return list(dict.fromkeys(v for f in factors for v in f.variables))
-
-
-def _cost(factors: Sequence[Factor], name: Hashable) -> int:
-    return math.prod(v.num_states for v in _union([f for f in factors if name in f.names]))

@@ -16,7 +16,7 @@ from pgnn.errors import EvidenceError
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact import torch_executor as executor
-from pgnn.inference.exact.torch_tables import problem
+from pgnn.inference.exact.torch_tables import observed_tables
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.semiring import MAX, Draw
 from tests import oracle
@@ -194,7 +194,7 @@ def test_pieces_give_the_same_answers(seed: int, kind: str, max_bytes: int) -> N
 
 def test_pieces_are_as_many_as_memory_asks() -> None:
     case = Case(0, "dense", rows=40, share=0.2)
-    task = problem(case.graph(), case.order(), case.codes)
+    task = observed_tables(case.graph(), case.order(), case.codes)
     assert len(task.pieces(2**30)) == 1
     assert [p.num_rows for p in task.pieces(1)] == [1] * 40
     cut = task.pieces(task._bytes_per_row(()) * 15)
@@ -205,10 +205,11 @@ def test_bytes_of_a_row() -> None:
     a, b, c = Variable("a", 2), Variable("b", 3), Variable("c", 5)
     shared = [Factor([a, b], torch.zeros(2, 3)), Factor([c, b], torch.zeros(5, 3))]
     own = Factor([a], torch.zeros(4, 2))
-    task = problem(FactorGraph((a, b, c), (*shared, own)), [0, 2, 1], torch.full((4, 3), -1))
+    graph = FactorGraph((a, b, c), (*shared, own))
+    task = observed_tables(graph, [0, 2, 1], torch.full((4, 3), -1))
     # tables 2 + (2 + 3 + 5) likelihoods, messages over b, b and nothing; products 6, 15 and 3
     assert task._bytes_per_row(()) == 4 * (4 * 15 + 2 * (1 + 2 + 10 + 3 + 3 + 1))
-    task = problem(
+    task = observed_tables(
         FactorGraph((a, b, c), (*shared, own)), [0, 2], torch.zeros(4, 3).int(), sliced=[1]
     )
     # slices 2 and 5, table 2, likelihoods 2 and 5, two empty messages; products 2 and 5

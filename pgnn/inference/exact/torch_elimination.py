@@ -1,0 +1,198 @@
+r"""Elimination of variables from tables of logs, one after the other, and the way back.
+
+The tables that contain a variable are multiplied and reduced over it; what is left of the last one
+is the answer, and walking the order backwards chooses states. Everything that torch computes
+exactly is this: sums, maxima and draws for rows of evidence, whole plates at once, the few
+variables of a slice for all sequences and steps.
+
+References:
+    Dechter (1999), Bucket elimination: a unifying framework for reasoning, sections 4-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgnn.inference.semiring import Reduction, contract
+
+Choose = Callable[[int, Tensor], Tensor]
+"""Maps the number of a step and ``(K, N)`` log weights to ``(N,)`` states."""
+
+
+class Table(NamedTuple):
+    """Logs over some variables.
+
+    With the batch last, and the variable that is eliminated next first, every reduction runs over
+    the outermost axis: it works through contiguous memory whatever the state counts are.
+
+    Attributes:
+        scope: The variables.
+        values: ``(K1, ..., Kn, *batch)`` logs; an axis of the batch has length one, or the whole
+            batch is left out, where all of it shares the numbers.
+    """
+
+    scope: tuple[Any, ...]
+    values: Tensor
+
+    @property
+    def batch(self) -> torch.Size:
+        """Lengths of the axes of the batch."""
+        return self.values.shape[len(self.scope) :]
+
+
+class Step(NamedTuple):
+    """A variable and how it is eliminated."""
+
+    variable: Hashable
+    reduction: Reduction
+
+
+@dataclass(frozen=True, eq=False)
+class Elimination:
+    """What is left of some tables when variables were eliminated, and what they were in.
+
+    Attributes:
+        steps: What was eliminated, in this order.
+        buckets: Of each step the tables that were multiplied, the variable first.
+        left: Tables over variables that were kept, and those over none.
+    """
+
+    steps: tuple[Step, ...]
+    buckets: tuple[tuple[Table, ...], ...]
+    left: tuple[Table, ...]
+
+    @classmethod
+    def of(
+        cls,
+        tables: Iterable[Table],
+        steps: Sequence[Step],
+        ones: Callable[[Hashable], Table] | None = None,
+        rows: int | None = None,
+    ) -> Elimination:
+        """Eliminate variables.
+
+        Args:
+            tables: With axes in any order.
+            steps: What to eliminate, and how.
+            ones: Makes the table of a variable that is in none.
+            rows: Length of the batch, for reductions that go row by row.
+        """
+        place = {step.variable: k for k, step in enumerate(steps)}
+        waiting: list[list[Table]] = [[] for _ in steps]
+        left: list[Table] = []
+
+        def put(table: Table) -> None:
+            first = place.get(table.scope[0]) if table.scope else None
+            (left if first is None else waiting[first]).append(table)
+
+        for table in tables:
+            put(_sorted(table, place))
+        for step, bucket in zip(steps, waiting, strict=True):
+            if not bucket and ones is not None:
+                bucket.append(ones(step.variable))
+            put(product_without(bucket, place, step.reduction, rows))
+        return cls(tuple(steps), tuple(map(tuple, waiting)), tuple(left))
+
+    def walk_back(
+        self,
+        states: Mapping[Hashable, Tensor],
+        rows: Tensor,
+        choose: Choose,
+        first: int = 0,
+    ) -> dict[Hashable, Tensor]:
+        """Choose states from the last step to the first, each given those that come later.
+
+        Args:
+            states: ``(N,)`` of variables that stay; of others where they are known, -1 elsewhere.
+            rows: ``(N,)`` which row of the batch each of them is about.
+            choose: How.
+            first: At which step to stop.
+
+        Returns:
+            All states, those that were known too.
+        """
+        found = dict(states)
+        for k in range(len(self.steps) - 1, first - 1, -1):
+            variable = self.steps[k].variable
+            logs: Tensor | None = None
+            for table in self.buckets[k]:
+                own = _at_states(table, found, rows)
+                logs = own if logs is None else logs + own
+            assert logs is not None
+            chosen = choose(k, logs.expand(-1, len(rows)))
+            known = found.get(variable)
+            found[variable] = chosen if known is None else torch.where(known >= 0, known, chosen)
+        return found
+
+
+def product_without(
+    tables: Sequence[Table],
+    place: Mapping[Hashable, int],
+    reduction: Reduction,
+    rows: int | None = None,
+) -> Table:
+    """Multiply tables and reduce over the first variable of them all.
+
+    Args:
+        tables: At least one.
+        place: Where in the order of axes variables are; those that are not named come last.
+        reduction: What is done to the first one.
+        rows: Length of the batch, for reductions that go row by row.
+    """
+    union = dict.fromkeys(v for t in tables for v in t.scope)
+    scope = tuple(sorted(union, key=lambda v: place.get(v, len(place))))
+    batch = max(len(t.batch) for t in tables)
+    views = [aligned(t, scope, batch) for t in tables]
+    if reduction.rowwise and rows is not None:
+        views = [v.expand([*v.shape[:-1], rows]) for v in views]
+    return Table(scope[1:], contract(views, reduction, 0))
+
+
+def _sorted(table: Table, place: Mapping[Hashable, int]) -> Table:
+    """The same, what is eliminated first before the rest."""
+    rank, axes = len(table.scope), range(len(table.scope))
+    order = sorted(axes, key=lambda k: place.get(table.scope[k], len(place)))
+    if order == [*axes]:
+        return table
+    values = table.values.permute(*order, *range(rank, table.values.dim()))
+    return Table(tuple(table.scope[k] for k in order), values)
+
+
+def aligned(table: Table, scope: Sequence[Hashable], batch: int) -> Tensor:
+    """Return a view with an axis for each variable of a scope, of length one where it is not in.
+
+    Args:
+        table: Over some of the variables.
+        scope: The order of the axes.
+        batch: How many axes the batch has.
+    """
+    own, values = table
+    rank, places = len(own), [scope.index(v) for v in own]
+    if sorted(places) != places:
+        order = sorted(range(rank), key=places.__getitem__)
+        values = values.permute(*order, *range(rank, values.dim()))
+        places.sort()
+    shape = [1] * len(scope)
+    for k, place in enumerate(places):
+        shape[place] = values.shape[k]
+    rest = values.shape[rank:]
+    return values.reshape([*shape, *[1] * (batch - len(rest)), *rest])
+
+
+def _at_states(table: Table, states: Mapping[Hashable, Tensor], rows: Tensor) -> Tensor:
+    """A table at the chosen states of all but its first variable, ``(K, 1 or N)``."""
+    (_, *others), values = table
+    wide = bool(table.batch) and values.shape[-1] != 1
+    if not others and not wide:
+        return values.reshape(len(values), 1)
+    index = torch.zeros_like(rows)
+    for k, v in enumerate(others):
+        index = index * values.shape[k + 1] + states[v].clamp_min(0)
+    if wide:
+        index = index * values.shape[-1] + rows
+    return values.flatten(1).index_select(1, index)
