@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,11 @@ from torch import Tensor
 from pgnn.abilities import ExecutableModel
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.evidence.evidence import Evidence
-from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Engine, Inputs, Names
-from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.loop import Info, iterate
-from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import check_errors, reader_of, targets_of
+from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 
 Floats = NDArray[np.float64]
@@ -87,67 +85,25 @@ class ExecutionSampling(Engine):
         if self.samples < 1:
             raise ModelError(f"ExecutionSampling needs samples >= 1, got {self.samples}")
 
-    def query(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`."""
-        check_errors(errors)
-        seen = reader_of(model).read(evidence)
-        asked = targets_of(model, targets)
-        draws = self._drawn(model, seen, self.samples, self.seed)
-        rows = [_estimates(model, d) for d in draws]
-        log_evidence = torch.tensor([r[1] for r in rows], dtype=torch.float64)
-        sizes = np.array([r[2] for r in rows])
-        self._report(log_evidence, sizes, errors)
-        columns = asked.columns(model.elements)
-        marginals = np.stack([r[0] for r in rows])[:, columns]
+    def infer(self, question: Question) -> Beliefs:
+        """See :class:`Engine`."""
+        draws = self._drawn(question, self.samples, self.seed)
+        found = [_estimates(question.model, d) for d in draws]
         told: dict[str, Any] = {} if self.why is None else {"reason": self.why}
-        return Posterior(
-            asked.variables,
-            torch.from_numpy(marginals),
-            log_evidence + torch.from_numpy(seen.soft_scale),
-            batched=seen.batched,
-            kind="estimate",
-            engine=type(self).__name__,
+        return Beliefs(
+            torch.from_numpy(np.stack([marginals for marginals, _, _ in found])),
+            torch.tensor([log_evidence for _, log_evidence, _ in found], dtype=torch.float64),
             diagnostics={
                 **told,
                 "num_samples": self.samples,
-                "effective_sample_size": torch.from_numpy(sizes),
+                "effective_sample_size": torch.tensor([size for _, _, size in found]).double(),
             },
-            index=seen.index,
         )
 
-    def most_probable(
-        self,
-        model: Any,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """Refused: executions say what is likely, not what is most probable."""
-        raise Unsupported("ExecutionSampling() does not maximise" + _because(self.why))
-
-    def sample(
-        self,
-        model: Any,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`; the draws have ``log_weights`` if something was seen."""
-        seen = reader_of(model).read(evidence)
-        draws = self._drawn(model, seen, n, self.seed if seed is None else seed)
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """See :class:`Engine`; the draws have ``log_weights`` if something was seen."""
+        model, seen = question.model, question.seen
+        draws = self._drawn(question, n, self.seed if seed is None else seed)
         size = len(model.elements)
         codes = np.stack([np.array(d.codes, np.int64).reshape(n, size) for d in draws], axis=1)
         variables = tuple(model.variables.values())
@@ -169,61 +125,63 @@ class ExecutionSampling(Engine):
             log_weights=log_weights if seen.batched else log_weights[:, 0],
         )
 
-    def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`: an estimate, of which the exponential is unbiased."""
-        seen = reader_of(model).read(data)
-        draws = self._drawn(model, seen, self.samples, self.seed)
-        found = torch.tensor([_estimates(model, d)[1] for d in draws], dtype=torch.float64)
-        found = found + torch.from_numpy(seen.soft_scale)
-        return found if seen.batched else found[0]
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """See :class:`Engine`: an estimate, of which the exponential is unbiased."""
+        return self.infer(question).log_evidence + torch.from_numpy(question.seen.soft_scale)
 
-    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
-        """See :meth:`Model.explain`."""
-        size = len(model.elements)
-        return Explanation(
-            engine=type(self).__name__,
-            kind="estimate",
-            reason="the program is run many times, runs are weighed by what was seen"
-            + _because(self.why),
-            num_variables=size,
-            memory_bytes=8.0 * self.samples * (size + 1),
-        )
-
-    def compile(
-        self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
-    ) -> CompiledQuery:
-        """Refused: there is nothing to prepare."""
-        raise Unsupported("ExecutionSampling() has no compiled queries; use query()")
-
-    def _drawn(self, model: Any, seen: Evidence, n: int, seed: int | None) -> list[_Draws]:
-        """Executions for each row of evidence."""
-        if not isinstance(model, ExecutableModel):
-            raise Unsupported(
-                "ExecutionSampling() runs programs (pgnn.Program); use ImportanceSampling() on "
-                f"a {type(model).__name__}"
-            )
-        runs = _Runs(model, seen, n, np.random.default_rng(seed))
-        total = n * seen.num_rows
-        if total:
-            iterate(runs, total, state=0, progress=self.progress, label="executions")
-        return runs.draws
-
-    def _report(self, log_evidence: Tensor, sizes: Floats, errors: str) -> None:
-        lost = [int(k) for k in torch.nonzero(log_evidence.isneginf()).flatten()]
-        if lost and errors == "raise":
+    def check_rows(
+        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
+    ) -> None:
+        """See :class:`Engine`; too few executions may agree with what was seen."""
+        lost = [int(k) for k in torch.nonzero(log_values.isneginf()).flatten()]
+        if lost and question.errors == "raise":
             raise ImpossibleEvidence(
                 f"none of {self.samples} executions agreed with the evidence in rows {lost[:5]}: "
                 "it is impossible, or too rare for so few; draw more with ExecutionSampling(...)",
                 tuple(lost),
             )
+        sizes = told["effective_sample_size"]
         few = int(((sizes > 0) & (sizes < min(_TINY, self.samples))).sum())
         if few:
             warnings.warn(
                 f"ExecutionSampling: {self.samples} executions are worth fewer than {_TINY} in "
                 f"{few} of {len(sizes)} rows, too few to trust; draw more",
                 NotConverged,
-                stacklevel=4,
+                stacklevel=5,
             )
+
+    def describe(self, question: Question) -> Explanation:
+        """See :class:`Engine`."""
+        size = len(question.model.elements)
+        return Explanation(
+            engine=type(self).__name__,
+            kind="estimate",
+            reason="the program is run many times, runs are weighed by what was seen"
+            + self._because,
+            num_variables=size,
+            memory_bytes=8.0 * self.samples * (size + 1),
+        )
+
+    @property
+    def _because(self) -> str:
+        return "" if self.why is None else f", because {self.why}"
+
+    def _cannot(self, what: str, instead: str) -> Unsupported:
+        return Unsupported(f"{type(self).__name__}() {what}{self._because}")
+
+    def _drawn(self, question: Question, n: int, seed: int | None) -> list[_Draws]:
+        """Executions for each row of evidence."""
+        model: Any = question.model
+        if not isinstance(model, ExecutableModel):
+            raise Unsupported(
+                "ExecutionSampling() runs programs (pgnn.Program); use ImportanceSampling() on "
+                f"a {type(model).__name__}"
+            )
+        runs = _Runs(model, question.seen, n, np.random.default_rng(seed))
+        total = n * question.num_rows
+        if total:
+            iterate(runs, total, state=0, progress=self.progress, label="executions")
+        return runs.draws
 
 
 class _Runs:
@@ -291,7 +249,3 @@ def _estimates(model: Any, draws: _Draws) -> tuple[Floats, float, float]:
     with np.errstate(invalid="ignore"):
         marginals = sums / np.repeat(totals, elements.card)
     return marginals, float(top + np.log(w.mean())), float(w.sum() ** 2 / (w**2).sum())
-
-
-def _because(why: str | None) -> str:
-    return "" if why is None else f", because {why}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any, Never
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.chain_summary import (
@@ -25,9 +24,9 @@ from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_posterior import RealPosterior
-from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.engine import Engine, Names
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.question import check_errors, listed, targets_of
+from pgnn.inference.question import Question, listed, targets_of
 from pgnn.inference.samples import Samples
 
 
@@ -108,19 +107,11 @@ class MCMC(Engine):
         if not 0.0 < self.target_accept < 1.0:
             raise ModelError(f"target_accept must be between 0 and 1, got {self.target_accept}")
 
-    def query(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> RealPosterior:
-        """See :meth:`Model.query`; targets may be real, all variables if not given."""
-        check_errors(errors)
-        potential = PotentialEnergy(model, evidence, inputs)
-        reals, discrete = _split(model, potential, targets)
+    def answer_query(self, question: Question) -> RealPosterior:
+        """See :class:`Engine`; targets may be real, all variables if not given."""
+        model = question.model
+        potential = PotentialEnergy(model, question.seen, question.inputs)
+        reals, discrete = _split(model, potential, question.names)
         draws = self._run(potential)
         values = potential.values(draws.points)
         told = diagnostics_of(potential, draws, values)
@@ -144,55 +135,25 @@ class MCMC(Engine):
             },
         )
 
-    def most_probable(
-        self,
-        model: FactorModel,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Never:
-        """Refused: chains draw, they do not maximise."""
-        raise Unsupported("MCMC() does not maximise; ask for the posterior with query()")
-
-    def sample(
-        self,
-        model: Any,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`; draws are spread over all chains, which are long enough."""
-        if n < 0:
-            raise EvidenceError(f"the number of samples must not be negative, got {n}")
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """See :class:`Engine`; draws are spread over all chains, which are long enough."""
         own = replace(self, seed=self.seed if seed is None else seed)
         own = replace(own, samples=max(self.samples, -(-n // self.chains)))
-        potential = PotentialEnergy(model, evidence, inputs)
+        potential = PotentialEnergy(question.model, question.seen, question.inputs)
         draws = own._run(potential)
         values = potential.values(draws.points)
         report(diagnostics_of(potential, draws, values), own.chains * own.samples)
         picked = spread(values, n)
         return Samples(
-            tuple(model.variables.values()),
+            tuple(question.model.variables.values()),
             codes_of(potential, picked, n, own.seed),
             all_reals(potential, picked, n),
         )
 
-    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """Refused: chains know a density up to a constant."""
-        raise Unsupported(
-            "MCMC() has no probability of evidence; observe the real variables and leave the "
-            "engine out"
-        )
-
-    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
-        """See :meth:`Model.explain`."""
-        potential = PotentialEnergy(model, evidence)
-        _split(model, potential, targets)
+    def describe(self, question: Question) -> Explanation:
+        """See :class:`Engine`."""
+        model, potential = question.model, PotentialEnergy(question.model, question.seen)
+        _split(model, potential, question.names)
         size = potential.coordinates.size
         summed = isinstance(potential.density, SummedDensity)
         hidden = len(model.elements) - int((potential.seen.codes >= 0).sum())
@@ -205,12 +166,6 @@ class MCMC(Engine):
             num_eliminated=hidden + len(potential.latent),
             memory_bytes=8.0 * self.chains * size * (self.samples + 2 * self.max_tree_depth + 20),
         )
-
-    def compile(
-        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
-    ) -> Never:
-        """Refused: there is nothing to prepare."""
-        raise Unsupported("MCMC() has no compiled queries; use query()")
 
     def _run(self, potential: PotentialEnergy) -> Draws:
         sampler = HamiltonianChains(

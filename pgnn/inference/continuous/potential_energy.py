@@ -44,7 +44,7 @@ class PotentialEnergy:
 
     Args:
         model: A directed model or a program.
-        evidence: One row.
+        evidence: One row, read or as in a query.
         inputs: Covariates, ``(1, ...)``.
 
     Attributes:
@@ -61,7 +61,7 @@ class PotentialEnergy:
     def __init__(self, model: Any, evidence: Any, inputs: Inputs | None = None) -> None:
         self.model = model
         self.inputs = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
-        seen: Evidence = reader_of(model).read(evidence)
+        seen = evidence if isinstance(evidence, Evidence) else reader_of(model).read(evidence)
         if seen.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
                 f"chains are run for one row of evidence, not {seen.num_rows}; ask for one row "

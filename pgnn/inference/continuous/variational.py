@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
-from pgnn.evidence.evidence import over_inputs
 from pgnn.factors.randomness import private_randomness
-from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
@@ -22,11 +20,9 @@ from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
-from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
-from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import check_errors, listed, reader_of, targets_of
+from pgnn.inference.question import Question, listed, targets_of
 from pgnn.inference.samples import Samples
 
 
@@ -125,24 +121,15 @@ class Variational(Engine, Learner):
         if not isinstance(self.objective, Objective):
             raise ModelError(f"objective must be one such as pgnn.Elbo(), got {self.objective!r}")
 
-    def query(
-        self,
-        model: FactorModel,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`; targets may be real variables too.
+    def answer_query(self, question: Question) -> VariationalPosterior:
+        """See :class:`Engine`; targets may be real variables too.
 
         Raises:
             PgnnError: If the objective stops being finite; a variable is named.
         """
-        check_errors(errors)
-        density = self._density(model, evidence, inputs)
-        asked = self._asked(model, targets, density)
-        problem, history = self._fitted(density, errors)
+        model, density = question.model, _density(question)
+        asked = self._asked(model, question.names, density)
+        problem, history = self._fitted(density, question.errors)
         found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)
         return VariationalPosterior(
             asked.variables,
@@ -159,47 +146,19 @@ class Variational(Engine, Learner):
             index=density.seen.index,
         )
 
-    def most_probable(
-        self,
-        model: FactorModel,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """Refused: a point mass finds the most probable values of real variables."""
-        raise Unsupported(
-            "Variational() does not maximise over states; for the most probable real values "
-            "query with Variational(guide=Delta())"
-        )
-
-    def sample(
-        self,
-        model: FactorModel,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`: real latents from the guide, the rest exactly given them."""
-        if n < 0:
-            raise EvidenceError(f"the number of samples must not be negative, got {n}")
-        density = self._density(model, evidence, inputs)
-        problem, _ = self._fitted(density, "raise")
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """See :class:`Engine`: real latents from the guide, the rest exactly given them."""
+        problem, _ = self._fitted(_density(question), "raise")
         generator = self._generator(1) if seed is None else make_generator(seed)
         return drawn_samples(problem, self.objective, n, generator)
 
-    def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """Return lower bounds of what :meth:`Model.log_prob` is."""
-        posterior = self.query(model, None, data, inputs=inputs, errors="nan")
-        return posterior.log_evidence
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Return lower bounds of what :meth:`Model.log_prob` is, ``(B,)``."""
+        return self.answer_query(question).log_evidence.reshape(-1)
 
-    def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
-        """See :meth:`Model.explain`."""
-        density = self._density(model, evidence, None)
+    def describe(self, question: Question) -> Explanation:
+        """See :class:`Engine`."""
+        model, density = question.model, _density(question)
         problem = self._problem(density)
         hidden = int((density.seen.codes < 0).any(axis=0).sum())
         parameters = sum(p.numel() for p in problem.parts.parameters())
@@ -213,12 +172,6 @@ class Variational(Engine, Learner):
             memory_bytes=8.0 * parameters,
             num_eliminated=hidden,
         )
-
-    def compile(
-        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
-    ) -> CompiledQuery:
-        """Refused: there is nothing to prepare."""
-        raise Unsupported("Variational() has no compiled queries; use query()")
 
     def fit(
         self,
@@ -242,10 +195,6 @@ class Variational(Engine, Learner):
         VariationalFit(self, own, progress and self.progress).learn(model, data, weights, inputs)
 
     # --- helpers ------------------------------------------------------------------------------
-
-    def _density(self, model: FactorModel, evidence: Any, inputs: Inputs | None) -> SummedDensity:
-        seen = over_inputs(reader_of(model).read(evidence), inputs)
-        return SummedDensity(model, seen, inputs)
 
     def _problem(self, density: SummedDensity) -> ModelAndGuide:
         with private_randomness(self._generator(2).initial_seed()):
@@ -291,3 +240,11 @@ class Variational(Engine, Learner):
         if self.seed is None:
             return make_generator(None)
         return make_generator(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+
+    def _cannot(self, what: str, instead: str) -> Unsupported:
+        told = super()._cannot(what, instead)
+        return Unsupported(f"{told}; the most probable real values: Variational(guide=Delta())")
+
+
+def _density(question: Question) -> SummedDensity:
+    return SummedDensity(question.model, question.seen, question.inputs)
