@@ -5,6 +5,7 @@ be shown to complain about a bad snippet.
 """
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -99,6 +100,10 @@ LAZY: dict[str, tuple[str, ...]] = {
     "scipy": (),
     "sklearn": (),
 }
+
+
+# An expression that is a model: a name or an attribute that ends so.
+IS_MODEL = re.compile(r"(^|[._])(model|network|field)$")
 
 
 class Import(NamedTuple):
@@ -232,7 +237,45 @@ def _undocumented(parent: ast.Module | ast.ClassDef, path: str, prefix: str) -> 
             yield from _undocumented(node, path, f"{node.name}.")
 
 
-RULES = [wrong_rooms, wrong_shelves, broken_fences, eager_imports, too_long, undocumented]
+def asks_for_attributes(path: str, source: str) -> list[str]:
+    """Engines, learners, files, metrics and plots ask a model for abilities, never by attribute."""
+    if room_of_file(path) not in ("inference", "models", "io", "metrics", "plot"):
+        return []
+    return [
+        f"{path}:{node.lineno}: ask isinstance(model, an ability of pgnn.abilities) instead of "
+        f"{ast.unparse(node)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("hasattr", "getattr")
+        and IS_MODEL.search(ast.unparse(node.args[0]))
+    ]
+
+
+def private_protocols(path: str, source: str) -> list[str]:
+    """What a model looks like is said once, in pgnn.abilities."""
+    return [
+        f"{path}:{node.lineno}: {node.name} belongs to pgnn/abilities.py"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        and "Protocol" in [ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases]
+        and any(
+            isinstance(part, ast.FunctionDef) and part.name in ("variables", "factors", "unroll")
+            for part in node.body
+        )
+    ]
+
+
+RULES = [
+    wrong_rooms,
+    wrong_shelves,
+    broken_fences,
+    eager_imports,
+    too_long,
+    undocumented,
+    asks_for_attributes,
+    private_protocols,
+]
 
 
 @pytest.fixture(scope="module")
@@ -334,6 +377,20 @@ BAD = [
     (eager_imports, "programs/program.py", "if TYPE_CHECKING:\n    pass\nelse:\n    import pyro"),
     (eager_imports, "io/checkpoint.py", "from safetensors.torch import save_file"),
     (eager_imports, "metrics.py", "sk = __import__('sklearn')"),
+    (asks_for_attributes, "inference/time/a.py", "if hasattr(model, 'chain'): ..."),
+    (asks_for_attributes, "inference/learning/a.py", "x = getattr(self._model, 'order', ())"),
+    (asks_for_attributes, "io/checkpoint.py", "f(lambda: hasattr(asked.model, 'durations'))"),
+    (asks_for_attributes, "metrics.py", "getattr(network, 'conditionals', {})"),
+    (
+        private_protocols,
+        "inference/a.py",
+        "class Sliced(Protocol):\n    def variables(self): ...",
+    ),
+    (
+        private_protocols,
+        "inference/a.py",
+        "class Sliced(typing.Protocol[T]):\n    def unroll(self): ...",
+    ),
     (too_long, "graphs/a.py", "x = 1\n" * (MAX_LINES + 1)),
     (undocumented, "graphs/a.py", "x = 1"),
     (undocumented, "graphs/a.py", '"""Doc."""\ndef public(): ...'),

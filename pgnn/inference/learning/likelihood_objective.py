@@ -13,7 +13,7 @@ from pgnn.errors import Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
-from pgnn.inference.exact.tables_once import TablesOnce
+from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.fit_context import parts_in_mode
@@ -75,7 +75,7 @@ class LikelihoodObjective:
         complete = bool(rows.complete.all())
 
         def mean() -> Tensor:
-            model = self.model if self.normalized else TablesOnce(self.model)
+            model = self.model if self.normalized else EvaluatedModel(self.model)
             if complete:
                 total = _mean(_graph(model, rows).log_score(rows.codes), rows)
             else:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from pgnn.abilities import EmittingModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.logspace import logsumexp
@@ -77,7 +78,9 @@ class ForwardBackward(SequenceEngine):
         chain = _chain(asked)
         asked.refuse_impossible(chain.log_partition())
         states = chain.sample(n, seed)
-        drawn = draw_emissions(asked.model, states, asked.seen, asked.inputs, seed)
+        drawn = {asked.model.state.name: states}
+        if isinstance(asked.model, EmittingModel):
+            drawn = draw_emissions(asked.model, states, asked.seen, asked.inputs, seed)
         return drawn_answer([*asked.model.variables.values()], asked.seen, drawn, n)
 
     def _log_partition(self, asked: SequenceQuestion) -> Tensor:
@@ -95,7 +98,7 @@ class ForwardBackward(SequenceEngine):
             num_eliminated=cells,
             num_sliced=sum(int((c >= 0).sum()) for c in seen.codes.values()),
             memory_bytes=8 * cells * k,
-            num_factors=cells * (1 + len(model.emissions)),
+            num_factors=cells * len(model.variables),
             treewidth=1,
             multiply_adds=2 * cells * k * k,
         )

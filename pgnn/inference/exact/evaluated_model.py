@@ -1,0 +1,66 @@
+"""A model whose tables were evaluated once, however often they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import FactorModel, Inputs
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.variable import Variable
+
+
+class EvaluatedModel(FactorModel):
+    """An undirected model for which networks run once, at the first question.
+
+    A score and its normaliser must come from the same tables: with dropout, networks make other
+    ones each time.
+
+    Args:
+        model: Whose tables. Inputs must be the same in all questions.
+    """
+
+    def __init__(self, model: FactorModel) -> None:
+        self._model = model
+        self._grad = torch.is_grad_enabled()
+        self._groups: tuple[FactorGroup, ...] | None = None
+        self.in_groups = model.in_groups
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Those of the model."""
+        return self._model.variables
+
+    @property
+    def elements(self) -> Elements:
+        """Those of the model."""
+        return self._model.elements
+
+    def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """See :meth:`FactorModel.cached`; kept by the model."""
+        return self._model.cached(key, make)
+
+    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """See :meth:`FactorModel.cached_numbers`; kept by the model."""
+        return self._model.cached_numbers(key, make)
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """See :meth:`Model.factors`."""
+        groups = self.factor_groups(observed, inputs)
+        return tuple(f for g in groups for f in g.factors(self._model.elements))
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """See :meth:`Model.factor_groups`; differentiable if gradients were wanted at first."""
+        if self._groups is None:
+            with torch.set_grad_enabled(self._grad):
+                self._groups = tuple(self._model.factor_groups(observed, inputs))
+        return self._groups
