@@ -34,9 +34,12 @@ class AnswerColumns:
         self._states = states
         self._found: dict[Hashable, tuple[Variable, int]] = {}
         self.num_columns = 0
+        self._sizes: list[int] = []
         for v in variables:
             self._found[v.name] = (v, self.num_columns)
-            self.num_columns += (v.num_elements if v.shape else 1) * self._width(v)
+            self._sizes.append((v.num_elements if v.shape else 1) * self._width(v))
+            self.num_columns += self._sizes[-1]
+        self._shaped = [v for v in variables if v.shape or not states]
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._found)
@@ -66,6 +69,13 @@ class AnswerColumns:
         if not v.shape:
             return part
         return part.reshape(*table.shape[:-1], *v.shape, *([width] if self._states else []))
+
+    def views(self, table: Tensor) -> dict[Hashable, Tensor]:
+        """Return what :meth:`cut` does for each variable, cut all at once."""
+        parts = dict(zip(self._found, table.split_with_sizes(self._sizes, -1), strict=True))
+        for v in self._shaped:
+            parts[v.name] = self.cut(table, v.name)
+        return parts
 
     def _find(self, name: object) -> tuple[Variable, int] | None:
         try:

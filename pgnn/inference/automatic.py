@@ -161,10 +161,10 @@ class Automatic(Engine):
     def _obstacle(self, question: Question) -> str | None:
         """Say why the exact answer is out of reach; None if it is worth trying."""
         model = question.model
+        if not question.inputs and self._is_easy(model):
+            return None
         large = len(model.elements) > _SMALL
         same_tables = not question.inputs and _discrete(model)
-        if same_tables and not large and self._is_easy(model):
-            return None
         if not same_tables and not large:
             return None  # tables differ from row to row: the engine itself checks the budget
         if large:
@@ -183,6 +183,8 @@ class Automatic(Engine):
         """Whether the model without evidence is so small a matter that no question is hard."""
 
         def easy() -> bool:
+            if len(model.elements) > _SMALL or not _discrete(model):
+                return False
             try:
                 told = self._exact.describe(Question.read(model))
             except (Intractable, Unsupported):

@@ -170,7 +170,7 @@ class Engine:
         targets, seen = question.targets, question.seen
         found = self.infer(question)
         self.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
-        columns = torch.from_numpy(targets.columns(question.model.elements))
+        columns = torch.from_numpy(targets.columns)
         return Posterior(
             targets.variables,
             found.marginals[:, columns.to(found.marginals.device)],
@@ -187,7 +187,7 @@ class Engine:
         if k > 1:
             raise self._cannot("finds one best assignment, not several", "JunctionTree()")
         targets, seen = question.targets, question.seen
-        found = self.maximize(question, targets.mask(question.model.elements))
+        found = self.maximize(question, targets.mask)
         self.check_rows(question, found.log_prob, found.diagnostics, found.advice)
         scale = _like(seen.soft_scale, found.log_prob)
         states = found.states.masked_fill(found.log_prob.isneginf()[:, None], -1)

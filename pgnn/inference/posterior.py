@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -35,11 +36,19 @@ class Marginal(Categorical):
         tensor([-inf, 0.])
     """
 
+    # torch's own way to make one takes longer than an answer: what follows from the probabilities
+    # is worked out when it is looked at
+    _validate_args = False
+    _event_shape = torch.Size()
+    _param = cached_property(lambda self: self.probs)
+    _num_events = cached_property(lambda self: self.probs.shape[-1])
+    _batch_shape = cached_property(lambda self: self.probs.shape[:-1])
+
     @classmethod
     def of(cls, probs: Tensor) -> Marginal:
         """Return the distribution with exactly these probabilities."""
-        marginal = cls(probs=probs, validate_args=False)
-        vars(marginal).update(probs=probs, _param=probs)
+        marginal = cls.__new__(cls)
+        marginal.probs = probs
         return marginal
 
     @cached_property
@@ -70,6 +79,7 @@ class Posterior(Mapping[Hashable, Categorical]):
             ``B`` rows.
         joint: Computes the table over some variables from their names.
         index: The data frame's index, if the evidence was one.
+        columns: Where the variables have their states, if that is known.
 
     Example:
         >>> import torch
@@ -98,6 +108,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         diagnostics: Mapping[str, Any] | None = None,
         joint: Callable[[tuple[Hashable, ...]], Factor] | None = None,
         index: Any = None,
+        columns: AnswerColumns | None = None,
     ) -> None:
         self.variables = tuple(variables)
         self.kind = kind
@@ -108,6 +119,8 @@ class Posterior(Mapping[Hashable, Categorical]):
         self._log_evidence = log_evidence
         self._joint = joint
         self._index = index
+        if columns is not None:
+            self._columns = columns
 
     @property
     def log_evidence(self) -> Tensor:
@@ -127,8 +140,10 @@ class Posterior(Mapping[Hashable, Categorical]):
         Raises:
             EvidenceError: If the variable was not asked for (also a ``KeyError``).
         """
-        table = self._columns.cut(self._marginals, name)
-        return table if self.batched else table[0]
+        try:
+            return self._views[name]
+        except (KeyError, TypeError):  # an element of an array, or nothing that was asked for
+            return self._columns.cut(self._table, name)
 
     def joint(self, *names: Hashable) -> Factor:
         r"""Return the joint distribution :math:`p(x_a, x_b, \dots \mid e)` of some variables.
@@ -216,6 +231,16 @@ class Posterior(Mapping[Hashable, Categorical]):
     def __repr__(self) -> str:
         rows = f", {self.num_rows} rows" if self.batched else ""
         return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"
+
+    @property
+    def _table(self) -> Tensor:
+        """``(S,)`` or ``(B, S)`` probabilities."""
+        return self._marginals if self.batched else self._marginals[0]
+
+    @cached_property
+    def _views(self) -> dict[Hashable, Tensor]:
+        """The marginal of each variable, cut at the first look."""
+        return self._columns.views(self._table)
 
     @cached_property
     def _columns(self) -> AnswerColumns:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
+from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
 
@@ -180,36 +182,52 @@ def listed(names: Names) -> list[Hashable]:
     return list(names)
 
 
-class Targets(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Targets:
     """What is asked for.
 
-    Attributes:
+    Args:
         variables: The named variables; an element of an array is one of its own.
         numbers: Their elements' numbers, in this order.
+        elements: All elements of the model.
     """
 
     variables: tuple[Variable, ...]
     numbers: Ints
+    elements: Elements
 
-    def mask(self, elements: Elements) -> NDArray[np.bool_]:
-        """Return ``(E,)`` which elements are asked for."""
-        asked = np.zeros(len(elements), dtype=np.bool_)
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """``(E,)`` which elements are asked for."""
+        asked = np.zeros(len(self.elements), dtype=np.bool_)
         asked[self.numbers] = True
         return asked
 
-    def columns(self, elements: Elements) -> Ints:
-        """Return where the targets' states stand where all elements' states stand side by side."""
-        return _spread(elements.offset[self.numbers], elements.card[self.numbers])
+    @cached_property
+    def key(self) -> bytes:
+        """Equal for targets of the same elements."""
+        return np.packbits(self.mask).tobytes()
 
-    def reordered(self, elements: Elements) -> Ints | None:
-        """Return where they stand among the targets' states sorted by number; None if sorted."""
+    @cached_property
+    def columns(self) -> Ints:
+        """Where the targets' states stand where all elements' states stand side by side."""
+        return _spread(self.elements.offset[self.numbers], self.elements.card[self.numbers])
+
+    @cached_property
+    def order(self) -> Ints | None:
+        """Where they stand among the targets' states sorted by number; None if sorted."""
         if not (self.numbers[1:] < self.numbers[:-1]).any():
             return None
         order = np.argsort(self.numbers)
-        sizes = elements.card[self.numbers]
+        sizes = self.elements.card[self.numbers]
         first = np.empty_like(sizes)
         first[order] = np.cumsum(sizes[order]) - sizes[order]
         return _spread(first, sizes)
+
+    @cached_property
+    def answer_columns(self) -> AnswerColumns:
+        """Where the states of each variable stand in an answer."""
+        return AnswerColumns(self.variables, "this posterior", states=True)
 
 
 def _spread(first: Ints, sizes: Ints) -> Ints:
@@ -219,6 +237,18 @@ def _spread(first: Ints, sizes: Ints) -> Ints:
     return np.asarray(step + np.repeat(first - (ends - sizes), sizes))
 
 
+class Named(Protocol):
+    """Whose variables have names: a model, or what is left of it in an answer."""
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Variables by name."""
+
+    @property
+    def elements(self) -> Elements:
+        """Elements of the discrete ones."""
+
+
 def targets_of(model: FactorModel, names: Names | None) -> Targets:
     """Return the named discrete variables or elements of arrays, all variables for None.
 
@@ -226,29 +256,38 @@ def targets_of(model: FactorModel, names: Names | None) -> Targets:
         EvidenceError: If a name is unknown or there twice.
         Unsupported: If a variable is real.
     """
-    elements = model.elements
     if names is None:
-        return Targets(elements.variables, np.arange(len(elements), dtype=np.int64))
+        everything: Targets = model.cached("all targets", lambda: _everything(model.elements))
+        return everything
+    return _named(model, names)
+
+
+def _named(model: Named, names: Names) -> Targets:
+    elements = model.elements
     whole = elements.find(names)
     if whole is not None:
-        return Targets((whole[0],), whole[1].ravel())
+        return Targets((whole[0],), whole[1].ravel(), elements)
     found = [_found(model, name) for name in listed(names)]
     numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in found)])
-    targets = Targets(tuple(v for v, _ in found), numbers)
-    if np.count_nonzero(targets.mask(elements)) < len(numbers):
+    targets = Targets(tuple(v for v, _ in found), numbers, elements)
+    if np.count_nonzero(targets.mask) < len(numbers):
         values, counts = np.unique(numbers, return_counts=True)
         raise EvidenceError(f"{elements.name(int(values[counts > 1][0]))!r} is named twice")
     return targets
 
 
-def scope_of(model: FactorModel, names: Iterable[Hashable]) -> list[int]:
+def _everything(elements: Elements) -> Targets:
+    return Targets(elements.variables, np.arange(len(elements), dtype=np.int64), elements)
+
+
+def scope_of(model: Named, names: Iterable[Hashable]) -> list[int]:
     """Return the numbers of what a joint table is over: variables without a shape, and elements.
 
     Raises:
         EvidenceError: If a name is unknown, there twice, or that of an array.
         Unsupported: If a variable is real.
     """
-    scope = targets_of(model, list(names))
+    scope = _named(model, list(names))
     for v in scope.variables:
         if v.shape:
             element = (v.name, *[0] * len(v.shape))
@@ -256,7 +295,7 @@ def scope_of(model: FactorModel, names: Iterable[Hashable]) -> list[int]:
     return [int(e) for e in scope.numbers]
 
 
-def _found(model: FactorModel, name: object) -> tuple[Variable, Ints]:
+def _found(model: Named, name: object) -> tuple[Variable, Ints]:
     if not isinstance(name, Hashable):
         raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
     found = model.elements.find(name)

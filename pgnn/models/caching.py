@@ -51,9 +51,10 @@ class CachingModule(nn.Module):
             self._cache["registrations"] = _registrations[0]
             self._cache["parameters"] = [*self.parameters(), *self.buffers()]
         parameters = self._cache["parameters"]
-        if torch.is_grad_enabled() and any([p.requires_grad for p in parameters]):  # noqa: C419 (faster)
+        if not self.detached and torch.is_grad_enabled() and any(map(_wants_gradient, parameters)):
             return make()
-        now = [(p._version, p.data_ptr()) for p in parameters]
+        # these run through all parameters at each question: loops in C take half the time
+        now = [*map(_version, parameters), *map(Tensor.data_ptr, parameters)]
         held = self._cache.get(("numbers", key))
         if held is None or held[0] != now:
             with torch.no_grad():
@@ -79,6 +80,8 @@ class CachingModule(nn.Module):
         return {**self.__dict__, "_cache": {}}
 
 
+_wants_gradient = vars(torch._C.TensorBase)["requires_grad"].__get__
+_version = vars(torch._C.TensorBase)["_version"].__get__
 _registrations = [0]
 
 

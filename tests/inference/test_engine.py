@@ -1,11 +1,25 @@
-"""What is no engine or learner is refused before anything is done."""
+"""What engines are: hooks that answer a question, which the verbs have read and checked."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import pgnn
-from pgnn.errors import ModelError
+from pgnn import Beliefs, Best, Engine, Question
+from pgnn.errors import EvidenceError, ImpossibleEvidence, Intractable, ModelError, Unsupported
+from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.evidence_reader import EvidenceReader
+
+
+def network() -> pgnn.BayesianNetwork:
+    return pgnn.BayesianNetwork([("a", "b")], {"a": [0.8, 0.2], "b": [[0.975, 0.025], [0.2, 0.8]]})
+
+
+def impossible() -> pgnn.BayesianNetwork:
+    return pgnn.BayesianNetwork([("a", "b")], {"a": [0.8, 0.2], "b": [[1.0, 0.0], [1.0, 0.0]]})
 
 
 @pytest.mark.parametrize("engine", ["exact", pgnn.JunctionTree, pgnn.MaximumLikelihood()])
@@ -23,3 +37,148 @@ def test_learners(learner: Any) -> None:
     model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     with pytest.raises(ModelError, match="learner must be one such as MaximumLikelihood"):
         model.fit({"a": [0], "b": [1]}, learner=learner)
+
+
+# --- hooks ----------------------------------------------------------------------------------------
+
+
+class Nothing(Engine):
+    """Overrides nothing."""
+
+
+REFUSALS = [
+    ("query", lambda m, e: m.query(engine=e), r"has no marginals; use JunctionTree\(\)"),
+    ("most_probable", lambda m, e: m.most_probable(engine=e), r"does not maximise; use Junction"),
+    ("k", lambda m, e: m.most_probable(engine=e, k=2), r"not several; use JunctionTree\(\)"),
+    ("sample", lambda m, e: m.sample(engine=e), r"does not draw; use Gibbs\(\)"),
+    ("log_prob", lambda m, e: m.log_prob({"a": 0}, engine=e), r"has no marginals; use Junction"),
+    ("compile", lambda m, e: m.compile(engine=e), r"no compiled queries; use JunctionTree\(\)"),
+]
+
+
+@pytest.mark.parametrize(("verb", "ask", "message"), REFUSALS, ids=[r[0] for r in REFUSALS])
+def test_what_an_engine_leaves_out_refuses_and_names_another(
+    verb: str, ask: Callable[..., Any], message: str
+) -> None:
+    with pytest.raises(Unsupported, match=rf"Nothing\(\) .*{message}"):
+        ask(network(), Nothing())
+
+
+def test_complete_rows_are_looked_up_whatever_the_engine() -> None:
+    rows = {"a": [0, 1], "b": [1, 1]}
+    found = network().log_prob(rows, engine=Nothing())
+    torch.testing.assert_close(found.exp(), torch.tensor([0.02, 0.16], dtype=torch.float64))
+
+
+class Enumeration(Engine):
+    """What a user may write: every joint state is looked at."""
+
+    def infer(self, question: Question) -> Beliefs:
+        """See :meth:`Engine.infer`."""
+        states, scores = self._scores(question)
+        weights = scores.exp()
+        elements = question.graph.elements
+        columns = torch.nn.functional.one_hot
+        shares = [columns(states[:, k], int(n)) for k, n in enumerate(elements.card)]
+        sums = weights @ torch.cat(shares, dim=1).double()
+        total = weights.sum(1)
+        return Beliefs(sums / total[:, None], total.log(), kind="exact")
+
+    def maximize(self, question: Question, maximized: Any) -> Best:
+        """See :meth:`Engine.maximize`."""
+        states, scores = self._scores(question)
+        best = scores.max(dim=1)
+        return Best(states[best.indices], best.values)
+
+    def _scores(self, question: Question) -> tuple[torch.Tensor, torch.Tensor]:
+        """All joint states, and ``(B, states)`` log scores given the evidence."""
+        card = question.graph.elements.card
+        states = torch.tensor(list(np.ndindex(*card)))
+        scores = question.graph.log_score(states.numpy().astype(np.int32))
+        codes = torch.from_numpy(question.seen.codes)[:, None]
+        allowed = ((codes < 0) | (codes == states)).all(-1)
+        return states, scores.masked_fill(~allowed, -torch.inf)
+
+
+@pytest.mark.parametrize("evidence", [None, {"b": 1}, {"b": [0, 1, None]}])
+def test_an_engine_of_two_hooks_answers_as_the_exact_one(evidence: Any) -> None:
+    model, own, exact = network(), Enumeration(), pgnn.JunctionTree()
+    found = model.query(None, evidence, engine=own)
+    want = model.query(None, evidence, engine=exact)
+    for name in model.variables:
+        torch.testing.assert_close(found[name].probs, want[name].probs)
+    torch.testing.assert_close(found.log_evidence, want.log_evidence)
+    assert (found.engine, found.kind) == ("Enumeration", "exact")
+    best = model.most_probable(evidence, engine=own)
+    assert torch.equal(best.codes, model.most_probable(evidence, engine=exact).codes)
+    assert model.explain(engine=own).engine == "Enumeration"
+    with pytest.raises(ImpossibleEvidence, match=r"JunctionTree\(\) names the findings"):
+        impossible().query(None, {"b": 1}, engine=own)
+
+
+# --- one question ---------------------------------------------------------------------------------
+
+
+def test_the_question_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers in the end: evidence is read where the verb is called, and only there."""
+    model, count = network(), []
+    read = EvidenceReader.read
+
+    def counting(self: Any, evidence: Any = None) -> Any:
+        count.append(isinstance(evidence, Evidence))
+        return read(self, evidence)
+
+    model.query()  # what is known of the model once and for all
+    monkeypatch.setattr(EvidenceReader, "read", counting)
+    verbs: list[Callable[[], Any]] = [
+        lambda: model.query("a", {"b": 1}),
+        lambda: model.most_probable({"b": 1}),
+        lambda: model.sample(2, {"b": 1}),
+        lambda: model.log_prob({"b": [1, 0]}),
+        lambda: model.explain("a", {"b": 1}),
+    ]
+    for verb in verbs:
+        count.clear()
+        verb()
+        assert count == [False]
+
+
+@pytest.mark.parametrize("engine", [None, pgnn.JunctionTree(), pgnn.Gibbs(), Nothing()])
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m, e: m.most_probable(k=2.5, engine=e), "k must be a whole number, got 2.5"),
+        (lambda m, e: m.most_probable(k="2", engine=e), "k must be a whole number, got '2'"),
+        (lambda m, e: m.most_probable(k=0, engine=e), "k must be at least 1, got 0"),
+        (lambda m, e: m.sample("3", engine=e), "samples must be a whole number, got '3'"),
+        (lambda m, e: m.sample(-1, engine=e), "samples must not be negative, got -1"),
+        (lambda m, e: m.sample(2, seed=-1, engine=e), "seed must not be negative, got -1"),
+        (lambda m, e: m.sample(2, seed=0.5, engine=e), "seed must be a whole number, got 0.5"),
+        (lambda m, e: m.query(errors="skip", engine=e), "errors must be 'raise' or 'nan'"),
+    ],
+)
+def test_wrong_arguments(engine: Engine | None, ask: Callable[..., Any], message: str) -> None:
+    with pytest.raises(EvidenceError, match=message):
+        ask(network(), engine)
+
+
+@pytest.mark.parametrize("engine", [None, pgnn.JunctionTree(), pgnn.Gibbs()])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda m, e: m.sample(10**9, engine=e),
+        lambda m, e: m.sample(10**6, {"a": [0] * 10_000}, engine=e),
+        lambda m, e: m.sample(10**30, engine=e),
+    ],
+)
+def test_too_many_draws_are_refused_before_memory_is_touched(engine: Any, ask: Any) -> None:
+    with pytest.raises(Intractable, match=r"draws of .* rows take .*; the budget is 4.0 GiB"):
+        ask(network(), engine)
+
+
+@pytest.mark.parametrize("k", [10**9, 10**18, 10**40])
+def test_too_many_assignments_are_refused_before_memory_is_touched(k: int) -> None:
+    with pytest.raises(Intractable, match=r"assignments .* take .*; the budget is 4.0 GiB"):
+        network().most_probable(k=k)
+    with pytest.raises(Intractable, match=r"the budget is 1.0 KiB"):
+        network().most_probable(k=100, engine=pgnn.JunctionTree(max_bytes=1024))

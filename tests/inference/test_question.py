@@ -73,19 +73,19 @@ def test_columns_follow_the_order_of_the_question() -> None:
     elements = model.elements
 
     def of(*numbers: int) -> Targets:
-        return Targets(tuple(elements.singles[k] for k in numbers), np.array(numbers))
+        return Targets(tuple(elements.singles[k] for k in numbers), np.array(numbers), elements)
 
-    assert of(2, 0).columns(elements).tolist() == [5, 6, 0, 1]
-    assert of(2, 0).mask(elements).tolist() == [True, False, True]
-    reordered = of(2, 0).reordered(elements)  # those of 7 left out: rain 0, 1, pixel 2, 3
+    assert of(2, 0).columns.tolist() == [5, 6, 0, 1]
+    assert of(2, 0).mask.tolist() == [True, False, True]
+    reordered = of(2, 0).order  # those of 7 left out: rain 0, 1, pixel 2, 3
     assert reordered is not None
     assert reordered.tolist() == [2, 3, 0, 1]
-    reordered = of(2, 0, 1).reordered(elements)
+    reordered = of(2, 0, 1).order
     assert reordered is not None
     assert reordered.tolist() == [5, 6, 0, 1, 2, 3, 4]
-    assert of(0, 2).reordered(elements) is None
-    assert of(1).reordered(elements) is None
-    assert Targets((), np.zeros(0, np.int64)).reordered(elements) is None
+    assert of(0, 2).order is None
+    assert of(1).order is None
+    assert Targets((), np.zeros(0, np.int64), elements).order is None
 
 
 def test_scopes_of_joint_tables() -> None:

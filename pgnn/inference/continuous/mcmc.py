@@ -117,8 +117,8 @@ class MCMC(Engine):
         told = diagnostics_of(potential, draws, values)
         report(told, self.chains * self.samples)
         asked = targets_of(model, discrete)
-        marginals = marginals_of(potential, values, asked.mask(model.elements))
-        order = asked.reordered(model.elements)
+        marginals = marginals_of(potential, values, asked.mask)
+        order = asked.order
         return RealPosterior(
             asked.variables,
             marginals if order is None else marginals[:, torch.from_numpy(order)],

@@ -55,9 +55,9 @@ def summarize(
     K = objective.num_particles
     draws = -(-draws // K) * K
     model, rows = problem.density.model, problem.num_rows
-    columns = torch.from_numpy(asked.columns(model.elements))
-    mask = asked.mask(model.elements)
-    order = asked.reordered(model.elements)
+    columns = torch.from_numpy(asked.columns)
+    mask = asked.mask
+    order = asked.order
     total = torch.zeros(rows, len(columns), dtype=torch.float64)
     weights: list[Tensor] = []
     values: dict[Hashable, list[Tensor]] = {}

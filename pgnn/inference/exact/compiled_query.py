@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import FactorModel
 from pgnn.errors import EvidenceError
-from pgnn.factors.elements import Elements
+from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.question import Targets
 
 if TYPE_CHECKING:
-    from pgnn.inference.exact.cpu_executor import Session
+    from pgnn.inference.exact.cpu_executor import RowAnswer
 
 Codes = NDArray[np.int32]
 
@@ -41,10 +42,10 @@ class CompiledQuery:
     ``log_evidence``.
 
     Args:
-        solver: Returns the solver for the model's present parameters.
-        elements: Of the model's discrete variables.
+        model: Whose present parameters are used.
         targets: What is asked for.
         observed: What every row observes; None: anything may be observed.
+        max_bytes: Memory that messages may take.
 
     Attributes:
         observed: Names of the columns of the codes; an array has one for each of its elements.
@@ -61,30 +62,26 @@ class CompiledQuery:
     """
 
     def __init__(
-        self,
-        solver: Callable[[], Solver],
-        elements: Elements,
-        targets: Targets,
-        observed: Targets | None,
+        self, model: FactorModel, targets: Targets, observed: Targets | None, max_bytes: int
     ) -> None:
-        self._solver = solver
+        self._model, self._max_bytes = model, max_bytes
+        elements = targets.elements
         self._size = len(elements)
         self._observed = None if observed is None else observed.numbers
         seen = range(len(elements)) if observed is None else observed.numbers.tolist()
         self.observed = tuple(elements.singles[e].name for e in seen)
         self.targets = tuple(v.name for v in targets.variables)
-        self._wanted = targets.mask(elements)
+        self._wanted = targets.mask
         sizes = [v.num_elements * v.num_states for v in targets.variables]
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
         self.columns: Mapping[Hashable, slice] = {
             name: slice(end - size, end)
             for name, size, end in zip(self.targets, sizes, ends, strict=True)
         }
-        self._seen = None if observed is None else observed.mask(elements)
-        self._bound: Solver | None = None
-        self._session: Session | None = None
+        self._seen = None if observed is None else observed.mask
+        self._prepared: tuple[Solver, RowAnswer | None] | None = None
         # answers come with the targets in the model's order
-        self._take = targets.reordered(elements)
+        self._take = targets.order
 
     def __call__(self, codes: Any) -> Answer:
         """Answer one row or a batch.
@@ -101,7 +98,7 @@ class CompiledQuery:
         if given.dtype.kind not in "iu" and given.size:
             raise EvidenceError(f"expected integer codes, got {given.dtype}; -1 means not seen")
         with torch.no_grad():
-            solver = self._solver()
+            solver = model_solver(self._model, max_bytes=self._max_bytes)
         if given.ndim == 1 and given.shape[0] == len(self.observed):
             at_once = self._at_once(solver, given)
             if at_once is not None:
@@ -120,22 +117,25 @@ class CompiledQuery:
 
     def _at_once(self, solver: Solver, given: NDArray[Any]) -> Answer | None:
         """Answer one row without planning, where that is possible."""
-        if solver is not self._bound:
-            self._bound, self._session = solver, solver.session(self._wanted, self._seen)
-        if self._session is None:
+        if self._prepared is None or self._prepared[0] is not solver:
+            self._prepared = solver, solver.row_answer(self._wanted, self._seen)
+        answer = self._prepared[1]
+        found = None if answer is None else answer(self._spread(given))
+        if found is None:
             return None
-        found = self._session(self._spread(given))
-        if found is None or found[0] == -np.inf:
-            return None
-        out = torch.from_numpy(found[1] if self._take is None else found[1][self._take])
-        return Answer(out, torch.from_numpy(found[0]))
+        log_z, out = found
+        marginals = torch.from_numpy(out[0] if self._take is None else out[0, self._take])
+        return Answer(marginals, torch.from_numpy(log_z.reshape(())))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prepared": None}
 
     def _spread(self, given: NDArray[Any]) -> Codes:
-        """One row's codes, all variables in order."""
+        """One row's codes ``(1, V)``, all variables in order."""
         if self._observed is None:
-            return np.ascontiguousarray(given, dtype=np.int32)
-        row = np.full(self._size, -1, dtype=np.int32)
-        row[self._observed] = given
+            return np.ascontiguousarray(given[None], dtype=np.int32)
+        row = np.full((1, self._size), -1, dtype=np.int32)
+        row[0, self._observed] = given
         return row
 
     def _read(self, given: NDArray[Any], solver: Solver) -> Codes:

@@ -34,8 +34,8 @@ _WORTH_KEEPING = 2**26
 _SPLIT = 16
 
 
-class Session:
-    """One plan, ready to answer single rows at once; not for use by two threads at a time.
+class RowAnswer:
+    """Answers single rows by one plan; what does not depend on the row is prepared.
 
     Args:
         executor: Of the numbers.
@@ -45,37 +45,37 @@ class Session:
 
     def __init__(self, executor: CpuExecutor, plan: Plan, wanted: Mask) -> None:
         graph = executor.graph
+        self._executor = executor
         self._card, self._states = graph.card, int(graph.card[wanted].sum())
         self._least = np.where(plan.task.observed, 0, -1)  # what is sliced out must be seen
         self._column = graph.columns(wanted)
         self._program = plan.program(1)[0]
-        self._memory = np.empty(int(self._program.sizes[0]) + TILE)
+        self._size = int(self._program.sizes[0]) + TILE
         self._tables = executor.tables(np.zeros((1, len(graph.card)), dtype=np.int32), None)
         self._log_scale = executor.log_scale(plan, _FIRST)
         self._observed = np.flatnonzero(plan.task.observed & wanted)
         self._certain = self._column[self._observed]
 
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
-        """Return ``()`` log evidence and ``(S,)`` marginals of a row.
+        """Return ``(1,)`` log evidence and ``(1, S)`` marginals of a row ``(1, V)``.
 
-        None if a code is wrong or numbers left the range of doubles.
+        None if a code is wrong, evidence is impossible, or numbers left the range of doubles.
         """
-        rows = codes[None]
-        if not in_range(rows, self._least, self._card):
+        if not in_range(codes, self._least, self._card):
             return None
         log_z, out = np.empty(1), np.zeros((1, self._states))
-        tables = self._tables._replace(codes=rows)
+        tables, memory = self._tables._replace(codes=codes), self._executor.take(self._size)
         flags = underflow()
         flags.clear()
-        execution.answer(
-            self._program, tables, _FIRST, self._memory, _SINGLE, self._column, log_z, out
-        )
-        if flags.happened() or log_z[0] == -np.inf:
+        execution.answer(self._program, tables, _FIRST, memory, _SINGLE, self._column, log_z, out)
+        happened = flags.happened()
+        self._executor.give_back(memory)
+        if happened or log_z[0] == -np.inf:
             return None  # impossible, or out of range: looked at again in log space
         if len(self._observed):
-            out[0, self._certain + codes[self._observed]] = 1.0
+            out[0, self._certain + codes[0, self._observed]] = 1.0
         log_z += self._log_scale
-        return log_z.reshape(()), out[0]
+        return log_z, out
 
 
 class CpuExecutor:
@@ -90,10 +90,6 @@ class CpuExecutor:
         self.graph = graph
         self.max_bytes = max_bytes
         self._pool: list[Floats] = []
-
-    def session(self, plan: Plan, wanted: Mask) -> Session:
-        """Return what answers single rows at once."""
-        return Session(self, plan, wanted)
 
     def bytes_needed(self, plan: Plan, rows: int) -> int:
         """Memory for messages that answering ``rows`` rows takes."""
@@ -213,14 +209,13 @@ class CpuExecutor:
         flags = underflow()
 
         def work(part: Rows) -> None:
-            memory = self._acquire(size)
+            memory = self.take(size)
             try:
                 flags.clear()
                 keep = piece(part, program, memory, lanes)
                 happened = flags.happened()
             finally:
-                if memory.nbytes <= _WORTH_KEEPING:
-                    self._pool.append(memory)
+                self.give_back(memory)
             if not happened:
                 if keep is not None:
                     keep()
@@ -252,8 +247,8 @@ class CpuExecutor:
         pays = int(rows * float(program.work[1]) / _WORTH_A_THREAD)
         return max(1, min(torch.get_num_threads(), fits, pays, -(-rows // width)))
 
-    def _acquire(self, size: int) -> Floats:
-        """Take memory from the pool, or make some."""
+    def take(self, size: int) -> Floats:
+        """Return memory of at least that many numbers, some that was given back if it can be."""
         try:
             while True:
                 memory = self._pool.pop()
@@ -262,6 +257,11 @@ class CpuExecutor:
         except IndexError:
             pass
         return np.empty(size)
+
+    def give_back(self, memory: Floats) -> None:
+        """Keep memory for the next row."""
+        if memory.nbytes <= _WORTH_KEEPING:
+            self._pool.append(memory)
 
     @staticmethod
     def distinct(codes: Codes) -> tuple[Rows, Rows]:

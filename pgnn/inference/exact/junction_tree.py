@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,10 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel
 from pgnn.errors import Intractable
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -24,7 +28,7 @@ from pgnn.inference.exact.solver import Solver
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.limits import check_size
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question, reader_of, scope_of, targets_of
+from pgnn.inference.question import Names, Question, scope_of, targets_of
 
 
 @dataclass(frozen=True)
@@ -59,31 +63,31 @@ class JunctionTree(Engine):
 
     def answer_query(self, question: Question) -> Posterior:
         """Answer ``query`` exactly; the answer has joint tables, too."""
-        model, seen, solver = question.model, question.seen, self._solver(question)
-        targets = question.targets
-        ask = Differentiable(solver, seen)
-        marginals, log_evidence = ask.marginals(targets.mask(model.elements))
-        lost = log_evidence.isneginf()
-        if lost.any():
-            if question.errors == "raise":
-                raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
-            marginals = marginals.masked_fill(lost[:, None], float("nan"))
-        order = targets.reordered(model.elements)
-        if order is not None:
-            marginals = marginals[:, torch.from_numpy(order)]
-
-        def joint(names: tuple[Hashable, ...]) -> Factor:
-            return ask.joint(scope_of(model, names))
-
+        seen, solver, targets = question.seen, self._solver(question), question.targets
+        found = None
+        if not seen.batched and seen.soft is None and solver.is_plain:
+            found = solver.row(seen.codes, targets)
+        if found is not None:
+            log_evidence, marginals = torch.from_numpy(found[0]), torch.from_numpy(found[1])
+        else:
+            marginals, log_evidence = Differentiable(solver, seen).marginals(targets.mask)
+            lost = log_evidence.isneginf()
+            if lost.any():
+                if question.errors == "raise":
+                    raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
+                marginals = marginals.masked_fill(lost[:, None], float("nan"))
+        if targets.order is not None:
+            marginals = marginals[:, torch.from_numpy(targets.order)]
         return Posterior(
             targets.variables,
             marginals,
             log_evidence,
             batched=seen.batched,
             kind="exact",
-            engine=type(self).__name__,
-            joint=joint,
+            engine="JunctionTree",
+            joint=ExactJoint(solver, seen, targets.elements, question.model.variables),
             index=seen.index,
+            columns=targets.answer_columns,
         )
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
@@ -93,7 +97,7 @@ class JunctionTree(Engine):
                    k * seen.num_rows * len(elements), self.max_bytes,
                    "Ask for a smaller k")  # fmt: skip
         solver, targets = self._solver(question), question.targets
-        states, logs = k_best(solver, seen.codes, seen.soft, targets.mask(elements), k)
+        states, logs = k_best(solver, seen.codes, seen.soft, targets.mask, k)
         log_prob = _tensor(logs + seen.soft_scale[:, None])
         lost = np.isneginf(logs[:, 0])
         if lost.any():
@@ -145,7 +149,7 @@ class JunctionTree(Engine):
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: what the most expensive plan takes."""
         seen, solver = question.seen, self._solver(question)
-        wanted = question.targets.mask(question.model.elements)
+        wanted = question.targets.mask
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
         codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
         plans = solver.planner.split(solver.graph, codes, ask)
@@ -176,15 +180,36 @@ class JunctionTree(Engine):
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
         """Answer ``compile``."""
-        return CompiledQuery(
-            lambda: self._solver(Question(model, None, reader_of(model).read(None))),
-            model.elements,
-            targets_of(model, targets),
-            None if observed is None else targets_of(model, observed),
-        )
+        seen = None if observed is None else targets_of(model, observed)
+        return CompiledQuery(model, targets_of(model, targets), seen, self.max_bytes)
 
     def _solver(self, question: Question) -> Solver:
         return model_solver(question.model, question.seen.reals, question.inputs, self.max_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class ExactJoint:
+    """Makes joint tables of an answered question; asked for by few, it is prepared when it is.
+
+    Args:
+        solver: Of the numbers that answered.
+        seen: The evidence.
+        elements: Of the model.
+        variables: Of the model, by name.
+    """
+
+    solver: Solver
+    seen: Evidence
+    elements: Elements
+    variables: Mapping[Hashable, Variable]
+
+    def __call__(self, names: tuple[Hashable, ...]) -> Factor:
+        """Return the table over some variables, ``(B, K1, ..., Kn)``."""
+        return Differentiable(self.solver, self.seen).joint(scope_of(self, names))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        bare = Solver(self.solver.graph, max_bytes=self.solver.max_bytes)
+        return ExactJoint, (bare, self.seen, self.elements, dict(self.variables))
 
 
 def _tensor(array: np.ndarray) -> Tensor:

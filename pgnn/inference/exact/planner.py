@@ -150,7 +150,9 @@ class Planner:
             self._plans.popitem(last=False)
         return found
 
-    def for_any_row(self, graph: FactorGraph, seen: Mask | None, ask: Ask) -> Plan | None:
+    def for_any_row(
+        self, graph: FactorGraph, seen: Mask | None, ask: Ask, rows: int
+    ) -> Plan | None:
         """Return a plan that serves any single row, if there is one worth keeping.
 
         Args:
@@ -158,9 +160,10 @@ class Planner:
             seen: ``(V,)`` variables that every row observes; None if that is not known. Then a
                 plan for any evidence is returned if running it costs less than making a new one.
             ask: What is asked.
+            rows: How many rows the plan will serve, about.
         """
         if seen is not None:
-            return self.plan(graph, self._task(graph, seen, ask), _GENERAL_ROWS)
+            return self.plan(graph, self._task(graph, seen, ask), rows)
         plan = self._for_any_row(graph, ask)
         return plan if self._cheaper_than_planning(plan, 1) else None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from pgnn.inference.exact.planner import Ask, MakePlan, Planner
 from pgnn.inference.exact.torch_rows import TorchRows
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.question import Targets
 
 if TYPE_CHECKING:
-    from pgnn.inference.exact.cpu_executor import CpuExecutor, Session
+    from pgnn.inference.exact.cpu_executor import CpuExecutor, RowAnswer
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -45,6 +46,7 @@ class Solver:
     graph: FactorGraph
     planner: Planner = field(default_factory=Planner)
     max_bytes: int = 2**32
+    _row_answers: dict[bytes, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def cpu(self) -> CpuExecutor | None:
@@ -106,20 +108,51 @@ class Solver:
         out[np.isneginf(log_z)] = 0.0
         return log_z, out
 
-    def session(self, wanted: Mask, seen: Mask | None) -> Session | None:
-        """Return what answers single rows at once, if that is to be had.
+    def row(self, codes: Codes, targets: Targets) -> tuple[Floats, Floats] | None:
+        """Answer one row ``(1, V)`` at once, as :meth:`marginals` does; None if that can't be had.
+
+        That is so where torch serves, where tables differ from row to row, and for evidence that
+        is impossible or so unlikely that numbers leave the range of doubles.
+
+        Raises:
+            Intractable: If a plan exceeds the budget.
+        """
+        if self._by_torch:
+            return None
+        answer = self._row_answers.get(targets.key, self)
+        if answer is self:
+            answer = self._row_answers[targets.key] = self.row_answer(targets.mask, None)
+        if answer is None:  # a plan for what this row observes is worth its while
+            answer = self.row_answer(targets.mask, codes[0] >= 0, rows=1)
+        found: tuple[Floats, Floats] | None = answer(codes)
+        return found
+
+    def row_answer(self, wanted: Mask, seen: Mask | None, rows: int = 1000) -> RowAnswer | None:
+        """Return what answers single rows by one plan, if that is to be had.
 
         Args:
             wanted: ``(V,)`` variables whose marginals are wanted.
             seen: ``(V,)`` variables that every row observes; None if that is not known.
+            rows: How many rows will be asked, about.
         """
         if self.cpu is None:
             return None
-        plan = self.planner.for_any_row(self.graph, seen, Ask(wanted=wanted))
+        from pgnn.inference.exact.cpu_executor import RowAnswer
+
+        plan = self.planner.for_any_row(self.graph, seen, Ask(wanted=wanted), rows)
         if plan is None:
             return None
         self.check(plan, 1)
-        return self.cpu.session(plan, wanted)
+        return RowAnswer(self.cpu, plan, wanted)
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether answers are plain numbers in the type that kernels compute in."""
+        return not self.graph.requires_grad and self.graph.dtype == torch.float64
+
+    @cached_property
+    def _by_torch(self) -> bool:
+        return self.cpu is None or bool(self.graph.rowwise.any())
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
         """Return ``(B,)`` log evidence alone."""

@@ -338,7 +338,7 @@ def test_too_large_is_said_before_memory_is_touched(monkeypatch: pytest.MonkeyPa
         raise AssertionError("memory was touched")
 
     assert solver.cpu is not None
-    monkeypatch.setattr(type(solver.cpu), "_acquire", forbidden)
+    monkeypatch.setattr(type(solver.cpu), "take", forbidden)
     questions = (
         lambda s: s.marginals(codes, None, everything(graph)),
         lambda s: s.log_evidence(codes, None),
