@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
 
 Names = Hashable | Iterable[Hashable]
+Variables = Mapping[Hashable, Variable]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -237,18 +238,6 @@ def _spread(first: Ints, sizes: Ints) -> Ints:
     return np.asarray(step + np.repeat(first - (ends - sizes), sizes))
 
 
-class Named(Protocol):
-    """Whose variables have names: a model, or what is left of it in an answer."""
-
-    @property
-    def variables(self) -> Mapping[Hashable, Variable]:
-        """Variables by name."""
-
-    @property
-    def elements(self) -> Elements:
-        """Elements of the discrete ones."""
-
-
 def targets_of(model: FactorModel, names: Names | None) -> Targets:
     """Return the named discrete variables or elements of arrays, all variables for None.
 
@@ -259,15 +248,14 @@ def targets_of(model: FactorModel, names: Names | None) -> Targets:
     if names is None:
         everything: Targets = model.cached("all targets", lambda: _everything(model.elements))
         return everything
-    return _named(model, names)
+    return _named(model.elements, model.variables, names)
 
 
-def _named(model: Named, names: Names) -> Targets:
-    elements = model.elements
+def _named(elements: Elements, variables: Variables, names: Names) -> Targets:
     whole = elements.find(names)
     if whole is not None:
         return Targets((whole[0],), whole[1].ravel(), elements)
-    found = [_found(model, name) for name in listed(names)]
+    found = [_found(elements, variables, name) for name in listed(names)]
     numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in found)])
     targets = Targets(tuple(v for v, _ in found), numbers, elements)
     if np.count_nonzero(targets.mask) < len(numbers):
@@ -280,14 +268,14 @@ def _everything(elements: Elements) -> Targets:
     return Targets(elements.variables, np.arange(len(elements), dtype=np.int64), elements)
 
 
-def scope_of(model: Named, names: Iterable[Hashable]) -> list[int]:
+def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]) -> list[int]:
     """Return the numbers of what a joint table is over: variables without a shape, and elements.
 
     Raises:
         EvidenceError: If a name is unknown, there twice, or that of an array.
         Unsupported: If a variable is real.
     """
-    scope = _named(model, list(names))
+    scope = _named(elements, variables, list(names))
     for v in scope.variables:
         if v.shape:
             element = (v.name, *[0] * len(v.shape))
@@ -295,14 +283,14 @@ def scope_of(model: Named, names: Iterable[Hashable]) -> list[int]:
     return [int(e) for e in scope.numbers]
 
 
-def _found(model: Named, name: object) -> tuple[Variable, Ints]:
+def _found(elements: Elements, variables: Variables, name: object) -> tuple[Variable, Ints]:
     if not isinstance(name, Hashable):
         raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
-    found = model.elements.find(name)
+    found = elements.find(name)
     if found is None:
-        if name in model.variables:
+        if name in variables:
             raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
-        raise unknown_variable(name, model.variables.values())
+        raise unknown_variable(name, variables.values())
     return found
 
 

@@ -205,7 +205,8 @@ class ExactJoint:
 
     def __call__(self, names: tuple[Hashable, ...]) -> Factor:
         """Return the table over some variables, ``(B, K1, ..., Kn)``."""
-        return Differentiable(self.solver, self.seen).joint(scope_of(self, names))
+        scope = scope_of(self.elements, self.variables, names)
+        return Differentiable(self.solver, self.seen).joint(scope)
 
     def __reduce__(self) -> tuple[Any, ...]:
         bare = Solver(self.solver.graph, max_bytes=self.solver.max_bytes)
