@@ -88,9 +88,14 @@ def test_columns_follow_the_order_of_the_question() -> None:
     assert Targets((), np.zeros(0, np.int64), elements).order is None
 
 
+def scope(names: Any) -> list[int]:
+    model = network()
+    return scope_of(model.elements, model.variables, names)
+
+
 def test_scopes_of_joint_tables() -> None:
-    assert scope_of(network(), ("rain", 7)) == [0, 1]
-    assert scope_of(network(), (("pixel", 0), 7)) == [2, 1]
+    assert scope(("rain", 7)) == [0, 1]
+    assert scope((("pixel", 0), 7)) == [2, 1]
 
 
 def test_what_is_done_about_impossible_rows() -> None:
