@@ -31,7 +31,14 @@ Inputs = Mapping[Hashable, Tensor]
 
 
 class VariableModel(ABC):
-    """A model over named variables."""
+    """A model over named variables.
+
+    Attributes:
+        detached: Whether answers are plain numbers although parameters may be learned, unless
+            evidence or inputs want gradients.
+    """
+
+    detached: bool = False
 
     @property
     @abstractmethod
@@ -56,12 +63,9 @@ class FactorModel(VariableModel):
 
     Attributes:
         in_groups: Whether tables are made in arrays, and :meth:`factors` only spreads these.
-        detached: Whether answers are plain numbers although parameters may be learned, unless
-            evidence or inputs want gradients.
     """
 
     in_groups: bool = False
-    detached: bool = False
 
     @property
     @abstractmethod

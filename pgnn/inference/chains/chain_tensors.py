@@ -126,14 +126,14 @@ class ChainTensors:
             )
 
 
-def _shaped(name: str, given: Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> Tensor:
+def _shaped(name: str, table: Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> Tensor:
     """A table with an axis of rows, of size one if they share it."""
-    if given.shape == shape:
-        return given.unsqueeze(0)
-    if given.shape == rows + shape:
-        return given
+    if table.shape == shape:
+        return table.unsqueeze(0)
+    if table.shape == rows + shape:
+        return table
     raise ModelError(
-        f"{name} must be {shape}, or {rows + shape} if rows differ; got {tuple(given.shape)}"
+        f"{name} must be {shape}, or {rows + shape} if rows differ; got {tuple(table.shape)}"
     )
 
 

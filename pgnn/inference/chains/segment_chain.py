@@ -170,10 +170,11 @@ class SegmentChain:
         with torch.enable_grad():
             chain = self._torch(reduction, field, detach=True)
             score = chain.log_partition()
+            total = score.sum()
         states = torch.full((n, B, T), -1, device=field.device)
         outside = ~tensors.within | score.detach().isneginf()[:, None]
         for draw in range(n if T else 0):
-            (found,) = torch.autograd.grad(score.sum(), field, retain_graph=True)
+            (found,) = torch.autograd.grad(total, field, retain_graph=True)
             states[draw] = found.argmax(2).masked_fill(outside, -1)
         return states, score.detach()
 
@@ -182,9 +183,9 @@ class SegmentChain:
     ) -> TorchSegmentChain:
         tensors = self.tensors.detach() if detach else self.tensors
         duration = self.log_duration.detach() if detach else self.log_duration
-        given = tensors.field if field is None else field
+        own_field = tensors.field if field is None else field
         return TorchSegmentChain(
-            tensors.initial[0], tensors.transition[0, 0], duration, given, tensors, reduction,
+            tensors.initial[0], tensors.transition[0, 0], duration, own_field, tensors, reduction,
             self.censored,
         )  # fmt: skip
 
@@ -276,14 +277,14 @@ class CpuSegmentChain:
             np.zeros((K, K)),
             np.zeros((K, D)),
         )
-        given = np.zeros(0)
+        row_weights = np.zeros(0)
         if everything:
-            given = np.ones(B) if weights is None else np.ascontiguousarray(weights)
+            row_weights = np.ones(B) if weights is None else np.ascontiguousarray(weights)
 
         def work(rows: Ints) -> None:
             own = SegmentSums(*sums[:2], *(np.zeros_like(part) for part in sums[2:]))
             room = np.empty(T * K * D), np.empty(K * D + K), np.empty(K + max(K, D))
-            sum_segments(numbers, own, rows, given, self.censored, *room)
+            sum_segments(numbers, own, rows, row_weights, self.censored, *room)
             with lock:
                 for whole, part in zip(sums[2:], own[2:], strict=True):
                     whole += part

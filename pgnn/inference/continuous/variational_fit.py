@@ -20,8 +20,8 @@ from pgnn.inference.continuous.objective import Objective
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
-from pgnn.inference.learning.learnable import Learnable
 from pgnn.inference.learning.minibatches import Steps
+from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import Info, iterate
 
@@ -253,8 +253,8 @@ class VariationalFit:
         return total / draws
 
 
-def _learnables(model: nn.Module, encoder: nn.Module | None) -> list[Learnable]:
+def _learnables(model: nn.Module, encoder: nn.Module | None) -> list[LearnableParameters]:
     """What a fit changes: the model, an encoder, or both; at least one of them can learn."""
     parts = [model] if encoder is None else [model, encoder]
     found = [m for m in parts if any(p.requires_grad for p in m.parameters())]
-    return [Learnable(m) for m in found or [model]]
+    return [LearnableParameters(m) for m in found or [model]]

@@ -1,1 +1,1 @@
-"""Learners that fit models, and what they climb."""
+"""Learners that fit models, and what they maximise."""

@@ -1,4 +1,4 @@
-"""What the learners that climb a function of the parameters share."""
+"""What the learners that maximise a function of the parameters share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from pgnn.errors import ModelError, NotConverged
 from pgnn.evidence.evidence import Evidence
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
-from pgnn.inference.learning.climb import Climb, Mean, Objective
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
-from pgnn.inference.learning.fit_record import FitRecord
 from pgnn.inference.learning.lbfgs import run_lbfgs
-from pgnn.inference.learning.learnable import Learnable, Penalty
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler, MiniBatches, Steps
+from pgnn.inference.learning.optimisation_problem import (
+    FitRecord,
+    LearnableParameters,
+    Mean,
+    Objective,
+    OptimisationProblem,
+    Penalty,
+)
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import iterate
 
@@ -105,6 +110,15 @@ class Ascent(Learner):
     def check_rows(self, rows: Evidence, model: Any) -> None:
         """Refuse rows that cannot be learnt from."""
 
+    def break_symmetry(
+        self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
+    ) -> None:
+        """Begin elsewhere where nothing tells the states of a hidden variable apart."""
+
+    def has_saddles(self, rows: Any) -> bool:
+        """Whether the gradient may vanish elsewhere than at a maximum."""
+        return False
+
     def fit(
         self,
         model: Any,
@@ -141,7 +155,7 @@ class Ascent(Learner):
         Warns:
             NotConverged: If the limit was reached first, or the engine did not converge at last.
         """
-        learnable = Learnable(model)
+        learnable = LearnableParameters(model)
         rows: Any = self.read_rows(model, data, weights, inputs)
         self.check_rows(rows, model)
         held = None
@@ -157,11 +171,15 @@ class Ascent(Learner):
                 objective = _Watched(self.objective(model, rows, seed), last)
                 judge = None if held is None else self._judge(objective, held, model)
                 record = FitRecord(learnable, judge, self.patience)
-                climb = Climb(learnable, rows, objective, l1, l2, self.tolerance, record)
+                self.break_symmetry(model, rows, learnable, seed)
+                problem = OptimisationProblem(
+                    learnable, rows, objective, l1, l2, self.tolerance, record,
+                    self.has_saddles(rows),
+                )  # fmt: skip
                 if self.optimizer is None:
-                    converged = run_lbfgs(climb, self.max_iterations, progress)
+                    converged = run_lbfgs(problem, self.max_iterations, progress)
                 else:
-                    converged = self._pass_over(climb, self.optimizer, seed, progress)
+                    converged = self._pass_over(problem, self.optimizer, seed, progress)
                 record.finish()
                 total = self._total(objective, rows, model)
             except BaseException:
@@ -185,9 +203,9 @@ class Ascent(Learner):
         self._warn(record, converged, last)
 
     def _pass_over(
-        self, climb: Climb, make: MakeOptimizer, seed: int | None, progress: bool
+        self, problem: OptimisationProblem, make: MakeOptimizer, seed: int | None, progress: bool
     ) -> bool:
-        optimizer = make(climb.learnable.parameters)
+        optimizer = make(problem.learnable.parameters)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise ModelError(
                 "optimizer must make one of torch's optimisers of the parameters, such as "
@@ -195,9 +213,9 @@ class Ascent(Learner):
             )
         scheduler = None if self.scheduler is None else self.scheduler(optimizer)
         steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
-        method = MiniBatches(climb, steps, seed)
+        method = MiniBatches(problem, steps, seed)
         run = iterate(method, self.max_iterations, progress=progress, label="passes")
-        return run.converged and not climb.record.stopped
+        return run.converged and not problem.record.stopped
 
     @staticmethod
     def _judge(objective: Objective, held: Evidence, model: nn.Module) -> Callable[[], float]:

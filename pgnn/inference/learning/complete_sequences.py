@@ -15,8 +15,8 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
+from pgnn.inference.learning.conditional_fit import gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
-from pgnn.inference.learning.m_step import gradient_step
 from pgnn.inference.learning.training_data import read_sequences
 
 if TYPE_CHECKING:

@@ -5,20 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pgnn.abilities import UnrollableModel
+import numpy as np
+import torch
+
+from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel, UnrollableModel
 from pgnn.errors import ModelError
+from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
 from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
-from pgnn.inference.learning.climb import Objective
+from pgnn.inference.learning.em import e_step_of
 from pgnn.inference.learning.likelihood_objective import (
     LikelihoodObjective,
     SampledObjective,
+    SequenceObjective,
     only_draws,
 )
-from pgnn.inference.learning.sequence_objective import SequenceObjective
+from pgnn.inference.learning.optimisation_problem import LearnableParameters, Objective
+from pgnn.inference.learning.table_e_step import TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
+
+_NOISE = 0.1
+"""Standard deviation of what breaks the symmetry of a field's hidden states."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Gradient(Ascent):
             ``BeliefPropagation()`` for an approximation with derivatives; or an engine that draws.
         num_samples: Draws for each step, of an engine that draws.
 
-    The other settings are those of every learner that climbs: ``optimizer``, ``scheduler``,
+    The other settings are those of every learner by gradients: ``optimizer``, ``scheduler``,
     ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
     ``validation``, ``patience``; see :class:`~pgnn.inference.learning.ascent.Ascent`.
 
@@ -77,6 +86,28 @@ class Gradient(Ascent):
             return read_sequences(model, data, weights, inputs)
         return super().read_rows(model, data, weights, inputs)
 
+    def break_symmetry(
+        self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None
+    ) -> None:
+        """Begin where hidden states differ, if nothing tells them apart; so they never would.
+
+        Directed models begin as for :class:`EM`, others with noise on all parameters.
+        """
+        number = int(np.random.default_rng(seed).integers(2**31))
+        if isinstance(model, EmittingModel | SlicedModel | NetworkModel):
+            e_step = e_step_of(model)
+            with torch.no_grad():
+                symmetric = bool(e_step.pieces) and e_step.symmetric(rows)
+            if symmetric:
+                e_step.initialize(rows, number, at_random=False)
+        elif isinstance(rows, Evidence) and _has_symmetric_element(model, rows):
+            noise = np.random.default_rng(number).normal(size=sum(learnable.sizes))
+            learnable.assign(learnable.vector() + _NOISE * noise)
+
+    def has_saddles(self, rows: Any) -> bool:
+        """Whether something was not seen, so that the likelihood need not be concave."""
+        return isinstance(rows, Sequences) or not bool(rows.complete.all())
+
     def objective(self, model: Any, rows: Any, seed: int | None) -> Objective:
         """Return the mean log-likelihood, see :meth:`Ascent.objective`."""
         if isinstance(rows, Sequences):
@@ -91,3 +122,18 @@ class Gradient(Ascent):
                 "optimizer with small steps, such as lambda p: torch.optim.Adam(p, lr=0.05)"
             )
         return SampledObjective(model, engine, self.num_samples, seed)
+
+
+def _has_symmetric_element(model: Any, rows: Evidence) -> bool:
+    """Whether some element that was never seen has states that no other table tells apart."""
+    hidden = np.flatnonzero(~(rows.codes >= 0).any(axis=0)).tolist()
+    if not hidden:
+        return False
+    with torch.no_grad():
+        factors = model.factors(rows.reals or None, rows.inputs or None)
+    joint = [f for f in factors if len(f.names) > 1]
+    for name in (model.elements.name(k) for k in hidden):
+        spreads = [spread_along(f, name) for f in joint]
+        if max((x for x in spreads if x is not None), default=1.0) <= TableEStep.SAME:
+            return True
+    return False

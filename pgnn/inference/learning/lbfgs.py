@@ -10,11 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import DataError, PgnnError
-from pgnn.inference.learning.climb import Climb
+from pgnn.inference.learning.optimisation_problem import OptimisationProblem
 
 Floats = NDArray[np.float64]
 
 _RESTARTS = 5
+_ESCAPES = 5
+"""Saddles that are left, at most."""
+_CURVATURE_STEPS = 12
+"""Products of the Hessian and a vector that the largest curvature is sought with."""
+_DIFFERENCE = 1e-4
+"""Length of a step between gradients that are compared."""
 
 
 class PenalizedObjective:
@@ -24,16 +30,16 @@ class PenalizedObjective:
     an L1 penalty: both are at their bounds where the best value is exactly zero.
 
     Args:
-        climb: What is maximised.
+        problem: What is maximised.
     """
 
-    def __init__(self, climb: Climb) -> None:
-        self.learnable, self.mean = climb.learnable, climb.objective(climb.rows)
-        self.l1, self.l2 = (self.learnable.spread(rates) for rates in (climb.l1, climb.l2))
-        self.climb = climb
+    def __init__(self, problem: OptimisationProblem) -> None:
+        self.learnable, self.mean = problem.learnable, problem.objective(problem.rows)
+        self.l1, self.l2 = (self.learnable.spread(rates) for rates in (problem.l1, problem.l2))
+        self.problem = problem
         self.split = np.flatnonzero(self.l1 > 0)
         self.theta = self.learnable.vector()
-        self.value, self.slope = self.evaluate()
+        self.value, self.gradient = self.evaluate()
         self._worst = self.total
 
     @property
@@ -49,25 +55,25 @@ class PenalizedObjective:
     @property
     def figures(self) -> Mapping[str, float]:
         """What an iteration reports."""
-        return self.climb.figures(self.value, self.penalty, self.steepness)
+        return self.problem.figures(self.value, self.penalty, self.gradient_norm)
 
     @property
-    def steepness(self) -> float:
+    def gradient_norm(self) -> float:
         """Largest derivative of the penalised value, zero at a maximum."""
-        slope = self.slope - self.l2 * self.theta
-        away = np.abs(slope - self.l1 * np.sign(self.theta))
-        still = np.maximum(np.abs(slope) - self.l1, 0.0)
+        gradient = self.gradient - self.l2 * self.theta
+        away = np.abs(gradient - self.l1 * np.sign(self.theta))
+        still = np.maximum(np.abs(gradient) - self.l1, 0.0)
         return float(np.where(self.theta == 0, still, away).max(initial=0.0))
 
     @property
     def tolerance(self) -> float:
         """Largest derivative at a maximum.
 
-        With values of size ``f``, rounded to ``eps f``, no search along a line sees a slope of
+        With values of size ``f``, rounded to ``eps f``, no search along a line sees a gradient of
         less than about the root of that where curvatures are about one.
         """
-        if self.climb.tolerance is not None:
-            return self.climb.tolerance
+        if self.problem.tolerance is not None:
+            return self.problem.tolerance
         return max(1e-6, 4.0 * float(np.sqrt(np.finfo(np.float64).eps * abs(self.total))))
 
     def point(self) -> Floats:
@@ -87,20 +93,29 @@ class PenalizedObjective:
             lower[k] = 0.0
         return [(low, None) for low in lower]
 
+    @property
+    def penalised_gradient(self) -> Floats:
+        """Derivatives of the penalised value, but for the kinks of absolute values."""
+        gradient: Floats = self.gradient - self.l2 * self.theta - self.l1 * np.sign(self.theta)
+        return gradient
+
     def move(self, point: Floats) -> None:
         """Evaluate at a point, unless that is where it was last evaluated."""
-        theta = self._theta(point)
+        self.set(self._theta(point))
+
+    def set(self, theta: Floats) -> None:
+        """Evaluate at some parameters, unless these are where it was last evaluated."""
         if not np.array_equal(theta, self.theta):
             self.theta = theta
             self.learnable.assign(theta)
-            self.value, self.slope = self.evaluate()
+            self.value, self.gradient = self.evaluate()
 
     def __call__(self, point: Floats) -> tuple[float, Floats]:
         """The value to be minimised, and its derivatives."""
         self.move(point)
         plus, minus = point[: len(self.theta)], point[len(self.theta) :]
-        slope = self.l2 * self.theta - self.slope
-        ends = np.concatenate([slope + self.l1, self.l1[self.split] - slope[self.split]])
+        gradient = self.l2 * self.theta - self.gradient
+        ends = np.concatenate([gradient + self.l1, self.l1[self.split] - gradient[self.split]])
         if not np.isfinite(self.value):  # so far off that the step must become shorter
             return abs(self._worst) * 1e3 + 1e3, np.nan_to_num(ends)
         absolute = float((self.l1 * plus).sum() + (self.l1[self.split] * minus).sum())
@@ -119,16 +134,16 @@ class PenalizedObjective:
         with torch.enable_grad():
             value = self.mean()
             value.backward()  # type: ignore[no-untyped-call]
-        slope = self.learnable.gradient()
+        gradient = self.learnable.gradient()
         self.learnable.clear()
-        return float(value.detach()), slope
+        return float(value.detach()), gradient
 
 
-def run_lbfgs(climb: Climb, max_iterations: int, progress: bool) -> bool:
-    """Maximise; tell whether the largest derivative came down to the tolerance.
+def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool) -> bool:
+    """Maximise; tell whether the largest derivative came down to the tolerance, at no saddle.
 
     Args:
-        climb: What is maximised.
+        problem: What is maximised.
         max_iterations: Most iterations.
         progress: Show a bar if it takes longer than a second.
 
@@ -141,50 +156,116 @@ def run_lbfgs(climb: Climb, max_iterations: int, progress: bool) -> bool:
         optimization. Schmidt, Fung and Rosales (2007), Fast optimization methods for L1
         regularization, section 3.2.
     """
-    from scipy.optimize import minimize
     from tqdm import tqdm
 
-    target, record = PenalizedObjective(climb), climb.record
+    target, record = PenalizedObjective(problem), problem.record
     _check_start(target)
     tolerance = target.tolerance
     record.note(target.figures)
     bar = tqdm(total=max_iterations, desc="L-BFGS", disable=not progress, delay=1, leave=False)
     with bar:
-
-        def after(intermediate_result: Any) -> None:
-            target.move(intermediate_result.x)
-            stop = record.add(target.figures)
-            bar.update()
-            if stop or target.steepness <= tolerance:
-                raise StopIteration
-
-        # rounding may end a line search before the maximum; a fresh start then gets further
-        for _ in range(_RESTARTS):
-            left = max_iterations - record.iterations
-            if target.steepness <= tolerance or record.stopped or left <= 0:
-                break
-            before = record.iterations
-            found = minimize(
-                target,
-                target.point(),
-                jac=True,
-                method="L-BFGS-B",
-                bounds=target.bounds,
-                callback=after,
-                options={
-                    "maxiter": left,
-                    "maxfun": 20 * left + 20,
-                    "maxcor": 20,
-                    "maxls": 40,
-                    "ftol": 0.0,
-                    "gtol": 0.0,
-                },
-            )
-            target.move(found.x)
-            if record.iterations == before:
+        for _ in range(_ESCAPES):
+            _ascend(target, tolerance, max_iterations, bar)
+            at_rest = target.gradient_norm <= tolerance and not record.stopped
+            if not (problem.has_saddles and at_rest and leave_saddle(target)):
                 break
     _settle_zeros(target)
-    return target.steepness <= tolerance
+    return target.gradient_norm <= tolerance
+
+
+def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, bar: Any) -> None:
+    """Go up to where the gradient vanishes, or to the limit of iterations."""
+    from scipy.optimize import minimize
+
+    record = target.problem.record
+
+    def after(intermediate_result: Any) -> None:
+        target.move(intermediate_result.x)
+        stop = record.add(target.figures)
+        bar.update()
+        if stop or target.gradient_norm <= tolerance:
+            raise StopIteration
+
+    # rounding may end a line search before the maximum; a fresh start then gets further
+    for _ in range(_RESTARTS):
+        left = max_iterations - record.iterations
+        if target.gradient_norm <= tolerance or record.stopped or left <= 0:
+            break
+        before = record.iterations
+        found = minimize(
+            target,
+            target.point(),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=target.bounds,
+            callback=after,
+            options={
+                "maxiter": left,
+                "maxfun": 20 * left + 20,
+                "maxcor": 20,
+                "maxls": 40,
+                "ftol": 0.0,
+                "gtol": 0.0,
+            },
+        )
+        target.move(found.x)
+        if record.iterations == before:
+            break
+
+
+def leave_saddle(target: PenalizedObjective) -> bool:
+    """Step to a larger value where the gradient vanishes at a saddle; tell whether there is one.
+
+    The direction is that of the largest curvature (Lanczos's method, with products of the Hessian
+    and a vector by differences of gradients).
+
+    Args:
+        target: At a point without gradient; it is moved if there is a larger value near.
+
+    References:
+        Nocedal and Wright (2006), Numerical Optimization, section 5.1 and chapter 7.
+    """
+    theta, total = target.theta.copy(), target.total
+    curvature, direction = _largest_curvature(target)
+    if curvature > 0.0:
+        for step in (1.0, 0.3, 0.1, 0.03):
+            for sign in (1.0, -1.0):
+                target.set(theta + sign * step * direction)
+                if target.total > total + 1e-9 * max(1.0, abs(total)):
+                    return True
+    target.set(theta)
+    return False
+
+
+def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
+    """Largest eigenvalue of the Hessian at the present point that stands out, and its vector.
+
+    Zero, if none stands out from the differences' own errors.
+    """
+    theta, size = target.theta.copy(), len(target.theta)
+    free = (theta != 0) | (target.l1 == 0)  # what a penalty holds at zero stays there
+    base = target.penalised_gradient
+    vector = np.random.default_rng(0).normal(size=size) * free
+    basis: list[Floats] = []
+    products: list[Floats] = []
+    for _ in range(min(_CURVATURE_STEPS, int(free.sum()))):
+        for known in basis:
+            vector = vector - (known @ vector) * known
+        length = np.linalg.norm(vector)
+        if length < 1e-10:
+            break
+        basis.append(vector / length)
+        target.set(theta + _DIFFERENCE * basis[-1])
+        products.append((target.penalised_gradient - base) * free / _DIFFERENCE)
+        vector = products[-1]
+    target.set(theta)
+    if not basis or not all(np.isfinite(p).all() for p in products):
+        return 0.0, vector
+    small = np.array([[b @ p for p in products] for b in basis])
+    values, vectors = np.linalg.eigh((small + small.T) / 2)
+    found: Floats = np.array(basis).T @ vectors[:, -1]
+    stands_out = values[-1] > 1e-3 * np.abs(values).max() and values[-1] > 1e-6
+    return (float(values[-1]) if stands_out else 0.0), found
 
 
 def _check_start(target: PenalizedObjective) -> None:
@@ -193,20 +274,18 @@ def _check_start(target: PenalizedObjective) -> None:
             f"the rows have the value {target.value} under the starting parameters: some of them "
             "are impossible (tables with zeros), or the parameters are no numbers"
         )
-    if not np.isfinite(target.slope).all():
+    if not np.isfinite(target.gradient).all():
         raise PgnnError("the derivatives are not finite at the starting parameters")
 
 
 def _settle_zeros(target: PenalizedObjective) -> None:
     """Make exact zeros of what is nearly zero, where that is no worse."""
     theta, total = target.theta.copy(), target.total
-    slope = np.abs(target.slope - target.l2 * theta)
-    nearly = (theta != 0) & (slope < target.l1) & (np.abs(theta) < 1e-6)
+    gradient = np.abs(target.gradient - target.l2 * theta)
+    nearly = (theta != 0) & (gradient < target.l1) & (np.abs(theta) < 1e-6)
     if not nearly.any():
         return
     for candidate in (np.where(nearly, 0.0, theta), theta):
-        target.theta = candidate
-        target.learnable.assign(candidate)
-        target.value, target.slope = target.evaluate()
+        target.set(candidate)
         if target.total >= total:
             return

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
-from pgnn.inference.learning.climb import Mean
 from pgnn.inference.learning.fit_context import parts_in_mode
+from pgnn.inference.learning.optimisation_problem import Mean
 from pgnn.inference.problem import Problem
 
 _ENTRIES = 2**22
@@ -207,3 +208,33 @@ def _mean(values: Tensor, rows: Evidence) -> Tensor:
     if not values.dim():
         return values
     return (values.double() * rows.shares(values.double())).sum()
+
+
+class SequenceObjective:
+    r"""Mean of :math:`\log p(x_n)` over sequences, the states summed out.
+
+    Args:
+        model: A model over time.
+        engine: What sums; the model's own if not given.
+    """
+
+    figure: str | None = "log_likelihood"
+
+    def __init__(self, model: Any, engine: Engine | None) -> None:
+        self.model, self.engine = model, engine
+
+    def __call__(self, rows: Sequences) -> Mean:
+        """Return a function that returns the mean of some sequences, ``()``."""
+        inputs = rows.inputs or None
+
+        def mean() -> Tensor:
+            found = self.model.log_prob(rows, inputs=inputs, engine=self.engine)
+            if torch.is_grad_enabled() and not found.requires_grad:
+                raise Unsupported(
+                    f"the log evidence of {type(self.engine).__name__} has no derivatives; leave "
+                    "engine= out"
+                )
+            total: Tensor = (found * rows.shares(found)).sum()
+            return total
+
+        return mean

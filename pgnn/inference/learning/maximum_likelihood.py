@@ -19,7 +19,7 @@ from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.complete_sequences import fit_slices
-from pgnn.inference.learning.numeric_fit import fit_conditional, log_likelihood
+from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace, Prior
 from pgnn.inference.learning.statistics import Statistics
 from pgnn.inference.learning.training_data import batches

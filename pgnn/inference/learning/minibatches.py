@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError, PgnnError
-from pgnn.inference.learning.climb import Climb
+from pgnn.inference.learning.optimisation_problem import OptimisationProblem
 from pgnn.inference.loop import Info
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -44,7 +44,7 @@ class MiniBatches:
     optimiser's own step lengths are.
 
     Args:
-        climb: What is maximised.
+        problem: What is maximised.
         steps: How.
         seed: Of the order of the rows.
 
@@ -52,13 +52,13 @@ class MiniBatches:
         Andrew and Gao (2007), Scalable training of L1-regularized log-linear models.
     """
 
-    def __init__(self, climb: Climb, steps: Steps, seed: int | None) -> None:
-        self.climb, self.steps = climb, steps
-        self.parameters = climb.learnable.parameters
+    def __init__(self, problem: OptimisationProblem, steps: Steps, seed: int | None) -> None:
+        self.problem, self.steps = problem, steps
+        self.parameters = problem.learnable.parameters
         self._random = np.random.default_rng(seed)
-        rows = climb.rows
+        rows = problem.rows
         self._size = min(steps.batch_size or rows.num_rows, rows.num_rows)
-        self._whole = climb.objective(rows) if self._size == rows.num_rows else None
+        self._whole = problem.objective(rows) if self._size == rows.num_rows else None
 
     def init(self) -> int:
         """Passes done."""
@@ -72,33 +72,33 @@ class MiniBatches:
             PgnnError: If the value stops being finite later.
         """
         total, penalty, mass = 0.0, 0.0, 0.0
-        slopes = [torch.zeros_like(p) for p in self.parameters]
+        gradients = [torch.zeros_like(p) for p in self.parameters]
         for mean, weight in self._batches():
             penalty += weight * self._penalty()
             total += weight * self._ascend(mean, state)
             mass += weight
-            for s, p in zip(slopes, self.parameters, strict=True):
+            for s, p in zip(gradients, self.parameters, strict=True):
                 if p.grad is not None:
                     s += weight * p.grad
         self._schedule(total / mass)
-        steepness = max(float((s / mass).abs().max()) for s in slopes if s.numel())
-        self.climb.learnable.clear()
-        figures = self.climb.figures(total / mass, penalty / mass, steepness)
-        stop = self.climb.record.add(figures)
-        return state + 1, Info(stop or steepness <= (self.climb.tolerance or 0.0), figures)
+        gradient_norm = max(float((s / mass).abs().max()) for s in gradients if s.numel())
+        self.problem.learnable.clear()
+        figures = self.problem.figures(total / mass, penalty / mass, gradient_norm)
+        stop = self.problem.record.add(figures)
+        return state + 1, Info(stop or gradient_norm <= (self.problem.tolerance or 0.0), figures)
 
     def _batches(self) -> Iterable[tuple[Callable[[], Tensor], float]]:
         if self._whole is not None:
-            yield self._whole, float(self.climb.rows.row_weights.sum())
+            yield self._whole, float(self.problem.rows.row_weights.sum())
             return
-        order = self._random.permutation(self.climb.rows.num_rows)
+        order = self._random.permutation(self.problem.rows.num_rows)
         for first in range(0, len(order), self._size):
-            batch = self.climb.rows.take(np.sort(order[first : first + self._size]))
-            yield self.climb.objective(batch), float(batch.row_weights.sum())
+            batch = self.problem.rows.take(np.sort(order[first : first + self._size]))
+            yield self.problem.objective(batch), float(batch.row_weights.sum())
 
     def _ascend(self, mean: Callable[[], Tensor], passes: int) -> float:
         """One step on a batch; its value before. Penalised derivatives are left in ``.grad``."""
-        self.climb.learnable.clear()
+        self.problem.learnable.clear()
         with torch.enable_grad():
             value = mean()
             (-value).backward()  # type: ignore[no-untyped-call]
@@ -123,25 +123,27 @@ class MiniBatches:
         """Add the penalties' derivatives; signs that parameters with an L1 penalty may have."""
         signs: list[Tensor | None] = []
         with torch.no_grad():
-            for p, l1, l2 in zip(self.parameters, self.climb.l1, self.climb.l2, strict=True):
+            for p, l1, l2 in zip(self.parameters, self.problem.l1, self.problem.l2, strict=True):
                 finite = torch.isfinite(p)
-                slope = torch.zeros_like(p) if p.grad is None else p.grad
+                gradient = torch.zeros_like(p) if p.grad is None else p.grad
                 if l2:
-                    slope = slope + l2 * p.masked_fill(~finite, 0.0)
+                    gradient = gradient + l2 * p.masked_fill(~finite, 0.0)
                 sign = None
                 if l1:
-                    at_zero = torch.where(slope.abs() > l1, -slope.sign(), torch.zeros_like(p))
+                    at_zero = torch.where(
+                        gradient.abs() > l1, -gradient.sign(), torch.zeros_like(p)
+                    )
                     sign = torch.where(p == 0, at_zero, p.sign())
-                    slope = torch.where(sign == 0, torch.zeros_like(p), slope + l1 * sign)
-                    slope = slope.masked_fill(~finite, 0.0)
-                p.grad = slope
+                    gradient = torch.where(sign == 0, torch.zeros_like(p), gradient + l1 * sign)
+                    gradient = gradient.masked_fill(~finite, 0.0)
+                p.grad = gradient
                 signs.append(sign)
         return signs
 
     def _penalty(self) -> float:
         total = 0.0
         with torch.no_grad():
-            for p, l1, l2 in zip(self.parameters, self.climb.l1, self.climb.l2, strict=True):
+            for p, l1, l2 in zip(self.parameters, self.problem.l1, self.problem.l2, strict=True):
                 p = p[torch.isfinite(p)]
                 total += float(l1 * p.abs().sum() + 0.5 * l2 * p.square().sum())
         return total

@@ -118,9 +118,9 @@ class Dirichlet(Prior):
             ModelError: If their shape is wrong, or one is negative or not finite.
         """
         name = conditional.child.name
-        given = self.pseudo_counts.get(name, 0.0)
-        given = given.detach().cpu().numpy() if isinstance(given, torch.Tensor) else given
-        counts = np.array(given, dtype=np.float64)
+        pseudo = self.pseudo_counts.get(name, 0.0)
+        pseudo = pseudo.detach().cpu().numpy() if isinstance(pseudo, torch.Tensor) else pseudo
+        counts = np.array(pseudo, dtype=np.float64)
         if counts.shape not in ((), conditional.shape):
             raise ModelError(
                 f"pseudo-counts of {name!r} must have shape {conditional.shape}, parents first "

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
+from pgnn.factors.elements import Elements
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.inference.exact.known_slopes import with_slopes
+from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.learning.ascent import Ascent
-from pgnn.inference.learning.climb import Objective
-from pgnn.inference.learning.pseudo_objective import PseudoObjective
+from pgnn.inference.learning.optimisation_problem import Mean, Objective
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.propagation.state_columns import StateColumns
+from pgnn.inference.threads import in_threads
+from pgnn.inference.wiring import Links, links_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +37,7 @@ class PseudoLikelihood(Ascent):
     rows and factors. From many rows that the model itself could have made, the same parameters
     come out as by maximum likelihood, a little less precisely. Every cell must be seen.
 
-    The settings are those of every learner that climbs: ``optimizer``, ``scheduler``,
+    The settings are those of every learner by gradients: ``optimizer``, ``scheduler``,
     ``batch_size``, ``l1``, ``l2``, ``max_norm``, ``max_iterations``, ``tolerance``,
     ``validation``, ``patience``; see :class:`~pgnn.inference.learning.ascent.Ascent`.
 
@@ -32,7 +45,7 @@ class PseudoLikelihood(Ascent):
         ModelError: If a setting is out of range.
 
     Cost:
-        For each row, one look at every place of every factor, times the states there.
+        For each row, one look at every position of every factor, times the states there.
 
     References:
         Besag (1975), Statistical analysis of non-lattice data.
@@ -67,3 +80,193 @@ class PseudoLikelihood(Ascent):
             f"{model.elements.name(element)!r} in row {row}); pseudo-likelihood needs complete "
             "rows, learn with Gradient(), which sums out what was not seen"
         )
+
+
+_ENTRIES = 2**21
+"""How many states of positions in factors are looked up at once."""
+
+
+class PseudoObjective:
+    r"""Mean of :math:`\sum_i \log p(x_i \mid x_{-i})` over complete rows.
+
+    A compiled kernel walks over the rows; on a GPU, or without numba, torch works through them in
+    blocks. Either way memory does not grow with the number of rows that share their tables.
+
+    Args:
+        model: With factors over discrete variables.
+        compiled: Whether the kernel may be used.
+    """
+
+    figure: str | None = "pseudo_log_likelihood"
+
+    def __init__(self, model: Any, compiled: bool = True) -> None:
+        self.model = model
+        self.compiled = compiled and has_numba()
+
+    def __call__(self, rows: Evidence) -> Mean:
+        """Return a function that returns the mean of some rows, ``()``."""
+        rows = rows.merged()
+        shares = rows.row_weights / rows.row_weights.sum()
+        kernel = CpuPseudoLikelihood(rows.codes, shares)
+
+        def mean() -> Tensor:
+            groups = self.model.factor_groups(rows.reals or None, rows.inputs or None)
+            graph = FactorGraph(self.model.elements, groups)
+            if self.compiled and graph.device.type == "cpu":
+                return kernel.mean(graph)
+            codes = torch.from_numpy(rows.codes.astype(np.int64))
+            return _Blocks(graph.elements, groups, codes, torch.from_numpy(shares)).mean()
+
+        return mean
+
+
+def log_conditionals(
+    elements: Elements, groups: Sequence[FactorGroup], codes: Tensor, columns: StateColumns
+) -> Tensor:
+    r"""Return ``(N, E)`` values :math:`\log p(x_i \mid x_{-i})` of complete rows.
+
+    Args:
+        elements: The elements.
+        groups: Factors; of row-wise ones the rows are those of ``codes``.
+        codes: ``(N, E)`` int64 states.
+        columns: Of the elements.
+    """
+    rows = len(codes)
+    total = torch.zeros(rows, int(elements.offset[-1]), dtype=torch.float64, device=codes.device)
+    for g in groups:
+        for position in range(g.arity if g.num_factors else 0):
+            scopes = torch.from_numpy(g.scopes).to(codes.device)
+            first = columns.first[scopes[:, position]]
+            total = g.add_conditionals(total, first, codes[:, scopes], position)
+    norm = columns.log_sums(total)
+    own = total.gather(1, codes + columns.first)
+    impossible = own.isneginf()
+    logs = own.masked_fill(impossible, 0.0) - norm.masked_fill(impossible, 0.0)
+    return logs.masked_fill(impossible, -math.inf)
+
+
+class _Blocks:
+    """Rows in blocks that fit."""
+
+    def __init__(
+        self, elements: Elements, groups: Sequence[FactorGroup], codes: Tensor, shares: Tensor
+    ) -> None:
+        self.elements, self.groups = elements, groups
+        device = groups[0].numbers.device if groups else codes.device
+        self.codes, self.shares = codes.to(device), shares.to(device)
+        self.columns = StateColumns(elements, device)
+        states = int(elements.offset[-1]) + sum(int(elements.card[g.scopes].sum()) for g in groups)
+        self.step = max(1, _ENTRIES // states)
+
+    def mean(self) -> Tensor:
+        """The mean, with derivatives by the numbers where gradients are wanted."""
+        numbers = [g.numbers for g in self.groups]
+        wanted = torch.is_grad_enabled() and any(n.requires_grad for n in numbers)
+        leaves = [n.detach().requires_grad_(wanted and n.requires_grad) for n in numbers]
+        learned = [k for k, n in enumerate(leaves) if n.requires_grad]
+        value = torch.zeros((), dtype=torch.float64, device=self.codes.device)
+        gradients = [torch.zeros_like(leaves[k]) for k in learned]
+        for first in range(0, len(self.codes), self.step):
+            rows = slice(first, first + self.step)
+            groups = [_of_rows(g, n, rows) for g, n in zip(self.groups, leaves, strict=True)]
+            logs = log_conditionals(self.elements, groups, self.codes[rows], self.columns)
+            part = (logs.sum(1) * self.shares[rows]).sum()
+            value = value + part.detach()
+            if learned:
+                more = torch.autograd.grad(
+                    part, [leaves[k] for k in learned], materialize_grads=True
+                )
+                for gradient, m in zip(gradients, more, strict=True):
+                    gradient += m
+        if not learned:
+            return value
+        return with_slopes(value, [numbers[k] for k in learned], gradients)
+
+
+def _of_rows(g: FactorGroup, numbers: Tensor, rows: slice) -> FactorGroup:
+    """A group with other numbers, of some rows if they differ."""
+    if g.batch_shape and numbers.shape[0] > 1:
+        numbers = numbers[rows]
+    return g.with_numbers(numbers)
+
+
+Ints = NDArray[np.int64]
+
+
+class CpuPseudoLikelihood:
+    """The mean over complete rows, as a function of the numbers of a graph of one structure.
+
+    Args:
+        codes: ``(N, E)`` states.
+        shares: ``(N,)`` what each row counts.
+    """
+
+    def __init__(self, codes: Codes, shares: Floats) -> None:
+        self.codes, self.shares = np.ascontiguousarray(codes, dtype=np.int32), shares
+        self._links: Links | None = None
+
+    def mean(self, graph: FactorGraph) -> Tensor:
+        """Return the mean, ``()``, differentiable to first order.
+
+        Args:
+            graph: Row-wise tables have the rows of ``codes``; its structure is always the same.
+        """
+        if self._links is None:
+            self._links = links_of(graph.wiring)
+        walk = _Walk(self._links, graph, self.codes, self.shares)
+        in_threads(walk.run, np.arange(len(self.codes)))
+        value = torch.tensor(sum(walk.values), dtype=torch.float64)
+        return with_slopes(
+            value, [graph.log_field, *(g.numbers for g in graph.compiled)], walk.gradients
+        )
+
+
+class _Walk:
+    """One evaluation."""
+
+    def __init__(self, links: Links, graph: FactorGraph, codes: Codes, shares: Floats) -> None:
+        self.links, self.graph, self.codes, self.shares = links, graph, codes, shares
+        self.tables = np.ascontiguousarray(graph.log_tables)
+        field = graph.log_field.detach().to(torch.float64).numpy()
+        self.field = np.ascontiguousarray(field)
+        self.values: list[float] = []
+        self._parts: list[tuple[Floats, Floats]] = []
+        # rows with numbers of their own write to gradients of their own, from any thread
+        self._table_gradients = np.zeros_like(self.tables) if len(self.tables) > 1 else None
+        self._field_gradients = np.zeros_like(self.field) if len(self.field) > 1 else None
+
+    def run(self, rows: Ints) -> None:
+        """Evaluate some rows."""
+        from pgnn.inference.learning.kernels import pseudo_likelihood
+
+        tables, field = self._table_gradients, self._field_gradients
+        tables = np.zeros_like(self.tables) if tables is None else tables
+        field = np.zeros_like(self.field) if field is None else field
+        self.values.append(
+            pseudo_likelihood.mean(
+                self.links, self.tables, self.field, self.codes, self.shares, rows, tables, field
+            )
+        )
+        self._parts.append((tables, field))
+
+    @cached_property
+    def gradients(self) -> list[Tensor]:
+        """Derivatives by the field and by the numbers of each group."""
+        tables, field = self._parts[0]
+        for more, others in self._parts[1:]:
+            tables = tables if self._table_gradients is not None else tables + more
+            field = field if self._field_gradients is not None else field + others
+        found, first = [torch.from_numpy(field)], 0
+        for g in self.graph.compiled:
+            size = g.num_entries * g.numbers.shape[len(g.batch_shape)]
+            found.append(_like_numbers(g, torch.from_numpy(tables[:, first : first + size])))
+            first += size
+        return found
+
+
+def _like_numbers(g: FactorGroup, gradient: Tensor) -> Tensor:
+    """Derivatives by the entries in rows of tables as derivatives by a group's numbers."""
+    if not g.batch_shape or g.batch_shape == (1,):
+        gradient = gradient.sum(0)
+    lead = g.numbers.shape[: len(g.batch_shape) + 1]
+    return g.numbers_gradient(gradient.reshape(*lead, g.num_entries))

@@ -197,6 +197,11 @@ class RecordedSlice(SlicedModel):
         """That of the model."""
         return self._model.order
 
+    def parameters(self) -> Iterable[Tensor]:
+        """Return those that may be learnt: answers are to be differentiated."""
+        own = [*self._conditionals.values(), *self._first.values()]
+        return [p for conditional in own for p in conditional.parameters()]
+
     def first(self, name: Hashable) -> Conditional:
         """Return the conditional of a variable at the first step, recorded."""
         return self._first[name]

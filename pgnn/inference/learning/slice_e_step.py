@@ -211,8 +211,9 @@ class _Unrolled(RecordedSlice):
 
     def log_prob(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities, whose gradients are the expected counts."""
+        unrolled: Any = self
         try:
-            log_z = Unrolling(JunctionTree()).log_prob(self, seen, inputs=seen.inputs)
+            log_z = Unrolling(JunctionTree()).log_prob(unrolled, seen, inputs=seen.inputs)
         except Intractable as error:
             raise Intractable(
                 f"EM needs exact answers about the unrolled network, and {error}; or learn with "

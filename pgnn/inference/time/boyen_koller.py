@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pgnn.abilities import SlicedModel
-from pgnn.errors import ModelError, Unsupported, closest
-from pgnn.evidence.sequences import Sequences
+from pgnn.errors import ModelError, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
-from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.samples import Samples
-from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.question import Question
+from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import SliceElimination
 from pgnn.inference.time.slice_tables import SliceTables
@@ -61,29 +58,27 @@ class BoyenKoller(SequenceEngine):
             raise ModelError(f"clusters must be disjoint, but {twice!r} is named twice")
         object.__setattr__(self, "clusters", parts)
 
-    def _filter(self, asked: SequenceQuestion) -> Posterior:
-        run = _Run.of(self, asked)
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals of each step given the evidence so far; see the base class."""
+        run = _Run.of(self, question)
         steps = run.forward()
         return run.answer(steps, [s.asked for s in steps])
 
-    def _smooth(self, asked: SequenceQuestion) -> Posterior:
-        run = _Run.of(self, asked)
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals given all evidence; see the base class."""
+        run = _Run.of(self, question)
         steps = run.forward()
         return run.answer(steps, run.backward(steps))
 
-    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
-        run = _Run.of(self, replace(asked, asked=[]))
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """Log probabilities of the evidence; see the base class."""
+        run = _Run.of(self, question.about([]))
         return run.increments(run.forward()).sum(1)
 
-    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
-        raise Unsupported("BoyenKoller() has marginals only; leave engine= out to decode exactly")
-
-    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        raise Unsupported("BoyenKoller() has marginals only; leave engine= out to draw exactly")
-
-    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
+    def describe(self, question: Question) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen = Sequences.of(model, evidence)
+        own = over_time(question)
+        seen, model = own.seen, own.model
         parts, cells = self.parts(model), seen.num_rows * seen.steps
         sizes = [math.prod(v.num_states for v in part) for part in parts]
         return Explanation(
@@ -141,7 +136,7 @@ class _Run:
 
     @classmethod
     def of(cls, engine: BoyenKoller, question: SequenceQuestion) -> _Run:
-        model, names = question.model, question.names
+        model, names = question.model, question.asked_names
         wanted = frozenset(names)
         tables = SliceTables(model, question.seen, question.covariates, wanted=wanted)
         asked = [tables.variable(n) for n in names]
@@ -185,16 +180,16 @@ class _Run:
             total = torch.zeros(rows, dtype=torch.float64)
             for f in SliceElimination.of(factors, ()).left:
                 total = total + f.log_values
-            slopes = _slopes(total, probes, self.question.learns)
+            gradients = _gradients(total, probes, self.question.wants_gradients)
         first = len(late) if t else 0
         last = first + len(self.clusters)
-        total = total if self.question.learns else total.detach()
-        return _Step(total, slopes[:first], slopes[first:last], slopes[last:])
+        total = total if self.question.wants_gradients else total.detach()
+        return _Step(total, gradients[:first], gradients[first:last], gradients[last:])
 
     def answer(self, steps: Sequence[_Step], found: Sequence[Sequence[Tensor]]) -> Posterior:
         """Put the marginals of all steps together."""
         gained = self.increments(steps)
-        self.question.refuse_impossible(gained.sum(1))
+        self.question.check_possible(gained.sum(1))
         parts = []
         for k, v in enumerate(self.asked):
             empty = gained.new_zeros(len(gained), 0, v.num_states)
@@ -212,11 +207,11 @@ class _Run:
 
     @property
     def _discrete(self) -> list[Hashable]:
-        every = self.tables.model.conditionals
-        return [n for n, c in every.items() if c.child.is_discrete]
+        conditionals = self.tables.model.conditionals
+        return [n for n, c in conditionals.items() if c.child.is_discrete]
 
 
-def _slopes(total: Tensor, probes: Sequence[Tensor], again: bool) -> list[Tensor]:
+def _gradients(total: Tensor, probes: Sequence[Tensor], again: bool) -> list[Tensor]:
     if not probes:
         return []
     with torch.enable_grad():

@@ -29,17 +29,17 @@ def emission_chain(
         inputs: Covariates by name, ``(B, T, ...)``.
         best: Emissions that were not seen take their best states, instead of being summed out.
     """
-    given, k = model.covariates(inputs, seen), model.state.num_states
+    covariates, k = model.covariates(inputs, seen), model.state.num_states
     moves, first = model.transitions, model.initial[model.state.name]
-    transition = moves.factor(None, own_inputs(moves, given, slice(1, None))).log_values
+    transition = moves.factor(None, own_inputs(moves, covariates, slice(1, None))).log_values
     if moves.inputs:
         transition = transition.reshape(seen.num_rows, max(seen.steps - 1, 0), k, k)
-    starts = own_inputs(first, given, slice(0, 1)) if seen.steps else None
+    starts = own_inputs(first, covariates, slice(0, 1)) if seen.steps else None
     if first.inputs and not seen.steps:
         initial = transition.new_zeros(k)
     else:
         initial = first.factor(None, starts).log_values
-    field = log_field(model, seen, given, best=best).to(transition.device)
+    field = log_field(model, seen, covariates, best=best).to(transition.device)
     if model.durations is not None:
         lasts = model.durations.factor().log_values
         return SegmentChain(initial, transition, lasts, field, seen.lengths, censored=True)
@@ -127,10 +127,12 @@ def emission_tables(
 
 
 def own_inputs(
-    conditional: Conditional, given: Mapping[Hashable, Tensor], steps: slice
+    conditional: Conditional, covariates: Mapping[Hashable, Tensor], steps: slice
 ) -> dict[Hashable, Tensor] | None:
     """Return a conditional's covariates at some steps, a row for each; None without any."""
-    found = {n: given[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in given}
+    found = {
+        n: covariates[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in covariates
+    }
     return found or None
 
 
@@ -158,8 +160,8 @@ def _hard(
     where, values = observed(emission, seen)
     if emission.child.is_discrete and len(emission.parents) > 1:
         _check_no_gaps(emission, seen)
-    given = at_steps(inputs, emission.inputs, where)
-    table = emission.factor(values, given or None).log_values
+    covariates = at_steps(inputs, emission.inputs, where)
+    table = emission.factor(values, covariates or None).log_values
     table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
     table = table.expand(int(where.sum()), k)
     numbers = table.detach()

@@ -48,8 +48,8 @@ def _at_once(
     """Draws given the states alone."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
     inside = states >= 0
-    given = _covariates(model, emission, seen, inputs)
-    rest = {k: x.expand(len(states), *x.shape)[inside] for k, x in given.items()}
+    covariates = _covariates(model, emission, seen, inputs)
+    rest = {k: x.expand(len(states), *x.shape)[inside] for k, x in covariates.items()}
     if bool(inside.any()):
         out[inside] = _sampled(emission, {model.state.name: states[inside]}, rest).to(out.dtype)
     return out
@@ -60,7 +60,7 @@ def _one_by_one(
 ) -> Tensor:
     """Draws of an emission that depends on the one before; the first is given."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
-    given = _covariates(model, emission, seen, inputs)
+    covariates = _covariates(model, emission, seen, inputs)
     out[:, :, :1] = _first(seen, name).to(out.dtype)
     for t in range(1, states.shape[2]):
         inside = states[:, :, t] >= 0
@@ -68,7 +68,8 @@ def _one_by_one(
             parents = {model.state.name: states[:, :, t][inside]}
             parents[name, -1] = out[:, :, t - 1][inside]
             rest = {
-                k: x[:, t].expand(len(states), *x[:, t].shape)[inside] for k, x in given.items()
+                k: x[:, t].expand(len(states), *x[:, t].shape)[inside]
+                for k, x in covariates.items()
             }
             out[:, :, t][inside] = _sampled(emission, parents, rest).to(out.dtype)
             _keep(out[:, :, : t + 1], name, seen)
@@ -95,8 +96,8 @@ def _by_likelihood(
 def _covariates(
     model: EmittingModel, emission: Conditional, seen: Sequences, inputs: Inputs | None
 ) -> dict[Hashable, Tensor]:
-    every = model.covariates(inputs, seen)
-    return {n: x for n, x in every.items() if n in emission.inputs}
+    covariates = model.covariates(inputs, seen)
+    return {n: x for n, x in covariates.items() if n in emission.inputs}
 
 
 def _empty(emission: Conditional, states: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +14,12 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.interface_chain import InterfaceChain, draw_slices, traced
-from pgnn.inference.time.sequence_answers import (
-    best_answer,
-    drawn_answer,
-)
-from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import best_state
 from pgnn.inference.time.slice_tables import FamilyTables, SliceTables
@@ -35,76 +30,85 @@ class InterfaceAlgorithm(SequenceEngine):
     r"""Exact inference in networks over time, :math:`O(T K^2)` for each row.
 
     :math:`K` is the product of the states of the interface, the variables on which the next slice
-    depends; the rest of a slice is eliminated in it. Marginals are slopes of the log evidence.
+    depends; the rest of a slice is eliminated in it. Marginals are gradients of the log evidence.
 
     References:
         Murphy (2002), Dynamic Bayesian networks: representation, inference and learning,
         section 3.2.4.
     """
 
-    def _smooth(self, asked: SequenceQuestion) -> Posterior:
-        probes = _probes(asked.seen, asked.asked)
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals given all evidence; see the base class."""
+        probes = _probes(question.seen, question.asked)
         with torch.enable_grad():
-            log_z = _chain(asked, probes).chain.log_partition()
-        found = _slopes(log_z, probes, asked.learns)
-        log_z = log_z if asked.learns else log_z.detach()
-        asked.refuse_impossible(log_z)
-        return asked.answer(found, log_z)
+            log_z = _chain(question, probes).chain.log_partition()
+        found = _gradients(log_z, probes, question.wants_gradients)
+        log_z = log_z if question.wants_gradients else log_z.detach()
+        question.check_possible(log_z)
+        return question.posterior(found, log_z)
 
-    def _filter(self, asked: SequenceQuestion) -> Posterior:
-        inner = [v for v in asked.asked if v.name not in asked.model.interface]
-        probes = _probes(asked.seen, inner)
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals of each step given the evidence so far; see the base class."""
+        inner = [v for v in question.asked if v.name not in question.model.interface]
+        probes = _probes(question.seen, inner)
         with torch.enable_grad():
-            made = _chain(asked, probes)
+            interface = _chain(question, probes)
         with torch.no_grad():
-            log_z = made.chain.log_partition()
-            asked.refuse_impossible(log_z)
-            states, increments = made.chain.filtered()
-        slopes = probes
-        if inner and asked.seen.steps:
+            log_z = interface.chain.log_partition()
+            question.check_possible(log_z)
+            states, increments = interface.chain.filtered()
+        inside = probes
+        if inner and question.seen.steps:
             with torch.enable_grad():
-                gained = _increments(made, states)
-            slopes = dict(zip(probes, _slopes(gained, probes, False), strict=True))
-        found = [slopes[n] if n in slopes else made.marginal(n, states) for n in asked.names]
-        return asked.filtered(found, log_z, increments)
+                gained = _increments(interface, states)
+            inside = dict(zip(probes, _gradients(gained, probes, False), strict=True))
+        marginals = [
+            inside[n] if n in inside else interface.marginal(n, states)
+            for n in question.asked_names
+        ]
+        return question.filtered(marginals, log_z, increments)
 
-    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
-        seen, names = asked.seen, asked.names
-        for name in asked.model.interface:
+    def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
+        """The most probable states; see the base class."""
+        seen, names = question.seen, question.asked_names
+        for name in question.model.interface:
             if name not in names and not _known(name, seen):
                 raise Unsupported(
                     f"{name!r} would have to be summed out along the chain: name an engine for "
                     "such marginal MAP questions, or maximise over it too"
                 )
-        tables = SliceTables(asked.model, seen, asked.covariates, wanted=frozenset(names))
+        tables = SliceTables(question.model, seen, question.covariates, wanted=frozenset(names))
         joined = [n for n in names if not _known(n, seen)] if k > 1 else []
-        made = InterfaceChain.of(tables, best=names, joined=joined)
-        paths, scores = made.chain.best(k)
+        interface = InterfaceChain.of(tables, best=names, joined=joined)
+        paths, scores = interface.chain.best(k)
         if k == 1:
             paths, scores = paths[:, None], scores[:, None]
-        asked.refuse_impossible(scores[:, 0])
+        question.check_possible(scores[:, 0])
         flat = []
         for r in range(k):
-            states = made.split(paths[:, r])
-            states |= traced(made, states, best_state)
+            states = interface.split(paths[:, r])
+            states |= traced(interface, states, best_state)
             own = [states.get(n, paths[:, r]).masked_fill(paths[:, r] < 0, MISSING) for n in names]
             flat.append(torch.cat(own, dim=1))
-        return best_answer(seen, asked.asked, flat, scores, engine=asked.engine)
+        return question.assignment(flat, scores)
 
-    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
+    def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        """Draws of all variables; see the base class."""
         with torch.no_grad():
-            tables = SliceTables(asked.model, asked.seen, asked.covariates)
-            made = InterfaceChain.of(tables)
-            asked.refuse_impossible(made.chain.log_partition())
-            drawn = draw_slices(tables, made, n, seed)
-        return drawn_answer([*asked.model.variables.values()], asked.seen, drawn, n)
+            tables = SliceTables(question.model, question.seen, question.covariates)
+            interface = InterfaceChain.of(tables)
+            question.check_possible(interface.chain.log_partition())
+            drawn = draw_slices(tables, interface, n, seed)
+        return question.samples(drawn, n)
 
-    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
-        return _chain(asked, {}).chain.log_partition()
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """Log probabilities of the evidence; see the base class."""
+        return _chain(question, {}).chain.log_partition()
 
-    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
+    def describe(self, question: Question) -> Explanation:
         """See :meth:`Model.explain`."""
-        seen = SequenceQuestion.read(self, model, evidence, targets).seen
+        own = over_time(question)
+        seen, model = own.seen, own.model
         cells = seen.num_rows * seen.steps
         states = [model.conditionals[n].child.num_states for n in model.interface]
         k = math.prod(states)
@@ -122,9 +126,10 @@ class InterfaceAlgorithm(SequenceEngine):
         )
 
 
-def _chain(asked: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
+def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
     """The chain with what was seen of leaves put in at once; ``probes`` find marginals."""
-    return InterfaceChain.of(FamilyTables(asked.model, asked.seen, asked.covariates, probes))
+    model, seen = question.model, question.seen
+    return InterfaceChain.of(FamilyTables(model, seen, question.covariates, probes))
 
 
 def _known(name: Hashable, seen: Sequences) -> bool:
@@ -140,8 +145,8 @@ def _probes(seen: Sequences, asked: Sequence[Variable]) -> dict[Hashable, Tensor
     }
 
 
-def _slopes(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) -> list[Tensor]:
-    """Slopes of a sum by each probe: the marginals."""
+def _gradients(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) -> list[Tensor]:
+    """Gradients of a sum by each probe: the marginals."""
     if not probes:
         return []
     with torch.enable_grad():
@@ -151,9 +156,9 @@ def _slopes(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) -> li
     return [torch.zeros_like(p) if x is None else x for x, p in pairs]
 
 
-def _increments(made: InterfaceChain, states: Tensor) -> Tensor:
-    """Logs of p(e_t | e_1..t-1) whose slopes by the probes of step t are what is known then."""
-    tensors = made.chain.tensors
+def _increments(interface: InterfaceChain, states: Tensor) -> Tensor:
+    """Logs of p(e_t | e_1..t-1) whose gradients by the probes of step t are what is known then."""
+    tensors = interface.chain.tensors
     field, k = tensors.field, states.shape[2]
     zero = states.nan_to_num() <= 0
     before = states.nan_to_num().masked_fill(zero, 1.0).log().masked_fill(zero, -torch.inf)

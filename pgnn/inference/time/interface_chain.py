@@ -53,7 +53,7 @@ class InterfaceChain:
         best: Iterable[Hashable] = (),
         joined: Iterable[Hashable] = (),
     ) -> InterfaceChain:
-        """Make the chain.
+        """Return the chain.
 
         Args:
             tables: The slices.
@@ -70,14 +70,14 @@ class InterfaceChain:
         moved = [n for n in model.conditionals if n not in steady]
         others = [n for n in moved if tables.variable(n).is_discrete and n not in names]
         start = tables.conditionals(FIRST, moved) if seen.steps else []
-        start += _given(tables, others, FIRST) if seen.steps else []
+        start += _findings(tables, others, FIRST) if seen.steps else []
         begin = SliceElimination.of(start, names, best)
         initial, by_row = table_over(begin.left, kept)
         initial = initial if by_row else initial[0]
 
         late = [Variable((v.name, -1), v.states) for v in kept]
         before = {v.name for v in late}
-        steps = [*tables.conditionals(REST, moved), *_given(tables, others, REST)]
+        steps = [*tables.conditionals(REST, moved), *_findings(tables, others, REST)]
         moving, still = _apart(steps, {*names, *before}, before)
         move = SliceElimination.of(moving, [*names, *before], best)
         rest = SliceElimination.of(still, names, best)
@@ -87,7 +87,7 @@ class InterfaceChain:
 
         field = table_over(rest.left, kept)[0].expand(rows * later, k).reshape(rows, later, k)
         field = torch.cat([field.new_zeros(rows, min(seen.steps, 1), k), field], dim=1)
-        always = [*tables.conditionals(ALL, steady), *_given(tables, names, ALL)]
+        always = [*tables.conditionals(ALL, steady), *_findings(tables, names, ALL)]
         own = table_over(always, kept)[0]
         field = field + own.expand(rows * seen.steps, k).reshape(rows, seen.steps, k)
         chain = Chain(initial, transition, field, seen.lengths, per_step=per_step)
@@ -111,7 +111,7 @@ class InterfaceChain:
         return table.sum(dim=axes) if axes else table
 
 
-def _given(tables: SliceTables, names: Sequence[Hashable], span: slice) -> list[Factor]:
+def _findings(tables: SliceTables, names: Sequence[Hashable], span: slice) -> list[Factor]:
     found = [tables.unary(n, span) for n in names]
     return [f for f in found if f is not None]
 
@@ -132,51 +132,51 @@ def _apart(
 
 
 def traced(
-    made: InterfaceChain, states: Mapping[Hashable, Tensor], pick: Callable[[Tensor], Tensor]
+    interface: InterfaceChain, states: Mapping[Hashable, Tensor], pick: Callable[[Tensor], Tensor]
 ) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T)`` or ``(B, T)`` states of what was eliminated, given the interface.
 
     Args:
-        made: The chain, whose eliminations are walked backwards.
+        interface: The chain, whose eliminations are walked backwards.
         states: ``(n, B, T)`` or ``(B, T)`` states of the interface; -1 beyond a row's end.
         pick: Chooses states of log weights.
     """
     if not states:  # nothing ties the slices
-        shape = made.chain.tensors.field.shape[:2]
+        shape = interface.chain.tensors.field.shape[:2]
         states = {None: torch.zeros(shape, dtype=torch.int64)}
     lead = next(iter(states.values())).shape
     steps = lead[-1]
     copies = lead[0] if len(lead) == 3 else 1
     found: dict[Hashable, list[Tensor]] = {}
     first = {n: x[..., :1].flatten() for n, x in states.items()}
-    for name, x in made.begin.trace(first, pick, copies).items():
+    for name, x in interface.begin.trace(first, pick, copies).items():
         found.setdefault(name, []).append(x.reshape(*lead[:-1], 1))
     if steps > 1:
         now = {n: x[..., 1:].flatten() for n, x in states.items()}
         now |= {(n, -1): x[..., :-1].flatten() for n, x in states.items()}
-        for part in made.later:
+        for part in interface.later:
             for name, x in part.trace(now, pick, copies).items():
                 found.setdefault(name, []).append(x.reshape(*lead[:-1], steps - 1))
     return {n: torch.cat(parts, dim=-1) for n, parts in found.items()}
 
 
 def draw_slices(
-    tables: SliceTables, made: InterfaceChain, n: int, seed: int | None
+    tables: SliceTables, interface: InterfaceChain, n: int, seed: int | None
 ) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T, ...)`` draws of all variables; what was seen is as it was.
 
     Args:
         tables: The slices.
-        made: Their chain.
+        interface: Their chain.
         n: Number of draws.
         seed: Global random state is untouched.
     """
-    joint = made.chain.sample(n, seed)
+    joint = interface.chain.sample(n, seed)
     outside = joint < 0
-    states = made.split(joint)
+    states = interface.split(joint)
     with private_randomness(seed):
         if n and joint.shape[1]:
-            states |= traced(made, states or {None: joint.clamp_min(0)}, random_state)
+            states |= traced(interface, states or {None: joint.clamp_min(0)}, random_state)
         drawn = {n: x.masked_fill(outside, MISSING) for n, x in states.items() if n is not None}
         _draw_rest(tables, drawn, outside)
     return drawn
@@ -184,10 +184,10 @@ def draw_slices(
 
 def _draw_rest(tables: SliceTables, drawn: dict[Hashable, Tensor], outside: Tensor) -> None:
     """What no table was made for, from its conditional, step by step, parents first."""
-    every = tables.model.conditionals
+    conditionals = tables.model.conditionals
     order = [m for m in tables.model.order if m not in drawn]
     for name in order:
-        child = every[name].child
+        child = conditionals[name].child
         shape, kind = (*outside.shape, *child.shape), torch.int64
         missing: float = MISSING
         if not child.is_discrete:
@@ -218,10 +218,10 @@ def _drawn_at(
         late = v.name not in model.conditionals
         source = v.name[0] if late and isinstance(v.name, tuple) else v.name
         parents[v.name] = drawn[source][:, :, t - late][at]
-    given = {}
+    covariates: dict[Hashable, Tensor] = {}
     for n in own.inputs:
         if n in tables.inputs:
             x = tables.inputs[n][:, t]
-            given[n] = x.expand(len(at), *x.shape)[at]
-    dist = own.distribution(parents, given or None)
+            covariates[n] = x.expand(len(at), *x.shape)[at]
+    dist = own.distribution(parents, covariates or None)
     return dist.sample() if dist.batch_shape else dist.sample((int(at.sum()),))

@@ -94,10 +94,12 @@ class OnlineFilter:
             ImpossibleEvidence: If a row has become impossible; nothing is changed then.
         """
         seen = self._read(observed or {})
-        given = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
-        given = {n: (x if seen.batched else x[None]).unsqueeze(1) for n, x in given.items()}
-        field = log_field(self.model, *self._with_past(seen, given))[:, -1]
-        joint = self._predicted({n: x.squeeze(1) for n, x in given.items()}) + field
+        covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
+        covariates = {
+            n: (x if seen.batched else x[None]).unsqueeze(1) for n, x in covariates.items()
+        }
+        field = log_field(self.model, *self._with_past(seen, covariates))[:, -1]
+        joint = self._predicted({n: x.squeeze(1) for n, x in covariates.items()}) + field
         gained = torch.logsumexp(joint, dim=1)
         lost = gained.isneginf()
         if bool(lost.any()):

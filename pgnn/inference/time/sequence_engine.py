@@ -10,34 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.abilities import Inputs
+from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Engine, Inputs, Names
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.limits import check_size, whole_number
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Names, Question
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.sequence_answers import answer, check_draws
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
 
 class SequenceEngine(Engine):
     """An engine that knows about time: besides the usual verbs it filters and predicts.
 
-    What is asked is read and checked here; how to answer is what engines differ in.
+    It reads evidence as sequences; how to answer is what engines differ in, by the hooks
+    :meth:`smooth_steps`, :meth:`filter_steps`, :meth:`best_paths`, :meth:`draw_paths` and
+    :meth:`log_evidence`. What an engine leaves out refuses.
     """
 
-    def query(
-        self,
-        model: Any,
-        targets: Names | None,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        errors: str = "raise",
-    ) -> Posterior:
-        """See :meth:`Model.query`; beyond a row's end probabilities are NaN."""
-        return self._smooth(SequenceQuestion.read(self, model, evidence, targets, inputs, errors))
+    # --- verbs of models over time ------------------------------------------------------------
 
     def filter(
         self,
@@ -52,68 +46,9 @@ class SequenceEngine(Engine):
 
         Diagnostics may have ``log_increments``, :math:`\log p(e_t \mid e_{<t})`.
         """
-        return self._filter(SequenceQuestion.read(self, model, evidence, targets, inputs, errors))
-
-    def most_probable(
-        self,
-        model: Any,
-        evidence: Any,
-        targets: Names | None = None,
-        *,
-        inputs: Inputs | None = None,
-        k: int = 1,
-        errors: str = "raise",
-    ) -> Assignment | KBest:
-        """See :meth:`Model.most_probable`; -1 beyond a row's end."""
-        if k < 1:
-            raise EvidenceError(f"k must be at least 1, got {k}")
-        asked = SequenceQuestion.read(self, model, evidence, targets, inputs, errors)
-        return self._maximize(asked, k)
-
-    def sample(
-        self,
-        model: Any,
-        n: int,
-        evidence: Any,
-        *,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """See :meth:`Model.sample`; the length is ``evidence["T"]`` where nothing was seen."""
-        asked = SequenceQuestion.read(self, model, evidence, None, inputs)
-        check_draws(n, asked.seen)
-        return self._draw(asked, n, seed)
-
-    def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
-        """See :meth:`Model.log_prob`: one number for each sequence."""
-        asked = SequenceQuestion.read(self, model, data, None, inputs)
-        return asked.alone(self._log_partition(asked))
-
-    def compile(
-        self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
-    ) -> CompiledQuery:
-        """Refused: the length is not known."""
-        raise Unsupported("the length is not known: compile model.unroll(steps) instead")
-
-    @abstractmethod
-    def _smooth(self, asked: SequenceQuestion) -> Posterior:
-        """Marginals given all evidence."""
-
-    @abstractmethod
-    def _filter(self, asked: SequenceQuestion) -> Posterior:
-        """Marginals of each step given the evidence so far."""
-
-    @abstractmethod
-    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
-        """The k most probable states."""
-
-    @abstractmethod
-    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draws of all variables."""
-
-    @abstractmethod
-    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
-        """``(B,)`` log probabilities of the evidence."""
+        question = self.read(model, evidence, inputs, names=targets, errors=errors)
+        with torch.set_grad_enabled(question.wants_gradients):
+            return self.filter_steps(question)
 
     def predict(
         self,
@@ -128,18 +63,104 @@ class SequenceEngine(Engine):
 
         Rows go on from their own ends: they are smoothed with so many unseen steps more.
         """
-        if steps < 1:
-            raise EvidenceError(f"steps must be at least 1, got {steps}")
+        steps = whole_number("steps", steps, least=1)
         seen = Sequences.of(model, evidence)
-        found = self.query(model, targets, extended(seen, steps), inputs=inputs)
+        states = sum(v.num_states for v in model.variables.values() if v.is_discrete)
+        cells = seen.num_rows * (seen.steps + steps) * states
+        check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
+        whole = self.query(model, targets, extended(seen, steps), inputs=inputs)
+        asked = [model.variables[v.name] for v in whole.variables]
         ahead = seen.lengths[:, None] + torch.arange(steps)
-        asked = [model.variables[v.name] for v in found.variables]
-        rows = [found.probs(v.name) if seen.batched else found.probs(v.name)[None] for v in asked]
-        log_z = found.log_evidence if seen.batched else found.log_evidence[None]
+        alone = not seen.batched
+        rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in asked]
+        log_z = whole.log_evidence[None] if alone else whole.log_evidence
         lengths = torch.full_like(seen.lengths, steps)
         after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
+        question = SequenceQuestion(model, after, names=[v.name for v in asked])
         parts = [_at(p, ahead) for p in rows]
-        return answer(after, asked, parts, log_z, engine=found.engine, kind=found.kind)
+        return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
+
+    # --- hooks --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Return marginals given all evidence."""
+
+    @abstractmethod
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """Return marginals of each step given the evidence so far."""
+
+    def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
+        """Return the k most probable states."""
+        raise Unsupported(
+            f"{type(self).__name__}() has marginals only; leave engine= out to decode exactly"
+        )
+
+    def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        """Return draws of all variables."""
+        raise Unsupported(
+            f"{type(self).__name__}() has marginals only; leave engine= out to draw exactly"
+        )
+
+    @abstractmethod
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """Return ``(B,)`` log probabilities of the evidence."""
+
+    # --- the hooks of every engine ------------------------------------------------------------
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> SequenceQuestion:
+        """Read evidence as sequences, in any form that it has over time."""
+        seen = Sequences.of(model, evidence)
+        own = type(self).__name__
+        return SequenceQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
+
+    def answer_query(self, question: Question) -> Posterior:
+        """Smooth."""
+        return self.smooth_steps(over_time(question))
+
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Decode."""
+        own = over_time(question)
+        cells = k * own.seen.num_rows * own.seen.steps * max(len(own.asked), 1)
+        what = f"{k:,} best paths of {own.seen.num_rows:,} rows"
+        check_size(what, cells, self.max_answer_bytes, "Ask for fewer")
+        return self.best_paths(own, k)
+
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """Draw; the length is ``evidence["T"]`` where nothing was seen."""
+        own = over_time(question)
+        own.check_length()
+        cells = n * own.seen.num_rows * own.seen.steps * len(own.model.variables)
+        what = f"{n:,} draws of {own.seen.num_rows:,} rows"
+        check_size(what, cells, self.max_answer_bytes, "Draw fewer at a time")
+        return self.draw_paths(own, n, seed)
+
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Return one number for each sequence."""
+        return self.log_evidence(over_time(question))
+
+    def prepare(
+        self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
+    ) -> CompiledQuery:
+        """Refused: the length is not known."""
+        raise Unsupported(
+            "the length is not known: compile model.unroll(steps) instead, or use model.chain(...) "
+            "of a hidden Markov model, tensors in and tensors out"
+        )
+
+
+def over_time(question: Question) -> SequenceQuestion:
+    """Return a question that an engine over time has read itself."""
+    assert isinstance(question, SequenceQuestion)
+    return question
 
 
 def extended(seen: Sequences, steps: int) -> Sequences:

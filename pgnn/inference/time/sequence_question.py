@@ -1,109 +1,235 @@
-"""What is asked of a model over time, read and checked."""
+"""A question to a model over time, and its answers put in order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgnn.evidence.sequences import Sequences
+from pgnn.abilities import Inputs, UnrollableModel
+from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.evidence.sequences import AXIS, Sequences
+from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
-from pgnn.inference.engine import Inputs, Names
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import check_errors
-from pgnn.inference.time.sequence_answers import answer, asked_for, refuse_impossible
+from pgnn.inference.question import Names, Question
+from pgnn.inference.samples import Samples
 
 
-@dataclass(frozen=True, eq=False)
-class SequenceQuestion:
-    """One call of a verb.
+class SequenceQuestion(Question):
+    """A model over time, the sequences that were seen of it, and what is asked.
+
+    Answers have the axis of time in the place of ``"T"``; beyond a row's end probabilities are NaN
+    and states -1.
+
+    Args:
+        model: A model over time.
+        seen: ``B`` sequences.
+        inputs: Covariates as they came.
+        names: Names of the variables asked for; None for all discrete ones.
+        errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
+        engine: Class name of who answers.
 
     Attributes:
-        engine: Class name of who answers.
-        model: A model over time.
-        seen: Evidence.
-        asked: The discrete variables in question.
-        everything: Whether no variables were named.
-        inputs: Covariates as they were given.
-        errors: ``"raise"`` or ``"nan"``.
+        asked: The discrete variables asked for.
+
+    Raises:
+        EvidenceError: If ``errors`` is neither of the two, or a name is unknown.
+        Unsupported: If a variable asked for is real.
     """
 
-    engine: str
     model: Any
-    seen: Sequences
-    asked: Sequence[Variable]
-    everything: bool
-    inputs: Inputs | None
-    errors: str
+    seen: Sequences  # type: ignore[assignment]
 
-    @classmethod
-    def read(
-        cls,
-        engine: object,
-        model: Any,
-        evidence: Any,
-        targets: Names | None = None,
+    def __init__(
+        self,
+        model: UnrollableModel,
+        seen: Sequences,
         inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
         errors: str = "raise",
-    ) -> SequenceQuestion:
-        """Read evidence in any form that it has over time, and names; None are all discrete ones.
+        engine: str = "",
+    ) -> None:
+        if errors not in ("raise", "nan"):
+            raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
+        none: Any = None
+        super().__init__(none, none, none, inputs, names=names, errors=errors)
+        self.model, self.seen, self.engine = model, seen, engine
+        self.asked = _discrete(model.variables, names)
 
-        Raises:
-            EvidenceError: If ``errors`` is neither of the two, or evidence or a name is wrong.
-            Unsupported: If a variable in question is real.
-        """
-        check_errors(errors)
-        seen, asked = Sequences.of(model, evidence), asked_for(model.variables, targets)
-        name = type(engine).__name__
-        return cls(name, model, seen, asked, targets is None, inputs, errors)
+    def about(self, asked: Sequence[Variable]) -> SequenceQuestion:
+        """Return the same question about other variables."""
+        told: dict[str, Any] = {"errors": self.errors, "engine": self.engine}
+        names = [v.name for v in asked]
+        return SequenceQuestion(self.model, self.seen, self.inputs, names=names, **told)
 
     @cached_property
     def covariates(self) -> Mapping[Any, Tensor]:
         """Covariates ``(B, T, ...)``."""
-        given: Mapping[Any, Tensor] = self.model.covariates(self.inputs, self.seen)
-        return given
+        covariates: Mapping[Any, Tensor] = self.model.covariates(self.inputs, self.seen)
+        return covariates
 
     @property
-    def names(self) -> list[Any]:
+    def asked_names(self) -> list[Hashable]:
         """Names of what is asked."""
         return [v.name for v in self.asked]
 
     @property
-    def learns(self) -> bool:
-        """Whether answers are to be differentiated by the model's parameters."""
-        parameters = self.model.parameters()
-        return torch.is_grad_enabled() and any(p.requires_grad for p in parameters)
+    def wants_gradients(self) -> bool:
+        """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
+        if not torch.is_grad_enabled():
+            return False
+        if not self.model.detached and any(p.requires_grad for p in self.model.parameters()):
+            return True
+        inputs = [x for x in (self.inputs or {}).values() if isinstance(x, Tensor)]
+        values = [*self.seen.reals.values(), *self.seen.soft.values(), *inputs]
+        return any(x.requires_grad for x in values)
 
-    def refuse_impossible(self, log_z: Tensor) -> None:
+    # --- answers ------------------------------------------------------------------------------
+
+    def check_possible(self, log_z: Tensor) -> None:
         """Raise for rows of probability zero, unless they are to be answered by NaN.
 
         Raises:
             ImpossibleEvidence: If there are some.
         """
-        refuse_impossible(log_z, self.errors)
+        lost = log_z.detach().isneginf()
+        if self.errors == "raise" and bool(lost.any()):
+            rows = tuple(lost.nonzero()[:, 0].tolist())
+            raise ImpossibleEvidence(
+                f"{len(rows)} of {len(lost)} rows have probability zero (first: row {rows[0]}); "
+                "errors='nan' skips them",
+                rows,
+            )
 
-    def answer(self, found: Sequence[Tensor], log_evidence: Tensor, **told: Any) -> Posterior:
+    def posterior(
+        self,
+        marginals: Sequence[Tensor],
+        log_evidence: Tensor,
+        *,
+        engine: str | None = None,
+        kind: str = "exact",
+        diagnostics: Mapping[str, Any] | None = None,
+    ) -> Posterior:
         """Put marginals ``(B, T, S)`` of what was asked together.
 
         Args:
-            found: The marginals.
+            marginals: Of each variable.
             log_evidence: ``(B,)``.
-            **told: What else :func:`answer` is told.
+            engine: Whose answer it is, if another's than the question was put to.
+            kind: What ``log_evidence`` is.
+            diagnostics: What the engine has to say.
         """
-        own: dict[str, Any] = {"engine": self.engine, **told}
-        return answer(self.seen, self.asked, found, log_evidence, **own)
+        seen = self.seen
+        lost = log_evidence.detach().isneginf()
+        gone = (~seen.inside).to(lost.device) | lost[:, None]
+        if bool(gone.any()):
+            marginals = [p.masked_fill(gone.unsqueeze(-1), torch.nan) for p in marginals]
+        flat = [p.flatten(start_dim=1) for p in marginals]
+        none = log_evidence.new_zeros((seen.num_rows, 0))
+        return Posterior(
+            self.over_time(self.asked),
+            flat[0] if len(flat) == 1 else torch.cat([none, *flat], dim=1),
+            log_evidence,
+            batched=seen.batched,
+            kind=kind,
+            engine=self.engine if engine is None else engine,
+            diagnostics=diagnostics,
+            index=self.index,
+        )
 
     def filtered(
-        self, found: Sequence[Tensor], log_evidence: Tensor, increments: Tensor, **told: Any
+        self,
+        marginals: Sequence[Tensor],
+        log_evidence: Tensor,
+        increments: Tensor,
+        kind: str = "exact",
     ) -> Posterior:
         """Put filtered marginals together; diagnostics have ``(B, T)`` increments of the log."""
-        gained = {"log_increments": self.alone(increments)}
-        return self.answer(found, log_evidence, diagnostics=gained, **told)
+        told = {"log_increments": self.alone(increments)}
+        return self.posterior(marginals, log_evidence, kind=kind, diagnostics=told)
+
+    def assignment(self, paths: Sequence[Tensor], scores: Tensor) -> Assignment | KBest:
+        """Put the best states of what was asked together.
+
+        Args:
+            paths: For each rank ``(B, .)`` states of all variables, side by side.
+            scores: ``(B, k)`` their log probabilities.
+        """
+        variables, batched = self.over_time(self.asked), self.seen.batched
+        if len(paths) > 1:
+            states = torch.stack([*paths], dim=1)
+            return KBest(variables, states, scores, batched=batched, index=self.index)
+        return Assignment(
+            variables,
+            paths[0],
+            scores[:, 0],
+            batched=batched,
+            index=self.index,
+            upper_bound=scores[:, 0],
+            engine=self.engine,
+        )
+
+    def samples(self, drawn: Mapping[Hashable, Tensor], n: int) -> Samples:
+        """Put draws ``(n, B, T, ...)`` of all of the model's variables together."""
+        seen, variables = self.seen, self.over_time([*self.model.variables.values()])
+        discrete = [drawn[v.name].flatten(start_dim=2) for v in variables if v.is_discrete]
+        codes = torch.cat(discrete, dim=2) if discrete else torch.zeros(n, seen.num_rows, 0)
+        reals = {v.name: drawn[v.name] for v in variables if not v.is_discrete}
+        if not seen.batched:
+            codes, reals = codes[:, 0], {name: x[:, 0] for name, x in reals.items()}
+        return Samples(variables, codes, reals, batched=seen.batched, index=self.index)
+
+    def over_time(self, variables: Sequence[Variable]) -> list[Variable]:
+        """Return variables whose first axis is as long as the longest sequence."""
+        return [Variable(v.name, v.states, (self.seen.steps, *v.shape[1:])) for v in variables]
+
+    @property
+    def index(self) -> Any:
+        """Labels of the rows, of a batch."""
+        return self.seen.index if self.seen.batched else None
 
     def alone(self, values: Tensor) -> Tensor:
         """Return the values of a lone sequence without the axis of rows."""
         return values if self.seen.batched else values[0]
+
+    def check_length(self) -> None:
+        """Check that something tells how many steps there are.
+
+        Raises:
+            EvidenceError: If nothing does.
+        """
+        if not self.seen.steps:
+            raise EvidenceError(
+                f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
+            )
+
+
+def _discrete(variables: Mapping[Hashable, Variable], names: Any) -> list[Variable]:
+    """The discrete variables of some names, all of them for None."""
+    if names is None:
+        return [v for v in variables.values() if v.is_discrete]
+    asked = []
+    for name in _listed(names, variables):
+        if name not in variables:
+            raise unknown_variable(name, [*variables.values()], "variable of the model")
+        if not variables[name].is_discrete:
+            raise Unsupported(
+                f"{name!r} is real: it has no marginal table; predict or sample it instead"
+            )
+        asked.append(variables[name])
+    return asked
+
+
+def _listed(names: Any, variables: Mapping[Hashable, Variable]) -> list[Hashable]:
+    """A name or names as a list."""
+    try:
+        alone = isinstance(names, str) or names in variables
+    except TypeError:  # not hashable: a list
+        alone = False
+    return [names] if alone else list(names)

@@ -26,7 +26,7 @@ class SliceTables:
         model: The slice.
         seen: Evidence.
         inputs: Covariates ``(B, T, ...)``.
-        probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the slope of
+        probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the gradient of
             :math:`\log p(e)` by one is that variable's marginal.
         wanted: Variables that must have their tables, though nothing seen depends on them.
     """
@@ -38,7 +38,9 @@ class SliceTables:
     wanted: frozenset[Hashable] = frozenset()
 
     # of what was seen alone, by name and first step: made once while the numbers change
-    _given: dict[tuple[Hashable, int], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _findings: dict[tuple[Hashable, int], Tensor] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @cached_property
     def barren(self) -> set[Hashable]:
@@ -46,13 +48,13 @@ class SliceTables:
 
         The interface is none of them.
         """
-        seen, every = self.seen, self.model.conditionals
+        seen, conditionals = self.seen, self.model.conditionals
         known = {*seen.codes, *seen.reals, *seen.soft, *self.probes, *self.wanted}
-        found = {n for n in every if n not in known and n not in self.model.interface}
+        found = {n for n in conditionals if n not in known and n not in self.model.interface}
         while True:
             needed = {
-                n[0] if isinstance(n, tuple) and n not in every else n
-                for child, c in every.items()
+                n[0] if isinstance(n, tuple) and n not in conditionals else n
+                for child, c in conditionals.items()
                 if child not in found
                 for n in (v.name for v in (*c.parents, *self.model.first(child).parents))
             }
@@ -129,9 +131,9 @@ class SliceTables:
     ) -> Tensor:
         """What depends on the evidence alone."""
         key = (name, span.start)
-        if key not in self._given:
-            self._given[key] = make(name, span)
-        return self._given[key]
+        if key not in self._findings:
+            self._findings[key] = make(name, span)
+        return self._findings[key]
 
     def _discrete(self, own: Conditional, span: slice) -> Factor:
         reals = {v.name: v for v in own.parents if not v.is_discrete}
@@ -139,8 +141,8 @@ class SliceTables:
         for name, x in values.items():
             if bool(x[self._inside(span)].isnan().any()):
                 raise _unseen(name, own.child.name)
-        given = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
-        return own.factor(given or None, self._covariates(own, span))
+        reals_seen = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
+        return own.factor(reals_seen or None, self._covariates(own, span))
 
     def _real(self, own: Conditional, span: slice) -> Factor | None:
         """Densities of what was seen; nothing that was not seen counts."""
@@ -177,8 +179,8 @@ class SliceTables:
         return self.seen.inside[:, span]
 
     def _covariates(self, own: Conditional, span: slice) -> dict[Hashable, Tensor] | None:
-        every = self.inputs
-        found = {n: every[n][:, span].flatten(0, 1) for n in own.inputs if n in every}
+        covariates = self.inputs
+        found = {n: covariates[n][:, span].flatten(0, 1) for n in own.inputs if n in covariates}
         return found or None
 
 

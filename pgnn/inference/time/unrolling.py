@@ -13,12 +13,12 @@ from pgnn.abilities import UnrollableModel
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Engine, Inputs, Names
+from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.sequence_answers import concrete
-from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
 
@@ -35,83 +35,88 @@ class Unrolling(SequenceEngine):
 
     engine: Engine
 
-    def _smooth(self, asked: SequenceQuestion) -> Posterior:
-        model, seen = asked.model, asked.seen
-        cells = [(n, t) for n in asked.names for t in range(seen.steps)]
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals given all evidence; see the base class."""
+        model, seen = question.model, question.seen
+        cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
         found = self.engine.query(
             model.unroll(seen.steps),
             cells,
             _cells(model, seen),
-            inputs=_inputs(asked.covariates),
-            errors=asked.errors,
+            inputs=_inputs(question.covariates),
+            errors=question.errors,
         )
-        parts = [_over_time(found.probs, v, seen, found.batched) for v in asked.asked]
+        parts = [_over_time(found.probs, v, seen, found.batched) for v in question.asked]
         log_z = _by_row(found.log_evidence, seen)
-        made = asked.answer(parts, log_z, engine=found.engine, kind=found.kind)
-        made.diagnostics = found.diagnostics
-        return made
+        posterior = question.posterior(parts, log_z, engine=found.engine, kind=found.kind)
+        posterior.diagnostics = found.diagnostics
+        return posterior
 
-    def _filter(self, asked: SequenceQuestion) -> Posterior:
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """The last step of each beginning of the rows."""
-        model, seen, given = asked.model, asked.seen, asked.covariates
-        whole = self.query(model, [], seen, inputs=asked.inputs, errors=asked.errors)
-        every, found = torch.arange(seen.num_rows), []
+        model, seen, covariates = question.model, question.seen, question.covariates
+        whole = self.query(model, [], seen, inputs=question.inputs, errors=question.errors)
+        all_rows, beginnings = torch.arange(seen.num_rows), []
         for t in range(seen.steps):
-            own = {n: x[:, : t + 1] for n, x in given.items()}
-            begun = seen.take(every, t + 1)
-            found.append(self.query(model, asked.names, begun, inputs=own, errors="nan"))
+            own = {n: x[:, : t + 1] for n, x in covariates.items()}
+            begun = seen.take(all_rows, t + 1)
+            beginnings.append(
+                self.query(model, question.asked_names, begun, inputs=own, errors="nan")
+            )
         rows = []
-        for v in asked.asked:
-            last = [f.probs(v.name)[..., -1:, :] for f in found]
+        for v in question.asked:
+            last = [f.probs(v.name)[..., -1:, :] for f in beginnings]
             parts = last if seen.batched else [p[None] for p in last]
             rows.append(torch.cat([_nothing(v).expand(seen.num_rows, -1, -1), *parts], dim=1))
         log_z = whole.log_evidence if seen.batched else whole.log_evidence[None]
-        return asked.answer(rows, log_z, engine=whole.engine, kind=whole.kind)
+        return question.posterior(rows, log_z, engine=whole.engine, kind=whole.kind)
 
-    def _maximize(self, asked: SequenceQuestion, k: int) -> Assignment | KBest:
+    def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Rows of one length at a time: what lies beyond an end would be maximised, too."""
-        seen = asked.seen
-        best = _Best.nothing(asked, k)
+        seen = question.seen
+        best = _Best.nothing(question, k)
         for length in sorted(set(seen.lengths.tolist()) - {0}):
             rows = (seen.lengths == length).nonzero()[:, 0]
             part = seen.take(rows, length)
-            cells = [(n, t) for n in asked.names for t in range(length)]
+            cells = [(n, t) for n in question.asked_names for t in range(length)]
             found = self.engine.most_probable(
-                asked.model.unroll(length),
-                _cells(asked.model, part),
-                None if asked.everything else cells,
-                inputs=_inputs({n: x[rows, :length] for n, x in asked.covariates.items()}),
+                question.model.unroll(length),
+                _cells(question.model, part),
+                None if question.names is None else cells,
+                inputs=_inputs({n: x[rows, :length] for n, x in question.covariates.items()}),
                 k=k,
-                errors=asked.errors,
+                errors=question.errors,
             )
             best.put(rows, length, found)
         return best.answer(type(self.engine).__name__)
 
-    def _draw(self, asked: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        model, seen = asked.model, asked.seen
-        network, given, own = (
+    def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        """Draws of all variables; see the base class."""
+        model, seen = question.model, question.seen
+        network, cells, own = (
             model.unroll(seen.steps),
             _cells(model, seen),
-            _inputs(asked.covariates),
+            _inputs(question.covariates),
         )
         if any(not v.is_discrete for v in model.variables.values()):
             # the verb of the network draws the real ones from their conditionals
-            found = network.sample(n, given, inputs=own, engine=self.engine, seed=seed)
+            found = network.sample(n, cells, inputs=own, engine=self.engine, seed=seed)
         else:
-            found = self.engine.sample(network, n, given, inputs=own, seed=seed)
-        return _drawn(asked, found)
+            found = self.engine.sample(network, n, cells, inputs=own, seed=seed)
+        return _drawn(question, found)
 
-    def _log_partition(self, asked: SequenceQuestion) -> Tensor:
-        seen, network = asked.seen, asked.model.unroll(asked.seen.steps)
-        given, own = _cells(asked.model, seen), _inputs(asked.covariates)
-        found = self.engine.log_prob(network, given, inputs=own)
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """Log probabilities of the evidence; see the base class."""
+        seen, network = question.seen, question.model.unroll(question.seen.steps)
+        cells, own = _cells(question.model, seen), _inputs(question.covariates)
+        found = self.engine.log_prob(network, cells, inputs=own)
         return _by_row(found, seen) if seen.batched else found.reshape(-1)[:1]
 
-    def explain(self, model: Any, targets: Names | None, evidence: Any) -> Explanation:
-        """See :meth:`Model.explain`."""
-        asked = SequenceQuestion.read(self, model, evidence, targets)
-        seen = asked.seen
-        cells = [(n, t) for n in asked.names for t in range(seen.steps)]
+    def describe(self, question: Question) -> Explanation:
+        """See :meth:`Model.explain`: as the engine would answer about the unrolled network."""
+        own = over_time(question)
+        seen, model = own.seen, own.model
+        cells = [(n, t) for n in own.asked_names for t in range(seen.steps)]
         return self.engine.explain(model.unroll(seen.steps), cells, _cells(model, seen))
 
 
@@ -119,28 +124,29 @@ class Unrolling(SequenceEngine):
 class _Best:
     """Best states of rows of several lengths; ``bound`` is None where a row has none."""
 
-    asked: SequenceQuestion
+    question: SequenceQuestion
     states: Tensor
     scores: Tensor
     bound: Tensor | None
     told: Mapping[str, Any]
 
     @classmethod
-    def nothing(cls, asked: SequenceQuestion, k: int) -> _Best:
+    def nothing(cls, question: SequenceQuestion, k: int) -> _Best:
         """Rows without steps, which have one best path."""
-        rows, width = asked.seen.num_rows, sum(v.num_elements for v in _variables(asked))
+        rows = question.seen.num_rows
+        width = sum(v.num_elements for v in question.over_time(question.asked))
         scores = torch.full((rows, k), -torch.inf, dtype=torch.float64)
         scores[:, 0] = 0.0
         states = torch.full((rows, k, width), MISSING)
-        return cls(asked, states, scores, scores[:, 0].clone(), {})
+        return cls(question, states, scores, scores[:, 0].clone(), {})
 
     def put(self, rows: Tensor, length: int, found: Assignment | KBest) -> None:
         """Put the answer about the rows of one length in its place."""
         codes = found.codes.reshape(len(rows), -1, len(found.variables))
         best = codes.shape[1]
         place = {v.name: at for at, v in enumerate(found.variables)}
-        for at, name in enumerate(self.asked.names):
-            columns = torch.arange(length) + at * self.asked.seen.steps
+        for at, name in enumerate(self.question.asked_names):
+            columns = torch.arange(length) + at * self.question.seen.steps
             own = codes[:, :, [place[name, t] for t in range(length)]]
             self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = own
         scores = found.log_prob.detach().reshape(len(rows), best)
@@ -154,7 +160,7 @@ class _Best:
 
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""
-        variables, seen = _variables(self.asked), self.asked.seen
+        variables, seen = self.question.over_time(self.question.asked), self.question.seen
         index = seen.index if seen.batched else None
         if self.states.shape[1] > 1:
             return KBest(variables, self.states, self.scores, batched=seen.batched, index=index)
@@ -170,14 +176,10 @@ class _Best:
         )
 
 
-def _variables(asked: SequenceQuestion) -> list[Variable]:
-    return concrete(asked.asked, asked.seen.steps)
-
-
-def _drawn(asked: SequenceQuestion, found: Samples) -> Samples:
+def _drawn(question: SequenceQuestion, found: Samples) -> Samples:
     """Draws of the cells as draws over time."""
-    seen = asked.seen
-    variables = concrete([*asked.model.variables.values()], seen.steps)
+    seen = question.seen
+    variables = question.over_time([*question.model.variables.values()])
     axis = 2 if found.batched else 1
     outside = ~seen.inside if found.batched else ~seen.inside[0]
     codes, reals = [], {}
@@ -235,6 +237,6 @@ def _nothing(v: Variable) -> Tensor:
     return torch.zeros(1, 0, v.num_states, dtype=torch.float64)
 
 
-def _inputs(given: Mapping[Hashable, Tensor]) -> Inputs | None:
+def _inputs(covariates: Mapping[Hashable, Tensor]) -> Inputs | None:
     """Covariates ``(B, T, ...)`` as those of the cells."""
-    return {(n, t): x[:, t] for n, x in given.items() for t in range(x.shape[1])} or None
+    return {(n, t): x[:, t] for n, x in covariates.items() for t in range(x.shape[1])} or None

@@ -21,10 +21,9 @@ from pgnn import (
     Variable,
 )
 from pgnn.factors.potentials.neural_potential import NeuralPotential
-from pgnn.inference.learning import pseudo_objective
+from pgnn.inference.learning import pseudo_likelihood
 from pgnn.inference.learning.gradient import Gradient
-from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
-from pgnn.inference.learning.pseudo_objective import PseudoObjective
+from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood, PseudoObjective
 from pgnn.inference.learning.training_data import read_rows
 from tests.zoo import ZOO
 
@@ -193,7 +192,7 @@ def test_pieces_add_up(monkeypatch, threads):
     rows = read_rows(model, possible_rows(model, 50))
     value = PseudoObjective(model, compiled=False)(rows)()
     want = [p.grad for p in _backward(value, model)]
-    monkeypatch.setattr(pseudo_objective, "_ENTRIES", 100)
+    monkeypatch.setattr(pseudo_likelihood, "_ENTRIES", 100)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     for compiled in (True, False):
         again = PseudoObjective(model, compiled)(rows)()

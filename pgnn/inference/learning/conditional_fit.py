@@ -1,0 +1,198 @@
+"""Maximum likelihood of one conditional that has no closed form, by L-BFGS: in full, or a step."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import DataError, NotConverged, PgnnError
+from pgnn.factors.conditionals.conditional import Conditional
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+_GRADIENT = 1e-6
+"""Largest derivative of the mean log-likelihood at which a fit counts as converged."""
+
+
+_AT_REST = 1e-3
+"""Largest derivative, of the mean over rows, at which an M-step has nothing to gain."""
+_ITERATIONS = 20
+"""Of L-BFGS, in an M-step without a closed form."""
+
+
+def fit_conditional(
+    conditional: Conditional, rows: Codes, weights: Floats, max_iter: int
+) -> tuple[dict[str, Any], float]:
+    r"""Maximise :math:`\sum_u w_u \log p(y_u \mid x_u)` over the learnable parameters.
+
+    Args:
+        conditional: Discrete, without inputs; it is not changed.
+        rows: ``(U, parents + 1)`` state indices of its scope.
+        weights: ``(U,)`` what each row counts.
+        max_iter: Most iterations.
+
+    Returns:
+        The parameters (a ``state_dict``) and the log-likelihood.
+
+    Raises:
+        DataError: If the rows are impossible under the starting values.
+
+    Warns:
+        NotConverged: If the gradient is not yet small after ``max_iter`` iterations.
+
+    References:
+        Nocedal and Wright (2006), Numerical Optimization, section 7.2.
+    """
+    fitted = copy.deepcopy(conditional).eval()  # L-BFGS needs the same value each time
+    parameters = [p for p in fitted.parameters() if p.requires_grad]
+    total = float(weights.sum())
+    optimizer = torch.optim.LBFGS(
+        parameters,
+        max_iter=max_iter,
+        tolerance_grad=_GRADIENT,
+        tolerance_change=1e-12,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = -_log_likelihood(fitted, rows, weights) / total
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    with torch.enable_grad():
+        if not np.isfinite(closure().item()):
+            raise DataError(
+                f"some rows have probability zero under the starting values of the conditional of "
+                f"{conditional.child.name!r}; give it others (such as a leak) or check the data"
+            )
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        value = -closure().item() * total
+    worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
+    if not worst <= 10 * _GRADIENT:
+        warnings.warn(
+            f"the fit of {conditional.child.name!r} stopped within {max_iter} iterations at a "
+            f"gradient of {worst:.2g}, more than {10 * _GRADIENT:g}; raise max_iter",
+            NotConverged,
+            stacklevel=2,
+        )
+    return fitted.state_dict(), value
+
+
+def log_likelihood(conditional: Conditional, rows: Codes, weights: Floats) -> float:
+    """Return the log-likelihood of weighted rows; arguments as :func:`fit_conditional`."""
+    with torch.no_grad():
+        return float(_log_likelihood(conditional, rows, weights))
+
+
+def _log_likelihood(conditional: Conditional, rows: Codes, weights: Floats) -> Tensor:
+    device = next((p.device for p in conditional.parameters()), torch.device("cpu"))
+    columns = torch.from_numpy(np.ascontiguousarray(rows[weights > 0].T)).long().to(device)
+    values = {v.name: x for v, x in zip(conditional.scope, columns, strict=True)}
+    child = values.pop(conditional.child.name)
+    log_probs = conditional.distribution(values).log_prob(child)
+    return (log_probs * torch.from_numpy(weights[weights > 0]).to(log_probs)).sum()
+
+
+def gradient_step(
+    conditional: Conditional,
+    values: Mapping[Hashable, Tensor],
+    inputs: Mapping[Hashable, Tensor],
+    weights: Tensor,
+    max_iterations: int = _ITERATIONS,
+) -> bool:
+    r"""Raise :math:`\sum_n \sum_j w_{nj} \log p(x_n \mid j)` by L-BFGS, in place.
+
+    A generalised M-step: the value is raised, not necessarily maximised, and never falls.
+
+    Args:
+        conditional: With learnable parameters.
+        values: What was seen, ``(N, ...)`` by name; what is not seen are axes of the weights.
+        inputs: Covariates ``(N, ...)``.
+        weights: ``(N, K...)`` in the order of the conditional's unseen variables.
+        max_iterations: Of L-BFGS.
+
+    Returns:
+        Whether the value was raised, or is at rest already.
+
+    Raises:
+        DataError: If the value or its gradient is not finite to begin with.
+
+    References:
+        Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and
+        other variants.
+    """
+    parameters = [p for p in conditional.parameters() if p.requires_grad]
+    total = float(weights.sum())
+    if not parameters or total <= 0:
+        return True
+    before = [p.detach().clone() for p in parameters]
+    training = conditional.training
+    conditional.eval()  # the same value at each look
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=max_iterations, history_size=10, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        table = conditional.factor(dict(values), dict(inputs) or None).log_values
+        # what has no weight may be impossible
+        terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))
+        return -terms.sum() / total
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    try:
+        with torch.enable_grad():
+            first = float(closure().detach())
+            _check_finite(conditional, first, parameters)
+            steepest = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
+            last = _stepped(optimizer, closure, loss)
+        with torch.no_grad():
+            if not last <= first:
+                for p, old in zip(parameters, before, strict=True):
+                    p.copy_(old)
+    finally:
+        for p in parameters:
+            p.grad = None
+        conditional.train(training)
+    return last < first or steepest <= _AT_REST
+
+
+def _stepped(
+    optimizer: torch.optim.Optimizer, closure: Callable[[], Tensor], loss: Callable[[], Tensor]
+) -> float:
+    """Take the steps; return the value then, NaN where they led out of all bounds."""
+    try:
+        optimizer.step(closure)  # type: ignore[arg-type]
+        with torch.no_grad():
+            return float(loss())
+    except (ValueError, PgnnError):  # a distribution cannot be made of such numbers
+        return math.nan
+
+
+def _check_finite(conditional: Conditional, value: float, parameters: Sequence[Tensor]) -> None:
+    """Check that there is a gradient to follow where a step begins."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if math.isfinite(value) and all(bool(g.isfinite().all()) for g in gradients):
+        return
+    what = "log-likelihood" if not math.isfinite(value) else "gradient"
+    raise DataError(
+        f"what was seen of {conditional.child.name!r} has no finite {what} under the present "
+        f"numbers of its {type(conditional).__name__} conditional: a value at the edge of what is "
+        "possible (such as 0 of a Gamma distribution), or numbers that were given as infinite; "
+        "check the data, or begin with other numbers"
+    )
