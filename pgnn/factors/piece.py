@@ -61,6 +61,12 @@ class Piece(nn.Module, Restorable):
     def key(self) -> Hashable:
         """The name, or names, under which the caller of ``pgnn.load`` gives its code."""
 
+    @property
+    def is_unset(self) -> bool:
+        """Whether it has numbers to learn and all of them are still at zero, where they begin."""
+        learnable = [p for p in self.parameters() if p.requires_grad]
+        return bool(learnable) and not any(bool(p.detach().any()) for p in learnable)
+
     def check(self) -> None:
         """Check the numbers, which anybody may have written.
 

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.errors import EvidenceError, ModelError, Unsupported, closest
+from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
 
 MISSING = -1
+
+
+MAX_STATES = 2**24
+"""Most states of a variable."""
 
 
 class Variable:
@@ -246,6 +250,12 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
         return None
     if isinstance(states, str | bool) or not isinstance(states, numbers.Integral | Iterable):
         raise ModelError(f"states of {name!r} must be a number or a list of labels, got {states!r}")
+    if isinstance(states, set | frozenset):
+        raise ModelError(f"states of {name!r} must have an order: give a list instead of {states}")
+    if isinstance(states, numbers.Integral) and int(states) > MAX_STATES:
+        raise Intractable(
+            f"{name!r} is to have {states:,} states, at most {MAX_STATES:,} can be; group them"
+        )
     labels = tuple(range(states)) if isinstance(states, numbers.Integral) else tuple(states)
     try:
         distinct = len(set(labels))
@@ -254,7 +264,8 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
     if not labels:
         raise ModelError(f"variable {name!r} has no states; give at least one")
     if distinct != len(labels):
-        twice = next(label for k, label in enumerate(labels) if label in labels[:k])
+        seen: set[Hashable] = set()
+        twice = next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
         raise ModelError(f"state {twice!r} of variable {name!r} occurs twice; labels must differ")
     return labels
 

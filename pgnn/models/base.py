@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -50,6 +51,7 @@ class Model(CachingModule, FactorModel, Restorable):
 
         super().__init__()
         self.history = History()
+        self._asked = False
 
     @abstractmethod
     def factors(
@@ -259,6 +261,7 @@ class Model(CachingModule, FactorModel, Restorable):
         """
         from pgnn.inference.engine import Learner
 
+        self._asked = True  # tables that learning begins with are no answers
         own = self.default_learner(data) if learner is None else learner
         if not isinstance(own, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
@@ -332,6 +335,7 @@ class Model(CachingModule, FactorModel, Restorable):
         return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
 
     def _engine(self, engine: Engine | None) -> Engine:
+        self._tell_unset()
         if engine is None:
             return self.default_engine()
         from pgnn.inference.engine import Engine
@@ -339,3 +343,18 @@ class Model(CachingModule, FactorModel, Restorable):
         if not isinstance(engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {engine!r}")
         return engine
+
+    def _tell_unset(self) -> None:
+        """Say at the first question which tables were neither given nor fitted."""
+        if self._asked:
+            return
+        self._asked = True
+        if self.history:
+            return
+        unset = [m.key for m in self.modules() if isinstance(m, Piece) and m.is_unset]
+        if unset:
+            shown = ", ".join(map(repr, unset[:5])) + (", ..." if len(unset) > 5 else "")
+            logging.getLogger("pgnn").warning(
+                "the tables of %s were neither given nor fitted: answers take them for uniform",
+                shown,
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import networkx as nx
 import numpy as np
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs, NetworkModel
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.evidence.columns import columns_of
+from pgnn.evidence.states import states_of
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
@@ -22,12 +24,34 @@ from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.base import Model
-from pgnn.models.declaration import Edges, check_known, conditional_of, declare, read_graph
+from pgnn.models.declaration import (
+    Edges,
+    check_known,
+    check_spelling,
+    conditional_of,
+    declare,
+    is_told,
+    read_graph,
+)
 
 if TYPE_CHECKING:
-    from pgnn.inference.engine import Engine
+    from pgnn.inference.engine import Engine, Learner
     from pgnn.inference.samples import Samples
     from pgnn.programs.graph_program import GraphProgram
+
+
+class Undeclared(NamedTuple):
+    """What a network is made of once data tells the states that are missing.
+
+    Attributes:
+        given: Conditionals, tables and callables by name.
+        states: Those that are known.
+        unknown: Names of the variables whose states are not.
+    """
+
+    given: Mapping[Hashable, Any]
+    states: Mapping[Hashable, Any]
+    unknown: list[Hashable]
 
 
 class BayesianNetwork(Model, NetworkModel):
@@ -39,11 +63,13 @@ class BayesianNetwork(Model, NetworkModel):
         conditionals: For each node a :class:`Conditional`, a table (parents in the order of the
             graph's edges, child last), or a callable ``(child, parents) -> Conditional`` such as
             the class :class:`Sigmoid`. What is missing gets a learnable table.
-        states: Numbers or labels of states by name, where the graph does not carry them.
+        states: Numbers or labels of states by name, or whole variables such as
+            :func:`~pgnn.states_of` returns, where the graph does not carry them. What nothing
+            tells, :meth:`fit` finds in the data.
 
     Raises:
-        ModelError: If there is a cycle, a conditional does not fit the graph, states are unknown
-            or a table is wrong; the message names the variable.
+        ModelError: If there is a cycle, a conditional does not fit the graph, or a table is wrong;
+            the message names the variable.
 
     Example:
         >>> import networkx as nx
@@ -58,6 +84,7 @@ class BayesianNetwork(Model, NetworkModel):
     """
 
     graph: nx.DiGraph
+    _undeclared: Undeclared | None
 
     def __init__(
         self,
@@ -66,34 +93,60 @@ class BayesianNetwork(Model, NetworkModel):
         states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
     ) -> None:
         super().__init__()
-        given = dict(conditionals or {})
-        self.graph = read_graph(graph, [*(states or {}), *given])
+        given, told = dict(conditionals or {}), dict(states or {})
+        edges = graph if isinstance(graph, nx.Graph) else list(graph)
+        self.graph = read_graph(edges, [*told, *given])
         check_directed_acyclic(self.graph)
         check_known(given, self.graph, "a conditional")
-        check_known(states or {}, self.graph, "states")
+        check_known(told, self.graph, "states")
+        if not isinstance(graph, nx.Graph):
+            stray = [n for n in self.graph if not self.graph.degree(n)]
+            joined = [n for n in self.graph if self.graph.degree(n)]
+            check_spelling(joined, given, stray, "a conditional")
+            check_spelling(joined, told, stray, "states")
         for name, attributes in self.graph.nodes(data=True):
             if "conditional" in attributes:
                 given.setdefault(name, attributes["conditional"])
-        variables = {n: declare(n, self.graph, given, states or {}) for n in self.graph}
-        self._variables = variables
-        made = {n: conditional_of(n, self.graph, variables, given.get(n)) for n in self.graph}
-        self._conditionals = made
-        self._modules_in_order = nn.ModuleList(made.values())
         self.graph = nx.freeze(self.graph)
+        self._undeclared = None
+        unknown = [n for n in self.graph if not is_told(n, self.graph, given, told)]
+        if unknown:
+            self._undeclared = Undeclared(given, told, unknown)
+        else:
+            self._declare(given, told)
+
+    def _declare(self, given: Mapping[Hashable, Any], states: Mapping[Hashable, Any]) -> None:
+        """Make the variables and the conditionals."""
+        graph = self.graph
+        variables = {n: declare(n, graph, given, states) for n in graph}
+        made = {n: conditional_of(n, graph, variables, given.get(n)) for n in graph}
+        self._variables, self._conditionals = variables, made
+        self._modules_in_order = nn.ModuleList(made.values())
+        self._undeclared = None
+
+    def _check_declared(self) -> None:
+        if self._undeclared is not None:
+            name = self._undeclared.unknown[0]
+            raise ModelError(
+                f"the states of {name!r} are not known; give states={{{name!r}: ...}}, or fit the "
+                "model to data first, which tells them"
+            )
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:
         """The variables by name, in the order of the graph's nodes."""
+        self._check_declared()
         return MappingProxyType(self._variables)
 
     @property
     def conditionals(self) -> Mapping[Hashable, Conditional]:
         """The conditional of each variable."""
+        self._check_declared()
         return MappingProxyType(self._conditionals)
 
     def settings(self) -> Settings:
         """Return the arrows and the conditionals."""
-        return {"graph": tuple(self.graph.edges), "conditionals": self._conditionals}
+        return {"graph": tuple(self.graph.edges), "conditionals": {**self.conditionals}}
 
     @cached_property
     def order(self) -> tuple[Hashable, ...]:
@@ -182,6 +235,41 @@ class BayesianNetwork(Model, NetworkModel):
             return samples
         return self._with_reals(samples, evidence, inputs, seed)
 
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit the parameters to data, which also tells states that were not declared.
+
+        See :meth:`Model.fit`.
+
+        Raises:
+            ModelError: If states are not known and the data does not tell them.
+        """
+        undeclared = self._undeclared
+        if undeclared is not None:
+            columns = columns_of(data)
+            hidden = [n for n in undeclared.unknown if n not in columns]
+            if hidden:
+                raise ModelError(
+                    f"the states of {hidden[0]!r} are not known and the data has no such column; "
+                    f"give states={{{hidden[0]!r}: ...}}"
+                )
+            found = states_of({n: columns[n] for n in undeclared.unknown})
+            self._declare(undeclared.given, {**undeclared.states, **found})
+        try:
+            rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+            return super().fit(data, learner=learner, weights=weights, **rest)
+        except BaseException:
+            self._undeclared = undeclared
+            raise
+
     def _with_reals(
         self, samples: Samples, evidence: Any, inputs: Inputs | None, seed: int | None
     ) -> Samples:
@@ -238,7 +326,7 @@ class BayesianNetwork(Model, NetworkModel):
             ModelError: If a variable is real.
         """
         graph = nx.DiGraph(self.graph)
-        given: dict[Hashable, Any] = dict(self._conditionals)
+        given: dict[Hashable, Any] = dict(self.conditionals)
         for name, state in interventions.items():
             variable = self.variable(name)
             point = np.zeros(variable.num_states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
@@ -72,7 +73,9 @@ def declare(
     if isinstance(conditional, Conditional):
         return _agreeing(name, conditional.child, attributes.get("states", states.get(name)))
     told = [
-        Variable(name, s[key]) for s, key in ((states, name), (attributes, "states")) if key in s
+        variable_of(name, s[key], attributes.get("shape", ()))
+        for s, key in ((states, name), (attributes, "states"))
+        if key in s
     ]
     if told and told[0] != told[-1]:
         raise ModelError(
@@ -93,13 +96,76 @@ def declare(
     )
 
 
+def is_told(
+    name: Hashable,
+    graph: nx.DiGraph,
+    conditionals: Mapping[Hashable, Any],
+    states: Mapping[Hashable, Any],
+) -> bool:
+    """Whether :func:`declare` can find out what kind of variable a node is."""
+    conditional = conditionals.get(name)
+    if name in states or {"states", "shape"} & set(graph.nodes[name]):
+        return True
+    if conditional is None or isinstance(conditional, Mapping):
+        return False
+    return isinstance(conditional, Conditional) or not callable(conditional)
+
+
+def variable_of(name: Hashable, states: Any, shape: Iterable[int | str] = ()) -> Variable:
+    """Return the variable of a name that has some states, or that is given whole.
+
+    Raises:
+        ModelError: If a variable of another name is given.
+    """
+    if not isinstance(states, Variable):
+        return Variable(name, states, tuple(shape))
+    if states.name != name:
+        raise ModelError(f"{name!r} is declared to be {states}, a variable of another name")
+    return states
+
+
+def check_spelling(
+    names: Iterable[Hashable], told: Mapping[Hashable, Any], stray: Iterable[Hashable], what: str
+) -> None:
+    """Check that a name that no edge has is not a misspelled one that an edge has.
+
+    Args:
+        names: Nodes that edges have.
+        told: What is given by name.
+        stray: Names among those, that no edge has.
+        what: What is given.
+
+    Raises:
+        ModelError: If one looks like a node for which nothing is given.
+    """
+    bare = [n for n in names if n not in told]
+    for name in stray:
+        near = next((n for n in bare if _look_alike(name, n)), None) if name in told else None
+        if near is not None:
+            raise ModelError(
+                f"{name!r} is given {what} but is in no edge, and {near!r} is given none: is it a "
+                f"slip? A node without edges is declared by a graph, graph.add_node({name!r})"
+            )
+
+
+def _look_alike(a: Hashable, b: Hashable) -> bool:
+    """Whether two names differ by a slip: case, spaces, or a letter of a word."""
+    if not isinstance(a, str) or not isinstance(b, str):
+        return False
+    a, b = (n.casefold().strip().replace(" ", "_").replace("-", "_") for n in (a, b))
+    if a == b:
+        return True
+    words = a.isalpha() and b.isalpha() and min(len(a), len(b)) > 3
+    return words and difflib.SequenceMatcher(None, a, b).ratio() >= 0.75
+
+
 def _agreeing(name: Hashable, child: Variable, states: Any) -> Variable:
     if child.name != name:
         raise ModelError(f"the conditional of {name!r} is one for {child.name!r}")
-    if states is not None and Variable(name, states).states != child.states:
+    own = None if states is None else variable_of(name, states).states
+    if own is not None and own != child.states:
         raise ModelError(
-            f"{name!r} is declared with states {Variable(name, states).states} but its "
-            f"conditional has {child.states}"
+            f"{name!r} is declared with states {own} but its conditional has {child.states}"
         )
     return child
 

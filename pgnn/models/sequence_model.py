@@ -182,4 +182,5 @@ class SequenceModel(Model, UnrollableModel):
         """What knows about time; any other engine works on the unrolled network."""
         from pgnn.inference.time.engine_over_time import engine_over_time
 
+        self._tell_unset()
         return engine_over_time(self, None if engine is None else super()._engine(engine))

@@ -18,6 +18,7 @@ from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_undirected
 from pgnn.models.base import Model
 from pgnn.models.cliques import Clique, Part, node_of, read_cliques, read_parts
+from pgnn.models.declaration import check_spelling, variable_of
 
 Edges = Iterable[tuple[Hashable, Hashable]]
 States = Mapping[Hashable, int | Iterable[Hashable] | Variable]
@@ -76,7 +77,13 @@ def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> Decl
 
 
 def _of_graph(graph: Any, potentials: Any, states: States) -> Declaration:
-    drawn = read_undirected(graph, [*states, *_node_names(potentials)])
+    names = [*states, *_node_names(potentials)]
+    drawn = read_undirected(graph, names)
+    if not isinstance(graph, nx.Graph):
+        joined = [n for n in drawn if drawn[n]]
+        stray = [n for n in drawn if not drawn[n]]
+        told = {**dict.fromkeys(_node_names(potentials)), **states}
+        check_spelling(joined, told, stray, "a table or states")
     if not len(drawn):
         raise ModelError("a Markov random field needs at least one node")
     cliques = read_cliques(drawn, potentials)
@@ -228,7 +235,7 @@ def _declare(
 ) -> Variable:
     shape = tuple(attributes.get("shape", ()))
     given = [states.get(name), attributes.get("states")]
-    told = [_told(name, one, shape) for one in given if one is not None]
+    told = [variable_of(name, one, shape) for one in given if one is not None]
     if name in known:
         own = known[name]
         if "shape" not in attributes:  # a bare number of states says nothing about the shape
@@ -246,14 +253,6 @@ def _declare(
         f"the states of {name!r} are not known{real}; give states={{{name!r}: ...}}, a node "
         "attribute 'states', or a table over it"
     )
-
-
-def _told(name: Hashable, states: Any, shape: tuple[int, ...]) -> Variable:
-    if not isinstance(states, Variable):
-        return Variable(name, states, shape)
-    if states.name != name:
-        raise ModelError(f"{name!r} is declared to be {states}, a variable of another name")
-    return states
 
 
 def _potential(elements: Elements, clique: Clique) -> Potential:

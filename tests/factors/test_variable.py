@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import EvidenceError, Intractable, ModelError
 from pgnn.factors.variable import Variable
 
 RAIN = Variable("rain", ["no", "yes"])
@@ -108,3 +108,12 @@ def test_identity_survives_copies() -> None:
         assert hash(twin) == hash(RAIN)
         assert twin.index("yes") == 1
     assert Variable("rain", ["yes", "no"]) != RAIN
+
+
+def test_states_that_cannot_be():
+    with pytest.raises(ModelError, match="must have an order: give a list"):
+        Variable("x", {"no", "yes"})
+    with pytest.raises(Intractable, match="1,000,000,000 states"):
+        Variable("x", 10**9)
+    with pytest.raises(ModelError, match="state 99999 of variable 'x' occurs twice"):
+        Variable("x", [*range(100_000), 99_999])

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pgnn
-from pgnn import ModelError, NoisyOr, Sigmoid, Tabular, Variable
+from pgnn import BayesianNetwork, DataError, ModelError, NoisyOr, Sigmoid, Tabular, Variable
 from pgnn.factors import NormalHead
 from tests import oracle
 
@@ -160,9 +160,9 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
     ),
     "self-loop": (lambda: declare([("a", "a")], None, {"a": 2}), ["'a' -> 'a'", "remove"]),
     "undirected": (lambda: declare(nx.Graph([("a", "b")])), ["directed", "Graph"]),
-    "states unknown": (lambda: declare(), ["'rain'", "states="]),
+    "states unknown": (lambda: declare().variables, ["'rain'", "states="]),
     "states unknown, rows by label": (
-        lambda: declare(None, {"rain": {"no": 0.8, "yes": 0.2}}),
+        lambda: declare(None, {"rain": {"no": 0.8, "yes": 0.2}}).variables,
         ["'rain'", "states="],
     ),
     "states twice": (
@@ -382,3 +382,63 @@ def test_draws_of_reals_leave_torchs_generators_alone():
     assert not torch.equal(model.sample(5)["value"], model.sample(5)["value"])
     assert torch.equal(before, torch.random.get_rng_state())
     assert len(torch.cuda._queued_calls) == queued
+
+
+# --- what was not declared, or misspelled ---------------------------------------------------------
+
+ROWS = {"a": ["x", "y", "x", "x"], "b": [1, 2, 3, 3], "c": [True, False, True, True]}
+
+
+def test_states_come_from_the_data() -> None:
+    edges = [("a", "b"), ("b", "c")]
+    told = BayesianNetwork(edges, states={"a": ["x", "y"], "b": [1, 2, 3], "c": [False, True]})
+    told.fit(ROWS, progress=False)
+    for model in (BayesianNetwork(edges), BayesianNetwork(edges, states=pgnn.states_of(ROWS))):
+        model.fit(ROWS, progress=False)
+        assert model.variables == told.variables
+        for name, conditional in told.conditionals.items():
+            assert model.conditionals[name].probs.equal(conditional.probs)
+
+
+def test_states_that_nothing_tells() -> None:
+    model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5]})
+    for ask in (
+        lambda: model.query("a"),
+        lambda: model.log_prob({"a": [0]}),
+        lambda: model.conditionals,
+        lambda: model.do({"a": 0}),
+    ):
+        with pytest.raises(ModelError, match=r"states of 'b' are not known; .*fit the model"):
+            ask()
+    with pytest.raises(ModelError, match="states of 'b' are not known and the data has no such"):
+        model.fit({"a": [0, 1]}, progress=False)
+    with pytest.raises(DataError, match="missing"):
+        model.fit({"a": [0, None], "b": [1, 2]}, progress=False)
+    with pytest.raises(ModelError, match="states of 'b' are not known"):
+        model.query("a")
+    model.fit({"a": [0, 1], "b": [1, 2]}, progress=False)
+    assert model.variables["b"].states == (1, 2)
+
+
+def test_a_misspelled_name_is_told() -> None:
+    tables = {"Rain": [0.2, 0.8], "wet": [[0.9, 0.1], [0.1, 0.9]]}
+    with pytest.raises(ModelError, match="'Rain' is given a conditional but is in no edge, and"):
+        BayesianNetwork([("rain", "wet")], tables, states={"rain": 2, "wet": 2})
+    with pytest.raises(ModelError, match="'rian' is given states but is in no edge, and 'rain'"):
+        BayesianNetwork([("rain", "wet")], states={"rian": 2, "wet": 2})
+    alone = BayesianNetwork([("rain", "wet")], states={"rain": 2, "wet": 2, "wind": 2, "Rain": 3})
+    assert len(alone.variables) == 4
+
+
+def test_unset_tables_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5]}, states={"a": 2, "b": 2})
+    for _ in range(2):
+        model.query("a")
+    assert [r.getMessage() for r in caplog.records] == [
+        "the tables of 'b' were neither given nor fitted: answers take them for uniform"
+    ]
+    caplog.clear()
+    again = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5]}, states={"a": 2, "b": 2})
+    again.fit({"a": [0, 1], "b": [0, 1]}, progress=False).query("a")
+    BayesianNetwork([], {"a": [0.5, 0.5]}).query("a")
+    assert not caplog.records

@@ -284,3 +284,12 @@ def test_generators_are_read_once():
     assert len(MarkovRandomField((e for e in PATH), states=TWO).graph) == 3
     assert len(MarkovRandomField(TabularPotential(v) for v in (A, B)).potentials) == 2
     assert MarkovRandomField([], states={"a": 2}).potentials[0].cliques == (("a",),)
+
+
+def test_a_misspelled_name_is_told():
+    with pytest.raises(ModelError, match="'Rain' is given a table or states but is in no edge"):
+        MarkovRandomField(
+            [("rain", "wet")], {("rain", "wet"): [[1, 2], [3, 4]]}, {"Rain": 2, "wet": 2}
+        )
+    table = {("rain", "wet"): [[1, 2], [3, 4]], "lone": [1, 2]}
+    assert list(MarkovRandomField([("rain", "wet")], table).variables) == ["lone", "rain", "wet"]
