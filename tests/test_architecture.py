@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -293,6 +294,39 @@ def sources() -> dict[str, str]:
 def test_package(rule, sources):
     complaints = [c for path, source in sources.items() for c in rule(path, source)]
     assert not complaints, "\n" + "\n".join(complaints)
+
+
+def circles(sources: dict[str, str]) -> list[list[str]]:
+    """Files that import each other in a circle, whenever it happens, but for type checkers."""
+    modules = {module_of(path): path for path in sources}
+    graph = nx.DiGraph()
+    for path, source in sources.items():
+        for _, module, when in imports(path, source):
+            target = module if module in modules else module.rpartition(".")[0]
+            if target in modules and when != "types":
+                graph.add_edge(path, modules[target])
+    return sorted(sorted(c) for c in nx.strongly_connected_components(graph) if len(c) > 1)
+
+
+def module_of(path: str) -> str:
+    parts = PurePosixPath("pgnn", path).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def test_no_file_imports_itself_through_others(sources):
+    assert circles(sources) == []
+
+
+def test_circles_are_found():
+    files = {
+        "a.py": "from pgnn.b import x\nfrom pgnn.c import x",
+        "b.py": "def f():\n    from pgnn.d.e import x",
+        "c.py": "if TYPE_CHECKING:\n    import pgnn.a",
+        "d/__init__.py": "",
+        "d/e.py": "import pgnn.a",
+    }
+    assert circles(files) == [["a.py", "b.py", "d/e.py"]]
+    assert circles(files | {"b.py": ""}) == []
 
 
 @pytest.mark.parametrize("path", [*DEFERRED])
