@@ -17,7 +17,7 @@ from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Inputs
-from pgnn.models.base import Model
+from pgnn.models.model import Model
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,9 +2,9 @@
 
 from pgnn.factors.conditionals.bernoulli import Bernoulli, Beta
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.covariance import Covariance
-from pgnn.factors.conditionals.diagonal_covariance import Diagonal, Spherical
+from pgnn.factors.conditionals.covariance import Covariance, Diagonal, Spherical
 from pgnn.factors.conditionals.distributional import Distributional
+from pgnn.factors.conditionals.exogenous import Exogenous
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.conditionals.full_covariance import Full, Tied
 from pgnn.factors.conditionals.gaussian import Gaussian
@@ -20,7 +20,6 @@ from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
-from pgnn.factors.given import Given
 from pgnn.factors.piece import Piece, Restorable
 from pgnn.factors.potentials.conditional_potential import ConditionalPotential
 from pgnn.factors.potentials.factor_tables import FactorTables
@@ -57,7 +56,7 @@ __all__ = [
     "Distributional",
     "Renamed",
     "RenamedFamily",
-    "Given",
+    "Exogenous",
     "ExponentialFamily",
     "Statistics",
     # forms of covariances

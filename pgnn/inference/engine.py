@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 class Engine:
     """Frozen settings of a way to answer questions; state lives in the call.
 
-    The verbs are those of :class:`pgnn.models.base.Model`, with the model as first argument. They
+    The verbs are those of :class:`pgnn.models.model.Model`, with the model as first argument. They
     read the question, check its numbers, and leave the rest to hooks. A subclass overrides what it
     can do of
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pgnn.errors import DataError, closest
-from pgnn.factors.conditionals.rows import ROW_TOLERANCE
+from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.io.bif_structure import PROPERTY, Block, Declaration, Structure, split_names, until
 from pgnn.io.description import Table
 

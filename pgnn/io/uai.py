@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pgnn.errors import Unsupported
-from pgnn.factors.conditionals.rows import ROW_TOLERANCE
+from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.io.description import (

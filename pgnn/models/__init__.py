@@ -1,11 +1,11 @@
 """Model families, one file each."""
 
-from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.model import Model
 
 __all__ = [
     "BayesianNetwork",

@@ -23,8 +23,7 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
-from pgnn.models.base import Model
-from pgnn.models.declaration import (
+from pgnn.models.directed_declaration import (
     Edges,
     check_known,
     check_spelling,
@@ -33,6 +32,7 @@ from pgnn.models.declaration import (
     is_told,
     read_graph,
 )
+from pgnn.models.model import Model
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine, Learner

@@ -11,7 +11,7 @@ from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
-from pgnn.models.declaration import Edges, conditional_of, declare, read_graph
+from pgnn.models.directed_declaration import Edges, conditional_of, declare, read_graph
 from pgnn.models.repeated_slice import RepeatedSlice, has_lag, lagged
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from pgnn.factors.potentials.potential import Potential
 from pgnn.factors.potentials.potts import Potts
 from pgnn.factors.variable import Variable
 from pgnn.graphs.moral import moral_graph
-from pgnn.models.base import Model
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.cliques import Part
+from pgnn.models.model import Model
 from pgnn.models.undirected_declaration import Edges, States, check_elements, declared
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from torch import nn
 from pgnn.abilities import Inputs, SlicedModel
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exogenous import Exogenous
 from pgnn.factors.conditionals.renamed import Renamed
-from pgnn.factors.given import Given
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -112,7 +112,7 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         """Return the conditional of a variable at the first step."""
         conditional = self._conditionals[name]
         if name not in self._initial and is_lagged(conditional):
-            return Given(conditional.child)
+            return Exogenous(conditional.child)
         return self._initial.get(name, conditional)
 
     def program(

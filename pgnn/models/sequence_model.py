@@ -12,7 +12,7 @@ from torch import Tensor
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.factor import Factor
-from pgnn.models.base import Model
+from pgnn.models.model import Model
 
 if TYPE_CHECKING:
     from pgnn.evidence.sequences import Sequences

@@ -16,9 +16,9 @@ from pgnn.factors.potentials.potential import Potential
 from pgnn.factors.potentials.tabular_potential import TabularPotential
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_undirected
-from pgnn.models.base import Model
 from pgnn.models.cliques import Clique, Part, node_of, read_cliques, read_parts
-from pgnn.models.declaration import check_spelling, variable_of
+from pgnn.models.directed_declaration import check_spelling, variable_of
+from pgnn.models.model import Model
 
 Edges = Iterable[tuple[Hashable, Hashable]]
 States = Mapping[Hashable, int | Iterable[Hashable] | Variable]

@@ -17,8 +17,8 @@ from torch.distributions import Distribution, constraints
 from pgnn.abilities import DirectedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exogenous import Exogenous
 from pgnn.factors.conditionals.renamed import Renamed
-from pgnn.factors.given import Given
 from pgnn.factors.variable import Variable
 
 PLATE = "rows"
@@ -161,7 +161,7 @@ class _Unsaid(dist.TorchDistribution):
 
 def _is_given(conditional: Conditional) -> bool:
     inner = conditional.conditional if isinstance(conditional, Renamed) else conditional
-    return isinstance(inner, Given)
+    return isinstance(inner, Exogenous)
 
 
 def _flat(value: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:

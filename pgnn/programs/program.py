@@ -17,7 +17,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
-from pgnn.models.base import Model
+from pgnn.models.model import Model
 from pgnn.programs.parameters import ProgramParameters, modules_of
 
 if TYPE_CHECKING:

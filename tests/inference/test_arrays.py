@@ -16,7 +16,7 @@ from pgnn.errors import EvidenceError, ImpossibleEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.junction_tree import JunctionTree
-from pgnn.models.base import Inputs, Model
+from pgnn.models.model import Inputs, Model
 from tests import oracle
 
 SHAPE = (3, 3)

@@ -13,7 +13,7 @@ from torch.distributions import Categorical
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional, check_rows
-from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Restorable
@@ -165,3 +165,161 @@ def whitened_square(rows: Tensor, matrix: Tensor, offset: Tensor) -> Tensor:
         for part in torch.split(rows, block)
     ]
     return torch.cat(parts) if len(parts) != 1 else parts[0]
+
+
+EXPANDED = 1e4
+"""Largest sum of squares, in standard deviations, that may be expanded: digits are lost to it."""
+
+
+@dataclass(frozen=True)
+class Diagonal(Covariance):
+    """A variance for each dimension and configuration; natural numbers are ``(D,)`` variances.
+
+    The unconstrained numbers are logs of standard deviations.
+
+    Args:
+        min_variance: Least variance of an estimate; see :class:`Covariance`.
+
+    Example:
+        >>> Diagonal().constrain(torch.tensor([[0.0, 0.5]]), 2)
+        tensor([[1.0000, 2.7183]])
+    """
+
+    def tail(self, size: int) -> tuple[int, ...]:
+        """``(D,)``."""
+        return (size,)
+
+    def unconstrained_tail(self, size: int) -> tuple[int, ...]:
+        """As :meth:`tail`."""
+        return self.tail(size)
+
+    def constrain(self, raw: Tensor, size: int) -> Tensor:
+        """Variances."""
+        return (2.0 * raw).exp()
+
+    def unconstrain(self, natural: Tensor) -> Tensor:
+        """Logs of standard deviations."""
+        check_positive(natural)
+        return 0.5 * natural.log()
+
+    def cholesky(self, raw: Tensor, size: int) -> Tensor:
+        """Diagonal matrices of standard deviations."""
+        return torch.diag_embed(self._log_scale(raw, size).exp())
+
+    def _log_scale(self, raw: Tensor, size: int) -> Tensor:
+        """``(..., D)`` logs of standard deviations."""
+        return raw
+
+    def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
+        """Log densities by one matrix product; see :func:`independent_log_density`."""
+        return independent_log_density(x, mean, self._log_scale(raw, x.shape[1]))
+
+    def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sums of numbers and of their squares."""
+        hole = x.isnan()
+        if not bool(hole.any()):
+            first, second = (w.t() @ torch.cat([x, x.square()], dim=1)).chunk(2, dim=1)
+            return first, self._gather(second)
+        x = x.masked_fill(hole, 0.0)
+        unseen = w.t() @ hole.to(x.dtype)
+        variance = (2.0 * self._log_scale(raw, x.shape[1])).exp()
+        first = w.t() @ x + unseen * mean
+        return first, self._gather(w.t() @ x.square() + unseen * (mean.square() + variance))
+
+    def _gather(self, squares: Tensor) -> Tensor:
+        """What one variance is estimated from, of sums ``(K, D)``."""
+        return squares
+
+    def product(self, a: Tensor, b: Tensor) -> Tensor:
+        """Diagonals of products."""
+        return self._gather((a * b).sum(dim=-1))
+
+    def restrict(self, matrix: Tensor) -> Tensor:
+        """The diagonal."""
+        return self._gather(matrix.diagonal().unsqueeze(0))
+
+    def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
+        """Scatter over weight, small variances raised."""
+        return (scatter / weight.unsqueeze(1)).maximum(floor)
+
+    def variances(self, natural: Tensor, size: int) -> Tensor:
+        """The numbers themselves."""
+        return natural
+
+    def distribution(self, mean: Tensor, raw: Tensor) -> Distribution:
+        """Independent torch ``Normal`` distributions."""
+        return Independent(Normal(mean, self._log_scale(raw, mean.shape[-1]).exp()), 1)
+
+
+@dataclass(frozen=True)
+class Spherical(Diagonal):
+    """One variance for all dimensions of a configuration; natural numbers are single variances.
+
+    The unconstrained numbers are logs of standard deviations.
+
+    Args:
+        min_variance: Least variance of an estimate; see :class:`Covariance`.
+
+    Example:
+        >>> Spherical().cholesky(torch.zeros(1), 2)
+        tensor([[[1., 0.],
+                 [0., 1.]]])
+    """
+
+    shared = True
+
+    def tail(self, size: int) -> tuple[int, ...]:
+        """``()``."""
+        return ()
+
+    def _log_scale(self, raw: Tensor, size: int) -> Tensor:
+        return raw.unsqueeze(-1).expand(*raw.shape, size)
+
+    def _gather(self, squares: Tensor) -> Tensor:
+        return squares.sum(dim=-1)
+
+    def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
+        """Scatter over weight and dimensions, small variances raised."""
+        return (scatter / (len(floor) * weight)).maximum(floor.mean())
+
+    def variances(self, natural: Tensor, size: int) -> Tensor:
+        """The same number for each dimension."""
+        return natural.unsqueeze(-1).expand(*natural.shape, size)
+
+    def stands_on(self, natural: Tensor, floor: Tensor) -> Tensor:
+        """``(C,)`` whether variances ``(C,)`` are the least."""
+        return natural <= 1.001 * floor.mean()
+
+
+def independent_log_density(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Return log densities ``(N, K)`` of rows ``(N, D)`` whose dimensions are independent.
+
+    Squares are expanded, so that all is one matrix product; where that would lose digits, because
+    rows are far from zero in units of the standard deviation, number by number.
+    """
+    hole = x.isnan()
+    holes = bool(hole.any())
+    seen = (~hole).to(x.dtype) if holes else None
+    x = x.masked_fill(hole, 0.0) if holes else x
+    precision = (-2.0 * log_scale).exp()
+    centred = precision * mean
+    constant = -0.5 * (centred * mean + LOG_2PI) - log_scale
+    far = x.detach().abs().amax(dim=0).square() + mean.detach().square()
+    if not bool((precision.detach() * far).sum(dim=1).max() <= EXPANDED):
+        return _one_by_one(x, seen, mean, log_scale)
+    weight = torch.cat([-0.5 * precision, centred], dim=1)
+    features = torch.cat([x.square(), x], dim=1)
+    if seen is None:
+        return torch.addmm(constant.sum(dim=1), features, weight.t())
+    return torch.cat([features, seen], dim=1) @ torch.cat([weight, constant], dim=1).t()
+
+
+def _one_by_one(x: Tensor, seen: Tensor | None, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Log densities ``(N, K)``; each number's distance from each mean comes before its square."""
+    inverse = (-log_scale).exp()
+    constant = 2.0 * log_scale + LOG_2PI
+    total = torch.zeros_like(x[:, :1])
+    for d in range(x.shape[1]):
+        square = ((x[:, d : d + 1] - mean[:, d]) * inverse[:, d]).square() + constant[:, d]
+        total = total + (square if seen is None else square * seen[:, d : d + 1])
+    return -0.5 * total

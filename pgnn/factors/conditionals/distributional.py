@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent, biject_to, constraint
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional, check_rows
-from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import kept_randomness

@@ -10,8 +10,12 @@ from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.covariance import Covariance, log_normalizer, whitened_square
-from pgnn.factors.conditionals.diagonal_covariance import independent_log_density
+from pgnn.factors.conditionals.covariance import (
+    Covariance,
+    independent_log_density,
+    log_normalizer,
+    whitened_square,
+)
 
 SYMMETRY = 1e-6
 """How far a given matrix may be from symmetric, relative to its largest entry."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.additive import Additive, require_binary
 from pgnn.factors.conditionals.conditional import require_table
-from pgnn.factors.conditionals.rows import read_numbers, read_table
+from pgnn.factors.conditionals.table_reader import read_numbers, read_table
 from pgnn.factors.logspace import log_cdf, logdiffexp
 from pgnn.factors.variable import Variable
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Restorable
 
 

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional, check_rows
-from pgnn.factors.conditionals.rows import read_table
+from pgnn.factors.conditionals.table_reader import read_table
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable

@@ -18,7 +18,7 @@ from pgnn.factors.conditionals.exponential_family import (
     ExponentialFamily,
     Statistics,
 )
-from pgnn.factors.conditionals.rows import read_table
+from pgnn.factors.conditionals.table_reader import read_table
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import generator

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.rows import read_numbers
+from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.piece import Settings
 from pgnn.factors.potentials.lattice import Lattice

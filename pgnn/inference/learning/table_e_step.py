@@ -18,7 +18,7 @@ from pgnn.abilities import NetworkModel
 from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.kmeans import kmeans
+from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.factor import Factor
 from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree

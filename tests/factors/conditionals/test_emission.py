@@ -3,7 +3,7 @@
 import torch
 
 from pgnn.factors.conditionals import kmeans as module
-from pgnn.factors.conditionals.kmeans import kmeans
+from pgnn.factors.conditionals.emission import kmeans
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -9,7 +9,7 @@ import torch
 import pgnn
 from pgnn import EvidenceError, Unsupported
 from pgnn.inference.engine import Engine, Learner
-from pgnn.models.base import Model
+from pgnn.models.model import Model
 from tests.zoo import ZOO
 
 

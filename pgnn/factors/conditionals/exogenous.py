@@ -1,4 +1,4 @@
-"""Values that a model takes as they are."""
+"""Variables that come from outside: a model takes their values as they are."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 
 
-class Given(Conditional):
+class Exogenous(Conditional):
     """A variable that is to be observed, and of whose distribution nothing is said.
 
     The first value of an autoregressive sequence is one: the model describes the rest given it.
 
     Example:
         >>> from pgnn.factors.variable import Variable
-        >>> first = Given(Variable("x"))
+        >>> first = Exogenous(Variable("x"))
         >>> first.factor({"x": torch.tensor([0.3, 2.0])}).log_values
         tensor([0., 0.], dtype=torch.float64)
     """
