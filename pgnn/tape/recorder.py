@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import (
     _get_current_dispatch_mode,
 )
 
-from pgnn.tape.tape import Slot, Step, Tape, WholeStep
+from pgnn.tape.tape import OpaqueStep, Slot, Step, Tape
 
 _SMALL = 4096
 """Constants of so many numbers at most are told apart by their numbers."""
@@ -29,8 +29,8 @@ def record(
         compute: It may use the inputs, and constants.
         inputs: Tensors whose numbers will differ.
         numbers_only: Whether no derivatives are taken of what the tape computes. Then tensors that
-            want gradients may be constants, results may be written into, there may be whole steps
-            (:func:`whole_step`), and answers of yes or no become guards.
+            want gradients may be constants, results may be written into, there may be opaque steps
+            (:func:`opaque_step`), and answers of yes or no become guards.
 
     Returns:
         The tape; ``None`` if the computation cannot be repeated by its operations: it looks at
@@ -42,7 +42,7 @@ def record(
     return recorder.tape(outputs)
 
 
-def whole_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Sequence[Tensor]:
+def opaque_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Sequence[Tensor]:
     """Run a step; if operations are being written down, it is written down as one.
 
     Args:
@@ -50,7 +50,7 @@ def whole_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Seque
         tensors: Its arguments.
     """
     mode = _get_current_dispatch_mode()
-    return mode.whole(step, tensors) if isinstance(mode, _Recorder) else step(*tensors)
+    return mode.opaque(step, tensors) if isinstance(mode, _Recorder) else step(*tensors)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -82,7 +82,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note(func, args, kwargs, found)
         return found
 
-    def whole(
+    def opaque(
         self, step: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
         """Run a step that is no operation of torch, and write it down."""
@@ -90,7 +90,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             made = [x.detach() for x in step(*tensors)]
         self.possible &= self.numbers_only
         if self.possible:
-            self._write(WholeStep(step), tuple(tensors), {}, made)
+            self._write(OpaqueStep(step), tuple(tensors), {}, made)
         return made
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:

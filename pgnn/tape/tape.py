@@ -20,7 +20,7 @@ class Slot:
 
 
 @dataclass(frozen=True, eq=False)
-class WholeStep:
+class OpaqueStep:
     """An operation that is none of torch's."""
 
     step: Callable[..., Sequence[Tensor]]
@@ -35,7 +35,7 @@ class Step:
     """One operation.
 
     Attributes:
-        operation: Of torch, or a :class:`WholeStep`.
+        operation: Of torch, or a :class:`OpaqueStep`.
         args: Its arguments, slots in the place of what the inputs decide.
         kwargs: By name.
         out: The slots of its results.
@@ -51,9 +51,9 @@ class Step:
     writes: bool = False
 
     @property
-    def is_whole(self) -> bool:
+    def is_opaque(self) -> bool:
         """Whether it is none of torch's."""
-        return isinstance(self.operation, WholeStep)
+        return isinstance(self.operation, OpaqueStep)
 
     @property
     def used(self) -> set[int]:
@@ -126,12 +126,16 @@ class Tape:
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             return tuple(self.run(tensors))
 
-        if any(step.is_whole for step in self.steps):
+        if any(step.is_opaque for step in self.steps):
             return function
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             with contextlib.suppress(RuntimeError):
-                return torch.jit.trace(function, tuple(inputs), check_trace=False)  # type: ignore[no-untyped-call,no-any-return]
+                # what torch.jit.trace makes stays in memory for good, constants and all
+                graph, _ = torch._C._create_graph_by_tracing(
+                    function, tuple(inputs), lambda _: "", True, False
+                )
+                return torch._C.CompilationUnit().create_function("run", graph)
         return function
 
     def needed(self) -> Tape:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pgnn.tape.recorder import record, whole_step
+from pgnn.tape.recorder import opaque_step, record
 from pgnn.tape.tape import Slot
 
 
@@ -135,12 +135,12 @@ def test_questions_become_guards():
 
 def test_whole_steps_are_steps_of_numbers_only():
     def compute(x):
-        return whole_step(lambda y: [torch.from_numpy(y.numpy() ** 3)], x + 1.0)
+        return opaque_step(lambda y: [torch.from_numpy(y.numpy() ** 3)], x + 1.0)
 
     x = torch.rand(3).double()
     torch.testing.assert_close(compute(x)[0], (x + 1.0) ** 3)
     tape = record(lambda: compute(x), [x], numbers_only=True)
-    assert [step.is_whole for step in tape.steps] == [False, True]
+    assert [step.is_opaque for step in tape.steps] == [False, True]
     assert torch.equal(tape.run([x * 2.0])[0], compute(x * 2.0)[0])
     assert record(lambda: compute(x), [x]) is None
 

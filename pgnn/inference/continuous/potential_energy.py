@@ -23,7 +23,7 @@ from pgnn.inference.continuous.executed_density import ExecutedDensity
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
 from pgnn.inference.engine import Inputs
 from pgnn.inference.question import reader_of
-from pgnn.tape.recording import Function, recorded
+from pgnn.tape.replay import Function, recorded
 
 Floats = NDArray[np.float64]
 

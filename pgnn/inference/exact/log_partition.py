@@ -24,7 +24,7 @@ from torch.autograd import Function
 
 from pgnn.factors.factor import Factor
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.tape.recorder import whole_step
+from pgnn.tape.recorder import opaque_step
 
 Floats = NDArray[np.float64]
 Together = Callable[[FactorGraph], tuple[Floats, Sequence[Floats]]]
@@ -67,7 +67,7 @@ class LogPartition(Function):
         single = graph.rowwise[graph.first[list(graph.learned)]].all() or kernel.rows == 1
         ctx.at_once = kernel.together is not None and bool(tables) and bool(single)
         step = _evidence_and_counts if ctx.at_once else _evidence
-        log_z, *counts = whole_step(partial(step, kernel, graph), *tables)
+        log_z, *counts = opaque_step(partial(step, kernel, graph), *tables)
         ctx.save_for_backward(log_z, *tables, *counts)
         return log_z
 
@@ -84,7 +84,7 @@ class LogPartition(Function):
         elif ctx.at_once:
             found = [_weighted(c, weights) for c in counts]
         else:
-            found = whole_step(partial(_counts, ctx.kernel, ctx.graph), weights, *tables)
+            found = opaque_step(partial(_counts, ctx.kernel, ctx.graph), weights, *tables)
         return (None, None, *(g if w else None for g, w in zip(found, wanted, strict=True)))
 
 

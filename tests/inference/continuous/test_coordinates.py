@@ -21,7 +21,7 @@ from pgnn.factors.conditionals.neural import ByName
 from pgnn.factors.support import Support
 from pgnn.inference.continuous.coordinates import Coordinates, bijection_onto
 from pgnn.inference.continuous.supports import supports_of
-from pgnn.tape.recording import recorded
+from pgnn.tape.replay import recorded
 
 BOUNDS = torch.tensor([0.5, 1.0, -2.0]).double()
 # constraint, shape of the variable, unconstrained numbers, free entries of a value

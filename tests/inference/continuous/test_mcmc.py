@@ -31,7 +31,7 @@ from pgnn.inference.rank_diagnostics import (
     rank_r_hat,
     tail_effective_sample_size,
 )
-from pgnn.tape.recording import recorded
+from pgnn.tape.replay import recorded
 
 # a figure of a few tens of them passes a bound of 4.5 standard errors but once in 10,000 runs
 ERRORS = 4.5

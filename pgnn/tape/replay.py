@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,21 +44,22 @@ def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
     return fast if all(_agree(fast(x), function(x)) for x in points) else None
 
 
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """A part of a tape: what it is given and what it makes are kept by slot."""
+class _Part(NamedTuple):
+    """Some steps of a tape, run together.
 
-    tape: Tape
+    Attributes:
+        inputs: The slots that they are given.
+        outputs: The slots that they fill.
+        run: Computes the one from the other.
+    """
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
     run: Callable[..., Sequence[Tensor]]
-
-    @property
-    def made(self) -> list[int]:
-        """The slots of what it makes."""
-        return [s.number for s in slots_in(self.tape.outputs)]
 
 
 class _Replay:
-    """The steps of a tape: operations of torch by its interpreter, whole steps between them.
+    """The steps of a tape: operations of torch by its interpreter, opaque steps between them.
 
     Args:
         tape: Of potential and gradient.
@@ -66,39 +67,41 @@ class _Replay:
     """
 
     def __init__(self, tape: Tape, point: Tensor) -> None:
-        self.tape = tape
-        self.last = [s.number for s in slots_in(tape.outputs)]
-        self.runs = []
-        held: dict[int, Tensor] = {tape.inputs[0]: point.clone()}
-        for part in _parts(tape):
-            inputs = [held[k] for k in part.inputs]
-            run = _Run(part, part.scripted(inputs))
-            held.update(zip(run.made, part.run(inputs), strict=True))
-            self.runs.append(run)
+        self.size, self.start = tape.size, tape.inputs[0]
+        self.value, self.gradient = (s.number for s in slots_in(tape.outputs))
+        self.guards = [(s.number, answer) for s, answer in tape.guards]
+        self.parts: list[_Part] = []
+        values: dict[int, Tensor] = {self.start: point.clone()}
+        for steps in _parts(tape):
+            inputs = [values[k] for k in steps.inputs]
+            outputs = tuple(s.number for s in slots_in(steps.outputs))
+            part = _Part(steps.inputs, outputs, steps.scripted(inputs))
+            values.update(zip(outputs, part.run(*inputs), strict=True))
+            self.parts.append(part)
 
     def __call__(self, point: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return potential and gradient; None where a question has another answer."""
-        held: list[Any] = [None] * self.tape.size
-        held[self.tape.inputs[0]] = point
+        values: list[Any] = [None] * self.size
+        values[self.start] = point
         with torch.no_grad():
-            for part in self.runs:
-                found = part.run(*[held[k] for k in part.tape.inputs])
-                for k, x in zip(part.made, found, strict=True):
-                    held[k] = x
-        if any(bool(held[s.number]) != value for s, value in self.tape.guards):
+            for part in self.parts:
+                found = part.run(*[values[k] for k in part.inputs])
+                for k, x in zip(part.outputs, found, strict=True):
+                    values[k] = x
+        if any(bool(values[k]) != answer for k, answer in self.guards):
             return None
-        return held[self.last[0]], held[self.last[1]]
+        return values[self.value], values[self.gradient]
 
 
 def _parts(tape: Tape) -> list[Tape]:
-    """The tape cut into runs of torch's operations, and whole steps alone."""
+    """The tape cut into runs of torch's operations, and opaque steps alone."""
     needed = {s.number for s in slots_in((tape.outputs, tape.guards))}
     parts = []
     for steps in reversed(_runs(tape.steps)):
-        made = {k for s in steps for k in s.out}
+        filled = {k for s in steps for k in s.out}
         used = set().union(*(s.used for s in steps))
-        outputs = tuple(Slot(k) for k in sorted(made & needed))
-        inputs = tuple(sorted(used - made))
+        outputs = tuple(Slot(k) for k in sorted(filled & needed))
+        inputs = tuple(sorted(used - filled))
         parts.append(replace(tape, inputs=inputs, steps=tuple(steps), outputs=outputs, guards=()))
         needed |= used
     return parts[::-1]
@@ -107,7 +110,7 @@ def _parts(tape: Tape) -> list[Tape]:
 def _runs(steps: Sequence[Step]) -> list[list[Step]]:
     found: list[list[Step]] = []
     for step in steps:
-        if step.is_whole or not found or found[-1][0].is_whole:
+        if step.is_opaque or not found or found[-1][0].is_opaque:
             found.append([])
         found[-1].append(step)
     return found

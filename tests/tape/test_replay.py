@@ -1,5 +1,8 @@
 """Functions written down and run again, with steps in them that are no operations of torch."""
 
+import gc
+import weakref
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -8,8 +11,9 @@ import torch
 
 import pgnn
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
-from pgnn.tape.recorder import whole_step
-from pgnn.tape.recording import recorded
+from pgnn.tape import replay
+from pgnn.tape.recorder import opaque_step
+from pgnn.tape.replay import recorded
 
 
 class Cube(torch.autograd.Function):
@@ -19,8 +23,8 @@ class Cube(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x):
-        (value, slope) = whole_step(Cube.step, x)
-        ctx.save_for_backward(slope)
+        (value, gradient) = opaque_step(Cube.step, x)
+        ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
@@ -34,7 +38,7 @@ class Cube(torch.autograd.Function):
         return [torch.from_numpy(y**3), torch.from_numpy(3 * y**2)]
 
 
-def slopes(q):
+def gradients(q):
     with torch.enable_grad():
         x = q.detach().requires_grad_()
         total = (Cube.apply(x.sin()) + x.exp()).sum(1)
@@ -49,7 +53,7 @@ def points(count, size, seed=0):
 
 def test_whole_steps_are_run_again():
     seen = points(3, 2)
-    fast = recorded(slopes, seen)
+    fast = recorded(gradients, seen)
     assert fast is not None
     new = points(1, 2, seed=1)[0]
     before = Cube.calls
@@ -62,7 +66,7 @@ def test_whole_steps_are_run_again():
 
 def test_a_function_without_torch_between_whole_steps():
     def only(q):
-        value, slope = whole_step(Cube.step, q)
+        value, slope = opaque_step(Cube.step, q)
         return value.sum(1), slope
 
     seen = points(3, 2)
@@ -76,7 +80,7 @@ def test_a_step_that_looks_aside_is_not_trusted():
 
     def aside(q):
         held[0] += 1.0
-        (value,) = whole_step(lambda x: [x.sum(1) + held[0]], q)
+        (value,) = opaque_step(lambda x: [x.sum(1) + held[0]], q)
         return value, torch.ones_like(q)
 
     assert recorded(aside, points(3, 2)) is None
@@ -112,3 +116,38 @@ def test_potentials_of_mixtures_are_written_down_with_the_kernel_in_them(cells):
     (slope,) = torch.autograd.grad(-own.sum(), q)
     np.testing.assert_allclose(value, -own.detach().numpy(), rtol=1e-9)
     np.testing.assert_allclose(gradient, slope.numpy(), rtol=1e-8, atol=1e-9)
+
+
+def test_what_was_recorded_is_let_go():
+    """Constants of a replay are kept by nobody else: a model may be asked a thousand times."""
+    owner = np.ones(1000)
+    alive = weakref.ref(owner)
+
+    def potential(data):
+        def function(q):
+            with torch.enable_grad():
+                x = q.detach().requires_grad_()
+                total = (x * data).sin().sum(1)
+                (gradient,) = torch.autograd.grad(total.sum(), x)
+            return total.detach(), gradient
+
+        return function
+
+    fast = recorded(potential(torch.from_numpy(owner)), points(3, 1))
+    assert fast is not None
+    for _ in range(3):
+        fast(points(1, 1)[0])
+    del owner
+    gc.collect()
+    assert alive() is not None
+    del fast
+    gc.collect()
+    assert alive() is None
+
+
+def test_slots_are_read_once(monkeypatch):
+    seen = points(3, 2)
+    fast = recorded(gradients, seen)
+    assert fast is not None
+    monkeypatch.setattr(replay, "slots_in", None)
+    fast(points(1, 2, seed=2)[0])
