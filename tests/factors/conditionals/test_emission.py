@@ -2,7 +2,7 @@
 
 import torch
 
-from pgnn.factors.conditionals import kmeans as module
+from pgnn.factors.conditionals import emission as module
 from pgnn.factors.conditionals.emission import kmeans
 
 
