@@ -90,6 +90,7 @@ def restored(
             raise DataError(f"expected a model, got {type(model).__name__}")
         held: Any = model
         held.history.update(reader.value(structure["history"]))
+        held.detached = bool(held.history)
         return model
     except DataError as error:
         raise DataError(f"{path.name}: {error}") from error

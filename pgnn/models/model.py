@@ -257,7 +257,9 @@ class Model(CachingModule, FactorModel, Restorable):
             progress: Show a progress bar.
 
         Returns:
-            The model itself. If fitting fails, it is as it was before.
+            The model itself. If fitting fails, it is as it was before. A fitted model answers
+            with plain numbers: gradients by its parameters, networks' among them, flow again
+            after ``model.requires_grad_()``.
         """
         from pgnn.inference.engine import Learner
 
@@ -265,7 +267,12 @@ class Model(CachingModule, FactorModel, Restorable):
         own = self.default_learner(data) if learner is None else learner
         if not isinstance(own, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
-        own.fit(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
+        was, self.detached = self.detached, False
+        try:
+            own.fit(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
+            was = True
+        finally:
+            self.detached = was
         return self
 
     def explain(

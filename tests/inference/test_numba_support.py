@@ -56,7 +56,7 @@ def learn_and_draw(model: Any) -> dict[str, Any]:
     states = {name: variable.states for name, variable in model.variables.items()}
     learned = pgnn.BayesianNetwork(model.graph, states=states)
     learned.fit(drawn.frame(), learner=pgnn.MaximumLikelihood(pgnn.Laplace()))
-    learned.log_prob(ROWS).sum().backward()
+    learned.requires_grad_().log_prob(ROWS).sum().backward()
     return {
         "drawn": drawn.codes.tolist(),
         "learned": learned.log_prob(ROWS).tolist(),

@@ -64,7 +64,8 @@ class RowAnswer:
         if not in_range(codes, self._least, self._card):
             return None
         log_z, out = np.empty(1), np.zeros((1, self._states))
-        tables, memory = self._tables._replace(codes=codes), self._executor.take(self._size)
+        memory = self._executor.take(self._size)
+        tables = self._tables._replace(codes=codes)
         flags = underflow()
         flags.clear()
         execution.answer(self._program, tables, _FIRST, memory, _SINGLE, self._column, log_z, out)

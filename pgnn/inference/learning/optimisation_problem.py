@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pgnn.abilities import FactorModel
 from pgnn.errors import ModelError, closest
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
@@ -96,6 +97,8 @@ class LearnableParameters:
         self.parameters: list[Tensor] = [p for _, p in named]
         self._free = [torch.isfinite(p.detach()) for p in self.parameters]
         self.sizes = [int(f.sum()) for f in self._free]
+        if isinstance(model, FactorModel):
+            model.detached = False  # who learns asks for gradients
         self._model = model
         self._before = {n: t.detach().clone() for n, t in model.state_dict().items()}
 
