@@ -84,6 +84,13 @@ class FactorModel(VariableModel):
     ) -> tuple[FactorGroup, ...]:
         """The same tables, gathered by shape into arrays."""
 
+    def check(self) -> None:
+        """Check the model's numbers, which anybody may have written.
+
+        Raises:
+            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+        """
+
     @abstractmethod
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return a result that depends on structure alone, made once."""

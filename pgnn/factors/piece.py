@@ -67,6 +67,11 @@ class Piece(nn.Module, Restorable):
         learnable = [p for p in self.parameters() if p.requires_grad]
         return bool(learnable) and not any(bool(p.detach().any()) for p in learnable)
 
+    def unsound(self, name: str, numbers: Tensor) -> Tensor:
+        """Return where the numbers of a parameter or buffer have no meaning."""
+        log = name.split(".")[0] in self.log_numbers
+        return numbers.isnan() | (numbers.isposinf() if log else numbers.isinf())
+
     def check(self) -> None:
         """Check the numbers, which anybody may have written.
 
@@ -85,8 +90,7 @@ class Piece(nn.Module, Restorable):
                 or bool(numbers.isfinite().all())
             ):
                 continue
-            log = name.split(".")[0] in self.log_numbers
-            bad = numbers.isnan() | (numbers.isposinf() if log else numbers.isinf())
+            bad = self.unsound(name, numbers)
             if bool(bad.any()):
                 raise ModelError(
                     f"{name!r} of the {self.noun} of {self.key!r} has "

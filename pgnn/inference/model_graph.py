@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Mapping
 
+import torch
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
@@ -28,6 +29,8 @@ def model_graph(
         observed: ``(B, *shape)`` values of real variables.
         inputs: ``(B, ...)`` covariates.
     """
+    # a learner's steps may overshoot: where gradients are wanted it looks at what comes out
+    model.cached_numbers("checked", lambda: None if torch.is_grad_enabled() else model.check())
     if observed or inputs:
         return _graph(model, observed, inputs)
     graph: FactorGraph = model.cached_numbers("graph", lambda: _graph(model, None, None))

@@ -52,6 +52,7 @@ def write_bif(model: BayesianNetwork, file: PathOrFile, name: str = "unknown") -
         DataError: If two names or states become the same text.
         Unsupported: If the model has real variables or a conditional needs inputs.
     """
+    model.check()
     write_text(format_bif(describe(model, name)), file)
 
 

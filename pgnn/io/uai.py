@@ -101,6 +101,7 @@ def write_uai(model: BayesianNetwork | MarkovRandomField, file: PathOrFile) -> N
         DataError: If a number is out of the range of doubles.
         Unsupported: If a variable is real, or a conditional or potential needs inputs.
     """
+    model.check()
     write_text(format_uai(number(model)), file)
 
 

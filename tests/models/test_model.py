@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn import EvidenceError, Unsupported
+from pgnn import EvidenceError, ModelError, Unsupported
 from pgnn.inference.engine import Engine, Learner
 from pgnn.models.model import Model
 from tests.zoo import ZOO
@@ -159,3 +159,60 @@ def test_states_of_modules_are_listed_for_torch() -> None:
     assert len(list(model.parameters())) == 4
     assert model.state_dict().keys() == dict(model.named_parameters()).keys()
     assert model.history == {}
+
+
+# --- numbers that anybody may have written --------------------------------------------------------
+
+
+def chain_of_two() -> pgnn.BayesianNetwork:
+    return pgnn.BayesianNetwork(
+        [("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]}, {"a": 2, "b": 2}
+    )
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda m, p: m.query("b"),
+        lambda m, p: m.query("b", {"a": 0}, engine=pgnn.BeliefPropagation()),
+        lambda m, p: m.most_probable(),
+        lambda m, p: m.sample(2, seed=0),
+        lambda m, p: m.log_prob({"a": [0], "b": [1]}),
+        lambda m, p: m.save(p / "m"),
+        lambda m, p: pgnn.write(m, p / "m.bif"),
+        lambda m, p: pgnn.write(m, p / "m.uai"),
+    ],
+)
+def test_bad_numbers_are_told_by_piece(ask, tmp_path):
+    model = chain_of_two()
+    model.query("b")
+    with torch.no_grad():
+        model.conditionals["a"].logits[0] = torch.nan
+    with pytest.raises(ModelError, match="'logits' of the conditional of 'a' has nan among"):
+        ask(model, tmp_path)
+    assert not [*tmp_path.iterdir()]
+    with torch.no_grad():
+        model.conditionals["a"].logits[:] = torch.tensor([0.0, -torch.inf])
+    assert model.query("b")["b"].probs.tolist() == pytest.approx([0.9, 0.1])
+
+
+def test_bad_numbers_of_potentials_and_emissions():
+    a, b = pgnn.Variable("a", 2), pgnn.Variable("b", 2)
+    field = pgnn.MarkovRandomField([pgnn.Ising([a, b], 0.5)])
+    with torch.no_grad():
+        field.potentials[0].coupling.fill_(torch.inf)
+    with pytest.raises(ModelError, match="'coupling' of the potential of"):
+        field.query("a")
+    x = pgnn.Variable("x")
+    model = pgnn.BayesianNetwork(
+        [("a", "x")], {"a": pgnn.Tabular(a, (), [0.5, 0.5]), "x": pgnn.Gaussian(x, [a], [0.0, 1.0])}
+    )
+    with torch.no_grad():
+        model.conditionals["x"].mean[0] = torch.nan
+        with pytest.raises(ModelError, match="'mean' of the conditional of 'x'"):
+            model.query("a", {"x": 0.3})
+    certain = pgnn.BayesianNetwork(
+        [("a", "x")],
+        {"a": pgnn.Tabular(a, (), [0.5, 0.5]), "x": pgnn.Bernoulli(x, [a], [0.0, 1.0])},
+    )
+    assert certain.query("a", {"x": 1.0})["a"].probs.tolist() == [0.0, 1.0]

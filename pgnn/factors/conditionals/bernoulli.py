@@ -99,6 +99,10 @@ class Bernoulli(FactorizedEmission):
         """Return the variables, and the least probability of an estimate."""
         return super().settings() | {"min_prob": self.min_prob}
 
+    def unsound(self, name: str, numbers: Tensor) -> Tensor:
+        """Return where log odds are ``NaN``; infinite ones are certain."""
+        return numbers.isnan()
+
     @property
     def probs(self) -> Tensor:
         """Probabilities of one, ``(K1, ..., Kn, *event)``; differentiable."""
