@@ -46,17 +46,15 @@ SHELVES: dict[str, set[str]] = {
     "": {"kernels"},
     "kernels": set(),
     "exact": {"kernels"},
-    "propagation": {"kernels", "search", "sampling"},
-    "mean_field": {"kernels", "exact", "propagation"},
-    "sampling": {"kernels", "exact", "mean_field", "search"},
+    "propagation": {"kernels", "exact"},
+    "mean_field": {"kernels", "exact"},
+    "sampling": {"kernels", "exact", "mean_field"},
     "search": {"kernels", "exact", "sampling"},
     "chains": {"kernels"},
     "time": {"kernels", "exact", "chains"},
-    "learning": {"kernels", "exact", "propagation", "search", "chains", "time"},
+    "learning": {"kernels", "exact", "chains", "time"},
     "continuous": {"kernels", "exact", "learning"},
 }
-# Rooms whose kernels call kernels of others than their own and the shared ones.
-LENT = {"sampling": {"search"}}
 # Files that reach for rooms above them: who chooses among engines, and whose parts know of them.
 CHOOSING = {"inference/automatic.py": set(SHELVES)}
 # Upward edges that exist for type checkers only: the verbs' answers are named in signatures.
@@ -185,7 +183,7 @@ def wrong_shelves(path: str, source: str) -> list[str]:
     if parts[0] != "inference":
         return []
     if "kernels" in parts:
-        allowed = {"kernels", shelf_of(parts)} | LENT.get(shelf_of(parts), set())
+        allowed = {"kernels", shelf_of(parts)}
     else:
         allowed = SHELVES[shelf_of(parts)] | {"", shelf_of(parts)} | CHOOSING.get(path, set())
     return [

@@ -220,6 +220,14 @@ class FactorGraph:
         """Factors over two or more elements."""
         return sum(g.num_factors for g in self.interactions)
 
+    def interaction(self, f: int) -> FactorGroup:
+        """A factor over two or more elements by itself, by its number in :attr:`wiring`."""
+        for g in self.interactions:
+            if f < g.num_factors:
+                return g.select(torch.tensor([f]))
+            f -= g.num_factors
+        raise IndexError(f)
+
     @cached_property
     def interactions_rowwise(self) -> bool:
         """Whether some factor over two or more elements differs from row to row."""

@@ -30,8 +30,12 @@ class Wiring(NamedTuple):
         message: ``(L + 1,)`` first message entry of each slot.
         var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
         var_slot: ``(L,)`` slots of each element.
-        potts: ``(F,)`` whether the entries are ``[differ, same]`` instead of one a joint state.
+        kind: ``(F,)`` code of each factor's kind: what its entries mean, see
+            :mod:`pgnn.inference.kernels.kinds`.
         table: ``(F,)`` first entry of each factor; shared entries stand there once.
+        size: ``(F,)`` how many entries each factor has.
+        stride: ``(L,)`` how far apart the entries of a slot's states are in a dense table; the last
+            slot's are neighbours.
         num_entries: Length of all tables together, ``T``.
     """
 
@@ -43,8 +47,10 @@ class Wiring(NamedTuple):
     message: Ints
     var_ptr: Ints
     var_slot: Ints
-    potts: NDArray[np.bool_]
+    kind: NDArray[np.int8]
     table: Ints
+    size: Ints
+    stride: Ints
     num_entries: int
 
     @classmethod
@@ -74,8 +80,13 @@ class Wiring(NamedTuple):
             message=message,
             var_ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             var_slot=np.argsort(scope_var, kind="stable").astype(np.int64),
-            potts=np.concatenate(kinds) == 1,
+            kind=np.concatenate(kinds),
             table=np.concatenate(tables),
+            size=np.repeat(
+                np.array([g.num_entries for g in groups], dtype=np.int64),
+                [g.num_factors for g in groups],
+            ),
+            stride=_strides(card[scope_var], scope_ptr),
             num_entries=first,
         )
 
@@ -89,12 +100,13 @@ class Links(NamedTuple):
         scope_ptr: ``(F + 1,)`` first slot of each factor.
         scope_var: ``(L,)`` element of each slot.
         slot_factor: ``(L,)`` factor of each slot.
-        stride: ``(L,)`` how far apart the slot's states are in its factor's table; 0 in Potts.
-        potts: ``(F,)`` whether the table is ``[differ, same]``.
+        stride: ``(L,)`` as of :class:`Wiring`.
+        kind: ``(F,)`` as of :class:`Wiring`.
         table: ``(F,)`` first entry of each factor's table.
         pair_ptr: ``(E + 1,)`` where each element's factors of two begin in ``pair``.
         pair: ``(P, 5)`` for each end of a factor of two: the other element's first column and
-            state count, the table's first entry, the own stride, the other's stride.
+            state count, the first entry, the own stride, the other's stride; of other kinds than
+            dense tables -1 and the kind's code instead of the strides.
         wide_ptr: ``(E + 1,)`` where each element's slots in larger factors begin.
         wide_slot: Those slots.
     """
@@ -105,7 +117,7 @@ class Links(NamedTuple):
     scope_var: Ints
     slot_factor: Ints
     stride: Ints
-    potts: Mask
+    kind: NDArray[np.int8]
     table: Ints
     pair_ptr: Ints
     pair: Ints
@@ -132,14 +144,17 @@ class Neighbours(NamedTuple):
 def links_of(wiring: Wiring) -> Links:
     """Arrange a graph's integers for local changes."""
     arity = np.diff(wiring.scope_ptr)
-    stride = strides(wiring)
+    stride = wiring.stride
     two = arity[wiring.slot_factor] == 2
     own, slots = np.repeat(np.arange(len(wiring.card)), np.diff(wiring.var_ptr)), wiring.var_slot
     paired = two[slots]
     here, f = slots[paired], wiring.slot_factor[slots[paired]]
     there = 2 * wiring.scope_ptr[f] + 1 - here
     other = wiring.scope_var[there]
-    columns = (wiring.offset[other], wiring.card[other], wiring.table[f], stride[here])
+    dense = wiring.kind[f] == 0
+    own_step = np.where(dense, stride[here], -1)
+    other_step = np.where(dense, stride[there], wiring.kind[f])
+    columns = (wiring.offset[other], wiring.card[other], wiring.table[f], own_step, other_step)
     return Links(
         card=wiring.card,
         offset=wiring.offset,
@@ -147,10 +162,10 @@ def links_of(wiring: Wiring) -> Links:
         scope_var=wiring.scope_var,
         slot_factor=wiring.slot_factor,
         stride=stride,
-        potts=wiring.potts,
+        kind=wiring.kind,
         table=wiring.table,
         pair_ptr=_pointers(own[paired], len(wiring.card)),
-        pair=np.ascontiguousarray(np.stack([*columns, stride[there]], axis=1), dtype=np.int64),
+        pair=np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.int64),
         wide_ptr=_pointers(own[~paired], len(wiring.card)),
         wide_slot=slots[~paired],
     )
@@ -178,16 +193,18 @@ def neighbours_of(links: Links) -> Neighbours:
     )
 
 
-def strides(wiring: Wiring) -> Ints:
-    """How far apart the states of each slot are in its factor's table; the last are neighbours."""
-    arity = np.diff(wiring.scope_ptr)
-    stride = np.ones(len(wiring.scope_var), dtype=np.int64)
-    size = wiring.card[wiring.scope_var]
+def _strides(size: Ints, scope_ptr: Ints) -> Ints:
+    """Strides of dense tables in row-major order.
+
+    Args:
+        size: ``(L,)`` states of each slot.
+        scope_ptr: ``(F + 1,)`` first slot of each factor.
+    """
+    arity = np.diff(scope_ptr)
+    stride = np.ones(len(size), dtype=np.int64)
     for n in np.unique(arity):
-        slots = wiring.scope_ptr[:-1][arity == n][:, None] + np.arange(n)
-        behind = np.cumprod(size[slots][:, :0:-1], axis=1)[:, ::-1]
-        stride[slots[:, :-1]] = behind
-    stride[wiring.potts[wiring.slot_factor]] = 0
+        slots = scope_ptr[:-1][arity == n][:, None] + np.arange(n)
+        stride[slots[:, :-1]] = np.cumprod(size[slots][:, :0:-1], axis=1)[:, ::-1]
     return stride
 
 

@@ -22,7 +22,7 @@ from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.optimisation_problem import Mean, Objective
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.propagation.state_columns import StateColumns
+from pgnn.inference.state_columns import StateColumns
 from pgnn.inference.threads import in_threads
 from pgnn.inference.wiring import Links, links_of
 

@@ -87,11 +87,7 @@ class CoordinateAscent:
         """``(F,)`` factors that have zeros."""
         wiring = self.wiring
         zeros = np.concatenate([[0], np.cumsum(np.isneginf(self.tables).any(axis=0))])
-        sizes = np.ones(len(wiring.table), dtype=np.int64)
-        if len(sizes):
-            sizes = np.multiply.reduceat(wiring.card[wiring.scope_var], wiring.scope_ptr[:-1])
-        ends = wiring.table + np.where(wiring.potts, 2, sizes)
-        return np.asarray(zeros[ends] > zeros[wiring.table])
+        return np.asarray(zeros[wiring.table + wiring.size] > zeros[wiring.table])
 
     @cached_property
     def every_row(self) -> Ints:
@@ -260,8 +256,8 @@ class CoordinateAscent:
         return np.asarray(status[rows] == 2)
 
     def _search(self, alive: Mask, liked: Floats, rows: Ints, budget: int) -> Ints:
-        """See :func:`pgnn.inference.propagation.kernels.consistency.search`; returns the status."""
-        from pgnn.inference.propagation.kernels import consistency
+        """See :func:`pgnn.inference.kernels.consistency.search`; returns the status."""
+        from pgnn.inference.kernels import consistency
 
         wiring = self.wiring
         in_hard = self.hard[wiring.slot_factor]

@@ -184,13 +184,9 @@ class BlockAscent:
 
     def _table(self, f: int) -> Floats:
         """``(1, K1, ..., Kn)`` or ``(B, K1, ..., Kn)`` log table of a factor."""
-        wiring, tables = self.ascent.wiring, self.ascent.tables
-        shape = wiring.card[self._scope(f)]
-        start = wiring.table[f]
-        if wiring.potts[f]:
-            same = np.eye(shape[0], dtype=np.bool_)
-            return np.where(same, tables[:, start + 1, None, None], 0.0)
-        return tables[:, start : start + int(shape.prod())].reshape(-1, *shape)
+        group = self.ascent.problem.graph.interaction(f)
+        table = group.log_values.detach().to("cpu", torch.float64).numpy()
+        return table[:, 0] if group.batch_shape else table
 
     def _factor(self, f: int) -> Factor:
         """A factor by itself."""

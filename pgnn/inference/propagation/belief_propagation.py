@@ -15,6 +15,8 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.assignment import Assignment
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.engine import Engine
+from pgnn.inference.exact.marginal_map import MarginalSearch
+from pgnn.inference.local_search import polish, unsettled
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.cpu_propagation import Control
@@ -22,9 +24,6 @@ from pgnn.inference.propagation.propagation_outcome import Messages, Outcome
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.propagator import ROOM, Propagator, best_states
 from pgnn.inference.propagation.schedules import Schedule, Sequential
-from pgnn.inference.sampling.annealing_start import unsettled
-from pgnn.inference.search.local_search import polish
-from pgnn.inference.search.marginal_map import MarginalSearch
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

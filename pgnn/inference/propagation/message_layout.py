@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.propagation.state_columns import StateColumns
+from pgnn.inference.state_columns import StateColumns
 
 Ints = NDArray[np.int64]
 

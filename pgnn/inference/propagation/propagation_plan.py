@@ -43,7 +43,7 @@ class PropagationPlan:
     @property
     def algebra(self) -> tuple[int, ...]:
         """Which arithmetic the kernels use."""
-        from pgnn.inference.propagation.kernels.propagation_algebra import MAX_PRODUCT, SUM_PRODUCT
+        from pgnn.inference.kernels.algebra import MAX_PRODUCT, SUM_PRODUCT
 
         return MAX_PRODUCT if self.hard else SUM_PRODUCT
 
@@ -152,9 +152,9 @@ def routes_of(wiring: Wiring) -> Any:
     from pgnn.inference.propagation.kernels.propagation_arrays import Routes
 
     num, slots = len(wiring.card), wiring.var_slot
-    factor = np.zeros((len(wiring.potts), 4), dtype=np.int64)
+    factor = np.zeros((len(wiring.kind), 4), dtype=np.int64)
     factor[:, 0], factor[:, 1] = wiring.scope_ptr[:-1], np.diff(wiring.scope_ptr)
-    factor[:, 3] = wiring.potts
+    factor[:, 3] = wiring.kind
     slot = np.zeros((len(slots), 4), dtype=np.int32)
     var = wiring.scope_var
     slot[:, 0], slot[:, 1], slot[:, 3] = wiring.offset[var], wiring.message[:-1], var

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pgnn.errors import ModelError
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine
+from pgnn.inference.exact.marginal_map import MarginalSearch
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.local_search import polish, score, unsettled
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
 from pgnn.inference.sampling.annealing_start import (
@@ -21,12 +23,9 @@ from pgnn.inference.sampling.annealing_start import (
     possible,
     streams_of,
     temperature_range,
-    unsettled,
     walled,
 )
 from pgnn.inference.sampling.cooling import GeometricCooling, Schedule, temperatures_of
-from pgnn.inference.search.local_search import polish, score
-from pgnn.inference.search.marginal_map import MarginalSearch
 from pgnn.inference.threads import in_threads
 from pgnn.inference.wiring import Links, links_of
 
@@ -47,7 +46,7 @@ class Annealing(Engine):
 
     Chains visit all unobserved elements in turn and draw each from
     :math:`p(x_i \mid x_{-i})^{1/T}` while the temperature T falls; each chain's best states are
-    then improved by :func:`~pgnn.inference.search.local_search.polish`.
+    then improved by :func:`~pgnn.inference.local_search.polish`.
     Works for factors of any order.
     While it is hot, chains may pass through impossible states; from those, fewer violated factors
     come first. Rows in which no possible state was found have not converged, and have a log

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.search.local_search import finite_spread, floored
+from pgnn.inference.local_search import finite_spread, floored
 from pgnn.inference.wiring import Links
 
 Ints = NDArray[np.int64]
@@ -24,15 +24,6 @@ def streams_of(seed: int | None, rows: int, chains: int) -> NDArray[np.uint64]:
     """``(B, C)`` random streams; a row's do not depend on how many rows follow."""
     rng = np.random.default_rng(seed)
     return rng.integers(2**64, size=(rows, chains), dtype=np.uint64)
-
-
-def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
-    """``(B, E)`` elements whose field leaves them more than one state."""
-    if log_field.size == 0:
-        return np.zeros((len(log_field), len(graph.elements)), dtype=np.bool_)
-    possible = (log_field > -np.inf).astype(np.int64)
-    count = np.add.reduceat(possible, graph.elements.offset[:-1], axis=1)
-    return np.asarray(count > 1)
 
 
 def possible(graph: FactorGraph, log_field: Floats) -> Mask:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
-from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.problem import Problem
 
 Ints = NDArray[np.int64]
@@ -116,10 +115,8 @@ def compile_sweeps(tables: Tables, visits: int, largest_table: int = LARGEST_TAB
         )
     log_field, log_linear = tables.log_field(), tables.log_linear()
     ptr, neighbour, size = gibbs_tables.blankets(wiring, largest_table)
-    slot_stride = _slot_strides(graph)
     hashes = gibbs_tables.signatures(
         wiring,
-        slot_stride,
         (ptr, neighbour, size),
         log_field.view(np.int64),
         log_linear.view(np.int64),
@@ -140,7 +137,6 @@ def compile_sweeps(tables: Tables, visits: int, largest_table: int = LARGEST_TAB
         neighbour=neighbour.astype(np.uint32),
         link_stride=_link_strides(wiring.card, ptr, neighbour).astype(np.uint32),
         wiring=wiring,
-        slot_stride=slot_stride,
         values=np.zeros((programs, int(start[-1]))),
         linear=np.exp(log_linear),
         field=np.exp(log_field),
@@ -172,16 +168,6 @@ def _link_strides(card: Ints, ptr: Ints, neighbour: Ints) -> Ints:
         at = ptr[1:][count > j] - 1 - j
         stride[at] = stride[at + 1] * card[neighbour[at + 1]]
     return stride
-
-
-def _slot_strides(graph: FactorGraph) -> Ints:
-    """``(L,)`` step in the table of its factor for the element at each slot."""
-    card = graph.elements.card
-    parts = [np.zeros(0, dtype=np.int64)]
-    for g in graph.compiled:
-        shape = card[g.scopes[0]]
-        parts.append(np.tile(np.append(np.cumprod(shape[:0:-1])[::-1], 1), g.num_factors))
-    return np.concatenate(parts).astype(np.int64)
 
 
 def _lowered(logs: Floats, first: Ints) -> Floats:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pgnn.errors import Intractable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.loop import Info
 from pgnn.inference.problem import Problem
-from pgnn.inference.sampling.annealing_start import chain_rows, unsettled, walled
-from pgnn.inference.search.local_search import score
+from pgnn.inference.sampling.annealing_start import chain_rows, walled
 from pgnn.inference.threads import in_threads
 from pgnn.inference.wiring import Links, links_of
 

@@ -67,10 +67,9 @@ class Decomposition:
         """The integers that the kernels walk along."""
         from pgnn.inference.search.kernels.max_marginals import Places, other_elements
 
-        wiring = self.graph.wiring._asdict()
-        del wiring["num_entries"]
-        others = other_elements(wiring["scope_ptr"], wiring["scope_var"])
-        return Places(**wiring, others=others)
+        wiring = self.graph.wiring
+        own = {name: value for name, value in wiring._asdict().items() if name in Places._fields}
+        return Places(**own, others=other_elements(wiring.scope_ptr, wiring.scope_var))
 
     @cached_property
     def tables(self) -> Floats:
@@ -140,10 +139,11 @@ class Decomposition:
 
     def offer(self, rows: Rows, states: Ints) -> None:
         """Keep ``(B, E)`` states where, in some rows, they are better than what is known."""
-        from pgnn.inference.search.kernels.dual import score_rows
+        from pgnn.inference.kernels.local_fields import score_rows
 
-        scores = np.full(len(self.scores), -np.inf)
-        score_rows(self.places, self.tables, self.given, rows, states, scores)
+        scores, own = np.full(len(self.scores), -np.inf), np.zeros(len(rows))
+        score_rows(self.graph.wiring, self.tables, self.given, rows, states[rows], own)
+        scores[rows] = own
         better = scores > self.scores
         self.scores[better] = scores[better]
         self.states[better] = states[better]

@@ -12,10 +12,10 @@ from pgnn.errors import Unsupported
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine, Floats, Mask
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
 from pgnn.inference.search.decomposition import Decomposition
-from pgnn.inference.search.local_search import polish
 from pgnn.inference.search.neighbourhood_search import Conditional, NeighbourhoodSearch
 
 # sweeps over which the bound must move

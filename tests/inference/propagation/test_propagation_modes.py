@@ -11,7 +11,7 @@ import torch
 
 import pgnn
 from pgnn.errors import NotConverged, Unsupported
-from pgnn.inference.search.marginal_map import MarginalSearch
+from pgnn.inference.exact.marginal_map import MarginalSearch
 from tests import oracle
 from tests.inference.propagation.test_belief_propagation import (
     EXACT,

@@ -3,27 +3,26 @@ import json
 import numpy as np
 import pytest
 import torch
-
-import pgnn
-from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
-from pgnn.inference.sampling.annealing import Annealing
-from pgnn.inference.sampling.annealing_start import (
-    most_likely_states,
-    streams_of,
-    temperature_range,
-    unsettled,
-    walled,
-)
-from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
-from pgnn.inference.search.local_search import score
-from pgnn.inference.wiring import links_of
-from tests import oracle
 from tests.inference.search.test_local_search import (
     CARD,
     all_states,
     field_of,
     random_graph,
 )
+
+import pgnn
+from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.inference.local_search import score, unsettled
+from pgnn.inference.sampling.annealing import Annealing
+from pgnn.inference.sampling.annealing_start import (
+    most_likely_states,
+    streams_of,
+    temperature_range,
+    walled,
+)
+from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
+from pgnn.inference.wiring import links_of
+from tests import oracle
 from tests.zoo import ZOO
 
 QUICK = Annealing(sweeps=200, chains=4, seed=0, progress=False)

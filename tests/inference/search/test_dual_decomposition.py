@@ -92,7 +92,7 @@ def slow_dual(dual: Decomposition) -> float:
         scope = [wiring.scope_var[s] for s in slots]
         best = -np.inf
         for place, states in enumerate(itertools.product(*(range(wiring.card[v]) for v in scope))):
-            entry = int(states[0] == states[1]) if wiring.potts[f] else place
+            entry = int(states[0] == states[1]) if wiring.kind[f] == 1 else place
             value = table[wiring.table[f] + entry]
             for slot, x in zip(slots, states, strict=True):
                 value = value - dual.deltas[0, wiring.message[slot] + x]

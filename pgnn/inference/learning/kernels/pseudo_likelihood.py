@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.kinds import TABLE, add_row, add_row_gradient
 
 
 @inner
 def _fill(links, table, states, local):
     """Add what each factor says about each of its elements, the others' states as they are."""
-    card, offset, stride, potts = links.card, links.offset, links.stride, links.potts
+    card, offset, stride, kind = links.card, links.offset, links.stride, links.kind
     ptr, var, first = links.scope_ptr, links.scope_var, links.table
     for f in range(first.shape[0]):
         begin, end = ptr[f], ptr[f + 1]
-        if potts[f]:
+        if kind[f] != TABLE:
             i, j = var[begin], var[begin + 1]
-            local[offset[i] + states[j]] += table[first[f] + 1]
-            local[offset[j] + states[i]] += table[first[f] + 1]
+            add_row(kind[f], table, first[f], states[j], card[i], local, offset[i])
+            add_row(kind[f], table, first[f], states[i], card[j], local, offset[j])
             continue
         at = first[f]
         for s in range(begin, end):
@@ -30,15 +31,16 @@ def _fill(links, table, states, local):
 
 
 @inner
-def _pull(links, states, local, slopes):
+def _pull(links, states, local, gradient):
     """Add derivatives by the fields to those by the entries that :func:`_fill` took."""
-    card, offset, stride, potts = links.card, links.offset, links.stride, links.potts
+    card, offset, stride, kind = links.card, links.offset, links.stride, links.kind
     ptr, var, first = links.scope_ptr, links.scope_var, links.table
     for f in range(first.shape[0]):
         begin, end = ptr[f], ptr[f + 1]
-        if potts[f]:
+        if kind[f] != TABLE:
             i, j = var[begin], var[begin + 1]
-            slopes[first[f] + 1] += local[offset[i] + states[j]] + local[offset[j] + states[i]]
+            add_row_gradient(kind[f], gradient, first[f], states[j], card[i], local, offset[i])
+            add_row_gradient(kind[f], gradient, first[f], states[i], card[j], local, offset[j])
             continue
         at = first[f]
         for s in range(begin, end):
@@ -47,7 +49,7 @@ def _pull(links, states, local, slopes):
             v, step = var[s], stride[s]
             at_zero = at - states[v] * step
             for k in range(card[v]):
-                slopes[at_zero + k * step] += local[offset[v] + k]
+                gradient[at_zero + k * step] += local[offset[v] + k]
 
 
 @inlined
@@ -75,7 +77,7 @@ def _conditional(local, begin, end, own, share):
 
 
 @entry
-def mean(links, tables, fields, codes, shares, rows, table_slopes, field_slopes):
+def mean(links, tables, fields, codes, shares, rows, table_gradient, field_gradient):
     """Return the sum over some rows of ``share`` times log pseudo-likelihood.
 
     Args:
@@ -85,8 +87,8 @@ def mean(links, tables, fields, codes, shares, rows, table_slopes, field_slopes)
         codes: ``(B, E)`` int32 states.
         shares: ``(B,)`` what each row counts.
         rows: Which rows.
-        table_slopes: ``(1, T)`` or ``(B, T)``; derivatives are added to it.
-        field_slopes: ``(1, S)`` or ``(B, S)``; derivatives are added to it.
+        table_gradient: ``(1, T)`` or ``(B, T)``; derivatives are added to it.
+        field_gradient: ``(1, S)`` or ``(B, S)``; derivatives are added to it.
 
     Cost:
         Two looks at each factor's states, place by place, for each row.
@@ -101,6 +103,6 @@ def mean(links, tables, fields, codes, shares, rows, table_slopes, field_slopes)
             begin = offset[v]
             total += _conditional(local, begin, offset[v + 1], begin + states[v], shares[r])
         value += shares[r] * total
-        _pull(links, states, local, table_slopes[r % table_slopes.shape[0]])
-        field_slopes[r % field_slopes.shape[0]] += local
+        _pull(links, states, local, table_gradient[r % table_gradient.shape[0]])
+        field_gradient[r % field_gradient.shape[0]] += local
     return value

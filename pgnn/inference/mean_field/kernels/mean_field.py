@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.kinds import TABLE, add_expected_row
 
 
 @inner
@@ -44,12 +45,10 @@ def _many(wiring, table, q, slot, states, out):
 
 
 @inlined
-def _pair(mine, at, num, by_rows, potts, table, base, q, out):
+def _pair(mine, at, num, by_rows, kind, table, base, q, out):
     """:func:`_expect` for a table over two elements, the other one's states at ``q[at:]``."""
-    if potts:
-        for k in range(mine):
-            if q[at + k] > 0.0:
-                out[k] += q[at + k] * table[base + 1]
+    if kind != TABLE:
+        add_expected_row(kind, table, base, q, at, mine, out)
     elif by_rows:
         for k in range(mine):
             total = 0.0
@@ -74,7 +73,7 @@ def _expect(wiring, table, q, slot, states, out):
     else:
         other = wiring.scope_var[2 * first + 1 - slot]
         at, base, mine = wiring.offset[other], wiring.table[f], wiring.card[wiring.scope_var[slot]]
-        _pair(mine, at, wiring.card[other], slot == first, wiring.potts[f], table, base, q, out)
+        _pair(mine, at, wiring.card[other], slot == first, wiring.kind[f], table, base, q, out)
 
 
 @inner
@@ -119,7 +118,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
     # names of their own: an array of a tuple costs a count of references each time it is used
     card, offset, scope_ptr, scope_var = wiring[:4]
     slot_factor, var_ptr, var_slot = wiring.slot_factor, wiring.var_ptr, wiring.var_slot
-    potts, base = wiring.potts, wiring.table
+    kind, base = wiring.kind, wiring.table
     for r in todo:
         table, field, q = tables[min(r, len(tables) - 1)], fields[r], all_q[r]
         change[r] = 0.0
@@ -140,7 +139,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
                 else:
                     j = scope_var[2 * first + 1 - slot]
                     _pair(
-                        num, offset[j], card[j], slot == first, potts[f], table, base[f], q, logits
+                        num, offset[j], card[j], slot == first, kind[f], table, base[f], q, logits
                     )
             change[r] = max(change[r], _normalize(logits, num, q, at))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from pgnn.inference.kernels.algebra import commit
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
-from pgnn.inference.propagation.kernels.propagation_algebra import commit
 from pgnn.inference.propagation.kernels.propagation_beliefs import believe
 from pgnn.inference.propagation.kernels.propagation_factors import flood_factors, message_into
 from pgnn.inference.propagation.kernels.propagation_queue import arrange, lower, raise_by

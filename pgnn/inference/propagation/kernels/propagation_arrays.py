@@ -9,7 +9,7 @@ class Routes(NamedTuple):
     """The integers of a graph, gathered as the kernels read them.
 
     Attributes:
-        factor: ``(F, 4)`` int64: first slot, number of slots, first table entry, whether Potts.
+        factor: ``(F, 4)`` int64: first slot, number of slots, first entry, kind.
         slot: ``(L, 4)`` int32: first state column, first message entry, states, element.
         element: ``(E + 1, 3)`` int32: first state column, states, first inbox entry.
         inbox: ``(L, 3)`` int32, element by element: first message entry, slot, factor.

@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
-from pgnn.inference.propagation.kernels.propagation_algebra import (
+from pgnn.inference.kernels.algebra import (
     logarithm,
     normalize,
     nothing,
     power,
     times,
 )
+from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
 
 _WEIGHTED, _ANY, _FOUR = (), (0,), (0,) * 4
 _EVERY = 8  # messages multiplied before the product is scaled

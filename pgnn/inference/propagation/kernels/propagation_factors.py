@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
-from pgnn.inference.propagation.kernels.propagation_algebra import (
+from pgnn.inference.kernels import kinds
+from pgnn.inference.kernels.algebra import (
     commit,
     nothing,
     over,
@@ -18,6 +18,8 @@ from pgnn.inference.propagation.kernels.propagation_algebra import (
     times,
     unit,
 )
+from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
+from pgnn.inference.kernels.kinds import TABLE
 
 _ANY, _FOUR, _SIXTEEN = (0,), (0,) * 4, (0,) * 16
 
@@ -31,21 +33,21 @@ def flood_factors(algebra, factor, slot, table, belief, message, damping, scratc
     """
     distance = 0.0
     for f in range(factor.shape[0]):
-        s, arity, t, same = factor[f, 0], factor[f, 1], factor[f, 2], factor[f, 3] == 1
+        s, arity, t, kind = factor[f, 0], factor[f, 1], factor[f, 2], factor[f, 3]
         if arity == 2:
             if len(algebra) == 1 and slot[s, 2] == 2 and slot[s + 1, 2] == 2:
-                moved = _binary(slot, s, table, t, same, belief, message, damping)
+                moved = _binary(slot, s, table, t, kind, belief, message, damping)
             elif slot[s, 2] == 4 and slot[s + 1, 2] == 4:
                 moved = _pair(
-                    algebra, _FOUR, slot, s, table, t, same, belief, message, damping, scratch
+                    algebra, _FOUR, slot, s, table, t, kind, belief, message, damping, scratch
                 )
             elif slot[s, 2] == 16 and slot[s + 1, 2] == 16:
                 moved = _pair(
-                    algebra, _SIXTEEN, slot, s, table, t, same, belief, message, damping, scratch
+                    algebra, _SIXTEEN, slot, s, table, t, kind, belief, message, damping, scratch
                 )
             else:
                 moved = _pair(
-                    algebra, _ANY, slot, s, table, t, same, belief, message, damping, scratch
+                    algebra, _ANY, slot, s, table, t, kind, belief, message, damping, scratch
                 )
         else:
             moved = _many(algebra, slot, s, arity, table, t, belief, message, damping, scratch)
@@ -56,14 +58,13 @@ def flood_factors(algebra, factor, slot, table, belief, message, damping, scratc
 
 
 @inner_numeric
-def _binary(slot, s, table, t, same, belief, message, damping):
+def _binary(slot, s, table, t, kind, belief, message, damping):
     """Both messages between two elements of two states, in probabilities."""
     o, m, p, n = slot[s, 0], slot[s, 1], slot[s + 1, 0], slot[s + 1, 1]
-    a, b, c, d = table[t], table[t + 1], table[t], table[t + 1]
-    if same:
-        a, b = b, a
+    if kind == TABLE:
+        a, b, c, d = table[t], table[t + 1], table[t + 2], table[t + 3]
     else:
-        c, d = table[t + 2], table[t + 3]
+        a, b, c, d = kinds.binary_table(kind, table, t)
     x0, x1, y0, y1 = message[m], message[m + 1], message[n], message[n + 1]
     u0, u1, v0, v1 = belief[o], belief[o + 1], belief[p], belief[p + 1]
     # one state's share times the other's denominator, instead of two divisions
@@ -85,7 +86,7 @@ def _binary(slot, s, table, t, same, belief, message, damping):
 
 
 @inner_numeric
-def _pair(algebra, states, slot, s, table, t, same, belief, message, damping, scratch):
+def _pair(algebra, states, slot, s, table, t, kind, belief, message, damping, scratch):
     """Both messages between two elements."""
     k, l = np.int64(slot[s, 2]), np.int64(slot[s + 1, 2])  # noqa: E741
     if len(states) > 1:
@@ -93,43 +94,14 @@ def _pair(algebra, states, slot, s, table, t, same, belief, message, damping, sc
     new = scratch.shape[0] // 4
     _cavity(algebra, belief, slot[s, 0], message, slot[s, 1], k, scratch, 0)
     _cavity(algebra, belief, slot[s + 1, 0], message, slot[s + 1, 1], l, scratch, k)
-    if same:
-        potts(algebra, table[t], table[t + 1], scratch, 0, k, new + k)
-        potts(algebra, table[t], table[t + 1], scratch, k, k, new)
-    else:
+    if kind == TABLE:
         _products(algebra, table, t, k, l, scratch, new)
+    else:
+        kinds.message(algebra, kind, table, t, scratch, 0, k, new + k)
+        kinds.message(algebra, kind, table, t, scratch, k, k, new)
     first = commit(algebra, scratch, new, message, slot[s, 1], k, damping)
     second = commit(algebra, scratch, new + k, message, slot[s + 1, 1], l, damping)
     return max(first, second) if min(first, second) >= 0.0 else -1.0
-
-
-@inlined_numeric
-def potts(algebra, differ, same, x, at, num, to):
-    r"""Write :math:`v \sum_{b \ne a} x_b + w x_a` for every ``a``, without taking differences.
-
-    Where :math:`w \ge v / 2` the sum of all, plus :math:`(w - v) x_a`, loses at most a bit; below,
-    the sums of those before and those after are added.
-
-    Args:
-        differ: ``v``.
-        same: ``w``.
-    """
-    if len(algebra) == 1 and same >= 0.5 * differ:
-        value = 0.0
-        for a in range(num):
-            value += x[at + a]
-        for a in range(num):
-            x[to + a] = differ * value + (same - differ) * x[at + a]
-        return
-    before = nothing(algebra)
-    for a in range(num):
-        around = times(algebra, differ, before)
-        x[to + a] = plus(algebra, around, times(algebra, same, x[at + a]))
-        before = plus(algebra, before, x[at + a])
-    after = nothing(algebra)
-    for a in range(num - 1, -1, -1):
-        x[to + a] = plus(algebra, x[to + a], times(algebra, differ, after))
-        after = plus(algebra, after, x[at + a])
 
 
 @inlined_numeric
@@ -249,10 +221,11 @@ def message_into(algebra, factor, slot, f, target, table, belief, message, state
     """
     s, arity, t = factor[f, 0], factor[f, 1], factor[f, 2]
     new, work = scratch.shape[0] // 4, scratch.shape[0] // 2
-    if factor[f, 3] == 1:
+    if factor[f, 3] != TABLE:
         other = 2 * s + 1 - target
         _chosen(algebra, slot, other, belief, message, state, scratch)
-        potts(algebra, table[t], table[t + 1], scratch, 0, slot[other, 2], new)
+        num = slot[other, 2]
+        kinds.message(algebra, factor[f, 3], table, t, scratch, 0, num, new)
         return new
     size = 1
     for j in range(s, s + arity):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pgnn.inference.kernels.compiled import inner_numeric, numeric
-from pgnn.inference.propagation.kernels.propagation_algebra import (
+from pgnn.inference.kernels.algebra import (
     logarithm,
     normalize,
     nothing,
@@ -11,6 +10,7 @@ from pgnn.inference.propagation.kernels.propagation_algebra import (
     power,
     times,
 )
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
 from pgnn.inference.propagation.kernels.propagation_beliefs import log_sum
 from pgnn.inference.propagation.kernels.propagation_factors import factor_total, message_into
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.search.kernels.local_fields import change, fill
+from pgnn.inference.kernels.local_fields import change, fill
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

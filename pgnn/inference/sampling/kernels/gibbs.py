@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.kinds import TABLE, add_row, multiply_row
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _TINY = 1e-100
@@ -29,7 +30,6 @@ class Program(NamedTuple):
         neighbour: Elements.
         link_stride: Step in ``values`` for a state of the neighbour.
         wiring: Which factors touch which elements.
-        slot_stride: ``(L,)`` step in a factor's table for a state of the element at a slot.
         values: ``(P, V)`` full conditionals, an element's states side by side.
         linear: ``(1 or P, T)`` tables, each scaled to a largest entry of one.
         field: ``(1 or P, S)`` fields, likewise.
@@ -45,7 +45,6 @@ class Program(NamedTuple):
     neighbour: Any
     link_stride: Any
     wiring: Any
-    slot_stride: Any
     values: Any
     linear: Any
     field: Any
@@ -107,17 +106,16 @@ def log_weights(program, numbers, e, states, out):
         own = wiring.var_slot[q]
         f = wiring.slot_factor[own]
         at = wiring.table[f]
-        if wiring.potts[f]:
+        if wiring.kind[f] != TABLE:
             other = wiring.scope_ptr[f] * 2 + 1 - own
-            same = np.int64(states[wiring.scope_var[other]])
-            for s in range(card):
-                out[s] += numbers.log_linear[at + (1 if s == same else 0)]
+            state = np.int64(states[wiring.scope_var[other]])
+            add_row(wiring.kind[f], numbers.log_linear, at, state, card, out, 0)
             continue
         for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
             if slot != own:
-                at += program.slot_stride[slot] * np.int64(states[wiring.scope_var[slot]])
+                at += wiring.stride[slot] * np.int64(states[wiring.scope_var[slot]])
         for s in range(card):
-            out[s] += numbers.log_linear[at + s * program.slot_stride[own]]
+            out[s] += numbers.log_linear[at + s * wiring.stride[own]]
     top = -np.inf
     for s in range(card):
         top = max(top, out[s])
@@ -154,21 +152,15 @@ def _multiplied(program, numbers, e, states, out):
         own = wiring.var_slot[q]
         f = wiring.slot_factor[own]
         at = wiring.table[f]
-        if wiring.potts[f]:
+        if wiring.kind[f] != TABLE:
             other = wiring.scope_ptr[f] * 2 + 1 - own
-            same = np.int64(states[wiring.scope_var[other]])
-            if numbers.linear[at] < 1.0:
-                kept = out[same]
-                for s in range(card):
-                    out[s] *= numbers.linear[at]
-                out[same] = kept
-            else:
-                out[same] *= numbers.linear[at + 1]
+            state = np.int64(states[wiring.scope_var[other]])
+            multiply_row(wiring.kind[f], numbers.linear, at, state, card, out)
             continue
         for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
             if slot != own:
-                at += program.slot_stride[slot] * np.int64(states[wiring.scope_var[slot]])
-        step = program.slot_stride[own]
+                at += wiring.stride[slot] * np.int64(states[wiring.scope_var[slot]])
+        step = wiring.stride[own]
         for s in range(card):
             out[s] *= numbers.linear[at + s * step]
     top = 0.0

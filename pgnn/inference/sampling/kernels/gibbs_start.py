@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.kinds import TABLE, best_entry
 from pgnn.inference.sampling.kernels.gibbs import most_states, numbers_of, uniform
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -17,11 +18,7 @@ def _has_zeros(program, numbers):
     wiring = program.wiring
     hard = np.zeros(wiring.table.shape[0], np.bool_)
     for f in range(hard.shape[0]):
-        size = 2
-        if not wiring.potts[f]:
-            slot = wiring.scope_ptr[f]
-            size = program.slot_stride[slot] * wiring.card[wiring.scope_var[slot]]
-        for k in range(size):
+        for k in range(wiring.size[f]):
             if numbers.log_linear[wiring.table[f] + k] == -np.inf:
                 hard[f] = True
                 break
@@ -29,31 +26,22 @@ def _has_zeros(program, numbers):
 
 
 @inner
-def _potts_at(program, numbers, f, own, s, states, known):
-    """Largest entry of a Potts factor where its element at ``own`` has state ``s``."""
-    wiring = program.wiring
-    at = wiring.table[f]
-    v = wiring.scope_var[wiring.scope_ptr[f] * 2 + 1 - own]
-    if known[v]:
-        return numbers.log_linear[at + (1 if np.int64(states[v]) == s else 0)]
-    if wiring.card[v] == 1:
-        return numbers.log_linear[at + 1]
-    return max(numbers.log_linear[at], numbers.log_linear[at + 1])
-
-
-@inner
 def _best_entry(program, numbers, f, own, s, states, known, digits):
     """Largest entry of a factor, its element at ``own`` in state ``s``, known ones fixed."""
     wiring = program.wiring
-    if wiring.potts[f]:
-        return _potts_at(program, numbers, f, own, s, states, known)
-    at = wiring.table[f] + s * program.slot_stride[own]
+    if wiring.kind[f] != TABLE:
+        v = wiring.scope_var[wiring.scope_ptr[f] * 2 + 1 - own]
+        other = np.int64(states[v]) if known[v] else -1
+        return best_entry(
+            wiring.kind[f], numbers.log_linear, wiring.table[f], s, wiring.card[v], other
+        )
+    at = wiring.table[f] + s * wiring.stride[own]
     first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1]
     for slot in range(first, last):
         digits[slot - first] = 0
         v = wiring.scope_var[slot]
         if slot != own and known[v]:
-            at += program.slot_stride[slot] * np.int64(states[v])
+            at += wiring.stride[slot] * np.int64(states[v])
     best = -np.inf
     more = True
     while more:
@@ -64,11 +52,11 @@ def _best_entry(program, numbers, f, own, s, states, known, digits):
             if slot == own or known[v]:
                 continue
             digits[slot - first] += 1
-            at += program.slot_stride[slot]
+            at += wiring.stride[slot]
             if digits[slot - first] < wiring.card[v]:
                 more = True
                 break
-            at -= digits[slot - first] * program.slot_stride[slot]
+            at -= digits[slot - first] * wiring.stride[slot]
             digits[slot - first] = 0
     return best
 

@@ -66,40 +66,35 @@ def _mixed(h, x):
 
 
 @inner
-def _contents(wiring, slot_stride, table):
+def _contents(wiring, table):
     """``(F,)`` hashes of the factors' tables."""
     out = np.zeros(wiring.table.shape[0], np.uint64)
     for f in range(out.shape[0]):
         if f > 0 and wiring.table[f] == wiring.table[f - 1]:
             out[f] = out[f - 1]
             continue
-        slot = wiring.scope_ptr[f]
-        size = slot_stride[slot] * wiring.card[wiring.scope_var[slot]]
-        h = _mixed(np.uint64(0), size)
-        if wiring.potts[f]:
-            h, size = _mixed(h, 1), 2
+        h = _mixed(_mixed(np.uint64(0), wiring.size[f]), wiring.kind[f])
         for p in range(table.shape[0]):
-            for k in range(size):
+            for k in range(wiring.size[f]):
                 h = _mixed(h, table[p, wiring.table[f] + k])
         out[f] = h
     return out
 
 
 @entry
-def signatures(wiring, slot_stride, blankets, field, table):
+def signatures(wiring, blankets, field, table):
     """Return ``(E,)`` hashes; elements of one hash have the same table of full conditionals.
 
     The chance that two of a million different elements collide is below 1e-7.
 
     Args:
         wiring: Which factors touch which elements.
-        slot_stride: ``(L,)`` step in a factor's table for a state of the element at a slot.
         blankets: As of :func:`blankets`.
         field: ``(P, S)`` fields, the bits of doubles read as int64.
         table: ``(P, T)`` tables, likewise.
     """
     ptr, neighbour, size = blankets
-    content = _contents(wiring, slot_stride, table)
+    content = _contents(wiring, table)
     num = wiring.card.shape[0]
     out = np.zeros(num, np.uint64)
     for e in range(num):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.kinds import TABLE, add_row
 from pgnn.inference.search.kernels.max_marginals import (
     EARLIER,
     LATER,
@@ -48,10 +49,10 @@ def _choose(places, room, table, field, delta, v, decided, states):
         at, source = places.message[slot], delta
         if places.others[slot] & decided:
             at, source = num, choice
-            if places.potts[f]:
+            if places.kind[f] != TABLE:
                 other = states[places.scope_var[2 * places.scope_ptr[f] + 1 - slot]]
-                for x in range(num):
-                    choice[num + x] = table[places.table[f] + 1] if x == other else 0.0
+                choice[num : 2 * num] = 0.0
+                add_row(places.kind[f], table, places.table[f], other, num, choice, num)
             else:
                 any_order(places, room, table, delta, slot, states, decided, num, choice)
         for x in range(num):
@@ -169,27 +170,3 @@ def sweep_rows(
             if bound == -np.inf:
                 break
         bounds[row] = bound
-
-
-@entry
-def score_rows(
-    places: Places, tables: Floats, fields: Floats, todo: Ints, states: Ints, scores: Floats
-) -> None:
-    """Write the log scores of ``(B, E)`` states to ``(B,)`` ``scores``, without constants."""
-    for row in todo:
-        table = tables[row if tables.shape[0] > 1 else 0]
-        total = 0.0
-        for v in range(places.card.shape[0]):
-            total += fields[row, places.offset[v] + states[row, v]]
-        for f in range(places.table.shape[0]):
-            first = places.scope_ptr[f]
-            if places.potts[f]:
-                same = states[row, places.scope_var[first]]
-                place = np.int64(same == states[row, places.scope_var[first + 1]])
-            else:
-                place = np.int64(0)
-                for s in range(first, places.scope_ptr[f + 1]):
-                    v = places.scope_var[s]
-                    place = place * places.card[v] + states[row, v]
-            total += table[places.table[f] + place]
-        scores[row] = total

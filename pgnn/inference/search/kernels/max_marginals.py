@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.kinds import TABLE, max_marginal
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -28,7 +29,7 @@ class Places(NamedTuple):
         message: ``(L + 1,)`` first message entry of each slot.
         var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
         var_slot: ``(L,)`` slots of each element.
-        potts: ``(F,)`` whether the table is ``[differ, same]``.
+        kind: ``(F,)`` code of each factor's kind.
         table: ``(F,)`` first entry of each factor's table.
         others: ``(L,)`` bits: whether the factor touches earlier and later elements, too.
     """
@@ -41,7 +42,7 @@ class Places(NamedTuple):
     message: Ints
     var_ptr: Ints
     var_slot: Ints
-    potts: Bools
+    kind: NDArray[np.int8]
     table: Ints
     others: NDArray[np.int8]
 
@@ -68,22 +69,6 @@ def other_elements(scope_ptr: Ints, scope_var: Ints) -> NDArray[np.int8]:
                 elif scope_var[t] > scope_var[s]:
                     bits[s] |= LATER
     return bits
-
-
-@inner
-def _potts(same, num, given, delta, at, out):
-    """Max-marginal of a Potts factor: the best other state, or the same one."""
-    top, second, where = -np.inf, -np.inf, 0
-    for y in range(num):
-        value = -delta[given + y]
-        if value > top:
-            second, top, where = top, value, y
-        elif value > second:
-            second = value
-    for x in range(num):
-        value = second if x == where else top
-        agree = same - delta[given + x]
-        out[at + x] = agree if agree > value else value
 
 
 @inner
@@ -164,8 +149,8 @@ def collect(places, room, table, delta, slot):
         return
     other = 2 * first + 1 - slot
     given, num_other = places.message[other], places.card[places.scope_var[other]]
-    if places.potts[f]:
-        _potts(table[places.table[f] + 1], num, given, delta, at, delta)
+    if places.kind[f] != TABLE:
+        max_marginal(places.kind[f], table, places.table[f], num, delta, given, delta, at)
     elif slot == first:
         _rows(table, places.table[f], num, num_other, given, delta, at, delta)
     else:

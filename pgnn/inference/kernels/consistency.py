@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.kinds import TABLE, mark_supported
 
 FOUND = 0
 """An assignment was found."""
@@ -19,18 +20,12 @@ def _support(wiring, table, f, alive, states, kept):
     """Mark in ``kept`` the states that some entry of factor ``f`` allows beside living states."""
     first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1]
     n, base = last - first, wiring.table[f]
-    if wiring.potts[f]:
-        a = wiring.offset[wiring.scope_var[first]]
-        b = wiring.offset[wiring.scope_var[first + 1]]
-        num = wiring.card[wiring.scope_var[first]]
-        one, two = 0, 0
-        for k in range(num):
-            one += alive[a + k]
-            two += alive[b + k]
-        same = table[base + 1] > -np.inf
-        for k in range(num):
-            kept[k] = alive[a + k] and (two > alive[b + k] or (same and alive[b + k]))
-            kept[num + k] = alive[b + k] and (one > alive[a + k] or (same and alive[a + k]))
+    if wiring.kind[f] != TABLE:
+        one, two = wiring.scope_var[first], wiring.scope_var[first + 1]
+        mark_supported(
+            wiring.kind[f], table, base, alive, wiring.offset[one], wiring.offset[two],
+            wiring.card[one], kept,
+        )  # fmt: skip
         return
     for d in range(n):
         states[d] = 0

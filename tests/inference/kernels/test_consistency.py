@@ -11,7 +11,7 @@ from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.propagation.kernels import consistency
+from pgnn.inference.kernels import consistency
 
 
 def search(graph: FactorGraph, alive: np.ndarray, budget: int) -> tuple[int, np.ndarray]:

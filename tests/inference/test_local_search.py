@@ -9,7 +9,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.search.local_search import penalised, polish, score
+from pgnn.inference.local_search import penalised, polish, score
 from pgnn.inference.wiring import links_of, neighbours_of
 
 CARD = [2, 3, 1, 3, 2, 3, 3, 2]

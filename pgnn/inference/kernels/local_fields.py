@@ -6,17 +6,18 @@ each element, ``local`` one number for each state of each element, side by side.
 
 from __future__ import annotations
 
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.kinds import TABLE, add_row, change_row, entry_at
 
 
 @inner
 def entry_of(links, states, f):
-    """Where the entry that factor ``f`` takes stands; of a Potts factor, its coupling if equal."""
+    """Where the entry that factor ``f`` takes stands."""
     at = links.table[f]
-    if links.potts[f]:
+    if links.kind[f] != TABLE:
         first = links.scope_ptr[f]
-        same = states[links.scope_var[first]] == states[links.scope_var[first + 1]]
-        return at + 1 if same else at
+        x, y = states[links.scope_var[first]], states[links.scope_var[first + 1]]
+        return entry_at(links.kind[f], at, x, y)
     for s in range(links.scope_ptr[f], links.scope_ptr[f + 1]):
         at += states[links.scope_var[s]] * links.stride[s]
     return at
@@ -32,12 +33,10 @@ def fill(links, table, states, local):
         for s in range(links.scope_ptr[f], links.scope_ptr[f + 1]):
             v = links.scope_var[s]
             o = links.offset[v]
-            if links.potts[f]:
+            if links.kind[f] != TABLE:
                 other = links.scope_var[links.scope_ptr[f] + links.scope_ptr[f + 1] - 1 - s]
-                start = links.table[f]
-                for k in range(links.card[v]):
-                    local[o + k] += table[start]
-                local[o + states[other]] += table[start + 1] - table[start]
+                first = links.table[f]
+                add_row(links.kind[f], table, first, states[other], links.card[v], local, o)
             else:
                 step = links.stride[s]
                 at_zero = at - states[v] * step
@@ -57,10 +56,8 @@ def change(links, table, states, local, v, new):
         o = links.pair[i, 0]
         start = links.pair[i, 2]
         step = links.pair[i, 4]
-        if step == 0:  # Potts
-            gain = table[start + 1] - table[start]
-            local[o + old] -= gain
-            local[o + new] += gain
+        if links.pair[i, 3] < 0:
+            change_row(step, table, start, old, new, links.pair[i, 1], local, o)
         else:
             before = start + old * links.pair[i, 3]
             after = start + new * links.pair[i, 3]
@@ -81,3 +78,26 @@ def change(links, table, states, local, v, new):
                     e = at_zero + k * step
                     local[o + k] += table[e + moved] - table[e]
     states[v] = new
+
+
+@entry
+def score_rows(wiring, tables, fields, rows, states, scores):
+    """Write the log scores of complete rows, without constants.
+
+    Args:
+        wiring: Of the graph.
+        tables: ``(1, T)`` or ``(B, T)`` log values.
+        fields: ``(B, S)`` log fields.
+        rows: ``(N,)`` the row that each assignment belongs to.
+        states: ``(N, E)`` assignments.
+        scores: ``(N,)`` written.
+    """
+    for n in range(states.shape[0]):
+        row = rows[n]
+        table = tables[row if tables.shape[0] > 1 else 0]
+        total = 0.0
+        for v in range(wiring.card.shape[0]):
+            total += fields[row, wiring.offset[v] + states[n, v]]
+        for f in range(wiring.table.shape[0]):
+            total += table[entry_of(wiring, states[n], f)]
+        scores[n] = total

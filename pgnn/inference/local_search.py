@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import Links, links_of, neighbours_of, strides
+from pgnn.inference.wiring import Links, links_of, neighbours_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -50,19 +50,14 @@ def score(
     """
     if rows is None:
         rows = np.arange(len(log_field))
-    wiring = graph.wiring
-    x = np.asarray(states, dtype=np.int64)
+    from pgnn.inference.kernels.local_fields import score_rows
+
     constant = graph.log_constant.detach().cpu().double().numpy()
-    total: Floats = log_field[rows[:, None], x + wiring.offset[:-1]].sum(axis=1)
+    total = np.zeros(len(rows))
+    x = np.ascontiguousarray(states, dtype=np.int64)
+    tables = np.ascontiguousarray(graph.log_tables)
+    score_rows(graph.wiring, tables, np.ascontiguousarray(log_field), rows, x, total)
     total += constant[rows if len(constant) > 1 else 0]
-    if len(wiring.table):
-        first = wiring.scope_ptr[:-1]
-        stride = strides(wiring)
-        entry = np.add.reduceat(x[:, wiring.scope_var] * stride, first, axis=1) + wiring.table
-        same = x[:, wiring.scope_var[first]] == x[:, wiring.scope_var[first + 1]]
-        entry += wiring.potts & same
-        tables = graph.log_tables
-        total += tables[rows[:, None] if len(tables) != 1 else 0, entry].sum(axis=1)
     return total
 
 
@@ -112,7 +107,7 @@ def polish(
     before = score(graph, log_field, given, rows)
     if given.size == 0:
         return given, before
-    from pgnn.inference.search.kernels.polishing import polish as run
+    from pgnn.inference.kernels.polishing import polish as run
 
     links = links_of(graph.wiring)
     tables, fields, scale = penalised(graph, log_field)
@@ -152,6 +147,15 @@ def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, fl
     if len(starts):
         tables = floored(tables, starts, least - penalty)
     return tables, floored(log_field, offset, field_least - penalty), 2.0 * penalty
+
+
+def unsettled(graph: FactorGraph, log_field: Floats) -> Mask:
+    """``(B, E)`` elements whose field leaves them more than one state."""
+    if log_field.size == 0:
+        return np.zeros((len(log_field), len(graph.elements)), dtype=np.bool_)
+    possible = (log_field > -np.inf).astype(np.int64)
+    count = np.add.reduceat(possible, graph.elements.offset[:-1], axis=1)
+    return np.asarray(count > 1)
 
 
 def finite_spread(values: Floats, starts: Ints) -> tuple[Floats, Floats]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.search.kernels.local_fields import change, entry_of, fill
+from pgnn.inference.kernels.kinds import TABLE, add_interaction
+from pgnn.inference.kernels.local_fields import change, entry_of, fill
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
@@ -83,18 +84,10 @@ def _interaction(links, near, table, states, v, edge, swap):
     for i in range(near.shared_ptr[edge], near.shared_ptr[edge + 1]):
         here, there = near.shared[i, 0], near.shared[i, 1]
         f = links.slot_factor[here]
-        if links.potts[f]:
-            gain = table[links.table[f] + 1] - table[links.table[f]]
-            if x == y:
-                for a in range(links.card[v]):
-                    for b in range(links.card[u]):
-                        swap[a, b] += gain
-            for a in range(min(links.card[v], links.card[u])):
-                swap[a, a] += gain
-            for a in range(links.card[v]):
-                swap[a, x] -= gain
-            for b in range(links.card[u]):
-                swap[y, b] -= gain
+        if links.kind[f] != TABLE:
+            add_interaction(
+                links.kind[f], table, links.table[f], x, y, links.card[v], links.card[u], swap
+            )
             continue
         at = entry_of(links, states, f)
         step, skip = links.stride[here], links.stride[there]
@@ -237,7 +230,7 @@ def polish(links, near, log_tables, fields, free, which, tolerance, patience, st
         tolerance: Gains up to this are taken for rounding.
         patience: Forests in a row without a gain after which a row is done.
         states: ``(N, E)`` improved in place.
-        work: Scratch, see :class:`pgnn.inference.search.local_search.Work`.
+        work: Scratch, see :class:`pgnn.inference.local_search.Work`.
     """
     state = np.zeros(1, np.uint64)
     local = np.empty(fields.shape[1])
