@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
@@ -99,7 +100,13 @@ class Piece(nn.Module, Restorable):
                 )
 
 
+@functools.cache
+def signature_of(kind: type) -> inspect.Signature:
+    """Return what a class's constructor takes; looking is slow, so each class is looked at once."""
+    return inspect.signature(kind)
+
+
 def taken(kind: type, settings: Settings) -> Settings:
     """Return those settings that a class's constructor takes by name."""
-    parameters = inspect.signature(kind).parameters
+    parameters = signature_of(kind).parameters
     return {name: value for name, value in settings.items() if name in parameters}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pgnn.errors import DataError, closest
-from pgnn.factors.piece import Piece, Restorable
+from pgnn.factors.piece import Piece, Restorable, signature_of
 from pgnn.factors.variable import Variable
 from pgnn.io.labels import decode, encode
 
@@ -325,7 +324,7 @@ def _fits(kind: type, settings: Mapping[str, Any]) -> bool:
     if kind.from_settings.__func__ is not Restorable.__dict__["from_settings"].__func__:  # type: ignore[attr-defined]
         return True
     try:
-        inspect.signature(kind).bind(**settings)
+        signature_of(kind).bind(**settings)
     except TypeError:
         return False
     return True

@@ -73,7 +73,14 @@ class Tabular(ExponentialFamily):
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
         """Make a table of the saved size, which may be more than a learnable one is given."""
-        return cls(**settings, table=numbers["logits"].softmax(-1))
+        logits = numbers.get("logits")
+        if logits is not None and logits.numel() > MAX_TABLE:
+            return cls(**settings, table=logits.softmax(-1))
+        return cls(**settings)
+
+    def unsound(self, name: str, numbers: Tensor) -> Tensor:
+        """Return where logits are ``NaN`` or ``inf``, or a row has no state that is possible."""
+        return super().unsound(name, numbers) | numbers.isneginf().all(dim=-1, keepdim=True)
 
     @property
     def log_probs(self) -> Tensor:
