@@ -11,7 +11,7 @@ from pgnn.errors import (
     PgnnError,
     Unsupported,
 )
-from pgnn.evidence import states_of
+from pgnn.evidence import codes, likelihood, observed, states_of
 from pgnn.factors import (
     Bernoulli,
     BernoulliHead,
@@ -202,6 +202,9 @@ __all__ = [
     "NormalWishart",
     "Gamma",
     "Beta",
+    "codes",
+    "likelihood",
+    "observed",
     "states_of",
     # files
     "read",

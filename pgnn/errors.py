@@ -72,9 +72,9 @@ def closest(name: object, known: Iterable[object]) -> str:
     Returns:
         A phrase to append to an error message; where nothing is near, the first few known names.
     """
-    names = [str(k) for k in known]
+    names = {str(k): repr(k) for k in known}
     near = difflib.get_close_matches(str(name), names, n=3)
     if near:
-        return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
-    shown = ", ".join(repr(n) for n in names[:8])
+        return "; did you mean " + " or ".join(names[n] for n in near) + "?"
+    shown = ", ".join([*names.values()][:8])
     return f"; known: {shown}{', ...' if len(names) > 8 else ''}"

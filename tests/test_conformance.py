@@ -393,7 +393,7 @@ def test_log_prob_of_complete_rows(case: Case) -> None:
         expected = expected + oracle.log_evidence(joint)
     case.close(case.log_prob(model, case.batch(states)), expected)
     matrix = torch.tensor([list(row.values()) for row in states])
-    case.close(case.log_prob(model, matrix), expected)
+    case.close(case.log_prob(model, pgnn.codes(matrix)), expected)
 
 
 # --- prepared queries ---------------------------------------------------------------------------
@@ -403,7 +403,7 @@ def test_compiled_queries(case: Case) -> None:
     if case.rowwise:
         pytest.skip("compiled queries look at states alone")
     model = case.make()
-    codes = torch.stack([case.batch()[n] for n in case.names], dim=1)
+    codes = case.codes()
     want = case.query(model, None, case.batch())
     whole = model.compile(engine=case.engine)
     assert whole.observed == whole.targets == tuple(case.names)
@@ -520,7 +520,7 @@ def test_soft_evidence_can_be_impossible(doomed: Case) -> None:
     model = doomed.make()
     row = doomed.impossible
     assert row is not None
-    soft = {n: np.eye(doomed.cards[n])[s] for n, s in row.items()}
+    soft = {n: pgnn.likelihood(np.eye(doomed.cards[n])[s]) for n, s in row.items()}
     for targets in (None, [], doomed.names[-1]):
         with pytest.raises(ImpossibleEvidence, match="soft"):
             doomed.query(model, targets, soft)
@@ -558,7 +558,7 @@ def test_unknown_names_and_states(case: Case) -> None:
         with pytest.raises(EvidenceError, match="rows"):
             case.query(model, None, {name: torch.tensor([0, 0]), other: torch.tensor([0])})
     with pytest.raises(EvidenceError, match="likelihood"):
-        case.query(model, None, {name: torch.ones(case.cards[name] + 1)})
+        case.query(model, None, {name: torch.ones(case.cards[name] + 1) / 4})
 
 
 def test_wrong_numbers(case: Case) -> None:
@@ -680,7 +680,7 @@ def _answers(case: Case, model: pgnn.Model) -> dict[Any, Tensor]:
     numbers["best"] = case.most_probable(model, case.batch(), **case.covariates()).log_prob
     numbers["log prob"] = case.log_prob(model, case.batch(), **case.covariates()).detach()
     if not case.rowwise:
-        codes = torch.stack([case.batch()[n] for n in case.names], dim=1)
+        codes = case.codes()
         numbers["compiled"] = model.compile(engine=case.engine)(codes).marginals
         numbers["joint"] = posterior.joint(*case.names[-2:]).values.detach()
     return numbers

@@ -94,10 +94,23 @@ class Example:
         return {**labels, **{n: x[r] for n, x in self.reals.items()}}
 
     def batch(self, rows: Sequence[Row] | None = None) -> dict[Any, Any]:
-        """Evidence of many rows as tensors of indices, -1 where a row did not see a variable."""
+        """Evidence of many rows as integer tensors, -1 where a row did not see a variable."""
         found = self.rows if rows is None else rows
-        codes = {n: torch.tensor([row.get(n, -1) for row in found]) for n in self.names}
-        return {**codes, **{n: x[: len(found)] for n, x in self.reals.items()}}
+        variables = self.make().variables
+        seen = {n: self._integers(variables[n], found) for n in self.names}
+        return {**seen, **{n: x[: len(found)] for n, x in self.reals.items()}}
+
+    def codes(self) -> Any:
+        """The rows as state indices, -1 where a row did not see a variable."""
+        return torch.tensor([[row.get(n, -1) for n in self.names] for row in self.rows])
+
+    @staticmethod
+    def _integers(variable: pgnn.Variable, rows: Sequence[Row]) -> Any:
+        """Indices, or labels where these are numbers: then integers mean labels."""
+        labels = variable.states or ()
+        numbers = any(isinstance(label, int) for label in labels)
+        codes = [row.get(variable.name, -1) for row in rows]
+        return torch.tensor([int(labels[k]) if numbers and k >= 0 else k for k in codes])
 
     def covariates(self, r: int | None = None) -> dict[str, Any]:
         """The keyword ``inputs`` of the verbs, for one row or for all of them."""

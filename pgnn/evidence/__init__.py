@@ -1,8 +1,6 @@
-"""Data sets as state codes: frames, mappings of columns, matrices of indices."""
+"""Everything that was seen, read into arrays: values, frames, sequences, training rows."""
 
-from pgnn.evidence.columns import columns_of
-from pgnn.evidence.encoded_table import EncodedTable, encode_table
 from pgnn.evidence.states import states_of
-from pgnn.evidence.table import Table
+from pgnn.evidence.wrappers import codes, likelihood, observed
 
-__all__ = ["Table", "EncodedTable", "encode_table", "columns_of", "states_of"]
+__all__ = ["codes", "likelihood", "observed", "states_of"]

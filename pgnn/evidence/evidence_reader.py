@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
-from pgnn.evidence.array_findings import check_apart, read_array
+from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.findings import (
-    Finding,
-    common_rows,
-    is_column,
-    is_missing,
-    read_discrete,
-    read_real,
-)
-from pgnn.evidence.unknown_variable import unknown_variable
+from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.reading import Reading, check_apart, common_rows, read_real
+from pgnn.evidence.unknown_variable import unknown_columns, unknown_variable
+from pgnn.evidence.values import Rule, read_discrete
+from pgnn.evidence.wrappers import CodedMapping, Codes, Observed
 from pgnn.factors.elements import Elements
-from pgnn.factors.variable import MISSING, Variable
+from pgnn.factors.labels import MISSING, Column
+from pgnn.factors.variable import Variable
 
-_PLAIN = frozenset({str, int, bool, float, type(None)})
+BLOCK = 65_536
+"""Rows that are coded at a time: small enough to stay in cache, large enough to cost nothing."""
 
 
 class EvidenceReader:
-    """Reads evidence on a fixed list of variables.
+    """Reads evidence on a fixed list of variables; the one reading of every verb.
 
-    A finding on a discrete variable is, in this order of precedence,
+    A value means the same in every container (see :class:`~pgnn.factors.labels.Labels`): an
+    integer or boolean is a *label* where the labels are numbers or spell them, an *index* where no
+    label could be meant; a string is a label; ``None``, ``NaN``, ``NA``, masked cells and -1 are
+    not seen. Containers are scalars, (nested) lists and tuples, arrays of any dtype, masked arrays,
+    tensors, Series and Categoricals, of pandas, polars or another library.
 
-    - a *label* or a plain *index* (see :class:`~pgnn.factors.variable.Variable`), for all rows;
-    - a float tensor or array ``(K,)`` or ``(B, K)``: a *likelihood*, in probability units, finite,
-      not negative, not all zero; a row of ``NaN`` is not seen. Floats are likelihoods whatever
-      their values, so that a batch that happens to have ``K`` rows means the same as any other;
-    - the one exception, a float vector with a ``NaN`` in it: *indices*, ``NaN`` where not seen;
-    - an integer or boolean tensor or array ``(B,)``: *indices*, -1 where not seen;
-    - a list, Series or data frame column: *labels* (or plain indices), ``None`` or ``NaN`` where
-      not seen. A list of floats, or of lists, is a likelihood where no label is a number.
+    - :func:`pgnn.codes` says that integers are state indices, whatever the labels.
+    - Floats ``(K,)`` or ``(B, K)`` that could not be states are *likelihoods*, in probability
+      units, finite, not negative, not all zero; a row of ``NaN`` is not seen. So are mappings from
+      label to weight, and what :func:`pgnn.likelihood` is given. What could be both is an error.
+    - A finding on a real variable is a number or an array ``event`` or ``(B, *event)``.
 
-    A finding on a real variable is a number or an array ``event`` or ``(B, *event)``, ``NaN``
-    where not seen. Findings without a ``B`` hold for all rows; the others must agree on ``B``.
-
-    A finding on an array of discrete variables has its shape: states ``shape`` or ``(B, *shape)``,
-    as integers or booleans (indices) or as nested lists or object arrays (labels), or likelihoods
-    ``(*shape, K)`` or ``(B, *shape, K)`` of floats; -1, ``NaN`` and ``None`` mean "not seen" of
-    any cell. One element is a variable like any other, of the name ``("pixel", 3, 4)``; an array
-    is given as a whole or by elements, not both.
+    Findings without a ``B`` hold for all rows; the others must agree on ``B``. A finding on an
+    array of discrete variables has its shape: states ``shape`` or ``(B, *shape)``, likelihoods
+    ``(*shape, K)`` or ``(B, *shape, K)``. One element is a variable like any other, of the name
+    ``("pixel", 3, 4)``; an array is given as a whole or by elements, not both.
 
     Args:
         variables: All variables of a model.
@@ -59,11 +54,10 @@ class EvidenceReader:
         Unsupported: If an axis of an array has a name instead of a length.
 
     Example:
-        >>> import torch
         >>> reader = EvidenceReader([Variable("rain", ["no", "yes"]), Variable("wet", 2)])
         >>> reader.read({"rain": "yes"}).codes
         array([[ 1, -1]], dtype=int32)
-        >>> reader.read({"rain": ["yes", None], "wet": torch.tensor([0.2, 0.8])}).soft
+        >>> reader.read({"rain": ["yes", None], "wet": [0.2, 0.8]}).soft
         array([[1.  , 1.  , 0.25, 1.  ],
                [1.  , 1.  , 0.25, 1.  ]])
     """
@@ -79,71 +73,135 @@ class EvidenceReader:
         self.elements = Elements(self.variables) if elements is None else elements
         self.discrete = self.elements.variables
         self._size = len(self.elements)
+        self._unseen = np.full((1, self._size), MISSING, dtype=np.int32)
         self._single = {
             v.name: (self.elements.first[v.name], v) for v in self.elements.variables if not v.shape
         }
+        self._codes = {name: (k, v.labels.codes) for name, (k, v) in self._single.items()}
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
 
-    def read(self, evidence: Any = None) -> Evidence:
+    def read(self, evidence: Any = None, *, states_only: bool = False) -> Evidence:
         """Return the evidence as arrays.
 
         Args:
-            evidence: ``None``, a mapping (or a Series) from variable to finding, or a data frame
-                whose columns are variables.
+            evidence: ``None``, a mapping (or a Series) from variable to finding, a data frame whose
+                columns are variables, a list of mappings, a matrix of states with a column for
+                each element, :func:`pgnn.codes` or :func:`pgnn.observed` of these, or what was
+                read before.
+            states_only: Whether there are no likelihoods, as in data that is learnt from.
 
         Raises:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes do not agree.
         """
-        if isinstance(evidence, Evidence):
+        if isinstance(evidence, dict):
+            known = self._read_labels(evidence)
+            if known is not None:
+                return known
+        elif evidence is None:
+            return self._assemble([])
+        elif isinstance(evidence, Evidence):
             return evidence
-        if isinstance(evidence, Tensor | np.ndarray) and evidence.ndim > 1:
-            evidence = self._columns(evidence)
-        if evidence is None:
-            evidence = {}
-        elif not isinstance(evidence, Mapping):
-            if hasattr(evidence, "columns"):
-                return self._read_frame(evidence)
-            if not (is_column(evidence) and hasattr(evidence, "items")):
-                raise EvidenceError(
-                    "evidence must be a mapping from variable to finding or a data frame, got "
-                    f"{type(evidence).__name__}"
-                )
-            evidence = dict(evidence.items())
-        codes = np.full((1, self._size), MISSING, dtype=np.int32)
-        rest: list[tuple[Hashable, Any]] = []
+        given = _Given.of(evidence, states_only)
+        values = given.values
+        if isinstance(values, Tensor | np.ndarray) and values.ndim > 1:
+            return self._read_matrix(values, given.rule)
+        if isinstance(values, Mapping):
+            items: Iterable[tuple[Hashable, Any]] = values.items()
+        elif is_frame(values) or _are_rows(values):
+            items = columns_of(values).items()
+        elif hasattr(values, "items") and hasattr(values, "dtype"):  # a Series
+            items = values.items()
+        else:
+            raise EvidenceError(
+                "evidence must be a mapping from variable to finding or a data frame, got "
+                f"{type(values).__name__}"
+            )
+        frame = is_frame(values)
+        found = [(n, x) for n, x in items if n not in given.ignore]
+        self._check_names([n for n, _ in found], "column" if frame else "variable")
+        given = replace(given, rule=replace(given.rule, rows=given.rule.rows or frame))
+        read = [self._find(name, value, given) for name, value in found]
+        if not frame:
+            return self._assemble(read)
+        rows = len(values)
+        return self._assemble(read, rows, getattr(values, "index", None))
+
+    def columns(
+        self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK
+    ) -> CodedColumns:
+        """Return columns of states that are coded block by block, so that no large copy is made.
+
+        Args:
+            data: As for :meth:`read`.
+            names: The single discrete variables that are read; all of them if not given.
+            block: Rows in a block.
+
+        Raises:
+            DataError: If a column is missing, there is an unknown one, lengths differ, there are no
+                rows, or a value is no state.
+        """
+        variables = [self._single[n][1] for n in (self._single if names is None else names)]
+        try:
+            return self._coded(variables, _Given.of(data, True), block)
+        except EvidenceError as error:
+            raise DataError(str(error)) from None
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _read_labels(self, evidence: Mapping[Hashable, Any]) -> Evidence | None:
+        """One row of plain labels, the usual case made fast; None if something else is there."""
+        codes = self._unseen.copy()
         seen: list[int] = []
+        row, known = codes[0], self._codes
         for name, value in evidence.items():
-            if type(value) in _PLAIN and name in self._single:
-                number, variable = self._single[name]
-                code = variable.index(value)
-                if code != MISSING:
-                    codes[0, number] = code
-                    seen.append(number)
-            else:
-                rest.append((name, value))
-        if rest:
-            return self._assemble(codes, [self._find(name, value) for name, value in rest])
-        names = tuple([self._name[k] for k in sorted(seen)])
-        return Evidence(codes, False, None, np.zeros(1), names=names)
+            try:
+                number, labels = known[name]
+                code = labels[value]
+            except (KeyError, TypeError):  # not hashable, no label, or another kind of variable
+                return None
+            row[number] = code
+            seen.append(number)
+        seen.sort()
+        names = tuple([self._name[k] for k in seen])
+        return Evidence(codes, False, None, np.zeros(1), {}, {}, names)
 
-    def _read_frame(self, frame: Any) -> Evidence:
-        if not frame.columns.is_unique:
-            twice = frame.columns[frame.columns.duplicated()][0]
-            raise EvidenceError(f"column {twice!r} occurs twice in the data frame; keep one")
-        codes = np.full((1, self._size), MISSING, dtype=np.int32)
-        items = frame.items()
-        if frame.columns.nlevels > 1:
-            items = ((_without_padding(name), column) for name, column in items)
-        findings = [self._find(name, column, "column") for name, column in items]
-        return self._assemble(codes, findings, frame.index)
+    def _check_names(self, names: Sequence[Hashable], what: str) -> None:
+        wrong = [n for n in names if not self._knows(n)]
+        if wrong and what == "column":
+            raise unknown_columns(wrong, self.variables)
+        if wrong:
+            raise unknown_variable(wrong[0], self.variables)
 
-    def _columns(self, matrix: Any) -> dict[Hashable, Any]:
-        """A matrix as findings by name, or an array ``(N, *shape)`` of the only variable."""
+    def _knows(self, name: Hashable) -> bool:
+        return name in self._single or name in self._reals or self.elements.find(name) is not None
+
+    def _find(self, name: Hashable, value: Any, given: _Given) -> tuple[int, Reading]:
+        """What was seen of a variable, and the number of its first element."""
+        rule = given.rule
+        if given.tensors_coded and isinstance(value, Tensor):
+            rule = replace(rule, coded=True)
+        if name in self._single:
+            number, variable = self._single[name]
+            return number, read_discrete(variable, value, rule)
+        if name in self._reals:
+            value = value.values if isinstance(value, Codes) else value
+            return -1, read_real(self._reals[name], value, name in self._in_part)
+        found = self.elements.find(name)
+        if found is None:
+            raise unknown_variable(name, self.variables)
+        if found[0].shape:
+            return self.elements.first[name], read_discrete(found[0], value, rule)
+        return int(found[1]), read_discrete(found[0], value, rule)
+
+    def _read_matrix(self, matrix: Any, rule: Rule) -> Evidence:
+        """A column for each element, or an array ``(N, *shape)`` of the only variable."""
         rows, *rest = matrix.shape
-        if len(self.variables) == 1 and (only := self.variables[0]).shape == tuple(rest):
-            return {only.name: matrix}
+        if len(self.variables) == 1 and self.variables[0].shape == tuple(rest):
+            return self._assemble(
+                [self._find(self.variables[0].name, matrix, _Given(matrix, rule))]
+            )
         elements = self.elements
         if rest != [len(elements)]:
             what = "discrete variable" if elements.plain else "element of the discrete variables"
@@ -151,66 +209,59 @@ class EvidenceReader:
                 f"a matrix of state indices needs {len(elements)} columns, one for each {what} in "
                 f"order, got shape {tuple(matrix.shape)}"
             )
-        if elements.plain:
-            return {v.name: matrix[:, k] for k, v in enumerate(elements.variables)}
         first = elements.first
-        return {
-            v.name: matrix[:, first[v.name] : first[v.name] + v.num_elements].reshape(
-                rows, *v.shape
-            )
-            for v in elements.variables
-        }
-
-    def _find(self, name: Hashable, value: Any, what: str = "variable") -> tuple[int, Finding]:
-        """A finding, and the number of its first element."""
-        if name in self._single:
-            number, variable = self._single[name]
-            return number, read_discrete(variable, value)
-        if name in self._reals:
-            return -1, read_real(self._reals[name], value, name in self._in_part)
-        found = self.elements.find(name)
-        if found is None:
-            raise unknown_variable(name, self.variables, what)
-        if found[0].shape:
-            return self.elements.first[name], read_array(found[0], value)
-        return int(found[1]), read_discrete(found[0], value)
+        return self._assemble(
+            [
+                (
+                    first[v.name],
+                    read_discrete(
+                        v,
+                        matrix[:, first[v.name] : first[v.name] + v.num_elements].reshape(
+                            rows, *v.shape
+                        ),
+                        replace(rule, rows=True),
+                    ),
+                )
+                for v in elements.variables
+            ]
+        )
 
     def _assemble(
         self,
-        codes: NDArray[np.int32],
-        placed: Sequence[tuple[int, Finding]],
+        placed: Sequence[tuple[int, Reading]],
+        index_rows: int | None = None,
         index: Any = None,
     ) -> Evidence:
-        """Spread findings over the rows; ``codes`` holds those that hold for all rows."""
-        findings = [f for _, f in placed]
-        check_apart(findings)
-        rows = common_rows(findings, None if index is None else len(index))
+        """Spread over the rows what was seen of each variable."""
+        readings = [r for _, r in placed]
+        check_apart(readings)
+        rows = common_rows(readings, index_rows)
         size = 1 if rows is None else rows
-        codes = np.repeat(codes, size, axis=0)
+        codes = np.full((size, self._size), MISSING, dtype=np.int32)
         soft: NDArray[np.float64] | None = None
         scale = np.zeros(size)
         tensors: dict[Hashable, Tensor] = {}
         reals: dict[Hashable, Tensor] = {}
         softly: set[int] = set()
-        for first, f in placed:
-            v = f.variable
-            if f.real is not None:
-                reals[v.name] = f.real.expand(size, *v.shape)
+        for first, r in placed:
+            v = r.variable
+            if r.real is not None:
+                reals[v.name] = r.real.expand(size, *v.shape)
                 continue
-            own = 1 if f.rows is None else f.rows
+            own = 1 if r.rows is None else r.rows
             last = first + v.num_elements
-            if f.codes is not None:
-                codes[:, first:last] = f.codes.reshape(own, last - first)
-            elif f.likelihood is not None:
+            if r.column is not None:
+                codes[:, first:last] = r.column.take().reshape(own, last - first)
+            elif r.likelihood is not None:
                 softly.add(first)
                 offset = self.elements.offset
                 if soft is None:
                     soft = np.ones((size, int(offset[-1])))
                 width = int(offset[last] - offset[first])
-                soft[:, offset[first] : offset[last]] = f.likelihood.reshape(own, width)
-                scale += f.log_scale
-                if f.tensor is not None:
-                    tensors[v.name] = f.tensor.expand(size, *v.shape, v.num_states)
+                soft[:, offset[first] : offset[last]] = r.likelihood.reshape(own, width)
+                scale += r.log_scale
+                if r.tensor is not None:
+                    tensors[v.name] = r.tensor.expand(size, *v.shape, v.num_states)
         hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING)
         names = (*self._names(hard, softly), *reals)
         return Evidence(codes, rows is not None, soft, scale, tensors, reals, names, index)
@@ -222,22 +273,118 @@ class EvidenceReader:
         seen = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))
         return [self.elements.variables[k].name for k in seen.astype(int).tolist()]
 
+    def _coded(self, variables: Sequence[Variable], given: _Given, block: int) -> CodedColumns:
+        values = given.values
+        if isinstance(values, Tensor | np.ndarray):
+            values = self._matrix_columns(values)
+        else:
+            values = columns_of(values)
+        names = [n for n in values if n not in given.ignore]
+        known = [v.name for v in self.variables]
+        wrong = [n for n in names if not self._knows(n)]
+        if wrong:
+            raise unknown_columns(wrong, self.variables)
+        columns: list[Column] = []
+        for v in variables:
+            if v.name not in names:
+                rest = [name for name in names if name not in known] or names
+                raise DataError(
+                    f"data has no column {v.name!r} (a variable that is never seen is latent: "
+                    f"that takes EM){closest(v.name, rest)}"
+                )
+            shape = np.shape(values[v.name]) if hasattr(values[v.name], "shape") else (1,)
+            if len(shape) != 1:
+                raise DataError(
+                    f"column {v.name!r} must hold one value for each row, shape (N,), got shape "
+                    f"{tuple(shape)}"
+                )
+            reading = read_discrete(v, values[v.name], replace(given.rule, rows=True))
+            if reading.column is None or reading.rows is None:
+                raise DataError(
+                    f"column {v.name!r} must be a sequence with one value for each row, got "
+                    f"{values[v.name]!r}"
+                )
+            columns.append(reading.column)
+        lengths = {v.name: len(c.raw) for v, c in zip(variables, columns, strict=True)}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"columns must have the same number of rows, got {lengths}")
+        if not next(iter(lengths.values()), 0):
+            raise DataError("data has no rows")
+        return CodedColumns(variables, columns, block)
 
-def read_evidence(variables: Sequence[Variable], evidence: Any = None) -> Evidence:
-    """Read evidence once; to read more on the same variables keep an :class:`EvidenceReader`.
+    def _matrix_columns(self, matrix: Any) -> dict[Hashable, Any]:
+        names = [v.name for v in self.variables]
+        expected = f"expected integer state indices of shape (N, {len(names)})"
+        if matrix.ndim != 2 or matrix.shape[1] != len(names):
+            shown = f"{names[:8]}{' and more' if len(names) > 8 else ''}"
+            raise DataError(f"{expected}, columns in the order {shown}, got {tuple(matrix.shape)}")
+        if isinstance(matrix, Tensor):
+            matrix = matrix.numpy(force=True)
+        if matrix.dtype.kind not in "iub":
+            raise DataError(
+                f"{expected}, got {matrix.dtype}; labels belong into a data frame or a mapping of "
+                "columns, missing indices are -1"
+            )
+        return {name: matrix[:, k] for k, name in enumerate(names)}
 
-    Args:
-        variables: All variables of a model, discrete and real.
-        evidence: ``None``, a mapping from variable to finding, or a data frame.
 
-    Raises:
-        EvidenceError: If a name, a state, a likelihood or a shape is wrong.
+@dataclass(frozen=True, eq=False, slots=True)
+class _Given:
+    """Evidence as it was given, and how it is to be read.
+
+    Attributes:
+        values: The evidence itself.
+        rule: How its values are read.
+        ignore: Names that are left out.
+        tensors_coded: Whether tensors hold state indices.
     """
-    return EvidenceReader(variables).read(evidence)
+
+    values: Any
+    rule: Rule = Rule()  # noqa: RUF009
+    ignore: frozenset[Hashable] = frozenset()
+    tensors_coded: bool = False
+
+    @classmethod
+    def of(cls, evidence: Any, rows: bool) -> _Given:
+        ignore: frozenset[Hashable] = frozenset()
+        rule = Rule(rows=rows)
+        if isinstance(evidence, Observed):
+            ignore, rule = evidence.ignore, replace(rule, ignore_unknown=evidence.ignore_unknown)
+            evidence = evidence.values
+        if isinstance(evidence, Codes):
+            rule, evidence = replace(rule, coded=True), evidence.values
+        return cls(evidence, rule, ignore, isinstance(evidence, CodedMapping))
 
 
-def _without_padding(name: tuple[Any, ...]) -> Hashable:
-    """A tuple as it was before pandas made levels of tuples of different lengths."""
-    parts = [part for part in name if not is_missing(part)]
-    parts = [int(x) if isinstance(x, float) and x.is_integer() else x for x in parts]
-    return parts[0] if len(parts) == 1 else tuple(parts)
+def _are_rows(values: Any) -> bool:
+    """Whether values are a list of mappings, one for each row."""
+    return isinstance(values, list) and bool(values) and all(isinstance(x, Mapping) for x in values)
+
+
+class CodedColumns:
+    """Columns of single discrete variables, whose codes are made when they are read.
+
+    Attributes:
+        variables: The variables, in the order of the columns.
+        num_rows: Number of rows ``N``.
+    """
+
+    def __init__(
+        self, variables: Sequence[Variable], columns: Sequence[Column], block: int
+    ) -> None:
+        self.variables = tuple(variables)
+        self._columns, self._block = columns, block
+        self.num_rows = len(columns[0].raw)
+
+    def block(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return rows ``start .. stop - 1`` as ``(V, stop - start)`` codes, -1 if missing."""
+        out = np.empty((len(self.variables), stop - start), dtype=np.int32)
+        for row, column in zip(out, self._columns, strict=True):
+            column.take(slice(start, stop), row)
+        return out
+
+    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.int32]]]:
+        """Iterate over the rows in order: number of the first row, and its block."""
+        size = self._block if size is None else size
+        for start in range(0, self.num_rows, size):
+            yield start, self.block(start, min(start + size, self.num_rows))

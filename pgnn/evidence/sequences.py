@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,11 @@ from torch.nn.functional import one_hot
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.evidence import split_rows
-from pgnn.evidence.sequence_column import SequenceColumn
+from pgnn.evidence.frames import columns_of, frame_columns, is_frame
+from pgnn.evidence.sequence_values import Parts, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_variable
+from pgnn.evidence.values import Rule
+from pgnn.evidence.wrappers import CodedMapping, Codes, Observed
 from pgnn.factors.variable import MISSING, Variable
 
 AXIS = "T"
@@ -124,41 +127,60 @@ class Sequences:
         Raises:
             EvidenceError: If there are several such variables; besides what :meth:`read` raises.
         """
-        if _is_bare(evidence):
-            evidence = {_only([n for n in model.variables if n not in model.hidden]): evidence}
-        return cls.read([*model.variables.values()], evidence)
+        if isinstance(evidence, cls):
+            return evidence
+        given = _Given.of(evidence)
+        if _is_bare(given.values):
+            seen = [n for n in model.variables if n not in model.hidden]
+            given = replace(given, values={_only(seen): given.values})
+        return cls._read([*model.variables.values()], given)
 
     @classmethod
     def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:
         """Read evidence in the forms that people have it.
 
+        A value means what it means everywhere (see
+        :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), in every container.
+
         Args:
             variables: Of the model, with the axis ``"T"`` first in their shapes.
             evidence: Mapping of names to one sequence ``(T, ...)``, to rows of equal length
-                ``(B, T, ...)`` or to a list of sequences of any lengths: labels, state indices or
+                ``(B, T, ...)``, to a list of sequences of any lengths, or to one sequence of all
+                rows, one after the other, if there are several lengths: labels, state indices or
                 reals, ``-1``, ``None`` or NaN where nothing was seen; floats ``(T, K)`` or
                 ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
                 the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
                 something was seen. ``(name, t)`` is the state at one step. Or a data frame, whose
                 rows are the steps of one sequence, or a list of them. Where there is one variable,
-                its sequences need no name. Or what this returned before.
+                its sequences need no name. Or :func:`pgnn.observed` of these, which has
+                ``lengths=`` too, or what this returned before.
 
         Raises:
             EvidenceError: If a name or state is unknown, or lengths disagree.
         """
-        if isinstance(evidence, Sequences):
+        if isinstance(evidence, cls):
             return evidence
-        if _is_bare(evidence):
-            evidence = {_only([v.name for v in variables]): evidence}
-        index = getattr(evidence, "index", None) if hasattr(evidence, "columns") else None
-        given = _mapping(evidence)
+        given = _Given.of(evidence)
+        if _is_bare(given.values):
+            given = replace(given, values={_only([v.name for v in variables]): given.values})
+        return cls._read(variables, given)
+
+    @classmethod
+    def _read(cls, variables: Sequence[Variable], given: _Given) -> Sequences:
+        index = getattr(given.values, "index", None) if is_frame(given.values) else None
+        findings = {n: x for n, x in _mapping(given.values).items() if n not in given.ignore}
         known = {v.name: v for v in variables}
-        length = given.pop(AXIS, None) if AXIS not in known else None
-        single: dict[Any, Any] = {n: given.pop(n) for n in [*given] if _is_step(n, known)}
-        for name in given:
+        length = findings.pop(AXIS, None) if AXIS not in known else None
+        length = given.lengths if length is None else length
+        single: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
+        for name in findings:
             if name not in known:
                 raise unknown_variable(name, list(variables), "variable of the model")
-        columns = {n: SequenceColumn.read(known[n], values) for n, values in given.items()}
+        told = None if length is None else _array(length)
+        columns = {
+            n: read_parts(known[n], x, given.rule_of(x), told).cut(told)
+            for n, x in findings.items()
+        }
         rows, batched = _rows(columns, length, single)
         lengths, mask = _lengths(columns, length, rows)
         steps = max([int(lengths.max(initial=0)), *(c.steps for c in columns.values())])
@@ -166,10 +188,11 @@ class Sequences:
         reals: dict[Hashable, Tensor] = {}
         soft: dict[Hashable, Tensor] = {}
         for name, column in columns.items():
-            place = soft if column.soft else codes if column.variable.is_discrete else reals
-            place[name] = column.filled(rows, steps, lengths, mask)
+            held = soft if column.soft else codes if column.variable.is_discrete else reals
+            held[name] = column.filled(rows, steps, lengths, mask)
         for (name, step), state in single.items():
-            codes[name] = _with_step(known[name], codes.get(name), (rows, steps), step, state)
+            rule = given.rule_of(state)
+            codes[name] = _with_step(known[name], codes.get(name), (rows, steps), step, state, rule)
         for name in codes.keys() & soft.keys():  # known where both tell
             hard = codes.pop(name)
             likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
@@ -177,15 +200,41 @@ class Sequences:
         return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Given:
+    """Evidence as it was given, and how it is to be read."""
+
+    values: Any
+    rule: Rule = Rule()  # noqa: RUF009
+    ignore: frozenset[Hashable] = frozenset()
+    lengths: Any = None
+    tensors_coded: bool = False
+
+    @classmethod
+    def of(cls, evidence: Any) -> _Given:
+        ignore: frozenset[Hashable] = frozenset()
+        rule, lengths = Rule(), None
+        if isinstance(evidence, Observed):
+            ignore, lengths = evidence.ignore, evidence.lengths
+            rule, evidence = Rule(ignore_unknown=evidence.ignore_unknown), evidence.values
+        if isinstance(evidence, Codes):
+            rule, evidence = replace(rule, coded=True), evidence.values
+        return cls(evidence, rule, ignore, lengths, isinstance(evidence, CodedMapping))
+
+    def rule_of(self, values: Any) -> Rule:
+        coded = self.tensors_coded and isinstance(values, Tensor)
+        return replace(self.rule, coded=True) if coded else self.rule
+
+
 def _is_bare(evidence: Any) -> bool:
     """Whether evidence is one sequence or several, of a variable that is not named."""
-    if hasattr(evidence, "columns"):
+    if is_frame(evidence) or isinstance(evidence, Mapping):
         return False
     if isinstance(evidence, np.ndarray | Tensor) or hasattr(evidence, "to_numpy"):
         return True
     if not isinstance(evidence, list | tuple) or not len(evidence):
         return False
-    return not any(isinstance(e, Mapping) or hasattr(e, "columns") for e in evidence)
+    return not any(isinstance(e, Mapping) or is_frame(e) for e in evidence)
 
 
 def _only(names: Sequence[Hashable]) -> Hashable:
@@ -202,19 +251,22 @@ def _only(names: Sequence[Hashable]) -> Hashable:
 def _mapping(evidence: Any) -> dict[Hashable, Any]:
     if evidence is None:
         return {}
-    if isinstance(evidence, Mapping):
-        return dict(evidence)
-    if hasattr(evidence, "columns"):
-        return {n: evidence[n] for n in evidence.columns}
-    if isinstance(evidence, list | tuple) and all(hasattr(f, "columns") for f in evidence):
-        names = dict.fromkeys(n for f in evidence for n in f.columns)
-        if any(set(f.columns) != set(names) for f in evidence):
+    if isinstance(evidence, Mapping) or is_frame(evidence):
+        return dict(columns_of(evidence))
+    if isinstance(evidence, list | tuple) and all(map(is_frame, evidence)):
+        frames = [dict(frame_columns(f)) for f in evidence]
+        names = dict.fromkeys(n for f in frames for n in f)
+        if any(set(f) != set(names) for f in frames):
             raise EvidenceError("the data frames of a list must have the same columns")
-        return {n: [f[n] for f in evidence] for n in names}
+        return {n: [f[n] for f in frames] for n in names}
     raise EvidenceError(
         "evidence over time must be a mapping of names to sequences, a data frame (one sequence) "
         f"or a list of data frames, got {type(evidence).__name__}"
     )
+
+
+def _array(lengths: Any) -> np.ndarray:
+    return lengths.numpy(force=True) if isinstance(lengths, Tensor) else np.asarray(lengths)
 
 
 def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
@@ -229,10 +281,10 @@ def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
 
 
 def _rows(
-    columns: Mapping[Hashable, SequenceColumn], length: Any, single: Mapping[Any, Any]
+    columns: Mapping[Hashable, Parts], length: Any, single: Mapping[Any, Any]
 ) -> tuple[int, bool]:
     """How many rows there are, and whether they came as such."""
-    counts = {n: len(c.parts) for n, c in columns.items() if c.batched}
+    counts = {n: len(c.rows) for n, c in columns.items() if c.batched}
     for name, state in single.items():
         if isinstance(state, np.ndarray | Tensor) and state.ndim == 1:
             counts[name] = len(state)
@@ -247,12 +299,12 @@ def _rows(
 
 
 def _lengths(
-    columns: Mapping[Hashable, SequenceColumn], length: Any, rows: int
+    columns: Mapping[Hashable, Parts], length: Any, rows: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """``(B,)`` lengths, and the mask if there is one."""
     found = np.zeros(rows, dtype=np.int64)
     for name, column in columns.items():
-        own = np.array([len(p) for p in column.parts], dtype=np.int64)
+        own = np.array([len(p) for p in column.rows], dtype=np.int64)
         own = own if column.batched else np.repeat(own, rows)
         clash = (found > 0) & (own > 0) & (found != own)
         if clash.any():
@@ -264,7 +316,7 @@ def _lengths(
         found = np.maximum(found, own)
     if length is None:
         return found, None
-    array = length.numpy(force=True) if isinstance(length, Tensor) else np.asarray(length)
+    array = _array(length)
     mask = None
     if array.ndim == 2 and array.dtype == np.bool_:
         mask = array
@@ -283,7 +335,12 @@ def _lengths(
 
 
 def _with_step(
-    variable: Variable, codes: Tensor | None, shape: tuple[int, int], step: int, state: Any
+    variable: Variable,
+    codes: Tensor | None,
+    shape: tuple[int, int],
+    step: int,
+    state: Any,
+    rule: Rule,
 ) -> Tensor:
     """Put the states at one step into ``(B, T)`` codes."""
     if not variable.is_discrete:
@@ -294,8 +351,5 @@ def _with_step(
             "their number where no sequence does"
         )
     codes = torch.full(shape, MISSING) if codes is None else codes.clone()
-    if isinstance(state, np.ndarray | Tensor) and state.ndim == 1:
-        codes[:, step] = torch.from_numpy(variable.encode(state).astype(np.int64))
-    else:
-        codes[:, step] = variable.index(state)
+    codes[:, step] = torch.from_numpy(step_codes(variable, state, rule))
     return codes

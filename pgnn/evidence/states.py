@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.errors import DataError
-from pgnn.evidence.columns import columns_of
+from pgnn.errors import DataError, EvidenceError
+from pgnn.evidence.frames import columns_of
 from pgnn.factors.variable import Variable
 
 MAX_LABELS = 1000
@@ -40,7 +40,10 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
         >>> states_of({"rain": ["yes", "no", None], "day": [3, 1, 2]})["rain"]
         Variable('rain', ['no', 'yes'])
     """
-    columns = columns_of(data)
+    try:
+        columns = columns_of(data)
+    except EvidenceError as error:
+        raise DataError(str(error)) from None
     return {
         name: Variable(name, _labels(name, column))
         for name, column in columns.items()
@@ -52,6 +55,8 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     import pandas as pd
 
     column = column.numpy(force=True) if isinstance(column, torch.Tensor) else column
+    if hasattr(column, "to_list") and not hasattr(column, "iloc"):
+        column = column.to_list()  # polars
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
         column = range(int(column.max(initial=-1)) + 1)  # indices, not labels
     series = column if isinstance(column, pd.Series) else pd.Series(column)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pgnn.errors import EvidenceError, closest
 from pgnn.factors.variable import Variable
@@ -14,7 +14,8 @@ class UnknownVariable(EvidenceError, KeyError):
     def __init__(
         self, name: object, known: Iterable[object], what: str = "variable", hint: str = ""
     ) -> None:
-        super().__init__(f"unknown {what} {name!r}{hint or closest(name, known)}")
+        shown = ", ".join(map(repr, name)) if isinstance(name, list) else repr(name)
+        super().__init__(f"unknown {what} {shown}{hint or closest(name, known)}")
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would show its message in quotes
@@ -28,3 +29,13 @@ def unknown_variable(
     array = name[0] if isinstance(name, tuple) and name else None
     hints = [f"; {v.name!r} has the shape {v.shape}" for v in known if v.shape and v.name == array]
     return UnknownVariable(name, [v.name for v in known], what, *hints)
+
+
+def unknown_columns(names: Sequence[object], variables: Iterable[Variable]) -> UnknownVariable:
+    """Make the error for columns of data that are no variables, with a way to leave them out."""
+    known = [v.name for v in variables]
+    shown = ", ".join(map(repr, names))
+    hint = closest(names[0], known).rstrip("?") + (
+        f"; columns that are no variables are left out by pgnn.observed(data, ignore=[{shown}])"
+    )
+    return UnknownVariable([*names], known, "columns" if len(names) > 1 else "column", hint)

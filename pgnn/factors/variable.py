@@ -9,11 +9,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 
-from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
+from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
+from pgnn.factors.cells import cells_of, is_container
+from pgnn.factors.labels import MISSING, Labels
 
-MISSING = -1
+__all__ = ["MISSING", "Variable"]
 
 
 MAX_STATES = 2**24
@@ -23,10 +24,10 @@ MAX_STATES = 2**24
 class Variable:
     """A named random variable, discrete with labelled states or real with a shape.
 
-    A discrete variable has states ``0 .. K-1``, each with a label. Evidence may give a label or an
-    index, under one rule: a Python scalar is a *label* if it is one of the labels; a plain integer
-    that is not a label is an *index* only when no label is a number; integer arrays of NumPy or
-    torch always hold indices. ``None``, ``NaN``, ``pandas.NA`` and ``-1`` mean "not seen".
+    A discrete variable has states ``0 .. K-1``, each with a label. A value means the same in every
+    container: an integer or boolean is a *label* wherever the labels are numbers or spell them,
+    and an *index* where no label could be meant; a string is a label. ``None``, ``NaN``,
+    ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not seen".
 
     Args:
         name: Any hashable; unique within a model.
@@ -43,7 +44,7 @@ class Variable:
         (2, 1, ('yes', 'no'))
     """
 
-    __slots__ = ("_boolean", "_index", "_numeric", "name", "shape", "states")
+    __slots__ = ("labels", "name", "shape", "states")
 
     def __init__(
         self,
@@ -54,9 +55,7 @@ class Variable:
         self.name = name
         self.shape: tuple[Any, ...] = _axes(name, shape)
         self.states = _labels(name, states)
-        self._index: dict[Any, int] = {label: k for k, label in enumerate(self.states or ())}
-        self._numeric = any(_is_number(label) for label in self.states or ())
-        self._boolean = any(isinstance(label, bool | np.bool_) for label in self.states or ())
+        self.labels = Labels(name, self.states or ())
 
     @property
     def is_discrete(self) -> bool:
@@ -128,26 +127,13 @@ class Variable:
         Raises:
             EvidenceError: If the variable has no such state.
         """
-        found = self._find(state)
-        if found is not None:
-            return found
-        if _is_missing(state) or (_is_number(state) and state == MISSING):
-            return MISSING
-        index = None if self._numeric else _whole(state)
-        if index is not None:
-            if 0 <= index < self.num_states:
-                return index
-            raise EvidenceError(
-                f"state index {index} of {self.name!r} is out of range 0..{self.num_states - 1}"
-            )
-        hint = closest(state, self.states or ())
-        raise EvidenceError(f"variable {self.name!r} has no state {state!r}{hint}")
+        return self.labels.index(state)
 
     def encode(self, values: Any) -> np.ndarray:
-        """Turn labels or indices into state indices.
+        """Turn values in any container into state indices, by the rule of :class:`Labels`.
 
         Args:
-            values: A sequence or Series of labels, or an integer tensor or array of indices.
+            values: Tensor, array, masked array, Series, Categorical or (nested) sequence.
 
         Returns:
             int32 array of the same shape; -1 where a value is missing.
@@ -155,30 +141,9 @@ class Variable:
         Raises:
             EvidenceError: If a value is no state of this variable.
         """
-        if isinstance(values, torch.Tensor):
-            values = values.detach().cpu().numpy()
-        if isinstance(values, np.ndarray) and (
-            values.dtype.kind in "iuf" or (values.dtype.kind == "b" and not self._boolean)
-        ):
-            return self._check_indices(values)
-        if hasattr(values, "dtype") and hasattr(values.dtype, "categories"):
-            return self._encode_categories(values)
-        array = values if isinstance(values, np.ndarray) else _object_array(values)
-        if array.dtype.kind == "b":  # labels, each looked up once
-            yes, no = (self.index(b) if (array == b).any() else MISSING for b in (True, False))
-            return np.where(array, np.int32(yes), np.int32(no))
-        codes: dict[object, int] = {}
-        flat = array.ravel()
-        out = np.empty(flat.shape, dtype=np.int32)
-        for position, value in enumerate(flat.tolist()):
-            try:
-                code = codes.get(value)
-            except TypeError:  # not hashable: `index` refuses it with a message
-                code = self.index(value)
-            if code is None:
-                code = codes[value] = self.index(value)
-            out[position] = code
-        return out.reshape(array.shape)
+        if not is_container(values, self.labels.codes):
+            values = [values]
+        return self.labels.column(cells_of(values, self.labels.codes)).take()
 
     def decode(self, indices: Any) -> tuple[Any, ...]:
         """Return the labels of a one-dimensional sequence of state indices (``None`` for -1)."""
@@ -206,43 +171,8 @@ class Variable:
         """The same states without a shape, made fast: arrays may have many elements."""
         single = Variable.__new__(Variable)
         single.name, single.shape, single.states = name, (), self.states
-        single._index, single._numeric, single._boolean = self._index, self._numeric, self._boolean
+        single.labels = self.labels
         return single
-
-    def _find(self, state: object) -> int | None:
-        """Index of a label; ``True`` stands only for itself or for the number 1 as a label."""
-        try:
-            return self._index.get(state)
-        except TypeError:  # not hashable
-            return None
-
-    def _check_indices(self, values: np.ndarray) -> np.ndarray:
-        if values.dtype.kind == "f":
-            whole = np.nan_to_num(values, nan=MISSING)
-            if (whole != np.floor(whole)).any():
-                raise EvidenceError(
-                    f"evidence for {self.name!r} must be state indices, got fractional numbers; "
-                    f"a likelihood needs shape (B, {self.num_states})"
-                )
-            values = whole
-        if values.size and (values.min() < MISSING or values.max() >= self.num_states):
-            bad = values[(values < MISSING) | (values >= self.num_states)].ravel()[0]
-            raise EvidenceError(
-                f"state index {bad:g} of {self.name!r} is out of range 0..{self.num_states - 1} "
-                "(-1 means missing)"
-            )
-        return values.astype(np.int32)
-
-    def _encode_categories(self, values: Any) -> np.ndarray:
-        """Encode a pandas categorical: look every category up once, then gather."""
-        categories = getattr(values, "cat", values)
-        codes = np.asarray(categories.codes)
-        used = set(np.unique(codes).tolist()) - {MISSING}
-        table = np.full(len(categories.categories) + 1, MISSING, dtype=np.int32)
-        for k, label in enumerate(categories.categories):
-            if k in used:
-                table[k] = self.index(label)
-        return np.asarray(table[codes])
 
 
 def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[Any, ...] | None:
@@ -279,33 +209,3 @@ def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:
         if not length and not (isinstance(n, str) and n):
             raise ModelError(f"an axis of {name!r} must be a length or a name, got {n!r}")
     return tuple(n if isinstance(n, str) else int(n) for n in axes)
-
-
-def _object_array(values: Any) -> np.ndarray:
-    if hasattr(values, "to_numpy"):
-        return np.asarray(values.to_numpy(dtype=object))
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        values = [values]
-    items = list(values)
-    array = np.empty(len(items), dtype=object)
-    array[:] = items
-    return array
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _whole(value: Any) -> int | None:
-    """The integer that a number stands for, if it does."""
-    if not _is_number(value) or not math.isfinite(value) or value != int(value):
-        return None
-    return int(value)
-
-
-def _is_missing(value: object) -> bool:
-    if value is None:
-        return True
-    if isinstance(value, numbers.Real):
-        return bool(value != value)
-    return type(value).__name__ in ("NAType", "NaTType")

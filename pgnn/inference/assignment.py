@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import label_frame, nested_index, row_index
@@ -18,7 +19,7 @@ from pgnn.inference.answer_text import diagnostics_text, state_table
 _ROUNDING = 1e-9
 
 
-class Assignment(Mapping[Hashable, Any]):
+class Assignment(CodedMapping):
     r"""A state for each variable, :math:`x^* = \arg\max_x p(x, e)`, and its log probability.
 
     Maps a variable to the label of its state, or to ``(B,)`` int64 state indices if the evidence

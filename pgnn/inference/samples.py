@@ -9,12 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import label_frame, nested_index, plain_index, row_index
 
 
-class Samples(Mapping[Hashable, Tensor]):
+class Samples(CodedMapping):
     """``n`` draws of every variable, for each row of evidence if it came in rows.
 
     Maps a discrete variable to ``(n,)`` or ``(n, B)`` int64 state indices, an array of them to

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import EvidenceError, ModelError, Unsupported
-from pgnn.evidence.columns import columns_of
+from pgnn.evidence.frames import columns_of
 from pgnn.evidence.states import states_of
+from pgnn.evidence.wrappers import codes as state_indices
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
@@ -342,7 +343,7 @@ class BayesianNetwork(Model, NetworkModel):
 
     def forward(self, codes: Tensor) -> Tensor:
         """Log probabilities of rows of state indices, ``(B, V)`` in the order of the variables."""
-        return self.log_prob({name: codes[:, k] for k, name in enumerate(self.variables)})
+        return self.log_prob(state_indices(codes))
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import pgnn
 from pgnn.errors import EvidenceError
 from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.evidence_reader import EvidenceReader, read_evidence
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import UnknownVariable
 from pgnn.factors.variable import Variable
 
@@ -32,7 +32,7 @@ def codes(evidence: object) -> list[list[int]]:
 def test_nothing_seen() -> None:
     unseen = {"rain": None, "sky": NAN, "dice": -1}
     for evidence in (None, {}, unseen, {**unseen, "height": None}):
-        seen = read_evidence(VARIABLES, evidence)
+        seen = EvidenceReader(VARIABLES).read(evidence)
         assert seen.codes.tolist() == [[-1, -1, -1]]
         assert seen.codes.dtype == np.int32
         assert (seen.num_rows, seen.batched, seen.names, seen.index) == (1, False, (), None)
@@ -51,8 +51,8 @@ def test_names_come_in_the_order_of_the_variables() -> None:
 
 
 def test_no_variables() -> None:
-    assert read_evidence([], None).codes.shape == (1, 0)
-    assert read_evidence([HEIGHT], {"height": 1.0}).codes.shape == (1, 0)
+    assert EvidenceReader([]).read(None).codes.shape == (1, 0)
+    assert EvidenceReader([HEIGHT]).read({"height": 1.0}).codes.shape == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_no_variables() -> None:
     [
         ({"rain": "yes"}, [1, -1, -1]),
         ({"rain": 1, "dice": 1, "sky": np.int64(2)}, [1, 0, 2]),
-        ({"dice": torch.tensor(1)}, [-1, 1, -1]),
-        ({"dice": np.array(1)}, [-1, 1, -1]),
+        ({"dice": torch.tensor(1)}, [-1, 0, -1]),
+        ({"dice": np.array(1)}, [-1, 0, -1]),
         ({"rain": np.array(True)}, [1, -1, -1]),
         ({"rain": -1, "dice": 3.0, "sky": pd.NA}, [-1, 2, -1]),
         ({"rain": np.str_("no")}, [0, -1, -1]),
@@ -106,17 +106,18 @@ def test_a_batch_in_every_form(values: object) -> None:
     assert (seen.batched, seen.num_rows, seen.names) == (True, 3, ("rain", "sky"))
 
 
-def test_numbers_in_lists_and_columns_are_labels_and_in_arrays_indices() -> None:
+def test_numbers_are_labels_in_every_container_where_labels_are_numbers() -> None:
     assert codes({"dice": [1, 2]}) == [[-1, 0, -1], [-1, 1, -1]]
     assert codes({"dice": pd.Series([1, 2])}) == [[-1, 0, -1], [-1, 1, -1]]
     assert codes(pd.DataFrame({"dice": [1.0, NAN]})) == [[-1, 0, -1], [-1, -1, -1]]
-    assert codes({"dice": np.array([1, 2])}) == [[-1, 1, -1], [-1, 2, -1]]
+    assert codes({"dice": np.array([1, 2])}) == [[-1, 0, -1], [-1, 1, -1]]
+    assert codes({"dice": pgnn.codes([1, 2])}) == [[-1, 1, -1], [-1, 2, -1]]
 
 
 def test_labels_that_are_sequences() -> None:
     pair = Variable("pair", [("a", 0), ("a", 1)])
-    assert read_evidence([pair], {"pair": ("a", 1)}).codes.tolist() == [[1]]
-    assert read_evidence([pair], {"pair": [("a", 1), None]}).codes.tolist() == [[1], [-1]]
+    assert EvidenceReader([pair]).read({"pair": ("a", 1)}).codes.tolist() == [[1]]
+    assert EvidenceReader([pair]).read({"pair": [("a", 1), None]}).codes.tolist() == [[1], [-1]]
 
 
 def test_batches_of_one_and_none() -> None:
@@ -174,20 +175,27 @@ def test_soft_evidence_by_row() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3])
-def test_floats_are_a_likelihood_whatever_the_number_of_rows(rows: int) -> None:
+def test_a_likelihood_is_one_whatever_the_number_of_rows(rows: int) -> None:
     """A batch of as many rows as states must not turn a likelihood into states or back."""
-    seen = READER.read({"rain": np.array([0.0, 1.0]), "sky": torch.zeros(rows, dtype=torch.long)})
+    soft = pgnn.likelihood(np.array([0.0, 1.0]))
+    seen = READER.read({"rain": soft, "sky": torch.zeros(rows, dtype=torch.long)})
     assert seen.codes.tolist() == [[-1, -1, 0]] * rows
     assert seen.soft is not None
     assert seen.soft[:, :2].tolist() == [[0.0, 1.0]] * rows
     with pytest.raises(EvidenceError, match=r"likelihood of its 2 states.*got shape \(3,\)"):
-        READER.read({"rain": np.array([0.0, 1.0, 1.0])})
+        READER.read({"rain": np.array([0.0, 0.5, 1.0])})
+    with pytest.raises(EvidenceError, match=r"states of rows or likelihoods.*\[0, 1\].*pgnn.likel"):
+        READER.read({"rain": np.array([0.0, 1.0])})
 
 
-def test_lists_of_floats_are_labels_where_a_label_is_a_number() -> None:
-    half = Variable("half", [0.0, 0.5])
-    assert read_evidence([half], {"half": [0.5, 0.0]}).codes.tolist() == [[1], [0]]
-    seen = read_evidence([half], {"half": np.array([0.5, 0.0])})
+def test_floats_that_are_labels_and_could_be_likelihoods_are_refused() -> None:
+    half = EvidenceReader([Variable("half", [0.0, 0.5])])
+    for values in ([0.5, 0.0], np.array([0.5, 0.0]), torch.tensor([0.5, 0.0])):
+        with pytest.raises(EvidenceError, match="may be states of rows or likelihoods"):
+            half.read({"half": values})
+    assert half.read({"half": [0.5, 0.0, 0.5]}).codes.tolist() == [[1], [0], [1]]
+    assert half.read({"half": pd.Series([0.5, 0.0])}).codes.tolist() == [[1], [0]]
+    seen = half.read({"half": pgnn.likelihood([0.5, 0.0])})
     assert seen.codes.tolist() == [[-1]]
     assert seen.soft is not None
 
@@ -195,7 +203,7 @@ def test_lists_of_floats_are_labels_where_a_label_is_a_number() -> None:
 def test_soft_tensors_keep_their_gradient() -> None:
     shared = torch.tensor([0.2, 0.1], requires_grad=True)
     rows = torch.tensor([[0.1, 0.3, 0.2], [NAN] * 3], dtype=torch.float64, requires_grad=True)
-    seen = READER.read({"rain": shared, "sky": rows, "dice": torch.ones(3)})
+    seen = READER.read({"rain": shared, "sky": rows, "dice": pgnn.likelihood(torch.ones(3))})
     assert set(seen.soft_tensors) == {"rain", "sky"}
     assert seen.soft_tensors["rain"].shape == (2, 2)
     assert seen.soft_tensors["sky"].tolist() == [[0.1, 0.3, 0.2], [1.0, 1.0, 1.0]]
@@ -275,16 +283,16 @@ def test_rows_must_agree() -> None:
         ({"rain": {"yes"}}, r"no state \{'yes'\}"),
         ({"rain": torch.ones(2, 2, dtype=torch.long)}, r"'rain' has shape \(2, 2\); expected"),
         ({"rain": np.array([["yes"]])}, r"'rain' has shape \(1, 1\); expected"),
-        ({"rain": [["yes"], ["no"]]}, "likelihood of its 2 states.*got no table of numbers"),
-        ({"rain": [["0.1", "0.9"]]}, "got no table of numbers"),
-        ({"rain": [[0.1], [0.2, 0.3]]}, "got no table of numbers"),
-        ({"rain": torch.ones(3)}, r"shape \(2,\) or \(B, 2\), got shape \(3,\)"),
+        ({"rain": [["yes"], ["no"]]}, r"shape \(2, 1\).*likelihood \(2,\) or \(B, 2\)"),
+        ({"rain": [["0.1", "0.9"]]}, r"shape \(1, 2\); expected"),
+        ({"rain": [[0.1], [0.2, 0.3]]}, "parts of different shapes"),
+        ({"rain": torch.ones(3) / 2}, r"shape \(2,\) or \(B, 2\), got shape \(3,\)"),
         ({"rain": torch.ones(2, 3)}, r"got shape \(2, 3\)"),
         ({"rain": torch.ones(1, 2, 2)}, r"got shape \(1, 2, 2\)"),
         ({"rain": np.array([-0.1, 1.0])}, "must be finite and not negative, got \\[-0.1, 1.0\\]"),
         ({"rain": np.array([[1.0, 1.0], [np.inf, 1.0]])}, "finite.*in row 1"),
         ({"rain": np.array([[1.0, NAN]])}, "finite.*in row 0"),
-        ({"rain": np.zeros(2)}, "'rain' must be positive for some state"),
+        ({"rain": pgnn.likelihood(np.zeros(2))}, "'rain' must be positive for some state"),
         ({"rain": np.array([[1.0, 1.0], [0.0, 0.0]])}, "positive for some state.*in row 1"),
         ({"height": "tall"}, "real variable 'height' must be numbers.*got str"),
         ({"height": "1.5"}, "must be numbers"),
@@ -330,7 +338,8 @@ def test_all_forms_agree(data: st.DataObject) -> None:
         for k, v in enumerate(READER.discrete)
     }
     forms: list[Evidence] = [
-        READER.read({v.name: torch.tensor(table[:, k]) for k, v in enumerate(READER.discrete)}),
+        READER.read(pgnn.codes({v.name: table[:, k] for k, v in enumerate(READER.discrete)})),
+        READER.read(pgnn.codes(torch.tensor(table))),
         READER.read(labels),
         READER.read(pd.DataFrame(labels)),
         READER.read(pd.DataFrame(columns)),

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pgnn.errors import DataError
-from pgnn.evidence import encode_table, states_of
+from pgnn.evidence import states_of
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors import Variable
 
 
@@ -44,7 +45,7 @@ def test_states_of_a_frame() -> None:
 def test_states_found_read_the_same_frame() -> None:
     data = frame()
     found = states_of(data)
-    codes = encode_table(list(found.values()), data).codes
+    codes = EvidenceReader(list(found.values())).read(data).codes
     for k, name in enumerate(data):
         labels = pd.Series(found[str(name)].decode(codes[:, k]), dtype=object)
         present = data[name].notna()

@@ -23,13 +23,13 @@ def test_labels_and_indices_where_no_label_is_a_number(state: object) -> None:
 
 def test_numbers_are_labels_where_a_label_is_a_number() -> None:
     assert DICE.index(1) == 0
-    with pytest.raises(EvidenceError, match="no state 0; known: '1', '2', '3'"):
+    with pytest.raises(EvidenceError, match=r"no state 0; known: 1, 2, 3, or pgnn\.codes"):
         DICE.index(0)
 
 
-def test_integer_arrays_always_hold_indices() -> None:
-    np.testing.assert_array_equal(DICE.encode(np.array([0, 2])), [0, 2])
-    np.testing.assert_array_equal(DICE.encode(torch.tensor([0, 2, -1])), [0, 2, -1])
+def test_integers_mean_the_same_in_every_container() -> None:
+    np.testing.assert_array_equal(DICE.encode(np.array([1, 3])), [0, 2])
+    np.testing.assert_array_equal(DICE.encode(torch.tensor([1, 3, -1])), [0, 2, -1])
     np.testing.assert_array_equal(DICE.encode([1, 3]), [0, 2])
     np.testing.assert_array_equal(DICE.encode(pd.Series([1, 3])), [0, 2])
 
@@ -38,8 +38,26 @@ def test_booleans() -> None:
     assert FLAG.index(True) == 0
     np.testing.assert_array_equal(FLAG.encode(np.array([True, False])), [0, 1])
     np.testing.assert_array_equal(RAIN.encode(np.array([True, False])), [1, 0])
-    with pytest.raises(EvidenceError, match="no state True"):
-        RAIN.index(True)
+    assert RAIN.index(True) == 1
+    with pytest.raises(EvidenceError, match=r"'yes' or the state index 1, 'no'; .*codes\(1\)"):
+        Variable("rain", ["yes", "no"]).index(True)
+    assert Variable("rain", ["TRUE", "FALSE"]).index(True) == 0
+    assert Variable("rain", ["TRUE", "FALSE"]).index(1) == 1
+    for only in (Variable("x", ["no", True]), DICE):
+        with pytest.raises(EvidenceError, match="no state False"):
+            only.index(False)
+
+
+def test_labels_that_spell_numbers() -> None:
+    spelled, numbers = Variable("x", ["1", "2"]), Variable("x", [1, 2.5])
+    assert [spelled.index(x) for x in ("2", 2, 2.0, np.int64(2), True)] == [1, 1, 1, 1, 0]
+    assert [numbers.index(x) for x in ("1", "2.5", 2.5)] == [0, 1, 1]
+    np.testing.assert_array_equal(spelled.encode(np.array([2, 1, -1])), [1, 0, -1])
+    np.testing.assert_array_equal(Variable("x", ["0", "1"]).encode(np.array([1, 0])), [1, 0])
+    with pytest.raises(EvidenceError, match="no state 0; known: '1', '2'"):
+        spelled.index(0)
+    with pytest.raises(EvidenceError, match="no state '0_1'"):
+        numbers.index("0_1")
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, -1])
@@ -67,7 +85,7 @@ def test_decode_undoes_encode() -> None:
         (np.array([0.5]), "likelihood needs shape"),
         (torch.tensor([2]), "index 2 of 'rain' is out of range"),
         (["ye"], "did you mean 'yes'"),
-        ([["yes"]], "no state"),
+        ([[["yes"], "no"]], "single values and lists"),
         ([float("inf")], "no state inf"),
         ([1.5], "no state 1.5"),
         ([5], "index 5 of 'rain' is out of range 0..1"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import pgnn
 from pgnn.errors import EvidenceError, ImpossibleEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
@@ -253,10 +254,10 @@ def test_marginal_map_of_an_array_and_k_best() -> None:
 
 def test_impossible_findings_name_elements() -> None:
     with pytest.raises(ImpossibleEvidence, match=r"\('dice', 0\)=1, \('dice', 1\)=1 cannot occur"):
-        MODEL.query("label", {"dice": np.array([0, 0])})
-    rows = MODEL.query("pixel", {"dice": np.array([[0, 0], [0, 1]])}, errors="nan")
+        MODEL.query("label", {"dice": np.array([1, 1])})
+    rows = MODEL.query("pixel", {"dice": np.array([[1, 1], [1, 2]])}, errors="nan")
     assert rows.probs("pixel").isnan().all(dim=3).all(dim=2).all(dim=1).tolist() == [True, False]
-    lost = MODEL.most_probable({"dice": np.array([0, 0])}, errors="nan")
+    lost = MODEL.most_probable({"dice": np.array([1, 1])}, errors="nan")
     assert lost["pixel"].tolist() == [[None] * 3] * 3
     assert "pixel[0]  None None None" in str(lost)
 
@@ -287,7 +288,7 @@ def test_log_probabilities_of_complete_and_incomplete_rows() -> None:
         np.log(oracle.weight(MODEL.joint(), dict(zip(MODEL.cards, row, strict=True))))
         for row in draws.codes.tolist()
     ]
-    for data in (draws.codes, draws.codes.numpy(), draws, draws.frame()):
+    for data in (pgnn.codes(draws.codes), pgnn.codes(draws.codes.numpy()), draws, draws.frame()):
         np.testing.assert_allclose(MODEL.log_prob(data), expected, atol=1e-12)
     lacking = draws.codes.clone()
     lacking[:, 3:7] = -1
@@ -295,7 +296,7 @@ def test_log_probabilities_of_complete_and_incomplete_rows() -> None:
         oracle.log_evidence(MODEL.joint(dict(zip(MODEL.cards, row, strict=True))))
         for row in lacking.tolist()
     ]
-    np.testing.assert_allclose(MODEL.log_prob(lacking), expected, atol=1e-12)
+    np.testing.assert_allclose(MODEL.log_prob(pgnn.codes(lacking)), expected, atol=1e-12)
     with pytest.raises(EvidenceError, match="needs 13 columns, one for each element of the discr"):
         MODEL.log_prob(np.zeros((2, 4), dtype=int))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.evidence_reader import read_evidence
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 
@@ -62,9 +62,9 @@ def test_frames_hold_labels_and_are_evidence_again() -> None:
     assert frame.index.equals(DAYS)
     assert frame.loc["mon"].to_dict() == {"rain": "yes", "dice": 3}
     assert list(frame["dice"].cat.categories) == [1, 2, 3]
-    assert read_evidence([RAIN, DICE], frame).codes.tolist() == STATES.tolist()
-    assert read_evidence([RAIN, DICE], batch()).codes.tolist() == STATES.tolist()
-    assert read_evidence([RAIN, DICE], one()).codes.tolist() == [[1, 2]]
+    assert EvidenceReader([RAIN, DICE]).read(frame).codes.tolist() == STATES.tolist()
+    assert EvidenceReader([RAIN, DICE]).read(batch()).codes.tolist() == STATES.tolist()
+    assert EvidenceReader([RAIN, DICE]).read(one()).codes.tolist() == [[1, 2]]
     assert one().frame().shape == (1, 2)
 
 

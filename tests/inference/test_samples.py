@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.evidence_reader import read_evidence
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.variable import Variable
 from pgnn.inference.samples import Samples
 
@@ -44,11 +44,11 @@ def test_frames_are_categorical_with_the_states_in_order() -> None:
     assert list(frame["dice"].cat.categories) == [1, 2, 3]
     assert frame["rain"].tolist() == ["yes", "no", np.nan]
     assert frame["dice"].tolist() == [3, 1, 2]
-    assert read_evidence([RAIN, DICE], frame).codes.tolist() == CODES.tolist()
+    assert EvidenceReader([RAIN, DICE]).read(frame).codes.tolist() == CODES.tolist()
 
 
 def test_samples_are_evidence() -> None:
-    assert read_evidence([RAIN, DICE], Samples([RAIN, DICE], CODES)).codes.tolist() == (
+    assert EvidenceReader([RAIN, DICE]).read(Samples([RAIN, DICE], CODES)).codes.tolist() == (
         CODES.tolist()
     )
 

@@ -146,7 +146,7 @@ class Tabular(ExponentialFamily):
             weights = torch.as_tensor(weights)
             rows = len(weights) if weights.dim() else 0
             return (self._weights(weights, rows, self.shape).sum(dim=0).reshape(self.shape),)
-        code = torch.as_tensor(self.child.encode(values[self.child.name])).long()
+        code = torch.as_tensor(values[self.child.name]).long()
         code = code.to(self._device)
         w = self._weights(weights, len(code), self.shape[:-1])
         unseen = self.child.num_states  # a row of its own, which is left out
@@ -186,7 +186,7 @@ class Tabular(ExponentialFamily):
         rows = rows.to(self._device) * self.probs.detach().ne(0)
         rows = rows / rows.sum(dim=-1, keepdim=True)
         if self.child.name in values:
-            code = self.child.encode(values[self.child.name])
+            code = torch.as_tensor(values[self.child.name]).long().numpy(force=True)
             seen = np.bincount(code[code >= 0], minlength=self.child.num_states)
             if seen.any():
                 rows = rows * (1.0 + torch.from_numpy(seen / seen.mean()).to(rows))

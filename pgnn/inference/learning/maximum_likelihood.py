@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, SlicedModel
 from pgnn.errors import DataError, ModelError, Unsupported
-from pgnn.evidence import Table
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Learner
@@ -88,9 +88,9 @@ class MaximumLikelihood(Learner):
 
         Args:
             model: A directed model.
-            data: DataFrame, mapping of columns or matrix of indices (see
-                :class:`pgnn.evidence.Table`), or an iterable of such batches, which is read once
-                and never held.
+            data: DataFrame, mapping of columns or matrix of states (see
+                :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), or an iterable of such
+                batches, which is read once and never held.
             weights: ``(N,)`` what each row counts, or the name of the column that tells.
             inputs: Not used: conditionals with inputs are not learnt here.
             seed: Not used: nothing is random.
@@ -113,8 +113,9 @@ class MaximumLikelihood(Learner):
         learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
         pseudo_counts = self._pseudo_counts(learnt_tables)
         statistics = Statistics(model.variables, parts.tables, parts.others)
+        reader = EvidenceReader(tuple(model.variables.values()))
         for number, batch, batch_weights in batches(data, weights, progress):
-            _add(statistics, model, number, batch, batch_weights)
+            _add(statistics, reader, number, batch, batch_weights)
         statistics.check()
         counts = statistics.counts
         found = {n: _estimate(counts[n], alpha) for n, alpha in pseudo_counts.items()}
@@ -220,12 +221,11 @@ def _is_discrete(conditional: Conditional) -> bool:
 
 
 def _add(
-    statistics: Statistics, model: DirectedModel, number: int | None, batch: Any, weights: Any
+    statistics: Statistics, reader: EvidenceReader, number: int | None, batch: Any, weights: Any
 ) -> None:
     """Read one batch and count it."""
     try:
-        table = Table(statistics.variables, batch, list(model.variables.values()))
-        statistics.add(table, weights)
+        statistics.add(reader.columns(batch, [v.name for v in statistics.variables]), weights)
     except DataError as error:
         if number is None:
             raise

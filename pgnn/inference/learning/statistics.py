@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import DataError
-from pgnn.evidence import Table
+from pgnn.evidence.evidence_reader import CodedColumns
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
@@ -59,7 +59,7 @@ class Statistics:
         """Distinct rows ``(U, parents + 1)`` of a conditional's scope, and their counts."""
         return self._kept[name]
 
-    def add(self, table: Table, weights: Any = None) -> None:
+    def add(self, table: CodedColumns, weights: Any = None) -> None:
         """Count the rows of a table.
 
         Args:
@@ -106,7 +106,7 @@ class Statistics:
         self._kept[name] = (rows, total)
 
 
-def _refuse_missing(table: Table) -> None:
+def _refuse_missing(table: CodedColumns) -> None:
     """Raise, with how much is missing where."""
     counts = np.zeros(len(table.variables), dtype=np.int64)
     first: dict[int, int] = {}

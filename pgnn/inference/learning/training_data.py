@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError, EvidenceError, closest
-from pgnn.evidence import columns_of
 from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.question import reader_of
 
@@ -52,7 +53,7 @@ def read_rows(
         )
     data, weights = _take_weights(data, weights)
     try:
-        seen = reader_of(model).read(data).over(inputs)
+        seen = reader_of(model).read(data, states_only=not soft).over(inputs)
     except EvidenceError as error:
         raise DataError(str(error)) from None
     if seen.soft is not None and not soft:
@@ -154,11 +155,8 @@ def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | Non
 
 def is_single(data: Any) -> bool:
     """Whether an object is one data set and not an iterable of batches."""
-    return (
-        isinstance(data, torch.Tensor | np.ndarray | Mapping)
-        or hasattr(data, "to_pandas")
-        or (hasattr(data, "columns") and hasattr(data, "iloc"))
-    )
+    known = (Tensor, np.ndarray, Mapping, Observed, Codes, Evidence)
+    return isinstance(data, known) or is_frame(data)
 
 
 def _is_name(weights: Any) -> bool:
@@ -173,6 +171,9 @@ def _take_weights(data: Any, weights: Any) -> tuple[Any, Any]:
         return data, weights
     if isinstance(data, torch.Tensor | np.ndarray):
         raise DataError("a matrix of indices has no column of weights; pass them as an array")
+    if isinstance(data, Observed | Codes):
+        rest, taken = _take_weights(data.values, weights)
+        return replace(data, values=rest), taken
     columns = dict(columns_of(data))
     if weights not in columns:
         raise DataError(f"data has no column {weights!r} of weights{closest(weights, columns)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import EmittingModel
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs
@@ -53,6 +54,8 @@ class OnlineFilter:
         if model.durations is not None:
             raise Unsupported("segments are not filtered: no step knows how long its own will last")
         self.model = model
+        step = [Variable(v.name, v.states, v.shape[1:]) for v in model.variables.values()]
+        self._reader = EvidenceReader(step, in_part=[v.name for v in step if not v.is_discrete])
         self.reset()
 
     def reset(self) -> None:
@@ -114,14 +117,25 @@ class OnlineFilter:
 
     def _read(self, observed: Mapping[Hashable, Any]) -> Sequences:
         """One step as evidence of length one."""
-        steps: dict[Hashable, Any] = {"T": 1}
-        for name, value in observed.items():
-            v = self.model.variable(name)
-            steps[name] = _discrete_step(v, value) if v.is_discrete else _real_step(v, value)
-        seen = Sequences.read([*self.model.variables.values()], steps)
+        for name in observed:
+            self.model.variable(name)  # refuses a name that is none
+        seen = self._reader.read(dict(observed))
         if self._batched and seen.num_rows != len(self._total) and observed:
             raise EvidenceError(f"there were {len(self._total)} rows before, now {seen.num_rows}")
-        return seen
+        codes: dict[Hashable, Tensor] = {}
+        soft: dict[Hashable, Tensor] = {}
+        elements = self._reader.elements
+        for k, v in enumerate(elements.variables):
+            own = torch.from_numpy(seen.codes[:, k : k + 1].astype(np.int64))
+            if bool((own >= 0).any()):
+                codes[v.name] = own
+            elif v.name in seen.names and seen.soft is not None:
+                weights = seen.soft[:, None, elements.offset[k] : elements.offset[k + 1]]
+                scale = np.exp(seen.soft_scale)[:, None, None] if not soft else 1.0
+                soft[v.name] = torch.from_numpy(weights * scale)
+        reals = {n: x.unsqueeze(1) for n, x in seen.reals.items()}
+        lengths = torch.ones(seen.num_rows, dtype=torch.int64)
+        return Sequences(lengths, 1, codes, reals, soft, seen.batched)
 
     def _with_past(self, seen: Sequences, inputs: dict[Hashable, Tensor]) -> tuple[Sequences, Any]:
         """The step behind the one before, for emissions that depend on their own past."""
@@ -154,23 +168,3 @@ class OnlineFilter:
         table = moves.factor(None, own or None).log_values
         table = table if table.dim() == 3 else table[None]
         return torch.logsumexp(self._log_states.unsqueeze(2) + table, dim=1)
-
-
-def _discrete_step(v: Variable, value: Any) -> Any:
-    """States or likelihoods of one step, the axis of time put in."""
-    if hasattr(value, "ndim") and not hasattr(value, "iloc"):
-        array = torch.as_tensor(value)
-        soft = array.is_floating_point() and array.dim() and array.shape[-1] == v.num_states
-        return array.unsqueeze(array.dim() - 1 if soft else array.dim())
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        return [value]
-    return [[s] for s in value]
-
-
-def _real_step(v: Variable, value: Any) -> Tensor:
-    array = torch.as_tensor(np.asarray(value, dtype=np.float64) if not _is_tensor(value) else value)
-    return array.unsqueeze(array.dim() - (len(v.shape) - 1))
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)

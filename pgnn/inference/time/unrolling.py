@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import UnrollableModel
 from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.wrappers import codes, likelihood
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.engine import Engine, Inputs
@@ -201,16 +202,20 @@ def _drawn(question: SequenceQuestion, found: Samples) -> Samples:
 def _cells(model: UnrollableModel, seen: Sequences) -> dict[Hashable, Any]:
     """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
     found: dict[Hashable, Any] = {}
-    for group in (seen.codes, seen.reals, seen.soft):
+    for group, says in ((seen.codes, codes), (seen.reals, _plain), (seen.soft, likelihood)):
         for name, values in group.items():
             for t in range(seen.steps):
                 value = values[:, t] if seen.batched else values[0, t]
                 if seen.batched or group is seen.soft or bool(_known(value)):
-                    found[name, t] = value
+                    found[name, t] = says(value)
     if seen.batched and not found and seen.steps:
         name = next(n for n, v in model.variables.items() if v.is_discrete)
         found[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
     return found
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value
 
 
 def _by_row(log_z: Tensor, seen: Sequences) -> Tensor:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
+from pgnn.evidence.evidence_reader import CodedColumns
 from pgnn.factors import Conditional, Neural, NoisyOr, Sigmoid, Softmax, Tabular, Variable
 from pgnn.inference.families import Families
-from pgnn.inference.learning import maximum_likelihood as module
 from pgnn.inference.learning.maximum_likelihood import (
     K2,
     BDeu,
@@ -205,8 +205,8 @@ def test_large_data_are_counted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     data = frame(500)
     whole, pieces = network(), network()
     whole.fit(data)
-    blocks = module.Table.blocks
-    monkeypatch.setattr(module.Table, "blocks", lambda self: blocks(self, 37))
+    blocks = CodedColumns.blocks
+    monkeypatch.setattr(CodedColumns, "blocks", lambda self: blocks(self, 37))
     pieces.fit(data)
     same_tables(whole, pieces, rtol=0)
 
@@ -261,7 +261,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         "batch 1: cells are missing",
     ),
     "latent": (frame(5).drop(columns="c"), {}, DataError, "no column 'c'.*EM"),
-    "unknown column": (frame(5).assign(e=1), {}, DataError, "column 'e' is no variable"),
+    "unknown column": (frame(5).assign(e=1), {}, DataError, "unknown column 'e'"),
     "unknown label": (frame(5).assign(c="nope"), {}, DataError, "column 'c', row 0"),
     "second batch": ([frame(5), frame(5).assign(c="?")], {}, DataError, "batch 1: column 'c'"),
     "broken stream": (broken_stream(), {}, RuntimeError, "disk is gone"),

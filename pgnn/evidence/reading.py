@@ -1,0 +1,159 @@
+"""What was seen of one variable, as arrays; real values in any container."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.cells import Cells, cells_of, is_column, is_container, is_missing
+from pgnn.factors.labels import Column
+from pgnn.factors.variable import Variable
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Reading:
+    """What was seen of one variable; one of ``column``, ``likelihood``, ``real``, or none of them.
+
+    Attributes:
+        variable: The variable.
+        rows: Number of rows ``B``; ``None`` if it holds for all rows.
+        column: Of states, ``shape`` or ``(B, *shape)``.
+        likelihood: ``(*shape, K)`` or ``(B, *shape, K)``, scaled to a largest entry of one.
+        log_scale: ``()`` or ``(B,)`` logarithms of the scales, summed over the shape.
+        tensor: The unscaled likelihood as given, if it wants a gradient.
+        real: ``event`` or ``(B, *event)`` values, ``NaN`` where not seen.
+    """
+
+    variable: Variable
+    rows: int | None = None
+    column: Column | None = None
+    likelihood: Floats | None = None
+    log_scale: Floats | float = 0.0
+    tensor: Tensor | None = None
+    real: Tensor | None = None
+
+
+def read_real(variable: Variable, value: Any, in_part: bool = False) -> Reading:
+    """Read what was seen of a real variable.
+
+    Args:
+        variable: The variable.
+        value: Its value, or rows of them.
+        in_part: Whether some numbers of a value may be ``NaN``: its conditional integrates them
+            out.
+
+    Raises:
+        EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
+    """
+    tensor = _real_tensor(variable, value)
+    event = variable.shape
+    batched = tensor.dim() == len(event) + 1
+    if tuple(tensor.shape[batched:]) != event:
+        expected = f"{event} or (B, {', '.join(map(str, event))})" if event else "() or (B,)"
+        raise EvidenceError(
+            f"evidence for real variable {variable.name!r} must have shape {expected}, got "
+            f"{tuple(tensor.shape)}"
+        )
+    flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, math.prod(event))
+    missing = flat.isnan()
+    if bool(flat.isinf().any()):
+        raise EvidenceError(f"evidence for real variable {variable.name!r} must be finite, got inf")
+    if not in_part and bool((missing.any(dim=1) & ~missing.all(dim=1)).any()):
+        raise EvidenceError(
+            f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; that "
+            "needs a conditional that integrates out what is missing, such as Gaussian: here a "
+            "value is seen as a whole or not at all"
+        )
+    rows = tensor.shape[0] if batched else None
+    unseen = flat.numel() > 0 and bool(missing.all())
+    return Reading(variable, rows, real=None if unseen else tensor)
+
+
+def _real_tensor(variable: Variable, value: Any) -> Tensor:
+    shape = variable.shape
+    if is_missing(value):
+        return torch.full(shape, torch.nan, dtype=torch.float64)
+    if isinstance(value, Tensor) and not value.is_complex():
+        return value if value.is_floating_point() else value.double()
+    try:
+        if shape and is_column(value):
+            value = list(value)
+        if shape and isinstance(value, list | tuple) and not len(value):
+            return torch.empty((0, *shape), dtype=torch.float64)
+        return torch.from_numpy(floats_of(value))
+    except (TypeError, ValueError, EvidenceError):
+        raise EvidenceError(
+            f"evidence for real variable {variable.name!r} must be numbers of shape {shape}, or "
+            f"rows of them, got {type(value).__name__}"
+        ) from None
+
+
+def floats_of(value: Any) -> NDArray[Any]:
+    """Return numbers in any container as a new float array, ``NaN`` where missing.
+
+    Raises:
+        TypeError: If they are no numbers; text is none, though NumPy would read it.
+        ValueError: If parts have different shapes.
+    """
+    cells = cells_of(value, {}) if is_container(value, {}) else Cells(np.asarray(value))
+    values, missing = cells.values, cells.missing
+    if cells.categories is not None:
+        values = np.array([*cells.categories, None], dtype=object)[values]
+    if values.dtype.kind in "USc" or (
+        values.dtype == object and any(isinstance(x, str | bytes) for x in values.ravel().tolist())
+    ):
+        raise TypeError("not numbers")
+    if values.dtype == object:
+        missing = np.array([is_missing(x) for x in values.ravel()], dtype=np.bool_)
+        missing = missing.reshape(values.shape)
+        values = np.where(missing, np.nan, values)
+    made = np.array(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
+    if missing is not None:
+        made[missing] = np.nan
+    return made
+
+
+def common_rows(readings: Sequence[Reading], index_rows: int | None) -> int | None:
+    """Return the ``B`` on which all agree; ``None`` if nothing is batched.
+
+    Raises:
+        EvidenceError: If they do not agree.
+    """
+    first, rows = "the data frame", index_rows
+    for f in readings:
+        if f.rows is None:
+            continue
+        if rows is None:
+            first, rows = repr(f.variable.name), f.rows
+        elif f.rows != rows:
+            raise EvidenceError(
+                f"evidence for {f.variable.name!r} has {f.rows} rows but {first} has {rows}; "
+                "give all of them the same number of rows, or one value for all rows"
+            )
+    return rows
+
+
+def check_apart(readings: Sequence[Reading]) -> None:
+    """Refuse what was seen of an array as a whole together with elements of it.
+
+    Raises:
+        EvidenceError: If there are both.
+    """
+    whole = {f.variable.name for f in readings if f.variable.shape}
+    for f in readings if whole else ():
+        name = f.variable.name
+        if isinstance(name, tuple) and len(name) > 1 and name[0] in whole:
+            raise EvidenceError(
+                f"{name[0]!r} is given as a whole, and its element {name!r} again; put all into "
+                "one array, -1 where a cell was not seen"
+            )

@@ -1,0 +1,248 @@
+"""What was seen of one variable over time: one sequence, or a sequence for each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.evidence.reading import floats_of
+from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_numbers
+from pgnn.evidence.wrappers import Codes, Likelihood
+from pgnn.factors.cells import cells_of, is_container, is_missing
+from pgnn.factors.labels import MISSING
+from pgnn.factors.variable import Variable
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Parts:
+    """The sequences of one variable.
+
+    Attributes:
+        variable: Whose.
+        rows: Each row's values, ``(t, ...)``.
+        batched: Whether they came in rows.
+        soft: Whether they are likelihoods.
+    """
+
+    variable: Variable
+    rows: list[Array]
+    batched: bool
+    soft: bool
+
+    @property
+    def steps(self) -> int:
+        """Most steps of a row."""
+        return max((len(p) for p in self.rows), default=0)
+
+    def cut(self, lengths: Array | None) -> Parts:
+        """Return one sequence as several that stand one after the other, if lengths tell so.
+
+        Raises:
+            EvidenceError: If there are several lengths and their sum is not that of the sequence.
+        """
+        if lengths is None or lengths.ndim != 1 or lengths.dtype.kind not in "iu" or self.batched:
+            return self
+        (row,) = self.rows
+        if int(lengths.sum()) != len(row):
+            raise EvidenceError(
+                f"{self.variable.name!r} has {len(row)} steps in one sequence, but the lengths "
+                f"{lengths.tolist()[:10]} sum to {int(lengths.sum())}; give the sequences one "
+                "after the other, rows of equal length, or a list of them"
+            )
+        return replace(self, rows=np.split(row, np.cumsum(lengths)[:-1]), batched=True)
+
+    def filled(self, rows: int, steps: int, lengths: Array, mask: Array | None) -> Tensor:
+        """``(B, T, ...)``, nothing seen beyond the ends and outside the mask."""
+        event = tuple(self.variable.shape[1:])
+        if self.soft:
+            fill: Any = 1.0
+            event = (self.variable.num_states,)
+        else:
+            fill = MISSING if self.variable.is_discrete else np.nan
+        kind: Any = np.int64
+        if self.soft or not self.variable.is_discrete:
+            kind = np.result_type(np.float32, *(p.dtype for p in self.rows or [np.empty(0)]))
+        out = np.full((rows, steps, *event), fill, dtype=kind)
+        for r, row in enumerate(self.rows if self.batched else self.rows * rows):
+            if row.shape[1:] != event:
+                raise EvidenceError(
+                    f"{self.variable.name!r} must have {event} at each step, got {row.shape[1:]} "
+                    f"in row {r}"
+                )
+            out[r, : len(row)] = row
+        out[np.arange(steps) >= lengths[:, None]] = fill
+        if mask is not None:
+            unseen = np.ones((rows, steps), dtype=np.bool_)
+            unseen[:, : mask.shape[1]] = ~mask
+            out[unseen] = fill
+        return torch.from_numpy(out)
+
+
+def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | None) -> Parts:
+    """Read what was seen of a variable.
+
+    Args:
+        variable: With the axis of time first in its shape.
+        values: One sequence ``(T, ...)``, rows ``(B, T, ...)``, or a list of sequences; a scalar
+            may have an axis of one at the end.
+        rule: How values are read.
+        lengths: Of the rows, as they were given.
+
+    Raises:
+        EvidenceError: If a value is no state or number, the shape is wrong, or two readings are
+            possible.
+    """
+    if isinstance(values, Codes):
+        values, rule = values.values, replace(rule, coded=True)
+    if isinstance(values, list) and values and all(isinstance(v, Codes) for v in values):
+        values, rule = [v.values for v in values], replace(rule, coded=True)
+    said = isinstance(values, Likelihood)
+    values = values.values if isinstance(values, Likelihood) else values
+    if not _holds_several(variable, values):
+        raise EvidenceError(
+            f"evidence for {variable.name!r} must be a sequence, a value for each step, got "
+            f"{values!r}"
+        )
+    event = len(variable.shape) - 1
+    parts = [values]
+    ragged = _is_ragged(variable, values, event)
+    if ragged:
+        parts = list(values)
+    shapes = [_shape(variable, p) for p in parts]
+    soft = variable.is_discrete and (
+        said or (any(len(s) > 1 for s in shapes) if ragged else _is_soft(variable, values, rule))
+    )
+    rows = [_numbers(variable, p, soft, rule) for p in parts]
+    axes = event + soft
+    if ragged:
+        return Parts(
+            variable, [_column(r) if r.ndim == 2 and not axes else r for r in rows], True, soft
+        )
+    (array,) = rows
+    if not axes and array.ndim == 2 and array.shape[1] == 1 and not _tells_rows(lengths, array):
+        array = _column(array)
+    if array.ndim - axes == 1:
+        return Parts(variable, [array], False, soft)
+    if array.ndim - axes == 2:
+        return Parts(variable, list(array), True, soft)
+    shape = ", ".join(map(str, ["T", *variable.shape[1:]]))
+    raise EvidenceError(
+        f"evidence for {variable.name!r} must be ({shape}) for one sequence or (B, {shape}) "
+        f"for several, got {array.shape}"
+    )
+
+
+def step_codes(variable: Variable, values: Any, rule: Rule) -> Array:
+    """Return the states of single steps as indices."""
+    if isinstance(values, Codes):
+        values, rule = values.values, replace(rule, coded=True)
+    if not _holds_several(variable, values):
+        values = [values]
+    cells = cells_of(values, variable.labels.codes)
+    if rule.coded and cells.categories is None:
+        return variable.labels.check_indices(whole_numbers(cells)).astype(np.int64)
+    found = variable.labels.column(cells, ignore_unknown=rule.ignore_unknown)
+    return found.take().astype(np.int64)
+
+
+def _holds_several(variable: Variable, values: Any) -> bool:
+    return is_container(values, variable.labels.codes) and not (
+        isinstance(values, np.ndarray | Tensor) and values.ndim == 0
+    )
+
+
+def _is_ragged(variable: Variable, values: Any, event: int) -> bool:
+    """Whether values are a list of sequences, each of a length of its own."""
+    if isinstance(values, np.ndarray | Tensor) or hasattr(values, "dtype") or not len(values):
+        return False
+    return all(_holds_several(variable, v) and len(_shape(variable, v)) > event for v in values)
+
+
+def _shape(variable: Variable, values: Any) -> tuple[int, ...]:
+    """The shape of a container; of lists of different lengths as far as it goes."""
+    if isinstance(values, np.ndarray | Tensor) or hasattr(values, "dtype"):
+        return tuple(np.shape(values))
+    inner = [v for v in values if _holds_several(variable, v)]
+    return (len(values), *(_shape(variable, inner[0]) if inner else ()))
+
+
+def _tells_rows(lengths: Array | None, array: Array) -> bool:
+    """Whether lengths are those of rows rather than of parts of one column."""
+    return lengths is not None and lengths.ndim > 0 and len(lengths) == len(array) > 1
+
+
+def _column(array: Array) -> Array:
+    return array[:, 0] if array.shape[1] == 1 else array
+
+
+def _is_soft(variable: Variable, values: Any, rule: Rule) -> bool:
+    """Whether values are likelihoods: floats with an axis more than states have."""
+    if rule.coded or not isinstance(values, np.ndarray | Tensor) or values.ndim < 2:
+        return False
+    cells = cells_of(values, variable.labels.codes)
+    array = cells.values
+    if array.dtype.kind != "f":
+        return False
+    if array.ndim > 2:
+        return True
+    if array.shape[1] != variable.num_states:
+        return False
+    if isinstance(values, Tensor) and values.requires_grad:
+        return True
+    if not variable.labels.could_be(cells):
+        return True
+    if cells.missing is None and array.size and could_be_weights(array):
+        raise EvidenceError(both_readings(variable, array))
+    return False
+
+
+def _numbers(variable: Variable, values: Any, soft: bool, rule: Rule) -> Array:
+    """Codes, likelihoods or reals."""
+    if soft:
+        return _likelihoods(variable, values)
+    if variable.is_discrete:
+        if isinstance(values, list | tuple):
+            held = [_holds_several(variable, v) for v in values]
+            if any(held) and not all(held):
+                raise EvidenceError(
+                    f"evidence for {variable.name!r} must be states, one for each step, got "
+                    f"{values!r}"
+                )
+        return step_codes(variable, values, rule)
+    event = tuple(variable.shape[1:])
+    if event and isinstance(values, list | tuple):
+        values = [np.full(event, np.nan) if is_missing(v) else v for v in values]
+    try:
+        array = floats_of(values)
+    except (TypeError, ValueError, EvidenceError):
+        raise EvidenceError(f"evidence for {variable.name!r} must be numbers") from None
+    array = array.reshape(0, *event) if array.shape == (0,) else array
+    if np.isinf(array).any():
+        raise EvidenceError(f"evidence for {variable.name!r} is infinite somewhere")
+    return array
+
+
+def _likelihoods(variable: Variable, values: Any) -> Array:
+    num_states = variable.num_states
+    try:
+        array = floats_of(values)
+    except (TypeError, ValueError, EvidenceError):
+        raise EvidenceError(f"likelihoods of {variable.name!r} must be numbers") from None
+    array = array.reshape(0, num_states) if not array.size else array
+    if array.shape[-1] != num_states or array.ndim < 2:
+        raise EvidenceError(
+            f"likelihoods of {variable.name!r} must have {num_states} numbers at each step, got "
+            f"shape {array.shape}"
+        )
+    array = np.where(np.isnan(array), 1.0, array)
+    if (array < 0).any() or not np.isfinite(array).all():
+        raise EvidenceError(f"likelihoods of {variable.name!r} must be finite and not negative")
+    return array

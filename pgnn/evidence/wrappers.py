@@ -1,0 +1,95 @@
+"""What a caller may say about evidence: values are indices or likelihoods, columns are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pgnn.errors import EvidenceError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Codes:
+    """Values that are state indices, whatever the labels; made by :func:`codes`."""
+
+    values: Any
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Likelihood:
+    """Values that are likelihoods of the states; made by :func:`likelihood`."""
+
+    values: Any
+
+
+class CodedMapping(Mapping[Hashable, Any]):
+    """A mapping whose tensors hold state indices of discrete variables, such as samples."""
+
+
+def codes(values: Any) -> Codes:
+    """Say that integers are state indices, of variables whose labels are numbers too.
+
+    Args:
+        values: An index or a container of them, -1 where not seen; or whole evidence: a mapping,
+            data frame or matrix of them.
+
+    Example:
+        >>> import pgnn
+        >>> model = pgnn.BayesianNetwork(nodes=["dice"], states={"dice": [1, 2, 3]})
+        >>> model.log_prob({"dice": pgnn.codes([0, 2])}).shape
+        torch.Size([2])
+    """
+    return Codes(values)
+
+
+def likelihood(values: Any) -> Likelihood:
+    """Say that numbers are likelihoods of the states of a variable (soft evidence).
+
+    Args:
+        values: ``(K,)`` or ``(B, K)`` (with the shape of an array before ``K``), not negative; or
+            a mapping from each label to its weight.
+    """
+    return Likelihood(values)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Observed:
+    """Evidence or data, and how it is to be read; made by :func:`observed`."""
+
+    values: Any
+    ignore: frozenset[Hashable] = frozenset()
+    ignore_unknown: bool = False
+    lengths: Any = None
+
+
+def observed(
+    values: Any,
+    *,
+    ignore: Collection[Hashable] = (),
+    unknown: str = "error",
+    lengths: Any = None,
+) -> Observed:
+    """Say how evidence or data is to be read; every verb takes what this returns.
+
+    Args:
+        values: Evidence or data in any form.
+        ignore: Names of columns that are no variables.
+        unknown: What is done about labels that are no states: ``"error"``, or ``"missing"``, as
+            if nothing had been seen.
+        lengths: ``(B,)`` lengths of sequences that stand one after the other.
+
+    Raises:
+        EvidenceError: If ``unknown`` is neither of the two.
+
+    Example:
+        >>> import pgnn
+        >>> model = pgnn.BayesianNetwork(nodes=["wet"], states={"wet": ["no", "yes"]})
+        >>> rows = {"id": [7, 8], "wet": ["yes", "soaked"]}
+        >>> model.log_prob(observed(rows, ignore=["id"], unknown="missing")).exp().tolist()
+        [0.5, 1.0]
+    """
+    if unknown not in ("error", "missing"):
+        raise EvidenceError(f"unknown must be 'error' or 'missing', got {unknown!r}")
+    names = [ignore] if isinstance(ignore, str) else ignore
+    return Observed(values, frozenset(names), unknown == "missing", lengths)

@@ -1,0 +1,203 @@
+"""Any container of values as one NumPy array, and which of its cells are missing."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+
+_NUMBER = (numbers.Real, np.bool_)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Cells:
+    """Values as an array.
+
+    Attributes:
+        values: The values; of a categorical column the numbers of its categories, -1 if missing.
+        missing: Which cells are missing, where that is known apart from the values.
+        categories: What the numbers stand for, of a categorical column.
+    """
+
+    values: NDArray[Any]
+    missing: NDArray[np.bool_] | None = None
+    categories: list[Any] | None = None
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value is ``None``, ``NaN``, ``NA`` or a masked cell."""
+    if value is None or value is np.ma.masked:
+        return True
+    if isinstance(value, numbers.Real):
+        return bool(value != value)
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def is_column(value: object) -> bool:
+    """Whether a value is a Series, a Categorical or the like: its cells are those of rows."""
+    return not isinstance(value, Tensor | np.ndarray | Mapping) and (
+        hasattr(value, "dtype") and (hasattr(value, "to_numpy") or hasattr(value, "categories"))
+    )
+
+
+def is_container(value: object, labels: Mapping[Any, Any]) -> bool:
+    """Whether a value holds several: labels may be tuples, and a set or a text is one value."""
+    if isinstance(value, list | np.ndarray | Tensor):
+        return True
+    if isinstance(value, tuple):
+        return not _is_label(value, labels)
+    if isinstance(value, str | bytes | set | frozenset | Mapping | np.generic):
+        return False
+    return is_column(value) or (isinstance(value, Iterable) and not _is_label(value, labels))
+
+
+def _is_label(value: Any, labels: Mapping[Any, Any]) -> bool:
+    try:
+        return value in labels
+    except TypeError:
+        return False
+
+
+def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
+    """Read a container of any kind; it is not changed.
+
+    Args:
+        value: Tensor, array of any dtype, masked array, Series or Categorical of pandas, polars or
+            another library, or (nested) sequence.
+        labels: Labels of a variable, which may be tuples.
+
+    Raises:
+        EvidenceError: If parts of nested sequences have different shapes.
+    """
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return Cells(np.asarray(value.double() if value.dtype == torch.bfloat16 else value))
+    if isinstance(value, np.ma.MaskedArray):
+        mask = None if value.mask is np.ma.nomask else np.ma.getmaskarray(value)
+        return Cells(np.asarray(np.ma.getdata(value)), mask)
+    if isinstance(value, np.ndarray):
+        return _of_objects(value) if value.dtype == object else Cells(value)
+    if is_column(value):
+        return _column(value)
+    return _nested(list(value), labels)
+
+
+def _column(column: Any) -> Cells:
+    if not hasattr(column, "isna"):
+        return _foreign_column(column)
+    dtype = column.dtype
+    if hasattr(dtype, "categories"):
+        categorical = getattr(column, "array", column)
+        return Cells(categorical.codes, None, categorical.categories.tolist())
+    if isinstance(dtype, np.dtype):
+        values = np.asarray(column.to_numpy())
+        return _of_objects(values) if dtype.kind == "O" else Cells(values)
+    missing = np.asarray(column.isna())
+    kind = getattr(dtype, "kind", "O")
+    if kind not in "biuf":
+        return _of_objects(column.to_numpy(dtype=object, na_value=None))
+    plain = {"b": np.bool_, "f": np.float64}.get(kind, np.int64)
+    return Cells(column.to_numpy(dtype=plain, na_value=0), missing if missing.any() else None)
+
+
+def _foreign_column(column: Any) -> Cells:
+    """A Series of polars or another library."""
+    import narwhals
+
+    series = narwhals.from_native(column, series_only=True)
+    missing = np.asarray(series.is_null().to_numpy())
+    if not missing.any() or series.dtype.is_float():
+        values = series.to_numpy()
+    elif series.dtype.is_integer() or series.dtype == narwhals.Boolean:
+        values = series.fill_null(0 if series.dtype.is_integer() else False).to_numpy()
+    else:
+        values = _objects(series.to_list())
+    values = np.asarray(values)
+    values = values.astype(object) if values.dtype.kind in "US" else values
+    return Cells(values, missing if missing.any() else None)
+
+
+def _nested(items: list[Any], labels: Mapping[Any, Any]) -> Cells:
+    """A sequence of values, or of sequences of them."""
+    kinds = set(map(type, items))
+    if kinds == {str}:
+        return Cells(_objects(items))
+    inner = [
+        not is_missing(x) and is_container(x, labels)
+        for x in (items if kinds - {bool, int, float, str, type(None)} else ())
+    ]
+    if not any(inner):
+        return _flat(items)
+    if not all(inner[k] or is_missing(x) for k, x in enumerate(items)):
+        raise EvidenceError("a list holds both single values and lists; give one or the other")
+    parts = [cells_of(x, labels) if held else None for x, held in zip(items, inner, strict=True)]
+    shapes = {p.values.shape for p in parts if p is not None}
+    if len(shapes) > 1:
+        raise EvidenceError(f"parts of different shapes: {', '.join(map(str, sorted(shapes)))}")
+    (shape,) = shapes
+    arrays = [None if p is None or _unseen(p) else _uncategorized(p) for p in parts]
+    blank = next((a for a in arrays if a is not None), np.zeros(shape))
+    values = np.stack([np.zeros_like(blank) if a is None else a for a in arrays])
+    if values.dtype.kind in "US":
+        values = values.astype(object)
+    missing = np.zeros((len(parts), *shape), dtype=np.bool_)
+    for k, p in enumerate(parts):
+        if p is None:
+            missing[k] = True
+        elif p.missing is not None:
+            missing[k] = p.missing
+    return Cells(values, missing if missing.any() else None)
+
+
+def _flat(items: list[Any]) -> Cells:
+    """Single values: numbers, or truth values, if all that are not missing are."""
+    missing = [is_missing(x) for x in items]
+    present = [x for x, m in zip(items, missing, strict=True) if not m] if any(missing) else items
+    if items and not present:
+        return Cells(np.zeros(len(items)), np.ones(len(items), dtype=np.bool_))
+    kinds = set(map(type, present))
+    truth = {k for k in kinds if issubclass(k, bool | np.bool_)}
+    if not kinds or (truth and truth != kinds) or not all(issubclass(k, _NUMBER) for k in kinds):
+        return Cells(_objects(items))
+    blank = False if truth else 0
+    try:
+        values = np.array([blank if m else x for x, m in zip(items, missing, strict=True)])
+    except OverflowError:
+        return Cells(_objects(items))
+    return Cells(values, np.array(missing) if any(missing) else None)
+
+
+def _of_objects(values: NDArray[Any]) -> Cells:
+    """An array of objects; of numbers if all are."""
+    items = values.ravel().tolist()
+    if str in set(map(type, items)):
+        return Cells(values)
+    flat = _flat(items)
+    missing = None if flat.missing is None else flat.missing.reshape(values.shape)
+    return Cells(flat.values.reshape(values.shape), missing)
+
+
+def _objects(items: list[Any]) -> NDArray[Any]:
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+def _unseen(cells: Cells) -> bool:
+    return cells.missing is not None and cells.missing.size > 0 and bool(cells.missing.all())
+
+
+def _uncategorized(cells: Cells) -> NDArray[Any]:
+    """The values of a part, those of a categorical column written out."""
+    if cells.categories is None:
+        return cells.values
+    table = np.array([*cells.categories, None], dtype=object)
+    return np.asarray(table[cells.values])

@@ -1,0 +1,289 @@
+"""What a value means among the labels of a variable's states: the one rule for all containers."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.errors import EvidenceError, closest
+from pgnn.factors.cells import Cells, is_missing
+
+MISSING = -1
+"""The state index of what was not seen."""
+
+Codes = NDArray[np.int32]
+
+_SPELLED = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+_TRUTH = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off"), False),
+}
+_FEW = 256
+"""Most cells that are looked up without pandas."""
+
+
+class Column(NamedTuple):
+    """State codes of a column, made when they are taken.
+
+    Attributes:
+        raw: Integers.
+        lookup: State of each raw integer, the last entry that of -1; none where they are states.
+    """
+
+    raw: NDArray[np.integer[Any]]
+    lookup: Codes | None = None
+
+    def take(self, rows: slice | None = None, out: Codes | None = None) -> Codes:
+        """Return the int32 codes of all or some rows, written to ``out`` if given."""
+        raw = self.raw if rows is None else self.raw[rows]
+        if self.lookup is not None:
+            return np.take(self.lookup, raw, out=out, mode="wrap")
+        if out is None:
+            return raw.astype(np.int32)
+        out[...] = raw
+        return out
+
+
+class Labels:
+    """The labels of the states of a variable, by which values are told.
+
+    An integer or boolean is a *label* where one is equal to it, or where the labels are numbers or
+    spell them (``"1"``, ``"2"``); only where no label could be meant is it an *index*. A string is
+    a label, or spells one that is a number. ``None``, ``NaN``, ``NA``, masked cells and -1 (where
+    it is no label) are missing.
+
+    Args:
+        name: Of the variable.
+        labels: Its labels, all different.
+    """
+
+    __slots__ = ("_direct", "_numbers", "codes", "labels", "name")
+
+    def __init__(self, name: Hashable, labels: tuple[Any, ...]) -> None:
+        self.name, self.labels = name, labels
+        self.codes = {label: k for k, label in enumerate(labels)}
+        self._numbers: dict[Any, int] | None = None
+        self._direct: bool | None = None
+
+    @property
+    def numbers(self) -> dict[Any, int]:
+        """States by the number that their labels are or spell; empty if none does."""
+        if self._numbers is None:
+            found: dict[Any, int] = {}
+            for k, label in enumerate(self.labels):
+                number = _number(label)
+                if number is not None:
+                    found.setdefault(number, k)
+            self._numbers = found
+        return self._numbers
+
+    @property
+    def direct(self) -> bool:
+        """Whether integers are the states' own indices."""
+        if self._direct is None:
+            truth = any(isinstance(x, bool | np.bool_) for x in self.labels)
+            self._direct = (not self.numbers and not truth) or all(
+                self.codes.get(k, self.numbers.get(k)) == k for k in range(len(self.labels))
+            )
+        return self._direct
+
+    def index(self, value: Any) -> int:
+        """Return the state of one value, -1 where it is missing.
+
+        Raises:
+            EvidenceError: If there is no such state, or two could be meant.
+        """
+        try:
+            code = self.codes.get(value)
+        except TypeError:  # not hashable
+            code = None
+        if code is not None:
+            return code
+        if isinstance(value, np.ndarray) or hasattr(value, "detach"):
+            if value.ndim:
+                raise EvidenceError(f"{self.name!r} has no state {value!r}")
+            return self.index(value.item())
+        if is_missing(value):
+            return MISSING
+        if isinstance(value, bool | np.bool_):
+            return self._of_truth(bool(value))
+        if isinstance(value, numbers.Real):
+            return self._of_number(value)
+        if isinstance(value, str) and self.numbers:
+            code = self.numbers.get(_number(value))
+            if code is not None:
+                return code
+        raise self._unknown(value)
+
+    def column(self, cells: Cells, *, ignore_unknown: bool = False) -> Column:
+        """Return the state codes of many values.
+
+        Args:
+            cells: The values.
+            ignore_unknown: Whether values that are no states are missing.
+
+        Raises:
+            EvidenceError: If one is no state; it names the first row, and tells how many more.
+        """
+        values, missing = cells.values, cells.missing
+        kind = values.dtype.kind
+        if cells.categories is not None:
+            raw, found = values, cells.categories
+        elif kind in "iuf" and self.direct:
+            return self._indices(values, missing, ignore_unknown)
+        elif kind == "b":
+            raw, found = values.astype(np.int8), [False, True]
+        else:
+            raw, found = self._factorize(values)
+        if missing is not None:
+            raw = np.where(missing, MISSING, raw)
+        lookup = np.full(len(found) + 1, MISSING, dtype=np.int32)
+        unknown: dict[int, EvidenceError] = {}
+        for k, value in enumerate(found):
+            try:
+                lookup[k] = self.index(value)
+            except EvidenceError as error:
+                unknown[k] = error
+        if unknown and not ignore_unknown:
+            bad = np.isin(raw, list(unknown))
+            if bad.any():
+                raise self._wrong_cell(bad, str(unknown[int(raw[bad][0])]))
+        if np.array_equal(lookup[:-1], np.arange(len(found))):
+            return Column(raw)
+        return Column(raw, lookup)
+
+    def check_indices(self, values: NDArray[Any]) -> Codes:
+        """Return numbers as state indices, -1 or ``NaN`` where missing.
+
+        Raises:
+            EvidenceError: If one is no index of a state.
+        """
+        return self._indices(values, None, False).raw.astype(np.int32)
+
+    def could_be(self, cells: Cells) -> bool:
+        """Whether numbers could be states, or missing."""
+        try:
+            self.column(cells)
+        except EvidenceError:
+            return False
+        return True
+
+    def _indices(
+        self, values: NDArray[Any], missing: NDArray[np.bool_] | None, ignore_unknown: bool
+    ) -> Column:
+        """Numbers that are indices."""
+        unseen = np.int64(MISSING)
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), unseen, values)
+        if missing is not None:
+            values = np.where(missing, unseen, values)
+        if values.size and (values.min() < MISSING or values.max() >= len(self.labels)):
+            bad = (values < MISSING) | (values >= len(self.labels))
+            if not ignore_unknown:
+                raise self._wrong_cell(bad, self._no_index(values[bad][0]))
+            values = np.where(bad, unseen, values)
+        if values.dtype.kind == "f":
+            bad = values != np.floor(values)
+            if bad.any():
+                raise self._wrong_cell(
+                    bad,
+                    f"no state {values[bad][0]:g}; evidence for {self.name!r} must be state "
+                    "indices, got fractional numbers; a likelihood needs shape "
+                    f"({len(self.labels)},) or (B, {len(self.labels)}), or pgnn.likelihood(...)",
+                )
+            values = values.astype(np.int32)
+        return Column(values)
+
+    def _of_truth(self, value: bool) -> int:
+        """The state of a truth value that is no label itself."""
+        if any(isinstance(x, bool | np.bool_) for x in self.labels):
+            raise self._unknown(value)
+        spelled = {x.lower(): k for k, x in enumerate(self.labels) if isinstance(x, str)}
+        code = spelled.get(str(value).lower(), self.numbers.get(value))
+        if code is not None:
+            return code
+        if self.numbers or int(value) >= len(self.labels):
+            raise self._unknown(value)
+        own = {_TRUTH[x] for x in (str(self.labels[int(value)]).lower(),) if x in _TRUTH}
+        if own == {not value}:
+            meant = next((x for x in spelled if _TRUTH.get(x) == value), str(value).lower())
+            raise EvidenceError(
+                f"{value} for {self.name!r} could be the label {meant!r} or the state index "
+                f"{int(value)}, {self.labels[int(value)]!r}; give the label, or "
+                f"pgnn.codes({int(value)})"
+            )
+        return int(value)
+
+    def _of_number(self, value: Any) -> int:
+        """The state of a number that is no label itself."""
+        code = self.numbers.get(value)
+        if code is not None:
+            return code
+        if value == MISSING:
+            return MISSING
+        if self.numbers or not math.isfinite(value) or value != int(value):
+            raise self._unknown(value)
+        index = int(value)
+        if not 0 <= index < len(self.labels):
+            raise EvidenceError(self._no_index(index))
+        return index
+
+    def _no_index(self, index: Any) -> str:
+        return (
+            f"variable {self.name!r} has no state {index:g}; state index {index:g} of "
+            f"{self.name!r} is out of range 0..{len(self.labels) - 1} (-1 means missing)"
+        )
+
+    def _factorize(self, values: NDArray[Any]) -> tuple[NDArray[np.integer[Any]], list[Any]]:
+        """Numbers of the distinct values, -1 where one is missing, and these."""
+        flat = values.ravel()
+        if flat.size > _FEW:
+            import pandas as pd
+
+            kind = {"U": object, "S": object}.get(flat.dtype.kind, flat.dtype)
+            flat = flat.astype(np.float32 if kind == np.float16 else kind, copy=False)
+            try:
+                raw, found = pd.factorize(flat)
+                return raw.reshape(values.shape), found.tolist()
+            except TypeError:  # some are not hashable, and are named below
+                pass
+        known: dict[Any, int] = {}
+        numbered = np.full(flat.shape, MISSING, dtype=np.int64)
+        for k, value in enumerate(flat.tolist()):
+            if is_missing(value):
+                continue
+            try:
+                numbered[k] = known.setdefault(value, len(known))
+            except TypeError:
+                bad = np.arange(flat.size).reshape(values.shape) == k
+                raise self._wrong_cell(bad, str(self._unknown(value))) from None
+        return numbered.reshape(values.shape), [*known]
+
+    def _unknown(self, value: Any) -> EvidenceError:
+        hint = closest(value, self.labels)
+        if isinstance(value, int | np.integer) and 0 <= value < len(self.labels):
+            hint = f"{hint.rstrip('?')}, or pgnn.codes({int(value)}) for the index of a state"
+        return EvidenceError(f"variable {self.name!r} has no state {value!r}{hint}")
+
+    def _wrong_cell(self, bad: NDArray[np.bool_], message: str) -> EvidenceError:
+        at = np.unravel_index(int(bad.argmax()), bad.shape)
+        count = int(bad.sum()) - 1
+        more = f" ({count} more rows have unknown labels)"
+        where = int(at[0]) if len(at) == 1 else tuple(map(int, at))
+        return EvidenceError(f"column {self.name!r}, row {where}: {message}{more if count else ''}")
+
+
+def _number(label: Any) -> Any:
+    """The number that a label is or spells."""
+    if isinstance(label, numbers.Real):
+        return None if isinstance(label, bool) else label  # type: ignore[unreachable]
+    if isinstance(label, str) and _SPELLED.fullmatch(label.strip()):
+        text = label.strip()
+        return float(text) if any(c in text for c in ".eE") else int(text)
+    return None
