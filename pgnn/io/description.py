@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pgnn.abilities import DirectedModel, UnrollableModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
@@ -93,7 +94,7 @@ def to_bayesian_network(network: Network) -> BayesianNetwork:
     return BayesianNetwork(edges, conditionals)
 
 
-def describe(model: BayesianNetwork, name: str = "unknown") -> Network:
+def describe(model: DirectedModel, name: str = "unknown") -> Network:
     """Write the conditionals of a discrete network down as tables.
 
     Constant tables keep the numbers they were given; all others are normalised.
@@ -102,7 +103,7 @@ def describe(model: BayesianNetwork, name: str = "unknown") -> Network:
         Unsupported: If the model is undirected, a variable is real, or a conditional cannot be
             tabulated without inputs.
     """
-    if not isinstance(model, BayesianNetwork):
+    if not isinstance(model, DirectedModel) or isinstance(model, UnrollableModel):
         raise Unsupported(
             f"this format holds Bayesian networks, not a {type(model).__name__}; write a .uai file "
             "or save a checkpoint"

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from pgnn.abilities import DirectedModel
 from pgnn.errors import Unsupported
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.factors.factor import Factor
@@ -149,7 +150,7 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
     numbers = numbering(model)
     states = {numbers[v.name]: v.num_states for v in _singles(model)}
     num_states = tuple(states[k] for k in range(len(states)))
-    if isinstance(model, BayesianNetwork):
+    if isinstance(model, DirectedModel):
         network = describe(model)
         scopes = tuple((*t.parents, t.child) for t in network.tables.values())
         tables = tuple(t.values for t in network.tables.values())

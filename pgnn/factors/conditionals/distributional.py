@@ -72,8 +72,9 @@ class Distributional(Conditional):
         self.make = make
         self.constraints: dict[str, Any] = {}
         self.unconstrained = nn.ParameterDict()
+        stated = _stated(make, parameters)
         for name, value in parameters.items():
-            self._add(name, value)
+            self._add(name, value, stated)
         self._check_event()
 
     def settings(self) -> Settings:
@@ -168,7 +169,7 @@ class Distributional(Conditional):
             "best parameters; learn it by gradient ascent (pgnn.Gradient)"
         )
 
-    def _add(self, name: str, value: Any) -> None:
+    def _add(self, name: str, value: Any, stated: Mapping[str, Any] | None) -> None:
         """Keep one parameter as unconstrained numbers."""
         what = f"parameter {name!r} of {self.child.name!r}"
         given = torch.from_numpy(read_numbers(what, value))
@@ -177,8 +178,7 @@ class Distributional(Conditional):
             raise ModelError(
                 f"{what} must begin with the axes {lead} of its parents, got {tuple(given.shape)}"
             )
-        stated: Any = getattr(self.make, "arg_constraints", {})
-        constraint: Any = stated.get(name, constraints.real) if isinstance(stated, dict) else None
+        constraint: Any = None if stated is None else stated.get(name, constraints.real)
         try:
             good = bool(torch.as_tensor(constraint.check(given)).all())
             raw = _transform(constraint).inv(given)
@@ -207,6 +207,33 @@ class Distributional(Conditional):
                 f"{self.child.shape} for each configuration of its parents, got batch shape "
                 f"{tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)} for one"
             )
+
+
+def _stated(
+    make: Callable[..., Distribution], parameters: Mapping[str, Any]
+) -> Mapping[str, Any] | None:
+    """Constraints of parameters by name, as a class states them, or the distributions it makes.
+
+    Of a callable those count which it passes on as they are, under the same name.
+    """
+    if isinstance(make, type) and issubclass(make, Distribution):
+        return make.arg_constraints if isinstance(make.arg_constraints, dict) else None
+    given = {
+        n: torch.from_numpy(read_numbers(f"parameter {n!r}", x)) for n, x in parameters.items()
+    }
+    try:
+        dist: Any = make(**given)
+    except (TypeError, ValueError, RuntimeError):
+        return {}  # the call with the parents' axes tells what is wrong
+    while isinstance(dist, Independent):
+        dist = dist.base_dist
+    known = dist.arg_constraints if isinstance(dist.arg_constraints, dict) else {}
+    passed = {n: vars(dist).get(n) for n in known if n in given}
+    return {
+        n: known[n]
+        for n, x in passed.items()
+        if isinstance(x, Tensor) and x.shape == given[n].shape and bool((x == given[n]).all())
+    }
 
 
 def _transform(constraint: Any) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
@@ -23,6 +25,25 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.randomness import generator
 from pgnn.factors.variable import Variable
+
+
+class Prior(ABC):
+    r"""Independent Dirichlet distributions on the rows :math:`\theta_{j\cdot}` of each table.
+
+    Pseudo-counts :math:`\alpha_{jk}` are added to the counts of the data; the estimate is the
+    posterior mean :math:`(N_{jk} + \alpha_{jk}) / \sum_l (N_{jl} + \alpha_{jl})`.
+    """
+
+    @abstractmethod
+    def counts(self, conditional: Tabular) -> NDArray[np.float64]:
+        r"""Pseudo-counts :math:`\alpha` of one table, parents first and child last."""
+
+    def check(self, names: Mapping[Hashable, Any]) -> None:  # noqa: B027
+        """Check that the prior speaks of known variables only.
+
+        Raises:
+            ModelError: If it does not.
+        """
 
 
 class Tabular(ExponentialFamily):
@@ -200,7 +221,7 @@ class Tabular(ExponentialFamily):
         """Pseudo-counts of the entries that are not zero."""
         if prior is None:
             return torch.zeros(self.shape, dtype=torch.float64, device=self._device)
-        if not hasattr(prior, "counts"):
+        if not isinstance(prior, Prior):
             raise ModelError(
                 f"the prior of the table of {self.child.name!r} must hold pseudo-counts, such as "
                 f"pgnn.Laplace, got {type(prior).__name__}"

@@ -14,14 +14,13 @@ import numpy as np
 
 from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel
 from pgnn.errors import ModelError, NotConverged, Unsupported
-from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
 from pgnn.inference.learning.m_step import doubts
-from pgnn.inference.learning.priors import Prior
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.table_e_step import NetworkEStep

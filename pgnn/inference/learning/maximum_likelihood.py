@@ -15,12 +15,12 @@ from pgnn.abilities import DirectedModel, SlicedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
-from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace, Prior
+from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.statistics import Statistics
 from pgnn.inference.learning.training_data import batches
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,28 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import ModelError, closest
-from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.conditionals.tabular import Prior, Tabular
 
 Floats = NDArray[np.float64]
-
-
-class Prior(ABC):
-    r"""Independent Dirichlet distributions on the rows :math:`\theta_{j\cdot}` of each table.
-
-    Pseudo-counts :math:`\alpha_{jk}` are added to the counts of the data; the estimate is the
-    posterior mean :math:`(N_{jk} + \alpha_{jk}) / \sum_l (N_{jl} + \alpha_{jl})`.
-    """
-
-    @abstractmethod
-    def counts(self, conditional: Tabular) -> Floats:
-        r"""Pseudo-counts :math:`\alpha` of one table, parents first and child last."""
-
-    def check(self, names: Mapping[Hashable, Any]) -> None:  # noqa: B027
-        """Check that the prior speaks of known variables only.
-
-        Raises:
-            ModelError: If it does not.
-        """
 
 
 @dataclass(frozen=True)

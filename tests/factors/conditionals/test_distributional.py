@@ -1,5 +1,6 @@
 """Any torch distribution as a conditional."""
 
+import functools
 import math
 
 import networkx as nx
@@ -150,3 +151,23 @@ def test_inside_a_network() -> None:
         joint = oracle.joint({"s": 2}, [(["s"], prior), (["s"], density)])
         np.testing.assert_allclose(found[n], oracle.marginal(joint, ["s"]), rtol=1e-9)
     assert (model.sample(50, seed=0)["x"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda probs: torch.distributions.Binomial(10, probs=probs),
+        functools.partial(torch.distributions.Binomial, 10),
+    ],
+)
+def test_a_callable_keeps_the_constraints_of_what_it_makes(make):
+    s, x = Variable("s", 2), Variable("x")
+    conditional = Distributional(x, [s], make, probs=[0.3, 0.6])
+    assert conditional.constraints["probs"] is torch.distributions.constraints.unit_interval
+    model = pgnn.BayesianNetwork(
+        [("s", "x")], {"s": pgnn.Tabular(s, (), [0.5, 0.5]), "x": conditional}
+    )
+    rows = {"s": [0, 0, 1, 1], "x": torch.tensor([1.0, 2.0, 7.0, 9.0])}
+    model.fit(rows, learner=pgnn.Gradient(), progress=False)
+    found = conditional.values["probs"].detach()
+    torch.testing.assert_close(found, torch.tensor([0.15, 0.8]).double(), rtol=1e-3, atol=1e-3)

@@ -16,6 +16,7 @@ from torch import nn
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.evidence.evidence_reader import CodedColumns
 from pgnn.factors import Conditional, Neural, NoisyOr, Sigmoid, Softmax, Tabular, Variable
+from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.families import Families
 from pgnn.inference.learning.maximum_likelihood import (
     K2,
@@ -24,7 +25,6 @@ from pgnn.inference.learning.maximum_likelihood import (
     Laplace,
     MaximumLikelihood,
 )
-from pgnn.inference.learning.priors import Prior
 from pgnn.io.bif import read_bif
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
