@@ -124,5 +124,6 @@ def _refuse_missing(table: CodedColumns) -> None:
     more = f" and {len(columns) - 5} more columns" if len(columns) > 5 else ""
     raise DataError(
         f"cells are missing: column {shown}{more}. Maximum likelihood needs complete rows; learn "
-        "with Gradient(), which sums out what was not seen, or drop or fill those rows yourself"
+        "with EM() or Gradient(), which sum out what was not seen, or drop or fill those rows "
+        "yourself"
     )

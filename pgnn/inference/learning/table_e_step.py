@@ -101,8 +101,9 @@ class TableEStep(EStep[Seen]):
 
     def symmetric(self, seen: Seen) -> bool:
         """Whether some hidden variable has states that all else takes for the same."""
-        tables = self.tables(seen)
-        for name in self.hidden(seen):
+        hidden = self.hidden(seen)
+        tables = self.tables(seen) if hidden else []
+        for name in hidden:
             others = [r.table for r in tables if name != r.conditional.child.name]
             spreads = [spread_along(t, name, (name, -1)) for t in others]
             known = [x for x in spreads if x is not None]
