@@ -17,7 +17,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional, checked
 from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
-from pgnn.factors.conditionals.normal_moments import check_prior
+from pgnn.factors.conditionals.normal_wishart import check_prior
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable

@@ -15,14 +15,14 @@ from pgnn.factors.conditionals.emission import Emission, read_parameter
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.full_covariance import Full, completions, patterns
 from pgnn.factors.conditionals.gaussian import read_scale
-from pgnn.factors.conditionals.normal_moments import (
+from pgnn.factors.conditionals.normal_wishart import (
     NormalMoments,
+    NormalWishart,
     check_prior,
     floor_doubt,
     normal_log_prior,
     update_scale,
 )
-from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 

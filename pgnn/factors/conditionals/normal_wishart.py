@@ -1,4 +1,4 @@
-"""The conjugate prior on the means and covariances of normal distributions."""
+"""Normal distributions from weighted sums over rows, and the conjugate prior on them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.covariance import Covariance
+from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Restorable
+from pgnn.factors.variable import Variable
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,3 +97,158 @@ def _finite(what: str, given: Any) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ModelError(f"{what} must be finite")
     return values
+
+
+@dataclass(frozen=True)
+class NormalMoments:
+    r"""Sums over rows of :math:`y \approx W_k z`, with weights :math:`w_{nk}`.
+
+    Attributes:
+        form: What is known of the covariances of the noise.
+        count: ``(K,)`` sums of weights.
+        zz: ``(K, F, F)`` sums of :math:`w z z^\top`.
+        yz: ``(K, D, F)`` sums of :math:`w y z^\top`.
+        yy: ``(C, *tail)`` sums of :math:`w y y^\top`, in the form of the covariance.
+    """
+
+    form: Covariance
+    count: Tensor
+    zz: Tensor
+    yz: Tensor
+    yy: Tensor
+
+    @property
+    def counted(self) -> Tensor:
+        """``(K,)`` which configurations anything was counted for."""
+        return self.count > LEAST_COUNT
+
+    def coefficients(self, confidence: float, centre: Tensor, old: Tensor, free: Tensor) -> Tensor:
+        """Best ``(K, D, F)``, about prior coefficients ``(D, F)``.
+
+        Args:
+            confidence: How many rows the prior coefficients count as.
+            centre: The prior coefficients.
+            old: ``(K, D, F)`` coefficients; those that are not free keep these.
+            free: ``(F,)`` which coefficients may change.
+        """
+        eye = torch.eye(self.zz.shape[-1], dtype=self.zz.dtype, device=self.zz.device)
+        zz, yz = self.zz + confidence * eye, self.yz + confidence * centre
+        new = old.clone()
+        yz = yz[..., free] - old[..., ~free] @ zz[:, ~free][..., free]
+        own = zz[:, free][..., free]
+        if own.shape[-1] == 1:
+            new[..., free] = torch.where(own > 0, yz / own.masked_fill(own <= 0, 1.0), 0.0)
+        else:
+            # regressors that follow from others share their part: the shortest solution
+            new[..., free] = yz @ torch.linalg.pinv(own, hermitian=True)
+        return new
+
+    def covariances(self, w: Tensor, prior: NormalWishart | None, centre: Tensor) -> Tensor:
+        """Best natural numbers ``(C, *tail)`` of the covariances about coefficients ``w``."""
+        size, terms = self.yz.shape[1:]
+        scatter = self.yy - self.form.product(self.yz, w) - self.form.product(w, self.yz)
+        scatter = scatter + self.form.product(w @ self.zz, w)
+        weight = self.form.pool(self.count)
+        if prior is not None:
+            scatter = scatter + self.form.restrict(prior.matrix(size).to(w))
+            scatter = scatter + prior.confidence * self.form.product(w - centre, w - centre)
+            means = self.form.pool(torch.full_like(self.count, terms))
+            extra = prior.degrees + size + 1 + means
+            if bool((extra < 0).any()):
+                raise ModelError(
+                    f"degrees of NormalWishart must be at least {-(size + 1 + terms)} in "
+                    f"{size} dimensions, got {prior.degrees}"
+                )
+            weight = weight + extra
+        weight = weight.masked_fill(weight <= LEAST_COUNT, 1.0)
+        return self.form.estimate(scatter, weight, self.floor)
+
+    @property
+    def floor(self) -> Tensor:
+        """``(D,)`` least variance of an estimate, by the variance of all rows together."""
+        size, total = self.yz.shape[1], self.count.sum().clamp(min=LEAST_COUNT)
+        mean = self.yz[..., -1].sum(dim=0) / total  # the last regressor is the constant
+        second = self.form.variances(self.yy.sum(dim=0, keepdim=True), size)[0] / total
+        second = second / size if self.form.shared else second
+        square = mean.square().mean().expand(size) if self.form.shared else mean.square()
+        variance = second - square
+        rounding = 1e-14 * second
+        return self.form.floor(torch.where(variance > rounding, variance, 0.0))
+
+    def floored(self, natural: Tensor) -> Tensor:
+        """``(C,)`` whether a covariance stands on the floor in some direction."""
+        return self.form.stands_on(natural, self.floor) & (self.form.pool(self.count) > LEAST_COUNT)
+
+
+def check_prior(prior: Any, kind: type, name: str) -> None:
+    """Check that a prior is of the kind that a conditional takes.
+
+    Raises:
+        ModelError: If it is not.
+    """
+    if prior is not None and not isinstance(prior, kind):
+        raise ModelError(
+            f"the prior of the {name} conditional must be a {kind.__name__}, got "
+            f"{type(prior).__name__}"
+        )
+
+
+def normal_log_prior(
+    prior: NormalWishart, error: Tensor, factor: Tensor, num_configurations: int
+) -> Tensor:
+    r"""Log density of a prior, up to a constant.
+
+    Args:
+        prior: The prior.
+        error: ``(K, D, F)`` coefficients less their prior.
+        factor: ``(C, D, D)`` Cholesky factors of the covariances.
+        num_configurations: ``K``.
+    """
+    size, terms = error.shape[1:]
+    log_det = 2.0 * factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
+    whitened = torch.linalg.solve_triangular(factor, error, upper=False)
+    inside = torch.cholesky_solve(prior.matrix(size).to(factor).expand_as(factor), factor)
+    trace = inside.diagonal(dim1=-2, dim2=-1).sum()
+    each = terms * num_configurations / len(factor)
+    exponent = (prior.degrees + size + 1 + each) * log_det.sum()
+    total: Tensor = prior.confidence * whitened.square().sum() + trace + exponent
+    return -0.5 * total
+
+
+def floor_doubt(child: Variable, moments: NormalMoments, scale: Tensor) -> str | None:
+    """Return a sentence about covariances that stand on the floor; None if none does.
+
+    Args:
+        child: Whose.
+        moments: What they were estimated from.
+        scale: Their unconstrained numbers.
+    """
+    size, form = moments.yz.shape[1], moments.form
+    raw = scale.detach().double().reshape(-1, *form.unconstrained_tail(size))
+    on_floor = moments.floored(form.constrain(raw, size)).nonzero()[:, 0].tolist()
+    if not on_floor:
+        return None
+    which = "" if form.tied else f" in {len(on_floor)} of {len(raw)} configurations"
+    return (
+        f"the variance of {child.name!r} stands at the least that is allowed{which}: it collapsed "
+        "onto few rows, or numbers that follow from others; use a prior (NormalWishart), fewer "
+        "states, or another min_variance= of the covariance's form"
+    )
+
+
+def update_scale(
+    scale: nn.Parameter,
+    moments: NormalMoments,
+    coefficients: Tensor,
+    prior: NormalWishart | None,
+    centre: Tensor,
+) -> None:
+    """Set covariances, in unconstrained numbers, where anything is known about them."""
+    natural = moments.covariances(coefficients, prior, centre)
+    known = moments.form.pool(moments.count) > LEAST_COUNT
+    if prior is not None and bool(prior.matrix(coefficients.shape[1]).any()):
+        known = torch.ones_like(known)
+    tail = moments.form.unconstrained_tail(coefficients.shape[1])
+    new = scale.detach().reshape(-1, *tail).double().clone()
+    new[known] = moments.form.unconstrain(natural[known])
+    scale.copy_(new.reshape(scale.shape))
