@@ -50,7 +50,7 @@ def check_size(what: str, entries: int, max_bytes: int = MAX_BYTES, advice: str 
     """Check what an array of eight-byte numbers would take.
 
     Args:
-        what: What it would hold, in the plural, for the message.
+        what: What it would hold, for the message.
         entries: How many numbers.
         max_bytes: What is allowed.
         advice: What to do instead.
@@ -60,6 +60,6 @@ def check_size(what: str, entries: int, max_bytes: int = MAX_BYTES, advice: str 
     """
     if entries * 8 > max_bytes:
         raise Intractable(
-            f"{what} take {human_bytes(entries * 8)}; the budget is {human_bytes(max_bytes)}"
+            f"{what} would need {human_bytes(entries * 8)}; the budget is {human_bytes(max_bytes)}"
             + (f". {advice}" if advice else "")
         )

@@ -7,7 +7,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -18,6 +20,7 @@ from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.answer_frames import plain_index
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 
+Numbers = Tensor | NDArray[np.float64]
 LINES = 100  # of a printed table; `table` shows more
 
 
@@ -68,7 +71,8 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     Args:
         variables: The variables asked for.
-        marginals: ``(B, S)`` probabilities, the states of all elements side by side.
+        marginals: ``(B, S)`` probabilities, the states of all elements side by side; an array
+            becomes a tensor when it is looked at.
         log_evidence: ``(B,)`` log probability of the evidence (of a Markov network: log of the
             unnormalised measure of the evidence, ``log Z`` if there is none); ``NaN`` where the
             engine has no estimate.
@@ -99,8 +103,8 @@ class Posterior(Mapping[Hashable, Categorical]):
     def __init__(
         self,
         variables: Sequence[Variable],
-        marginals: Tensor,
-        log_evidence: Tensor,
+        marginals: Numbers,
+        log_evidence: Numbers,
         *,
         batched: bool,
         kind: str = "exact",
@@ -115,8 +119,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         self.engine = engine
         self.diagnostics: Mapping[str, Any] = diagnostics or {}
         self.batched = batched
-        self._marginals = marginals
-        self._log_evidence = log_evidence
+        self._numbers = marginals, log_evidence
         self._joint = joint
         self._index = index
         if columns is not None:
@@ -130,7 +133,7 @@ class Posterior(Mapping[Hashable, Categorical]):
     @property
     def num_rows(self) -> int:
         """Number of rows of evidence."""
-        return int(self._marginals.shape[0])
+        return int(self._numbers[0].shape[0])
 
     def probs(self, name: Hashable) -> Tensor:
         """Return the marginal of one variable, ``(K,)`` or ``(B, K)`` probabilities.
@@ -232,10 +235,20 @@ class Posterior(Mapping[Hashable, Categorical]):
         rows = f", {self.num_rows} rows" if self.batched else ""
         return f"<Posterior of {len(self)} variables{rows}, {self.kind}>"
 
+    @cached_property
+    def _marginals(self) -> Tensor:
+        """``(B, S)`` probabilities."""
+        return _as_tensor(self._numbers[0])
+
+    @cached_property
+    def _log_evidence(self) -> Tensor:
+        """``(B,)`` log evidence."""
+        return _as_tensor(self._numbers[1])
+
     @property
     def _table(self) -> Tensor:
         """``(S,)`` or ``(B, S)`` probabilities."""
-        return self._marginals if self.batched else self._marginals[0]
+        return self._marginals if self.batched else _as_tensor(self._numbers[0][0])
 
     @cached_property
     def _views(self) -> dict[Hashable, Tensor]:
@@ -245,6 +258,10 @@ class Posterior(Mapping[Hashable, Categorical]):
     @cached_property
     def _columns(self) -> AnswerColumns:
         return AnswerColumns(self.variables, "this posterior", states=True)
+
+
+def _as_tensor(numbers: Numbers) -> Tensor:
+    return numbers if isinstance(numbers, Tensor) else torch.from_numpy(numbers)
 
 
 def _rearranged(factor: Factor, names: Sequence[Hashable], batched: bool) -> Factor:

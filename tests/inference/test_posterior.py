@@ -3,6 +3,7 @@
 import math
 import pickle
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -230,3 +231,46 @@ def test_empty_batches_and_no_variables() -> None:
 
 def test_marginals_can_be_pickled() -> None:
     assert torch.equal(pickle.loads(pickle.dumps(one()["rain"])).probs, ROWS[0, :2])
+
+
+def test_what_is_made_at_the_first_look_is_what_was_answered() -> None:
+    """A posterior given arrays cuts them when it is looked at; tensors are cut one by one."""
+    rng = np.random.default_rng(0)
+    variables = [Variable("a", 2), Variable("pixel", 3, shape=(2, 2)), Variable("b", 4)]
+    table, logs = rng.random((5, 18)), rng.random(5)
+    for rows in (1, 5):
+        batched = rows > 1
+        late = Posterior(variables, table[:rows], logs[:rows], batched=batched)
+        tensors = torch.from_numpy(table[:rows]), torch.from_numpy(logs[:rows])
+        soon = Posterior(variables, *tensors, batched=batched)
+        whole = tensors[0] if batched else tensors[0][0]
+        for posterior in (late, soon):
+            assert torch.equal(posterior.probs("a"), whole[..., :2])
+            assert torch.equal(posterior["pixel"].probs.flatten(-3), whole[..., 2:14])
+            assert torch.equal(posterior["pixel", 1, 0].probs, whole[..., 8:11])
+            assert torch.equal(posterior["b"].probs, whole[..., 14:])
+            assert posterior.num_rows == rows
+            assert torch.equal(posterior.log_evidence, tensors[1] if batched else tensors[1][0])
+        assert str(late) == str(soon)
+        assert late.frame().equals(soon.frame())
+
+
+def test_marginals_are_categorical_distributions() -> None:
+    """All that torch's own distribution says, without its constructor."""
+    probs = torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.9, 0.0]], dtype=torch.float64)
+    ours, theirs = Marginal.of(probs), torch.distributions.Categorical(probs=probs)
+    assert isinstance(ours, torch.distributions.Categorical)
+    assert ours.batch_shape == theirs.batch_shape
+    assert ours.event_shape == theirs.event_shape
+    assert ours.param_shape == theirs.param_shape
+    assert repr(ours) == "Marginal(probs: torch.Size([2, 3]))"
+    assert ours.sample((7,)).shape == (7, 2)
+    assert ours.enumerate_support().shape == (3, 2)
+    assert ours.expand((4, 2)).probs.shape == (4, 2, 3)
+    assert ours.mode.tolist() == [2, 1]
+    assert ours.support.upper_bound == 2
+    torch.testing.assert_close(ours.entropy(), theirs.entropy())
+    state = torch.tensor([0, 1])
+    torch.testing.assert_close(ours.log_prob(state), theirs.log_prob(state))
+    divergence = torch.distributions.kl_divergence(ours, theirs)
+    torch.testing.assert_close(divergence, torch.zeros(2, dtype=torch.float64))

@@ -12,7 +12,7 @@ import torch
 
 import pgnn
 from pgnn.errors import DataError
-from pgnn.inference.exact.model_solver import model_solver
+from pgnn.inference.exact.solver import model_solver
 
 EDGES = [("rain", "wet"), ("hose", "wet")]
 STATES = {"rain": 2, "hose": 2, "wet": 2}

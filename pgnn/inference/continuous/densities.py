@@ -19,9 +19,8 @@ from pgnn.factors.elements import Elements
 from pgnn.inference.continuous.coordinates import Reals
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
-from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.exact.planner import Ask
-from pgnn.inference.exact.solver import Solver
+from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.question import reader_of
 
 _FEW = 24

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel
 from pgnn.errors import EvidenceError
-from pgnn.inference.exact.model_solver import model_solver
-from pgnn.inference.exact.solver import Solver
+from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.question import Targets
 
 if TYPE_CHECKING:
@@ -119,8 +118,8 @@ class CompiledQuery:
         """Answer one row without planning, where that is possible."""
         if self._prepared is None or self._prepared[0] is not solver:
             self._prepared = solver, solver.row_answer(self._wanted, self._seen)
-        answer = self._prepared[1]
-        found = None if answer is None else answer(self._spread(given))
+        answer, row = self._prepared[1], self._spread(given)
+        found = answer(row) if answer is not None and answer.accepts(row) else None
         if found is None:
             return None
         log_z, out = found

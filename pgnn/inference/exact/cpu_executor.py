@@ -56,13 +56,15 @@ class RowAnswer:
         self._observed = np.flatnonzero(plan.task.observed & wanted)
         self._certain = self._column[self._observed]
 
+    def accepts(self, codes: Codes) -> bool:
+        """Whether codes ``(1, V)`` are states, and of all variables that the plan takes as seen."""
+        return bool(in_range(codes, self._least, self._card))
+
     def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
         """Return ``(1,)`` log evidence and ``(1, S)`` marginals of a row ``(1, V)``.
 
-        None if a code is wrong, evidence is impossible, or numbers left the range of doubles.
+        None if evidence is impossible, or numbers left the range of doubles.
         """
-        if not in_range(codes, self._least, self._card):
-            return None
         log_z, out = np.empty(1), np.zeros((1, self._states))
         memory = self._executor.take(self._size)
         tables = self._tables._replace(codes=codes)

@@ -22,9 +22,8 @@ from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.conflict import impossible
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.k_best import k_best
-from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.exact.planner import Ask
-from pgnn.inference.exact.solver import Solver
+from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.limits import check_size
 from pgnn.inference.posterior import Posterior
@@ -67,28 +66,35 @@ class JunctionTree(Engine):
         found = None
         if not seen.batched and seen.soft is None and solver.is_plain:
             found = solver.row(seen.codes, targets)
-        if found is not None:
-            log_evidence, marginals = torch.from_numpy(found[0]), torch.from_numpy(found[1])
-        else:
-            marginals, log_evidence = Differentiable(solver, seen).marginals(targets.mask)
-            lost = log_evidence.isneginf()
-            if lost.any():
-                if question.errors == "raise":
-                    raise impossible(solver, seen.codes, log_evidence.detach(), seen.batched)
-                marginals = marginals.masked_fill(lost[:, None], float("nan"))
+        log_evidence, marginals = self._rows(question, solver) if found is None else found
         if targets.order is not None:
-            marginals = marginals[:, torch.from_numpy(targets.order)]
+            marginals = marginals[:, targets.order]
         return Posterior(
             targets.variables,
             marginals,
             log_evidence,
             batched=seen.batched,
             kind="exact",
-            engine="JunctionTree",
+            engine=type(self).__name__,
             joint=ExactJoint(solver, seen, targets.elements, question.model.variables),
             index=seen.index,
             columns=targets.answer_columns,
         )
+
+    def _rows(self, question: Question, solver: Solver) -> tuple[Tensor, Tensor]:
+        """Return log evidence ``(B,)`` and marginals ``(B, S)`` of any rows.
+
+        Raises:
+            ImpossibleEvidence: If a row is impossible, unless such rows are to be NaN.
+        """
+        seen = question.seen
+        marginals, log_z = Differentiable(solver, seen).marginals(question.targets.mask)
+        lost = log_z.isneginf()
+        if lost.any():
+            if question.errors == "raise":
+                raise impossible(solver, seen.codes, log_z.detach(), seen.batched)
+            marginals = marginals.masked_fill(lost[:, None], float("nan"))
+        return log_z, marginals
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable`` exactly."""

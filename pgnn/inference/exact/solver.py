@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pgnn.inference.exact.budget import joint_over_budget, plan_over_budget
+from pgnn.abilities import FactorModel, Inputs
+from pgnn.errors import Intractable
 from pgnn.inference.exact.expected_counts import ExpectedCounts
 from pgnn.inference.exact.plan import Mask, Plan
 from pgnn.inference.exact.planner import Ask, MakePlan, Planner
 from pgnn.inference.exact.torch_rows import TorchRows
+from pgnn.inference.explanation import human_bytes
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.limits import check_size
+from pgnn.inference.model_graph import model_graph
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Targets
 
@@ -165,9 +171,12 @@ class Solver:
             Intractable: If the plan, or the answer itself, exceeds the budget.
         """
         card = self.graph.card[list(scope)]
-        size = float(np.prod(card.astype(float))) * 8 * max(len(codes), 1)
-        if size > self.max_bytes:
-            raise joint_over_budget(len(scope), len(codes), int(size), self.max_bytes)
+        check_size(
+            f"the joint of {len(scope)} variables for {len(codes)} rows",
+            math.prod(card.tolist()) * max(len(codes), 1),
+            self.max_bytes,
+            "Ask for fewer variables at once, or raise JunctionTree(max_bytes=...)",
+        )
         graph = self.graph.with_unity(scope)
         solver = Solver(graph, self.planner, self.max_bytes)
         last = graph.num_factors - 1
@@ -272,7 +281,13 @@ class Solver:
         else:
             needed = int(min(plan.total * 8, 1e300))
         if needed > self.max_bytes:
-            raise plan_over_budget(plan, needed, self.max_bytes)
+            raise Intractable(
+                f"an exact answer has treewidth {plan.width}: its largest table has "
+                f"{plan.largest:.3g} entries, and it takes {human_bytes(needed)} and about "
+                f"{plan.multiply_adds:.2g} multiply-adds a row; the budget is "
+                f"{human_bytes(self.max_bytes)}. Observe more variables, ask for fewer targets, "
+                "or raise JunctionTree(max_bytes=...)"
+            )
         return needed
 
     def plans(self, codes: Codes, ask: Ask) -> Iterator[tuple[Plan, Rows]]:
@@ -328,3 +343,26 @@ def _fill_observed(
     if len(certain):
         columns = graph.columns(wanted)[certain] + codes[np.ix_(rows, certain)]
         out[rows[:, None], columns] = 1.0
+
+
+def model_solver(
+    model: FactorModel,
+    observed: Mapping[Hashable, Tensor] | None = None,
+    inputs: Inputs | None = None,
+    max_bytes: int = 2**32,
+) -> Solver:
+    """Return the solver for a model's present parameters, remembered where nothing is row-wise.
+
+    Args:
+        model: Whose factor graph is solved; plans for its structure are remembered.
+        observed: ``(B, *shape)`` values of real variables.
+        inputs: ``(B, ...)`` covariates.
+        max_bytes: Memory that messages may take.
+    """
+    planner = model.cached("planner", Planner)
+    if observed or inputs:
+        return Solver(model_graph(model, observed, inputs), planner, max_bytes)
+    solver: Solver = model.cached_numbers(
+        ("solver", max_bytes), lambda: Solver(model_graph(model), planner, max_bytes)
+    )
+    return solver

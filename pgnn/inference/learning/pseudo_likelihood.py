@@ -17,8 +17,8 @@ from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
-from pgnn.inference.exact.known_slopes import with_slopes
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
+from pgnn.inference.known_gradients import with_gradients
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.optimisation_problem import Mean, Objective
 from pgnn.inference.numba_support import has_numba
@@ -180,7 +180,7 @@ class _Blocks:
                     gradient += m
         if not learned:
             return value
-        return with_slopes(value, [numbers[k] for k in learned], gradients)
+        return with_gradients(value, [numbers[k] for k in learned], gradients)
 
 
 def _of_rows(g: FactorGroup, numbers: Tensor, rows: slice) -> FactorGroup:
@@ -216,7 +216,7 @@ class CpuPseudoLikelihood:
         walk = _Walk(self._links, graph, self.codes, self.shares)
         in_threads(walk.run, np.arange(len(self.codes)))
         value = torch.tensor(sum(walk.values), dtype=torch.float64)
-        return with_slopes(
+        return with_gradients(
             value, [graph.log_field, *(g.numbers for g in graph.compiled)], walk.gradients
         )
 

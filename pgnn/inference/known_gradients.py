@@ -1,4 +1,4 @@
-"""Values whose derivatives are known without walking back."""
+"""Values whose gradients are known without walking back."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 
-def with_slopes(value: Tensor, numbers: Sequence[Tensor], slopes: Sequence[Tensor]) -> Tensor:
+def with_gradients(value: Tensor, numbers: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """Return a value, ``()``, as a function of numbers by which its derivatives are known.
 
     Args:
         value: The value.
         numbers: What it was computed from.
-        slopes: The derivative by each of them, in its shape.
+        gradients: The derivative by each of them, in its shape.
 
     Example:
         >>> import torch
         >>> x = torch.tensor(3.0, requires_grad=True)
-        >>> with_slopes(x.detach() ** 2, [x], [torch.tensor(6.0)]).backward()
+        >>> with_gradients(x.detach() ** 2, [x], [torch.tensor(6.0)]).backward()
         >>> x.grad
         tensor(6.)
     """
-    found: Tensor = _Known.apply(value, list(slopes), *numbers)  # type: ignore[no-untyped-call]
+    found: Tensor = _Known.apply(value, list(gradients), *numbers)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Known(Function):
     @staticmethod
-    def forward(ctx: Any, value: Tensor, slopes: list[Tensor], *numbers: Tensor) -> Tensor:
-        ctx.save_for_backward(*(s.to(n) for s, n in zip(slopes, numbers, strict=True)))
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *numbers: Tensor) -> Tensor:
+        ctx.save_for_backward(*(s.to(n) for s, n in zip(gradients, numbers, strict=True)))
         return value.clone()
 
     @staticmethod
