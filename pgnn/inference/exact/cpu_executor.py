@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,12 +16,13 @@ from pgnn.inference.exact.kernels.rows import distinct, in_range
 from pgnn.inference.exact.plan import TILE, Mask, Plan
 from pgnn.inference.exact.underflow import underflow
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.kernels.interruptible import Stop, go_on, interruptible
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Keep = Callable[[], None] | None
-Piece = Callable[[Rows, Any, Floats, Any], Keep]
+Piece = Callable[[Rows, Rows, Floats, Any, Stop], Keep]
 
 _SINGLE = (0,)
 _TILED = (0,) * TILE
@@ -29,6 +30,9 @@ _NOTHING = np.zeros((0, 0))
 _FIRST = np.zeros(1, dtype=np.int64)
 # rows are shared between threads only when each gets this many multiply-adds
 _WORTH_A_THREAD = 2e5
+# multiply-adds that take so long that somebody may interrupt them
+_WORTH_WAITING = 3e7
+_GO_ON = go_on()
 # larger memory is made anew each time, which is quick beside filling it
 _WORTH_KEEPING = 2**26
 _SPLIT = 16
@@ -49,8 +53,8 @@ class RowAnswer:
         self._card, self._states = graph.card, int(graph.card[wanted].sum())
         self._least = np.where(plan.task.observed, 0, -1)  # what is sliced out must be seen
         self._column = graph.columns(wanted)
-        self._program = plan.program(1)[0]
-        self._size = int(self._program.sizes[0]) + TILE
+        self._program = plan.program(1)
+        self._size = self._program.memory + TILE
         self._tables = executor.tables(np.zeros((1, len(graph.card)), dtype=np.int32), None)
         self._log_scale = executor.log_scale(plan, _FIRST)
         self._observed = np.flatnonzero(plan.task.observed & wanted)
@@ -70,7 +74,9 @@ class RowAnswer:
         tables = self._tables._replace(codes=codes)
         flags = underflow()
         flags.clear()
-        execution.answer(self._program, tables, _FIRST, memory, _SINGLE, self._column, log_z, out)
+        execution.answer(
+            self._program.code, tables, _FIRST, memory, _SINGLE, self._column, log_z, out, _GO_ON
+        )
         happened = flags.happened()
         self._executor.give_back(memory)
         if happened or log_z[0] == -np.inf:
@@ -96,9 +102,7 @@ class CpuExecutor:
 
     def bytes_needed(self, plan: Plan, rows: int) -> int:
         """Memory for messages that answering ``rows`` rows takes."""
-        return (
-            int(plan.program(self._width(plan, rows))[0].sizes[0]) * 8 * self._threads(plan, rows)
-        )
+        return plan.program(self._width(plan, rows)).memory * 8 * self._threads(plan, rows)
 
     def answer(
         self,
@@ -124,8 +128,8 @@ class CpuExecutor:
         """
         tables, column = self.tables(codes, soft), self.graph.columns(wanted)
 
-        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
-            execution.answer(program[0], tables, part, memory, lanes, column, log_z, out)
+        def piece(part: Rows, code: Rows, memory: Floats, lanes: Any, stop: Stop) -> None:
+            execution.answer(code, tables, part, memory, lanes, column, log_z, out, stop)
 
         log_z[self._run(plan, rows, piece)] = -np.inf
         log_z[rows] += self.log_scale(plan, rows)
@@ -163,11 +167,11 @@ class CpuExecutor:
         log_z, lost = np.zeros(len(codes)), np.zeros(len(codes), dtype=np.bool_)
         sums: list[Floats] = []
 
-        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> Keep:
+        def piece(part: Rows, code: Rows, memory: Floats, lanes: Any, stop: Stop) -> Keep:
             mine = np.zeros(ends[0])
             expectation.expect(
-                program[0], tables, part, memory, lanes, weights, log_z, lost, mine, per_row,
-                start, joint,
+                code, tables, part, memory, lanes, weights, log_z, lost, mine, per_row, start,
+                joint, stop,
             )  # fmt: skip
             return lambda: sums.append(mine)
 
@@ -189,11 +193,12 @@ class CpuExecutor:
         states = np.repeat(codes[:, None, :], max(draws, 1), axis=1)
         log_z = np.zeros(len(codes))
 
-        def piece(part: Rows, program: Any, memory: Floats, lanes: Any) -> None:
+        most = int(self.graph.card.max(initial=1))
+
+        def piece(part: Rows, code: Rows, memory: Floats, lanes: Any, stop: Stop) -> None:
             decoding.decode(
-                program[0], program[1], self.graph.card, plan.task.maximize, tables, part, memory,
-                lanes, draws, seed, states, log_z,
-            )  # fmt: skip
+                code, most, tables, part, memory, lanes, draws, seed, states, log_z, stop
+            )
 
         rows = np.arange(len(codes))
         log_z[self._run(plan, rows, piece)] = -np.inf
@@ -206,16 +211,16 @@ class CpuExecutor:
         width = self._width(plan, len(rows))
         lanes = _TILED if width == TILE else _SINGLE
         program = plan.program(width)
-        size = int(program[0].sizes[0]) + TILE
+        size = program.memory + TILE
 
         lost = [rows[:0]]
         flags = underflow()
 
-        def work(part: Rows) -> None:
+        def work(part: Rows, stop: Stop) -> None:
             memory = self.take(size)
             try:
                 flags.clear()
-                keep = piece(part, program, memory, lanes)
+                keep = piece(part, program.code, memory, lanes, stop)
                 happened = flags.happened()
             finally:
                 self.give_back(memory)
@@ -227,27 +232,26 @@ class CpuExecutor:
             else:  # look for the rows where it happened
                 step = -(-len(part) // (_SPLIT * width)) * width
                 for first in range(0, len(part), step):
-                    work(part[first : first + step])
+                    work(part[first : first + step], stop)
 
         parts = self._threads(plan, len(rows))
-        if parts == 1:
-            work(rows)
+        if parts == 1 and program.once + len(rows) * program.each < _WORTH_WAITING:
+            work(rows, _GO_ON)
             return np.concatenate(lost)
         edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
-        with ThreadPoolExecutor(parts) as pool:
-            list(pool.map(work, [rows[a:b] for a, b in pairwise(edges)]))
+        interruptible([partial(work, rows[a:b]) for a, b in pairwise(edges)], parts)
         return np.concatenate(lost)
 
     def _width(self, plan: Plan, rows: int) -> int:
-        if rows <= 2 or plan.program(TILE)[0].sizes[0] * 8 > self.max_bytes:
+        if rows <= 2 or plan.program(TILE).memory * 8 > self.max_bytes:
             return 1
         return TILE
 
     def _threads(self, plan: Plan, rows: int) -> int:
         width = self._width(plan, rows)
-        program = plan.program(width)[0]
-        fits = self.max_bytes // max(int(program.sizes[0]) * 8, 1)
-        pays = int(rows * float(program.work[1]) / _WORTH_A_THREAD)
+        program = plan.program(width)
+        fits = self.max_bytes // max(program.memory * 8, 1)
+        pays = int(rows * program.each / _WORTH_A_THREAD)
         return max(1, min(torch.get_num_threads(), fits, pays, -(-rows // width)))
 
     def take(self, size: int) -> Floats:
@@ -278,11 +282,9 @@ class CpuExecutor:
         return execution.Tables(
             graph.linear.values,
             graph.start,
-            graph.rowwise,
             graph.linear.row_values,
             codes,
             _NOTHING if soft is None else soft,
-            graph.offset,
             graph.linear.flushed,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.graph_structure import GraphStructure
 from pgnn.inference.numba_support import has_numba
-
-if TYPE_CHECKING:
-    from pgnn.inference.exact.kernels.program import Decoder, Program
 
 Mask = NDArray[np.bool_]
 
@@ -128,6 +124,68 @@ def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask,
 
 
 @dataclass(frozen=True, eq=False)
+class Program:
+    """An elimination order compiled for tiles of some rows.
+
+    Attributes:
+        code: What the kernels run; see :mod:`pgnn.inference.exact.kernels.program`.
+        memory: Numbers of memory that running it takes.
+        once: Multiply-adds done once for all rows.
+        each: Multiply-adds for each row.
+    """
+
+    code: NDArray[np.int64]
+    memory: int
+    once: float
+    each: float
+
+    @staticmethod
+    def assemble(
+        graph: FactorGraph, task: Task, order: NDArray[np.int64], rank: int, width: int
+    ) -> Program:
+        """Compile an elimination order.
+
+        Args:
+            graph: Whose structure it is for.
+            task: What is asked.
+            order: ``(N,)`` variables, first eliminated first.
+            rank: Variables of the largest clique.
+            width: Rows in a tile.
+        """
+        from pgnn.inference.exact.kernels import program as columns
+        from pgnn.inference.exact.kernels.assembly import arrange, encode
+
+        num_factors, num_vars, num_free = graph.num_factors, len(graph.card), len(order)
+        inputs = num_factors + 2 * num_free
+        most = 6 * inputs + 2
+        order = order.copy()
+        made = (
+            np.empty((num_vars, columns.VARIABLE), dtype=np.int64),
+            np.empty((num_factors + 1, columns.FACTOR), dtype=np.int64),
+            np.empty((most, columns.BUFFERS), dtype=np.int64),
+            np.empty(3 * inputs * rank + num_vars + 1, dtype=np.int64),
+            np.empty((most, columns.STEP), dtype=np.int64),
+            np.empty(columns.COUNTS, dtype=np.int64),
+        )
+        arrange(
+            graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
+            task.unary, task.wanted, task.belief, task.maximize, order, *made,
+        )  # fmt: skip
+        counts = made[-1]
+        room = (
+            columns.HEAD
+            + 2 * (columns.LOAD * num_factors + 2 * len(graph.scope_var))
+            + 7 * num_vars
+            + 7 * num_free
+            + int(counts[columns.NUM_STEPS]) * (columns.HEADER + columns.LOOP * (rank + 1))
+            + int(counts[columns.NUM_INPUTS]) * (3 + 2 * rank)
+        )
+        code, work = np.empty(room, dtype=np.int64), np.empty(2)
+        length = encode(graph.scope_var, order, *made, rank, width, code, work)
+        return Program(code[:length], int(code[columns.MEMORY]), *work.tolist())
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """An elimination order for a task.
 
@@ -146,32 +204,27 @@ class Plan:
     total: float
     largest: float
     width: int
-    _programs: dict[int, tuple[Program, Decoder]] = field(default_factory=dict, repr=False)
+    _programs: dict[int, Program] = field(default_factory=dict, repr=False)
 
     @property
     def compilable(self) -> bool:
         """Whether addresses fit into 64-bit numbers with room to spare."""
         return self.total < 2**44
 
-    def program(self, width: int) -> tuple[Program, Decoder]:
+    def program(self, width: int) -> Program:
         """Return the program for tiles of ``width`` rows, assembled on first use."""
-        made = self._programs.get(width)
-        if made is None:
-            from pgnn.inference.exact.kernels.assembly import assemble
-            from pgnn.inference.exact.kernels.program import Decoder, Program
-
-            structure = _structure(self.graph, self.task)
-            program, decoder = assemble(structure, self.order, self.width + 1, width)
-            made = Program(*program), Decoder(*decoder)
-            self._programs[width] = made
-        return made
+        program = self._programs.get(width)
+        if program is None:
+            program = self._programs[width] = Program.assemble(
+                self.graph, self.task, self.order, self.width + 1, width
+            )
+        return program
 
     @property
     def multiply_adds(self) -> float:
         """Multiply-adds for one row (an estimate from the order where there is no program)."""
-        if 1 in self._programs or TILE in self._programs:
-            return float(self._programs.get(TILE, self._programs.get(1))[0].work.sum())  # type: ignore[index]
-        return 3.0 * self.total
+        program = self._programs.get(TILE, self._programs.get(1))
+        return 3.0 * self.total if program is None else program.once + program.each
 
 
 def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
@@ -239,20 +292,3 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
     )
     order = np.array(found.order, dtype=np.int64)
     return Plan(graph.skeleton, task, order, float(found.total), 2.0**found.largest, found.width)
-
-
-def _structure(graph: GraphStructure, task: Task) -> Any:
-    from pgnn.inference.exact.kernels.program import Structure
-
-    return Structure(
-        graph.card,
-        graph.scope_ptr,
-        graph.scope_var,
-        task.used,
-        graph.rowwise,
-        task.free,
-        task.unary,
-        task.wanted,
-        task.belief,
-        task.maximize,
-    )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numba.core import event
 from numpy.typing import NDArray
 
@@ -27,16 +27,42 @@ _PATIENCE = 1.0
 _not_kept: list[str] = []
 
 
-def _kept_if_possible(**options: Any) -> Decorator:
+class _AnyNumber:
+    """What a dispatcher is asked when a kernel calls it: one version serves all constants.
+
+    Otherwise numba compiles a function, and those that it calls, again for each number that stands
+    in a call.
+    """
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._ask = dispatcher.get_call_template
+
+    def __call__(self, args: Any, kws: Any) -> Any:
+        return self._ask(
+            tuple(types.unliteral(a) for a in args),
+            {name: types.unliteral(a) for name, a in kws.items()},
+        )
+
+
+def _one_version(dispatcher: Any) -> Any:
+    dispatcher.get_call_template = _AnyNumber(dispatcher)
+    return dispatcher
+
+
+def _kept_if_possible(once: bool = False, **options: Any) -> Decorator:
     """A decorator that compiles, and keeps compiled code on disk where some folder can be written.
 
     Where none can, every process compiles anew; that is said once.
+
+    Args:
+        once: Whether one version serves all constants that it is called with.
+        options: Of numba.
     """
     kept, lost = njit(cache=True, **options), njit(**options)
 
     def compile_later(function: Callable[..., Any]) -> Any:
         try:
-            return kept(function)
+            dispatcher = kept(function)
         except RuntimeError as error:  # numba: "no locator available"
             if not _not_kept:
                 warnings.warn(
@@ -46,7 +72,8 @@ def _kept_if_possible(**options: Any) -> Decorator:
                     stacklevel=2,
                 )
             _not_kept.append(function.__name__)
-            return lost(function)
+            dispatcher = lost(function)
+        return _one_version(dispatcher) if once else dispatcher
 
     return compile_later
 
@@ -59,15 +86,18 @@ _ARITHMETIC: dict[str, Any] = {
     "fastmath": {"reassoc", "contract"},  # sums may be reordered; infinities stay what they are
 }
 
-entry = _kept_if_possible(nogil=True)
+entry = _kept_if_possible(once=True, nogil=True)
 """A kernel that Python calls, the library or its tests.
 
 It returns numbers, arrays or plain tuples of them, never a ``NamedTuple``: numba makes one by
 calling Python, and the process dies if a signal arrives meanwhile.
 """
 
-inner = _kept_if_possible(nogil=True, **_NOT_FOR_PYTHON)
+inner = _kept_if_possible(once=True, nogil=True, **_NOT_FOR_PYTHON)
 """A kernel that only kernels call: it has no way in from Python, and a call from there crashes."""
+
+lean = _kept_if_possible(once=True, nogil=True, error_model="numpy", _nrt=False, **_NOT_FOR_PYTHON)
+"""An inner kernel that makes no array and keeps none, which is compiled sooner."""
 
 inlined = _kept_if_possible(nogil=True, inline="always")
 """A kernel whose text is put in the place of the call."""

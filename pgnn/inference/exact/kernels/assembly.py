@@ -8,25 +8,56 @@ side. Other buffers are computed once for all rows.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from pgnn.inference.exact.kernels.elimination import add_buffer, downward, place_inputs, upward
-from pgnn.inference.exact.kernels.encoding import encode_steps, make_decoder, rows_of
-from pgnn.inference.exact.kernels.layout import lay_out
+from pgnn.inference.exact.kernels.elimination import downward, place_inputs, upward
+from pgnn.inference.exact.kernels.encoding import encode_load, encode_records, encode_steps
+from pgnn.inference.exact.kernels.memory import lay_out
 from pgnn.inference.exact.kernels.program import (
+    ADDRESS,
+    BELIEF,
+    BELIEF_OF,
+    BUCKET,
+    BUCKETS,
+    BUFFER,
+    CARD,
+    CONSTANT,
+    DEPTH,
+    DOWN,
+    END,
+    FREE,
+    HEAD,
+    KIND,
+    LIKELIHOOD,
+    LIKELIHOODS,
+    MARGINALS,
+    MAXIMIZE,
+    MEMORY,
     MESSAGE,
-    Buckets,
-    Buffers,
-    Steps,
-    Structure,
+    NUM_STEPS,
+    NUM_UP,
+    OUT,
+    POSITION,
+    RANK,
+    READ_OUT,
+    RECORDS,
+    ROOTS,
+    ROW_LOAD,
+    ROWWISE,
+    SCOPE,
+    SOURCE,
+    STATIC,
+    STATIC_LOAD,
+    STATIC_MEMORY,
+    UNARY,
+    USED,
+    WANTED,
+    WIDE,
 )
-from pgnn.inference.exact.kernels.table_loads import encode_loads
-from pgnn.inference.kernels.compiled import Ints, entry, inner
+from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, inner, lean
 
 
-@inner
+@lean
 def _root_of(v: int, parent: Ints) -> int:
     while parent[v] != v:
         parent[v] = parent[parent[v]]
@@ -35,106 +66,144 @@ def _root_of(v: int, parent: Ints) -> int:
 
 
 @inner
-def _by_component(structure: Structure, order: Ints) -> Ints:
-    """The same order, one connected component after the other."""
-    parent = np.arange(structure.card.shape[0])
-    for f in range(structure.used.shape[0]):
+def _by_component(scope_var: Ints, variables: Ints, factors: Ints, order: Ints) -> None:
+    """Sort the order by connected component, one after the other."""
+    num = order.shape[0]
+    parent, old = np.empty(variables.shape[0], np.int64), np.empty(num, np.int64)
+    number, start = np.empty(variables.shape[0], np.int64), np.zeros(num + 1, np.int64)
+    for v in range(variables.shape[0]):
+        parent[v], number[v] = v, -1
+    for f in range(factors.shape[0] - 1):
         last = -1
-        for i in range(structure.scope_ptr[f], structure.scope_ptr[f + 1]):
-            v = structure.scope_var[i]
-            if structure.used[f] and structure.free[v]:
+        for i in range(factors[f, SCOPE], factors[f + 1, SCOPE]):
+            v = scope_var[i]
+            if factors[f, USED] and variables[v, FREE]:
                 if last >= 0:
                     parent[_root_of(v, parent)] = _root_of(last, parent)
                 last = v
-    number = np.full(parent.shape[0], -1, np.int64)
-    start = np.zeros(order.shape[0] + 1, np.int64)
     found = 0
-    for v in order:
-        root = _root_of(v, parent)
+    for k in range(num):
+        old[k] = order[k]
+        root = _root_of(old[k], parent)
         if number[root] < 0:
             number[root] = found
             found += 1
         start[number[root] + 1] += 1
-    start = np.cumsum(start)
-    out = np.empty_like(order)
-    for v in order:
-        component = number[_root_of(v, parent)]
-        out[start[component]] = v
+    for k in range(num):
+        start[k + 1] += start[k]
+    for k in range(num):
+        component = number[_root_of(old[k], parent)]
+        order[start[component]] = old[k]
         start[component] += 1
-    return out
 
 
 @entry
-def assemble(
-    structure: Structure, order: Ints, rank: int, width: int
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Turn an elimination order into a program.
+def arrange(
+    card: Ints, scope_ptr: Ints, scope_var: Ints, used: Bools, rowwise: Bools, free: Bools,
+    unary: Bools, wanted: Bools, belief: Bools, maximize: Bools, order: Ints, variables: Ints,
+    factors: Ints, buffers: Ints, scopes: Ints, steps: Ints, counts: Ints,
+) -> None:  # fmt: skip
+    """Turn an elimination order into steps on buffers.
 
     Args:
-        structure: What to eliminate, and what is wanted.
-        order: ``(N,)`` the free variables in elimination order.
+        card: ``(V,)`` state counts.
+        scope_ptr, scope_var: Factor scopes, axes in table order.
+        used: ``(F,)`` factors that count.
+        rowwise: ``(F,)`` factors whose whole table differs from row to row.
+        free: ``(V,)`` variables to eliminate; the states of the others select slices.
+        unary: ``(V,)`` free variables with a likelihood of their own in each row.
+        wanted: ``(V,)`` variables whose marginal is wanted.
+        belief: ``(F,)`` factors whose adjoint (belief divided by table) is wanted.
+        maximize: ``(V,)`` variables to maximise over; the others are summed out.
+        order: ``(N,)`` free variables in elimination order; sorted by component.
+        variables, factors, buffers, scopes, steps, counts: Written; columns as
+            :mod:`~pgnn.inference.exact.kernels.program` says.
+    """
+    num_vars, num_factors = card.shape[0], used.shape[0]
+    for v in range(num_vars):
+        variables[v, CARD], variables[v, FREE], variables[v, UNARY] = card[v], free[v], unary[v]
+        variables[v, WANTED], variables[v, MAXIMIZE] = wanted[v], maximize[v]
+        variables[v, BUCKET], variables[v, LIKELIHOOD] = -1, -1
+        variables[v, SOURCE], variables[v, BELIEF_OF], variables[v, POSITION] = -1, -1, -1
+    for f in range(num_factors):
+        factors[f, SCOPE], factors[f, USED] = scope_ptr[f], used[f]
+        factors[f, ROWWISE], factors[f, BELIEF], factors[f, BUFFER] = rowwise[f], belief[f], -1
+    factors[num_factors, SCOPE] = scope_ptr[num_factors]
+    _by_component(scope_var, variables, factors, order)
+    for k in range(order.shape[0]):
+        variables[order[k], POSITION] = k
+    for k in range(counts.shape[0]):
+        counts[k] = 0
+    work, other = np.empty(2 * num_vars + 2, np.int64), np.empty(2 * num_vars + 2, np.int64)
+    place_inputs(scope_var, order, variables, factors, buffers, scopes, counts, work)
+    items = np.empty(buffers.shape[0], np.int64)
+    upward(order, variables, buffers, scopes, steps, counts, work, other, items)
+    counts[NUM_UP] = counts[NUM_STEPS]
+    downward(variables, buffers, scopes, steps, counts)
+
+
+@entry
+def encode(
+    scope_var: Ints, order: Ints, variables: Ints, factors: Ints, buffers: Ints, scopes: Ints,
+    steps: Ints, counts: Ints, rank: int, width: int, code: Ints, work: Floats,
+) -> int:  # fmt: skip
+    """Write the program of the steps that :func:`arrange` has made; return its length.
+
+    Args:
+        scope_var, order, variables, factors, buffers, scopes, steps, counts: From there.
         rank: Variables of the largest clique.
         width: Rows in a tile.
-
-    Returns:
-        The fields of the :class:`Program`, and those of the :class:`Decoder` for after its upward
-        pass.
+        code: The program, written.
+        work: ``(2,)`` written: multiply-adds done once, and for each row.
 
     Cost:
-        O(number of instructions times rank): tens of microseconds for small networks.
+        Linear in the number of instructions times ``rank``: tens of microseconds for small
+        networks.
     """
-    order = _by_component(structure, order)
-    num_vars, num_factors, num_free = (
-        structure.card.shape[0],
-        structure.used.shape[0],
-        order.shape[0],
-    )
-    position = np.full(num_vars, -1, np.int64)
-    for k in range(num_free):
-        position[order[k]] = k
-    most = 6 * (num_factors + 2 * num_free) + num_free + 2
-    buffers = Buffers(
-        np.zeros(1, np.int64), np.zeros(most + 1, np.int64), np.empty(most * rank + 1, np.int64),
-        np.zeros(most, np.int64), np.zeros(most, np.bool_), np.zeros(most, np.bool_),
-        np.full(most, -1, np.int64), np.zeros(most, np.int64),
-    )  # fmt: skip
-    steps = Steps(
-        np.zeros(1, np.int64), np.empty(most, np.int64), np.empty(most, np.int64),
-        np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64),
-        np.empty(most, np.int64),
-    )  # fmt: skip
-    inputs = num_factors + 2 * num_free + 1
-    buckets = Buckets(order, np.zeros(num_free + 1, np.int64), np.empty(inputs, np.int64))
-    first = np.full(num_free, -1, np.int64)
-    following = np.full(most, -1, np.int64)
-    factor_buf = np.full(num_factors, -1, np.int64)
-    unary_buf = np.full(num_free, -1, np.int64)
-    marginal_buf = np.full(num_vars, -1, np.int64)
-    source = np.full(num_vars, -1, np.int64)
-    add_buffer(buffers, order[:0], structure.card, False, False)  # the constant one
-    place_inputs(structure, order, position, buffers, factor_buf, unary_buf, first, following)
-    upward(structure, order, position, buffers, steps, first, following, buckets, source)
-    num_up = steps.count[0]
-    downward(structure, order, buffers, steps, source, marginal_buf)
-    static_size, size = lay_out(structure, buffers, steps, num_up, factor_buf, width)
-    static, up, down, work = encode_steps(
-        structure, order, position, buffers, steps, num_up, width, rank
-    )
-    static_load, load, constant, belief = encode_loads(structure, buffers, factor_buf, width)
-    roots = np.empty((num_free, 2), np.int64)
-    num_roots = 0
-    for op in range(num_up):
-        out = steps.out[op]
-        if steps.kind[op] == MESSAGE and buffers.ptr[out] == buffers.ptr[out + 1]:
-            roots[num_roots, 0] = buffers.start[out]
-            roots[num_roots, 1] = width if buffers.wide[out] else 1
-            num_roots += 1
-    program = (
-        static, up, down, static_load, load, constant,
-        rows_of(unary_buf, order, buffers, structure.card),
-        rows_of(marginal_buf, np.arange(num_vars), buffers, structure.card),
-        roots[:num_roots].copy(), belief,
-        np.array([size, static_size, rank + 1]),
-        work,
-    )  # fmt: skip
-    return program, make_decoder(buckets, buffers)
+    code[STATIC_MEMORY], code[MEMORY] = lay_out(factors, buffers, steps, counts, width)
+    code[DEPTH] = rank + 1
+    at = HEAD
+    for section in range(STATIC_LOAD, READ_OUT + 1):
+        code[section] = at
+        for f in range(factors.shape[0] - 1):
+            if factors[f, USED]:
+                own = CONSTANT
+                if factors[f, BUFFER] >= 0:
+                    own = ROW_LOAD if buffers[factors[f, BUFFER], WIDE] else STATIC_LOAD
+                if section == own or (section == READ_OUT and factors[f, BELIEF]):
+                    at = encode_load(f, section == READ_OUT, scope_var, variables, factors,
+                                     buffers, scopes, width, code, at)  # fmt: skip
+    code[LIKELIHOODS] = at
+    column = 0
+    for v in range(variables.shape[0]):
+        if variables[v, LIKELIHOOD] >= 0:
+            code[at], code[at + 1] = v, buffers[variables[v, LIKELIHOOD], ADDRESS]
+            code[at + 2], code[at + 3] = variables[v, CARD], column
+            at += 4
+        column += variables[v, CARD]
+    code[MARGINALS] = at
+    for v in range(variables.shape[0]):
+        if variables[v, BELIEF_OF] >= 0:
+            code[at], code[at + 1] = v, buffers[variables[v, BELIEF_OF], ADDRESS]
+            code[at + 2] = variables[v, CARD]
+            at += 3
+    code[ROOTS] = at
+    for op in range(counts[NUM_UP]):
+        out = steps[op, OUT]
+        if steps[op, KIND] == MESSAGE and buffers[out, RANK] == 0:
+            code[at], code[at + 1] = buffers[out, ADDRESS], width if buffers[out, WIDE] else 1
+            at += 2
+    strides = np.zeros((6, 2 * variables.shape[0] + 2), np.int64)
+    work[0], work[1] = 0.0, 0.0
+    for section in range(STATIC, DOWN + 1):
+        code[section] = at
+        begin = counts[NUM_UP] if section == DOWN else 0
+        end = counts[NUM_STEPS] if section == DOWN else counts[NUM_UP]
+        wide = 0 if section == STATIC else 1
+        at, cost = encode_steps(begin, end, wide, variables, buffers, scopes, steps, counts, width,
+                                code, at, strides)  # fmt: skip
+        work[wide] += cost
+    code[BUCKETS] = at
+    at = encode_records(order, variables, buffers, scopes, code, at)
+    code[RECORDS], code[END] = code[BUCKETS] + order.shape[0], at
+    return at

@@ -10,176 +10,148 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from pgnn.inference.exact.kernels.program import HEADER, LOOP, SHORT
-from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.compiled import entry, lean
 
 
-def _vector_loop(num_inputs: int, maximum: bool) -> Any:
-    """Make the innermost loop as vector code.
+def _emit_loop(
+    builder: Any, base: Any, args: Any, width: int, num_wide: int, maximum: bool
+) -> None:
+    """Write the innermost loop as vector code.
 
     LLVM can't vectorise it by itself: the operands live in one memory and may overlap for all it
-    knows. The number of lanes is the length of the tuple ``lanes``; the first ``len(wide)``
-    operands hold a number for every lane, the others one for all lanes.
+    knows. The first ``num_wide`` operands hold a number for every lane, the others one for all
+    lanes.
+    """
+    out, out_step, num = args[0], args[1], args[2]
+    starts, strides = list(args[3::2]), list(args[4::2])
+    double = ir.DoubleType()
+    vector = ir.VectorType(double, width)
+    index = ir.IntType(64)
+    zero, one = ir.Constant(index, 0), ir.Constant(index, 1)
+
+    def pointer(at: Any) -> Any:
+        return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
+
+    def load(at: Any, wide: bool = True) -> Any:
+        if wide:
+            value = builder.load(pointer(at))
+            value.align = 8
+            return value
+        lane = ir.Constant(ir.IntType(32), 0)
+        undefined = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(undefined, builder.load(builder.gep(base, [at])), lane)
+        spread = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+        return builder.shuffle_vector(first, undefined, spread)
+
+    def store(value: Any, at: Any) -> None:
+        builder.store(value, pointer(at)).align = 8
+
+    def combine(old: Any, values: list[Any]) -> Any:
+        head = values[0] if len(values) == 2 else builder.fmul(values[0], values[1])
+        if maximum:
+            product = builder.fmul(head, values[-1])
+            return builder.select(builder.fcmp_ordered(">", product, old), product, old)
+        kind = ir.FunctionType(vector, [vector] * 3)
+        name = f"llvm.fmuladd.v{width}f64"
+        fma = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(fma, [head, values[-1], old])
+
+    def run(reduce: bool) -> None:
+        before = builder.block
+        body = builder.append_basic_block("body")
+        after = builder.append_basic_block("after")
+        initial = load(out) if reduce else None
+        builder.branch(body)
+        builder.position_at_end(body)
+        count, at_out = builder.phi(index), builder.phi(index)
+        places = [builder.phi(index) for _ in starts]
+        total = builder.phi(vector) if reduce else None
+        old = total if reduce else load(at_out)
+        new = combine(old, [load(at, k < num_wide) for k, at in enumerate(places)])
+        if not reduce:
+            store(new, at_out)
+        moves = [(count, zero, one), (at_out, out, out_step)]
+        for phi, start, step in [*moves, *zip(places, starts, strides, strict=True)]:
+            phi.add_incoming(start, before)
+            phi.add_incoming(builder.add(phi, step), body)
+        if total is not None:
+            total.add_incoming(initial, before)
+            total.add_incoming(new, body)
+        more = builder.icmp_signed("<", builder.add(count, one), num)
+        builder.cbranch(more, body, after)
+        builder.position_at_end(after)
+        if reduce:
+            store(new, out)
+
+    with builder.if_else(builder.icmp_signed("==", out_step, zero)) as (summed, kept):
+        with summed:
+            run(reduce=True)
+        with kept:
+            run(reduce=False)
+
+
+@intrinsic
+def _innermost(
+    typing, memory, lanes, num_wide, ternary, maximum, out, out_step, num, x, x_step, y, y_step,
+    z, z_step,
+):  # fmt: skip
+    """The innermost loop, by how many operands there are and how many of them are wide.
+
+    The number of lanes is the length of the tuple ``lanes``; a single row has no use for the
+    second distinction.
     """
 
-    def emit(builder: Any, base: Any, args: Any, width: int, num_wide: int) -> None:
-        out, out_step, num = args[0], args[1], args[2]
-        starts, strides = list(args[3::2]), list(args[4::2])
-        double = ir.DoubleType()
-        vector = ir.VectorType(double, width)
-        index = ir.IntType(64)
-        zero, one = ir.Constant(index, 0), ir.Constant(index, 1)
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base = context.make_array(signature.args[0])(context, builder, args[0]).data
+        wide, three, most = args[2:5]
+        zero = ir.Constant(wide.type, 0)
 
-        def pointer(at: Any) -> Any:
-            return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
+        def choose(operands: int, largest: bool) -> None:
+            numbers = args[5 : 8 + 2 * operands]
 
-        def load(at: Any, wide: bool = True) -> Any:
-            if wide:
-                value = builder.load(pointer(at))
-                value.align = 8
-                return value
-            lane = ir.Constant(ir.IntType(32), 0)
-            undefined = ir.Constant(vector, ir.Undefined)
-            first = builder.insert_element(undefined, builder.load(builder.gep(base, [at])), lane)
-            spread = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-            return builder.shuffle_vector(first, undefined, spread)
+            def emit(least: int) -> None:
+                """Choose among loops with at least so many wide operands."""
+                if lanes.count == 1 or least == operands:
+                    _emit_loop(builder, base, numbers, lanes.count, operands, largest)
+                    return
+                here = builder.icmp_signed("==", wide, ir.Constant(wide.type, least))
+                with builder.if_else(here) as (yes, no):
+                    with yes:
+                        _emit_loop(builder, base, numbers, lanes.count, least, largest)
+                    with no:
+                        emit(least + 1)
 
-        def store(value: Any, at: Any) -> None:
-            builder.store(value, pointer(at)).align = 8
+            emit(0)
 
-        def combine(old: Any, values: list[Any]) -> Any:
-            head = values[0] if len(values) == 2 else builder.fmul(values[0], values[1])
-            if maximum:
-                product = builder.fmul(head, values[-1])
-                return builder.select(builder.fcmp_ordered(">", product, old), product, old)
-            kind = ir.FunctionType(vector, [vector] * 3)
-            name = f"llvm.fmuladd.v{width}f64"
-            fma = cgutils.get_or_insert_function(builder.module, kind, name)
-            return builder.call(fma, [head, values[-1], old])
+        with builder.if_else(builder.icmp_signed("!=", three, zero)) as (ternary, binary):
+            for branch, operands in ((ternary, 3), (binary, 2)):
+                with (
+                    branch,
+                    builder.if_else(builder.icmp_signed("!=", most, zero)) as (maxima, sums),
+                ):
+                    with maxima:
+                        choose(operands, True)
+                    with sums:
+                        choose(operands, False)
+        return context.get_dummy_value()
 
-        def run(reduce: bool) -> None:
-            before = builder.block
-            body = builder.append_basic_block("body")
-            after = builder.append_basic_block("after")
-            initial = load(out) if reduce else None
-            builder.branch(body)
-            builder.position_at_end(body)
-            count, at_out = builder.phi(index), builder.phi(index)
-            places = [builder.phi(index) for _ in starts]
-            total = builder.phi(vector) if reduce else None
-            old = total if reduce else load(at_out)
-            new = combine(old, [load(at, k < num_wide) for k, at in enumerate(places)])
-            if not reduce:
-                store(new, at_out)
-            moves = [(count, zero, one), (at_out, out, out_step)]
-            for phi, start, step in [*moves, *zip(places, starts, strides, strict=True)]:
-                phi.add_incoming(start, before)
-                phi.add_incoming(builder.add(phi, step), body)
-            if total is not None:
-                total.add_incoming(initial, before)
-                total.add_incoming(new, body)
-            more = builder.icmp_signed("<", builder.add(count, one), num)
-            builder.cbranch(more, body, after)
-            builder.position_at_end(after)
-            if reduce:
-                store(new, out)
-
-        with builder.if_else(builder.icmp_signed("==", out_step, zero)) as (summed, kept):
-            with summed:
-                run(reduce=True)
-            with kept:
-                run(reduce=False)
-
-    if num_inputs == 2:
-
-        @intrinsic
-        def loop2(typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step):
-            def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-                base = context.make_array(sig.args[0])(context, builder, args[0]).data
-                emit(builder, base, args[3:], lanes.count, wide.count - 1)
-                return context.get_dummy_value()
-
-            return types.void(memory, lanes, wide, *[types.int64] * 7), generate
-
-        return loop2
-
-    @intrinsic
-    def loop3(typing, memory, lanes, wide, out, out_step, num, x, x_step, y, y_step, z, z_step):
-        def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            base = context.make_array(sig.args[0])(context, builder, args[0]).data
-            emit(builder, base, args[3:], lanes.count, wide.count - 1)
-            return context.get_dummy_value()
-
-        return types.void(memory, lanes, wide, *[types.int64] * 9), generate
-
-    return loop3
+    return types.void(memory, lanes, *[types.int64] * 12), generate
 
 
-_sum2, _sum3 = _vector_loop(2, maximum=False), _vector_loop(3, maximum=False)
-_max2, _max3 = _vector_loop(2, maximum=True), _vector_loop(3, maximum=True)
-
-# how many operands are wide, as the length of a tuple less one
-_W0, _W1, _W2, _W3 = (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0)
 _EIGHT = (0,) * SHORT
 
 
-@inlined
-def _inner(memory, lanes, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz):
-    """The innermost loop, by how many operands there are and how many of them are wide."""
-    if len(lanes) == 1:  # known when compiling: a single row has no use for the distinction
-        if maximum:
-            if ternary:
-                _max3(memory, lanes, _W3, o, so, n, x, sx, y, sy, z, sz)
-            else:
-                _max2(memory, lanes, _W2, o, so, n, x, sx, y, sy)
-        elif ternary:
-            _sum3(memory, lanes, _W3, o, so, n, x, sx, y, sy, z, sz)
-        else:
-            _sum2(memory, lanes, _W2, o, so, n, x, sx, y, sy)
-        return
-    if maximum:
-        if ternary:
-            if num_wide == 3:
-                _max3(memory, lanes, _W3, o, so, n, x, sx, y, sy, z, sz)
-            elif num_wide == 2:
-                _max3(memory, lanes, _W2, o, so, n, x, sx, y, sy, z, sz)
-            elif num_wide == 1:
-                _max3(memory, lanes, _W1, o, so, n, x, sx, y, sy, z, sz)
-            else:
-                _max3(memory, lanes, _W0, o, so, n, x, sx, y, sy, z, sz)
-        elif num_wide == 2:
-            _max2(memory, lanes, _W2, o, so, n, x, sx, y, sy)
-        elif num_wide == 1:
-            _max2(memory, lanes, _W1, o, so, n, x, sx, y, sy)
-        else:
-            _max2(memory, lanes, _W0, o, so, n, x, sx, y, sy)
-    elif ternary:
-        if num_wide == 3:
-            _sum3(memory, lanes, _W3, o, so, n, x, sx, y, sy, z, sz)
-        elif num_wide == 2:
-            _sum3(memory, lanes, _W2, o, so, n, x, sx, y, sy, z, sz)
-        elif num_wide == 1:
-            _sum3(memory, lanes, _W1, o, so, n, x, sx, y, sy, z, sz)
-        else:
-            _sum3(memory, lanes, _W0, o, so, n, x, sx, y, sy, z, sz)
-    elif num_wide == 2:
-        _sum2(memory, lanes, _W2, o, so, n, x, sx, y, sy)
-    elif num_wide == 1:
-        _sum2(memory, lanes, _W1, o, so, n, x, sx, y, sy)
-    else:
-        _sum2(memory, lanes, _W0, o, so, n, x, sx, y, sy)
-
-
-@inner
+@lean
 def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, top):
     """A single row's innermost loop over consecutive numbers, eight at a time."""
     e = n // SHORT
     if so == 1:
-        _inner(memory, _EIGHT, num_wide, ternary, maximum, o, SHORT, e, x, SHORT * sx, y,
+        _innermost(memory, _EIGHT, num_wide, ternary, maximum, o, SHORT, e, x, SHORT * sx, y,
                SHORT * sy, z, SHORT * sz)  # fmt: skip
     else:
         for i in range(top, top + SHORT):
             memory[i] = 0.0
-        _inner(memory, _EIGHT, num_wide, ternary, maximum, top, 0, e, x, SHORT * sx, y,
+        _innermost(memory, _EIGHT, num_wide, ternary, maximum, top, 0, e, x, SHORT * sx, y,
                SHORT * sy, z, SHORT * sz)  # fmt: skip
         total = memory[o]
         for i in range(top, top + SHORT):
@@ -195,14 +167,14 @@ def _along(memory, num_wide, ternary, maximum, o, so, n, x, sx, y, sy, z, sz, to
 
 
 @entry
-def contract(memory, code, at, lanes, counters, top):
+def contract(memory, code, at, lanes, counters, top, stop):
     """Run the encoded instruction at ``code[at]``; its output is overwritten.
 
-    ``top`` is the address of a tile of scratch.
+    ``top`` is the address of a tile of scratch. The rest is left undone once ``stop[0]`` is set.
     """
     o, x, y, z = code[at + 2], code[at + 4], code[at + 5], code[at + 6]
-    num_wide, ternary, rank = code[at + 7], code[at + 8] == 3, code[at + 9]
-    maximum, along = code[at + 10] == 1, code[at + 11] == 1
+    num_wide, ternary, rank = code[at + 7], code[at + 8] - 2, code[at + 9]
+    maximum, along = code[at + 10], code[at + 11]
     for i in range(o, o + code[at + 3] * len(lanes)):
         memory[i] = 0.0
     k = at + HEADER + LOOP * (rank - 1)
@@ -219,7 +191,7 @@ def contract(memory, code, at, lanes, counters, top):
             if len(lanes) == 1 and along:
                 _along(memory, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz, top)
             else:
-                _inner(memory, lanes, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz)
+                _innermost(memory, lanes, num_wide, ternary, maximum, p, so, n, q, sx, r, sy, s, sz)
             p += to
             q += tx
             r += ty
@@ -240,7 +212,7 @@ def contract(memory, code, at, lanes, counters, top):
             z -= code[k + 4] * code[k]
             counters[d] = 0
             d -= 1
-        if d < 0:
+        if d < 0 or stop[0] != 0:
             return
 
 
@@ -250,4 +222,4 @@ def largest(memory, start, size, lanes, top):
     width = len(lanes)
     for w in range(width):
         memory[top + w] = 0.0
-    _max2(memory, lanes, _W1, top, 0, size, start, width, 0, 0)
+    _innermost(memory, lanes, 1, 0, 1, top, 0, size, start, width, 0, 0, 0, 0)

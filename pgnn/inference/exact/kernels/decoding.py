@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.execution import is_lost, prepare, upward
-from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.exact.kernels.execution import is_lost, prepare, tile_of, upward
+from pgnn.inference.exact.kernels.program import BUCKETS, DEPTH, RECORDS
+from pgnn.inference.kernels.compiled import entry, lean
 from pgnn.inference.kernels.random_numbers import next_uniform
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@inner
-def _weights(decoder, k, card, memory, lane, width, states, out):
-    """Product of bucket ``k``'s tables as a function of its variable, the rest being chosen."""
-    v = decoder.order[k]
-    num = card[v]
+@lean
+def _weights(code, record, memory, lane, width, states, out):
+    """Product of a bucket's tables as a function of its variable, the rest being chosen."""
+    num = code[record + 1]
     for s in range(num):
         out[s] = 1.0
-    for i in range(decoder.ptr[k], decoder.ptr[k + 1]):
+    k = record + 4
+    for _ in range(code[record + 3]):
         at, step = 0, 1
-        for j in range(decoder.scope_ptr[i] + 1, decoder.scope_ptr[i + 1]):
-            u = decoder.scope_var[j]
-            at = at * card[u] + states[u]
-            step *= card[u]
-        if decoder.wide[i]:
-            at = decoder.start[i] + at * width + lane
+        for j in range(k + 3, k + 3 + 2 * code[k + 2], 2):
+            at = at * code[j + 1] + states[code[j]]
+            step *= code[j + 1]
+        if code[k + 1]:
+            at = code[k] + at * width + lane
             step *= width
         else:
-            at += decoder.start[i]
+            at += code[k]
         for s in range(num):
             out[s] *= memory[at + s * step]
         top = 0.0
@@ -37,9 +37,10 @@ def _weights(decoder, k, card, memory, lane, width, states, out):
         if 0.0 < top < 1e-100:
             for s in range(num):
                 out[s] /= top
+        k += 3 + 2 * code[k + 2]
 
 
-@inner
+@lean
 def _choose(weights, num, draw, state):
     """The first largest weight, or one drawn in proportion."""
     if not draw:
@@ -63,44 +64,45 @@ def _choose(weights, num, draw, state):
 
 
 @entry
-def decode(
-    program, decoder, card, maximize, tables, todo, memory, lanes, draws, seed, states, log_z
-):
+def decode(code, most, tables, todo, memory, lanes, draws, seed, states, log_z, stop):
     """Fill ``states[row, d, :]`` with the best states, or with ``draws`` exact samples.
 
+    Variables to maximise over are decoded by their largest weight; with ``draws > 0`` every
+    variable is drawn instead.
+
     Args:
-        maximize: ``(V,)`` variables to decode by their largest weight; with ``draws > 0`` every
-            variable is drawn instead.
+        most: States of the variable that has most.
         seed: Of the draws; each row and draw has a stream of its own.
         states: ``(B, max(draws, 1), V)``, observed states filled in already.
         log_z: ``(B,)`` written: the log of the sum or maximum; ``-inf`` also where a number that
             was flushed to zero may count.
+        stop: ``(1,)`` what is left is not done once it is set.
     """
     width = len(lanes)
-    counters = np.zeros(program.sizes[2], np.int64)
-    rows = np.zeros(width, np.int64)
+    counters, rows = np.zeros(code[DEPTH], np.int64), np.zeros(width, np.int64)
     tile_z, deep = np.zeros(width), np.zeros(width)
-    weights = np.zeros(card.max())
+    weights = np.zeros(most)
     state = np.zeros(1, np.uint64)
-    log_scale, least = prepare(program, tables, memory, lanes[:1])
+    log_scale, least = prepare(code, tables, memory, lanes[:1], counters, stop)
     for first in range(0, todo.shape[0], width):
-        count = min(width, todo.shape[0] - first)
-        for w in range(width):
-            rows[w] = todo[first + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
+        count = tile_of(todo, first, rows)
+        upward(code, tables, rows, memory, lanes, tile_z, deep, counters, stop)
         for w in range(count):
             row = rows[w]
             lost = is_lost(tables, row, least + deep[w])
             log_z[row] = -np.inf if lost else tile_z[w] + log_scale
             for d in range(states.shape[1]):
+                if stop[0] != 0:
+                    return
                 state[0] = (
                     np.uint64(seed) * _GOLDEN + np.uint64(row) * np.uint64(1000003) + np.uint64(d)
                 )
                 next_uniform(state)
                 state[0] ^= np.uint64(row * states.shape[1] + d) << np.uint64(20)
-                for k in range(decoder.order.shape[0] - 1, -1, -1):
-                    v = decoder.order[k]
-                    if draws == 0 and not maximize[v]:
+                for k in range(code[RECORDS] - 1, code[BUCKETS] - 1, -1):
+                    record = code[k]
+                    if draws == 0 and not code[record + 2]:
                         continue
-                    _weights(decoder, k, card, memory, w, width, states[row, d], weights)
-                    states[row, d, v] = _choose(weights, card[v], draws > 0, state)
+                    _weights(code, record, memory, w, width, states[row, d], weights)
+                    chosen = _choose(weights, code[record + 1], draws > 0, state)
+                    states[row, d, code[record]] = chosen

@@ -1,4 +1,4 @@
-"""The steps of bucket elimination and of its reversal, as instructions on buffers.
+"""The steps of bucket elimination and of its reversal, on buffers.
 
 Eliminating a variable multiplies its small tables pairwise, then sums the variable out of the
 product of the last two or three without ever writing that product down. The downward pass is the
@@ -12,287 +12,316 @@ import numpy as np
 
 from pgnn.inference.exact.kernels.program import (
     ADJOINT,
+    ADJOINT_OF,
+    BELIEF,
+    BELIEF_OF,
+    BUCKET,
+    BUFFER,
+    CARD,
+    FIRST,
+    FREE,
+    KIND,
+    LIKELIHOOD,
     MARGINAL,
     MESSAGE,
     MULTIPLY,
+    NEED,
+    NEXT,
+    NUM_BUFFERS,
+    NUM_INPUTS,
+    NUM_SCOPES,
+    NUM_STEPS,
     ONE,
-    Buckets,
-    Buffers,
-    Steps,
-    Structure,
-    scope_of,
+    OUT,
+    POSITION,
+    RANK,
+    ROWWISE,
+    SCOPE,
+    SIZE,
+    SOURCE,
+    UNARY,
+    USED,
+    VAR,
+    WANTED,
+    WIDE,
+    X,
+    Y,
+    Z,
 )
-from pgnn.inference.kernels.compiled import Ints, inner
+from pgnn.inference.kernels.compiled import Ints, lean
 
 _PAIRWISE_UP_TO = 12
 
 
-@inner
-def merge(a: Ints, b: Ints, position: Ints, out: Ints) -> int:
+@lean
+def merge(scopes: Ints, a: int, num_a: int, b: int, num_b: int, variables: Ints, out: Ints) -> int:
     """Merge two scopes, sorted by elimination position; return the length of the union."""
-    i, j, k = 0, 0, 0
-    while i < a.shape[0] or j < b.shape[0]:
-        if j == b.shape[0] or (i < a.shape[0] and position[a[i]] < position[b[j]]):
-            out[k] = a[i]
+    i, j, k = a, b, 0
+    end_a, end_b = a + num_a, b + num_b
+    while i < end_a or j < end_b:
+        if j == end_b:
+            out[k] = scopes[i]
             i += 1
-        elif i == a.shape[0] or position[b[j]] < position[a[i]]:
-            out[k] = b[j]
+        elif i == end_a:
+            out[k] = scopes[j]
             j += 1
         else:
-            out[k] = a[i]
-            i += 1
-            j += 1
+            u, v = scopes[i], scopes[j]
+            first = variables[u, POSITION] <= variables[v, POSITION]
+            out[k] = u if first else v
+            i += 1 if first else 0
+            j += 1 if u == v or not first else 0
         k += 1
     return k
 
 
-@inner
-def _join_size(buffers: Buffers, a: int, b: int, card: Ints, position: Ints, work: Ints) -> float:
-    """Entries of the product of two buffers."""
-    size = 1.0
-    for k in range(merge(scope_of(buffers, a), scope_of(buffers, b), position, work)):
-        size *= card[work[k]]
-    return size
+@lean
+def _join(buffers: Ints, scopes: Ints, a: int, b: int, variables: Ints, out: Ints) -> int:
+    """Write the scope of the product of two buffers; return its length."""
+    return merge(
+        scopes, buffers[a, FIRST], buffers[a, RANK], buffers[b, FIRST], buffers[b, RANK],
+        variables, out,
+    )  # fmt: skip
 
 
-@inner
-def add_buffer(buffers: Buffers, scope: Ints, card: Ints, wide: bool, need: bool) -> int:
-    """Add a buffer without an adjoint or an address; return its number."""
-    b = buffers.count[0]
-    buffers.count[0] += 1
-    start = buffers.ptr[b]
-    size = 1
-    for k in range(scope.shape[0]):
-        buffers.var[start + k] = scope[k]
-        size *= card[scope[k]]
-    buffers.ptr[b + 1] = start + scope.shape[0]
-    buffers.size[b], buffers.wide[b], buffers.need[b], buffers.adjoint[b] = size, wide, need, -1
+@lean
+def _add_buffer(buffers: Ints, first: int, rank: int, size: int, wide: int, need: int,
+                counts: Ints) -> int:  # fmt: skip
+    """Add a buffer over a scope that is written already; return its number."""
+    b = counts[NUM_BUFFERS]
+    counts[NUM_BUFFERS] += 1
+    buffers[b, FIRST], buffers[b, RANK], buffers[b, SIZE] = first, rank, size
+    buffers[b, WIDE], buffers[b, NEED], buffers[b, ADJOINT_OF] = wide, need, -1
+    buffers[b, NEXT] = -1
     return b
 
 
-@inner
-def _add_step(steps: Steps, kind: int, bucket: int, out: int, x: int, y: int, z: int) -> None:
-    k = steps.count[0]
-    steps.count[0] += 1
-    steps.kind[k], steps.bucket[k], steps.out[k] = kind, bucket, out
-    steps.x[k], steps.y[k], steps.z[k] = x, y, z
+@lean
+def _add_over(
+    scope: Ints, begin: int, end: int, wide: int, need: int, variables: Ints, buffers: Ints,
+    scopes: Ints, counts: Ints,
+) -> int:  # fmt: skip
+    """Add a buffer over ``scope[begin:end]``; return its number."""
+    first, size = counts[NUM_SCOPES], 1
+    for k in range(begin, end):
+        scopes[first + k - begin] = scope[k]
+        size *= variables[scope[k], CARD]
+    counts[NUM_SCOPES] += end - begin
+    return _add_buffer(buffers, first, end - begin, size, wide, need, counts)
 
 
-@inner
-def _free_scope(structure: Structure, f: int, position: Ints, out: Ints) -> int:
-    """The free variables of a factor, first eliminated first."""
-    kept = 0
-    for i in range(structure.scope_ptr[f], structure.scope_ptr[f + 1]):
-        v = structure.scope_var[i]
-        if structure.free[v]:
-            at = kept
-            while at > 0 and position[out[at - 1]] > position[v]:
-                out[at] = out[at - 1]
-                at -= 1
-            out[at] = v
-            kept += 1
-    return kept
-
-
-@inner
-def place_inputs(
-    structure: Structure,
-    order: Ints,
-    position: Ints,
-    buffers: Buffers,
-    factor_buf: Ints,
-    unary_buf: Ints,
-    first: Ints,
-    following: Ints,
+@lean
+def _add_step(
+    steps: Ints, kind: int, v: int, out: int, x: int, y: int, z: int, counts: Ints
 ) -> None:
-    """Make the buffers of factors and likelihoods and put each into its bucket's list."""
-    scope = np.empty(position.shape[0], np.int64)
-    for f in range(structure.used.shape[0]):
-        if not structure.used[f]:
-            continue
-        kept = _free_scope(structure, f, position, scope)
-        if kept == 0:
-            continue
-        sliced = kept < structure.scope_ptr[f + 1] - structure.scope_ptr[f]
-        wide = sliced or structure.rowwise[f]
-        b = add_buffer(buffers, scope[:kept], structure.card, wide, structure.belief[f])
-        factor_buf[f] = b
-        bucket = position[scope[0]]
-        following[b] = first[bucket]
-        first[bucket] = b
+    k = counts[NUM_STEPS]
+    counts[NUM_STEPS] += 1
+    steps[k, KIND], steps[k, VAR], steps[k, OUT] = kind, v, out
+    steps[k, X], steps[k, Y], steps[k, Z] = x, y, z
+
+
+@lean
+def _put(b: int, v: int, variables: Ints, buffers: Ints, counts: Ints) -> None:
+    """Put a buffer into the bucket of a variable."""
+    buffers[b, NEXT] = variables[v, BUCKET]
+    variables[v, BUCKET] = b
+    counts[NUM_INPUTS] += 1
+
+
+@lean
+def place_inputs(
+    scope_var: Ints, order: Ints, variables: Ints, factors: Ints, buffers: Ints, scopes: Ints,
+    counts: Ints, work: Ints,
+) -> None:  # fmt: skip
+    """Make the buffers of factors and likelihoods and put each into its bucket."""
+    _add_buffer(buffers, 0, 0, 1, 0, 0, counts)  # the constant one
+    for f in range(factors.shape[0] - 1):
+        kept = 0
+        for i in range(factors[f, SCOPE], factors[f + 1, SCOPE]):
+            v = scope_var[i]
+            if variables[v, FREE] and factors[f, USED]:
+                at = kept  # sorted, first eliminated first
+                while at > 0 and variables[work[at - 1], POSITION] > variables[v, POSITION]:
+                    work[at] = work[at - 1]
+                    at -= 1
+                work[at] = v
+                kept += 1
+        if kept > 0:
+            sliced = kept < factors[f + 1, SCOPE] - factors[f, SCOPE]
+            wide = 1 if sliced or factors[f, ROWWISE] else 0
+            b = _add_over(work, 0, kept, wide, factors[f, BELIEF], variables, buffers, scopes,
+                          counts)  # fmt: skip
+            factors[f, BUFFER] = b
+            _put(b, work[0], variables, buffers, counts)
     for k in range(order.shape[0]):
-        if structure.unary[order[k]]:
-            b = add_buffer(buffers, order[k : k + 1], structure.card, True, False)
-            unary_buf[k] = b
-            following[b] = first[k]
-            first[k] = b
+        v = order[k]
+        if variables[v, UNARY]:
+            b = _add_over(order, k, k + 1, 1, 0, variables, buffers, scopes, counts)
+            variables[v, LIKELIHOOD] = b
+            _put(b, v, variables, buffers, counts)
 
 
-@inner
+@lean
 def _closest_pair(
-    buffers: Buffers, items: Ints, count: int, card: Ints, position: Ints, work: Ints
+    buffers: Ints, scopes: Ints, items: Ints, count: int, variables: Ints, work: Ints
 ) -> tuple[int, int, float]:
     """The two tables whose product is smallest; among many, simply the two smallest tables."""
     left, right, least = 0, 1, np.inf
     if count <= _PAIRWISE_UP_TO:
         for i in range(1, count):
             for j in range(i):
-                size = _join_size(buffers, items[i], items[j], card, position, work)
-                if not (buffers.wide[items[i]] or buffers.wide[items[j]]):
+                a, b = items[i], items[j]
+                size = 1.0
+                for k in range(_join(buffers, scopes, a, b, variables, work)):
+                    size *= variables[work[k], CARD]
+                if not (buffers[a, WIDE] or buffers[b, WIDE]):
                     size *= 1e-3  # computed once for all rows
                 if size < least:
                     left, right, least = j, i, size
         return left, right, least
     for i in range(count):
-        if buffers.size[items[i]] < buffers.size[items[left]]:
+        if buffers[items[i], SIZE] < buffers[items[left], SIZE]:
             left = i
     right = 1 if left == 0 else 0
     for i in range(count):
-        if i != left and buffers.size[items[i]] < buffers.size[items[right]]:
+        if i != left and buffers[items[i], SIZE] < buffers[items[right], SIZE]:
             right = i
     return min(left, right), max(left, right), 0.0
 
 
-@inner
-def _bucket_size(
-    buffers: Buffers, items: Ints, count: int, card: Ints, position: Ints
-) -> tuple[float, Ints]:
-    """Entries and scope of the product of all tables of a bucket."""
-    union = scope_of(buffers, items[0]).copy()
-    for i in range(1, count):
-        more = scope_of(buffers, items[i])
-        out = np.empty(union.shape[0] + more.shape[0], np.int64)
-        union = out[: merge(union, more, position, out)]
-    size = 1.0
-    for k in range(union.shape[0]):
-        size *= card[union[k]]
-    return size, union
-
-
-@inner
+@lean
 def _multiply_down(
-    buffers: Buffers,
-    steps: Steps,
-    bucket: int,
-    items: Ints,
-    count: int,
-    whole: float,
-    card: Ints,
-    position: Ints,
-) -> int:
+    v: int, items: Ints, count: int, whole: float, variables: Ints, buffers: Ints, scopes: Ints,
+    steps: Ints, counts: Ints, work: Ints,
+) -> int:  # fmt: skip
     """Multiply pairs until at most three tables are left, and on while that is cheap."""
-    work = np.empty(position.shape[0], np.int64)
     while count > 2:
-        left, right, size = _closest_pair(buffers, items, count, card, position, work)
+        left, right, size = _closest_pair(buffers, scopes, items, count, variables, work)
         if count == 3 and size * 4.0 > whole:
             break
         x, y = items[left], items[right]
-        rank = merge(scope_of(buffers, x), scope_of(buffers, y), position, work)
-        wide = buffers.wide[x] or buffers.wide[y]
-        need = buffers.need[x] or buffers.need[y]
-        out = add_buffer(buffers, work[:rank], card, wide, need)
-        _add_step(steps, MULTIPLY, bucket, out, x, y, ONE)
+        rank = _join(buffers, scopes, x, y, variables, work)
+        wide, need = buffers[x, WIDE] | buffers[y, WIDE], buffers[x, NEED] | buffers[y, NEED]
+        out = _add_over(work, 0, rank, wide, need, variables, buffers, scopes, counts)
+        _add_step(steps, MULTIPLY, v, out, x, y, ONE, counts)
         items[left] = out
         items[right] = items[count - 1]
         count -= 1
     return count
 
 
-@inner
+@lean
+def _smallest_needed(items: Ints, count: int, buffers: Ints) -> int:
+    """The smallest of the buffers whose adjoint is computed anyway, or -1."""
+    found = -1
+    for i in range(count):
+        b = items[i]
+        if buffers[b, NEED] and (found < 0 or buffers[b, SIZE] < buffers[found, SIZE]):
+            found = b
+    return found
+
+
+@lean
+def _scope_of_all(
+    items: Ints, count: int, variables: Ints, buffers: Ints, scopes: Ints, work: Ints, other: Ints
+) -> tuple[int, float]:
+    """Write the scope of the product of all tables to ``work``; return its length and entries."""
+    rank, size = 0, 1.0
+    for i in range(count):
+        b = items[i]
+        for k in range(rank):
+            other[k] = work[k]
+        begin, num = buffers[b, FIRST], buffers[b, RANK]
+        for k in range(num):
+            other[rank + k] = scopes[begin + k]
+        rank = merge(other, 0, rank, rank, num, variables, work)
+    for k in range(rank):
+        size *= variables[work[k], CARD]
+    return rank, size
+
+
+@lean
 def upward(
-    structure: Structure,
-    order: Ints,
-    position: Ints,
-    buffers: Buffers,
-    steps: Steps,
-    first: Ints,
-    following: Ints,
-    buckets: Buckets,
-    source: Ints,
-) -> None:
+    order: Ints, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, counts: Ints,
+    work: Ints, other: Ints, items: Ints,
+) -> None:  # fmt: skip
     """Eliminate one variable after the other.
 
-    ``source`` receives, for each wanted variable, the buffer whose adjoint gives its marginal
-    (the smallest whose adjoint is computed anyway), or -1 for "directly from the message".
+    Each wanted variable's source is the buffer whose adjoint gives its marginal (the smallest
+    whose adjoint is computed anyway), or -1 for "directly from the message".
     """
-    card = structure.card
-    items = np.empty(following.shape[0], np.int64)
-    for k in range(order.shape[0]):
-        v = order[k]
+    for step in range(order.shape[0]):
+        v = order[step]
         count = 0
-        b = first[k]
+        b = variables[v, BUCKET]
         while b >= 0:
             items[count] = b
-            buckets.buf[buckets.ptr[k] + count] = b
             count += 1
-            b = following[b]
-        buckets.ptr[k + 1] = buckets.ptr[k] + count
-        source[v] = -1
-        for i in range(count):
-            b = items[i]
-            if buffers.need[b] and (source[v] < 0 or buffers.size[b] < buffers.size[source[v]]):
-                source[v] = b
+            b = buffers[b, NEXT]
+        source = _smallest_needed(items, count, buffers)
         if count == 0:  # no factor mentions the variable: a table of ones
-            items[0] = add_buffer(buffers, order[k : k + 1], card, False, False)
-            _add_step(steps, MULTIPLY, k, items[0], ONE, ONE, ONE)
+            items[0] = _add_over(order, step, step + 1, 0, 0, variables, buffers, scopes, counts)
+            _add_step(steps, MULTIPLY, v, items[0], ONE, ONE, ONE, counts)
             count = 1
-        whole, union = _bucket_size(buffers, items, count, card, position)
-        count = _multiply_down(buffers, steps, k, items, count, whole, card, position)
-        if structure.wanted[v] and source[v] < 0 and count == 3:
-            source[v] = items[0]
+        rank, whole = _scope_of_all(items, count, variables, buffers, scopes, work, other)
+        first = counts[NUM_SCOPES]  # of the message: all but the eliminated variable
+        entries = 1
+        for k in range(1, rank):
+            scopes[first + k - 1] = work[k]
+            entries *= variables[work[k], CARD]
+        counts[NUM_SCOPES] += rank - 1
+        count = _multiply_down(v, items, count, whole, variables, buffers, scopes, steps, counts,
+                               work)  # fmt: skip
+        if variables[v, WANTED] and source < 0 and count == 3:
+            source = items[0]
             for i in range(1, 3):
-                if buffers.size[items[i]] < buffers.size[source[v]]:
-                    source[v] = items[i]
-            buffers.need[source[v]] = True
+                if buffers[items[i], SIZE] < buffers[source, SIZE]:
+                    source = items[i]
+            buffers[source, NEED] = 1
+        variables[v, SOURCE] = source
         x, y, z = items[0], items[1] if count > 1 else ONE, items[2] if count > 2 else ONE
-        wide = buffers.wide[x] or buffers.wide[y] or buffers.wide[z]
-        need = buffers.need[x] or buffers.need[y] or buffers.need[z] or structure.wanted[v]
-        rank = union.shape[0] - 1
-        out = add_buffer(buffers, union[1:], card, wide, need)
-        _add_step(steps, MESSAGE, k, out, x, y, z)
-        if rank == 0:
-            buffers.adjoint[out] = ONE
+        wide = buffers[x, WIDE] | buffers[y, WIDE] | buffers[z, WIDE]
+        need = buffers[x, NEED] | buffers[y, NEED] | buffers[z, NEED] | variables[v, WANTED]
+        out = _add_buffer(buffers, first, rank - 1, entries, wide, need, counts)
+        _add_step(steps, MESSAGE, v, out, x, y, z, counts)
+        if rank == 1:
+            buffers[out, ADJOINT_OF] = ONE
         else:
-            bucket = position[union[1]]
-            following[out] = first[bucket]
-            first[bucket] = out
+            _put(out, scopes[first], variables, buffers, counts)
 
 
-@inner
-def _adjoints(structure: Structure, buffers: Buffers, steps: Steps, up: int) -> None:
+@lean
+def _adjoints(up: int, buffers: Ints, steps: Ints, counts: Ints) -> None:
     """The adjoint of each wanted operand of one upward step: the output's times the others."""
-    x, y, z = steps.x[up], steps.y[up], steps.z[up]
-    above = buffers.adjoint[steps.out[up]]
+    above = buffers[steps[up, OUT], ADJOINT_OF]
     for turn in range(3):
-        a = x if turn == 0 else (y if turn == 1 else z)
-        if buffers.need[a]:
-            b, c = (y, z) if turn == 0 else ((x, z) if turn == 1 else (x, y))
-            out = add_buffer(buffers, scope_of(buffers, a), structure.card, True, False)
-            buffers.adjoint[a] = out
-            _add_step(steps, ADJOINT, steps.bucket[up], out, above, b, c)
+        a = steps[up, X + turn]
+        if buffers[a, NEED]:
+            b, c = steps[up, Y if turn == 0 else X], steps[up, Y if turn == 2 else Z]
+            out = _add_buffer(buffers, buffers[a, FIRST], buffers[a, RANK], buffers[a, SIZE], 1, 0,
+                              counts)  # fmt: skip
+            buffers[a, ADJOINT_OF] = out
+            _add_step(steps, ADJOINT, steps[up, VAR], out, above, b, c, counts)
 
 
-@inner
-def downward(
-    structure: Structure,
-    order: Ints,
-    buffers: Buffers,
-    steps: Steps,
-    source: Ints,
-    marginal_buf: Ints,
-) -> None:
+@lean
+def downward(variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, counts: Ints) -> None:
     """Reverse the upward steps: the adjoint of an operand is the output's times the others."""
-    for up in range(steps.count[0] - 1, -1, -1):
-        k = steps.bucket[up]
-        v = order[k]
-        if steps.kind[up] == MESSAGE and structure.wanted[v]:
-            marginal_buf[v] = add_buffer(buffers, order[k : k + 1], structure.card, True, False)
-            if source[v] < 0:
-                above = buffers.adjoint[steps.out[up]]
-                _add_step(steps, MARGINAL, k, marginal_buf[v], above, steps.x[up], steps.y[up])
-        if buffers.need[steps.out[up]]:
-            _adjoints(structure, buffers, steps, up)
+    for up in range(counts[NUM_STEPS] - 1, -1, -1):
+        v = steps[up, VAR]
+        wanted, source = variables[v, WANTED], variables[v, SOURCE]
+        if steps[up, KIND] == MESSAGE and wanted:
+            first = counts[NUM_SCOPES]
+            scopes[first] = v
+            counts[NUM_SCOPES] += 1
+            out = _add_buffer(buffers, first, 1, variables[v, CARD], 1, 0, counts)
+            variables[v, BELIEF_OF] = out
+            if source < 0:
+                above = buffers[steps[up, OUT], ADJOINT_OF]
+                _add_step(steps, MARGINAL, v, out, above, steps[up, X], steps[up, Y], counts)
+        if buffers[steps[up, OUT], NEED]:
+            _adjoints(up, buffers, steps, counts)
         # every adjoint of the bucket is there once its first upward step has been reversed
-        if (up == 0 or steps.bucket[up - 1] != k) and structure.wanted[v] and source[v] >= 0:
-            s = source[v]
-            _add_step(steps, MARGINAL, k, marginal_buf[v], buffers.adjoint[s], s, ONE)
+        if (up == 0 or steps[up - 1, VAR] != v) and wanted and source >= 0:
+            above = buffers[source, ADJOINT_OF]
+            _add_step(steps, MARGINAL, v, variables[v, BELIEF_OF], above, source, ONE, counts)

@@ -1,53 +1,71 @@
-"""Encode steps as numbers that the executor walks through."""
+"""Write the sections of a program: instructions over buffers, copies of tables, lists, records."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from pgnn.inference.exact.kernels.elimination import merge
 from pgnn.inference.exact.kernels.program import (
+    ADDRESS,
+    ADJOINT_OF,
+    BUCKET,
+    BUFFER,
+    CARD,
+    FIRST,
+    FREE,
     HEADER,
+    KIND,
+    LOAD,
     LOOP,
+    MAXIMIZE,
     MESSAGE,
+    NEXT,
+    NUM_UP,
     ONE,
     OPEN,
+    OUT,
+    RANK,
     ROOT,
+    ROWWISE,
+    SCOPE,
     SHORT,
-    Buckets,
-    Buffers,
-    Steps,
-    Structure,
-    scope_of,
+    SIZE,
+    VAR,
+    WIDE,
+    X,
+    stride_of,
 )
-from pgnn.inference.kernels.compiled import Bools, Floats, Ints, inner
+from pgnn.inference.kernels.compiled import Ints, lean
 
 
-@inner
-def _add_loop(code: Ints, at: int, rank: int, n: int, s: tuple[int, int, int, int]) -> int:
-    """Append a loop to a nest, fused with the one around it where all strides allow."""
+@lean
+def _add_loop(code: Ints, at: int, depth: int, n: int, s: Ints, v: int) -> int:
+    """Append a loop to a nest, fused with the one around it where all strides allow.
+
+    Its strides stand in column ``v`` of ``s``.
+    """
     if n == 1:
-        return rank
-    last = at + HEADER + LOOP * (rank - 1)
-    if (
-        rank > 0
-        and code[last + 1] == s[0] * n
-        and code[last + 2] == s[1] * n
-        and code[last + 3] == s[2] * n
-        and code[last + 4] == s[3] * n
-    ):
-        n *= code[last]
-        rank -= 1
-        last -= LOOP
+        return depth
+    last = at + HEADER + LOOP * (depth - 1)
+    if depth > 0:
+        fused = True
+        for i in range(4):
+            fused = fused and code[last + 1 + i] == s[i, v] * n
+        if fused:
+            n *= code[last]
+            depth -= 1
+            last -= LOOP
     code[last + LOOP] = n
     for i in range(4):
-        code[last + LOOP + 1 + i] = s[i]
-    return rank + 1
+        code[last + LOOP + 1 + i] = s[i, v]
+    return depth + 1
 
 
-@inner
-def _run_along(code: Ints, at: int, depth: int) -> bool:
+@lean
+def _swap(code: Ints, i: int, j: int) -> None:
+    code[i], code[j] = code[j], code[i]
+
+
+@lean
+def _run_along(code: Ints, at: int, depth: int) -> int:
     """Make the longest loop over consecutive numbers the innermost one, if it is long enough.
 
     Then the operands that advance with it come first, the ones that stand still last. For single
@@ -63,196 +81,180 @@ def _run_along(code: Ints, at: int, depth: int) -> bool:
         if unit and code[k] >= (SHORT if code[k + 1] == 1 else 2 * SHORT) and code[k] > longest:
             best, longest = d, code[k]
     if best < 0:
-        return False
+        return 0
     for d in range(best, depth - 1):
         for i in range(LOOP):
             k = at + HEADER + LOOP * d + i
-            code[k], code[k + LOOP] = code[k + LOOP], code[k]
+            _swap(code, k, k + LOOP)
     inner = at + HEADER + LOOP * (depth - 1)
-    for i, j in ((0, 1), (1, 2), (0, 1)):
-        if code[inner + 2 + i] < code[inner + 2 + j]:
-            code[at + 4 + i], code[at + 4 + j] = code[at + 4 + j], code[at + 4 + i]
+    for turn in range(3):
+        i = turn & 1  # operands 0 and 1, 1 and 2, 0 and 1
+        if code[inner + 2 + i] < code[inner + 3 + i]:
+            _swap(code, at + 4 + i, at + 5 + i)
             for d in range(depth):
                 k = at + HEADER + LOOP * d + 2
-                code[k + i], code[k + j] = code[k + j], code[k + i]
+                _swap(code, k + i, k + i + 1)
     code[at + 7] = code[inner + 2] + code[inner + 3] + code[inner + 4]
-    return True
+    return 1
 
 
-@inner
-def _spread(buffers: Buffers, b: int, lane: int, card: Ints, strides: Ints) -> None:
-    """Write a buffer's strides, in numbers, at the places of its variables."""
-    stride = lane
-    for i in range(buffers.ptr[b + 1] - 1, buffers.ptr[b] - 1, -1):
-        strides[buffers.var[i]] = stride
-        stride *= card[buffers.var[i]]
-
-
-@inner
-def _encode(
-    steps: Steps, op: int, buffers: Buffers, card: Ints, position: Ints, width: int, maximize: bool,
-    goes_on: bool, code: Ints, at: int, work: Ints,
-) -> tuple[int, float]:  # fmt: skip
-    """Write one instruction at ``code[at:]``; return where the next one goes, and its cost.
+@lean
+def _encode_step(
+    op: int, kind: int, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, width: int,
+    code: Ints, at: int, work: Ints,
+) -> float:  # fmt: skip
+    """Write one instruction at ``code[at:]``, its length first; return its multiply-adds.
 
     In tiles of rows the summed axes come innermost, so that sums stay in registers; for single
     rows the axes keep their order, so that the inner loop runs over consecutive numbers. ``work``
     is ``(6, V)``: four rows of zeros for strides, two for scopes.
     """
-    out = steps.out[op]
-    a, b, c = steps.x[op], steps.y[op], steps.z[op]
+    out, a, b, c = steps[op, OUT], steps[op, X], steps[op, X + 1], steps[op, X + 2]
     # wide operands first, constants last: the kernel knows only those combinations
     for _ in range(2):
-        if (buffers.wide[b] and not buffers.wide[a]) or (a == ONE and b != ONE):
+        if buffers[b, WIDE] > buffers[a, WIDE] or (a == ONE and b != ONE):
             a, b = b, a
-        if (buffers.wide[c] and not buffers.wide[b]) or (b == ONE and c != ONE):
+        if buffers[c, WIDE] > buffers[b, WIDE] or (b == ONE and c != ONE):
             b, c = c, b
-    wide = buffers.wide[out]
-    lane = width if wide else 1
-    x_lane = lane if buffers.wide[a] else 1
-    y_lane = lane if buffers.wide[b] else 1
-    z_lane = lane if buffers.wide[c] else 1
-    rank = merge(scope_of(buffers, a), scope_of(buffers, b), position, work[4])
-    rank = merge(work[4, :rank], scope_of(buffers, c), position, work[5])
-    rank = merge(work[5, :rank], scope_of(buffers, out), position, work[4])
-    _spread(buffers, out, lane, card, work[0])
-    _spread(buffers, a, x_lane, card, work[1])
-    _spread(buffers, b, y_lane, card, work[2])
-    _spread(buffers, c, z_lane, card, work[3])
+    rank, num_wide = 0, 0
+    for turn in range(4):
+        buffer = out if turn == 0 else (a if turn == 1 else (b if turn == 2 else c))
+        begin, num = buffers[buffer, FIRST], buffers[buffer, RANK]
+        stride = width if buffers[buffer, WIDE] else 1
+        if turn > 0:
+            num_wide += buffers[buffer, WIDE]
+            code[at + 3 + turn] = buffers[buffer, ADDRESS]
+        for i in range(begin + num - 1, begin - 1, -1):
+            work[turn, scopes[i]] = stride
+            stride *= variables[scopes[i], CARD]
+        for k in range(rank):
+            work[5, k] = work[4, k]
+        for k in range(num):
+            work[5, rank + k] = scopes[begin + k]
+        rank = merge(work[5], 0, rank, rank, num, variables, work[4])
     depth, cost = 0, 1.0
     for summed in range(2 if width > 1 else 1):
         for k in range(rank):
             v = work[4, k]
             if width == 1 or (work[0, v] == 0) == (summed == 1):
-                strides = (work[0, v], work[1, v], work[2, v], work[3, v])
-                depth = _add_loop(code, at, depth, card[v], strides)
-                cost *= card[v]
+                depth = _add_loop(code, at, depth, variables[v, CARD], work, v)
+                cost *= variables[v, CARD]
     for k in range(rank):
         for i in range(4):
             work[i, work[4, k]] = 0
     if depth == 0:
-        body = at + HEADER
-        code[body] = 1
-        code[body + 1 : body + LOOP] = 0
+        for i in range(LOOP):
+            code[at + HEADER + i] = 1 if i == 0 else 0
         depth = 1
-    num_wide = int(buffers.wide[a]) + int(buffers.wide[b]) + int(buffers.wide[c])
-    end = at + HEADER + LOOP * depth
-    ends = steps.kind[op] == MESSAGE and buffers.ptr[out] == buffers.ptr[out + 1]
-    code[at], code[at + 1] = end, ROOT if ends else (OPEN if goes_on else steps.kind[op])
-    code[at + 2], code[at + 3] = buffers.start[out], buffers.size[out]
-    code[at + 4], code[at + 5], code[at + 6] = buffers.start[a], buffers.start[b], buffers.start[c]
+    code[at], code[at + 1] = HEADER + LOOP * depth, kind
+    code[at + 2], code[at + 3] = buffers[out, ADDRESS], buffers[out, SIZE]
     code[at + 7] = num_wide
     code[at + 8] = 2 if c == ONE else 3
     code[at + 9] = depth
-    code[at + 10] = int(steps.kind[op] == MESSAGE and maximize)
-    code[at + 11] = int(width == 1 and _run_along(code, at, depth))
-    return end, cost
+    message = steps[op, KIND] == MESSAGE
+    code[at + 10] = 1 if message and variables[steps[op, VAR], MAXIMIZE] else 0
+    code[at + 11] = _run_along(code, at, depth) if width == 1 else 0
+    return cost
 
 
-@inner
-def _going_on(buffers: Buffers, steps: Steps, num_up: int) -> Bools:
-    """Which upward steps are in components whose last message differs by row.
-
-    The steps of a component follow each other, its last message at the end.
-    """
-    found = np.zeros(num_up, np.bool_)
-    wide = False
-    for op in range(num_up - 1, -1, -1):
-        out = steps.out[op]
-        if steps.kind[op] == MESSAGE and buffers.ptr[out] == buffers.ptr[out + 1]:
-            wide = buffers.wide[out]
-        found[op] = wide
-    return found
-
-
-@inner
+@lean
 def encode_steps(
-    structure: Structure, order: Ints, position: Ints, buffers: Buffers, steps: Steps, num_up: int,
-    width: int, rank: int,
-) -> tuple[Ints, Ints, Ints, Floats]:  # fmt: skip
-    """Encode the instructions, each in its group; also return their multiply-adds."""
-    each = HEADER + LOOP * (rank + 1)
-    count = steps.count[0]
-    work = np.zeros((6, position.shape[0] + 1), np.int64)
-    static = np.empty(num_up * each, np.int64)
-    up = np.empty(num_up * each, np.int64)
-    down = np.empty((count - num_up) * each, np.int64)
-    at_static, at_up, at_down = np.int64(0), np.int64(0), np.int64(0)
-    total = np.zeros(2)
-    goes_on = _going_on(buffers, steps, num_up)
-    for op in range(count):
-        most = structure.maximize[order[steps.bucket[op]]]
-        if op >= num_up:
-            at_down, cost = _encode(
-                steps,
-                op,
-                buffers,
-                structure.card,
-                position,
-                width,
-                most,
-                False,
-                down,
-                at_down,
-                work,
-            )
-            total[1] += cost
-        elif buffers.wide[steps.out[op]]:
-            at_up, cost = _encode(
-                steps,
-                op,
-                buffers,
-                structure.card,
-                position,
-                width,
-                most,
-                False,
-                up,
-                at_up,
-                work,
-            )
-            total[1] += cost
-        else:
-            at_static, cost = _encode(
-                steps,
-                op,
-                buffers,
-                structure.card,
-                position,
-                width,
-                most,
-                goes_on[op],
-                static,
-                at_static,
-                work,
-            )
-            total[0] += cost
-    return static[:at_static].copy(), up[:at_up].copy(), down[:at_down].copy(), total
+    begin: int, end: int, wide: int, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints,
+    counts: Ints, width: int, code: Ints, at: int, work: Ints,
+) -> tuple[int, float]:  # fmt: skip
+    """Write the steps from ``begin`` to ``end`` whose output is wide or not.
+
+    Returns where the next section begins, and the multiply-adds. The steps of a component follow
+    each other, its last message at the end: what is done once for all rows is *open* if that
+    message differs by row.
+    """
+    total = 0.0
+    last = begin  # the last message of the component
+    for op in range(begin, end):
+        if op < counts[NUM_UP] and last <= op:
+            last = op
+            while steps[last, KIND] != MESSAGE or buffers[steps[last, OUT], RANK] > 0:
+                last += 1
+        out = steps[op, OUT]
+        if buffers[out, WIDE] != wide:
+            if op == last:
+                last += 1
+            continue
+        kind = steps[op, KIND]
+        if kind == MESSAGE and buffers[out, RANK] == 0:
+            kind = ROOT
+        elif not wide and buffers[steps[last, OUT], WIDE]:
+            kind = OPEN
+        total += _encode_step(op, kind, variables, buffers, scopes, steps, width, code, at, work)
+        at += code[at]
+        if op == last:
+            last += 1
+    return at, total
 
 
-@inner
-def make_decoder(buckets: Buckets, buffers: Buffers) -> tuple[Any, ...]:
-    """The fields of the :class:`Decoder`."""
-    count = buckets.ptr[buckets.order.shape[0]]
-    start, wide = np.empty(count, np.int64), np.empty(count, np.bool_)
-    ptr = np.zeros(count + 1, np.int64)
-    for i in range(count):
-        b = buckets.buf[i]
-        start[i], wide[i] = buffers.start[b], buffers.wide[b]
-        ptr[i + 1] = ptr[i] + buffers.ptr[b + 1] - buffers.ptr[b]
-    scope = np.empty(ptr[count], np.int64)
-    for i in range(count):
-        scope[ptr[i] : ptr[i + 1]] = scope_of(buffers, buckets.buf[i])
-    return buckets.order, buckets.ptr, start, wide, ptr, scope
+@lean
+def encode_load(
+    f: int, adjoint: int, scope_var: Ints, variables: Ints, factors: Ints, buffers: Ints,
+    scopes: Ints, width: int, code: Ints, at: int,
+) -> int:  # fmt: skip
+    """Write the copy of factor ``f`` into its buffer (it has none if it is wholly observed).
+
+    With ``adjoint``, the address of the buffer's adjoint stands where otherwise its size does.
+    Returns where the next one begins.
+    """
+    scope = scope_var[factors[f, SCOPE] : factors[f + 1, SCOPE]]
+    k, fixed, loops = at + LOAD, 0, 0
+    for i in range(scope.shape[0]):
+        if not variables[scope[i], FREE]:
+            code[k], code[k + 1] = scope[i], stride_of(scope[i], scope, variables)
+            k += 2
+            fixed += 1
+    b = factors[f, BUFFER]
+    code[at + 2], code[at + 3], code[at + 6] = 0, 1, 1
+    if b >= 0:
+        for i in range(buffers[b, FIRST], buffers[b, FIRST] + buffers[b, RANK]):
+            v = scopes[i]
+            code[k], code[k + 1] = variables[v, CARD], stride_of(v, scope, variables)
+            k += 2
+            loops += 1
+        code[at + 2], code[at + 6] = buffers[b, ADDRESS], buffers[b, SIZE]
+        if buffers[b, WIDE]:
+            code[at + 3] = width
+    if adjoint:
+        code[at + 6] = buffers[buffers[b, ADJOINT_OF], ADDRESS] if b >= 0 else 0
+    code[at], code[at + 1], code[at + 4], code[at + 5] = k - at, f, fixed, loops
+    code[at + 7] = factors[f, ROWWISE]
+    return k
 
 
-@inner
-def rows_of(buf_of: Ints, key: Ints, buffers: Buffers, card: Ints) -> Ints:
-    """``(n, 3)`` variable, address and states of the buffers in ``buf_of`` that exist."""
-    out = np.empty((buf_of.shape[0], 3), np.int64)
-    n = 0
-    for i in range(buf_of.shape[0]):
-        if buf_of[i] >= 0:
-            out[n, 0], out[n, 1], out[n, 2] = key[i], buffers.start[buf_of[i]], card[key[i]]
-            n += 1
-    return out[:n].copy()
+@lean
+def encode_records(
+    order: Ints, variables: Ints, buffers: Ints, scopes: Ints, code: Ints, at: int
+) -> int:
+    """Write what it takes to walk back from the roots and choose states.
+
+    First where the record of each bucket begins; then the records: the eliminated variable, its
+    states, whether it is maximised over, the number of tables, and of each table its address,
+    whether it differs from row to row, and the variables besides the eliminated one, each with its
+    states.
+    """
+    begin = at
+    at += order.shape[0]
+    for k in range(order.shape[0]):
+        v, head = order[k], at
+        code[begin + k] = head
+        code[head], code[head + 1] = v, variables[v, CARD]
+        code[head + 2], code[head + 3] = variables[v, MAXIMIZE], 0
+        at += 4
+        b = variables[v, BUCKET]
+        while b >= 0:
+            code[head + 3] += 1
+            code[at], code[at + 1] = buffers[b, ADDRESS], buffers[b, WIDE]
+            code[at + 2] = buffers[b, RANK] - 1
+            at += 3
+            for i in range(1, buffers[b, RANK]):
+                u = scopes[buffers[b, FIRST] + i]
+                code[at], code[at + 1] = u, variables[u, CARD]
+                at += 2
+            b = buffers[b, NEXT]
+    return at

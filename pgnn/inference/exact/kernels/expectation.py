@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.exact.kernels.execution import downward, is_lost, prepare, slice_start, upward
+from pgnn.inference.exact.kernels.execution import (
+    downward,
+    is_lost,
+    prepare,
+    slice_start,
+    tile_of,
+    upward,
+)
+from pgnn.inference.exact.kernels.program import DEPTH, LOAD, READ_OUT
 from pgnn.inference.kernels.compiled import entry, inner
 
 
 @inner
 def _beliefs(
-    program, memory, tables, rows, count, lanes, weights, lost, expected, per_row, start, joint
+    code, memory, tables, rows, count, lanes, weights, lost, expected, per_row, start, joint
 ):
     """Add each row's weighted beliefs to ``expected``, or write them to its row of ``joint``."""
     width = len(lanes)
-    counters = np.zeros(program.sizes[2], np.int64)
-    code = program.belief
-    at = np.int64(0)
-    while at < code.shape[0]:
+    counters = np.zeros(code[DEPTH], np.int64)
+    at = code[READ_OUT]
+    while at < code[READ_OUT + 1]:
         f, base, jump, adjoint = code[at + 1], code[at + 2], code[at + 3], code[at + 6]
-        rank, loops = code[at + 5], at + 7 + 2 * code[at + 4]
+        rank, loops = code[at + 5], at + LOAD + 2 * code[at + 4]
         size = 1
         for d in range(rank):
             size *= code[loops + 2 * d]
@@ -53,12 +60,12 @@ def _beliefs(
                     target -= s * n
                     counters[d] = 0
                     d -= 1
-        at = code[at]
+        at += code[at]
 
 
 @entry
 def expect(
-    program, tables, todo, memory, lanes, weights, log_z, lost, expected, per_row, start, joint
+    code, tables, todo, memory, lanes, weights, log_z, lost, expected, per_row, start, joint, stop
 ):
     """Accumulate the beliefs of the program's factors over the rows ``todo``.
 
@@ -69,20 +76,20 @@ def expect(
             out.
         expected: Flat, added to: factor ``f`` begins at ``start[f]``.
         per_row: ``(F,)`` factors whose beliefs go to ``joint[row]`` instead.
+        stop: ``(1,)`` what is left is not done once it is set.
     """
     width = len(lanes)
-    counters = np.zeros(program.sizes[2], np.int64)
-    rows = np.zeros(width, np.int64)
+    counters, rows = np.zeros(code[DEPTH], np.int64), np.zeros(width, np.int64)
     tile_z, deep = np.zeros(width), np.zeros(width)
-    log_scale, least = prepare(program, tables, memory, lanes[:1])
+    log_scale, least = prepare(code, tables, memory, lanes[:1], counters, stop)
     for first in range(0, todo.shape[0], width):
-        count = min(width, todo.shape[0] - first)
-        for w in range(width):
-            rows[w] = todo[first + min(w, count - 1)]
-        upward(program, tables, rows, memory, lanes, tile_z, deep, counters)
+        if stop[0] != 0:
+            return
+        count = tile_of(todo, first, rows)
+        upward(code, tables, rows, memory, lanes, tile_z, deep, counters, stop)
         for w in range(count):
             log_z[rows[w]] = tile_z[w] + log_scale
             lost[rows[w]] = is_lost(tables, rows[w], least + deep[w])
-        downward(program, memory, lanes, counters)
-        _beliefs(program, memory, tables, rows, count, lanes, weights, lost, expected, per_row,
+        downward(code, memory, lanes, counters, stop)
+        _beliefs(code, memory, tables, rows, count, lanes, weights, lost, expected, per_row,
                  start, joint)  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, inner
+from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, inner, lean
 
 # as NumPy numbers: for plain ones numba would compile their callers again for every value
 MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT = np.int64(0), np.int64(1), np.int64(2)
@@ -28,7 +28,7 @@ _HOPELESS = 1e300
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@inner
+@lean
 def _slot(pairs: Ints, key: int) -> int:
     """Where a pair stands in the hash table, or would."""
     mask = pairs.shape[0] - 1
@@ -38,7 +38,7 @@ def _slot(pairs: Ints, key: int) -> int:
     return i
 
 
-@inner
+@lean
 def _joined(pairs: Ints, a: int, b: int, num_vars: int) -> bool:
     if num_vars <= _FEW:
         key = a * num_vars + b
@@ -55,7 +55,8 @@ def _make_pairs(num_vars: int, most: int) -> Ints:
     while size < 2 * most:
         size *= 2
     pairs = np.empty(size, np.int64)
-    pairs[:] = -1
+    for i in range(size):
+        pairs[i] = -1
     return pairs
 
 
@@ -77,11 +78,12 @@ def _more_links(links: Ints, used: int, most: int) -> Ints:
     if links.shape[0] >= most:
         return links
     larger = np.empty((2 * most, 2), np.int64)
-    larger[:used] = links[:used]
+    for i in range(used):
+        larger[i, _TO], larger[i, _NEXT] = links[i, _TO], links[i, _NEXT]
     return larger
 
 
-@inner
+@lean
 def _join(
     a: int, b: int, pairs: Ints, links: Ints, used: int, nodes: Ints, numbers: Floats
 ) -> None:
@@ -102,7 +104,7 @@ def _join(
     numbers[b, _SUM] += numbers[a, _WEIGHT]
 
 
-@inner
+@lean
 def _neighbours(v: int, links: Ints, nodes: Ints, out: Ints) -> int:
     """Write the neighbours left to ``out``, forget the others; return how many."""
     count, before = 0, -1
@@ -120,7 +122,7 @@ def _neighbours(v: int, links: Ints, nodes: Ints, out: Ints) -> int:
     return count
 
 
-@inner
+@lean
 def _change(v: int, nodes: Ints, changed: Ints, count: int) -> int:
     if nodes[v, _CHANGED] == 0:
         nodes[v, _CHANGED] = 1
@@ -129,7 +131,7 @@ def _change(v: int, nodes: Ints, changed: Ints, count: int) -> int:
     return count
 
 
-@inner
+@lean
 def _save(
     a: int, b: int, pairs: Ints, links: Ints, nodes: Ints, numbers: Floats, room: Ints,
     changed: Ints, count: int,
@@ -150,7 +152,7 @@ def _save(
     return count, shared
 
 
-@inner
+@lean
 def _set_key(
     v: int, rule: int, noise: float, state: Ints, links: Ints, nodes: Ints, numbers: Floats,
     room: Ints,
@@ -176,7 +178,7 @@ def _set_key(
     numbers[v, _KEY] = cost
 
 
-@inner
+@lean
 def _before(a: int, b: int, nodes: Ints, numbers: Floats) -> bool:
     """Whether a is to be eliminated before b: earlier stage, lower cost, lower number."""
     if nodes[a, _STAGE] != nodes[b, _STAGE]:
@@ -186,7 +188,7 @@ def _before(a: int, b: int, nodes: Ints, numbers: Floats) -> bool:
     return a < b
 
 
-@inner
+@lean
 def _settle(v: int, at: int, heap: Ints, size: int, nodes: Ints, numbers: Floats) -> None:
     """Put a variable where it belongs in the heap; ``at`` is free."""
     while at > 0 and _before(v, heap[(at - 1) >> 1], nodes, numbers):
@@ -209,7 +211,7 @@ def _settle(v: int, at: int, heap: Ints, size: int, nodes: Ints, numbers: Floats
     nodes[v, _PLACE] = at
 
 
-@inner
+@lean
 def _first_costs(
     pairs: Ints, links: Ints, used: int, nodes: Ints, numbers: Floats, room: Ints, changed: Ints
 ) -> None:
@@ -301,7 +303,8 @@ def eliminate(
             _set_key(v, rule, noise, state, links, nodes, numbers, room)
             size += 1
             _settle(v, size - 1, heap, size, nodes, numbers)
-    figures[:] = 0.0
+    for i in range(3):
+        figures[i] = 0.0
     for step in range(order.shape[0]):
         v = heap[0]
         order[step] = v

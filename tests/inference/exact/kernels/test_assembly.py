@@ -1,39 +1,66 @@
 """Programs: what they contain, and that memory which is given away is given away in time."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgnn.inference.exact.kernels.assembly import assemble
-from pgnn.inference.exact.kernels.program import LOOP, Decoder, Program, Structure
-from pgnn.inference.exact.plan import make_task
+from pgnn.inference.exact.kernels import program as p
+from pgnn.inference.exact.kernels.program import LOOP
+from pgnn.inference.exact.plan import Program, Task, make_task
+from pgnn.inference.factor_graph import FactorGraph
 from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of
 
 SEEDS = st.integers(0, 2**31)
 
 
-def structure(case: RandomGraph, **masks: np.ndarray) -> Structure:
-    graph = case.graph
-    task = make_task(graph, masks.pop("observed", ~everything(graph)), prune=False, **masks)
-    return Structure(
-        graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
-        task.unary, task.wanted, task.belief, task.maximize,
+class Compiled(NamedTuple):
+    """A program's sections, as arrays."""
+
+    static: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
+    belief: np.ndarray
+    constant: np.ndarray
+    unary: np.ndarray
+    marginal: np.ndarray
+    root: np.ndarray
+    sizes: np.ndarray
+    work: np.ndarray
+
+
+def section(code: np.ndarray, number: int) -> np.ndarray:
+    return code[code[number] : code[number + 1]]
+
+
+def assembled(graph: FactorGraph, task: Task, order: np.ndarray, rank: int, width: int) -> Compiled:
+    program = Program.assemble(graph, task, order.astype(np.int64), rank, width)
+    code = program.code
+    assert code[p.END] == len(code)
+    return Compiled(
+        section(code, p.STATIC), section(code, p.UP), section(code, p.DOWN),
+        section(code, p.READ_OUT), section(code, p.CONSTANT),
+        section(code, p.LIKELIHOODS).reshape(-1, 4), section(code, p.MARGINALS).reshape(-1, 3),
+        section(code, p.ROOTS).reshape(-1, 2),
+        code[[p.MEMORY, p.STATIC_MEMORY, p.DEPTH]], np.array([program.once, program.each]),
     )  # fmt: skip
 
 
 def instructions(code: np.ndarray) -> list[np.ndarray]:
     found, at = [], 0
     while at < len(code):
-        found.append(code[at : code[at]])
-        at = int(code[at])
+        found.append(code[at : at + code[at]])
+        at += int(code[at])
     return found
 
 
-def compiled(case: RandomGraph, width: int, **masks: np.ndarray) -> Program:
-    made = structure(case, **masks)
-    order = case.rng.permutation(np.flatnonzero(made.free)).astype(np.int64)
-    return Program(*assemble(made, order, len(order) + 1, width)[0])
+def compiled(case: RandomGraph, width: int, **masks: np.ndarray) -> Compiled:
+    graph = case.graph
+    task = make_task(graph, masks.pop("observed", ~everything(graph)), prune=False, **masks)
+    order = case.rng.permutation(np.flatnonzero(task.free)).astype(np.int64)
+    return assembled(graph, task, order, len(order) + 1, width)
 
 
 @given(SEEDS, st.sampled_from(KINDS), st.sampled_from([1, 8]), st.booleans())
@@ -54,7 +81,6 @@ def test_all_addresses_are_inside_the_memory(seed: int, kind: str, width: int, s
             reach = (loops[:, :1] - 1) * loops[:, 1:]
             ends = code[[2, 4, 5, 6]] + reach.sum(axis=0)
             assert (ends < total).all()
-    assert (program.static_load[:0] == 0).all()
     assert len(program.marginal) == int((~(some & seen)).sum())
     assert set(program.unary[:, 0]) == (set() if seen else set(np.flatnonzero(some)))
 
@@ -91,16 +117,13 @@ def test_tables_without_evidence_are_static() -> None:
     graph = graph_of([2] * 6, tables)
     observed = np.arange(6) == 5
     task = make_task(graph, observed, prune=False)
-    made = Structure(
-        graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
-        task.unary, task.wanted, task.belief, task.maximize,
-    )  # fmt: skip
-    parts = assemble(made, np.arange(5), 3, 8)
-    program, decoder = Program(*parts[0]), Decoder(*parts[1])
+    program = assembled(graph, task, np.arange(5), 3, 8)
     kinds = [len(instructions(g)) for g in (program.static, program.up, program.down)]
     assert kinds == [4, 1, 0]
-    assert decoder.order.tolist() == [0, 1, 2, 3, 4]
-    assert (np.diff(decoder.ptr) == [1, 2, 2, 2, 2]).all()
+    code = Program.assemble(graph, task, np.arange(5), 3, 8).code
+    records = [code[at : at + 4].tolist() for at in code[code[p.BUCKETS] : code[p.RECORDS]]]
+    assert [r[0] for r in records] == [0, 1, 2, 3, 4]
+    assert [r[3] for r in records] == [1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("children", [2, 40])
@@ -110,13 +133,10 @@ def test_memory_of_a_star_is_reused(children: int) -> None:
     tables = [([0, k], np.zeros((size, size))) for k in range(1, children + 1)]
     graph = graph_of([size] * (children + 1), tables)
     leaves = np.arange(children + 1) > 0
-    task = make_task(graph, ~everything(graph), unary=leaves, prune=False)
-    made = Structure(
-        graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
-        task.unary, everything(graph), task.belief, task.maximize,
-    )  # fmt: skip
+    wanted = everything(graph)
+    task = make_task(graph, ~wanted, unary=leaves, wanted=wanted, prune=False)
     order = np.roll(np.arange(children + 1), -1)
-    program = Program(*assemble(made, order, 3, 8)[0])
+    program = assembled(graph, task, order, 3, 8)
     tables_and_findings = children * (size * size + 8 * size)
     wide = 8 * size * (children + 1)
     assert program.sizes[0] <= tables_and_findings + 6 * wide
