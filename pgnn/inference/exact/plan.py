@@ -141,7 +141,7 @@ class Program:
 
     @staticmethod
     def assemble(
-        graph: FactorGraph, task: Task, order: NDArray[np.int64], rank: int, width: int
+        graph: GraphStructure, task: Task, order: NDArray[np.int64], rank: int, width: int
     ) -> Program:
         """Compile an elimination order.
 

@@ -90,8 +90,7 @@ def _emit_loop(
             run(reduce=False)
 
 
-@intrinsic
-def _innermost(
+def _type_innermost(
     typing, memory, lanes, num_wide, ternary, maximum, out, out_step, num, x, x_step, y, y_step,
     z, z_step,
 ):  # fmt: skip
@@ -137,6 +136,8 @@ def _innermost(
 
     return types.void(memory, lanes, *[types.int64] * 12), generate
 
+
+_innermost: Any = intrinsic(_type_innermost)
 
 _EIGHT = (0,) * SHORT
 
