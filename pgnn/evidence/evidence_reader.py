@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError, EvidenceError, closest
+from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.reading import Reading, check_apart, common_rows, read_real
@@ -20,9 +21,6 @@ from pgnn.evidence.wrappers import CodedMapping, Codes, Observed
 from pgnn.factors.elements import Elements
 from pgnn.factors.labels import MISSING, Column
 from pgnn.factors.variable import Variable
-
-BLOCK = 65_536
-"""Rows that are coded at a time: small enough to stay in cache, large enough to cost nothing."""
 
 
 class EvidenceReader:
@@ -209,6 +207,12 @@ class EvidenceReader:
                 f"a matrix of state indices needs {len(elements)} columns, one for each {what} in "
                 f"order, got shape {tuple(matrix.shape)}"
             )
+        indices = self._indices(matrix, rule)
+        if indices is not None:
+            codes = check_matrix(indices, elements.card, self._element_name, 0)
+            hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING)
+            names = tuple(self._names(hard, set()))
+            return Evidence(codes, True, None, np.zeros(rows), names=names)
         first = elements.first
         return self._assemble(
             [
@@ -225,6 +229,20 @@ class EvidenceReader:
                 for v in elements.variables
             ]
         )
+
+    def _indices(self, matrix: Any, rule: Rule) -> NDArray[np.integer[Any]] | None:
+        """An integer matrix whose numbers are the states' indices; None if it is another one."""
+        if isinstance(matrix, Tensor):
+            if matrix.is_floating_point() or matrix.is_complex():
+                return None
+            matrix = matrix.numpy(force=True)
+        if isinstance(matrix, np.ma.MaskedArray) or matrix.dtype.kind not in "iu":
+            return None
+        direct = rule.coded or all(v.labels.direct for v in self.discrete)
+        return matrix if direct and not rule.ignore_unknown else None
+
+    def _element_name(self, number: int) -> Hashable:
+        return self.elements.name(number)
 
     def _assemble(
         self,
@@ -276,7 +294,11 @@ class EvidenceReader:
     def _coded(self, variables: Sequence[Variable], given: _Given, block: int) -> CodedColumns:
         values = given.values
         if isinstance(values, Tensor | np.ndarray):
-            values = self._matrix_columns(values)
+            named = self._matrix_columns(values)
+            indices = self._indices(values, given.rule)
+            if indices is not None and len(indices):
+                return MatrixColumns(variables, indices, list(named), block)
+            values = {n: np.ascontiguousarray(x) for n, x in named.items()}
         else:
             values = columns_of(values)
         names = [n for n in values if n not in given.ignore]
@@ -359,32 +381,3 @@ class _Given:
 def _are_rows(values: Any) -> bool:
     """Whether values are a list of mappings, one for each row."""
     return isinstance(values, list) and bool(values) and all(isinstance(x, Mapping) for x in values)
-
-
-class CodedColumns:
-    """Columns of single discrete variables, whose codes are made when they are read.
-
-    Attributes:
-        variables: The variables, in the order of the columns.
-        num_rows: Number of rows ``N``.
-    """
-
-    def __init__(
-        self, variables: Sequence[Variable], columns: Sequence[Column], block: int
-    ) -> None:
-        self.variables = tuple(variables)
-        self._columns, self._block = columns, block
-        self.num_rows = len(columns[0].raw)
-
-    def block(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Return rows ``start .. stop - 1`` as ``(V, stop - start)`` codes, -1 if missing."""
-        out = np.empty((len(self.variables), stop - start), dtype=np.int32)
-        for row, column in zip(out, self._columns, strict=True):
-            column.take(slice(start, stop), row)
-        return out
-
-    def blocks(self, size: int | None = None) -> Iterator[tuple[int, NDArray[np.int32]]]:
-        """Iterate over the rows in order: number of the first row, and its block."""
-        size = self._block if size is None else size
-        for start in range(0, self.num_rows, size):
-            yield start, self.block(start, min(start + size, self.num_rows))

@@ -35,6 +35,7 @@ class Rule:
 
 
 PLAIN = Rule()
+_SCALARS = {str, int, float, bool, type(None)}
 
 
 def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading:
@@ -121,7 +122,7 @@ def whole_numbers(cells: Cells) -> NDArray[Any]:
 
 
 def _lists_mappings(value: Any) -> bool:
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple) or set(map(type, value)) <= _SCALARS:
         return False
     return any(isinstance(x, Mapping) for x in value) and all(
         isinstance(x, Mapping) or is_missing(x) for x in value
@@ -130,7 +131,7 @@ def _lists_mappings(value: Any) -> bool:
 
 def _stacked(value: Any) -> Any:
     """A list of float tensors as one, ``NaN`` where nothing was seen: they may want gradients."""
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple) or set(map(type, value)) <= _SCALARS:
         return value
     parts = [x for x in value if isinstance(x, Tensor) and x.is_floating_point() and x.dim()]
     if not parts or any(x.shape != parts[0].shape for x in parts):

@@ -98,12 +98,11 @@ def _column(column: Any) -> Cells:
         categorical = getattr(column, "array", column)
         return Cells(categorical.codes, None, categorical.categories.tolist())
     if isinstance(dtype, np.dtype):
-        values = np.asarray(column.to_numpy())
-        return _of_objects(values) if dtype.kind == "O" else Cells(values)
+        return Cells(np.asarray(column.to_numpy()))
     missing = np.asarray(column.isna())
     kind = getattr(dtype, "kind", "O")
     if kind not in "biuf":
-        return _of_objects(column.to_numpy(dtype=object, na_value=None))
+        return Cells(column.to_numpy(dtype=object, na_value=None))
     plain = {"b": np.bool_, "f": np.float64}.get(kind, np.int64)
     return Cells(column.to_numpy(dtype=plain, na_value=0), missing if missing.any() else None)
 
@@ -128,7 +127,7 @@ def _foreign_column(column: Any) -> Cells:
 def _nested(items: list[Any], labels: Mapping[Any, Any]) -> Cells:
     """A sequence of values, or of sequences of them."""
     kinds = set(map(type, items))
-    if kinds == {str}:
+    if str in kinds and kinds <= {str, type(None)}:
         return Cells(_objects(items))
     inner = [
         not is_missing(x) and is_container(x, labels)

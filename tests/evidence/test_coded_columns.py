@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import pgnn
 from pgnn.errors import DataError
-from pgnn.evidence.evidence_reader import BLOCK, CodedColumns, EvidenceReader
+from pgnn.evidence.coded_columns import BLOCK, CodedColumns
+from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors import Variable
 
 SMOKE = Variable("smoke", ["no", "yes"])
@@ -186,7 +187,7 @@ def long_matrix() -> np.ndarray:
             r"row 1: .*index 3 of 'kind' is out of range 0..2",
         ),
         (torch.tensor([[0, 0], [-2, 0]]), "column 'smoke', row 1: .*state index -2"),
-        (long_matrix(), f"column 'kind', row {BLOCK + 3}: .*state index 4.29"),
+        (long_matrix(), f"column 'kind', row {BLOCK + 3}: .*state index 4294967297"),
         ({"smoke": "no", "kind": [1]}, "column 'smoke' must be a sequence .*got 'no'"),
         ({"smoke": 1, "kind": [1]}, "column 'smoke' must be a sequence .*got 1"),
         ({"smoke": np.zeros((2, 2)), "kind": [1]}, r"shape \(N,\), got shape \(2, 2\)"),

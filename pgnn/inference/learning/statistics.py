@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import DataError
-from pgnn.evidence.evidence_reader import CodedColumns
+from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable

@@ -251,7 +251,7 @@ def test_observed_and_soft_discrete_variables():
     assert hard.diagnostics["compiled"]
     # y = -mu + noise: precision 1 + 4, mean (1 - 4 * 0.8) / 5
     check_moments(hard["mu"].samples, (1 - 3.2) / 5, 1 / 5)
-    soft = model.query(["k", "mu"], {"y": 0.8, "k": [1.0, 0.0]}, engine=engine())
+    soft = model.query(["k", "mu"], {"y": 0.8, "k": pgnn.likelihood([1.0, 0.0])}, engine=engine())
     check_moments(soft["mu"].samples, (1 - 3.2) / 5, 1 / 5)
     assert soft["k"].probs.tolist() == pytest.approx([1.0, 0.0])
 

@@ -85,12 +85,13 @@ def test_many_rows_are_not_all_named() -> None:
 
 def test_soft_evidence_is_not_blamed_on_findings() -> None:
     model = xor()
-    soft = {"c": torch.tensor([0.0, 1.0])}
+    soft = {"c": pgnn.likelihood([0.0, 1.0])}
     with pytest.raises(pgnn.ImpossibleEvidence, match="soft evidence excludes") as caught:
         model.query("d", {"a": "yes", "b": "yes", **soft})
     assert caught.value.conflict == {}
+    sure = pgnn.likelihood([1.0, 0.0])
     with pytest.raises(pgnn.ImpossibleEvidence, match="soft evidence excludes"):
-        model.query("d", {"a": torch.tensor([1.0, 0.0]), "b": torch.tensor([1.0, 0.0]), **soft})
+        model.query("d", {"a": sure, "b": sure, **soft})
 
 
 def test_a_model_without_any_possible_state() -> None:

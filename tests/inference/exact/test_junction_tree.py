@@ -110,7 +110,7 @@ def test_soft_evidence_is_as_a_child_would_be() -> None:
     assert float(soft.log_evidence.exp()) == pytest.approx(float(weights.sum()))
     mixed = (weights[0] * no["rain"].probs + weights[1] * yes["rain"].probs) / weights.sum()
     np.testing.assert_allclose(soft["rain"].probs, mixed, atol=1e-12)
-    certain = model.query("rain", {"wet": torch.tensor([0.0, 1.0])})
+    certain = model.query("rain", {"wet": pgnn.likelihood([0.0, 1.0])})
     np.testing.assert_allclose(certain["rain"].probs, yes["rain"].probs, atol=1e-12)
 
 

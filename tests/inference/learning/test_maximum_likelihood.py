@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
-from pgnn.evidence.evidence_reader import CodedColumns
+from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors import Conditional, Neural, NoisyOr, Sigmoid, Softmax, Tabular, Variable
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.families import Families
