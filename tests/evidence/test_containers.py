@@ -42,7 +42,9 @@ def numbers_of(values: list[Any]) -> list[Any] | None:
 def masked(values: list[Any], kind: Any) -> np.ma.MaskedArray:
     blank = next(v for v in values if v is not None)
     mask = [v is None for v in values]
-    return np.ma.array([blank if m else v for v, m in zip(values, mask, strict=True)], mask, kind)
+    return np.ma.array(
+        [blank if m else v for v, m in zip(values, mask, strict=True)], kind, mask=mask
+    )
 
 
 def containers(labels: list[Any], codes: list[int]) -> dict[str, Callable[[], Any]]:
