@@ -120,9 +120,9 @@ class BayesianNetwork(Model, NetworkModel):
         """Make the variables and the conditionals."""
         graph = self.graph
         variables = {n: declare(n, graph, given, states) for n in graph}
-        made = {n: conditional_of(n, graph, variables, given.get(n)) for n in graph}
-        self._variables, self._conditionals = variables, made
-        self._modules_in_order = nn.ModuleList(made.values())
+        conditionals = {n: conditional_of(n, graph, variables, given.get(n)) for n in graph}
+        self._variables, self._conditionals = variables, conditionals
+        self._modules_in_order = nn.ModuleList(conditionals.values())
         self._undeclared = None
 
     def _check_declared(self) -> None:
@@ -171,7 +171,7 @@ class BayesianNetwork(Model, NetworkModel):
         unseen = self._unseen_rows(observed or {})
         if unseen and observed:
             observed = {n: x.nan_to_num() if n in unseen else x for n, x in observed.items()}
-        made = []
+        factors = []
         for name, conditional in self._conditionals.items():
             if name not in skipped:
                 f = conditional.factor(observed, inputs)
@@ -180,8 +180,8 @@ class BayesianNetwork(Model, NetworkModel):
                     rows = unseen[name].to(table.device)
                     table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
                 child = None if observed and name in observed else name
-                made.append(Factor(f.variables, table, child))
-        return tuple(made)
+                factors.append(Factor(f.variables, table, child))
+        return tuple(factors)
 
     def program(self, inputs: Inputs | None = None) -> GraphProgram:
         """Return the network as a Pyro program, a site for each variable (see :class:`Model`).
@@ -262,8 +262,8 @@ class BayesianNetwork(Model, NetworkModel):
                     f"the states of {hidden[0]!r} are not known and the data has no such column; "
                     f"give states={{{hidden[0]!r}: ...}}"
                 )
-            found = states_of({n: columns[n] for n in undeclared.unknown})
-            self._declare(undeclared.given, {**undeclared.states, **found})
+            from_data = states_of({n: columns[n] for n in undeclared.unknown})
+            self._declare(undeclared.given, {**undeclared.states, **from_data})
         try:
             rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
             return super().fit(data, learner=learner, weights=weights, **rest)

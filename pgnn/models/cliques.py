@@ -50,26 +50,26 @@ def read_cliques(graph: nx.Graph, potentials: Any) -> list[Clique]:
     Raises:
         ModelError: If a clique is empty, unknown, given twice or not one of the graph.
     """
-    found: list[Clique] = []
+    cliques: list[Clique] = []
     if isinstance(potentials, Mapping):
-        found += [_keyed(key, given, graph) for key, given in potentials.items()]
-        _check_once(found)
+        cliques += [_keyed(key, given, graph) for key, given in potentials.items()]
+        _check_once(cliques)
     else:
         for given in read_parts(_parts(potentials)):
-            found.append(Clique(tuple(v.name for v in given.variables), given))
-    given_for = {frozenset(c.names) for c in found}
+            cliques.append(Clique(tuple(v.name for v in given.variables), given))
+    given_for = {frozenset(c.names) for c in cliques}
     attributes: list[tuple[tuple[Hashable, ...], Any]]
     attributes = [((n,), data) for n, data in graph.nodes(data=True)]
     attributes += [((u, v), data) for u, v, data in graph.edges(data=True)]
-    found += [
+    cliques += [
         Clique(names, data["potential"])
         for names, data in attributes
         if data.get("potential") is not None and frozenset(names) not in given_for
     ]
-    for clique in found:
+    for clique in cliques:
         for names in _cliques_of(clique):
             _check_clique(graph, [node_of(graph, n) for n in names])
-    return found
+    return cliques
 
 
 def node_of(graph: nx.Graph, name: Hashable) -> Hashable:

@@ -27,16 +27,16 @@ def read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGra
     """
     if isinstance(graph, nx.Graph) and not graph.is_directed():
         return graph.copy()  # refused later, with a message
-    made = nx.DiGraph()
+    copied = nx.DiGraph()
     if isinstance(graph, nx.DiGraph):
         # networkx's own copy would reorder the parents, which are the axes of the tables
-        made.graph.update(graph.graph)
-        made.add_nodes_from(graph.nodes(data=True))
-        made.add_edges_from((u, v, data) for v in graph for u, data in graph.pred[v].items())
-        return made
-    made.add_nodes_from(names)
-    made.add_edges_from(graph)
-    return made
+        copied.graph.update(graph.graph)
+        copied.add_nodes_from(graph.nodes(data=True))
+        copied.add_edges_from((u, v, data) for v in graph for u, data in graph.pred[v].items())
+        return copied
+    copied.add_nodes_from(names)
+    copied.add_edges_from(graph)
+    return copied
 
 
 def check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
@@ -187,19 +187,19 @@ def conditional_of(
         _check_parents(name, given, parents)
         return given
     if callable(given):
-        made = given(variables[name], parents)
-        if not isinstance(made, Conditional):
+        conditional = given(variables[name], parents)
+        if not isinstance(conditional, Conditional):
             raise ModelError(
                 f"the conditional of {name!r} must be a Conditional, a table or a callable that "
-                f"makes one; the callable gave {type(made).__name__}"
+                f"makes one; the callable gave {type(conditional).__name__}"
             )
-        if made.child != variables[name]:
+        if conditional.child != variables[name]:
             raise ModelError(
                 f"the conditional of {name!r} must be one for {variables[name]}; the callable made "
-                f"one for {made.child}"
+                f"one for {conditional.child}"
             )
-        _check_parents(name, made, parents)
-        return made
+        _check_parents(name, conditional, parents)
+        return conditional
     if given is None and not variables[name].is_discrete:
         raise ModelError(f"{name!r} is real and needs a conditional, such as pgnn.Neural")
     return Tabular(variables[name], parents, given)

@@ -71,9 +71,9 @@ class DynamicBayesianNetwork(RepeatedSlice):
     ) -> None:
         given, first, told = dict(conditionals or {}), dict(initial or {}), dict(states or {})
         edges = graph if isinstance(graph, nx.Graph) else list(graph)
-        made = read_graph(edges, [])
-        if len(made) and all(_is_numbered(n) for n in made):
-            graph = _renamed(made)
+        drawn = read_graph(edges, [])
+        if len(drawn) and all(_is_numbered(n) for n in drawn):
+            graph = _renamed(drawn)
             first |= {n[0]: c for n, c in given.items() if _is_numbered(n) and not n[1]}
             given = {n[0] if _is_numbered(n) else n: c for n, c in given.items() if _is_late(n)}
             told = {n[0] if _is_numbered(n) else n: s for n, s in told.items()}
@@ -97,13 +97,13 @@ class DynamicBayesianNetwork(RepeatedSlice):
         variables = {n: declare(n, graph, given, told) for n in names}
         scope: dict[Hashable, Variable] = dict(variables)
         scope.update({(n, -1): lagged(v) for n, v in variables.items()})
-        every = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
-        super().__init__(every, _initial(graph, names, variables, first))
+        in_slice = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
+        super().__init__(in_slice, _initial(graph, names, variables, first))
 
     def settings(self) -> Settings:
         """Return the arrows and the conditionals, those of the first slice too."""
-        every = self._conditionals.values()
-        edges = tuple((v.name, c.child.name) for c in every for v in c.parents)
+        in_slice = self._conditionals.values()
+        edges = tuple((v.name, c.child.name) for c in in_slice for v in c.parents)
         return {"graph": edges, "conditionals": self._conditionals, "initial": self._initial}
 
     @property
@@ -164,7 +164,7 @@ def _initial(
     first.add_nodes_from(names)
     for name in names:
         first.add_edges_from((p, name) for p in graph.predecessors(name) if not has_lag(p))
-    made = {}
+    initial = {}
     for name in names:
         own = given.get(name)
         late = any(has_lag(p) for p in graph.predecessors(name))
@@ -174,8 +174,8 @@ def _initial(
                 f"initial={{{name!r}: ...}}"
             )
         if own is not None or late:
-            made[name] = conditional_of(name, first, variables, own)
-    return made
+            initial[name] = conditional_of(name, first, variables, own)
+    return initial
 
 
 def _is_numbered(name: object) -> TypeGuard[tuple[Hashable, int]]:
@@ -188,14 +188,14 @@ def _is_late(name: object) -> bool:
 
 def _renamed(graph: nx.DiGraph) -> nx.DiGraph:
     """A graph over ``(name, 0)`` and ``(name, 1)`` as one over names and ``(name, -1)``."""
-    made = nx.DiGraph()
+    renamed = nx.DiGraph()
     names = dict.fromkeys(n for n, _ in graph)
     for name in names:
         later, first = graph.nodes.get((name, 1), {}), graph.nodes.get((name, 0), {})
-        made.add_node(name, **{**first, **later})
+        renamed.add_node(name, **{**first, **later})
     for b, t in graph:
         for a, s in graph.pred[b, t]:  # the order of the parents is that of a table's axes
             if s > t:
                 raise ModelError(f"the arrow {(a, s)!r} -> {(b, t)!r} goes back in time")
-            made.add_edge((a, -1) if s < t else a, b)
-    return made
+            renamed.add_edge((a, -1) if s < t else a, b)
+    return renamed

@@ -84,15 +84,15 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         moves = _masked(state, transitions, mask)
         chain = _conditional(state, [lagged(state)], moves, f"transitions of {name!r}")
         first = _conditional(state, [], initial, f"initial probabilities of {name!r}")
-        made: dict[Hashable, Conditional] = {name: chain}
+        conditionals: dict[Hashable, Conditional] = {name: chain}
         for child, given in emissions.items():
             if child == name:
                 raise ModelError(f"{name!r} is the state: name the emission otherwise")
-            made[child] = _emission(child, state, given, (shapes or {}).get(child, ()))
-        super().__init__(made, {name: first})
+            conditionals[child] = _emission(child, state, given, (shapes or {}).get(child, ()))
+        super().__init__(conditionals, {name: first})
         self._name = name
         for child in emissions:
-            extra = {v.name for v in made[child].parents} - {name, (child, -1)}
+            extra = {v.name for v in conditionals[child].parents} - {name, (child, -1)}
             if extra:
                 raise ModelError(
                     f"the emission {child!r} may depend on the state and its own past, not on "
@@ -194,12 +194,12 @@ def _conditional(
             )
         return given
     if callable(given):
-        made = given(child, parents)
-        if not isinstance(made, Conditional) or made.child != child:
+        conditional = given(child, parents)
+        if not isinstance(conditional, Conditional) or conditional.child != child:
             raise ModelError(
                 f"the {what}: the callable must return a Conditional of {child.name!r}"
             )
-        return made
+        return conditional
     return Tabular(child, parents, given)
 
 
@@ -214,6 +214,6 @@ def _masked(state: Variable, transitions: Any, mask: Any) -> Any:
     if allowed.shape != (k, k) or not bool((allowed != 0).any(dim=1).all()):
         raise ModelError(f"mask must be ({k}, {k}) with a transition out of every state")
     share = (allowed != 0).double()
-    made = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
-    made.logits.requires_grad_()
-    return made
+    table = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
+    table.logits.requires_grad_()
+    return table

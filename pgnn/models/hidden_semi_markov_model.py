@@ -106,26 +106,26 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         """
         first, moves = self.initial[self._name].factor().log_values, self.transitions.factor()
         graph = nx.DiGraph()
-        made: dict[Hashable, Conditional] = {}
+        cells: dict[Hashable, Conditional] = {}
         lasts = self._durations.factor().log_values.detach().exp()
         go, count = countdown(moves.log_values.detach().exp(), lasts)
         for t in range(steps):
             state = Variable((self._name, t), self.state.states)
             left = Variable(("left", t), lasts.shape[1])
             if not t:
-                made[state.name] = Tabular(state, [], first.detach().exp())
-                made[left.name] = Tabular(left, [state], lasts)
+                cells[state.name] = Tabular(state, [], first.detach().exp())
+                cells[left.name] = Tabular(left, [state], lasts)
             else:
-                before = made[self._name, t - 1].child, made["left", t - 1].child
-                made[state.name] = Tabular(state, before, go)
-                made[left.name] = Tabular(left, [state, before[1]], count)
+                before = cells[self._name, t - 1].child, cells["left", t - 1].child
+                cells[state.name] = Tabular(state, before, go)
+                cells[left.name] = Tabular(left, [state, before[1]], count)
             for emission, conditional in self.emissions.items():
                 own = conditional if t else self.first(emission)
-                made[emission, t] = at_step(own, t)
-        for name, conditional in made.items():
+                cells[emission, t] = at_step(own, t)
+        for name, conditional in cells.items():
             graph.add_node(name)
             graph.add_edges_from((v.name, name) for v in conditional.parents)
-        return BayesianNetwork(graph, made)
+        return BayesianNetwork(graph, cells)
 
     def __repr__(self) -> str:
         longest = self._durations.child.num_states

@@ -105,9 +105,9 @@ class MarkovRandomField(Model):
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
         """Make a field; it remembers whether it comes of a Bayesian network."""
         normalized = settings.pop("normalized", False)
-        made = cls(**settings)
-        made._normalized = bool(normalized)
-        return made
+        field = cls(**settings)
+        field._normalized = bool(normalized)
+        return field
 
     @property
     def inputs(self) -> tuple[Hashable, ...]:
@@ -163,9 +163,9 @@ class MarkovRandomField(Model):
         if real:
             raise Unsupported(f"{real[0]!r} is real; a Markov random field has states only")
         potentials = [ConditionalPotential(c) for c in network.conditionals.values()]
-        made = cls(moral_graph(network.graph), potentials)
-        made._normalized = True
-        return made
+        field = cls(moral_graph(network.graph), potentials)
+        field._normalized = True
+        return field
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -175,13 +175,13 @@ class MarkovRandomField(Model):
         Of an array every element is a variable of its own: for large arrays ask for
         :meth:`factor_groups`.
         """
-        made = [f for p in self.potentials for f in p.factors(self.elements, inputs)]
+        factors = [f for p in self.potentials for f in p.factors(self.elements, inputs)]
         if not self._normalized:  # engines may draw each child from its table where all have one
-            made = [f if f.child is None else Factor(f.variables, f.log_values) for f in made]
+            factors = [f if f.child is None else Factor(f.variables, f.log_values) for f in factors]
         if not observed:
-            return tuple(made)
+            return tuple(factors)
         seen = self._element_states(observed)
-        return tuple(f.condition(seen) for f in made)
+        return tuple(f.condition(seen) for f in factors)
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -214,9 +214,9 @@ class MarkovRandomField(Model):
             inputs: Covariates by name, ``(N, ...)``.
             engine: How to sum; the exact engine if not given.
         """
-        found = self._looked_up(data, inputs)
-        if found is not None:
-            return found
+        score = self._looked_up(data, inputs)
+        if score is not None:
+            return score
         return self._engine(engine).log_prob(self, data, inputs=inputs)
 
     def log_partition(

@@ -70,8 +70,8 @@ class Model(CachingModule, FactorModel, Restorable):
     @property
     def elements(self) -> Elements:
         """The elements of the discrete variables, numbered: each cell of an array is one."""
-        made: Elements = self.cached("elements", lambda: Elements(self.variables.values()))
-        return made
+        elements: Elements = self.cached("elements", lambda: Elements(self.variables.values()))
+        return elements
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None

@@ -96,8 +96,8 @@ class RepeatedSlice(SequenceModel, SlicedModel):
     @cached_property
     def order(self) -> tuple[Hashable, ...]:
         """The variables of a slice, parents before children."""
-        every = nx.topological_sort(self.graph)
-        return tuple(n for n in every if n in self._conditionals)
+        ordered = nx.topological_sort(self.graph)
+        return tuple(n for n in ordered if n in self._conditionals)
 
     def unroll(self, steps: int) -> BayesianNetwork:
         """Return the ordinary network of so many steps, with a node ``(name, t)`` for each cell.
@@ -196,11 +196,11 @@ def unrolled(
 ) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
     """Return the graph of so many slices over ``(name, t)``, and the conditional of each cell."""
     graph = nx.DiGraph()
-    made: dict[Hashable, Conditional] = {}
+    cells: dict[Hashable, Conditional] = {}
     for t in range(steps):
         for name, conditional in conditionals.items():
             renamed = at_step(conditional if t else first[name], t)
             graph.add_node((name, t))
             graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
-            made[name, t] = renamed
-    return graph, made
+            cells[name, t] = renamed
+    return graph, cells

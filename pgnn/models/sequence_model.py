@@ -48,7 +48,7 @@ class SequenceModel(Model, UnrollableModel):
         Raises:
             EvidenceError: If there is not a value for each step.
         """
-        found = {}
+        covariates = {}
         for name, value in (inputs or {}).items():
             x = torch.as_tensor(value)
             if not seen.batched and x.shape[:2] != (1, seen.steps):
@@ -58,8 +58,8 @@ class SequenceModel(Model, UnrollableModel):
                     f"the input {name!r} must be ({seen.num_rows}, {seen.steps}, ...), a value "
                     f"for each step, got {tuple(x.shape)}"
                 )
-            found[name] = x
-        return found
+            covariates[name] = x
+        return covariates
 
     # --- the field's own names ----------------------------------------------------------------
 

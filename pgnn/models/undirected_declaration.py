@@ -63,17 +63,17 @@ def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> Decl
         raise ModelError("potentials= and states= go with a graph, but these are potentials")
     if not parts and states:
         return _of_graph([], {}, states)
-    made = read_parts(parts)
-    variables = _collect(made)
+    potentials_read = read_parts(parts)
+    variables = _collect(potentials_read)
     if not variables:
         raise ModelError("a Markov random field needs at least one factor over a variable")
     graph = nx.Graph()
     graph.add_nodes_from(variables)
-    for p in made:
+    for p in potentials_read:
         for names in p.cliques:
             nodes = dict.fromkeys(node_of(graph, n) for n in names)
             graph.add_edges_from(combinations(nodes, 2))
-    return Declaration(graph, variables, made)
+    return Declaration(graph, variables, potentials_read)
 
 
 def _of_graph(graph: Any, potentials: Any, states: States) -> Declaration:
@@ -100,15 +100,17 @@ def _node_names(potentials: Any) -> list[Hashable]:
 
 def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
     """The variables of potentials; elements of an array that is there are part of it."""
-    found: dict[Hashable, Variable] = {}
+    variables: dict[Hashable, Variable] = {}
     for p in potentials:
         for v in p.variables:
-            if found.setdefault(v.name, v) != v:
-                raise ModelError(f"potentials disagree: {found[v.name]} and {v}")
-    arrays = Elements(v for v in found.values() if v.shape)
-    found = {n: v for n, v in found.items() if v.shape or n not in arrays}
+            if variables.setdefault(v.name, v) != v:
+                raise ModelError(f"potentials disagree: {variables[v.name]} and {v}")
+    arrays = Elements(v for v in variables.values() if v.shape)
+    variables = {n: v for n, v in variables.items() if v.shape or n not in arrays}
     # numbered variables come in numeric order, others as they first occur
-    return dict(sorted(found.items())) if all(isinstance(n, int) for n in found) else found
+    return (
+        dict(sorted(variables.items())) if all(isinstance(n, int) for n in variables) else variables
+    )
 
 
 def check_elements(potentials: Sequence[Potential], elements: Elements) -> None:
@@ -119,9 +121,9 @@ def check_elements(potentials: Sequence[Potential], elements: Elements) -> None:
     """
     for p in potentials:
         for v in p.variables:
-            found = elements.find(v.name)
-            if found is None or found[0] != v:
-                other = f"has {found[0]}" if found else "has no such element"
+            element = elements.find(v.name)
+            if element is None or element[0] != v:
+                other = f"has {element[0]}" if element else "has no such element"
                 raise ModelError(f"a potential is over {v}, but the model {other}")
         p.placed(elements)
 
@@ -145,16 +147,16 @@ def read_undirected(graph: nx.Graph | Edges, names: Iterable[Hashable]) -> nx.Gr
             )
         if graph.is_multigraph():
             raise ModelError("got an nx.MultiGraph; a pair of nodes has one edge: use nx.Graph")
-        made = nx.Graph()
-        made.graph.update(graph.graph)
-        made.add_nodes_from(graph.nodes(data=True))
-        made.add_edges_from(graph.edges(data=True))
+        copied = nx.Graph()
+        copied.graph.update(graph.graph)
+        copied.add_nodes_from(graph.nodes(data=True))
+        copied.add_edges_from(graph.edges(data=True))
     else:
-        made = nx.Graph()
-        made.add_nodes_from(names)
-        made.add_edges_from(_pair(edge) for edge in graph)
-    check_undirected(made)
-    return made
+        copied = nx.Graph()
+        copied.add_nodes_from(names)
+        copied.add_edges_from(_pair(edge) for edge in graph)
+    check_undirected(copied)
+    return copied
 
 
 def declare_variables(
@@ -171,8 +173,8 @@ def declare_variables(
                 f"states are given for {name!r}, which is no node of the graph"
                 f"{closest(name, graph)}"
             )
-    made = [c.given for c in cliques if isinstance(c.given, Potential)]
-    known = {v.name: v for p in made for v in p.variables if v.name in graph}
+    ready = [c.given for c in cliques if isinstance(c.given, Potential)]
+    known = {v.name: v for p in ready for v in p.variables if v.name in graph}
     sizes = dict(_sizes(cliques))
     return {n: _declare(n, graph.nodes[n], known, sizes, states) for n in graph}
 
@@ -186,9 +188,9 @@ def potentials_of(
     its edges, or if it is a single node that nothing covers.
     """
     elements = Elements(variables.values())
-    made = [_potential(elements, c) for c in cliques]
+    potentials = [_potential(elements, c) for c in cliques]
     covered: set[frozenset[Hashable]] = set()
-    for p in made:
+    for p in potentials:
         for names in p.cliques:
             nodes = dict.fromkeys(node_of(graph, n) for n in names)
             covered.update(map(frozenset, combinations(nodes, 2)))
@@ -196,13 +198,13 @@ def potentials_of(
     bare = [e for e in graph.edges if frozenset(e) not in covered]
     lonely = [n for n in graph if not graph[n] and frozenset([n]) not in covered]
     if not bare and not lonely:
-        return made
+        return potentials
     place = {name: k for k, name in enumerate(graph)}
     for clique in nx.find_cliques(graph.edge_subgraph(graph.edges)) if bare else ():
         if any(frozenset(pair) not in covered for pair in combinations(clique, 2)):
             scope = [variables[n] for n in sorted(clique, key=place.__getitem__)]
-            made.append(TabularPotential(scope))
-    return [*made, *(TabularPotential(variables[n]) for n in lonely)]
+            potentials.append(TabularPotential(scope))
+    return [*potentials, *(TabularPotential(variables[n]) for n in lonely)]
 
 
 def _pair(edge: Any) -> tuple[Hashable, Hashable]:
@@ -262,17 +264,17 @@ def _potential(elements: Elements, clique: Clique) -> Potential:
     scope = [_element(elements, n) for n in names]
     if not callable(given):
         return TabularPotential(scope, given)
-    made = given(scope)
-    if not isinstance(made, Potential) or {v.name for v in made.variables} != set(names):
+    potential = given(scope)
+    if not isinstance(potential, Potential) or {v.name for v in potential.variables} != set(names):
         raise ModelError(
             f"the potential of {names} must be a table, a Potential over these variables or a "
-            f"callable that makes one; the callable gave {made!r}"
+            f"callable that makes one; the callable gave {potential!r}"
         )
-    return made
+    return potential
 
 
 def _element(elements: Elements, name: Hashable) -> Variable:
-    found = elements.find(name)
-    if found is None:
+    element = elements.find(name)
+    if element is None:
         raise ModelError(f"{name!r} is no element of an array of the model")
-    return found[0]
+    return element[0]

@@ -454,7 +454,7 @@ ONES = torch.ones(3, 2)
 IMAGE = torch.tensor([[0.0, 1, 1, 0], [1, 1, 1, 1]])
 ROWS: dict[str, Any] = {
     "discrete": {"a": [0, 1, 1], "b": [1, 0, 1], "c": [0, 0, 1], "d": [1, 1, 0],
-                 "level": [0, 2, 1], (3, "x"): torch.tensor([0, 1, 3])},
+                 "level": [0, 2, 1], (3, "x"): pgnn.codes([0, 1, 3])},
     "neural": {"digit": [0, 3], "image": IMAGE, "size": torch.tensor([0.5, -1.0])},
     "factors": {"A": ["x", "y"], 7: [0, 2]},
     "potentials": {"p": torch.tensor([[0, 1, 0, 1] * 3, [1] * 12]).reshape(2, 3, 4),
