@@ -215,7 +215,7 @@ def wholes(labels: list[Any], x: list[int], y: list[int]) -> dict[str, Callable[
     return forms
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=4)
 @given(data=st.data(), kind=st.sampled_from(list(LABELS)))
 def test_every_verb_answers_the_same(data: st.DataObject, kind: str) -> None:
     labels = LABELS[kind]
@@ -228,9 +228,7 @@ def test_every_verb_answers_the_same(data: st.DataObject, kind: str) -> None:
         fitted = pgnn.BayesianNetwork([("x", "y")], states={"x": labels, "y": ["a", "b"]})
         fitted.fit(make(), learner=pgnn.MaximumLikelihood(pgnn.Laplace()), progress=False)
         climbed = pgnn.BayesianNetwork([("x", "y")], states={"x": labels, "y": ["a", "b"]})
-        climbed.fit(
-            make(), learner=pgnn.Gradient(l2=0.1, max_iterations=200), seed=0, progress=False
-        )
+        climbed.fit(make(), learner=pgnn.Gradient(l2=1.0), seed=0, progress=False)
         answers.append(
             (
                 model.log_prob(make()),

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from pgnn.inference.exact.model_solver import model_solver
 
 import pgnn
 from pgnn.factors.elements import Elements
@@ -12,7 +13,6 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.exact.model_solver import model_solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
 from pgnn.inference.wiring import links_of, neighbours_of

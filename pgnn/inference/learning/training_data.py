@@ -16,6 +16,7 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import Codes, Observed
+from pgnn.factors.cells import is_container
 from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.question import reader_of
 
@@ -156,7 +157,14 @@ def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | Non
 def is_single(data: Any) -> bool:
     """Whether an object is one data set and not an iterable of batches."""
     known = (Tensor, np.ndarray, Mapping, Observed, Codes, Evidence)
-    return isinstance(data, known) or is_frame(data)
+    return isinstance(data, known) or is_frame(data) or _are_rows(data)
+
+
+def _are_rows(data: Any) -> bool:
+    """Whether data is a list of mappings whose values are those of one row, not of a batch."""
+    if not isinstance(data, list) or not data or not isinstance(data[0], Mapping):
+        return False
+    return bool(data[0]) and not any(is_container(x, {}) for x in data[0].values())
 
 
 def _is_name(weights: Any) -> bool:
