@@ -1,0 +1,63 @@
+"""Compiled work is stopped when the thread that waits for it is interrupted."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from pgnn.inference.exact.kernels import execution
+from pgnn.inference.exact.plan import make_plan, make_task
+from pgnn.inference.kernels.interruptible import Stop, go_on, interruptible
+from tests.inference.random_graphs import everything, graph_of
+
+
+def test_all_pieces_are_run() -> None:
+    found: list[int] = []
+    interruptible([lambda stop, k=k: found.append(k) for k in range(5)], threads=2)
+    assert sorted(found) == [0, 1, 2, 3, 4]
+
+
+def test_errors_of_pieces_come_out() -> None:
+    def fail(stop: Stop) -> None:
+        raise ValueError("a piece failed")
+
+    with pytest.raises(ValueError, match="a piece failed"):
+        interruptible([fail])
+
+
+def test_an_interrupt_stops_the_work() -> None:
+    ended: list[bool] = []
+
+    def work(stop: Stop) -> None:
+        while stop[0] == 0:
+            time.sleep(0.001)
+        ended.append(True)
+
+    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible([work, work, work], threads=2)
+    assert time.monotonic() - began < 1.0
+    assert ended == [True, True]  # the third has not begun
+
+
+def test_exact_kernels_stop_when_they_are_told_to() -> None:
+    graph = graph_of([2, 2], [([0, 1], np.log([[2.0, 1.0], [1.0, 2.0]]))])
+    plan = make_plan(graph, make_task(graph, ~everything(graph), wanted=everything(graph)))
+    program, column = plan.program(1), graph.columns(everything(graph))
+    tables = execution.Tables(
+        graph.linear.values, graph.start, graph.linear.row_values, np.full((3, 2), -1, np.int32),
+        np.zeros((0, 0)), graph.linear.flushed,
+    )  # fmt: skip
+    for stop in (go_on(), np.ones(1, np.int64)):
+        log_z, marginals = np.full(3, 7.0), np.zeros((3, 4))
+        execution.answer(
+            program.code, tables, np.arange(3), np.empty(program.memory + 8), (0,), column, log_z,
+            marginals, stop,
+        )  # fmt: skip
+        assert (marginals == (0.0 if stop[0] else 0.5)).all()
+        assert (log_z == 7.0).all() == bool(stop[0])
