@@ -252,8 +252,8 @@ def _value(objective: Objective, rows: Evidence, model: nn.Module) -> Callable[[
 
     def value() -> float:
         with parts_in_mode(model, train=False, forget=False), torch.no_grad():
-            found = float(mean())
-        return found if math.isfinite(found) else -math.inf
+            number = float(mean())
+        return number if math.isfinite(number) else -math.inf
 
     return value
 

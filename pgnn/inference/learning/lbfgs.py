@@ -192,7 +192,7 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
         if target.gradient_norm <= tolerance or record.stopped or left <= 0:
             break
         before = record.iterations
-        found = minimize(
+        result = minimize(
             target,
             target.point(),
             jac=True,
@@ -208,7 +208,7 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
                 "gtol": 0.0,
             },
         )
-        target.move(found.x)
+        target.move(result.x)
         if record.iterations == before:
             break
 
@@ -263,9 +263,9 @@ def _largest_curvature(target: PenalizedObjective) -> tuple[float, Floats]:
         return 0.0, vector
     small = np.array([[b @ p for p in products] for b in basis])
     values, vectors = np.linalg.eigh((small + small.T) / 2)
-    found: Floats = np.array(basis).T @ vectors[:, -1]
+    direction: Floats = np.array(basis).T @ vectors[:, -1]
     stands_out = values[-1] > 1e-3 * np.abs(values).max() and values[-1] > 1e-6
-    return (float(values[-1]) if stands_out else 0.0), found
+    return (float(values[-1]) if stands_out else 0.0), direction
 
 
 def _check_start(target: PenalizedObjective) -> None:

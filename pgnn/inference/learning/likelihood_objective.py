@@ -87,13 +87,13 @@ class LikelihoodObjective:
 
     def _evidence(self, model: Any, seen: Evidence | None, rows: Evidence) -> Tensor:
         """The mean log evidence; the log partition function if nothing was found."""
-        found = self.engine.log_prob(model, seen, inputs=rows.inputs or None)
-        if torch.is_grad_enabled() and not found.requires_grad:
+        log_z = self.engine.log_prob(model, seen, inputs=rows.inputs or None)
+        if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(
                 f"the log evidence of {type(self.engine).__name__} has no derivatives; learn with "
                 "JunctionTree(), BeliefPropagation() or a sampling engine such as Gibbs()"
             )
-        return _mean(found, rows)
+        return _mean(log_z, rows)
 
 
 class SampledObjective(LikelihoodObjective):
@@ -138,8 +138,8 @@ class SampledObjective(LikelihoodObjective):
         counts = codes.reshape(-1, codes.shape[-1])
         weights = np.tile(rows.row_weights, number) if batched else np.ones(number)
         groups = self.model.factor_groups()
-        found = counted(FactorGraph(self.model.elements, groups), counts, weights)
-        return dotted(groups, [c / weights.sum() for c in found])
+        drawn_counts = counted(FactorGraph(self.model.elements, groups), counts, weights)
+        return dotted(groups, [c / weights.sum() for c in drawn_counts])
 
 
 def only_draws(engine: Engine, model: Any, rows: Evidence) -> bool:
@@ -147,10 +147,10 @@ def only_draws(engine: Engine, model: Any, rows: Evidence) -> bool:
     inputs = rows.take(np.zeros(1, dtype=np.int64)).inputs or None
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
-            found = engine.log_prob(model, {}, inputs=inputs)
+            log_z = engine.log_prob(model, {}, inputs=inputs)
     except Unsupported:
         return True
-    return bool(found.isnan().any())
+    return bool(log_z.isnan().any())
 
 
 def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
@@ -169,9 +169,9 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
     groups = [_linear(g) for g in graph.groups]
     leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in groups]
     blank = [g.with_numbers(n) for g, n in zip(groups, leaves, strict=True)]
-    found = [torch.zeros_like(n) for n in leaves]
+    counts = [torch.zeros_like(n) for n in leaves]
     if not leaves:
-        return found
+        return counts
     step = max(1, _ENTRIES // (len(graph.elements) + graph.num_interactions + 1))
     for first in range(0, len(codes), step):
         with torch.enable_grad():
@@ -179,10 +179,10 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
             scores = part.log_score(codes[first : first + step])
             total = (scores * torch.from_numpy(weights[first : first + step]).to(scores)).sum()
         for n, more in zip(
-            found, torch.autograd.grad(total, leaves, materialize_grads=True), strict=True
+            counts, torch.autograd.grad(total, leaves, materialize_grads=True), strict=True
         ):
             n += more
-    return found
+    return counts
 
 
 def dotted(groups: Sequence[FactorGroup], counts: Sequence[Tensor]) -> Tensor:
@@ -228,13 +228,13 @@ class SequenceObjective:
         inputs = rows.inputs or None
 
         def mean() -> Tensor:
-            found = self.model.log_prob(rows, inputs=inputs, engine=self.engine)
-            if torch.is_grad_enabled() and not found.requires_grad:
+            log_z = self.model.log_prob(rows, inputs=inputs, engine=self.engine)
+            if torch.is_grad_enabled() and not log_z.requires_grad:
                 raise Unsupported(
                     f"the log evidence of {type(self.engine).__name__} has no derivatives; leave "
                     "engine= out"
                 )
-            total: Tensor = (found * rows.shares(found)).sum()
+            total: Tensor = (log_z * rows.shares(log_z)).sum()
             return total
 
         return mean

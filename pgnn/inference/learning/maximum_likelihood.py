@@ -118,12 +118,12 @@ class MaximumLikelihood(Learner):
             _add(statistics, reader, number, batch, batch_weights)
         statistics.check()
         counts = statistics.counts
-        found = {n: _estimate(counts[n], alpha) for n, alpha in pseudo_counts.items()}
+        estimates = {n: _estimate(counts[n], alpha) for n, alpha in pseudo_counts.items()}
         states, total = self._fit_others(parts, statistics)
         for name, conditional in parts.tables.items():
-            total += _log_likelihood(counts[name], found.get(name), conditional)
-        unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in found}
-        for name, table in found.items():
+            total += _log_likelihood(counts[name], estimates.get(name), conditional)
+        unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in estimates}
+        for name, table in estimates.items():
             parts.tables[name].set_probs(table)
         for name, state in states.items():
             parts.others[name].load_state_dict(state)
@@ -241,9 +241,9 @@ def _estimate(counts: NDArray[Any], alpha: Floats) -> Floats:
     return table
 
 
-def _log_likelihood(counts: NDArray[Any], found: Floats | None, conditional: Tabular) -> float:
+def _log_likelihood(counts: NDArray[Any], estimate: Floats | None, conditional: Tabular) -> float:
     """Log-likelihood of the counts under the new table, or the old one where there is none."""
-    probs = conditional.probs.detach().cpu().double().numpy() if found is None else found
+    probs = conditional.probs.detach().cpu().double().numpy() if estimate is None else estimate
     seen = counts > 0
     with np.errstate(divide="ignore"):
         return float((counts[seen] * np.log(probs[seen])).sum())

@@ -102,10 +102,10 @@ class MiniBatches:
         with torch.enable_grad():
             value = mean()
             (-value).backward()  # type: ignore[no-untyped-call]
-        found = float(value.detach())
+        number = float(value.detach())
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        if not (math.isfinite(found) and all(bool(g.isfinite().all()) for g in grads)):
-            raise _not_finite(found, passes)
+        if not (math.isfinite(number) and all(bool(g.isfinite().all()) for g in grads)):
+            raise _not_finite(number, passes)
         signs = self._penalize()
         kept = [None if p.grad is None else p.grad.clone() for p in self.parameters]
         if self.steps.max_norm is not None:
@@ -117,7 +117,7 @@ class MiniBatches:
                     p[p.sign() * sign < 0] = 0.0
                     p[(sign == 0)] = 0.0
                 p.grad = g
-        return found
+        return number
 
     def _penalize(self) -> list[Tensor | None]:
         """Add the penalties' derivatives; signs that parameters with an L1 penalty may have."""

@@ -61,12 +61,12 @@ class OptimisationProblem:
 
     def figures(self, value: float, penalty: float, gradient_norm: float) -> dict[str, float]:
         """What an iteration reports: the mean over rows, the penalties, the largest derivative."""
-        found = {"gradient_norm": gradient_norm}
+        figures = {"gradient_norm": gradient_norm}
         name = self.objective.figure
         return (
-            found
+            figures
             if name is None
-            else {"objective": value - penalty, f"mean_{name}": value, **found}
+            else {"objective": value - penalty, f"mean_{name}": value, **figures}
         )
 
 
@@ -119,12 +119,12 @@ class LearnableParameters:
                         f"{what} names {name!r}, which is no learnable parameter"
                         f"{closest(name, self.names)}"
                     )
-            found = [float(strength.get(n, 0.0)) for n in self.names]
+            strengths = [float(strength.get(n, 0.0)) for n in self.names]
         else:
-            found = [float(strength)] * len(self.names)
-        if not all(math.isfinite(r) and r >= 0 for r in found):
+            strengths = [float(strength)] * len(self.names)
+        if not all(math.isfinite(r) and r >= 0 for r in strengths):
             raise ModelError(f"{what} must be finite and not negative, got {strength}")
-        return found
+        return strengths
 
     def spread(self, rates: list[float]) -> Floats:
         """Return one strength for each entry of the flat vector."""

@@ -256,12 +256,12 @@ class _Walk:
         for more, others in self._parts[1:]:
             tables = tables if self._table_gradients is not None else tables + more
             field = field if self._field_gradients is not None else field + others
-        found, first = [torch.from_numpy(field)], 0
+        gradients, first = [torch.from_numpy(field)], 0
         for g in self.graph.compiled:
             size = g.num_entries * g.numbers.shape[len(g.batch_shape)]
-            found.append(_like_numbers(g, torch.from_numpy(tables[:, first : first + size])))
+            gradients.append(_like_numbers(g, torch.from_numpy(tables[:, first : first + size])))
             first += size
-        return found
+        return gradients
 
 
 def _like_numbers(g: FactorGroup, gradient: Tensor) -> Tensor:

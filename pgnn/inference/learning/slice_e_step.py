@@ -22,7 +22,7 @@ from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, Recor
 from pgnn.inference.learning.table_e_step import Evaluation, TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.time.interface_chain import FIRST, REST, InterfaceChain
-from pgnn.inference.time.slice_tables import FamilyTables
+from pgnn.inference.time.slice_tables import LeafSliceTables
 from pgnn.inference.time.unrolling import Unrolling
 
 
@@ -85,7 +85,7 @@ class SliceEStep(TableEStep[Sequences]):
     def tables(self, seen: Sequences) -> list[Record]:
         """Return the tables of all conditionals."""
         recorder = Recorder(self.conditionals)
-        tables = FamilyTables(RecordedSlice(self.model, recorder), seen, seen.inputs)
+        tables = LeafSliceTables(RecordedSlice(self.model, recorder), seen, seen.inputs)
         for span in (FIRST, REST):
             tables.conditionals(span)
         return recorder.records
@@ -125,7 +125,7 @@ class SliceEStep(TableEStep[Sequences]):
         if self._prepared is None or self._prepared.seen is not seen:
             recorder = Recorder(self.pieces)
             slices = RecordedSlice(self.model, recorder)
-            tables = FamilyTables(slices, seen, seen.inputs, self._probes(seen))
+            tables = LeafSliceTables(slices, seen, seen.inputs, self._probes(seen))
             self._prepared = _Prepared(seen, recorder, tables)
         return self._prepared
 
@@ -152,7 +152,7 @@ class _Prepared:
 
     seen: Sequences
     recorder: Recorder
-    tables: FamilyTables
+    tables: LeafSliceTables
 
     def log_partition(self) -> Tensor:
         """``(B,)`` log probabilities; the tables that they are made from are recorded anew."""

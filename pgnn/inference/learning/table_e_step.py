@@ -224,11 +224,11 @@ class NetworkEStep(TableEStep[Evidence]):
 
     def _descendants(self, name: Hashable) -> list[Hashable]:
         """The children of a variable, their children, and so on."""
-        found = {name}
+        descendants = {name}
         for child in self.model.order:
-            if any(v.name in found for v in self.conditionals[child].parents):
-                found.add(child)
-        return [n for n in self.model.order if n in found and n != name]
+            if any(v.name in descendants for v in self.conditionals[child].parents):
+                descendants.add(child)
+        return [n for n in self.model.order if n in descendants and n != name]
 
 
 def spread_along(table: Factor, *names: Hashable) -> float | None:

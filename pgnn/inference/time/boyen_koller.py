@@ -151,17 +151,17 @@ class _Run:
 
     def backward(self, steps: Sequence[_Step]) -> list[list[Tensor]]:
         """Smooth: marginals of what is asked at each step."""
-        found: list[list[Tensor]] = []
+        smoothed: list[list[Tensor]] = []
         ratios: list[Tensor] = []
         for t in reversed(range(len(steps))):
             before = steps[t - 1].now if t else []
             own = self._step(t, before, ratios)
-            found.append(own.asked)
+            smoothed.append(own.asked)
             pairs = zip(own.before, before, strict=True)
             ratios = [
                 _log(late) - _log(early).masked_fill(early <= 0, 0.0) for late, early in pairs
             ]
-        return found[::-1]
+        return smoothed[::-1]
 
     def _step(self, t: int, before: Sequence[Tensor], ratios: Sequence[Tensor] = ()) -> _Step:
         """One slice given beliefs about the one before, and what the future makes of this one."""
@@ -186,14 +186,14 @@ class _Run:
         total = total if self.question.wants_gradients else total.detach()
         return _Step(total, gradients[:first], gradients[first:last], gradients[last:])
 
-    def answer(self, steps: Sequence[_Step], found: Sequence[Sequence[Tensor]]) -> Posterior:
+    def answer(self, steps: Sequence[_Step], marginals: Sequence[Sequence[Tensor]]) -> Posterior:
         """Put the marginals of all steps together."""
         gained = self.increments(steps)
         self.question.check_possible(gained.sum(1))
         parts = []
         for k, v in enumerate(self.asked):
             empty = gained.new_zeros(len(gained), 0, v.num_states)
-            parts.append(torch.cat([empty, *(x[k].unsqueeze(1) for x in found)], dim=1))
+            parts.append(torch.cat([empty, *(x[k].unsqueeze(1) for x in marginals)], dim=1))
         kind = self.engine.kind(self.tables.model)
         return self.question.filtered(parts, gained.sum(1), gained, kind=kind)
 

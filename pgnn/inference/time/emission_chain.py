@@ -130,10 +130,8 @@ def own_inputs(
     conditional: Conditional, covariates: Mapping[Hashable, Tensor], steps: slice
 ) -> dict[Hashable, Tensor] | None:
     """Return a conditional's covariates at some steps, a row for each; None without any."""
-    found = {
-        n: covariates[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in covariates
-    }
-    return found or None
+    own = {n: covariates[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in covariates}
+    return own or None
 
 
 def at_steps(

@@ -121,10 +121,10 @@ def _marginal(question: SequenceQuestion, variable: Variable, states: Tensor) ->
     if variable.name in question.seen.soft:
         total = logsumexp(tables, [-1], keepdim=True)
         tables = tables - total.masked_fill(total.isneginf(), 0.0)
-    found = (states.unsqueeze(-1) * tables.exp()).sum(dim=2)
+    marginal = (states.unsqueeze(-1) * tables.exp()).sum(dim=2)
     if codes is not None and known is not None:
-        found = torch.where((codes >= 0).unsqueeze(-1), known.to(found), found)
-    return found
+        marginal = torch.where((codes >= 0).unsqueeze(-1), known.to(marginal), marginal)
+    return marginal
 
 
 def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor) -> Tensor:
@@ -135,10 +135,10 @@ def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor)
     if codes is not None and _seen_everywhere(question.seen, variable.name):
         return codes.masked_fill(states < 0, MISSING)
     best = _tables(question, variable.name).argmax(-1).expand(*states.shape, -1)
-    found = best.gather(2, states.clamp_min(0).unsqueeze(-1)).squeeze(-1)
+    emitted = best.gather(2, states.clamp_min(0).unsqueeze(-1)).squeeze(-1)
     if codes is not None:
-        found = torch.where(codes >= 0, codes, found)
-    return found.masked_fill(states < 0, MISSING)
+        emitted = torch.where(codes >= 0, codes, emitted)
+    return emitted.masked_fill(states < 0, MISSING)
 
 
 def _tables(question: SequenceQuestion, name: Hashable) -> Tensor:

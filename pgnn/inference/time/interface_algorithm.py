@@ -22,7 +22,7 @@ from pgnn.inference.time.interface_chain import InterfaceChain, draw_slices, tra
 from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import best_state
-from pgnn.inference.time.slice_tables import FamilyTables, SliceTables
+from pgnn.inference.time.slice_tables import LeafSliceTables, SliceTables
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class InterfaceAlgorithm(SequenceEngine):
         probes = _probes(question.seen, question.asked)
         with torch.enable_grad():
             log_z = _chain(question, probes).chain.log_partition()
-        found = _gradients(log_z, probes, question.wants_gradients)
+        marginals = _gradients(log_z, probes, question.wants_gradients)
         log_z = log_z if question.wants_gradients else log_z.detach()
         question.check_possible(log_z)
-        return question.posterior(found, log_z)
+        return question.posterior(marginals, log_z)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals of each step given the evidence so far; see the base class."""
@@ -129,7 +129,7 @@ class InterfaceAlgorithm(SequenceEngine):
 def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
     """The chain with what was seen of leaves put in at once; ``probes`` find marginals."""
     model, seen = question.model, question.seen
-    return InterfaceChain.of(FamilyTables(model, seen, question.covariates, probes))
+    return InterfaceChain.of(LeafSliceTables(model, seen, question.covariates, probes))
 
 
 def _known(name: Hashable, seen: Sequences) -> bool:
@@ -151,8 +151,9 @@ def _gradients(total: Tensor, probes: Mapping[Hashable, Tensor], again: bool) ->
         return []
     with torch.enable_grad():
         possible = total.masked_fill(total.isneginf(), 0.0).sum()
-    found = torch.autograd.grad(possible, [*probes.values()], create_graph=again, allow_unused=True)
-    pairs = zip(found, probes.values(), strict=True)
+    leaves = [*probes.values()]
+    gradients = torch.autograd.grad(possible, leaves, create_graph=again, allow_unused=True)
+    pairs = zip(gradients, probes.values(), strict=True)
     return [torch.zeros_like(p) if x is None else x for x, p in pairs]
 
 

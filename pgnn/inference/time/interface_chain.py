@@ -95,12 +95,12 @@ class InterfaceChain:
 
     def split(self, joint: Tensor) -> dict[Hashable, Tensor]:
         """Return the states of each variable, of joint states; -1 stays."""
-        found: dict[Hashable, Tensor] = {}
+        states_of: dict[Hashable, Tensor] = {}
         rest = joint.clamp_min(0)
         for v in reversed(self.variables):
-            found[v.name] = (rest % v.num_states).masked_fill(joint < 0, -1)
+            states_of[v.name] = (rest % v.num_states).masked_fill(joint < 0, -1)
             rest = rest // v.num_states
-        return found
+        return states_of
 
     def marginal(self, name: Hashable, joint: Tensor) -> Tensor:
         """Return ``(..., S)`` of one variable of the interface, of ``(..., K)``."""
@@ -112,8 +112,8 @@ class InterfaceChain:
 
 
 def _findings(tables: SliceTables, names: Sequence[Hashable], span: slice) -> list[Factor]:
-    found = [tables.unary(n, span) for n in names]
-    return [f for f in found if f is not None]
+    factors = [tables.unary(n, span) for n in names]
+    return [f for f in factors if f is not None]
 
 
 def _apart(
@@ -147,17 +147,17 @@ def traced(
     lead = next(iter(states.values())).shape
     steps = lead[-1]
     copies = lead[0] if len(lead) == 3 else 1
-    found: dict[Hashable, list[Tensor]] = {}
+    parts_of: dict[Hashable, list[Tensor]] = {}
     first = {n: x[..., :1].flatten() for n, x in states.items()}
     for name, x in interface.begin.trace(first, pick, copies).items():
-        found.setdefault(name, []).append(x.reshape(*lead[:-1], 1))
+        parts_of.setdefault(name, []).append(x.reshape(*lead[:-1], 1))
     if steps > 1:
         now = {n: x[..., 1:].flatten() for n, x in states.items()}
         now |= {(n, -1): x[..., :-1].flatten() for n, x in states.items()}
         for part in interface.later:
             for name, x in part.trace(now, pick, copies).items():
-                found.setdefault(name, []).append(x.reshape(*lead[:-1], steps - 1))
-    return {n: torch.cat(parts, dim=-1) for n, parts in found.items()}
+                parts_of.setdefault(name, []).append(x.reshape(*lead[:-1], steps - 1))
+    return {n: torch.cat(parts, dim=-1) for n, parts in parts_of.items()}
 
 
 def draw_slices(

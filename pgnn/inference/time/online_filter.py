@@ -144,11 +144,11 @@ class OnlineFilter:
             return seen, inputs
 
         def joined(now: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:
-            found = {}
+            pairs = {}
             for name, x in now.items():
                 before = self._last.get(name, torch.full_like(x, missing))
-                found[name] = torch.cat([before.to(x).expand_as(x), x], dim=1)
-            return found
+                pairs[name] = torch.cat([before.to(x).expand_as(x), x], dim=1)
+            return pairs
 
         soft = {n: torch.cat([torch.ones_like(x), x], dim=1) for n, x in seen.soft.items()}
         longer = {n: torch.cat([x, x], dim=1) for n, x in inputs.items()}

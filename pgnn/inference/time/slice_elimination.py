@@ -69,8 +69,8 @@ class SliceElimination:
         rows = torch.arange(size // copies).repeat(copies)
         names = [step.variable for step in self.elimination.steps]
         kept = {n: x for n, x in known.items() if n not in names}
-        found = self.elimination.walk_back(kept, rows, lambda _, weights: pick(weights.T))
-        return {n: found[n] for n in names}
+        states = self.elimination.walk_back(kept, rows, lambda _, weights: pick(weights.T))
+        return {n: states[n] for n in names}
 
 
 Scopes = list[tuple[dict[Hashable, Variable], int]]

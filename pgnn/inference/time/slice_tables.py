@@ -50,17 +50,17 @@ class SliceTables:
         """
         seen, conditionals = self.seen, self.model.conditionals
         known = {*seen.codes, *seen.reals, *seen.soft, *self.probes, *self.wanted}
-        found = {n for n in conditionals if n not in known and n not in self.model.interface}
+        barren = {n for n in conditionals if n not in known and n not in self.model.interface}
         while True:
             needed = {
                 n[0] if isinstance(n, tuple) and n not in conditionals else n
                 for child, c in conditionals.items()
-                if child not in found
+                if child not in barren
                 for n in (v.name for v in (*c.parents, *self.model.first(child).parents))
             }
-            if not found & needed:
-                return found
-            found -= needed
+            if not barren & needed:
+                return barren
+            barren -= needed
 
     @property
     def leaves(self) -> set[Hashable]:
@@ -69,13 +69,13 @@ class SliceTables:
 
     def steady(self, kept: Container[Hashable]) -> list[Hashable]:
         """Return what was seen whose table is the same conditional at every step, over ``kept``."""
-        found = []
+        steady = []
         for name, own in self.model.conditionals.items():
             closed = name in self.leaves or not own.child.is_discrete
             within = all(v.name in kept for v in own.parents if v.is_discrete)
             if closed and within and self.model.first(name) is own:
-                found.append(name)
-        return found
+                steady.append(name)
+        return steady
 
     def variable(self, name: Hashable) -> Variable:
         """Return a variable of one step."""
@@ -92,15 +92,15 @@ class SliceTables:
             Unsupported: If a real variable was not seen and something depends on it.
         """
         at_first = span.start == 0
-        found = []
+        factors = []
         for name in self.model.conditionals if names is None else names:
             if name in self.barren:
                 continue
             own = self.model.first(name) if at_first else self.model.conditionals[name]
             factor = self._discrete(own, span) if own.child.is_discrete else self._real(own, span)
             if factor is not None:
-                found.append(factor)
-        return found
+                factors.append(factor)
+        return factors
 
     def unary(self, name: Hashable, span: slice) -> Factor | None:
         """Return what was seen of a discrete variable, ``(N, S)``; None if nothing was."""
@@ -179,9 +179,8 @@ class SliceTables:
         return self.seen.inside[:, span]
 
     def _covariates(self, own: Conditional, span: slice) -> dict[Hashable, Tensor] | None:
-        covariates = self.inputs
-        found = {n: covariates[n][:, span].flatten(0, 1) for n in own.inputs if n in covariates}
-        return found or None
+        names = [n for n in own.inputs if n in self.inputs]
+        return {n: self.inputs[n][:, span].flatten(0, 1) for n in names} or None
 
 
 def _unseen(name: Hashable, child: Hashable) -> Unsupported:
@@ -193,7 +192,7 @@ def _unseen(name: Hashable, child: Hashable) -> Unsupported:
 
 
 @dataclass(frozen=True, eq=False)
-class FamilyTables(SliceTables):
+class LeafSliceTables(SliceTables):
     """Tables of slices in which what was seen of a leaf is put in at once.
 
     A discrete variable on which nothing depends is treated as a real one is: where it was seen its
@@ -204,12 +203,12 @@ class FamilyTables(SliceTables):
     def leaves(self) -> set[Hashable]:
         """Discrete variables that were seen somewhere, with discrete parents and no children."""
         model, seen = self.model, self.seen
-        families = {n: (c, model.first(n)) for n, c in model.conditionals.items()}
-        inner = {v.name for pair in families.values() for c in pair for v in c.parents}
+        conditionals = {n: (c, model.first(n)) for n, c in model.conditionals.items()}
+        inner = {v.name for pair in conditionals.values() for c in pair for v in c.parents}
         known = {n for n in seen.codes if n not in seen.soft and n not in self.probes}
         return {
             n
-            for n, pair in families.items()
+            for n, pair in conditionals.items()
             if n in known
             and n not in inner
             and (n, -1) not in inner

@@ -40,17 +40,17 @@ class Unrolling(SequenceEngine):
         """Marginals given all evidence; see the base class."""
         model, seen = question.model, question.seen
         cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
-        found = self.engine.query(
+        answer = self.engine.query(
             model.unroll(seen.steps),
             cells,
             _cells(model, seen),
             inputs=_inputs(question.covariates),
             errors=question.errors,
         )
-        parts = [_over_time(found.probs, v, seen, found.batched) for v in question.asked]
-        log_z = _by_row(found.log_evidence, seen)
-        posterior = question.posterior(parts, log_z, engine=found.engine, kind=found.kind)
-        posterior.diagnostics = found.diagnostics
+        parts = [_over_time(answer.probs, v, seen, answer.batched) for v in question.asked]
+        log_z = _by_row(answer.log_evidence, seen)
+        posterior = question.posterior(parts, log_z, engine=answer.engine, kind=answer.kind)
+        posterior.diagnostics = answer.diagnostics
         return posterior
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
@@ -80,7 +80,7 @@ class Unrolling(SequenceEngine):
             rows = (seen.lengths == length).nonzero()[:, 0]
             part = seen.take(rows, length)
             cells = [(n, t) for n in question.asked_names for t in range(length)]
-            found = self.engine.most_probable(
+            answer = self.engine.most_probable(
                 question.model.unroll(length),
                 _cells(question.model, part),
                 None if question.names is None else cells,
@@ -88,7 +88,7 @@ class Unrolling(SequenceEngine):
                 k=k,
                 errors=question.errors,
             )
-            best.put(rows, length, found)
+            best.put(rows, length, answer)
         return best.answer(type(self.engine).__name__)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
@@ -101,17 +101,17 @@ class Unrolling(SequenceEngine):
         )
         if any(not v.is_discrete for v in model.variables.values()):
             # the verb of the network draws the real ones from their conditionals
-            found = network.sample(n, cells, inputs=own, engine=self.engine, seed=seed)
+            samples = network.sample(n, cells, inputs=own, engine=self.engine, seed=seed)
         else:
-            found = self.engine.sample(network, n, cells, inputs=own, seed=seed)
-        return _drawn(question, found)
+            samples = self.engine.sample(network, n, cells, inputs=own, seed=seed)
+        return _drawn(question, samples)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Log probabilities of the evidence; see the base class."""
         seen, network = question.seen, question.model.unroll(question.seen.steps)
         cells, own = _cells(question.model, seen), _inputs(question.covariates)
-        found = self.engine.log_prob(network, cells, inputs=own)
-        return _by_row(found, seen) if seen.batched else found.reshape(-1)[:1]
+        log_z = self.engine.log_prob(network, cells, inputs=own)
+        return _by_row(log_z, seen) if seen.batched else log_z.reshape(-1)[:1]
 
     def describe(self, question: Question) -> Explanation:
         """See :meth:`Model.explain`: as the engine would answer about the unrolled network."""
@@ -141,23 +141,23 @@ class _Best:
         states = torch.full((rows, k, width), MISSING)
         return cls(question, states, scores, scores[:, 0].clone(), {})
 
-    def put(self, rows: Tensor, length: int, found: Assignment | KBest) -> None:
+    def put(self, rows: Tensor, length: int, answer: Assignment | KBest) -> None:
         """Put the answer about the rows of one length in its place."""
-        codes = found.codes.reshape(len(rows), -1, len(found.variables))
+        codes = answer.codes.reshape(len(rows), -1, len(answer.variables))
         best = codes.shape[1]
-        place = {v.name: at for at, v in enumerate(found.variables)}
+        place = {v.name: at for at, v in enumerate(answer.variables)}
         for at, name in enumerate(self.question.asked_names):
             columns = torch.arange(length) + at * self.question.seen.steps
             own = codes[:, :, [place[name, t] for t in range(length)]]
             self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = own
-        scores = found.log_prob.detach().reshape(len(rows), best)
+        scores = answer.log_prob.detach().reshape(len(rows), best)
         self.scores[rows, :best] = scores.to(self.scores)
-        bound = found.upper_bound if isinstance(found, Assignment) else None
+        bound = answer.upper_bound if isinstance(answer, Assignment) else None
         if bound is None or self.bound is None:
             self.bound = None
         else:
             self.bound[rows] = bound.detach().reshape(-1).to(self.bound)
-        self.told = found.diagnostics if isinstance(found, Assignment) else {}
+        self.told = answer.diagnostics if isinstance(answer, Assignment) else {}
 
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""
@@ -177,23 +177,23 @@ class _Best:
         )
 
 
-def _drawn(question: SequenceQuestion, found: Samples) -> Samples:
+def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
     """Draws of the cells as draws over time."""
     seen = question.seen
     variables = question.over_time([*question.model.variables.values()])
-    axis = 2 if found.batched else 1
-    outside = ~seen.inside if found.batched else ~seen.inside[0]
+    axis = 2 if samples.batched else 1
+    outside = ~seen.inside if samples.batched else ~seen.inside[0]
     codes, reals = [], {}
     for v in variables:
-        cells = torch.stack([found[v.name, t] for t in range(seen.steps)], dim=axis)
-        cells = cells if seen.batched or not found.batched else cells[:, 0]
+        cells = torch.stack([samples[v.name, t] for t in range(seen.steps)], dim=axis)
+        cells = cells if seen.batched or not samples.batched else cells[:, 0]
         if v.is_discrete:
             codes.append(cells.masked_fill(outside, MISSING))
         else:
             reals[v.name] = cells
-    flat = torch.cat(codes, dim=-1) if codes else torch.zeros(found.num_samples, 0)
-    weights = found.log_weights
-    if weights is not None and found.batched and not seen.batched:
+    flat = torch.cat(codes, dim=-1) if codes else torch.zeros(samples.num_samples, 0)
+    weights = samples.log_weights
+    if weights is not None and samples.batched and not seen.batched:
         weights = weights[:, 0]
     index = seen.index if seen.batched else None
     return Samples(variables, flat, reals, batched=seen.batched, index=index, log_weights=weights)
@@ -201,17 +201,17 @@ def _drawn(question: SequenceQuestion, found: Samples) -> Samples:
 
 def _cells(model: UnrollableModel, seen: Sequences) -> dict[Hashable, Any]:
     """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
-    found: dict[Hashable, Any] = {}
+    cells: dict[Hashable, Any] = {}
     for group, says in ((seen.codes, codes), (seen.reals, _plain), (seen.soft, likelihood)):
         for name, values in group.items():
             for t in range(seen.steps):
                 value = values[:, t] if seen.batched else values[0, t]
                 if seen.batched or group is seen.soft or bool(_known(value)):
-                    found[name, t] = says(value)
-    if seen.batched and not found and seen.steps:
+                    cells[name, t] = says(value)
+    if seen.batched and not cells and seen.steps:
         name = next(n for n, v in model.variables.items() if v.is_discrete)
-        found[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
-    return found
+        cells[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
+    return cells
 
 
 def _plain(value: Tensor) -> Tensor:
