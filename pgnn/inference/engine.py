@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
+from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.explanation import Explanation
@@ -107,7 +108,7 @@ class Engine:
         n, seed = whole_number("the number of samples", n), check_seed(seed)
         question = self.read(model, evidence, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
-            return self.answer_sample(question, n, seed)
+            return with_reals(question, self.answer_sample(question, n, seed), seed)
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import networkx as nx
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs, NetworkModel
-from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
 from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
@@ -21,7 +20,6 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
-from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.directed_declaration import (
@@ -33,11 +31,11 @@ from pgnn.models.directed_declaration import (
     is_told,
     read_graph,
 )
+from pgnn.models.missing_reals import MissingReals
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
-    from pgnn.inference.engine import Engine, Learner
-    from pgnn.inference.samples import Samples
+    from pgnn.inference.engine import Learner
     from pgnn.programs.graph_program import GraphProgram
 
 
@@ -167,8 +165,10 @@ class BayesianNetwork(Model, NetworkModel):
         Real variables that nobody observes and on which nothing observed depends integrate to one
         and are left out; so do those that some rows do not observe (``NaN``), in these rows.
         """
-        skipped = self._barren_reals(observed or {})
-        unseen = self._unseen_rows(observed or {})
+        skipped = self._missing.left_out(observed or {})
+        unseen = self._missing.unseen_rows(observed or {})
+        # conditionals that integrate out what is missing of a vector are left to do so
+        unseen = {n: x for n, x in unseen.items() if not self._conditionals[n].integrates_missing}
         if unseen and observed:
             observed = {n: x.nan_to_num() if n in unseen else x for n, x in observed.items()}
         factors = []
@@ -193,48 +193,10 @@ class BayesianNetwork(Model, NetworkModel):
 
         return GraphProgram(self, inputs)
 
-    def _unseen_rows(self, observed: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """``(B,)`` masks of the rows in which real variables were not seen, where there are any.
-
-        Conditionals that integrate out what was not seen, of vectors seen in part too, are left to
-        do so.
-        """
-        unseen = {}
-        for name, value in observed.items():
-            if name in self._variables and not self._variables[name].is_discrete:
-                rows = (
-                    value.isnan().flatten(start_dim=1).any(dim=1)
-                    if value.dim() > 1
-                    else value.isnan()
-                )
-                if bool(rows.any()):
-                    unseen[name] = rows
-        for name in unseen:
-            children = list(self.graph.successors(name))
-            if children:
-                raise Unsupported(
-                    f"{name!r} is real and not seen in some rows, but {children[0]!r} depends on "
-                    "it; ask about the rows in which it was seen, or use a sampling engine"
-                )
-        return {n: x for n, x in unseen.items() if not self._conditionals[n].integrates_missing}
-
-    def sample(
-        self,
-        n: int = 1,
-        evidence: Any = None,
-        *,
-        inputs: Inputs | None = None,
-        engine: Engine | None = None,
-        seed: int | None = None,
-    ) -> Samples:
-        """Draw from the network, or exactly from its posterior; see :meth:`Model.sample`.
-
-        Real variables that depend on discrete ones are drawn after them, from their conditionals.
-        """
-        samples = super().sample(n, evidence, inputs=inputs, engine=engine, seed=seed)
-        if all(v.is_discrete for v in self._variables.values()):
-            return samples
-        return self._with_reals(samples, evidence, inputs, seed)
+    @property
+    def _missing(self) -> MissingReals[Hashable]:
+        reals = [n for n, v in self._variables.items() if not v.is_discrete]
+        return MissingReals(self.graph, reals)
 
     def fit(
         self,
@@ -270,43 +232,6 @@ class BayesianNetwork(Model, NetworkModel):
         except BaseException:
             self._undeclared = undeclared
             raise
-
-    def _with_reals(
-        self, samples: Samples, evidence: Any, inputs: Inputs | None, seed: int | None
-    ) -> Samples:
-        """Draw the real variables given the discrete ones, parents first."""
-        if samples.batched or inputs:
-            raise Unsupported("real variables are drawn for one row of evidence without inputs")
-        values: dict[Hashable, Tensor] = dict(samples)
-        given = evidence or {}
-        with private_randomness(seed):
-            for name in self.order:
-                if name in values:
-                    continue
-                if name in given:
-                    seen = torch.as_tensor(given[name])
-                    values[name] = seen.expand(samples.num_samples, *seen.shape)
-                    continue
-                conditional = self._conditionals[name]
-                parents = {v.name: values[v.name] for v in conditional.parents}
-                with torch.no_grad():
-                    dist = conditional.distribution(parents)
-                    shape = () if dist.batch_shape else (samples.num_samples,)
-                    values[name] = dist.sample(shape)
-        variables = tuple(self._variables.values())
-        reals = {v.name: values[v.name] for v in variables if not v.is_discrete}
-        return type(samples)(variables, samples.codes, reals)
-
-    def _barren_reals(self, observed: Mapping[Hashable, Tensor]) -> set[Hashable]:
-        """Unobserved real variables without descendants that matter."""
-        if all(v.is_discrete for v in self._variables.values()):
-            return set()
-        barren: set[Hashable] = set()
-        for name in reversed(self.order):
-            unseen = not self._variables[name].is_discrete and name not in observed
-            if unseen and barren.issuperset(self.graph.successors(name)):
-                barren.add(name)
-        return barren
 
     def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
         """Return the network with other conditionals on the same graph; see the base class."""

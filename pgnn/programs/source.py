@@ -17,6 +17,7 @@ from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.support import Support, same_constraint
 from pgnn.factors.variable import Variable
 from pgnn.models.caching import CachingModule
+from pgnn.models.missing_reals import MissingReals
 from pgnn.programs.dependencies import Dependencies
 from pgnn.programs.enumeration import tables_of
 from pgnn.programs.evaluation import Evaluation, Tables, shaped, tables_in_rows
@@ -25,7 +26,6 @@ from pgnn.programs.guide import check_guide, drawn_sites, set_up
 from pgnn.programs.handlers import PlateRows
 from pgnn.programs.lowering import Lowering, masked
 from pgnn.programs.parameters import ProgramParameters
-from pgnn.programs.real_sites import RealSites
 from pgnn.programs.sites import Kind, powers
 
 _ROW_COUNTS = 4
@@ -100,7 +100,8 @@ class ProgramSource:
                 raise
             found = self._in_part(error)
         self.sites, self.graph, self.obstacle = found.sites, found.graph, found.obstacle
-        self.real_sites = RealSites(self.sites, self.graph)
+        reals = [n for n, s in self.sites.items() if s.kind is Kind.REAL]
+        self.missing_reals = MissingReals(self.graph, reals)
         if found.layout is None:
             return
         self.layout = found.layout
@@ -189,16 +190,26 @@ class ProgramSource:
             for n, x in observed.items()
             if self.sites[self.site_names[n]].kind is Kind.REAL
         }
-        left_out = self.real_sites.left_out(set(reals))
+        left_out = self.missing_reals.left_out(reals)
         ready = self._ready(owner, left_out)
         if not reals:
             tables: Tables = owner.cached_numbers(
                 "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
             )
             return tables
-        unseen = self.real_sites.unseen_rows(reals)
-        values = shaped(self.layout, self.real_sites.filled(reals, unseen))
+        unseen = self.missing_reals.unseen_rows(reals)
+        values = shaped(self.layout, {n: self._filled(n, x) for n, x in reals.items()})
         return masked(self._in_rows(owner, ready, values, left_out), unseen)
+
+    def _filled(self, name: str, values: Tensor) -> Tensor:
+        """Values, with what was drawn once where a site was not seen in a row."""
+        missing = values.isnan()
+        if not bool(missing.any()):
+            return values
+        rows = missing.reshape(len(missing), -1)
+        if not torch.equal(rows.any(1), rows.all(1)):
+            raise Unsupported(f"real site {name!r} was seen in part in some rows")
+        return torch.where(missing, self.sites[name].drawn, values)
 
     def _in_rows(
         self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]

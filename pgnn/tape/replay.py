@@ -15,10 +15,10 @@ from pgnn.tape.tape import Slot, Step, Tape, slots_in
 Function = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Potentials ``(C,)`` and gradients ``(C, D)`` of points ``(C, D)``."""
 
-_TOLERANCE = 1e-9
 
-
-def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
+def recorded(
+    function: Function, points: Sequence[Tensor], tolerance: float = 1e-9
+) -> Function | None:
     """Return the same function without the Python between its operations.
 
     Where the function asked whether something is true, the answer is asked again at each point,
@@ -27,6 +27,7 @@ def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
     Args:
         function: What is to be written down, at the first point.
         points: ``(C, D)`` each; at all of them both must agree.
+        tolerance: How well, relatively and absolutely.
 
     Returns:
         ``None`` if the function looks at numbers in other ways, or disagrees.
@@ -41,7 +42,7 @@ def recorded(function: Function, points: Sequence[Tensor]) -> Function | None:
         found = replay(point)
         return function(point) if found is None else found
 
-    return fast if all(_agree(fast(x), function(x)) for x in points) else None
+    return fast if all(_agree(fast(x), function(x), tolerance) for x in points) else None
 
 
 class _Part(NamedTuple):
@@ -116,8 +117,8 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
     return found
 
 
-def _agree(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
+def _agree(a: Sequence[Tensor], b: Sequence[Tensor], tolerance: float) -> bool:
     return all(
-        torch.allclose(x, y, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
+        torch.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True)
         for x, y in zip(a, b, strict=True)
     )

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from pgnn.errors import EvidenceError
+import pgnn
+from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.variable import Variable
 from pgnn.inference.samples import Samples
@@ -121,3 +122,59 @@ def test_shapes_that_do_not_fit(
 ) -> None:
     with pytest.raises(EvidenceError, match=message):
         Samples([RAIN, HEIGHT, DICE], codes, reals, batched=batched)
+
+
+# --- real variables, drawn after the discrete ones ----------------------------------------------
+
+
+def line() -> pgnn.BayesianNetwork:
+    x, y = pgnn.Variable("x"), pgnn.Variable("y")
+    parts = {
+        "x": pgnn.Gaussian(x, mean=1.0, covariance=4.0),
+        "y": pgnn.LinearGaussian(y, [x], [10.0], 0.0, covariance=1.0),
+    }
+    return pgnn.BayesianNetwork([("x", "y")], parts)
+
+
+def test_a_model_without_discrete_variables_is_drawn_from() -> None:
+    model = line()
+    drawn = model.sample(4000, seed=0)
+    assert drawn["x"].shape == (4000,)
+    # 4.5 standard errors of the mean and of the covariance with a slope of ten
+    assert abs(float(drawn["x"].mean()) - 1.0) < 4.5 * 2.0 / 4000**0.5
+    rest = drawn["y"] - 10.0 * drawn["x"]
+    assert abs(float(rest.std()) - 1.0) < 4.5 / (2 * 4000) ** 0.5
+    again = model.sample(4000, seed=0)
+    torch.testing.assert_close(again["y"], drawn["y"], rtol=0, atol=0)
+
+
+def test_rows_of_real_evidence_are_kept() -> None:
+    drawn = line().sample(50, {"x": torch.tensor([0.0, 5.0]).double()}, seed=0)
+    assert drawn["y"].shape == (50, 2)
+    torch.testing.assert_close(drawn["x"], torch.tensor([0.0, 5.0]).double().expand(50, 2))
+    assert float((drawn["y"].mean(0) - torch.tensor([0.0, 50.0])).abs().max()) < 4.5 / 50**0.5
+
+
+def test_what_depends_on_a_missing_real_is_refused() -> None:
+    with pytest.raises(Unsupported, match="'x' is real and not observed"):
+        line().sample(3, {"y": 1.0}, engine=pgnn.JunctionTree())
+
+
+def test_reals_of_programs_are_drawn_by_executions() -> None:
+    import pyro
+    import pyro.distributions as dist
+
+    def program() -> None:
+        z = pyro.sample("z", dist.Bernoulli(torch.tensor(0.5).double()))
+        pyro.sample("x", dist.Normal(100.0 * z, torch.ones(2).double()).to_event(1))
+
+    model = pgnn.Program(program)
+    drawn = model.sample(40, seed=0)
+    assert drawn["x"].shape == (40, 2)
+    assert float((drawn["x"] - 100.0 * drawn["z"].unsqueeze(1)).abs().max()) < 6.0
+    held = model.sample(5, {"z": [0, 1]}, seed=0)
+    assert held["x"].shape == (5, 2, 2)
+    assert bool((held["x"][:, 1] > 90).all())
+    assert bool((held["x"][:, 0] < 10).all())
+    alone = pgnn.Program(lambda: pyro.sample("x", dist.Normal(0.0, 1.0)))
+    assert alone.sample(2, seed=0)["x"].shape == (2,)

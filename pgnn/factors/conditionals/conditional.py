@@ -100,6 +100,24 @@ class Conditional(Piece):
             EvidenceError: If a parent or an input is missing.
         """
 
+    def draw(
+        self,
+        parents: Mapping[Hashable, Tensor],
+        inputs: Mapping[Hashable, Tensor] | None = None,
+        rows: int = 1,
+    ) -> Tensor:
+        """Return draws of the child, one for each row, by torch's present random state.
+
+        Args:
+            parents: As in :meth:`distribution`, ``rows`` of each.
+            inputs: Covariates by name, ``rows`` of each.
+            rows: How many.
+        """
+        with torch.no_grad():
+            own = self.distribution(parents, inputs)
+            drawn: Tensor = own.sample() if own.batch_shape else own.sample(torch.Size((rows,)))
+        return drawn
+
     def factor(
         self,
         observed: Mapping[Hashable, Tensor] | None = None,

@@ -50,7 +50,8 @@ class PotentialEnergy:
     Attributes:
         latent: The latent real variables, parents first.
         coordinates: Their unconstrained numbers.
-        density: Of their values.
+        density: Of their values; a program gets them in the types that it was written in.
+        single: Whether some numbers are of single precision.
         seen: The evidence.
 
     Raises:
@@ -79,7 +80,11 @@ class PotentialEnergy:
         with _unvalidated():
             self.density = density_of(model, seen, self.latent, known, self.inputs)
             supports = supports_of(model, self.latent, known, self.inputs)
-            self.coordinates = Coordinates(self.latent, supports)
+            own_types = isinstance(model, ExecutableModel)
+            self.coordinates = Coordinates(self.latent, supports, keep_dtype=own_types)
+        types = {p.dtype for p in model.parameters()}
+        types |= {s.dtype for s in supports.values()} if own_types else set()
+        self.single = torch.float32 in types
         self.compiled = False
         self._log_density = self.density.log_density
         self._function: Function = self._value_and_gradient
@@ -87,8 +92,24 @@ class PotentialEnergy:
     def __call__(self, points: Floats) -> tuple[Floats, Floats]:
         """Return ``(C,)`` potentials and their gradients at points ``(C, D)``."""
         with _unvalidated():
-            potential, gradient = self._function(torch.from_numpy(points))
+            try:
+                potential, gradient = self._function(torch.from_numpy(points))
+            except (RuntimeError, ModelError):
+                potential, gradient = self._one_by_one(torch.from_numpy(points))
         return potential.numpy(), gradient.numpy()
+
+    def _one_by_one(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The same; infinite where a decomposition fails, such as Cholesky's."""
+        potential, gradient = torch.full((len(points),), torch.inf).double(), points * 0.0
+        for k in range(len(points)):
+            try:
+                value, own = self._value_and_gradient(points[k : k + 1])
+            except (RuntimeError, ModelError) as error:
+                if not _is_numerical(error):
+                    raise
+            else:
+                potential[k], gradient[k] = value[0], own[0]
+        return potential, gradient
 
     def potential(self, q: Tensor) -> Tensor:
         """Return ``(C,)`` potentials of points ``(C, D)``, differentiable."""
@@ -130,13 +151,27 @@ class PotentialEnergy:
 
     def _compile(self, points: Floats, rng: np.random.Generator) -> None:
         others = [points, *(rng.normal(size=points.shape) for _ in range(2))]
-        with _unvalidated():
-            kernel, self._log_density = self._log_density, self.density.recordable
-            fast = recorded(self._value_and_gradient, [torch.from_numpy(x) for x in others])
-            if fast is None:
-                self._log_density = kernel
-            else:
-                self._function, self.compiled = fast, True
+        near = [points, *(points + 0.01 * x for x in others[1:])]
+        kernel, self._log_density = self._log_density, self.density.recordable
+        fast = self._recorded(others) or self._recorded(near)
+        if fast is None:
+            self._log_density = kernel
+        else:
+            self._function, self.compiled = fast, True
+
+    def _recorded(self, points: Sequence[Floats]) -> Function | None:
+        """The function without Python, if it can be had at these points."""
+        tolerance = 1e-3 if self.single else 1e-9
+        try:
+            with _unvalidated():
+                each = [torch.from_numpy(x) for x in points]
+                for x in each:  # so that a program has come to rest: it is recorded itself
+                    self._value_and_gradient(x)
+                return recorded(self._value_and_gradient, each, tolerance)
+        except (RuntimeError, ModelError) as error:
+            if not _is_numerical(error):
+                raise
+            return None
 
     def _value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The potentials and their gradients by torch."""
@@ -150,18 +185,19 @@ class PotentialEnergy:
 
     def _check_gradient(self, points: Floats, gradient: Floats) -> None:
         """Compare with differences along each variable: what is detached or rounded shows."""
-        if any(p.dtype == torch.float32 for p in self.model.parameters()):
+        if self.single:
             return
         for c in self.coordinates.each:
             step = np.zeros_like(points)
             step[:, c.first : c.last] = _STEP * (1.0 + np.abs(points[:, c.first : c.last]))
-            with _unvalidated(), torch.no_grad():
-                ahead = self.potential(torch.from_numpy(points + step)).numpy()
-                behind = self.potential(torch.from_numpy(points - step)).numpy()
+            ahead, _ = self(points + step)
+            behind, _ = self(points - step)
             told = (2.0 * step * gradient).sum(axis=1)
             scale = np.abs(2.0 * step * gradient).sum(axis=1) + 2.0 * step.max() * 1e-3
             noise = 1e-13 * (np.abs(ahead) + np.abs(behind))
-            off = np.abs(ahead - behind - told) > _OFF * (scale + np.abs(ahead - behind)) + noise
+            with np.errstate(invalid="ignore"):
+                change = np.abs(ahead - behind - told)
+                off = change > _OFF * (scale + np.abs(ahead - behind)) + noise
             if off.all():
                 raise ModelError(
                     f"the density is not differentiable in {c.variable.name!r}: its "
@@ -211,6 +247,16 @@ def density_of(
         return ExecutedDensity(model, latent, known)
     assert isinstance(model, FactorModel)
     return SummedDensity(model, replace(seen, soft_tensors={}), inputs)
+
+
+def _is_numerical(error: BaseException) -> bool:
+    """Whether an error says that a matrix could not be decomposed."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+            return True
+        found = found.__cause__
+    return False
 
 
 @contextlib.contextmanager

@@ -129,6 +129,8 @@ class JunctionTree(Engine):
         """Draw ``(n, B, E)`` states; without evidence from parents to children."""
         seen, solver = question.seen, self._solver(question)
         graph = solver.graph
+        if not graph.variables:
+            return torch.zeros(n, question.num_rows, 0, dtype=torch.int64), None
         if (
             not seen.batched
             and not seen.names

@@ -110,9 +110,7 @@ def _empty(emission: Conditional, states: Tensor) -> Tensor:
 def _sampled(
     emission: Conditional, parents: dict[Hashable, Tensor], inputs: dict[Hashable, Tensor]
 ) -> Tensor:
-    rows = len(next(iter(parents.values())))
-    dist = emission.distribution(parents, inputs or None)
-    return dist.sample() if dist.batch_shape else dist.sample((rows,))
+    return emission.draw(parents, inputs or None, len(next(iter(parents.values()))))
 
 
 def _first(seen: Sequences, name: Hashable) -> Tensor:

@@ -223,5 +223,4 @@ def _drawn_at(
         if n in tables.inputs:
             x = tables.inputs[n][:, t]
             covariates[n] = x.expand(len(at), *x.shape)[at]
-    dist = own.distribution(parents, covariates or None)
-    return dist.sample() if dist.batch_shape else dist.sample((int(at.sum()),))
+    return own.draw(parents, covariates or None, int(at.sum()))

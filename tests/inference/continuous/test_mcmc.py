@@ -561,3 +561,53 @@ def test_nothing_is_warned_of_when_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         of_x(lambda v: Normal(v["x"], 1.0)).query("x", {"y": 1.0}, engine=engine())
+
+
+# --- programs as they are written ---------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_programs_of_single_precision_get_single_precision():
+    import pyro
+
+    X = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    y = torch.tensor([1.0, -1.0, 0.5])
+
+    def regression(dtype):
+        def program():
+            prior = pyro.distributions.Normal(torch.zeros(2, dtype=dtype), 1.0)
+            b = pyro.sample("b", prior.to_event(1))
+            likelihood = pyro.distributions.Normal(X.to(dtype) @ b, 1.0)
+            pyro.sample("y", likelihood.to_event(1), obs=y.to(dtype))
+
+        return pgnn.Program(program)
+
+    single, double = (regression(t) for t in (torch.float32, torch.float64))
+    points = np.random.default_rng(0).normal(size=(4, 2))
+    found, expected = (PotentialEnergy(m, {})(points) for m in (single, double))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-4, atol=1e-5)
+    posterior = single.query("b", engine=engine(samples=20, warmup=20))
+    assert posterior.diagnostics["compiled"]
+    assert posterior["b"].draws.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_a_failed_decomposition_is_a_divergence():
+    import pyro
+
+    one = torch.ones(()).double()
+
+    def correlated():
+        r = pyro.sample("r", pyro.distributions.Normal(0.0 * one, 0.5 * one))
+        matrix = torch.stack([torch.stack([one, r]), torch.stack([r, one])])
+        normal = pyro.distributions.MultivariateNormal(torch.zeros(2).double(), matrix)
+        pyro.sample("y", normal, obs=torch.tensor([0.5, 0.4]).double())
+
+    model = pgnn.Program(correlated)
+    potential, gradient = PotentialEnergy(model, {})(np.array([[0.3], [1.5]]))
+    assert np.isfinite(potential[0])
+    assert np.isposinf(potential[1])
+    assert np.isfinite(gradient).all()
+    found = model.query("r", engine=engine(chains=2, samples=30, warmup=20, max_tree_depth=3))
+    assert float(found["r"].draws.abs().max()) < 1.0

@@ -1,0 +1,112 @@
+"""Draws of real variables, parents first, given the states that an engine drew."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import DirectedModel, ExecutableModel
+from pgnn.errors import Unsupported
+from pgnn.factors.randomness import private_randomness
+from pgnn.factors.variable import Variable
+from pgnn.inference.question import Question
+from pgnn.inference.samples import Samples
+
+
+def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
+    """Return samples with all real variables, where an engine drew the discrete ones alone.
+
+    Real variables that were not seen are drawn from their conditionals, or by executions in which
+    everything else is held. That is right since nothing that was seen depends on them.
+
+    Args:
+        question: What was seen.
+        samples: What an engine drew.
+        seed: Same seed, same draws; global random state is untouched.
+
+    Raises:
+        Unsupported: If a vector was seen in part.
+    """
+    model: Any = question.model
+    reals = [v for v in model.variables.values() if not v.is_discrete]
+    if not reals or any(not v.is_discrete for v in samples.variables):
+        return samples
+    lead = tuple(samples.codes.shape[:-1])
+    known = {v.name: _seen(question, v, lead) for v in reals}
+    with private_randomness(seed), torch.no_grad():
+        if isinstance(model, DirectedModel):
+            values = _by_conditionals(model, question, samples, known)
+        elif isinstance(model, ExecutableModel):
+            values = _by_executions(model, samples, known)
+        else:
+            return samples
+    return Samples(
+        tuple(model.variables.values()),
+        samples.codes,
+        {v.name: values[v.name].reshape(*lead, *v.shape) for v in reals},
+        batched=samples.batched,
+        index=question.seen.index,
+        log_weights=samples.log_weights,
+    )
+
+
+def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:
+    """``(R, *shape)`` what was seen of a real variable at each draw, or None."""
+    x = question.seen.reals.get(variable.name)
+    if x is None or bool(x.isnan().all()):
+        return None
+    missing = x.isnan().reshape(len(x), -1)
+    if not torch.equal(missing.any(1), missing.all(1)):
+        raise Unsupported(f"{variable.name!r} was seen in part in some rows, the rest is not drawn")
+    return x.expand(lead[0], *x.shape).flatten(end_dim=1)
+
+
+def _by_conditionals(
+    model: DirectedModel,
+    question: Question,
+    samples: Samples,
+    known: Mapping[Hashable, Tensor | None],
+) -> dict[Hashable, Tensor]:
+    """``(R, *shape)`` values, each real variable drawn given its parents."""
+    lead = samples.codes.shape[:-1]
+    rows = lead.numel()
+    values = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
+    inputs = {n: torch.as_tensor(x) for n, x in (question.inputs or {}).items()}
+    for name in model.order:
+        seen = known.get(name)
+        if name in values or (seen is not None and not bool(seen.isnan().any())):
+            values[name] = values[name] if seen is None else seen
+            continue
+        own = model.conditionals[name]
+        parents = {v.name: values[v.name] for v in own.parents}
+        covariates = {
+            n: x.expand(lead[0], *x.shape).flatten(end_dim=1)
+            for n, x in inputs.items()
+            if n in own.inputs
+        }
+        drawn = own.draw(parents, covariates or None, rows)
+        values[name] = drawn if seen is None else torch.where(seen.isnan(), drawn.to(seen), seen)
+    return values
+
+
+def _by_executions(
+    model: ExecutableModel, samples: Samples, known: Mapping[Hashable, Tensor | None]
+) -> dict[Hashable, Tensor]:
+    """``(R, *shape)`` values, one execution for each draw unless all of them were seen."""
+    seen = {n: x for n, x in known.items() if x is not None}
+    if len(seen) == len(known) and not any(bool(x.isnan().any()) for x in seen.values()):
+        return seen
+    lead = samples.codes.shape[:-1]
+    states = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
+    seeds = torch.randint(2**62, (math.prod(lead),)).tolist()
+    values: dict[Hashable, list[Tensor]] = {n: [] for n in known}
+    for row, seed in enumerate(seeds):
+        held = {n: x[row] for n, x in {**states, **seen}.items()}
+        done = model.execute(held, seed)
+        for name, drawn in values.items():
+            drawn.append(done.values[name])
+    return {n: torch.stack(x) if x else torch.zeros(0) for n, x in values.items()}

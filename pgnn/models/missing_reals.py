@@ -1,0 +1,70 @@
+"""Real variables that were not seen: left out where nothing depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from typing import Generic, TypeVar
+
+import networkx as nx
+from torch import Tensor
+
+from pgnn.errors import Unsupported
+from pgnn.graphs.relatives import ancestors
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class MissingReals(Generic[Name]):
+    """Says which real variables integrate to one, so that their densities may be left out.
+
+    Args:
+        graph: Who depends on whom.
+        reals: The real variables that may be missing.
+    """
+
+    def __init__(self, graph: nx.DiGraph, reals: Collection[Name]) -> None:
+        self.graph, self.reals = graph, frozenset(reals)
+
+    def left_out(self, observed: Collection[Name]) -> set[Name]:
+        """Return the real variables that were not observed and on which nothing depends.
+
+        Raises:
+            Unsupported: If something depends on one that was not observed; both are named.
+        """
+        missing = self.reals.difference(observed)
+        if not missing:
+            return set()
+        needed = ancestors(self.graph, set(self.graph) - missing)
+        for name in self.graph:
+            if name in missing and name in needed:
+                child = next(c for c in self.graph.successors(name) if c in needed)
+                raise Unsupported(
+                    f"{name!r} is real and not observed, and {child!r} depends on it: the sum over "
+                    "it has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), "
+                    "Variational() or MCMC()"
+                )
+        return set(missing)
+
+    def unseen_rows(self, observed: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
+        """Return ``(B,)`` rows in which a number of a real variable is missing, where there are.
+
+        Args:
+            observed: ``(B, ...)`` values, ``NaN`` where not seen.
+
+        Raises:
+            Unsupported: If something depends on a variable that is missing in some rows.
+        """
+        found = {}
+        for name, x in observed.items():
+            if name not in self.reals:
+                continue
+            rows = x.detach().isnan().unsqueeze(1).flatten(start_dim=1).any(dim=1)
+            if not bool(rows.any()):
+                continue
+            for child in self.graph.successors(name):
+                raise Unsupported(
+                    f"{name!r} is real and not seen in some rows, but {child!r} depends on it; ask "
+                    "about the rows in which it was seen, or use a sampling engine"
+                )
+            found[name] = rows
+        return found
