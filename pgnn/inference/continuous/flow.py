@@ -74,8 +74,8 @@ class _Flow(Approximation):
         total = -log_scale.sum(-1).expand(z.shape[:2])
         for layer in reversed(self.layers):
             assert isinstance(layer, _Layer)
-            x, slope = layer.straighten(x, at.rows)
-            total = total - slope
+            x, log_det = layer.straighten(x, at.rows)
+            total = total - log_det
         zero = torch.zeros_like(log_scale)
         return total + diagonal_log_prob(x, zero, zero)
 
@@ -108,9 +108,9 @@ class _Layer(nn.Module):
         """Return the points of which these are the image, and the log determinant there."""
         inner = torch.asinh(z) * (-self.tail[rows]).exp() - self.skew[rows]
         y = torch.sinh(inner)
-        slope = self.tail[rows] + 0.5 * torch.log1p(z.square()) - 0.5 * torch.log1p(y.square())
+        stretch = self.tail[rows] + 0.5 * torch.log1p(z.square()) - 0.5 * torch.log1p(y.square())
         s, t = self._coupling(y, rows)
-        return (y - t) * (-s).exp(), (slope + s).sum(-1)
+        return (y - t) * (-s).exp(), (stretch + s).sum(-1)
 
     def _coupling(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Log scale and shift of the other half; zero for the one that they are computed from."""

@@ -99,7 +99,7 @@ class StochasticAscent:
                 raise self._diverged(value, problem.blame(found, rows))
             if total.requires_grad:
                 total.neg().backward()  # type: ignore[no-untyped-call]
-        self._check_slopes(value)
+        self._check_gradients(value)
         optimizer.step()
         if self.steps.scheduler is not None:
             self.steps.scheduler.step()
@@ -117,11 +117,11 @@ class StochasticAscent:
             left = active[torch.randperm(len(active), generator=self.generator)]
         return left[:size], left[size:]
 
-    def _check_slopes(self, value: float) -> None:
-        slopes = [p.grad for p in self.parameters if p.grad is not None]
-        if all(bool(torch.isfinite(g).all()) for g in slopes):
+    def _check_gradients(self, value: float) -> None:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if all(bool(torch.isfinite(g).all()) for g in gradients):
             norm = self.steps.max_norm
-            if norm is not None and slopes:
+            if norm is not None and gradients:
                 torch.nn.utils.clip_grad_norm_(self.parameters, norm)
             return
         raise self._diverged(value, "a derivative is not finite")
