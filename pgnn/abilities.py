@@ -59,13 +59,7 @@ class VariableModel(ABC):
 
 
 class FactorModel(VariableModel):
-    """A model with tables: what every engine sees of every model.
-
-    Attributes:
-        in_groups: Whether tables are made in arrays, and :meth:`factors` only spreads these.
-    """
-
-    in_groups: bool = False
+    """A model with tables: what every engine sees of every model."""
 
     @property
     @abstractmethod

@@ -14,9 +14,9 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.families import Families
 from pgnn.inference.graph_structure import GraphStructure
 from pgnn.inference.linear_tables import LinearTables
+from pgnn.inference.lookup_tables import LookupTables
 from pgnn.inference.wiring import Wiring
 
 Ints = NDArray[np.int64]
@@ -130,9 +130,9 @@ class FactorGraph:
         return self.skeleton.child_factor
 
     @property
-    def families(self) -> Families:
+    def lookup(self) -> LookupTables:
         """See :class:`GraphStructure`."""
-        return self.skeleton.families
+        return self.skeleton.lookup
 
     def columns(self, wanted: Mask) -> Ints:
         """``(V,)`` first column of each element where the wanted ones' states stand together."""
@@ -206,7 +206,7 @@ class FactorGraph:
             x.expand(g.num_factors, *x.shape[1:])
             for g, x in zip(self.groups, self.sources, strict=True)
         ]
-        return self.families.flatten(spread)
+        return self.lookup.flatten(spread)
 
     # --- as fields and interactions ------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
-from pgnn.inference.families import Families
+from pgnn.inference.lookup_tables import LookupTables
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -136,9 +136,9 @@ class GraphStructure:
         return own
 
     @cached_property
-    def families(self) -> Families:
+    def lookup(self) -> LookupTables:
         """The same tables as what complete rows are looked up in."""
-        return Families(self.elements.singles, self.scopes)
+        return LookupTables(self.elements.singles, self.scopes)
 
     def _each(self, of_groups: Sequence[int]) -> Ints:
         """A number for each factor."""

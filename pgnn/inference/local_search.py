@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import Links, links_of, neighbours_of
+from pgnn.inference.wiring import LocalWiring, local_wiring, neighbours_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -109,15 +109,15 @@ def polish(
         return given, before
     from pgnn.inference.kernels.polishing import polish as run
 
-    links = links_of(graph.wiring)
+    wiring = local_wiring(graph.wiring)
     tables, fields, scale = penalised(graph, log_field)
     may = np.array(np.broadcast_to(free, given.shape), order="C")
     found = given.copy()
-    near, tolerance = neighbours_of(links), 1e-13 * scale
+    near, tolerance = neighbours_of(wiring), 1e-13 * scale
 
     def improve(part: Ints) -> None:
         which = np.stack([rows[part], part], axis=1)
-        run(links, near, tables, fields, may, which, tolerance, _PATIENCE, found, _work(links))
+        run(wiring, near, tables, fields, may, which, tolerance, _PATIENCE, found, _work(wiring))
 
     in_threads(improve, np.arange(len(found)))
     after = score(graph, log_field, found, rows)
@@ -180,8 +180,8 @@ def floored(values: Floats, starts: Ints, floor: Floats) -> Floats:
     return np.where(holes, np.repeat(floor, length, axis=1), values)
 
 
-def _work(links: Links) -> Work:
-    num, most = len(links.card), int(links.card.max(initial=1))
+def _work(wiring: LocalWiring) -> Work:
+    num, most = len(wiring.card), int(wiring.card.max(initial=1))
 
     def numbers() -> Ints:
         return np.zeros(num, dtype=np.int64)
@@ -202,6 +202,6 @@ def _work(links: Links) -> Work:
         roots=numbers(),
         order=numbers(),
         up=numbers(),
-        gain=np.zeros(int(links.offset[-1])),
+        gain=np.zeros(int(wiring.offset[-1])),
         chosen=numbers(),
     )

@@ -91,7 +91,7 @@ class Wiring(NamedTuple):
         )
 
 
-class Links(NamedTuple):
+class LocalWiring(NamedTuple):
     """A graph's integers in the order in which a change of one element needs them.
 
     Attributes:
@@ -141,7 +141,7 @@ class Neighbours(NamedTuple):
     shared: Ints
 
 
-def links_of(wiring: Wiring) -> Links:
+def local_wiring(wiring: Wiring) -> LocalWiring:
     """Arrange a graph's integers for local changes."""
     arity = np.diff(wiring.scope_ptr)
     stride = wiring.stride
@@ -155,7 +155,7 @@ def links_of(wiring: Wiring) -> Links:
     own_step = np.where(dense, stride[here], -1)
     other_step = np.where(dense, stride[there], wiring.kind[f])
     columns = (wiring.offset[other], wiring.card[other], wiring.table[f], own_step, other_step)
-    return Links(
+    return LocalWiring(
         card=wiring.card,
         offset=wiring.offset,
         scope_ptr=wiring.scope_ptr,
@@ -171,22 +171,22 @@ def links_of(wiring: Wiring) -> Links:
     )
 
 
-def neighbours_of(links: Links) -> Neighbours:
+def neighbours_of(wiring: LocalWiring) -> Neighbours:
     """Find the elements that share factors; ``O(sum of squared factor sizes)``."""
-    arity = np.diff(links.scope_ptr)
+    arity = np.diff(wiring.scope_ptr)
     found = [np.zeros((0, 2), np.int64)]
     for n in np.unique(arity):
-        first = links.scope_ptr[:-1][arity == n]
+        first = wiring.scope_ptr[:-1][arity == n]
         one, two = np.nonzero(~np.eye(int(n), dtype=np.bool_))
         both = np.stack([first[:, None] + one, first[:, None] + two], axis=2)
         found.append(both.reshape(-1, 2))
     shared = np.concatenate(found)
-    num = max(len(links.card), 1)
-    key = links.scope_var[shared[:, 0]] * num + links.scope_var[shared[:, 1]]
+    num = max(len(wiring.card), 1)
+    key = wiring.scope_var[shared[:, 0]] * num + wiring.scope_var[shared[:, 1]]
     order = np.argsort(key, kind="stable")
     kinds, first = np.unique(key[order], return_index=True)
     return Neighbours(
-        ptr=_pointers(kinds // num, len(links.card)),
+        ptr=_pointers(kinds // num, len(wiring.card)),
         var=kinds % num,
         shared_ptr=np.concatenate([first, [len(key)]]).astype(np.int64),
         shared=np.ascontiguousarray(shared[order]),

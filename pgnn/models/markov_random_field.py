@@ -66,8 +66,6 @@ class MarkovRandomField(Model):
         0.4754
     """
 
-    in_groups = True
-
     def __init__(
         self,
         graph: nx.Graph | Edges | Part | Iterable[Part],

@@ -78,7 +78,6 @@ class Program(Model, ExecutableModel):
     """
 
     graph: nx.DiGraph
-    in_groups = True
     _rows: Mapping[str, Tensor] | None = None
 
     def __init__(

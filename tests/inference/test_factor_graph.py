@@ -5,7 +5,6 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from pgnn.inference.exact.model_solver import model_solver
 
 import pgnn
 from pgnn.factors.elements import Elements
@@ -13,9 +12,10 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
+from pgnn.inference.exact.solver import model_solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
-from pgnn.inference.wiring import links_of, neighbours_of
+from pgnn.inference.wiring import local_wiring, neighbours_of
 from tests.inference.loopy_fields import LoopyField
 
 
@@ -32,9 +32,9 @@ def bytes_of_views(num: int, potts: bool) -> int:
     """The most memory that making all views takes, none of which is gone."""
     tracemalloc.start()
     graph = pairs(num, potts)
-    links = links_of(graph.wiring)
+    wiring = local_wiring(graph.wiring)
     held = (graph.linear, graph.log_tables, graph.log_field, graph.structure, graph.sizes,
-            graph.start, graph.child_factor, neighbours_of(links))  # fmt: skip
+            graph.start, graph.child_factor, neighbours_of(wiring))  # fmt: skip
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(held) == 8

@@ -29,7 +29,6 @@ class EvaluatedModel(FactorModel):
         self._model = model
         self._grad = torch.is_grad_enabled()
         self._groups: tuple[FactorGroup, ...] | None = None
-        self.in_groups = model.in_groups
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:

@@ -139,7 +139,7 @@ class JunctionTree(Engine):
             and not graph.rowwise.any()
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
-            return torch.from_numpy(graph.families.sample(n, probs, seed)).long()[:, None], None
+            return torch.from_numpy(graph.lookup.sample(n, probs, seed)).long()[:, None], None
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number))
         if np.isneginf(log_z).any():
@@ -151,7 +151,7 @@ class JunctionTree(Engine):
         seen, solver = question.seen, self._solver(question)
         graph = solver.graph
         if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():
-            return graph.families.log_prob(seen.codes, graph.flat_log_values)
+            return graph.lookup.log_prob(seen.codes, graph.flat_log_values)
         return Differentiable(solver, seen).log_evidence()
 
     def describe(self, question: Question) -> Explanation:

@@ -11,70 +11,70 @@ from pgnn.inference.kernels.kinds import TABLE, add_row, change_row, entry_at
 
 
 @inner
-def entry_of(links, states, f):
+def entry_of(wiring, states, f):
     """Where the entry that factor ``f`` takes stands."""
-    at = links.table[f]
-    if links.kind[f] != TABLE:
-        first = links.scope_ptr[f]
-        x, y = states[links.scope_var[first]], states[links.scope_var[first + 1]]
-        return entry_at(links.kind[f], at, x, y)
-    for s in range(links.scope_ptr[f], links.scope_ptr[f + 1]):
-        at += states[links.scope_var[s]] * links.stride[s]
+    at = wiring.table[f]
+    if wiring.kind[f] != TABLE:
+        first = wiring.scope_ptr[f]
+        x, y = states[wiring.scope_var[first]], states[wiring.scope_var[first + 1]]
+        return entry_at(wiring.kind[f], at, x, y)
+    for s in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+        at += states[wiring.scope_var[s]] * wiring.stride[s]
     return at
 
 
 @inner
-def fill(links, table, states, local):
+def fill(wiring, table, states, local):
     """Add every factor to the local fields of its elements; return the sum of the factors."""
     total = 0.0
-    for f in range(links.table.shape[0]):
-        at = entry_of(links, states, f)
+    for f in range(wiring.table.shape[0]):
+        at = entry_of(wiring, states, f)
         total += table[at]
-        for s in range(links.scope_ptr[f], links.scope_ptr[f + 1]):
-            v = links.scope_var[s]
-            o = links.offset[v]
-            if links.kind[f] != TABLE:
-                other = links.scope_var[links.scope_ptr[f] + links.scope_ptr[f + 1] - 1 - s]
-                first = links.table[f]
-                add_row(links.kind[f], table, first, states[other], links.card[v], local, o)
+        for s in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+            v = wiring.scope_var[s]
+            o = wiring.offset[v]
+            if wiring.kind[f] != TABLE:
+                other = wiring.scope_var[wiring.scope_ptr[f] + wiring.scope_ptr[f + 1] - 1 - s]
+                first = wiring.table[f]
+                add_row(wiring.kind[f], table, first, states[other], wiring.card[v], local, o)
             else:
-                step = links.stride[s]
+                step = wiring.stride[s]
                 at_zero = at - states[v] * step
-                for k in range(links.card[v]):
+                for k in range(wiring.card[v]):
                     local[o + k] += table[at_zero + k * step]
     return total
 
 
 @inner
-def change(links, table, states, local, v, new):
+def change(wiring, table, states, local, v, new):
     """Put element ``v`` into a new state, and bring its neighbours' local fields up to date.
 
     ``O(degree K)``. The element's own field does not depend on its state.
     """
     old = states[v]
-    for i in range(links.pair_ptr[v], links.pair_ptr[v + 1]):
-        o = links.pair[i, 0]
-        start = links.pair[i, 2]
-        step = links.pair[i, 4]
-        if links.pair[i, 3] < 0:
-            change_row(step, table, start, old, new, links.pair[i, 1], local, o)
+    for i in range(wiring.pair_ptr[v], wiring.pair_ptr[v + 1]):
+        o = wiring.pair[i, 0]
+        start = wiring.pair[i, 2]
+        step = wiring.pair[i, 4]
+        if wiring.pair[i, 3] < 0:
+            change_row(step, table, start, old, new, wiring.pair[i, 1], local, o)
         else:
-            before = start + old * links.pair[i, 3]
-            after = start + new * links.pair[i, 3]
-            for k in range(links.pair[i, 1]):
+            before = start + old * wiring.pair[i, 3]
+            after = start + new * wiring.pair[i, 3]
+            for k in range(wiring.pair[i, 1]):
                 local[o + k] += table[after + k * step] - table[before + k * step]
-    for i in range(links.wide_ptr[v], links.wide_ptr[v + 1]):
-        slot = links.wide_slot[i]
-        f = links.slot_factor[slot]
-        at = entry_of(links, states, f)
-        moved = (new - old) * links.stride[slot]
-        for s in range(links.scope_ptr[f], links.scope_ptr[f + 1]):
+    for i in range(wiring.wide_ptr[v], wiring.wide_ptr[v + 1]):
+        slot = wiring.wide_slot[i]
+        f = wiring.slot_factor[slot]
+        at = entry_of(wiring, states, f)
+        moved = (new - old) * wiring.stride[slot]
+        for s in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
             if s != slot:
-                u = links.scope_var[s]
-                step = links.stride[s]
-                o = links.offset[u]
+                u = wiring.scope_var[s]
+                step = wiring.stride[s]
+                o = wiring.offset[u]
                 at_zero = at - states[u] * step
-                for k in range(links.card[u]):
+                for k in range(wiring.card[u]):
                     e = at_zero + k * step
                     local[o + k] += table[e + moved] - table[e]
     states[v] = new

@@ -42,9 +42,9 @@ def _pop(queue, ends, waiting):
 
 
 @inner
-def _move(links, near, table, states, local, v, new, work):
+def _move(wiring, near, table, states, local, v, new, work):
     """Change an element; it and its neighbours are to be looked at again, alone and in pairs."""
-    change(links, table, states, local, v, new)
+    change(wiring, table, states, local, v, new)
     _push(work.singles, work.single_ends, work.single_waiting, v)
     _push(work.pairs, work.pair_ends, work.pair_waiting, v)
     for i in range(near.ptr[v], near.ptr[v + 1]):
@@ -54,23 +54,23 @@ def _move(links, near, table, states, local, v, new, work):
 
 
 @inner
-def _singles(links, near, table, states, free, local, tolerance, work):
+def _singles(wiring, near, table, states, free, local, tolerance, work):
     """Best states of single elements until none helps."""
     while work.single_ends[0] < work.single_ends[1]:
         v = _pop(work.singles, work.single_ends, work.single_waiting)
         if not free[v]:
             continue
-        o = links.offset[v]
+        o = wiring.offset[v]
         best, top = states[v], local[o + states[v]] + tolerance
-        for k in range(links.card[v]):
+        for k in range(wiring.card[v]):
             if local[o + k] > top:
                 best, top = k, local[o + k]
         if best != states[v]:
-            _move(links, near, table, states, local, v, best, work)
+            _move(wiring, near, table, states, local, v, best, work)
 
 
 @inner
-def _interaction(links, near, table, states, v, edge, swap):
+def _interaction(wiring, near, table, states, v, edge, swap):
     r"""What a joint change of two neighbours is worth beyond both changes alone.
 
     ``swap[a, b]`` :math:`= \sum_f \theta_f(a, b) - \theta_f(a, x_u) - \theta_f(x_v, b)
@@ -78,29 +78,29 @@ def _interaction(links, near, table, states, v, edge, swap):
     """
     u = near.var[edge]
     x, y = states[v], states[u]
-    for a in range(links.card[v]):
-        for b in range(links.card[u]):
+    for a in range(wiring.card[v]):
+        for b in range(wiring.card[u]):
             swap[a, b] = 0.0
     for i in range(near.shared_ptr[edge], near.shared_ptr[edge + 1]):
         here, there = near.shared[i, 0], near.shared[i, 1]
-        f = links.slot_factor[here]
-        if links.kind[f] != TABLE:
+        f = wiring.slot_factor[here]
+        if wiring.kind[f] != TABLE:
             add_interaction(
-                links.kind[f], table, links.table[f], x, y, links.card[v], links.card[u], swap
+                wiring.kind[f], table, wiring.table[f], x, y, wiring.card[v], wiring.card[u], swap
             )
             continue
-        at = entry_of(links, states, f)
-        step, skip = links.stride[here], links.stride[there]
-        for a in range(links.card[v]):
+        at = entry_of(wiring, states, f)
+        step, skip = wiring.stride[here], wiring.stride[there]
+        for a in range(wiring.card[v]):
             moved = at + (a - x) * step
             base = table[at] - table[moved]
-            for b in range(links.card[u]):
+            for b in range(wiring.card[u]):
                 by = (b - y) * skip
                 swap[a, b] += base + table[moved + by] - table[at + by]
 
 
 @inner
-def _pairs(links, near, table, states, free, local, tolerance, work):
+def _pairs(wiring, near, table, states, free, local, tolerance, work):
     """Best joint states of two neighbours until none helps, single elements in between."""
     while work.pair_ends[0] < work.pair_ends[1]:
         v = _pop(work.pairs, work.pair_ends, work.pair_waiting)
@@ -111,21 +111,21 @@ def _pairs(links, near, table, states, free, local, tolerance, work):
             # where both wait, one of them will do
             if not free[u] or (work.pair_waiting[u] and u > v):
                 continue
-            _interaction(links, near, table, states, v, edge, work.swap)
-            o, q = links.offset[v], links.offset[u]
+            _interaction(wiring, near, table, states, v, edge, work.swap)
+            o, q = wiring.offset[v], wiring.offset[u]
             base = local[o + states[v]] + local[q + states[u]]
             top, one, two = tolerance, states[v], states[u]
-            for a in range(links.card[v]):
-                for b in range(links.card[u]):
+            for a in range(wiring.card[v]):
+                for b in range(wiring.card[u]):
                     gain = local[o + a] + local[q + b] + work.swap[a, b] - base
                     if gain > top:
                         top, one, two = gain, a, b
             if top > tolerance:
                 if one != states[v]:
-                    _move(links, near, table, states, local, v, one, work)
+                    _move(wiring, near, table, states, local, v, one, work)
                 if two != states[u]:
-                    _move(links, near, table, states, local, u, two, work)
-                _singles(links, near, table, states, free, local, tolerance, work)
+                    _move(wiring, near, table, states, local, u, two, work)
+                _singles(wiring, near, table, states, free, local, tolerance, work)
 
 
 @inner
@@ -171,37 +171,37 @@ def _join(near, v, parent, size, work):
 
 
 @inner
-def _forest(links, near, table, states, free, local, tolerance, state, work):
+def _forest(wiring, near, table, states, free, local, tolerance, state, work):
     """Put a random forest into its jointly best states (max-product); return what it gained."""
     size = _grow(near, free, state, work)
     for i in range(size):
-        o = links.offset[work.order[i]]
+        o = wiring.offset[work.order[i]]
         now = local[o + states[work.order[i]]]
-        for k in range(links.card[work.order[i]]):
+        for k in range(wiring.card[work.order[i]]):
             work.gain[o + k] = local[o + k] - now
     for i in range(size - 1, -1, -1):
         v = work.order[i]
         if work.up[v] >= 0:
             u = near.var[work.up[v]]
-            _interaction(links, near, table, states, v, work.up[v], work.swap)
-            for b in range(links.card[u]):
+            _interaction(wiring, near, table, states, v, work.up[v], work.swap)
+            for b in range(wiring.card[u]):
                 top = -np.inf
-                for a in range(links.card[v]):
-                    top = max(top, work.gain[links.offset[v] + a] + work.swap[a, b])
-                work.gain[links.offset[u] + b] += top
+                for a in range(wiring.card[v]):
+                    top = max(top, work.gain[wiring.offset[v] + a] + work.swap[a, b])
+                work.gain[wiring.offset[u] + b] += top
     total = 0.0
     for i in range(size):
         v = work.order[i]
-        o = links.offset[v]
+        o = wiring.offset[v]
         b = -1
         if work.up[v] >= 0:
             b = work.chosen[near.var[work.up[v]]]
-            _interaction(links, near, table, states, v, work.up[v], work.swap)
+            _interaction(wiring, near, table, states, v, work.up[v], work.swap)
         best, top = (
             states[v],
             work.gain[o + states[v]] + (work.swap[states[v], b] if b >= 0 else 0.0),
         )
-        for a in range(links.card[v]):
+        for a in range(wiring.card[v]):
             value = work.gain[o + a] + (work.swap[a, b] if b >= 0 else 0.0)
             if value > top:
                 best, top = a, value
@@ -212,16 +212,16 @@ def _forest(links, near, table, states, free, local, tolerance, state, work):
         for i in range(size):
             v = work.order[i]
             if work.chosen[v] != states[v]:
-                _move(links, near, table, states, local, v, work.chosen[v], work)
+                _move(wiring, near, table, states, local, v, work.chosen[v], work)
     return total
 
 
 @entry
-def polish(links, near, log_tables, fields, free, which, tolerance, patience, states, work):
+def polish(wiring, near, log_tables, fields, free, which, tolerance, patience, states, work):
     """Improve assignments until no single element and no pair helps.
 
     Args:
-        links: See :class:`pgnn.inference.wiring.Links`.
+        wiring: See :class:`pgnn.inference.wiring.LocalWiring`.
         near: See :class:`pgnn.inference.wiring.Neighbours`.
         log_tables: ``(1, T)`` or ``(B, T)``, finite.
         fields: ``(B, S)``, finite.
@@ -240,16 +240,16 @@ def polish(links, near, log_tables, fields, free, which, tolerance, patience, st
         state[0] = np.uint64(0)
         x = states[n]
         local[:] = fields[row]
-        fill(links, table, x, local)
+        fill(wiring, table, x, local)
         for v in range(x.shape[0]):
             _push(work.singles, work.single_ends, work.single_waiting, v)
             _push(work.pairs, work.pair_ends, work.pair_waiting, v)
         idle = 0
         while True:
-            _singles(links, near, table, x, free[n], local, tolerance, work)
-            _pairs(links, near, table, x, free[n], local, tolerance, work)
+            _singles(wiring, near, table, x, free[n], local, tolerance, work)
+            _pairs(wiring, near, table, x, free[n], local, tolerance, work)
             while idle < patience:
-                gain = _forest(links, near, table, x, free[n], local, tolerance, state, work)
+                gain = _forest(wiring, near, table, x, free[n], local, tolerance, state, work)
                 idle = 0 if gain > tolerance else idle + 1
                 if idle == 0:
                     break

@@ -24,7 +24,7 @@ from pgnn.inference.learning.optimisation_problem import Mean, Objective
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.state_columns import StateColumns
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import Links, links_of
+from pgnn.inference.wiring import LocalWiring, local_wiring
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class CpuPseudoLikelihood:
 
     def __init__(self, codes: Codes, shares: Floats) -> None:
         self.codes, self.shares = np.ascontiguousarray(codes, dtype=np.int32), shares
-        self._links: Links | None = None
+        self._wiring: LocalWiring | None = None
 
     def mean(self, graph: FactorGraph) -> Tensor:
         """Return the mean, ``()``, differentiable to first order.
@@ -211,9 +211,9 @@ class CpuPseudoLikelihood:
         Args:
             graph: Row-wise tables have the rows of ``codes``; its structure is always the same.
         """
-        if self._links is None:
-            self._links = links_of(graph.wiring)
-        walk = _Walk(self._links, graph, self.codes, self.shares)
+        if self._wiring is None:
+            self._wiring = local_wiring(graph.wiring)
+        walk = _Walk(self._wiring, graph, self.codes, self.shares)
         in_threads(walk.run, np.arange(len(self.codes)))
         value = torch.tensor(sum(walk.values), dtype=torch.float64)
         return with_gradients(
@@ -224,8 +224,10 @@ class CpuPseudoLikelihood:
 class _Walk:
     """One evaluation."""
 
-    def __init__(self, links: Links, graph: FactorGraph, codes: Codes, shares: Floats) -> None:
-        self.links, self.graph, self.codes, self.shares = links, graph, codes, shares
+    def __init__(
+        self, wiring: LocalWiring, graph: FactorGraph, codes: Codes, shares: Floats
+    ) -> None:
+        self.wiring, self.graph, self.codes, self.shares = wiring, graph, codes, shares
         self.tables = np.ascontiguousarray(graph.log_tables)
         field = graph.log_field.detach().to(torch.float64).numpy()
         self.field = np.ascontiguousarray(field)
@@ -244,7 +246,7 @@ class _Walk:
         field = np.zeros_like(self.field) if field is None else field
         self.values.append(
             pseudo_likelihood.mean(
-                self.links, self.tables, self.field, self.codes, self.shares, rows, tables, field
+                self.wiring, self.tables, self.field, self.codes, self.shares, rows, tables, field
             )
         )
         self._parts.append((tables, field))

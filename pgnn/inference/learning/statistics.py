@@ -13,8 +13,8 @@ from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
-from pgnn.inference.families import Families
 from pgnn.inference.learning.training_data import check_weights
+from pgnn.inference.lookup_tables import LookupTables
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -39,8 +39,8 @@ class Statistics:
         used = {v.name for c in [*tables.values(), *others.values()] for v in c.scope}
         self.variables = tuple(v for name, v in variables.items() if name in used)
         self._tables = tables
-        self._families = Families.of(self.variables, tables.values())
-        self._flat: NDArray[Any] = np.zeros(self._families.start[-1], dtype=np.int64)
+        self._lookup = LookupTables.of(self.variables, tables.values())
+        self._flat: NDArray[Any] = np.zeros(self._lookup.start[-1], dtype=np.int64)
         index = {v.name: k for k, v in enumerate(self.variables)}
         self._columns = {n: [index[v.name] for v in c.scope] for n, c in others.items()}
         self._kept: dict[Hashable, tuple[Codes, Floats]] = {
@@ -53,7 +53,7 @@ class Statistics:
     @property
     def counts(self) -> dict[Hashable, NDArray[Any]]:
         """Counts of each table, in its shape."""
-        return dict(zip(self._tables, self._families.split(self._flat), strict=True))
+        return dict(zip(self._tables, self._lookup.split(self._flat), strict=True))
 
     def configurations(self, name: Hashable) -> tuple[Codes, Floats]:
         """Distinct rows ``(U, parents + 1)`` of a conditional's scope, and their counts."""
@@ -79,7 +79,7 @@ class Statistics:
             part = None if weights is None else weights[start:stop]
             if part is None and self._flat.dtype == np.float64:
                 part = np.ones(stop - start)
-            self._families.count(block.T, part, out=self._flat)
+            self._lookup.count(block.T, part, out=self._flat)
             for name, columns in self._columns.items():
                 self._keep(name, block[columns].T, part)
         self.num_rows += table.num_rows

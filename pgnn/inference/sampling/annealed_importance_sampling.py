@@ -16,8 +16,8 @@ from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
 from pgnn.inference.problem import Problem
-from pgnn.inference.sampling.annealing_start import most_likely_states, streams_of
-from pgnn.inference.sampling.ladder import Climb, Climbers, Ladder, exact_draws
+from pgnn.inference.sampling.annealing_path import AnnealingPath, PathChains, PathWalk, exact_draws
+from pgnn.inference.sampling.chain_starts import most_likely_states, streams_of
 
 Floats = NDArray[np.float64]
 
@@ -108,10 +108,10 @@ class AnnealedImportanceSampling(Engine):
 
     def infer(self, problem: Problem) -> Beliefs:
         """See :meth:`Engine.infer`."""
-        ladder = Ladder.prepare(problem, self.betas, self.sweeps)
+        path = AnnealingPath.prepare(problem, self.betas, self.sweeps)
         forward, backward = np.random.default_rng(self.seed).integers(2**63, size=2).tolist()
         shape = (problem.num_rows, self.chains)
-        states, log_weights = self._forward(ladder, shape, forward)
+        states, log_weights = self._forward(path, shape, forward)
         total = _log_mean(log_weights)
         weights = np.exp(log_weights - _finite(log_weights.max(axis=1))[:, None])
         lost = np.isneginf(total)
@@ -119,9 +119,9 @@ class AnnealedImportanceSampling(Engine):
         squares = np.where(lost, 1.0, (weights**2).sum(axis=1))
         size = weights.sum(axis=1) ** 2 / squares
         shares = np.where(lost[:, None], 0.0, weights / (mean[:, None] * self.chains))
-        marginals = ladder.smoothed(states, shares)
+        marginals = path.smoothed(states, shares)
         marginals[lost] = np.nan
-        start = ladder.log_start
+        start = path.log_start
         impossible = np.isneginf(start)
         found = {
             "lower": start + log_weights.mean(axis=1),
@@ -131,7 +131,7 @@ class AnnealedImportanceSampling(Engine):
             "converged": (size >= min(_ENOUGH, self.chains)) | impossible,
         }
         if self.reverse:
-            found |= self._backward(problem, ladder, states, shares, backward)
+            found |= self._backward(problem, path, states, shares, backward)
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
         dtype = problem.graph.dtype
         return Beliefs(
@@ -144,32 +144,34 @@ class AnnealedImportanceSampling(Engine):
 
     def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.draw`: final states with their log weights."""
-        ladder = Ladder.prepare(problem, self.betas, self.sweeps)
+        path = AnnealingPath.prepare(problem, self.betas, self.sweeps)
         number = int(np.random.default_rng(seed).integers(2**63))
-        states, log_weights = self._forward(ladder, (problem.num_rows, n), number)
+        states, log_weights = self._forward(path, (problem.num_rows, n), number)
         return (
             torch.from_numpy(states.transpose(1, 0, 2).astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(log_weights.T)),
         )
 
-    def _forward(self, ladder: Ladder, shape: tuple[int, int], seed: int) -> tuple[Any, Floats]:
+    def _forward(
+        self, path: AnnealingPath, shape: tuple[int, int], seed: int
+    ) -> tuple[Any, Floats]:
         """``(B, C, E)`` final states and ``(B, C)`` log weights."""
         rows, chains = shape
-        states = np.repeat(most_likely_states(ladder.links, ladder.fields), chains, axis=0)
-        at = Climbers(states, streams_of(seed, rows, chains).ravel(), np.zeros(rows * chains))
-        ladder.walk(at, chains, np.zeros(2), sweeps=1)  # independent at infinite temperature
-        climb = Climb(ladder, at, chains, ladder.betas)
-        iterate(climb, climb.steps, progress=self.progress, label="Annealed importance sampling")
+        states = np.repeat(most_likely_states(path.wiring, path.fields), chains, axis=0)
+        at = PathChains(states, streams_of(seed, rows, chains).ravel(), np.zeros(rows * chains))
+        path.walk(at, chains, np.zeros(2), sweeps=1)  # independent at infinite temperature
+        walk = PathWalk(path, at, chains, path.betas)
+        iterate(walk, walk.steps, progress=self.progress, label="Annealed importance sampling")
         states = at.states.reshape(rows, chains, states.shape[1])
         log_weights = np.where(
-            np.isneginf(ladder.log_start)[:, None] | ladder.violated(states),
+            np.isneginf(path.log_start)[:, None] | path.violated(states),
             -np.inf,
             at.log_weights.reshape(shape),
         )
         return states, log_weights
 
     def _backward(
-        self, problem: Problem, ladder: Ladder, states: Any, shares: Floats, seed: int
+        self, problem: Problem, path: AnnealingPath, states: Any, shares: Floats, seed: int
     ) -> dict[str, Any]:
         """The stochastic upper bound; NaN for rows without a start."""
         rng = np.random.default_rng(seed)
@@ -180,17 +182,17 @@ class AnnealedImportanceSampling(Engine):
             # a row without a possible final state is found to have none below
             picks = [rng.choice(chains, chains, p=s if s.sum() else None) for s in shares]
             drawn = np.stack([x[k] for x, k in zip(states, picks, strict=True)]) if rows else states
-        lost = np.any(ladder.violated(drawn), axis=1)
+        lost = np.any(path.violated(drawn), axis=1)
         begin = np.array(drawn, dtype=np.int32, order="C").reshape(rows * chains, drawn.shape[2])
-        at = Climbers(
+        at = PathChains(
             begin,
             streams_of(int(rng.integers(2**31)), rows, chains).ravel(),
             np.zeros(rows * chains),
         )
-        climb = Climb(ladder, at, chains, ladder.betas[::-1].copy())
-        iterate(climb, climb.steps, progress=self.progress, label="Reverse")
+        walk = PathWalk(path, at, chains, path.betas[::-1].copy())
+        iterate(walk, walk.steps, progress=self.progress, label="Reverse")
         down = -at.log_weights.reshape(rows, chains)
-        upper = np.where(lost, np.nan, ladder.log_start + down.mean(axis=1))
+        upper = np.where(lost, np.nan, path.log_start + down.mean(axis=1))
         return {"upper": upper, "upper_error": _error(down), "exact_reverse": exact}
 
 

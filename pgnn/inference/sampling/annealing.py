@@ -17,7 +17,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import polish, score, unsettled
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.problem import Problem
-from pgnn.inference.sampling.annealing_start import (
+from pgnn.inference.sampling.chain_starts import (
     chain_rows,
     most_likely_states,
     possible,
@@ -27,7 +27,7 @@ from pgnn.inference.sampling.annealing_start import (
 )
 from pgnn.inference.sampling.cooling import GeometricCooling, Schedule, temperatures_of
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import Links, links_of
+from pgnn.inference.wiring import LocalWiring, local_wiring
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -171,7 +171,7 @@ class Cooled:
     """Annealing as an iteration: each step does some sweeps of all chains.
 
     Attributes:
-        links: What the kernel walks along.
+        wiring: What the kernel walks along.
         tables: ``(1, T)`` or ``(B, T)`` finite log values.
         fields: ``(B, S)`` own fields.
         free: ``(B, E)`` elements that move.
@@ -179,7 +179,7 @@ class Cooled:
         streams: ``(B, C)`` random streams.
     """
 
-    links: Links
+    wiring: LocalWiring
     tables: Floats
     fields: Floats
     free: Mask
@@ -192,7 +192,7 @@ class Cooled:
         hot, cold = temperature_range(graph, log_field)
         temperatures = temperatures_of(engine.schedule, engine.sweeps, hot, cold)
         return cls(
-            links=links_of(graph.wiring),
+            wiring=local_wiring(graph.wiring),
             tables=walled(graph, _WALL * float(temperatures.max())),
             fields=np.ascontiguousarray(log_field),
             free=unsettled(graph, log_field),
@@ -208,7 +208,7 @@ class Cooled:
     def init(self) -> tuple[int, Chains]:
         """All chains at the best states of the fields."""
         num = self.streams.shape[1]
-        states = np.repeat(most_likely_states(self.links, self.fields), num, axis=0)
+        states = np.repeat(most_likely_states(self.wiring, self.fields), num, axis=0)
         chains = Chains(
             states=states,
             streams=self.streams.ravel().copy(),
@@ -227,7 +227,7 @@ class Cooled:
 
         def run(part: Ints) -> None:
             anneal(
-                self.links,
+                self.wiring,
                 self.tables,
                 self.fields,
                 self.free,

@@ -17,7 +17,6 @@ from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors import Conditional, Neural, NoisyOr, Sigmoid, Softmax, Tabular, Variable
 from pgnn.factors.conditionals.tabular import Prior
-from pgnn.inference.families import Families
 from pgnn.inference.learning.maximum_likelihood import (
     K2,
     BDeu,
@@ -25,6 +24,7 @@ from pgnn.inference.learning.maximum_likelihood import (
     Laplace,
     MaximumLikelihood,
 )
+from pgnn.inference.lookup_tables import LookupTables
 from pgnn.io.bif import read_bif
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
@@ -471,13 +471,13 @@ def tables_of(model: BayesianNetwork, name: str) -> np.ndarray:
 
 def test_alarm_is_learnt_from_its_own_samples(data_dir: Path) -> None:
     alarm = read_bif(data_dir / "bn" / "alarm.bif")
-    families = Families.of(tuple(alarm.variables.values()), alarm.conditionals.values())
+    lookup = LookupTables.of(tuple(alarm.variables.values()), alarm.conditionals.values())
     truth = tables(alarm)
-    rows = families.sample(200_000, np.concatenate([t.ravel() for t in truth.values()]), seed=0)
+    rows = lookup.sample(200_000, np.concatenate([t.ravel() for t in truth.values()]), seed=0)
     alarm.requires_grad_()
     alarm.fit(rows)
     scores = []
-    for name, counts in zip(truth, families.split(families.count(rows)), strict=True):
+    for name, counts in zip(truth, lookup.split(lookup.count(rows)), strict=True):
         number = counts.sum(axis=-1, keepdims=True)
         variance = truth[name] * (1 - truth[name]) / np.maximum(number, 1)
         usual = (number * truth[name] > 25) & (number * (1 - truth[name]) > 25)

@@ -14,14 +14,14 @@ import pgnn
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.sampling.annealing import Annealing
-from pgnn.inference.sampling.annealing_start import (
+from pgnn.inference.sampling.chain_starts import (
     most_likely_states,
     streams_of,
     temperature_range,
     walled,
 )
 from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
-from pgnn.inference.wiring import links_of
+from pgnn.inference.wiring import local_wiring
 from tests import oracle
 from tests.zoo import ZOO
 
@@ -211,7 +211,7 @@ def test_starts() -> None:
     field = field_of(graph, 2, 0)
     field[1, :2] = [-np.inf, 1.0]
     field[0, 2:5] = [1.0, 2.0, 2.0]
-    found = most_likely_states(links_of(graph.wiring), field)
+    found = most_likely_states(local_wiring(graph.wiring), field)
     offset = graph.elements.offset
     for r in range(2):
         for v in range(len(CARD)):

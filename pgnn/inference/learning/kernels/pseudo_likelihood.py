@@ -9,10 +9,10 @@ from pgnn.inference.kernels.kinds import TABLE, add_row, add_row_gradient
 
 
 @inner
-def _fill(links, table, states, local):
+def _fill(wiring, table, states, local):
     """Add what each factor says about each of its elements, the others' states as they are."""
-    card, offset, stride, kind = links.card, links.offset, links.stride, links.kind
-    ptr, var, first = links.scope_ptr, links.scope_var, links.table
+    card, offset, stride, kind = wiring.card, wiring.offset, wiring.stride, wiring.kind
+    ptr, var, first = wiring.scope_ptr, wiring.scope_var, wiring.table
     for f in range(first.shape[0]):
         begin, end = ptr[f], ptr[f + 1]
         if kind[f] != TABLE:
@@ -31,10 +31,10 @@ def _fill(links, table, states, local):
 
 
 @inner
-def _pull(links, states, local, gradient):
+def _pull(wiring, states, local, gradient):
     """Add derivatives by the fields to those by the entries that :func:`_fill` took."""
-    card, offset, stride, kind = links.card, links.offset, links.stride, links.kind
-    ptr, var, first = links.scope_ptr, links.scope_var, links.table
+    card, offset, stride, kind = wiring.card, wiring.offset, wiring.stride, wiring.kind
+    ptr, var, first = wiring.scope_ptr, wiring.scope_var, wiring.table
     for f in range(first.shape[0]):
         begin, end = ptr[f], ptr[f + 1]
         if kind[f] != TABLE:
@@ -77,11 +77,11 @@ def _conditional(local, begin, end, own, share):
 
 
 @entry
-def mean(links, tables, fields, codes, shares, rows, table_gradient, field_gradient):
+def mean(wiring, tables, fields, codes, shares, rows, table_gradient, field_gradient):
     """Return the sum over some rows of ``share`` times log pseudo-likelihood.
 
     Args:
-        links: Of the graph.
+        wiring: Of the graph.
         tables: ``(1, T)`` or ``(B, T)`` log values.
         fields: ``(1, S)`` or ``(B, S)`` own log fields of the elements.
         codes: ``(B, E)`` int32 states.
@@ -93,16 +93,16 @@ def mean(links, tables, fields, codes, shares, rows, table_gradient, field_gradi
     Cost:
         Two looks at each factor's states, place by place, for each row.
     """
-    local, offset, value = np.empty(fields.shape[1]), links.offset, 0.0
+    local, offset, value = np.empty(fields.shape[1]), wiring.offset, 0.0
     for r in rows:
         states = codes[r]
         local[:] = fields[r % fields.shape[0]]
-        _fill(links, tables[r % tables.shape[0]], states, local)
+        _fill(wiring, tables[r % tables.shape[0]], states, local)
         total = 0.0
         for v in range(states.shape[0]):
             begin = offset[v]
             total += _conditional(local, begin, offset[v + 1], begin + states[v], shares[r])
         value += shares[r] * total
-        _pull(links, states, local, table_gradient[r % table_gradient.shape[0]])
+        _pull(wiring, states, local, table_gradient[r % table_gradient.shape[0]])
         field_gradient[r % field_gradient.shape[0]] += local
     return value

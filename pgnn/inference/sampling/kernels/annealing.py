@@ -51,7 +51,7 @@ def _draw(o, num, own, other, field, local, weights, u):
 
 
 @inner
-def _sweep(links, table, field, free, own, other, backward, states, local, weights, state):
+def _sweep(wiring, table, field, free, own, other, backward, states, local, weights, state):
     """Visit every free element once; return the stream, gains of both parts, and changes."""
     field_gain, local_gain, changes = 0.0, 0.0, 0
     num = states.shape[0]
@@ -60,33 +60,33 @@ def _sweep(links, table, field, free, own, other, backward, states, local, weigh
         if not free[v]:
             continue
         state, u = _uniform(state)
-        o = links.offset[v]
-        new = _draw(o, links.card[v], own, other, field, local, weights, u)
+        o = wiring.offset[v]
+        new = _draw(o, wiring.card[v], own, other, field, local, weights, u)
         old = states[v]
         if new != old:
             field_gain += field[o + new] - field[o + old]
             local_gain += local[o + new] - local[o + old]
             changes += 1
-            change(links, table, states, local, v, new)
+            change(wiring, table, states, local, v, new)
     return state, field_gain, local_gain, changes
 
 
 @inner
-def _field_of(links, field, states):
+def _field_of(wiring, field, states):
     total = 0.0
     for v in range(states.shape[0]):
-        total += field[links.offset[v] + states[v]]
+        total += field[wiring.offset[v] + states[v]]
     return total
 
 
 @entry
 def anneal(
-    links, log_tables, fields, free, chains, temperatures, states, streams, best, top, changes
+    wiring, log_tables, fields, free, chains, temperatures, states, streams, best, top, changes
 ):
     """Run some sweeps of some chains at falling temperatures, and keep each chain's best states.
 
     Args:
-        links: See :class:`pgnn.inference.wiring.Links`.
+        wiring: See :class:`pgnn.inference.wiring.LocalWiring`.
         log_tables: ``(1, T)`` or ``(B, T)``, finite.
         fields: ``(B, S)``; ``-inf`` is never entered.
         free: ``(B, E)`` elements that are drawn.
@@ -99,18 +99,18 @@ def anneal(
         changes: ``(C,)`` number of changes so far, in place.
     """
     local = np.empty(fields.shape[1])
-    weights = np.empty(links.card.max())
+    weights = np.empty(wiring.card.max())
     for j in range(chains.shape[0]):
         row, c = chains[j, 0], chains[j, 1]
         table = log_tables[row if log_tables.shape[0] > 1 else 0]
         x = states[c]
         local[:] = 0.0
-        score = fill(links, table, x, local) + _field_of(links, fields[row], x)
+        score = fill(wiring, table, x, local) + _field_of(wiring, fields[row], x)
         state = streams[c]
         for t in range(temperatures.shape[0]):
             cold = 1.0 / temperatures[t]
             state, one, two, moved = _sweep(
-                links, table, fields[row], free[row], cold, cold, False, x, local, weights, state
+                wiring, table, fields[row], free[row], cold, cold, False, x, local, weights, state
             )
             score += one + two
             changes[c] += moved
@@ -121,8 +121,8 @@ def anneal(
 
 
 @entry
-def climb(
-    links, log_tables, fields, free, chains, betas, backward, sweeps, states, streams, log_weights
+def follow_path(
+    wiring, log_tables, fields, free, chains, betas, backward, sweeps, states, streams, log_weights
 ):
     r"""Take some chains from inverse temperature ``betas[0]`` to ``betas[-1]``, weighing them.
 
@@ -136,13 +136,13 @@ def climb(
         log_weights: ``(C,)`` in place.
     """
     local = np.empty(fields.shape[1])
-    weights = np.empty(links.card.max())
+    weights = np.empty(wiring.card.max())
     for j in range(chains.shape[0]):
         row, c = chains[j, 0], chains[j, 1]
         table = log_tables[row if log_tables.shape[0] > 1 else 0]
         x = states[c]
         local[:] = 0.0
-        energy = fill(links, table, x, local)
+        energy = fill(wiring, table, x, local)
         state = streams[c]
         for t in range(1, betas.shape[0]):
             beta = betas[t - 1] if backward else betas[t]
@@ -150,7 +150,7 @@ def climb(
                 log_weights[c] += (betas[t] - betas[t - 1]) * energy
             for _ in range(sweeps):
                 state, _one, two, _moved = _sweep(
-                    links, table, fields[row], free[row], 1.0, beta, backward, x, local, weights,
+                    wiring, table, fields[row], free[row], 1.0, beta, backward, x, local, weights,
                     state,
                 )  # fmt: skip
                 energy += two
@@ -160,7 +160,7 @@ def climb(
 
 
 @entry
-def smooth(links, log_tables, fields, chains, shares, states, marginals):
+def smooth(wiring, log_tables, fields, chains, shares, states, marginals):
     """Add each chain's conditional probabilities given the rest of its states, times its share.
 
     Args:
@@ -174,13 +174,13 @@ def smooth(links, log_tables, fields, chains, shares, states, marginals):
         if shares[c] == 0.0:
             continue
         local[:] = fields[row]
-        fill(links, log_tables[row if log_tables.shape[0] > 1 else 0], states[c], local)
+        fill(wiring, log_tables[row if log_tables.shape[0] > 1 else 0], states[c], local)
         for v in range(states.shape[1]):
-            o = links.offset[v]
+            o = wiring.offset[v]
             top, total = -np.inf, 0.0
-            for k in range(links.card[v]):
+            for k in range(wiring.card[v]):
                 top = max(top, local[o + k])
-            for k in range(links.card[v]):
+            for k in range(wiring.card[v]):
                 total += np.exp(local[o + k] - top)
-            for k in range(links.card[v]):
+            for k in range(wiring.card[v]):
                 marginals[row, o + k] += shares[c] * np.exp(local[o + k] - top) / total

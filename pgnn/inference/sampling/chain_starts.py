@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import finite_spread, floored
-from pgnn.inference.wiring import Links
+from pgnn.inference.wiring import LocalWiring
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -34,12 +34,12 @@ def possible(graph: FactorGraph, log_field: Floats) -> Mask:
     return np.asarray((top > -np.inf).all(axis=1))
 
 
-def most_likely_states(links: Links, log_field: Floats) -> NDArray[np.int32]:
+def most_likely_states(wiring: LocalWiring, log_field: Floats) -> NDArray[np.int32]:
     """``(B, E)`` the first best state of each element's own field."""
     if log_field.size == 0:
-        return np.zeros((len(log_field), len(links.card)), dtype=np.int32)
-    first = links.offset[:-1]
-    top = np.repeat(np.maximum.reduceat(log_field, first, axis=1), links.card, axis=1)
+        return np.zeros((len(log_field), len(wiring.card)), dtype=np.int32)
+    first = wiring.offset[:-1]
+    top = np.repeat(np.maximum.reduceat(log_field, first, axis=1), wiring.card, axis=1)
     column = np.where(log_field == top, np.arange(log_field.shape[1]), log_field.shape[1])
     return (np.minimum.reduceat(column, first, axis=1) - first).astype(np.int32)
 

@@ -14,9 +14,9 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.loop import Info
 from pgnn.inference.problem import Problem
-from pgnn.inference.sampling.annealing_start import chain_rows, walled
+from pgnn.inference.sampling.chain_starts import chain_rows, walled
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import Links, links_of
+from pgnn.inference.wiring import LocalWiring, local_wiring
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -30,7 +30,7 @@ _WALL = 20.0
 _LARGEST, _MAX_BYTES = 5000, 2**28
 
 
-class Climbers(NamedTuple):
+class PathChains(NamedTuple):
     """Where chains stand: ``(C, E)`` states, ``(C,)`` random streams and log weights."""
 
     states: Codes
@@ -39,12 +39,12 @@ class Climbers(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class AnnealingPath:
     r"""Distributions :math:`p_\beta \propto e^{h(x) + \beta U(x)}` for each row of evidence.
 
     Attributes:
         graph: The factors.
-        links: What kernels walk along.
+        wiring: What kernels walk along.
         tables: ``(1, T)`` or ``(B, T)`` log values of U, finite.
         fields: ``(B, S)`` own fields h, evidence included.
         free: ``(B, E)`` elements that move.
@@ -55,7 +55,7 @@ class Ladder:
     """
 
     graph: FactorGraph
-    links: Links
+    wiring: LocalWiring
     tables: Floats
     fields: Floats
     free: Mask
@@ -64,14 +64,14 @@ class Ladder:
     log_start: Floats
 
     @classmethod
-    def prepare(cls, problem: Problem, betas: Floats, sweeps: int) -> Ladder:
+    def prepare(cls, problem: Problem, betas: Floats, sweeps: int) -> AnnealingPath:
         """Read a problem."""
         graph, fields = problem.graph, np.ascontiguousarray(problem.log_field())
         constant = graph.log_constant.detach().cpu().double().numpy()
         start = constant + _log_normalisers(fields, graph.elements.offset).sum(axis=1)
         return cls(
             graph,
-            links_of(graph.wiring),
+            local_wiring(graph.wiring),
             walled(graph, _WALL),
             fields,
             unsettled(graph, fields) & ~np.isneginf(start)[:, None],
@@ -80,14 +80,14 @@ class Ladder:
             start,
         )
 
-    def walk(self, at: Climbers, chains: int, betas: Floats, sweeps: int) -> None:
+    def walk(self, at: PathChains, chains: int, betas: Floats, sweeps: int) -> None:
         """Move chains along some inverse temperatures, in place; down if these fall."""
-        from pgnn.inference.sampling.kernels.annealing import climb
+        from pgnn.inference.sampling.kernels.annealing import follow_path
 
         def run(part: Ints) -> None:
             backward = bool(betas[-1] < betas[0])
-            climb(
-                self.links, self.tables, self.fields, self.free, part, betas, backward, sweeps, *at
+            follow_path(
+                self.wiring, self.tables, self.fields, self.free, part, betas, backward, sweeps, *at
             )
 
         in_threads(run, chain_rows(len(self.fields), chains))
@@ -113,25 +113,25 @@ class Ladder:
         flat = np.ascontiguousarray(states).reshape(rows * chains, states.shape[2])
         tables, number = self.graph.log_tables, chain_rows(rows, chains)
         smooth(
-            self.links, np.ascontiguousarray(tables), self.fields, number,
+            self.wiring, np.ascontiguousarray(tables), self.fields, number,
             np.ascontiguousarray(shares.ravel()), flat, marginals,
         )  # fmt: skip
         return marginals
 
 
 @dataclass(frozen=True, eq=False)
-class Climb:
-    """Chains that walk a ladder, as an iteration: each step is a part of the way.
+class PathWalk:
+    """Chains that walk a path, as an iteration: each step is a part of the way.
 
     Attributes:
-        ladder: Where.
+        path: Where.
         at: The chains before, changed in place.
         chains: How many for each row.
         betas: Inverse temperatures on the way.
     """
 
-    ladder: Ladder
-    at: Climbers
+    path: AnnealingPath
+    at: PathChains
     chains: int
     betas: Floats
 
@@ -152,7 +152,7 @@ class Climb:
     def step(self, state: int) -> tuple[int, Info]:
         """Walk a part of the way."""
         part = self.betas[state : state + self.size + 1]
-        self.ladder.walk(self.at, self.chains, part, self.ladder.sweeps)
+        self.path.walk(self.at, self.chains, part, self.path.sweeps)
         return state + len(part) - 1, Info(values={"inverse temperature": float(part[-1])})
 
 

@@ -1,4 +1,4 @@
-"""The kernels of ``pgnn.inference.kernels.families`` in NumPy, for where numba is not."""
+"""The kernels of ``pgnn.inference.kernels.lookup_tables`` in NumPy, for where numba is not."""
 
 from __future__ import annotations
 

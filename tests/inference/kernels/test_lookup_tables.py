@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from pgnn.errors import EvidenceError, Intractable, ModelError
 from pgnn.factors import Tabular, Variable
-from pgnn.inference import families as module
-from pgnn.inference import families_numpy
-from pgnn.inference.families import Families
-from pgnn.inference.kernels import families as compiled
+from pgnn.inference import lookup_tables as module
+from pgnn.inference import lookup_tables_numpy
+from pgnn.inference.kernels import lookup_tables as compiled
+from pgnn.inference.lookup_tables import LookupTables
 
-KERNELS = [compiled, families_numpy]
+KERNELS = [compiled, lookup_tables_numpy]
 
 
 @pytest.fixture(params=KERNELS, ids=["compiled", "numpy"])
@@ -25,7 +25,7 @@ def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "_kernels", lambda: chosen)
 
 
-def random_families(rng: np.random.Generator) -> tuple[Families, np.ndarray]:
+def random_tables(rng: np.random.Generator) -> tuple[LookupTables, np.ndarray]:
     """A random network and its tables (flat probabilities), some entries exactly zero."""
     size = int(rng.integers(1, 7))
     variables = tuple(Variable(f"v{k}", int(rng.choice([1, 2, 3, 5, 17]))) for k in range(size))
@@ -34,90 +34,90 @@ def random_families(rng: np.random.Generator) -> tuple[Families, np.ndarray]:
     for k in range(size):
         parents = rng.permutation(columns[:k])[: int(rng.integers(0, 4))]
         scopes.append((*(int(p) for p in parents), int(columns[k])))
-    families = Families(variables, tuple(scopes[k] for k in rng.permutation(size)))
+    lookup = LookupTables(variables, tuple(scopes[k] for k in rng.permutation(size)))
     tables = []
-    for shape in families.shapes:
+    for shape in lookup.shapes:
         weights = rng.random(shape) * (rng.random(shape) < 0.8)
         weights[..., 0] += weights.sum(axis=-1) == 0
         tables.append((weights / weights.sum(axis=-1, keepdims=True)).ravel())
-    return families, np.concatenate(tables)
+    return lookup, np.concatenate(tables)
 
 
-def random_codes(rng: np.random.Generator, families: Families, rows: int) -> np.ndarray:
-    return np.stack([rng.integers(0, k, rows) for k in families.card], axis=1)
+def random_codes(rng: np.random.Generator, lookup: LookupTables, rows: int) -> np.ndarray:
+    return np.stack([rng.integers(0, k, rows) for k in lookup.card], axis=1)
 
 
-def entries(families: Families, tables: list[np.ndarray], row: np.ndarray) -> list[float]:
+def entries(lookup: LookupTables, tables: list[np.ndarray], row: np.ndarray) -> list[float]:
     """The entry of each table that a row falls on, by definition."""
-    return [t[tuple(row[list(s)])] for t, s in zip(tables, families.scopes, strict=True)]
+    return [t[tuple(row[list(s)])] for t, s in zip(tables, lookup.scopes, strict=True)]
 
 
 @given(seed=st.integers(0, 10**6), rows=st.sampled_from([0, 1, 2, 50, 3000]))
 def test_scores_and_counts_are_those_of_a_loop(seed: int, rows: int) -> None:
     rng = np.random.default_rng(seed)
-    families, probs = random_families(rng)
-    codes = random_codes(rng, families, rows)
+    lookup, probs = random_tables(rng)
+    codes = random_codes(rng, lookup, rows)
     with np.errstate(divide="ignore"):
         logs = np.log(probs)
     weights = rng.random(rows)
-    tables = families.split(logs)
-    expected = np.array([sum(entries(families, tables, row)) for row in codes])
-    counts = [np.zeros(shape, dtype=np.int64) for shape in families.shapes]
-    weighted = [np.zeros(shape) for shape in families.shapes]
+    tables = lookup.split(logs)
+    expected = np.array([sum(entries(lookup, tables, row)) for row in codes])
+    counts = [np.zeros(shape, dtype=np.int64) for shape in lookup.shapes]
+    weighted = [np.zeros(shape) for shape in lookup.shapes]
     for row, weight in zip(codes, weights, strict=True):
-        for table, more, scope in zip(counts, weighted, families.scopes, strict=True):
+        for table, more, scope in zip(counts, weighted, lookup.scopes, strict=True):
             table[tuple(row[list(scope)])] += 1
             more[tuple(row[list(scope)])] += weight
     for chosen in KERNELS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "_kernels", lambda chosen=chosen: chosen)
-            np.testing.assert_allclose(families.score(codes, logs), expected, rtol=1e-12)
+            np.testing.assert_allclose(lookup.score(codes, logs), expected, rtol=1e-12)
             np.testing.assert_array_equal(
-                families.count(codes), np.concatenate([c.ravel() for c in counts])
+                lookup.count(codes), np.concatenate([c.ravel() for c in counts])
             )
             flat = np.concatenate([c.ravel() for c in weighted])
-            np.testing.assert_allclose(families.count(codes, weights), flat, rtol=1e-12)
+            np.testing.assert_allclose(lookup.count(codes, weights), flat, rtol=1e-12)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4097])
 def test_both_kernels_draw_the_same_rows(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(8):
-        families, probs = random_families(np.random.default_rng(seed))
+        lookup, probs = random_tables(np.random.default_rng(seed))
         draws = []
         for chosen in KERNELS:
             monkeypatch.setattr(module, "_kernels", lambda chosen=chosen: chosen)
-            draws.append(families.sample(rows, probs, seed=seed))
+            draws.append(lookup.sample(rows, probs, seed=seed))
         np.testing.assert_array_equal(*draws)
         assert draws[0].dtype == np.int32
-        assert draws[0].shape == (rows, len(families.variables))
+        assert draws[0].shape == (rows, len(lookup.variables))
 
 
 @pytest.mark.usefixtures("kernels")
 def test_a_layout_is_a_layout() -> None:
     rng = np.random.default_rng(3)
-    families, _ = random_families(rng)
-    codes = random_codes(rng, families, 300).astype(np.int32)
-    counts = families.count(codes)
+    lookup, _ = random_tables(rng)
+    codes = random_codes(rng, lookup, 300).astype(np.int32)
+    counts = lookup.count(codes)
     wide = np.repeat(codes, 2, axis=1)[:, ::2]
     for same in (np.asfortranarray(codes), wide, codes.astype(np.int8), torch.tensor(codes)):
-        np.testing.assert_array_equal(families.count(same), counts)
-    twice = families.count(codes[:100], out=families.count(codes[100:]))
+        np.testing.assert_array_equal(lookup.count(same), counts)
+    twice = lookup.count(codes[:100], out=lookup.count(codes[100:]))
     np.testing.assert_array_equal(twice, counts)
-    assert counts.sum() == 300 * len(families.scopes)
+    assert counts.sum() == 300 * len(lookup.scopes)
 
 
 @pytest.mark.usefixtures("kernels")
 def test_seeds_fix_the_rows_however_they_are_cut() -> None:
-    families, probs = random_families(np.random.default_rng(5))
+    lookup, probs = random_tables(np.random.default_rng(5))
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    rows = families.sample(5000, probs, seed=11)
-    np.testing.assert_array_equal(families.sample(5000, probs, seed=11), rows)
-    pieces = [families.sample(n, probs, seed=11, first=k) for k, n in [(0, 2100), (2100, 2900)]]
+    rows = lookup.sample(5000, probs, seed=11)
+    np.testing.assert_array_equal(lookup.sample(5000, probs, seed=11), rows)
+    pieces = [lookup.sample(n, probs, seed=11, first=k) for k, n in [(0, 2100), (2100, 2900)]]
     np.testing.assert_array_equal(np.concatenate(pieces), rows)
-    assert (families.sample(5000, probs, seed=12) != rows).any()
-    assert (families.sample(5000, probs) != families.sample(5000, probs)).any()
-    families.sample(3, probs, seed=-1)
-    families.sample(3, probs, seed=2**70)
+    assert (lookup.sample(5000, probs, seed=12) != rows).any()
+    assert (lookup.sample(5000, probs) != lookup.sample(5000, probs)).any()
+    lookup.sample(3, probs, seed=-1)
+    lookup.sample(3, probs, seed=2**70)
     assert torch.equal(torch.random.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
 
@@ -128,11 +128,11 @@ def test_draws_have_the_joint_distribution() -> None:
     # is exceeded by chance with probability 1e-6 (quantile of 17 degrees of freedom: 58.0).
     a, b, c = Variable("a", 2), Variable("b", 3), Variable("c", 3)
     rng = np.random.default_rng(0)
-    families = Families((c, a, b), ((1,), (1, 2), (2, 1, 0)))
-    tables = [rng.dirichlet(np.full(s[-1], 3.0), s[:-1]) for s in families.shapes]
+    lookup = LookupTables((c, a, b), ((1,), (1, 2), (2, 1, 0)))
+    tables = [rng.dirichlet(np.full(s[-1], 3.0), s[:-1]) for s in lookup.shapes]
     joint = np.einsum("a,ab,bac->cab", *tables)
     n = 200_000
-    rows = families.sample(n, np.concatenate([t.ravel() for t in tables]), seed=1)
+    rows = lookup.sample(n, np.concatenate([t.ravel() for t in tables]), seed=1)
     found = np.zeros(joint.shape)
     np.add.at(found, tuple(rows.T), 1)
     assert ((found - n * joint) ** 2 / (n * joint)).sum() < 58.0
@@ -142,7 +142,7 @@ def test_uniform_numbers_are_uniform_and_unrelated() -> None:
     # 256 cells of 2**18 / 256 expected pairs each: quantile 1 - 1e-6 of 255 degrees is 371.
     counter = np.arange(2**18, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        draws = [families_numpy.uniform(module._key(seed), counter) for seed in (0, 1)]
+        draws = [lookup_tables_numpy.uniform(module._key(seed), counter) for seed in (0, 1)]
     for x, y in [(draws[0], draws[1]), (draws[0][:-1], draws[0][1:])]:
         cells, _, _ = np.histogram2d(x, y, 16, [[0, 1], [0, 1]])
         expected = len(x) / 256
@@ -157,10 +157,10 @@ def test_uniform_numbers_are_uniform_and_unrelated() -> None:
 def test_what_is_impossible_is_never_drawn(size: int) -> None:
     # Thirds do not add up to one exactly; the state after them has probability zero.
     probs = np.array([0.0, *[1.0 / (size - 1)] * (size - 1), 0.0])
-    families = Families((Variable("x", size + 1),), ((0,),))
-    rows = families.sample(100_000, probs, seed=2)
+    lookup = LookupTables((Variable("x", size + 1),), ((0,),))
+    rows = lookup.sample(100_000, probs, seed=2)
     assert set(np.unique(rows)) == set(range(1, size))
-    cdf = families._cumulative(probs)
+    cdf = lookup._cumulative(probs)
     assert cdf[0] == 0.0
     assert cdf[-2] == 1.0  # uniform numbers stay below
 
@@ -168,7 +168,7 @@ def test_what_is_impossible_is_never_drawn(size: int) -> None:
 def test_numpy_serves_where_numba_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert module._kernels() is compiled
     monkeypatch.setattr(module, "has_numba", lambda: False)
-    assert module._kernels.__wrapped__() is families_numpy
+    assert module._kernels.__wrapped__() is lookup_tables_numpy
 
 
 @pytest.mark.usefixtures("kernels")
@@ -177,42 +177,42 @@ def test_log_prob_is_differentiable_to_any_order() -> None:
     a, b = Variable("a", 2), Variable("b", 3)
     p_a = Tabular(a)
     p_b = Tabular(b, [a])
-    families = Families.of([a, b], [p_a, p_b])
-    codes = random_codes(rng, families, 40)
+    lookup = LookupTables.of([a, b], [p_a, p_b])
+    codes = random_codes(rng, lookup, 40)
     weights = torch.randn(40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        flat = families.flatten([x.log_softmax(-1), y.log_softmax(-1)])
-        return (families.log_prob(codes, flat) * weights).sum()
+        flat = lookup.flatten([x.log_softmax(-1), y.log_softmax(-1)])
+        return (lookup.log_prob(codes, flat) * weights).sum()
 
     x = torch.randn(2, dtype=torch.float64, requires_grad=True)
     y = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(loss, (x, y))
     assert torch.autograd.gradgradcheck(loss, (x, y))
     log_values = torch.tensor([-torch.inf, 0.0] + [0.0] * 6, requires_grad=True)
-    out = families.log_prob(codes, log_values)
+    out = lookup.log_prob(codes, log_values)
     assert out.dtype == torch.float32
     assert (out.isneginf().numpy() == (codes[:, 0] == 0)).all()
     out.sum().backward()
     assert log_values.grad is not None
-    np.testing.assert_array_equal(log_values.grad.numpy(), families.count(codes))
+    np.testing.assert_array_equal(log_values.grad.numpy(), lookup.count(codes))
 
 
 @pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("bad", [-1, 2, 2**32, -(2**40)])
 def test_codes_out_of_range_are_refused(bad: int) -> None:
-    families = Families((Variable("a", 2), Variable("b", 2)), ((0,), (0, 1)))
+    lookup = LookupTables((Variable("a", 2), Variable("b", 2)), ((0,), (0, 1)))
     codes = np.zeros((10, 2), dtype=np.int64)
     codes[7, 1] = bad
-    for verb in (families.count, lambda c: families.score(c, np.zeros(6))):
+    for verb in (lookup.count, lambda c: lookup.score(c, np.zeros(6))):
         with pytest.raises(EvidenceError, match=f"row 7 has code {bad} for 'b', expected .* 0..1"):
             verb(codes)
     with pytest.raises(EvidenceError, match=r"shape \(B, 2\), got float64 of shape \(4, 2\)"):
-        families.count(np.zeros((4, 2)))
+        lookup.count(np.zeros((4, 2)))
     with pytest.raises(EvidenceError, match=r"shape \(B, 2\)"):
-        families.count(np.zeros((4, 3), dtype=int))
+        lookup.count(np.zeros((4, 3), dtype=int))
     with pytest.raises(EvidenceError, match=r"weights must have shape \(4,\)"):
-        families.count(np.zeros((4, 2), dtype=int), np.ones(3))
+        lookup.count(np.zeros((4, 2), dtype=int), np.ones(3))
 
 
 def test_wrong_families_are_refused() -> None:
@@ -220,18 +220,18 @@ def test_wrong_families_are_refused() -> None:
     with pytest.raises(
         ModelError, match=r"without cycles, got ('a' -> 'b' -> 'a'|'b' -> 'a' -> 'b')"
     ):
-        Families((a, b), ((0, 1), (1, 0))).sample(1, np.full(8, 0.5))
+        LookupTables((a, b), ((0, 1), (1, 0))).sample(1, np.full(8, 0.5))
     with pytest.raises(ModelError, match="exactly one family"):
-        Families((a, b), ((0,),)).sample(1, np.full(2, 0.5))
+        LookupTables((a, b), ((0,),)).sample(1, np.full(2, 0.5))
     with pytest.raises(ModelError, match="needs 2 probabilities"):
-        Families((a,), ((0,),)).sample(1, np.full(3, 0.5))
+        LookupTables((a,), ((0,),)).sample(1, np.full(3, 0.5))
     with pytest.raises(ModelError, match="needs 2 probabilities"):
-        Families((a,), ((0,),)).sample(1, np.array([np.nan, 1.0]))
+        LookupTables((a,), ((0,),)).sample(1, np.array([np.nan, 1.0]))
     with pytest.raises(ModelError, match="no positive probability"):
-        Families((a,), ((0,),)).sample(1, np.zeros(2))
+        LookupTables((a,), ((0,),)).sample(1, np.zeros(2))
     many = tuple(Variable(k, 2) for k in range(31))
     with pytest.raises(Intractable, match="2,147,483,648 entries"):
-        Families(many, (tuple(range(31)),))
+        LookupTables(many, (tuple(range(31)),))
 
 
 def test_order_of_families_does_not_matter() -> None:
@@ -241,7 +241,7 @@ def test_order_of_families_does_not_matter() -> None:
     tables = [rng.dirichlet([1.0, 1.0], (2,) * (len(s) - 1)) for s in scopes]
     rows = []
     for order in itertools.permutations(range(3)):
-        families = Families(variables, tuple(scopes[k] for k in order))
+        lookup = LookupTables(variables, tuple(scopes[k] for k in order))
         probs = np.concatenate([tables[k].ravel() for k in order])
-        rows.append(families.sample(500, probs, seed=3))
+        rows.append(lookup.sample(500, probs, seed=3))
     assert all((r == rows[0]).all() for r in rows)

@@ -30,16 +30,16 @@ Codes = NDArray[np.int32]
 def _kernels() -> ModuleType:
     """Compiled kernels, or their vectorised twins where numba cannot be imported."""
     if has_numba():
-        from pgnn.inference.kernels import families
+        from pgnn.inference.kernels import lookup_tables
 
-        return families
-    from pgnn.inference import families_numpy
+        return lookup_tables
+    from pgnn.inference import lookup_tables_numpy
 
-    return families_numpy
+    return lookup_tables_numpy
 
 
 @dataclass(frozen=True, eq=False)
-class Families:
+class LookupTables:
     r"""Tables over small scopes, laid side by side: all a complete row needs to be scored.
 
     Rows are state codes ``(B, V)`` in the order of ``variables``; integers of any type, fastest
@@ -55,8 +55,8 @@ class Families:
 
     Example:
         >>> a, b = Variable("a", 2), Variable("b", 2)
-        >>> families = Families((a, b), ((0,), (0, 1)))
-        >>> families.count(np.array([[0, 1], [1, 1], [0, 1]]))
+        >>> lookup = LookupTables((a, b), ((0,), (0, 1)))
+        >>> lookup.count(np.array([[0, 1], [1, 1], [0, 1]]))
         array([2, 1, 0, 2, 0, 1])
     """
 
@@ -73,7 +73,7 @@ class Families:
                 )
 
     @classmethod
-    def of(cls, variables: Sequence[Variable], conditionals: Iterable[Conditional]) -> Families:
+    def of(cls, variables: Sequence[Variable], conditionals: Iterable[Conditional]) -> LookupTables:
         """Return the families of some conditionals whose scopes are discrete."""
         index = {v.name: k for k, v in enumerate(variables)}
         scopes = (tuple(index[v.name] for v in c.scope) for c in conditionals)
@@ -259,14 +259,14 @@ class _Score(torch.autograd.Function):
     """Sum of table entries; linear in the tables, so its adjoint counts with weights."""
 
     @staticmethod
-    def forward(ctx: Any, log_values: Tensor, families: Families, columns: Codes) -> Tensor:
-        ctx.families, ctx.columns = families, columns
+    def forward(ctx: Any, log_values: Tensor, lookup: LookupTables, columns: Codes) -> Tensor:
+        ctx.lookup, ctx.columns = lookup, columns
         values = log_values.detach().to("cpu", torch.float64).contiguous().numpy()
-        return torch.from_numpy(families._score(columns, values)).to(log_values)
+        return torch.from_numpy(lookup._score(columns, values)).to(log_values)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        adjoint: Tensor = _Count.apply(grad, ctx.families, ctx.columns)  # type: ignore[no-untyped-call]
+        adjoint: Tensor = _Count.apply(grad, ctx.lookup, ctx.columns)  # type: ignore[no-untyped-call]
         return adjoint, None, None
 
 
@@ -274,15 +274,15 @@ class _Count(torch.autograd.Function):
     """Weighted counts, the adjoint of :class:`_Score`."""
 
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, families: Families, columns: Codes) -> Tensor:
-        ctx.families, ctx.columns = families, columns
+    def forward(ctx: Any, weights: Tensor, lookup: LookupTables, columns: Codes) -> Tensor:
+        ctx.lookup, ctx.columns = lookup, columns
         array = weights.detach().to("cpu", torch.float64).contiguous().numpy()
-        counts = families.count(columns.T, array)
+        counts = lookup.count(columns.T, array)
         return torch.from_numpy(counts).to(weights)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        adjoint: Tensor = _Score.apply(grad, ctx.families, ctx.columns)  # type: ignore[no-untyped-call]
+        adjoint: Tensor = _Score.apply(grad, ctx.lookup, ctx.columns)  # type: ignore[no-untyped-call]
         return adjoint, None, None
 
 
