@@ -86,7 +86,7 @@ def test_labels_and_indices() -> None:
     model = ZOO["odd_names"].make()
     by_label = model.query(None, {7: 3, ("a", 0): ("high", 2), frozenset("xy"): True, "7": 1})
     by_index = model.query(
-        None, {7: torch.tensor(0), ("a", 0): 1, frozenset("xy"): torch.tensor(1), "7": 1}
+        None, {7: pgnn.codes(0), ("a", 0): 1, frozenset("xy"): torch.tensor(1), "7": 1}
     )
     assert by_label.log_evidence == by_index.log_evidence
     assert model.most_probable({7: 3})[7] == 3
