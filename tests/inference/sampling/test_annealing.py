@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.inference.search.test_local_search import (
+from tests.inference.test_local_search import (
     CARD,
     all_states,
     field_of,
