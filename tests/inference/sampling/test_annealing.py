@@ -3,12 +3,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.inference.test_local_search import (
-    CARD,
-    all_states,
-    field_of,
-    random_graph,
-)
 
 import pgnn
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
@@ -23,6 +17,12 @@ from pgnn.inference.sampling.chain_starts import (
 from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
 from pgnn.inference.wiring import local_wiring
 from tests import oracle
+from tests.inference.test_local_search import (
+    CARD,
+    all_states,
+    field_of,
+    random_graph,
+)
 from tests.zoo import ZOO
 
 QUICK = Annealing(sweeps=200, chains=4, seed=0, progress=False)
