@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pgnn.inference.engine import FactorModel, Inputs
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 
 _ENTRIES = 2**22
 """How many elements and factors of rows are looked up at once."""
@@ -29,14 +29,14 @@ def log_score(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Te
     Cost:
         One look at every factor for every row; memory for some rows at a time.
     """
-    problem = Problem.read(model, data, inputs)
-    if not problem.complete:
+    question = Question.read(model, data, inputs)
+    if not question.complete:
         return None
-    graph, codes = problem.graph, problem.seen.codes
+    graph, codes = question.graph, question.seen.codes
     step = max(1, _ENTRIES // (len(graph.elements) + graph.num_interactions + 1))
     if any(g.batch_shape for g in graph.groups) or len(codes) <= step:
         total = graph.log_score(codes)
     else:
         pieces = [graph.log_score(codes[k : k + step]) for k in range(0, len(codes), step)]
         total = torch.cat(pieces)
-    return total if problem.seen.batched else total[0]
+    return total if question.seen.batched else total[0]

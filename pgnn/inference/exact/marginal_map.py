@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.exact.solver import Solver
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ class MarginalSearch:
     evidence, and takes the best; candidates that no change improves are kicked.
 
     Args:
-        problem: Graph and evidence.
+        question: Graph and evidence.
         maximized: ``(E,)`` the elements M.
 
     Cost:
@@ -36,12 +36,12 @@ class MarginalSearch:
         maximised sliced out.
     """
 
-    problem: Problem
+    question: Question
     maximized: Mask
     solver: Solver = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "solver", Solver(self.problem.graph))
+        object.__setattr__(self, "solver", Solver(self.question.graph))
 
     def improve(self, row: int, start: Codes, seed: int) -> tuple[Codes, float, int]:
         """Return the best states found ``(E,)``, their log value, and exact evaluations.
@@ -55,9 +55,9 @@ class MarginalSearch:
             Unsupported: If summing out the rest is too expensive.
         """
         rng = np.random.default_rng(seed)
-        seen = self.problem.seen.codes[row]
+        seen = self.question.seen.codes[row]
         changeable = np.flatnonzero(self.maximized & (seen < 0))
-        changeable = changeable[self.problem.graph.elements.card[changeable] > 1]
+        changeable = changeable[self.question.graph.elements.card[changeable] > 1]
         codes = np.where(self.maximized, start, -1).astype(np.int32)
         codes = np.unique(np.where(seen >= 0, seen, codes), axis=0)
         values = self._values(row, codes)
@@ -73,7 +73,7 @@ class MarginalSearch:
             codes = np.repeat(best[None], len(start), axis=0)
             for code in codes:
                 some = rng.choice(changeable, min(_KICKED, len(changeable)), replace=False)
-                code[some] = rng.integers(self.problem.graph.elements.card[some])
+                code[some] = rng.integers(self.question.graph.elements.card[some])
             values = self._values(row, codes)
             count += len(codes)
         return best, top, count
@@ -100,7 +100,7 @@ class MarginalSearch:
 
     def _changes(self, code: Codes, changeable: Ints) -> Codes:
         """Every change of one element."""
-        card = self.problem.graph.elements.card[changeable]
+        card = self.question.graph.elements.card[changeable]
         element = np.repeat(changeable, card - 1)
         step = np.concatenate([np.arange(1, k) for k in card])
         changed = np.repeat(code[None], len(element), axis=0)
@@ -110,7 +110,7 @@ class MarginalSearch:
 
     def _values(self, row: int, codes: Codes) -> Floats:
         """``(n,)`` log of the sums over what is not maximised; soft evidence included."""
-        soft = self.problem.seen.soft
+        soft = self.question.seen.soft
         many = None if soft is None else np.repeat(soft[row : row + 1], len(codes), axis=0)
         solver = self.solver.at_rows(np.full(len(codes), row))
         try:

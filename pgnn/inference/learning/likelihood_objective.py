@@ -18,7 +18,7 @@ from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.learning.fit_context import parts_in_mode
 from pgnn.inference.learning.optimisation_problem import Mean
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 
 _ENTRIES = 2**22
 """How many elements and factors of rows are looked up at once."""
@@ -200,7 +200,7 @@ def _linear(g: FactorGroup) -> FactorGroup:
 
 
 def _graph(model: Any, rows: Evidence) -> FactorGraph:
-    return Problem.read(model, rows, rows.inputs or None).graph
+    return Question.read(model, rows, rows.inputs or None).graph
 
 
 def _mean(values: Tensor, rows: Evidence) -> Tensor:

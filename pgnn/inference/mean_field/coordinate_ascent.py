@@ -1,4 +1,4 @@
-"""Mean field by coordinate ascent, on the arrays of a problem."""
+"""Mean field by coordinate ascent, on the arrays of a question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.inference.loop import Info
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.wiring import Wiring
 
 Floats = NDArray[np.float64]
@@ -51,19 +51,19 @@ class CoordinateAscent:
     r"""Maximises :math:`E_q[\log \tilde p] + H(q)` over :math:`q(x) = \prod_i q_i(x_i)`.
 
     Args:
-        problem: A graph with evidence.
+        question: A graph with evidence.
         field: ``(B, S)`` log fields, findings included.
         tolerance: A row is done when no probability changes by more in a sweep.
     """
 
-    problem: Problem
+    question: Question
     field: Floats
     tolerance: float
 
     @property
     def wiring(self) -> Wiring:
         """The integers of the graph."""
-        return self.problem.graph.wiring
+        return self.question.graph.wiring
 
     @cached_property
     def sizes(self) -> Ints:
@@ -74,12 +74,12 @@ class CoordinateAscent:
     @cached_property
     def tables(self) -> Floats:
         """``(1, T)`` or ``(B, T)`` log tables."""
-        return np.array(self.problem.graph.log_tables, order="C")
+        return np.array(self.question.graph.log_tables, order="C")
 
     @cached_property
     def log_constant(self) -> Floats:
         """``(1,)`` or ``(B,)`` log of the factors over nothing."""
-        constant = self.problem.graph.log_constant.detach()
+        constant = self.question.graph.log_constant.detach()
         return np.asarray(constant.to("cpu", torch.float64).numpy())
 
     @cached_property
@@ -92,7 +92,7 @@ class CoordinateAscent:
     @cached_property
     def every_row(self) -> Ints:
         """Numbers of all rows."""
-        return np.arange(self.problem.num_rows, dtype=np.int64)
+        return np.arange(self.question.num_rows, dtype=np.int64)
 
     @cached_property
     def every_element(self) -> Ints:

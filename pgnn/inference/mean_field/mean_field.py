@@ -21,7 +21,7 @@ from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
 from pgnn.inference.mean_field.structured_mean_field import BlockAscent
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 
 Floats = NDArray[np.float64]
 Block = Sequence[Hashable] | Slices
@@ -93,14 +93,14 @@ class MeanField(Engine):
                 f"{self.restarts}, {self.max_iterations} and {self.tolerance}"
             )
 
-    def infer(self, problem: Problem) -> Beliefs:
+    def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
-        start = CoordinateAscent(problem, problem.log_field(), self.tolerance)
+        start = CoordinateAscent(question, question.log_field(), self.tolerance)
         ascent, possible = start.possible()
         rows = np.flatnonzero(possible)
         blocks = None
         if self.blocks is not None:
-            given = in_blocks(problem.graph.elements, self.blocks)
+            given = in_blocks(question.graph.elements, self.blocks)
             blocks = BlockAscent(ascent, Blocks(ascent.wiring, given))
         rng = np.random.default_rng(self.seed)
         found: tuple[Ascending, Floats] | None = None
@@ -111,7 +111,7 @@ class MeanField(Engine):
         state, bound = found
         lost = rows[np.isneginf(bound[rows])]
         possible[lost] = ~ascent.proven_impossible(lost)
-        return _beliefs(problem, state, bound, possible, independent=blocks is None)
+        return _beliefs(question, state, bound, possible, independent=blocks is None)
 
     def reason(self) -> str:
         """See :class:`Engine`."""
@@ -139,7 +139,7 @@ class MeanField(Engine):
         return state, blocks.bounds(state.q)
 
     def check_rows(
-        self, question: Problem, log_values: Tensor, told: Mapping[str, Any], advice: str
+        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
     ) -> None:
         """See :meth:`Engine.check_rows`."""
         feasible = told["feasible"]
@@ -174,10 +174,10 @@ def _better(
 
 
 def _beliefs(
-    problem: Problem, state: Ascending, bound: Floats, possible: Any, *, independent: bool
+    question: Question, state: Ascending, bound: Floats, possible: Any, *, independent: bool
 ) -> Beliefs:
     """The answer as tensors, impossible rows marked."""
-    graph = problem.graph
+    graph = question.graph
     q = torch.from_numpy(np.where(possible[:, None], state.q, np.nan))
     log_evidence = torch.from_numpy(np.where(possible, bound, -np.inf))
     log_evidence = log_evidence.to(graph.device, graph.dtype)

@@ -34,7 +34,7 @@ class BlockAscent:
     those that reach out of it; marginals and the normaliser come from the exact solver.
 
     Args:
-        ascent: The problem, for the elements in no block.
+        ascent: The question, for the elements in no block.
         blocks: What is exact.
     """
 
@@ -105,7 +105,7 @@ class BlockAscent:
         zero = np.isneginf(logits)
         relative = np.maximum(logits - np.repeat(top, card, axis=1), _DEEPEST)
         soft = np.where(zero, 0.0, np.exp(relative))
-        codes = np.ascontiguousarray(self.ascent.problem.seen.codes[np.ix_(rows, elements)])
+        codes = np.ascontiguousarray(self.ascent.question.seen.codes[np.ix_(rows, elements)])
         solver = self._solver(owner, rows, tables)
         log_z, found = solver.marginals(codes, soft, np.ones(len(elements), dtype=np.bool_))
         good = ~np.isneginf(log_z)
@@ -174,7 +174,7 @@ class BlockAscent:
 
     @cached_property
     def _singles(self) -> tuple[Variable, ...]:
-        return self.ascent.problem.graph.elements.singles
+        return self.ascent.question.graph.elements.singles
 
     def _scope(self, f: int) -> list[int]:
         """Elements of a factor."""
@@ -184,7 +184,7 @@ class BlockAscent:
 
     def _table(self, f: int) -> Floats:
         """``(1, K1, ..., Kn)`` or ``(B, K1, ..., Kn)`` log table of a factor."""
-        group = self.ascent.problem.graph.interaction(f)
+        group = self.ascent.question.graph.interaction(f)
         table = group.log_values.detach().to("cpu", torch.float64).numpy()
         return table[:, 0] if group.batch_shape else table
 

@@ -18,12 +18,12 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.exact.marginal_map import MarginalSearch
 from pgnn.inference.local_search import polish, unsettled
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.cpu_propagation import Control
 from pgnn.inference.propagation.propagation_outcome import Messages, Outcome
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.propagator import ROOM, Propagator, best_states
 from pgnn.inference.propagation.schedules import Schedule, Sequential
+from pgnn.inference.question import Question
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -144,13 +144,13 @@ class BeliefPropagation(Engine):
             return f"tree-reweighted propagation, {name}; its log evidence is an upper bound"
         return f"loopy belief propagation, {name}; exact on trees"
 
-    def infer(self, problem: Problem) -> Beliefs:
+    def infer(self, question: Question) -> Beliefs:
         """See :meth:`Engine.infer`."""
-        plan = self._plan(problem, self.temperature)
-        propagator = self._propagator(problem, plan)
+        plan = self._plan(question, self.temperature)
+        propagator = self._propagator(question, plan)
         found, history = propagator.run()
         beliefs, value = torch.from_numpy(found.beliefs), torch.from_numpy(found.log_value)
-        if self.temperature > 0 and torch.is_grad_enabled() and _wants_gradients(problem):
+        if self.temperature > 0 and torch.is_grad_enabled() and _wants_gradients(question):
             beliefs, value = propagator.derive(found)
         value = value * (self.temperature or 1.0)
         kind = "estimate"
@@ -158,26 +158,26 @@ class BeliefPropagation(Engine):
             kind = "upper bound"
         elif plan.acyclic and found.converged.all():
             kind = "exact"
-        place = problem.graph.device, problem.graph.dtype
+        place = question.graph.device, question.graph.dtype
         told = _told(found, history)
         return Beliefs(beliefs.to(*place), value.to(*place), kind, told, _ADVICE)
 
-    def maximize(self, problem: Problem, maximized: Mask) -> Best:
+    def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
-        log_field = problem.log_field()
-        free = unsettled(problem.graph, log_field)
+        log_field = question.log_field()
+        free = unsettled(question.graph, log_field)
         if not (maximized | ~free.any(axis=0)).all():
-            return self._marginal(problem, maximized)
-        plan = self._plan(problem, 0.0)
-        propagator = self._propagator(problem, plan)
+            return self._marginal(question, maximized)
+        plan = self._plan(question, 0.0)
+        propagator = self._propagator(question, plan)
         found, history = propagator.run()
-        states, values = self._decoded(problem, propagator, found, free)
+        states, values = self._decoded(question, propagator, found, free)
         bound = None
         if plan.forests is not None or plan.acyclic:
             known = np.where(np.isnan(found.log_value), np.inf, found.log_value)
-            bound = torch.from_numpy(np.maximum(known, values)).to(problem.graph.dtype)
+            bound = torch.from_numpy(np.maximum(known, values)).to(question.graph.dtype)
         told = _told(found, history)
-        return _best(problem, states, values, ~np.isneginf(found.log_value), told, bound)
+        return _best(question, states, values, ~np.isneginf(found.log_value), told, bound)
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -186,10 +186,10 @@ class BeliefPropagation(Engine):
         return None if self.start is None else self.start.diagnostics.get("messages")
 
     def _decoded(
-        self, problem: Problem, propagator: Propagator, found: Outcome, free: Mask
+        self, question: Question, propagator: Propagator, found: Outcome, free: Mask
     ) -> tuple[Ints, Floats]:
         """The best of some decodings, each in an order of its own and polished."""
-        graph, log_field, starts = problem.graph, problem.log_field(), [propagator.decode(found)]
+        graph, log_field, starts = question.graph, question.log_field(), [propagator.decode(found)]
         if not propagator.plan.acyclic:
             rng = np.random.default_rng(self.seed)
             orders = [rng.permutation(len(graph.elements)) for _ in range(_ORDERS - 1)]
@@ -200,28 +200,28 @@ class BeliefPropagation(Engine):
         chosen = best * len(log_field) + np.arange(len(log_field))
         return states[chosen], values[chosen]
 
-    def _propagator(self, problem: Problem, plan: PropagationPlan) -> Propagator:
+    def _propagator(self, question: Question, plan: PropagationPlan) -> Propagator:
         own = (self.damping, self.adaptive, self.max_iterations, self.tolerance, self.progress)
         control = Control(self.schedule, *own)
-        return Propagator(problem, plan, control, self._start)
+        return Propagator(question, plan, control, self._start)
 
-    def _plan(self, problem: Problem, temperature: float) -> PropagationPlan:
+    def _plan(self, question: Question, temperature: float) -> PropagationPlan:
         """The plan of a graph, kept with the graph itself."""
         forests = self.num_forests if self.tree_reweighted else 0
-        plan = PropagationPlan(problem.graph, temperature, forests, self.seed)
-        if problem.graph.interactions_rowwise or _wants_gradients(problem):
+        plan = PropagationPlan(question.graph, temperature, forests, self.seed)
+        if question.graph.interactions_rowwise or _wants_gradients(question):
             return plan
         key = ("propagation", temperature, forests, self.seed)
-        kept: PropagationPlan = problem.model.cached_numbers(key, lambda: plan)
-        return kept if kept.graph is problem.graph else plan
+        kept: PropagationPlan = question.model.cached_numbers(key, lambda: plan)
+        return kept if kept.graph is question.graph else plan
 
-    def _marginal(self, problem: Problem, maximized: Mask) -> Best:
+    def _marginal(self, question: Question, maximized: Mask) -> Best:
         """Marginal MAP: from the best states of either kind of messages on, by local search."""
-        soft, hard = (self._plan(problem, t) for t in (1.0, 0.0))
-        found, history = self._propagator(problem, soft).run()
-        other = self._propagator(problem, hard)
-        starts = [best_states(problem, found.beliefs), other.decode(other.run()[0])]
-        search = MarginalSearch(problem, maximized)
+        soft, hard = (self._plan(question, t) for t in (1.0, 0.0))
+        found, history = self._propagator(question, soft).run()
+        other = self._propagator(question, hard)
+        starts = [best_states(question, found.beliefs), other.decode(other.run()[0])]
+        search = MarginalSearch(question, maximized)
         states, values = starts[0].copy(), found.log_value.copy()
         told, possible = _told(found, history), ~np.isneginf(found.log_value)
         for row in np.flatnonzero(possible):
@@ -229,12 +229,12 @@ class BeliefPropagation(Engine):
             try:
                 states[row], values[row], _ = search.improve(int(row), start, self.seed)
             except Unsupported:
-                return self._estimated(problem, maximized, starts, possible, told)
-        return _best(problem, states, values, possible, told)
+                return self._estimated(question, maximized, starts, possible, told)
+        return _best(question, states, values, possible, told)
 
     def _estimated(
         self,
-        problem: Problem,
+        question: Question,
         maximized: Mask,
         starts: list[Ints],
         possible: Mask,
@@ -244,17 +244,17 @@ class BeliefPropagation(Engine):
         engine = replace(self, start=None, tree_reweighted=False, temperature=1.0)
         values = []
         for states in starts:
-            clamped = problem.given(np.where(maximized, states, -1))
+            clamped = question.given(np.where(maximized, states, -1))
             found, _ = engine._propagator(clamped, engine._plan(clamped, 1.0)).run()
             values.append(found.log_value)
         second = values[1] > values[0]
         states = np.where(second[:, None], starts[1], starts[0])
         told["log_prob"] = "estimate"
-        return _best(problem, states, np.maximum(values[0], values[1]), possible, told)
+        return _best(question, states, np.maximum(values[0], values[1]), possible, told)
 
 
 def _best(
-    problem: Problem,
+    question: Question,
     states: Ints,
     values: Floats,
     possible: Mask,
@@ -264,7 +264,7 @@ def _best(
     """States and values; in possible rows of which only impossible states were found, none."""
     failed = possible & np.isneginf(values)
     told["converged"] = told["converged"] & torch.from_numpy(~failed)
-    known = torch.from_numpy(np.where(failed, np.nan, values)).to(problem.graph.dtype)
+    known = torch.from_numpy(np.where(failed, np.nan, values)).to(question.graph.dtype)
     return Best(
         torch.from_numpy(states),
         known,
@@ -291,6 +291,6 @@ def _told(found: Outcome, history: list[float] | None) -> dict[str, Any]:
     return told
 
 
-def _wants_gradients(problem: Problem) -> bool:
-    soft = any(t.requires_grad for t in problem.seen.soft_tensors.values())
-    return problem.graph.requires_grad or soft
+def _wants_gradients(question: Question) -> bool:
+    soft = any(t.requires_grad for t in question.seen.soft_tensors.values())
+    return question.graph.requires_grad or soft

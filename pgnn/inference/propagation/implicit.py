@@ -14,9 +14,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from pgnn.errors import NotConverged, Unsupported
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.krylov import solve
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
+from pgnn.inference.question import Question
 
 _RELATIVE = 1e-10
 _MAX_ITERATIONS = 500
@@ -95,25 +95,25 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
     return found
 
 
-def observed_field(problem: Problem) -> Tensor:
-    """Return :meth:`Problem.log_field` as a tensor that passes gradients on.
+def observed_field(question: Question) -> Tensor:
+    """Return :meth:`Question.log_field` as a tensor that passes gradients on.
 
     Gradients reach the model's own fields, where a state is not ruled out, and soft evidence that
     came as tensors that want one.
 
     Args:
-        problem: A graph and what was seen of it.
+        question: A graph and what was seen of it.
 
     Returns:
         ``(B, S)`` log field in the type of the graph, on its device.
     """
-    graph, seen = problem.graph, problem.seen
+    graph, seen = question.graph, question.seen
     offset = graph.elements.offset
     total = graph.log_field.expand(seen.num_rows, -1)
     if seen.soft is not None:
         with np.errstate(divide="ignore"):
             soft = torch.from_numpy(np.log(seen.soft)).to(total)
-        total = total + _with_tensors(problem, soft, seen.soft_tensors)
+        total = total + _with_tensors(question, soft, seen.soft_tensors)
     hidden = np.repeat(seen.codes >= 0, np.diff(offset), axis=1)
     rows, columns = np.nonzero(seen.codes >= 0)
     hidden[rows, offset[columns] + seen.codes[rows, columns]] = False
@@ -208,9 +208,9 @@ def _check(propagation: TorchPropagation) -> None:
         raise Unsupported("max-product has no derivatives; use a positive temperature")
 
 
-def _with_tensors(problem: Problem, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:
+def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, Tensor]) -> Tensor:
     """Log likelihoods, those that came as tensors put in as such."""
-    elements = problem.graph.elements
+    elements = question.graph.elements
     for name, likelihood in tensors.items():
         numbers = elements.numbers(name).ravel()
         first, last = int(elements.offset[numbers[0]]), int(elements.offset[numbers[-1] + 1])

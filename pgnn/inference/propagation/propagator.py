@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.arc_consistency import arc_consistent
 from pgnn.inference.propagation.cpu_propagation import Control, CpuPropagation
 from pgnn.inference.propagation.implicit import (
@@ -26,6 +25,7 @@ from pgnn.inference.propagation.propagation_outcome import (
 )
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
+from pgnn.inference.question import Question
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,30 +36,30 @@ ROOM = 2**28
 
 @dataclass(frozen=True, eq=False)
 class Propagator:
-    """Propagation on all rows of a problem.
+    """Propagation on all rows of a question.
 
     Args:
-        problem: Graph and evidence.
+        question: Graph and evidence.
         plan: Of its graph.
         control: How messages are renewed.
         start: Messages to begin with.
     """
 
-    problem: Problem
+    question: Question
     plan: PropagationPlan
     control: Control
     start: Messages | None = None
 
     def run(self) -> tuple[Outcome, list[float] | None]:
         """Return what came out, and the largest residuals if all rows fit in one piece."""
-        log_field, width = self.problem.log_field(), int(self.plan.graph.wiring.message[-1])
+        log_field, width = self.question.log_field(), int(self.plan.graph.wiring.message[-1])
         step = max(1, ROOM // (8 * (width + 3 * log_field.shape[1] + 1)))
         parts, histories = [], []
         for first in range(0, max(len(log_field), 1), step):
             rows = slice(first, first + step)
             begin = None
             if self.start is not None:
-                begin = self.start.for_rows(rows, self.problem.num_rows, width)
+                begin = self.start.for_rows(rows, self.question.num_rows, width)
             if not self._suits_the_processor:
                 found = self._on_device(rows, log_field[rows], begin)
             else:
@@ -78,8 +78,8 @@ class Propagator:
             order: ``(E,)`` elements; a walk through the graph if not given.
         """
         if not has_numba():
-            return best_states(self.problem, found.beliefs)
-        log_field, messages = self.problem.log_field(), found.messages
+            return best_states(self.question, found.beliefs)
+        log_field, messages = self.question.log_field(), found.messages
         step = max(1, ROOM // (8 * (messages.values.shape[1] + log_field.shape[1] + 1)))
         parts = [np.zeros((0, len(self.plan.order)), dtype=np.int64)]
         for first in range(0, len(log_field), step):
@@ -92,7 +92,7 @@ class Propagator:
     def derive(self, found: Outcome) -> tuple[Tensor, Tensor]:
         """Return beliefs ``(B, S)`` and log values ``(B,)`` that pass gradients on, in float64."""
         forests = self.plan.forests
-        field = observed_field(self.problem).double()
+        field = observed_field(self.question).double()
         weights = None if forests is None else torch.from_numpy(forests.weights).to(field)
         live = TorchPropagation(
             self.plan.graph, field, temperature=self.plan.temperature, weights=weights
@@ -145,9 +145,9 @@ class Propagator:
         return propagate_in_torch(self.plan, which, field, self.control, begin)
 
 
-def best_states(problem: Problem, beliefs: Floats) -> Ints:
+def best_states(question: Question, beliefs: Floats) -> Ints:
     """``(B, E)`` the first best state of each element."""
-    offset = problem.graph.elements.offset
+    offset = question.graph.elements.offset
     known = np.nan_to_num(beliefs)
     states = np.zeros((len(beliefs), len(offset) - 1), dtype=np.int64)
     for e in range(len(offset) - 1):

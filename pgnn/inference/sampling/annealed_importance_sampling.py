@@ -15,7 +15,7 @@ from pgnn.errors import ModelError
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.annealing_path import AnnealingPath, PathChains, PathWalk, exact_draws
 from pgnn.inference.sampling.chain_starts import most_likely_states, streams_of
 
@@ -106,11 +106,11 @@ class AnnealedImportanceSampling(Engine):
         """See :meth:`Engine.reason`."""
         return "annealed importance sampling" + (", forward and in reverse" * self.reverse)
 
-    def infer(self, problem: Problem) -> Beliefs:
+    def infer(self, question: Question) -> Beliefs:
         """See :meth:`Engine.infer`."""
-        path = AnnealingPath.prepare(problem, self.betas, self.sweeps)
+        path = AnnealingPath.prepare(question, self.betas, self.sweeps)
         forward, backward = np.random.default_rng(self.seed).integers(2**63, size=2).tolist()
-        shape = (problem.num_rows, self.chains)
+        shape = (question.num_rows, self.chains)
         states, log_weights = self._forward(path, shape, forward)
         total = _log_mean(log_weights)
         weights = np.exp(log_weights - _finite(log_weights.max(axis=1))[:, None])
@@ -131,9 +131,9 @@ class AnnealedImportanceSampling(Engine):
             "converged": (size >= min(_ENOUGH, self.chains)) | impossible,
         }
         if self.reverse:
-            found |= self._backward(problem, path, states, shares, backward)
+            found |= self._backward(question, path, states, shares, backward)
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
-        dtype = problem.graph.dtype
+        dtype = question.graph.dtype
         return Beliefs(
             torch.from_numpy(marginals).to(dtype),
             torch.from_numpy(log_evidence).to(dtype),
@@ -142,11 +142,11 @@ class AnnealedImportanceSampling(Engine):
             advice=_ADVICE,
         )
 
-    def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
+    def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.draw`: final states with their log weights."""
-        path = AnnealingPath.prepare(problem, self.betas, self.sweeps)
+        path = AnnealingPath.prepare(question, self.betas, self.sweeps)
         number = int(np.random.default_rng(seed).integers(2**63))
-        states, log_weights = self._forward(path, (problem.num_rows, n), number)
+        states, log_weights = self._forward(path, (question.num_rows, n), number)
         return (
             torch.from_numpy(states.transpose(1, 0, 2).astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(log_weights.T)),
@@ -171,12 +171,12 @@ class AnnealedImportanceSampling(Engine):
         return states, log_weights
 
     def _backward(
-        self, problem: Problem, path: AnnealingPath, states: Any, shares: Floats, seed: int
+        self, question: Question, path: AnnealingPath, states: Any, shares: Floats, seed: int
     ) -> dict[str, Any]:
         """The stochastic upper bound; NaN for rows without a start."""
         rng = np.random.default_rng(seed)
         rows, chains = shares.shape
-        drawn = exact_draws(problem, chains, int(rng.integers(2**31)))
+        drawn = exact_draws(question, chains, int(rng.integers(2**31)))
         exact = drawn is not None
         if drawn is None:
             # a row without a possible final state is found to have none below

@@ -16,7 +16,7 @@ from pgnn.inference.exact.marginal_map import MarginalSearch
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import polish, score, unsettled
 from pgnn.inference.loop import Info, iterate
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.chain_starts import (
     chain_rows,
     most_likely_states,
@@ -93,28 +93,28 @@ class Annealing(Engine):
         """See :meth:`Engine.reason`."""
         return "simulated annealing, polished" if self.polish else "simulated annealing"
 
-    def maximize(self, problem: Problem, maximized: Mask) -> Best:
+    def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
-        log_field = problem.log_field()
-        if not (maximized | ~unsettled(problem.graph, log_field).any(axis=0)).all():
-            return self._marginal(problem, maximized, log_field)
-        cooled, values, diagnostics = self.cool(problem.graph, log_field)
+        log_field = question.log_field()
+        if not (maximized | ~unsettled(question.graph, log_field).any(axis=0)).all():
+            return self._marginal(question, maximized, log_field)
+        cooled, values, diagnostics = self.cool(question.graph, log_field)
         best = values.argmax(axis=1)
         rows = np.arange(len(values))
         top = values[rows, best]
         reached = (values >= (top - 1e-9 * np.maximum(np.abs(top), 1.0))[:, None]).sum(axis=1)
-        none = np.isneginf(top) & possible(problem.graph, log_field)
+        none = np.isneginf(top) & possible(question.graph, log_field)
         return Best(
             torch.from_numpy(cooled[rows, best]),
-            torch.from_numpy(np.where(none, np.nan, top)).to(problem.graph.dtype),
+            torch.from_numpy(np.where(none, np.nan, top)).to(question.graph.dtype),
             diagnostics={**diagnostics, "chains_at_best": reached, "converged": ~none},
             advice=_ADVICE,
         )
 
-    def _marginal(self, problem: Problem, maximized: Mask, log_field: Floats) -> Best:
+    def _marginal(self, question: Question, maximized: Mask, log_field: Floats) -> Best:
         """Marginal MAP: from the chains' best joint states on, by exact local search."""
-        search = MarginalSearch(problem, maximized)
-        cooled, _, diagnostics = self.cool(problem.graph, log_field)
+        search = MarginalSearch(question, maximized)
+        cooled, _, diagnostics = self.cool(question.graph, log_field)
         seeds = np.random.default_rng(self.seed).integers(2**31, size=len(cooled))
         states = np.zeros((len(cooled), cooled.shape[2]), dtype=np.int64)
         values, counts = np.zeros(len(cooled)), np.zeros(len(cooled), dtype=np.int64)
@@ -123,7 +123,7 @@ class Annealing(Engine):
             states[row] = code
         return Best(
             torch.from_numpy(states),
-            torch.from_numpy(values).to(problem.graph.dtype),
+            torch.from_numpy(values).to(question.graph.dtype),
             diagnostics={**diagnostics, "exact_evaluations": counts},
         )
 

@@ -13,7 +13,7 @@ from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.loop import Info
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.chain_starts import chain_rows, walled
 from pgnn.inference.threads import in_threads
 from pgnn.inference.wiring import LocalWiring, local_wiring
@@ -64,9 +64,9 @@ class AnnealingPath:
     log_start: Floats
 
     @classmethod
-    def prepare(cls, problem: Problem, betas: Floats, sweeps: int) -> AnnealingPath:
-        """Read a problem."""
-        graph, fields = problem.graph, np.ascontiguousarray(problem.log_field())
+    def prepare(cls, question: Question, betas: Floats, sweeps: int) -> AnnealingPath:
+        """Read a question."""
+        graph, fields = question.graph, np.ascontiguousarray(question.log_field())
         constant = graph.log_constant.detach().cpu().double().numpy()
         start = constant + _log_normalisers(fields, graph.elements.offset).sum(axis=1)
         return cls(
@@ -156,14 +156,14 @@ class PathWalk:
         return state + len(part) - 1, Info(values={"inverse temperature": float(part[-1])})
 
 
-def exact_draws(problem: Problem, n: int, seed: int) -> Codes | None:
+def exact_draws(question: Question, n: int, seed: int) -> Codes | None:
     """Return ``(B, n, E)`` draws of the junction tree, None if that is not cheap."""
-    graph = problem.graph
+    graph = question.graph
     if len(graph.elements) > _LARGEST or graph.num_interactions > 4 * _LARGEST:
         return None
     solver = Solver(graph, max_bytes=_MAX_BYTES)
     try:
-        drawn, _ = solver.draw(problem.seen.codes, problem.seen.soft, n, seed)
+        drawn, _ = solver.draw(question.seen.codes, question.seen.soft, n, seed)
     except Intractable:
         return None
     return np.ascontiguousarray(drawn.transpose(1, 0, 2))

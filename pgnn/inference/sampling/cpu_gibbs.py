@@ -51,9 +51,9 @@ class CpuChains:
         visits = visits * chains // len(tables.steps) * shared
         self._program = compile_sweeps(tables, visits, largest_table)
         self._which, self._counters = tables.which(), seeds.copy()
-        codes = tables.problem.seen.codes[slice(*tables.rows)]
+        codes = tables.question.seen.codes[slice(*tables.rows)]
         self.states: States = np.repeat(np.maximum(codes, 0), chains, axis=0).astype(np.uint16)
-        free = (codes < 0) & (tables.problem.graph.elements.card > 1)
+        free = (codes < 0) & (tables.question.graph.elements.card > 1)
         self._order, self._ptr = _orders(free, _colour_order(self._program.wiring), chains)
         self._numbered = _orders(free, np.arange(self.num_elements), chains)[0]
 

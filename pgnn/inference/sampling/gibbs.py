@@ -17,7 +17,7 @@ from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import Engine
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.gibbs_program import Tables
 
 Ints = NDArray[np.int64]
@@ -128,7 +128,7 @@ class Gibbs(Engine):
             f"{self.chains} chains a row, {self.burn_in} sweeps of burn-in and {self.samples} kept"
         )
 
-    def infer(self, problem: Problem) -> Beliefs:
+    def infer(self, question: Question) -> Beliefs:
         """Average full conditionals over the chains.
 
         Raises:
@@ -140,24 +140,24 @@ class Gibbs(Engine):
                 "marginals are of one temperature; chains of different temperatures can only "
                 "draw: use sample(), or one temperature"
             )
-        rows, columns = problem.num_rows, int(problem.graph.elements.offset[-1])
+        rows, columns = question.num_rows, int(question.graph.elements.offset[-1])
         marginals = np.full((rows, columns), np.nan)
         figures = np.full((3, rows), np.nan)
         impossible = np.zeros(rows, dtype=np.bool_)
         for first, last in self._blocks(rows, columns):
-            chains = self._chains(problem, (first, last), self.seed)
+            chains = self._chains(question, (first, last), self.seed)
             impossible[first:last] = self._started(chains, first)
             sums = BatchSums(last - first, self.chains, columns)
             steps = _Collecting(chains, sums, self)
             iterate(steps, steps.num, progress=self.progress, label="Gibbs")
             marginals[first:last] = sums.mean()
             figures[:, first:last] = _figures(sums)
-        _fill_observed(problem, marginals)
+        _fill_observed(question, marginals)
         marginals[impossible] = np.nan
         figures[:, impossible] = np.nan
-        return self._beliefs(problem, marginals, figures, impossible)
+        return self._beliefs(question, marginals, figures, impossible)
 
-    def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, None]:
+    def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states: draw ``d`` comes from chain ``d % C``.
 
         Draws of one chain are ``thin`` sweeps apart, and depend on each other.
@@ -165,11 +165,11 @@ class Gibbs(Engine):
         Raises:
             EvidenceError: If no possible state was found for some row.
         """
-        rows, elements = problem.num_rows, len(problem.graph.elements)
+        rows, elements = question.num_rows, len(question.graph.elements)
         out = np.full((n, rows, elements), -1, dtype=np.int64)
         each = -(-n // self.chains)
         for first, last in self._blocks(rows, elements * max(each, 1)):
-            chains = self._chains(problem, (first, last), self.seed if seed is None else seed)
+            chains = self._chains(question, (first, last), self.seed if seed is None else seed)
             impossible = self._started(chains, first)
             chains.run(self.burn_in)
             trace = np.asarray(chains.trace(each, self.thin)).astype(np.int64)
@@ -178,7 +178,7 @@ class Gibbs(Engine):
             out[:, first:last] = np.where(impossible[:, None], -1, drawn)
         return torch.from_numpy(out), None
 
-    def answer_log_prob(self, question: Problem) -> Tensor:
+    def answer_log_prob(self, question: Question) -> Tensor:
         """See :meth:`Engine.answer_log_prob`; rows must be complete."""
         if not question.complete:
             raise self._cannot(
@@ -195,11 +195,11 @@ class Gibbs(Engine):
         for first in range(0, rows, step):
             yield first, min(first + step, rows)
 
-    def _chains(self, problem: Problem, rows: tuple[int, int], seed: int | None) -> Chains:
-        tables = Tables(problem, self.temperatures, rows)
+    def _chains(self, question: Question, rows: tuple[int, int], seed: int | None) -> Chains:
+        tables = Tables(question, self.temperatures, rows)
         words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
         seeds = words.view(np.uint64)[rows[0] * self.chains :]
-        if problem.graph.device.type != "cpu" or not has_numba():
+        if question.graph.device.type != "cpu" or not has_numba():
             from pgnn.inference.sampling.torch_gibbs import TorchChains
 
             return TorchChains(tables, seeds)
@@ -220,9 +220,9 @@ class Gibbs(Engine):
         return np.asarray(outcome == 2)
 
     def _beliefs(
-        self, problem: Problem, marginals: Floats, figures: Floats, impossible: NDArray[np.bool_]
+        self, question: Question, marginals: Floats, figures: Floats, impossible: NDArray[np.bool_]
     ) -> Beliefs:
-        graph, (r_hat, size, error) = problem.graph, figures
+        graph, (r_hat, size, error) = question.graph, figures
         converged = (r_hat <= self.max_r_hat) | impossible
         names = ("r_hat", "effective_sample_size", "standard_error", "converged")
         diagnostics: dict[str, Any] = {
@@ -286,10 +286,10 @@ def _figures(sums: BatchSums) -> tuple[Floats, Floats, Floats]:
     )
 
 
-def _fill_observed(problem: Problem, marginals: Floats) -> None:
+def _fill_observed(question: Question, marginals: Floats) -> None:
     """Write what needs no chain: observed elements, and those of a single state."""
-    elements = problem.graph.elements
-    codes = np.where(elements.card == 1, 0, problem.seen.codes)
+    elements = question.graph.elements
+    codes = np.where(elements.card == 1, 0, question.seen.codes)
     rows, seen = np.nonzero(codes >= 0)
     hidden = np.repeat(codes >= 0, elements.card, axis=1)
     marginals[hidden] = 0.0

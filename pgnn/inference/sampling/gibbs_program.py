@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -29,13 +29,13 @@ class Tables:
     """The numbers of some rows of evidence and temperatures, ``P`` programs of one structure.
 
     Args:
-        problem: Graph and evidence; hard evidence is no part of the numbers.
+        question: Graph and evidence; hard evidence is no part of the numbers.
         temperatures: ``(C,)`` of the chains.
         rows: ``(first, last)`` of the rows of evidence.
         penalty: What an impossible entry costs instead of everything, in log units.
     """
 
-    problem: Problem
+    question: Question
     temperatures: tuple[float, ...] = (1.0,)
     rows: tuple[int, int] = (0, 1)
     penalty: float = math.inf
@@ -53,11 +53,11 @@ class Tables:
     @cached_property
     def rowwise(self) -> bool:
         """Whether the numbers differ from row to row of evidence."""
-        graph = self.problem.graph
+        graph = self.question.graph
         return (
             graph.interactions_rowwise
             or len(graph.log_field) > 1
-            or self.problem.seen.soft is not None
+            or self.question.seen.soft is not None
         )
 
     def which(self) -> Ints:
@@ -68,16 +68,16 @@ class Tables:
 
     def log_field(self) -> Floats:
         """``(P or 1, S)`` fields with soft evidence, each element's largest entry zero."""
-        graph = self.problem.graph
+        graph = self.question.graph
         own = self._of_rows(graph.log_field.detach().to("cpu", torch.float64).numpy())
-        if self.problem.seen.soft is not None:
+        if self.question.seen.soft is not None:
             with np.errstate(divide="ignore"):
-                own = own + np.log(self._of_rows(self.problem.seen.soft))
+                own = own + np.log(self._of_rows(self.question.seen.soft))
         return self._by_temperature(_lowered(own, graph.elements.offset[:-1]))
 
     def log_linear(self) -> Floats:
         """``(P or 1, T)`` tables, each one's largest entry zero."""
-        graph = self.problem.graph
+        graph = self.question.graph
         logs = _lowered(self._of_rows(graph.log_tables), np.unique(graph.wiring.table))
         return self._by_temperature(np.maximum(logs, -self.penalty))
 
@@ -106,7 +106,7 @@ def compile_sweeps(tables: Tables, visits: int, largest_table: int = LARGEST_TAB
     """
     from pgnn.inference.sampling.kernels import gibbs, gibbs_tables
 
-    graph = tables.problem.graph
+    graph = tables.question.graph
     wiring = graph.wiring
     if int(wiring.card.max(initial=0)) > _LARGEST_CARD:
         raise Unsupported(

@@ -16,7 +16,7 @@ from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.likelihood_weighting import LikelihoodWeighting, Sums
 
 # effective sample size below which not even the standard errors are to be trusted
@@ -80,21 +80,21 @@ class ImportanceSampling(Engine):
         if self.samples < 1:
             raise ModelError(f"ImportanceSampling needs samples >= 1, got {self.samples}")
 
-    def infer(self, problem: Problem) -> Beliefs:
+    def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
-        weighting = LikelihoodWeighting(problem, self.samples, self.seed)
+        weighting = LikelihoodWeighting(question, self.samples, self.seed)
         pieces = len(weighting.rounds)
         state = weighting.init()
         if pieces:
             state = iterate(
                 weighting, pieces, state=state, progress=self.progress, label="importance sampling"
             ).state
-        return _beliefs(problem, state, self.samples)
+        return _beliefs(question, state, self.samples)
 
-    def draw(self, problem: Problem, n: int, seed: int | None) -> tuple[Tensor, Tensor | None]:
+    def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor | None]:
         """See :class:`Engine`."""
-        weighting = LikelihoodWeighting(problem, n, self.seed if seed is None else seed)
-        rows = problem.num_rows
+        weighting = LikelihoodWeighting(question, n, self.seed if seed is None else seed)
+        rows = question.num_rows
         states = np.empty((n, rows, len(weighting.tables.card)), dtype=np.int64)
         log_weights = np.empty((n, rows))
         for row in range(rows):
@@ -107,7 +107,7 @@ class ImportanceSampling(Engine):
         return "variables are drawn parents first, and draws are weighed by what was seen"
 
     def check_rows(
-        self, question: Problem, log_values: Tensor, told: Mapping[str, Any], advice: str
+        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
     ) -> None:
         """See :meth:`Engine.check_rows`."""
         size, rows = told["effective_sample_size"], len(log_values)
@@ -134,7 +134,7 @@ class ImportanceSampling(Engine):
             )
 
 
-def _beliefs(problem: Problem, sums: Sums, samples: int) -> Beliefs:
+def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
     """Estimates with their standard errors."""
     one, two = sums.weights.T
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -149,11 +149,11 @@ def _beliefs(problem: Problem, sums: Sums, samples: int) -> Beliefs:
     impossible = np.zeros(len(one), dtype=np.bool_)
     lost = np.flatnonzero(one == 0)
     if len(lost):
-        ascent, possible = CoordinateAscent(problem, problem.log_field(), 0.0).possible()
+        ascent, possible = CoordinateAscent(question, question.log_field(), 0.0).possible()
         impossible[lost] = ~possible[lost]
         rest = lost[possible[lost]]
         impossible[rest] = ascent.proven_impossible(rest)
-    graph = problem.graph
+    graph = question.graph
 
     def tensor(array: Any) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(graph.device, graph.dtype)
@@ -165,19 +165,19 @@ def _beliefs(problem: Problem, sums: Sums, samples: int) -> Beliefs:
         {
             "num_samples": samples,
             "effective_sample_size": torch.from_numpy(size),
-            "standard_error": _by_name(problem, tensor(error)),
+            "standard_error": _by_name(question, tensor(error)),
             "log_evidence_standard_error": tensor(log_error),
             "impossible": torch.from_numpy(impossible),
         },
     )
 
 
-def _by_name(problem: Problem, columns: Tensor) -> dict[Hashable, Tensor]:
+def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:
     """``(B, S)`` columns by variable: ``(B, *shape, K)``, without ``B`` where rows are not."""
-    columns = columns if problem.seen.batched else columns[0]
+    columns = columns if question.seen.batched else columns[0]
     found: dict[Hashable, Tensor] = {}
     first = 0
-    for v in problem.graph.elements.variables:
+    for v in question.graph.elements.variables:
         size = int(np.prod(v.shape, dtype=np.int64)) * v.num_states
         part = columns[..., first : first + size]
         found[v.name] = part.reshape(*columns.shape[:-1], *v.shape, v.num_states)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.inference.loop import Info
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.directed_tables import directed_tables
 
 if TYPE_CHECKING:
@@ -44,25 +44,25 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class LikelihoodWeighting:
-    """Draws for each row of a problem in pieces, some at once.
+    """Draws for each row of a question in pieces, some at once.
 
     Args:
-        problem: A directed model with evidence.
+        question: A directed model with evidence.
         samples: Draws for each row.
         seed: Of the draws.
     """
 
-    problem: Problem
+    question: Question
     samples: int
     seed: int | None
 
     @cached_property
     def tables(self) -> Tables:
         """The model's tables, kept while its parameters stay."""
-        problem, graph = self.problem, self.problem.graph
-        if problem.seen.reals or problem.inputs:
-            return directed_tables(graph, problem.num_rows)
-        made: Tables = problem.model.cached_numbers(
+        question, graph = self.question, self.question.graph
+        if question.seen.reals or question.inputs:
+            return directed_tables(graph, question.num_rows)
+        made: Tables = question.model.cached_numbers(
             "directed tables", lambda: directed_tables(graph, 1)
         )
         return made
@@ -70,16 +70,16 @@ class LikelihoodWeighting:
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
         """``(B,)`` what fixes the random numbers of each row."""
-        rows = max(self.problem.num_rows, 1)
+        rows = max(self.question.num_rows, 1)
         keys = np.random.SeedSequence(self.seed).generate_state(rows, np.uint64)
         return keys.astype(np.uint64)
 
     @cached_property
     def log_soft(self) -> Floats:
         """``(B, S)`` log likelihoods, or ``(B, 0)``."""
-        soft = self.problem.seen.soft
+        soft = self.question.seen.soft
         if soft is None:
-            return np.zeros((self.problem.num_rows, 0))
+            return np.zeros((self.question.num_rows, 0))
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(soft))
 
@@ -89,7 +89,7 @@ class LikelihoodWeighting:
         size = max(_LEAST_PIECE, _CELLS // max(len(self.tables.card), 1))
         pieces = [
             (row, first, min(size, self.samples - first))
-            for row in range(self.problem.num_rows)
+            for row in range(self.question.num_rows)
             for first in range(0, self.samples, size)
         ]
         threads = torch.get_num_threads()
@@ -97,7 +97,7 @@ class LikelihoodWeighting:
 
     def init(self) -> Sums:
         """Return sums over no draws."""
-        rows, states = self.problem.num_rows, int(self.tables.offset[-1])
+        rows, states = self.question.num_rows, int(self.tables.offset[-1])
         return Sums(np.full(rows, -np.inf), np.zeros((rows, 2)), np.zeros((rows, 2, states)))
 
     def step(self, state: Sums) -> tuple[Sums, Info]:
@@ -127,7 +127,7 @@ class LikelihoodWeighting:
         tables = self.tables
         columns = np.empty((len(tables.card), count), dtype=np.int32)
         log_weights = np.empty(count)
-        codes = np.ascontiguousarray(self.problem.seen.codes[row], dtype=np.int64)
+        codes = np.ascontiguousarray(self.question.seen.codes[row], dtype=np.int64)
         at = row if tables.rowwise.any() else 0
         likelihood_weighting.weighted_draws(
             tables, at, codes, self.log_soft[row], self.keys[row], first, columns, log_weights

@@ -72,21 +72,21 @@ class TorchChains:
     """
 
     def __init__(self, tables: Tables, seeds: NDArray[np.uint64]) -> None:
-        graph, chains = tables.problem.graph, len(tables.temperatures)
+        graph, chains = tables.question.graph, len(tables.temperatures)
         self._tables, self._graph, self._seeds, self._num_chains = tables, graph, seeds, chains
         device = self._device = graph.device
         self._generator = torch.Generator(device)
         self._generator.manual_seed(int(seeds[0] >> np.uint64(1)) if len(seeds) else 0)
-        codes = tables.problem.seen.codes[slice(*tables.rows)]
+        codes = tables.question.seen.codes[slice(*tables.rows)]
         repeated = torch.from_numpy(np.repeat(codes, chains, axis=0).astype(np.int64))
         self.states = repeated.clamp(min=0).to(device)
         self._free = (repeated < 0).to(device)
         self._rows = torch.arange(*tables.rows, device=device).repeat_interleave(chains)
         heat = torch.tensor(tables.temperatures * tables.num_rows, dtype=graph.dtype)
         self._heat = heat.to(device)[:, None, None]
-        field = tables.problem.graph.log_field.detach()
-        if tables.problem.seen.soft is not None:
-            field = field + torch.from_numpy(tables.problem.seen.soft).to(field).log()
+        field = tables.question.graph.log_field.detach()
+        if tables.question.seen.soft is not None:
+            field = field + torch.from_numpy(tables.question.seen.soft).to(field).log()
         wide = pad(field, (0, 1), value=-math.inf)
         self._field = wide[self._rows] if len(wide) > 1 else wide.expand(len(self._rows), -1)
         self._colours = self._coloured(np.asarray((codes < 0).any(axis=0)))

@@ -14,7 +14,7 @@ from pgnn.inference.engine import Engine, Floats, Mask
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.search.decomposition import Decomposition
 from pgnn.inference.search.neighbourhood_search import Conditional, NeighbourhoodSearch
 
@@ -78,18 +78,18 @@ class DualDecomposition(Engine):
         """Say what the engine does."""
         return "the dual of the linear relaxation bounds the most probable states from above"
 
-    def maximize(self, problem: Problem, maximized: Mask) -> Best:
+    def maximize(self, question: Question, maximized: Mask) -> Best:
         """Look for the best states of all elements, and bound them from above.
 
         Raises:
             Unsupported: If elements that some row does not observe are to be summed out.
         """
-        if (problem.seen.codes[:, ~maximized] < 0).any():
+        if (question.seen.codes[:, ~maximized] < 0).any():
             raise Unsupported(
                 "DualDecomposition() maximises over everything that is not observed; to sum some "
                 "variables out use JunctionTree()"
             )
-        graph, log_field = problem.graph, problem.log_field()
+        graph, log_field = question.graph, question.log_field()
         done = [self._solve(graph, part) for part in _in_pieces(graph, log_field)]
         constant = graph.log_constant.detach().to("cpu", torch.float64).numpy()
         return self._answer(graph, done, np.broadcast_to(constant, len(log_field)))

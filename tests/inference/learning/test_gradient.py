@@ -30,13 +30,13 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.likelihood_objective import LikelihoodObjective, SampledObjective
 from pgnn.inference.learning.training_data import read_rows
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.implicit import (
     differentiable_beliefs,
     differentiable_log_partition,
     observed_field,
 )
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.gibbs import Gibbs
 from tests.zoo import ZOO
 
@@ -418,8 +418,8 @@ class Propagating(Engine):
     def reason(self) -> str:
         return "a test"
 
-    def infer(self, problem: Problem) -> Beliefs:
-        run = TorchPropagation(problem.graph, observed_field(problem))
+    def infer(self, question: Question) -> Beliefs:
+        run = TorchPropagation(question.graph, observed_field(question))
         found = run.run(300, 1e-13, 0.1, progress=False)
         return Beliefs(
             differentiable_beliefs(run, found.messages),
@@ -456,8 +456,8 @@ def test_propagation_on_loops_reaches_its_own_fixed_point():
     model = MarkovRandomField.grid((3, 3))
     model.fit({"x": rows}, learner=Gradient(Propagating()), progress=False)
     assert model.history["converged"]
-    problem = Problem.read(model, {}, None)
-    run = TorchPropagation(problem.graph, observed_field(problem).detach())
+    question = Question.read(model, {}, None)
+    run = TorchPropagation(question.graph, observed_field(question).detach())
     messages = run.run(300, 1e-13, 0.1, progress=False).messages
     (joint,) = [j for j in run.factor_beliefs(messages) if j.dim() == 4]
     spins = 2.0 * rows.double() - 1

@@ -21,7 +21,7 @@ from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
 from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.mean_field.structured_mean_field import BlockAscent
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from tests import oracle
 from tests.inference.random_graphs import KINDS, RandomGraph
 
@@ -32,26 +32,26 @@ def quiet(**settings: Any) -> MeanField:
     return MeanField(**{"seed": 0, "progress": False, "tolerance": 1e-9, **settings})
 
 
-def problem_of(given: RandomGraph) -> Problem:
+def question_of(given: RandomGraph) -> Question:
     """The arrays of a random graph and its evidence."""
     elements = Elements(given.graph.variables)
     seen = Evidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
-    return Problem(None, FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
+    return Question(None, FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
 
 
-def over_groups(variables: list[Variable], groups: list[FactorGroup], codes: Any) -> Problem:
+def over_groups(variables: list[Variable], groups: list[FactorGroup], codes: Any) -> Question:
     """The arrays of groups over arrays of variables."""
     codes = np.asarray(codes, dtype=np.int32)
     seen = Evidence(codes, True, None, np.zeros(len(codes)))
-    return Problem(None, FactorGraph(Elements(variables), tuple(groups)), seen)
+    return Question(None, FactorGraph(Elements(variables), tuple(groups)), seen)
 
 
-def dense(problem: Problem, row: int) -> np.ndarray:
+def dense(question: Question, row: int) -> np.ndarray:
     """``(K1, ..., KE)`` log joint of a row with its evidence, written down from the groups."""
-    graph = problem.graph
+    graph = question.graph
     card, offset = graph.elements.card, graph.elements.offset
     total = np.zeros(card)
-    field = problem.log_field()[row]
+    field = question.log_field()[row]
     for i in range(len(card)):
         shape = [1] * len(card)
         shape[i] = card[i]
@@ -69,14 +69,14 @@ def dense(problem: Problem, row: int) -> np.ndarray:
     return total
 
 
-def log_z(problem: Problem) -> np.ndarray:
-    rows = [dense(problem, r) for r in range(problem.num_rows)]
+def log_z(question: Question) -> np.ndarray:
+    rows = [dense(question, r) for r in range(question.num_rows)]
     with np.errstate(divide="ignore"):
         return np.array([np.log(np.exp(t - t.max()).sum()) + t.max() for t in rows])
 
 
-def split(problem: Problem, q: np.ndarray) -> list[np.ndarray]:
-    return np.split(q, problem.graph.elements.offset[1:-1])
+def split(question: Question, q: np.ndarray) -> list[np.ndarray]:
+    return np.split(q, question.graph.elements.offset[1:-1])
 
 
 def product(parts: list[np.ndarray]) -> np.ndarray:
@@ -86,19 +86,19 @@ def product(parts: list[np.ndarray]) -> np.ndarray:
     return out
 
 
-def free_energy(problem: Problem, row: int, q: np.ndarray) -> float:
+def free_energy(question: Question, row: int, q: np.ndarray) -> float:
     """The bound, by enumeration."""
-    p = product(split(problem, q))
+    p = product(split(question, q))
     taken = p > 0
-    return float((p[taken] * (dense(problem, row)[taken] - np.log(p[taken]))).sum())
+    return float((p[taken] * (dense(question, row)[taken] - np.log(p[taken]))).sum())
 
 
-def best_response(problem: Problem, row: int, q: np.ndarray, i: int) -> np.ndarray:
+def best_response(question: Question, row: int, q: np.ndarray, i: int) -> np.ndarray:
     """The best distribution of element ``i`` given the others, by enumeration."""
-    parts = split(problem, q)
+    parts = split(question, q)
     parts[i] = np.ones_like(parts[i])
     weights = product(parts)
-    score = np.where(weights > 0, np.where(weights > 0, dense(problem, row), 0.0) * weights, 0.0)
+    score = np.where(weights > 0, np.where(weights > 0, dense(question, row), 0.0) * weights, 0.0)
     logits = score.sum(axis=tuple(a for a in range(weights.ndim) if a != i))
     w = np.exp(logits - logits.max())
     return np.asarray(w / w.sum())
@@ -107,38 +107,38 @@ def best_response(problem: Problem, row: int, q: np.ndarray, i: int) -> np.ndarr
 @pytest.mark.parametrize(("kind", "seed"), FIELDS)
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_bound_is_that_of_q_and_below_the_exact_value(kind, seed, soft) -> None:
-    problem = problem_of(RandomGraph(seed, kind, soft=soft))
-    found = quiet(restarts=2).infer(problem)
-    exact = log_z(problem)
+    question = question_of(RandomGraph(seed, kind, soft=soft))
+    found = quiet(restarts=2).infer(question)
+    exact = log_z(question)
     assert found.kind == "lower bound"
     assert found.diagnostics["converged"].all()
     assert found.diagnostics["feasible"].all()
-    for r in range(problem.num_rows):
+    for r in range(question.num_rows):
         q = found.marginals[r].numpy()
-        np.testing.assert_allclose([p.sum() for p in split(problem, q)], 1.0, atol=1e-12)
+        np.testing.assert_allclose([p.sum() for p in split(question, q)], 1.0, atol=1e-12)
         bound = float(found.log_evidence[r])
-        assert bound == pytest.approx(free_energy(problem, r, q), rel=1e-10, abs=1e-10)
+        assert bound == pytest.approx(free_energy(question, r, q), rel=1e-10, abs=1e-10)
         assert bound <= exact[r] + 1e-10
-        for i in range(len(split(problem, q))):
+        for i in range(len(split(question, q))):
             np.testing.assert_allclose(
-                split(problem, q)[i], best_response(problem, r, q, i), atol=1e-7
+                split(question, q)[i], best_response(question, r, q, i), atol=1e-7
             )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_sweep_is_its_twin_and_raises_the_bound(kind) -> None:
     """Each sweep equals one of NumPy's, one element after the other; no bound falls."""
-    problem = problem_of(RandomGraph(11, kind, share=0.2))
-    ascent, possible = CoordinateAscent(problem, problem.log_field(), 0.0).possible()
+    question = question_of(RandomGraph(11, kind, share=0.2))
+    ascent, possible = CoordinateAscent(question, question.log_field(), 0.0).possible()
     assert possible.all()
     state = ascent.begin(ascent.start(np.random.default_rng(1), 1.0), ascent.every_row)
     before = ascent.bounds(state.q)
     for _ in range(8):
         twin = state.q.copy()
-        for r in range(problem.num_rows):
-            offset = problem.graph.elements.offset
+        for r in range(question.num_rows):
+            offset = question.graph.elements.offset
             for i in range(len(offset) - 1):
-                twin[r, offset[i] : offset[i + 1]] = best_response(problem, r, twin[r], i)
+                twin[r, offset[i] : offset[i + 1]] = best_response(question, r, twin[r], i)
         state, _ = ascent.step(state)
         np.testing.assert_allclose(state.q, twin, atol=1e-12)
         after = ascent.bounds(state.q)
@@ -162,10 +162,10 @@ def test_blocks_raise_the_bound_at_every_sweep(seed, size) -> None:
     drawn = oracle.random_evidence(rng, joint, 0.2, 3)
     codes = np.array([[row.get(n, -1) for n in cards] for row in drawn], dtype=np.int32)
     graph = FactorGraph(elements, grouped(factors, elements))
-    problem = Problem(None, graph, Evidence(codes, True, None, np.zeros(3)))
+    question = Question(None, graph, Evidence(codes, True, None, np.zeros(3)))
     names = rng.permutation(list(cards))
     given = [names[k : k + size].tolist() for k in range(0, 6, size)]
-    ascent, _ = CoordinateAscent(problem, problem.log_field(), 1e-9).possible()
+    ascent, _ = CoordinateAscent(question, question.log_field(), 1e-9).possible()
     blocks = BlockAscent(ascent, Blocks(graph.wiring, in_blocks(elements, given)))
     state = ascent.begin(ascent.start(rng, 1.0), ascent.every_row)
     for _ in range(100):
@@ -180,7 +180,7 @@ def test_blocks_raise_the_bound_at_every_sweep(seed, size) -> None:
         after = blocks.bounds(state.q)
         assert (after >= before - 1e-10 * np.abs(before) - 1e-12).all()
         before = after
-    exact = log_z(problem)
+    exact = log_z(question)
     assert (before <= exact + 1e-9).all()
     if size == 6:
         np.testing.assert_allclose(before, exact, rtol=1e-9, atol=1e-9)
@@ -210,8 +210,8 @@ def test_the_bound_of_blocks_is_that_of_their_distribution() -> None:
 
 def test_one_block_of_everything_is_exact() -> None:
     given = RandomGraph(5, "loop", soft=True)
-    problem = problem_of(given)
-    found = quiet(blocks=[given.names]).infer(problem)
+    question = question_of(given)
+    found = quiet(blocks=[given.names]).infer(question)
     np.testing.assert_allclose(found.log_evidence, given.log_evidence, atol=1e-9)
     np.testing.assert_allclose(found.marginals, given.marginals(), atol=1e-9)
 
@@ -232,21 +232,21 @@ def test_arrays_shared_tables_and_potts(blocks) -> None:
     ]
     codes = np.full((3, 7), -1)
     codes[1, [0, 3]], codes[2] = [2, 1], [0, 1, 2, 0, 1, 2, 1]
-    problem = over_groups(variables, groups, codes)
-    found = quiet(blocks=blocks).infer(problem)
-    exact = log_z(problem)
+    question = over_groups(variables, groups, codes)
+    found = quiet(blocks=blocks).infer(question)
+    exact = log_z(question)
     assert (found.log_evidence.numpy() <= exact + 1e-10).all()
     assert float(found.log_evidence[2]) == pytest.approx(exact[2], abs=1e-10)
     if blocks is None:
         for r in range(3):
             q = found.marginals[r].numpy()
-            bound = free_energy(problem, r, q)
+            bound = free_energy(question, r, q)
             assert float(found.log_evidence[r]) == pytest.approx(bound, abs=1e-10)
     else:
-        alone = quiet().infer(problem)
+        alone = quiet().infer(question)
         assert (found.log_evidence >= alone.log_evidence - 1e-10).all()
         assert found.log_evidence[0] > alone.log_evidence[0] + 1e-3
-    table = dense(problem, 0)
+    table = dense(question, 0)
     spelled = over_groups(
         variables, [TableGroup([range(7)], torch.from_numpy(table)[None])], codes[:1]
     )
@@ -286,7 +286,7 @@ def test_tables_that_differ_from_row_to_row(blocks) -> None:
 
 def test_without_couplings_the_answer_is_exact() -> None:
     given = RandomGraph(2, "isolated", soft=True)
-    found = quiet().infer(problem_of(given))
+    found = quiet().infer(question_of(given))
     np.testing.assert_allclose(found.log_evidence, given.log_evidence, atol=1e-10)
     np.testing.assert_allclose(found.marginals, given.marginals(), atol=1e-10)
 
@@ -296,15 +296,15 @@ def test_restarts_keep_the_best() -> None:
     rng = np.random.default_rng(3)
     pairs = np.array([(i, j) for i in range(8) for j in range(i)])
     couplings = torch.from_numpy(3 * rng.normal(size=(len(pairs), 2, 2)))
-    problem = over_groups(
+    question = over_groups(
         [Variable("x", 2, shape=(8,))], [TableGroup(pairs, couplings)], np.full((1, 8), -1)
     )
-    bounds = [float(quiet(restarts=n).infer(problem).log_evidence) for n in (1, 2, 4, 8, 16)]
+    bounds = [float(quiet(restarts=n).infer(question).log_evidence) for n in (1, 2, 4, 8, 16)]
     assert bounds == sorted(bounds)
     assert bounds[-1] > bounds[0] + 1e-3
-    again = quiet(restarts=8).infer(problem)
+    again = quiet(restarts=8).infer(question)
     assert float(again.log_evidence) == bounds[3]
-    assert (again.marginals == quiet(restarts=8).infer(problem).marginals).all()
+    assert (again.marginals == quiet(restarts=8).infer(question).marginals).all()
 
 
 def test_a_field_without_a_preference_takes_one_side() -> None:
@@ -318,10 +318,10 @@ def test_a_field_without_a_preference_takes_one_side() -> None:
         ]
     )
     coupling = torch.tensor([1.2], dtype=torch.float64)
-    problem = over_groups(
+    question = over_groups(
         [Variable("x", 2, shape=(n, n))], [PottsGroup(pairs, coupling, 2)], np.full((1, n * n), -1)
     )
-    found = quiet().infer(problem)
+    found = quiet().infer(question)
     likely = found.marginals.reshape(-1, 2).numpy()
     assert (likely.argmax(axis=1) == likely[0].argmax()).all()
     assert likely.max(axis=1).min() > 0.8
@@ -394,18 +394,18 @@ def test_what_was_not_found_is_not_called_impossible(monkeypatch) -> None:
     pairs = [(i, j) for i in range(problem_size) for j in range(i)]
     never = PottsGroup(pairs, torch.tensor([-np.inf], dtype=torch.float64), problem_size)
     codes = [[-1] * problem_size]
-    problem = over_groups([Variable("x", problem_size, shape=(problem_size,))], [never], codes)
+    question = over_groups([Variable("x", problem_size, shape=(problem_size,))], [never], codes)
     engine = quiet()
     monkeypatch.setattr(CoordinateAscent, "start", lambda self, *_: self.init().q)
     monkeypatch.setattr(
         CoordinateAscent, "proven_impossible", lambda _, rows: np.zeros(len(rows), bool)
     )
-    found = engine.infer(problem)
+    found = engine.infer(question)
     assert found.log_evidence.tolist() == [-np.inf]
     assert not found.diagnostics["feasible"].any()
     assert not found.marginals.isnan().any()
     with pytest.warns(NotConverged, match="no distribution of positive probability was found"):
-        engine.check_rows(problem, found.log_evidence, found.diagnostics, found.advice)
+        engine.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
 
 
 # --- as models call it ----------------------------------------------------------------------------
@@ -467,8 +467,8 @@ def test_gradients_of_the_bound() -> None:
             TableGroup([[3]], u),
             PottsGroup([(1, 2)], j, 3),
         ]
-        problem = over_groups(variables, groups, [[-1, -1, -1, -1], [-1, 2, -1, -1]])
-        return quiet(tolerance=1e-13).infer(problem).log_evidence.sum()
+        question = over_groups(variables, groups, [[-1, -1, -1, -1], [-1, 2, -1, -1]])
+        return quiet(tolerance=1e-13).infer(question).log_evidence.sum()
 
     assert torch.autograd.gradcheck(bound, (tables, alone, coupling), atol=1e-5)
 

@@ -15,11 +15,11 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.grouping import grouped
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.arc_consistency import arc_consistent
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
+from pgnn.inference.question import Question
 from tests import oracle
 from tests.inference.loopy_fields import LoopyField
 from tests.inference.random_graphs import KINDS, RandomGraph
@@ -83,13 +83,13 @@ def rows_of(seed: int, cards, tables, count: int = 4) -> list[dict[str, int]]:
     ]
 
 
-def problem_of(made: LoopyField) -> Problem:
+def question_of(made: LoopyField) -> Question:
     """A loopy field with the evidence in its row-wise fields."""
     groups = (*made.graph.groups, *field_groups(made))
     seen = Evidence(
         np.full((made.rows, len(made.elements)), -1, np.int32), True, None, np.zeros(made.rows)
     )
-    return Problem(None, FactorGraph(made.elements, groups), seen)
+    return Question(None, FactorGraph(made.elements, groups), seen)
 
 
 def field_groups(made: LoopyField) -> list[FactorGroup]:
@@ -167,14 +167,16 @@ def test_random_graphs(kind, seed, soft):
     given = RandomGraph(seed, kind, soft=soft)
     elements = Elements(given.graph.variables)
     seen = Evidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
-    problem = Problem(Blank(), FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
-    found = propagation(max_iterations=500).infer(problem)
-    bound = propagation(tree_reweighted=True, max_iterations=30).infer(problem)
+    question = Question(
+        Blank(), FactorGraph(elements, grouped(given.graph.factors, elements)), seen
+    )
+    found = propagation(max_iterations=500).infer(question)
+    bound = propagation(tree_reweighted=True, max_iterations=30).infer(question)
     exact = given.log_evidence
     assert (bound.log_evidence.numpy() >= exact - 1e-9).all()
     offset = elements.offset[:-1]
     np.testing.assert_allclose(np.add.reduceat(found.marginals.numpy(), offset, 1), 1, rtol=1e-9)
-    if PropagationPlan(problem.graph).acyclic:
+    if PropagationPlan(question.graph).acyclic:
         np.testing.assert_allclose(found.log_evidence.numpy(), exact, atol=1e-10)
         np.testing.assert_allclose(found.marginals.numpy(), given.marginals(), atol=1e-11)
     else:
@@ -243,7 +245,7 @@ def test_loops_closed_by_evidence_are_exact(schedule):
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_arrays_potts_and_rowwise_tables(temperature):
     made = LoopyField(3, rows=3, zeros=0.2, observe=True, tree=True)
-    found = propagation(temperature=temperature).infer(problem_of(made))
+    found = propagation(temperature=temperature).infer(question_of(made))
     for row in range(3):
         table = made.joint(row).table
         want = np.log(table.max() if temperature == 0 else table.sum())
@@ -403,9 +405,9 @@ def test_proofs_that_a_row_is_impossible():
         found = model.query(evidence=evidence, engine=engine, errors="nan")
         assert found.log_evidence.isneginf().tolist() == [False, False, True, False]
         assert found[5].probs[:2].argmax(1).tolist() == [0, 1]
-    problem = Problem.read(model, evidence, None)
-    plan = PropagationPlan(problem.graph)
-    got = arc_consistent(plan, problem.log_field(), np.arange(4))
+    question = Question.read(model, evidence, None)
+    plan = PropagationPlan(question.graph)
+    got = arc_consistent(plan, question.log_field(), np.arange(4))
     assert got.tolist() == [True, True, False, True]
 
 

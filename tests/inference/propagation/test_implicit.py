@@ -12,13 +12,13 @@ from pgnn import Factor, MarkovRandomField, NotConverged, Unsupported, Variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.problem import Problem
 from pgnn.inference.propagation.implicit import (
     differentiable_beliefs,
     differentiable_log_partition,
     observed_field,
 )
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
+from pgnn.inference.question import Question
 from tests.inference.loopy_fields import LoopyField
 
 
@@ -277,7 +277,7 @@ def test_second_derivatives_and_maxima_are_refused():
             out(hard, fixed)
 
 
-def test_observed_field_is_that_of_the_problem():
+def test_observed_field_is_that_of_the_question():
     a, b, c = Variable("a", 2), Variable("b", 3), Variable("c", 2)
     rng = np.random.default_rng(0)
     model = MarkovRandomField(
@@ -290,13 +290,13 @@ def test_observed_field_is_that_of_the_problem():
     )
     soft = torch.tensor([[0.2, 0.5, 0.0], [3.0, 1.0, 0.5]], dtype=torch.float64)
     evidence = {"a": torch.tensor([1, -1]), "b": soft.requires_grad_()}
-    problem = Problem.read(model, evidence, None)
-    field = observed_field(problem)
-    np.testing.assert_allclose(field.detach().numpy(), problem.log_field())
+    question = Question.read(model, evidence, None)
+    field = observed_field(question)
+    np.testing.assert_allclose(field.detach().numpy(), question.log_field())
     assert bool(field.isneginf().any())
-    live = TorchPropagation(problem.graph, field)
+    live = TorchPropagation(question.graph, field)
     fixed = live.run(50, 1e-14, progress=False).messages
-    total = differentiable_log_partition(live, fixed) + torch.from_numpy(problem.seen.soft_scale)
+    total = differentiable_log_partition(live, fixed) + torch.from_numpy(question.seen.soft_scale)
     (got,) = torch.autograd.grad(total.sum(), soft)
     exact = model.query(evidence=evidence, engine=pgnn.JunctionTree())
     torch.testing.assert_close(total.detach(), exact.log_evidence.detach())
@@ -309,9 +309,9 @@ def test_observed_field_is_that_of_the_problem():
 def test_soft_evidence_on_arrays_passes_gradients():
     model = MarkovRandomField.grid((2, 2), 3, coupling=0.7)
     soft = (torch.rand(2, 2, 2, 3, dtype=torch.float64) + 0.1).requires_grad_()
-    problem = Problem.read(model, {"x": soft}, None)
-    field = observed_field(problem)
-    np.testing.assert_allclose(field.detach().numpy(), problem.log_field())
+    question = Question.read(model, {"x": soft}, None)
+    field = observed_field(question)
+    np.testing.assert_allclose(field.detach().numpy(), question.log_field())
     (got,) = torch.autograd.grad(field[:, 4].sum(), soft)
     want = torch.zeros_like(soft)
     want[:, 0, 1, 1] = 1 / soft.detach()[:, 0, 1, 1]

@@ -15,7 +15,7 @@ from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.cpu_gibbs import CpuChains
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.gibbs_program import Tables
@@ -80,7 +80,7 @@ class Everything:
         if soft:
             self.soft = np.ones((ROWS, 20))
             self.soft[:, 8:11] = rng.random((ROWS, 3)) + 0.1
-        self.problem = Problem(
+        self.question = Question(
             None,
             FactorGraph(self.elements, self.groups),
             Evidence(self.codes, True, self.soft, np.zeros(ROWS)),
@@ -119,7 +119,7 @@ class Everything:
 def started(model, kind=CpuChains, temperatures=(1.0,), seed=0, **options):
     count = ROWS * len(temperatures)
     seeds = np.random.default_rng(seed).integers(0, 2**63, count, dtype=np.uint64)
-    tables = Tables(model.problem, temperatures, (0, ROWS))
+    tables = Tables(model.question, temperatures, (0, ROWS))
     if kind is CpuChains:
         options = {"visits": MANY, **options}
     chains = kind(tables, seeds, **options)
@@ -161,12 +161,12 @@ def test_soft_evidence_by_row_and_temperatures_by_chain(largest):
     """Fields differ from row to row, tables do not, both by temperature."""
     model = pgnn.MarkovRandomField.grid((2, 2), 3, coupling=0.7)
     soft = torch.from_numpy(np.random.default_rng(0).random((2, 2, 2, 3)) + 0.1)
-    problem, seeds = Problem.read(model, {"x": soft}, None), np.arange(6).astype(np.uint64)
-    together = CpuChains(Tables(problem, (1.0, 0.5, 1.0), (0, 2)), seeds, MANY, largest)
+    question, seeds = Question.read(model, {"x": soft}, None), np.arange(6).astype(np.uint64)
+    together = CpuChains(Tables(question, (1.0, 0.5, 1.0), (0, 2)), seeds, MANY, largest)
     together.states[:] = np.random.default_rng(1).integers(0, 3, (6, 4))
     found = together.conditionals()
     for q, (r, t) in enumerate(itertools.product(range(2), (1.0, 0.5, 1.0))):
-        alone = Problem.read(model, {"x": soft[r : r + 1]}, None)
+        alone = Question.read(model, {"x": soft[r : r + 1]}, None)
         single = CpuChains(Tables(alone, (t,)), seeds[:1], MANY, largest)
         single.states[:] = together.states[q]
         np.testing.assert_allclose(found[q], single.conditionals()[0], atol=1e-14)
@@ -174,13 +174,13 @@ def test_soft_evidence_by_row_and_temperatures_by_chain(largest):
 
 def test_alike_elements_share_one_table():
     model = pgnn.MarkovRandomField.grid((20, 20), coupling=0.3)
-    chains = CpuChains(Tables(Problem.read(model, {}, None)), np.ones(1, np.uint64), MANY)
+    chains = CpuChains(Tables(Question.read(model, {}, None)), np.ones(1, np.uint64), MANY)
     # corners, sides, the inside; which neighbour comes first makes some more
     assert chains._program.tabulated.all()
     assert len(np.unique(chains._program.table)) <= 9
     field = np.random.default_rng(0).normal(size=(20, 20))
     model = pgnn.MarkovRandomField.grid((20, 20), coupling=0.3, field=field)
-    chains = CpuChains(Tables(Problem.read(model, {}, None)), np.ones(1, np.uint64), MANY)
+    chains = CpuChains(Tables(Question.read(model, {}, None)), np.ones(1, np.uint64), MANY)
     assert len(np.unique(chains._program.table)) == 400
 
 
@@ -190,9 +190,11 @@ def test_factors_that_contradict_each_other_strongly(strength):
     elements = Elements([Variable("x", 2), Variable("y", 2, (2,))])
     table = torch.tensor([[[0.0, 0.0], [-strength, 0.0]], [[0.0, -strength - 1.0], [0.0, 0.0]]])
     graph = FactorGraph(elements, (TableGroup([(0, 1), (0, 2)], table.double()),))
-    problem = Problem(None, graph, Evidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1)))
+    question = Question(
+        None, graph, Evidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1))
+    )
     for largest in (0, 100):
-        chains = CpuChains(Tables(problem), np.ones(1, np.uint64), MANY, largest)
+        chains = CpuChains(Tables(question), np.ones(1, np.uint64), MANY, largest)
         chains.states[:] = [0, 0, 1]
         np.testing.assert_allclose(
             chains.conditionals()[0, :2], [1 / (1 + math.e), math.e / (1 + math.e)], rtol=1e-9
@@ -335,15 +337,15 @@ def queens(n):
 
 
 def chains_of(model, evidence=None, count=4, rows=1):
-    problem = Problem.read(model, evidence or {}, None)
+    question = Question.read(model, evidence or {}, None)
     seeds = np.arange(1, count * rows + 1).astype(np.uint64)
-    return problem, CpuChains(Tables(problem, (1.0,) * count, (0, rows)), seeds, MANY)
+    return question, CpuChains(Tables(question, (1.0,) * count, (0, rows)), seeds, MANY)
 
 
 def test_the_search_finds_and_proves():
-    problem, chains = chains_of(queens(8))
+    question, chains = chains_of(queens(8))
     assert chains.start().tolist() == [0]
-    assert problem.graph.log_score(chains.states.astype(np.int32)).isfinite().all()
+    assert question.graph.log_score(chains.states.astype(np.int32)).isfinite().all()
     assert len(np.unique(chains.states, axis=0)) > 1
     # three queens do not fit on a board of three by three
     assert chains_of(queens(3))[1].start().tolist() == [2]
@@ -355,13 +357,13 @@ def test_the_search_finds_and_proves():
 
 
 def test_penalties_find_what_the_search_gave_up():
-    problem, chains = chains_of(queens(5))
+    question, chains = chains_of(queens(5))
     outcome = np.array([0, 1, 1, 1])
     before = chains.states[0].copy()
     chains._settle(outcome)
     assert outcome.tolist() == [0, 0, 0, 0]
     assert (chains.states[0] == before).all()
-    assert problem.graph.log_score(chains.states[1:].astype(np.int32)).isfinite().all()
+    assert question.graph.log_score(chains.states[1:].astype(np.int32)).isfinite().all()
 
 
 def test_no_start_is_an_error(monkeypatch):
@@ -396,7 +398,7 @@ def test_without_numba_penalties_find_the_start(monkeypatch):
     monkeypatch.setattr("pgnn.inference.sampling.gibbs.has_numba", lambda: False)
     model = Everything(seed=4)
     chains = started(model, TorchChains, (1.0,) * 4)
-    scores = model.problem.graph.log_score
+    scores = model.question.graph.log_score
     for c in range(4):
         assert scores(chains.states.reshape(ROWS, 4, 8)[:, c].numpy()).isfinite().all()
     answer = ZOO["sprinkler"].make().query("rain", engine=Gibbs(seed=0, samples=800))

@@ -16,7 +16,7 @@ from pgnn import Factor, MarkovRandomField, Model, Variable
 from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
-from pgnn.inference.problem import Problem
+from pgnn.inference.question import Question
 from pgnn.inference.search.decomposition import Decomposition
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.inference.search.neighbourhood_search import Conditional, NeighbourhoodSearch
@@ -115,8 +115,8 @@ def slow_dual(dual: Decomposition) -> float:
 def test_bound_holds_never_rises_and_is_the_dual_function(seed):
     _, cards, tables = random_model(seed)
     best = oracle.mode(oracle.joint(cards, tables))[1]
-    problem = Problem.read(markov(cards, tables), None, None)
-    dual = Decomposition(problem.graph, problem.log_field())
+    question = Question.read(markov(cards, tables), None, None)
+    dual = Decomposition(question.graph, question.log_field())
     rows, before = np.arange(1), np.inf
     for _ in range(6):
         dual.sweep(rows, drop=False)
@@ -130,8 +130,8 @@ def test_bound_holds_never_rises_and_is_the_dual_function(seed):
 def test_without_zeros_every_sweep_reports_the_dual_function(seed):
     rng = np.random.default_rng(seed)
     cards, tables = oracle.random_factors(rng, 6, 12, max_scope=4, zeros=0.0)
-    problem = Problem.read(markov(cards, tables), None, None)
-    dual = Decomposition(problem.graph, problem.log_field())
+    question = Question.read(markov(cards, tables), None, None)
+    dual = Decomposition(question.graph, question.log_field())
     values = []
     for _ in range(6):
         dual.bounds[:] = np.inf
@@ -160,13 +160,13 @@ def test_states_are_dropped_only_if_no_better_assignment_has_them(seed):
     _, cards, tables = random_model(seed, 6)
     joint = oracle.joint(cards, tables)
     best, value = oracle.mode(joint)
-    problem = Problem.read(markov(cards, tables), None, None)
-    dual = Decomposition(problem.graph, problem.log_field())
+    question = Question.read(markov(cards, tables), None, None)
+    dual = Decomposition(question.graph, question.log_field())
     for _ in range(30):
         dual.sweep(np.arange(1))
     kept = [
         all(np.isfinite(dual.fields[0, dual.graph.elements.offset[k] + x[n]])
-            for k, n in enumerate(problem.model.variables))
+            for k, n in enumerate(question.model.variables))
         for x, v in oracle.k_best(joint, 20) if v > value - 1e-12
     ]  # fmt: skip
     assert best
@@ -234,8 +234,8 @@ def test_potts_groups_are_like_their_tables(seed, scale):
     }
     traces = []
     for group in (potts, plain):
-        problem = Problem.read(Field([pixel], [own, group]), seen, None)
-        dual = Decomposition(problem.graph, problem.log_field())
+        question = Question.read(Field([pixel], [own, group]), seen, None)
+        dual = Decomposition(question.graph, question.log_field())
         for _ in range(6):
             dual.sweep(np.arange(4))
         traces.append((dual.bounds, dual.scores, dual.states))
@@ -253,8 +253,8 @@ def test_tables_of_each_row():
     tables = torch.from_numpy(rng.normal(size=(5, 3, 3, 3)))
     groups = [TableGroup([[0, 1], [1, 2], [2, 3]], tables)]
     model = Field([x], groups)
-    problem = Problem.read(model, {("x", 0): torch.full((5,), -1)}, None)
-    best = FULL.maximize(problem, np.ones(4, dtype=np.bool_))
+    question = Question.read(model, {("x", 0): torch.full((5,), -1)}, None)
+    best = FULL.maximize(question, np.ones(4, dtype=np.bool_))
     for r in range(5):
         single = Field([x], [TableGroup(groups[0].scopes, tables[r])])
         alone = single.most_probable(engine=FULL)
@@ -331,12 +331,12 @@ def test_limit_is_not_convergence():
 @given(SEEDS)
 def test_conditional_best_states_equal_enumeration(seed):
     rng, cards, tables = random_model(seed, 6)
-    problem = Problem.read(markov(cards, tables), None, None)
-    names = list(problem.model.variables)
+    question = Question.read(markov(cards, tables), None, None)
+    names = list(question.model.variables)
     best, _ = oracle.mode(oracle.joint(cards, tables))
     held = {n: best[n] for n in names if rng.random() < 0.5}
     given_states = np.array([held.get(n, -1) for n in names])
-    found = Conditional(problem.graph).solve(problem.log_field()[0], 0, given_states)
+    found = Conditional(question.graph).solve(question.log_field()[0], 0, given_states)
     assert found is not None
     states = dict(zip(names, found.tolist(), strict=True))
     assert states.items() >= held.items()
