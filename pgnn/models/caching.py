@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from operator import is_not
 from typing import Any, Self
 
 import torch
@@ -48,18 +49,28 @@ class CachingModule(nn.Module):
         ``parameter.data``, of which torch itself keeps no record: use ``torch.no_grad()``.
         """
         if self._cache.get("registrations") != _registrations[0]:
-            self._cache["registrations"] = _registrations[0]
-            self._cache["parameters"] = [*self.parameters(), *self.buffers()]
+            self._look_parameters_up()
         parameters = self._cache["parameters"]
         if not self.detached and torch.is_grad_enabled() and any(map(_wants_gradient, parameters)):
             return make()
         # these run through all parameters at each question: loops in C take half the time
         now = [*map(_version, parameters), *map(Tensor.data_ptr, parameters)]
-        held = self._cache.get(("numbers", key))
+        held = self._cache.get((_NUMBERS, key))
         if held is None or held[0] != now:
             with torch.no_grad():
-                held = self._cache[("numbers", key)] = (now, make())
+                held = self._cache[(_NUMBERS, key)] = (now, make())
         return held[1]
+
+    def _look_parameters_up(self) -> None:
+        """List the parameters anew; numbers of others, even at the same address, are dropped."""
+        registrations = _registrations[0]
+        before = self._cache.get("parameters", [])
+        parameters = [*self.parameters(), *self.buffers()]
+        if len(parameters) != len(before) or any(map(is_not, parameters, before)):
+            for key in [k for k in list(self._cache) if isinstance(k, tuple) and k[0] == _NUMBERS]:
+                self._cache.pop(key, None)
+        self._cache["parameters"] = parameters
+        self._cache["registrations"] = registrations
 
     def train(self, mode: bool = True) -> Self:
         """See :meth:`torch.nn.Module.train`; parts such as dropout compute something else now."""
@@ -80,6 +91,7 @@ class CachingModule(nn.Module):
         return {**self.__dict__, "_cache": {}}
 
 
+_NUMBERS = "numbers"
 _wants_gradient = vars(torch._C.TensorBase)["requires_grad"].__get__
 _version = vars(torch._C.TensorBase)["_version"].__get__
 _registrations = [0]

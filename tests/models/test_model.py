@@ -3,6 +3,7 @@
 from dataclasses import FrozenInstanceError
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -116,6 +117,50 @@ def test_results_of_the_numbers_are_made_again_when_they_change() -> None:
     (-model.log_prob({"b": torch.tensor([1])})).sum().backward()
     optimizer.step()
     assert [ask(), ask()] == [8, 8]
+
+
+def test_a_new_parameter_at_the_old_address_is_noticed() -> None:
+    model = small()
+    memory = torch.zeros(2, 3, dtype=torch.float64)
+    last = model.conditionals["b"]
+
+    def replaced(value: float) -> None:
+        last.logits = None  # the memory is free
+        memory.numpy()[:] = value  # torch counts no version
+        last.logits = torch.nn.Parameter(memory)
+
+    def ask(key: str) -> float:
+        with torch.no_grad():
+            return float(model.cached_numbers(key, lambda: float(last.logits[0, 0])))
+
+    replaced(1.0)
+    assert [ask("one"), ask("two")] == [1.0, 1.0]
+    replaced(2.0)
+    assert [ask("two"), ask("one")] == [2.0, 2.0]
+    replaced(3.0)
+    assert [ask("new"), ask("one"), ask("two")] == [3.0, 3.0, 3.0]
+
+
+def test_numbers_stay_when_other_modules_are_made() -> None:
+    model, made = small(), []
+    with torch.no_grad():
+        for _ in range(3):
+            model.cached_numbers("key", lambda: made.append(1))
+            small()
+    assert made == [1]
+
+
+def test_tables_that_are_replaced_are_never_stale() -> None:
+    model, rng = small(), np.random.default_rng(0)
+    b = model.conditionals["b"]
+    with torch.no_grad():
+        for _ in range(100):
+            row = rng.dirichlet(np.ones(3), 2)
+            b.logits = torch.nn.Parameter(torch.from_numpy(np.log(row)).clone())
+            found = model.query("b", {"a": 0})["b"].probs
+            again = model.query("b", {"a": [0, 1]}, engine=pgnn.JunctionTree(2**30))["b"].probs
+            np.testing.assert_allclose(found, row[0])
+            np.testing.assert_allclose(again, row)
 
 
 def test_dropout_stops_at_evaluation() -> None:
