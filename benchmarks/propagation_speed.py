@@ -45,9 +45,9 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
     from pgnn.factors.groups.potts_group import PottsGroup
     from pgnn.factors.variable import Variable
     from pgnn.inference.factor_graph import FactorGraph
-    from pgnn.inference.problem import Problem
     from pgnn.inference.propagation.belief_propagation import BeliefPropagation
     from pgnn.inference.propagation.schedules import Flooding
+    from pgnn.inference.question import Question
     from pgnn.models.markov_random_field import MarkovRandomField
 
     pin()
@@ -67,7 +67,7 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
     field = TableGroup(at.reshape(-1, 1), torch.from_numpy(rng.normal(size=(at.size, states))))
     graph = FactorGraph(Elements([Variable("x", states, shape=at.shape)]), (group, field))
     seen = Evidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
-    problem = Problem(_Model(), graph, seen)
+    question = Question(_Model(), graph, seen)
 
     def run(count: int) -> float:
         engine = BeliefPropagation(
@@ -79,7 +79,7 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
             progress=False,
         )
         begun = clock()
-        engine.infer(problem)
+        engine.infer(question)
         return clock() - begun
 
     run(1)

@@ -1,6 +1,7 @@
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 
 from pgnn.factors.elements import Elements
@@ -10,8 +11,6 @@ from pgnn.factors.variable import Variable
 from pgnn.graphs import greedy_colouring, interaction_graph, is_colouring, saturation_colouring
 from pgnn.inference.factor_graph import FactorGraph
 from tests.graphs.graph_zoo import graphs
-
-torch = pytest.importorskip("torch")
 
 
 def compiled(num, scopes):

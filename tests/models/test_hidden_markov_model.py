@@ -189,7 +189,6 @@ def test_hmmlearn_agrees(k):
 
 def test_hmmlearn_agrees_about_gaussians():
     hmm = pytest.importorskip("hmmlearn.hmm")
-    gaussian = pytest.importorskip("pgnn.factors.conditionals.gaussian").Gaussian
     rng = np.random.default_rng(0)
     given = tables(rng, 3, {"x": 6})
     means = rng.normal(size=(3, 2))
@@ -199,7 +198,7 @@ def test_hmmlearn_agrees_about_gaussians():
     theirs.startprob_, theirs.transmat_ = given["initial"], given["transitions"]
     theirs.means_, theirs.covars_ = means, covariances
     state, v = pgnn.Variable("state", 3), pgnn.Variable("v", shape=(2,))
-    emission = gaussian(v, [state], means, covariances)
+    emission = pgnn.Gaussian(v, [state], means, covariances)
     model = pgnn.HiddenMarkovModel(3, {"v": emission}, given["initial"], given["transitions"])
     x = rng.normal(size=(100, 2))
     score, posteriors = theirs.score_samples(x)
