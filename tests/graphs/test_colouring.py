@@ -1,6 +1,5 @@
 import networkx as nx
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 
