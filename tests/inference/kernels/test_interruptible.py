@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,6 +29,15 @@ def test_errors_of_pieces_come_out() -> None:
         interruptible([fail])
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C is heard, also where whoever began the tests ignores it, as shells do behind ``&``."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_stops_the_work() -> None:
     ended: list[bool] = []
 
@@ -38,10 +48,8 @@ def test_an_interrupt_stops_the_work() -> None:
 
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         interruptible([work, work, work], threads=2)
-    assert time.monotonic() - began < 1.0
     assert ended == [True, True]  # the third has not begun
 
 
