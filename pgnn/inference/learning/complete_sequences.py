@@ -16,7 +16,7 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import gradient_step
-from pgnn.inference.learning.expected_statistics import configuration_weights
+from pgnn.inference.learning.expected_statistics import check_owners, configuration_weights
 from pgnn.inference.learning.training_data import read_sequences
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def fit_slices(
         DataError: If something was not seen, or there is nothing. Whatever is raised, the model
             stays as it was.
         ModelError: If nothing is learnable.
+        Unsupported: If conditionals share learnable parameters.
     """
     begin = time.perf_counter()
     seen = read_sequences(model, data, weights, inputs)
@@ -55,6 +56,7 @@ def fit_slices(
             "every conditional was given and is a constant; model.requires_grad_() makes it where "
             "learning begins"
         )
+    check_owners(_pieces(model))
     before = {n: x.clone() for n, x in model.state_dict().items()}
     try:
         for name, conditional in model.conditionals.items():
@@ -86,6 +88,13 @@ def fully_seen(names: Iterable[Hashable], seen: Sequences) -> bool:
         if bool((missing.reshape(*x.shape[:2], -1).any(-1) & seen.inside).any()):
             return False
     return True
+
+
+def _pieces(model: Any) -> dict[Hashable, Conditional]:
+    """Conditionals by the names that EM calls them; those of the first step where they differ."""
+    firsts = {n: model.first(n) for n in model.conditionals}
+    own = {("initial", n): c for n, c in firsts.items() if c is not model.conditionals[n]}
+    return {**model.conditionals, **own}
 
 
 def _fit(

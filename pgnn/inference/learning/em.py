@@ -19,7 +19,11 @@ from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.e_step import EStep
-from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.inference.learning.expected_statistics import (
+    ExpectedStatistics,
+    Pieces,
+    check_owners,
+)
 from pgnn.inference.learning.m_step import doubts
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
@@ -250,12 +254,4 @@ def _check(pieces: Pieces) -> None:
             "the model has nothing to learn: what was given is constant; model.requires_grad_() "
             "makes it where learning begins"
         )
-    owners: dict[int, Hashable] = {}
-    for name, conditional in pieces.items():
-        for p in conditional.parameters():
-            owner = owners.setdefault(id(p), name)
-            if p.requires_grad and owner != name:
-                raise Unsupported(
-                    f"the conditionals of {owner!r} and {name!r} share parameters, which have no "
-                    "M-step of their own; learn with Gradient()"
-                )
+    check_owners(pieces)

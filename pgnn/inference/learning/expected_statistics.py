@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from pgnn.errors import Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 
@@ -117,6 +118,23 @@ class StatisticsCollector:
 def learnable(pieces: Pieces) -> dict[Hashable, Conditional]:
     """Return the conditionals that may change."""
     return {n: c for n, c in pieces.items() if any(p.requires_grad for p in c.parameters())}
+
+
+def check_owners(pieces: Pieces) -> None:
+    """Check that each parameter is learnt in one conditional, from all that counts for it.
+
+    Raises:
+        Unsupported: If conditionals share learnable parameters.
+    """
+    owners: dict[int, Hashable] = {}
+    for name, conditional in pieces.items():
+        for p in conditional.parameters():
+            owner = owners.setdefault(id(p), name)
+            if p.requires_grad and owner != name:
+                raise Unsupported(
+                    f"the conditionals of {owner!r} and {name!r} share parameters, which have no "
+                    "M-step of their own; learn with Gradient()"
+                )
 
 
 def configuration_weights(conditional: Conditional, values: Values, weights: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
+from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.statistics import Statistics
 from pgnn.inference.learning.training_data import batches
@@ -100,7 +101,8 @@ class MaximumLikelihood(Learner):
             DataError: If a cell is missing (use EM), a column or label is wrong, or there are no
                 rows. The model stays as it was, whatever is raised.
             ModelError: If nothing is learnable, or the prior does not fit the tables.
-            Unsupported: If a learnable conditional has real variables or inputs.
+            Unsupported: If a learnable conditional has real variables or inputs, or conditionals
+                share learnable parameters.
 
         Cost:
             One increment for each row and table. An iterable needs the memory of one batch.
@@ -180,7 +182,7 @@ def _sort_out(model: Any) -> _Parts:
 
     Raises:
         ModelError: If nothing is learnable.
-        Unsupported: If something is learnable but not here.
+        Unsupported: If something is learnable but not here, or parameters are shared.
     """
     if not isinstance(model, DirectedModel):
         raise Unsupported(
@@ -193,6 +195,7 @@ def _sort_out(model: Any) -> _Parts:
             "the model has nothing to learn: tables that were given, or read from a file, are "
             "constants; call model.requires_grad_() to make all of them learnable"
         )
+    check_owners(model.conditionals)
     tables: dict[Hashable, Tabular] = {}
     others: dict[Hashable, Conditional] = {}
     for name, conditional in model.conditionals.items():
@@ -213,11 +216,6 @@ def _sort_out(model: Any) -> _Parts:
 
 def _is_learnable(conditional: Conditional) -> bool:
     return any(p.requires_grad for p in conditional.parameters())
-
-
-def _is_discrete(conditional: Conditional) -> bool:
-    single = all(v.is_discrete and not v.shape for v in conditional.scope)
-    return single and not conditional.inputs
 
 
 def _add(

@@ -16,6 +16,7 @@ from torch import nn
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.evidence.coded_columns import CodedColumns
 from pgnn.factors import Conditional, Neural, NoisyOr, Sigmoid, Softmax, Tabular, Variable
+from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.learning.maximum_likelihood import (
     K2,
@@ -27,6 +28,8 @@ from pgnn.inference.learning.maximum_likelihood import (
 from pgnn.inference.lookup_tables import LookupTables
 from pgnn.io.bif import read_bif
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
+from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
 
 STATES = {"a": ["x", "y"], "b": ["lo", "mid", "hi"], "c": ["no", "yes"], "d": 2}
@@ -461,6 +464,23 @@ def test_real_variables_and_inputs_are_for_other_learners() -> None:
     np.testing.assert_allclose(tables_of(model, "y"), [[1.0, 0.0], [0.5, 0.5]])
     with pytest.raises(Unsupported, match="MarkovRandomField has none"):
         MaximumLikelihood().fit(MarkovRandomField([Tabular(Variable("k", 2)).factor()]), data)
+
+
+def test_shared_parameters_are_refused_and_stay() -> None:
+    arrows = [(("s", -1), "s"), ("s", "x")]
+    slices = DynamicBayesianNetwork(arrows, states={"s": 2, "x": 2})
+    model = slices.unroll(3)
+    data = {(n, t): [0, 1, 1] for n in ("s", "x") for t in range(3)}
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(Unsupported, match=r"share parameters.*Gradient"):
+        model.fit(data, learner=MaximumLikelihood())
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+    emission = Tabular(Variable("x", 2), [Variable("s", 2)])
+    emissions = {"x": emission, "y": Renamed(emission, {"x": "y"})}
+    chain = HiddenMarkovModel(2, emissions, name="s")
+    with pytest.raises(Unsupported, match="'x' and 'y' share parameters"):
+        chain.fit({n: [[0, 1, 1]] for n in "sxy"}, learner=MaximumLikelihood())
 
 
 def tables_of(model: BayesianNetwork, name: str) -> np.ndarray:
