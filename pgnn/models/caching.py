@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from operator import is_not
 from typing import Any, Self
 
@@ -50,9 +50,14 @@ class CachingModule(nn.Module):
         """
         if self._cache.get("registrations") != _registrations[0]:
             self._look_parameters_up()
-        parameters = self._cache["parameters"]
-        if not self.detached and torch.is_grad_enabled() and any(map(_wants_gradient, parameters)):
+        parameters, arguments = self._cache["parameters"], self.argument_tensors()
+        if torch.is_grad_enabled() and (
+            (not self.detached and any(map(_wants_gradient, parameters)))
+            or any(map(_wants_gradient, arguments))
+        ):
             return make()
+        if arguments:
+            parameters = [*parameters, *arguments]
         # these run through all parameters at each question: loops in C take half the time
         now = [*map(_version, parameters), *map(Tensor.data_ptr, parameters)]
         held = self._cache.get((_NUMBERS, key))
@@ -60,6 +65,10 @@ class CachingModule(nn.Module):
             with torch.no_grad():
                 held = self._cache[(_NUMBERS, key)] = (now, make())
         return held[1]
+
+    def argument_tensors(self) -> Sequence[Tensor]:
+        """Return tensors besides parameters and buffers that numbers depend on, always the same."""
+        return ()
 
     def _look_parameters_up(self) -> None:
         """List the parameters anew; numbers of others, even at the same address, are dropped."""

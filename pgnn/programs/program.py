@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -240,12 +240,9 @@ class Program(Model, ExecutableModel):
         rows = self._no_findings() if data is None else data
         return super().fit(rows, learner=learner, weights=weights, seed=seed, progress=progress)
 
-    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """See :class:`CachingModule`; the tensors among the arguments are watched too."""
-        watched = [*self._source.tensors, *self._source.rows.rows.values()]
-        seen = tuple((x.data_ptr(), x._version) for x in watched)
-        wanted = torch.is_grad_enabled() and any(x.requires_grad for x in self._source.tensors)
-        return make() if wanted else super().cached_numbers((key, seen), make)
+    def argument_tensors(self) -> Sequence[Tensor]:
+        """See :class:`CachingModule`; the rows that plates show are watched, too."""
+        return [*self._source.tensors, *self._source.rows.rows.values()]
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""

@@ -439,6 +439,20 @@ def test_data_is_watched_and_replaced():
     assert {id(p) for p in other.parameters()} == {id(p) for p in program.parameters()}
 
 
+def test_changed_data_takes_the_place_of_the_old_in_what_is_kept():
+    flips = double([1.0, 0.0])
+    program = Program(coins, args=(flips,))
+    sizes, found = set(), []
+    with torch.no_grad():
+        for k in range(20):
+            flips[1] = float(k % 2)
+            found.append(float(program.query([]).log_evidence))
+            sizes.add(len(program._cache))
+    assert len(sizes) == 1
+    assert found == found[:2] * 10
+    assert found[0] != found[1]
+
+
 # --- control flow -------------------------------------------------------------------------------
 
 

@@ -20,7 +20,8 @@ MakePlan = Callable[[], Plan]
 # seconds: making a plan, by variable; a multiply-add alone, and in a tile of rows
 _PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
 _SINGLE, _TILED = 2e-9, 0.6e-9
-_REMEMBERED = 64
+REMEMBERED = 64
+"""How many plans, or answers made from them, are kept of each kind."""
 _MANY_MORE = 8
 # a plan that serves any evidence is made once for a model
 _GENERAL_ROWS = 1000
@@ -77,7 +78,7 @@ class Planner:
         if found is None:
             found = PlateElimination.find(graph, free)
         self._plates[key] = found
-        while len(self._plates) > _REMEMBERED:
+        while len(self._plates) > REMEMBERED:
             self._plates.popitem(last=False)
         return found
 
@@ -146,7 +147,7 @@ class Planner:
                 found = better
             served = rows
         self._plans[key] = found, served
-        while len(self._plans) > _REMEMBERED:
+        while len(self._plans) > REMEMBERED:
             self._plans.popitem(last=False)
         return found
 
@@ -178,7 +179,7 @@ class Planner:
                 found = self._any_row[key] = self._general(
                     graph, nobody, ~nobody, _GENERAL_ROWS, ask
                 )
-            while len(self._any_row) > _REMEMBERED:
+            while len(self._any_row) > REMEMBERED:
                 self._any_row.popitem(last=False)
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import Intractable
 from pgnn.inference.exact.expected_counts import ExpectedCounts
 from pgnn.inference.exact.plan import Mask, Plan
-from pgnn.inference.exact.planner import Ask, MakePlan, Planner
+from pgnn.inference.exact.planner import REMEMBERED, Ask, MakePlan, Planner
 from pgnn.inference.exact.torch_rows import TorchRows
 from pgnn.inference.explanation import human_bytes
 from pgnn.inference.factor_graph import FactorGraph
@@ -52,7 +53,7 @@ class Solver:
     graph: FactorGraph
     planner: Planner = field(default_factory=Planner)
     max_bytes: int = 2**32
-    _row_answers: dict[bytes, Any] = field(default_factory=dict, repr=False)
+    _row_answers: OrderedDict[bytes, Any] = field(default_factory=OrderedDict, repr=False)
 
     @cached_property
     def cpu(self) -> CpuExecutor | None:
@@ -128,6 +129,8 @@ class Solver:
         answer = self._row_answers.get(targets.key, self)
         if answer is self:
             answer = self._row_answers[targets.key] = self.row_answer(targets.mask, None)
+            while len(self._row_answers) > REMEMBERED:
+                self._row_answers.popitem(last=False)
         if answer is None:  # a plan for what this row observes is worth its while
             answer = self.row_answer(targets.mask, codes[0] >= 0, rows=1)
         found: tuple[Floats, Floats] | None = answer(codes)

@@ -1,5 +1,6 @@
 """Exact answers as arrays: against enumeration, by either executor, and at the edge of doubles."""
 
+import itertools
 import math
 import threading
 import time
@@ -11,11 +12,14 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import pgnn
 from pgnn.errors import Intractable
 from pgnn.factors import Factor, Variable
-from pgnn.inference.exact.planner import Ask
+from pgnn.inference.exact.planner import REMEMBERED, Ask
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.model_graph import model_graph
+from pgnn.inference.question import targets_of
 from tests import oracle
 from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of, planning
 
@@ -472,3 +476,18 @@ def test_tables_of_rows_that_do_not_matter_leave_no_scale_behind() -> None:
             log_z, _ = solver.marginals(nothing, None, np.array(wanted))
             np.testing.assert_allclose(log_z, 0.0, atol=1e-12)
         np.testing.assert_allclose(solver.log_evidence(seen, None), expected)
+
+
+def test_answers_are_kept_for_a_bounded_number_of_targets() -> None:
+    names = [f"x{k}" for k in range(8)]
+    model = pgnn.BayesianNetwork([*itertools.pairwise(names)], states=dict.fromkeys(names, 2))
+    solver = Solver(model_graph(model))
+    codes = np.full((1, 8), -1, np.int32)
+    sets = [s for size in (1, 2, 3) for s in itertools.combinations(names, size)]
+    assert len(sets) > REMEMBERED
+    for chosen in [*sets, sets[0]]:
+        found = solver.row(codes, targets_of(model, list(chosen)))
+        assert found is not None
+        expected = solver.marginals(codes, None, targets_of(model, list(chosen)).mask)[1]
+        np.testing.assert_allclose(found[1].ravel(), expected.ravel())
+    assert len(solver._row_answers) <= REMEMBERED
