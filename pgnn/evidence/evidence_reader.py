@@ -116,12 +116,12 @@ class EvidenceReader:
                 "evidence must be a mapping from variable to finding or a data frame, got "
                 f"{type(values).__name__}"
             )
-        frame = is_frame(values)
+        frame, by_rows = is_frame(values), is_frame(values) or _are_rows(values)
         found = [(n, x) for n, x in items if n not in given.ignore]
         self._check_names([n for n, _ in found], "column" if frame else "variable")
-        given = replace(given, rule=replace(given.rule, rows=given.rule.rows or frame))
+        given = replace(given, rule=replace(given.rule, rows=given.rule.rows or by_rows))
         read = [self._find(name, value, given) for name, value in found]
-        if not frame:
+        if not by_rows:
             return self._assemble(read)
         rows = len(values)
         return self._assemble(read, rows, getattr(values, "index", None))

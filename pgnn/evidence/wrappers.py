@@ -36,7 +36,7 @@ def codes(values: Any) -> Codes:
 
     Example:
         >>> import pgnn
-        >>> model = pgnn.BayesianNetwork(nodes=["dice"], states={"dice": [1, 2, 3]})
+        >>> model = pgnn.BayesianNetwork([], states={"dice": [1, 2, 3]})
         >>> model.log_prob({"dice": pgnn.codes([0, 2])}).shape
         torch.Size([2])
     """
@@ -84,7 +84,7 @@ def observed(
 
     Example:
         >>> import pgnn
-        >>> model = pgnn.BayesianNetwork(nodes=["wet"], states={"wet": ["no", "yes"]})
+        >>> model = pgnn.BayesianNetwork([], states={"wet": ["no", "yes"]})
         >>> rows = {"id": [7, 8], "wet": ["yes", "soaked"]}
         >>> model.log_prob(observed(rows, ignore=["id"], unknown="missing")).exp().tolist()
         [0.5, 1.0]

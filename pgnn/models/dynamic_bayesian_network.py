@@ -193,7 +193,7 @@ def _renamed(graph: nx.DiGraph) -> nx.DiGraph:
     for name in names:
         later, first = graph.nodes.get((name, 1), {}), graph.nodes.get((name, 0), {})
         renamed.add_node(name, **{**first, **later})
-    for b, t in graph:
+    for b, t in sorted(graph, key=lambda node: -node[1]):  # the arrows into the later step first
         for a, s in graph.pred[b, t]:  # the order of the parents is that of a table's axes
             if s > t:
                 raise ModelError(f"the arrow {(a, s)!r} -> {(b, t)!r} goes back in time")

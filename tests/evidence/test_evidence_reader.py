@@ -379,3 +379,13 @@ def test_a_vector_seen_in_part_where_its_conditional_integrates():
     other = pgnn.BayesianNetwork(graph, {"c": [0.3, 0.7], "x": network})
     with pytest.raises(EvidenceError, match="needs a conditional that integrates"):
         other.query("c", {"x": seen})
+
+
+def test_mappings_in_a_list_are_rows() -> None:
+    model = pgnn.BayesianNetwork([("a", "b")], {"a": [0.3, 0.7], "b": [[0.9, 0.1], [0.2, 0.8]]})
+    with pytest.raises(EvidenceError, match=r"no state 0\.2"):  # two rows are no likelihood
+        model.query("b", [{"a": 0.2}, {"a": 0.9}])
+    told = model.query("b", [{"a": 0.0}, {"a": 1.0}])
+    torch.testing.assert_close(told["b"].probs, torch.tensor([[0.9, 0.1], [0.2, 0.8]]).double())
+    assert model.query("b", [{}, {}, {}])["b"].probs.shape == (3, 2)
+    assert model.query("b", [{}])["b"].probs.shape == (1, 2)

@@ -504,3 +504,12 @@ def test_files_of_version_1(name: str, tmp_path: Path) -> None:
         found = one.log_prob(rows, inputs=INPUTS.get(name)).detach().double()
         torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-6, atol=1e-6)
     assert_same_numbers(model, again)
+
+
+def test_a_parameter_without_numbers(tmp_path: Path) -> None:
+    """A node without parents has a weight of no entries, whose memory has no layout."""
+    child = Variable("a", 2)
+    model = BayesianNetwork([], {"a": Sigmoid(child, [], weight=[], bias=0.3)}, states={"a": 2})
+    save(model, tmp_path / "model.pgnn")
+    answer = load(tmp_path / "model.pgnn").query("a")["a"].probs
+    torch.testing.assert_close(answer, model.query("a")["a"].probs, rtol=0, atol=0)

@@ -605,3 +605,19 @@ def test_gaussians_of_two_slices():
     torch.testing.assert_close(found.probs("z"), again.probs("z"))
     assert not found.probs("z").isnan().any()
     assert (found.probs("z").argmax(-1).numpy() == z[0]).mean() >= 0.7
+
+
+def test_axes_of_a_table_are_in_the_order_of_the_arrows_into_the_later_step() -> None:
+    later = [[[0.95, 0.05], [0.6, 0.4]], [[0.25, 0.75], [0.01, 0.99]]]  # a before, a, b
+    arrows = [
+        (("a", 0), ("b", 0)),
+        (("a", 0), ("a", 1)),
+        (("a", 0), ("b", 1)),
+        (("a", 1), ("b", 1)),
+    ]
+    tables = {"a": [[0.9, 0.1], [0.4, 0.6]], "b": later}
+    first = {"a": [0.3, 0.7], "b": [[0.8, 0.2], [0.1, 0.9]]}
+    for edges in (arrows, arrows[1:] + arrows[:1]):
+        model = pgnn.DynamicBayesianNetwork(edges, tables, initial=first, states={"a": 2, "b": 2})
+        scored = model.log_prob({"a": [0, 1], "b": [0, 0]}).exp()
+        torch.testing.assert_close(scored, torch.tensor(0.3 * 0.8 * 0.1 * 0.6).double())

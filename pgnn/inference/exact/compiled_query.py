@@ -96,6 +96,7 @@ class CompiledQuery:
         given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
         if given.dtype.kind not in "iu" and given.size:
             raise EvidenceError(f"expected integer codes, got {given.dtype}; -1 means not seen")
+        given = _narrowed(given)
         with torch.no_grad():
             solver = model_solver(self._model, max_bytes=self._max_bytes)
         if given.ndim == 1 and given.shape[0] == len(self.observed):
@@ -156,3 +157,11 @@ class CompiledQuery:
                 f"a state index of {name!r} is out of range 0..{card[column] - 1} (-1: not seen)"
             )
         return rows
+
+
+def _narrowed(codes: NDArray[Any]) -> NDArray[Any]:
+    """Codes in 32 bits; what has no place there is no state of any variable."""
+    narrow = codes.astype(np.int32)
+    if codes.dtype.kind in "iu" and codes.dtype.itemsize >= 4 and (narrow != codes).any():
+        return np.where(narrow == codes, narrow, np.iinfo(np.int32).max).astype(np.int32)
+    return narrow

@@ -164,3 +164,13 @@ def test_too_large() -> None:
         model.compile(0, engine=engine)(torch.full((24,), -1))
     seen = model.compile(0, range(1, 24), engine=engine)
     np.testing.assert_allclose(seen(torch.zeros(23, dtype=torch.int64)).marginals, [0.5, 0.5])
+
+
+@pytest.mark.parametrize("code", [2**32, 2**32 + 1, 2**63])
+def test_codes_beyond_32_bits_are_no_states(code: int) -> None:
+    model = pgnn.BayesianNetwork([("a", "b")], {"a": [0.3, 0.7], "b": [[0.9, 0.1], [0.2, 0.8]]})
+    query = model.compile(["a"], ["b"])
+    codes = np.array([code], dtype=np.uint64)
+    for rows in (codes, codes[None]):
+        with pytest.raises(EvidenceError, match=r"state index of 'b' is out of range 0\.\.1"):
+            query(rows)
