@@ -68,6 +68,12 @@ class ExponentialFamily(Conditional):
             ModelError: If the prior is of another kind.
         """
 
+    def make_uninformative(self) -> None:
+        """Forget what was learnt earlier, where there is a neutral choice: in tables alone.
+
+        They become uniform on the entries that are possible; other classes keep their numbers.
+        """
+
     def doubt(self, statistics: Statistics) -> str | None:
         """Return what is doubtful about the present numbers as an estimate from some statistics.
 

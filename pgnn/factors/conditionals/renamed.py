@@ -112,6 +112,10 @@ class RenamedFamily(Renamed, ExponentialFamily):
         """Fit the conditional, whose numbers these are."""
         self.conditional.maximize(statistics, prior)
 
+    def make_uninformative(self) -> None:
+        """Have the conditional forget what was learnt."""
+        self.conditional.make_uninformative()
+
     def log_prior(self, prior: Any) -> Tensor:
         """Return that of the conditional."""
         return self.conditional.log_prior(prior)

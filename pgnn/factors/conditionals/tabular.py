@@ -193,6 +193,10 @@ class Tabular(ExponentialFamily):
         new = (counts / total.masked_fill(~known, 1.0)).log()
         self.logits.copy_(torch.where(known, new, self.logits.double()))
 
+    def make_uninformative(self) -> None:
+        """Make learnable rows uniform on their entries that are not zero; see the base class."""
+        self.maximize((self.probs.detach().ne(0).double(),))
+
     def log_prior(self, prior: Any) -> Tensor:
         """Return pseudo-counts times log probabilities; see the base class."""
         counts = self._pseudo_counts(prior).to(self.logits)

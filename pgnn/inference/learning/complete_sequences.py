@@ -115,6 +115,7 @@ def _fit(
     with torch.no_grad():
         weights = configuration_weights(own, values, weights)
         prior = learner.prior if own.child.is_discrete else None
+        own.make_uninformative()
         own.maximize(own.statistics(values, weights), prior)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,8 +27,6 @@ from pgnn.inference.learning.training_data import batches
 
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class MaximumLikelihood(Learner):
@@ -40,9 +38,13 @@ class MaximumLikelihood(Learner):
     .. math:: \theta_{jk} = \frac{N_{jk} + \alpha_{jk}}{\sum_l (N_{jl} + \alpha_{jl})}.
 
     Without a prior this maximises the likelihood. A parent configuration that no row has then
-    leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
-    table how many such rows there were. Learnable conditionals of other kinds (logistic, noisy-or,
-    neural) are fitted by L-BFGS on the same counts; the prior speaks of tables only.
+    leaves its row of the table free; it becomes uniform on what is possible, and
+    ``history["unseen"]`` tells for each table how many such rows there were. Learnable conditionals
+    of other kinds (logistic, noisy-or, neural) are fitted by L-BFGS on the same counts; the prior
+    speaks of tables only.
+
+    Entries of probability zero are structural zeros: a prior adds nothing to them, and they stay
+    zero until something is counted for them.
 
     Tables that were given are constants and stay: ``model.requires_grad_()`` makes everything
     learnable.
@@ -113,20 +115,21 @@ class MaximumLikelihood(Learner):
         begin = time.perf_counter()
         parts = _sort_out(model)
         learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
-        pseudo_counts = self._pseudo_counts(learnt_tables)
+        self._check_prior(learnt_tables)
         statistics = Statistics(model.variables, parts.tables, parts.others)
         reader = EvidenceReader(tuple(model.variables.values()))
         for number, batch, batch_weights in batches(data, weights, progress):
             _add(statistics, reader, number, batch, batch_weights)
         statistics.check()
         counts = statistics.counts
-        estimates = {n: _estimate(counts[n], alpha) for n, alpha in pseudo_counts.items()}
         states, total = self._fit_others(parts, statistics)
-        for name, conditional in parts.tables.items():
-            total += _log_likelihood(counts[name], estimates.get(name), conditional)
-        unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in estimates}
-        for name, table in estimates.items():
-            parts.tables[name].set_probs(table)
+        unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in learnt_tables}
+        for name, table in parts.tables.items():
+            if name in learnt_tables:
+                sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
+                table.make_uninformative()
+                table.maximize((sums,), self.prior)
+            total += _log_likelihood(counts[name], table)
         for name, state in states.items():
             parts.others[name].load_state_dict(state)
         model.history = History(
@@ -155,11 +158,13 @@ class MaximumLikelihood(Learner):
             total += value
         return states, total
 
-    def _pseudo_counts(self, tables: Mapping[Hashable, Tabular]) -> dict[Hashable, Floats]:
+    def _check_prior(self, tables: Mapping[Hashable, Tabular]) -> None:
+        """Check that the prior fits all tables, before one of them changes."""
         if self.prior is None:
-            return {name: np.zeros(c.shape) for name, c in tables.items()}
+            return
         self.prior.check(tables)
-        return {name: self.prior.counts(c) for name, c in tables.items()}
+        for table in tables.values():
+            self.prior.counts(table)
 
 
 @dataclass(frozen=True)
@@ -230,18 +235,8 @@ def _add(
         raise DataError(f"batch {number}: {error}") from None
 
 
-def _estimate(counts: NDArray[Any], alpha: Floats) -> Floats:
-    """Rows of the posterior mean; uniform where there is neither a count nor a pseudo-count."""
-    weight = counts + alpha
-    total = weight.sum(axis=-1, keepdims=True)
-    table: Floats = np.full(weight.shape, 1.0 / weight.shape[-1])
-    np.divide(weight, total, out=table, where=total > 0)
-    return table
-
-
-def _log_likelihood(counts: NDArray[Any], estimate: Floats | None, conditional: Tabular) -> float:
-    """Log-likelihood of the counts under the new table, or the old one where there is none."""
-    probs = conditional.probs.detach().cpu().double().numpy() if estimate is None else estimate
+def _log_likelihood(counts: NDArray[Any], table: Tabular) -> float:
+    """Log-likelihood of the counts under a table."""
     seen = counts > 0
-    with np.errstate(divide="ignore"):
-        return float((counts[seen] * np.log(probs[seen])).sum())
+    log_probs = table.log_probs.detach().double().numpy(force=True)
+    return float((counts[seen] * log_probs[seen]).sum())

@@ -182,6 +182,25 @@ def test_unseen_parent_configurations_are_uniform_and_counted() -> None:
     assert model.history["log_likelihood"] == 0.0
 
 
+def test_structural_zeros_and_unseen_rows_are_the_same_with_and_without_time() -> None:
+    given = [[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]]
+    edges = [("s", "x")]
+    rows = {"s": [0, 0, 0], "x": [0, 0, 1]}
+    alone = BayesianNetwork(edges, {"x": given}, states={"s": 2, "x": 3}).requires_grad_()
+    slices = DynamicBayesianNetwork(edges, {"x": given}, states={"s": 2, "x": 3})
+    slices.requires_grad_()
+    for prior, table in [
+        (Laplace(), [[0.6, 0.4, 0.0], [1 / 3] * 3]),
+        (None, [[2 / 3, 1 / 3, 0.0], [1 / 3] * 3]),
+    ]:
+        alone.fit(rows, learner=MaximumLikelihood(prior))
+        slices.fit({n: [x] for n, x in rows.items()}, learner=MaximumLikelihood(prior))
+        np.testing.assert_allclose(tables_of(alone, "x"), table)
+        np.testing.assert_allclose(tables_of(slices, "x"), table)
+    alone.fit({"s": [0], "x": [2]})  # what was seen is possible
+    np.testing.assert_array_equal(tables_of(alone, "x")[0], [0.0, 0.0, 1.0])
+
+
 def stream(data: pd.DataFrame, sizes: list[int]) -> Iterator[pd.DataFrame]:
     start = 0
     for size in sizes:
@@ -483,7 +502,7 @@ def test_shared_parameters_are_refused_and_stay() -> None:
         chain.fit({n: [[0, 1, 1]] for n in "sxy"}, learner=MaximumLikelihood())
 
 
-def tables_of(model: BayesianNetwork, name: str) -> np.ndarray:
+def tables_of(model: BayesianNetwork | DynamicBayesianNetwork, name: str) -> np.ndarray:
     conditional = model.conditionals[name]
     assert isinstance(conditional, Tabular)
     return conditional.probs.detach().numpy()
