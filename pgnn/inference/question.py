@@ -183,6 +183,47 @@ def listed(names: Names) -> list[Hashable]:
     return list(names)
 
 
+def names_of(
+    names: Names, variables: Variables, elements: Elements | None = None, what: str = "variable"
+) -> list[Hashable]:
+    """Return the names of what is asked for, one or several, each of which is known.
+
+    A tuple is one name if a variable or an element has it, otherwise several.
+
+    Args:
+        names: What somebody asked for.
+        variables: By name.
+        elements: Of arrays, if elements may be named too.
+        what: What messages call a variable.
+
+    Raises:
+        EvidenceError: If a name is unknown or there twice, or can't be one.
+    """
+    if _is_known(names, variables, elements):
+        return [names]  # type: ignore[list-item]
+    asked = listed(names)
+    for name in asked:
+        if not isinstance(name, Hashable):
+            raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
+        if not _is_known(name, variables, elements):
+            raise unknown_variable(name, variables.values(), what)
+    if len(set(asked)) < len(asked):
+        twice = next(n for n in asked if asked.count(n) > 1)
+        whole = None if elements is None else elements.find(twice)
+        if elements is not None and whole is not None:
+            twice = elements.name(int(whole[1].flat[0]))
+        raise EvidenceError(f"{twice!r} is named twice")
+    return asked
+
+
+def _is_known(name: object, variables: Variables, elements: Elements | None) -> bool:
+    try:
+        known = name in variables
+    except TypeError:  # a list, or a tuple with one
+        return False
+    return known or (elements is not None and elements.find(name) is not None)
+
+
 @dataclass(frozen=True, eq=False)
 class Targets:
     """What is asked for.
@@ -255,7 +296,7 @@ def _named(elements: Elements, variables: Variables, names: Names) -> Targets:
     whole = elements.find(names)
     if whole is not None:
         return Targets((whole[0],), whole[1].ravel(), elements)
-    found = [_found(elements, variables, name) for name in listed(names)]
+    found = [_found(elements, name) for name in names_of(names, variables, elements)]
     numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in found)])
     targets = Targets(tuple(v for v, _ in found), numbers, elements)
     if np.count_nonzero(targets.mask) < len(numbers):
@@ -283,14 +324,10 @@ def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]
     return [int(e) for e in scope.numbers]
 
 
-def _found(elements: Elements, variables: Variables, name: object) -> tuple[Variable, Ints]:
-    if not isinstance(name, Hashable):
-        raise EvidenceError(f"expected the name of a variable, or a list of names, got {name}")
+def _found(elements: Elements, name: Hashable) -> tuple[Variable, Ints]:
     found = elements.find(name)
     if found is None:
-        if name in variables:
-            raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
-        raise unknown_variable(name, variables.values())
+        raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
     return found
 
 

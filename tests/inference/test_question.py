@@ -62,6 +62,41 @@ def test_real_variables_have_no_number() -> None:
         targets_of(model, ["dose"])
 
 
+def with_reals() -> pgnn.BayesianNetwork:
+    sex, dose = pgnn.Variable("sex", 2), pgnn.Variable("dose")
+    conditional = pgnn.LinearGaussian(dose, [sex])
+    return pgnn.BayesianNetwork([("sex", "dose")], {"dose": conditional}, {"sex": 2})
+
+
+def over_time() -> pgnn.Model:
+    return pgnn.HiddenMarkovModel(2, {"sex": 2})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["sex", "sex"], "'sex' is named twice"),
+        (3, "unknown variable.* 3"),
+        ([["sex"]], r"a list of names, got \['sex'\]"),
+        (["sax"], "unknown variable.* 'sax'; did you mean 'sex'"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("make", "engine", "evidence"),
+    [
+        (over_time, None, {"T": [2]}),
+        (with_reals, None, {}),
+        (with_reals, pgnn.MCMC(chains=1, warmup=1, samples=4), {}),
+        (with_reals, pgnn.Variational(), {}),
+    ],
+)
+def test_every_engine_reads_names_alike(
+    names: Any, message: str, make: Any, engine: Any, evidence: Any
+) -> None:
+    with pytest.raises(EvidenceError, match=message):
+        make().query(names, evidence, engine=engine)
+
+
 def test_lists_of_names() -> None:
     assert listed("rain") == ["rain"]
     assert listed(7) == [7]

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from pgnn.errors import EvidenceError, ModelError
-from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.chain_summary import (
     all_reals,
@@ -26,7 +25,7 @@ from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_posterior import RealPosterior
 from pgnn.inference.engine import Engine, Names
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.question import Question, listed, targets_of
+from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples
 
 
@@ -185,17 +184,11 @@ def _split(
         return [*latent.values()], [v.name for v in model.elements.variables]
     reals: list[Variable] = []
     discrete: list[Hashable] = []
-    whole = isinstance(targets, Hashable) and targets in model.variables
-    names: list[Any] = [targets] if whole else listed(targets)
-    for name in names:
+    for name in names_of(targets, model.variables, model.elements):
         if name in latent:
             reals.append(latent[name])
         elif name in model.variables and not model.variables[name].is_discrete:
             raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")
-        elif model.elements.find(name) is None:
-            raise unknown_variable(name, model.variables.values())
         else:
             discrete.append(name)
-    if len({v.name for v in reals}) < len(reals):
-        raise EvidenceError(f"a target is named twice in {targets}")
     return reals, discrete

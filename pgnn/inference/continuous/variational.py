@@ -22,7 +22,7 @@ from pgnn.inference.continuous.variational_summary import drawn_samples, summari
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
-from pgnn.inference.question import Question, listed, targets_of
+from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples
 
 
@@ -224,11 +224,7 @@ class Variational(Engine, Learner):
         """The discrete ones among the targets."""
         if targets is None:
             return targets_of(model, None)
-        names = listed(targets)
-        if isinstance(targets, Hashable) and (
-            targets in model.variables or model.elements.find(targets) is not None
-        ):
-            names = [targets]
+        names = names_of(targets, model.variables, model.elements)
         reals = [n for n in names if n in model.variables and not model.variables[n].is_discrete]
         for name in reals:
             if name not in density.latents:

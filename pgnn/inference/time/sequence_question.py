@@ -12,11 +12,10 @@ from torch import Tensor
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import AXIS, Sequences
-from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question
+from pgnn.inference.question import Names, Question, names_of
 from pgnn.inference.samples import Samples
 
 
@@ -210,26 +209,14 @@ class SequenceQuestion(Question):
             )
 
 
-def _discrete(variables: Mapping[Hashable, Variable], names: Any) -> list[Variable]:
+def _discrete(variables: Mapping[Hashable, Variable], names: Names | None) -> list[Variable]:
     """The discrete variables of some names, all of them for None."""
     if names is None:
         return [v for v in variables.values() if v.is_discrete]
-    asked = []
-    for name in _listed(names, variables):
-        if name not in variables:
-            raise unknown_variable(name, [*variables.values()], "variable of the model")
-        if not variables[name].is_discrete:
+    asked = [variables[name] for name in names_of(names, variables, what="variable of the model")]
+    for v in asked:
+        if not v.is_discrete:
             raise Unsupported(
-                f"{name!r} is real: it has no marginal table; predict or sample it instead"
+                f"{v.name!r} is real: it has no marginal table; predict or sample it instead"
             )
-        asked.append(variables[name])
     return asked
-
-
-def _listed(names: Any, variables: Mapping[Hashable, Variable]) -> list[Hashable]:
-    """A name or names as a list."""
-    try:
-        alone = isinstance(names, str) or names in variables
-    except TypeError:  # not hashable: a list
-        alone = False
-    return [names] if alone else list(names)
