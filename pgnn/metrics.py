@@ -15,7 +15,7 @@ from torch import nn
 from pgnn.abilities import UnrollableModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
-from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.piece import Piece
 from pgnn.inference.engine import Inputs
 from pgnn.models.model import Model
 
@@ -38,12 +38,9 @@ def num_learnable(model: nn.Module) -> int:
     counted: dict[nn.Parameter, int] = {}
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
-            free = parameter.numel()
-            if isinstance(module, Tabular):
-                possible = parameter.detach().isneginf().logical_not()
-                free = int((possible.sum(dim=-1) - 1).clamp(min=0).sum())
-            if parameter.requires_grad:
-                counted[parameter] = free  # shared ones count once
+            if parameter.requires_grad:  # shared ones count once
+                own = module.num_free(parameter) if isinstance(module, Piece) else None
+                counted[parameter] = parameter.numel() if own is None else own
     return sum(counted.values())
 
 

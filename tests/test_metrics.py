@@ -61,6 +61,16 @@ class TestNumLearnable:
         state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
         assert num_learnable(pgnn.Neural(y, [state], torch.nn.Linear(2, 3))) == 9
 
+    def test_a_piece_says_how_many_are_free(self) -> None:
+        class Scores(pgnn.Softmax):
+            def num_free(self, parameter: torch.Tensor) -> int:
+                return parameter.numel() // 3 * 2  # those of one state may be zero
+
+        state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
+        scores = Scores(y, [state])
+        assert num_learnable(pgnn.Softmax(y, [state])) == 6
+        assert num_learnable(scores) == scores.num_free_parameters == 4
+
 
 class TestNumObservations:
     def test_steps_with_something_seen(self) -> None:

@@ -68,6 +68,10 @@ class Piece(nn.Module, Restorable):
         learnable = [p for p in self.parameters() if p.requires_grad]
         return bool(learnable) and not any(bool(p.detach().any()) for p in learnable)
 
+    def num_free(self, parameter: Tensor) -> int:
+        """Return how many numbers of one of its own parameters are free to be learnt."""
+        return parameter.numel()
+
     def unsound(self, name: str, numbers: Tensor) -> Tensor:
         """Return where the numbers of a parameter or buffer have no meaning."""
         log = name.split(".")[0] in self.log_numbers

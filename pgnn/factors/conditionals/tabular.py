@@ -118,6 +118,11 @@ class Tabular(ExponentialFamily):
         """Entries less one for each row, which must sum to one."""
         return (self.child.num_states - 1) * math.prod(self.shape[:-1])
 
+    def num_free(self, parameter: Tensor) -> int:
+        """Of each row, one less than it has entries that are possible; see the base class."""
+        possible = parameter.detach().isneginf().logical_not()
+        return int((possible.sum(dim=-1) - 1).clamp(min=0).sum())
+
     def set_probs(self, table: Any) -> None:
         """Replace the table in place, learnable or not.
 
