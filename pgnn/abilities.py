@@ -61,6 +61,9 @@ class VariableModel(ABC):
 class FactorModel(VariableModel):
     """A model with tables: what every engine sees of every model."""
 
+    is_normalized: bool = False
+    """Whether the tables of all variables multiply to a distribution, so that ``Z`` is one."""
+
     @property
     @abstractmethod
     def elements(self) -> Elements:
@@ -96,6 +99,9 @@ class FactorModel(VariableModel):
 
 class DirectedModel(VariableModel):
     """A model with a conditional for each variable, in an order."""
+
+    is_normalized: bool = True
+    """See :attr:`FactorModel.is_normalized`."""
 
     @property
     @abstractmethod

@@ -182,6 +182,17 @@ def test_a_model_has_the_verbs(tmp_path: Path) -> None:
         pgnn.load(tmp_path / "m")
 
 
+def test_a_model_without_a_graph_is_fitted_by_gradients() -> None:
+    """Nothing but declared abilities is asked: not whether a graph has arrows."""
+    model = clusters()
+    for conditional in model.conditionals.values():
+        conditional.requires_grad_()
+    rows = {"k": [0, None, 1, 1], "u": [0, 1, 1, 1], "v": [0, 0, 1, None]}
+    before = float(model.log_prob(rows).sum())
+    model.fit(rows, learner=pgnn.Gradient(), progress=False, seed=0)
+    assert float(model.log_prob(rows).sum()) > before + 0.5
+
+
 class Bare(Clusters):
     """A model that gives no settings."""
 

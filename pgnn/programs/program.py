@@ -77,6 +77,8 @@ class Program(Model, ExecutableModel):
         tensor([0.3077, 0.6923])
     """
 
+    is_normalized = True
+
     graph: nx.DiGraph
     _rows: Mapping[str, Tensor] | None = None
 

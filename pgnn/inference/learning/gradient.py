@@ -113,7 +113,7 @@ class Gradient(Ascent):
         if isinstance(rows, Sequences):
             return SequenceObjective(model, self.engine)
         engine = JunctionTree() if self.engine is None else self.engine
-        directed = bool(model.graph.is_directed()) and bool(rows.complete.all())
+        directed = model.is_normalized and bool(rows.complete.all())
         if directed or not only_draws(engine, model, rows):
             return LikelihoodObjective(model, engine)
         if self.optimizer is None:

@@ -39,7 +39,7 @@ class LikelihoodObjective:
 
     def __init__(self, model: Any, engine: Engine) -> None:
         self.model, self.engine = model, engine
-        self.normalized = bool(model.graph.is_directed())
+        self.normalized = model.is_normalized
 
     def __call__(self, rows: Evidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
@@ -144,10 +144,13 @@ class SampledObjective(LikelihoodObjective):
 
 def only_draws(engine: Engine, model: Any, rows: Evidence) -> bool:
     """Whether an engine draws from a model but has no log partition function."""
-    inputs = rows.take(np.zeros(1, dtype=np.int64)).inputs or None
+    holes = np.flatnonzero(~np.asarray(rows.complete))
+    one = rows.take(holes[:1] if len(holes) else np.zeros(1, dtype=np.int64))
+    # where reals have parents or children there is no sum over all: one of the rows is asked about
+    asked: Evidence | None = one if model.is_normalized else None
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
-            log_z = engine.log_prob(model, {}, inputs=inputs)
+            log_z = engine.log_prob(model, asked, inputs=one.inputs or None)
     except Unsupported:
         return True
     return bool(log_z.isnan().any())

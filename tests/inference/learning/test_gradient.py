@@ -565,3 +565,17 @@ def test_nothing_to_learn_is_said():
     model = MarkovRandomField([TabularPotential([A, B], np.ones((2, 3)))])
     with pytest.raises(ModelError, match="requires_grad_"):
         model.fit(np.zeros((2, 2), dtype=int), learner=Gradient(), progress=False)
+
+
+def test_reals_that_are_seen_and_have_children_beside_hidden_states() -> None:
+    """Nothing can be summed without the reals; each row has them."""
+    x, s, t = pgnn.Variable("x"), pgnn.Variable("s", 2), pgnn.Variable("t", 2)
+    model = pgnn.BayesianNetwork(
+        [("x", "t"), ("s", "t")],
+        {"x": pgnn.Gaussian(x, [], 0.0, 1.0), "s": [0.5, 0.5], "t": pgnn.Softmax(t, [x, s])},
+        states={"s": 2, "t": 2},
+    )
+    rows = {"x": [-2.0, -1.0, 1.0, 2.0], "t": [0, 0, 1, 0]}
+    before = float(model.log_prob(rows).sum().detach())
+    model.fit(rows, learner=pgnn.Gradient(l2=0.1), progress=False, seed=0)
+    assert float(model.log_prob(rows).sum().detach()) > before + 0.1
