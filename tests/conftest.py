@@ -1,4 +1,4 @@
-"""What all tests share: the data folder, hypothesis' settings, one thread."""
+"""What all tests share: the data folder, hypothesis' settings, one thread, kernels at once."""
 
 import os
 from pathlib import Path
@@ -8,6 +8,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Kernels answer from the first question on, in the processes that tests start, too.
+os.environ["PGNN_COMPILE"] = "now"
 
 # Compiled kernels make a first example slow, so no example is timed.
 settings.register_profile(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel
 from pgnn.errors import EvidenceError
+from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.question import Targets
 
@@ -99,7 +100,7 @@ class CompiledQuery:
         given = _narrowed(given)
         with torch.no_grad():
             solver = model_solver(self._model, max_bytes=self._max_bytes)
-        if given.ndim == 1 and given.shape[0] == len(self.observed):
+        if given.ndim == 1 and given.shape[0] == len(self.observed) and KERNELS.ready():
             at_once = self._at_once(solver, given)
             if at_once is not None:
                 return at_once

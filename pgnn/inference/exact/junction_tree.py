@@ -141,7 +141,7 @@ class JunctionTree(Engine):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
             return torch.from_numpy(graph.lookup.sample(n, probs, seed)).long()[:, None], None
         number = np.random.default_rng(seed).integers(2**31)
-        states, log_z = solver.draw(seen.codes, seen.soft, n, int(number))
+        states, log_z = solver.draw(seen.codes, seen.soft, n, int(number), seed is not None)
         if np.isneginf(log_z).any():
             raise impossible(solver, seen.codes, _tensor(log_z), seen.batched)
         return torch.from_numpy(states.astype(np.int64)), None

@@ -196,6 +196,7 @@ class Plan:
         total: Entries of all clique tables together.
         largest: Entries of the largest clique table.
         width: Variables of the largest clique, less one (the treewidth of this order).
+        interim: Whether torch is to run it, the kernels not being compiled yet.
     """
 
     graph: GraphStructure
@@ -204,6 +205,7 @@ class Plan:
     total: float
     largest: float
     width: int
+    interim: bool = False
     _programs: dict[int, Program] = field(default_factory=dict, repr=False)
 
     @property
@@ -243,7 +245,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         one or two milliseconds a try).
     """
     if not has_numba():
-        return _plan_without_numba(graph, task)
+        return _plan_without_kernels(graph, task)
     from pgnn.inference.exact.kernels import ordering
 
     began = time.perf_counter()
@@ -276,7 +278,12 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     return Plan(graph.skeleton, task, best[0], total, largest, int(width))
 
 
-def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
+def interim_plan(graph: FactorGraph, task: Task) -> Plan:
+    """Find an elimination order for torch, without a kernel."""
+    return _plan_without_kernels(graph, task, interim=True)
+
+
+def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False) -> Plan:
     from pgnn.graphs import WeightedMinFill, elimination_order
     from pgnn.graphs.interaction import interaction_graph
 
@@ -291,4 +298,5 @@ def _plan_without_numba(graph: FactorGraph, task: Task) -> Plan:
         last=np.flatnonzero(task.maximize & task.free).tolist(),
     )
     order = np.array(found.order, dtype=np.int64)
-    return Plan(graph.skeleton, task, order, float(found.total), 2.0**found.largest, found.width)
+    largest = 2.0**found.largest
+    return Plan(graph.skeleton, task, order, float(found.total), largest, found.width, interim)

@@ -10,7 +10,8 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.inference.exact.plan import Mask, Plan, Task, make_plan, make_task
+from pgnn.inference.exact.compilation import KERNELS
+from pgnn.inference.exact.plan import Mask, Plan, Task, interim_plan, make_plan, make_task
 from pgnn.inference.exact.plate_elimination import PlateElimination
 from pgnn.inference.factor_graph import FactorGraph
 
@@ -25,6 +26,8 @@ REMEMBERED = 64
 _MANY_MORE = 8
 # a plan that serves any evidence is made once for a model
 _GENERAL_ROWS = 1000
+# what torch answers, and how an order is found without kernels, in well under a second
+_FEW_VARIABLES, _FEW_ENTRIES = 500, 5e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,7 @@ class Ask:
         maximize: ``(V,)`` variables to maximise over.
         soft: ``(V,)`` variables with soft evidence.
         prune: Whether to leave barren variables out.
+        repeatable: Whether the answer has to be the same, to the last bit, in all processes.
     """
 
     wanted: Mask | None = None
@@ -44,6 +48,7 @@ class Ask:
     maximize: Mask | None = None
     soft: Mask | None = None
     prune: bool = True
+    repeatable: bool = False
 
     @cached_property
     def key(self) -> bytes:
@@ -59,6 +64,8 @@ class Planner:
     Either one plan serves rows whatever they observe, findings entering as likelihoods; or rows
     that observe the same variables get a plan of their own, with those variables sliced out of
     every table. Which is faster is estimated from the plans' costs.
+
+    Small questions that come before the kernels are compiled get plans for torch.
     """
 
     _plans: OrderedDict[bytes, tuple[Plan, int]] = field(default_factory=OrderedDict)
@@ -104,6 +111,9 @@ class Planner:
         if len(codes) == 0:
             return []
         everything = np.arange(len(codes))
+        interim = None if KERNELS.ready() else self._interim(graph, codes, ask)
+        if interim is not None:
+            return [(lambda: interim, everything)]
         if codes.size and codes.max() >= 0:
             # without evidence, what can be left out is known once and for all
             for_any = self._for_any_row(graph, ask)
@@ -146,10 +156,26 @@ class Planner:
             if found is None or better.total < found.total:
                 found = better
             served = rows
-        self._plans[key] = found, served
+        self._remember(key, found, served)
+        return found
+
+    def _remember(self, key: bytes, plan: Plan, served: int) -> None:
+        self._plans[key] = plan, served
         while len(self._plans) > REMEMBERED:
             self._plans.popitem(last=False)
-        return found
+
+    def _interim(self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask) -> Plan | None:
+        """The plan by which torch answers all rows; None if they are worth compiling kernels."""
+        if len(graph.variables) > _FEW_VARIABLES or ask.repeatable:
+            return None
+        seen = codes >= 0
+        always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
+        task = self._task(graph, always, ask, ever)
+        key = b"interim" + graph.structure + task.key
+        found = self._plans.pop(key, None)
+        plan = interim_plan(graph, task) if found is None else found[0]
+        self._remember(key, plan, len(codes))
+        return plan if plan.total * len(codes) <= _FEW_ENTRIES else None
 
     def for_any_row(
         self, graph: FactorGraph, seen: Mask | None, ask: Ask, rows: int
@@ -188,23 +214,16 @@ class Planner:
         return rows * general.multiply_adds * _SINGLE < planning
 
     def _general(self, graph: FactorGraph, always: Mask, ever: Mask, rows: int, ask: Ask) -> Plan:
-        unary = ever | ask.soft if ask.soft is not None else ever
-        task = make_task(
-            graph,
-            always,
-            unary=unary,
-            wanted=ask.wanted,
-            belief=ask.belief,
-            maximize=ask.maximize,
-            prune=ask.prune,
-        )
+        task = self._task(graph, always, ask, ever)
         return self.plan(graph, task, rows)
 
-    def _task(self, graph: FactorGraph, seen: Mask, ask: Ask) -> Task:
+    def _task(self, graph: FactorGraph, seen: Mask, ask: Ask, ever: Mask | None = None) -> Task:
+        """What is asked of rows that all observe some variables, and some of them others, too."""
+        masks = [mask for mask in (ever, ask.soft) if mask is not None]
         return make_task(
             graph,
             seen,
-            unary=ask.soft,
+            unary=np.logical_or.reduce(masks) if masks else None,
             wanted=ask.wanted,
             belief=ask.belief,
             maximize=ask.maximize,

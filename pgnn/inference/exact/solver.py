@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import Intractable
+from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.exact.expected_counts import ExpectedCounts
 from pgnn.inference.exact.plan import Mask, Plan
 from pgnn.inference.exact.planner import REMEMBERED, Ask, MakePlan, Planner
@@ -77,7 +78,7 @@ class Solver:
         Raises:
             Intractable: If a plan exceeds the budget.
         """
-        if self.cpu is not None and soft is None and len(codes) >= _MANY_ROWS:
+        if len(codes) >= _MANY_ROWS and soft is None and self.cpu is not None and KERNELS.ready():
             first, kind = self.cpu.distinct(codes)
             if len(first) < _REPEATED * len(codes) and not self.graph.rowwise.any():
                 log_z, out = self._marginals(codes[first], None, wanted)
@@ -95,7 +96,7 @@ class Solver:
             plan, rows = part[0](), part[1]
             if self.check(plan, len(rows)) > share:
                 return False
-            if self.cpu is not None:
+            if self.cpu is not None and not plan.interim:
                 self.cpu.answer(plan, codes, soft, rows, wanted, log_z, out)
             else:
                 self._answer_by_torch(plan, codes, soft, rows, wanted, log_z, out)
@@ -118,13 +119,14 @@ class Solver:
     def row(self, codes: Codes, targets: Targets) -> tuple[Floats, Floats] | None:
         """Answer one row ``(1, V)`` at once, as :meth:`marginals` does; None if that can't be had.
 
-        That is so where torch serves, where tables differ from row to row, and for evidence that
-        is impossible or so unlikely that numbers leave the range of doubles.
+        That is so where torch serves or the kernels are not compiled yet, where tables differ from
+        row to row, and for evidence that is impossible or so unlikely that numbers leave the range
+        of doubles.
 
         Raises:
             Intractable: If a plan exceeds the budget.
         """
-        if self._by_torch:
+        if self._by_torch or not KERNELS.ready():
             return None
         answer = self._row_answers.get(targets.key, self)
         if answer is self:
@@ -189,7 +191,7 @@ class Solver:
         out = np.zeros((len(codes), *card))
         for plan, rows in solver.plans(codes, ask):
             part = None if soft is None else soft[rows]
-            cpu = solver.at_rows(rows).cpu
+            cpu = solver.executor(plan, rows)
             if cpu is not None:
                 ones = np.ones(len(rows))
                 _, _, joint, lost = cpu.expect(plan, codes[rows], part, ones, belief)
@@ -219,7 +221,7 @@ class Solver:
         ask = Ask(belief=belief, soft=self.softly(soft), prune=False)
         log_z = np.zeros(len(codes))
         for plan, rows in self.plans(codes, ask):
-            lost, cpu = np.arange(len(rows)), self.at_rows(rows).cpu
+            lost, cpu = np.arange(len(rows)), self.executor(plan, rows)
             if cpu is not None:
                 part = None if soft is None else soft[rows]
                 found = cpu.expect(plan, codes[rows], part, weights[rows], graph.rowwise)
@@ -238,7 +240,7 @@ class Solver:
         log_top = np.zeros(len(codes))
         ask = Ask(maximize=maximize, soft=self.softly(soft))
         for plan, rows in self.plans(codes, ask):
-            part, cpu = None if soft is None else soft[rows], self.at_rows(rows).cpu
+            part, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
             if cpu is not None:
                 found, top = cpu.decode(plan, codes[rows], part)
                 found = found[:, 0]
@@ -251,14 +253,24 @@ class Solver:
             states[rows], log_top[rows] = found, top
         return states, log_top
 
-    def draw(self, codes: Codes, soft: Floats | None, n: int, seed: int) -> tuple[Codes, Floats]:
-        """Return ``(n, B, V)`` exact draws given the evidence, and ``(B,)`` log evidence."""
+    def draw(
+        self, codes: Codes, soft: Floats | None, n: int, seed: int, repeatable: bool = True
+    ) -> tuple[Codes, Floats]:
+        """Return ``(n, B, V)`` exact draws given the evidence, and ``(B,)`` log evidence.
+
+        Args:
+            codes: ``(B, V)`` observed states.
+            soft: ``(B, S)`` likelihoods, or None.
+            n: How many draws of each row.
+            seed: Of the draws.
+            repeatable: Whether the draws must be the same in all processes.
+        """
         states = np.repeat(codes[None], n, axis=0)
         log_z = np.zeros(len(codes))
-        ask = Ask(soft=self.softly(soft), prune=False)
+        ask = Ask(soft=self.softly(soft), prune=False, repeatable=repeatable)
         for part, (plan, rows) in enumerate(self.plans(codes, ask)):
             own = int(np.random.default_rng([seed, part]).integers(2**31))
-            mine, cpu = None if soft is None else soft[rows], self.at_rows(rows).cpu
+            mine, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
             if cpu is not None:
                 found, log_z[rows] = cpu.decode(plan, codes[rows], mine, n, own)
                 states[:, rows] = found.transpose(1, 0, 2)
@@ -277,9 +289,13 @@ class Solver:
             return self
         return Solver(self.graph.at_rows(rows), self.planner, self.max_bytes)
 
+    def executor(self, plan: Plan, rows: Rows) -> CpuExecutor | None:
+        """What runs a plan on some rows; None if torch does."""
+        return None if plan.interim else self.at_rows(rows).cpu
+
     def check(self, plan: Plan, rows: int) -> int:
         """Return the bytes that a plan takes; raise if they exceed the budget."""
-        if plan.compilable and self.cpu is not None:
+        if plan.compilable and not plan.interim and self.cpu is not None:
             needed = self.cpu.bytes_needed(plan, rows)
         else:
             needed = int(min(plan.total * 8, 1e300))

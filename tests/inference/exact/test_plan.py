@@ -152,7 +152,7 @@ def test_keys_tell_tasks_apart() -> None:
 def test_orders_without_numba(seed: int, kind: str) -> None:
     case = RandomGraph(seed, kind)
     task = make_task(case.graph, case.rng.random(len(case.names)) < 0.3, prune=False)
-    plan = module._plan_without_numba(case.graph, task)
+    plan = module._plan_without_kernels(case.graph, task)
     cliques = _cliques(plan)
     assert sorted(plan.order.tolist()) == np.flatnonzero(task.free).tolist()
     assert plan.total == sum(float(np.prod(case.graph.card[list(c)])) for c in cliques)

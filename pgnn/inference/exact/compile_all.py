@@ -1,0 +1,48 @@
+"""Asks one question of each sort, so that all kernels of exact answers are compiled and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.factor_graph import FactorGraph
+
+_BATCH = 32
+"""Rows that are searched for rows that occur again, and run in tiles."""
+
+
+def compile_all(done: str, begun: str) -> None:
+    """What the child process does.
+
+    Args:
+        done: The file to make when everything is compiled.
+        begun: The file to remove at the end, however it came.
+    """
+    try:
+        ask_everything()
+        Path(done).touch()
+    finally:
+        Path(begun).unlink(missing_ok=True)
+
+
+def ask_everything() -> None:
+    """Ask for marginals, best states, draws and expected counts: of one row, and of many."""
+    a, b = Variable("a", 4), Variable("b", 2)
+    table = torch.zeros(4, 2, dtype=torch.float64)
+    solver = Solver(FactorGraph((a, b), (Factor([a, b], table),)))
+    everything = np.ones(2, dtype=np.bool_)
+    for rows in (1, _BATCH):
+        codes = np.full((rows, 2), -1, dtype=np.int32)
+        codes[:, 0] = np.arange(rows) % 4
+        solver.marginals(codes, None, everything)
+        solver.best(codes, None, everything)
+        solver.draw(codes, None, 1, 0)
+        solver.evidence_and_counts(codes, None, np.ones(rows))
+    answer = solver.row_answer(everything, None)
+    if answer is not None and answer.accepts(codes[:1]):
+        answer(codes[:1])
