@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.kernel_kinds import TABLE
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -31,7 +32,7 @@ class Wiring(NamedTuple):
         var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
         var_slot: ``(L,)`` slots of each element.
         kind: ``(F,)`` code of each factor's kind: what its entries mean, see
-            :mod:`pgnn.inference.kernels.kinds`.
+            :mod:`pgnn.factors.groups.kernel_kinds`.
         table: ``(F,)`` first entry of each factor; shared entries stand there once.
         size: ``(F,)`` how many entries each factor has.
         stride: ``(L,)`` how far apart the entries of a slot's states are in a dense table; the last
@@ -151,7 +152,7 @@ def local_wiring(wiring: Wiring) -> LocalWiring:
     here, f = slots[paired], wiring.slot_factor[slots[paired]]
     there = 2 * wiring.scope_ptr[f] + 1 - here
     other = wiring.scope_var[there]
-    dense = wiring.kind[f] == 0
+    dense = wiring.kind[f] == TABLE
     own_step = np.where(dense, stride[here], -1)
     other_step = np.where(dense, stride[there], wiring.kind[f])
     columns = (wiring.offset[other], wiring.card[other], wiring.table[f], own_step, other_step)

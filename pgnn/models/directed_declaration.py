@@ -140,7 +140,7 @@ def check_spelling(
     """
     bare = [n for n in names if n not in told]
     for name in stray:
-        near = next((n for n in bare if _look_alike(name, n)), None) if name in told else None
+        near = next((n for n in bare if _differ_by_a_slip(name, n)), None) if name in told else None
         if near is not None:
             raise ModelError(
                 f"{name!r} is given {what} but is in no edge, and {near!r} is given none: is it a "
@@ -148,7 +148,7 @@ def check_spelling(
             )
 
 
-def _look_alike(a: Hashable, b: Hashable) -> bool:
+def _differ_by_a_slip(a: Hashable, b: Hashable) -> bool:
     """Whether two names differ by a slip: case, spaces, or a letter of a word."""
     if not isinstance(a, str) or not isinstance(b, str):
         return False

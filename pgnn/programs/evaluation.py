@@ -162,15 +162,15 @@ class Evaluation:
         if all(torch.equal(x, y) for x, y in zip(inputs, self._taped.inputs, strict=True)):
             return found  # the same numbers would prove nothing
         replayed = Replayed(self._taped, inputs)
-        alike = all(_alike(found[n].log_values, replayed[n].log_values) for n in found)
-        if alike:
+        same = all(_are_close(found[n].log_values, replayed[n].log_values) for n in found)
+        if same:
             self._stage = _Stage.TRUSTED
         else:
             self._taped, self._stage = None, _Stage.REFUSED
         return found
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def _are_close(one: Tensor, other: Tensor) -> bool:
     close = _CLOSE.get(one.dtype, 1e-2)
     return one.shape == other.shape and torch.allclose(one, other, rtol=close, atol=close)
 
@@ -203,7 +203,7 @@ def tables_in_rows(run: Run, layout: Layout, reals: Mapping[str, Tensor]) -> Tab
 
 def _mapped(run: Run, reals: Mapping[str, Tensor]) -> Tables:
     """One run for all rows; what does not depend on the reals is not repeated."""
-    alike: dict[str, SiteTable] = {}
+    same: dict[str, SiteTable] = {}
     scopes: dict[str, SiteTable] = {}
 
     def values(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -212,12 +212,12 @@ def _mapped(run: Run, reals: Mapping[str, Tensor]) -> Tables:
             if torch._C._functorch.is_batchedtensor(table.log_values):
                 found[name], scopes[name] = table.log_values, table
             else:
-                alike[name] = table
+                same[name] = table
         return found
 
     rows = torch.func.vmap(values, randomness="different")(dict(reals))
     varying = {n: SiteTable(scopes[n].scope, x, scopes[n].shared) for n, x in rows.items()}
-    return {**alike, **varying}
+    return {**same, **varying}
 
 
 def _looped(run: Run, reals: Mapping[str, Tensor], number: int) -> Tables:

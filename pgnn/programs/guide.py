@@ -67,7 +67,7 @@ def check_guide(
         if site.kind is Kind.REAL and name not in found:
             raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
         if name in found and site.kind is not Kind.OBSERVED:
-            _check_alike(site, found[name])
+            _check_shapes(site, found[name])
     for name, site in found.items():
         if name not in sites and not site.auxiliary:
             raise ModelError(f"the guide has site {name!r}, the model has not")
@@ -238,7 +238,7 @@ def _has(sites: Iterable[str]) -> str:
     return f"; it has {', '.join(repr(n) for n in sites) or 'none'}"
 
 
-def _check_alike(site: Site, other: Site) -> None:
+def _check_shapes(site: Site, other: Site) -> None:
     shapes = [(*s.sizes, *s.event) for s in (site, other)]
     if shapes[0] != shapes[1]:
         raise ModelError(

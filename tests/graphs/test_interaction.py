@@ -18,9 +18,9 @@ def test_joins_exactly_the_pairs_of_a_scope(scopes):
 
 
 @given(dags())
-def test_families_give_the_moral_graph(graph):
-    families = [[*graph.predecessors(node), node] for node in graph]
-    ours = interaction_graph(families, graph)
+def test_scopes_give_the_moral_graph(graph):
+    scopes = [[*graph.predecessors(node), node] for node in graph]
+    ours = interaction_graph(scopes, graph)
     assert list(ours) == list(graph)
     assert nx.utils.edges_equal(ours.edges, moral_graph(graph).edges)
 

@@ -138,7 +138,7 @@ def test_rows_of_reals_are_run_at_once():
     assert none.shape == (0,)
 
 
-def test_many_evaluations_with_new_parameters_and_slopes_between_them():
+def test_many_evaluations_with_new_parameters_and_gradients_between_them():
     class Mixture(nn.Module):
         def __init__(self):
             super().__init__()

@@ -185,10 +185,10 @@ class Neural(Conditional):
         """
         given = {**self._values(parents), **self._covariates(inputs)}
         if self.columns is None:
-            return self._made_of(self._output(given))
+            return self._distribution_of(self._output(given))
         state = given.pop(self.columns.name)
         output = self._columns_of(given)
-        return self._made_of(output[torch.arange(len(output), device=output.device), state])
+        return self._distribution_of(output[torch.arange(len(output), device=output.device), state])
 
     def _grid_log_prob(
         self,
@@ -207,7 +207,7 @@ class Neural(Conditional):
         values = self._grid(others, rows or 1)
         values |= {n: x.repeat_interleave(cells, dim=0) for n, x in given.items()}
         order = [*(v.name for v in self.parents if v != self.columns), *covariates]
-        dist = self._made_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
+        dist = self._distribution_of(self._columns_of({n: values[n] for n in order}).flatten(0, 1))
         shape = [*(v.num_states for v in others), k]
         if child not in seen:
             table = self._all_states(dist, rows, shape)
@@ -260,7 +260,7 @@ class Neural(Conditional):
             )
         return output
 
-    def _made_of(self, output: Any) -> Distribution:
+    def _distribution_of(self, output: Any) -> Distribution:
         """The distribution that the network's output stands for."""
         if self.head is not None:
             output = self.head(output)

@@ -17,6 +17,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.group_messages import GroupMessages, TableMessages, WrittenDownMessages
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.factors.variable import Variable
 
 Ints = NDArray[np.int64]
@@ -329,7 +330,7 @@ class TableGroup(FactorGroup):
         ModelError: If the shapes do not agree.
     """
 
-    kernel_kind: ClassVar[int | None] = 0
+    kernel_kind: ClassVar[int | None] = TABLE
     is_linear: ClassVar[bool] = True
 
     def __init__(self, scopes: ArrayLike, log_values: Tensor, child: int | None = None) -> None:

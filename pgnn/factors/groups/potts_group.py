@@ -13,6 +13,7 @@ from torch import Tensor
 from pgnn.errors import ModelError
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup, weighed
 from pgnn.factors.groups.group_messages import GroupMessages, reduced
+from pgnn.factors.groups.kernel_kinds import POTTS
 from pgnn.factors.logspace import logsumexp
 
 
@@ -30,7 +31,7 @@ class PottsGroup(FactorGroup):
         ModelError: If the shapes do not agree.
     """
 
-    kernel_kind: ClassVar[int | None] = 1
+    kernel_kind: ClassVar[int | None] = POTTS
     is_linear: ClassVar[bool] = True
 
     def __init__(self, scopes: ArrayLike, coupling: Tensor, num_states: int) -> None:

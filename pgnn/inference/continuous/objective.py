@@ -152,7 +152,7 @@ class ImportanceWeighted(Renyi):
 
 @dataclass(frozen=True)
 class ScoreFunction(Objective):
-    r"""The evidence lower bound, climbed without differentiating through the draws.
+    r"""The evidence lower bound, raised without differentiating through the draws.
 
     .. math:: \nabla E_q[f] = E_q[(f - b) \nabla \log q + \nabla f]
 

@@ -159,7 +159,7 @@ class Variational(Engine, Learner):
     def describe(self, question: Question) -> Explanation:
         """See :class:`Engine`."""
         model, density = question.model, _density(question)
-        problem = self._problem(density)
+        problem = self._model_and_guide(density)
         hidden = int((density.seen.codes < 0).any(axis=0).sum())
         parameters = sum(p.numel() for p in problem.parts.parameters())
         names = ", ".join(repr(n) for n in problem.names)
@@ -196,15 +196,15 @@ class Variational(Engine, Learner):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _problem(self, density: SummedDensity) -> ModelAndGuide:
+    def _model_and_guide(self, density: SummedDensity) -> ModelAndGuide:
         with private_randomness(self._generator(2).initial_seed()):
             return ModelAndGuide.of(density, self.guide, self.shared)
 
     def _fitted(self, density: SummedDensity, errors: str) -> tuple[ModelAndGuide, Any]:
         """The guide after its fit; the model's parameters are left alone."""
-        problem = self._problem(density)
+        problem = self._model_and_guide(density)
         self._check_possible(problem, errors)
-        return problem, VariationalFit(self, self.seed, self.progress).climb(problem)
+        return problem, VariationalFit(self, self.seed, self.progress).maximize(problem)
 
     def _check_possible(self, problem: ModelAndGuide, errors: str) -> None:
         with torch.no_grad():

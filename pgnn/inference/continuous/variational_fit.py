@@ -166,7 +166,9 @@ class VariationalFit:
     def __init__(self, settings: Variational, seed: int | None, progress: bool) -> None:
         self.settings, self.seed, self.progress = settings, seed, progress
 
-    def climb(self, problem: ModelAndGuide, parameters: Iterable[Tensor] | None = None) -> History:
+    def maximize(
+        self, problem: ModelAndGuide, parameters: Iterable[Tensor] | None = None
+    ) -> History:
         """Raise the objective by the guide's parameters, or by those given; in place.
 
         Raises:
@@ -223,7 +225,7 @@ class VariationalFit:
                 )
                 own = [p for part in kept for p in part.parameters]
                 moved = {id(p): p for p in [*own, *problem.parts.parameters()]}
-                history = self.climb(problem, moved.values())
+                history = self.maximize(problem, moved.values())
                 value = self._value(problem)
             except BaseException:
                 for part in kept:

@@ -64,7 +64,7 @@ class MarginalSearch:
         count = len(codes)
         best, top = codes[0], -np.inf
         for _ in range(_KICKS + 1):
-            codes, values, spent = self._climb(row, codes, values, changeable)
+            codes, values, spent = self._improve(row, codes, values, changeable)
             count += spent
             if values.max() > top or top == -np.inf:
                 best, top = codes[values.argmax()].copy(), float(values.max())
@@ -78,7 +78,7 @@ class MarginalSearch:
             count += len(codes)
         return best, top, count
 
-    def _climb(
+    def _improve(
         self, row: int, codes: Codes, values: Floats, changeable: Ints
     ) -> tuple[Codes, Floats, int]:
         """Take the best change of one element of each candidate while that helps."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.kinds import TABLE, mark_supported
+from pgnn.inference.kernels.kinds import mark_supported
 
 FOUND = 0
 """An assignment was found."""

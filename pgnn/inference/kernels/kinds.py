@@ -1,13 +1,17 @@
 """What compiled kernels do for the kinds of factors that are not dense tables.
 
-The code of a kind is the ``kernel_kind`` of its class in ``pgnn/factors/groups``. Kernels walk over
-dense tables themselves; where ``wiring.kind[f]`` is another code, they call what they need here.
-All such kinds are over two elements. The entries of each begin at ``table[at]``:
+The codes are in :mod:`pgnn.factors.groups.kernel_kinds`. Kernels walk over dense tables themselves;
+where ``wiring.kind[f]`` is another code than ``TABLE``, they call what they need here. All such
+kinds are over two elements of equally many states, and treat both alike. The entries of each, as
+many as the ``num_entries`` of its class, begin at ``table[at]``:
 
 ``POTTS``
     ``[differ, same]``: log weights of states that differ, and of equal ones.
 
-A kind without a code is written down as tables before kernels see it.
+A kind without a code is written down as tables before kernels see it. ``POTTS`` is the only code
+besides ``TABLE`` so far, so that nothing below looks at ``kind``. A second one takes a constant
+beside them, the ``kernel_kind`` of its class, and a branch by ``kind`` in every function here; the
+kernels that call these stay as they are. A kind that is not symmetric does not fit.
 """
 
 from __future__ import annotations
@@ -16,12 +20,6 @@ import numpy as np
 
 from pgnn.inference.kernels.algebra import nothing, plus, times
 from pgnn.inference.kernels.compiled import inlined, inlined_numeric, inner
-
-TABLE, POTTS = 0, 1
-
-# POTTS is the only code besides TABLE so far, so that nothing below looks at ``kind``: a second
-# one makes ``if kind == POTTS`` of each body.
-
 
 # --- complete rows -------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ each element, ``local`` one number for each state of each element, side by side.
 
 from __future__ import annotations
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.kinds import TABLE, add_row, change_row, entry_at
+from pgnn.inference.kernels.kinds import add_row, change_row, entry_at
 
 
 @inner

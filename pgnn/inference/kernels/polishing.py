@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.kinds import TABLE, add_interaction
+from pgnn.inference.kernels.kinds import add_interaction
 from pgnn.inference.kernels.local_fields import change, entry_of, fill
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -52,7 +52,9 @@ class LikelihoodObjective:
             if which.any():
                 own = rows.take(np.flatnonzero(which))
                 share = float(own.row_weights.sum() / rows.row_weights.sum())
-                parts.append((share, self._rowwise(own) if rows.rowwise else self._alike(own)))
+                parts.append(
+                    (share, self._rowwise(own) if rows.rowwise else self._shared_tables(own))
+                )
 
         def mean() -> Tensor:
             total = torch.stack([share * part() for share, part in parts]).sum()
@@ -62,7 +64,7 @@ class LikelihoodObjective:
 
         return mean
 
-    def _alike(self, rows: Evidence) -> Mean:
+    def _shared_tables(self, rows: Evidence) -> Mean:
         """The mean log score of rows with the same tables, log Z aside."""
         if not rows.complete.all():
             return lambda: self._evidence(self.model, rows, rows)

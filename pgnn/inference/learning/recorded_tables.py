@@ -72,7 +72,7 @@ class Record:
 
 
 @dataclass(eq=False)
-class Recorder:
+class TableRecorder:
     """Makes the tables of some conditionals, and keeps them.
 
     Attributes:
@@ -134,7 +134,7 @@ class Recorded(Conditional):
         recorder: Who keeps them.
     """
 
-    def __init__(self, own: Conditional, recorder: Recorder) -> None:
+    def __init__(self, own: Conditional, recorder: TableRecorder) -> None:
         super().__init__(own.child, own.parents, own.inputs)
         self.own = own
         self.integrates_missing = own.integrates_missing
@@ -163,7 +163,7 @@ class RecordedSlice(SlicedModel):
         recorder: Who keeps them.
     """
 
-    def __init__(self, model: SlicedModel, recorder: Recorder) -> None:
+    def __init__(self, model: SlicedModel, recorder: TableRecorder) -> None:
         self._model = model
         self._conditionals = {n: Recorded(c, recorder) for n, c in model.conditionals.items()}
         self._first: dict[Hashable, Conditional] = {}
@@ -215,7 +215,7 @@ class RecordedSlice(SlicedModel):
         return self._model.unroll(steps)
 
 
-def recorded(own: Conditional, recorder: Recorder) -> Conditional:
+def recorded(own: Conditional, recorder: TableRecorder) -> Conditional:
     """Return a conditional whose tables are recorded.
 
     Of one that only names another's variables anew, those of the other are, under its own names.

@@ -18,7 +18,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
-from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, Recorder, recorded
+from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, TableRecorder, recorded
 from pgnn.inference.learning.table_e_step import Evaluation, TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.time.interface_chain import FIRST, REST, InterfaceChain
@@ -84,7 +84,7 @@ class SliceEStep(TableEStep[Sequences]):
 
     def tables(self, seen: Sequences) -> list[Record]:
         """Return the tables of all conditionals."""
-        recorder = Recorder(self.conditionals)
+        recorder = TableRecorder(self.conditionals)
         tables = LeafSliceTables(RecordedSlice(self.model, recorder), seen, seen.inputs)
         for span in (FIRST, REST):
             tables.conditionals(span)
@@ -123,7 +123,7 @@ class SliceEStep(TableEStep[Sequences]):
     def _prepare(self, seen: Sequences) -> _Prepared:
         """What depends on the structure and the evidence alone; the last is kept."""
         if self._prepared is None or self._prepared.seen is not seen:
-            recorder = Recorder(self.pieces)
+            recorder = TableRecorder(self.pieces)
             slices = RecordedSlice(self.model, recorder)
             tables = LeafSliceTables(slices, seen, seen.inputs, self._probes(seen))
             self._prepared = _Prepared(seen, recorder, tables)
@@ -151,7 +151,7 @@ class _Prepared:
     """The slices of some sequences, whose numbers may change."""
 
     seen: Sequences
-    recorder: Recorder
+    recorder: TableRecorder
     tables: LeafSliceTables
 
     def log_partition(self) -> Tensor:
@@ -173,7 +173,7 @@ class UnrolledEStep(SliceEStep):
 
     def __init__(self, model: Any) -> None:
         super().__init__(model)
-        self._recorder = Recorder(self.pieces)
+        self._recorder = TableRecorder(self.pieces)
         self._networks: dict[int, _Unrolled] = {}
 
     def evaluate(self, seen: Sequences) -> Evaluation:
@@ -199,7 +199,7 @@ class UnrolledEStep(SliceEStep):
 class _Unrolled(RecordedSlice):
     """A model over time that unrolls to one network of recorded conditionals."""
 
-    def __init__(self, model: SlicedModel, steps: int, recorder: Recorder) -> None:
+    def __init__(self, model: SlicedModel, steps: int, recorder: TableRecorder) -> None:
         super().__init__(model, recorder)
         plain: Any = model.unroll(steps)
         pieces = {n: recorded(c, recorder) for n, c in plain.conditionals.items()}

@@ -29,7 +29,7 @@ from pgnn.inference.learning.expected_statistics import (
     StatisticsCollector,
     learnable,
 )
-from pgnn.inference.learning.recorded_tables import Record, Recorder, recorded
+from pgnn.inference.learning.recorded_tables import Record, TableRecorder, recorded
 from pgnn.inference.learning.training_data import check_possible, read_rows
 
 
@@ -44,7 +44,7 @@ class Evaluation:
     """
 
     log_evidence: Tensor
-    recorder: Recorder
+    recorder: TableRecorder
     probes: Sequence[Tensor] = ()
 
 
@@ -53,8 +53,8 @@ class TableEStep(EStep[Seen]):
 
     .. math:: E[N_{jk} \mid e] = \frac{\partial \log p(e)}{\partial \log \theta_{jk}}
 
-    The tables of all conditionals are leaves of a gradient (:class:`Recorder`): one pass backward
-    through whatever computes the log evidence finds the statistics of all of them.
+    The tables of all conditionals are leaves of a gradient (:class:`TableRecorder`): one pass
+    backward through whatever computes the log evidence finds the statistics of all of them.
 
     References:
         Darwiche (2003), A differential approach to inference in Bayesian networks, section 4.
@@ -127,7 +127,7 @@ class NetworkEStep(TableEStep[Evidence]):
     def __init__(self, model: Any, engine: Engine | None = None) -> None:
         super().__init__(model)
         self._engine = JunctionTree() if engine is None else engine
-        self._recorder = Recorder(self.pieces)
+        self._recorder = TableRecorder(self.pieces)
         pieces = {n: recorded(c, self._recorder) for n, c in self.model.conditionals.items()}
         self._network = self.model.with_conditionals(pieces)
         self._merged: tuple[Evidence, Evidence] | None = None
@@ -163,7 +163,7 @@ class NetworkEStep(TableEStep[Evidence]):
 
     def tables(self, seen: Evidence) -> list[Record]:
         """Return the tables of all conditionals, over all discrete variables."""
-        recorder = Recorder(self.conditionals)
+        recorder = TableRecorder(self.conditionals)
         pieces = {n: recorded(c, recorder) for n, c in self.conditionals.items()}
         self.model.with_conditionals(pieces).factors(seen.reals or None, seen.inputs or None)
         return recorder.records

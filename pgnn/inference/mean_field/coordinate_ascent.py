@@ -90,12 +90,12 @@ class CoordinateAscent:
         return np.asarray(zeros[wiring.table + wiring.size] > zeros[wiring.table])
 
     @cached_property
-    def every_row(self) -> Ints:
+    def all_rows(self) -> Ints:
         """Numbers of all rows."""
         return np.arange(self.question.num_rows, dtype=np.int64)
 
     @cached_property
-    def every_element(self) -> Ints:
+    def all_elements(self) -> Ints:
         """Numbers of all elements."""
         return np.arange(len(self.wiring.card), dtype=np.int64)
 
@@ -109,12 +109,12 @@ class CoordinateAscent:
     def init(self) -> Ascending:
         """Return the state before the first sweep, from uniform distributions."""
         return self.begin(self.softmax(np.where(np.isneginf(self.field), -np.inf, 0.0)),
-                          self.every_row)  # fmt: skip
+                          self.all_rows)  # fmt: skip
 
     def step(self, state: Ascending) -> tuple[Ascending, Info]:
         """Sweep once over the rows that still change."""
         q, residual = state.q.copy(), state.residual.copy()
-        self.sweep(q, state.todo, self.every_element, self.tables, residual)
+        self.sweep(q, state.todo, self.all_elements, self.tables, residual)
         return self.after(state, q, residual)
 
     def after(self, state: Ascending, q: Floats, residual: Floats) -> tuple[Ascending, Info]:
@@ -164,7 +164,7 @@ class CoordinateAscent:
         def work(part: Ints) -> None:
             mean_field.energies(self.wiring, self.sizes, self.tables, part, q, counted, out)
 
-        self._in_threads(self.every_row, work)
+        self._in_threads(self.all_rows, work)
         return out
 
     def _in_threads(self, rows: Ints, work: Callable[[Ints], None]) -> None:
@@ -218,7 +218,7 @@ class CoordinateAscent:
         for forbidding in _FORBIDDING:
             soft = np.where(zeros, least - forbidding, self.tables)
             for _ in range(_SWEEPS_EACH):
-                self.sweep(q, self.every_row, self.every_element, soft, residual)
+                self.sweep(q, self.all_rows, self.all_elements, soft, residual)
         with np.errstate(divide="ignore"):
             hardened = self.softmax(np.log(np.where(q < _NOTHING, 0.0, q)))
         lost = np.flatnonzero(np.isneginf(self.bounds(hardened)))

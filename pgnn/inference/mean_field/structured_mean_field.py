@@ -62,7 +62,7 @@ class BlockAscent:
 
     def init(self) -> Ascending:
         """Return the state before the first sweep, from uniform distributions."""
-        return self.begin(self.ascent.init().q, self.ascent.every_row)
+        return self.begin(self.ascent.init().q, self.ascent.all_rows)
 
     def step(self, state: Ascending) -> tuple[Ascending, Info]:
         """Bring each block to its optimum in the rows that still change, once."""
@@ -84,7 +84,7 @@ class BlockAscent:
         total += self.ascent.entropies(q[:, self.blocks.columns(self.blocks.singles)])
         for inside in self._inside.values():
             total += inside
-        rows = self.ascent.every_row
+        rows = self.ascent.all_rows
         for f in {w.factor: w for ws in self.blocks.wide.values() for w in ws}.values():
             total += self._expected(f, None, rows, q)
         return total

@@ -63,7 +63,7 @@ class Decomposition:
         self._tables = graph.log_tables
 
     @cached_property
-    def places(self) -> Places:
+    def wiring(self) -> Places:
         """The integers that the kernels walk along."""
         from pgnn.inference.search.kernels.max_marginals import Places, other_elements
 
@@ -91,7 +91,7 @@ class Decomposition:
         copy.bounds = self.bounds[part].copy()
         copy.sweeps = self.sweeps
         copy._tables = self.tables[part] if len(self.tables) > 1 else self.tables
-        copy.__dict__["places"] = self.places
+        copy.__dict__["wiring"] = self.wiring
         return copy
 
     def choices(self, row: int) -> Ints:
@@ -129,7 +129,7 @@ class Decomposition:
         states = np.zeros_like(self.states)
         what = Sweep(self.sweeps % 2 == 1, self.sweeps == 0, decode)
         sweep_rows(
-            self.places, what, self.tables, self.fields, self.deltas, cuts, rows, states, bounds
+            self.wiring, what, self.tables, self.fields, self.deltas, cuts, rows, states, bounds
         )
         self.bounds = np.minimum(self.bounds, bounds)
         self.sweeps += 1

@@ -16,7 +16,7 @@ from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
 from pgnn.inference.search.decomposition import Decomposition
-from pgnn.inference.search.neighbourhood_search import Conditional, NeighbourhoodSearch
+from pgnn.inference.search.neighbourhood_search import ConditionalSolver, NeighbourhoodSearch
 
 # sweeps over which the bound must move
 _WINDOW = 20
@@ -97,7 +97,7 @@ class DualDecomposition(Engine):
     def _solve(self, graph: FactorGraph, log_field: Floats) -> _Sweeps:
         """Sweep and search by turns, until they don't help each other any more."""
         method = _Sweeps(Decomposition(graph, log_field), self.tolerance)
-        dual, others = method.dual, Conditional(graph)
+        dual, others = method.dual, ConditionalSolver(graph)
         rng = np.random.default_rng(self.seed)
         searched = np.full(len(log_field), np.iinfo(np.int64).max)
         while True:

@@ -42,7 +42,7 @@ class NeighbourhoodSearch:
     proves itself.
 
     Args:
-        starts: From how many first assignments to climb.
+        starts: From how many first assignments to improve.
         patience: Cutsets without an improvement before tables grow.
         min_entries: Entries of the largest table to begin with.
         max_entries: Entries of the largest table in the end.
@@ -61,7 +61,7 @@ class NeighbourhoodSearch:
     max_elements: int = 5000
 
     def improve(
-        self, dual: Decomposition, row: int, others: Conditional, rng: np.random.Generator
+        self, dual: Decomposition, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> None:
         """Improve a row's best assignment, and its bound if the whole could be solved.
 
@@ -82,7 +82,7 @@ class NeighbourhoodSearch:
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
             elif start % 2 == 1:
                 _anneal(trial, row, rng)
-            self._climb(trial, row, others, rng, np.zeros(len(trial.states[0])))
+            self._improve(trial, row, others, rng, np.zeros(len(trial.states[0])))
             if np.isneginf(trial.scores[0]):
                 continue
             found.append(trial.states[0])
@@ -91,11 +91,11 @@ class NeighbourhoodSearch:
                 # what good assignments agree about is held, so that they exchange the rest
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
                 agreed = np.mean(np.stack(found) == trial.states[0], axis=0)
-                self._climb(trial, row, others, rng, _TRUST * agreed)
+                self._improve(trial, row, others, rng, _TRUST * agreed)
                 _offer(dual, row, trial)
 
     def _whole(
-        self, dual: Decomposition, row: int, others: Conditional, rng: np.random.Generator
+        self, dual: Decomposition, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> bool:
         """Solve for everything that is not decided, if that can be done; tell so."""
         trial = dual.row(row)
@@ -110,11 +110,11 @@ class NeighbourhoodSearch:
         dual.bounds[row] = min(dual.bounds[row], dual.scores[row])
         return True
 
-    def _climb(
+    def _improve(
         self,
         trial: Decomposition,
         row: int,
-        others: Conditional,
+        others: ConditionalSolver,
         rng: np.random.Generator,
         preference: Floats,
     ) -> None:
@@ -132,7 +132,7 @@ class NeighbourhoodSearch:
                     return
                 bits, failures = bits + _GROWTH, 0
 
-    def _step(self, trial: Decomposition, row: int, others: Conditional, held: Mask) -> None:
+    def _step(self, trial: Decomposition, row: int, others: ConditionalSolver, held: Mask) -> None:
         """Solve for all but the held elements."""
         states = trial.states[0]
         if held.any() and np.isneginf(trial.scores[0]):
@@ -146,7 +146,7 @@ class NeighbourhoodSearch:
 
 
 @dataclass(eq=False)
-class Conditional:
+class ConditionalSolver:
     """Finds the best states of a graph's elements given those of some.
 
     Args:

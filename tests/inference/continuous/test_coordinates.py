@@ -73,7 +73,7 @@ def free_entries(constraint, value: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_values_fulfil_the_constraint_and_jacobians_are_slopes(case):
+def test_values_fulfil_the_constraint_and_jacobians_are_derivatives(case):
     constraint, shape, size = CASES[case]
     one = Coordinates([Variable("x", shape=shape)], {"x": Support(constraint)})
     assert one.size == size

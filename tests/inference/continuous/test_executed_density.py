@@ -38,7 +38,7 @@ def pyros_density(program, values):
     return poutine.trace(held).get_trace().log_prob_sum()
 
 
-def test_density_and_slopes_are_those_of_pyros_trace():
+def test_density_and_gradients_are_those_of_pyros_trace():
     model = Program(bent)
     assert "'x'" in model.obstacle
     density = ExecutedDensity(model, [model.variables[n] for n in ("x", "s")], {})

@@ -32,7 +32,7 @@ def model() -> BayesianNetwork:
     )
 
 
-def problem_of(rows: Tensor, guide: Guide, shared=(), weights=None) -> ModelAndGuide:
+def model_and_guide(rows: Tensor, guide: Guide, shared=(), weights=None) -> ModelAndGuide:
     own = model()
     with torch.no_grad():
         own.conditionals["x"].weight.fill_(0.7)
@@ -44,7 +44,7 @@ def problem_of(rows: Tensor, guide: Guide, shared=(), weights=None) -> ModelAndG
 
 def gradients(objective: Objective, repeats: int, guide: Guide, seed: int) -> Tensor:
     """``(repeats, P)``: each row of evidence has parameters and draws of its own."""
-    problem = problem_of(torch.full((repeats,), 0.7).double(), guide)
+    problem = model_and_guide(torch.full((repeats,), 0.7).double(), guide)
     with torch.no_grad():
         for p in problem.parts.parameters():
             p += 0.3 * torch.linspace(-1.0, 1.0, p[0].numel()).reshape(p[0].shape)
@@ -98,7 +98,7 @@ def test_the_models_gradient_is_the_plain_one():
     found = []
     for doubly in (False, True):
         objective = ImportanceWeighted(5, doubly_reparameterised=doubly)
-        problem = problem_of(torch.tensor([0.7, -0.2]).double(), MeanFieldNormal())
+        problem = model_and_guide(torch.tensor([0.7, -0.2]).double(), MeanFieldNormal())
         total = problem.total(problem.weighted(objective, make_generator(0)), objective)
         found.append(torch.autograd.grad(total, problem.density.model.conditionals["x"].weight)[0])
     torch.testing.assert_close(*found)
@@ -109,7 +109,7 @@ def test_the_models_gradient_is_the_plain_one():
 def test_unbiased_where_rows_share_latents(counts):
     rows = torch.tensor([0.7, -0.4]).double()
 
-    problem = problem_of(rows, MeanFieldNormal(0.6), ("w",), counts)
+    problem = model_and_guide(rows, MeanFieldNormal(0.6), ("w",), counts)
 
     def one(doubly: bool, seed: int) -> Tensor:
         objective = ImportanceWeighted(6, doubly_reparameterised=doubly)

@@ -152,7 +152,7 @@ def mixture_by_quadrature(y: float):
     return np.log(mass.sum()), mass / mass.sum(), m, np.sqrt((density * (x - m) ** 2).sum())
 
 
-def problem_of(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
+def model_and_guide(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
     density = SummedDensity(model, reader_of(model).read(evidence), rest.pop("inputs", None))
     with torch.random.fork_rng(devices=[]):
         return ModelAndGuide.of(density, guide, rest.pop("shared", ()), **rest)
@@ -175,7 +175,7 @@ def test_a_normal_posterior_is_found_exactly(guide):
     # the gradient has no noise at the optimum, so that the fit ends there up to its step length
     assert found.kind == "lower bound"
     close(found.log_evidence, double(log_p), 1e-3)
-    own = problem_of(line(), {"y": 2.0}, guide)
+    own = model_and_guide(line(), {"y": 2.0}, guide)
     assert own.names == ("x",)
     # of 1000 draws the mean has the standard error sd / sqrt(1000), the sd sd / sqrt(2000)
     sd = math.sqrt(variance)
@@ -249,7 +249,7 @@ def test_the_bound_falls_short_by_the_divergence():
     """ELBO = log p(e) - KL(q || p) at any parameters, by quadrature."""
     y = 0.3
     log_p, *_ = mixture_by_quadrature(y)
-    problem = problem_of(mixture(), {"y": y}, MeanFieldNormal(scale=0.8))
+    problem = model_and_guide(mixture(), {"y": y}, MeanFieldNormal(scale=0.8))
     x = torch.linspace(-9, 9, 4001, dtype=torch.float64)
     step = float(x[1] - x[0])
     with torch.no_grad():
@@ -357,7 +357,7 @@ def test_draws_of_all_variables():
 def test_importance_weighted_bounds_tighten():
     y = 0.7
     log_p, *_ = mixture_by_quadrature(y)
-    problem = problem_of(mixture(), {"y": y}, MeanFieldNormal(scale=1.0))
+    problem = model_and_guide(mixture(), {"y": y}, MeanFieldNormal(scale=1.0))
     bounds, errors = [], []
     with torch.no_grad():
         for k in (1, 4, 30):
@@ -426,7 +426,7 @@ def test_other_objectives_find_a_normal_posterior(objective):
 
 def gradients(model, y, guide, objective: Objective, repeats: int, baseline=None, start=None):
     """``(repeats, P)`` gradients: each row has parameters and draws of its own."""
-    problem = problem_of(model, {"y": torch.full((repeats,), y, dtype=torch.float64)}, guide)
+    problem = model_and_guide(model, {"y": torch.full((repeats,), y, dtype=torch.float64)}, guide)
     parameters = [*problem.parts.parameters()]
     with torch.no_grad():
         for p, x in zip(parameters, start or [], strict=False):
@@ -557,7 +557,7 @@ def test_an_encoder_learns_the_posterior_of_a_factor_model():
 @pytest.mark.parametrize("shared", [(), ("x",)])
 def test_batches_are_scaled_to_be_unbiased(shared):
     y = torch.linspace(-1, 2, 6, dtype=torch.float64)
-    problem = problem_of(line(), {"y": y}, Delta(), shared=shared)
+    problem = model_and_guide(line(), {"y": y}, Delta(), shared=shared)
     objective = Elbo()
     with torch.no_grad():
         for p in problem.parts.parameters():
@@ -576,8 +576,8 @@ def test_batches_are_scaled_to_be_unbiased(shared):
 
 def test_weights_count_rows():
     y = double([1.0, 2.0])
-    twice = problem_of(line(), {"y": double([1.0, 2.0, 2.0])}, Delta(), shared=("x",))
-    once = problem_of(line(), {"y": y}, Delta(), shared=("x",), weights=double([1.0, 2.0]))
+    twice = model_and_guide(line(), {"y": double([1.0, 2.0, 2.0])}, Delta(), shared=("x",))
+    once = model_and_guide(line(), {"y": y}, Delta(), shared=("x",), weights=double([1.0, 2.0]))
     with torch.no_grad():
         a = twice.weighted(Elbo(), make_generator(0)).log_weights
         b = once.weighted(Elbo(), make_generator(0)).log_weights
@@ -640,7 +640,7 @@ def isolated(work, seed):
 def test_discrete_sums_are_those_of_pyro():
     """Given the same draws of the real site, TraceEnum_ELBO and ours are one number."""
     program = Program(clusters, clusters_guide)
-    problem = problem_of(program, None)
+    problem = model_and_guide(program, None)
     enumerated = config_enumerate(clusters, default="parallel")
     for seed in range(5):
         elbo = TraceEnum_ELBO(max_plate_nesting=1)

@@ -42,7 +42,7 @@ def line() -> BayesianNetwork:
 TRUTH = -0.5 * 1.5**2 - 0.5 * math.log(2 * math.pi)
 
 
-def problem_of(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
+def model_and_guide(model, evidence, guide: Guide | None = None, **rest) -> ModelAndGuide:
     density = SummedDensity(model, reader_of(model).read(evidence))
     return ModelAndGuide.of(density, guide, rest.pop("shared", ()), **rest)
 
@@ -89,7 +89,7 @@ def test_the_limit_is_not_called_converged():
 
 def settled(values) -> int | None:
     """The step at which such values would end it."""
-    method = ascent(problem_of(line(), {"y": 2.0}, MeanFieldNormal()))
+    method = ascent(model_and_guide(line(), {"y": 2.0}, MeanFieldNormal()))
     method.tolerance = 1e-4
     for number, value in enumerate(values, 1):
         method._values.append(value)
@@ -125,9 +125,11 @@ def smooth_guide():
 @pytest.mark.parametrize("case", ["graph", "batches", "program"])
 def test_no_memory_grows_over_steps(case):
     if case == "program":
-        problem = problem_of(Program(smooth, smooth_guide), None)
+        problem = model_and_guide(Program(smooth, smooth_guide), None)
     else:
-        problem = problem_of(line(), {"y": torch.linspace(-1, 1, 6).double()}, MeanFieldNormal())
+        problem = model_and_guide(
+            line(), {"y": torch.linspace(-1, 1, 6).double()}, MeanFieldNormal()
+        )
     method = ascent(problem, batch_size=2 if case == "batches" else None, objective=Elbo(2))
     state = method.init()
 
@@ -162,7 +164,7 @@ def test_the_mean_over_all_batches_is_the_whole(shared, weights):
     y = torch.linspace(-1, 2, 5).double()
     counts = None if weights is None else torch.tensor(weights).double()
     guide = pgnn.Delta()
-    problem = problem_of(line(), {"y": y}, guide, shared=shared, weights=counts)
+    problem = model_and_guide(line(), {"y": y}, guide, shared=shared, weights=counts)
     with torch.no_grad():
         for p in problem.parts.parameters():
             p += 0.1 * torch.arange(p.numel()).reshape(p.shape)
@@ -180,7 +182,7 @@ def test_the_mean_over_all_batches_is_the_whole(shared, weights):
 
 
 def test_batches_come_by_all_rows():
-    problem = problem_of(line(), {"y": torch.linspace(-1, 1, 7).double()}, MeanFieldNormal())
+    problem = model_and_guide(line(), {"y": torch.linspace(-1, 1, 7).double()}, MeanFieldNormal())
     method = ascent(problem, batch_size=3)
     left, seen = None, torch.zeros(7)
     for k in range(3000):

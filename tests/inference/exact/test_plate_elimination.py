@@ -77,7 +77,7 @@ def test_observed_variables_stay():
     assert seen_root.kept.tolist() == [*range(2 * N, 3 * N + 1)]
 
 
-def test_slopes_are_those_of_single_tables():
+def test_gradients_are_those_of_single_tables():
     graph = plates(1, rowwise=True)
     leaves = [x.requires_grad_() for x in graph.sources[:4]]
     graph = FactorGraph(graph.elements, graph.groups)

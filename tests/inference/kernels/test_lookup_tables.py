@@ -215,7 +215,7 @@ def test_codes_out_of_range_are_refused(bad: int) -> None:
         lookup.count(np.zeros((4, 2), dtype=int), np.ones(3))
 
 
-def test_wrong_families_are_refused() -> None:
+def test_wrong_scopes_are_refused() -> None:
     a, b = Variable("a", 2), Variable("b", 2)
     with pytest.raises(
         ModelError, match=r"without cycles, got ('a' -> 'b' -> 'a'|'b' -> 'a' -> 'b')"
@@ -234,7 +234,7 @@ def test_wrong_families_are_refused() -> None:
         LookupTables(many, (tuple(range(31)),))
 
 
-def test_order_of_families_does_not_matter() -> None:
+def test_order_of_scopes_does_not_matter() -> None:
     variables = tuple(Variable(name, 2) for name in "abc")
     scopes = ((0,), (0, 1), (0, 1, 2))
     rng = np.random.default_rng(9)

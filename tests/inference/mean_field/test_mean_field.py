@@ -131,7 +131,7 @@ def test_every_sweep_is_its_twin_and_raises_the_bound(kind) -> None:
     question = question_of(RandomGraph(11, kind, share=0.2))
     ascent, possible = CoordinateAscent(question, question.log_field(), 0.0).possible()
     assert possible.all()
-    state = ascent.begin(ascent.start(np.random.default_rng(1), 1.0), ascent.every_row)
+    state = ascent.begin(ascent.start(np.random.default_rng(1), 1.0), ascent.all_rows)
     before = ascent.bounds(state.q)
     for _ in range(8):
         twin = state.q.copy()
@@ -167,12 +167,12 @@ def test_blocks_raise_the_bound_at_every_sweep(seed, size) -> None:
     given = [names[k : k + size].tolist() for k in range(0, 6, size)]
     ascent, _ = CoordinateAscent(question, question.log_field(), 1e-9).possible()
     blocks = BlockAscent(ascent, Blocks(graph.wiring, in_blocks(elements, given)))
-    state = ascent.begin(ascent.start(rng, 1.0), ascent.every_row)
+    state = ascent.begin(ascent.start(rng, 1.0), ascent.all_rows)
     for _ in range(100):
         state, _ = ascent.step(state)
     alone = ascent.bounds(state.q)
     assert np.isfinite(alone).all()
-    state = blocks.begin(state.q, ascent.every_row)
+    state = blocks.begin(state.q, ascent.all_rows)
     before = blocks.bounds(state.q)
     np.testing.assert_allclose(before, alone, rtol=1e-10, atol=1e-10)
     for _ in range(10):

@@ -19,7 +19,7 @@ from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.question import Question
 from pgnn.inference.search.decomposition import Decomposition
 from pgnn.inference.search.dual_decomposition import DualDecomposition
-from pgnn.inference.search.neighbourhood_search import Conditional, NeighbourhoodSearch
+from pgnn.inference.search.neighbourhood_search import ConditionalSolver, NeighbourhoodSearch
 from tests import oracle
 
 SEEDS = st.integers(0, 2**31)
@@ -336,7 +336,7 @@ def test_conditional_best_states_equal_enumeration(seed):
     best, _ = oracle.mode(oracle.joint(cards, tables))
     held = {n: best[n] for n in names if rng.random() < 0.5}
     given_states = np.array([held.get(n, -1) for n in names])
-    found = Conditional(question.graph).solve(question.log_field()[0], 0, given_states)
+    found = ConditionalSolver(question.graph).solve(question.log_field()[0], 0, given_states)
     assert found is not None
     states = dict(zip(names, found.tolist(), strict=True))
     assert states.items() >= held.items()

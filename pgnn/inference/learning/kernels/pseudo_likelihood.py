@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inlined, inner
-from pgnn.inference.kernels.kinds import TABLE, add_row, add_row_gradient
+from pgnn.inference.kernels.kinds import add_row, add_row_gradient
 
 
 @inner

@@ -65,7 +65,8 @@ class Work(NamedTuple):
 
     Attributes:
         state: ``(E,)`` chosen states, -1 where none is.
-        heap: ``(E,)`` elements, as :mod:`propagation_queue` keeps them.
+        heap: ``(E,)`` elements, as kept by
+            :mod:`pgnn.inference.propagation.kernels.propagation_queue`.
         place: ``(E,)`` where each stands.
         scratch: ``(4 W,)``, ``W`` the larger of the largest table and the most states of a scope.
     """

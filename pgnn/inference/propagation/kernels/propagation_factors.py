@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels import kinds
 from pgnn.inference.kernels.algebra import (
     commit,
@@ -19,7 +20,6 @@ from pgnn.inference.kernels.algebra import (
     unit,
 )
 from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
-from pgnn.inference.kernels.kinds import TABLE
 
 _ANY, _FOUR, _SIXTEEN = (0,), (0,) * 4, (0,) * 16
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inlined, inner
-from pgnn.inference.kernels.kinds import TABLE, add_row, multiply_row
+from pgnn.inference.kernels.kinds import add_row, multiply_row
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _TINY = 1e-100

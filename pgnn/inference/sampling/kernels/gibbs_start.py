@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inner
-from pgnn.inference.kernels.kinds import TABLE, best_entry
+from pgnn.inference.kernels.kinds import best_entry
 from pgnn.inference.sampling.kernels.gibbs import most_states, numbers_of, uniform
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

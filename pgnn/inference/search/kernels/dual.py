@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inlined, inner
-from pgnn.inference.kernels.kinds import TABLE, add_row
+from pgnn.inference.kernels.kinds import add_row
 from pgnn.inference.search.kernels.max_marginals import (
     EARLIER,
     LATER,
