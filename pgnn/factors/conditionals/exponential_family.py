@@ -68,6 +68,13 @@ class ExponentialFamily(Conditional):
             ModelError: If the prior is of another kind.
         """
 
+    def accepts(self, prior: Any) -> bool:
+        """Whether a prior for all of a model, such as ``Laplace()``, speaks of this conditional."""
+        return False
+
+    def add_noise(self, generator: torch.Generator) -> None:
+        """Make configurations differ a little, at random, where nothing was seen; tables alone."""
+
     def make_uninformative(self) -> None:
         """Forget what was learnt earlier, where there is a neutral choice: in tables alone.
 

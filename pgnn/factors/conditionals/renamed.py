@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -111,6 +112,14 @@ class RenamedFamily(Renamed, ExponentialFamily):
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
         """Fit the conditional, whose numbers these are."""
         self.conditional.maximize(statistics, prior)
+
+    def accepts(self, prior: Any) -> bool:
+        """Whether the conditional does."""
+        return self.conditional.accepts(prior)
+
+    def add_noise(self, generator: torch.Generator) -> None:
+        """Make the conditional's configurations differ."""
+        self.conditional.add_noise(generator)
 
     def make_uninformative(self) -> None:
         """Have the conditional forget what was learnt."""

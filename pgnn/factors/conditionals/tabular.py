@@ -198,6 +198,16 @@ class Tabular(ExponentialFamily):
         new = (counts / total.masked_fill(~known, 1.0)).log()
         self.logits.copy_(torch.where(known, new, self.logits.double()))
 
+    def accepts(self, prior: Any) -> bool:
+        """Whether it holds pseudo-counts."""
+        return isinstance(prior, Prior)
+
+    @torch.no_grad()
+    def add_noise(self, generator: torch.Generator) -> None:
+        """Add uniform noise to the logits; zeros stay zeros."""
+        noise = torch.rand(self.logits.shape, generator=generator)
+        self.logits.add_(noise.to(self.logits))
+
     def make_uninformative(self) -> None:
         """Make learnable rows uniform on their entries that are not zero; see the base class."""
         self.maximize((self.probs.detach().ne(0).double(),))

@@ -15,7 +15,6 @@ from pgnn.errors import DataError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
-from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.chains.chain import Chain
@@ -160,9 +159,10 @@ class ChainEStep(EStep[Sequences]):
         """Whether the only ways are to later states, and the next one is among them."""
         moves = self.model.transitions
         k = self.model.state.num_states
-        if not isinstance(moves, Tabular) or k < 2 or self.model.durations is not None:
+        if moves.inputs or k < 2 or self.model.durations is not None:
             return False
-        possible = moves.probs.detach() > 0
+        with torch.no_grad():
+            possible = ~moves.factor().log_values.isneginf()
         return not bool(possible.tril(-1).any()) and bool(possible.diagonal(1).all())
 
     def _add_emission(

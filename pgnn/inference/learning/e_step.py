@@ -13,10 +13,9 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
-from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.inference.engine import Inputs
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values
-from pgnn.inference.learning.m_step import maximize
+from pgnn.inference.learning.m_step import accepting, maximize
 from pgnn.inference.learning.priors import Laplace
 
 Seen = TypeVar("Seen", Evidence, Sequences)
@@ -90,12 +89,12 @@ class EStep(ABC, Generic[Seen]):
         generator = torch.Generator().manual_seed(seed)
         for name, conditional in self.pieces.items():
             own, known = int(torch.randint(2**31, (), generator=generator)), values.get(name)
-            if known is None and at_random and isinstance(conditional, Tabular):
-                with torch.no_grad():
-                    noise = torch.rand(conditional.logits.shape, generator=generator).double()
-                    conditional.logits.add_(noise)
-            elif known is not None and isinstance(conditional, ExponentialFamily):
+            if not isinstance(conditional, ExponentialFamily):
+                continue
+            if known is not None:
                 conditional.initialize(known, own)
+            elif at_random:
+                conditional.add_noise(generator)
 
     def initialize_by(self, completed: Seen) -> None:
         """Start all conditionals from rows in which hidden states were filled in.
@@ -105,5 +104,4 @@ class EStep(ABC, Generic[Seen]):
         Raises:
             DataError: If what was filled in is impossible.
         """
-        smooth = {n: Laplace() for n, c in self.pieces.items() if isinstance(c, Tabular)}
-        maximize(self.pieces, self.expect(completed), smooth)
+        maximize(self.pieces, self.expect(completed), accepting(self.pieces, Laplace()))

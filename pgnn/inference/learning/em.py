@@ -14,7 +14,7 @@ import numpy as np
 
 from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel
 from pgnn.errors import ModelError, NotConverged, Unsupported
-from pgnn.factors.conditionals.tabular import Prior, Tabular
+from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.chain_e_step import ChainEStep
@@ -24,7 +24,7 @@ from pgnn.inference.learning.expected_statistics import (
     Pieces,
     check_owners,
 )
-from pgnn.inference.learning.m_step import doubts
+from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.table_e_step import NetworkEStep
@@ -170,7 +170,7 @@ class EM(Learner):
             return dict(self.prior)
         if not isinstance(self.prior, Prior):
             raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
-        return {n: self.prior for n, c in pieces.items() if isinstance(c, Tabular)}
+        return accepting(pieces, self.prior)
 
     def _best_start(
         self,

@@ -36,6 +36,12 @@ def maximize(
     return stuck
 
 
+def accepting(pieces: Pieces, prior: Any) -> dict[Hashable, Any]:
+    """Return a prior for those conditionals of which it speaks, by name."""
+    families = {n: c for n, c in pieces.items() if isinstance(c, ExponentialFamily)}
+    return {n: prior for n, c in families.items() if c.accepts(prior)}
+
+
 def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
     """Return what the priors add to the log-likelihood."""
     total = 0.0

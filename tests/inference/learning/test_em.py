@@ -12,6 +12,7 @@ import pgnn
 from pgnn import EM, Gaussian, HiddenMarkovModel, Neural, Variable
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.factors import NormalHead
+from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.inference.learning import chain_e_step
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.restarts import Start
@@ -536,3 +537,15 @@ def test_an_infinite_gradient_is_no_convergence() -> None:
     with pytest.raises(DataError, match="'x' has no finite gradient"):
         model.fit({"x": [1.0, 0.0, 2.0, 0.5]}, progress=False)
     assert float(power.detach()) == 0.0
+
+
+def test_renamed_tables_are_smoothed_and_start_at_random_like_tables() -> None:
+    coin = pgnn.Tabular(pgnn.Variable("y", 3), [pgnn.Variable("state", 2)])
+    data = {"x": [0, 0, 1, 1, 0, 1]}
+    probs = []
+    for emission in (pgnn.Tabular(pgnn.Variable("x", 3), coin.parents), Renamed(coin, {"y": "x"})):
+        model = pgnn.HiddenMarkovModel(2, {"x": emission})
+        model.fit(data, learner=pgnn.EM(pgnn.Laplace(), restarts=2), seed=0, progress=False)
+        probs.append(model.emissions["x"].factor().values.detach())
+    assert bool((probs[0] > 0.01).all())  # the third state was never seen
+    torch.testing.assert_close(probs[1], probs[0])
