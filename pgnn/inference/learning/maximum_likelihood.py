@@ -38,13 +38,12 @@ class MaximumLikelihood(Learner):
     .. math:: \theta_{jk} = \frac{N_{jk} + \alpha_{jk}}{\sum_l (N_{jl} + \alpha_{jl})}.
 
     Without a prior this maximises the likelihood. A parent configuration that no row has then
-    leaves its row of the table free; it becomes uniform on what is possible, and
-    ``history["unseen"]`` tells for each table how many such rows there were. Learnable conditionals
-    of other kinds (logistic, noisy-or, neural) are fitted by L-BFGS on the same counts; the prior
-    speaks of tables only.
+    leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
+    table how many such rows there were. Learnable conditionals of other kinds (logistic, noisy-or,
+    neural) are fitted by L-BFGS on the same counts; the prior speaks of tables only.
 
-    Entries of probability zero are structural zeros: a prior adds nothing to them, and they stay
-    zero until something is counted for them.
+    Tables are learnt anew, whatever they were before. Over time zeros of a table are structural: a
+    prior adds nothing to them, and they stay zero until something is counted for them.
 
     Tables that were given are constants and stay: ``model.requires_grad_()`` makes everything
     learnable.
@@ -127,7 +126,8 @@ class MaximumLikelihood(Learner):
         for name, table in parts.tables.items():
             if name in learnt_tables:
                 sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
-                table.make_uninformative()
+                with torch.no_grad():
+                    table.logits.zero_()  # what an earlier fit made zero is possible again
                 table.maximize((sums,), self.prior)
             total += _log_likelihood(counts[name], table)
         for name, state in states.items():
