@@ -42,9 +42,12 @@ class ExponentialFamily(Conditional):
 
         Args:
             values: The child ``(N, *event)`` and the real parents, by name; others are ignored.
-                A row in which the child is ``NaN`` is missing and contributes nothing.
+                A row in which the child is ``NaN`` is missing and contributes nothing. A discrete
+                child that was not seen is not among them.
             weights: ``(N, K1, ..., Kn)`` what each row counts for each configuration of the
-                discrete parents, in their order; ``(N,)`` without any.
+                discrete parents, in their order; ``(N,)`` without any. Of a discrete child that is
+                not among the values they have its axis too, the last one: expectation
+                maximisation hands over posterior probabilities of all states.
 
         Returns:
             Tensors that may be added to and scaled with those of other rows.

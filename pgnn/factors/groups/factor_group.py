@@ -33,7 +33,8 @@ class FactorGroup(ABC):
     (:attr:`log_values`) and how many axes its numbers have behind that of the factors
     (:attr:`number_axes`); every other operation is then done on the tables, and may be overridden
     where the kind has a faster one. Engines call these operations and never ask for the class. A
-    subclass keeps nothing that is computed from its numbers.
+    subclass keeps nothing that is computed from its numbers; what else it keeps are hashable
+    settings, by which groups are compared before they are joined.
 
     Args:
         scopes: ``(F, n)`` numbers of elements, see :class:`~pgnn.factors.elements.Elements`.
