@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -344,4 +345,5 @@ class FactorGraph:
 def _flat(g: FactorGroup) -> Floats:
     """The entries of a group in one row (or one for each row of a batch)."""
     entries = g.entries().detach().to("cpu", torch.float64).numpy()
-    return entries.reshape(len(entries) if g.batch_shape else 1, -1)
+    rows = len(entries) if g.batch_shape else 1
+    return entries.reshape(rows, math.prod(entries.shape[len(g.batch_shape) :]))

@@ -53,12 +53,14 @@ class LinearTables:
             tables = log_tables[k].detach().to("cpu", torch.float64).numpy()
             rowwise, size = structure.batched[k], int(structure.sizes[first[k]])
             count = tables.shape[int(rowwise)]
-            linear, tops, lost = _linear(tables.reshape(-1, count, size))
+            linear, tops, lost = _linear(tables.reshape(len(tables) if rowwise else 1, count, size))
             repeats = group.num_factors // count
             if rowwise:
                 flushed = flushed | lost.any(1)
                 row_scale.append(np.tile(tops, (1, repeats)))
-                row_values.append(np.tile(linear, (1, repeats, 1)).reshape(len(linear), -1))
+                row_values.append(
+                    np.tile(linear, (1, repeats, 1)).reshape(len(linear), count * repeats * size)
+                )
             else:
                 log_scale[first[k] : first[k + 1]] = tops[0]
                 flushed = flushed | lost.any()
