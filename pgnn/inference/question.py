@@ -84,8 +84,7 @@ class Question:
         Raises:
             EvidenceError: If ``errors`` is neither of the two, or evidence is wrong.
         """
-        if errors not in ("raise", "nan"):
-            raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
+        check_errors(errors)
         seen = reader_of(model).read(evidence)
         if inputs:
             seen = over_inputs(seen, inputs)

@@ -15,7 +15,7 @@ from pgnn.evidence.sequences import AXIS, Sequences
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question, names_of
+from pgnn.inference.question import Names, Question, check_errors, names_of
 from pgnn.inference.samples import Samples
 
 
@@ -54,8 +54,7 @@ class SequenceQuestion(Question):
         errors: str = "raise",
         engine: str = "",
     ) -> None:
-        if errors not in ("raise", "nan"):
-            raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
+        check_errors(errors)
         none: Any = None
         super().__init__(none, none, none, inputs, names=names, errors=errors)
         self.model, self.seen, self.engine = model, seen, engine

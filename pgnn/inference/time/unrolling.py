@@ -99,11 +99,7 @@ class Unrolling(SequenceEngine):
             _cells(model, seen),
             _inputs(question.covariates),
         )
-        if any(not v.is_discrete for v in model.variables.values()):
-            # the verb of the network draws the real ones from their conditionals
-            samples = network.sample(n, cells, inputs=own, engine=self.engine, seed=seed)
-        else:
-            samples = self.engine.sample(network, n, cells, inputs=own, seed=seed)
+        samples = self.engine.sample(network, n, cells, inputs=own, seed=seed)
         return _drawn(question, samples)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
