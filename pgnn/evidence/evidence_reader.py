@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.reading import Reading, check_apart, common_rows, read_real
 from pgnn.evidence.unknown_variable import unknown_columns, unknown_variable
-from pgnn.evidence.values import Rule, read_discrete
-from pgnn.evidence.wrappers import CodedMapping, Codes, Observed
+from pgnn.evidence.values import RawEvidence, Rule, read_discrete
+from pgnn.evidence.wrappers import Codes
 from pgnn.factors.elements import Elements
 from pgnn.factors.labels import MISSING, Column
 from pgnn.factors.variable import Variable
@@ -101,7 +101,7 @@ class EvidenceReader:
             return self._assemble([])
         elif isinstance(evidence, Evidence):
             return evidence
-        given = _Given.of(evidence, states_only)
+        given = RawEvidence.of(evidence, states_only)
         values = given.values
         if isinstance(values, Tensor | np.ndarray) and values.ndim > 1:
             return self._read_matrix(values, given.rule)
@@ -142,7 +142,7 @@ class EvidenceReader:
         """
         variables = [self._single[n][1] for n in (self._single if names is None else names)]
         try:
-            return self._coded(variables, _Given.of(data, True), block)
+            return self._coded(variables, RawEvidence.of(data, True), block)
         except EvidenceError as error:
             raise DataError(str(error)) from None
 
@@ -175,11 +175,9 @@ class EvidenceReader:
     def _knows(self, name: Hashable) -> bool:
         return name in self._single or name in self._reals or self.elements.find(name) is not None
 
-    def _find(self, name: Hashable, value: Any, given: _Given) -> tuple[int, Reading]:
+    def _find(self, name: Hashable, value: Any, given: RawEvidence) -> tuple[int, Reading]:
         """What was seen of a variable, and the number of its first element."""
-        rule = given.rule
-        if given.tensors_coded and isinstance(value, Tensor):
-            rule = replace(rule, coded=True)
+        rule = given.rule_of(value)
         if name in self._single:
             number, variable = self._single[name]
             return number, read_discrete(variable, value, rule)
@@ -198,7 +196,7 @@ class EvidenceReader:
         rows, *rest = matrix.shape
         if len(self.variables) == 1 and self.variables[0].shape == tuple(rest):
             return self._assemble(
-                [self._find(self.variables[0].name, matrix, _Given(matrix, rule))]
+                [self._find(self.variables[0].name, matrix, RawEvidence(matrix, rule))]
             )
         elements = self.elements
         if rest != [len(elements)]:
@@ -291,7 +289,7 @@ class EvidenceReader:
         seen = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))
         return [self.elements.variables[k].name for k in seen.astype(int).tolist()]
 
-    def _coded(self, variables: Sequence[Variable], given: _Given, block: int) -> CodedColumns:
+    def _coded(self, variables: Sequence[Variable], given: RawEvidence, block: int) -> CodedColumns:
         values = given.values
         if isinstance(values, Tensor | np.ndarray):
             named = self._matrix_columns(values)
@@ -348,34 +346,6 @@ class EvidenceReader:
                 "columns, missing indices are -1"
             )
         return {name: matrix[:, k] for k, name in enumerate(names)}
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Given:
-    """Evidence as it was given, and how it is to be read.
-
-    Attributes:
-        values: The evidence itself.
-        rule: How its values are read.
-        ignore: Names that are left out.
-        tensors_coded: Whether tensors hold state indices.
-    """
-
-    values: Any
-    rule: Rule = Rule()  # noqa: RUF009
-    ignore: frozenset[Hashable] = frozenset()
-    tensors_coded: bool = False
-
-    @classmethod
-    def of(cls, evidence: Any, rows: bool) -> _Given:
-        ignore: frozenset[Hashable] = frozenset()
-        rule = Rule(rows=rows)
-        if isinstance(evidence, Observed):
-            ignore, rule = evidence.ignore, replace(rule, ignore_unknown=evidence.ignore_unknown)
-            evidence = evidence.values
-        if isinstance(evidence, Codes):
-            rule, evidence = replace(rule, coded=True), evidence.values
-        return cls(evidence, rule, ignore, isinstance(evidence, CodedMapping))
 
 
 def _are_rows(values: Any) -> bool:

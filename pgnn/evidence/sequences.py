@@ -16,8 +16,7 @@ from pgnn.evidence.evidence import split_rows
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
 from pgnn.evidence.sequence_values import Parts, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_variable
-from pgnn.evidence.values import Rule
-from pgnn.evidence.wrappers import CodedMapping, Codes, Observed
+from pgnn.evidence.values import RawEvidence, Rule
 from pgnn.factors.variable import MISSING, Variable
 
 AXIS = "T"
@@ -129,7 +128,7 @@ class Sequences:
         """
         if isinstance(evidence, cls):
             return evidence
-        given = _Given.of(evidence)
+        given = RawEvidence.of(evidence)
         if _is_bare(given.values):
             seen = [n for n in model.variables if n not in model.hidden]
             given = replace(given, values={_only(seen): given.values})
@@ -160,13 +159,13 @@ class Sequences:
         """
         if isinstance(evidence, cls):
             return evidence
-        given = _Given.of(evidence)
+        given = RawEvidence.of(evidence)
         if _is_bare(given.values):
             given = replace(given, values={_only([v.name for v in variables]): given.values})
         return cls._read(variables, given)
 
     @classmethod
-    def _read(cls, variables: Sequence[Variable], given: _Given) -> Sequences:
+    def _read(cls, variables: Sequence[Variable], given: RawEvidence) -> Sequences:
         index = getattr(given.values, "index", None) if is_frame(given.values) else None
         findings = {n: x for n, x in _mapping(given.values).items() if n not in given.ignore}
         known = {v.name: v for v in variables}
@@ -198,32 +197,6 @@ class Sequences:
             likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
             soft[name] = torch.where((hard >= 0).unsqueeze(-1), likely, soft[name])
         return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Given:
-    """Evidence as it was given, and how it is to be read."""
-
-    values: Any
-    rule: Rule = Rule()  # noqa: RUF009
-    ignore: frozenset[Hashable] = frozenset()
-    lengths: Any = None
-    tensors_coded: bool = False
-
-    @classmethod
-    def of(cls, evidence: Any) -> _Given:
-        ignore: frozenset[Hashable] = frozenset()
-        rule, lengths = Rule(), None
-        if isinstance(evidence, Observed):
-            ignore, lengths = evidence.ignore, evidence.lengths
-            rule, evidence = Rule(ignore_unknown=evidence.ignore_unknown), evidence.values
-        if isinstance(evidence, Codes):
-            rule, evidence = replace(rule, coded=True), evidence.values
-        return cls(evidence, rule, ignore, lengths, isinstance(evidence, CodedMapping))
-
-    def rule_of(self, values: Any) -> Rule:
-        coded = self.tensors_coded and isinstance(values, Tensor)
-        return replace(self.rule, coded=True) if coded else self.rule
 
 
 def _is_bare(evidence: Any) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.reading import Floats, Reading, floats_of
-from pgnn.evidence.wrappers import Codes, Likelihood
+from pgnn.evidence.wrappers import CodedMapping, Codes, Likelihood, Observed
 from pgnn.factors.cells import Cells, cells_of, is_column, is_container, is_missing
 from pgnn.factors.labels import MISSING, Column
 from pgnn.factors.variable import Variable
@@ -32,6 +32,47 @@ class Rule:
     coded: bool = False
     rows: bool = False
     ignore_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RawEvidence:
+    """Evidence out of its wrappers, and how it is to be read.
+
+    Attributes:
+        values: The evidence itself.
+        rule: How its values are read.
+        ignore: Names that are left out.
+        lengths: Of sequences, if they were told.
+        tensors_coded: Whether tensors hold state indices.
+    """
+
+    values: Any
+    rule: Rule = field(default_factory=Rule)
+    ignore: frozenset[Hashable] = frozenset()
+    lengths: Any = None
+    tensors_coded: bool = False
+
+    @classmethod
+    def of(cls, evidence: Any, rows: bool = False) -> RawEvidence:
+        """Take evidence out of :func:`pgnn.observed` and :func:`pgnn.codes`.
+
+        Args:
+            evidence: In any form.
+            rows: Whether its values are known to be rows, so that none is a likelihood.
+        """
+        ignore: frozenset[Hashable] = frozenset()
+        rule, lengths = Rule(rows=rows), None
+        if isinstance(evidence, Observed):
+            ignore, lengths = evidence.ignore, evidence.lengths
+            rule, evidence = Rule(False, rows, evidence.ignore_unknown), evidence.values
+        if isinstance(evidence, Codes):
+            rule, evidence = replace(rule, coded=True), evidence.values
+        return cls(evidence, rule, ignore, lengths, isinstance(evidence, CodedMapping))
+
+    def rule_of(self, values: Any) -> Rule:
+        """Return how the values of one variable are read."""
+        coded = self.tensors_coded and isinstance(values, Tensor)
+        return replace(self.rule, coded=True) if coded else self.rule
 
 
 PLAIN = Rule()
