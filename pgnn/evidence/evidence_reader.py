@@ -93,12 +93,12 @@ class EvidenceReader:
             EvidenceError: If a name is unknown, a value is no state, a likelihood is negative,
                 infinite or all zero, or shapes do not agree.
         """
+        if evidence is None:
+            evidence = {}
         if isinstance(evidence, dict):
             known = self._read_labels(evidence)
             if known is not None:
                 return known
-        elif evidence is None:
-            return self._assemble([])
         elif isinstance(evidence, Evidence):
             return evidence
         given = RawEvidence.of(evidence, states_only)

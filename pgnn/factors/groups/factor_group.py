@@ -174,8 +174,10 @@ class FactorGroup(ABC):
     def product(self) -> TableGroup:
         """Return the product of factors over nothing, as one."""
         axis, table = len(self.batch_shape), self.log_values
-        copies = self.num_factors // max(table.shape[axis], 1)
-        return TableGroup(np.zeros((1, 0)), copies * table.sum(axis, keepdim=True))
+        if self.num_factors > 1 or table.shape[axis] != 1:
+            copies = self.num_factors // max(table.shape[axis], 1)
+            table = copies * table.sum(axis, keepdim=True)
+        return TableGroup(np.zeros((1, 0)), table)
 
     def condition(self, states: Sequence[int] | Ints) -> tuple[FactorGroup, ...]:
         """Return the factors that are left once some elements are seen.
