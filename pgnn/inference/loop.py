@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 State = TypeVar("State")
 
@@ -52,6 +52,21 @@ class Run(Generic[State]):
     seconds: float = 0.0
 
 
+def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it") -> Any:
+    """Return tqdm's bar: on terminals only, and only if it takes longer than a second.
+
+    Args:
+        total: Steps, if that is known.
+        label: What the bar says.
+        progress: Whether a bar is wanted.
+        unit: What a step is called.
+    """
+    from tqdm import tqdm
+
+    off = None if progress else True  # None: off where the output is no terminal
+    return tqdm(total=total, desc=label, disable=off, delay=1.0, leave=False, unit=unit)
+
+
 def iterate(
     method: Iterative[State],
     max_iterations: int,
@@ -66,16 +81,12 @@ def iterate(
         method: What to run.
         max_iterations: Most steps.
         state: Where to begin, instead of ``method.init()`` (a warm start).
-        progress: Show a bar if it takes longer than a second.
+        progress: Show a bar on a terminal if it takes longer than a second.
         label: What the bar says.
     """
-    from tqdm import tqdm
-
     begin = time.perf_counter()
     run = Run(method.init() if state is None else state)
-    with tqdm(
-        total=max_iterations, desc=label, disable=not progress, delay=1.0, leave=False
-    ) as bar:
+    with progress_bar(max_iterations, label, progress) as bar:
         for _ in range(max_iterations):
             run.state, info = method.step(run.state)
             run.iterations += 1
