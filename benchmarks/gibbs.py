@@ -95,10 +95,9 @@ def flat(network: Network) -> tuple[np.ndarray, ...]:
 def ours(model: Any) -> Callable[[int], object]:
     """One chain of pgnn that sweeps and keeps nothing."""
     from pgnn.inference.question import Question
-    from pgnn.inference.sampling.cpu_gibbs import CpuChains
-    from pgnn.inference.sampling.gibbs_program import Tables
+    from pgnn.inference.sampling.cpu_gibbs import CpuChains, TemperedTables
 
-    tables = Tables(Question.read(model, {}, None))
+    tables = TemperedTables(Question.read(model, {}, None))
     chains = CpuChains(tables, np.ones(1, dtype=np.uint64), 10**6)
     chains.start()
     return chains.run

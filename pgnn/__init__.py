@@ -70,7 +70,7 @@ from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
-from pgnn.inference.mean_field.blocks import Slices
+from pgnn.inference.mean_field.block_ascent import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
@@ -78,8 +78,12 @@ from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
-from pgnn.inference.sampling.annealing import Annealing
-from pgnn.inference.sampling.cooling import GeometricCooling, LinearCooling, LogarithmicCooling
+from pgnn.inference.sampling.annealing import (
+    Annealing,
+    GeometricCooling,
+    LinearCooling,
+    LogarithmicCooling,
+)
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.search.dual_decomposition import DualDecomposition

@@ -200,7 +200,7 @@ class Automatic(Engine):
         wiring = question.graph.wiring
         most = np.log2(self.max_bytes / 8)
         return bool(
-            narrow(wiring.scope_ptr, wiring.scope_var, np.log2(wiring.card), free, float(most))
+            narrow(wiring.factor_ptr, wiring.slot_var, np.log2(wiring.card), free, float(most))
         )
 
 

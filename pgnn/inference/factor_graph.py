@@ -18,7 +18,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.graph_structure import GraphStructure
 from pgnn.inference.linear_tables import LinearTables
 from pgnn.inference.lookup_tables import LookupTables
-from pgnn.inference.wiring import Wiring
+from pgnn.inference.wiring import LocalWiring, MessageWiring, Wiring
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -243,6 +243,16 @@ class FactorGraph:
     def wiring(self) -> Wiring:
         """The integers of :attr:`interactions`, as kernels walk along them."""
         return Wiring.of(self.elements, self.compiled)
+
+    @cached_property
+    def local_wiring(self) -> LocalWiring:
+        """:attr:`wiring` in the order in which a change of one element needs it."""
+        return LocalWiring.of(self.wiring)
+
+    @cached_property
+    def message_wiring(self) -> MessageWiring:
+        """:attr:`wiring` as messages between factors and elements need it."""
+        return MessageWiring.of(self.wiring)
 
     @cached_property
     def log_constant(self) -> Tensor:

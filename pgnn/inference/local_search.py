@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import LocalWiring, local_wiring, neighbours_of
+from pgnn.inference.wiring import LocalWiring, Neighbours
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -109,11 +109,11 @@ def polish(
         return given, before
     from pgnn.inference.kernels.polishing import polish as run
 
-    wiring = local_wiring(graph.wiring)
+    wiring = graph.local_wiring
     tables, fields, scale = penalised(graph, log_field)
     may = np.array(np.broadcast_to(free, given.shape), order="C")
     found = given.copy()
-    near, tolerance = neighbours_of(wiring), 1e-13 * scale
+    near, tolerance = Neighbours.of(wiring), 1e-13 * scale
 
     def improve(part: Ints) -> None:
         which = np.stack([rows[part], part], axis=1)

@@ -25,8 +25,8 @@ class Wiring(NamedTuple):
     Attributes:
         card: ``(E,)`` state counts.
         offset: ``(E + 1,)`` first column of each element, states side by side.
-        scope_ptr: ``(F + 1,)`` first slot of each factor.
-        scope_var: ``(L,)`` element of each slot.
+        factor_ptr: ``(F + 1,)`` first slot of each factor.
+        slot_var: ``(L,)`` element of each slot.
         slot_factor: ``(L,)`` factor of each slot.
         message: ``(L + 1,)`` first message entry of each slot.
         var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
@@ -42,8 +42,8 @@ class Wiring(NamedTuple):
 
     card: Ints
     offset: Ints
-    scope_ptr: Ints
-    scope_var: Ints
+    factor_ptr: Ints
+    slot_var: Ints
     slot_factor: Ints
     message: Ints
     var_ptr: Ints
@@ -59,10 +59,10 @@ class Wiring(NamedTuple):
         """Wire groups of kinds that the kernels know."""
         card = elements.card
         arity = np.concatenate([[0], *(np.full(g.num_factors, g.arity) for g in groups)])
-        scope_ptr = np.cumsum(arity).astype(np.int64)
-        scope_var = np.concatenate([np.zeros(0, np.int64), *(g.scopes.ravel() for g in groups)])
-        slot_factor = np.repeat(np.arange(len(scope_ptr) - 1), np.diff(scope_ptr))
-        message = np.concatenate([[0], np.cumsum(card[scope_var])]).astype(np.int64)
+        factor_ptr = np.cumsum(arity).astype(np.int64)
+        slot_var = np.concatenate([np.zeros(0, np.int64), *(g.scopes.ravel() for g in groups)])
+        slot_factor = np.repeat(np.arange(len(factor_ptr) - 1), np.diff(factor_ptr))
+        message = np.concatenate([[0], np.cumsum(card[slot_var])]).astype(np.int64)
         tables, kinds = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)]
         first = 0
         for g in groups:
@@ -71,25 +71,64 @@ class Wiring(NamedTuple):
             tables.append(first + step * np.arange(g.num_factors, dtype=np.int64))
             kinds.append(np.full(g.num_factors, g.kernel_kind, dtype=np.int8))
             first += size if step == 0 else size * g.num_factors
-        counts = np.bincount(scope_var, minlength=len(elements))
+        counts = np.bincount(slot_var, minlength=len(elements))
         return cls(
             card=card,
             offset=elements.offset,
-            scope_ptr=scope_ptr,
-            scope_var=scope_var,
+            factor_ptr=factor_ptr,
+            slot_var=slot_var,
             slot_factor=slot_factor.astype(np.int64),
             message=message,
             var_ptr=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            var_slot=np.argsort(scope_var, kind="stable").astype(np.int64),
+            var_slot=np.argsort(slot_var, kind="stable").astype(np.int64),
             kind=np.concatenate(kinds),
             table=np.concatenate(tables),
             size=np.repeat(
                 np.array([g.num_entries for g in groups], dtype=np.int64),
                 [g.num_factors for g in groups],
             ),
-            stride=_strides(card[scope_var], scope_ptr),
+            stride=_strides(card[slot_var], factor_ptr),
             num_entries=first,
         )
+
+
+class MessageWiring(NamedTuple):
+    """A graph's integers gathered as messages between factors and elements need them.
+
+    Attributes:
+        factor: ``(F, 4)`` int64: first slot, number of slots, first entry, kind.
+        slot: ``(L, 4)`` int32: first state column, first message entry, states, element.
+        element: ``(E + 1, 3)`` int32: first state column, states, first inbox entry.
+        inbox: ``(L, 3)`` int32, element by element: first message entry, slot, factor.
+    """
+
+    factor: Ints
+    slot: NDArray[np.int32]
+    element: NDArray[np.int32]
+    inbox: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, wiring: Wiring) -> MessageWiring:
+        """Gather a graph's integers."""
+        num, slots, var = len(wiring.card), wiring.var_slot, wiring.slot_var
+        factor = np.zeros((len(wiring.kind), 4), dtype=np.int64)
+        factor[:, 0], factor[:, 1] = wiring.factor_ptr[:-1], np.diff(wiring.factor_ptr)
+        factor[:, 2], factor[:, 3] = wiring.table, wiring.kind
+        slot = np.zeros((len(slots), 4), dtype=np.int32)
+        slot[:, 0], slot[:, 1], slot[:, 3] = wiring.offset[var], wiring.message[:-1], var
+        slot[:, 2] = wiring.card[var]
+        element = np.zeros((num + 1, 3), dtype=np.int32)
+        element[:, 0], element[:num, 1], element[:, 2] = wiring.offset, wiring.card, wiring.var_ptr
+        inbox = np.zeros((len(slots), 3), dtype=np.int32)
+        inbox[:, 0], inbox[:, 1] = wiring.message[slots], slots
+        inbox[:, 2] = wiring.slot_factor[slots]
+        return cls(factor, slot, element, inbox)
+
+    def with_tables(self, start: Ints) -> MessageWiring:
+        """Return the same with other ``(F,)`` first entries of the factors."""
+        factor = self.factor.copy()
+        factor[:, 2] = start
+        return self._replace(factor=factor)
 
 
 class LocalWiring(NamedTuple):
@@ -98,8 +137,8 @@ class LocalWiring(NamedTuple):
     Attributes:
         card: ``(E,)`` state counts.
         offset: ``(E + 1,)`` first column of each element.
-        scope_ptr: ``(F + 1,)`` first slot of each factor.
-        scope_var: ``(L,)`` element of each slot.
+        factor_ptr: ``(F + 1,)`` first slot of each factor.
+        slot_var: ``(L,)`` element of each slot.
         slot_factor: ``(L,)`` factor of each slot.
         stride: ``(L,)`` as of :class:`Wiring`.
         kind: ``(F,)`` as of :class:`Wiring`.
@@ -114,8 +153,8 @@ class LocalWiring(NamedTuple):
 
     card: Ints
     offset: Ints
-    scope_ptr: Ints
-    scope_var: Ints
+    factor_ptr: Ints
+    slot_var: Ints
     slot_factor: Ints
     stride: Ints
     kind: NDArray[np.int8]
@@ -124,6 +163,39 @@ class LocalWiring(NamedTuple):
     pair: Ints
     wide_ptr: Ints
     wide_slot: Ints
+
+    @classmethod
+    def of(cls, wiring: Wiring) -> LocalWiring:
+        """Arrange a graph's integers for local changes."""
+        arity = np.diff(wiring.factor_ptr)
+        stride = wiring.stride
+        two = arity[wiring.slot_factor] == 2
+        own, slots = (
+            np.repeat(np.arange(len(wiring.card)), np.diff(wiring.var_ptr)),
+            wiring.var_slot,
+        )
+        paired = two[slots]
+        here, f = slots[paired], wiring.slot_factor[slots[paired]]
+        there = 2 * wiring.factor_ptr[f] + 1 - here
+        other = wiring.slot_var[there]
+        dense = wiring.kind[f] == TABLE
+        own_step = np.where(dense, stride[here], -1)
+        other_step = np.where(dense, stride[there], wiring.kind[f])
+        columns = (wiring.offset[other], wiring.card[other], wiring.table[f], own_step, other_step)
+        return cls(
+            card=wiring.card,
+            offset=wiring.offset,
+            factor_ptr=wiring.factor_ptr,
+            slot_var=wiring.slot_var,
+            slot_factor=wiring.slot_factor,
+            stride=stride,
+            kind=wiring.kind,
+            table=wiring.table,
+            pair_ptr=_pointers(own[paired], len(wiring.card)),
+            pair=np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.int64),
+            wide_ptr=_pointers(own[~paired], len(wiring.card)),
+            wide_slot=slots[~paired],
+        )
 
 
 class Neighbours(NamedTuple):
@@ -141,70 +213,40 @@ class Neighbours(NamedTuple):
     shared_ptr: Ints
     shared: Ints
 
-
-def local_wiring(wiring: Wiring) -> LocalWiring:
-    """Arrange a graph's integers for local changes."""
-    arity = np.diff(wiring.scope_ptr)
-    stride = wiring.stride
-    two = arity[wiring.slot_factor] == 2
-    own, slots = np.repeat(np.arange(len(wiring.card)), np.diff(wiring.var_ptr)), wiring.var_slot
-    paired = two[slots]
-    here, f = slots[paired], wiring.slot_factor[slots[paired]]
-    there = 2 * wiring.scope_ptr[f] + 1 - here
-    other = wiring.scope_var[there]
-    dense = wiring.kind[f] == TABLE
-    own_step = np.where(dense, stride[here], -1)
-    other_step = np.where(dense, stride[there], wiring.kind[f])
-    columns = (wiring.offset[other], wiring.card[other], wiring.table[f], own_step, other_step)
-    return LocalWiring(
-        card=wiring.card,
-        offset=wiring.offset,
-        scope_ptr=wiring.scope_ptr,
-        scope_var=wiring.scope_var,
-        slot_factor=wiring.slot_factor,
-        stride=stride,
-        kind=wiring.kind,
-        table=wiring.table,
-        pair_ptr=_pointers(own[paired], len(wiring.card)),
-        pair=np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.int64),
-        wide_ptr=_pointers(own[~paired], len(wiring.card)),
-        wide_slot=slots[~paired],
-    )
+    @classmethod
+    def of(cls, wiring: LocalWiring) -> Neighbours:
+        """Find the elements that share factors; ``O(sum of squared factor sizes)``."""
+        arity = np.diff(wiring.factor_ptr)
+        found = [np.zeros((0, 2), np.int64)]
+        for n in np.unique(arity):
+            first = wiring.factor_ptr[:-1][arity == n]
+            one, two = np.nonzero(~np.eye(int(n), dtype=np.bool_))
+            both = np.stack([first[:, None] + one, first[:, None] + two], axis=2)
+            found.append(both.reshape(-1, 2))
+        shared = np.concatenate(found)
+        num = max(len(wiring.card), 1)
+        key = wiring.slot_var[shared[:, 0]] * num + wiring.slot_var[shared[:, 1]]
+        order = np.argsort(key, kind="stable")
+        kinds, first = np.unique(key[order], return_index=True)
+        return cls(
+            ptr=_pointers(kinds // num, len(wiring.card)),
+            var=kinds % num,
+            shared_ptr=np.concatenate([first, [len(key)]]).astype(np.int64),
+            shared=np.ascontiguousarray(shared[order]),
+        )
 
 
-def neighbours_of(wiring: LocalWiring) -> Neighbours:
-    """Find the elements that share factors; ``O(sum of squared factor sizes)``."""
-    arity = np.diff(wiring.scope_ptr)
-    found = [np.zeros((0, 2), np.int64)]
-    for n in np.unique(arity):
-        first = wiring.scope_ptr[:-1][arity == n]
-        one, two = np.nonzero(~np.eye(int(n), dtype=np.bool_))
-        both = np.stack([first[:, None] + one, first[:, None] + two], axis=2)
-        found.append(both.reshape(-1, 2))
-    shared = np.concatenate(found)
-    num = max(len(wiring.card), 1)
-    key = wiring.scope_var[shared[:, 0]] * num + wiring.scope_var[shared[:, 1]]
-    order = np.argsort(key, kind="stable")
-    kinds, first = np.unique(key[order], return_index=True)
-    return Neighbours(
-        ptr=_pointers(kinds // num, len(wiring.card)),
-        var=kinds % num,
-        shared_ptr=np.concatenate([first, [len(key)]]).astype(np.int64),
-        shared=np.ascontiguousarray(shared[order]),
-    )
-
-
-def _strides(size: Ints, scope_ptr: Ints) -> Ints:
+def _strides(size: Ints, factor_ptr: Ints) -> Ints:
     """Strides of dense tables in row-major order.
 
     Args:
         size: ``(L,)`` states of each slot.
-        scope_ptr: ``(F + 1,)`` first slot of each factor.
+        factor_ptr: ``(F + 1,)`` first slot of each factor.
     """
-    arity = np.diff(scope_ptr)
+    arity = np.diff(factor_ptr)
     stride = np.ones(len(size), dtype=np.int64)
     for n in np.unique(arity):
-        slots = scope_ptr[:-1][arity == n][:, None] + np.arange(n)
+        slots = factor_ptr[:-1][arity == n][:, None] + np.arange(n)
         stride[slots[:, :-1]] = np.cumprod(size[slots][:, :0:-1], axis=1)[:, ::-1]
     return stride
 

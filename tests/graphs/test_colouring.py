@@ -14,7 +14,7 @@ from tests.graphs.graph_zoo import graphs
 
 def compiled(num, scopes):
     """Colours by the kernel, of elements whose factors have these scopes."""
-    from pgnn.inference.sampling.kernels.colouring import colour
+    from pgnn.inference.sampling.kernels.gibbs import colour
 
     by_size = {}
     for scope in scopes:
@@ -75,7 +75,7 @@ def test_wrong_colourings_are_seen():
 
 
 def test_a_large_grid_has_two_colours():
-    from pgnn.inference.sampling.kernels.colouring import colour
+    from pgnn.inference.sampling.kernels.gibbs import colour
 
     cell = np.arange(300 * 300).reshape(300, 300)
     pairs = np.concatenate(

@@ -15,7 +15,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.exact.solver import model_solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
-from pgnn.inference.wiring import local_wiring, neighbours_of
+from pgnn.inference.wiring import Neighbours
 from tests.inference.loopy_fields import LoopyField
 
 
@@ -32,9 +32,9 @@ def bytes_of_views(num: int, potts: bool) -> int:
     """The most memory that making all views takes, none of which is gone."""
     tracemalloc.start()
     graph = pairs(num, potts)
-    wiring = local_wiring(graph.wiring)
+    wiring = graph.local_wiring
     held = (graph.linear, graph.log_tables, graph.log_field, graph.structure, graph.sizes,
-            graph.start, graph.child_factor, neighbours_of(wiring))  # fmt: skip
+            graph.start, graph.child_factor, Neighbours.of(wiring))  # fmt: skip
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(held) == 8
@@ -73,7 +73,7 @@ def test_tables_constants_and_fields_are_the_same_product() -> None:
             total += float(table[tuple(codes[row, list(scope)])])
         assert total == pytest.approx(score[row], rel=1e-12)
     wiring, tables = graph.wiring, graph.log_tables
-    assert len(wiring.size) == graph.num_interactions == len(wiring.scope_ptr) - 1
+    assert len(wiring.size) == graph.num_interactions == len(wiring.factor_ptr) - 1
     assert wiring.num_entries == tables.shape[1]
 
 

@@ -10,7 +10,7 @@ from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import penalised, polish, score
-from pgnn.inference.wiring import local_wiring, neighbours_of
+from pgnn.inference.wiring import Neighbours
 
 CARD = [2, 3, 1, 3, 2, 3, 3, 2]
 
@@ -78,7 +78,7 @@ def test_score_is_the_sum_of_the_factors(rows: int) -> None:
 
 def test_neighbours_are_those_that_share_a_factor() -> None:
     graph = random_graph(0)
-    near = neighbours_of(local_wiring(graph.wiring))
+    near = Neighbours.of(graph.local_wiring)
     expected = [set() for _ in CARD]
     for g in graph.interactions:
         for scope in g.scopes.tolist():
@@ -91,7 +91,7 @@ def test_neighbours_are_those_that_share_a_factor() -> None:
     for v, scope in enumerate(expected):
         for i in range(near.ptr[v], near.ptr[v + 1]):
             pairs = near.shared[near.shared_ptr[i] : near.shared_ptr[i + 1]]
-            assert (graph.wiring.scope_var[pairs] == [v, near.var[i]]).all()
+            assert (graph.wiring.slot_var[pairs] == [v, near.var[i]]).all()
             both = [
                 s
                 for g in graph.interactions

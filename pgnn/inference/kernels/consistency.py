@@ -19,10 +19,10 @@ IMPOSSIBLE = 2
 @inner
 def _support(wiring, table, f, alive, states, kept):
     """Mark in ``kept`` the states that some entry of factor ``f`` allows beside living states."""
-    first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1]
+    first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
     n, base = last - first, wiring.table[f]
     if wiring.kind[f] != TABLE:
-        one, two = wiring.scope_var[first], wiring.scope_var[first + 1]
+        one, two = wiring.slot_var[first], wiring.slot_var[first + 1]
         mark_supported(
             wiring.kind[f], table, base, alive, wiring.offset[one], wiring.offset[two],
             wiring.card[one], kept,
@@ -36,7 +36,7 @@ def _support(wiring, table, f, alive, states, kept):
     while d >= 0:
         allowed = table[at] > -np.inf
         for d in range(n):
-            allowed &= alive[wiring.offset[wiring.scope_var[first + d]] + states[d]]
+            allowed &= alive[wiring.offset[wiring.slot_var[first + d]] + states[d]]
         if allowed:
             for d in range(n):
                 kept[wiring.message[first + d] - wiring.message[first] + states[d]] = True
@@ -44,7 +44,7 @@ def _support(wiring, table, f, alive, states, kept):
         d = n - 1
         while d >= 0:
             states[d] += 1
-            if states[d] < wiring.card[wiring.scope_var[first + d]]:
+            if states[d] < wiring.card[wiring.slot_var[first + d]]:
                 break
             states[d] = 0
             d -= 1
@@ -77,9 +77,9 @@ def _propagate(wiring, table, hard, alive, queue, queued, count, trail, marks, s
         if not fine:
             continue
         _support(wiring, table, f, alive, states, kept)
-        first = wiring.scope_ptr[f]
-        for s in range(first, wiring.scope_ptr[f + 1]):
-            i = wiring.scope_var[s]
+        first = wiring.factor_ptr[f]
+        for s in range(first, wiring.factor_ptr[f + 1]):
+            i = wiring.slot_var[s]
             changed, left = False, False
             for k in range(wiring.card[i]):
                 column = wiring.offset[i] + k
@@ -173,8 +173,8 @@ def _search(wiring, table, hard, order, liked, budget, alive, work):
             wiring, table, hard, alive, queue, queued, count, trail, marks, states, kept
         ):
             conflicts += 1
-            for s in range(wiring.scope_ptr[marks[1]], wiring.scope_ptr[marks[1] + 1]):
-                weight[wiring.scope_var[s]] += 1.0
+            for s in range(wiring.factor_ptr[marks[1]], wiring.factor_ptr[marks[1] + 1]):
+                weight[wiring.slot_var[s]] += 1.0
             if depth == 0:
                 return IMPOSSIBLE
             if conflicts > budget:

@@ -16,11 +16,11 @@ def entry_of(wiring, states, f):
     """Where the entry that factor ``f`` takes stands."""
     at = wiring.table[f]
     if wiring.kind[f] != TABLE:
-        first = wiring.scope_ptr[f]
-        x, y = states[wiring.scope_var[first]], states[wiring.scope_var[first + 1]]
+        first = wiring.factor_ptr[f]
+        x, y = states[wiring.slot_var[first]], states[wiring.slot_var[first + 1]]
         return entry_at(wiring.kind[f], at, x, y)
-    for s in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
-        at += states[wiring.scope_var[s]] * wiring.stride[s]
+    for s in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+        at += states[wiring.slot_var[s]] * wiring.stride[s]
     return at
 
 
@@ -31,11 +31,11 @@ def fill(wiring, table, states, local):
     for f in range(wiring.table.shape[0]):
         at = entry_of(wiring, states, f)
         total += table[at]
-        for s in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
-            v = wiring.scope_var[s]
+        for s in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+            v = wiring.slot_var[s]
             o = wiring.offset[v]
             if wiring.kind[f] != TABLE:
-                other = wiring.scope_var[wiring.scope_ptr[f] + wiring.scope_ptr[f + 1] - 1 - s]
+                other = wiring.slot_var[wiring.factor_ptr[f] + wiring.factor_ptr[f + 1] - 1 - s]
                 first = wiring.table[f]
                 add_row(wiring.kind[f], table, first, states[other], wiring.card[v], local, o)
             else:
@@ -69,9 +69,9 @@ def change(wiring, table, states, local, v, new):
         f = wiring.slot_factor[slot]
         at = entry_of(wiring, states, f)
         moved = (new - old) * wiring.stride[slot]
-        for s in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+        for s in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
             if s != slot:
-                u = wiring.scope_var[s]
+                u = wiring.slot_var[s]
                 step = wiring.stride[s]
                 o = wiring.offset[u]
                 at_zero = at - states[u] * step

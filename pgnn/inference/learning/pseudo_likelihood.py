@@ -24,7 +24,7 @@ from pgnn.inference.learning.optimisation_problem import Mean, Objective
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.state_columns import StateColumns
 from pgnn.inference.threads import in_threads
-from pgnn.inference.wiring import LocalWiring, local_wiring
+from pgnn.inference.wiring import LocalWiring
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class CpuPseudoLikelihood:
             graph: Row-wise tables have the rows of ``codes``; its structure is always the same.
         """
         if self._wiring is None:
-            self._wiring = local_wiring(graph.wiring)
+            self._wiring = graph.local_wiring
         walk = _Walk(self._wiring, graph, self.codes, self.shares)
         in_threads(walk.run, np.arange(len(self.codes)))
         value = torch.tensor(sum(walk.values), dtype=torch.float64)

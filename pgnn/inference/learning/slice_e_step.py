@@ -21,7 +21,7 @@ from pgnn.inference.learning.expected_statistics import Values, WeightedRows
 from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, TableRecorder, recorded
 from pgnn.inference.learning.table_e_step import Evaluation, TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
-from pgnn.inference.time.interface_chain import FIRST, REST, InterfaceChain
+from pgnn.inference.time.interface_algorithm import FIRST, REST, InterfaceChain
 from pgnn.inference.time.slice_tables import LeafSliceTables
 from pgnn.inference.time.unrolling import Unrolling
 

@@ -68,7 +68,7 @@ class CoordinateAscent:
     @cached_property
     def sizes(self) -> Ints:
         """Largest state count and most elements of a factor."""
-        most = np.diff(self.wiring.scope_ptr).max(initial=1)
+        most = np.diff(self.wiring.factor_ptr).max(initial=1)
         return np.array([self.wiring.card.max(initial=1), most], dtype=np.int64)
 
     @cached_property
@@ -261,7 +261,7 @@ class CoordinateAscent:
 
         wiring = self.wiring
         in_hard = self.hard[wiring.slot_factor]
-        elements = np.unique(wiring.scope_var[in_hard])
+        elements = np.unique(wiring.slot_var[in_hard])
         if budget >= 0 and len(elements):  # those first that are surest of themselves
             surest = np.maximum.reduceat(liked, wiring.offset[:-1], axis=1)[:, elements]
             orders = np.ascontiguousarray(elements[np.argsort(-surest, axis=1, kind="stable")])

@@ -18,9 +18,8 @@ from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import iterate
-from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
+from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
-from pgnn.inference.mean_field.structured_mean_field import BlockAscent
 from pgnn.inference.question import Question
 
 Floats = NDArray[np.float64]

@@ -19,9 +19,8 @@ from pgnn.inference.exact.marginal_map import MarginalSearch
 from pgnn.inference.local_search import polish, unsettled
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.cpu_propagation import Control
-from pgnn.inference.propagation.propagation_outcome import Messages, Outcome
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
-from pgnn.inference.propagation.propagator import ROOM, Propagator, best_states
+from pgnn.inference.propagation.propagator import ROOM, Messages, Outcome, Propagator, best_states
 from pgnn.inference.propagation.schedules import Schedule, Sequential
 from pgnn.inference.question import Question
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class CpuPropagation:
         rows: slice | Ints = slice(None),
         log_messages: Floats | None = None,
     ) -> None:
-        from pgnn.inference.propagation.kernels.propagation_arrays import Course, Numbers
+        from pgnn.inference.propagation.kernels.sweeps import Course, MessageNumbers
 
         self.plan = plan
         num = self.num_rows = len(log_field)
@@ -66,7 +66,7 @@ class CpuPropagation:
         scale = constant + tables.log_scale
         self.log_scale: Floats = top + (scale[rows] if len(scale) > 1 else scale)
         values = tables.values[rows] if len(tables.values) > 1 else tables.values
-        self.numbers = Numbers(
+        self.numbers = MessageNumbers(
             table=np.ascontiguousarray(values),
             field=field,
             weight=np.zeros(0) if plan.forests is None else plan.forests.weights,
@@ -105,7 +105,7 @@ class CpuPropagation:
 
     def sweep(self, control: Control, sweeps: int) -> None:
         """Renew the messages of the rows under way at most so many times."""
-        from pgnn.inference.propagation.kernels.propagation import (
+        from pgnn.inference.propagation.kernels.sweeps import (
             FLOODING,
             RESIDUAL,
             SEQUENTIAL,
@@ -122,7 +122,7 @@ class CpuPropagation:
         def work(rows: Ints) -> None:
             history = np.zeros(sweeps)
             propagate(
-                plan.algebra, plan.routes, self.numbers, self.course, rows, schedule, plan.order,
+                plan.algebra, plan.wiring, self.numbers, self.course, rows, schedule, plan.order,
                 sweeps, control.tolerance, control.adaptive, plan.work(), history,
             )  # fmt: skip
             found.append(history)
@@ -133,10 +133,10 @@ class CpuPropagation:
 
     def begin(self) -> None:
         """Renew all beliefs."""
-        from pgnn.inference.propagation.kernels.propagation import begin
+        from pgnn.inference.propagation.kernels.sweeps import begin
 
         plan, numbers = self.plan, self.numbers
-        in_threads(lambda rows: begin(plan.algebra, plan.routes, numbers, rows), self._rows)
+        in_threads(lambda rows: begin(plan.algebra, plan.wiring, numbers, rows), self._rows)
 
     def put(self, log_messages: Floats) -> None:
         """Set ``(B, M)`` messages as they are, and renew all beliefs."""
@@ -150,12 +150,12 @@ class CpuPropagation:
         That is the logarithm of the sum (at temperature zero the maximum) of the distribution to
         the power 1 / T; ``-inf`` where nothing is possible.
         """
-        from pgnn.inference.propagation.kernels.propagation_values import bethe
+        from pgnn.inference.propagation.kernels.values import bethe
 
         plan, own, value = self.plan, np.zeros(self.num_rows), np.zeros(self.num_rows)
 
         def work(rows: Ints) -> None:
-            bethe(plan.algebra, plan.routes, self.numbers, rows, plan.work(), own, value)
+            bethe(plan.algebra, plan.wiring, self.numbers, rows, plan.work(), own, value)
 
         in_threads(work, self._rows)
         return own + self.log_scale, value + self.log_scale
@@ -174,7 +174,7 @@ class CpuPropagation:
         Args:
             own: What :meth:`bethe` returned first.
         """
-        from pgnn.inference.propagation.kernels.propagation_values import forest_sums
+        from pgnn.inference.propagation.kernels.values import forest_sums
 
         plan, numbers, value = self.plan, self.numbers, own.copy()
         width = max(numbers.message.shape[1], numbers.belief.shape[1])
@@ -186,7 +186,7 @@ class CpuPropagation:
             ) -> None:
                 memory = np.full((2, width), 0.0 if plan.hard else 1.0)
                 forest_sums(
-                    plan.algebra, plan.routes, numbers, rows, member, reached, through,
+                    plan.algebra, plan.wiring, numbers, rows, member, reached, through,
                     plan.work(), memory, 1.0 / len(plan.forests or ()), value,
                 )  # fmt: skip
 
@@ -195,14 +195,14 @@ class CpuPropagation:
 
     def decode(self, order: Ints | None = None) -> Ints:
         """Return ``(B, E)`` states chosen one after another, in the plan's order or another."""
-        from pgnn.inference.propagation.kernels.propagation_values import decode
+        from pgnn.inference.propagation.kernels.values import decode
 
         plan = self.plan
         order = plan.order if order is None else order
         states = np.full((self.num_rows, len(plan.order)), -1)
 
         def work(rows: Ints) -> None:
-            decode(plan.algebra, plan.routes, self.numbers, rows, order, plan.work(), states)
+            decode(plan.algebra, plan.wiring, self.numbers, rows, order, plan.work(), states)
 
         in_threads(work, self._rows)
         return states
@@ -258,7 +258,7 @@ def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
 def _messages(plan: PropagationPlan, rows: int, given: Floats | None) -> Floats:
     """``(B, M)`` messages to begin with."""
     wiring = plan.graph.wiring
-    of_slot = wiring.card[wiring.scope_var]
+    of_slot = wiring.card[wiring.slot_var]
     shape = (rows, int(wiring.message[-1]))
     if given is None and plan.hard:
         return np.zeros(shape)
@@ -269,3 +269,30 @@ def _messages(plan: PropagationPlan, rows: int, given: Floats | None) -> Floats:
     if plan.hard:
         return np.maximum(begin, np.log(_TRACE))
     return np.asarray((1.0 - _TRACE) * np.exp(begin) + _TRACE * uniform)
+
+
+def arc_consistent(plan: PropagationPlan, log_field: Floats, rows: Ints) -> Mask:
+    """Return ``(b,)`` whether each element keeps a state that every neighbour supports.
+
+    Where one does not, the row has probability zero: no rounding is involved, as only zeros
+    matter. Without loops the reverse holds too.
+
+    Args:
+        plan: Of the graph.
+        log_field: ``(b, S)`` fields of some rows.
+        rows: ``(b,)`` which rows of its tables they belong to.
+
+    References:
+        Mackworth (1977), Consistency in networks of relations.
+    """
+    hard = replace(plan, temperature=0.0, num_forests=0)
+    run = CpuPropagation(hard, _zeros_only(log_field), rows)
+    run.numbers = run.numbers._replace(table=_zeros_only(run.numbers.table))
+    # every iteration but the last one rules out a state
+    limit = log_field.shape[1] + int(plan.graph.wiring.message[-1]) + 2
+    run.run(Control(Sequential(), adaptive=False, tolerance=0.0, max_iterations=limit))
+    return np.asarray(run.course.state != CpuPropagation.IMPOSSIBLE)
+
+
+def _zeros_only(logs: Floats) -> Floats:
+    return np.where(np.isneginf(logs), -np.inf, 0.0)

@@ -1,21 +1,166 @@
-"""What propagation needs to know of a graph, whatever was seen."""
+"""What propagation needs to know of a graph, whatever was observed: order, tables, forests."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.propagation.propagation_tables import Tables, tables_of
-from pgnn.inference.propagation.spanning_forests import SpanningForests
-from pgnn.inference.wiring import Wiring
+from pgnn.inference.wiring import MessageWiring
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+_PIECE = 2**18  # entries written at once, so that what is in between stays small
+
+
+class ScaledTables(NamedTuple):
+    """The numbers of all factors, in the numbers of an algebra.
+
+    Attributes:
+        values: ``(1, T)`` or ``(B, T)``: scaled probabilities, or logarithms.
+        start: ``(F,)`` first entry of each factor.
+        log_scale: ``(1,)`` or ``(B,)`` what scaling has taken away.
+        log_range: Largest difference of two finite logarithms in one table.
+    """
+
+    values: Floats
+    start: Ints
+    log_scale: Floats
+    log_range: float
+
+
+def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None) -> ScaledTables:
+    r"""ScaledTables to the power :math:`1 / (T \rho_f)`, the largest entry of each one.
+
+    Args:
+        graph: The factors.
+        temperature: ``T``; at zero the logarithms as they are (over :math:`\rho_f`).
+        weights: ``(F,)`` positive powers, or None for ones.
+    """
+    given = [_numbers(g) for g in graph.compiled]
+    counts = [g.num_factors if weights is not None else n.shape[1] for g, n in _both(graph, given)]
+    sizes = [n.shape[2] for n in given]
+    rows = max([len(n) for n in given if len(n) != 1], default=1)
+    values = np.zeros((rows, 1 + sum(c * s for c, s in zip(counts, sizes, strict=True))))
+    starts, scale = [np.zeros(0, np.int64)], np.zeros(rows)
+    widest = 0.0
+    first, done = 1, 0
+    for g, numbers, count, size in zip(graph.compiled, given, counts, sizes, strict=True):
+        rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
+        target = values[:, first : first + count * size].reshape(rows, count, size)
+        own_scale, wide = _fill(target, numbers, rho, temperature)
+        scale += own_scale * (g.num_factors if count == 1 else 1)
+        widest = max(widest, wide)
+        starts.append(first + (size if count > 1 else 0) * np.arange(g.num_factors))
+        first += count * size
+        done += g.num_factors
+    return ScaledTables(values, np.concatenate(starts), scale, widest)
+
+
+def _both(graph: FactorGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
+    return zip(graph.compiled, given, strict=True)
+
+
+def _numbers(g: FactorGroup) -> Floats:
+    """``(1 or B, F or 1, size)`` a group's entries, where possible without a copy."""
+    entries = g.entries().detach().to("cpu").double().numpy()
+    return np.asarray(entries if g.batch_shape else entries[None])
+
+
+def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> tuple[Floats, float]:
+    """Write a group's tables, piece by piece; return what scaling takes away, and their range.
+
+    Args:
+        target: ``(B, F or 1, size)`` zeros, written to; a view.
+        numbers: ``(B or 1, F or 1, size)`` logarithms.
+        rho: ``(F,)`` or ``(1,)`` powers.
+        temperature: At zero logarithms are written.
+    """
+    scale, widest = np.zeros(len(target)), 0.0
+    count, size = target.shape[1:]
+    step = max(1, _PIECE // (size * max(len(target), 1)))
+    for first in range(0, count, step):
+        part = slice(first, first + step)
+        own, given = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
+        weight = rho if len(rho) == 1 else rho[part]
+        power = 1.0 / (weight * (temperature or 1.0))
+        np.multiply(given, power[:, None], out=own)
+        finite = ~np.isneginf(own)
+        top = own.max(axis=2)
+        top[np.isneginf(top)] = 0.0
+        least = own.min(axis=2, initial=np.inf, where=finite)
+        widest = max(widest, float((top - least).max(initial=0.0)))
+        if temperature > 0:
+            own -= top[:, :, None]
+            np.exp(own, out=own)
+            scale += (top * weight).sum(axis=1)
+    return scale, widest
+
+
+@dataclass(frozen=True, eq=False)
+class SpanningForests:
+    r"""Forests of factors that together cover a graph, and what they make of its weights.
+
+    Factors are tried in an order; one is taken if no two of its elements are connected already.
+    Those that are in the fewest forests so far come first, ties at random, so that the weights
+
+    .. math:: \rho_f = \frac{1}{N} \#\{n : f \in T_n\}
+
+    are as even as the graph lets them be, and none is zero.
+
+    Args:
+        members: ``(N, F)`` which factors each forest has.
+
+    References:
+        Wainwright, Jaakkola and Willsky (2005), A new class of upper bounds on the log partition
+        function, section V.
+    """
+
+    members: Mask
+
+    @classmethod
+    def draw(cls, wiring: MessageWiring, at_least: int, seed: int) -> SpanningForests:
+        """Draw at least so many forests, and enough to cover every factor.
+
+        Args:
+            wiring: The graph's integers.
+            at_least: How many.
+            seed: The same seed draws the same forests.
+        """
+        from pgnn.inference.propagation.kernels.values import span
+
+        num = len(wiring.factor)
+        random = np.random.default_rng(seed)
+        count = np.zeros(num, dtype=np.int64)
+        parent, seen = (np.zeros(len(wiring.element) - 1, dtype=np.int64) for _ in range(2))
+        found: list[Mask] = []
+        while len(found) < at_least or (num and count.min() == 0):
+            member = np.zeros(num, dtype=np.bool_)
+            span(wiring, np.lexsort((random.random(num), count)), parent, seen, member)
+            count += member
+            found.append(member)
+            if member.all():
+                break
+        return cls(np.array(found))
+
+    @property
+    def weights(self) -> Floats:
+        """``(F,)`` share of the forests that each factor is in."""
+        return np.asarray(self.members.mean(axis=0))
+
+    def __iter__(self) -> Iterator[Mask]:
+        return iter(self.members)
+
+    def __len__(self) -> int:
+        return len(self.members)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,36 +197,34 @@ class PropagationPlan:
         """Where the weights come from."""
         if not self.num_forests or self.acyclic:
             return None
-        return SpanningForests.draw(self._structure, self.num_forests, self.seed)
+        return SpanningForests.draw(self.graph.message_wiring, self.num_forests, self.seed)
 
     @cached_property
-    def tables(self) -> Tables:
+    def tables(self) -> ScaledTables:
         """Scaled tables."""
         weights = None if self.forests is None else self.forests.weights
-        return tables_of(self.graph, self.temperature, weights)
+        return scaled_tables(self.graph, self.temperature, weights)
 
     @cached_property
-    def routes(self) -> Any:
-        """Integers, see :class:`~pgnn.inference.propagation.kernels.propagation_arrays.Routes`."""
-        structure = self._structure
-        factor = structure.factor.copy()
-        factor[:, 2] = self.tables.start
-        return structure._replace(factor=factor)
+    def wiring(self) -> MessageWiring:
+        """Integers of the graph, with the places of the scaled tables."""
+        return self.graph.message_wiring.with_tables(self.tables.start)
 
     @cached_property
     def acyclic(self) -> bool:
         """Whether the factor graph is a forest."""
-        from pgnn.inference.propagation.kernels.propagation_values import span
+        from pgnn.inference.propagation.kernels.values import span
 
-        num, factors = len(self.graph.elements), len(self._structure.factor)
+        wiring = self.graph.message_wiring
+        num, factors = len(self.graph.elements), len(wiring.factor)
         parent, seen = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
         member = np.zeros(factors, dtype=np.bool_)
-        return bool(span(self._structure, np.arange(factors), parent, seen, member) == factors)
+        return bool(span(wiring, np.arange(factors), parent, seen, member) == factors)
 
     @cached_property
     def order(self) -> Ints:
         """``(E,)`` elements as a walk through the graph reaches them."""
-        return self.walk(np.ones(len(self._structure.factor), dtype=np.bool_))[0]
+        return self._walk_everywhere[0]
 
     def walk(self, member: Mask) -> tuple[Ints, Ints, Ints]:
         """Walk through some of the factors.
@@ -93,20 +236,24 @@ class PropagationPlan:
             ``(E,)`` elements in the order reached; ``(E,)`` the slot by which each was reached, -1
             for roots; slots of the factors nearest to the root, in the order reached.
         """
-        from pgnn.inference.propagation.kernels.propagation_values import breadth_first
+        from pgnn.inference.propagation.kernels.values import breadth_first
 
         num = len(self.graph.elements)
         order, reached = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
-        through = np.zeros(len(self._structure.factor), dtype=np.int64)
-        count = breadth_first(self._structure, member, order, reached, through)
+        through = np.zeros(self.graph.num_interactions, dtype=np.int64)
+        count = breadth_first(self.graph.message_wiring, member, order, reached, through)
         return order, reached, through[:count].copy()
+
+    @cached_property
+    def _walk_everywhere(self) -> tuple[Ints, Ints, Ints]:
+        return self.walk(np.ones(self.graph.num_interactions, dtype=np.bool_))
 
     @cached_property
     def depth(self) -> int:
         """Most factors between an element and the one from which a walk begins."""
-        order, reached, through = self.walk(np.ones(len(self._structure.factor), dtype=np.bool_))
+        order, reached, through = self._walk_everywhere
         wiring = self.graph.wiring
-        nearest = dict(zip(wiring.slot_factor[through], wiring.scope_var[through], strict=True))
+        nearest = dict(zip(wiring.slot_factor[through], wiring.slot_var[through], strict=True))
         depth = np.zeros(len(order), dtype=np.int64)
         for e in order:
             if reached[e] >= 0:
@@ -126,42 +273,17 @@ class PropagationPlan:
         wiring = self.graph.wiring
         return float(2 * self.sizes.sum() + 4 * wiring.message[-1] + 4 * wiring.offset[-1])
 
-    @cached_property
-    def _structure(self) -> Any:
-        """Routes as far as they do not depend on where the tables are."""
-        return routes_of(self.graph.wiring)
-
     def work(self) -> Any:
-        """Memory for a thread, see ``Work`` of the kernels."""
-        from pgnn.inference.propagation.kernels.propagation_arrays import Work
+        """Memory for a thread, see ``SweepMemory`` of the kernels."""
+        from pgnn.inference.propagation.kernels.sweeps import SweepMemory
 
         wiring = self.graph.wiring
         num, card = len(wiring.card), wiring.card
-        scope = np.diff(wiring.message[wiring.scope_ptr])
+        scope = np.diff(wiring.message[wiring.factor_ptr])
         largest = max(self.sizes.max(initial=1), scope.max(initial=1), card.max(initial=1))
-        return Work(
+        return SweepMemory(
             state=np.full(num, -1),
             heap=np.arange(num),
             place=np.arange(num),
             scratch=np.zeros(4 * int(largest)),
         )
-
-
-def routes_of(wiring: Wiring) -> Any:
-    """Gather a graph's integers as the kernels read them; no factor has a table yet."""
-    from pgnn.inference.propagation.kernels.propagation_arrays import Routes
-
-    num, slots = len(wiring.card), wiring.var_slot
-    factor = np.zeros((len(wiring.kind), 4), dtype=np.int64)
-    factor[:, 0], factor[:, 1] = wiring.scope_ptr[:-1], np.diff(wiring.scope_ptr)
-    factor[:, 3] = wiring.kind
-    slot = np.zeros((len(slots), 4), dtype=np.int32)
-    var = wiring.scope_var
-    slot[:, 0], slot[:, 1], slot[:, 3] = wiring.offset[var], wiring.message[:-1], var
-    slot[:, 2] = wiring.card[var]
-    element = np.zeros((num + 1, 3), dtype=np.int32)
-    element[:, 0], element[:num, 1], element[:, 2] = wiring.offset, wiring.card, wiring.var_ptr
-    inbox = np.zeros((len(slots), 3), dtype=np.int32)
-    inbox[:, 0], inbox[:, 1] = wiring.message[slots], slots
-    inbox[:, 2] = wiring.slot_factor[slots]
-    return Routes(factor, slot, element, inbox)

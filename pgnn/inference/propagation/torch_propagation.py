@@ -3,18 +3,132 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.groups.group_messages import GroupMessages, normalized
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.loop import iterate
-from pgnn.inference.propagation.message_layout import MessageLayout
-from pgnn.inference.propagation.torch_flooding import Propagated, TorchFlooding
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.state_columns import StateColumns
+
+Ints = NDArray[np.int64]
+
+
+class MessageLayout:
+    """Takes flat messages ``(B, M)`` apart, and puts them together.
+
+    Args:
+        graph: Elements and groups of factors.
+        device: Where its indices are to be.
+
+    Attributes:
+        card: ``(M,)`` states of the element that a message entry is about.
+        column: ``(M,)`` its column among all states.
+        factor_of_entry: ``(M,)`` the factor it comes from.
+        scopes: ``(F, n)`` elements of each group.
+        factors: Where each group's factors stand among all.
+        states: Where each element's states stand.
+    """
+
+    def __init__(self, graph: FactorGraph, device: torch.device) -> None:
+        wiring, elements = graph.wiring, graph.elements
+        self.states = StateColumns(elements, device)
+        of_slot = elements.card[wiring.slot_var]
+        self.card = _tensor(np.repeat(of_slot, of_slot), device)
+        shift = np.repeat(elements.offset[wiring.slot_var] - wiring.message[:-1], of_slot)
+        self.column = _tensor(shift + np.arange(len(shift)), device)
+        self.factor_of_entry = _tensor(np.repeat(wiring.slot_factor, of_slot), device)
+        self.scopes = [_tensor(g.scopes, device) for g in graph.interactions]
+        self._cards = [elements.card[g.scopes[0]].tolist() for g in graph.interactions]
+        self._counts = [g.num_factors for g in graph.interactions]
+        ends = np.cumsum([0, *self._counts]).tolist()
+        self.factors = [slice(a, b) for a, b in pairwise(ends)]
+
+    def split(self, flat: Tensor) -> list[list[Tensor]]:
+        """Return views ``(B, F, K)`` for each place of each group's scopes."""
+        found, first = [], 0
+        for count, cards in zip(self._counts, self._cards, strict=True):
+            last = first + count * sum(cards)
+            view = flat[:, first:last].reshape(len(flat), count, sum(cards))
+            found.append(list(torch.split(view, cards, dim=2)))
+            first = last
+        return found
+
+    def join(self, parts: Sequence[Sequence[Tensor]], flat: Tensor) -> Tensor:
+        """Return what :meth:`split` took apart; of the type of ``flat`` if there is nothing."""
+        return torch.cat([flat[:, :0], *(torch.cat(list(p), 2).flatten(1) for p in parts)], dim=1)
+
+
+def _tensor(array: Ints, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(device)
+
+
+State = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Propagated:
+    """How propagation went.
+
+    Attributes:
+        messages: ``(B, M)`` log messages.
+        converged: ``(B,)`` whether a row's messages have come to rest.
+        iterations: ``(B,)`` steps taken until then.
+        residual: ``(B,)`` last change of a message, before damping, in probability units.
+        history: Largest residual after each step.
+    """
+
+    messages: Tensor
+    converged: Tensor
+    iterations: Tensor
+    residual: Tensor
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TorchFlooding:
+    """A damped step of all messages, a row at rest left alone.
+
+    Args:
+        begin: ``(B, M)`` log messages.
+        update: One undamped step.
+        mix: ``(old, new)`` to what lies between them; none for the new ones.
+        tolerance: Largest change, in probability units, of a row at rest.
+    """
+
+    begin: Tensor
+    update: Callable[[Tensor], Tensor]
+    mix: Callable[[Tensor, Tensor], Tensor] | None
+    tolerance: float
+
+    def init(self) -> State:
+        """Messages, and per row: at rest, steps, last change."""
+        rows = len(self.begin)
+        steps = torch.zeros(rows, dtype=torch.int64, device=self.begin.device)
+        return self.begin, steps.bool(), steps, self.begin.new_full((rows,), math.inf)
+
+    def step(self, state: State) -> tuple[State, Info]:
+        """One flooding."""
+        old, done, steps, residual = state
+        new = self.update(old)
+        change = (new.exp() - old.exp()).abs()
+        moved = change.amax(1) if change.shape[1] else change.sum(1)
+        if self.mix is not None:
+            new = self.mix(old, new)
+        steps = steps + (~done).long()
+        residual = torch.where(done, residual, moved)
+        new = torch.where(done[:, None], old, new)
+        done = done | (moved <= self.tolerance)
+        worst = float(residual.max()) if len(residual) else 0.0
+        return (new, done, steps, residual), Info(bool(done.all()), {"residual": worst})
 
 
 class TorchPropagation:

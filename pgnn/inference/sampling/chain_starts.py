@@ -66,7 +66,7 @@ def temperature_range(graph: FactorGraph, log_field: Floats) -> tuple[float, flo
     if len(starts):
         own = _variance(graph.log_tables, starts).max(axis=0)
         own = own[np.searchsorted(starts, wiring.table)]
-        held = np.bincount(wiring.scope_var, own[wiring.slot_factor], len(variance))
+        held = np.bincount(wiring.slot_var, own[wiring.slot_factor], len(variance))
         variance = variance + held
     spread = np.sqrt(variance[variance > 0.0])
     if not len(spread):

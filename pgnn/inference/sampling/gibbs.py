@@ -18,7 +18,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Question
-from pgnn.inference.sampling.gibbs_program import Tables
+from pgnn.inference.sampling.cpu_gibbs import TemperedTables
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ _BATCHES = 16
 _ROOM = 2**25
 
 
-class Chains(Protocol):
+class GibbsChains(Protocol):
     """Chains of some rows of evidence, wherever they run."""
 
     def start(self) -> Ints:
@@ -195,8 +195,8 @@ class Gibbs(Engine):
         for first in range(0, rows, step):
             yield first, min(first + step, rows)
 
-    def _chains(self, question: Question, rows: tuple[int, int], seed: int | None) -> Chains:
-        tables = Tables(question, self.temperatures, rows)
+    def _chains(self, question: Question, rows: tuple[int, int], seed: int | None) -> GibbsChains:
+        tables = TemperedTables(question, self.temperatures, rows)
         words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
         seeds = words.view(np.uint64)[rows[0] * self.chains :]
         if question.graph.device.type != "cpu" or not has_numba():
@@ -207,7 +207,7 @@ class Gibbs(Engine):
 
         return CpuChains(tables, seeds, self.burn_in + self.samples * self.thin)
 
-    def _started(self, chains: Chains, first: int) -> NDArray[np.bool_]:
+    def _started(self, chains: GibbsChains, first: int) -> NDArray[np.bool_]:
         """Start the chains; return which rows are impossible."""
         outcome = chains.start()
         unknown = (first + np.flatnonzero(outcome == 1)).tolist()
@@ -249,7 +249,7 @@ class Gibbs(Engine):
 class _Collecting:
     """Burn-in, then batches of kept sweeps; one step is one of them."""
 
-    def __init__(self, chains: Chains, sums: BatchSums, engine: Gibbs) -> None:
+    def __init__(self, chains: GibbsChains, sums: BatchSums, engine: Gibbs) -> None:
         self._chains, self._sums, self._thin = chains, sums, engine.thin
         batches = min(_BATCHES, engine.samples)
         batches -= batches % 2

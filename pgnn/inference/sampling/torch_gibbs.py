@@ -16,7 +16,7 @@ from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
-from pgnn.inference.sampling.gibbs_program import Tables
+from pgnn.inference.sampling.cpu_gibbs import TemperedTables
 
 Ints = NDArray[np.int64]
 
@@ -26,7 +26,7 @@ _SETTLING = 10
 
 
 @dataclass(frozen=True)
-class Part:
+class GroupConditional:
     """Factors of one group, as functions of the element at one place of their scopes.
 
     Attributes:
@@ -57,7 +57,7 @@ class Colour:
 
     elements: Tensor
     columns: Tensor
-    parts: tuple[Part, ...]
+    parts: tuple[GroupConditional, ...]
 
 
 class TorchChains:
@@ -71,7 +71,7 @@ class TorchChains:
         states: ``(rows * C, E)`` of the chains now.
     """
 
-    def __init__(self, tables: Tables, seeds: NDArray[np.uint64]) -> None:
+    def __init__(self, tables: TemperedTables, seeds: NDArray[np.uint64]) -> None:
         graph, chains = tables.question.graph, len(tables.temperatures)
         self._tables, self._graph, self._seeds, self._num_chains = tables, graph, seeds, chains
         device = self._device = graph.device
@@ -208,7 +208,9 @@ class TorchChains:
                 which = np.flatnonzero(at >= 0)
                 if len(which):
                     own = fixed.select(torch.from_numpy(which))
-                    parts.append(Part(own, axis, torch.from_numpy(at[which]).to(device)))
+                    parts.append(
+                        GroupConditional(own, axis, torch.from_numpy(at[which]).to(device))
+                    )
         return Colour(
             torch.from_numpy(mine).to(device), torch.from_numpy(columns).to(device), tuple(parts)
         )
@@ -217,7 +219,7 @@ class TorchChains:
 def colours_of(graph: FactorGraph) -> Ints:
     """``(E,)`` colours of the elements; compiled where it can be."""
     if has_numba():
-        from pgnn.inference.sampling.kernels.colouring import colour
+        from pgnn.inference.sampling.kernels.gibbs import colour
 
         return np.asarray(colour(graph.wiring))
     scopes = (scope for g in graph.interactions for scope in g.scopes.tolist())

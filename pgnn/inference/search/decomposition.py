@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pgnn.inference.factor_graph import FactorGraph
-    from pgnn.inference.search.kernels.max_marginals import Places
+    from pgnn.inference.search.kernels.dual import DualWiring
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,13 +63,15 @@ class Decomposition:
         self._tables = graph.log_tables
 
     @cached_property
-    def wiring(self) -> Places:
+    def wiring(self) -> DualWiring:
         """The integers that the kernels walk along."""
-        from pgnn.inference.search.kernels.max_marginals import Places, other_elements
+        from pgnn.inference.search.kernels.dual import DualWiring, other_elements
 
         wiring = self.graph.wiring
-        own = {name: value for name, value in wiring._asdict().items() if name in Places._fields}
-        return Places(**own, others=other_elements(wiring.scope_ptr, wiring.scope_var))
+        own = {
+            name: value for name, value in wiring._asdict().items() if name in DualWiring._fields
+        }
+        return DualWiring(**own, others=other_elements(wiring.factor_ptr, wiring.slot_var))
 
     @cached_property
     def tables(self) -> Floats:

@@ -175,8 +175,8 @@ class ConditionalSolver:
         from pgnn.inference.search.kernels.cutset import cutset
 
         wiring = self.graph.wiring
-        used = np.ones(len(wiring.scope_ptr) - 1, dtype=np.bool_)
-        adjacent = adjacency(wiring.scope_ptr, wiring.scope_var, used, free)
+        used = np.ones(len(wiring.factor_ptr) - 1, dtype=np.bool_)
+        adjacent = adjacency(wiring.factor_ptr, wiring.slot_var, used, free)
         spread = np.exp(rng.uniform(*_SPREAD))
         noise = (1.0 + spread * rng.random(len(free))) * (1.0 + preference)
         seed = int(rng.integers(2**31))

@@ -21,8 +21,7 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.emission_chain import emission_tables
-from pgnn.inference.time.emission_draws import draw_emissions
+from pgnn.inference.time.emission_chain import draw_emissions, emission_tables
 from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
 from pgnn.inference.time.sequence_question import SequenceQuestion
 

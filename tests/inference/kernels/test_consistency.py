@@ -17,9 +17,9 @@ from pgnn.inference.kernels import consistency
 def search(graph: FactorGraph, alive: np.ndarray, budget: int) -> tuple[int, np.ndarray]:
     """Status and living states of one row, all factors looked at."""
     wiring = graph.wiring
-    sizes = np.array([wiring.card.max(), np.diff(wiring.scope_ptr).max()])
+    sizes = np.array([wiring.card.max(), np.diff(wiring.factor_ptr).max()])
     hard = np.ones(len(wiring.table), dtype=np.bool_)
-    order = np.unique(wiring.scope_var)[None]
+    order = np.unique(wiring.slot_var)[None]
     status, alive = np.zeros(1, dtype=np.int64), alive[None].copy()
     liked = np.random.default_rng(0).random(alive.shape)
     tables = np.array(graph.log_tables, order="C")
@@ -77,7 +77,7 @@ def test_small_problems(zeros) -> None:
             assert found
             assert set(found) <= set(expected)
             parts = np.split(left, graph.elements.offset[1:-1])
-            assert all(parts[i].sum() == 1 for i in np.unique(graph.wiring.scope_var))
+            assert all(parts[i].sum() == 1 for i in np.unique(graph.wiring.slot_var))
     assert len(outcomes) == 2
 
 

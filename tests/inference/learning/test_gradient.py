@@ -30,7 +30,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.likelihood_objective import LikelihoodObjective, SampledObjective
 from pgnn.inference.learning.training_data import read_rows
-from pgnn.inference.propagation.implicit import (
+from pgnn.inference.propagation.implicit_differentiation import (
     differentiable_beliefs,
     differentiable_log_partition,
     observed_field,

@@ -17,10 +17,9 @@ from pgnn.factors.groups.grouping import grouped
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.mean_field import coordinate_ascent
-from pgnn.inference.mean_field.blocks import Blocks, Slices, in_blocks
+from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
 from pgnn.inference.mean_field.mean_field import MeanField
-from pgnn.inference.mean_field.structured_mean_field import BlockAscent
 from pgnn.inference.question import Question
 from tests import oracle
 from tests.inference.random_graphs import KINDS, RandomGraph

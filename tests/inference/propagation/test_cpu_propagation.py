@@ -347,8 +347,8 @@ def product_of_forest(made, run, row, member) -> np.ndarray:
                 continue
             top = 0.0 if run.plan.hard else table.max()  # which is in the scale
             value *= np.exp(power * (table[tuple(x[e] for e in scope)] - top) / weights[f])
-            for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
-                e = wiring.scope_var[slot]
+            for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+                e = wiring.slot_var[slot]
                 m = message[wiring.message[slot] + x[e]]
                 value = value / m if m > 0 else 0.0
         total[x] = value

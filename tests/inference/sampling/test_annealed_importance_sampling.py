@@ -4,7 +4,7 @@ import torch
 
 import pgnn
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged
-from pgnn.inference.sampling import annealing_path
+from pgnn.inference.sampling import annealed_importance_sampling
 from pgnn.inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO
@@ -129,7 +129,7 @@ def test_a_grid_that_the_junction_tree_solves() -> None:
 
 
 def test_without_exact_samples_it_says_so(monkeypatch) -> None:
-    monkeypatch.setattr(annealing_path, "_LARGEST", 1)
+    monkeypatch.setattr(annealed_importance_sampling, "_LARGEST", 1)
     model = ising(3, 0.5)
     exact = float(model.query([], {}).log_evidence)
     told = model.query([], {}, engine=QUICK).diagnostics

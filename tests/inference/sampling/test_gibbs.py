@@ -16,9 +16,8 @@ from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
-from pgnn.inference.sampling.cpu_gibbs import CpuChains
+from pgnn.inference.sampling.cpu_gibbs import CpuChains, TemperedTables
 from pgnn.inference.sampling.gibbs import Gibbs
-from pgnn.inference.sampling.gibbs_program import Tables
 from pgnn.inference.sampling.torch_gibbs import TorchChains
 from tests.zoo import ZOO
 
@@ -119,7 +118,7 @@ class Everything:
 def started(model, kind=CpuChains, temperatures=(1.0,), seed=0, **options):
     count = ROWS * len(temperatures)
     seeds = np.random.default_rng(seed).integers(0, 2**63, count, dtype=np.uint64)
-    tables = Tables(model.question, temperatures, (0, ROWS))
+    tables = TemperedTables(model.question, temperatures, (0, ROWS))
     if kind is CpuChains:
         options = {"visits": MANY, **options}
     chains = kind(tables, seeds, **options)
@@ -162,25 +161,25 @@ def test_soft_evidence_by_row_and_temperatures_by_chain(largest):
     model = pgnn.MarkovRandomField.grid((2, 2), 3, coupling=0.7)
     soft = torch.from_numpy(np.random.default_rng(0).random((2, 2, 2, 3)) + 0.1)
     question, seeds = Question.read(model, {"x": soft}, None), np.arange(6).astype(np.uint64)
-    together = CpuChains(Tables(question, (1.0, 0.5, 1.0), (0, 2)), seeds, MANY, largest)
+    together = CpuChains(TemperedTables(question, (1.0, 0.5, 1.0), (0, 2)), seeds, MANY, largest)
     together.states[:] = np.random.default_rng(1).integers(0, 3, (6, 4))
     found = together.conditionals()
     for q, (r, t) in enumerate(itertools.product(range(2), (1.0, 0.5, 1.0))):
         alone = Question.read(model, {"x": soft[r : r + 1]}, None)
-        single = CpuChains(Tables(alone, (t,)), seeds[:1], MANY, largest)
+        single = CpuChains(TemperedTables(alone, (t,)), seeds[:1], MANY, largest)
         single.states[:] = together.states[q]
         np.testing.assert_allclose(found[q], single.conditionals()[0], atol=1e-14)
 
 
 def test_alike_elements_share_one_table():
     model = pgnn.MarkovRandomField.grid((20, 20), coupling=0.3)
-    chains = CpuChains(Tables(Question.read(model, {}, None)), np.ones(1, np.uint64), MANY)
+    chains = CpuChains(TemperedTables(Question.read(model, {}, None)), np.ones(1, np.uint64), MANY)
     # corners, sides, the inside; which neighbour comes first makes some more
     assert chains._program.tabulated.all()
     assert len(np.unique(chains._program.table)) <= 9
     field = np.random.default_rng(0).normal(size=(20, 20))
     model = pgnn.MarkovRandomField.grid((20, 20), coupling=0.3, field=field)
-    chains = CpuChains(Tables(Question.read(model, {}, None)), np.ones(1, np.uint64), MANY)
+    chains = CpuChains(TemperedTables(Question.read(model, {}, None)), np.ones(1, np.uint64), MANY)
     assert len(np.unique(chains._program.table)) == 400
 
 
@@ -194,7 +193,7 @@ def test_factors_that_contradict_each_other_strongly(strength):
         None, graph, Evidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1))
     )
     for largest in (0, 100):
-        chains = CpuChains(Tables(question), np.ones(1, np.uint64), MANY, largest)
+        chains = CpuChains(TemperedTables(question), np.ones(1, np.uint64), MANY, largest)
         chains.states[:] = [0, 0, 1]
         np.testing.assert_allclose(
             chains.conditionals()[0, :2], [1 / (1 + math.e), math.e / (1 + math.e)], rtol=1e-9
@@ -339,7 +338,7 @@ def queens(n):
 def chains_of(model, evidence=None, count=4, rows=1):
     question = Question.read(model, evidence or {}, None)
     seeds = np.arange(1, count * rows + 1).astype(np.uint64)
-    return question, CpuChains(Tables(question, (1.0,) * count, (0, rows)), seeds, MANY)
+    return question, CpuChains(TemperedTables(question, (1.0,) * count, (0, rows)), seeds, MANY)
 
 
 def test_the_search_finds_and_proves():

@@ -13,8 +13,8 @@ from pgnn import Factor, Variable
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.sampling import likelihood_weighting
-from pgnn.inference.sampling.directed_tables import directed_tables
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
+from pgnn.inference.sampling.likelihood_weighting import directed_tables
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO
 

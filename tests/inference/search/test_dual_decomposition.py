@@ -87,9 +87,9 @@ def slow_dual(dual: Decomposition) -> float:
     wiring, table = dual.graph.wiring, dual.tables[0]
     belief = dual.fields[0].copy()
     total = 0.0
-    for f, first in enumerate(wiring.scope_ptr[:-1]):
-        slots = range(first, wiring.scope_ptr[f + 1])
-        scope = [wiring.scope_var[s] for s in slots]
+    for f, first in enumerate(wiring.factor_ptr[:-1]):
+        slots = range(first, wiring.factor_ptr[f + 1])
+        scope = [wiring.slot_var[s] for s in slots]
         best = -np.inf
         for place, states in enumerate(itertools.product(*(range(wiring.card[v]) for v in scope))):
             entry = int(states[0] == states[1]) if wiring.kind[f] == 1 else place

@@ -13,7 +13,7 @@ from pgnn.inference.kernels.kinds import add_row, add_row_gradient
 def _fill(wiring, table, states, local):
     """Add what each factor says about each of its elements, the others' states as they are."""
     card, offset, stride, kind = wiring.card, wiring.offset, wiring.stride, wiring.kind
-    ptr, var, first = wiring.scope_ptr, wiring.scope_var, wiring.table
+    ptr, var, first = wiring.factor_ptr, wiring.slot_var, wiring.table
     for f in range(first.shape[0]):
         begin, end = ptr[f], ptr[f + 1]
         if kind[f] != TABLE:
@@ -35,7 +35,7 @@ def _fill(wiring, table, states, local):
 def _pull(wiring, states, local, gradient):
     """Add derivatives by the fields to those by the entries that :func:`_fill` took."""
     card, offset, stride, kind = wiring.card, wiring.offset, wiring.stride, wiring.kind
-    ptr, var, first = wiring.scope_ptr, wiring.scope_var, wiring.table
+    ptr, var, first = wiring.factor_ptr, wiring.slot_var, wiring.table
     for f in range(first.shape[0]):
         begin, end = ptr[f], ptr[f + 1]
         if kind[f] != TABLE:

@@ -13,9 +13,9 @@ from pgnn.inference.kernels.kinds import add_expected_row
 def _many(wiring, table, q, slot, states, out):
     """:func:`_expect` for a table over three or more elements: its entries, one after another."""
     f = wiring.slot_factor[slot]
-    first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1] - 1
+    first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1] - 1
     me = slot - first
-    innermost = wiring.scope_var[last]
+    innermost = wiring.slot_var[last]
     num, at = wiring.card[innermost], wiring.offset[innermost]
     for d in range(last - first):
         states[d] = 0
@@ -25,7 +25,7 @@ def _many(wiring, table, q, slot, states, out):
         weight = 1.0
         for d in range(last - first):
             if d != me:
-                weight *= q[wiring.offset[wiring.scope_var[first + d]] + states[d]]
+                weight *= q[wiring.offset[wiring.slot_var[first + d]] + states[d]]
         if weight > 0.0 and slot == last:
             for k in range(num):
                 out[k] += weight * table[entry_at + k]
@@ -39,7 +39,7 @@ def _many(wiring, table, q, slot, states, out):
         d = last - first - 1
         while d >= 0:
             states[d] += 1
-            if states[d] < wiring.card[wiring.scope_var[first + d]]:
+            if states[d] < wiring.card[wiring.slot_var[first + d]]:
                 break
             states[d] = 0
             d -= 1
@@ -68,12 +68,12 @@ def _pair(mine, at, num, by_rows, kind, table, base, q, out):
 def _expect(wiring, table, q, slot, states, out):
     """Add a factor's expected log table to ``out``, as a function of the element at ``slot``."""
     f = wiring.slot_factor[slot]
-    first = wiring.scope_ptr[f]
-    if wiring.scope_ptr[f + 1] - first > 2:
+    first = wiring.factor_ptr[f]
+    if wiring.factor_ptr[f + 1] - first > 2:
         _many(wiring, table, q, slot, states, out)
     else:
-        other = wiring.scope_var[2 * first + 1 - slot]
-        at, base, mine = wiring.offset[other], wiring.table[f], wiring.card[wiring.scope_var[slot]]
+        other = wiring.slot_var[2 * first + 1 - slot]
+        at, base, mine = wiring.offset[other], wiring.table[f], wiring.card[wiring.slot_var[slot]]
         _pair(mine, at, wiring.card[other], slot == first, wiring.kind[f], table, base, q, out)
 
 
@@ -117,7 +117,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
     """
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
     # names of their own: an array of a tuple costs a count of references each time it is used
-    card, offset, scope_ptr, scope_var = wiring[:4]
+    card, offset, factor_ptr, slot_var = wiring[:4]
     slot_factor, var_ptr, var_slot = wiring.slot_factor, wiring.var_ptr, wiring.var_slot
     kind, base = wiring.kind, wiring.table
     for r in todo:
@@ -134,11 +134,11 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
             for s in range(var_ptr[i], var_ptr[i + 1]):
                 slot = var_slot[s]
                 f = slot_factor[slot]
-                first = scope_ptr[f]
-                if scope_ptr[f + 1] - first > 2:
+                first = factor_ptr[f]
+                if factor_ptr[f + 1] - first > 2:
                     _many(wiring, table, q, slot, states, logits)
                 else:
-                    j = scope_var[2 * first + 1 - slot]
+                    j = slot_var[2 * first + 1 - slot]
                     _pair(
                         num, offset[j], card[j], slot == first, kind[f], table, base[f], q, logits
                     )
@@ -175,12 +175,12 @@ def energies(wiring, sizes, tables, todo, all_q, counted, out):
     for r in todo:
         table, q = tables[min(r, len(tables) - 1)], all_q[r]
         total = 0.0
-        for f in range(len(wiring.scope_ptr) - 1):
+        for f in range(len(wiring.factor_ptr) - 1):
             if counted[f]:
-                i = wiring.scope_var[wiring.scope_ptr[f]]
+                i = wiring.slot_var[wiring.factor_ptr[f]]
                 at, num = wiring.offset[i], wiring.card[i]
                 logits[:num] = 0.0
-                _expect(wiring, table, q, wiring.scope_ptr[f], states, logits)
+                _expect(wiring, table, q, wiring.factor_ptr[f], states, logits)
                 for k in range(num):
                     if q[at + k] > 0.0:
                         total += q[at + k] * logits[k]

@@ -10,11 +10,71 @@ from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inlined, inner
 from pgnn.inference.kernels.kinds import add_row, multiply_row
 
+
+@inner
+def _by_falling(degree):
+    """Elements by falling degree, those of one degree in order (a counting sort)."""
+    most = 0
+    for d in degree:
+        most = max(most, d)
+    place = np.zeros(most + 2, np.int64)
+    for d in degree:
+        place[most - d + 1] += 1
+    for d in range(most + 1):
+        place[d + 1] += place[d]
+    order = np.zeros(degree.shape[0], np.int64)
+    for e in range(degree.shape[0]):
+        d = most - degree[e]
+        order[place[d]] = e
+        place[d] += 1
+    return order
+
+
+@entry
+def colour(wiring):
+    """Give each element the smallest colour that no neighbour has, most neighbours first.
+
+    Of elements with as many neighbours, the one of lower number comes first.
+
+    Args:
+        wiring: Which factors touch which elements.
+
+    Returns:
+        ``(E,)`` int64 colours from zero, at most the largest number of neighbours plus one.
+    """
+    num = wiring.card.shape[0]
+    seen = np.full(num, -1, np.int64)
+    degree = np.zeros(num, np.int64)
+    for e in range(num):
+        seen[e] = e
+        for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+            f = wiring.slot_factor[wiring.var_slot[q]]
+            for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+                v = wiring.slot_var[slot]
+                if seen[v] != e:
+                    seen[v] = e
+                    degree[e] += 1
+    colours = np.full(num, -1, np.int64)
+    taken = np.full(num + 1, -1, np.int64)
+    for e in _by_falling(degree):
+        for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
+            f = wiring.slot_factor[wiring.var_slot[q]]
+            for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+                c = colours[wiring.slot_var[slot]]
+                if c >= 0:
+                    taken[c] = e
+        free = 0
+        while taken[free] == e:
+            free += 1
+        colours[e] = free
+    return colours
+
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _TINY = 1e-100
 
 
-class Program(NamedTuple):
+class GibbsProgram(NamedTuple):
     """What a sweep reads.
 
     An element is *tabulated* where its full conditionals, for all states of its neighbours, stand
@@ -53,7 +113,7 @@ class Program(NamedTuple):
     log_field: Any
 
 
-class Numbers(NamedTuple):
+class GibbsNumbers(NamedTuple):
     """The numbers of one of the ``P`` programs."""
 
     values: Any
@@ -86,7 +146,7 @@ def numbers_of(program, p):
     """The numbers of program ``p``."""
     t = p if program.linear.shape[0] > 1 else 0
     f = p if program.field.shape[0] > 1 else 0
-    return Numbers(
+    return GibbsNumbers(
         program.values[p],
         program.linear[t],
         program.field[f],
@@ -108,13 +168,13 @@ def log_weights(program, numbers, e, states, out):
         f = wiring.slot_factor[own]
         at = wiring.table[f]
         if wiring.kind[f] != TABLE:
-            other = wiring.scope_ptr[f] * 2 + 1 - own
-            state = np.int64(states[wiring.scope_var[other]])
+            other = wiring.factor_ptr[f] * 2 + 1 - own
+            state = np.int64(states[wiring.slot_var[other]])
             add_row(wiring.kind[f], numbers.log_linear, at, state, card, out, 0)
             continue
-        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+        for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
             if slot != own:
-                at += wiring.stride[slot] * np.int64(states[wiring.scope_var[slot]])
+                at += wiring.stride[slot] * np.int64(states[wiring.slot_var[slot]])
         for s in range(card):
             out[s] += numbers.log_linear[at + s * wiring.stride[own]]
     top = -np.inf
@@ -154,13 +214,13 @@ def _multiplied(program, numbers, e, states, out):
         f = wiring.slot_factor[own]
         at = wiring.table[f]
         if wiring.kind[f] != TABLE:
-            other = wiring.scope_ptr[f] * 2 + 1 - own
-            state = np.int64(states[wiring.scope_var[other]])
+            other = wiring.factor_ptr[f] * 2 + 1 - own
+            state = np.int64(states[wiring.slot_var[other]])
             multiply_row(wiring.kind[f], numbers.linear, at, state, card, out)
             continue
-        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
+        for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
             if slot != own:
-                at += wiring.stride[slot] * np.int64(states[wiring.scope_var[slot]])
+                at += wiring.stride[slot] * np.int64(states[wiring.slot_var[slot]])
         step = wiring.stride[own]
         for s in range(card):
             out[s] *= numbers.linear[at + s * step]

@@ -31,16 +31,16 @@ def _best_entry(program, numbers, f, own, s, states, known, digits):
     """Largest entry of a factor, its element at ``own`` in state ``s``, known ones fixed."""
     wiring = program.wiring
     if wiring.kind[f] != TABLE:
-        v = wiring.scope_var[wiring.scope_ptr[f] * 2 + 1 - own]
+        v = wiring.slot_var[wiring.factor_ptr[f] * 2 + 1 - own]
         other = np.int64(states[v]) if known[v] else -1
         return best_entry(
             wiring.kind[f], numbers.log_linear, wiring.table[f], s, wiring.card[v], other
         )
     at = wiring.table[f] + s * wiring.stride[own]
-    first, last = wiring.scope_ptr[f], wiring.scope_ptr[f + 1]
+    first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
     for slot in range(first, last):
         digits[slot - first] = 0
-        v = wiring.scope_var[slot]
+        v = wiring.slot_var[slot]
         if slot != own and known[v]:
             at += wiring.stride[slot] * np.int64(states[v])
     best = -np.inf
@@ -49,7 +49,7 @@ def _best_entry(program, numbers, f, own, s, states, known, digits):
         best = max(best, numbers.log_linear[at])
         more = False
         for slot in range(last - 1, first - 1, -1):
-            v = wiring.scope_var[slot]
+            v = wiring.slot_var[slot]
             if slot == own or known[v]:
                 continue
             digits[slot - first] += 1
@@ -76,8 +76,8 @@ def _choices(program, numbers, e, states, known, hard, flat, digits, out):
         own = wiring.var_slot[q]
         f = wiring.slot_factor[own]
         complete = True
-        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
-            complete = complete and (slot == own or known[wiring.scope_var[slot]])
+        for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+            complete = complete and (slot == own or known[wiring.slot_var[slot]])
         if not (hard[f] or (complete and not flat)):
             continue
         for s in range(wiring.card[e]):
@@ -122,8 +122,8 @@ def _consistent(program, numbers, states, known, hard, digits):
             return False
     for f in range(hard.shape[0]):
         if hard[f]:
-            own = wiring.scope_ptr[f]
-            v = wiring.scope_var[own]
+            own = wiring.factor_ptr[f]
+            v = wiring.slot_var[own]
             possible = False
             for s in range(wiring.card[v]):
                 if (not known[v] or np.int64(states[v]) == s) and not possible:
@@ -193,7 +193,7 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
     wiring = program.wiring
     longest = 1
     for f in range(wiring.table.shape[0]):
-        longest = max(longest, wiring.scope_ptr[f + 1] - wiring.scope_ptr[f])
+        longest = max(longest, wiring.factor_ptr[f + 1] - wiring.factor_ptr[f])
     scratch = (
         np.zeros(most_states(program)),
         np.zeros(longest, np.int64),

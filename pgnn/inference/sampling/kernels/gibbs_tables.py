@@ -17,8 +17,8 @@ def _blanket(wiring, e, limit, found):
     num, states = 0, 1
     for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
         f = wiring.slot_factor[wiring.var_slot[q]]
-        for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
-            v = wiring.scope_var[slot]
+        for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+            v = wiring.slot_var[slot]
             if v == e or wiring.card[v] == 1:
                 continue
             known = False
@@ -108,9 +108,9 @@ def signatures(wiring, blankets, field, table):
         for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
             own = wiring.var_slot[q]
             f = wiring.slot_factor[own]
-            h = _mixed(_mixed(h, np.int64(content[f])), own - wiring.scope_ptr[f])
-            for slot in range(wiring.scope_ptr[f], wiring.scope_ptr[f + 1]):
-                v = wiring.scope_var[slot]
+            h = _mixed(_mixed(h, np.int64(content[f])), own - wiring.factor_ptr[f])
+            for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+                v = wiring.slot_var[slot]
                 place = -1
                 for j in range(ptr[e], ptr[e + 1]):
                     if neighbour[j] == v:

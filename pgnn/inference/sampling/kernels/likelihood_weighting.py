@@ -17,7 +17,7 @@ TILE = 2048
 """Draws in a tile."""
 
 
-class Tables(NamedTuple):
+class DirectedTables(NamedTuple):
     """Local tables, the child's states together; first one for each element, then the others.
 
     Attributes:

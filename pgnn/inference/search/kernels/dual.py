@@ -9,18 +9,154 @@ from numpy.typing import NDArray
 
 from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inlined, inner
-from pgnn.inference.kernels.kinds import add_row
-from pgnn.inference.search.kernels.max_marginals import (
-    EARLIER,
-    LATER,
-    Places,
-    Room,
-    any_order,
-    collect,
-)
+from pgnn.inference.kernels.kinds import add_row, max_marginal
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+Bools = NDArray[np.bool_]
+
+EARLIER, LATER = 1, 2
+
+
+class DualWiring(NamedTuple):
+    """Where numbers stand: what of ``wiring.Wiring`` a sweep needs.
+
+    Attributes:
+        card: ``(E,)`` state counts.
+        offset: ``(E + 1,)`` first column of each element.
+        factor_ptr: ``(F + 1,)`` first slot of each factor.
+        slot_var: ``(L,)`` element of each slot.
+        slot_factor: ``(L,)`` factor of each slot.
+        message: ``(L + 1,)`` first message entry of each slot.
+        var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
+        var_slot: ``(L,)`` slots of each element.
+        kind: ``(F,)`` code of each factor's kind.
+        table: ``(F,)`` first entry of each factor's table.
+        others: ``(L,)`` bits: whether the factor touches earlier and later elements, too.
+    """
+
+    card: Ints
+    offset: Ints
+    factor_ptr: Ints
+    slot_var: Ints
+    slot_factor: Ints
+    message: Ints
+    var_ptr: Ints
+    var_slot: Ints
+    kind: NDArray[np.int8]
+    table: Ints
+    others: NDArray[np.int8]
+
+
+class Room(NamedTuple):
+    """Memory to work in, as large as the largest element or factor needs."""
+
+    belief: Floats
+    choice: Floats
+    digit: Ints
+    fixed: Bools
+    sums: Floats
+
+
+@entry
+def other_elements(factor_ptr: Ints, slot_var: Ints) -> NDArray[np.int8]:
+    """Tell for each slot whether its factor touches earlier (1) and later (2) elements."""
+    bits = np.zeros(slot_var.shape[0], np.int8)
+    for f in range(factor_ptr.shape[0] - 1):
+        for s in range(factor_ptr[f], factor_ptr[f + 1]):
+            for t in range(factor_ptr[f], factor_ptr[f + 1]):
+                if slot_var[t] < slot_var[s]:
+                    bits[s] |= EARLIER
+                elif slot_var[t] > slot_var[s]:
+                    bits[s] |= LATER
+    return bits
+
+
+@inner
+def _rows(table, begin, num, num_other, given, delta, at, out):
+    """Max-marginal of the first of a pair."""
+    for x in range(num):
+        top = -np.inf
+        for y in range(num_other):
+            value = table[begin + y] - delta[given + y]
+            top = value if value > top else top
+        out[at + x] = top
+        begin += num_other
+
+
+@inner
+def _columns(table, begin, num, num_other, given, delta, at, out):
+    """Max-marginal of the second of a pair."""
+    for x in range(num):
+        out[at + x] = -np.inf
+    for y in range(num_other):
+        less = delta[given + y]
+        for x in range(num):
+            value = table[begin + x] - less
+            out[at + x] = value if value > out[at + x] else out[at + x]
+        begin += num
+
+
+@inner
+def any_order(wiring, room, table, delta, slot, states, held, at, out):
+    """Max-marginal of one place of a factor, some other wiring being held at their states.
+
+    Args:
+        states: ``(E,)`` states of the elements that are held; their ``delta`` is left out.
+        held: Bits of the elements to hold, as in ``wiring.others``; 0 for none.
+    """
+    f = wiring.slot_factor[slot]
+    first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
+    arity = last - first
+    own = wiring.slot_var[slot]
+    digit, fixed, sums = room.digit, room.fixed, room.sums
+    for x in range(wiring.card[own]):
+        out[at + x] = -np.inf
+    for d in range(arity):
+        v = wiring.slot_var[first + d]
+        fixed[d] = (held & EARLIER and v < own) or (held & LATER and v > own)
+        digit[d] = states[v] if fixed[d] else 0
+    mine, d = slot - first, 0
+    while d >= 0:
+        for k in range(d, arity):
+            less = 0.0
+            if not fixed[k] and k != mine:
+                less = delta[wiring.message[first + k] + digit[k]]
+            sums[k + 1] = sums[k] - less
+        place = 0
+        for k in range(arity):
+            place = place * wiring.card[wiring.slot_var[first + k]] + digit[k]
+        value = sums[arity] + table[wiring.table[f] + place]
+        if value > out[at + digit[mine]]:
+            out[at + digit[mine]] = value
+        d = arity - 1
+        while d >= 0:
+            if not fixed[d]:
+                digit[d] += 1
+                if digit[d] < wiring.card[wiring.slot_var[first + d]]:
+                    break
+                digit[d] = 0
+            d -= 1
+
+
+@inlined
+def collect(wiring, room, table, delta, slot):
+    """Make the factor's max-marginal at this place zero: the element takes it over."""
+    f = wiring.slot_factor[slot]
+    first = wiring.factor_ptr[f]
+    at, num = wiring.message[slot], wiring.card[wiring.slot_var[slot]]
+    if wiring.factor_ptr[f + 1] - first != 2:
+        any_order(wiring, room, table, delta, slot, wiring.card, 0, at, delta)
+        return
+    other = 2 * first + 1 - slot
+    given, num_other = wiring.message[other], wiring.card[wiring.slot_var[other]]
+    if wiring.kind[f] != TABLE:
+        max_marginal(wiring.kind[f], table, wiring.table[f], num, delta, given, delta, at)
+    elif slot == first:
+        _rows(table, wiring.table[f], num, num_other, given, delta, at, delta)
+    else:
+        _columns(table, wiring.table[f], num, num_other, given, delta, at, delta)
 
 
 class Sweep(NamedTuple):
@@ -38,24 +174,24 @@ class Sweep(NamedTuple):
 
 
 @inner
-def _choose(places, room, table, field, delta, v, decided, states):
+def _choose(wiring, room, table, field, delta, v, decided, states):
     """Decode one element: its best state, given those of the elements visited before it."""
-    num, column = places.card[v], places.offset[v]
+    num, column = wiring.card[v], wiring.offset[v]
     belief, choice = room.belief, room.choice
     for x in range(num):
         choice[x] = field[column + x]
-    for k in range(places.var_ptr[v], places.var_ptr[v + 1]):
-        slot = places.var_slot[k]
-        f = places.slot_factor[slot]
-        at, source = places.message[slot], delta
-        if places.others[slot] & decided:
+    for k in range(wiring.var_ptr[v], wiring.var_ptr[v + 1]):
+        slot = wiring.var_slot[k]
+        f = wiring.slot_factor[slot]
+        at, source = wiring.message[slot], delta
+        if wiring.others[slot] & decided:
             at, source = num, choice
-            if places.kind[f] != TABLE:
-                other = states[places.scope_var[2 * places.scope_ptr[f] + 1 - slot]]
+            if wiring.kind[f] != TABLE:
+                other = states[wiring.slot_var[2 * wiring.factor_ptr[f] + 1 - slot]]
                 choice[num : 2 * num] = 0.0
-                add_row(places.kind[f], table, places.table[f], other, num, choice, num)
+                add_row(wiring.kind[f], table, wiring.table[f], other, num, choice, num)
             else:
-                any_order(places, room, table, delta, slot, states, decided, num, choice)
+                any_order(wiring, room, table, delta, slot, states, decided, num, choice)
         for x in range(num):
             if belief[x] > -np.inf:
                 choice[x] += source[at + x]
@@ -71,26 +207,26 @@ def _choose(places, room, table, field, delta, v, decided, states):
 
 
 @inlined
-def _visit(places, room, sweep, table, field, delta, v, cut, states):
+def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
     """Gather at one element what its factors hold, and share it out to those further on.
 
     Returns what the element keeps for itself of the bound.
     """
-    num, column = places.card[v], places.offset[v]
+    num, column = wiring.card[v], wiring.offset[v]
     belief = room.belief
-    begin, end = places.var_ptr[v], places.var_ptr[v + 1]
+    begin, end = wiring.var_ptr[v], wiring.var_ptr[v + 1]
     ahead, behind = (EARLIER, LATER) if sweep.backward else (LATER, EARLIER)
     num_ahead, num_behind = 0, 0
     for x in range(num):
         belief[x] = field[column + x]
     for k in range(begin, end):
-        slot = places.var_slot[k]
-        num_ahead += (places.others[slot] & ahead) != 0
-        num_behind += (places.others[slot] & behind) != 0
+        slot = wiring.var_slot[k]
+        num_ahead += (wiring.others[slot] & ahead) != 0
+        num_behind += (wiring.others[slot] & behind) != 0
         # a factor that only touches elements further on was settled here on the way back
-        if sweep.first or places.others[slot] & behind:
-            collect(places, room, table, delta, slot)
-        at = places.message[slot]
+        if sweep.first or wiring.others[slot] & behind:
+            collect(wiring, room, table, delta, slot)
+        at = wiring.message[slot]
         for x in range(num):
             if belief[x] > -np.inf:
                 belief[x] += delta[at + x]
@@ -105,18 +241,18 @@ def _visit(places, room, sweep, table, field, delta, v, cut, states):
         if belief[x] == -np.inf:  # impossible, or worse than what is known: never again
             field[column + x] = -np.inf
             for k in range(begin, end):
-                delta[places.message[places.var_slot[k]] + x] = np.inf
+                delta[wiring.message[wiring.var_slot[k]] + x] = np.inf
     if sweep.decode:
-        _choose(places, room, table, field, delta, v, behind, states)
+        _choose(wiring, room, table, field, delta, v, behind, states)
     shares = max(num_ahead, num_behind)
     if num_ahead:
         share = 1.0 / shares
         for x in range(num):
             belief[x] *= share
         for k in range(begin, end):
-            slot = places.var_slot[k]
-            if places.others[slot] & ahead:
-                at = places.message[slot]
+            slot = wiring.var_slot[k]
+            if wiring.others[slot] & ahead:
+                at = wiring.message[slot]
                 for x in range(num):
                     delta[at + x] -= belief[x]
         top *= (shares - num_ahead) / shares
@@ -125,7 +261,7 @@ def _visit(places, room, sweep, table, field, delta, v, cut, states):
 
 @entry
 def sweep_rows(
-    places: Places,
+    wiring: DualWiring,
     sweep: Sweep,
     tables: Floats,
     fields: Floats,
@@ -138,7 +274,7 @@ def sweep_rows(
     """Sweep once over all elements, for several rows of evidence.
 
     Args:
-        places: Where numbers stand.
+        wiring: Where numbers stand.
         sweep: Which way, and whether to decode.
         tables: ``(1, T)`` or ``(B, T)`` log values.
         fields: ``(B, S)`` log fields; states proved to be useless become ``-inf``.
@@ -150,9 +286,9 @@ def sweep_rows(
         states: ``(B, E)`` written if the sweep decodes.
         bounds: ``(B,)`` written: no possible assignment of states still in use scores more.
     """
-    num = places.card.shape[0]
-    most = places.card.max() if num else 0
-    arity = np.diff(places.scope_ptr).max() if places.table.shape[0] else 0
+    num = wiring.card.shape[0]
+    most = wiring.card.max() if num else 0
+    arity = np.diff(wiring.factor_ptr).max() if wiring.table.shape[0] else 0
     room = Room(
         np.zeros(most),
         np.zeros(2 * most),
@@ -166,7 +302,7 @@ def sweep_rows(
         for k in range(num):
             v = num - 1 - k if sweep.backward else k
             bound += _visit(
-                places, room, sweep, table, fields[row], deltas[row], v, cuts[row], states[row]
+                wiring, room, sweep, table, fields[row], deltas[row], v, cuts[row], states[row]
             )
             if bound == -np.inf:
                 break

@@ -3,12 +3,117 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 from pgnn.inference.kernels.algebra import commit
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
-from pgnn.inference.propagation.kernels.propagation_beliefs import believe
-from pgnn.inference.propagation.kernels.propagation_factors import flood_factors, message_into
-from pgnn.inference.propagation.kernels.propagation_queue import arrange, lower, raise_by
+from pgnn.inference.propagation.kernels.messages import believe, flood_factors, message_into
+
+
+class MessageNumbers(NamedTuple):
+    """What propagation works on, one row of evidence a row; in the algebra's numbers.
+
+    Attributes:
+        table: ``(1, T)`` or ``(B, T)`` tables.
+        field: ``(B, S)`` fields.
+        weight: ``(F,)`` powers of the messages in the beliefs, or ``(0,)`` for ones.
+        message: ``(B, M)`` from factors to elements, normalised.
+        belief: ``(B, S)`` normalised; nothing at all where no state is possible.
+    """
+
+    table: Any
+    field: Any
+    weight: Any
+    message: Any
+    belief: Any
+
+
+class Course(NamedTuple):
+    """How each row fares, ``(B,)`` each.
+
+    Attributes:
+        residual: Largest distance of a message in the last sweep.
+        damping: Share of an old message that stays.
+        iterations: Sweeps taken.
+        state: 0 while a row is under way, 1 where it has converged, 2 where it is impossible.
+        window: ``(B, 2)`` largest residual of this window of sweeps and of the one before.
+        priority: ``(B, E)`` how urgent each element is, where the most urgent one comes next;
+            else ``(B, 0)``.
+    """
+
+    residual: Any
+    damping: Any
+    iterations: Any
+    state: Any
+    window: Any
+    priority: Any
+
+
+class SweepMemory(NamedTuple):
+    """Memory of one thread.
+
+    Attributes:
+        state: ``(E,)`` chosen states, -1 where none is.
+        heap: ``(E,)`` elements, as kept by
+            :mod:`pgnn.inference.propagation.kernels.sweeps`.
+        place: ``(E,)`` where each stands.
+        scratch: ``(4 W,)``, ``W`` the larger of the largest table and the most states of a scope.
+    """
+
+    state: Any
+    heap: Any
+    place: Any
+    scratch: Any
+
+
+@inner_numeric
+def raise_by(heap, place, priority, i, more):
+    """Make an element more urgent."""
+    priority[i] += more
+    k = place[i]
+    while k > 0:
+        up = (k - 1) // 2
+        j = heap[up]
+        if priority[j] >= priority[i]:
+            break
+        heap[k] = j
+        place[j] = k
+        k = up
+    heap[k] = i
+    place[i] = k
+
+
+@inner_numeric
+def lower(heap, place, priority, i, value):
+    """Give an element that has been renewed a lower priority."""
+    priority[i] = value
+    num = heap.shape[0]
+    k = place[i]
+    while 2 * k + 1 < num:
+        down = 2 * k + 1
+        if down + 1 < num and priority[heap[down + 1]] > priority[heap[down]]:
+            down += 1
+        j = heap[down]
+        if priority[j] <= value:
+            break
+        heap[k] = j
+        place[j] = k
+        k = down
+    heap[k] = i
+    place[i] = k
+
+
+@inner_numeric
+def arrange(heap, place, priority):
+    """Put elements in the order of their priorities; of equal ones, the first ones first."""
+    num = heap.shape[0]
+    for i in range(num):
+        heap[i] = i
+        place[i] = i
+    for k in range(num // 2 - 1, -1, -1):
+        i = heap[k]
+        lower(heap, place, priority, i, priority[i])
+
 
 FLOODING, SEQUENTIAL, RESIDUAL = 0, 1, 2
 _WINDOW = 50  # sweeps after which the damping is looked at: time for news to travel
@@ -127,9 +232,9 @@ def _judge(course, b, distance, tolerance, adaptive):
 
 
 @numeric
-def begin(algebra, routes, numbers, rows):
+def begin(algebra, wiring, numbers, rows):
     """Beliefs of the messages as they are."""
-    element, inbox = routes.element, routes.inbox
+    element, inbox = wiring.element, wiring.inbox
     for b in rows:
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
         for i in range(element.shape[0] - 1):
@@ -138,14 +243,14 @@ def begin(algebra, routes, numbers, rows):
 
 @numeric
 def propagate(
-    algebra, routes, numbers, course, rows, schedule, order, sweeps, tolerance, adaptive, work,
+    algebra, wiring, numbers, course, rows, schedule, order, sweeps, tolerance, adaptive, work,
     history,
 ):  # fmt: skip
     """Sweep every row under way ``sweeps`` times, or until it converges.
 
     Args:
         algebra: Which arithmetic.
-        routes: Integers.
+        wiring: Integers.
         numbers: Fields, tables, messages, beliefs.
         course: How each row fares.
         rows: Which rows.
@@ -157,7 +262,7 @@ def propagate(
         work: Working memory.
         history: ``(sweeps,)`` raised to the largest residual of a row in each sweep.
     """
-    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight = numbers.weight
     state, heap, place, scratch = work.state, work.heap, work.place, work.scratch
     for b in rows:

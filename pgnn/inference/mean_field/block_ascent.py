@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,17 +10,161 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import Intractable
+from pgnn.errors import Intractable, ModelError
+from pgnn.evidence.unknown_variable import UnknownVariable
+from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
-from pgnn.inference.mean_field.blocks import Blocks, Wide
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+from pgnn.inference.wiring import Wiring
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Blocks that are the slices of an array of variables: the rows of a grid, say.
+
+    Args:
+        name: Of the array.
+        axis: Each index along this axis is one block.
+    """
+
+    name: Hashable
+    axis: int = 0
+
+
+def in_blocks(elements: Elements, given: Iterable[Sequence[Hashable] | Slices]) -> list[Ints]:
+    """Return the numbers of the elements of each block.
+
+    Raises:
+        EvidenceError: If a name is unknown (also a ``KeyError``).
+        ModelError: If an element is in two blocks, or an array has no such axis.
+    """
+    blocks: list[Ints] = []
+    for names in given:
+        if isinstance(names, Slices):
+            cells = _numbers(elements, names.name)
+            if not -cells.ndim <= names.axis < cells.ndim:
+                raise ModelError(f"{names.name!r} has the shape {cells.shape}, no {names.axis=}")
+            blocks += [np.sort(part.ravel()) for part in np.moveaxis(cells, names.axis, 0)]
+        elif isinstance(names, str):
+            raise ModelError(f"a block is a list of names, got the string {names!r}")
+        else:
+            parts = [_numbers(elements, name).ravel() for name in names]
+            blocks.append(np.sort(np.concatenate([np.zeros(0, np.int64), *parts])))
+    blocks = [b for b in blocks if len(b)]
+    count = np.bincount(np.concatenate([np.zeros(0, np.int64), *blocks]), minlength=1)
+    if count.max() > 1:
+        raise ModelError(f"{elements.name(int(count.argmax()))!r} is named twice in blocks")
+    return blocks
+
+
+def _numbers(elements: Elements, name: Hashable) -> Ints:
+    found = elements.find(name)
+    if found is None:
+        raise UnknownVariable(name, (v.name for v in elements.variables))
+    return found[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Wide:
+    """A factor that shares several elements with one block, and has others elsewhere.
+
+    Args:
+        factor: Its number.
+        axes: Its axes in each block that it touches, by the number of the block.
+    """
+
+    factor: int
+    axes: dict[int, list[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Elements parted into blocks; those that are in none are single.
+
+    Args:
+        wiring: Of the graph.
+        given: Numbers of the elements of each block.
+    """
+
+    wiring: Wiring
+    given: list[Ints]
+
+    @cached_property
+    def block_of(self) -> Ints:
+        """``(E,)`` number of each element's block; a number of its own if it is in none."""
+        count = len(self.wiring.card)
+        owner = len(self.given) + np.arange(count, dtype=np.int64)
+        for b, elements in enumerate(self.given):
+            owner[elements] = b
+        return owner
+
+    @cached_property
+    def spans(self) -> Ints:
+        """``(F,)`` 0: inside one block, 1: no two elements in one block, 2: anything else."""
+        wiring = self.wiring
+        kind = np.zeros(len(wiring.table), dtype=np.int64)
+        arity = np.diff(wiring.factor_ptr)
+        for n in np.unique(arity):
+            which = np.flatnonzero(arity == n)
+            scopes = wiring.slot_var[wiring.factor_ptr[which][:, None] + np.arange(n)]
+            owners = np.sort(self.block_of[scopes], axis=1)
+            apart = (np.diff(owners, axis=1) > 0).all(axis=1)
+            kind[which] = np.where(owners[:, 0] == owners[:, -1], 0, np.where(apart, 1, 2))
+        return kind
+
+    @cached_property
+    def wide(self) -> dict[int, list[Wide]]:
+        """Factors of kind 2 by the blocks that they touch."""
+        wiring = self.wiring
+        found: dict[int, list[Wide]] = {}
+        for f in np.flatnonzero(self.spans == 2).tolist():
+            scope = wiring.slot_var[wiring.factor_ptr[f] : wiring.factor_ptr[f + 1]]
+            axes: dict[int, list[int]] = {}
+            for axis, owner in enumerate(self.block_of[scope].tolist()):
+                axes.setdefault(owner, []).append(axis)
+            for owner in axes:
+                found.setdefault(owner, []).append(Wide(f, axes))
+        return found
+
+    @cached_property
+    def members(self) -> dict[int, Ints]:
+        """Elements of the blocks, and of single elements that touch a factor of kind 2."""
+        members = dict(enumerate(self.given))
+        for owner in self.wide:
+            if owner not in members:
+                members[owner] = np.array([owner - len(self.given)])
+        return members
+
+    @cached_property
+    def singles(self) -> Ints:
+        """The other elements."""
+        rest = np.ones(len(self.block_of), dtype=np.bool_)
+        for elements in self.members.values():
+            rest[elements] = False
+        return np.flatnonzero(rest)
+
+    @cached_property
+    def inner_factors(self) -> dict[int, list[int]]:
+        """Factors inside each block."""
+        wiring = self.wiring
+        found: dict[int, list[int]] = {b: [] for b in self.members}
+        for f in np.flatnonzero(self.spans == 0).tolist():
+            found[int(self.block_of[wiring.slot_var[wiring.factor_ptr[f]]])].append(f)
+        return found
+
+    def columns(self, elements: Ints) -> Ints:
+        """Return the columns of some elements' states."""
+        wiring = self.wiring
+        parts = [np.arange(wiring.offset[i], wiring.offset[i + 1]) for i in elements]
+        return np.concatenate([np.zeros(0, np.int64), *parts])
+
 
 # a likelihood that is smaller than this share of the largest one is made this small: q is no
 # longer the very best, but its bound is computed for what it is
@@ -147,8 +292,8 @@ class BlockAscent:
             if len(w.axes[owner]) > 1:
                 tables.append((w, table))
             else:
-                at = ascent.wiring.scope_ptr[w.factor] + w.axes[owner][0]
-                place = int(np.searchsorted(elements, ascent.wiring.scope_var[at]))
+                at = ascent.wiring.factor_ptr[w.factor] + w.axes[owner][0]
+                place = int(np.searchsorted(elements, ascent.wiring.slot_var[at]))
                 first = int(ascent.wiring.card[elements[:place]].sum())
                 logits[:, first : first + table.shape[1]] += table
         return logits, tables
@@ -179,7 +324,7 @@ class BlockAscent:
     def _scope(self, f: int) -> list[int]:
         """Elements of a factor."""
         wiring = self.ascent.wiring
-        scope: list[int] = wiring.scope_var[wiring.scope_ptr[f] : wiring.scope_ptr[f + 1]].tolist()
+        scope: list[int] = wiring.slot_var[wiring.factor_ptr[f] : wiring.factor_ptr[f + 1]].tolist()
         return scope
 
     def _table(self, f: int) -> Floats:

@@ -11,12 +11,11 @@ from pgnn.inference.kernels.algebra import (
     times,
 )
 from pgnn.inference.kernels.compiled import inner_numeric, numeric
-from pgnn.inference.propagation.kernels.propagation_beliefs import log_sum
-from pgnn.inference.propagation.kernels.propagation_factors import factor_total, message_into
+from pgnn.inference.propagation.kernels.messages import factor_total, log_sum, message_into
 
 
 @numeric
-def bethe(algebra, routes, numbers, rows, work, own, value):
+def bethe(algebra, wiring, numbers, rows, work, own, value):
     r"""Renew the beliefs and write the (reweighted) Bethe value of the messages as they are.
 
     .. math:: \sum_i \log z_i + \sum_f \rho_f \log \sum_{x_f} \phi_f(x_f)^{1 / \rho_f}
@@ -28,7 +27,7 @@ def bethe(algebra, routes, numbers, rows, work, own, value):
         own: ``(B,)`` written: the sum of the elements' part.
         value: ``(B,)`` written: the whole.
     """
-    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight = numbers.weight
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
@@ -47,7 +46,7 @@ def bethe(algebra, routes, numbers, rows, work, own, value):
 
 
 @numeric
-def decode(algebra, routes, numbers, rows, order, work, states):
+def decode(algebra, wiring, numbers, rows, order, work, states):
     """Choose states one element after another, each given those chosen before.
 
     On a tree, in an order in which every element but the first touches an earlier one, the states
@@ -57,7 +56,7 @@ def decode(algebra, routes, numbers, rows, order, work, states):
         order: ``(E,)`` elements.
         states: ``(B, E)`` written.
     """
-    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight, state, scratch = numbers.weight, work.state, work.scratch
     product = 3 * (scratch.shape[0] // 4)
     for b in rows:
@@ -104,11 +103,11 @@ def _find(parent, i):
 
 
 @numeric
-def span(routes, order, parent, seen, member):
+def span(wiring, order, parent, seen, member):
     """Pick factors in an order, each unless it would close a loop with those before.
 
     Args:
-        routes: Integers.
+        wiring: Integers.
         order: ``(F,)`` factors.
         parent: ``(E,)`` working memory.
         seen: ``(E,)`` zeros, and so again in the end.
@@ -117,7 +116,7 @@ def span(routes, order, parent, seen, member):
     Returns:
         How many are picked.
     """
-    factor, slot = routes.factor, routes.slot
+    factor, slot = wiring.factor, wiring.slot
     for i in range(parent.shape[0]):
         parent[i] = i
     picked = 0
@@ -140,11 +139,11 @@ def span(routes, order, parent, seen, member):
 
 
 @numeric
-def breadth_first(routes, member, order, reached, through):
+def breadth_first(wiring, member, order, reached, through):
     """Walk through the factors that are members, component by component.
 
     Args:
-        routes: Integers.
+        wiring: Integers.
         member: ``(F,)`` which factors count.
         order: ``(E,)`` written: elements as they are reached.
         reached: ``(E,)`` written: the slot by which an element is reached, -1 if it is a root.
@@ -153,7 +152,7 @@ def breadth_first(routes, member, order, reached, through):
     Returns:
         How many members there are.
     """
-    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     num = element.shape[0] - 1
     for i in range(num):
         reached[i] = -2
@@ -186,7 +185,7 @@ def breadth_first(routes, member, order, reached, through):
 
 
 @numeric
-def forest_sums(algebra, routes, numbers, rows, member, reached, through, work, ones, share, value):
+def forest_sums(algebra, wiring, numbers, rows, member, reached, through, work, ones, share, value):
     r"""Add the logarithm of the sum over one forest's reparameterised distribution.
 
     .. math:: \prod_i b_i(x_i) \prod_{f \in T} \phi_f(x_f)^{1 / \rho_f}
@@ -201,7 +200,7 @@ def forest_sums(algebra, routes, numbers, rows, member, reached, through, work, 
         share: What the forest counts.
         value: ``(B,)`` raised.
     """
-    factor, slot, element, inbox = routes.factor, routes.slot, routes.element, routes.inbox
+    factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     unit_message, local, scratch = ones[0], ones[1], work.scratch
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
