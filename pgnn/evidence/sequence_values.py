@@ -16,6 +16,7 @@ from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_nu
 from pgnn.evidence.wrappers import Codes, Likelihood
 from pgnn.factors.cells import cells_of, is_container, is_missing
 from pgnn.factors.labels import MISSING
+from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 
 Array = NDArray[Any]
@@ -133,7 +134,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         return Parts(variable, [array], False, soft)
     if array.ndim - axes == 2:
         return Parts(variable, list(array), True, soft)
-    shape = ", ".join(map(str, ["T", *variable.shape[1:]]))
+    shape = ", ".join(map(str, [AXIS, *variable.shape[1:]]))
     raise EvidenceError(
         f"evidence for {variable.name!r} must be ({shape}) for one sequence or (B, {shape}) "
         f"for several, got {array.shape}"

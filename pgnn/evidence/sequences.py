@@ -17,10 +17,8 @@ from pgnn.evidence.frames import columns_of, frame_columns, is_frame
 from pgnn.evidence.sequence_values import Parts, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.evidence.values import RawEvidence, Rule
+from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
-
-AXIS = "T"
-"""Name of the axis of time."""
 
 
 @dataclass(frozen=True, eq=False)

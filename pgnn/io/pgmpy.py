@@ -10,11 +10,11 @@ import numpy as np
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.time_steps import lagged
 from pgnn.factors.variable import Variable
 from pgnn.io.description import Network, Table, describe, to_bayesian_network
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
-from pgnn.models.repeated_slice import lagged
 
 
 def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork:

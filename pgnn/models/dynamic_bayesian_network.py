@@ -10,9 +10,10 @@ import networkx as nx
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.piece import Settings
+from pgnn.factors.time_steps import has_lag, lagged, lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.models.directed_declaration import Edges, conditional_of, declare, read_graph
-from pgnn.models.repeated_slice import RepeatedSlice, has_lag, lagged
+from pgnn.models.repeated_slice import RepeatedSlice
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Learner
@@ -96,7 +97,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
                 given.setdefault(name, graph.nodes[name]["conditional"])
         variables = {n: declare(n, graph, given, told) for n in names}
         scope: dict[Hashable, Variable] = dict(variables)
-        scope.update({(n, -1): lagged(v) for n, v in variables.items()})
+        scope.update({lagged_name(n): lagged(v) for n, v in variables.items()})
         in_slice = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
         super().__init__(in_slice, _initial(graph, names, variables, first))
 
@@ -109,7 +110,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
     @property
     def hidden(self) -> list[Hashable]:
         """The discrete variables on which something else depends."""
-        inner = {n[0] if has_lag(n) else n for n, _ in self.graph.edges}
+        inner = {without_lag(n) for n, _ in self.graph.edges}
         return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
 
     def default_learner(self, data: Any) -> Learner:
@@ -140,7 +141,8 @@ def _check(graph: nx.DiGraph) -> list[Hashable]:
             if node[1] != -1:
                 raise ModelError(
                     f"{node!r}: arrows come from the same slice, {node[0]!r}, or from the one "
-                    f"before, {(node[0], -1)!r}; what is older must be carried along by a variable"
+                    f"before, {lagged_name(node[0])!r}; what is older must be carried along by a "
+                    "variable"
                 )
             into = next(iter(graph.predecessors(node)), None)
             if into is not None:
@@ -197,5 +199,5 @@ def _renamed(graph: nx.DiGraph) -> nx.DiGraph:
         for a, s in graph.pred[b, t]:  # the order of the parents is that of a table's axes
             if s > t:
                 raise ModelError(f"the arrow {(a, s)!r} -> {(b, t)!r} goes back in time")
-            renamed.add_edge((a, -1) if s < t else a, b)
+            renamed.add_edge(lagged_name(a) if s < t else a, b)
     return renamed

@@ -14,8 +14,9 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.piece import Settings
+from pgnn.factors.time_steps import lagged, lagged_name
 from pgnn.factors.variable import Variable
-from pgnn.models.repeated_slice import RepeatedSlice, lagged
+from pgnn.models.repeated_slice import RepeatedSlice
 
 if TYPE_CHECKING:
     from pgnn.evidence.sequences import Sequences
@@ -92,13 +93,13 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         super().__init__(conditionals, {name: first})
         self._name = name
         for child in emissions:
-            extra = {v.name for v in conditionals[child].parents} - {name, (child, -1)}
+            extra = {v.name for v in conditionals[child].parents} - {name, lagged_name(child)}
             if extra:
                 raise ModelError(
                     f"the emission {child!r} may depend on the state and its own past, not on "
                     f"{min(map(str, extra))}; use DynamicBayesianNetwork"
                 )
-        if {v.name for v in chain.parents} - {(name, -1)} or first.parents:
+        if {v.name for v in chain.parents} - {lagged_name(name)} or first.parents:
             raise ModelError("the state may depend on the state before, and on inputs, alone")
 
     def settings(self) -> Settings:

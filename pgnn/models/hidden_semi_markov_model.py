@@ -15,7 +15,7 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
-from pgnn.models.repeated_slice import at_step
+from pgnn.models.repeated_slice import conditional_at
 from pgnn.models.segment_tables import countdown
 
 
@@ -121,7 +121,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
                 cells[left.name] = Tabular(left, [state, before[1]], count)
             for emission, conditional in self.emissions.items():
                 own = conditional if t else self.first(emission)
-                cells[emission, t] = at_step(own, t)
+                cells[emission, t] = conditional_at(own, t)
         for name, conditional in cells.items():
             graph.add_node(name)
             graph.add_edges_from((v.name, name) for v in conditional.parents)

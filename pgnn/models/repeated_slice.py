@@ -15,6 +15,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exogenous import Exogenous
 from pgnn.factors.conditionals.renamed import Renamed
+from pgnn.factors.time_steps import AXIS, at_step, has_lag, lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -22,10 +23,6 @@ from pgnn.models.sequence_model import SequenceModel
 
 if TYPE_CHECKING:
     from pgnn.programs.sequence_program import SequenceProgram
-
-
-AXIS = "T"
-"""Name of the axis of time."""
 
 
 class RepeatedSlice(SequenceModel, SlicedModel):
@@ -91,7 +88,8 @@ class RepeatedSlice(SequenceModel, SlicedModel):
     def interface(self) -> list[Hashable]:
         """The discrete variables on which the next slice depends."""
         late = {v.name for c in self._conditionals.values() for v in c.parents}
-        return [n for n, c in self._conditionals.items() if (n, -1) in late and c.child.is_discrete]
+        own = self._conditionals.items()
+        return [n for n, c in own if lagged_name(n) in late and c.child.is_discrete]
 
     @cached_property
     def order(self) -> tuple[Hashable, ...]:
@@ -124,29 +122,15 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         return sequence_program(self, lengths, inputs)
 
 
-def lagged(variable: Variable) -> Variable:
-    """Return the variable one step earlier, named ``(name, -1)``."""
-    return Variable((variable.name, -1), variable.states, variable.shape)
-
-
 def is_lagged(conditional: Conditional) -> bool:
     """Whether a conditional depends on the step before."""
     return any(has_lag(v.name) for v in conditional.parents)
 
 
-def has_lag(name: Hashable) -> bool:
-    """Whether a name is that of a variable one step earlier, ``(name, -1)``."""
-    return isinstance(name, tuple) and len(name) == 2 and name[1] == -1
-
-
-def at_step(conditional: Conditional, t: int) -> Conditional:
+def conditional_at(conditional: Conditional, t: int) -> Conditional:
     """Return the conditional with its variables and inputs named as those of step ``t``."""
-    names: dict[Hashable, Hashable] = {conditional.child.name: (conditional.child.name, t)}
-    for v in conditional.parents:
-        name = v.name
-        names[name] = (name[0], t - 1) if isinstance(name, tuple) and has_lag(name) else (name, t)
-    names.update({n: (n, t) for n in conditional.inputs})
-    return Renamed(conditional, names)
+    names: dict[Hashable, Hashable] = {v.name: at_step(v.name, t) for v in conditional.scope}
+    return Renamed(conditional, names | {n: (n, t) for n in conditional.inputs})
 
 
 def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
@@ -154,13 +138,13 @@ def slice_graph(conditionals: Mapping[Hashable, Conditional]) -> nx.DiGraph:
     graph = nx.DiGraph()
     for name, conditional in conditionals.items():
         if has_lag(name):
-            raise ModelError(f"{name!r} names the step before; give {name[0]!r} its conditional")  # type: ignore[index]
+            raise ModelError(f"{name!r} names the step before; give {name[0]!r} its conditional")
         if conditional.child.name != name:
             raise ModelError(f"the conditional of {name!r} is one for {conditional.child.name!r}")
         graph.add_node(name)
     for name, conditional in conditionals.items():
         for v in conditional.parents:
-            source = v.name[0] if isinstance(v.name, tuple) and has_lag(v.name) else v.name
+            source = without_lag(v.name)
             known = conditionals.get(source)
             if known is None:
                 raise ModelError(
@@ -199,7 +183,7 @@ def unrolled(
     cells: dict[Hashable, Conditional] = {}
     for t in range(steps):
         for name, conditional in conditionals.items():
-            renamed = at_step(conditional if t else first[name], t)
+            renamed = conditional_at(conditional if t else first[name], t)
             graph.add_node((name, t))
             graph.add_edges_from((v.name, (name, t)) for v in renamed.parents)
             cells[name, t] = renamed

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pgnn.abilities import EmittingModel, SlicedModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import Variable
 from pgnn.models.segment_tables import countdown
 from pgnn.programs.graph_program import PLATE, site_distribution, site_names
@@ -105,7 +106,7 @@ class SequenceProgram(nn.Module):
 
     def _step(self, t: int, before: Values) -> Values:
         """Sample a slice, given the one before it."""
-        known: Values = {(n, -1): x for n, x in before.items()}
+        known: Values = {lagged_name(n): x for n, x in before.items()}
         chosen = self._conditionals if t else self._first
         for name in self._order:
             known[name] = self._sampled(chosen[name], t, known)
@@ -183,7 +184,7 @@ class SemiMarkovProgram(SequenceProgram):
             known[self._state] = pyro.sample(state, dist.Categorical(go[old, remaining]))
             tables = count[known[self._state].long(), remaining]
         known["left"] = pyro.sample(left, dist.Categorical(tables))
-        known.update({(n, -1): x for n, x in before.items()})
+        known.update({lagged_name(n): x for n, x in before.items()})
         chosen = self._conditionals if t else self._first
         emitted = [n for n in self._order if n != self._state]
         for name in emitted:

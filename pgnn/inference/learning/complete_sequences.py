@@ -13,6 +13,7 @@ from pgnn.errors import DataError, ModelError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import gradient_step
@@ -122,8 +123,7 @@ def _fit(
 def _values(seen: Sequences, name: Hashable, first: int, last: int) -> Tensor:
     """``(B, steps, ...)`` values of a variable, of the step before for ``(name, -1)``."""
     known = {**seen.codes, **seen.reals}
-    late = name not in known and isinstance(name, tuple) and name[-1] == -1
-    source = name[0] if isinstance(name, tuple) and late else name
+    source, late = without_lag(name), has_lag(name)
     if source not in known:
         raise DataError(
             f"{source!r} was not seen; counting needs every variable: learn with EM(), which "

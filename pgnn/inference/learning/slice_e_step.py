@@ -14,6 +14,7 @@ from pgnn.abilities import NetworkModel, SlicedModel
 from pgnn.errors import Intractable
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
@@ -106,13 +107,15 @@ class SliceEStep(TableEStep[Sequences]):
         """
         own = self.conditionals[name]
         child = own.child.name
-        sources = [_source(v.name, self.model) for v in own.parents]
+        sources = [without_lag(v.name) for v in own.parents]
         unknown = [n for n in sources if n in hidden and n != child]
         records = [r for r in records if r.name == name]
         if not unknown or not records:
             return None
         if child in hidden:
-            spreads = [spread_along(r.table, n, (n, -1)) or 0.0 for r in records for n in unknown]
+            spreads = [
+                spread_along(r.table, n, lagged_name(n)) or 0.0 for r in records for n in unknown
+            ]
             return {} if max(spreads) <= self.SAME else None
         if all(child in r.values for r in records):
             empty = torch.zeros(0)
@@ -141,7 +144,7 @@ class SliceEStep(TableEStep[Sequences]):
     def _state(self) -> Variable | None:
         """The one discrete variable on which others depend; None where there are several."""
         conditionals = self.model.conditionals
-        inner = {_source(v.name, self.model) for c in conditionals.values() for v in c.parents}
+        inner = {without_lag(v.name) for c in conditionals.values() for v in c.parents}
         states = [c.child for n, c in conditionals.items() if n in inner and c.child.is_discrete]
         return states[0] if len(states) == 1 else None
 
@@ -227,9 +230,3 @@ def _by_length(seen: Sequences) -> list[tuple[Tensor, Sequences]]:
     lengths = seen.lengths
     groups = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]
     return [(which, seen.take(which)) for which in groups]
-
-
-def _source(name: Hashable, model: SlicedModel) -> Hashable:
-    """The variable of a slice that a parent is, in this slice or the one before."""
-    late = name not in model.conditionals and isinstance(name, tuple)
-    return name[0] if isinstance(name, tuple) and late else name

@@ -20,6 +20,7 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.factor import Factor
+from pgnn.factors.time_steps import lagged_name
 from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.e_step import EStep, Seen
@@ -105,7 +106,7 @@ class TableEStep(EStep[Seen]):
         tables = self.tables(seen) if hidden else []
         for name in hidden:
             others = [r.table for r in tables if name != r.conditional.child.name]
-            spreads = [spread_along(t, name, (name, -1)) for t in others]
+            spreads = [spread_along(t, name, lagged_name(name)) for t in others]
             known = [x for x in spreads if x is not None]
             if known and max(known) <= self.SAME:
                 return True

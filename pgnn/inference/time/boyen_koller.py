@@ -13,6 +13,7 @@ from torch import Tensor
 from pgnn.abilities import SlicedModel
 from pgnn.errors import ModelError, closest
 from pgnn.factors.factor import Factor
+from pgnn.factors.time_steps import lagged
 from pgnn.factors.variable import Variable
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
@@ -166,7 +167,7 @@ class _Run:
     def _step(self, t: int, before: Sequence[Tensor], ratios: Sequence[Tensor] = ()) -> _Step:
         """One slice given beliefs about the one before, and what the future makes of this one."""
         span, rows = slice(t, t + 1), self.tables.seen.num_rows
-        late = [[Variable((v.name, -1), v.states) for v in c] for c in self.clusters]
+        late = [[lagged(v) for v in c] for c in self.clusters]
         scopes = [*(late if t else []), *self.clusters, *([v] for v in self.asked)]
         shapes = [[v.num_states for v in scope] for scope in scopes]
         probes = [torch.zeros(rows, *s, dtype=torch.float64, requires_grad=True) for s in shapes]

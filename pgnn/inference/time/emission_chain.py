@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.randomness import private_randomness
+from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import MISSING
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.segment_chain import SegmentChain
@@ -95,7 +96,7 @@ def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hasha
     name = emission.child.name
     values = seen.codes[name] if name in seen.codes else seen.reals[name]
     there = seen.inside & _present(values)
-    lag = (name, -1)
+    lag = lagged_name(name)
     if all(v.name != lag for v in emission.parents):
         everywhere = bool(there.all())  # then nothing is copied
         return there, {name: values.flatten(0, 1) if everywhere else values[there]}
@@ -154,7 +155,7 @@ def _present(values: Tensor) -> Tensor:
 def _hard(
     emission: Conditional, seen: Sequences, inputs: Mapping[Hashable, Tensor], k: int
 ) -> Tensor:
-    lag = (emission.child.name, -1)
+    lag = lagged_name(emission.child.name)
     if isinstance(emission, Tabular) and [v.name != lag for v in emission.parents] == [True]:
         return _looked_up(emission, seen)
     where, values = observed(emission, seen)
@@ -227,7 +228,7 @@ def draw_emissions(
     drawn: dict[Hashable, Tensor] = {model.state.name: states}
     with private_randomness(seed), torch.no_grad():
         for name, emission in model.emissions.items():
-            if any(v.name == (name, -1) for v in emission.parents):
+            if any(v.name == lagged_name(name) for v in emission.parents):
                 drawn[name] = _one_by_one(model, name, states, seen, inputs)
             elif name in seen.soft:
                 drawn[name] = _by_likelihood(model, name, states, seen, inputs)

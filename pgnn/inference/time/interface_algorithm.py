@@ -14,6 +14,7 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.factors.factor import Factor
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.randomness import private_randomness
+from pgnn.factors.time_steps import has_lag, lagged, lagged_name, without_lag
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.chains.chain import Chain
@@ -90,7 +91,7 @@ class InterfaceChain:
         initial, by_row = table_over(begin.left, kept)
         initial = initial if by_row else initial[0]
 
-        late = [Variable((v.name, -1), v.states) for v in kept]
+        late = [lagged(v) for v in kept]
         before = {v.name for v in late}
         steps = [*tables.conditionals(REST, moved), *_findings(tables, others, REST)]
         moving, still = _apart(steps, {*names, *before}, before)
@@ -168,7 +169,7 @@ def traced(
         parts_of.setdefault(name, []).append(x.reshape(*lead[:-1], 1))
     if steps > 1:
         now = {n: x[..., 1:].flatten() for n, x in states.items()}
-        now |= {(n, -1): x[..., :-1].flatten() for n, x in states.items()}
+        now |= {lagged_name(n): x[..., :-1].flatten() for n, x in states.items()}
         for part in interface.later:
             for name, x in part.trace(now, pick, copies).items():
                 parts_of.setdefault(name, []).append(x.reshape(*lead[:-1], steps - 1))
@@ -230,9 +231,7 @@ def _drawn_at(
     own = model.conditionals[name] if t else model.first(name)
     parents = {}
     for v in own.parents:
-        late = v.name not in model.conditionals
-        source = v.name[0] if late and isinstance(v.name, tuple) else v.name
-        parents[v.name] = drawn[source][:, :, t - late][at]
+        parents[v.name] = drawn[without_lag(v.name)][:, :, t - has_lag(v.name)][at]
     covariates: dict[Hashable, Tensor] = {}
     for n in own.inputs:
         if n in tables.inputs:

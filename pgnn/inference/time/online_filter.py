@@ -14,6 +14,7 @@ from pgnn.abilities import EmittingModel
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.sequences import Sequences
+from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import Variable
 from pgnn.inference.engine import Inputs
 from pgnn.inference.time.emission_chain import log_field
@@ -140,7 +141,9 @@ class OnlineFilter:
     def _with_past(self, seen: Sequences, inputs: dict[Hashable, Tensor]) -> tuple[Sequences, Any]:
         """The step behind the one before, for emissions that depend on their own past."""
         emissions = self.model.emissions.items()
-        if not self._last or not any(v.name == (n, -1) for n, c in emissions for v in c.parents):
+        if not self._last or not any(
+            v.name == lagged_name(n) for n, c in emissions for v in c.parents
+        ):
             return seen, inputs
 
         def joined(now: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:

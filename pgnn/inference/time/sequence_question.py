@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
-from pgnn.evidence.sequences import AXIS, Sequences
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.posterior import Posterior

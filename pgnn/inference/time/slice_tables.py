@@ -15,6 +15,7 @@ from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.factors.time_steps import has_lag, lagged_name, without_lag
 from pgnn.factors.variable import Variable
 
 
@@ -53,10 +54,10 @@ class SliceTables:
         barren = {n for n in conditionals if n not in known and n not in self.model.interface}
         while True:
             needed = {
-                n[0] if isinstance(n, tuple) and n not in conditionals else n
+                without_lag(v.name)
                 for child, c in conditionals.items()
                 if child not in barren
-                for n in (v.name for v in (*c.parents, *self.model.first(child).parents))
+                for v in (*c.parents, *self.model.first(child).parents)
             }
             if not barren & needed:
                 return barren
@@ -166,12 +167,11 @@ class SliceTables:
 
     def _values(self, name: Hashable, span: slice, own: Conditional) -> Tensor:
         """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
-        late = isinstance(name, tuple) and name not in self.model.conditionals
-        plain = name[0] if isinstance(name, tuple) and late else name
+        plain = without_lag(name)
         if plain not in self.seen.reals:
             raise _unseen(plain, own.child.name)
         x = self.seen.reals[plain]
-        if not late:
+        if not has_lag(name):
             return x[:, span]
         return x[:, span.start - 1 : -1 if span.stop is None else span.stop - 1]
 
@@ -184,10 +184,9 @@ class SliceTables:
 
 
 def _unseen(name: Hashable, child: Hashable) -> Unsupported:
-    name = name[0] if isinstance(name, tuple) and len(name) == 2 and name[1] == -1 else name
     return Unsupported(
-        f"{name!r} is real and was not seen everywhere, but {child!r} depends on it; that needs a "
-        "sampling engine"
+        f"{without_lag(name)!r} is real and was not seen everywhere, but {child!r} depends on it; "
+        "that needs a sampling engine"
     )
 
 
@@ -211,7 +210,7 @@ class LeafSliceTables(SliceTables):
             for n, pair in conditionals.items()
             if n in known
             and n not in inner
-            and (n, -1) not in inner
+            and lagged_name(n) not in inner
             and all(v.is_discrete for c in pair for v in c.parents)
         }
 
