@@ -45,6 +45,11 @@ class VariableModel(ABC):
     def variables(self) -> Mapping[Hashable, Variable]:
         """The model's variables by name, in the order in which they were declared."""
 
+    @property
+    def passes_gradients(self) -> bool:
+        """Whether answers are to pass gradients on to the model's parameters."""
+        return not self.detached
+
     def variable(self, name: Hashable) -> Variable:
         """Return the variable of that name.
 
@@ -134,6 +139,11 @@ class UnrollableModel(VariableModel):
 
     It has no tables before a length is known, and is then an ordinary model over ``(name, t)``.
     """
+
+    @property
+    def hidden(self) -> Sequence[Hashable]:
+        """Names of the variables that are states rather than observations; none if not told."""
+        return ()
 
     @abstractmethod
     def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:

@@ -24,15 +24,23 @@ class ImpossibleEvidence(EvidenceError):
 
     Attributes:
         rows: Numbers of the impossible rows of the batch.
+        steps: Of sequences, the first step of each of these rows at which what was observed by
+            then has probability zero.
         conflict: A minimal subset of the first impossible row's findings that cannot occur
             together (variable name to state label); dropping any one of them makes it possible.
     """
 
     def __init__(
-        self, message: str, rows: tuple[int, ...] = (), conflict: Mapping[Any, Any] | None = None
+        self,
+        message: str,
+        rows: tuple[int, ...] = (),
+        conflict: Mapping[Any, Any] | None = None,
+        *,
+        steps: tuple[int, ...] = (),
     ) -> None:
         super().__init__(message)
         self.rows = rows
+        self.steps = steps
         self.conflict = dict(conflict or {})
 
 

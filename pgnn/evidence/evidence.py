@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import DataError, EvidenceError
+from pgnn.errors import EvidenceError
+from pgnn.evidence.observed_rows import ObservedRows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Evidence:
+class Evidence(ObservedRows):
     """What was seen in each of ``B`` rows, as arrays; what questions, learners and samplers use.
 
     Attributes:
@@ -57,11 +58,6 @@ class Evidence:
         return int(self.codes.shape[0])
 
     @property
-    def row_weights(self) -> Floats:
-        """``(B,)`` what each row counts."""
-        return np.ones(self.num_rows) if self.weights is None else self.weights
-
-    @property
     def rowwise(self) -> bool:
         """Whether tables may differ from row to row."""
         return bool(self.reals or self.inputs)
@@ -71,15 +67,10 @@ class Evidence:
         """``(B,)`` whether a row misses no state."""
         return np.asarray((self.codes >= 0).all(axis=1))
 
-    def shares(self, like: Tensor) -> Tensor:
-        """Return ``(B,)`` weights that sum to one."""
-        weights = self.row_weights
-        return torch.from_numpy(weights / weights.sum()).to(like)
-
-    def weighted_sum(self, values: Tensor) -> Tensor:
-        """Return the weighted sum of ``(B,)`` values; those that count nothing may be infinite."""
-        weights = torch.from_numpy(self.row_weights).to(values)
-        return (weights * values.masked_fill(weights == 0, 0.0)).sum()
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a value, or a likelihood, wants a gradient."""
+        return bool(self.soft_tensors) or any(x.requires_grad for x in self.reals.values())
 
     @property
     def is_empty(self) -> bool:
@@ -105,15 +96,6 @@ class Evidence:
             weights=None if self.weights is None else self.weights[rows],
             inputs=own(self.inputs),
         )
-
-    def split(self, share: float, seed: int | None) -> tuple[Evidence, Evidence]:
-        """Return the rest of the rows and a share of them, drawn at random.
-
-        Raises:
-            DataError: If one of the two is empty.
-        """
-        rest, apart = split_rows(self.num_rows, share, seed)
-        return self.take(rest), self.take(apart)
 
     def merged(self) -> Evidence:
         """Return the distinct rows, each with the weights of those that equal it."""
@@ -174,21 +156,3 @@ class Evidence:
                 for index in np.ndindex(*table.shape[1:-1]):
                     single[(name, *index)] = table[:, *index]
         return single
-
-
-def split_rows(rows: int, share: float, seed: int | None) -> tuple[Ints, Ints]:
-    """Return the numbers of the rest of some rows, and of a share of them drawn at random.
-
-    Raises:
-        DataError: If one of the two is empty.
-    """
-    held = round(share * rows)
-    if not 0 < held < rows:
-        raise DataError(f"{share:g} of {rows} rows cannot be set apart for validation")
-    order = np.random.default_rng(seed).permutation(rows)
-    return np.sort(order[held:]), np.sort(order[:held])
-
-
-def over_inputs(seen: Evidence, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:
-    """Return :meth:`Evidence.over`."""
-    return seen.over(inputs)

@@ -15,7 +15,7 @@ from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, chec
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.reading import Reading, check_apart, common_rows, read_real
-from pgnn.evidence.unknown_variable import unknown_columns, unknown_variable
+from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule, read_discrete
 from pgnn.evidence.wrappers import Codes
 from pgnn.factors.elements import Elements
@@ -167,10 +167,8 @@ class EvidenceReader:
 
     def _check_names(self, names: Sequence[Hashable], what: str) -> None:
         wrong = [n for n in names if not self._knows(n)]
-        if wrong and what == "column":
-            raise unknown_columns(wrong, self.variables)
         if wrong:
-            raise unknown_variable(wrong[0], self.variables)
+            raise unknown_columns(wrong, self.variables, what)
 
     def _knows(self, name: Hashable) -> bool:
         return name in self._single or name in self._reals or self.elements.find(name) is not None
@@ -186,7 +184,7 @@ class EvidenceReader:
             return -1, read_real(self._reals[name], value, name in self._in_part)
         found = self.elements.find(name)
         if found is None:
-            raise unknown_variable(name, self.variables)
+            raise unknown_columns([name], self.variables, "variable")
         if found[0].shape:
             return self.elements.first[name], read_discrete(found[0], value, rule)
         return int(found[1]), read_discrete(found[0], value, rule)

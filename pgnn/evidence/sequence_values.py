@@ -15,7 +15,7 @@ from pgnn.evidence.reading import floats_of
 from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_numbers
 from pgnn.evidence.wrappers import Codes, Likelihood
 from pgnn.factors.cells import cells_of, is_container, is_missing
-from pgnn.factors.labels import MISSING
+from pgnn.factors.labels import MISSING, WrongCell
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 
@@ -121,7 +121,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     soft = variable.is_discrete and (
         said or (any(len(s) > 1 for s in shapes) if ragged else _is_soft(variable, values, rule))
     )
-    rows = [_numbers(variable, p, soft, rule) for p in parts]
+    rows = [_numbers(variable, p, soft, rule, k if ragged else None) for k, p in enumerate(parts)]
     axes = event + soft
     if ragged:
         return Parts(
@@ -141,8 +141,16 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     )
 
 
-def step_codes(variable: Variable, values: Any, rule: Rule) -> Array:
-    """Return the states of single steps as indices."""
+def step_codes(variable: Variable, values: Any, rule: Rule, step: int) -> Array:
+    """Return the states of all rows, or of a lone one, at one step as indices."""
+    try:
+        return _codes(variable, values, rule)
+    except WrongCell as error:
+        row = error.at[0] if _holds_several(variable, values) else None
+        raise error.over_time(row, step, *error.at[1:]) from None
+
+
+def _codes(variable: Variable, values: Any, rule: Rule) -> Array:
     if isinstance(values, Codes):
         values, rule = values.values, replace(rule, coded=True)
     if not _holds_several(variable, values):
@@ -205,8 +213,10 @@ def _is_soft(variable: Variable, values: Any, rule: Rule) -> bool:
     return False
 
 
-def _numbers(variable: Variable, values: Any, soft: bool, rule: Rule) -> Array:
-    """Codes, likelihoods or reals."""
+def _numbers(
+    variable: Variable, values: Any, soft: bool, rule: Rule, row: int | None = None
+) -> Array:
+    """Codes, likelihoods or reals: of a row, of all rows, or of a lone sequence."""
     if soft:
         return _likelihoods(variable, values)
     if variable.is_discrete:
@@ -217,7 +227,12 @@ def _numbers(variable: Variable, values: Any, soft: bool, rule: Rule) -> Array:
                     f"evidence for {variable.name!r} must be states, one for each step, got "
                     f"{values!r}"
                 )
-        return step_codes(variable, values, rule)
+        try:
+            return _codes(variable, values, rule)
+        except WrongCell as error:
+            in_rows = row is None and len(error.at) > len(variable.shape)
+            where = error.at if in_rows else (row, *error.at)
+            raise error.over_time(*where) from None
     event = tuple(variable.shape[1:])
     if event and isinstance(values, list | tuple):
         values = [np.full(event, np.nan) if is_missing(v) else v for v in values]

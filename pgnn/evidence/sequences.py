@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.errors import EvidenceError
-from pgnn.evidence.evidence import split_rows
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
+from pgnn.evidence.observed_rows import Floats, ObservedRows
 from pgnn.evidence.sequence_values import Parts, read_parts, step_codes
-from pgnn.evidence.unknown_variable import unknown_variable
+from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences:
+class Sequences(ObservedRows):
     """What was seen in ``B`` rows over ``T`` steps.
 
     Attributes:
@@ -45,7 +45,7 @@ class Sequences:
     soft: Mapping[Hashable, Tensor] = field(default_factory=dict)
     batched: bool = True
     index: Any = None
-    weights: Tensor | None = None
+    weights: Floats | None = None
     inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
 
     @property
@@ -59,25 +59,18 @@ class Sequences:
         return torch.arange(self.steps) < self.lengths[:, None]
 
     @property
-    def row_weights(self) -> Tensor:
-        """``(B,)`` what each row counts."""
-        if self.weights is None:
-            return torch.ones(self.num_rows, dtype=torch.float64)
-        return self.weights
-
-    def shares(self, like: Tensor) -> Tensor:
-        """Return ``(B,)`` weights that sum to one."""
-        return (self.row_weights / self.row_weights.sum()).to(like)
-
-    def weighted_sum(self, values: Tensor) -> Tensor:
-        """Return the weighted sum of ``(B,)`` values; those that count nothing may be infinite."""
-        weights = self.row_weights.to(values)
-        return (weights * values.masked_fill(weights == 0, 0.0)).sum()
-
-    @property
     def is_empty(self) -> bool:
         """Whether there are no steps."""
         return not int(self.lengths.sum())
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a value, or a likelihood, wants a gradient."""
+        return any(x.requires_grad for x in (*self.reals.values(), *self.soft.values()))
+
+    def is_known(self, name: Hashable) -> bool:
+        """Whether the state of a discrete variable was observed at every step."""
+        return name in self.codes and bool(((self.codes[name] >= 0) | ~self.inside).all())
 
     def take(self, rows: Any, steps: int | None = None) -> Sequences:
         """Return some of the rows.
@@ -101,18 +94,35 @@ class Sequences:
             cut(self.reals),
             cut(self.soft),
             batched=self.batched,
-            weights=None if self.weights is None else self.weights[index],
+            weights=None if self.weights is None else self.weights[index.numpy(force=True)],
             inputs=cut(self.inputs),
         )
 
-    def split(self, share: float, seed: int | None) -> tuple[Sequences, Sequences]:
-        """Return the rest of the rows and a share of them, drawn at random.
+    def shortened(self, lengths: Tensor) -> Sequences:
+        """Return the beginnings of the rows.
 
-        Raises:
-            DataError: If one of the two is empty.
+        Args:
+            lengths: ``(B,)`` of each, at most its own.
         """
-        rest, apart = split_rows(self.num_rows, share, seed)
-        return self.take(rest), self.take(apart)
+        steps = int(lengths.max()) if len(lengths) else 0
+        beyond = torch.arange(steps) >= lengths[:, None]
+
+        def cut(values: Mapping[Hashable, Tensor], missing: float) -> dict[Hashable, Tensor]:
+            kept = {}
+            for name, x in values.items():
+                gone = beyond.to(x.device).reshape(*beyond.shape, *[1] * (x.dim() - 2))
+                kept[name] = x[:, :steps].masked_fill(gone, missing)
+            return kept
+
+        return replace(
+            self,
+            lengths=lengths,
+            steps=steps,
+            codes=cut(self.codes, MISSING),
+            reals=cut(self.reals, torch.nan),
+            soft=cut(self.soft, 1.0),
+            inputs={n: x[:, :steps] for n, x in self.inputs.items()},
+        )
 
     @classmethod
     def of(cls, model: Any, evidence: Any) -> Sequences:
@@ -170,9 +180,10 @@ class Sequences:
         length = findings.pop(AXIS, None) if AXIS not in known else None
         length = given.lengths if length is None else length
         single: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
-        for name in findings:
-            if name not in known:
-                raise unknown_variable(name, list(variables), "variable of the model")
+        wrong = [n for n in findings if n not in known]
+        if wrong:
+            what = "column" if is_frame(given.values) else "variable of the model"
+            raise unknown_columns(wrong, variables, what)
         told = None if length is None else _array(length)
         columns = {
             n: read_parts(known[n], x, given.rule_of(x), told).cut(told)
@@ -322,5 +333,5 @@ def _with_step(
             "their number where no sequence does"
         )
     codes = torch.full(shape, MISSING) if codes is None else codes.clone()
-    codes[:, step] = torch.from_numpy(step_codes(variable, state, rule))
+    codes[:, step] = torch.from_numpy(step_codes(variable, state, rule, step))
     return codes

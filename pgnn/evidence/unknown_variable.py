@@ -26,16 +26,26 @@ def unknown_variable(
 ) -> UnknownVariable:
     """Make the error that says what is known instead; of an array, its shape."""
     known = list(variables)
-    array = name[0] if isinstance(name, tuple) and name else None
-    hints = [f"; {v.name!r} has the shape {v.shape}" for v in known if v.shape and v.name == array]
-    return UnknownVariable(name, [v.name for v in known], what, *hints)
+    return UnknownVariable(name, [v.name for v in known], what, _hint(name, known))
 
 
-def unknown_columns(names: Sequence[object], variables: Iterable[Variable]) -> UnknownVariable:
-    """Make the error for columns of data that are no variables, with a way to leave them out."""
-    known = [v.name for v in variables]
+def unknown_columns(
+    names: Sequence[object], variables: Iterable[Variable], what: str = "column"
+) -> UnknownVariable:
+    """Make the error for names in data or evidence that are no variables: how to leave them out."""
+    known = list(variables)
     shown = ", ".join(map(repr, names))
-    hint = closest(names[0], known).rstrip("?") + (
-        f"; columns that are no variables are left out by pgnn.observed(data, ignore=[{shown}])"
+    hint = _hint(names[0], known).rstrip("?") + (
+        f"; what is no variable is left out by pgnn.observed(data, ignore=[{shown}])"
     )
-    return UnknownVariable([*names], known, "columns" if len(names) > 1 else "column", hint)
+    if len(names) > 1:
+        noun, *rest = what.split()
+        what = " ".join([f"{noun}s", *rest])
+    return UnknownVariable([*names], [v.name for v in known], what, hint)
+
+
+def _hint(name: object, known: Sequence[Variable]) -> str:
+    """The shape of the array that was meant, or the closest names."""
+    array = name[0] if isinstance(name, tuple) and name else None
+    shapes = [f"; {v.name!r} has the shape {v.shape}" for v in known if v.shape and v.name == array]
+    return shapes[0] if shapes else closest(name, [v.name for v in known])

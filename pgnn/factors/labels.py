@@ -273,10 +273,31 @@ class Labels:
 
     def _wrong_cell(self, bad: NDArray[np.bool_], message: str) -> EvidenceError:
         at = np.unravel_index(int(bad.argmax()), bad.shape)
-        count = int(bad.sum()) - 1
-        more = f" ({count} more rows have unknown labels)"
-        where = int(at[0]) if len(at) == 1 else tuple(map(int, at))
-        return EvidenceError(f"column {self.name!r}, row {where}: {message}{more if count else ''}")
+        return WrongCell(self.name, tuple(map(int, at)), message, int(bad.sum()) - 1)
+
+
+class WrongCell(EvidenceError):
+    """A value in a column that is no state.
+
+    Args:
+        name: Of the variable.
+        at: Where in the column: a row, and the indices of an array.
+        message: What is wrong with it.
+        more: How many other cells are wrong.
+    """
+
+    def __init__(self, name: Hashable, at: tuple[int, ...], message: str, more: int) -> None:
+        rest = f" ({more} more rows have unknown labels)" if more else ""
+        super().__init__(f"column {name!r}, row {at[0] if len(at) == 1 else at}: {message}{rest}")
+        self.name, self.at, self.message, self.more = name, at, message, more
+
+    def over_time(self, row: int | None, step: int | None, *rest: int) -> EvidenceError:
+        """Return the error of a value that stands at a step of a row; None where that is alone."""
+        where = [f"row {row}"] if row is not None else []
+        where += [f"step {step}"] if step is not None else []
+        where += [f"element {rest}"] if rest else []
+        more = f" ({self.more} more steps have unknown labels)" if self.more else ""
+        return EvidenceError(f"{self.name!r}, {', '.join(where)}: {self.message}{more}")
 
 
 def _number(label: Any) -> Any:

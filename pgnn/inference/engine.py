@@ -16,11 +16,12 @@ from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.limits import MAX_BYTES, check_seed, check_size, whole_number
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question
+from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Engine:
     ) -> Samples:
         """Answer :meth:`Model.sample`."""
         n, seed = whole_number("the number of samples", n), check_seed(seed)
-        question = self.read(model, evidence, inputs)
+        question: Any = self.read(model, evidence, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
             return with_reals(question, self.answer_sample(question, n, seed), seed)
 
@@ -162,11 +163,11 @@ class Engine:
         *,
         names: Names | None = None,
         errors: str = "raise",
-    ) -> Question:
+    ) -> BaseQuestion:
         """Read evidence and names: as rows, unless an engine knows of other forms."""
         return Question.read(model, evidence, inputs, names=names, errors=errors)
 
-    def answer_query(self, question: Question) -> Posterior:
+    def answer_query(self, question: Any) -> Posterior:
         """Answer ``query``: what :meth:`infer` found about the targets."""
         targets, seen = question.targets, question.seen
         found = self.infer(question)
@@ -183,7 +184,7 @@ class Engine:
             index=seen.index,
         )
 
-    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+    def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
         """Answer ``most_probable``: what :meth:`maximize` found about the targets."""
         if k > 1:
             raise self._cannot("finds one best assignment, not several", "JunctionTree()")
@@ -203,7 +204,7 @@ class Engine:
             diagnostics=found.diagnostics,
         )
 
-    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+    def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: what :meth:`draw` drew."""
         elements, batched = question.model.elements, question.seen.batched
         check_size(f"{n:,} draws of {question.num_rows:,} rows",
@@ -220,7 +221,7 @@ class Engine:
             log_weights=log_weights,
         )
 
-    def answer_log_prob(self, question: Question) -> Tensor:
+    def answer_log_prob(self, question: Any) -> Tensor:
         """Answer ``log_prob``, ``(B,)``: complete rows are looked up, which is exact."""
         if question.complete:
             return question.graph.log_score(question.seen.codes)
@@ -239,25 +240,44 @@ class Engine:
             told: Diagnostics.
             advice: What to do about rows that did not converge.
         """
-        lost = log_values.detach().isneginf()
-        if question.errors == "raise" and bool(lost.any()):
-            rows = tuple(lost.nonzero()[:, 0].tolist())
-            raise ImpossibleEvidence(
-                f"{len(rows)} of {len(lost)} rows have probability zero (first: row {rows[0]}); "
-                "JunctionTree() names the findings that conflict, errors='nan' skips such rows",
-                rows,
-            )
+        self.check_possible(question, log_values)
         converged = told.get("converged")
         if converged is not None and not np.all(np.asarray(converged)):
             rest = int((~np.asarray(converged)).sum())
             warnings.warn(
-                f"{type(self).__name__}: {rest} of {len(lost)} rows did not converge"
+                f"{type(self).__name__}: {rest} of {len(log_values)} rows did not converge"
                 + (f"; {advice}" if advice else ""),
                 NotConverged,
                 stacklevel=5,
             )
 
-    def describe(self, question: Question) -> Explanation:
+    def check_possible(self, question: BaseQuestion, log_values: Tensor) -> None:
+        """Raise for rows of probability zero, unless they are to be answered by NaN.
+
+        Args:
+            question: Says which of the two.
+            log_values: ``(B,)`` log evidence, or log probability of the best states.
+
+        Raises:
+            ImpossibleEvidence: If there are some.
+        """
+        lost = log_values.detach().isneginf()
+        if question.errors == "raise" and bool(lost.any()):
+            raise self.impossible(question, lost.nonzero()[:, 0].tolist())
+
+    def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
+        """Make the error for some rows of probability zero."""
+        what = "the evidence has probability zero"
+        if question.seen.batched:
+            what = (
+                f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
+                f"{rows[0]}); errors='nan' answers the other rows"
+            )
+        return ImpossibleEvidence(
+            f"{what}; JunctionTree() names the findings that conflict", tuple(rows)
+        )
+
+    def describe(self, question: Any) -> Explanation:
         """Answer ``explain``."""
         graph, _ = question.graph, question.targets
         hidden = (question.seen.codes < 0).any(axis=0)

@@ -10,27 +10,26 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.evidence import Evidence, over_inputs
+from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
+from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
 
-Names = Hashable | Iterable[Hashable]
 Variables = Mapping[Hashable, Variable]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class Question:
+class Question(BaseQuestion):
     """A model, what was seen of it, and what is asked: all that an engine needs to answer.
 
     Names and evidence were read and checked when the verb was called; graph and targets are made
@@ -52,7 +51,10 @@ class Question:
         (array([[-1,  1]], dtype=int32), (Variable('a', [0, 1]),), 1)
     """
 
-    __slots__ = ("_graph", "_targets", "errors", "inputs", "model", "names", "seen")
+    __slots__ = ("_graph", "_targets")
+
+    model: FactorModel
+    seen: Evidence
 
     def __init__(
         self,
@@ -64,8 +66,7 @@ class Question:
         names: Names | None = None,
         errors: str = "raise",
     ) -> None:
-        self.model, self.seen, self.inputs = model, seen, inputs
-        self.names, self.errors = names, errors
+        super().__init__(model, seen, inputs, names=names, errors=errors)
         self._graph = graph
         self._targets: Targets | None = None
 
@@ -84,10 +85,9 @@ class Question:
         Raises:
             EvidenceError: If ``errors`` is neither of the two, or evidence is wrong.
         """
-        check_errors(errors)
         seen = reader_of(model).read(evidence)
         if inputs:
-            seen = over_inputs(seen, inputs)
+            seen = seen.over(inputs)
         return cls(model, None, seen, inputs, names=names, errors=errors)
 
     @property
@@ -110,26 +110,11 @@ class Question:
         return self._targets
 
     @property
-    def num_rows(self) -> int:
-        """Rows of evidence ``B``."""
-        return self.seen.num_rows
-
-    @property
     def complete(self) -> bool:
         """Whether every element is observed in every row."""
         return self.seen.soft is None and bool((self.seen.codes >= 0).all())
 
-    @property
-    def wants_gradients(self) -> bool:
-        """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
-        if not torch.is_grad_enabled():
-            return False
-        if not self.model.detached or self.seen.soft_tensors:
-            return True
-        values = [*self.seen.reals.values(), *(self.inputs or {}).values()]
-        return any(isinstance(x, Tensor) and x.requires_grad for x in values)
-
-    def given(self, codes: NDArray[np.integer]) -> Question:
+    def with_states(self, codes: NDArray[np.integer]) -> Question:
         """Return the same with more states known.
 
         Args:
@@ -328,13 +313,3 @@ def _found(elements: Elements, name: Hashable) -> tuple[Variable, Ints]:
     if found is None:
         raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
     return found
-
-
-def check_errors(errors: str) -> None:
-    """Check what is to be done about impossible rows.
-
-    Raises:
-        EvidenceError: If it is neither ``"raise"`` nor ``"nan"``.
-    """
-    if errors not in ("raise", "nan"):
-        raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")

@@ -178,6 +178,11 @@ class SequenceModel(Model, UnrollableModel):
     def hidden(self) -> list[Hashable]:
         """Names of the variables that are states rather than observations."""
 
+    @property
+    def passes_gradients(self) -> bool:
+        """See :class:`~pgnn.abilities.VariableModel`; some parameter must want a gradient."""
+        return not self.detached and any(p.requires_grad for p in self.parameters())
+
     def _engine(self, engine: Engine | None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""
         from pgnn.inference.time.engine_over_time import engine_over_time

@@ -7,7 +7,6 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.evidence import over_inputs
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import UnknownVariable
 from pgnn.factors.elements import Elements
@@ -232,7 +231,7 @@ def test_soft_tensors_keep_their_gradient() -> None:
     listed = READER.read({"dice": parts}).soft_tensors["dice"]
     assert listed.tolist() == [[[0.5] * 3] * 2, [[1.0] * 3] * 2]
     assert listed.requires_grad
-    longer = over_inputs(READER.read({"pixel": table}), {"x": torch.zeros(4, 1)})
+    longer = READER.read({"pixel": table}).over({"x": torch.zeros(4, 1)})
     assert longer.soft_tensors["pixel"].shape == (4, 2, 3, 2)
     assert longer.codes.shape == (4, 9)
 

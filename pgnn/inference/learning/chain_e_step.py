@@ -94,9 +94,11 @@ class ChainEStep(EStep[Sequences]):
         """Return expected statistics, see :class:`EStep`."""
         chain = self.chain(seen)
         with torch.no_grad():
-            expected = chain.expectations(seen.row_weights)
+            expected = chain.expectations(torch.from_numpy(seen.row_weights))
         durations = expected.durations if isinstance(expected, SegmentExpectations) else None
-        posterior = _weighted(expected.marginals, expected.log_partition, seen.row_weights)
+        posterior = _weighted(
+            expected.marginals, expected.log_partition, torch.from_numpy(seen.row_weights)
+        )
         sums = ChainSums(
             expected.log_partition, posterior, expected.initial, expected.transitions, durations
         )
@@ -232,7 +234,7 @@ def _pair_rows(seen: Sequences, model: Any, chain: Any) -> WeightedRows:
     """Transitions that inputs drive: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())
-    pairs = pairs * seen.row_weights.to(pairs)[:, None, None, None]
+    pairs = pairs * torch.from_numpy(seen.row_weights).to(pairs)[:, None, None, None]
     names = [n for n in model.transitions.inputs if n in seen.inputs]
     inputs = {n: seen.inputs[n][:, 1:].flatten(0, 1) for n in names}
     return WeightedRows({}, inputs, pairs.flatten(0, 1))
@@ -257,7 +259,7 @@ def expect_side_by_side(steps: Sequence[EStep[Any]], seen: Any) -> list[Expected
         if not isinstance(chain, Chain) or not _joins(chain):
             return None
         chains.append(chain)
-    sums = sums_side_by_side(chains, seen.row_weights)
+    sums = sums_side_by_side(chains, torch.from_numpy(seen.row_weights))
     together = zip(own, chains, sums, strict=True)
     return [step.collect(seen, chain, sums) for step, chain, sums in together]
 

@@ -74,7 +74,7 @@ def fit_slices(
         learner=repr(learner),
         rows=seen.num_rows,
         weight=float(seen.row_weights.sum()),
-        log_likelihood=float(log_likelihood.double().reshape(-1) @ seen.row_weights),
+        log_likelihood=float(seen.weighted_sum(log_likelihood.double().reshape(-1))),
         seconds=time.perf_counter() - begin,
     )
 
@@ -109,7 +109,7 @@ def _fit(
         return
     values = {v.name: _values(seen, v.name, first, last)[there] for v in own.scope}
     inputs = {n: seen.inputs[n][:, first:last][there] for n in own.inputs if n in seen.inputs}
-    weights = seen.row_weights[:, None].expand_as(there)[there]
+    weights = torch.from_numpy(seen.row_weights)[:, None].expand_as(there)[there]
     if not isinstance(own, ExponentialFamily):
         gradient_step(own, values, inputs, weights, learner.max_iter)
         return

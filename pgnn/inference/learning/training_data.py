@@ -85,8 +85,7 @@ def read_sequences(
         raise DataError(str(error)) from None
     if not int(seen.lengths.sum()):
         raise DataError("there are no steps to learn from")
-    counts = torch.from_numpy(_counts(weights, seen.num_rows))
-    return replace(seen, weights=counts, inputs=covariates)
+    return replace(seen, weights=_counts(weights, seen.num_rows), inputs=covariates)
 
 
 def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:
@@ -99,7 +98,7 @@ def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:
     Raises:
         DataError: If one has none.
     """
-    counting = torch.as_tensor(seen.row_weights).to(log_z.device) > 0
+    counting = torch.from_numpy(seen.row_weights).to(log_z.device) > 0
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
         what = "sequences" if isinstance(seen, Sequences) else "rows"

@@ -243,7 +243,7 @@ class BeliefPropagation(Engine):
         engine = replace(self, start=None, tree_reweighted=False, temperature=1.0)
         values = []
         for states in starts:
-            clamped = question.given(np.where(maximized, states, -1))
+            clamped = question.with_states(np.where(maximized, states, -1))
             found, _ = engine._propagator(clamped, engine._plan(clamped, 1.0)).run()
             values.append(found.log_value)
         second = values[1] > values[0]

@@ -17,8 +17,7 @@ from pgnn.factors.time_steps import lagged
 from pgnn.factors.variable import Variable
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Question
-from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import SliceElimination
 from pgnn.inference.time.slice_tables import SliceTables
@@ -76,10 +75,9 @@ class BoyenKoller(SequenceEngine):
         run = _Run.of(self, question.about([]))
         return run.increments(run.forward()).sum(1)
 
-    def describe(self, question: Question) -> Explanation:
+    def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        own = over_time(question)
-        seen, model = own.seen, own.model
+        seen, model = question.seen, question.model
         parts, cells = self.parts(model), seen.num_rows * seen.steps
         sizes = [math.prod(v.num_states for v in part) for part in parts]
         return Explanation(
@@ -190,7 +188,7 @@ class _Run:
     def answer(self, steps: Sequence[_Step], marginals: Sequence[Sequence[Tensor]]) -> Posterior:
         """Put the marginals of all steps together."""
         gained = self.increments(steps)
-        self.question.check_possible(gained.sum(1))
+        self.engine.check_possible(self.question, gained.sum(1))
         parts = []
         for k, v in enumerate(self.asked):
             empty = gained.new_zeros(len(gained), 0, v.num_states)

@@ -11,7 +11,6 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import EmittingModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.sequences import Sequences
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
@@ -19,10 +18,9 @@ from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.segment_chain import SegmentChain
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.emission_chain import draw_emissions, emission_tables
-from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
 
@@ -40,7 +38,7 @@ class ForwardBackward(SequenceEngine):
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""
         states, log_z = _chain(question).smoothed()
-        question.check_possible(log_z)
+        self.check_possible(question, log_z)
         return question.posterior([_marginal(question, v, states) for v in question.asked], log_z)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
@@ -52,7 +50,7 @@ class ForwardBackward(SequenceEngine):
             )
         chain = _chain(question)
         log_z = chain.log_partition()
-        question.check_possible(log_z)
+        self.check_possible(question, log_z)
         states, increments = chain.filtered()
         return question.about([state]).filtered([states], log_z, increments)
 
@@ -63,7 +61,7 @@ class ForwardBackward(SequenceEngine):
         states, scores = chain.best(k)
         if k == 1:
             states, scores = states[:, None], scores[:, None]
-        question.check_possible(scores[:, 0])
+        self.check_possible(question, scores[:, 0])
         flat = []
         for r in range(k):
             own = [_best_states(question, v, states[:, r]) for v in question.asked]
@@ -73,7 +71,7 @@ class ForwardBackward(SequenceEngine):
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables; see the base class."""
         chain = _chain(question)
-        question.check_possible(chain.log_partition())
+        self.check_possible(question, chain.log_partition())
         states = chain.sample(n, seed)
         drawn = {question.model.state.name: states}
         if isinstance(question.model, EmittingModel):
@@ -84,10 +82,9 @@ class ForwardBackward(SequenceEngine):
         """Log probabilities of the evidence; see the base class."""
         return _chain(question).log_partition()
 
-    def describe(self, question: Question) -> Explanation:
+    def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        own = over_time(question)
-        seen, model = own.seen, own.model
+        seen, model = question.seen, question.model
         cells, k = seen.num_rows * seen.steps, model.state.num_states
         return Explanation(
             engine=type(self).__name__,
@@ -114,7 +111,7 @@ def _marginal(question: SequenceQuestion, variable: Variable, states: Tensor) ->
         return states
     codes = question.seen.codes.get(variable.name)
     known = None if codes is None else one_hot(codes.clamp_min(0), variable.num_states).to(states)
-    if known is not None and _seen_everywhere(question.seen, variable.name):
+    if known is not None and question.seen.is_known(variable.name):
         return known
     tables = _tables(question, variable.name)
     if variable.name in question.seen.soft:
@@ -131,7 +128,7 @@ def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor)
     if variable.name == question.model.state.name:
         return states
     codes = question.seen.codes.get(variable.name)
-    if codes is not None and _seen_everywhere(question.seen, variable.name):
+    if codes is not None and question.seen.is_known(variable.name):
         return codes.masked_fill(states < 0, MISSING)
     best = _tables(question, variable.name).argmax(-1).expand(*states.shape, -1)
     emitted = best.gather(2, states.clamp_min(0).unsqueeze(-1)).squeeze(-1)
@@ -148,11 +145,6 @@ def _tables(question: SequenceQuestion, name: Hashable) -> Tensor:
     return tables
 
 
-def _seen_everywhere(seen: Sequences, name: Hashable) -> bool:
-    """Whether a variable's state was seen at every step."""
-    return name in seen.codes and bool(((seen.codes[name] >= 0) | ~seen.inside).all())
-
-
 def _check_maximized(question: SequenceQuestion, k: int) -> None:
     """Refuse to maximise some and sum others out along the chain.
 
@@ -166,7 +158,7 @@ def _check_maximized(question: SequenceQuestion, k: int) -> None:
             "variables; name an engine for other marginal MAP questions"
         )
     for name in question.asked_names if k > 1 else ():
-        if name != state and not _seen_everywhere(question.seen, name):
+        if name != state and not question.seen.is_known(name):
             raise Unsupported(
                 f"{name!r} was not seen everywhere: decode(k={k}) ranks the states' paths alone; "
                 "or name an engine, such as JunctionTree()"

@@ -20,9 +20,8 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.slice_elimination import (
     SliceElimination,
@@ -259,7 +258,7 @@ class InterfaceAlgorithm(SequenceEngine):
             log_z = _chain(question, probes).chain.log_partition()
         marginals = _gradients(log_z, probes, question.wants_gradients)
         log_z = log_z if question.wants_gradients else log_z.detach()
-        question.check_possible(log_z)
+        self.check_possible(question, log_z)
         return question.posterior(marginals, log_z)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
@@ -270,7 +269,7 @@ class InterfaceAlgorithm(SequenceEngine):
             interface = _chain(question, probes)
         with torch.no_grad():
             log_z = interface.chain.log_partition()
-            question.check_possible(log_z)
+            self.check_possible(question, log_z)
             states, increments = interface.chain.filtered()
         inside = probes
         if inner and question.seen.steps:
@@ -287,18 +286,18 @@ class InterfaceAlgorithm(SequenceEngine):
         """The most probable states; see the base class."""
         seen, names = question.seen, question.asked_names
         for name in question.model.interface:
-            if name not in names and not _known(name, seen):
+            if name not in names and not seen.is_known(name):
                 raise Unsupported(
                     f"{name!r} would have to be summed out along the chain: name an engine for "
                     "such marginal MAP questions, or maximise over it too"
                 )
         tables = SliceTables(question.model, seen, question.covariates, wanted=frozenset(names))
-        joined = [n for n in names if not _known(n, seen)] if k > 1 else []
+        joined = [n for n in names if not seen.is_known(n)] if k > 1 else []
         interface = InterfaceChain.of(tables, best=names, joined=joined)
         paths, scores = interface.chain.best(k)
         if k == 1:
             paths, scores = paths[:, None], scores[:, None]
-        question.check_possible(scores[:, 0])
+        self.check_possible(question, scores[:, 0])
         flat = []
         for r in range(k):
             states = interface.split(paths[:, r])
@@ -312,7 +311,7 @@ class InterfaceAlgorithm(SequenceEngine):
         with torch.no_grad():
             tables = SliceTables(question.model, question.seen, question.covariates)
             interface = InterfaceChain.of(tables)
-            question.check_possible(interface.chain.log_partition())
+            self.check_possible(question, interface.chain.log_partition())
             drawn = draw_slices(tables, interface, n, seed)
         return question.samples(drawn, n)
 
@@ -320,10 +319,9 @@ class InterfaceAlgorithm(SequenceEngine):
         """Log probabilities of the evidence; see the base class."""
         return _chain(question, {}).chain.log_partition()
 
-    def describe(self, question: Question) -> Explanation:
+    def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
-        own = over_time(question)
-        seen, model = own.seen, own.model
+        seen, model = question.seen, question.model
         cells = seen.num_rows * seen.steps
         states = [model.conditionals[n].child.num_states for n in model.interface]
         k = math.prod(states)
@@ -345,11 +343,6 @@ def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> Int
     """The chain with what was seen of leaves put in at once; ``probes`` find marginals."""
     model, seen = question.model, question.seen
     return InterfaceChain.of(LeafSliceTables(model, seen, question.covariates, probes))
-
-
-def _known(name: Hashable, seen: Sequences) -> bool:
-    """Whether a variable was seen at every step."""
-    return name in seen.codes and bool(((seen.codes[name] >= 0) | ~seen.inside).all())
 
 
 def _probes(seen: Sequences, asked: Sequence[Variable]) -> dict[Hashable, Tensor]:

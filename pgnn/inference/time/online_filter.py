@@ -108,7 +108,12 @@ class OnlineFilter:
         lost = gained.isneginf()
         if bool(lost.any()):
             rows = tuple(lost.nonzero()[:, 0].tolist())
-            raise ImpossibleEvidence(f"rows {list(rows)} have become impossible", rows)
+            raise ImpossibleEvidence(
+                f"what was observed at step {self.num_steps} has probability zero given the steps "
+                "before" + (f" in rows {list(rows)}" if self._batched or seen.batched else ""),
+                rows,
+                steps=(self.num_steps,) * len(rows),
+            )
         self._log_states = joint - gained[:, None]
         self._total = self._total + gained
         self._batched = self._batched or seen.batched

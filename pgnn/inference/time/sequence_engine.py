@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs
-from pgnn.errors import Unsupported
+from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.limits import check_size, whole_number
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
@@ -122,30 +122,55 @@ class SequenceEngine(Engine):
         own = type(self).__name__
         return SequenceQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
 
-    def answer_query(self, question: Question) -> Posterior:
+    def answer_query(self, question: SequenceQuestion) -> Posterior:
         """Smooth."""
-        return self.smooth_steps(over_time(question))
+        return self.smooth_steps(question)
 
-    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+    def answer_most_probable(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Decode."""
-        own = over_time(question)
-        cells = k * own.seen.num_rows * own.seen.steps * max(len(own.asked), 1)
-        what = f"{k:,} best paths of {own.seen.num_rows:,} rows"
+        cells = k * question.seen.num_rows * question.seen.steps * max(len(question.asked), 1)
+        what = f"{k:,} best paths of {question.seen.num_rows:,} rows"
         check_size(what, cells, self.max_answer_bytes, "Ask for fewer")
-        return self.best_paths(own, k)
+        return self.best_paths(question, k)
 
-    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+    def answer_sample(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draw; the length is ``evidence["T"]`` where nothing was seen."""
-        own = over_time(question)
-        own.check_length()
-        cells = n * own.seen.num_rows * own.seen.steps * len(own.model.variables)
-        what = f"{n:,} draws of {own.seen.num_rows:,} rows"
+        question.check_length()
+        cells = n * question.seen.num_rows * question.seen.steps * len(question.model.variables)
+        what = f"{n:,} draws of {question.seen.num_rows:,} rows"
         check_size(what, cells, self.max_answer_bytes, "Draw fewer at a time")
-        return self.draw_paths(own, n, seed)
+        return self.draw_paths(question, n, seed)
 
-    def answer_log_prob(self, question: Question) -> Tensor:
+    def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
         """Return one number for each sequence."""
-        return self.log_evidence(over_time(question))
+        return self.log_evidence(question)
+
+    def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
+        """Make the error for some rows of probability zero: at which step each becomes so."""
+        steps = self._lost_at(question, rows)
+        what = f"the sequence has probability zero from step {steps[0]} on"
+        if question.seen.batched:
+            what = (
+                f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
+                f"{rows[0]}, from step {steps[0]} on); errors='nan' answers the other rows"
+            )
+        return ImpossibleEvidence(what, tuple(rows), steps=tuple(steps))
+
+    def _lost_at(self, question: SequenceQuestion, rows: list[int]) -> list[int]:
+        """The first step of each row by which it has become impossible, by bisection."""
+        seen = question.seen.take(rows)
+        inputs = {n: x[rows] for n, x in question.covariates.items()}
+        low, high = torch.zeros_like(seen.lengths), (seen.lengths - 1).clamp_min(0)
+        while bool((low < high).any()):
+            middle = (low + high) // 2
+            begun = replace(seen.shortened(middle + 1), batched=True)
+            own = {n: x[:, : begun.steps] for n, x in inputs.items()}
+            part = SequenceQuestion(question.model, begun, own, names=[], errors="nan")
+            with torch.no_grad():
+                lost = self.log_evidence(part).isneginf().cpu()
+            low, high = torch.where(lost, low, middle + 1), torch.where(lost, middle, high)
+            low = low.minimum(high)
+        return [int(t) for t in high]
 
     def prepare(
         self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None
@@ -155,12 +180,6 @@ class SequenceEngine(Engine):
             "the length is not known: compile model.unroll(steps) instead, or use model.chain(...) "
             "of a hidden Markov model, tensors in and tensors out"
         )
-
-
-def over_time(question: Question) -> SequenceQuestion:
-    """Return a question that an engine over time has read itself."""
-    assert isinstance(question, SequenceQuestion)
-    return question
 
 
 def extended(seen: Sequences, steps: int) -> Sequences:

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs, UnrollableModel
-from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question, check_errors, names_of
+from pgnn.inference.question import names_of
 from pgnn.inference.samples import Samples
 
 
-class SequenceQuestion(Question):
+class SequenceQuestion(BaseQuestion):
     """A model over time, the sequences that were seen of it, and what is asked.
 
     Answers have the axis of time in the place of ``"T"``; beyond a row's end probabilities are NaN
@@ -42,8 +43,8 @@ class SequenceQuestion(Question):
         Unsupported: If a variable asked for is real.
     """
 
-    model: Any
-    seen: Sequences  # type: ignore[assignment]
+    model: Any  # engines ask for the abilities that they need
+    seen: Sequences
 
     def __init__(
         self,
@@ -55,10 +56,8 @@ class SequenceQuestion(Question):
         errors: str = "raise",
         engine: str = "",
     ) -> None:
-        check_errors(errors)
-        none: Any = None
-        super().__init__(none, none, none, inputs, names=names, errors=errors)
-        self.model, self.seen, self.engine = model, seen, engine
+        super().__init__(model, seen, inputs, names=names, errors=errors)
+        self.engine = engine
         self.asked = _discrete(model.variables, names)
 
     def about(self, asked: Sequence[Variable]) -> SequenceQuestion:
@@ -78,33 +77,7 @@ class SequenceQuestion(Question):
         """Names of what is asked."""
         return [v.name for v in self.asked]
 
-    @property
-    def wants_gradients(self) -> bool:
-        """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
-        if not torch.is_grad_enabled():
-            return False
-        if not self.model.detached and any(p.requires_grad for p in self.model.parameters()):
-            return True
-        inputs = [x for x in (self.inputs or {}).values() if isinstance(x, Tensor)]
-        values = [*self.seen.reals.values(), *self.seen.soft.values(), *inputs]
-        return any(x.requires_grad for x in values)
-
     # --- answers ------------------------------------------------------------------------------
-
-    def check_possible(self, log_z: Tensor) -> None:
-        """Raise for rows of probability zero, unless they are to be answered by NaN.
-
-        Raises:
-            ImpossibleEvidence: If there are some.
-        """
-        lost = log_z.detach().isneginf()
-        if self.errors == "raise" and bool(lost.any()):
-            rows = tuple(lost.nonzero()[:, 0].tolist())
-            raise ImpossibleEvidence(
-                f"{len(rows)} of {len(lost)} rows have probability zero (first: row {rows[0]}); "
-                "errors='nan' skips them",
-                rows,
-            )
 
     def posterior(
         self,

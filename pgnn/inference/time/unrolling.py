@@ -17,9 +17,8 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.engine import Engine, Inputs
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
-from pgnn.inference.time.sequence_engine import SequenceEngine, over_time
+from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
 
@@ -109,11 +108,10 @@ class Unrolling(SequenceEngine):
         log_z = self.engine.log_prob(network, cells, inputs=own)
         return _by_row(log_z, seen) if seen.batched else log_z.reshape(-1)[:1]
 
-    def describe(self, question: Question) -> Explanation:
+    def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`: as the engine would answer about the unrolled network."""
-        own = over_time(question)
-        seen, model = own.seen, own.model
-        cells = [(n, t) for n in own.asked_names for t in range(seen.steps)]
+        seen, model = question.seen, question.model
+        cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
         return self.engine.explain(model.unroll(seen.steps), cells, _cells(model, seen))
 
 

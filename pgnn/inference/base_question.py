@@ -1,0 +1,64 @@
+"""What every question has, whether its model is over time or not."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs, VariableModel
+from pgnn.errors import EvidenceError
+from pgnn.evidence.observed_rows import ObservedRows
+
+Names = Hashable | Iterable[Hashable]
+
+
+class BaseQuestion:
+    """A model, the rows that were observed of it, and what is asked.
+
+    Args:
+        model: Whose variables the question is about.
+        seen: ``B`` rows of evidence.
+        inputs: Covariates by name.
+        names: Names of the variables asked for; None for all.
+        errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
+
+    Raises:
+        EvidenceError: If ``errors`` is neither of the two.
+    """
+
+    __slots__ = ("errors", "inputs", "model", "names", "seen")
+
+    model: VariableModel
+    seen: ObservedRows
+
+    def __init__(
+        self,
+        model: VariableModel,
+        seen: ObservedRows,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> None:
+        if errors not in ("raise", "nan"):
+            raise EvidenceError(f"errors must be 'raise' or 'nan', got {errors!r}")
+        self.model, self.seen, self.inputs = model, seen, inputs
+        self.names, self.errors = names, errors
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of evidence ``B``."""
+        return self.seen.num_rows
+
+    @property
+    def wants_gradients(self) -> bool:
+        """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
+        if not torch.is_grad_enabled():
+            return False
+        if self.model.passes_gradients or self.seen.requires_grad:
+            return True
+        values: Iterable[Any] = (self.inputs or {}).values()
+        return any(isinstance(x, Tensor) and x.requires_grad for x in values)
