@@ -98,7 +98,7 @@ class Distance(pgnn.Potential):
         return super().settings() | {"power": self.power}
 
     def groups(self, elements: Elements, inputs: Any = None) -> tuple[TableGroup, ...]:
-        sizes = [torch.arange(v.num_states).double() for v in self.places]
+        sizes = [torch.arange(v.num_states).double() for v in self.axis_variables]
         table = -self.strength * (sizes[0][:, None] - sizes[1]).abs() ** self.power
         return (TableGroup(self.placed(elements), table[None]),)
 

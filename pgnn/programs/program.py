@@ -141,8 +141,8 @@ class Program(Model, ExecutableModel):
 
         return GuideExecutions(self._source)
 
-    def given(self, *args: Any, **kwargs: Any) -> Program:
-        """Return the same program with the same parameters, called with something else."""
+    def with_arguments(self, *args: Any, **kwargs: Any) -> Program:
+        """Return the same program with the same parameters, called with other arguments."""
         made = Program.__new__(Program)
         Model.__init__(made)
         made.own, made._programs, made.args, made.kwargs = self.own, self._programs, args, kwargs
@@ -307,7 +307,7 @@ def _refuse(inputs: Inputs | None) -> None:
     if inputs:
         raise Unsupported(
             f"a program has no inputs, got {list(inputs)}; pass them as its arguments: "
-            "Program(model, args=...) or program.given(...)"
+            "Program(model, args=...) or program.with_arguments(...)"
         )
 
 

@@ -434,7 +434,7 @@ def test_data_is_watched_and_replaced():
         flips[1] = 1.0
         second = program.query([]).log_evidence
     assert first != second
-    other = program.given(double([1.0, 1.0]))
+    other = program.with_arguments(double([1.0, 1.0]))
     close(other.query([]).log_evidence.detach(), second)
     assert {id(p) for p in other.parameters()} == {id(p) for p in program.parameters()}
 

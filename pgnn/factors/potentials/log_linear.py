@@ -67,11 +67,11 @@ class LogLinear(Potential):
         super().__init__(variables, scopes)
         if not self.num_factors:
             raise ModelError("features need at least one scope")
-        places = self.places
+        scope = self.axis_variables
         named = isinstance(features, Mapping)
         if named and not features:
             raise ModelError("a log-linear potential needs at least one feature")
-        values = _tabulate(places, features)
+        values = _tabulate(scope, features)
         names = tuple(features) if named else tuple(range(len(values)))
         self.feature_names: tuple[Hashable, ...] = names
         self.register_buffer("features", torch.from_numpy(values))
@@ -106,39 +106,39 @@ def _weights(given: Any, number: int) -> nn.Parameter:
     return nn.Parameter(torch.from_numpy(values), requires_grad=False)
 
 
-def _tabulate(places: Sequence[Variable], features: Any) -> NDArray[np.float64]:
+def _tabulate(scope: Sequence[Variable], features: Any) -> NDArray[np.float64]:
     """``(D, K1, ..., Kn)`` numbers of the features."""
-    shape = tuple(v.num_states for v in places)
+    shape = tuple(v.num_states for v in scope)
     if math.prod(shape) > MAX_TABLE:
         raise Intractable(
-            f"features over {len(shape)} places have {math.prod(shape):,} joint states, at most "
+            f"features over {len(shape)} variables have {math.prod(shape):,} joint states, at most "
             f"{MAX_TABLE:,} are written down; use smaller scopes"
         )
     if isinstance(features, Mapping):
-        values = np.stack([_evaluate(places, f, name)[0] for name, f in features.items()])
+        values = np.stack([_evaluate(scope, f, name)[0] for name, f in features.items()])
     elif callable(features):
-        values = _evaluate(places, features)
+        values = _evaluate(scope, features)
     else:
         values = read_numbers("features", features)
     if values.ndim != len(shape) + 1 or values.shape[1:] != shape or not len(values):
-        axes = ", ".join(map(str, ("D", *shape)))
-        raise ModelError(f"features must have shape ({axes}), got {values.shape}")
+        wanted = ", ".join(map(str, ("D", *shape)))
+        raise ModelError(f"features must have shape ({wanted}), got {values.shape}")
     if not np.isfinite(values).all():
         raise ModelError("features must be finite; forbid states with a table of zeros")
     return values
 
 
 def _evaluate(
-    places: Sequence[Variable], feature: Any, name: Hashable = None
+    scope: Sequence[Variable], feature: Any, name: Hashable = None
 ) -> NDArray[np.float64]:
     """A function's numbers at all labels of the states, ``(D, K1, ..., Kn)``."""
     what = "the features" if name is None else f"feature {name!r}"
     if not callable(feature):
         raise ModelError(f"{what} must be a function of the states' labels, got {feature!r}")
-    rows = [feature(*labels) for labels in itertools.product(*(v.states or () for v in places))]
+    rows = [feature(*labels) for labels in itertools.product(*(v.states or () for v in scope))]
     values = read_numbers(what, rows)
     if values.ndim > (2 if name is None else 1):
         raise ModelError(f"{what} must return one number, got shape {values.shape[1:]}")
     return np.moveaxis(
-        values.reshape(*(v.num_states for v in places), values.size // len(rows)), -1, 0
+        values.reshape(*(v.num_states for v in scope), values.size // len(rows)), -1, 0
     ).copy()

@@ -67,7 +67,7 @@ class NeuralPotential(Potential):
             raise ModelError(f"network must be a torch module, got {type(network).__name__}")
         if not self.num_factors:
             raise ModelError("a neural potential needs at least one scope")
-        if edges is not None and len({v.num_states for v in self.places}) > 1:
+        if edges is not None and len({v.num_states for v in self.axis_variables}) > 1:
             raise ModelError("an edge's coupling needs two elements of one number of states")
         self.network = network
         self.arrangement = "edges" if edges is not None else "scopes" if scopes is not None else ""
@@ -82,7 +82,7 @@ class NeuralPotential(Potential):
         """What one row of the network's output looks like."""
         if self.on_edges:
             return (self.num_factors,)
-        table = tuple(v.num_states for v in self.places)
+        table = tuple(v.num_states for v in self.axis_variables)
         if self.arrangement == "scopes":
             return (self.num_factors, *table)
         return (*next((v.shape for v in self.variables if v.shape), ()), *table)
@@ -99,8 +99,8 @@ class NeuralPotential(Potential):
         self._check(output, next(iter(given.values())))
         scopes = self.placed(elements)
         if self.on_edges:
-            return (PottsGroup(scopes, output, self.places[0].num_states),)
-        table = tuple(v.num_states for v in self.places)
+            return (PottsGroup(scopes, output, self.axis_variables[0].num_states),)
+        table = tuple(v.num_states for v in self.axis_variables)
         return (TableGroup(scopes, output.reshape(len(output), self.num_factors, *table)),)
 
     def _cast(self, value: Tensor) -> Tensor:

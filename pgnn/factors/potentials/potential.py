@@ -102,8 +102,8 @@ class Potential(Piece):
         return int(self.scopes.shape[0])
 
     @property
-    def places(self) -> tuple[Variable, ...]:
-        """The variable at each place of the first scope: what the axes of a table stand for."""
+    def axis_variables(self) -> tuple[Variable, ...]:
+        """The variable that each axis of a table stands for, those of the first scope."""
         first = self.scopes[0] if self.num_factors else ()
         return tuple(self.variables[k] for k in self._owner[first])
 

@@ -51,13 +51,13 @@ class TabularPotential(Potential):
         super().__init__(variables, scopes)
         if not self.num_factors:
             raise ModelError("a table needs at least one scope")
-        shape = tuple(v.num_states for v in self.places)
+        shape = tuple(v.num_states for v in self.axis_variables)
         if table is not None:
             self.log_table = nn.Parameter(self._read(table, shape), requires_grad=False)
             return
         if math.prod(shape) > MAX_TABLE:
             raise Intractable(
-                f"a table over {[v.name for v in self.places]} has {math.prod(shape):,} entries, "
+                f"a table over {[v.name for v in self.axis_variables]} has {math.prod(shape):,} entries, "
                 f"at most {MAX_TABLE:,} are made; declare smaller cliques, such as the edges"
             )
         self.log_table = nn.Parameter(torch.zeros(1, *shape, dtype=torch.float64))
@@ -85,7 +85,7 @@ class TabularPotential(Potential):
         return (TableGroup(self.placed(elements), self.log_table),)
 
     def _read(self, table: Any, shape: tuple[int, ...]) -> Tensor:
-        what = f"table over {[v.name for v in self.places]}"
+        what = f"table over {[v.name for v in self.axis_variables]}"
         values = read_numbers(what, table)
         own = values.shape[: values.ndim - len(shape)]
         arrays = next((v.shape for v in self.variables if v.shape), ())
