@@ -179,35 +179,6 @@ class FactorGroup(ABC):
             table = copies * table.sum(axis, keepdim=True)
         return TableGroup(np.zeros((1, 0)), table)
 
-    def condition(self, states: Sequence[int] | Ints) -> tuple[FactorGroup, ...]:
-        """Return the factors that are left once some elements are seen.
-
-        Args:
-            states: ``(E,)`` a state for each element, -1 where nothing is seen.
-
-        Returns:
-            Groups over the elements that are left, factors with the same places and states seen
-            together; one over nothing holds the constants.
-        """
-        seen = np.asarray(states, dtype=np.int64)[self.scopes]
-        patterns, which = np.unique(seen, axis=0, return_inverse=True)
-        left: list[FactorGroup] = []
-        for k, pattern in enumerate(patterns.tolist()):
-            own = torch.from_numpy(np.flatnonzero(which.ravel() == k))
-            known = {place: state for place, state in enumerate(pattern) if state >= 0}
-            left.append(self._conditioned(known, own) if known else self.select(own))
-        return tuple(left)
-
-    def _conditioned(self, known: dict[int, int], which: Tensor) -> FactorGroup:
-        """Some factors, the elements at some places of their scopes in known states."""
-        own = self.select(which)
-        table = own.log_values
-        for place in sorted(known, reverse=True):
-            table = table.select(len(self.batch_shape) + 1 + place, known[place])
-        free = [place for place in range(self.arity) if place not in known]
-        child = free.index(self.child) if self.child in free else None
-        return TableGroup(own.scopes[:, free], table, child)
-
     # --- complete rows -------------------------------------------------------------------------
 
     def lead(self, states: Tensor, rows: Tensor | None = None) -> tuple[Tensor, ...]:

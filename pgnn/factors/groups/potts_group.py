@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pgnn.errors import ModelError
-from pgnn.factors.groups.factor_group import FactorGroup, TableGroup, weighed
+from pgnn.factors.groups.factor_group import FactorGroup, weighed
 from pgnn.factors.groups.group_messages import GroupMessages, reduced
 from pgnn.factors.groups.kernel_kinds import POTTS
 from pgnn.factors.logspace import logsumexp
@@ -113,17 +113,6 @@ class PottsGroup(FactorGroup):
     def messages(self, numbers: Tensor, scale: Tensor | float, hard: bool) -> GroupMessages:
         """See :meth:`FactorGroup.messages`."""
         return PottsMessages(numbers, scale, hard)
-
-    def _conditioned(self, known: dict[int, int], which: Tensor) -> FactorGroup:
-        """See :class:`FactorGroup`: the element that is left is drawn to the state that is seen."""
-        if len(known) != 1:
-            return super()._conditioned(known, which)
-        ((place, state),) = known.items()
-        own = self.select(which)
-        same = torch.arange(self.num_states, device=self.numbers.device) == state
-        coupling = own.numbers[..., None]
-        table = torch.where(same, coupling, torch.zeros_like(coupling))
-        return TableGroup(own.scopes[:, [1 - place]], table)
 
 
 class PottsMessages(GroupMessages):

@@ -57,8 +57,9 @@ class TabularPotential(Potential):
             return
         if math.prod(shape) > MAX_TABLE:
             raise Intractable(
-                f"a table over {[v.name for v in self.axis_variables]} has {math.prod(shape):,} entries, "
-                f"at most {MAX_TABLE:,} are made; declare smaller cliques, such as the edges"
+                f"a table over {[v.name for v in self.axis_variables]} has {math.prod(shape):,} "
+                f"entries, at most {MAX_TABLE:,} are made; declare smaller cliques, such as the "
+                "edges"
             )
         self.log_table = nn.Parameter(torch.zeros(1, *shape, dtype=torch.float64))
 

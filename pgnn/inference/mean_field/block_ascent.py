@@ -14,6 +14,7 @@ from pgnn.errors import Intractable, ModelError
 from pgnn.evidence.unknown_variable import UnknownVariable
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
+from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
@@ -38,7 +39,7 @@ class Slices:
     axis: int = 0
 
 
-def in_blocks(elements: Elements, given: Iterable[Sequence[Hashable] | Slices]) -> list[Ints]:
+def in_blocks(elements: Elements, wanted: Iterable[Sequence[Hashable] | Slices]) -> list[Ints]:
     """Return the numbers of the elements of each block.
 
     Raises:
@@ -46,7 +47,7 @@ def in_blocks(elements: Elements, given: Iterable[Sequence[Hashable] | Slices]) 
         ModelError: If an element is in two blocks, or an array has no such axis.
     """
     blocks: list[Ints] = []
-    for names in given:
+    for names in wanted:
         if isinstance(names, Slices):
             cells = _numbers(elements, names.name)
             if not -cells.ndim <= names.axis < cells.ndim:
@@ -90,18 +91,18 @@ class Blocks:
 
     Args:
         wiring: Of the graph.
-        given: Numbers of the elements of each block.
+        numbers: Of the elements of each block.
     """
 
     wiring: Wiring
-    given: list[Ints]
+    numbers: list[Ints]
 
     @cached_property
     def block_of(self) -> Ints:
         """``(E,)`` number of each element's block; a number of its own if it is in none."""
         count = len(self.wiring.card)
-        owner = len(self.given) + np.arange(count, dtype=np.int64)
-        for b, elements in enumerate(self.given):
+        owner = len(self.numbers) + np.arange(count, dtype=np.int64)
+        for b, elements in enumerate(self.numbers):
             owner[elements] = b
         return owner
 
@@ -136,10 +137,10 @@ class Blocks:
     @cached_property
     def members(self) -> dict[int, Ints]:
         """Elements of the blocks, and of single elements that touch a factor of kind 2."""
-        members = dict(enumerate(self.given))
+        members = dict(enumerate(self.numbers))
         for owner in self.wide:
             if owner not in members:
-                members[owner] = np.array([owner - len(self.given)])
+                members[owner] = np.array([owner - len(self.numbers)])
         return members
 
     @cached_property
@@ -151,13 +152,10 @@ class Blocks:
         return np.flatnonzero(rest)
 
     @cached_property
-    def inner_factors(self) -> dict[int, list[int]]:
-        """Factors inside each block."""
-        wiring = self.wiring
-        found: dict[int, list[int]] = {b: [] for b in self.members}
-        for f in np.flatnonzero(self.spans == 0).tolist():
-            found[int(self.block_of[wiring.slot_var[wiring.factor_ptr[f]]])].append(f)
-        return found
+    def inside(self) -> Ints:
+        """``(F,)`` the block that a factor lies in, -1 if it reaches out of one."""
+        first = self.wiring.slot_var[self.wiring.factor_ptr[:-1]]
+        return np.where(self.spans == 0, self.block_of[first], -1)
 
     def columns(self, elements: Ints) -> Ints:
         """Return the columns of some elements' states."""
@@ -200,9 +198,9 @@ class BlockAscent:
                 if len(w.axes[owner]) > 1:
                     self._parts[owner, w.factor] = self._product(q, w, w.axes[owner])
         for owner, elements in self.blocks.members.items():
-            inside = np.isin(np.arange(len(self.blocks.spans)), self.blocks.inner_factors[owner])
             entropy = self.ascent.entropies(q[:, self.blocks.columns(elements)])
-            self._inside[owner] = entropy + self.ascent.energies(q, inside)
+            energy = self.ascent.energies(q, self.blocks.inside == owner)
+            self._inside[owner] = entropy + energy
         return self.ascent.begin(q, rows)
 
     def init(self) -> Ascending:
@@ -300,11 +298,9 @@ class BlockAscent:
 
     def _solver(self, owner: int, rows: Ints, tables: list[tuple[Wide, Floats]]) -> Solver:
         """The exact solver of a block, with tables over its elements from outside."""
-        solver = self._solvers.get(owner)
-        variables = [self._singles[i] for i in self.blocks.members[owner].tolist()]
-        if solver is None:
-            factors = [self._factor(f) for f in self.blocks.inner_factors[owner]]
-            solver = self._solvers[owner] = Solver(FactorGraph(tuple(variables), tuple(factors)))
+        if owner not in self._solvers:
+            self._solvers[owner] = Solver(self._graph_inside(owner))
+        solver = self._solvers[owner]
         if not tables:
             return solver.at_rows(rows)
         more = []
@@ -312,8 +308,22 @@ class BlockAscent:
             scope = self._scope(w.factor)
             over = [self._singles[scope[axis]] for axis in w.axes[owner]]
             more.append(Factor(over, torch.from_numpy(table)))
-        kept = solver.at_rows(rows).graph.factors
-        return Solver(FactorGraph(tuple(variables), (*kept, *more)), solver.planner)
+        return Solver(solver.at_rows(rows).graph.with_factors(*more), solver.planner)
+
+    def _graph_inside(self, owner: int) -> FactorGraph:
+        """A block with the factors inside of it, in the groups that they came in."""
+        members, graph = self.blocks.members[owner], self.ascent.question.graph
+        place = np.full(len(graph.elements), -1, dtype=np.int64)
+        place[members] = np.arange(len(members))
+        groups, first = [], 0
+        for g in graph.interactions:
+            own = np.flatnonzero(self.blocks.inside[first : first + g.num_factors] == owner)
+            first += g.num_factors
+            if len(own):
+                part = g.select(torch.from_numpy(own))
+                tables = part.log_values.detach().to("cpu", torch.float64)
+                groups.append(TableGroup(place[part.scopes], tables))
+        return FactorGraph([self._singles[i] for i in members.tolist()], groups)
 
     # --- one factor -----------------------------------------------------------------------------
 
@@ -332,13 +342,6 @@ class BlockAscent:
         group = self.ascent.question.graph.interaction(f)
         table = group.log_values.detach().to("cpu", torch.float64).numpy()
         return table[:, 0] if group.batch_shape else table
-
-    def _factor(self, f: int) -> Factor:
-        """A factor by itself."""
-        table = torch.from_numpy(self._table(f))
-        return Factor(
-            [self._singles[i] for i in self._scope(f)], table[0] if len(table) == 1 else table
-        )
 
     def _product(self, q: Floats, w: Wide, axes: list[int]) -> Floats:
         """``(B, K, ...)`` product of the marginals of some elements of a factor."""

@@ -99,8 +99,8 @@ class MeanField(Engine):
         rows = np.flatnonzero(possible)
         blocks = None
         if self.blocks is not None:
-            given = in_blocks(question.graph.elements, self.blocks)
-            blocks = BlockAscent(ascent, Blocks(ascent.wiring, given))
+            numbers = in_blocks(question.graph.elements, self.blocks)
+            blocks = BlockAscent(ascent, Blocks(ascent.wiring, numbers))
         rng = np.random.default_rng(self.seed)
         found: tuple[Ascending, Floats] | None = None
         for restart in range(self.restarts):

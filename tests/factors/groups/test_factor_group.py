@@ -154,26 +154,6 @@ def test_rows_and_factors(group: FactorGroup) -> None:
 
 
 @KINDS
-def test_conditioning(group: FactorGroup) -> None:
-    """The score of complete rows is that of what is left at the states that are left."""
-    num = group.log_values.shape[-1]
-    rng = np.random.default_rng(60)
-    for seen in ([-1] * 4, [1, -1, -1, 0], [-1, 0, -1, -1], [0, 1, 1, 0]):
-        left = group.condition(seen)
-        assert sum(g.num_factors for g in left) == group.num_factors
-        assert all((np.asarray(seen)[g.scopes] < 0).all() for g in left)
-        full = np.where(np.array(seen) < 0, rng.integers(0, num, size=(ROWS, 4)), seen)
-        columns = torch.from_numpy(full.T.copy())
-        total = torch.zeros(ROWS).double()
-        for g in left:
-            states = columns.T[:, torch.from_numpy(g.scopes)]
-            total = total + g.look_up(states).sum(1)
-        near(total, group.score(columns))
-    if isinstance(group, PottsGroup):
-        assert any(g.arity == 1 for g in group.condition([1, -1, -1, 0]))
-
-
-@KINDS
 def test_joining(group: FactorGroup) -> None:
     elements = Elements([Variable("x", group.log_values.shape[-1], shape=(4,))])
     joined = merged([group, group])
