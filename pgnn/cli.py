@@ -253,11 +253,22 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
     return answer
 
 
+def _num_arcs(model: Any) -> int:
+    """Arrows from parents to children; of other models, pairs of variables that share a factor."""
+    from pgnn.abilities import DirectedModel
+    from pgnn.graphs.interaction import interaction_graph
+
+    if isinstance(model, DirectedModel):
+        return sum(len(c.parents) for c in model.conditionals.values())
+    scopes = (scope for g in model.factor_groups() for scope in g.scopes.tolist())
+    return interaction_graph(scopes).number_of_edges()
+
+
 def _facts(model: Any) -> dict[str, int]:
     states = [variable.num_states for variable in model.variables.values()]
     return {
         "nodes": len(states),
-        "arcs": model.graph.number_of_edges(),
+        "arcs": _num_arcs(model),
         "states": sum(states),
         "most_states": max(states, default=0),
         "free_parameters": model.num_free_parameters,

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import pgnn
-from pgnn.abilities import ChainModel, DirectedModel
-from pgnn.errors import DataError, Unsupported
+from pgnn.abilities import ChainModel, DirectedModel, UnrollableModel
+from pgnn.errors import DataError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.inference.chains.chain import Chain
+from pgnn.inference.time.engine_over_time import engine_over_time
 from pgnn.models.sequence_model import SequenceModel
 
 A, B = pgnn.Variable("a", ["no", "yes"]), pgnn.Variable("b", 3)
@@ -337,3 +339,85 @@ def test_an_engine_and_a_learner() -> None:
     model.fit({"a": ["yes"] * 3 + ["no"], "b": [0, 1, 2, 0]}, learner=Halfway())
     np.testing.assert_allclose(model.conditionals["a"].probs.detach(), [0.375, 0.625])
     assert model.history["share"] == 0.5
+
+
+# --- a model over time that is nothing but unrollable ---------------------------------------------
+
+
+class Cascade(UnrollableModel):
+    """A light that may go out at each step and stays out, and what a sensor reports of it."""
+
+    def __init__(self) -> None:
+        self.light = pgnn.Variable("light", ["on", "out"], ("T",))
+        self.report = pgnn.Variable("report", ["on", "out"], ("T",))
+
+    @property
+    def variables(self) -> dict[Hashable, pgnn.Variable]:
+        return {"light": self.light, "report": self.report}
+
+    @property
+    def hidden(self) -> list[Hashable]:
+        return ["light"]
+
+    def covariates(self, inputs: Any, seen: Sequences) -> dict[Hashable, Tensor]:
+        return dict(inputs or {})
+
+    def unroll(self, steps: int) -> pgnn.BayesianNetwork:
+        graph, tables = nx.DiGraph(), {}
+        for t in range(steps):
+            graph.add_edge(("light", t), ("report", t))
+            tables["light", t] = [[0.9, 0.1], [0.0, 1.0]] if t else [1.0, 0.0]
+            tables["report", t] = [[0.8, 0.2], [0.0, 1.0]]
+            if t:
+                graph.add_edge(("light", t - 1), ("light", t))
+        return pgnn.BayesianNetwork(graph, tables, states={n: ["on", "out"] for n in graph})
+
+
+def cascade_paths(reports: list[int]) -> dict[tuple[int, ...], float]:
+    """Probabilities of the paths of the light together with the reports, -1 where there is none."""
+    moves, tells = [[0.9, 0.1], [0.0, 1.0]], [[0.8, 0.2], [0.0, 1.0]]
+    joint = {}
+    for path in itertools.product(range(2), repeat=len(reports)):
+        p = float(path[0] == 0)
+        p *= math.prod(moves[a][b] for a, b in itertools.pairwise(path))
+        joint[path] = p * math.prod(
+            tells[z][x] for z, x in zip(path, reports, strict=True) if x >= 0
+        )
+    return joint
+
+
+def test_an_unrollable_model_is_answered_by_any_engine() -> None:
+    """Nothing is asked of it but what the ability declares."""
+    model, reports = Cascade(), [0, 1, -1, 1]
+    joint = cascade_paths(reports)
+    total = sum(joint.values())
+    exact = engine_over_time(model, None)
+    seen = {"report": reports}
+    found = exact.query(model, "light", seen)
+    assert (found.engine, found.kind) == ("JunctionTree", "exact")
+    assert float(found.log_evidence) == pytest.approx(math.log(total))
+    out = [sum(p for path, p in joint.items() if path[t]) / total for t in range(4)]
+    np.testing.assert_allclose(found["light"].probs[:, 1], out)
+    best = exact.most_probable(model, seen, ["light"])
+    assert best["light"].tolist() == [["on", "out"][z] for z in max(joint, key=joint.__getitem__)]
+    assert float(exact.log_prob(model, [reports])) == pytest.approx(math.log(total))
+    draws = exact.sample(model, 2000, seen, seed=0)["light"]
+    spread = 5 * math.sqrt(0.25 / 2000)
+    np.testing.assert_allclose(draws.double().mean(0), out, atol=spread)
+    last = exact.filter(model, ["light"], seen)
+    for t in range(4):
+        begun = cascade_paths(reports[: t + 1])
+        expected = sum(p for path, p in begun.items() if path[-1]) / sum(begun.values())
+        assert float(last["light"].probs[t, 1]) == pytest.approx(expected)
+    ahead = exact.predict(model, ["light"], seen, 2)
+    assert float(ahead["light"].probs[0, 1]) == pytest.approx(out[-1] + 0.1 * (1 - out[-1]))
+    walks = engine_over_time(model, pgnn.BeliefPropagation()).query(model, "light", seen)
+    np.testing.assert_allclose(walks["light"].probs[:, 1], out, atol=1e-6)
+    assert exact.explain(model, "light", seen).num_variables == 8
+
+
+def test_an_unrollable_model_says_where_sequences_become_impossible() -> None:
+    model = Cascade()
+    found = engine_over_time(model, None)
+    with pytest.raises(ImpossibleEvidence, match=r"\('light', 1\)"):
+        found.query(model, "light", {"light": ["on", "out", None, "on"]})

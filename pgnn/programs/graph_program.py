@@ -25,7 +25,24 @@ PLATE = "rows"
 """The plate of rows, around all sites."""
 
 
-class GraphProgram(nn.Module):
+class ModelProgram(nn.Module):
+    """The Pyro program of a model, which knows whose value each of its sites draws.
+
+    Attributes:
+        sites: The site of each variable.
+        site_variables: The variable of each site.
+    """
+
+    sites: Mapping[Hashable, str]
+    site_variables: Mapping[str, Variable]
+
+    def name_sites(self, variables: Mapping[Hashable, Variable]) -> None:
+        """Give each variable a site."""
+        self.sites = site_names(variables)
+        self.site_variables = {self.sites[n]: v for n, v in variables.items()}
+
+
+class GraphProgram(ModelProgram):
     r"""The program of a directed model: parents first, each variable is sampled given its parents.
 
     All of Pyro works on it: ``condition``, ``replay``, enumeration, ``SVI``. It keeps no
@@ -59,8 +76,7 @@ class GraphProgram(nn.Module):
         self, model: DirectedModel, inputs: Mapping[Hashable, Tensor] | None = None
     ) -> None:
         super().__init__()
-        self.sites: Mapping[Hashable, str] = site_names(model.variables)
-        self.site_variables = {self.sites[n]: v for n, v in model.variables.items()}
+        self.name_sites(model.variables)
         self._order = model.order
         self._conditionals = dict(model.conditionals)
         self._parts = nn.ModuleList(self._conditionals.values())

@@ -18,12 +18,12 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import Variable
 from pgnn.models.segment_tables import countdown
-from pgnn.programs.graph_program import PLATE, site_distribution, site_names
+from pgnn.programs.graph_program import PLATE, ModelProgram, site_distribution
 
 Values = dict[Hashable, Tensor]
 
 
-class SequenceProgram(nn.Module):
+class SequenceProgram(ModelProgram):
     r"""The program of a model over time: step after step, each variable given its parents.
 
     Its sites are those of ``model.unroll(steps).program()``, named by ``(name, t)``, but the
@@ -70,13 +70,11 @@ class SequenceProgram(nn.Module):
         self._first = {n: model.first(n) for n in self._order}
         self._parts = nn.ModuleList([*self._conditionals.values(), *self._first.values()])
         self._inputs = self._by_step(inputs or {})
-        self.site_variables: dict[str, Variable] = {}
         names: dict[Hashable, Variable] = {}
         for t in range(self.steps):
             for v in self._cells():
                 names[v.name, t] = Variable((v.name, t), v.states, v.shape)
-        self.sites: Mapping[Hashable, str] = site_names(names)
-        self.site_variables = {self.sites[n]: v for n, v in names.items()}
+        self.name_sites(names)
 
     @property
     def steps(self) -> int:

@@ -22,6 +22,7 @@ from pgnn.programs.dependencies import Dependencies
 from pgnn.programs.enumeration import tables_of
 from pgnn.programs.evaluation import Evaluation, Tables, shaped, tables_in_rows
 from pgnn.programs.execution import Execution, run_once
+from pgnn.programs.graph_program import ModelProgram
 from pgnn.programs.guide import check_guide, drawn_sites, set_up
 from pgnn.programs.handlers import PlateRows
 from pgnn.programs.lowering import Lowering, masked
@@ -73,7 +74,7 @@ class ProgramSource:
         self.incomplete: str | None = None
         self._read(batch=rows is not None)
         self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
-        self._name_variables(getattr(model, "site_variables", {}))
+        self._name_variables(model.site_variables if isinstance(model, ModelProgram) else {})
         if self.guide is not None:
             if isinstance(guide, torch.nn.Module):
                 set_up(self.guide)

@@ -161,7 +161,6 @@ class Ascent(Learner):
         held = None
         if self.validation:
             rows, held = rows.split(self.validation, seed)
-        l1, l2 = learnable.rates("l1", self.l1), learnable.rates("l2", self.l2)
         with (
             last_complaint() as last,
             own_randomness(seed),
@@ -172,22 +171,45 @@ class Ascent(Learner):
                 judge = None if held is None else self._judge(objective, held, model)
                 record = FitRecord(learnable, judge, self.patience)
                 self.break_symmetry(model, rows, learnable, seed)
-                problem = OptimisationProblem(
-                    learnable, rows, objective, l1, l2, self.tolerance, record,
-                    self.has_saddles(rows),
-                )  # fmt: skip
-                if self.optimizer is None:
-                    converged = run_lbfgs(problem, self.max_iterations, progress)
-                else:
-                    converged = self._pass_over(problem, self.optimizer, seed, progress)
-                record.finish()
+                problem = self._problem(learnable, rows, objective, record)
+                converged = self._maximize(problem, seed, progress)
                 total = self._total(objective, rows, model)
             except BaseException:
                 learnable.restore()
                 raise
             finally:
                 learnable.clear()
-        model.history = History(
+        model.history = self._history(rows, record, total, converged)
+        self._warn(record, converged, last)
+
+    def _problem(
+        self, learnable: LearnableParameters, rows: Any, objective: Objective, record: FitRecord
+    ) -> OptimisationProblem:
+        """What is maximised, with its penalties."""
+        return OptimisationProblem(
+            learnable,
+            rows,
+            objective,
+            learnable.rates("l1", self.l1),
+            learnable.rates("l2", self.l2),
+            self.tolerance,
+            record,
+            self.has_saddles(rows),
+        )
+
+    def _maximize(self, problem: OptimisationProblem, seed: int | None, progress: bool) -> bool:
+        """Change the parameters; return whether that converged."""
+        if self.optimizer is None:
+            converged = run_lbfgs(problem, self.max_iterations, progress)
+        else:
+            converged = self._pass_over(problem, self.optimizer, seed, progress)
+        problem.record.finish()
+        return converged
+
+    def _history(
+        self, rows: Any, record: FitRecord, total: dict[str, float], converged: bool
+    ) -> History:
+        return History(
             {
                 "learner": repr(self),
                 "rows": rows.num_rows,
@@ -200,7 +222,6 @@ class Ascent(Learner):
                 "trace": record.trace,
             }
         )
-        self._warn(record, converged, last)
 
     def _pass_over(
         self, problem: OptimisationProblem, make: MakeOptimizer, seed: int | None, progress: bool
