@@ -24,7 +24,7 @@ Edges = Iterable[tuple[Hashable, Hashable]]
 States = Mapping[Hashable, int | Iterable[Hashable] | Variable]
 
 
-class Declaration(NamedTuple):
+class FieldDeclaration(NamedTuple):
     """What a Markov random field is made of.
 
     Attributes:
@@ -38,7 +38,7 @@ class Declaration(NamedTuple):
     potentials: list[Potential]
 
 
-def declared(graph: Any, potentials: Any, states: States | None) -> Declaration:
+def declared(graph: Any, potentials: Any, states: States | None) -> FieldDeclaration:
     """Read a declaration, see :class:`~pgnn.models.markov_random_field.MarkovRandomField`.
 
     Raises:
@@ -58,7 +58,7 @@ def declared(graph: Any, potentials: Any, states: States | None) -> Declaration:
     return _of_graph(graph, {} if potentials is None else potentials, states or {})
 
 
-def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> Declaration:
+def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> FieldDeclaration:
     if potentials is not None or (parts and states is not None):
         raise ModelError("potentials= and states= go with a graph, but these are potentials")
     if not parts and states:
@@ -73,10 +73,10 @@ def _of_parts(parts: list[Part], potentials: Any, states: States | None) -> Decl
         for names in p.cliques:
             nodes = dict.fromkeys(node_of(graph, n) for n in names)
             graph.add_edges_from(combinations(nodes, 2))
-    return Declaration(graph, variables, potentials_read)
+    return FieldDeclaration(graph, variables, potentials_read)
 
 
-def _of_graph(graph: Any, potentials: Any, states: States) -> Declaration:
+def _of_graph(graph: Any, potentials: Any, states: States) -> FieldDeclaration:
     names = [*states, *_node_names(potentials)]
     drawn = read_undirected(graph, names)
     if not isinstance(graph, nx.Graph):
@@ -88,7 +88,7 @@ def _of_graph(graph: Any, potentials: Any, states: States) -> Declaration:
         raise ModelError("a Markov random field needs at least one node")
     cliques = read_cliques(drawn, potentials)
     variables = declare_variables(drawn, cliques, states)
-    return Declaration(drawn, variables, potentials_of(drawn, variables, cliques))
+    return FieldDeclaration(drawn, variables, potentials_of(drawn, variables, cliques))
 
 
 def _node_names(potentials: Any) -> list[Hashable]:

@@ -23,7 +23,7 @@ from pgnn.inference.learning.optimisation_problem import (
     FitRecord,
     LearnableParameters,
     Mean,
-    Objective,
+    MeanObjective,
     OptimisationProblem,
     Penalty,
 )
@@ -94,7 +94,7 @@ class Ascent(Learner):
                 raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
 
     @abstractmethod
-    def objective(self, model: Any, rows: Evidence, seed: int | None) -> Objective:
+    def objective(self, model: Any, rows: Evidence, seed: int | None) -> MeanObjective:
         """Return the function to be maximised.
 
         Args:
@@ -183,7 +183,7 @@ class Ascent(Learner):
         self._warn(record, converged, last)
 
     def _problem(
-        self, learnable: LearnableParameters, rows: Any, objective: Objective, record: FitRecord
+        self, learnable: LearnableParameters, rows: Any, objective: MeanObjective, record: FitRecord
     ) -> OptimisationProblem:
         """What is maximised, with its penalties."""
         return OptimisationProblem(
@@ -239,14 +239,14 @@ class Ascent(Learner):
         return run.converged and not problem.record.stopped
 
     @staticmethod
-    def _judge(objective: Objective, held: Evidence, model: nn.Module) -> Callable[[], float]:
+    def _judge(objective: MeanObjective, held: Evidence, model: nn.Module) -> Callable[[], float]:
         """What tells how good the rows are that were set apart."""
         if objective.figure is None:
             raise ModelError("an engine that draws has no log-likelihood: leave validation out")
         return _value(objective, held, model)
 
     @staticmethod
-    def _total(objective: Objective, rows: Evidence, model: nn.Module) -> dict[str, float]:
+    def _total(objective: MeanObjective, rows: Evidence, model: nn.Module) -> dict[str, float]:
         """The sum over rows at the parameters that were found, by name."""
         if objective.figure is None:
             return {}
@@ -267,7 +267,7 @@ class Ascent(Learner):
         )
 
 
-def _value(objective: Objective, rows: Evidence, model: nn.Module) -> Callable[[], float]:
+def _value(objective: MeanObjective, rows: Evidence, model: nn.Module) -> Callable[[], float]:
     """What evaluates rows in evaluation mode; -inf if they have no value."""
     mean = objective(rows)
 
@@ -282,7 +282,7 @@ def _value(objective: Objective, rows: Evidence, model: nn.Module) -> Callable[[
 class _Watched:
     """An objective that forgets what engines complained of before the last evaluation."""
 
-    def __init__(self, objective: Objective, last: list[Warning]) -> None:
+    def __init__(self, objective: MeanObjective, last: list[Warning]) -> None:
         self.objective, self.figure, self.last = objective, objective.figure, last
 
     def __call__(self, rows: Evidence) -> Mean:

@@ -22,7 +22,7 @@ from pgnn.inference.learning.likelihood_objective import (
     SequenceObjective,
     only_draws,
 )
-from pgnn.inference.learning.optimisation_problem import LearnableParameters, Objective
+from pgnn.inference.learning.optimisation_problem import LearnableParameters, MeanObjective
 from pgnn.inference.learning.table_e_step import TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
 
@@ -108,7 +108,7 @@ class Gradient(Ascent):
         """Whether something was not seen, so that the likelihood need not be concave."""
         return isinstance(rows, Sequences) or not bool(rows.complete.all())
 
-    def objective(self, model: Any, rows: Any, seed: int | None) -> Objective:
+    def objective(self, model: Any, rows: Any, seed: int | None) -> MeanObjective:
         """Return the mean log-likelihood, see :meth:`Ascent.objective`."""
         if isinstance(rows, Sequences):
             return SequenceObjective(model, self.engine)

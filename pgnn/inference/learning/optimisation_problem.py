@@ -21,7 +21,7 @@ from pgnn.evidence.sequences import Sequences
 Mean = Callable[[], Tensor]
 
 
-class Objective(Protocol):
+class MeanObjective(Protocol):
     """A function of a model's parameters that is a mean over rows.
 
     Attributes:
@@ -52,7 +52,7 @@ class OptimisationProblem:
 
     learnable: LearnableParameters
     rows: Evidence | Sequences
-    objective: Objective
+    objective: MeanObjective
     l1: list[float]
     l2: list[float]
     tolerance: float | None

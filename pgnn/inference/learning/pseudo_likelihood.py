@@ -20,7 +20,7 @@ from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.known_gradients import with_gradients
 from pgnn.inference.learning.ascent import Ascent
-from pgnn.inference.learning.optimisation_problem import Mean, Objective
+from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.state_columns import StateColumns
 from pgnn.inference.threads import in_threads
@@ -61,7 +61,7 @@ class PseudoLikelihood(Ascent):
         2.83
     """
 
-    def objective(self, model: Any, rows: Evidence, seed: int | None) -> Objective:
+    def objective(self, model: Any, rows: Evidence, seed: int | None) -> MeanObjective:
         """Return the mean log pseudo-likelihood, see :meth:`Ascent.objective`."""
         return PseudoObjective(model)
 

@@ -20,7 +20,7 @@ from pgnn.inference.engine import Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
 from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, TableRecorder, recorded
-from pgnn.inference.learning.table_e_step import Evaluation, TableEStep, spread_along
+from pgnn.inference.learning.table_e_step import RecordedEvidence, TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.time.interface_algorithm import FIRST, REST, InterfaceChain
 from pgnn.inference.time.slice_tables import LeafSliceTables
@@ -72,11 +72,11 @@ class SliceEStep(TableEStep[Sequences]):
         with torch.no_grad():
             return self._prepare(seen).log_partition()
 
-    def evaluate(self, seen: Sequences) -> Evaluation:
+    def evaluate(self, seen: Sequences) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
         prepared = self._prepare(seen)
         probes = [*prepared.tables.probes.values()]
-        return Evaluation(prepared.log_partition(), prepared.recorder, probes)
+        return RecordedEvidence(prepared.log_partition(), prepared.recorder, probes)
 
     def hidden(self, seen: Sequences) -> list[Hashable]:
         """Return the discrete variables of which no state was seen."""
@@ -179,13 +179,13 @@ class UnrolledEStep(SliceEStep):
         self._recorder = TableRecorder(self.pieces)
         self._networks: dict[int, _Unrolled] = {}
 
-    def evaluate(self, seen: Sequences) -> Evaluation:
+    def evaluate(self, seen: Sequences) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
         self._recorder.records.clear()
         log_z = torch.zeros(seen.num_rows, dtype=torch.float64)
         for which, part in _by_length(seen):
             log_z = log_z.index_put((which,), self._network(part.steps).log_prob(part).double())
-        return Evaluation(log_z, self._recorder)
+        return RecordedEvidence(log_z, self._recorder)
 
     def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""

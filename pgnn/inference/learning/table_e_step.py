@@ -35,7 +35,7 @@ from pgnn.inference.learning.training_data import check_possible, read_rows
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class RecordedEvidence:
     """Log evidence whose gradients are expected counts.
 
     Attributes:
@@ -75,7 +75,7 @@ class TableEStep(EStep[Seen]):
         return learnable(self.conditionals)
 
     @abstractmethod
-    def evaluate(self, seen: Seen) -> Evaluation:
+    def evaluate(self, seen: Seen) -> RecordedEvidence:
         """Return log evidence, differentiable, and the tables it was made from."""
 
     @abstractmethod
@@ -146,9 +146,9 @@ class NetworkEStep(TableEStep[Evidence]):
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         return super().expect(self._distinct(seen))
 
-    def evaluate(self, seen: Evidence) -> Evaluation:
+    def evaluate(self, seen: Evidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
-        return Evaluation(self._log_prob(seen), self._recorder)
+        return RecordedEvidence(self._log_prob(seen), self._recorder)
 
     def log_partition(self, seen: Evidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
