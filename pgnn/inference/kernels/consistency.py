@@ -6,6 +6,7 @@ import numpy as np
 
 from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inner
+from pgnn.inference.kernels.joint_states import next_joint_state
 from pgnn.inference.kernels.kinds import mark_supported
 
 FOUND = 0
@@ -41,13 +42,7 @@ def _support(wiring, table, f, alive, states, kept):
             for d in range(n):
                 kept[wiring.message[first + d] - wiring.message[first] + states[d]] = True
         at += 1
-        d = n - 1
-        while d >= 0:
-            states[d] += 1
-            if states[d] < wiring.card[wiring.slot_var[first + d]]:
-                break
-            states[d] = 0
-            d -= 1
+        d = next_joint_state(wiring, first, last, states)
 
 
 @inner

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pgnn.inference.factor_graph import FactorGraph
-    from pgnn.inference.search.kernels.dual import DualWiring
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -63,15 +62,12 @@ class Decomposition:
         self._tables = graph.log_tables
 
     @cached_property
-    def wiring(self) -> DualWiring:
-        """The integers that the kernels walk along."""
-        from pgnn.inference.search.kernels.dual import DualWiring, other_elements
+    def others(self) -> NDArray[np.int8]:
+        """``(L,)`` bits: whether a slot's factor touches earlier (1) and later (2) elements."""
+        from pgnn.inference.search.kernels.dual import other_elements
 
         wiring = self.graph.wiring
-        own = {
-            name: value for name, value in wiring._asdict().items() if name in DualWiring._fields
-        }
-        return DualWiring(**own, others=other_elements(wiring.factor_ptr, wiring.slot_var))
+        return np.asarray(other_elements(wiring.factor_ptr, wiring.slot_var))
 
     @cached_property
     def tables(self) -> Floats:
@@ -93,7 +89,7 @@ class Decomposition:
         copy.bounds = self.bounds[part].copy()
         copy.sweeps = self.sweeps
         copy._tables = self.tables[part] if len(self.tables) > 1 else self.tables
-        copy.__dict__["wiring"] = self.wiring
+        copy.__dict__["others"] = self.others
         return copy
 
     def choices(self, row: int) -> Ints:
@@ -129,10 +125,11 @@ class Decomposition:
             cuts[known] = np.maximum(self.bounds[known] - self.scores[known], 0.0) + slack
         bounds = self.bounds.copy()
         states = np.zeros_like(self.states)
-        what = Sweep(self.sweeps % 2 == 1, self.sweeps == 0, decode)
+        what = Sweep(self.sweeps % 2 == 1, self.sweeps == 0, decode, self.others)
         sweep_rows(
-            self.wiring, what, self.tables, self.fields, self.deltas, cuts, rows, states, bounds
-        )
+            self.graph.wiring, what, self.tables, self.fields, self.deltas, cuts, rows, states,
+            bounds,
+        )  # fmt: skip
         self.bounds = np.minimum(self.bounds, bounds)
         self.sweeps += 1
         if decode:

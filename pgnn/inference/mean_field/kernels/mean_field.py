@@ -6,6 +6,7 @@ import numpy as np
 
 from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.kernels.compiled import entry, inlined, inner
+from pgnn.inference.kernels.joint_states import next_joint_state
 from pgnn.inference.kernels.kinds import add_expected_row
 
 
@@ -36,13 +37,7 @@ def _many(wiring, table, q, slot, states, out):
                     total += q[at + k] * table[entry_at + k]
             out[states[me]] += weight * total
         entry_at += num
-        d = last - first - 1
-        while d >= 0:
-            states[d] += 1
-            if states[d] < wiring.card[wiring.slot_var[first + d]]:
-                break
-            states[d] = 0
-            d -= 1
+        d = next_joint_state(wiring, first, last, states)
 
 
 @inlined

@@ -155,6 +155,16 @@ def numbers_of(program, p):
     )
 
 
+@inlined
+def _row_of(wiring, own, f, states):
+    """The first entry of a factor's table at the states of all but the element at a slot."""
+    at = wiring.table[f]
+    for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
+        if slot != own:
+            at += wiring.stride[slot] * np.int64(states[wiring.slot_var[slot]])
+    return at
+
+
 @inner
 def log_weights(program, numbers, e, states, out):
     """Write the log full conditional of element ``e``, not normalised; return the largest."""
@@ -172,9 +182,7 @@ def log_weights(program, numbers, e, states, out):
             state = np.int64(states[wiring.slot_var[other]])
             add_row(wiring.kind[f], numbers.log_linear, at, state, card, out, 0)
             continue
-        for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
-            if slot != own:
-                at += wiring.stride[slot] * np.int64(states[wiring.slot_var[slot]])
+        at = _row_of(wiring, own, f, states)
         for s in range(card):
             out[s] += numbers.log_linear[at + s * wiring.stride[own]]
     top = -np.inf
@@ -218,9 +226,7 @@ def _multiplied(program, numbers, e, states, out):
             state = np.int64(states[wiring.slot_var[other]])
             multiply_row(wiring.kind[f], numbers.linear, at, state, card, out)
             continue
-        for slot in range(wiring.factor_ptr[f], wiring.factor_ptr[f + 1]):
-            if slot != own:
-                at += wiring.stride[slot] * np.int64(states[wiring.slot_var[slot]])
+        at = _row_of(wiring, own, f, states)
         step = wiring.stride[own]
         for s in range(card):
             out[s] *= numbers.linear[at + s * step]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +17,6 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 EARLIER, LATER = 1, 2
-
-
-class DualWiring(NamedTuple):
-    """Where numbers stand: what of ``wiring.Wiring`` a sweep needs.
-
-    Attributes:
-        card: ``(E,)`` state counts.
-        offset: ``(E + 1,)`` first column of each element.
-        factor_ptr: ``(F + 1,)`` first slot of each factor.
-        slot_var: ``(L,)`` element of each slot.
-        slot_factor: ``(L,)`` factor of each slot.
-        message: ``(L + 1,)`` first message entry of each slot.
-        var_ptr: ``(E + 1,)`` where each element's slots begin in ``var_slot``.
-        var_slot: ``(L,)`` slots of each element.
-        kind: ``(F,)`` code of each factor's kind.
-        table: ``(F,)`` first entry of each factor's table.
-        others: ``(L,)`` bits: whether the factor touches earlier and later elements, too.
-    """
-
-    card: Ints
-    offset: Ints
-    factor_ptr: Ints
-    slot_var: Ints
-    slot_factor: Ints
-    message: Ints
-    var_ptr: Ints
-    var_slot: Ints
-    kind: NDArray[np.int8]
-    table: Ints
-    others: NDArray[np.int8]
 
 
 class Room(NamedTuple):
@@ -100,11 +70,11 @@ def _columns(table, begin, num, num_other, given, delta, at, out):
 
 @inner
 def any_order(wiring, room, table, delta, slot, states, held, at, out):
-    """Max-marginal of one place of a factor, some other wiring being held at their states.
+    """Max-marginal of one place of a factor, some other elements being held at their states.
 
     Args:
         states: ``(E,)`` states of the elements that are held; their ``delta`` is left out.
-        held: Bits of the elements to hold, as in ``wiring.others``; 0 for none.
+        held: Bits of the elements to hold, as in ``Sweep.others``; 0 for none.
     """
     f = wiring.slot_factor[slot]
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1]
@@ -166,15 +136,17 @@ class Sweep(NamedTuple):
         backward: Whether to visit the elements from the last to the first.
         first: Whether no sweep came before, so that nothing is settled yet.
         decode: Whether to choose states on the way.
+        others: ``(L,)`` bits: whether a slot's factor touches earlier and later elements, too.
     """
 
     backward: bool
     first: bool
     decode: bool
+    others: NDArray[np.int8]
 
 
 @inner
-def _choose(wiring, room, table, field, delta, v, decided, states):
+def _choose(wiring, room, sweep, table, field, delta, v, decided, states):
     """Decode one element: its best state, given those of the elements visited before it."""
     num, column = wiring.card[v], wiring.offset[v]
     belief, choice = room.belief, room.choice
@@ -184,7 +156,7 @@ def _choose(wiring, room, table, field, delta, v, decided, states):
         slot = wiring.var_slot[k]
         f = wiring.slot_factor[slot]
         at, source = wiring.message[slot], delta
-        if wiring.others[slot] & decided:
+        if sweep.others[slot] & decided:
             at, source = num, choice
             if wiring.kind[f] != TABLE:
                 other = states[wiring.slot_var[2 * wiring.factor_ptr[f] + 1 - slot]]
@@ -221,10 +193,10 @@ def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
         belief[x] = field[column + x]
     for k in range(begin, end):
         slot = wiring.var_slot[k]
-        num_ahead += (wiring.others[slot] & ahead) != 0
-        num_behind += (wiring.others[slot] & behind) != 0
+        num_ahead += (sweep.others[slot] & ahead) != 0
+        num_behind += (sweep.others[slot] & behind) != 0
         # a factor that only touches elements further on was settled here on the way back
-        if sweep.first or wiring.others[slot] & behind:
+        if sweep.first or sweep.others[slot] & behind:
             collect(wiring, room, table, delta, slot)
         at = wiring.message[slot]
         for x in range(num):
@@ -243,7 +215,7 @@ def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
             for k in range(begin, end):
                 delta[wiring.message[wiring.var_slot[k]] + x] = np.inf
     if sweep.decode:
-        _choose(wiring, room, table, field, delta, v, behind, states)
+        _choose(wiring, room, sweep, table, field, delta, v, behind, states)
     shares = max(num_ahead, num_behind)
     if num_ahead:
         share = 1.0 / shares
@@ -251,7 +223,7 @@ def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
             belief[x] *= share
         for k in range(begin, end):
             slot = wiring.var_slot[k]
-            if wiring.others[slot] & ahead:
+            if sweep.others[slot] & ahead:
                 at = wiring.message[slot]
                 for x in range(num):
                     delta[at + x] -= belief[x]
@@ -261,7 +233,7 @@ def _visit(wiring, room, sweep, table, field, delta, v, cut, states):
 
 @entry
 def sweep_rows(
-    wiring: DualWiring,
+    wiring: Any,
     sweep: Sweep,
     tables: Floats,
     fields: Floats,
@@ -274,7 +246,7 @@ def sweep_rows(
     """Sweep once over all elements, for several rows of evidence.
 
     Args:
-        wiring: Where numbers stand.
+        wiring: Of the graph.
         sweep: Which way, and whether to decode.
         tables: ``(1, T)`` or ``(B, T)`` log values.
         fields: ``(B, S)`` log fields; states proved to be useless become ``-inf``.

@@ -1,0 +1,28 @@
+"""Walks through the joint states of a factor's elements, in the order of its table's entries."""
+
+from __future__ import annotations
+
+from pgnn.inference.kernels.compiled import inner
+
+
+@inner
+def next_joint_state(wiring, first, last, states):
+    """Move on to the next joint state of the slots ``first, ..., last - 1``, the last one fastest.
+
+    Args:
+        wiring: Of the graph.
+        first: First slot.
+        last: One behind the last slot.
+        states: ``(last - first,)`` changed; zeros after the last joint state.
+
+    Returns:
+        The place that was moved on, -1 after the last joint state.
+    """
+    d = last - first - 1
+    while d >= 0:
+        states[d] += 1
+        if states[d] < wiring.card[wiring.slot_var[first + d]]:
+            break
+        states[d] = 0
+        d -= 1
+    return d
