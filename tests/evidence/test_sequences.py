@@ -186,6 +186,11 @@ WRONG = [
     ([1, 2, 3], "without a name"),
     ([pd.DataFrame({"x": [1]}), pd.DataFrame({"v": [1]})], "same columns"),
     ({"x": np.array([[0.5, 0.2]])}, "fractional"),
+    ({"x": [0, 1, 4]}, "^'x', step 2: variable 'x' has no state 4"),
+    ({"x": np.array([[0, 1], [0, 9]])}, "^'x', row 1, step 1: .*has no state 9"),
+    ({"state": [["cold"], ["cold", "hot", "hot"]]}, r"^'state', row 1, step 1: .*\(1 more steps"),
+    ({"x": [0, 1], ("x", 1): 7}, "^'x', step 1: .*no state 7"),
+    ({"x": [[0, 1], [0, 1]], ("x", 1): [0, 7]}, "^'x', row 1, step 1: .*no state 7"),
 ]
 
 
@@ -239,3 +244,34 @@ def test_several_variables_need_names():
         read(np.array([0, 1]))
     with pytest.raises(EvidenceError, match="no variable"):
         Sequences.read([], [1])
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"x": [0, 1], "id": [7, 8], "day": [1, 2]},
+        pd.DataFrame({"x": [0, 1], "id": [7, 8], "day": [1, 2]}),
+        [pd.DataFrame({"x": [0, 1], "id": [7, 8], "day": [1, 2]})],
+    ],
+    ids=["mapping", "frame", "frames"],
+)
+def test_columns_that_are_no_variables_are_left_out_as_the_message_says(evidence):
+    call = r"'id', 'day'.*pgnn\.observed\(data, ignore=\['id', 'day'\]\)"
+    with pytest.raises(EvidenceError, match=call):
+        read(evidence)
+    kept = read(pgnn.observed(evidence, ignore=["id", "day"]))
+    assert kept.codes["x"].flatten().tolist() == [0, 1]
+
+
+def test_beginnings_of_rows():
+    seen = read({"x": [[0, 1, 2], [3, 3]], "v": [[0.0, 1.0, 2.0], [3.0, 4.0]]})
+    begun = seen.shortened(torch.tensor([2, 1]))
+    assert (begun.steps, begun.lengths.tolist()) == (2, [2, 1])
+    assert begun.codes["x"].tolist() == [[0, 1], [3, -1]]
+    assert begun.reals["v"][:, 0].tolist() == [0.0, 3.0]
+    assert bool(begun.reals["v"][1, 1].isnan())
+
+
+def test_a_variable_is_known_where_it_was_observed_at_all_steps():
+    seen = read({"x": [[0, 1, 2], [3, 3]], "state": [["cold", None, "cold"], ["cold", "cold"]]})
+    assert [seen.is_known(n) for n in ("x", "state", "v")] == [True, False, False]
