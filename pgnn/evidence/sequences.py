@@ -136,11 +136,11 @@ class Sequences(ObservedRows):
         """
         if isinstance(evidence, cls):
             return evidence
-        given = RawEvidence.of(evidence)
-        if _is_bare(given.values):
+        raw = RawEvidence.of(evidence)
+        if _is_bare(raw.values):
             seen = [n for n in model.variables if n not in model.hidden]
-            given = replace(given, values={_only(seen): given.values})
-        return cls._read([*model.variables.values()], given)
+            raw = replace(raw, values={_only(seen): raw.values})
+        return cls._read([*model.variables.values()], raw)
 
     @classmethod
     def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:
@@ -167,29 +167,29 @@ class Sequences(ObservedRows):
         """
         if isinstance(evidence, cls):
             return evidence
-        given = RawEvidence.of(evidence)
-        if _is_bare(given.values):
-            given = replace(given, values={_only([v.name for v in variables]): given.values})
-        return cls._read(variables, given)
+        raw = RawEvidence.of(evidence)
+        if _is_bare(raw.values):
+            raw = replace(raw, values={_only([v.name for v in variables]): raw.values})
+        return cls._read(variables, raw)
 
     @classmethod
-    def _read(cls, variables: Sequence[Variable], given: RawEvidence) -> Sequences:
-        index = getattr(given.values, "index", None) if is_frame(given.values) else None
-        findings = {n: x for n, x in _mapping(given.values).items() if n not in given.ignore}
+    def _read(cls, variables: Sequence[Variable], raw: RawEvidence) -> Sequences:
+        index = getattr(raw.values, "index", None) if is_frame(raw.values) else None
+        findings = {n: x for n, x in _mapping(raw.values).items() if n not in raw.ignore}
         known = {v.name: v for v in variables}
         length = findings.pop(AXIS, None) if AXIS not in known else None
-        length = given.lengths if length is None else length
-        single: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
+        length = raw.lengths if length is None else length
+        at_steps: dict[Any, Any] = {n: findings.pop(n) for n in [*findings] if _is_step(n, known)}
         wrong = [n for n in findings if n not in known]
         if wrong:
-            what = "column" if is_frame(given.values) else "variable of the model"
+            what = "column" if is_frame(raw.values) else "variable of the model"
             raise unknown_columns(wrong, variables, what)
-        told = None if length is None else _array(length)
+        row_lengths = None if length is None else _array(length)
         columns = {
-            n: read_parts(known[n], x, given.rule_of(x), told).cut(told)
+            n: read_parts(known[n], x, raw.rule_of(x), row_lengths).cut(row_lengths)
             for n, x in findings.items()
         }
-        rows, batched = _rows(columns, length, single)
+        rows, batched = _rows(columns, length, at_steps)
         lengths, mask = _lengths(columns, length, rows)
         steps = max([int(lengths.max(initial=0)), *(c.steps for c in columns.values())])
         codes: dict[Hashable, Tensor] = {}
@@ -198,8 +198,8 @@ class Sequences(ObservedRows):
         for name, column in columns.items():
             held = soft if column.soft else codes if column.variable.is_discrete else reals
             held[name] = column.filled(rows, steps, lengths, mask)
-        for (name, step), state in single.items():
-            rule = given.rule_of(state)
+        for (name, step), state in at_steps.items():
+            rule = raw.rule_of(state)
             codes[name] = _with_step(known[name], codes.get(name), (rows, steps), step, state, rule)
         for name in codes.keys() & soft.keys():  # known where both tell
             hard = codes.pop(name)
@@ -263,11 +263,11 @@ def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:
 
 
 def _rows(
-    columns: Mapping[Hashable, Parts], length: Any, single: Mapping[Any, Any]
+    columns: Mapping[Hashable, Parts], length: Any, at_steps: Mapping[Any, Any]
 ) -> tuple[int, bool]:
     """How many rows there are, and whether they came as such."""
     counts = {n: len(c.rows) for n, c in columns.items() if c.batched}
-    for name, state in single.items():
+    for name, state in at_steps.items():
         if isinstance(state, np.ndarray | Tensor) and state.ndim == 1:
             counts[name] = len(state)
     if length is not None and np.ndim(length):

@@ -86,10 +86,10 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         chain = _conditional(state, [lagged(state)], moves, f"transitions of {name!r}")
         first = _conditional(state, [], initial, f"initial probabilities of {name!r}")
         conditionals: dict[Hashable, Conditional] = {name: chain}
-        for child, given in emissions.items():
+        for child, declared in emissions.items():
             if child == name:
                 raise ModelError(f"{name!r} is the state: name the emission otherwise")
-            conditionals[child] = _emission(child, state, given, (shapes or {}).get(child, ()))
+            conditionals[child] = _emission(child, state, declared, (shapes or {}).get(child, ()))
         super().__init__(conditionals, {name: first})
         self._name = name
         for child in emissions:
@@ -157,51 +157,57 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         return f"HiddenMarkovModel({self.state.num_states} states, emits {seen})"
 
 
-def _emission(name: Hashable, state: Variable, given: Any, shape: tuple[int, ...]) -> Conditional:
+def _emission(
+    name: Hashable, state: Variable, declared: Any, shape: tuple[int, ...]
+) -> Conditional:
     """The conditional of one observed variable."""
-    if isinstance(given, Conditional):
-        if given.child.name != name:
-            raise ModelError(f"the emission of {name!r} is one for {given.child.name!r}")
-        return given
-    if callable(given):
-        return _conditional(Variable(name, None, shape), [state], given, f"emission of {name!r}")
-    if isinstance(given, int) or _are_labels(given):
-        return Tabular(Variable(name, given), [state])
-    table = given.detach().numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)
+    if isinstance(declared, Conditional):
+        if declared.child.name != name:
+            raise ModelError(f"the emission of {name!r} is one for {declared.child.name!r}")
+        return declared
+    if callable(declared):
+        return _conditional(Variable(name, None, shape), [state], declared, f"emission of {name!r}")
+    if isinstance(declared, int) or _are_labels(declared):
+        return Tabular(Variable(name, declared), [state])
+    table = (
+        declared.detach().numpy(force=True)
+        if isinstance(declared, Tensor)
+        else np.asarray(declared)
+    )
     if table.ndim != 2 or table.dtype.kind not in "fiu":
         raise ModelError(
             f"the emission of {name!r} must be a conditional, a callable that makes one, a table "
-            f"({state.num_states}, S), or the symbols; got {given!r}"
+            f"({state.num_states}, S), or the symbols; got {declared!r}"
         )
-    return Tabular(Variable(name, table.shape[1]), [state], given)
+    return Tabular(Variable(name, table.shape[1]), [state], declared)
 
 
-def _are_labels(given: Any) -> bool:
-    if isinstance(given, np.ndarray | Tensor):
+def _are_labels(declared: Any) -> bool:
+    if isinstance(declared, np.ndarray | Tensor):
         return False
-    return isinstance(given, Iterable) and all(isinstance(s, str) for s in given)
+    return isinstance(declared, Iterable) and all(isinstance(s, str) for s in declared)
 
 
 def _conditional(
     child: Variable,
     parents: list[Variable],
-    given: Conditional | Callable[..., Conditional] | Any,
+    declared: Conditional | Callable[..., Conditional] | Any,
     what: str,
 ) -> Conditional:
-    if isinstance(given, Conditional):
-        if given.child != child:
+    if isinstance(declared, Conditional):
+        if declared.child != child:
             raise ModelError(
-                f"the {what} must be a conditional of {child}, got one of {given.child}"
+                f"the {what} must be a conditional of {child}, got one of {declared.child}"
             )
-        return given
-    if callable(given):
-        conditional = given(child, parents)
+        return declared
+    if callable(declared):
+        conditional = declared(child, parents)
         if not isinstance(conditional, Conditional) or conditional.child != child:
             raise ModelError(
                 f"the {what}: the callable must return a Conditional of {child.name!r}"
             )
         return conditional
-    return Tabular(child, parents, given)
+    return Tabular(child, parents, declared)
 
 
 def _masked(state: Variable, transitions: Any, mask: Any) -> Any:

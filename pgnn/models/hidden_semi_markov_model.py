@@ -134,18 +134,18 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         )
 
 
-def _durations(state: Variable, given: Any) -> Conditional:
+def _durations(state: Variable, declared: Any) -> Conditional:
     """The conditional of the duration given the state."""
-    if isinstance(given, Conditional):
-        parents = [v.name for v in given.parents]
-        if parents != [state.name] or given.inputs or not given.child.is_discrete:
+    if isinstance(declared, Conditional):
+        parents = [v.name for v in declared.parents]
+        if parents != [state.name] or declared.inputs or not declared.child.is_discrete:
             raise ModelError(
                 f"durations must be a conditional of a discrete variable given {state.name!r} alone"
             )
-        return given
-    if isinstance(given, int):
-        if given < 1:
-            raise ModelError(f"the longest duration must be at least 1, got {given}")
-        return Tabular(Variable("duration", range(1, given + 1)), [state])
-    longest = torch.as_tensor(given).shape[-1]
-    return Tabular(Variable("duration", range(1, longest + 1)), [state], given)
+        return declared
+    if isinstance(declared, int):
+        if declared < 1:
+            raise ModelError(f"the longest duration must be at least 1, got {declared}")
+        return Tabular(Variable("duration", range(1, declared + 1)), [state])
+    longest = torch.as_tensor(declared).shape[-1]
+    return Tabular(Variable("duration", range(1, longest + 1)), [state], declared)

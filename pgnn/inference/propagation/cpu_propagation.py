@@ -255,17 +255,17 @@ def _scaled(plan: PropagationPlan, log_field: Floats) -> tuple[Floats, Floats]:
     return np.exp(field, out=field), top.sum(axis=1)
 
 
-def _messages(plan: PropagationPlan, rows: int, given: Floats | None) -> Floats:
+def _messages(plan: PropagationPlan, rows: int, log_messages: Floats | None) -> Floats:
     """``(B, M)`` messages to begin with."""
     wiring = plan.graph.wiring
     of_slot = wiring.card[wiring.slot_var]
     shape = (rows, int(wiring.message[-1]))
-    if given is None and plan.hard:
+    if log_messages is None and plan.hard:
         return np.zeros(shape)
     uniform = np.repeat(1.0 / of_slot, of_slot)
-    if given is None:
+    if log_messages is None:
         return uniform[None] if rows == 1 else np.tile(uniform, (rows, 1))
-    begin = np.broadcast_to(given, shape)
+    begin = np.broadcast_to(log_messages, shape)
     if plan.hard:
         return np.maximum(begin, np.log(_TRACE))
     return np.asarray((1.0 - _TRACE) * np.exp(begin) + _TRACE * uniform)

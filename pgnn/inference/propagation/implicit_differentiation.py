@@ -163,9 +163,9 @@ class _Beliefs(Function):
         """One linear system and one step backwards."""
         wanted = ctx.needs_input_grad[2:]
         (fixed,) = ctx.saved_tensors
-        given = [ctx.propagation.log_field, *ctx.propagation.numbers]
+        arguments = [ctx.propagation.log_field, *ctx.propagation.numbers]
         with torch.enable_grad():
-            leaves = [t.detach().requires_grad_(w) for t, w in zip(given, wanted, strict=True)]
+            leaves = [t.detach().requires_grad_(w) for t, w in zip(arguments, wanted, strict=True)]
             messages = fixed.detach().requires_grad_()
             live = ctx.propagation.at(leaves[0], leaves[1:])
             marginals = live.beliefs(messages).exp()

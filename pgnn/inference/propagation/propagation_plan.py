@@ -45,15 +45,17 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
         temperature: ``T``; at zero the logarithms as they are (over :math:`\rho_f`).
         weights: ``(F,)`` positive powers, or None for ones.
     """
-    given = [_numbers(g) for g in graph.compiled]
-    counts = [g.num_factors if weights is not None else n.shape[1] for g, n in _both(graph, given)]
-    sizes = [n.shape[2] for n in given]
-    rows = max([len(n) for n in given if len(n) != 1], default=1)
+    entries = [_numbers(g) for g in graph.compiled]
+    counts = [
+        g.num_factors if weights is not None else n.shape[1] for g, n in _both(graph, entries)
+    ]
+    sizes = [n.shape[2] for n in entries]
+    rows = max([len(n) for n in entries if len(n) != 1], default=1)
     values = np.zeros((rows, 1 + sum(c * s for c, s in zip(counts, sizes, strict=True))))
     starts, scale = [np.zeros(0, np.int64)], np.zeros(rows)
     widest = 0.0
     first, done = 1, 0
-    for g, numbers, count, size in zip(graph.compiled, given, counts, sizes, strict=True):
+    for g, numbers, count, size in zip(graph.compiled, entries, counts, sizes, strict=True):
         rho = np.ones(1) if weights is None else weights[done : done + g.num_factors]
         target = values[:, first : first + count * size].reshape(rows, count, size)
         own_scale, wide = _fill(target, numbers, rho, temperature)
@@ -65,8 +67,8 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
     return ScaledTables(values, np.concatenate(starts), scale, widest)
 
 
-def _both(graph: FactorGraph, given: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
-    return zip(graph.compiled, given, strict=True)
+def _both(graph: FactorGraph, entries: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
+    return zip(graph.compiled, entries, strict=True)
 
 
 def _numbers(g: FactorGroup) -> Floats:
@@ -89,10 +91,10 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
     step = max(1, _PIECE // (size * max(len(target), 1)))
     for first in range(0, count, step):
         part = slice(first, first + step)
-        own, given = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
+        own, entries = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
         weight = rho if len(rho) == 1 else rho[part]
         power = 1.0 / (weight * (temperature or 1.0))
-        np.multiply(given, power[:, None], out=own)
+        np.multiply(entries, power[:, None], out=own)
         finite = ~np.isneginf(own)
         top = own.max(axis=2)
         top[np.isneginf(top)] = 0.0

@@ -352,15 +352,15 @@ class TorchPropagation:
 
     @cached_property
     def _groups(self) -> tuple[GroupMessages, ...]:
-        made = []
+        messages = []
         for k, (group, numbers) in enumerate(
             zip(self.graph.interactions, self.numbers, strict=True)
         ):
             scale: Tensor | float = self._power
             if self.weights is not None:
                 scale = scale / self._weights_of(k)
-            made.append(group.messages(numbers.to(self.log_field), scale, self.hard))
-        return tuple(made)
+            messages.append(group.messages(numbers.to(self.log_field), scale, self.hard))
+        return tuple(messages)
 
     def _weights_of(self, k: int) -> Tensor:
         """``(F,)`` or ``()`` weights of one group's factors."""

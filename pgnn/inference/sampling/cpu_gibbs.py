@@ -90,10 +90,10 @@ class TemperedTables:
 
     def _by_temperature(self, logs: Floats) -> Floats:
         scale = 1.0 / np.array(self.steps)
-        made = (logs[:, None] * scale[:, None]).reshape(-1, logs.shape[1])
+        scaled = (logs[:, None] * scale[:, None]).reshape(-1, logs.shape[1])
         if self.rowwise and len(logs) < self.num_rows and len(scale) > 1:
-            made = np.tile(made, (self.num_rows, 1))
-        return np.ascontiguousarray(made)
+            scaled = np.tile(scaled, (self.num_rows, 1))
+        return np.ascontiguousarray(scaled)
 
 
 def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LARGEST_TABLE) -> Any:

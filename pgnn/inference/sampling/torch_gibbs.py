@@ -186,12 +186,12 @@ class TorchChains:
 
     def _coloured(self, wanted: NDArray[np.bool_]) -> tuple[Colour, ...]:
         colours = np.where(wanted, colours_of(self._graph), -1)
-        made = []
+        coloured = []
         for c in range(int(colours.max(initial=-1)) + 1):
             mine = np.flatnonzero(colours == c)
             if len(mine):
-                made.append(self._colour(mine))
-        return tuple(made)
+                coloured.append(self._colour(mine))
+        return tuple(coloured)
 
     def _colour(self, mine: Ints) -> Colour:
         elements, device = self._graph.elements, self._device

@@ -38,7 +38,7 @@ class Decomposition:
         log_field: ``(B, S)`` field of every element, evidence included.
 
     Attributes:
-        given: ``(B, S)`` the field as it was given.
+        original: ``(B, S)`` the field as it was given.
         fields: ``(B, S)`` the same, ``-inf`` at states that were dropped.
         deltas: ``(B, L)`` what factors have handed over, ``inf`` at states that were dropped.
         bounds: ``(B,)`` no assignment scores more; ``-inf`` where none is possible.
@@ -51,8 +51,8 @@ class Decomposition:
     def __init__(self, graph: FactorGraph, log_field: Floats) -> None:
         rows = len(log_field)
         self.graph = graph
-        self.given = np.ascontiguousarray(log_field)
-        self.fields = self.given.copy()
+        self.original = np.ascontiguousarray(log_field)
+        self.fields = self.original.copy()
         self.deltas = np.zeros((rows, int(graph.wiring.message[-1])))
         self.bounds = np.full(rows, np.inf)
         self.scores = np.full(rows, -np.inf)
@@ -141,7 +141,7 @@ class Decomposition:
         from pgnn.inference.kernels.local_fields import score_rows
 
         scores, own = np.full(len(self.scores), -np.inf), np.zeros(len(rows))
-        score_rows(self.graph.wiring, self.tables, self.given, rows, states[rows], own)
+        score_rows(self.graph.wiring, self.tables, self.original, rows, states[rows], own)
         scores[rows] = own
         better = scores > self.scores
         self.scores[better] = scores[better]

@@ -196,7 +196,7 @@ def _polish(dual: Decomposition, rows: NDArray[np.int64]) -> None:
     every = np.arange(len(dual.scores)) if dual.graph.interactions_rowwise else rows
     known = np.isfinite(dual.scores)[:, None]
     start = np.where(known, dual.states, dual.decoded)
-    found, _ = polish(dual.graph, dual.given[every], start[every], np.ones(1, dtype=np.bool_))
+    found, _ = polish(dual.graph, dual.original[every], start[every], np.ones(1, dtype=np.bool_))
     start[every] = found
     dual.offer(rows, start)
 

@@ -184,13 +184,13 @@ class ConditionalSolver:
         chosen: Mask = cutset(adjacent, sizes, free, float(bits), noise, seed)
         return chosen
 
-    def solve(self, log_field: Floats, row: int, given: Ints) -> Ints | None:
+    def solve(self, log_field: Floats, row: int, known: Ints) -> Ints | None:
         """Return ``(E,)`` best states given some; None if there are no possible ones.
 
         Args:
             log_field: ``(S,)`` field of every element.
             row: Whose tables to use, if they differ from row to row.
-            given: ``(E,)`` states of some elements, -1 at others.
+            known: ``(E,)`` states of some elements, -1 at others.
 
         Raises:
             Intractable: If it takes too much memory.
@@ -204,7 +204,7 @@ class ConditionalSolver:
         possible = soft > 0.0
         first = np.minimum.reduceat(np.where(possible, np.arange(offset[-1]), offset[-1]), starts)
         single = np.add.reduceat(possible.astype(np.int64), starts) == 1
-        codes = np.where(single, first - starts, given).astype(np.int32)
+        codes = np.where(single, first - starts, known).astype(np.int32)
         soft[np.repeat(codes >= 0, num)] = 1.0
         solver = self.solver.at_rows(np.array([row]))
         everything = np.ones(len(codes), dtype=np.bool_)
@@ -215,7 +215,7 @@ class ConditionalSolver:
 def _anneal(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
     """Begin with the best assignment of a few cooled chains."""
     engine = Annealing(chains=_CHAINS, seed=int(rng.integers(2**31)), progress=False)
-    cooled, values, _ = engine.cool(trial.graph.at_rows(np.array([row])), trial.given)
+    cooled, values, _ = engine.cool(trial.graph.at_rows(np.array([row])), trial.original)
     best = cooled[0, int(values[0].argmax())]
     trial.offer(np.zeros(1, dtype=np.int64), np.ascontiguousarray(best[None]))
 

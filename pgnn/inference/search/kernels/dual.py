@@ -44,24 +44,24 @@ def other_elements(factor_ptr: Ints, slot_var: Ints) -> NDArray[np.int8]:
 
 
 @inner
-def _rows(table, begin, num, num_other, given, delta, at, out):
+def _rows(table, begin, num, num_other, other_at, delta, at, out):
     """Max-marginal of the first of a pair."""
     for x in range(num):
         top = -np.inf
         for y in range(num_other):
-            value = table[begin + y] - delta[given + y]
+            value = table[begin + y] - delta[other_at + y]
             top = value if value > top else top
         out[at + x] = top
         begin += num_other
 
 
 @inner
-def _columns(table, begin, num, num_other, given, delta, at, out):
+def _columns(table, begin, num, num_other, other_at, delta, at, out):
     """Max-marginal of the second of a pair."""
     for x in range(num):
         out[at + x] = -np.inf
     for y in range(num_other):
-        less = delta[given + y]
+        less = delta[other_at + y]
         for x in range(num):
             value = table[begin + x] - less
             out[at + x] = value if value > out[at + x] else out[at + x]
@@ -120,13 +120,13 @@ def collect(wiring, room, table, delta, slot):
         any_order(wiring, room, table, delta, slot, wiring.card, 0, at, delta)
         return
     other = 2 * first + 1 - slot
-    given, num_other = wiring.message[other], wiring.card[wiring.slot_var[other]]
+    other_at, num_other = wiring.message[other], wiring.card[wiring.slot_var[other]]
     if wiring.kind[f] != TABLE:
-        max_marginal(wiring.kind[f], table, wiring.table[f], num, delta, given, delta, at)
+        max_marginal(wiring.kind[f], table, wiring.table[f], num, delta, other_at, delta, at)
     elif slot == first:
-        _rows(table, wiring.table[f], num, num_other, given, delta, at, delta)
+        _rows(table, wiring.table[f], num, num_other, other_at, delta, at, delta)
     else:
-        _columns(table, wiring.table[f], num, num_other, given, delta, at, delta)
+        _columns(table, wiring.table[f], num, num_other, other_at, delta, at, delta)
 
 
 class Sweep(NamedTuple):
