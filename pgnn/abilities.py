@@ -187,17 +187,17 @@ class ChainModel(UnrollableModel):
     def chain(
         self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
-        """Return the chain given what was seen; one of segments where states last.
+        """Return the chain given what was observed; one of segments where states last.
 
         Args:
             seen: Evidence.
             inputs: Covariates by name, ``(B, T, ...)``.
-            best: What was not seen takes its best states, instead of being summed out.
+            best: What was not observed takes its best states, instead of being summed out.
         """
 
 
 class EmittingModel(ChainModel, SlicedModel):
-    """A directed chain of hidden states, each of which emits what is seen at its step."""
+    """A directed chain of hidden states, each of which emits what is observed at its step."""
 
     @property
     @abstractmethod
@@ -207,7 +207,7 @@ class EmittingModel(ChainModel, SlicedModel):
     @property
     @abstractmethod
     def emissions(self) -> Mapping[Hashable, Conditional]:
-        """What is seen at each step, given the state."""
+        """What is observed at each step, given the state."""
 
     @property
     def durations(self) -> Conditional | None:

@@ -1,4 +1,4 @@
-"""What was seen, as arrays for the engines."""
+"""What was observed, as arrays for the engines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Evidence(ObservedRows):
 
     Attributes:
         codes: ``(B, E)`` int32 state indices of the elements of the discrete variables, in order
-            (without arrays, of the variables); -1 where one was not seen, or only softly.
+            (without arrays, of the variables); -1 where one was not observed, or only softly.
         batched: Whether the findings came in rows. If not, ``B`` is 1 and answers have batch
             shape ``()``.
         soft: ``(B, S)`` likelihoods, the states of all elements side by side, each element's
@@ -32,9 +32,9 @@ class Evidence(ObservedRows):
             soft.
         soft_scale: ``(B,)`` logarithms of the scales taken out of ``soft``, summed.
         soft_tensors: ``(B, *shape, K)`` unscaled likelihoods of the variables whose likelihoods
-            came as tensors that want a gradient; ones where nothing was seen.
-        reals: ``(B, *event)`` values of real variables; ``NaN`` where not seen.
-        names: Variables that are seen in at least one row, arrays if one of their elements is:
+            came as tensors that want a gradient; ones where nothing was observed.
+        reals: ``(B, *event)`` values of real variables; ``NaN`` where not observed.
+        names: Variables that are observed in at least one row, arrays if one of their elements is:
             discrete ones in order, then real ones.
         index: The data frame's index, if the evidence was one.
         weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.

@@ -1,4 +1,4 @@
-"""What was seen of one variable over time: one sequence, or a sequence for each row."""
+"""What was observed of one variable over time: one sequence, or a sequence for each row."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Parts:
 
 
 def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | None) -> Parts:
-    """Read what was seen of a variable.
+    """Read what was observed of a variable.
 
     Args:
         variable: With the axis of time first in its shape.

@@ -23,14 +23,14 @@ from pgnn.factors.variable import MISSING, Variable
 
 @dataclass(frozen=True, eq=False)
 class Sequences(ObservedRows):
-    """What was seen in ``B`` rows over ``T`` steps.
+    """What was observed in ``B`` rows over ``T`` steps.
 
     Attributes:
         lengths: ``(B,)`` int64 steps of each row.
         steps: Most steps ``T``.
-        codes: ``(B, T)`` int64 states of discrete variables by name; -1 where not seen. Only
+        codes: ``(B, T)`` int64 states of discrete variables by name; -1 where not observed. Only
             variables that somebody saw.
-        reals: ``(B, T, *event)`` values of real variables; NaN where not seen.
+        reals: ``(B, T, *event)`` values of real variables; NaN where not observed.
         soft: ``(B, T, K)`` likelihoods of discrete variables.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
         index: Labels of the rows, or of the steps of a single data frame.
@@ -154,7 +154,7 @@ class Sequences(ObservedRows):
             evidence: Mapping of names to one sequence ``(T, ...)``, to rows of equal length
                 ``(B, T, ...)``, to a list of sequences of any lengths, or to one sequence of all
                 rows, one after the other, if there are several lengths: labels, state indices or
-                reals, ``-1``, ``None`` or NaN where nothing was seen; floats ``(T, K)`` or
+                reals, ``-1``, ``None`` or NaN where nothing was observed; floats ``(T, K)`` or
                 ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
                 the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
                 something was seen. ``(name, t)`` is the state at one step. Or a data frame, whose

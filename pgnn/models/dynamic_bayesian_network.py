@@ -40,7 +40,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
     Answers are exact: by the chain of the joint states of the interface, the variables on which
     the next slice depends; where these are too many, by the unrolled network.
     ``engine=BoyenKoller()`` filters with beliefs that fall into parts. :meth:`fit` counts where
-    everything was seen, and learns by :class:`EM` where values or whole variables are hidden.
+    everything was observed, and learns by :class:`EM` where values or whole variables are hidden.
 
     Raises:
         ModelError: If a slice has a cycle, an arrow goes back in time or over more than one step,

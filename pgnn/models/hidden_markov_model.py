@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class HiddenMarkovModel(RepeatedSlice, EmittingModel):
-    r"""A chain of hidden states, each of which emits what is seen at its step.
+    r"""A chain of hidden states, each of which emits what is observed at its step.
 
     .. math:: p(x, z) = p(z_1) \prod_{t=2}^T p(z_t \mid z_{t-1})
         \prod_{t=1}^T \prod_i p(x_{t,i} \mid z_t)
@@ -119,7 +119,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
 
     @property
     def emissions(self) -> dict[Hashable, Conditional]:
-        """What is seen at each step given the state, by name."""
+        """What is observed at each step given the state, by name."""
         return {n: c for n, c in self._conditionals.items() if n != self._name}
 
     @property
@@ -135,7 +135,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     def chain(
         self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
-        """Return the chain given what was seen (tensors in, tensors out).
+        """Return the chain given what was observed (tensors in, tensors out).
 
         Args:
             seen: Evidence.

@@ -118,7 +118,7 @@ class SequenceModel(Model, UnrollableModel):
         """Return the marginals of discrete variables at the next steps.
 
         Args:
-            evidence: What was seen so far.
+            evidence: What was observed so far.
             steps: How many.
             targets: All discrete variables if not given.
             inputs: Covariates, ``(B, T + steps, ...)``.

@@ -38,8 +38,8 @@ class Chain:
     .. math:: \tilde p(z) = e^{\pi(z_1)} \prod_{t=2}^T e^{A_t(z_{t-1}, z_t)}
         \prod_{t=1}^T e^{f_t(z_t)}, \qquad p(z) = \tilde p(z) / Z
 
-    In a hidden Markov model the field is the log likelihood of what was seen, and Z the
-    probability of all that was seen; potentials need not be probabilities. Any entry may be
+    In a hidden Markov model the field is the log likelihood of what was observed, and Z the
+    probability of all that was observed; potentials need not be probabilities. Any entry may be
     ``-inf``. Empty rows have log Z zero. In impossible rows log Z is ``-inf``, probabilities are
     NaN and states -1.
 

@@ -101,7 +101,7 @@ def observed_field(question: Question) -> Tensor:
     came as tensors that want one.
 
     Args:
-        question: A graph and what was seen of it.
+        question: A graph and what was observed of it.
 
     Returns:
         ``(B, S)`` log field in the type of the graph, on its device.

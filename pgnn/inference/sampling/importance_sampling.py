@@ -25,7 +25,7 @@ _TINY = 100
 
 @dataclass(frozen=True)
 class ImportanceSampling(Engine):
-    r"""Likelihood weighting: draws along a directed graph, weighed by what was seen.
+    r"""Likelihood weighting: draws along a directed graph, weighed by what was observed.
 
     Variables are drawn parents first from :math:`p(x_i \mid x_{\mathrm{pa}(i)})`; those that were
     seen are held fixed, and a draw weighs

@@ -30,7 +30,7 @@ def emission_chain(
         model: A hidden Markov model.
         seen: Evidence.
         inputs: Covariates by name, ``(B, T, ...)``.
-        best: Emissions that were not seen take their best states, instead of being summed out.
+        best: Emissions that were not observed take their best states, instead of being summed out.
     """
     covariates, k = model.covariates(inputs, seen), model.state.num_states
     moves, first = model.transitions, model.initial[model.state.name]
@@ -88,7 +88,7 @@ def log_field(
 
 
 def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hashable, Tensor]]:
-    """Return ``(B, T)`` where an emission was seen, and the values there ``(N, ...)``.
+    """Return ``(B, T)`` where an emission was observed, and the values there ``(N, ...)``.
 
     Besides the child's own, values of the step before where the emission depends on them; the
     first value of a row is then given rather than emitted.
@@ -145,7 +145,7 @@ def at_steps(
 
 
 def _present(values: Tensor) -> Tensor:
-    """``(B, T)`` whether anything was seen at a step."""
+    """``(B, T)`` whether anything was observed at a step."""
     if not values.is_floating_point():
         return values >= 0
     known = ~values.isnan()
@@ -180,7 +180,7 @@ def _hard(
 
 
 def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
-    """Columns of a table given the state; zeros where nothing was seen."""
+    """Columns of a table given the state; zeros where nothing was observed."""
     columns = emission.log_probs.t()
     columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
     codes = seen.codes[emission.child.name].to(columns.device)
@@ -216,7 +216,7 @@ def _soft(
 def draw_emissions(
     model: EmittingModel, states: Tensor, seen: Sequences, inputs: Inputs | None, seed: int | None
 ) -> dict[Hashable, Tensor]:
-    """Return ``(n, B, T, ...)`` draws of all variables, what was seen as it was.
+    """Return ``(n, B, T, ...)`` draws of all variables, what was observed as it was.
 
     Args:
         model: A chain of states.
@@ -323,7 +323,7 @@ def _first(seen: Sequences, name: Hashable) -> Tensor:
 
 
 def _keep(out: Tensor, name: Hashable, seen: Sequences) -> None:
-    """Put what was seen in its place."""
+    """Put what was observed in its place."""
     steps = out.shape[2]
     if name in seen.codes:
         codes = seen.codes[name][:, :steps]

@@ -29,7 +29,7 @@ class ForwardBackward(SequenceEngine):
     """Exact inference in chains, :math:`O(T K^2)` for each row.
 
     States that were not seen are summed out, maximised or drawn by :class:`Chain`; emissions that
-    were not seen follow from the state alone.
+    were not observed follow from the state alone.
 
     References:
         Rabiner (1989), A tutorial on hidden Markov models, section III.

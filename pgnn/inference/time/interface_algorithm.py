@@ -178,7 +178,7 @@ def traced(
 def draw_slices(
     tables: SliceTables, interface: InterfaceChain, n: int, seed: int | None
 ) -> dict[Hashable, Tensor]:
-    """Return ``(n, B, T, ...)`` draws of all variables; what was seen is as it was.
+    """Return ``(n, B, T, ...)`` draws of all variables; what was observed is as it was.
 
     Args:
         tables: The slices.
@@ -340,7 +340,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
 
 def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
-    """The chain with what was seen of leaves put in at once; ``probes`` find marginals."""
+    """The chain with what was observed of leaves put in at once; ``probes`` find marginals."""
     model, seen = question.model, question.seen
     return InterfaceChain.of(LeafSliceTables(model, seen, question.covariates, probes))
 

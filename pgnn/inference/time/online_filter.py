@@ -30,7 +30,7 @@ class OnlineFilter:
 
     Attributes:
         num_steps: Updates so far.
-        log_evidence: ``(B,)`` or ``()`` log probability of all that was seen.
+        log_evidence: ``(B,)`` or ``()`` log probability of all that was observed.
 
     Cost: :math:`O(K^2)` an update for each row.
 
@@ -60,7 +60,7 @@ class OnlineFilter:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything that was seen."""
+        """Forget everything that was observed."""
         self._log_states: Tensor | None = None
         self._last: dict[Hashable, Tensor] = {}
         self._batched = False
@@ -69,7 +69,7 @@ class OnlineFilter:
 
     @property
     def log_evidence(self) -> Tensor:
-        """Log probability of all that was seen."""
+        """Log probability of all that was observed."""
         return self._total if self._batched else self._total[0]
 
     @property

@@ -134,7 +134,7 @@ class SequenceEngine(Engine):
         return self.best_paths(question, k)
 
     def answer_sample(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
-        """Draw; the length is ``evidence["T"]`` where nothing was seen."""
+        """Draw; the length is ``evidence["T"]`` where nothing was observed."""
         question.check_length()
         cells = n * question.seen.num_rows * question.seen.steps * len(question.model.variables)
         what = f"{n:,} draws of {question.seen.num_rows:,} rows"
@@ -183,7 +183,7 @@ class SequenceEngine(Engine):
 
 
 def extended(seen: Sequences, steps: int) -> Sequences:
-    """Return the same rows with so many steps more, at which nothing was seen."""
+    """Return the same rows with so many steps more, at which nothing was observed."""
 
     def padded(values: Mapping[Hashable, Tensor], fill: float) -> dict[Hashable, Tensor]:
         longer = {}

@@ -22,7 +22,7 @@ from pgnn.inference.samples import Samples
 
 
 class SequenceQuestion(BaseQuestion):
-    """A model over time, the sequences that were seen of it, and what is asked.
+    """A model over time, the sequences that were observed of it, and what is asked.
 
     Answers have the axis of time in the place of ``"T"``; beyond a row's end probabilities are NaN
     and states -1.

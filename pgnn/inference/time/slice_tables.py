@@ -1,4 +1,4 @@
-"""The tables of a slice that repeats, given what was seen of it."""
+"""The tables of a slice that repeats, given what was observed of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SliceTables:
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
     wanted: frozenset[Hashable] = frozenset()
 
-    # of what was seen alone, by name and first step: made once while the numbers change
+    # of what was observed alone, by name and first step: made once while the numbers change
     _findings: dict[tuple[Hashable, int], Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
@@ -65,7 +65,7 @@ class SliceTables:
 
     @property
     def leaves(self) -> set[Hashable]:
-        """Discrete variables whose tables have what was seen of them put in."""
+        """Discrete variables whose tables have what was observed of them put in."""
         return set()
 
     def steady(self, kept: Container[Hashable]) -> list[Hashable]:
@@ -90,7 +90,7 @@ class SliceTables:
             names: Whose, all if not given.
 
         Raises:
-            Unsupported: If a real variable was not seen and something depends on it.
+            Unsupported: If a real variable was not observed and something depends on it.
         """
         at_first = span.start == 0
         factors = []
@@ -104,7 +104,7 @@ class SliceTables:
         return factors
 
     def unary(self, name: Hashable, span: slice) -> Factor | None:
-        """Return what was seen of a discrete variable, ``(N, S)``; None if nothing was."""
+        """Return what was observed of a discrete variable, ``(N, S)``; None if nothing was."""
         if name in self.seen.codes or name in self.seen.soft:
             total = self._once(name, span, self._likelihood)
             if name in self.probes:
@@ -146,7 +146,7 @@ class SliceTables:
         return own.factor(reals_seen or None, self._covariates(own, span))
 
     def _real(self, own: Conditional, span: slice) -> Factor | None:
-        """Densities of what was seen; nothing that was not seen counts."""
+        """Densities of what was observed; nothing that was not observed counts."""
         name = own.child.name
         if name not in self.seen.reals:
             return None
@@ -192,7 +192,7 @@ def _unseen(name: Hashable, child: Hashable) -> Unsupported:
 
 @dataclass(frozen=True, eq=False)
 class LeafSliceTables(SliceTables):
-    """Tables of slices in which what was seen of a leaf is put in at once.
+    """Tables of slices in which what was observed of a leaf is put in at once.
 
     A discrete variable on which nothing depends is treated as a real one is: where it was seen its
     table is that of its parents alone, where it was not it says nothing, and counts nothing.
@@ -231,7 +231,7 @@ class LeafSliceTables(SliceTables):
         return Factor(table.variables, full.index_put((there,), table.log_values))
 
     def _read(self, table: Factor, name: Hashable, span: slice) -> Factor:
-        """The table at the states that were seen; zeros, as logs, where none was."""
+        """The table at the states that were observed; zeros, as logs, where none was."""
         axis = table.names.index(name)
         rows = table.log_values.movedim(axis, 0)
         rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
@@ -239,7 +239,7 @@ class LeafSliceTables(SliceTables):
         return Factor(rest, rows.index_select(0, self._once(name, span, self._rows)))
 
     def _rows(self, name: Hashable, span: slice) -> Tensor:
-        """``(N,)`` states that were seen, one past the last where there is none."""
+        """``(N,)`` states that were observed, one past the last where there is none."""
         codes = self.seen.codes[name][:, span]
         there = self._inside(span) & (codes >= 0)
         return codes.masked_fill(~there, self.variable(name).num_states).flatten()
