@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import FactorModel
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -21,7 +22,7 @@ from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation, human_bytes, human_count
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
-from pgnn.inference.question import Names, Question
+from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.search.dual_decomposition import DualDecomposition

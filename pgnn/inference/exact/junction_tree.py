@@ -17,6 +17,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.conflict import impossible
@@ -27,7 +28,7 @@ from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.limits import check_size
 from pgnn.inference.posterior import Posterior
-from pgnn.inference.question import Names, Question, scope_of, targets_of
+from pgnn.inference.question import Question, scope_of, targets_of
 
 
 @dataclass(frozen=True)

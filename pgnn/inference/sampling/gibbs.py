@@ -55,7 +55,7 @@ class Gibbs(Engine):
     share no factor. Marginals are averages of the full conditionals at the visits
     (Rao-Blackwellised), which vary less than counts of the states. Half of the chains begin at
     states drawn from the factors, half at any possible states, so that chains which can't leave
-    the place where they began are observed to disagree: ``diagnostics["r_hat"]`` is then large, and
+    the place where they began are seen to disagree: ``diagnostics["r_hat"]`` is then large, and
     a warning says so. There is no estimate of the log evidence: it is ``NaN``.
 
     ``diagnostics`` hold, for each row: ``"r_hat"``, the largest over all states of all elements;
