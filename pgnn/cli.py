@@ -261,7 +261,7 @@ def _num_arcs(model: Any) -> int:
     if isinstance(model, DirectedModel):
         return sum(len(c.parents) for c in model.conditionals.values())
     scopes = (scope for g in model.factor_groups() for scope in g.scopes.tolist())
-    return interaction_graph(scopes).number_of_edges()
+    return int(interaction_graph(scopes).number_of_edges())
 
 
 def _facts(model: Any) -> dict[str, int]:

@@ -231,8 +231,8 @@ def _numbers(
             return _codes(variable, values, rule)
         except WrongCell as error:
             in_rows = row is None and len(error.at) > len(variable.shape)
-            where = error.at if in_rows else (row, *error.at)
-            raise error.over_time(*where) from None
+            row, (step, *rest) = (error.at[0], error.at[1:]) if in_rows else (row, error.at)
+            raise error.over_time(row, step, *rest) from None
     event = tuple(variable.shape[1:])
     if event and isinstance(values, list | tuple):
         values = [np.full(event, np.nan) if is_missing(v) else v for v in values]

@@ -224,7 +224,8 @@ class Engine:
     def answer_log_prob(self, question: Any) -> Tensor:
         """Answer ``log_prob``, ``(B,)``: complete rows are looked up, which is exact."""
         if question.complete:
-            return question.graph.log_score(question.seen.codes)
+            score: Tensor = question.graph.log_score(question.seen.codes)
+            return score
         found = self.infer(question)
         self.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
         return found.log_evidence + _like(question.seen.soft_scale, found.log_evidence)

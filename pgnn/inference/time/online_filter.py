@@ -109,7 +109,7 @@ class OnlineFilter:
         if bool(lost.any()):
             rows = tuple(lost.nonzero()[:, 0].tolist())
             raise ImpossibleEvidence(
-                f"what was observed at step {self.num_steps} has probability zero given the steps "
+                f"what was observed at step {self.num_steps} is impossible given the steps "
                 "before" + (f" in rows {list(rows)}" if self._batched or seen.batched else ""),
                 rows,
                 steps=(self.num_steps,) * len(rows),

@@ -230,9 +230,9 @@ def strong_ring(coupling: float, length: int = 6) -> TorchPropagation:
 
 
 def test_unsolved_systems_are_reported(monkeypatch):
-    from pgnn.inference.propagation import implicit
+    from pgnn.inference.propagation import implicit_differentiation
 
-    monkeypatch.setattr(implicit, "_MAX_ITERATIONS", 0)
+    monkeypatch.setattr(implicit_differentiation, "_MAX_ITERATIONS", 0)
     live = strong_ring(0.5)
     fixed = settle(live)
     with pytest.warns(NotConverged, match="adjoint"):
