@@ -72,6 +72,7 @@ class EvidenceReader:
         self.discrete = self.elements.variables
         self._size = len(self.elements)
         self._unseen = np.full((1, self._size), MISSING, dtype=np.int32)
+        self._no_scale = np.zeros(1)
         self._single = {
             v.name: (self.elements.first[v.name], v) for v in self.elements.variables if not v.shape
         }
@@ -151,19 +152,18 @@ class EvidenceReader:
     def _read_labels(self, evidence: Mapping[Hashable, Any]) -> Evidence | None:
         """One row of plain labels, the usual case made fast; None if something else is there."""
         codes = self._unseen.copy()
-        seen: list[int] = []
+        numbers: list[int] = []
         row, known = codes[0], self._codes
-        for name, value in evidence.items():
-            try:
+        try:
+            for name, value in evidence.items():
                 number, labels = known[name]
-                code = labels[value]
-            except (KeyError, TypeError):  # not hashable, no label, or another kind of variable
-                return None
-            row[number] = code
-            seen.append(number)
-        seen.sort()
-        names = tuple([self._name[k] for k in seen])
-        return Evidence(codes, False, None, np.zeros(1), {}, {}, names)
+                row[number] = labels[value]
+                numbers.append(number)
+        except (KeyError, TypeError):  # not hashable, no label, or another kind of variable
+            return None
+        numbers.sort()
+        names = tuple([self._name[k] for k in numbers])
+        return Evidence(codes, False, None, self._no_scale, {}, {}, names)
 
     def _check_names(self, names: Sequence[Hashable], what: str) -> None:
         wrong = [n for n in names if not self._knows(n)]

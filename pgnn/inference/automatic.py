@@ -19,7 +19,7 @@ from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.junction_tree import JunctionTree
-from pgnn.inference.explanation import Explanation, human_bytes, human_count
+from pgnn.inference.explanation import Explanation, human_bytes
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.question import Question
@@ -32,9 +32,6 @@ Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
 
 _SMALL = 3000
 """Elements of a model for which a careful plan is made at once."""
-
-_FEW = 1e-4
-"""Share of the work allowed that a row may cost for questions not to be looked at one by one."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +89,13 @@ class Automatic(Engine):
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable``: exactly, by dual decomposition or by propagation."""
+        if k > 1:
+            return JunctionTree(max_bytes=self.max_bytes).answer_most_probable(question, k)
         why = self._obstacle(question)
-        if why is None or k > 1:
+        if why is None:
             try:
                 return self._exact.answer_most_probable(question, k)
             except Intractable as error:
-                if k > 1:
-                    raise
                 why = str(error)
         engine = DualDecomposition() if question.names is None else BeliefPropagation()
         return _because(why, engine.answer_most_probable(question, k))
@@ -124,12 +121,15 @@ class Automatic(Engine):
             Intractable: If the exact sum does not fit; name an engine for an estimate or a bound.
         """
         why = self._obstacle(question)
-        if why is not None:
-            raise Intractable(
-                f"{why}; engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
-                "MeanField() and BeliefPropagation(tree_reweighted=True) bound it"
-            )
-        return self._exact.answer_log_prob(question)
+        if why is None:
+            try:
+                return self._exact.answer_log_prob(question)
+            except Intractable as error:
+                why = str(error)
+        raise Intractable(
+            f"{why}; engine=BeliefPropagation() or AnnealedImportanceSampling() estimates it, "
+            "MeanField() and BeliefPropagation(tree_reweighted=True) bound it"
+        )
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: what would be done, and why."""
@@ -145,7 +145,7 @@ class Automatic(Engine):
                 return replace(told, reason=f"{told.reason}, because {error}")
             if told.fits:
                 return told
-            why = _too_much(told)
+            why = told.reason
         told = BeliefPropagation().describe(question)
         return replace(told, reason=f"{told.reason}, because {why}")
 
@@ -153,47 +153,21 @@ class Automatic(Engine):
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
     ) -> CompiledQuery:
         """Answer ``compile`` exactly."""
-        return self._exact.prepare(model, targets, observed)
+        return JunctionTree(max_bytes=self.max_bytes).prepare(model, targets, observed)
 
     @cached_property
     def _exact(self) -> JunctionTree:
-        return JunctionTree(max_bytes=self.max_bytes)
+        return JunctionTree(max_bytes=self.max_bytes, max_work=self.max_work)
 
     def _obstacle(self, question: Question) -> str | None:
-        """Say why the exact answer is out of reach; None if it is worth trying."""
-        model = question.model
-        if not question.inputs and self._is_easy(model):
+        """Say why not even a plan for the exact answer is worth looking for; None if it is."""
+        if question.seen.codes.shape[1] <= _SMALL:
             return None
-        large = len(model.elements) > _SMALL
-        same_tables = not question.inputs and _discrete(model)
-        if not same_tables and not large:
-            return None  # tables differ from row to row: the engine itself checks the budget
-        if large:
-            free: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
-            if not self._narrow(question, free):
-                bound = human_bytes(self.max_bytes)
-                return f"exact elimination of {int(free.sum()):,} variables needs more than {bound}"
-        if not same_tables:
+        free: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
+        if self._narrow(question, free):
             return None
-        told = self._exact.describe(question)
-        if told.fits and (told.multiply_adds or 0) * question.num_rows <= self.max_work:
-            return None
-        return _too_much(told)
-
-    def _is_easy(self, model: FactorModel) -> bool:
-        """Whether the model without evidence is so small a matter that no question is hard."""
-
-        def easy() -> bool:
-            if len(model.elements) > _SMALL or not _discrete(model):
-                return False
-            try:
-                told = self._exact.describe(Question.read(model))
-            except (Intractable, Unsupported):
-                return False
-            return told.fits and (told.multiply_adds or 0) <= _FEW * self.max_work
-
-        found: bool = model.cached(("easy", self.max_bytes, self.max_work), easy)
-        return found
+        bound = human_bytes(self.max_bytes)
+        return f"exact elimination of {int(free.sum()):,} variables needs more than {bound}"
 
     def _narrow(self, question: Question, free: Mask) -> bool:
         from pgnn.inference.exact.kernels.width import narrow
@@ -217,11 +191,3 @@ def _because(why: str, answer: Answer) -> Answer:
 
 def _discrete(model: FactorModel) -> bool:
     return all(v.is_discrete for v in model.variables.values())
-
-
-def _too_much(told: Explanation) -> str:
-    work, width = human_count(told.multiply_adds or 0), told.treewidth
-    if not told.fits:
-        limit = "" if told.budget_bytes is None else f" of {human_bytes(told.budget_bytes)} allowed"
-        return f"an exact answer needs {human_bytes(told.memory_bytes)}{limit} (treewidth {width})"
-    return f"an exact answer needs {work} multiply-adds for each row (treewidth {width})"

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
-from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
+from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.limits import MAX_BYTES, check_seed, check_size, whole_number
+from pgnn.inference.log_score import log_score
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
@@ -75,7 +76,7 @@ class Engine:
     ) -> Posterior:
         """Answer :meth:`Model.query`."""
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
-        if question.wants_gradients or not torch.is_grad_enabled():
+        if question.wants_gradients == torch.is_grad_enabled():
             return self.answer_query(question)
         with torch.no_grad():
             return self.answer_query(question)
@@ -153,6 +154,11 @@ class Engine:
         """Say in a few words what the engine does, for :meth:`describe`."""
         return f"{type(self).__name__} was named"
 
+    @property
+    def kind_of_evidence(self) -> str:
+        """What the log evidence is, see :attr:`Beliefs.kind`, for :meth:`describe`."""
+        return "estimate"
+
     # --- hooks: whole answers -----------------------------------------------------------------
 
     def read(
@@ -170,17 +176,17 @@ class Engine:
     def answer_query(self, question: Any) -> Posterior:
         """Answer ``query``: what :meth:`infer` found about the targets."""
         targets, seen = question.targets, question.seen
-        found = self.infer(question)
-        self.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
+        beliefs = self._inferred(question)
+        self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
         columns = torch.from_numpy(targets.columns)
         return Posterior(
             targets.variables,
-            found.marginals[:, columns.to(found.marginals.device)],
-            found.log_evidence + _like(seen.soft_scale, found.log_evidence),
+            beliefs.marginals[:, columns.to(beliefs.marginals.device)],
+            beliefs.log_evidence + _like(seen.soft_scale, beliefs.log_evidence),
             batched=seen.batched,
-            kind=found.kind,
+            kind=beliefs.kind,
             engine=type(self).__name__,
-            diagnostics=found.diagnostics,
+            diagnostics=beliefs.diagnostics,
             index=seen.index,
         )
 
@@ -189,19 +195,23 @@ class Engine:
         if k > 1:
             raise self._cannot("finds one best assignment, not several", "JunctionTree()")
         targets, seen = question.targets, question.seen
-        found = self.maximize(question, targets.mask)
-        self.check_rows(question, found.log_prob, found.diagnostics, found.advice)
-        scale = _like(seen.soft_scale, found.log_prob)
-        states = found.states.masked_fill(found.log_prob.isneginf()[:, None], -1)
+        best = self.maximize(question, targets.mask)
+        self._check_returned("maximize", best, Best)
+        rows, elements = question.num_rows, question.model.elements
+        self._check_shape("maximize", "states", best.states, (rows, len(elements)))
+        self._check_shape("maximize", "log_prob", best.log_prob, (rows,))
+        self.check_rows(question, best.log_prob, best.diagnostics, best.advice)
+        scale = _like(seen.soft_scale, best.log_prob)
+        states = best.states.masked_fill(best.log_prob.isneginf()[:, None], -1)
         return Assignment(
             targets.variables,
             states[:, torch.from_numpy(targets.numbers)],
-            found.log_prob + scale,
+            best.log_prob + scale,
             batched=seen.batched,
             index=seen.index,
-            upper_bound=None if found.upper_bound is None else found.upper_bound + scale,
+            upper_bound=None if best.upper_bound is None else best.upper_bound + scale,
             engine=type(self).__name__,
-            diagnostics=found.diagnostics,
+            diagnostics=best.diagnostics,
         )
 
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
@@ -210,7 +220,17 @@ class Engine:
         check_size(f"{n:,} draws of {question.num_rows:,} rows",
                    n * question.num_rows * len(elements), self.max_answer_bytes,
                    "Draw fewer at a time")  # fmt: skip
-        states, log_weights = self.draw(question, n, seed)
+        drawn = self.draw(question, n, seed)
+        if not isinstance(drawn, tuple) or len(drawn) != 2:
+            raise ModelError(
+                f"{type(self).__name__}.draw must return a tuple of states and log weights (or "
+                f"None), got {drawn!r}"
+            )
+        states, log_weights = drawn
+        rows = question.num_rows
+        self._check_shape("draw", "states", states, (n, rows, len(elements)))
+        if log_weights is not None:
+            self._check_shape("draw", "log weights", log_weights, (n, rows))
         if log_weights is not None and not batched:
             log_weights = log_weights[:, 0]
         return Samples(
@@ -224,11 +244,10 @@ class Engine:
     def answer_log_prob(self, question: Any) -> Tensor:
         """Answer ``log_prob``, ``(B,)``: complete rows are looked up, which is exact."""
         if question.complete:
-            score: Tensor = question.graph.log_score(question.seen.codes)
-            return score
-        found = self.infer(question)
-        self.check_rows(question, found.log_evidence, found.diagnostics, found.advice)
-        return found.log_evidence + _like(question.seen.soft_scale, found.log_evidence)
+            return log_score(question)
+        beliefs = self._inferred(question)
+        self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
+        return beliefs.log_evidence + _like(question.seen.soft_scale, beliefs.log_evidence)
 
     def check_rows(
         self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
@@ -285,7 +304,7 @@ class Engine:
         wiring = graph.wiring
         return Explanation(
             engine=type(self).__name__,
-            kind="estimate",
+            kind=self.kind_of_evidence,
             reason=self.reason(),
             num_variables=len(graph.elements),
             num_eliminated=int(hidden.sum()),
@@ -307,6 +326,29 @@ class Engine:
     def max_answer_bytes(self) -> int:
         """Memory that the numbers of an answer may take."""
         return MAX_BYTES
+
+    def _inferred(self, question: Question) -> Beliefs:
+        """What :meth:`infer` found, checked."""
+        beliefs, rows = self.infer(question), question.num_rows
+        self._check_returned("infer", beliefs, Beliefs)
+        states = int(question.graph.offset[-1])
+        self._check_shape("infer", "marginals", beliefs.marginals, (rows, states))
+        self._check_shape("infer", "log_evidence", beliefs.log_evidence, (rows,))
+        return beliefs
+
+    def _check_returned(self, hook: str, what: object, expected: type) -> None:
+        if not isinstance(what, expected):
+            raise ModelError(
+                f"{type(self).__name__}.{hook} must return a {expected.__name__}, got {what!r}"
+            )
+
+    def _check_shape(self, hook: str, what: str, value: object, shape: tuple[int, ...]) -> None:
+        if not isinstance(value, Tensor) or value.shape != shape:
+            came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise ModelError(
+                f"{type(self).__name__}.{hook} must return {what} as a tensor of shape {shape}, "
+                f"got {came}"
+            )
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
         return Unsupported(f"{type(self).__name__}() {what}; use {instead}")

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from pgnn.inference.engine import FactorModel, Inputs
+from pgnn.factors.groups.kernel_kinds import TABLE
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
 
 _ENTRIES = 2**22
 """How many elements and factors of rows are looked up at once."""
+_FEW_TABLES = 2**16
+"""Tables up to which a compiled kernel looks them up one by one."""
 
 
-def log_score(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Tensor | None:
-    r"""Return ``(N,)`` values :math:`\sum_f \log \phi_f(x_f)` of rows that miss nothing.
+def log_score(question: Question) -> Tensor:
+    r"""Return ``(B,)`` values :math:`\sum_f \log \phi_f(x_f)` of rows that miss nothing.
 
     Args:
-        model: Any discrete model.
-        data: As evidence in a query; ``()`` is returned for a row that is no batch.
-        inputs: Covariates by name.
+        question: About complete rows without soft evidence, see :attr:`Question.complete`.
 
     Returns:
-        The sums, differentiable in the tables; ``None`` if some row misses an element or has
-        soft evidence.
+        The sums, differentiable in the tables.
 
     Cost:
         One look at every factor for every row; memory for some rows at a time.
     """
-    question = Question.read(model, data, inputs)
-    if not question.complete:
-        return None
     graph, codes = question.graph, question.seen.codes
+    if _is_of_few_tables(graph):
+        return graph.lookup.log_prob(codes, graph.flat_log_values)
     step = max(1, _ENTRIES // (len(graph.elements) + graph.num_interactions + 1))
     if any(g.batch_shape for g in graph.groups) or len(codes) <= step:
-        total = graph.log_score(codes)
-    else:
-        pieces = [graph.log_score(codes[k : k + step]) for k in range(0, len(codes), step)]
-        total = torch.cat(pieces)
-    return total if question.seen.batched else total[0]
+        return graph.log_score(codes)
+    pieces = [graph.log_score(codes[k : k + step]) for k in range(0, len(codes), step)]
+    return torch.cat(pieces)
+
+
+def _is_of_few_tables(graph: FactorGraph) -> bool:
+    """Whether all factors are plain tables that rows share."""
+    return graph.num_factors <= _FEW_TABLES and all(
+        g.kernel_kind == TABLE and not g.batch_shape for g in graph.groups
+    )

@@ -143,10 +143,7 @@ class Posterior(Mapping[Hashable, Categorical]):
         Raises:
             EvidenceError: If the variable was not asked for (also a ``KeyError``).
         """
-        try:
-            return self._views[name]
-        except (KeyError, TypeError):  # an element of an array, or nothing that was asked for
-            return self._columns.cut(self._table, name)
+        return Posterior.__getitem__(self, name).probs
 
     def joint(self, *names: Hashable) -> Factor:
         r"""Return the joint distribution :math:`p(x_a, x_b, \dots \mid e)` of some variables.
@@ -205,7 +202,10 @@ class Posterior(Mapping[Hashable, Categorical]):
         return probability_table(self.variables, values, max_lines, max_cells)
 
     def __getitem__(self, name: Hashable) -> Categorical:
-        return Marginal.of(self.probs(name))
+        try:
+            return self._of_variables[name]
+        except (KeyError, TypeError):  # an element of an array, or nothing that was asked for
+            return Marginal.of(self._columns.cut(self._table, name))
 
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._columns)
@@ -251,9 +251,10 @@ class Posterior(Mapping[Hashable, Categorical]):
         return self._marginals if self.batched else _as_tensor(self._numbers[0][0])
 
     @cached_property
-    def _views(self) -> dict[Hashable, Tensor]:
+    def _of_variables(self) -> dict[Hashable, Marginal]:
         """The marginal of each variable, cut at the first look."""
-        return self._columns.views(self._table)
+        views = self._columns.views(self._table)
+        return {name: Marginal.of(probs) for name, probs in views.items()}
 
     @cached_property
     def _columns(self) -> AnswerColumns:

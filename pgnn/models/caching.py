@@ -48,9 +48,11 @@ class CachingModule(nn.Module):
         in place are noticed, and so are parameters that were replaced; not writes through
         ``parameter.data``, of which torch itself keeps no record: use ``torch.no_grad()``.
         """
-        if self._cache.get("registrations") != _registrations[0]:
+        cache = self._cache
+        if cache.get("registrations") != _registrations[0]:
             self._look_parameters_up()
-        parameters, arguments = self._cache["parameters"], self.argument_tensors()
+        parameters, arguments = cache["parameters"], self.argument_tensors()
+        # these run through all parameters at each question: loops in C take half the time
         if torch.is_grad_enabled() and (
             (not self.detached and any(map(_wants_gradient, parameters)))
             or any(map(_wants_gradient, arguments))
@@ -58,13 +60,14 @@ class CachingModule(nn.Module):
             return make()
         if arguments:
             parameters = [*parameters, *arguments]
-        # these run through all parameters at each question: loops in C take half the time
         now = [*map(_version, parameters), *map(Tensor.data_ptr, parameters)]
-        held = self._cache.get((_NUMBERS, key))
-        if held is None or held[0] != now:
+        before, numbers = cache.get("numbers", (None, {}))
+        if before != now:
+            cache["numbers"] = now, (numbers := {})
+        if key not in numbers:
             with torch.no_grad():
-                held = self._cache[(_NUMBERS, key)] = (now, make())
-        return held[1]
+                numbers[key] = make()
+        return numbers[key]
 
     def argument_tensors(self) -> Sequence[Tensor]:
         """Return tensors besides parameters and buffers that numbers depend on, always the same."""
@@ -76,8 +79,7 @@ class CachingModule(nn.Module):
         before = self._cache.get("parameters", [])
         parameters = [*self.parameters(), *self.buffers()]
         if len(parameters) != len(before) or any(map(is_not, parameters, before)):
-            for key in [k for k in list(self._cache) if isinstance(k, tuple) and k[0] == _NUMBERS]:
-                self._cache.pop(key, None)
+            self._cache.pop("numbers", None)
         self._cache["parameters"] = parameters
         self._cache["registrations"] = registrations
 
@@ -100,7 +102,6 @@ class CachingModule(nn.Module):
         return {**self.__dict__, "_cache": {}}
 
 
-_NUMBERS = "numbers"
 _wants_gradient = vars(torch._C.TensorBase)["requires_grad"].__get__
 _version = vars(torch._C.TensorBase)["_version"].__get__
 _registrations = [0]

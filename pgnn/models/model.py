@@ -6,6 +6,7 @@ import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import networkx as nx
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from pgnn.inference.samples import Samples
 
 Names = Hashable | Iterable[Hashable]
+
+
+@cache
+def _automatic() -> Engine:
+    """The engine of questions that name none, loaded at the first one."""
+    from pgnn.inference.automatic import AUTOMATIC
+
+    return AUTOMATIC
 
 
 class Model(CachingModule, FactorModel, Restorable):
@@ -322,14 +331,17 @@ class Model(CachingModule, FactorModel, Restorable):
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
         """Log scores of rows that miss nothing, without any engine; None if some row does."""
         from pgnn.inference.log_score import log_score
+        from pgnn.inference.question import Question
 
-        return log_score(self, data, inputs)
+        question = Question.read(self, data, inputs)
+        if not question.complete:
+            return None
+        total = log_score(question)
+        return total if question.seen.batched else total[0]
 
     def default_engine(self) -> Engine:
         """Return what answers where no engine is named."""
-        from pgnn.inference.automatic import AUTOMATIC
-
-        return AUTOMATIC
+        return _automatic()
 
     def default_learner(self, data: Any) -> Learner:
         """Return what learns from data where no learner is named.

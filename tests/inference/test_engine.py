@@ -116,6 +116,65 @@ def test_an_engine_of_two_hooks_answers_as_the_exact_one(evidence: Any) -> None:
         impossible().query(None, {"b": 1}, engine=own)
 
 
+def returning(what: Any) -> Engine:
+    class Wrong(Engine):
+        """Returns what it should not."""
+
+        def infer(self, question: Question) -> Any:
+            return what
+
+        def maximize(self, question: Question, maximized: Any) -> Any:
+            return what
+
+        def draw(self, question: Question, n: int, seed: int | None) -> Any:
+            return what
+
+    return Wrong()
+
+
+ONE = torch.zeros(1)
+WRONG: list[tuple[str, Any, Callable[..., Any], str]] = [
+    ("type", {"a": 1}, lambda m, e: m.query(engine=e), r"infer must return a Beliefs, got \{'a'"),
+    ("none", None, lambda m, e: m.log_prob({"a": 0}, engine=e), "infer must return a Beliefs"),
+    ("width", Beliefs(torch.zeros(1, 3), ONE), lambda m, e: m.query(engine=e),
+     r"infer must return marginals as a tensor of shape \(1, 4\), got shape \(1, 3\)"),
+    ("rows", Beliefs(torch.zeros(1, 4), torch.zeros(())), lambda m, e: m.query(engine=e),
+     r"return log_evidence as a tensor of shape \(1,\), got shape \(\)"),
+    ("array", Beliefs(np.zeros((1, 4)), ONE),  # type: ignore[arg-type]
+     lambda m, e: m.query(engine=e), "return marginals as a tensor .* got array"),
+    ("best", ONE, lambda m, e: m.most_probable(engine=e), "maximize must return a Best"),
+    ("states", Best(torch.zeros(1, 3), ONE), lambda m, e: m.most_probable(engine=e),
+     r"maximize must return states as a tensor of shape \(1, 2\), got shape \(1, 3\)"),
+    ("tensor", torch.zeros(5, 1, 2), lambda m, e: m.sample(5, engine=e), "return a tuple"),
+    ("draws", (torch.zeros(5, 2), None), lambda m, e: m.sample(5, engine=e),
+     r"draw must return states as a tensor of shape \(5, 1, 2\), got shape \(5, 2\)"),
+    ("weights", (torch.zeros(5, 1, 2), torch.zeros(5)), lambda m, e: m.sample(5, engine=e),
+     r"return log weights as a tensor of shape \(5, 1\)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "ask", "message"), [w[1:] for w in WRONG],
+                         ids=[w[0] for w in WRONG])  # fmt: skip
+def test_what_an_engine_must_not_return(what: Any, ask: Callable[..., Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ask(network(), returning(what))
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind"),
+    [
+        (pgnn.BeliefPropagation(), "estimate"),
+        (pgnn.BeliefPropagation(tree_reweighted=True), "upper bound"),
+        (pgnn.MeanField(seed=0), "lower bound"),
+        (pgnn.Gibbs(), "estimate"),
+        (pgnn.JunctionTree(), "exact"),
+    ],
+    ids=lambda x: str(x)[:30],
+)
+def test_an_explanation_says_of_what_kind_the_answer_will_be(engine: Engine, kind: str) -> None:
+    assert network().explain(engine=engine).kind == kind
+
+
 # --- one question ---------------------------------------------------------------------------------
 
 

@@ -43,6 +43,6 @@ def ask_everything() -> None:
         solver.best(codes, None, everything)
         solver.draw(codes, None, 1, 0)
         solver.evidence_and_counts(codes, None, np.ones(rows))
-    answer = solver.row_answer(everything, None)
+    answer = solver.row_answer(everything)
     if answer is not None and answer.accepts(codes[:1]):
         answer(codes[:1])

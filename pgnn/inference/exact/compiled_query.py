@@ -17,7 +17,7 @@ from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.question import Targets
 
 if TYPE_CHECKING:
-    from pgnn.inference.exact.cpu_executor import RowAnswer
+    from pgnn.inference.exact.row_answer import RowAnswer
 
 Codes = NDArray[np.int32]
 
@@ -94,21 +94,21 @@ class CompiledQuery:
             EvidenceError: If the shape is wrong or an index out of range.
             Intractable: If a plan exceeds the budget.
         """
-        given = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
-        if given.dtype.kind not in "iu" and given.size:
-            raise EvidenceError(f"expected integer codes, got {given.dtype}; -1 means not seen")
-        given = _narrowed(given)
+        row_codes = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
+        if row_codes.dtype.kind not in "iu" and row_codes.size:
+            raise EvidenceError(f"expected integer codes, got {row_codes.dtype}; -1 means not seen")
+        row_codes = _narrowed(row_codes)
         with torch.no_grad():
             solver = model_solver(self._model, max_bytes=self._max_bytes)
-        if given.ndim == 1 and given.shape[0] == len(self.observed) and KERNELS.ready():
-            at_once = self._at_once(solver, given)
+        if row_codes.ndim == 1 and row_codes.shape[0] == len(self.observed) and KERNELS.ready():
+            at_once = self._at_once(solver, row_codes)
             if at_once is not None:
                 return at_once
-        rows = self._read(given[None] if given.ndim == 1 else given, solver)
+        rows = self._read(row_codes[None] if row_codes.ndim == 1 else row_codes, solver)
         log_z, out = solver.marginals(rows, None, self._wanted)
         marginals = torch.from_numpy(out if self._take is None else out[:, self._take])
         log_evidence = torch.from_numpy(log_z)
-        if given.ndim == 1:
+        if row_codes.ndim == 1:
             return Answer(marginals[0], log_evidence[0])
         return Answer(marginals, log_evidence)
 
@@ -116,41 +116,41 @@ class CompiledQuery:
         seen = "any variables" if self._observed is None else f"{len(self.observed)} variables"
         return f"CompiledQuery({len(self.targets)} targets given {seen})"
 
-    def _at_once(self, solver: Solver, given: NDArray[Any]) -> Answer | None:
+    def _at_once(self, solver: Solver, row_codes: NDArray[Any]) -> Answer | None:
         """Answer one row without planning, where that is possible."""
         if self._prepared is None or self._prepared[0] is not solver:
             self._prepared = solver, solver.row_answer(self._wanted, self._seen)
-        answer, row = self._prepared[1], self._spread(given)
-        found = answer(row) if answer is not None and answer.accepts(row) else None
-        if found is None:
+        answer, row = self._prepared[1], self._spread(row_codes)
+        numbers = answer(row) if answer is not None and answer.accepts(row) else None
+        if numbers is None:
             return None
-        log_z, out = found
+        log_z, out = numbers
         marginals = torch.from_numpy(out[0] if self._take is None else out[0, self._take])
         return Answer(marginals, torch.from_numpy(log_z.reshape(())))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_prepared": None}
 
-    def _spread(self, given: NDArray[Any]) -> Codes:
+    def _spread(self, row_codes: NDArray[Any]) -> Codes:
         """One row's codes ``(1, V)``, all variables in order."""
         if self._observed is None:
-            return np.ascontiguousarray(given[None], dtype=np.int32)
+            return np.ascontiguousarray(row_codes[None], dtype=np.int32)
         row = np.full((1, self._size), -1, dtype=np.int32)
-        row[0, self._observed] = given
+        row[0, self._observed] = row_codes
         return row
 
-    def _read(self, given: NDArray[Any], solver: Solver) -> Codes:
-        if given.ndim != 2 or given.shape[1] != len(self.observed):
+    def _read(self, row_codes: NDArray[Any], solver: Solver) -> Codes:
+        if row_codes.ndim != 2 or row_codes.shape[1] != len(self.observed):
             raise EvidenceError(
                 f"expected codes of shape (B, {len(self.observed)}) for the observed variables, "
-                f"got {given.shape}"
+                f"got {row_codes.shape}"
             )
         card = solver.graph.card
         if self._observed is None:
-            rows = np.ascontiguousarray(given, dtype=np.int32)
+            rows = np.ascontiguousarray(row_codes, dtype=np.int32)
         else:
-            rows = np.full((len(given), self._size), -1, dtype=np.int32)
-            rows[:, self._observed] = given
+            rows = np.full((len(row_codes), self._size), -1, dtype=np.int32)
+            rows[:, self._observed] = row_codes
         if ((rows < -1) | (rows >= card)).any():
             _, column = np.argwhere((rows < -1) | (rows >= card))[0]
             name = solver.graph.variables[column].name

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.inference.exact.kernels import decoding, execution, expectation
-from pgnn.inference.exact.kernels.rows import distinct, in_range
+from pgnn.inference.exact.kernels.rows import distinct
 from pgnn.inference.exact.plan import TILE, Mask, Plan
 from pgnn.inference.exact.underflow import underflow
 from pgnn.inference.factor_graph import FactorGraph
@@ -27,64 +27,14 @@ Piece = Callable[[Rows, Rows, Floats, Any, Stop], Keep]
 _SINGLE = (0,)
 _TILED = (0,) * TILE
 _NOTHING = np.zeros((0, 0))
-_FIRST = np.zeros(1, dtype=np.int64)
 # rows are shared between threads only when each gets this many multiply-adds
 _WORTH_A_THREAD = 2e5
-# multiply-adds that take so long that somebody may interrupt them
-_WORTH_WAITING = 3e7
+WORTH_WAITING = 3e7
+"""Multiply-adds that take so long that somebody may interrupt them."""
 _GO_ON = go_on()
 # larger memory is made anew each time, which is quick beside filling it
 _WORTH_KEEPING = 2**26
 _SPLIT = 16
-
-
-class RowAnswer:
-    """Answers single rows by one plan; what does not depend on the row is prepared.
-
-    Args:
-        executor: Of the numbers.
-        plan: For any row that will be asked.
-        wanted: ``(V,)`` variables whose marginals are returned.
-    """
-
-    def __init__(self, executor: CpuExecutor, plan: Plan, wanted: Mask) -> None:
-        graph = executor.graph
-        self._executor = executor
-        self._card, self._states = graph.card, int(graph.card[wanted].sum())
-        self._least = np.where(plan.task.observed, 0, -1)  # what is sliced out must be seen
-        self._column = graph.columns(wanted)
-        self._program = plan.program(1)
-        self._size = self._program.memory + TILE
-        self._tables = executor.tables(np.zeros((1, len(graph.card)), dtype=np.int32), None)
-        self._log_scale = executor.log_scale(plan, _FIRST)
-        self._observed = np.flatnonzero(plan.task.observed & wanted)
-        self._certain = self._column[self._observed]
-
-    def accepts(self, codes: Codes) -> bool:
-        """Whether codes ``(1, V)`` are states, and of all variables that the plan takes as seen."""
-        return bool(in_range(codes, self._least, self._card))
-
-    def __call__(self, codes: Codes) -> tuple[Floats, Floats] | None:
-        """Return ``(1,)`` log evidence and ``(1, S)`` marginals of a row ``(1, V)``.
-
-        None if evidence is impossible, or numbers left the range of doubles.
-        """
-        log_z, out = np.empty(1), np.zeros((1, self._states))
-        memory = self._executor.take(self._size)
-        tables = self._tables._replace(codes=codes)
-        flags = underflow()
-        flags.clear()
-        execution.answer(
-            self._program.code, tables, _FIRST, memory, _SINGLE, self._column, log_z, out, _GO_ON
-        )
-        happened = flags.happened()
-        self._executor.give_back(memory)
-        if happened or log_z[0] == -np.inf:
-            return None  # impossible, or out of range: looked at again in log space
-        if len(self._observed):
-            out[0, self._certain + codes[0, self._observed]] = 1.0
-        log_z += self._log_scale
-        return log_z, out
 
 
 class CpuExecutor:
@@ -235,7 +185,7 @@ class CpuExecutor:
                     work(part[first : first + step], stop)
 
         parts = self._threads(plan, len(rows))
-        if parts == 1 and program.once + len(rows) * program.each < _WORTH_WAITING:
+        if parts == 1 and program.once + len(rows) * program.each < WORTH_WAITING:
             work(rows, _GO_ON)
             return np.concatenate(lost)
         edges = np.linspace(0, -(-len(rows) // width), parts + 1).astype(int) * width
@@ -276,10 +226,10 @@ class CpuExecutor:
         first, kind = distinct(codes)
         return first, kind
 
-    def tables(self, codes: Codes, soft: Floats | None) -> execution.Tables:
+    def tables(self, codes: Codes, soft: Floats | None) -> execution.ProgramInputs:
         """Return what the kernels read."""
         graph = self.graph
-        return execution.Tables(
+        return execution.ProgramInputs(
             graph.linear.values,
             graph.start,
             graph.linear.row_values,

@@ -127,7 +127,7 @@ class Differentiable:
     def _at(self, graph: FactorGraph) -> Solver:
         if graph is self.solver.graph:
             return self.solver
-        return Solver(graph, self.solver.planner, self.solver.max_bytes)
+        return self.solver.of(graph)
 
     def _with_soft_tables(self, solver: Solver, tables: Mapping[Any, Tensor]) -> Solver:
         graph = solver.graph
@@ -141,7 +141,7 @@ class Differentiable:
             scale = scale + np.log(likelihood.detach().cpu().double().numpy().max(axis=-1))
         self.soft, self.log_scale = soft, self.log_scale - scale
         unary = {graph.index[name]: likelihood.log() for name, likelihood in tables.items()}
-        return Solver(with_tables(graph, unary), solver.planner, solver.max_bytes)
+        return solver.of(with_tables(graph, unary))
 
     def _log_evidence_by_torch(self, graph: FactorGraph) -> Tensor:
         solver = self._at(graph)

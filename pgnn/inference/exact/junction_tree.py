@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.limits import check_size
+from pgnn.inference.log_score import log_score
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, scope_of, targets_of
 
@@ -42,6 +44,8 @@ class JunctionTree(Engine):
     Args:
         max_bytes: Memory that messages may take. A query that needs more raises ``Intractable``
             before anything is allocated; large batches are cut into pieces.
+        max_work: Multiply-adds that an answer may take for all rows together (about a billion a
+            second); one that needs more raises ``Intractable`` as well.
 
     Cost:
         Time and memory exponential in the treewidth of the graph that is left when what every row
@@ -55,6 +59,7 @@ class JunctionTree(Engine):
     """
 
     max_bytes: int = 2**32
+    max_work: float = math.inf
 
     @property
     def max_answer_bytes(self) -> int:
@@ -64,10 +69,9 @@ class JunctionTree(Engine):
     def answer_query(self, question: Question) -> Posterior:
         """Answer ``query`` exactly; the answer has joint tables, too."""
         seen, solver, targets = question.seen, self._solver(question), question.targets
-        found = None
-        if not seen.batched and seen.soft is None and solver.is_plain:
-            found = solver.row(seen.codes, targets)
-        log_evidence, marginals = self._rows(question, solver) if found is None else found
+        one_row = not seen.batched and seen.soft is None
+        answer = solver.row(seen.codes, targets) if one_row else None
+        log_evidence, marginals = self._rows(question, solver) if answer is None else answer
         if targets.order is not None:
             marginals = marginals[:, targets.order]
         return Posterior(
@@ -149,11 +153,9 @@ class JunctionTree(Engine):
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob`` exactly; complete rows are looked up."""
-        seen, solver = question.seen, self._solver(question)
-        graph = solver.graph
-        if seen.soft is None and not graph.rowwise.any() and (seen.codes >= 0).all():
-            return graph.lookup.log_prob(seen.codes, graph.flat_log_values)
-        return Differentiable(solver, seen).log_evidence()
+        if question.complete:
+            return log_score(question)
+        return Differentiable(self._solver(question), question.seen).log_evidence()
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: what the most expensive plan takes."""
@@ -163,15 +165,16 @@ class JunctionTree(Engine):
         codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
         plans = solver.planner.split(solver.graph, codes, ask)
         plan, rows = max(plans, key=lambda p: p[0].total)
-        fits = True
+        fits, reason = True, "every unobserved variable is discrete"
         try:
             needed = solver.check(plan, len(rows))
-        except Intractable:
-            fits, needed = False, int(min(plan.total * 8, 2.0**62))
+        except Intractable as error:
+            fits, reason = False, str(error)
+            needed = int(min(plan.total * 8, 2.0**62))
         return Explanation(
             engine=type(self).__name__,
             kind="exact",
-            reason="every unobserved variable is discrete",
+            reason=reason,
             treewidth=plan.width,
             largest_table=int(min(plan.largest, 2.0**62)),
             memory_bytes=needed,
@@ -193,10 +196,12 @@ class JunctionTree(Engine):
         return CompiledQuery(model, targets_of(model, targets), seen, self.max_bytes)
 
     def _solver(self, question: Question) -> Solver:
-        return model_solver(question.model, question.seen.reals, question.inputs, self.max_bytes)
+        return model_solver(
+            question.model, question.seen.reals, question.inputs, self.max_bytes, self.max_work
+        )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class ExactJoint:
     """Makes joint tables of an answered question; asked for by few, it is prepared when it is.
 
@@ -218,7 +223,8 @@ class ExactJoint:
         return Differentiable(self.solver, self.seen).joint(scope)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        bare = Solver(self.solver.graph, max_bytes=self.solver.max_bytes)
+        whole = self.solver
+        bare = Solver(whole.graph, max_bytes=whole.max_bytes, max_work=whole.max_work)
         return ExactJoint, (bare, self.seen, self.elements, dict(self.variables))
 
 

@@ -23,6 +23,7 @@ _SHARE = 0.1
 _SECONDS_PER_ENTRY = 4e-9
 _MOST_SECONDS = 5.0
 _MOST_TRIES = 100
+_SECONDS_PER_VARIABLE = 1e-6  # of one try
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask,
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class EliminationProgram:
     """An elimination order compiled for tiles of some rows.
 
     Attributes:
@@ -142,7 +143,7 @@ class Program:
     @staticmethod
     def assemble(
         graph: GraphStructure, task: Task, order: NDArray[np.int64], rank: int, width: int
-    ) -> Program:
+    ) -> EliminationProgram:
         """Compile an elimination order.
 
         Args:
@@ -182,7 +183,7 @@ class Program:
         )
         code, work = np.empty(room, dtype=np.int64), np.empty(2)
         length = encode(graph.scope_var, order, *made, rank, width, code, work)
-        return Program(code[:length], int(code[columns.MEMORY]), *work.tolist())
+        return EliminationProgram(code[:length], int(code[columns.MEMORY]), *work.tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,18 +207,18 @@ class Plan:
     largest: float
     width: int
     interim: bool = False
-    _programs: dict[int, Program] = field(default_factory=dict, repr=False)
+    _programs: dict[int, EliminationProgram] = field(default_factory=dict, repr=False)
 
     @property
     def compilable(self) -> bool:
         """Whether addresses fit into 64-bit numbers with room to spare."""
         return self.total < 2**44
 
-    def program(self, width: int) -> Program:
+    def program(self, width: int) -> EliminationProgram:
         """Return the program for tiles of ``width`` rows, assembled on first use."""
         program = self._programs.get(width)
         if program is None:
-            program = self._programs[width] = Program.assemble(
+            program = self._programs[width] = EliminationProgram.assemble(
                 self.graph, self.task, self.order, self.width + 1, width
             )
         return program
@@ -253,6 +254,10 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
     num_free = int(np.count_nonzero(task.free))
     for attempt in range(_MOST_TRIES):
+        if best is not None:
+            worth = _SHARE * min(best[1][0] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
+            if time.perf_counter() - began + _SECONDS_PER_VARIABLE * num_free > worth:
+                break
         order, figures = np.empty(num_free, dtype=np.int64), np.empty(3)
         ordering.eliminate(
             graph.scope_ptr,
@@ -270,9 +275,6 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         )
         if best is None or figures[0] < best[1][0]:
             best = order, figures
-        worth = _SHARE * min(best[1][0] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
-        if time.perf_counter() - began > worth:
-            break
     assert best is not None
     total, largest, width = best[1].tolist()
     return Plan(graph.skeleton, task, best[0], total, largest, int(width))

@@ -122,8 +122,8 @@ class Planner:
         seen = codes >= 0
         always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
         if (always == ever).all():
-            return [(partial(self._for_pattern, graph, always, len(codes), ask), everything)]
-        probe = self._for_pattern(graph, seen[0], 1, ask)
+            return [(partial(self.for_pattern, graph, always, len(codes), ask), everything)]
+        probe = self.for_pattern(graph, seen[0], 1, ask)
         general = self._general(graph, always, ever, len(codes), ask)
         run_general = len(codes) * general.multiply_adds * _TILED
         run_apart = len(codes) * (_PLANNING_AT_ALL + probe.multiply_adds * _TILED)
@@ -136,13 +136,9 @@ class Planner:
         if run_general <= run_apart:
             return [(lambda: general, everything)]
         return [
-            (partial(self._for_pattern, graph, seen[rows[0]], len(rows), ask), rows)
+            (partial(self.for_pattern, graph, seen[rows[0]], len(rows), ask), rows)
             for rows in patterns
         ]
-
-    def _for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
-        """The plan for rows that all observe the same variables."""
-        return self.plan(graph, self._task(graph, seen, ask), rows)
 
     def plan(self, graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         """Return the plan for a task, made unless one is remembered.
@@ -177,20 +173,19 @@ class Planner:
         self._remember(key, plan, len(codes))
         return plan if plan.total * len(codes) <= _FEW_ENTRIES else None
 
-    def for_any_row(
-        self, graph: FactorGraph, seen: Mask | None, ask: Ask, rows: int
-    ) -> Plan | None:
-        """Return a plan that serves any single row, if there is one worth keeping.
+    def for_pattern(self, graph: FactorGraph, seen: Mask, rows: int, ask: Ask) -> Plan:
+        """Return the plan for rows that all observe the same variables.
 
         Args:
-            graph: Tables.
-            seen: ``(V,)`` variables that every row observes; None if that is not known. Then a
-                plan for any evidence is returned if running it costs less than making a new one.
+            graph: Only the structure matters.
+            seen: ``(V,)`` those variables.
+            rows: How many rows the plan will serve.
             ask: What is asked.
-            rows: How many rows the plan will serve, about.
         """
-        if seen is not None:
-            return self.plan(graph, self._task(graph, seen, ask), rows)
+        return self.plan(graph, self._task(graph, seen, ask), rows)
+
+    def for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan | None:
+        """Return a plan for a row of any evidence, if running it costs less than making another."""
         plan = self._for_any_row(graph, ask)
         return plan if self._cheaper_than_planning(plan, 1) else None
 

@@ -26,7 +26,7 @@ _LARGEST = 2**10
 """Most entries of one table on the way."""
 
 
-class Part(NamedTuple):
+class PlateFactors(NamedTuple):
     """A group of tables that mention the variables of an array, a factor for each.
 
     Attributes:
@@ -48,7 +48,7 @@ class PlateStep(NamedTuple):
         scopes: ``(N, n)`` what is left.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[PlateFactors, ...]
     scopes: Ints
 
 
@@ -165,7 +165,7 @@ def _step(
     if entries > _LARGEST:
         return None
     last = len(columns)
-    parts = [Part(g, o, tuple(last if a < 0 else a for a in axes)) for g, o, axes in found]
+    parts = [PlateFactors(g, o, tuple(last if a < 0 else a for a in axes)) for g, o, axes in found]
     empty = np.zeros((len(chosen), 0), dtype=np.int64)
     return PlateStep(tuple(parts), np.stack(columns, axis=1) if columns else empty)
 
@@ -178,7 +178,7 @@ def _summed(groups: Sequence[FactorGroup], step: PlateStep) -> FactorGroup:
     return TableGroup(step.scopes, found.values.permute([*axes[columns:], *axes[:columns]]))
 
 
-def _table(group: FactorGroup, part: Part) -> Table:
+def _table(group: FactorGroup, part: PlateFactors) -> Table:
     """The tables of a group, a factor for each variable of the array along the batch."""
     values, batch = group.log_values, len(group.batch_shape)
     if values.shape[batch] > 1 and (np.diff(part.order) != 1).any():

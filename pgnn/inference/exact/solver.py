@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from pgnn.inference.exact.expected_counts import ExpectedCounts
 from pgnn.inference.exact.plan import Mask, Plan
 from pgnn.inference.exact.planner import REMEMBERED, Ask, MakePlan, Planner
 from pgnn.inference.exact.torch_rows import TorchRows
-from pgnn.inference.explanation import human_bytes
+from pgnn.inference.explanation import human_bytes, human_count
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.limits import check_size
 from pgnn.inference.model_graph import model_graph
@@ -30,7 +30,8 @@ from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Targets
 
 if TYPE_CHECKING:
-    from pgnn.inference.exact.cpu_executor import CpuExecutor, RowAnswer
+    from pgnn.inference.exact.cpu_executor import CpuExecutor
+    from pgnn.inference.exact.row_answer import RowAnswer
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -49,12 +50,16 @@ class Solver:
         graph: Variables and tables.
         planner: Plans that are remembered for this structure.
         max_bytes: Memory that messages may take.
+        max_work: Multiply-adds that an answer may take, for all rows together.
     """
 
     graph: FactorGraph
     planner: Planner = field(default_factory=Planner)
     max_bytes: int = 2**32
-    _row_answers: OrderedDict[bytes, Any] = field(default_factory=OrderedDict, repr=False)
+    max_work: float = math.inf
+    _row_answers: OrderedDict[bytes, RowAnswer | None] = field(
+        default_factory=OrderedDict, repr=False
+    )
 
     @cached_property
     def cpu(self) -> CpuExecutor | None:
@@ -119,51 +124,33 @@ class Solver:
     def row(self, codes: Codes, targets: Targets) -> tuple[Floats, Floats] | None:
         """Answer one row ``(1, V)`` at once, as :meth:`marginals` does; None if that can't be had.
 
-        That is so where torch serves or the kernels are not compiled yet, where tables differ from
-        row to row, and for evidence that is impossible or so unlikely that numbers leave the range
-        of doubles.
+        That is so where torch serves or the kernels are not compiled yet, where gradients are
+        wanted or tables differ from row to row, and see :class:`RowAnswer`.
 
         Raises:
             Intractable: If a plan exceeds the budget.
         """
-        if self._by_torch or not KERNELS.ready():
+        if not self._is_plain or not KERNELS.ready():
             return None
-        answer = self._row_answers.get(targets.key, self)
-        if answer is self:
-            answer = self._row_answers[targets.key] = self.row_answer(targets.mask, None)
+        answer = self._row_answers.get(targets.key)
+        if answer is None:
+            answer = self._row_answers[targets.key] = self.row_answer(targets.mask)
             while len(self._row_answers) > REMEMBERED:
                 self._row_answers.popitem(last=False)
-        if answer is None:  # a plan for what this row observes is worth its while
-            answer = self.row_answer(targets.mask, codes[0] >= 0, rows=1)
-        found: tuple[Floats, Floats] | None = answer(codes)
-        return found
+        return None if answer is None else answer(codes)
 
-    def row_answer(self, wanted: Mask, seen: Mask | None, rows: int = 1000) -> RowAnswer | None:
-        """Return what answers single rows by one plan, if that is to be had.
-
-        Args:
-            wanted: ``(V,)`` variables whose marginals are wanted.
-            seen: ``(V,)`` variables that every row observes; None if that is not known.
-            rows: How many rows will be asked, about.
-        """
-        if self.cpu is None:
+    def row_answer(self, wanted: Mask, seen: Mask | None = None) -> RowAnswer | None:
+        """Return what answers single rows, see there; None if tables differ from row to row."""
+        if self.cpu is None or self.graph.rowwise.any():
             return None
-        from pgnn.inference.exact.cpu_executor import RowAnswer
+        from pgnn.inference.exact.row_answer import RowAnswer
 
-        plan = self.planner.for_any_row(self.graph, seen, Ask(wanted=wanted), rows)
-        if plan is None:
-            return None
-        self.check(plan, 1)
-        return RowAnswer(self.cpu, plan, wanted)
+        return RowAnswer(self, self.cpu, wanted, seen)
 
     @cached_property
-    def is_plain(self) -> bool:
+    def _is_plain(self) -> bool:
         """Whether answers are plain numbers in the type that kernels compute in."""
         return not self.graph.requires_grad and self.graph.dtype == torch.float64
-
-    @cached_property
-    def _by_torch(self) -> bool:
-        return self.cpu is None or bool(self.graph.rowwise.any())
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
         """Return ``(B,)`` log evidence alone."""
@@ -183,7 +170,7 @@ class Solver:
             "Ask for fewer variables at once, or raise JunctionTree(max_bytes=...)",
         )
         graph = self.graph.with_unity(scope)
-        solver = Solver(graph, self.planner, self.max_bytes)
+        solver = self.of(graph)
         last = graph.num_factors - 1
         belief = np.zeros(last + 1, dtype=np.bool_)
         belief[last] = True
@@ -287,7 +274,11 @@ class Solver:
         """Return a solver whose row-wise tables, if there are any, are those of some rows."""
         if not self.graph.rowwise.any() or np.array_equal(rows, np.arange(self.graph.num_rows)):
             return self
-        return Solver(self.graph.at_rows(rows), self.planner, self.max_bytes)
+        return self.of(self.graph.at_rows(rows))
+
+    def of(self, graph: FactorGraph) -> Solver:
+        """Return a solver for another graph, with the same plans and within the same bounds."""
+        return Solver(graph, self.planner, self.max_bytes, self.max_work)
 
     def executor(self, plan: Plan, rows: Rows) -> CpuExecutor | None:
         """What runs a plan on some rows; None if torch does."""
@@ -299,13 +290,17 @@ class Solver:
             needed = self.cpu.bytes_needed(plan, rows)
         else:
             needed = int(min(plan.total * 8, 1e300))
+        allowed, raised = "", ""
         if needed > self.max_bytes:
+            allowed, raised = f" of {human_bytes(self.max_bytes)} allowed", "max_bytes"
+        elif plan.multiply_adds * rows > self.max_work:
+            allowed, raised = "; not so much work is allowed", "max_work"
+        if raised:
             raise Intractable(
-                f"an exact answer has treewidth {plan.width}: its largest table has "
-                f"{plan.largest:.3g} entries, and it takes {human_bytes(needed)} and about "
-                f"{plan.multiply_adds:.2g} multiply-adds a row; the budget is "
-                f"{human_bytes(self.max_bytes)}. Observe more variables, ask for fewer targets, "
-                "or raise JunctionTree(max_bytes=...)"
+                f"an exact answer has treewidth {plan.width}, its largest table has "
+                f"{plan.largest:.3g} entries: it takes {human_count(plan.multiply_adds)} "
+                f"multiply-adds for each row and {human_bytes(needed)}{allowed}. Observe more "
+                f"variables, ask for fewer targets, or raise JunctionTree({raised}=...)"
             )
         return needed
 
@@ -369,6 +364,7 @@ def model_solver(
     observed: Mapping[Hashable, Tensor] | None = None,
     inputs: Inputs | None = None,
     max_bytes: int = 2**32,
+    max_work: float = math.inf,
 ) -> Solver:
     """Return the solver for a model's present parameters, remembered where nothing is row-wise.
 
@@ -377,11 +373,14 @@ def model_solver(
         observed: ``(B, *shape)`` values of real variables.
         inputs: ``(B, ...)`` covariates.
         max_bytes: Memory that messages may take.
+        max_work: Multiply-adds that an answer may take.
     """
-    planner = model.cached("planner", Planner)
+
+    def make() -> Solver:
+        planner = model.cached("planner", Planner)
+        return Solver(model_graph(model, observed, inputs), planner, max_bytes, max_work)
+
     if observed or inputs:
-        return Solver(model_graph(model, observed, inputs), planner, max_bytes)
-    solver: Solver = model.cached_numbers(
-        ("solver", max_bytes), lambda: Solver(model_graph(model), planner, max_bytes)
-    )
+        return make()
+    solver: Solver = model.cached_numbers(("solver", max_bytes, max_work), make)
     return solver

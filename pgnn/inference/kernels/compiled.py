@@ -99,6 +99,11 @@ inner = _kept_if_possible(once=True, nogil=True, **_NOT_FOR_PYTHON)
 lean = _kept_if_possible(once=True, nogil=True, error_model="numpy", _nrt=False, **_NOT_FOR_PYTHON)
 """An inner kernel that makes no array and keeps none, which is compiled sooner."""
 
+inlined_lean = _kept_if_possible(
+    once=True, nogil=True, error_model="numpy", _nrt=False, **_NOT_FOR_PYTHON, forceinline=True
+)
+"""The same, put in the place of the call: handing over many arrays takes longer than small work."""
+
 inlined = _kept_if_possible(nogil=True, inline="always")
 """A kernel whose text is put in the place of the call."""
 

@@ -92,6 +92,11 @@ class MeanField(Engine):
                 f"{self.restarts}, {self.max_iterations} and {self.tolerance}"
             )
 
+    @property
+    def kind_of_evidence(self) -> str:
+        """See :meth:`Engine.kind_of_evidence`."""
+        return "lower bound"
+
     def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
         start = CoordinateAscent(question, question.log_field(), self.tolerance)

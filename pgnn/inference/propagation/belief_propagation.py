@@ -136,6 +136,11 @@ class BeliefPropagation(Engine):
                 "very many rows are not kept)"
             )
 
+    @property
+    def kind_of_evidence(self) -> str:
+        """See :meth:`Engine.kind_of_evidence`; exact on trees."""
+        return "upper bound" if self.tree_reweighted else "estimate"
+
     def reason(self) -> str:
         """See :meth:`Engine.reason`."""
         name = type(self.schedule).__name__.lower()
@@ -152,11 +157,8 @@ class BeliefPropagation(Engine):
         if self.temperature > 0 and torch.is_grad_enabled() and _wants_gradients(question):
             beliefs, value = propagator.derive(found)
         value = value * (self.temperature or 1.0)
-        kind = "estimate"
-        if plan.forests is not None:
-            kind = "upper bound"
-        elif plan.acyclic and found.converged.all():
-            kind = "exact"
+        exact = plan.forests is None and plan.acyclic and found.converged.all()
+        kind = "exact" if exact else self.kind_of_evidence
         place = question.graph.device, question.graph.dtype
         told = _told(found, history)
         return Beliefs(beliefs.to(*place), value.to(*place), kind, told, _ADVICE)

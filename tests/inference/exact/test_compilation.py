@@ -14,8 +14,9 @@ import torch
 
 from pgnn.inference.exact import compilation, planner
 from pgnn.inference.exact.compilation import KERNELS, SWITCH, Compilation
-from pgnn.inference.exact.cpu_executor import CpuExecutor, RowAnswer
+from pgnn.inference.exact.cpu_executor import CpuExecutor
 from pgnn.inference.exact.kernels.rows import distinct
+from pgnn.inference.exact.row_answer import RowAnswer
 from tests.inference.test_numba_support import ROOT, ROWS, SEEN, asia, close
 
 COLD = """

@@ -193,7 +193,7 @@ def encode(
         if steps[op, KIND] == MESSAGE and buffers[out, RANK] == 0:
             code[at], code[at + 1] = buffers[out, ADDRESS], width if buffers[out, WIDE] else 1
             at += 2
-    strides = np.zeros((6, 2 * variables.shape[0] + 2), np.int64)
+    strides = np.empty((rank + 1, 4), np.int64)
     work[0], work[1] = 0.0, 0.0
     for section in range(STATIC, DOWN + 1):
         code[section] = at
@@ -203,7 +203,8 @@ def encode(
         at, cost = encode_steps(begin, end, wide, variables, buffers, scopes, steps, counts, width,
                                 code, at, strides)  # fmt: skip
         work[wide] += cost
-    code[BUCKETS] = at
-    at = encode_records(order, variables, buffers, scopes, code, at)
-    code[RECORDS], code[END] = code[BUCKETS] + order.shape[0], at
+    code[BUCKETS], code[RECORDS], code[END] = at, at, at
+    if counts[NUM_UP] == counts[NUM_STEPS]:  # without a downward pass states are chosen
+        at = encode_records(order, variables, buffers, scopes, code, at)
+        code[RECORDS], code[END] = code[BUCKETS] + order.shape[0], at
     return at

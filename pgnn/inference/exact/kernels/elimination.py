@@ -29,10 +29,12 @@ from pgnn.inference.exact.kernels.program import (
     NEXT,
     NUM_BUFFERS,
     NUM_INPUTS,
+    NUM_OVER,
     NUM_SCOPES,
     NUM_STEPS,
     ONE,
     OUT,
+    OVER,
     POSITION,
     RANK,
     ROWWISE,
@@ -112,12 +114,20 @@ def _add_over(
 
 @lean
 def _add_step(
-    steps: Ints, kind: int, v: int, out: int, x: int, y: int, z: int, counts: Ints
-) -> None:
+    steps: Ints, kind: int, v: int, out: int, x: int, y: int, z: int, over: int, num_over: int,
+    counts: Ints,
+) -> None:  # fmt: skip
     k = counts[NUM_STEPS]
     counts[NUM_STEPS] += 1
     steps[k, KIND], steps[k, VAR], steps[k, OUT] = kind, v, out
     steps[k, X], steps[k, Y], steps[k, Z] = x, y, z
+    steps[k, OVER], steps[k, NUM_OVER] = over, num_over
+
+
+@lean
+def _multiply(v: int, out: int, x: int, y: int, buffers: Ints, steps: Ints, counts: Ints) -> None:
+    """Add the step that multiplies two tables of the bucket of a variable."""
+    _add_step(steps, MULTIPLY, v, out, x, y, ONE, buffers[out, FIRST], buffers[out, RANK], counts)
 
 
 @lean
@@ -203,7 +213,7 @@ def _multiply_down(
         rank = _join(buffers, scopes, x, y, variables, work)
         wide, need = buffers[x, WIDE] | buffers[y, WIDE], buffers[x, NEED] | buffers[y, NEED]
         out = _add_over(work, 0, rank, wide, need, variables, buffers, scopes, counts)
-        _add_step(steps, MULTIPLY, v, out, x, y, ONE, counts)
+        _multiply(v, out, x, y, buffers, steps, counts)
         items[left] = out
         items[right] = items[count - 1]
         count -= 1
@@ -261,15 +271,16 @@ def upward(
         source = _smallest_needed(items, count, buffers)
         if count == 0:  # no factor mentions the variable: a table of ones
             items[0] = _add_over(order, step, step + 1, 0, 0, variables, buffers, scopes, counts)
-            _add_step(steps, MULTIPLY, v, items[0], ONE, ONE, ONE, counts)
+            _multiply(v, items[0], ONE, ONE, buffers, steps, counts)
             count = 1
         rank, whole = _scope_of_all(items, count, variables, buffers, scopes, work, other)
-        first = counts[NUM_SCOPES]  # of the message: all but the eliminated variable
+        over = counts[NUM_SCOPES]
         entries = 1
-        for k in range(1, rank):
-            scopes[first + k - 1] = work[k]
+        scopes[over] = v
+        for k in range(1, rank):  # the message is over all but the eliminated variable
+            scopes[over + k] = work[k]
             entries *= variables[work[k], CARD]
-        counts[NUM_SCOPES] += rank - 1
+        counts[NUM_SCOPES] += rank
         count = _multiply_down(v, items, count, whole, variables, buffers, scopes, steps, counts,
                                work)  # fmt: skip
         if variables[v, WANTED] and source < 0 and count == 3:
@@ -282,12 +293,12 @@ def upward(
         x, y, z = items[0], items[1] if count > 1 else ONE, items[2] if count > 2 else ONE
         wide = buffers[x, WIDE] | buffers[y, WIDE] | buffers[z, WIDE]
         need = buffers[x, NEED] | buffers[y, NEED] | buffers[z, NEED] | variables[v, WANTED]
-        out = _add_buffer(buffers, first, rank - 1, entries, wide, need, counts)
-        _add_step(steps, MESSAGE, v, out, x, y, z, counts)
+        out = _add_buffer(buffers, over + 1, rank - 1, entries, wide, need, counts)
+        _add_step(steps, MESSAGE, v, out, x, y, z, over, rank, counts)
         if rank == 1:
             buffers[out, ADJOINT_OF] = ONE
         else:
-            _put(out, scopes[first], variables, buffers, counts)
+            _put(out, scopes[over + 1], variables, buffers, counts)
 
 
 @lean
@@ -301,7 +312,8 @@ def _adjoints(up: int, buffers: Ints, steps: Ints, counts: Ints) -> None:
             out = _add_buffer(buffers, buffers[a, FIRST], buffers[a, RANK], buffers[a, SIZE], 1, 0,
                               counts)  # fmt: skip
             buffers[a, ADJOINT_OF] = out
-            _add_step(steps, ADJOINT, steps[up, VAR], out, above, b, c, counts)
+            _add_step(steps, ADJOINT, steps[up, VAR], out, above, b, c, steps[up, OVER],
+                      steps[up, NUM_OVER], counts)  # fmt: skip
 
 
 @lean
@@ -318,10 +330,12 @@ def downward(variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, counts: 
             variables[v, BELIEF_OF] = out
             if source < 0:
                 above = buffers[steps[up, OUT], ADJOINT_OF]
-                _add_step(steps, MARGINAL, v, out, above, steps[up, X], steps[up, Y], counts)
+                _add_step(steps, MARGINAL, v, out, above, steps[up, X], steps[up, Y],
+                          steps[up, OVER], steps[up, NUM_OVER], counts)  # fmt: skip
         if buffers[steps[up, OUT], NEED]:
             _adjoints(up, buffers, steps, counts)
         # every adjoint of the bucket is there once its first upward step has been reversed
         if (up == 0 or steps[up - 1, VAR] != v) and wanted and source >= 0:
             above = buffers[source, ADJOINT_OF]
-            _add_step(steps, MARGINAL, v, variables[v, BELIEF_OF], above, source, ONE, counts)
+            _add_step(steps, MARGINAL, v, variables[v, BELIEF_OF], above, source, ONE,
+                      buffers[source, FIRST], buffers[source, RANK], counts)  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pgnn.inference.exact.kernels.elimination import merge
 from pgnn.inference.exact.kernels.program import (
     ADDRESS,
     ADJOINT_OF,
@@ -18,10 +17,12 @@ from pgnn.inference.exact.kernels.program import (
     MAXIMIZE,
     MESSAGE,
     NEXT,
+    NUM_OVER,
     NUM_UP,
     ONE,
     OPEN,
     OUT,
+    OVER,
     RANK,
     ROOT,
     ROWWISE,
@@ -33,14 +34,14 @@ from pgnn.inference.exact.kernels.program import (
     X,
     stride_of,
 )
-from pgnn.inference.kernels.compiled import Ints, lean
+from pgnn.inference.kernels.compiled import Ints, inlined_lean, lean
 
 
-@lean
-def _add_loop(code: Ints, at: int, depth: int, n: int, s: Ints, v: int) -> int:
+@inlined_lean
+def _add_loop(code: Ints, at: int, depth: int, n: int, strides: Ints, k: int) -> int:
     """Append a loop to a nest, fused with the one around it where all strides allow.
 
-    Its strides stand in column ``v`` of ``s``.
+    Its strides stand in row ``k``.
     """
     if n == 1:
         return depth
@@ -48,23 +49,23 @@ def _add_loop(code: Ints, at: int, depth: int, n: int, s: Ints, v: int) -> int:
     if depth > 0:
         fused = True
         for i in range(4):
-            fused = fused and code[last + 1 + i] == s[i, v] * n
+            fused = fused and code[last + 1 + i] == strides[k, i] * n
         if fused:
             n *= code[last]
             depth -= 1
             last -= LOOP
     code[last + LOOP] = n
     for i in range(4):
-        code[last + LOOP + 1 + i] = s[i, v]
+        code[last + LOOP + 1 + i] = strides[k, i]
     return depth + 1
 
 
-@lean
+@inlined_lean
 def _swap(code: Ints, i: int, j: int) -> None:
     code[i], code[j] = code[j], code[i]
 
 
-@lean
+@inlined_lean
 def _run_along(code: Ints, at: int, depth: int) -> int:
     """Make the longest loop over consecutive numbers the innermost one, if it is long enough.
 
@@ -98,16 +99,33 @@ def _run_along(code: Ints, at: int, depth: int) -> int:
     return 1
 
 
-@lean
+@inlined_lean
+def _set_strides(
+    buffer: int, turn: int, op: int, width: int, variables: Ints, buffers: Ints, scopes: Ints,
+    steps: Ints, strides: Ints,
+) -> None:  # fmt: skip
+    """Write to a column of ``strides`` how far a buffer advances along each variable of a step."""
+    first, over = buffers[buffer, FIRST], steps[op, OVER]
+    i = first + buffers[buffer, RANK] - 1
+    stride = width if buffers[buffer, WIDE] else 1
+    for k in range(steps[op, NUM_OVER] - 1, -1, -1):
+        strides[k, turn] = 0
+        if i >= first and scopes[i] == scopes[over + k]:  # both are in the order of elimination
+            strides[k, turn] = stride
+            stride *= variables[scopes[i], CARD]
+            i -= 1
+
+
+@inlined_lean
 def _encode_step(
     op: int, kind: int, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints, width: int,
-    code: Ints, at: int, work: Ints,
+    code: Ints, at: int, strides: Ints,
 ) -> float:  # fmt: skip
     """Write one instruction at ``code[at:]``, its length first; return its multiply-adds.
 
     In tiles of rows the summed axes come innermost, so that sums stay in registers; for single
-    rows the axes keep their order, so that the inner loop runs over consecutive numbers. ``work``
-    is ``(6, V)``: four rows of zeros for strides, two for scopes.
+    rows the axes keep their order, so that the inner loop runs over consecutive numbers.
+    ``strides`` is room for those of the output and the operands along each variable.
     """
     out, a, b, c = steps[op, OUT], steps[op, X], steps[op, X + 1], steps[op, X + 2]
     # wide operands first, constants last: the kernel knows only those combinations
@@ -116,39 +134,25 @@ def _encode_step(
             a, b = b, a
         if buffers[c, WIDE] > buffers[b, WIDE] or (b == ONE and c != ONE):
             b, c = c, b
-    rank, num_wide = 0, 0
     for turn in range(4):
         buffer = out if turn == 0 else (a if turn == 1 else (b if turn == 2 else c))
-        begin, num = buffers[buffer, FIRST], buffers[buffer, RANK]
-        stride = width if buffers[buffer, WIDE] else 1
-        if turn > 0:
-            num_wide += buffers[buffer, WIDE]
-            code[at + 3 + turn] = buffers[buffer, ADDRESS]
-        for i in range(begin + num - 1, begin - 1, -1):
-            work[turn, scopes[i]] = stride
-            stride *= variables[scopes[i], CARD]
-        for k in range(rank):
-            work[5, k] = work[4, k]
-        for k in range(num):
-            work[5, rank + k] = scopes[begin + k]
-        rank = merge(work[5], 0, rank, rank, num, variables, work[4])
-    depth, cost = 0, 1.0
+        _set_strides(buffer, turn, op, width, variables, buffers, scopes, steps, strides)
+    over, rank, depth, cost = steps[op, OVER], steps[op, NUM_OVER], 0, 1.0
     for summed in range(2 if width > 1 else 1):
         for k in range(rank):
-            v = work[4, k]
-            if width == 1 or (work[0, v] == 0) == (summed == 1):
-                depth = _add_loop(code, at, depth, variables[v, CARD], work, v)
-                cost *= variables[v, CARD]
-    for k in range(rank):
-        for i in range(4):
-            work[i, work[4, k]] = 0
+            if width == 1 or (strides[k, 0] == 0) == (summed == 1):
+                states = variables[scopes[over + k], CARD]
+                depth = _add_loop(code, at, depth, states, strides, k)
+                cost *= states
     if depth == 0:
         for i in range(LOOP):
             code[at + HEADER + i] = 1 if i == 0 else 0
         depth = 1
     code[at], code[at + 1] = HEADER + LOOP * depth, kind
     code[at + 2], code[at + 3] = buffers[out, ADDRESS], buffers[out, SIZE]
-    code[at + 7] = num_wide
+    code[at + 4], code[at + 5] = buffers[a, ADDRESS], buffers[b, ADDRESS]
+    code[at + 6] = buffers[c, ADDRESS]
+    code[at + 7] = buffers[a, WIDE] + buffers[b, WIDE] + buffers[c, WIDE]
     code[at + 8] = 2 if c == ONE else 3
     code[at + 9] = depth
     message = steps[op, KIND] == MESSAGE
@@ -160,7 +164,7 @@ def _encode_step(
 @lean
 def encode_steps(
     begin: int, end: int, wide: int, variables: Ints, buffers: Ints, scopes: Ints, steps: Ints,
-    counts: Ints, width: int, code: Ints, at: int, work: Ints,
+    counts: Ints, width: int, code: Ints, at: int, strides: Ints,
 ) -> tuple[int, float]:  # fmt: skip
     """Write the steps from ``begin`` to ``end`` whose output is wide or not.
 
@@ -185,7 +189,7 @@ def encode_steps(
             kind = ROOT
         elif not wide and buffers[steps[last, OUT], WIDE]:
             kind = OPEN
-        total += _encode_step(op, kind, variables, buffers, scopes, steps, width, code, at, work)
+        total += _encode_step(op, kind, variables, buffers, scopes, steps, width, code, at, strides)
         at += code[at]
         if op == last:
             last += 1

@@ -33,7 +33,7 @@ _LOW, _HIGH = 1e-60, 1e60
 _DEEP = -600.0
 
 
-class Tables(NamedTuple):
+class ProgramInputs(NamedTuple):
     """Numbers of a query.
 
     Attributes:
@@ -284,3 +284,18 @@ def answer(code, tables, todo, memory, lanes, column, log_z, marginals, stop):
         if code[DOWN + 1] > code[DOWN]:
             downward(code, memory, lanes, counters, stop)
             _collect(code, memory, rows, count, lanes, column, marginals)
+
+
+@entry
+def answer_row(code, values, start, flushed, codes, memory, column, certain, marginals):
+    """Write the marginals of one row of ``codes`` (1, V); return its log evidence.
+
+    As :func:`answer`, with less to hand over. ``certain`` are variables that the program takes as
+    seen and whose marginals are wanted all the same.
+    """
+    nothing, log_z, first = np.zeros((0, 0)), np.zeros(1), np.zeros(1, np.int64)
+    tables = ProgramInputs(values, start, nothing, codes, nothing, flushed)
+    answer(code, tables, first, memory, (first[0],), column, log_z, marginals, first)
+    for v in certain:
+        marginals[0, column[v] + codes[0, v]] = 1.0
+    return log_z[0]

@@ -8,124 +8,40 @@ from __future__ import annotations
 
 import numpy as np
 
-from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, inner, lean
+from pgnn.inference.exact.kernels.fill_graph import (
+    CHANGED,
+    COST,
+    DEGREE,
+    KEY,
+    LINK,
+    PLACE,
+    STAGE,
+    STATES,
+    SUM,
+    TO,
+    WEIGHT,
+    join,
+    joined,
+    more_links,
+    more_pairs,
+    neighbours,
+    read_graph,
+)
+from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, lean
 
 # as NumPy numbers: for plain ones numba would compile their callers again for every value
 MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT = np.int64(0), np.int64(1), np.int64(2)
 
-# columns of the integers of a variable: first link of its list, neighbours left, place in the
-# heap (-1: eliminated), whether its cost has changed, its stage
-_LINK, _DEGREE, _PLACE, _CHANGED, _STAGE = range(5)
-# columns of its numbers: states, weight in sums, sum over neighbours, cost, cost with noise
-_STATES, _WEIGHT, _SUM, _COST, _KEY = range(5)
-_TO, _NEXT = range(2)
-_FEW = 4096
-"""Variables up to which a bit for each pair says whether it is joined; beyond, a hash table."""
 _EXACT = 60
 """Neighbours up to which the size of a clique is multiplied out, not kept as a logarithm."""
 _HOPELESS = 1e300
 """Entries of tables after which no order can help."""
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-@lean
-def _slot(pairs: Ints, key: int) -> int:
-    """Where a pair stands in the hash table, or would."""
-    mask = pairs.shape[0] - 1
-    i = np.int64((np.uint64(key) * _GOLDEN) >> np.uint64(24)) & mask
-    while pairs[i] >= 0 and pairs[i] != key:
-        i = (i + 1) & mask
-    return i
-
-
-@lean
-def _joined(pairs: Ints, a: int, b: int, num_vars: int) -> bool:
-    if num_vars <= _FEW:
-        key = a * num_vars + b
-        return (pairs[key >> 6] >> (key & 63)) & 1 == 1
-    return pairs[_slot(pairs, min(a, b) * num_vars + max(a, b))] >= 0
-
-
-@inner
-def _make_pairs(num_vars: int, most: int) -> Ints:
-    """Room for ``most`` pairs, none joined."""
-    if num_vars <= _FEW:
-        return np.zeros((num_vars * num_vars >> 6) + 1, np.int64)
-    size = 1024
-    while size < 2 * most:
-        size *= 2
-    pairs = np.empty(size, np.int64)
-    for i in range(size):
-        pairs[i] = -1
-    return pairs
-
-
-@inner
-def _more_pairs(pairs: Ints, num_vars: int, most: int) -> Ints:
-    """The same pairs, with room for ``most``."""
-    if num_vars <= _FEW or pairs.shape[0] >= 2 * most:
-        return pairs
-    larger = _make_pairs(num_vars, 2 * most)
-    for i in range(pairs.shape[0]):
-        if pairs[i] >= 0:
-            larger[_slot(larger, pairs[i])] = pairs[i]
-    return larger
-
-
-@inner
-def _more_links(links: Ints, used: int, most: int) -> Ints:
-    """The same links, with room for ``most``."""
-    if links.shape[0] >= most:
-        return links
-    larger = np.empty((2 * most, 2), np.int64)
-    for i in range(used):
-        larger[i, _TO], larger[i, _NEXT] = links[i, _TO], links[i, _NEXT]
-    return larger
-
-
-@lean
-def _join(
-    a: int, b: int, pairs: Ints, links: Ints, used: int, nodes: Ints, numbers: Floats
-) -> None:
-    """Make neighbours of two variables that are none."""
-    num_vars = nodes.shape[0]
-    if num_vars <= _FEW:
-        for key in (a * num_vars + b, b * num_vars + a):
-            pairs[key >> 6] |= 1 << (key & 63)
-    else:
-        key = min(a, b) * num_vars + max(a, b)
-        pairs[_slot(pairs, key)] = key
-    links[used, _TO], links[used, _NEXT] = b, nodes[a, _LINK]
-    links[used + 1, _TO], links[used + 1, _NEXT] = a, nodes[b, _LINK]
-    nodes[a, _LINK], nodes[b, _LINK] = used, used + 1
-    nodes[a, _DEGREE] += 1
-    nodes[b, _DEGREE] += 1
-    numbers[a, _SUM] += numbers[b, _WEIGHT]
-    numbers[b, _SUM] += numbers[a, _WEIGHT]
-
-
-@lean
-def _neighbours(v: int, links: Ints, nodes: Ints, out: Ints) -> int:
-    """Write the neighbours left to ``out``, forget the others; return how many."""
-    count, before = 0, -1
-    at = nodes[v, _LINK]
-    while at >= 0:
-        if nodes[links[at, _TO], _PLACE] >= 0:
-            out[count] = links[at, _TO]
-            count += 1
-            before = at
-        elif before < 0:
-            nodes[v, _LINK] = links[at, _NEXT]
-        else:
-            links[before, _NEXT] = links[at, _NEXT]
-        at = links[at, _NEXT]
-    return count
 
 
 @lean
 def _change(v: int, nodes: Ints, changed: Ints, count: int) -> int:
-    if nodes[v, _CHANGED] == 0:
-        nodes[v, _CHANGED] = 1
+    if nodes[v, CHANGED] == 0:
+        nodes[v, CHANGED] = 1
         changed[count] = v
         count += 1
     return count
@@ -140,14 +56,14 @@ def _save(
 
     Returns how many costs have changed, and the weight of those neighbours.
     """
-    if nodes[a, _DEGREE] > nodes[b, _DEGREE]:
+    if nodes[a, DEGREE] > nodes[b, DEGREE]:
         a, b = b, a
-    shared, saved = 0.0, numbers[a, _WEIGHT] * numbers[b, _WEIGHT]
-    for i in range(_neighbours(a, links, nodes, room)):
+    shared, saved = 0.0, numbers[a, WEIGHT] * numbers[b, WEIGHT]
+    for i in range(neighbours(a, links, nodes, room)):
         x = room[i]
-        if x != b and _joined(pairs, x, b, nodes.shape[0]):
-            shared += numbers[x, _WEIGHT]
-            numbers[x, _COST] -= saved
+        if x != b and joined(pairs, x, b, nodes.shape[0]):
+            shared += numbers[x, WEIGHT]
+            numbers[x, COST] -= saved
             count = _change(x, nodes, changed, count)
     return count, shared
 
@@ -159,13 +75,13 @@ def _set_key(
 ) -> None:  # fmt: skip
     """Note what a variable costs now, with noise."""
     if rule == MIN_WEIGHT:
-        if nodes[v, _DEGREE] <= _EXACT:
-            numbers[v, _COST] = numbers[v, _STATES]
-            for i in range(_neighbours(v, links, nodes, room)):
-                numbers[v, _COST] *= numbers[room[i], _STATES]
+        if nodes[v, DEGREE] <= _EXACT:
+            numbers[v, COST] = numbers[v, STATES]
+            for i in range(neighbours(v, links, nodes, room)):
+                numbers[v, COST] *= numbers[room[i], STATES]
         else:
-            numbers[v, _COST] = 2.0 ** min(numbers[v, _SUM] + numbers[v, _WEIGHT], 1000.0)
-    cost = numbers[v, _COST]
+            numbers[v, COST] = 2.0 ** min(numbers[v, SUM] + numbers[v, WEIGHT], 1000.0)
+    cost = numbers[v, COST]
     if noise > 0.0:
         # xorshift64: cheap, own state, so that no global generator is touched
         x = np.uint64(state[0])
@@ -175,16 +91,16 @@ def _set_key(
         state[0] = np.int64(x)
         share = np.float64(np.int64(x >> np.uint64(11))) / 9007199254740992.0
         cost = (cost + 1e-9) * (1.0 + noise * share)
-    numbers[v, _KEY] = cost
+    numbers[v, KEY] = cost
 
 
 @lean
 def _before(a: int, b: int, nodes: Ints, numbers: Floats) -> bool:
     """Whether a is to be eliminated before b: earlier stage, lower cost, lower number."""
-    if nodes[a, _STAGE] != nodes[b, _STAGE]:
-        return nodes[a, _STAGE] < nodes[b, _STAGE]
-    if numbers[a, _KEY] != numbers[b, _KEY]:
-        return numbers[a, _KEY] < numbers[b, _KEY]
+    if nodes[a, STAGE] != nodes[b, STAGE]:
+        return nodes[a, STAGE] < nodes[b, STAGE]
+    if numbers[a, KEY] != numbers[b, KEY]:
+        return numbers[a, KEY] < numbers[b, KEY]
     return a < b
 
 
@@ -194,7 +110,7 @@ def _settle(v: int, at: int, heap: Ints, size: int, nodes: Ints, numbers: Floats
     while at > 0 and _before(v, heap[(at - 1) >> 1], nodes, numbers):
         above = (at - 1) >> 1
         heap[at] = heap[above]
-        nodes[heap[at], _PLACE] = at
+        nodes[heap[at], PLACE] = at
         at = above
     while True:
         below = 2 * at + 1
@@ -205,10 +121,10 @@ def _settle(v: int, at: int, heap: Ints, size: int, nodes: Ints, numbers: Floats
         if not _before(heap[below], v, nodes, numbers):
             break
         heap[at] = heap[below]
-        nodes[heap[at], _PLACE] = at
+        nodes[heap[at], PLACE] = at
         at = below
     heap[at] = v
-    nodes[v, _PLACE] = at
+    nodes[v, PLACE] = at
 
 
 @lean
@@ -217,43 +133,90 @@ def _first_costs(
 ) -> None:
     """Fill costs: pairs of neighbours, less those that are joined."""
     for v in range(nodes.shape[0]):
-        squares, total = 0.0, numbers[v, _SUM]
-        for i in range(_neighbours(v, links, nodes, room)):
-            squares += numbers[room[i], _WEIGHT] * numbers[room[i], _WEIGHT]
-        numbers[v, _COST] = (total * total - squares) / 2.0
+        squares, total = 0.0, numbers[v, SUM]
+        for i in range(neighbours(v, links, nodes, room)):
+            squares += numbers[room[i], WEIGHT] * numbers[room[i], WEIGHT]
+        numbers[v, COST] = (total * total - squares) / 2.0
     for at in range(0, used, 2):
-        a, b = links[at + 1, _TO], links[at, _TO]
+        a, b = links[at + 1, TO], links[at, TO]
         count, _ = _save(a, b, pairs, links, nodes, numbers, room, changed, 0)
         for i in range(count):
-            nodes[changed[i], _CHANGED] = 0
+            nodes[changed[i], CHANGED] = 0
 
 
-@inner
-def _read_graph(
-    scope_ptr: Ints, scope_var: Ints, mentioned: Bools, nodes: Ints, numbers: Floats, room: Ints
-) -> tuple[Ints, Ints, int]:
-    """Join the free variables of each factor; return pairs, links, and the links used."""
-    num_vars, most = nodes.shape[0], 0
-    for f in range(mentioned.shape[0]):
-        n = scope_ptr[f + 1] - scope_ptr[f]
-        most += n * (n - 1) // 2
-    if num_vars <= _FEW:
-        most = min(most, num_vars * (num_vars - 1) // 2)
-    pairs, used = _make_pairs(num_vars, most), 0
-    links = np.empty((2 * most + 2, 2), np.int64)
-    for f in range(mentioned.shape[0]):
-        count = 0
-        if mentioned[f]:
-            for i in range(scope_ptr[f], scope_ptr[f + 1]):
-                v = scope_var[i]
-                if nodes[v, _PLACE] >= 0:
-                    for j in range(count):
-                        if v != room[j] and not _joined(pairs, v, room[j], num_vars):
-                            _join(v, room[j], pairs, links, used, nodes, numbers)
-                            used += 2
-                    room[count] = v
-                    count += 1
-    return pairs, links, used
+@lean
+def _start(
+    free: Bools, states: Ints, stage: Bools, rule: int, nodes: Ints, numbers: Floats
+) -> None:  # fmt: skip
+    """Write what is known of each variable before the graph is read."""
+    for v in range(free.shape[0]):
+        nodes[v, LINK], nodes[v, DEGREE], nodes[v, CHANGED] = -1, 0, 0
+        nodes[v, STAGE], nodes[v, PLACE] = stage[v], 0 if free[v] else -1
+        numbers[v, STATES], numbers[v, WEIGHT] = states[v], 1.0
+        numbers[v, SUM], numbers[v, COST] = 0.0, 0.0
+        if rule == WEIGHTED_MIN_FILL:
+            numbers[v, WEIGHT] = states[v]
+        elif rule == MIN_WEIGHT:
+            numbers[v, WEIGHT] = np.log2(states[v])
+
+
+@lean
+def _take_out(
+    v: int, links: Ints, nodes: Ints, numbers: Floats, near: Ints, figures: Floats
+) -> tuple[int, float]:
+    """Part a variable from its neighbours, and add its clique to the figures.
+
+    Returns how many neighbours it had, written to ``near``, and their weight.
+    """
+    num_near, entries, weight = neighbours(v, links, nodes, near), numbers[v, STATES], 0.0
+    for i in range(num_near):
+        entries *= numbers[near[i], STATES]
+        weight += numbers[near[i], WEIGHT]
+        nodes[near[i], DEGREE] -= 1
+        numbers[near[i], SUM] -= numbers[v, WEIGHT]
+    figures[0] += entries
+    figures[1] = max(figures[1], entries)
+    figures[2] = max(figures[2], num_near)
+    return num_near, weight
+
+
+@lean
+def _fill_in(
+    near: Ints, num_near: int, rule: int, pairs: Ints, links: Ints, used: int, nodes: Ints,
+    numbers: Floats, room: Ints, changed: Ints,
+) -> tuple[int, int]:  # fmt: skip
+    """Join all neighbours of a variable that was taken out, and keep the costs up to date.
+
+    Returns the links that are used then, and how many costs have changed.
+    """
+    num_vars, num_changed = nodes.shape[0], 0
+    for i in range(num_near):
+        a = near[i]
+        num_changed = _change(a, nodes, changed, num_changed)
+        for j in range(i):
+            b = near[j]
+            if joined(pairs, a, b, num_vars):
+                continue
+            if rule != MIN_WEIGHT:
+                num_changed, shared = _save(
+                    a, b, pairs, links, nodes, numbers, room, changed, num_changed
+                )
+                numbers[a, COST] += numbers[b, WEIGHT] * (numbers[a, SUM] - shared)
+                numbers[b, COST] += numbers[a, WEIGHT] * (numbers[b, SUM] - shared)
+            join(a, b, pairs, links, used, nodes, numbers)
+            used += 2
+    return used, num_changed
+
+
+@lean
+def _forget(
+    v: int, near: Ints, num_near: int, weight: float, numbers: Floats
+) -> None:  # fmt: skip
+    """Take off the costs of its neighbours what joining them to a variable would have cost."""
+    for i in range(num_near):
+        a = near[i]
+        apart = numbers[a, SUM] - (weight - numbers[a, WEIGHT])
+        numbers[a, COST] -= numbers[v, WEIGHT] * apart
 
 
 @entry
@@ -282,18 +245,11 @@ def eliminate(
         Time and memory near-linear in the size of the graph with its fill edges.
     """
     num_vars, size = free.shape[0], 0
-    nodes, numbers = np.empty((num_vars, 5), np.int64), np.zeros((num_vars, 5))
+    nodes, numbers = np.empty((num_vars, 5), np.int64), np.empty((num_vars, 5))
     near, room = np.empty(num_vars + 1, np.int64), np.empty(num_vars + 1, np.int64)
     changed, heap = np.empty(num_vars, np.int64), np.empty(num_vars, np.int64)
-    for v in range(num_vars):
-        nodes[v, _LINK], nodes[v, _DEGREE], nodes[v, _CHANGED] = -1, 0, 0
-        nodes[v, _STAGE], nodes[v, _PLACE] = stage[v], 0 if free[v] else -1
-        numbers[v, _STATES], numbers[v, _WEIGHT] = states[v], 1.0
-        if rule == WEIGHTED_MIN_FILL:
-            numbers[v, _WEIGHT] = states[v]
-        elif rule == MIN_WEIGHT:
-            numbers[v, _WEIGHT] = np.log2(states[v])
-    pairs, links, num_links = _read_graph(scope_ptr, scope_var, used, nodes, numbers, room)
+    _start(free, states, stage, rule, nodes, numbers)
+    pairs, links, num_links = read_graph(scope_ptr, scope_var, used, nodes, numbers, room)
     if rule != MIN_WEIGHT:
         _first_costs(pairs, links, num_links, nodes, numbers, room, changed)
     state = np.empty(1, np.int64)
@@ -309,51 +265,27 @@ def eliminate(
         v = heap[0]
         order[step] = v
         size -= 1
-        nodes[v, _PLACE] = -1
+        nodes[v, PLACE] = -1
         if size > 0:
             _settle(heap[size], 0, heap, size, nodes, numbers)
         if figures[0] > _HOPELESS:
             continue
-        num_near, entries, weight = _neighbours(v, links, nodes, near), numbers[v, _STATES], 0.0
-        for i in range(num_near):
-            entries *= numbers[near[i], _STATES]
-            weight += numbers[near[i], _WEIGHT]
-            nodes[near[i], _DEGREE] -= 1
-            numbers[near[i], _SUM] -= numbers[v, _WEIGHT]
-        figures[0] += entries
-        figures[1] = max(figures[1], entries)
-        figures[2] = max(figures[2], num_near)
+        num_near, weight = _take_out(v, links, nodes, numbers, near, figures)
         if figures[0] > limit:
             figures[0] = np.inf
             return
         if figures[0] > _HOPELESS:
             continue
         most = num_links + num_near * (num_near - 1)
-        links = _more_links(links, num_links, most)
-        pairs = _more_pairs(pairs, num_vars, most // 2)
-        num_changed = 0
-        for i in range(num_near):
-            a = near[i]
-            num_changed = _change(a, nodes, changed, num_changed)
-            for j in range(i):
-                b = near[j]
-                if _joined(pairs, a, b, num_vars):
-                    continue
-                if rule != MIN_WEIGHT:
-                    num_changed, shared = _save(
-                        a, b, pairs, links, nodes, numbers, room, changed, num_changed
-                    )
-                    numbers[a, _COST] += numbers[b, _WEIGHT] * (numbers[a, _SUM] - shared)
-                    numbers[b, _COST] += numbers[a, _WEIGHT] * (numbers[b, _SUM] - shared)
-                _join(a, b, pairs, links, num_links, nodes, numbers)
-                num_links += 2
+        links = more_links(links, num_links, most)
+        pairs = more_pairs(pairs, num_vars, most // 2)
+        num_links, num_changed = _fill_in(
+            near, num_near, rule, pairs, links, num_links, nodes, numbers, room, changed
+        )
         if rule != MIN_WEIGHT:
-            for i in range(num_near):
-                a = near[i]
-                apart = numbers[a, _SUM] - (weight - numbers[a, _WEIGHT])
-                numbers[a, _COST] -= numbers[v, _WEIGHT] * apart
+            _forget(v, near, num_near, weight, numbers)
         for i in range(num_changed):
             a = changed[i]
-            nodes[a, _CHANGED] = 0
+            nodes[a, CHANGED] = 0
             _set_key(a, rule, noise, state, links, nodes, numbers, room)
-            _settle(a, nodes[a, _PLACE], heap, size, nodes, numbers)
+            _settle(a, nodes[a, PLACE], heap, size, nodes, numbers)

@@ -41,9 +41,10 @@ FACTOR = 5
 # adjoint is wanted; buffer of the adjoint; address in memory; next buffer in the same bucket
 FIRST, RANK, SIZE, WIDE, NEED, ADJOINT_OF, ADDRESS, NEXT = range(8)
 BUFFERS = 8
-# of a step: kind, eliminated variable, output and operands
-KIND, VAR, OUT, X, Y, Z = range(6)
-STEP = 6
+# of a step: kind, eliminated variable, output and operands; start and length of the scope of output
+# and operands together, over which its loops run
+KIND, VAR, OUT, X, Y, Z, OVER, NUM_OVER = range(8)
+STEP = 8
 # counts: buffers, steps, upward steps, numbers of scopes, inputs of buckets
 NUM_BUFFERS, NUM_STEPS, NUM_UP, NUM_SCOPES, NUM_INPUTS = range(5)
 COUNTS = 5

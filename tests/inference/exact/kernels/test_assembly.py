@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pgnn.inference.exact.kernels import program as p
 from pgnn.inference.exact.kernels.program import LOOP
-from pgnn.inference.exact.plan import Program, Task, make_task
+from pgnn.inference.exact.plan import EliminationProgram, Task, make_task
 from pgnn.inference.factor_graph import FactorGraph
 from tests.inference.random_graphs import KINDS, RandomGraph, everything, graph_of
 
@@ -36,7 +36,7 @@ def section(code: np.ndarray, number: int) -> np.ndarray:
 
 
 def assembled(graph: FactorGraph, task: Task, order: np.ndarray, rank: int, width: int) -> Compiled:
-    program = Program.assemble(graph, task, order.astype(np.int64), rank, width)
+    program = EliminationProgram.assemble(graph, task, order.astype(np.int64), rank, width)
     code = program.code
     assert code[p.END] == len(code)
     return Compiled(
@@ -120,7 +120,7 @@ def test_tables_without_evidence_are_static() -> None:
     program = assembled(graph, task, np.arange(5), 3, 8)
     kinds = [len(instructions(g)) for g in (program.static, program.up, program.down)]
     assert kinds == [4, 1, 0]
-    code = Program.assemble(graph, task, np.arange(5), 3, 8).code
+    code = EliminationProgram.assemble(graph, task, np.arange(5), 3, 8).code
     records = [code[at : at + 4].tolist() for at in code[code[p.BUCKETS] : code[p.RECORDS]]]
     assert [r[0] for r in records] == [0, 1, 2, 3, 4]
     assert [r[3] for r in records] == [1, 2, 2, 2, 2]
