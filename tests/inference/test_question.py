@@ -9,8 +9,8 @@ import torch
 import pgnn
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.inference.question import (
+    Question,
     Targets,
-    check_errors,
     listed,
     reader_of,
     scope_of,
@@ -134,10 +134,10 @@ def test_scopes_of_joint_tables() -> None:
 
 
 def test_what_is_done_about_impossible_rows() -> None:
-    check_errors("raise")
-    check_errors("nan")
+    for errors in ("raise", "nan"):
+        assert Question.read(network(), errors=errors).errors == errors
     with pytest.raises(EvidenceError, match="must be 'raise' or 'nan', got 'ignore'"):
-        check_errors("ignore")
+        Question.read(network(), errors="ignore")
 
 
 def test_matrices_are_evidence_by_column() -> None:
