@@ -16,6 +16,7 @@ from pgnn.inference.question import (
     scope_of,
     targets_of,
 )
+from pgnn.inference.time.forward_backward import ForwardBackward
 
 
 def network() -> pgnn.BayesianNetwork:
@@ -134,10 +135,16 @@ def test_scopes_of_joint_tables() -> None:
 
 
 def test_what_is_done_about_impossible_rows() -> None:
-    for errors in ("raise", "nan"):
-        assert Question.read(network(), errors=errors).errors == errors
-    with pytest.raises(EvidenceError, match="must be 'raise' or 'nan', got 'ignore'"):
-        Question.read(network(), errors="ignore")
+    casino = pgnn.HiddenMarkovModel(2, {"roll": 6})
+    asked = [
+        lambda errors: Question.read(network(), {"rain": 0}, errors=errors),
+        lambda errors: ForwardBackward().read(casino, {"roll": [0]}, errors=errors),
+    ]
+    for ask in asked:
+        assert ask("raise").errors == "raise"
+        assert ask("nan").errors == "nan"
+        with pytest.raises(EvidenceError, match="must be 'raise' or 'nan', got 'ignore'"):
+            ask("ignore")
 
 
 def test_matrices_are_evidence_by_column() -> None:
