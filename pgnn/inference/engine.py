@@ -287,14 +287,11 @@ class Engine:
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero."""
-        what = "the evidence has probability zero"
-        if question.seen.batched:
-            what = (
-                f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
-                f"{rows[0]}); errors='nan' answers the other rows"
-            )
         return ImpossibleEvidence(
-            f"{what}; JunctionTree() names the findings that conflict", tuple(rows)
+            f"{len(rows)} of {question.num_rows} rows have probability zero (first: row "
+            f"{rows[0]}); JunctionTree() names the findings that conflict, errors='nan' skips such "
+            "rows",
+            tuple(rows),
         )
 
     def describe(self, question: Any) -> Explanation:
