@@ -292,9 +292,12 @@ class Solver:
             needed = int(min(plan.total * 8, 1e300))
         allowed, raised = "", ""
         if needed > self.max_bytes:
-            allowed, raised = f" of {human_bytes(self.max_bytes)} allowed", "max_bytes"
+            allowed, raised = (
+                f" of {human_bytes(self.max_bytes)} allowed by the budget",
+                "max_bytes",
+            )
         elif plan.multiply_adds * rows > self.max_work:
-            allowed, raised = "; not so much work is allowed", "max_work"
+            allowed, raised = "; the budget of work is less", "max_work"
         if raised:
             raise Intractable(
                 f"an exact answer has treewidth {plan.width}, its largest table has "
