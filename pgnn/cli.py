@@ -1,7 +1,7 @@
 """The command ``pgnn``: ask a network file questions without writing Python.
 
 Exit codes: 0 when the question was answered, 1 when it could not be (one line on standard error
-says why), 2 when the command itself was written wrongly.
+says why), 2 when the command itself was written wrongly, 130 when it was interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ examples:
 """
 
 
+INTERRUPTED = 130
+"""What shells report of a command that Ctrl-C ended: 128 and the number of the signal."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after ``pgnn``; those of the process by default.
 
     Returns:
-        The exit code: 0 answered, 1 not answered.
+        The exit code: 0 answered, 1 not answered, 130 interrupted.
 
     Raises:
         SystemExit: With code 2, if the words are no valid command; with 0 after ``--help``.
@@ -52,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PgnnError, OSError, UnicodeDecodeError) as error:
         _complain(_describe(error))
         return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
     finally:
         logging.getLogger("pgnn").removeHandler(messages)
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pgnn import cli
 from pgnn.cli import _lookup, _split, main
 from pgnn.errors import EvidenceError
 
@@ -223,6 +224,18 @@ def test_errors_of_standard_input_name_it(
     stream.name = "<stdin>"  # type: ignore[attr-defined]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream))
     assert "<stdin>:1:" in complaint(capsys, "info", "-")
+
+
+def test_ctrl_c_is_one_line(
+    asia: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(file: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_read", interrupted)
+    assert run("query", asia) == 130
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "pgnn: interrupted\n")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.threads import in_threads
+from pgnn.inference.threads import Stop, in_threads, interruptible
 from pgnn.inference.wiring import LocalWiring, Neighbours
 
 Ints = NDArray[np.int64]
@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _PATIENCE = 10
+_VISIT = 5.0  # nanoseconds
 
 
 class Work(NamedTuple):
@@ -50,15 +51,26 @@ def score(
     """
     if rows is None:
         rows = np.arange(len(log_field))
-    from pgnn.inference.kernels.local_fields import score_rows
-
     constant = graph.log_constant.detach().cpu().double().numpy()
     total = np.zeros(len(rows))
     x = np.ascontiguousarray(states, dtype=np.int64)
     tables = np.ascontiguousarray(graph.log_tables)
-    score_rows(graph.wiring, tables, np.ascontiguousarray(log_field), rows, x, total)
+    score_all(graph.wiring, tables, np.ascontiguousarray(log_field), rows, x, total)
     total += constant[rows if len(constant) > 1 else 0]
     return total
+
+
+def score_all(
+    wiring: Any, tables: Floats, fields: Floats, rows: Ints, states: Ints, scores: Floats
+) -> None:
+    """See :func:`pgnn.inference.kernels.local_fields.score_rows`."""
+    from pgnn.inference.kernels.local_fields import score_rows
+
+    def work(stop: Stop) -> None:
+        score_rows(wiring, tables, fields, rows, states, scores, stop)
+
+    cost = _VISIT * len(rows) * (len(wiring.card) + len(wiring.slot_var))
+    interruptible([work], cost=cost)
 
 
 def polish(
@@ -115,9 +127,10 @@ def polish(
     found = given.copy()
     near, tolerance = Neighbours.of(wiring), 1e-13 * scale
 
-    def improve(part: Ints) -> None:
+    def improve(part: Ints, stop: Stop) -> None:
         which = np.stack([rows[part], part], axis=1)
-        run(wiring, near, tables, fields, may, which, tolerance, _PATIENCE, found, _work(wiring))
+        work = _work(wiring)
+        run(wiring, near, tables, fields, may, which, tolerance, _PATIENCE, found, work, stop)
 
     in_threads(improve, np.arange(len(found)))
     after = score(graph, log_field, found, rows)

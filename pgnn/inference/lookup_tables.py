@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphlib
 import math
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from types import ModuleType
@@ -20,10 +20,13 @@ from pgnn.errors import EvidenceError, Intractable, ModelError
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.threads import Stop, interruptible
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
+
+_CELL = 5.0  # nanoseconds
 
 
 @cache
@@ -151,14 +154,15 @@ class LookupTables:
         if out is None:
             out = np.zeros(self.start[-1], dtype=np.int64 if weights is None else np.float64)
         if weights is None:
-            _kernels().count(columns, *self._layout, out)
+            self._run(columns, lambda stop: _kernels().count(columns, *self._layout, out, stop))
         else:
             weights = np.ascontiguousarray(weights, dtype=np.float64)
             if weights.shape != columns.shape[1:]:
                 raise EvidenceError(
                     f"weights must have shape ({columns.shape[1]},), got {weights.shape}"
                 )
-            _kernels().count_weighted(columns, *self._layout, weights, out)
+            args = (columns, *self._layout, weights, out)
+            self._run(columns, lambda stop: _kernels().count_weighted(*args, stop))
         return out
 
     def sample(self, n: int, probs: Any, seed: int | None = None, first: int = 0) -> Codes:
@@ -187,12 +191,21 @@ class LookupTables:
         cdf = self._cumulative(np.asarray(probs, dtype=np.float64))
         key = _key(secrets.randbits(64) if seed is None else seed)
         args = (columns, self.card, self._order, *self._layout, cdf, key, first)
-        _kernels().forward_sample(*args)
+        self._run(columns, lambda stop: _kernels().forward_sample(*args, stop))
         return columns.T
 
     def _score(self, columns: Codes, log_values: Floats) -> Floats:
-        out: Floats = _kernels().score(columns, *self._layout, log_values)
-        return out
+        found: list[Floats] = []
+
+        def work(stop: Stop) -> None:
+            found.append(_kernels().score(columns, *self._layout, log_values, stop))
+
+        self._run(columns, work)
+        return found[0]
+
+    @staticmethod
+    def _run(columns: Codes, work: Callable[[Stop], None]) -> None:
+        interruptible([work], cost=columns.size * _CELL)
 
     def _columns(self, codes: Any) -> Codes:
         """Checked ``(V, B)`` int32 columns, without a copy where they have that form already."""

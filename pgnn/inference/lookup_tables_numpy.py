@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.inference.threads import Stop
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -23,20 +25,32 @@ def first_invalid(columns: Codes, card: Ints) -> tuple[int, int]:
 
 
 def score(
-    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, values: Floats
+    columns: Codes,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    values: Floats,
+    stop: Stop,
 ) -> Floats:
     """Sum the entries of all tables at each row."""
     out = np.zeros(columns.shape[1])
-    for _, index in _located(columns, scope_ptr, scope_var, stride, start):
+    for _, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
         out += values[index]
     return out
 
 
 def count(
-    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, out: Ints
+    columns: Codes,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    out: Ints,
+    stop: Stop,
 ) -> None:
     """Add one to the entry of every table that each row falls on."""
-    for base, index in _located(columns, scope_ptr, scope_var, stride, start):
+    for base, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
         found = np.bincount(index - base)
         out[base : base + len(found)] += found
 
@@ -49,9 +63,10 @@ def count_weighted(
     start: Ints,
     weights: Floats,
     out: Floats,
+    stop: Stop,
 ) -> None:
     """Add each row's weight to the entries that it falls on."""
-    for base, index in _located(columns, scope_ptr, scope_var, stride, start):
+    for base, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
         found = np.bincount(index - base, weights)
         out[base : base + len(found)] += found
 
@@ -76,11 +91,14 @@ def forward_sample(
     cdf: Floats,
     key: Any,
     first_row: int,
+    stop: Stop,
 ) -> None:
     """Draw rows from local conditional tables, parents before children, by inverse cdf."""
     num_vars, num_rows = columns.shape
     rows = np.arange(first_row, first_row + num_rows, dtype=np.uint64) * np.uint64(num_vars)
     for f in order:
+        if stop[0]:
+            break
         a, last = scope_ptr[f], scope_ptr[f + 1] - 1
         child = scope_var[last]
         base = start[f] + stride[a:last] @ columns[scope_var[a:last]].astype(np.int64)
@@ -92,10 +110,12 @@ def forward_sample(
 
 
 def _located(
-    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints
+    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, stop: Stop
 ) -> Iterator[tuple[int, Ints]]:
     """Where each table begins, and where the entry of each row stands."""
     for f, base in enumerate(start):
+        if stop[0]:
+            break
         index = np.full(columns.shape[1], base, dtype=np.int64)
         for i in range(scope_ptr[f], scope_ptr[f + 1]):
             index += stride[i] * columns[scope_var[i]]

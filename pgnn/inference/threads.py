@@ -1,9 +1,11 @@
-"""Share work that lets go of the interpreter between threads."""
+"""Compiled work on threads, which Ctrl-C ends: Python waits, the work looks at a flag."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import _thread
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar, copy_context
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,17 +13,113 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 
+Stop = NDArray[np.int64]
+"""``(1,)``: a kernel that takes it returns early, its answer unfinished, once it is not zero."""
 
-def in_threads(run: Callable[[Ints], None], work: Ints) -> None:
+LITTLE = 3e6
+"""Nanoseconds of work that this thread does itself: nobody interrupts what is over so soon."""
+
+_OUTER: ContextVar[Stop | None] = ContextVar("_OUTER", default=None)
+"""The flag of the work that the present thread is a part of."""
+
+
+class _Stopped(BaseException):
+    """A part of some work was stopped from outside; who stopped it raises something else."""
+
+
+def go_on() -> Stop:
+    """Return a flag that nobody sets, for work that is over in no time."""
+    return np.zeros(1, dtype=np.int64)
+
+
+def interruptible(
+    work: Iterable[Callable[[Stop], None]], threads: int = 1, cost: float = np.inf
+) -> None:
+    """Run pieces of compiled work in threads, and stop them when this thread is interrupted.
+
+    A signal's handler runs in the main thread, and only between Python's own steps: while that
+    thread waits for others, not while it is inside a kernel. The kernels release Python's lock.
+    Work inside work is stopped with it.
+
+    Args:
+        work: Pieces of work; each hands the flag to its kernels, which look at it at least every
+            tenth of a second.
+        threads: How many run at once.
+        cost: About how many nanoseconds all of it takes; this thread itself does what is little.
+
+    Raises:
+        BaseException: What a piece raised; or what interrupted this thread, after all pieces have
+            stopped (at a second interrupt, at once).
+    """
+    outer = _OUTER.get()
+    stop = go_on() if outer is None else outer
+    if cost <= LITTLE:
+        for piece in work:
+            piece(stop)
+        return
+    waiting, failed = iter(list(work)), list[BaseException]()
+    workers = list[_Worker]()
+    try:
+        for _ in range(threads):
+            worker = _Worker()
+            run = partial(worker.run, waiting, stop, failed)
+            _thread.start_new_thread(copy_context().run, (run,))
+            workers.append(worker)
+        for worker in workers:
+            worker.wait()
+    except BaseException:
+        stop[0] = 1
+        for worker in workers:
+            worker.wait()
+        raise
+    if failed:
+        raise failed[0]
+    if stop[0]:
+        raise _Stopped
+
+
+class _Worker:
+    """A thread that does pieces of work. It is waited for by a bare lock, in one call.
+
+    A signal may come between any two steps; the classes of ``threading`` are left in disorder then.
+    """
+
+    def __init__(self) -> None:
+        self._done, self._bell = False, _thread.allocate_lock()
+        self._bell.acquire()
+
+    def wait(self) -> None:
+        """Wait until it has ended; whoever was interrupted may do so again."""
+        while not self._done:
+            self._bell.acquire()
+
+    def run(
+        self, waiting: Iterator[Callable[[Stop], None]], stop: Stop, failed: list[BaseException]
+    ) -> None:
+        """Do pieces until none is left, or one has failed."""
+        try:
+            _OUTER.set(stop)
+            for piece in waiting:
+                if stop[0]:
+                    break
+                piece(stop)
+        except BaseException as error:
+            failed.append(error)
+            stop[0] = 1
+        finally:
+            self._done = True
+            self._bell.release()
+
+
+def in_threads(run: Callable[[Ints, Stop], None], work: Ints, cost: float = np.inf) -> None:
     """Call ``run`` with a piece of ``work`` in each of torch's number of threads.
 
     Args:
-        run: What to do; calls of kernels run side by side.
+        run: What to do, as a piece of :func:`interruptible`; calls of kernels run side by side.
         work: Pieces of work, one a row; nothing is called if there is none.
+        cost: As of :func:`interruptible`.
     """
-    threads = min(torch.get_num_threads(), len(work))
-    if threads == 1:
-        run(work)
-    elif threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, np.array_split(work, threads)))
+    if not len(work):
+        return
+    threads = 1 if cost <= LITTLE else min(torch.get_num_threads(), len(work))
+    interruptible([partial(run, part) for part in np.array_split(work, threads)], threads, cost)

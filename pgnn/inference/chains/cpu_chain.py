@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.inference.chains.chain_tensors import ChainTensors
-from pgnn.inference.threads import in_threads
+from pgnn.inference.threads import Stop, in_threads, interruptible
 
 if TYPE_CHECKING:
     from pgnn.inference.chains.kernels import PathSums, Potentials
@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 
 _LOCK = Lock()
 _ROOM = 2**28  # bytes that the messages of a tile may take
+_LOGS = 10.0  # how much longer a pass with logs takes
 _WORTH = 12  # rows from which on a tile is faster than one row after another
 _SAFE = {np.dtype(np.float64): 1e-250, np.dtype(np.float32): 1e-26}
 _DENSE = {np.dtype(np.float64): 1e-100, np.dtype(np.float32): 1e-16}
@@ -127,21 +128,21 @@ class CpuChain:
         states, scores, logs = np.full((B, T), -1), np.zeros(B), self.logs
         P, kind = logs.transition.shape[3], logs.log_field.dtype
 
-        def one_by_one(rows: Ints) -> None:
+        def one_by_one(rows: Ints, stop: Stop) -> None:
             few = P == FEW and logs.transition.shape[1] == 1
             room = np.empty(T * P, kind), np.empty(T * P * few, np.uint8)
-            best_rows(logs, rows, states, scores, *room)
+            best_rows(logs, rows, states, scores, *room, stop)
 
-        def side_by_side(tiles: Ints) -> None:
+        def side_by_side(tiles: Ints, stop: Stop) -> None:
             size, width, noted = K * tiles.shape[1], tiles.shape[1], K <= MAX_STATES_WITH_ORIGINS
             reach = np.empty((2 if noted else T) * size, kind)
             origins, path = np.empty(T * size * noted, np.uint8), np.empty(T * width, np.uint8)
             room = np.empty(size, kind), np.empty(LANES, kind), *np.empty((2, width), np.int64)
-            best_tiles(logs, tiles, states, scores, reach, origins, path, *room)
+            best_tiles(logs, tiles, states, scores, reach, origins, path, *room, stop)
 
         tiles, rest = self._tiles(self.rows, True)
-        in_threads(side_by_side, tiles)
-        in_threads(one_by_one, rest)
+        in_threads(side_by_side, tiles, self._cost(tiles.size))
+        in_threads(one_by_one, rest, self._cost(len(rest)))
         return states, scores
 
     def best_k(self, k: int) -> tuple[Ints, Floats]:
@@ -153,11 +154,11 @@ class CpuChain:
         scores[self.lengths == 0, 0] = 0.0
         logs = _in_doubles(self.logs)
 
-        def work(rows: Ints) -> None:
+        def work(rows: Ints, stop: Stop) -> None:
             room = np.empty(2 * K * k), np.empty(T * K * k, dtype=np.int64)
-            best_k_rows(logs, k, rows, states, scores.reshape(-1), *room)
+            best_k_rows(logs, k, rows, states, scores.reshape(-1), *room, stop)
 
-        in_threads(work, self.rows)
+        in_threads(work, self.rows, self._cost(len(self.rows)) * k)
         return states, scores
 
     def sample(self, n: int, seed: int) -> Ints:
@@ -177,11 +178,16 @@ class CpuChain:
         logs = _in_doubles(self.logs)
         possible = self.rows[sums.log_z[self.rows] > -math.inf]
 
-        def work(rows: Ints) -> None:
-            draw_rows(logs, log_alpha, rows, np.uint64(seed), states, np.empty(K))
+        def work(rows: Ints, stop: Stop) -> None:
+            draw_rows(logs, log_alpha, rows, np.uint64(seed), states, np.empty(K), stop)
 
-        in_threads(work, possible)
+        in_threads(work, possible, self._cost(len(possible)) * n)
         return states
+
+    def _cost(self, rows: int) -> float:
+        """About how many nanoseconds a pass over so many rows takes."""
+        _, T, K = self.tensors.field.shape
+        return rows * T * K * (K + 4.0)
 
     def _part(self, rows: Ints) -> ChainTensors:
         return self.tensors.at(torch.from_numpy(rows))
@@ -207,24 +213,24 @@ class CpuChain:
         P, weight = numbers.transition.shape[3], np.ones(B) if weights is None else weights
         tiles, rest = self._tiles(rows, len(sums.pairs) < 2)
 
-        def one_by_one(rows: Ints) -> None:
+        def one_by_one(rows: Ints, stop: Stop) -> None:
             alpha = sums.states.reshape(-1)
             if mode != SMOOTH or P != K:
                 alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
             room = np.empty(STEPS * P, kind), np.empty(STEPS), alpha
             ahead = np.empty((1 + 2 * PAIRS) * P, kind)
             with _own_pairs(sums) as own:
-                sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead)
+                sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead, stop)
 
-        def side_by_side(tiles: Ints) -> None:
+        def side_by_side(tiles: Ints, stop: Stop) -> None:
             size = K * tiles.shape[1]
             room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
             lanes = np.empty(LANES, kind), np.empty(LANES), np.empty(tiles.shape[1], np.int64)
             with _own_pairs(sums) as own:
-                sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes)
+                sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes, stop)
 
-        in_threads(side_by_side, tiles)
-        in_threads(one_by_one, rest)
+        in_threads(side_by_side, tiles, self._cost(tiles.size))
+        in_threads(one_by_one, rest, self._cost(len(rest)))
 
     def _tiles(self, rows: Ints, together: bool) -> tuple[Ints, Ints]:
         """Rows in tiles of rows of similar length, -1 for none, and those that fit in no tile."""
@@ -275,7 +281,12 @@ class CpuChain:
         weight = np.ones(B) if weights is None else weights[rows]
         P = K + -K % 4
         room = np.empty(T * P), np.empty(2 * P), np.empty(P)
-        sum_rows_of_logs(part.logs, found, mode, np.arange(B), weight, *room)
+        everything = np.arange(B)
+
+        def work(stop: Stop) -> None:
+            sum_rows_of_logs(part.logs, found, mode, everything, weight, *room, stop)
+
+        interruptible([work], cost=_LOGS * part._cost(B))
         return found
 
     def _replace(self, sums: PathSums, found: PathSums, rows: Ints) -> None:

@@ -16,7 +16,7 @@ from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.chains.chain_tensors import ChainTensors
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.semiring import MAX, SUM, Draw, Reduction, contract
-from pgnn.inference.threads import in_threads
+from pgnn.inference.threads import Stop, in_threads
 
 if TYPE_CHECKING:
     from pgnn.inference.chains.kernels import SegmentPotentials, SegmentSums
@@ -281,15 +281,15 @@ class CpuSegmentChain:
         if everything:
             row_weights = np.ones(B) if weights is None else np.ascontiguousarray(weights)
 
-        def work(rows: Ints) -> None:
+        def work(rows: Ints, stop: Stop) -> None:
             own = SegmentSums(*sums[:2], *(np.zeros_like(part) for part in sums[2:]))
             room = np.empty(T * K * D), np.empty(K * D + K), np.empty(K + max(K, D))
-            sum_segments(numbers, own, rows, row_weights, self.censored, *room)
+            sum_segments(numbers, own, rows, row_weights, self.censored, *room, stop)
             with lock:
                 for whole, part in zip(sums[2:], own[2:], strict=True):
                     whole += part
 
-        in_threads(work, np.flatnonzero(self.lengths))
+        in_threads(work, np.flatnonzero(self.lengths), 20.0 * B * T * K * (K + D))
         return sums
 
 

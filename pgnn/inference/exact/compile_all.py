@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -14,20 +12,6 @@ from pgnn.inference.factor_graph import FactorGraph
 
 _BATCH = 32
 """Rows that are searched for rows that occur again, and run in tiles."""
-
-
-def compile_all(done: str, begun: str) -> None:
-    """What the child process does.
-
-    Args:
-        done: The file to make when everything is compiled.
-        begun: The file to remove at the end, however it came.
-    """
-    try:
-        ask_everything()
-        Path(done).touch()
-    finally:
-        Path(begun).unlink(missing_ok=True)
 
 
 def ask_everything() -> None:

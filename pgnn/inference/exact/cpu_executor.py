@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.exact.kernels import decoding, execution, expectation
 from pgnn.inference.exact.kernels.rows import distinct
 from pgnn.inference.exact.plan import TILE, Mask, Plan
 from pgnn.inference.exact.underflow import underflow
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.kernels.interruptible import Stop, go_on, interruptible
+from pgnn.inference.threads import Stop, go_on, interruptible
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -35,6 +36,7 @@ _GO_ON = go_on()
 # larger memory is made anew each time, which is quick beside filling it
 _WORTH_KEEPING = 2**26
 _SPLIT = 16
+_DRAW = 50.0  # nanoseconds
 
 
 class CpuExecutor:
@@ -144,11 +146,12 @@ class CpuExecutor:
         log_z = np.zeros(len(codes))
 
         most = int(self.graph.card.max(initial=1))
+        program, drawn = plan.program(self._width(plan, len(codes))), states.size
+        cost = program.once + len(codes) * program.each + _DRAW * drawn
+        decode = KERNELS.choose(decoding.decode, cost, guarded=True)
 
         def piece(part: Rows, code: Rows, memory: Floats, lanes: Any, stop: Stop) -> None:
-            decoding.decode(
-                code, most, tables, part, memory, lanes, draws, seed, states, log_z, stop
-            )
+            decode(code, most, tables, part, memory, lanes, draws, seed, states, log_z, stop)
 
         rows = np.arange(len(codes))
         log_z[self._run(plan, rows, piece)] = -np.inf

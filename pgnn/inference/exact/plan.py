@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.graph_structure import GraphStructure
 from pgnn.inference.numba_support import has_numba
@@ -168,7 +168,8 @@ class EliminationProgram:
             np.empty((most, columns.STEP), dtype=np.int64),
             np.empty(columns.COUNTS, dtype=np.int64),
         )
-        arrange(
+        cost = _SECONDS_PER_VARIABLE * 1e9 * num_vars
+        KERNELS.choose(arrange, cost)(
             graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
             task.unary, task.wanted, task.belief, task.maximize, order, *made,
         )  # fmt: skip
@@ -182,7 +183,9 @@ class EliminationProgram:
             + int(counts[columns.NUM_INPUTS]) * (3 + 2 * rank)
         )
         code, work = np.empty(room, dtype=np.int64), np.empty(2)
-        length = encode(graph.scope_var, order, *made, rank, width, code, work)
+        length = KERNELS.choose(encode, cost)(
+            graph.scope_var, order, *made, rank, width, code, work
+        )
         return EliminationProgram(code[:length], int(code[columns.MEMORY]), *work.tolist())
 
 
@@ -249,17 +252,18 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
         return _plan_without_kernels(graph, task)
     from pgnn.inference.exact.kernels import ordering
 
-    began = time.perf_counter()
     best: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
     num_free = int(np.count_nonzero(task.free))
+    a_try = _SECONDS_PER_VARIABLE * num_free
+    eliminate = KERNELS.choose(ordering.eliminate, 1e9 * a_try)
     for attempt in range(_MOST_TRIES):
         if best is not None:
             worth = _SHARE * min(best[1][0] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
-            if time.perf_counter() - began + _SECONDS_PER_VARIABLE * num_free > worth:
+            if (attempt + 1) * a_try > worth:  # not the clock: the same plan in every process
                 break
         order, figures = np.empty(num_free, dtype=np.int64), np.empty(3)
-        ordering.eliminate(
+        eliminate(
             graph.scope_ptr,
             graph.scope_var,
             task.used,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +27,7 @@ from pgnn.inference.limits import check_size
 from pgnn.inference.model_graph import model_graph
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Targets
+from pgnn.inference.threads import Stop, interruptible
 
 if TYPE_CHECKING:
     from pgnn.inference.exact.cpu_executor import CpuExecutor
@@ -111,9 +111,14 @@ class Solver:
         parts = self.planner.parts(self.graph, codes, ask)
         threads = min(torch.get_num_threads(), len(parts)) if self.cpu is not None else 1
         if threads > 1:  # rows that each have a plan of their own
-            with ThreadPoolExecutor(threads) as pool:
-                done = list(pool.map(lambda part: answer(part, self.max_bytes // threads), parts))
-            parts = [part for part, answered in zip(parts, done, strict=True) if not answered]
+            left: list[tuple[MakePlan, Rows]] = []
+
+            def work(part: tuple[MakePlan, Rows], _: Stop) -> None:
+                if not answer(part, self.max_bytes // threads):
+                    left.append(part)
+
+            interruptible([partial(work, part) for part in parts], threads)
+            parts = left
         for part in parts:
             answer(part, self.max_bytes)
         if self.cpu is not None:

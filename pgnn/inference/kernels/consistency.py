@@ -140,7 +140,7 @@ def _favourite(wiring, i, liked, alive):
 
 
 @inner
-def _search(wiring, table, hard, order, liked, budget, alive, work):
+def _search(wiring, table, hard, order, liked, budget, alive, work, stop):
     """Choose states depth first, most liked first, from the start again after some conflicts.
 
     The first time elements are chosen in the given order; then those first whose factors ran
@@ -151,7 +151,7 @@ def _search(wiring, table, hard, order, liked, budget, alive, work):
     weight = np.ones(len(wiring.card))
     depth, cursor, conflicts, limit, by_weight = 0, 0, 0, 64.0, False
     until = limit
-    while True:
+    while not stop[0]:
         cursor = _next_choice(wiring, order, 0 if by_weight else cursor, by_weight, weight, alive)
         if cursor == len(order):
             return FOUND
@@ -185,10 +185,11 @@ def _search(wiring, table, hard, order, liked, budget, alive, work):
                 i = order[cursor]
                 _kill(wiring, i, value[depth], False, alive, trail, marks)
                 count = _push(wiring, i, hard, queue, queued, 0)
+    return UNKNOWN
 
 
 @entry
-def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, status):
+def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, status, stop):
     """Rule states out by arc consistency, then look for an assignment of positive probability.
 
     Args:
@@ -204,6 +205,7 @@ def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, 
         all_alive: ``(B, S)`` possible states; what is ruled out becomes False. Where an
             assignment was found, the elements of ``orders`` have one state left.
         status: ``(B,)`` written: :data:`FOUND`, :data:`UNKNOWN` or :data:`IMPOSSIBLE`.
+        stop: Looked at before each choice.
 
     References:
         Mackworth (1977), Consistency in networks of relations, section 4 (arc consistency).
@@ -224,6 +226,8 @@ def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, 
     )
     queue, queued, trail, states, kept, _, _, _ = work
     for r in todo:
+        if stop[0]:
+            break
         table, alive = tables[min(r, len(tables) - 1)], all_alive[r]
         marks = np.zeros(2, np.int64)
         count = 0
@@ -239,4 +243,4 @@ def search(wiring, sizes, tables, hard, orders, liked, budget, todo, all_alive, 
         elif budget < 0:
             status[r] = UNKNOWN
         else:
-            status[r] = _search(wiring, table, hard, orders[r], liked[r], budget, alive, work)
+            status[r] = _search(wiring, table, hard, orders[r], liked[r], budget, alive, work, stop)

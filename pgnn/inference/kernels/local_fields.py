@@ -82,7 +82,7 @@ def change(wiring, table, states, local, v, new):
 
 
 @entry
-def score_rows(wiring, tables, fields, rows, states, scores):
+def score_rows(wiring, tables, fields, rows, states, scores, stop):
     """Write the log scores of complete rows, without constants.
 
     Args:
@@ -92,8 +92,11 @@ def score_rows(wiring, tables, fields, rows, states, scores):
         rows: ``(N,)`` the row that each assignment belongs to.
         states: ``(N, E)`` assignments.
         scores: ``(N,)`` written.
+        stop: Looked at before each row.
     """
     for n in range(states.shape[0]):
+        if stop[0]:
+            break
         row = rows[n]
         table = tables[row if tables.shape[0] > 1 else 0]
         total = 0.0

@@ -47,7 +47,13 @@ def _locate(columns: Codes, first: int, var: Ints, stride: Ints, index: Codes) -
 
 @entry
 def score(
-    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, values: Floats
+    columns: Codes,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    values: Floats,
+    stop: Ints,
 ) -> Floats:
     """Sum the entries of all tables at each row.
 
@@ -58,6 +64,7 @@ def score(
         stride: Stride of each of them in its table.
         start: ``(F,)`` where each table begins in ``values``.
         values: All log tables, flat.
+        stop: Looked at before each tile of rows.
 
     Returns:
         ``(B,)`` sums.
@@ -70,6 +77,8 @@ def score(
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
         index = buffer[: min(TILE, num_rows - first)]
+        if stop[0]:
+            break
         for f in range(start.shape[0]):
             a, b = scope_ptr[f], scope_ptr[f + 1]
             _locate(columns, first, scope_var[a:b], stride[a:b], index)
@@ -81,13 +90,21 @@ def score(
 
 @entry
 def count(
-    columns: Codes, scope_ptr: Ints, scope_var: Ints, stride: Ints, start: Ints, out: Ints
+    columns: Codes,
+    scope_ptr: Ints,
+    scope_var: Ints,
+    stride: Ints,
+    start: Ints,
+    out: Ints,
+    stop: Ints,
 ) -> None:
     """Add one to the entry of every table that each row falls on; arguments as :func:`score`."""
     num_rows = columns.shape[1]
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
         index = buffer[: min(TILE, num_rows - first)]
+        if stop[0]:
+            break
         for f in range(start.shape[0]):
             a, b = scope_ptr[f], scope_ptr[f + 1]
             _locate(columns, first, scope_var[a:b], stride[a:b], index)
@@ -105,12 +122,15 @@ def count_weighted(
     start: Ints,
     weights: Floats,
     out: Floats,
+    stop: Ints,
 ) -> None:
     """Add each row's weight to the entries that it falls on; the adjoint of :func:`score`."""
     num_rows = columns.shape[1]
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
         index = buffer[: min(TILE, num_rows - first)]
+        if stop[0]:
+            break
         for f in range(start.shape[0]):
             a, b = scope_ptr[f], scope_ptr[f + 1]
             _locate(columns, first, scope_var[a:b], stride[a:b], index)
@@ -149,6 +169,7 @@ def forward_sample(
     cdf: Floats,
     key: Any,
     first_row: int,
+    stop: Ints,
 ) -> None:
     """Draw rows from local conditional tables, parents before children, by inverse cdf.
 
@@ -163,6 +184,7 @@ def forward_sample(
         cdf: Cumulative probabilities of each row of each table, flat; the last of a row is 1.
         key: uint64 that fixes the random numbers.
         first_row: Number of the first row.
+        stop: Looked at before each tile of rows.
 
     Cost:
         One random number and less than ``K`` comparisons for each cell.
@@ -171,6 +193,8 @@ def forward_sample(
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
         index = buffer[: min(TILE, num_rows - first)]
+        if stop[0]:
+            break
         for step in range(num_vars):
             f = order[step]
             a, last = scope_ptr[f], scope_ptr[f + 1] - 1

@@ -218,7 +218,7 @@ def _forest(wiring, near, table, states, free, local, tolerance, state, work):
 
 
 @entry
-def polish(wiring, near, log_tables, fields, free, which, tolerance, patience, states, work):
+def polish(wiring, near, log_tables, fields, free, which, tolerance, patience, states, work, stop):
     """Improve assignments until no single element and no pair helps.
 
     Args:
@@ -232,6 +232,7 @@ def polish(wiring, near, log_tables, fields, free, which, tolerance, patience, s
         patience: Forests in a row without a gain after which a row is done.
         states: ``(N, E)`` improved in place.
         work: Scratch, see :class:`pgnn.inference.local_search.Work`.
+        stop: Looked at before each forest.
     """
     state = np.zeros(1, np.uint64)
     local = np.empty(fields.shape[1])
@@ -246,10 +247,10 @@ def polish(wiring, near, log_tables, fields, free, which, tolerance, patience, s
             _push(work.singles, work.single_ends, work.single_waiting, v)
             _push(work.pairs, work.pair_ends, work.pair_waiting, v)
         idle = 0
-        while True:
+        while not stop[0]:
             _singles(wiring, near, table, x, free[n], local, tolerance, work)
             _pairs(wiring, near, table, x, free[n], local, tolerance, work)
-            while idle < patience:
+            while idle < patience and not stop[0]:
                 gain = _forest(wiring, near, table, x, free[n], local, tolerance, state, work)
                 idle = 0 if gain > tolerance else idle + 1
                 if idle == 0:

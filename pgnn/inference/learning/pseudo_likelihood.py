@@ -23,7 +23,7 @@ from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.state_columns import StateColumns
-from pgnn.inference.threads import in_threads
+from pgnn.inference.threads import Stop, in_threads
 from pgnn.inference.wiring import LocalWiring
 
 
@@ -237,7 +237,7 @@ class _Walk:
         self._table_gradients = np.zeros_like(self.tables) if len(self.tables) > 1 else None
         self._field_gradients = np.zeros_like(self.field) if len(self.field) > 1 else None
 
-    def run(self, rows: Ints) -> None:
+    def run(self, rows: Ints, stop: Stop) -> None:
         """Evaluate some rows."""
         from pgnn.inference.learning.kernels import pseudo_likelihood
 
@@ -246,7 +246,15 @@ class _Walk:
         field = np.zeros_like(self.field) if field is None else field
         self.values.append(
             pseudo_likelihood.mean(
-                self.wiring, self.tables, self.field, self.codes, self.shares, rows, tables, field
+                self.wiring,
+                self.tables,
+                self.field,
+                self.codes,
+                self.shares,
+                rows,
+                tables,
+                field,
+                stop,
             )
         )
         self._parts.append((tables, field))

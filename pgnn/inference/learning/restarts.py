@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.m_step import log_prior, maximize
 from pgnn.inference.loop import Info
-from pgnn.inference.threads import Ints, in_threads
+from pgnn.inference.threads import Stop, interruptible
 
 _FALL = 1e-8
 """Relative fall of the value that rounding explains."""
@@ -175,8 +176,13 @@ class Restarts:
         return None, Info(done, {"log_likelihood": best.trace["log_likelihood"][-1]})
 
     def _on_threads(self, active: Sequence[Start]) -> None:
-        def some(which: Ints) -> None:
-            for k in which:
-                active[int(k)].advance()
+        threads = min(torch.get_num_threads(), len(active))
+        if threads == 1:
+            for start in active:
+                start.advance()
+            return
 
-        in_threads(some, np.arange(len(active)))
+        def advance(start: Start, _: Stop) -> None:  # what it does inside looks at the flag
+            start.advance()
+
+        interruptible([partial(advance, start) for start in active], threads)

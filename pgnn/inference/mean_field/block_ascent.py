@@ -20,6 +20,7 @@ from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+from pgnn.inference.threads import Stop, interruptible
 from pgnn.inference.wiring import Wiring
 
 Ints = NDArray[np.int64]
@@ -274,16 +275,14 @@ class BlockAscent:
 
         ascent, elements = self.ascent, self.blocks.members[owner]
         logits = np.ascontiguousarray(ascent.field[np.ix_(rows, self.blocks.columns(elements))])
-        mean_field.messages(
-            ascent.wiring,
-            ascent.sizes,
-            ascent.tables,
-            rows,
-            elements,
-            q,
-            self.blocks.spans == 1,
-            logits,
-        )
+        counted = self.blocks.spans == 1
+
+        def work(stop: Stop) -> None:
+            mean_field.messages(
+                ascent.wiring, ascent.sizes, ascent.tables, rows, elements, q, counted, logits, stop
+            )
+
+        interruptible([work], cost=ascent.cost(rows))
         tables = []
         for w in self.blocks.wide.get(owner, []):
             table = self._expected(w, owner, rows, q)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from pgnn.inference.loop import Info
 from pgnn.inference.question import Question
+from pgnn.inference.threads import Stop, in_threads, interruptible
 from pgnn.inference.wiring import Wiring
 
 Floats = NDArray[np.float64]
@@ -26,7 +25,7 @@ _SWEEPS_EACH = 3
 _NOTHING = 1e-9
 _BUDGET = 10_000
 # rows are shared between threads only when each gets this many table entries
-_WORTH_A_THREAD = 1e5
+_ENTRY = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +131,12 @@ class CoordinateAscent:
         """Bring one element after the other to its optimum in some rows of ``q``."""
         from pgnn.inference.mean_field.kernels import mean_field
 
-        def work(part: Ints) -> None:
+        def work(part: Ints, stop: Stop) -> None:
             mean_field.sweep(
-                self.wiring, self.sizes, tables, self.field, part, elements, q, residual
+                self.wiring, self.sizes, tables, self.field, part, elements, q, residual, stop
             )
 
-        self._in_threads(rows, work)
+        in_threads(work, rows, self.cost(rows))
 
     def bounds(self, q: Floats) -> Floats:
         """Return ``(B,)`` lower bounds of the log evidence; ``-inf`` beside impossible states."""
@@ -161,20 +160,15 @@ class CoordinateAscent:
 
         out = np.zeros(len(q))
 
-        def work(part: Ints) -> None:
-            mean_field.energies(self.wiring, self.sizes, self.tables, part, q, counted, out)
+        def work(part: Ints, stop: Stop) -> None:
+            mean_field.energies(self.wiring, self.sizes, self.tables, part, q, counted, out, stop)
 
-        self._in_threads(self.all_rows, work)
+        in_threads(work, self.all_rows, self.cost(self.all_rows))
         return out
 
-    def _in_threads(self, rows: Ints, work: Callable[[Ints], None]) -> None:
-        pays = int(len(rows) * self.tables.shape[1] / _WORTH_A_THREAD)
-        parts = min(torch.get_num_threads(), pays, len(rows))
-        if parts <= 1:
-            work(rows)
-            return
-        with ThreadPoolExecutor(parts) as pool:
-            list(pool.map(work, np.array_split(rows, parts)))
+    def cost(self, rows: Ints) -> float:
+        """About how many nanoseconds a walk over the numbers of some rows takes."""
+        return _ENTRY * len(rows) * int(self.tables.shape[1] + self.field.shape[1])
 
     # --- where to begin -------------------------------------------------------------------------
 
@@ -268,7 +262,12 @@ class CoordinateAscent:
         else:
             orders = np.tile(elements, (len(liked), 1))
         status = np.zeros(len(liked), dtype=np.int64)
-        consistency.search(
-            wiring, self.sizes, self.tables, self.hard, orders, liked, budget, rows, alive, status
-        )
+
+        def work(stop: Stop) -> None:
+            consistency.search(
+                wiring, self.sizes, self.tables, self.hard, orders, liked, budget, rows, alive,
+                status, stop,
+            )  # fmt: skip
+
+        interruptible([work], cost=self.cost(rows) * max(budget, 1))
         return status

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.loop import Info, iterate
+from pgnn.inference.propagation.compilation import KERNELS
 from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.schedules import Flooding, Residual, Schedule, Sequential
-from pgnn.inference.threads import in_threads
+from pgnn.inference.threads import Stop, in_threads
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -119,15 +120,19 @@ class CpuPropagation:
             urgent = np.full((self.num_rows, len(plan.order)), np.inf)
             self.course = self.course._replace(priority=urgent)
 
-        def work(rows: Ints) -> None:
+        under_way = np.flatnonzero(self.course.state == self.UNDER_WAY)
+        cost = self._cost(len(under_way)) * sweeps
+        run = KERNELS.choose(propagate, cost)
+
+        def work(rows: Ints, stop: Stop) -> None:
             history = np.zeros(sweeps)
-            propagate(
+            run(
                 plan.algebra, plan.wiring, self.numbers, self.course, rows, schedule, plan.order,
-                sweeps, control.tolerance, control.adaptive, plan.work(), history,
+                sweeps, control.tolerance, control.adaptive, plan.work(), history, stop,
             )  # fmt: skip
             found.append(history)
 
-        in_threads(work, np.flatnonzero(self.course.state == self.UNDER_WAY))
+        in_threads(work, under_way, cost)
         taken = int(self.course.iterations.max(initial=0)) - len(self.history)
         self.history.extend(np.max(found, axis=0)[:taken].tolist())
 
@@ -136,7 +141,12 @@ class CpuPropagation:
         from pgnn.inference.propagation.kernels.sweeps import begin
 
         plan, numbers = self.plan, self.numbers
-        in_threads(lambda rows: begin(plan.algebra, plan.wiring, numbers, rows), self._rows)
+        run = KERNELS.choose(begin, self._cost())
+
+        def work(rows: Ints, stop: Stop) -> None:
+            run(plan.algebra, plan.wiring, numbers, rows, stop)
+
+        in_threads(work, self._rows, self._cost())
 
     def put(self, log_messages: Floats) -> None:
         """Set ``(B, M)`` messages as they are, and renew all beliefs."""
@@ -154,10 +164,12 @@ class CpuPropagation:
 
         plan, own, value = self.plan, np.zeros(self.num_rows), np.zeros(self.num_rows)
 
-        def work(rows: Ints) -> None:
-            bethe(plan.algebra, plan.wiring, self.numbers, rows, plan.work(), own, value)
+        run = KERNELS.choose(bethe, self._cost())
 
-        in_threads(work, self._rows)
+        def work(rows: Ints, stop: Stop) -> None:
+            run(plan.algebra, plan.wiring, self.numbers, rows, plan.work(), own, value, stop)
+
+        in_threads(work, self._rows, self._cost())
         return own + self.log_scale, value + self.log_scale
 
     def upper_bound(self, own: Floats) -> Floats:
@@ -178,19 +190,24 @@ class CpuPropagation:
 
         plan, numbers, value = self.plan, self.numbers, own.copy()
         width = max(numbers.message.shape[1], numbers.belief.shape[1])
+        run = KERNELS.choose(forest_sums, self._cost())
         for member in plan.forests or ():
             _, reached, through = plan.walk(member)
 
             def work(
-                rows: Ints, member: Mask = member, reached: Ints = reached, through: Ints = through
+                rows: Ints,
+                stop: Stop,
+                member: Mask = member,
+                reached: Ints = reached,
+                through: Ints = through,
             ) -> None:
                 memory = np.full((2, width), 0.0 if plan.hard else 1.0)
-                forest_sums(
+                run(
                     plan.algebra, plan.wiring, numbers, rows, member, reached, through,
-                    plan.work(), memory, 1.0 / len(plan.forests or ()), value,
+                    plan.work(), memory, 1.0 / len(plan.forests or ()), value, stop,
                 )  # fmt: skip
 
-            in_threads(work, self._rows)
+            in_threads(work, self._rows, self._cost())
         return value
 
     def decode(self, order: Ints | None = None) -> Ints:
@@ -201,10 +218,12 @@ class CpuPropagation:
         order = plan.order if order is None else order
         states = np.full((self.num_rows, len(plan.order)), -1)
 
-        def work(rows: Ints) -> None:
-            decode(plan.algebra, plan.wiring, self.numbers, rows, order, plan.work(), states)
+        run = KERNELS.choose(decode, self._cost())
 
-        in_threads(work, self._rows)
+        def work(rows: Ints, stop: Stop) -> None:
+            run(plan.algebra, plan.wiring, self.numbers, rows, order, plan.work(), states, stop)
+
+        in_threads(work, self._rows, self._cost())
         return states
 
     @property
@@ -218,6 +237,10 @@ class CpuPropagation:
     @property
     def _rows(self) -> Ints:
         return np.arange(self.num_rows)
+
+    def _cost(self, rows: int | None = None) -> float:
+        """About how many nanoseconds a walk over the numbers of some rows takes."""
+        return self.plan.cost * (self.num_rows if rows is None else rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.propagation.compilation import KERNELS
 from pgnn.inference.wiring import MessageWiring
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+_SLOT = 50.0  # nanoseconds
 _PIECE = 2**18  # entries written at once, so that what is in between stays small
 
 
@@ -140,13 +142,14 @@ class SpanningForests:
         from pgnn.inference.propagation.kernels.values import span
 
         num = len(wiring.factor)
+        run = KERNELS.choose(span, _SLOT * len(wiring.slot))
         random = np.random.default_rng(seed)
         count = np.zeros(num, dtype=np.int64)
         parent, seen = (np.zeros(len(wiring.element) - 1, dtype=np.int64) for _ in range(2))
         found: list[Mask] = []
         while len(found) < at_least or (num and count.min() == 0):
             member = np.zeros(num, dtype=np.bool_)
-            span(wiring, np.lexsort((random.random(num), count)), parent, seen, member)
+            run(wiring, np.lexsort((random.random(num), count)), parent, seen, member)
             count += member
             found.append(member)
             if member.all():
@@ -221,7 +224,8 @@ class PropagationPlan:
         num, factors = len(self.graph.elements), len(wiring.factor)
         parent, seen = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
         member = np.zeros(factors, dtype=np.bool_)
-        return bool(span(wiring, np.arange(factors), parent, seen, member) == factors)
+        run = KERNELS.choose(span, self.cost)
+        return bool(run(wiring, np.arange(factors), parent, seen, member) == factors)
 
     @cached_property
     def order(self) -> Ints:
@@ -243,7 +247,8 @@ class PropagationPlan:
         num = len(self.graph.elements)
         order, reached = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
         through = np.zeros(self.graph.num_interactions, dtype=np.int64)
-        count = breadth_first(self.graph.message_wiring, member, order, reached, through)
+        run = KERNELS.choose(breadth_first, self.cost)
+        count = run(self.graph.message_wiring, member, order, reached, through)
         return order, reached, through[:count].copy()
 
     @cached_property

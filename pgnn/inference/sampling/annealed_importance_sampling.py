@@ -20,7 +20,8 @@ from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
 from pgnn.inference.sampling.chain_starts import chain_rows, most_likely_states, streams_of, walled
-from pgnn.inference.threads import in_threads
+from pgnn.inference.sampling.compilation import KERNELS
+from pgnn.inference.threads import Stop, in_threads, interruptible
 from pgnn.inference.wiring import LocalWiring
 
 Ints = NDArray[np.int64]
@@ -29,6 +30,7 @@ Mask = NDArray[np.bool_]
 Codes = NDArray[np.int32]
 
 _STEPS = 50
+_VISIT = 20.0  # nanoseconds
 # how far below a factor's least possible value its zeros stand on the way
 _WALL = 20.0
 # exact draws are worth this much planning and memory
@@ -89,13 +91,17 @@ class AnnealingPath:
         """Move chains along some inverse temperatures, in place; down if these fall."""
         from pgnn.inference.sampling.kernels.annealing import follow_path
 
-        def run(part: Ints) -> None:
-            backward = bool(betas[-1] < betas[0])
-            follow_path(
-                self.wiring, self.tables, self.fields, self.free, part, betas, backward, sweeps, *at
-            )
+        backward = bool(betas[-1] < betas[0])
+        cost = _VISIT * sweeps * len(betas) * at.states.size
+        follow = KERNELS.choose(follow_path, cost)
 
-        in_threads(run, chain_rows(len(self.fields), chains))
+        def run(part: Ints, stop: Stop) -> None:
+            follow(
+                self.wiring, self.tables, self.fields, self.free, part, betas, backward, sweeps,
+                *at, stop,
+            )  # fmt: skip
+
+        in_threads(run, chain_rows(len(self.fields), chains), cost)
 
     def violated(self, states: Codes) -> Mask:
         """``(B, C)`` whether ``(B, C, E)`` states are impossible."""
@@ -116,11 +122,15 @@ class AnnealingPath:
         rows, chains = shares.shape
         marginals = np.zeros(self.fields.shape)
         flat = np.ascontiguousarray(states).reshape(rows * chains, states.shape[2])
-        tables, number = self.graph.log_tables, chain_rows(rows, chains)
-        smooth(
-            self.wiring, np.ascontiguousarray(tables), self.fields, number,
-            np.ascontiguousarray(shares.ravel()), flat, marginals,
-        )  # fmt: skip
+        tables = np.ascontiguousarray(self.graph.log_tables)
+        number, share = chain_rows(rows, chains), np.ascontiguousarray(shares.ravel())
+        cost = _VISIT * flat.size
+        average = KERNELS.choose(smooth, cost)
+
+        def run(stop: Stop) -> None:
+            average(self.wiring, tables, self.fields, number, share, flat, marginals, stop)
+
+        interruptible([run], cost=cost)
         return marginals
 
 

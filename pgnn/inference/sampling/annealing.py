@@ -27,7 +27,8 @@ from pgnn.inference.sampling.chain_starts import (
     temperature_range,
     walled,
 )
-from pgnn.inference.threads import in_threads
+from pgnn.inference.sampling.compilation import KERNELS
+from pgnn.inference.threads import Stop, in_threads
 from pgnn.inference.wiring import LocalWiring
 
 Floats = NDArray[np.float64]
@@ -147,6 +148,7 @@ def temperatures_of(schedule: Schedule, sweeps: int, hot: float, cold: float) ->
 
 # sweeps in one step of the loop: beginning one costs about as much as a sweep
 _AT_LEAST, _STEPS = 50, 50
+_VISIT = 20.0  # nanoseconds
 # an impossible entry counts as this many hot temperatures below the least possible one
 _WALL = 5.0
 _ADVICE = "no possible states were found; take more sweeps or chains, or JunctionTree()"
@@ -337,8 +339,11 @@ class Cooled:
         done, at = state
         temperatures = self.temperatures[done : done + self.size]
 
-        def run(part: Ints) -> None:
-            anneal(
+        cost = _VISIT * len(temperatures) * at.states.size
+        run_chains = KERNELS.choose(anneal, cost)
+
+        def run(part: Ints, stop: Stop) -> None:
+            run_chains(
                 self.wiring,
                 self.tables,
                 self.fields,
@@ -346,9 +351,10 @@ class Cooled:
                 part,
                 temperatures,
                 *at,
+                stop,
             )
 
-        in_threads(run, chain_rows(*self.streams.shape))
+        in_threads(run, chain_rows(*self.streams.shape), cost)
         figures = {"temperature": float(temperatures[-1])}
         if len(at.top):
             figures["best"] = float(at.top.max())

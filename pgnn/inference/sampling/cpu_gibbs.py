@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,8 @@ from numpy.typing import NDArray
 
 from pgnn.errors import Unsupported
 from pgnn.inference.question import Question
+from pgnn.inference.sampling.compilation import KERNELS
+from pgnn.inference.threads import Stop, in_threads, interruptible
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -23,6 +22,7 @@ States = NDArray[np.uint16]
 
 # joint states of the neighbours; beyond, a table takes longer to make than it saves
 LARGEST_TABLE = 2**17
+_VISIT, _CHOICE = 15.0, 100.0  # nanoseconds
 # entries of all of them together, 128 MiB
 _ROOM = 2**24
 _LARGEST_CARD = 2**16
@@ -118,8 +118,9 @@ def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LAR
             "JunctionTree() or ImportanceSampling()"
         )
     log_field, log_linear = tables.log_field(), tables.log_linear()
-    ptr, neighbour, size = gibbs_tables.blankets(wiring, largest_table)
-    hashes = gibbs_tables.signatures(
+    cost = _CHOICE * (len(wiring.slot_var) + log_linear.size)
+    ptr, neighbour, size = KERNELS.choose(gibbs_tables.blankets, cost)(wiring, largest_table)
+    hashes = KERNELS.choose(gibbs_tables.signatures, cost)(
         wiring,
         (ptr, neighbour, size),
         log_field.view(np.int64),
@@ -147,7 +148,13 @@ def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LAR
         log_linear=log_linear,
         log_field=log_field,
     )
-    gibbs_tables.tabulate(program, first[chosen].astype(np.int64))
+    cost = _CHOICE * program.values.size
+    tabulate = KERNELS.choose(gibbs_tables.tabulate, cost)
+
+    def work(part: Ints, stop: Stop) -> None:
+        tabulate(program, part, stop)
+
+    in_threads(work, first[chosen].astype(np.int64), cost)
     return program
 
 
@@ -184,8 +191,6 @@ def _lowered(logs: Floats, first: Ints) -> Floats:
     return np.asarray(logs - np.repeat(top, width, axis=1))
 
 
-# visits that are worth a thread of their own
-_WORTH_A_THREAD = 2e5
 _PENALTIES = (3.0, 6.0, 12.0, 24.0)
 _ROUNDS = 8
 _SETTLING = 25
@@ -267,7 +272,13 @@ class CpuChains:
         from pgnn.inference.sampling.kernels.gibbs import conditionals
 
         out = np.zeros((len(self._which), int(self._program.wiring.offset[-1])))
-        conditionals(self._program, self._which, self.states, out)
+        cost = _VISIT * out.size
+        find = KERNELS.choose(conditionals, cost)
+
+        def work(stop: Stop) -> None:
+            find(self._program, self._which, self.states, out, stop)
+
+        interruptible([work], cost=cost)
         return out
 
     # --- running ------------------------------------------------------------------------------
@@ -276,30 +287,34 @@ class CpuChains:
         from pgnn.inference.sampling.kernels.gibbs import run
 
         num = len(self._which)
+        visits = float(np.diff(self._ptr, axis=1).sum()) * sweeps[0] * sweeps[1]
+        cost = _VISIT * visits
+        sweep = KERNELS.choose(run, cost)
         sums = np.zeros((num, 0)) if sums is _NOTHING_KEPT else sums
         squares = np.zeros((num, 0)) if squares is _NOTHING_KEPT else squares
 
-        def piece(first: int, last: int) -> None:
-            run(
+        def piece(part: Ints, stop: Stop) -> None:
+            sweep(
                 self._program, (self._order, self._ptr), self._which, self.states,
-                self._counters, (first, last), sweeps, sums, squares, trace,
+                self._counters, (part[0], part[-1] + 1), sweeps, sums, squares, trace, stop,
             )  # fmt: skip
 
-        visits = float(np.diff(self._ptr, axis=1).sum()) * sweeps[0] * sweeps[1]
-        _in_pieces(piece, num, int(visits / _WORTH_A_THREAD))
+        in_threads(piece, np.arange(num), cost)
 
     def _search(self, ptr: Ints, budget: int) -> Ints:
         from pgnn.inference.sampling.kernels.gibbs_start import search
 
         outcome = np.zeros(len(self._which), dtype=np.int64)
+        cost = _CHOICE * (self.states.size + budget)
+        find = KERNELS.choose(search, _CHOICE * self.states.size)
 
-        def piece(first: int, last: int) -> None:
-            search(
+        def piece(part: Ints, stop: Stop) -> None:
+            find(
                 self._program, (self._numbered, ptr), self._which, self.states,
-                self._counters, (first, last), self._num_chains, budget, outcome,
+                self._counters, (part[0], part[-1] + 1), self._num_chains, budget, outcome, stop,
             )  # fmt: skip
 
-        _in_pieces(piece, len(outcome), int(self.states.size / _WORTH_A_THREAD))
+        in_threads(piece, np.arange(len(outcome)), cost)
         return outcome
 
     def _settle(self, outcome: Ints) -> None:
@@ -326,22 +341,12 @@ _NOTHING_KEPT = np.zeros((0, 0))
 _NO_TRACE = np.zeros((0, 0, 0), dtype=np.uint16)
 
 
-def _in_pieces(piece: Callable[[int, int], None], num: int, pays: int) -> None:
-    """Run a function over ``0 .. num``, in as many threads as there are and as pay."""
-    parts = max(1, min(torch.get_num_threads(), num, pays))
-    if parts == 1:
-        piece(0, num)
-        return
-    edges = np.linspace(0, num, parts + 1).astype(int).tolist()
-    with ThreadPoolExecutor(parts) as pool:
-        list(pool.map(lambda edge: piece(*edge), pairwise(edges)))
-
-
 def _colour_order(wiring: Any) -> Ints:
     """All elements, colour by colour: neighbours in memory don't wait for each other."""
     from pgnn.inference.sampling.kernels.gibbs import colour
 
-    return np.argsort(colour(wiring), kind="stable")
+    run = KERNELS.choose(colour, _CHOICE * len(wiring.slot_var))
+    return np.argsort(run(wiring), kind="stable")
 
 
 def _orders(

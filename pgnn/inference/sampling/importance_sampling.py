@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,10 @@ class ImportanceSampling(Engine):
         rows = question.num_rows
         states = np.empty((n, rows, len(weighting.tables.card)), dtype=np.int64)
         log_weights = np.empty((n, rows))
-        for row in range(rows):
-            columns, log_weights[:, row] = weighting.drawn(row, 0, n)
-            states[:, row] = columns.T
+        for row, first, count in chain.from_iterable(weighting.rounds):
+            part = slice(first, first + count)
+            columns, log_weights[part, row] = weighting.drawn(row, first, count)
+            states[part, row] = columns.T
         return torch.from_numpy(states), torch.from_numpy(log_weights)
 
     def reason(self) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import graphlib
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +17,7 @@ from pgnn.factors.factor import Factor
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
 from pgnn.inference.question import Question
+from pgnn.inference.threads import Stop, interruptible
 
 if TYPE_CHECKING:
     from pgnn.inference.sampling.kernels.likelihood_weighting import DirectedTables
@@ -204,12 +204,14 @@ class LikelihoodWeighting:
     def step(self, state: Sums) -> tuple[Sums, Info]:
         """Add the draws of one round."""
         pieces = self.rounds[state.done]
-        if len(pieces) == 1:
-            found = [self._weighed(*pieces[0])]
-        else:
-            with ThreadPoolExecutor(len(pieces)) as pool:
-                found = list(pool.map(lambda piece: self._weighed(*piece), pieces))
-        for (row, _, _), (log_top, weights, states) in zip(pieces, found, strict=True):
+        found: dict[int, tuple[float, Floats, Floats]] = {}
+
+        def weigh(k: int, _: Stop) -> None:
+            found[k] = self._weighed(*pieces[k])
+
+        interruptible([partial(weigh, k) for k in range(len(pieces))], len(pieces))
+        for k, (row, _, _) in enumerate(pieces):
+            log_top, weights, states = found[k]
             top = max(state.log_top[row], log_top)
             if top == -np.inf:
                 continue

@@ -16,6 +16,7 @@ from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.sampling.compilation import KERNELS
 from pgnn.inference.sampling.cpu_gibbs import TemperedTables
 
 Ints = NDArray[np.int64]
@@ -221,7 +222,8 @@ def colours_of(graph: FactorGraph) -> Ints:
     if has_numba():
         from pgnn.inference.sampling.kernels.gibbs import colour
 
-        return np.asarray(colour(graph.wiring))
+        run = KERNELS.choose(colour, 100.0 * len(graph.wiring.slot_var))
+        return np.asarray(run(graph.wiring))
     scopes = (scope for g in graph.interactions for scope in g.scopes.tolist())
     found = greedy_colouring(interaction_graph(scopes, range(len(graph.elements))))
     return np.array([found[e] for e in range(len(graph.elements))], dtype=np.int64)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.inference.local_search import score_all
+from pgnn.inference.threads import Stop, interruptible
+
 if TYPE_CHECKING:
     from pgnn.inference.factor_graph import FactorGraph
 
@@ -17,6 +20,7 @@ Rows = NDArray[np.int64]
 
 # differences of scores below this share of them are rounding
 _ROUNDING = 1e-9
+_ENTRY = 10.0  # nanoseconds
 
 
 class Decomposition:
@@ -126,10 +130,14 @@ class Decomposition:
         bounds = self.bounds.copy()
         states = np.zeros_like(self.states)
         what = Sweep(self.sweeps % 2 == 1, self.sweeps == 0, decode, self.others)
-        sweep_rows(
-            self.graph.wiring, what, self.tables, self.fields, self.deltas, cuts, rows, states,
-            bounds,
-        )  # fmt: skip
+        wiring, tables = self.graph.wiring, self.tables
+
+        def work(stop: Stop) -> None:
+            sweep_rows(
+                wiring, what, tables, self.fields, self.deltas, cuts, rows, states, bounds, stop
+            )
+
+        interruptible([work], cost=_ENTRY * len(rows) * (tables.shape[1] + self.deltas.shape[1]))
         self.bounds = np.minimum(self.bounds, bounds)
         self.sweeps += 1
         if decode:
@@ -138,10 +146,8 @@ class Decomposition:
 
     def offer(self, rows: Rows, states: Ints) -> None:
         """Keep ``(B, E)`` states where, in some rows, they are better than what is known."""
-        from pgnn.inference.kernels.local_fields import score_rows
-
         scores, own = np.full(len(self.scores), -np.inf), np.zeros(len(rows))
-        score_rows(self.graph.wiring, self.tables, self.original, rows, states[rows], own)
+        score_all(self.graph.wiring, self.tables, self.original, rows, states[rows], own)
         scores[rows] = own
         better = scores > self.scores
         self.scores[better] = scores[better]

@@ -31,12 +31,14 @@ def _advance(x, at, matrix, r, s, out, to, tops):
 
 
 @inner_numeric
-def _forward(potentials, sums, b, steps, alpha, room):
+def _forward(potentials, sums, b, steps, alpha, room, stop):
     """Fill ``alpha`` with logs of filtered probabilities; return whether the row is possible."""
     K = potentials.log_field.shape[2]
     r = share_of(potentials.transition.shape[0], b)
     log_z = 0.0
     for t in range(steps):
+        if stop[0]:
+            return True
         to = t * K
         if t == 0:
             start = share_of(potentials.initial.shape[0], b)
@@ -73,12 +75,14 @@ def _no_answer(sums, b, first, steps):
 
 
 @inner_numeric
-def _backward(potentials, sums, weight, b, steps, alpha, ahead, room):
+def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, stop):
     K = potentials.log_field.shape[2]
     r = share_of(potentials.transition.shape[0], b)
     for j in range(K):
         ahead[j] = 0.0
     for t in range(steps - 1, -1, -1):
+        if stop[0]:
+            return
         at = t * K
         for j in range(K):
             room[j] = alpha[at + j] + ahead[j]
@@ -101,7 +105,7 @@ def _backward(potentials, sums, weight, b, steps, alpha, ahead, room):
 
 
 @numeric
-def sum_rows_of_logs(potentials, sums, mode, rows, weights, alpha, ahead, room):
+def sum_rows_of_logs(potentials, sums, mode, rows, weights, alpha, ahead, room, stop):
     """Sum over all paths of some rows, as ``sum_rows`` does, in float64.
 
     Args:
@@ -113,11 +117,12 @@ def sum_rows_of_logs(potentials, sums, mode, rows, weights, alpha, ahead, room):
         alpha: Room for ``T * K`` potentials.
         ahead: For ``2 * K``.
         room: For ``K``.
+        stop: Looked at at every step.
     """
     for b in rows:
         steps = potentials.lengths[b]
-        possible = _forward(potentials, sums, b, steps, alpha, room)
+        possible = _forward(potentials, sums, b, steps, alpha, room, stop)
         if possible and mode == SMOOTH:
-            _backward(potentials, sums, weights[b], b, steps, alpha, ahead, room)
+            _backward(potentials, sums, weights[b], b, steps, alpha, ahead, room, stop)
         elif not possible and mode == SMOOTH:
             _no_answer(sums, b, 0, steps)

@@ -67,7 +67,7 @@ def _advance(x, at, matrix, r, s, out, to):
 
 
 @inner_numeric
-def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead):
+def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead, stop):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     real = potentials.log_field.dtype.type
@@ -80,6 +80,8 @@ def _forward(potentials, sums, mode, dense, b, steps, emission, tops, alpha, bas
         before = to
         to = base + (t if mode == SMOOTH else t % 2) * P
         if t % STEPS == 0:
+            if stop[0]:
+                return False
             _emissions(potentials.log_field, b, t, min(t + STEPS, steps), emission, tops, P)
         here = t % STEPS
         scale = potentials.initial_scale[start]
@@ -134,7 +136,7 @@ def _audit(potentials, r, t, emission, at, ahead, inverse):
 
 
 @inner_numeric
-def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, ahead):
+def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, ahead, stop):
     """Multiply forward messages by backward messages, into marginals and sums of pairs."""
     K, P = potentials.turned.shape[2], potentials.turned.shape[3]
     real = potentials.log_field.dtype.type
@@ -149,6 +151,8 @@ def _backward(potentials, sums, weight, b, steps, emission, tops, alpha, base, a
     for t in range(steps - 1, -1, -1):
         at, here = base + t * P, t % STEPS
         if t == steps - 1 or here == STEPS - 1:
+            if stop[0]:
+                return
             _emissions(potentials.log_field, b, t - here, t + 1, emission, tops, P)
         total, size = row_meet(ahead, alpha, 0, at, P)
         trust = min(trust, float(total))
@@ -191,7 +195,7 @@ def _count(pairs, r, s, left, left_at, right, right_at, num):
 
 
 @numeric
-def sum_rows(potentials, sums, mode, dense, rows, weights, emission, tops, alpha, ahead):
+def sum_rows(potentials, sums, mode, dense, rows, weights, emission, tops, alpha, ahead, stop):
     """Sum over all paths of some rows.
 
     Args:
@@ -205,6 +209,7 @@ def sum_rows(potentials, sums, mode, dense, rows, weights, emission, tops, alpha
         alpha: For two steps of ``P`` potentials, for ``T`` if mode is SMOOTH; but the flat
             ``sums.states`` themselves if that is so and K is P.
         ahead: For ``(1 + 2 * PAIRS) * P``.
+        stop: Looked at every ``STEPS`` steps.
     """
     P = potentials.transition.shape[3]
     in_place = mode == SMOOTH and potentials.log_field.shape[2] == P
@@ -212,7 +217,9 @@ def sum_rows(potentials, sums, mode, dense, rows, weights, emission, tops, alpha
         steps = potentials.lengths[b]
         base = b * potentials.log_field.shape[1] * P if in_place else 0
         possible = _forward(
-            potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead
+            potentials, sums, mode, dense, b, steps, emission, tops, alpha, base, ahead, stop
         )
         if possible and mode == SMOOTH:
-            _backward(potentials, sums, weights[b], b, steps, emission, tops, alpha, base, ahead)
+            _backward(
+                potentials, sums, weights[b], b, steps, emission, tops, alpha, base, ahead, stop
+            )

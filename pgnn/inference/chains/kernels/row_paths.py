@@ -61,7 +61,7 @@ def score_of(potentials, b, states, row):
 
 
 @numeric
-def best_rows(potentials, rows, states, scores, reach, origins):
+def best_rows(potentials, rows, states, scores, reach, origins, stop):
     """Find the best path of some rows; of equal ones, that of the smallest last state, and so on.
 
     Args:
@@ -72,13 +72,14 @@ def best_rows(potentials, rows, states, scores, reach, origins):
         reach: Room for ``T * P`` potentials.
         origins: For ``T * P`` bytes if ``P`` is ``FEW`` and all steps share their transitions;
             otherwise for none.
+        stop: Looked at every 16 steps.
     """
     P = potentials.transition.shape[3]
     for b in rows:
         if len(origins):
-            possible = _forward_of_few(potentials, b, reach, origins)
+            possible = _forward_of_few(potentials, b, reach, origins, stop)
         else:
-            possible = _forward(potentials, b, reach)
+            possible = _forward(potentials, b, reach, stop)
         if not possible:
             scores[b] = -math.inf
         elif len(origins):
@@ -106,7 +107,7 @@ def _begin(potentials, b, reach):
 
 
 @inner_numeric
-def _forward(potentials, b, reach):
+def _forward(potentials, b, reach, stop):
     """Logs of the best ways to each state, less some constant a step; return if there is one."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     real = potentials.log_field.dtype.type
@@ -124,17 +125,21 @@ def _forward(potentials, b, reach):
         top = real(0.0)
         if t % 16 == 15 or t == steps - 1:  # so that digits are kept
             top = largest(reach, to, P)
+            if stop[0]:
+                return False
     return top > -math.inf
 
 
 @inner_numeric
-def _forward_of_few(potentials, b, reach, origins):
+def _forward_of_few(potentials, b, reach, origins, stop):
     """The same where a message is in one register; where ways come from is noted."""
     K, P = potentials.transition.shape[2], potentials.transition.shape[3]
     r, steps = share_of(potentials.transition.shape[0], b), potentials.lengths[b]
     _begin(potentials, b, reach)
     top, t = largest(reach, 0, P), 1
     while t < steps and top > -math.inf:
+        if stop[0]:
+            return False
         for j in range(K):
             reach[j] -= top
         field, num = (b * potentials.log_field.shape[1] + t) * K, min(16, steps - t)
@@ -181,7 +186,7 @@ def _walk_back(potentials, b, steps, reach, states):
 
 
 @numeric
-def best_k_rows(potentials, k, rows, states, scores, reach, came):
+def best_k_rows(potentials, k, rows, states, scores, reach, came, stop):
     """Find the ``k`` best paths of some rows, best first.
 
     Args:
@@ -192,6 +197,7 @@ def best_k_rows(potentials, k, rows, states, scores, reach, came):
         scores: ``(B * k,)`` float64.
         reach: Room for ``2 * K * k`` float64.
         came: For ``T * K * k`` int64: state before, times ``k``, plus which of its paths.
+        stop: Looked at for each state of each step.
     """
     K = potentials.log_field.shape[2]
     for b in rows:
@@ -206,23 +212,21 @@ def best_k_rows(potentials, k, rows, states, scores, reach, came):
             old, new = new, old
             s = share_of(potentials.turned.shape[1], t - 1)
             for j in range(K):
+                if stop[0]:
+                    return
                 at, origin_at = new + j * k, (t * K + j) * k
                 for m in range(k):
                     reach[at + m] = -math.inf
                 for i in range(K):
                     step = potentials.turned[r, s, j, i] + potentials.log_field[b, t, j]
-                    for m in range(k):
-                        value = reach[old + i * k + m] + step
-                        if not _insert(reach, came, at, origin_at, k, value, i * k + m):
-                            break
+                    _merge(reach, came, at, origin_at, k, reach, old + i * k, step, i * k)
         for m in range(k):
             scores[b * k + m] = -math.inf
         for j in range(K):
-            for m in range(k):
-                value = reach[new + j * k + m]
-                if not _insert(scores, came, b * k, 0, k, value, j * k + m):
-                    break
+            _merge(scores, came, b * k, 0, k, reach, new + j * k, 0.0, j * k)
         for m in range(k):
+            if stop[0]:
+                return
             if scores[b * k + m] > -math.inf:
                 at = came[m]
                 for t in range(steps - 1, -1, -1):
@@ -231,22 +235,35 @@ def best_k_rows(potentials, k, rows, states, scores, reach, came):
 
 
 @inner_numeric
-def _insert(values, origins, at, origin_at, k, value, origin):
-    """Insert into a sorted list after its equals; return whether there was room."""
-    if not value > values[at + k - 1]:
-        return False
-    m = k - 1
-    while m > 0 and value > values[at + m - 1]:
-        values[at + m] = values[at + m - 1]
-        origins[origin_at + m] = origins[origin_at + m - 1]
-        m -= 1
-    values[at + m] = value
-    origins[origin_at + m] = origin
-    return True
+def _merge(values, origins, at, origin_at, k, source, source_at, step, first):
+    """Keep the ``k`` largest of two lists in descending order; of equals the old ones stand first.
+
+    Args:
+        values: One list, from ``at`` on; changed.
+        origins: What belongs to it, from ``origin_at`` on; changed.
+        k: Length of both lists.
+        source: The other list, from ``source_at`` on, to which ``step`` is added.
+        first: What belongs to its first; numbers go up from there.
+    """
+    new = 0
+    while new < k and source[source_at + new] + step > values[at + k - 1 - new]:
+        new += 1
+    old, place = k - new, k - 1
+    while new > 0:
+        value = source[source_at + new - 1] + step
+        if old > 0 and value > values[at + old - 1]:
+            old -= 1
+            values[at + place] = values[at + old]
+            origins[origin_at + place] = origins[origin_at + old]
+        else:
+            new -= 1
+            values[at + place] = value
+            origins[origin_at + place] = first + new
+        place -= 1
 
 
 @numeric
-def draw_rows(potentials, log_alpha, rows, seed, states, weights):
+def draw_rows(potentials, log_alpha, rows, seed, states, weights, stop):
     """Draw paths of some rows, last state first, given filtered probabilities.
 
     Args:
@@ -256,6 +273,7 @@ def draw_rows(potentials, log_alpha, rows, seed, states, weights):
         seed: uint64; a row's draws depend on it and on the number of the row alone.
         states: ``(n, B, T)`` to be filled.
         weights: Room for ``K`` float64.
+        stop: Looked at at every step.
     """
     K = log_alpha.shape[2]
     for b in rows:
@@ -264,6 +282,8 @@ def draw_rows(potentials, log_alpha, rows, seed, states, weights):
         for n in range(states.shape[0]):
             best = 0
             for t in range(potentials.lengths[b] - 1, -1, -1):
+                if stop[0]:
+                    return
                 s = share_of(potentials.turned.shape[1], t)
                 top = -math.inf
                 for k in range(K):

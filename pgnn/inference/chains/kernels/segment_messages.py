@@ -45,10 +45,12 @@ def _add(x, y):
 
 
 @inner_numeric
-def _forward(potentials, b, steps, alpha, room):
+def _forward(potentials, b, steps, alpha, room, stop):
     """Fill ``alpha``, ``(T, K, D)``, with logs of messages."""
     K, D = potentials.duration.shape
     for t in range(steps):
+        if stop[0]:
+            return
         to = t * K * D
         for k in range(K):
             if t == 0:
@@ -65,7 +67,7 @@ def _forward(potentials, b, steps, alpha, room):
 
 
 @inner_numeric
-def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, censored):
+def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, censored, stop):
     """Sums of products of messages; ``ahead`` holds backward messages, then what they meet."""
     K, D = potentials.duration.shape
     size = K * D
@@ -73,6 +75,8 @@ def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, cen
         for r in range(D):
             ahead[k * D + r] = 0.0 if censored or r == 0 else -math.inf
     for t in range(steps - 1, -1, -1):
+        if stop[0]:
+            return
         at = t * size
         for k in range(K):
             total = 0.0
@@ -111,7 +115,7 @@ def _backward(potentials, sums, weight, b, steps, alpha, ahead, room, log_z, cen
 
 
 @numeric
-def sum_segments(potentials, sums, rows, weights, censored, alpha, ahead, room):
+def sum_segments(potentials, sums, rows, weights, censored, alpha, ahead, room, stop):
     """Sum over all segmentations of some rows.
 
     Args:
@@ -121,11 +125,12 @@ def sum_segments(potentials, sums, rows, weights, censored, alpha, ahead, room):
         alpha: Room for ``T * K * D`` potentials.
         ahead: For ``K * D + K``.
         room: For ``K + max(K, D)``.
+        stop: Looked at at every step.
     """
     K, D = potentials.duration.shape
     for b in rows:
         steps = potentials.lengths[b]
-        _forward(potentials, b, steps, alpha, room)
+        _forward(potentials, b, steps, alpha, room, stop)
         last = (steps - 1) * K * D
         if censored:
             log_z = log_sum_of(alpha, last, K * D)
@@ -135,7 +140,9 @@ def sum_segments(potentials, sums, rows, weights, censored, alpha, ahead, room):
             log_z = log_sum_of(room, 0, K)
         sums.log_z[b] = log_z
         if len(weights) and log_z > -math.inf:
-            _backward(potentials, sums, weights[b], b, steps, alpha, ahead, room, log_z, censored)
+            _backward(
+                potentials, sums, weights[b], b, steps, alpha, ahead, room, log_z, censored, stop
+            )
         elif len(weights):
             for t in range(steps):
                 for k in range(K):

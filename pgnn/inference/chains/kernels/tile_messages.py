@@ -93,7 +93,9 @@ def _multiply(matrix, s, x, at, out, to):
 
 
 @inner_numeric
-def _forward(potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs):
+def _forward(
+    potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs, stop
+):
     """Fill ``alpha`` with forward messages, each as it comes from the normalised one before."""
     K = potentials.log_field.shape[2]
     real, limit = potentials.log_field.dtype.type, harmless(potentials.log_field.itemsize)
@@ -104,6 +106,8 @@ def _forward(potentials, sums, mode, dense, rows, offsets, emission, alpha, ahea
     for w in range(len(rows)):
         logs[w] = potentials.initial_scale[share_of(potentials.initial.shape[0], rows[w])]
     for t in range(steps):
+        if stop[0]:
+            return
         to, shift = t * size, 0.0
         while potentials.lengths[rows[num - 1]] <= t:
             num -= 1
@@ -194,7 +198,7 @@ def _unload(values, at, lanes, offsets, num, t, out):
 
 
 @inner_numeric
-def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs):
+def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs, stop):
     """Multiply forward messages by backward messages, into marginals and sums of pairs."""
     K = potentials.log_field.shape[2]
     real = potentials.log_field.dtype.type
@@ -205,6 +209,8 @@ def _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, 
     for w in range(WIDTH):
         logs[2 * WIDTH + w] = 1.0
     for t in range(steps - 1, -1, -1):
+        if stop[0]:
+            return
         at = t * size
         while num < len(rows) and potentials.lengths[rows[num]] > t:
             for k in range(K):
@@ -249,7 +255,19 @@ def _count(pairs, s, left, left_at, right, right_at, num):
 
 @numeric
 def sum_tiles(
-    potentials, sums, mode, dense, tiles, weights, emission, alpha, ahead, lanes, logs, offsets
+    potentials,
+    sums,
+    mode,
+    dense,
+    tiles,
+    weights,
+    emission,
+    alpha,
+    ahead,
+    lanes,
+    logs,
+    offsets,
+    stop,
 ):
     """Sum over all paths of rows that share their transitions.
 
@@ -266,6 +284,7 @@ def sum_tiles(
         lanes: For ``LANES``.
         logs: For ``LANES`` float64.
         offsets: For ``WIDTH`` int64.
+        stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
         num = 0
@@ -273,6 +292,10 @@ def sum_tiles(
             num += 1
         rows = tiles[tile, :num]
         locate(potentials.log_field, rows, offsets)
-        _forward(potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs)
+        _forward(
+            potentials, sums, mode, dense, rows, offsets, emission, alpha, ahead, lanes, logs, stop
+        )
         if mode == SMOOTH:
-            _backward(potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs)
+            _backward(
+                potentials, sums, weights, rows, offsets, emission, alpha, ahead, lanes, logs, stop
+            )

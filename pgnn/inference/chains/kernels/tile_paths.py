@@ -35,15 +35,18 @@ def _reach(matrix, s, x, at, out, to, origins, origin_at):
 
 
 @inner_numeric
-def _forward(potentials, rows, offsets, reach, origins, fields, lanes, best):
+def _forward(potentials, rows, offsets, reach, origins, fields, lanes, best, stop):
     """Fill ``reach`` with the logs of the best ways to each state, less some constant a step.
 
-    ``best`` becomes the state in which the best way to the end of each row ends.
+    ``best`` becomes the state in which the best way to the end of each row ends. Returns whether
+    that was reached.
     """
     K = potentials.log_field.shape[2]
     real = potentials.log_field.dtype.type
     size, num = K * WIDTH, len(rows)
     for t in range(potentials.lengths[rows[0]]):
+        if stop[0]:
+            return False
         to = _room(origins, t) * size
         load(potentials.log_field, offsets, num, t, fields, 0, lanes)
         if t == 0:
@@ -66,6 +69,7 @@ def _forward(potentials, rows, offsets, reach, origins, fields, lanes, best):
             for k in range(1, K):
                 if reach[to + k * WIDTH + num] > reach[to + best[num] * WIDTH + num]:
                     best[num] = k
+    return True
 
 
 @inner_numeric
@@ -128,7 +132,7 @@ def _write(potentials, b, w, path, states):
 
 @numeric
 def best_tiles(
-    potentials, tiles, states, scores, reach, origins, path, fields, lanes, best, offsets
+    potentials, tiles, states, scores, reach, origins, path, fields, lanes, best, offsets, stop
 ):
     """Find the best path of rows that share their transitions, as ``best_rows`` does.
 
@@ -144,6 +148,7 @@ def best_tiles(
         lanes: For ``LANES``.
         best: For ``WIDTH`` int64.
         offsets: For ``WIDTH`` int64.
+        stop: Looked at at every step.
     """
     for tile in range(tiles.shape[0]):
         num = 0
@@ -151,7 +156,8 @@ def best_tiles(
             num += 1
         rows = tiles[tile, :num]
         locate(potentials.log_field, rows, offsets)
-        _forward(potentials, rows, offsets, reach, origins, fields, lanes, best)
+        if not _forward(potentials, rows, offsets, reach, origins, fields, lanes, best, stop):
+            return
         if len(origins):
             _follow_back(potentials, rows, origins, path, best)
         else:

@@ -139,6 +139,23 @@ def _type_innermost(
 
 _innermost: Any = intrinsic(_type_innermost)
 
+
+def _by_python(
+    memory, lanes, num_wide, ternary, maximum, out, out_step, num, x, x_step, y, y_step, z, z_step
+):
+    """The same loop, one number after another."""
+    places = [(x, x_step), (y, y_step), (z, z_step)][: 3 if ternary else 2]
+    for k in range(num):
+        for lane in range(len(lanes)):
+            value = 1.0
+            for i, (at, step) in enumerate(places):
+                value *= memory[at + k * step + (lane if i < num_wide else 0)]
+            to = out + k * out_step + lane
+            memory[to] = max(memory[to], value) if maximum else memory[to] + value
+
+
+_innermost.by_python = _by_python
+
 _EIGHT = (0,) * SHORT
 
 

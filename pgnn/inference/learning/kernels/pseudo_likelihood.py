@@ -78,7 +78,7 @@ def _conditional(local, begin, end, own, share):
 
 
 @entry
-def mean(wiring, tables, fields, codes, shares, rows, table_gradient, field_gradient):
+def mean(wiring, tables, fields, codes, shares, rows, table_gradient, field_gradient, stop):
     """Return the sum over some rows of ``share`` times log pseudo-likelihood.
 
     Args:
@@ -90,12 +90,15 @@ def mean(wiring, tables, fields, codes, shares, rows, table_gradient, field_grad
         rows: Which rows.
         table_gradient: ``(1, T)`` or ``(B, T)``; derivatives are added to it.
         field_gradient: ``(1, S)`` or ``(B, S)``; derivatives are added to it.
+        stop: Looked at before each row.
 
     Cost:
         Two looks at each factor's states, place by place, for each row.
     """
     local, offset, value = np.empty(fields.shape[1]), wiring.offset, 0.0
     for r in rows:
+        if stop[0]:
+            break
         states = codes[r]
         local[:] = fields[r % fields.shape[0]]
         _fill(wiring, tables[r % tables.shape[0]], states, local)

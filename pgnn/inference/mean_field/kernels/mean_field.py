@@ -97,7 +97,7 @@ def _normalize(logits, num, q, at):
 
 
 @entry
-def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
+def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change, stop):
     """Bring the distribution of one element after the other to its optimum, the rest held fixed.
 
     Args:
@@ -109,6 +109,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
         elements: Numbers of the elements, in this order.
         all_q: ``(B, S)`` probabilities, changed.
         change: ``(B,)`` written: the largest change of a probability.
+        stop: Looked at at each element.
     """
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
     # names of their own: an array of a tuple costs a count of references each time it is used
@@ -120,6 +121,8 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
         change[r] = 0.0
         for i in elements:
             at, num = offset[i], card[i]
+            if stop[0]:
+                return
             possible = 0
             for k in range(num):
                 logits[k] = field[at + k]
@@ -141,7 +144,7 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change):
 
 
 @entry
-def messages(wiring, sizes, tables, todo, elements, all_q, counted, out):
+def messages(wiring, sizes, tables, todo, elements, all_q, counted, out, stop):
     """Add the expected log tables of some factors to ``out``, by some elements' states.
 
     Args:
@@ -151,6 +154,8 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out):
     """
     states = np.zeros(sizes[1], np.int64)
     for t in range(len(todo)):
+        if stop[0]:
+            return
         r = todo[t]
         table, q = tables[min(r, len(tables) - 1)], all_q[r]
         at = 0
@@ -164,10 +169,12 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out):
 
 
 @entry
-def energies(wiring, sizes, tables, todo, all_q, counted, out):
+def energies(wiring, sizes, tables, todo, all_q, counted, out, stop):
     """Write ``out[row]``, the sum of some factors' expected log tables; arguments as above."""
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
     for r in todo:
+        if stop[0]:
+            return
         table, q = tables[min(r, len(tables) - 1)], all_q[r]
         total = 0.0
         for f in range(len(wiring.factor_ptr) - 1):

@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from pgnn.factors.groups.kernel_kinds import TABLE
-from pgnn.inference.kernels import kinds
 from pgnn.inference.kernels.algebra import (
     commit,
     logarithm,
@@ -20,6 +19,8 @@ from pgnn.inference.kernels.algebra import (
     unit,
 )
 from pgnn.inference.kernels.compiled import inlined_numeric, inner_numeric
+from pgnn.inference.kernels.kinds import binary_table
+from pgnn.inference.kernels.kinds import message as kind_message
 
 _WEIGHTED = ()
 _ANY, _FOUR, _SIXTEEN = (0,), (0,) * 4, (0,) * 16
@@ -159,7 +160,7 @@ def _binary(slot, s, table, t, kind, belief, message, damping):
     if kind == TABLE:
         a, b, c, d = table[t], table[t + 1], table[t + 2], table[t + 3]
     else:
-        a, b, c, d = kinds.binary_table(kind, table, t)
+        a, b, c, d = binary_table(kind, table, t)
     x0, x1, y0, y1 = message[m], message[m + 1], message[n], message[n + 1]
     u0, u1, v0, v1 = belief[o], belief[o + 1], belief[p], belief[p + 1]
     # one state's share times the other's denominator, instead of two divisions
@@ -192,8 +193,8 @@ def _pair(algebra, states, slot, s, table, t, kind, belief, message, damping, sc
     if kind == TABLE:
         _products(algebra, table, t, k, l, scratch, new)
     else:
-        kinds.message(algebra, kind, table, t, scratch, 0, k, new + k)
-        kinds.message(algebra, kind, table, t, scratch, k, k, new)
+        kind_message(algebra, kind, table, t, scratch, 0, k, new + k)
+        kind_message(algebra, kind, table, t, scratch, k, k, new)
     first = commit(algebra, scratch, new, message, slot[s, 1], k, damping)
     second = commit(algebra, scratch, new + k, message, slot[s + 1, 1], l, damping)
     return max(first, second) if min(first, second) >= 0.0 else -1.0
@@ -320,7 +321,7 @@ def message_into(algebra, factor, slot, f, target, table, belief, message, state
         other = 2 * s + 1 - target
         _chosen(algebra, slot, other, belief, message, state, scratch)
         num = slot[other, 2]
-        kinds.message(algebra, factor[f, 3], table, t, scratch, 0, num, new)
+        kind_message(algebra, factor[f, 3], table, t, scratch, 0, num, new)
         return new
     size = 1
     for j in range(s, s + arity):

@@ -119,6 +119,7 @@ FLOODING, SEQUENTIAL, RESIDUAL = 0, 1, 2
 _WINDOW = 50  # sweeps after which the damping is looked at: time for news to travel
 _FALL = 0.99  # what the residual must fall to in a window; slow progress is none of damping's
 _MOST = 0.9  # damping
+_OFTEN = 256  # elements between looks at the flag
 
 
 @inner_numeric
@@ -158,11 +159,13 @@ def _flood(
 @inner_numeric
 def _sweep(
     algebra, factor, slot, element, inbox, table, field, weight, message, belief, damping, state,
-    order, backward, scratch,
+    order, backward, scratch, stop,
 ):  # fmt: skip
     """Every element in turn."""
     distance, num = 0.0, order.shape[0]
     for k in range(num):
+        if k % _OFTEN == 0 and stop[0]:
+            break
         i = order[num - 1 - k if backward else k]
         moved = _refresh(
             algebra, factor, slot, element, inbox, i, table, field, weight, message, belief,
@@ -177,11 +180,13 @@ def _sweep(
 @inner_numeric
 def _most_urgent(
     algebra, factor, slot, element, inbox, table, field, weight, message, belief, damping, state,
-    heap, place, priority, tolerance, scratch,
+    heap, place, priority, tolerance, scratch, stop,
 ):  # fmt: skip
     """As many elements as there are, each time the one whose neighbours have changed most."""
     before = 3 * (scratch.shape[0] // 4)
-    for _ in range(element.shape[0] - 1):
+    for k in range(element.shape[0] - 1):
+        if k % _OFTEN == 0 and stop[0]:
+            break
         i = heap[0]
         if priority[i] <= tolerance:
             break
@@ -232,10 +237,12 @@ def _judge(course, b, distance, tolerance, adaptive):
 
 
 @numeric
-def begin(algebra, wiring, numbers, rows):
+def begin(algebra, wiring, numbers, rows, stop):
     """Beliefs of the messages as they are."""
     element, inbox = wiring.element, wiring.inbox
     for b in rows:
+        if stop[0]:
+            return
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
         for i in range(element.shape[0] - 1):
             believe(algebra, element, inbox, i, field, numbers.weight, message, belief)
@@ -244,7 +251,7 @@ def begin(algebra, wiring, numbers, rows):
 @numeric
 def propagate(
     algebra, wiring, numbers, course, rows, schedule, order, sweeps, tolerance, adaptive, work,
-    history,
+    history, stop,
 ):  # fmt: skip
     """Sweep every row under way ``sweeps`` times, or until it converges.
 
@@ -261,6 +268,7 @@ def propagate(
         adaptive: Whether damping may grow.
         work: Working memory.
         history: ``(sweeps,)`` raised to the largest residual of a row in each sweep.
+        stop: Looked at before each sweep, and in the course of one from time to time.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight = numbers.weight
@@ -272,7 +280,7 @@ def propagate(
         if schedule == RESIDUAL:
             arrange(heap, place, priority)
         for sweep in range(sweeps):
-            if course.state[b] != 0:
+            if course.state[b] != 0 or stop[0]:
                 break
             damping = course.damping[b]
             if schedule == FLOODING:
@@ -283,12 +291,12 @@ def propagate(
             elif schedule == SEQUENTIAL:
                 distance = _sweep(
                     algebra, factor, slot, element, inbox, table, field, weight, message, belief,
-                    damping, state, order, course.iterations[b] % 2 == 0, scratch,
+                    damping, state, order, course.iterations[b] % 2 == 0, scratch, stop,
                 )  # fmt: skip
             else:
                 distance = _most_urgent(
                     algebra, factor, slot, element, inbox, table, field, weight, message, belief,
-                    damping, state, heap, place, priority, tolerance, scratch,
+                    damping, state, heap, place, priority, tolerance, scratch, stop,
                 )  # fmt: skip
             _judge(course, b, distance, tolerance, adaptive)
             history[sweep] = max(history[sweep], course.residual[b])

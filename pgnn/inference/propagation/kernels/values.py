@@ -15,7 +15,7 @@ from pgnn.inference.propagation.kernels.messages import factor_total, log_sum, m
 
 
 @numeric
-def bethe(algebra, wiring, numbers, rows, work, own, value):
+def bethe(algebra, wiring, numbers, rows, work, own, value, stop):
     r"""Renew the beliefs and write the (reweighted) Bethe value of the messages as they are.
 
     .. math:: \sum_i \log z_i + \sum_f \rho_f \log \sum_{x_f} \phi_f(x_f)^{1 / \rho_f}
@@ -26,12 +26,15 @@ def bethe(algebra, wiring, numbers, rows, work, own, value):
         work: Memory; no state is chosen.
         own: ``(B,)`` written: the sum of the elements' part.
         value: ``(B,)`` written: the whole.
+        stop: Looked at before each row.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight = numbers.weight
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
+        if stop[0]:
+            return
         total = 0.0
         for i in range(element.shape[0] - 1):
             total += log_sum(algebra, element, inbox, i, field, weight, message, belief)
@@ -46,7 +49,7 @@ def bethe(algebra, wiring, numbers, rows, work, own, value):
 
 
 @numeric
-def decode(algebra, wiring, numbers, rows, order, work, states):
+def decode(algebra, wiring, numbers, rows, order, work, states, stop):
     """Choose states one element after another, each given those chosen before.
 
     On a tree, in an order in which every element but the first touches an earlier one, the states
@@ -55,6 +58,7 @@ def decode(algebra, wiring, numbers, rows, order, work, states):
     Args:
         order: ``(E,)`` elements.
         states: ``(B, E)`` written.
+        stop: Looked at before each row.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     weight, state, scratch = numbers.weight, work.state, work.scratch
@@ -62,6 +66,8 @@ def decode(algebra, wiring, numbers, rows, order, work, states):
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
         field, message, belief = numbers.field[b], numbers.message[b], numbers.belief[b]
+        if stop[0]:
+            return
         for i in range(state.shape[0]):
             state[i] = -1
         for i in order:
@@ -185,7 +191,9 @@ def breadth_first(wiring, member, order, reached, through):
 
 
 @numeric
-def forest_sums(algebra, wiring, numbers, rows, member, reached, through, work, ones, share, value):
+def forest_sums(
+    algebra, wiring, numbers, rows, member, reached, through, work, ones, share, value, stop
+):
     r"""Add the logarithm of the sum over one forest's reparameterised distribution.
 
     .. math:: \prod_i b_i(x_i) \prod_{f \in T} \phi_f(x_f)^{1 / \rho_f}
@@ -199,12 +207,15 @@ def forest_sums(algebra, wiring, numbers, rows, member, reached, through, work, 
         ones: ``(2, max(M, S))``: units, and memory for the elements' products.
         share: What the forest counts.
         value: ``(B,)`` raised.
+        stop: Looked at before each row.
     """
     factor, slot, element, inbox = wiring.factor, wiring.slot, wiring.element, wiring.inbox
     unit_message, local, scratch = ones[0], ones[1], work.scratch
     for b in rows:
         table = numbers.table[b if numbers.table.shape[0] > 1 else 0]
         message, belief = numbers.message[b], numbers.belief[b]
+        if stop[0]:
+            return
         total = 0.0
         for i in range(element.shape[0] - 1):
             o, num = element[i, 0], element[i, 1]

@@ -81,7 +81,18 @@ def _field_of(wiring, field, states):
 
 @entry
 def anneal(
-    wiring, log_tables, fields, free, chains, temperatures, states, streams, best, top, changes
+    wiring,
+    log_tables,
+    fields,
+    free,
+    chains,
+    temperatures,
+    states,
+    streams,
+    best,
+    top,
+    changes,
+    stop,
 ):
     """Run some sweeps of some chains at falling temperatures, and keep each chain's best states.
 
@@ -97,6 +108,7 @@ def anneal(
         best: ``(C, E)`` best states so far, in place.
         top: ``(C,)`` their scores, in place.
         changes: ``(C,)`` number of changes so far, in place.
+        stop: Looked at before each sweep.
     """
     local = np.empty(fields.shape[1])
     weights = np.empty(wiring.card.max())
@@ -108,6 +120,8 @@ def anneal(
         score = fill(wiring, table, x, local) + _field_of(wiring, fields[row], x)
         state = streams[c]
         for t in range(temperatures.shape[0]):
+            if stop[0]:
+                return
             cold = 1.0 / temperatures[t]
             state, one, two, moved = _sweep(
                 wiring, table, fields[row], free[row], cold, cold, False, x, local, weights, state
@@ -122,8 +136,9 @@ def anneal(
 
 @entry
 def follow_path(
-    wiring, log_tables, fields, free, chains, betas, backward, sweeps, states, streams, log_weights
-):
+    wiring, log_tables, fields, free, chains, betas, backward, sweeps, states, streams, log_weights,
+    stop,
+):  # fmt: skip
     r"""Take some chains from inverse temperature ``betas[0]`` to ``betas[-1]``, weighing them.
 
     Between :math:`p_\beta \propto \exp(h(x) + \beta U(x))`, fields h and factors U. Going up, a
@@ -134,6 +149,7 @@ def follow_path(
         backward: Whether they fall.
         sweeps: Sweeps at each of them.
         log_weights: ``(C,)`` in place.
+        stop: Looked at before each sweep.
     """
     local = np.empty(fields.shape[1])
     weights = np.empty(wiring.card.max())
@@ -149,6 +165,8 @@ def follow_path(
             if not backward:
                 log_weights[c] += (betas[t] - betas[t - 1]) * energy
             for _ in range(sweeps):
+                if stop[0]:
+                    return
                 state, _one, two, _moved = _sweep(
                     wiring, table, fields[row], free[row], 1.0, beta, backward, x, local, weights,
                     state,
@@ -160,17 +178,20 @@ def follow_path(
 
 
 @entry
-def smooth(wiring, log_tables, fields, chains, shares, states, marginals):
+def smooth(wiring, log_tables, fields, chains, shares, states, marginals, stop):
     """Add each chain's conditional probabilities given the rest of its states, times its share.
 
     Args:
         log_tables: As above; ``-inf`` is legal.
         shares: ``(C,)``; chains of share zero are left out.
         marginals: ``(B, S)`` in place.
+        stop: Looked at before each chain.
     """
     local = np.empty(fields.shape[1])
     for j in range(chains.shape[0]):
         row, c = chains[j, 0], chains[j, 1]
+        if stop[0]:
+            return
         if shares[c] == 0.0:
             continue
         local[:] = fields[row]

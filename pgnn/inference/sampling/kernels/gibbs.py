@@ -294,7 +294,7 @@ def _sweep(program, numbers, order, states, counter, scratch, keep, sums, square
 
 
 @entry
-def run(program, orders, which, states, counters, chains, sweeps, sums, squares, trace):
+def run(program, orders, which, states, counters, chains, sweeps, sums, squares, trace, stop):
     """Sweep through some chains.
 
     Args:
@@ -309,6 +309,7 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
         sums: ``(N, S)`` to which kept sweeps add full conditionals; or ``(N, 0)``.
         squares: ``(N, S)``, their squares.
         trace: ``(kept, N, E)`` written: the states after each kept sweep; or ``(0, 0, 0)``.
+        stop: Looked at before each sweep.
     """
     order, ptr = orders
     first, last = chains
@@ -321,6 +322,8 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
         counter = counters[q]
         for t in range(kept):
             for k in range(thin):
+                if stop[0]:
+                    return
                 counter = _sweep(
                     program, numbers, mine, states[q], counter, scratch,
                     keep and k == thin - 1, sums[q], squares[q],
@@ -332,10 +335,12 @@ def run(program, orders, which, states, counters, chains, sweeps, sums, squares,
 
 
 @entry
-def conditionals(program, which, states, out):
+def conditionals(program, which, states, out, stop):
     """Write the full conditionals of all elements, ``(N, S)``, at given ``(N, E)`` states."""
     scratch = np.zeros(most_states(program))
     for q in range(states.shape[0]):
+        if stop[0]:
+            return
         numbers = numbers_of(program, which[q])
         for e in range(program.card.shape[0]):
             first = np.int64(program.offset[e])

@@ -135,12 +135,14 @@ def _consistent(program, numbers, states, known, hard, digits):
 
 
 @inner
-def _search(program, numbers, hard, order, states, known, counter, flat, budget, scratch):
+def _search(program, numbers, hard, order, states, known, counter, flat, budget, scratch, stop):
     """Fill the states along ``order``; return what came of it and the counter."""
     wiring = program.wiring
     weights, digits, tried = scratch
     k, entering = 0, True
     while k < order.shape[0]:
+        if stop[0]:
+            return GIVEN_UP, counter
         e = np.int64(order[k])
         first, num = wiring.offset[e], wiring.card[e]
         if entering:
@@ -171,7 +173,7 @@ def _search(program, numbers, hard, order, states, known, counter, flat, budget,
 
 
 @entry
-def search(program, orders, which, states, counters, chains, num_chains, budget, outcome):
+def search(program, orders, which, states, counters, chains, num_chains, budget, outcome, stop):
     """Give chains a first state of positive probability.
 
     Every other chain of a row draws each element from what its known neighbours say; the rest
@@ -188,6 +190,7 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
         num_chains: Chains of a row.
         budget: Steps back before the search is given up.
         outcome: ``(N,)`` written: ``FOUND``, ``GIVEN_UP`` or ``IMPOSSIBLE``, which is proven.
+        stop: Looked at before each choice.
     """
     order, ptr = orders
     wiring = program.wiring
@@ -203,6 +206,8 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
     hard = np.zeros(wiring.table.shape[0], np.bool_)
     latest = -1
     for q in range(chains[0], chains[1]):
+        if stop[0]:
+            return
         numbers = numbers_of(program, which[q])
         if which[q] != latest:
             hard = _has_zeros(program, numbers)
@@ -217,5 +222,5 @@ def search(program, orders, which, states, counters, chains, num_chains, budget,
             continue
         outcome[q], counters[q] = _search(
             program, numbers, hard, mine, states[q], known, counters[q],
-            (q % num_chains) % 2 == 1, budget, scratch,
+            (q % num_chains) % 2 == 1, budget, scratch, stop,
         )  # fmt: skip

@@ -59,7 +59,7 @@ def blankets(wiring, limit):
 @inner
 def _mixed(h, x):
     """Hash one more integer (the finaliser of SplitMix64)."""
-    h = (h ^ np.uint64(x)) + np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ np.uint64(np.int64(x))) + np.uint64(0x9E3779B97F4A7C15)
     h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return h ^ (h >> np.uint64(31))
@@ -121,13 +121,15 @@ def signatures(wiring, blankets, field, table):
 
 
 @entry
-def tabulate(program, elements):
+def tabulate(program, elements, stop):
     """Fill ``program.values`` with the full conditionals of some tabulated elements."""
     states = np.zeros(program.card.shape[0], np.uint16)
     weights = np.zeros(most_states(program))
     for p in range(program.values.shape[0]):
         numbers = numbers_of(program, p)
         for e in elements:
+            if stop[0]:
+                return
             at = np.int64(program.table[e])
             first, last = np.int64(program.link_ptr[e]), np.int64(program.link_ptr[e + 1])
             for j in range(first, last):

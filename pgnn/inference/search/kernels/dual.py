@@ -242,6 +242,7 @@ def sweep_rows(
     todo: Ints,
     states: Ints,
     bounds: Floats,
+    stop: Ints,
 ) -> None:
     """Sweep once over all elements, for several rows of evidence.
 
@@ -257,6 +258,7 @@ def sweep_rows(
         todo: Rows to work on.
         states: ``(B, E)`` written if the sweep decodes.
         bounds: ``(B,)`` written: no possible assignment of states still in use scores more.
+        stop: Looked at before each element.
     """
     num = wiring.card.shape[0]
     most = wiring.card.max() if num else 0
@@ -272,6 +274,8 @@ def sweep_rows(
         table = tables[row if tables.shape[0] > 1 else 0]
         bound = 0.0
         for k in range(num):
+            if stop[0]:
+                return
             v = num - 1 - k if sweep.backward else k
             bound += _visit(
                 wiring, room, sweep, table, fields[row], deltas[row], v, cuts[row], states[row]

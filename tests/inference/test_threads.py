@@ -11,7 +11,7 @@ import pytest
 
 from pgnn.inference.exact.kernels import execution
 from pgnn.inference.exact.plan import make_plan, make_task
-from pgnn.inference.kernels.interruptible import Stop, go_on, interruptible
+from pgnn.inference.threads import LITTLE, Stop, go_on, in_threads, interruptible
 from tests.inference.random_graphs import everything, graph_of
 
 
@@ -69,3 +69,56 @@ def test_exact_kernels_stop_when_they_are_told_to() -> None:
         )  # fmt: skip
         assert (marginals == (0.0 if stop[0] else 0.5)).all()
         assert (log_z == 7.0).all() == bool(stop[0])
+
+
+def test_work_within_work_is_stopped_with_it() -> None:
+    ended: list[str] = []
+
+    def inner(stop: Stop) -> None:
+        while stop[0] == 0:
+            time.sleep(0.001)
+        ended.append("inner")
+
+    def outer(_: Stop) -> None:
+        interruptible([inner])
+        ended.append("outer")  # what it would have done with an unfinished answer
+
+    def fail(_: Stop) -> None:
+        time.sleep(0.05)
+        raise ValueError("a piece failed")
+
+    with pytest.raises(ValueError, match="a piece failed"):
+        interruptible([outer, fail], threads=2)
+    assert ended == ["inner"]
+
+
+def test_little_work_is_done_by_this_thread() -> None:
+    names: list[str] = []
+
+    def work(part: np.ndarray, _: Stop) -> None:
+        names.append(f"{threading.current_thread().name} {part.tolist()}")
+
+    in_threads(work, np.arange(3), cost=LITTLE)
+    assert names == [f"{threading.current_thread().name} [0, 1, 2]"]
+    in_threads(work, np.arange(0))
+    assert len(names) == 1
+
+
+def test_threads_see_the_context_of_who_waits() -> None:
+    """Numpy keeps there what it does about errors."""
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        interruptible([lambda _: np.ones(1) / np.zeros(1)])
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_a_second_interrupt_does_not_wait() -> None:
+    def work(_: Stop) -> None:
+        time.sleep(1.0)  # deaf
+
+    timers = [threading.Timer(t, os.kill, (os.getpid(), signal.SIGINT)) for t in (0.1, 0.2)]
+    began = time.perf_counter()
+    for timer in timers:
+        timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible([work])
+    assert time.perf_counter() - began < 0.8

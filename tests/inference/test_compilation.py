@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from pgnn.inference.exact import compilation, planner
-from pgnn.inference.exact.compilation import KERNELS, SWITCH, Compilation
+from pgnn.inference import compilation
+from pgnn.inference.compilation import SWITCH, Compilation
+from pgnn.inference.exact import planner
+from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.exact.cpu_executor import CpuExecutor
 from pgnn.inference.exact.kernels.rows import distinct
 from pgnn.inference.exact.row_answer import RowAnswer
@@ -22,8 +24,9 @@ from tests.inference.test_numba_support import ROOT, ROWS, SEEN, asia, close
 COLD = """
 import json, threading, time
 from numba.core import event
-from pgnn.inference.exact.compilation import KERNELS, Compilation
-from tests.inference.exact.test_compilation import answers, kernels_run
+from pgnn.inference.compilation import Compilation
+from pgnn.inference.exact.compilation import KERNELS
+from tests.inference.test_compilation import answers, kernels_run
 
 compiled = []
 class Listener(event.Listener):
@@ -44,7 +47,7 @@ with kernels_run() as run:
     told["then"] = answers()
 told["kernels run"] = len(run)
 told["compiled"] = [str(d) for d in compiled]
-another = Compilation()
+another = Compilation("pgnn.inference.exact")
 told["next process"] = another.ready() and another._done is None
 print(json.dumps(told))
 """
@@ -185,7 +188,7 @@ class TestWhenNoChildIsStarted:
         monkeypatch.delenv(SWITCH)
 
     def waits(self) -> bool:
-        return not Compilation().ready()
+        return not Compilation("pgnn.inference.exact").ready()
 
     def test_one_is_started(self) -> None:
         assert self.waits()
@@ -197,7 +200,7 @@ class TestWhenNoChildIsStarted:
         assert len(self.started) == 1
 
     def test_one_that_fails_is_not_waited_for(self) -> None:
-        kernels = Compilation()
+        kernels = Compilation("pgnn.inference.exact")
         assert not kernels.ready()
         for _ in range(600):
             if kernels.ready():

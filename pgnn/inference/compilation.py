@@ -1,0 +1,172 @@
+"""Whether a room's kernels are compiled, and the child process that sees to it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pgnn.inference.numba_support import has_numba
+
+SWITCH = "PGNN_COMPILE"
+"""Environment variable: ``now`` makes each process compile what it needs and wait for it."""
+
+INTERPRETED = 2e7
+"""Nanoseconds of compiled work up to which Python does it: about a hundred times as slowly."""
+
+# a child that has not ended after so many seconds is given up
+_PATIENCE = 300.0
+_CHILD = """
+import os, sys
+if hasattr(os, "nice"):
+    os.nice(10)
+sys.path[:] = {path!r}
+from pgnn.inference.compilation import compile_all
+compile_all({room!r}, {done!r}, {begun!r})
+"""
+
+
+class Compilation:
+    """Has the kernels of a room compiled by a child process while something slower answers.
+
+    The child asks one question of each sort, which leaves the compiled kernels in numba's cache,
+    and then an empty file beside them that says so. It outlives this process if need be.
+
+    Args:
+        room: Full name of a package. Its module ``compile_all`` has a function
+            ``ask_everything``, which is what the child calls; its ``kernels`` are compiled by that.
+    """
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+        self._ready = False
+        self._done: Path | None = None
+        self._lock = threading.Lock()
+
+    def ready(self) -> bool:
+        """Whether kernels are to answer; until then torch may answer what is small.
+
+        They are once they are compiled, and where no child can compile them: they are then
+        compiled in this process when they are first used.
+        """
+        return self._ready or self._look()
+
+    def choose(self, kernel: Any, cost: float, guarded: bool = False) -> Callable[..., Any]:
+        """Return a kernel; what Python makes of its source for work that is little, until then.
+
+        Both give the same numbers but for rounding, random ones included.
+
+        Args:
+            kernel: Of the room.
+            cost: About how many nanoseconds the compiled kernel would take.
+            guarded: See :func:`~pgnn.inference.kernels.interpreted.interpreted`.
+        """
+        if cost > INTERPRETED or self.ready():
+            found: Callable[..., Any] = kernel
+            return found
+        from pgnn.inference.kernels.interpreted import interpreted
+
+        return interpreted(kernel, guarded)
+
+    def _look(self) -> bool:
+        with self._lock:
+            if self._ready:
+                return True
+            if self._done is None:
+                self._ready = not self._begin()
+            else:
+                self._ready = self._done.exists() or not _is_recent(_begun(self._done))
+            return self._ready
+
+    def _begin(self) -> bool:
+        """Start a child, unless there is nothing to wait for."""
+        if os.environ.get(SWITCH) == "now" or not _can_have_children() or not has_numba():
+            return False
+        from pgnn.inference.kernels.bitset import members
+
+        folder = members.stats.cache_path
+        if folder is None:  # compiled code cannot be kept
+            return False
+        done = Path(folder, f"{self.room}-{_stamp(self.room)}.done")
+        if done.exists():
+            return False
+        if not _is_recent(_begun(done)):  # otherwise another process has started a child
+            try:
+                _begun(done).touch()
+                self._start(done)
+            except (OSError, RuntimeError):  # no place, no child, or no thread to be had
+                return False
+        self._done = done
+        return True
+
+    def _start(self, done: Path) -> None:
+        code = _CHILD.format(path=sys.path, room=self.room, done=str(done), begun=str(_begun(done)))
+        child = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, SWITCH: "now"},
+            start_new_session=True,  # Ctrl-C is meant for this process
+            creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0),
+        )
+
+        def wait() -> None:
+            child.wait()
+            self._ready = True
+
+        threading.Thread(target=wait, name="pgnn-compilation", daemon=True).start()
+
+
+def compile_all(room: str, done: str, begun: str) -> None:
+    """What the child process does.
+
+    Args:
+        room: Whose kernels are to be compiled.
+        done: The file to make when everything is compiled.
+        begun: The file to remove at the end, however it came.
+    """
+    try:
+        importlib.import_module(f"{room}.compile_all").ask_everything()
+        Path(done).touch()
+    finally:
+        Path(begun).unlink(missing_ok=True)
+
+
+def _begun(done: Path) -> Path:
+    """The file that says that a child has been started."""
+    return done.with_suffix(".begun")
+
+
+def _is_recent(file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return abs(time.time() - file.stat().st_mtime) < _PATIENCE
+    return False
+
+
+def _can_have_children() -> bool:
+    """Whether what runs is an interpreter, not a program that has one inside."""
+    is_python = Path(sys.executable or "").stem.lower().startswith("python")
+    return is_python and not hasattr(sys, "frozen") and not sys.is_finalizing()
+
+
+def _stamp(room: str) -> str:
+    """Differs where compiled code does: by source, numba, processor and interpreter."""
+    import numba
+    from llvmlite.binding import get_host_cpu_name
+
+    here = Path(__file__).parent
+    sources = sorted(
+        [*here.glob("kernels/*.py"), *here.glob(f"{room.split('.')[-1]}/kernels/*.py")]
+    )
+    told: list[object] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sources]
+    told += [numba.__version__, get_host_cpu_name(), sys.version]
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

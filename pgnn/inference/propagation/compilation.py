@@ -1,0 +1,8 @@
+"""Whether the kernels of propagation are compiled; until then Python does what is little."""
+
+from __future__ import annotations
+
+from pgnn.inference.compilation import Compilation
+
+KERNELS = Compilation("pgnn.inference.propagation")
+"""Of this process."""

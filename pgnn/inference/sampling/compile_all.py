@@ -1,0 +1,40 @@
+"""Runs a few sweeps of each sort, so that all kernels of chains are compiled and kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.question import Question
+from pgnn.inference.sampling.annealed_importance_sampling import AnnealingPath, PathChains
+from pgnn.inference.sampling.annealing import Annealing
+from pgnn.inference.sampling.chain_starts import most_likely_states
+from pgnn.inference.sampling.cpu_gibbs import CpuChains, TemperedTables
+
+
+def ask_everything() -> None:
+    """Sweep at one temperature, at falling ones, and along a path."""
+    a, b = Variable("a", 3), Variable("b", 2)
+    table = torch.zeros(3, 2, dtype=torch.float64)
+    graph = FactorGraph((a, b), (Factor([a, b], table),))
+    seen = Evidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
+    nobody: Any = None  # no chain looks at the model
+    question = Question(nobody, graph, seen)
+    chains = CpuChains(TemperedTables(question), np.ones(1, dtype=np.uint64), 100)
+    chains.start()
+    chains.run(1)
+    chains.collect(1, 1)
+    chains.trace(1, 1)
+    chains.conditionals()
+    Annealing(sweeps=2, chains=1, seed=0, progress=False).cool(graph, question.log_field())
+    path = AnnealingPath.prepare(question, np.array([0.0, 1.0]), 1)
+    states = most_likely_states(path.wiring, path.fields)
+    path.walk(PathChains(states, np.ones(1, dtype=np.uint64), np.zeros(1)), 1, path.betas, 1)
+    path.smoothed(states[:, None], np.ones((1, 1)))
+    path.violated(states[:, None])
