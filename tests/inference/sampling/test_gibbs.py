@@ -422,7 +422,7 @@ def test_a_seed_is_an_answer_whatever_the_threads_and_blocks(monkeypatch):
 
     first = ask(1)
     state = np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()  # noqa: NPY002
-    monkeypatch.setattr("pgnn.inference.sampling.cpu_gibbs._WORTH_A_THREAD", 1.0)
+    monkeypatch.setattr("pgnn.inference.threads.LITTLE", 0.0)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     monkeypatch.setattr("pgnn.inference.sampling.gibbs._ROOM", 2 * 8 * 4 * 36)
     second, other = ask(1), ask(2)
