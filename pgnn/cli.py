@@ -53,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (PgnnError, OSError, UnicodeDecodeError) as error:
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except (PgnnError, OSError, UnicodeError, MemoryError) as error:
         _complain(_describe(error))
         return 1
     except KeyboardInterrupt:
@@ -182,7 +185,11 @@ def _demo(options: argparse.Namespace) -> None:
 def _read(path: str) -> Any:
     import pgnn
 
-    return pgnn.read(sys.stdin.buffer if path == "-" else path)
+    if path != "-":
+        return pgnn.read(path)
+    if sys.stdin is None:
+        raise pgnn.DataError("standard input is closed, got None; name a file instead")
+    return pgnn.read(sys.stdin.buffer)
 
 
 def _evidence(model: Any, options: argparse.Namespace) -> dict[Any, Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+_LONGEST, _MOST = 100, 3000
+"""Characters of a name, and names, that are compared with a mistyped one."""
 
 
 class PgnnError(Exception):
@@ -80,9 +84,23 @@ def closest(name: object, known: Iterable[object]) -> str:
     Returns:
         A phrase to append to an error message; where nothing is near, the first few known names.
     """
-    names = {str(k): repr(k) for k in known}
-    near = difflib.get_close_matches(str(name), names, n=3)
+    names = {str(k): k for k in known}
+    text = str(name)
+    # comparing takes time quadratic in the length, for each of the names
+    similar = [n for n in names if abs(len(n) - len(text)) <= 0.6 * max(len(n), len(text))]
+    few = itertools.islice((n for n in similar if len(n) <= _LONGEST), _MOST)
+    near = difflib.get_close_matches(text, few, n=3) if len(text) <= _LONGEST else []
     if near:
-        return "; did you mean " + " or ".join(names[n] for n in near) + "?"
-    shown = ", ".join([*names.values()][:8])
+        return "; did you mean " + " or ".join(repr(names[n]) for n in near) + "?"
+    shown = ", ".join(shortened(repr(k)) for k in itertools.islice(names.values(), 8))
     return f"; known: {shown}{', ...' if len(names) > 8 else ''}"
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return the beginning of a text that may be very long.
+
+    Example:
+        >>> shortened("no, yes", 4)
+        'no, ...'
+    """
+    return text if len(text) <= most else f"{text[:most]}..."

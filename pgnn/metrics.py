@@ -17,6 +17,7 @@ from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.piece import Piece
 from pgnn.inference.engine import Inputs
+from pgnn.limits import Interval, check_settings
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
@@ -151,8 +152,7 @@ class HeldOut(Criterion):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.share < 1.0:
-            raise ModelError(f"share must be between 0 and 1, got {self.share}")
+        check_settings(self, share=Interval(0.0, 1.0, open_low=True, open_high=True))
 
     def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
         """See the base class.

@@ -19,14 +19,15 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_LINES = 400
 TYPE_GUARDS = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
-_BELOW = {"errors", "graphs", "factors", "evidence", "abilities"}
+_BELOW = {"errors", "limits", "graphs", "factors", "evidence", "abilities"}
 _CORE = _BELOW | {"tape", "models", "programs", "inference"}
 # What each room (a folder or a module directly in pgnn/) may import, itself always included.
 ALLOWED = {
     "errors": set(),
+    "limits": {"errors"},
     "tape": set(),
     "graphs": {"errors"},
-    "factors": {"errors"},
+    "factors": {"errors", "limits"},
     "abilities": {"errors", "factors"},
     "evidence": {"errors", "factors"},
     "models": _BELOW,

@@ -273,3 +273,33 @@ def test_labels_are_found_as_they_are_written() -> None:
     assert _lookup("True", [False, True], "state") is True
     with pytest.raises(EvidenceError, match="unknown state 'x'"):
         _lookup("x", ["a", "b"], "state")
+
+
+def test_an_interrupt_is_one_line_and_code_130(
+    asia: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pgnn.read", stopped)
+    assert run("query", asia) == 130
+    assert capsys.readouterr().err == "pgnn: interrupted\n"
+
+
+def test_what_standard_output_cannot_write_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.bif"
+    path.write_text(
+        "variable \xf6 { type discrete [ 1 ] { x }; }\nprobability ( \xf6 ) { table 1; }"
+    )
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    assert run("query", path) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_closed_standard_input_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "got None" in complaint(capsys, "info", "-")

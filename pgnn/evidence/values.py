@@ -142,7 +142,7 @@ def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
         unseen = np.full(variable.shape, MISSING, dtype=np.int32)
         return Reading(variable, None, Column(unseen))
     if rule.coded and not is_missing(value) and not isinstance(value, str):
-        code = int(labels.check_indices(np.array([value]))[0])
+        code = int(labels.check_indices(whole_numbers(Cells(np.array([value]))))[0])
     elif rule.ignore_unknown:
         code = int(labels.column(cells_of([value], labels.codes), ignore_unknown=True).take()[0])
     else:
@@ -248,9 +248,14 @@ def _weights(variable: Variable, value: Any) -> Any:
                 f"likelihood of {variable.name!r} has no weight for {absent[0]!r}; give every "
                 "label one, 0 where it is impossible"
             )
-        if any(isinstance(w, Tensor) for w in weights):
-            return torch.stack([torch.as_tensor(w, dtype=torch.float64) for w in weights], -1)
-        return np.stack([np.asarray(w, dtype=np.float64) for w in weights], axis=-1)
+        try:
+            if any(isinstance(w, Tensor) for w in weights):
+                return torch.stack([torch.as_tensor(w, dtype=torch.float64) for w in weights], -1)
+            return np.stack([np.asarray(w, dtype=np.float64) for w in weights], axis=-1)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise EvidenceError(
+                f"likelihood of {variable.name!r} must be a number for each label: {error}"
+            ) from None
     if _lists_mappings(value):
         unseen = np.full(variable.num_states, np.nan)
         return np.stack([unseen if is_missing(x) else _weights(variable, x) for x in value])

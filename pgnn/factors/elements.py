@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pgnn.errors import ModelError
 from pgnn.factors.variable import Variable
+from pgnn.limits import check_size
 
 Ints = NDArray[np.int64]
+
+_BYTES_OF_AN_ELEMENT = 32
+"""What the arrays of numbers alone take."""
 
 
 class Elements:
@@ -41,6 +45,9 @@ class Elements:
 
     def __init__(self, variables: Iterable[Variable]) -> None:
         self.variables = tuple(v for v in variables if v.is_discrete)
+        total = sum(v.num_elements for v in self.variables)
+        check_size(f"a model of {total:,} elements", total, advice="Declare smaller arrays",
+                   each=_BYTES_OF_AN_ELEMENT)  # fmt: skip
         starts = np.cumsum([0, *(v.num_elements for v in self.variables)])
         self._starts = starts.astype(np.int64)
         self._variable = {v.name: v for v in self.variables}

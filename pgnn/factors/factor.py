@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError, closest
 from pgnn.factors.logspace import logsumexp
-from pgnn.factors.variable import Variable
+from pgnn.factors.variable import Variable, check_variables
 
 
 class Factor:
@@ -41,6 +41,12 @@ class Factor:
         child: Hashable | None = None,
     ) -> None:
         self.variables = tuple(variables)
+        if not isinstance(log_values, Tensor):
+            raise ModelError(
+                f"a factor needs a tensor of log values, got {type(log_values).__name__}; write "
+                "torch.tensor(...).log(), or give a table of numbers to TabularPotential"
+            )
+        check_variables("the scope of a factor", self.variables)
         self.log_values = log_values
         self.child = child
         names = self.names

@@ -6,14 +6,18 @@ import dataclasses
 import functools
 import inspect
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from pgnn.errors import ModelError
 from pgnn.factors.variable import Variable
+from pgnn.limits import check_size, entries_of
 
+MAX_LEARNABLE = 2**29
+"""Bytes of one learnable array."""
 Settings = dict[str, Any]
 """Arguments by name."""
 
@@ -102,6 +106,21 @@ class Piece(nn.Module, Restorable):
                     f"{numbers[bad].flatten()[0].item()} among its numbers; set it, or fit the "
                     "model again"
                 )
+
+
+def learnable_zeros(what: str, shape: Sequence[int]) -> nn.Parameter:
+    """Return float64 zeros, where learning begins.
+
+    Args:
+        what: Whose numbers, for the message.
+        shape: Of the array.
+
+    Raises:
+        Intractable: If there are too many.
+    """
+    check_size(f"learnable numbers of {what}", entries_of(shape), MAX_LEARNABLE,
+               "Give it fewer parents, states or dimensions")  # fmt: skip
+    return nn.Parameter(torch.zeros(tuple(shape), dtype=torch.float64))
 
 
 @functools.cache

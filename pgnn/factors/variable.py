@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
 
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
-from pgnn.factors.cells import cells_of, is_container
+from pgnn.factors.cells import cells_of, is_container, is_missing
 from pgnn.factors.labels import MISSING, Labels
+from pgnn.limits import human_bytes, human_count
 
 __all__ = ["MISSING", "Variable"]
 
 
+_BYTES_OF_A_LABEL = 150
 MAX_STATES = 2**24
 """Most states of a variable."""
 
@@ -175,6 +177,25 @@ class Variable:
         return single
 
 
+def check_variables(what: str, given: Iterable[Any]) -> tuple[Variable, ...]:
+    """Return variables, all of which are some.
+
+    Args:
+        what: Whose they are, for the message.
+        given: What came.
+
+    Raises:
+        ModelError: If one is no variable.
+    """
+    if isinstance(given, Variable | str) or not isinstance(given, Iterable):
+        raise ModelError(f"{what} must be a list of variables, got {given!r}")
+    variables = tuple(given)
+    for v in variables:
+        if not isinstance(v, Variable):
+            raise ModelError(f"{what} must be variables, such as pgnn.Variable('x', 2), got {v!r}")
+    return variables
+
+
 def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[Any, ...] | None:
     if states is None:
         return None
@@ -182,22 +203,38 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
         raise ModelError(f"states of {name!r} must be a number or a list of labels, got {states!r}")
     if isinstance(states, set | frozenset):
         raise ModelError(f"states of {name!r} must have an order: give a list instead of {states}")
-    if isinstance(states, numbers.Integral) and int(states) > MAX_STATES:
-        raise Intractable(
-            f"{name!r} is to have {states:,} states, at most {MAX_STATES:,} can be; group them"
-        )
-    labels = tuple(range(states)) if isinstance(states, numbers.Integral) else tuple(states)
+    if isinstance(states, numbers.Integral):
+        states = range(int(states))
+    if isinstance(states, range) and states[MAX_STATES:]:
+        raise _too_many(name, (states[-1] - states[0]) // states.step + 1)
+    labels = tuple(islice(states, MAX_STATES + 1))
+    if len(labels) > MAX_STATES:
+        raise _too_many(name, len(labels))
     try:
         distinct = len(set(labels))
     except TypeError:
         raise ModelError(f"states of {name!r} must be hashable labels, got {labels}") from None
     if not labels:
         raise ModelError(f"variable {name!r} has no states; give at least one")
+    missing = next((x for x in labels if x is not None and is_missing(x)), None)
+    if missing is not None:
+        raise ModelError(
+            f"variable {name!r} has the label {missing!r}, which stands for what was not seen; "
+            "call the state otherwise, such as 'none'"
+        )
     if distinct != len(labels):
         seen: set[Hashable] = set()
         twice = next(label for label in labels if label in seen or seen.add(label))  # type: ignore[func-returns-value]
         raise ModelError(f"state {twice!r} of variable {name!r} occurs twice; labels must differ")
     return labels
+
+
+def _too_many(name: Hashable, count: int) -> Intractable:
+    return Intractable(
+        f"{name!r} is to have {human_count(count)} states or more, whose labels would need "
+        f"{human_bytes(_BYTES_OF_A_LABEL * count)}; at most {MAX_STATES:,} can be: group them, or "
+        "use a real variable"
+    )
 
 
 def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pgnn import factors, models
+from pgnn.abilities import FactorModel
 from pgnn.errors import DataError
 from pgnn.factors.piece import Restorable
 from pgnn.io.bif import read_bif, write_bif
 from pgnn.io.checkpoint import restored, save
 from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
-from pgnn.io.source import PathOrFile, Source
+from pgnn.io.source import MAX_TEXT, PathOrFile, Source, ending_of, path_of
 from pgnn.io.uai import read_uai, write_uai
 from pgnn.io.uai_evidence import read_evidence, read_query, write_evidence
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -43,7 +43,10 @@ _WRITERS: dict[str, Callable[..., None]] = {"bif": write_bif, "uai": write_uai}
 
 
 def read(
-    file: PathOrFile, format: str | None = None, encoding: str = "utf-8"
+    file: PathOrFile,
+    format: str | None = None,
+    encoding: str = "utf-8",
+    max_bytes: int = MAX_TEXT,
 ) -> BayesianNetwork | MarkovRandomField:
     """Read a model from a file.
 
@@ -53,16 +56,19 @@ def read(
         format: ``"bif"`` or ``"uai"``; chosen by the path's ending if not given, and by its first
             word for a stream.
         encoding: Encoding of the text.
+        max_bytes: Bytes of the text, unpacked, that are read at most.
 
     Raises:
         DataError: If the format is unknown or the file is malformed, with line and column.
+        Intractable: If the text, a table, or the number of states is larger than allowed.
         OSError: If the file cannot be opened.
     """
     if format is None and not isinstance(file, str | os.PathLike):
-        source = Source.read(file, encoding)
+        source = Source.read(file, encoding, max_bytes)
         first = source.text.split(maxsplit=1)[:1]
         return read_uai(source) if first in (["MARKOV"], ["BAYES"]) else read_bif(source)
-    return _READERS[_format(file, format)](file, encoding=encoding)
+    reader = _READERS[_format(file, format)]
+    return reader(Source.read(file, encoding, max_bytes))
 
 
 def write(
@@ -80,6 +86,8 @@ def write(
         Unsupported: If the format cannot hold this kind of model.
         OSError: If the file cannot be written.
     """
+    if not isinstance(model, FactorModel):
+        raise DataError(f"write() takes a model and a path, got {model!r} instead of a model")
     _WRITERS[_format(file, format)](model, file)
 
 
@@ -120,14 +128,14 @@ def load(
 
 def _format(file: PathOrFile, given: str | None) -> str:
     known = ", ".join(f"'{k}'" for k in _READERS)
-    if given is not None and given not in _READERS:
+    if given is not None and (not isinstance(given, str) or given not in _READERS):
         raise DataError(f"unknown format {given!r}; expected one of {known}")
     if given is not None:
         return given
     if not isinstance(file, str | os.PathLike):
         raise DataError(f"an open stream does not tell its format; pass format= as one of {known}")
-    name = Path(file).name
-    ending = Path(name.lower().removesuffix(".gz")).suffix.removeprefix(".")
+    name = path_of(file).name
+    ending = ending_of(name)
     if ending not in _READERS:
         got = f"'.{ending}'" if ending else "none"
         raise DataError(

@@ -7,12 +7,21 @@ import re
 from collections.abc import Hashable, Iterable, Iterator
 
 from pgnn.errors import DataError
-from pgnn.io.bif_structure import Structure
+from pgnn.io.bif_structure import Block, Structure
 from pgnn.io.bif_tables import read_table
-from pgnn.io.description import Network, Table, describe, find_cycle, to_bayesian_network
+from pgnn.io.description import (
+    Network,
+    Table,
+    describe,
+    find_cycle,
+    path_text,
+    to_bayesian_network,
+)
 from pgnn.io.source import PathOrFile, Source, write_text
+from pgnn.limits import check_size, entries_of
 from pgnn.models.bayesian_network import BayesianNetwork
 
+_BYTES_OF_A_CELL = 24  # in the table that was read, the copy that is checked, and the model
 _NEEDS_QUOTES = re.compile(r'[\s,;{}()|\[\]"]|//|/\*')
 
 
@@ -73,6 +82,11 @@ def parse_bif(source: Source) -> Network:
         One pass over the structure and one over the numbers: 0.2 s for 500,000 of them.
     """
     structure = Structure(source)
+    check_size(
+        f"{source.name}: all tables together",
+        sum(_cells(structure, block) for block in structure.blocks.values()),
+        each=_BYTES_OF_A_CELL,
+    )
     tables: dict[Hashable, Table] = {}
     for name, declared in structure.variables.items():
         if name not in structure.blocks:
@@ -88,10 +102,16 @@ def parse_bif(source: Source) -> Network:
     network = Network(structure.name, states, tables)
     cycle = find_cycle({name: table.parents for name, table in tables.items()})
     if cycle:
-        path = " -> ".join(map(str, cycle))
+        path = path_text(cycle)
         offset = structure.blocks[cycle[0]].offset
         raise source.error(offset, f"expected a network without cycles, got {path}")
     return network
+
+
+def _cells(structure: Structure, block: Block) -> int:
+    """How many numbers a table has, as far as its variables are declared."""
+    names = [n for n in (block.child, *block.parents) if n in structure.variables]
+    return entries_of(len(structure.variables[n].states) for n in names)
 
 
 def format_bif(network: Network) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, shortened
 from pgnn.io.source import Source
 
 STRING = r'"(?:[^"\\]|\\.)*+"'
@@ -21,7 +22,8 @@ def until(marks: str) -> str:
 
 PROPERTY = re.compile(rf"\s*+property\b{until(';{}')};", re.DOTALL)
 
-_COMMENT = re.compile(rf"{STRING}|//[^\n]*+|/\*.*?\*/|/\*", re.DOTALL)
+# a quote that is not closed reaches to the end: its inside is not searched again
+_COMMENT = re.compile(rf"{STRING}|\".*|//[^\n]*+|/\*.*?\*/|/\*", re.DOTALL)
 _TOKEN = re.compile(rf'{STRING}|[^\s{{}}();,|\[\]"]++|.', re.DOTALL)
 _WORD = re.compile(rf'{STRING}|[^\s{{}}();,|"]++', re.DOTALL)
 _HEADER = re.compile(until("{}();"), re.DOTALL)
@@ -133,7 +135,8 @@ class Structure:
         if len(states) != count or not states:
             raise self.source.error(
                 start,
-                f"expected {count} states of {name!r}, got {len(states)}: {', '.join(states)} "
+                f"expected {count} states of {name!r}, got {len(states)}: "
+                f"{shortened(', '.join(states))} "
                 "(a name that holds a comma needs double quotes)",
             )
         if len(set(states)) < count:
@@ -205,7 +208,7 @@ def unquote(name: str) -> str:
 
 
 def _repeated(names: Sequence[str]) -> str:
-    return next(name for k, name in enumerate(names) if name in names[:k])
+    return next(name for name, count in Counter(names).items() if count > 1)
 
 
 def _blank_comments(source: Source) -> str:

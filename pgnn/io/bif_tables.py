@@ -12,9 +12,10 @@ import numpy as np
 from pgnn.errors import DataError, closest
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.io.bif_structure import PROPERTY, Block, Declaration, Structure, split_names, until
-from pgnn.io.description import Table
+from pgnn.io.description import MAX_AXES, Table
+from pgnn.limits import entries_of
 
-_MAX_DEFAULT_CELLS = 2**28
+_MAX_CELLS = 2**26
 
 _ROW = re.compile(r'\s*+\(([^()";]*+)\)([^;(){}"]*+);')
 _QUOTED_ROW = re.compile(rf'\s*+\(({until("();")})\)([^;(){{}}"]*+);', re.DOTALL)
@@ -41,6 +42,13 @@ class _TableReader:
         self.parents = [self._declared(name) for name in block.parents]
         self.size = len(self.child.states)
         self.shape = [len(p.states) for p in self.parents]
+        cells = entries_of([*self.shape, self.size], _MAX_CELLS)
+        if cells > _MAX_CELLS or len(self.shape) >= MAX_AXES:
+            raise self.source.error(
+                block.offset,
+                f"the table of {block.child!r} given {len(self.shape)} parents is too large: at "
+                f"most {_MAX_CELLS:,} cells and {MAX_AXES - 1} parents are read",
+            )
         self.num_rows = math.prod(self.shape)
         self.rows: list[int] = []
         self.numbers: list[str] = []
@@ -170,9 +178,6 @@ class _TableReader:
         match = self.whole["default"]
         row = self._parse_entry(match, self.size)
         self._check_sums(row.reshape(1, -1), lambda _: match.start(2), ["default"])
-        if self.num_rows * self.size > _MAX_DEFAULT_CELLS:
-            cells = self.num_rows * self.size
-            raise self.source.error(match.start(), f"the table of {child!r} has {cells} cells")
         return np.tile(row, (self.num_rows, 1))
 
     def _parse_entry(self, match: re.Match[str], size: int) -> np.ndarray:

@@ -21,12 +21,13 @@ from pgnn.errors import DataError, PgnnError
 from pgnn.factors.piece import Restorable
 from pgnn.io.checkpoint_version_1 import upgraded
 from pgnn.io.settings import SettingsReader, SettingsWriter
+from pgnn.io.source import ending_of, path_of
 
 VERSION = 2
 """Version of the format; files of this one and of those before it are read."""
 
 _WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError,
-          PgnnError)  # fmt: skip
+          AssertionError, MemoryError, PgnnError)  # fmt: skip
 
 
 def save(model: FactorModel, path: str | os.PathLike[str]) -> None:
@@ -52,7 +53,7 @@ def save(model: FactorModel, path: str | os.PathLike[str]) -> None:
 
     if not isinstance(model, FactorModel) or not isinstance(model, Restorable):
         raise DataError(f"save() takes a model and a path, got {model!r} instead of a model")
-    path = _path(path)
+    path = _path(path, "pgnn.write(model, path) writes")
     writer = SettingsWriter()
     structure = {"version": VERSION, "model": writer.object(model), "variables": writer.variables}
     structure["history"] = writer.history(model)
@@ -79,7 +80,7 @@ def restored(
         classes: Those that may be made; no other code runs.
         modules: The caller's code.
     """
-    path = _path(path)
+    path = _path(path, "pgnn.read(path) reads")
     structure, tensors = _read(path)
     try:
         if structure["version"] == 1:
@@ -103,14 +104,16 @@ def restored(
         ) from error
 
 
-def _path(path: Any) -> Path:
-    try:
-        return Path(path)
-    except TypeError:
+def _path(path: Any, other: str) -> Path:
+    if not isinstance(path, str | os.PathLike):
         raise DataError(
             f"expected the path of a file, got {path!r}; models are saved by "
             "model.save(path) and come back by pgnn.load(path)"
-        ) from None
+        )
+    found = path_of(path)
+    if ending_of(found.name) in ("bif", "uai"):
+        raise DataError(f"{found.name}: a checkpoint is a .safetensors file; {other} this format")
+    return found
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -18,6 +18,9 @@ from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 
+MAX_AXES = 60
+"""Most axes of a table that is read: arrays have at most 64."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -61,6 +64,12 @@ class Network:
         return sum(
             math.prod(t.values.shape[:-1]) * (t.values.shape[-1] - 1) for t in self.tables.values()
         )
+
+
+def path_text(nodes: Sequence[Any]) -> str:
+    """Return ``a -> b -> c``, the middle of a long path left out."""
+    shown = [*nodes[:5], "...", *nodes[-5:]] if len(nodes) > 12 else nodes
+    return " -> ".join(map(str, shown))
 
 
 def find_cycle(parents: Mapping[Any, Sequence[Any]]) -> tuple[Any, ...]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import bisect
 import gzip
+import io
 import os
 import re
 import zlib
 from pathlib import Path
 from typing import IO, Any, TypeAlias, Union
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, Intractable
+from pgnn.limits import human_bytes, whole_number
 
 PathOrFile: TypeAlias = Union[str, "os.PathLike[str]", IO[Any]]
 
+MAX_TEXT = 2**28
+"""Bytes of a file, unpacked, that are read unless more are allowed."""
+_PIECE = 2**24
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -35,24 +40,36 @@ class Source:
         self._line_starts: list[int] = []
 
     @classmethod
-    def read(cls, file: PathOrFile | Source, encoding: str = "utf-8") -> Source:
+    def read(
+        cls, file: PathOrFile | Source, encoding: str = "utf-8", max_bytes: int = MAX_TEXT
+    ) -> Source:
         """Read a file, a gzip file, or an open text or binary stream to its end.
 
         A source that was read already is returned as it is.
 
+        Args:
+            file: Path, stream or source.
+            encoding: Of the text; a text stream has its own.
+            max_bytes: Bytes, unpacked, or characters of a text stream, that are read at most.
+
         Raises:
-            DataError: If the file is not text of this encoding, or its gzip stream is broken.
+            DataError: If it is neither path nor stream, the file is not text of this encoding, or
+                its gzip stream is broken.
+            Intractable: If it is larger than allowed.
             OSError: If it cannot be opened.
         """
         if isinstance(file, Source):
             return file
+        limit = whole_number("max_bytes", max_bytes, 1, DataError)
         if isinstance(file, str | os.PathLike):
-            path = Path(file)
-            return cls(_decode(path.read_bytes(), path.name, encoding), path.name)
+            path = path_of(file)
+            with path.open("rb") as stream:
+                return cls(_decode(_all_of(stream, path.name, limit), path.name, encoding, limit),
+                           path.name)  # fmt: skip
         name = getattr(file, "name", "<stream>")
         name = Path(name).name if isinstance(name, str) else "<stream>"
-        data = file.read()
-        return cls(data if isinstance(data, str) else _decode(data, name, encoding), name)
+        data = _all_of(file, name, limit)
+        return cls(data if isinstance(data, str) else _decode(data, name, encoding, limit), name)
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return line and column, both from 1, of an offset."""
@@ -80,20 +97,90 @@ def write_text(text: str, file: PathOrFile) -> None:
         bad = text[error.start : error.end]
         raise DataError(f"cannot write {bad!r} as UTF-8; rename the variable or state") from error
     if isinstance(file, str | os.PathLike):
-        path = Path(file)
+        path = path_of(file)
         path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-    elif hasattr(file, "encoding"):
-        file.write(text)
-    else:
-        file.write(data)
+        return
+    if not hasattr(file, "write"):
+        raise _no_file(file)
+    try:
+        file.write(text if hasattr(file, "encoding") else data)
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start]
+        raise DataError(
+            f"the stream writes {error.encoding}, which has no {bad!r}; open it with "
+            "encoding='utf-8'"
+        ) from None
+    except ValueError as error:
+        raise DataError(f"cannot write to this stream: {error}") from None
 
 
-def _decode(data: bytes, name: str, encoding: str) -> str:
+def path_of(file: Any) -> Path:
+    """Return a path.
+
+    Raises:
+        DataError: If it is none.
+    """
+    try:
+        path = Path(file)
+    except TypeError:
+        raise _no_file(file) from None
+    if "\0" in str(path):
+        raise DataError(f"a path holds no NUL character, got {str(path)!r}")
+    return path
+
+
+def ending_of(name: str) -> str:
+    """Return the last part of a file's name, small and without ``.gz``.
+
+    Example:
+        >>> ending_of("Asia.BIF.gz")
+        'bif'
+    """
+    return Path(name.lower().removesuffix(".gz")).suffix.removeprefix(".")
+
+
+def _no_file(file: object) -> DataError:
+    return DataError(f"expected the path of a file or an open stream, got {file!r}")
+
+
+def _all_of(stream: IO[Any], name: str, limit: int) -> Any:
+    """What is left in a stream, bytes or text."""
+    if not hasattr(stream, "read"):
+        raise _no_file(stream)
+    parts: list[Any] = []
+    size = 0
+    try:
+        while part := stream.read(min(_PIECE, limit + 1 - size)):
+            if not isinstance(part, str | bytes):
+                raise DataError(f"{name}: a stream gave {type(part).__name__}, not bytes or text")
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise _too_large(name, limit)
+    except UnicodeError as error:
+        raise DataError(f"{name}: the stream is not of its encoding: {error}; open it as bytes or "
+                        "with encoding=") from None  # fmt: skip
+    except ValueError as error:
+        if isinstance(error, DataError | OSError):
+            raise
+        raise DataError(f"{name}: cannot read this stream: {error}") from None
+    return (parts[0][:0] if parts else b"").join(parts)
+
+
+def _too_large(name: str, limit: int) -> Intractable:
+    return Intractable(
+        f"{name} holds more than {human_bytes(limit)} unpacked; pass max_bytes= to read it"
+    )
+
+
+def _decode(data: bytes, name: str, encoding: str, limit: int) -> str:
     if data[:2] == _GZIP_MAGIC:
         try:
-            data = gzip.decompress(data)
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{name}: the gzip stream is broken or cut off ({error})") from error
+        if len(data) > limit:
+            raise _too_large(name, limit)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -105,4 +192,6 @@ def _decode(data: bytes, name: str, encoding: str) -> str:
             line=line,
             column=column,
         ) from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataError(f"encoding must be that of a text, got {encoding!r}: {error}") from None
     return text.removeprefix("\ufeff")

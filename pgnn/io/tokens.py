@@ -30,6 +30,17 @@ class Tokens:
         self._words = source.text.split()
         self._underscores = "_" in source.text
 
+    @classmethod
+    def without_comments(cls, source: Source) -> tuple[Tokens, bool]:
+        """Return the words outside of comments, and whether there are any.
+
+        A comment is what follows ``#`` in a line; errors still name the right place.
+        """
+        if "#" not in source.text:
+            return cls(source), False
+        text = re.sub("#[^\n]*", lambda m: " " * len(m.group()), source.text)
+        return cls(Source(text, source.name)), True
+
     @property
     def remaining(self) -> int:
         """Number of words that were not taken."""
@@ -64,7 +75,9 @@ class Tokens:
             good = word.isascii() and word.isdecimal() and len(word) < 19
             if not good or not low <= int(word) <= high:
                 span = f"from {low}" + (f" to {int(high)}" if math.isfinite(high) else " up")
-                raise self.error(start + k, f"expected {what}, an integer {span}, got {word!r}")
+                raise self.error(
+                    start + k, f"expected {what}, an integer {span}, got {word[:40]!r}"
+                )
             values.append(int(word))
         return values
 
@@ -87,7 +100,7 @@ class Tokens:
         if bad is None:
             return values
         raise self.error(
-            start + bad, f"expected {what}, a finite number not below 0, got {words[bad]!r}"
+            start + bad, f"expected {what}, a finite number not below 0, got {words[bad][:40]!r}"
         )
 
     def end(self, what: str) -> None:

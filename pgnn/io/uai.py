@@ -5,30 +5,34 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 
 from pgnn.abilities import DirectedModel
-from pgnn.errors import Unsupported
+from pgnn.errors import Unsupported, shortened
 from pgnn.factors.conditionals.table_reader import ROW_TOLERANCE
 from pgnn.factors.factor import Factor
-from pgnn.factors.variable import Variable
+from pgnn.factors.variable import MAX_STATES, Variable
 from pgnn.io.description import (
+    MAX_AXES,
     Network,
     Table,
     describe,
     find_cycle,
+    path_text,
     short_values,
     to_bayesian_network,
 )
 from pgnn.io.source import PathOrFile, Source, write_text
 from pgnn.io.tokens import Tokens
+from pgnn.limits import check_size, entries_of
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.markov_random_field import MarkovRandomField
 
+_BYTES_OF_A_STATE = 200  # its number, and its place in what labels are looked up in
 _LARGE = 700.0
 """Logs beyond this are of numbers that are no doubles."""
 
@@ -59,7 +63,10 @@ def read_uai(
     plain factors, with zeros as ``-inf``; a variable that occurs in no table gets a constant one.
     A BAYES file becomes a network in which the last variable of each table is the child. Some
     BAYES files hold tables whose rows do not sum to one (evidence was multiplied in): they are
-    read as plain factors, with a warning.
+    read as plain factors, with a warning. Two libraries write the axes in another order than the
+    format has: pyAgrum, known by the names in comments after the scopes, the parents backward; and
+    pgmpy, known by rows that sum to one only so, all axes backward. Their files are read as they
+    are meant, the latter with a warning.
 
     Args:
         file: Path (gzip is recognised by its content), open stream, or source.
@@ -74,10 +81,18 @@ def read_uai(
     tables = parse_uai(source)
     if tables.kind == "MARKOV":
         return _to_markov_random_field(tables)
-    off = [float(np.abs(values.sum(axis=-1) - 1).max()) for values in tables.tables]
+    off = _row_errors(tables)
     worst = int(np.argmax(off))
     if off[worst] <= ROW_TOLERANCE:
         return to_bayesian_network(_to_network(tables))
+    backward = replace(tables, tables=tuple(map(_all_backward, tables.tables)))
+    if max(_row_errors(backward)) <= ROW_TOLERANCE:
+        warnings.warn(
+            f"{source.name}: rows sum to one only if the first variable of each table is the "
+            "fastest, as pgmpy writes them: so they are read",
+            stacklevel=2,
+        )
+        return to_bayesian_network(_to_network(backward))
     warnings.warn(
         f"{source.name}: rows of {sum(o > ROW_TOLERANCE for o in off)} tables do not sum to one, "
         f"those of table {worst} by up to {off[worst]:.3g}; this BAYES file is read as plain "
@@ -111,18 +126,22 @@ def parse_uai(source: Source) -> NumberedTables:
 
     The format is that of the inference competitions of the conference on Uncertainty in
     Artificial Intelligence (2008 to 2014): kind, number of variables, their numbers of states,
-    number of tables, the scopes, then each table's size and numbers, last variable fastest.
+    number of tables, the scopes, then each table's size and numbers, last variable fastest. What
+    follows ``#`` in a line is a comment.
 
     Raises:
         DataError: With line and column, if anything else than that is found.
     """
-    tokens = Tokens(source)
+    tokens, named = Tokens.without_comments(source)
     word = tokens.word("'BAYES' or 'MARKOV'")
     if word not in ("BAYES", "MARKOV"):
         raise tokens.error(0, f"expected 'BAYES' or 'MARKOV', got {word[:40]!r}")
     kind: Literal["BAYES", "MARKOV"] = "BAYES" if word == "BAYES" else "MARKOV"
     count = tokens.integer("the number of variables", low=1)
-    num_states = tokens.integers(count, "the number of states of a variable", low=1)
+    states = "the number of states of a variable"
+    num_states = tokens.integers(count, states, low=1, high=MAX_STATES)
+    total = sum(num_states)
+    check_size(f"{source.name}: {total:,} states", total, each=_BYTES_OF_A_STATE)
     scopes: list[tuple[int, ...]] = []
     starts: list[int] = []
     for k in range(tokens.integer("the number of tables")):
@@ -132,7 +151,25 @@ def parse_uai(source: Source) -> NumberedTables:
         _check_directed(tokens, scopes, starts, count)
     tables = tuple(_read_table(tokens, k, scope, num_states) for k, scope in enumerate(scopes))
     tokens.end(f"after {len(tables)} tables")
+    if kind == "BAYES" and named:
+        tables = tuple(map(_parents_backward, tables))
     return NumberedTables(kind, tuple(num_states), tuple(scopes), tables)
+
+
+def _row_errors(tables: NumberedTables) -> list[float]:
+    """How far the rows of each table are from summing to one."""
+    return [float(np.abs(values.sum(axis=-1) - 1).max()) for values in tables.tables]
+
+
+def _all_backward(values: np.ndarray) -> np.ndarray:
+    """The same numbers, read with the first axis fastest."""
+    return values.reshape(values.shape[::-1]).transpose()
+
+
+def _parents_backward(values: np.ndarray) -> np.ndarray:
+    """The same numbers, read with the child fastest, then the first parent."""
+    order = (*range(values.ndim - 2, -1, -1), values.ndim - 1)
+    return values.reshape([values.shape[k] for k in order]).transpose(order)
 
 
 def format_uai(tables: NumberedTables) -> str:
@@ -202,7 +239,7 @@ def _read_scope(tokens: Tokens, k: int, count: int) -> tuple[int, ...]:
     start = tokens.at
     scope = tokens.integers(size, f"a variable of table {k}", high=count - 1)
     if len(set(scope)) < size:
-        raise tokens.error(start, f"table {k} names a variable twice: {scope}")
+        raise tokens.error(start, f"table {k} names a variable twice: {shortened(str(scope))}")
     return tuple(scope)
 
 
@@ -210,9 +247,14 @@ def _read_table(tokens: Tokens, k: int, scope: tuple[int, ...], states: list[int
     shape = tuple(states[v] for v in scope)
     start = tokens.at
     size = tokens.integer(f"the number of entries of table {k}")
-    if size != math.prod(shape):
+    if len(scope) > MAX_AXES:
         raise tokens.error(
-            start, f"expected {math.prod(shape)} entries of table {k} over {scope}, got {size}"
+            start, f"table {k} has {len(scope)} variables, at most {MAX_AXES} are read"
+        )
+    entries = entries_of(shape, most=max(size, 10**15))
+    if size != entries:
+        raise tokens.error(
+            start, f"expected {entries} entries of table {k} over {scope}, got {size}"
         )
     return tokens.numbers(size, f"an entry of table {k}").reshape(shape)
 
@@ -233,7 +275,7 @@ def _check_directed(
         raise tokens.error(tokens.at, f"variable {missing} is the last one of no table{hint}")
     cycle = find_cycle({v: scopes[k][:-1] for v, k in tables.items()})
     if cycle:
-        path = " -> ".join(map(str, cycle))
+        path = path_text(cycle)
         raise tokens.error(starts[tables[cycle[0]]], f"expected no cycle, got {path}{hint}")
 
 

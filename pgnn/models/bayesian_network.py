@@ -24,11 +24,13 @@ from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
 from pgnn.models.directed_declaration import (
     Edges,
+    by_name,
     check_known,
     check_spelling,
     conditional_of,
     declare,
     is_told,
+    listed_edges,
     read_graph,
 )
 from pgnn.models.missing_reals import MissingReals
@@ -92,8 +94,8 @@ class BayesianNetwork(Model, NetworkModel):
         states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
     ) -> None:
         super().__init__()
-        given, told = dict(conditionals or {}), dict(states or {})
-        edges = graph if isinstance(graph, nx.Graph) else list(graph)
+        given, told = by_name("conditionals", conditionals), by_name("states", states)
+        edges = listed_edges(graph)
         self.graph = read_graph(edges, [*told, *given])
         check_directed_acyclic(self.graph)
         check_known(given, self.graph, "a conditional")
@@ -251,6 +253,10 @@ class BayesianNetwork(Model, NetworkModel):
             EvidenceError: If a variable or state is unknown.
             ModelError: If a variable is real.
         """
+        if not isinstance(interventions, Mapping):
+            raise EvidenceError(
+                f"do() takes states by name, as in do({{'rain': 'yes'}}), got {interventions!r}"
+            )
         graph = nx.DiGraph(self.graph)
         given: dict[Hashable, Any] = dict(self.conditionals)
         for name, state in interventions.items():

@@ -39,6 +39,52 @@ def read_graph(graph: nx.DiGraph | Edges, names: Iterable[Hashable]) -> nx.DiGra
     return copied
 
 
+def listed_edges(graph: Any) -> Any:
+    """Return a networkx graph as it is, anything else as a list of pairs.
+
+    Raises:
+        ModelError: If it is neither a graph nor edges.
+    """
+    if isinstance(graph, nx.Graph):
+        return graph
+    if isinstance(graph, str | bytes | Mapping) or not isinstance(graph, Iterable):
+        raise ModelError(
+            f"expected an nx.DiGraph or a list of edges such as [('rain', 'wet')], got {graph!r}"
+        )
+    return [pair_of(edge) for edge in graph]
+
+
+def pair_of(edge: Any) -> tuple[Hashable, Hashable]:
+    """Return the two nodes of an edge.
+
+    Raises:
+        ModelError: If it is no pair of names.
+    """
+    pair = tuple(edge) if isinstance(edge, Iterable) and not isinstance(edge, str) else ()
+    if len(pair) != 2 or not all(isinstance(n, Hashable) and n is not None for n in pair):
+        raise ModelError(f"an edge is a pair of nodes, got {edge!r}")
+    return pair
+
+
+def by_name(what: str, given: Any) -> dict[Hashable, Any]:
+    """Return what is given by name as a dictionary.
+
+    Args:
+        what: What it is, for the message.
+        given: What came; None is nothing.
+
+    Raises:
+        ModelError: If it is no mapping.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ModelError(
+            f"{what} must be given by name, as in {{'rain': ...}}, got {type(given).__name__}"
+        )
+    return dict(given)
+
+
 def check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
     """Check that everything given by name is given for a node.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import Unsupported
+from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -238,9 +238,15 @@ class MarkovRandomField(Model):
         """Return ``(N,)`` log probabilities, :meth:`log_score` less :meth:`log_partition`.
 
         See :meth:`Model.log_prob`; the engine is used for both.
+
+        Raises:
+            ImpossibleEvidence: If the tables exclude every state.
         """
         score = self.log_score(data, inputs=inputs, engine=engine)
-        return score - self.log_partition(inputs=inputs, engine=engine)
+        log_z = self.log_partition(inputs=inputs, engine=engine)
+        if bool(log_z.detach().isneginf().any()):
+            raise ImpossibleEvidence("the tables exclude every state: there is no distribution")
+        return score - log_z
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""

@@ -17,7 +17,7 @@ from pgnn.factors.potentials.tabular_potential import TabularPotential
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_undirected
 from pgnn.models.cliques import Clique, Part, node_of, read_cliques, read_parts
-from pgnn.models.directed_declaration import check_spelling, variable_of
+from pgnn.models.directed_declaration import check_spelling, pair_of, variable_of
 from pgnn.models.model import Model
 
 Edges = Iterable[tuple[Hashable, Hashable]]
@@ -210,10 +210,7 @@ def potentials_of(
 def _pair(edge: Any) -> tuple[Hashable, Hashable]:
     if isinstance(edge, Part):
         raise ModelError("give either edges or potentials and factors, not a mixture of both")
-    if isinstance(edge, str) or not isinstance(edge, Iterable) or len(tuple(edge)) != 2:
-        raise ModelError(f"an edge is a pair of nodes, got {edge!r}")
-    first, second = edge
-    return first, second
+    return pair_of(edge)
 
 
 def _sizes(cliques: Sequence[Clique]) -> Iterator[tuple[Hashable, int]]:

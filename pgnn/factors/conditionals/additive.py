@@ -15,6 +15,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional, check_rows
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
+from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -126,7 +127,7 @@ def numbers_or_zeros(name: str, child: Variable, given: Any, shape: Sequence[int
         ModelError: If the shape is wrong or a number is not finite.
     """
     if given is None:
-        return nn.Parameter(torch.zeros(list(shape), dtype=torch.float64))
+        return learnable_zeros(f"{name} of {child.name!r}", shape)
     values = read_numbers(f"{name} of {child.name!r}", given)
     if values.shape != tuple(shape):
         raise ModelError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from pgnn.factors.conditionals.normal_wishart import check_prior
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
+from pgnn.limits import NOT_NEGATIVE, check_real
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Beta(Restorable):
     zeros: float = 1.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(n) and n >= 0 for n in (self.ones, self.zeros)):
-            raise ModelError(f"numbers of Beta must be finite and not negative, got {self}")
+        check_real("ones of Beta", self.ones, NOT_NEGATIVE)
+        check_real("zeros of Beta", self.zeros, NOT_NEGATIVE)
 
 
 class Bernoulli(FactorizedEmission):

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
-from pgnn.factors.variable import Variable
+from pgnn.factors.variable import Variable, check_variables
 
 MAX_TABLE = 2**26
 """Most entries that one row's table may have (half a gigabyte in float64)."""
@@ -46,8 +46,8 @@ class Conditional(Piece):
         inputs: Iterable[Hashable] = (),
     ) -> None:
         super().__init__()
-        self.child = child
-        self.parents = tuple(parents)
+        (self.child,) = check_variables("the child of a conditional", [child])
+        self.parents = check_variables(f"parents of {child.name!r}", parents)
         self.inputs = tuple(inputs)
         names = [*(v.name for v in self.scope), *self.inputs]
         if len(set(names)) != len(names):
@@ -297,7 +297,8 @@ def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> No
     Raises:
         ModelError: If one is real or an array.
     """
-    for v in (*parents, child):
+    check_variables("the child of a conditional", [child])
+    for v in (*check_variables(f"parents of {child.name!r}", parents), child):
         if not v.is_discrete or v.shape:
             what = f"an array of shape {v.shape}" if v.is_discrete else "real"
             raise ModelError(

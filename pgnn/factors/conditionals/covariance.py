@@ -12,6 +12,7 @@ from torch.distributions import Distribution, Independent, Normal
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Restorable
+from pgnn.limits import POSITIVE, check_settings
 
 LOG_2PI = math.log(2.0 * math.pi)
 RELATIVE_FLOOR = 1e-6
@@ -43,9 +44,7 @@ class Covariance(Restorable, ABC):
     """Whether all dimensions share one variance."""
 
     def __post_init__(self) -> None:
-        least = self.min_variance
-        if least is not None and not (math.isfinite(least) and least > 0):
-            raise ModelError(f"min_variance must be positive, got {least}")
+        check_settings(self, min_variance=POSITIVE)
 
     def floor(self, variance: Tensor) -> Tensor:
         """Return the least variance ``(D,)`` of an estimate.

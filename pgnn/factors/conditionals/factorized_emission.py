@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgnn.errors import EvidenceError
 from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
+from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -34,10 +35,11 @@ class FactorizedEmission(Emission):
         self, child: Variable, parents: Sequence[Variable] = (), natural: Tensor | None = None
     ) -> None:
         super().__init__(child, parents)
-        start = torch.zeros((*self.configurations, *child.shape), dtype=torch.float64)
-        self.natural = nn.Parameter(
-            start if natural is None else natural, requires_grad=natural is None
-        )
+        if natural is None:
+            shape = (*self.configurations, *child.shape)
+            self.natural = learnable_zeros(f"the emission of {child.name!r}", shape)
+        else:
+            self.natural = nn.Parameter(natural, requires_grad=False)
 
     @abstractmethod
     def _log_partition(self, natural: Tensor) -> Tensor:

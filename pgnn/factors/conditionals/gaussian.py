@@ -22,7 +22,7 @@ from pgnn.factors.conditionals.normal_wishart import (
     normal_log_prior,
     update_scale,
 )
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -85,11 +85,14 @@ class Gaussian(Emission):
             )
         K = self.configurations
         shape = (*K, *child.shape)
-        known = mean is not None
-        start = read_parameter("mean", child, mean, shape) if known else torch.zeros(shape).double()
-        self.mean = nn.Parameter(start, requires_grad=not known)
+        if mean is None:
+            self.mean = learnable_zeros(f"the mean of {child.name!r}", shape)
+        else:
+            self.mean = nn.Parameter(
+                read_parameter("mean", child, mean, shape), requires_grad=False
+            )
         self.scale = read_scale(child, covariance, self.form, self.form.lead(K))
-        self.register_buffer("centre", start.reshape(-1, self.size).mean(dim=0))
+        self.register_buffer("centre", self.mean.detach().reshape(-1, self.size).mean(dim=0))
 
     def settings(self) -> Settings:
         """Return the variables, and the form of the covariances."""
@@ -219,7 +222,8 @@ def read_scale(
     """Unconstrained numbers of given covariances; of the unit covariance, learnable, without."""
     size = child.num_elements
     if covariance is None:
-        return nn.Parameter(torch.zeros(*lead, *form.unconstrained_tail(size)).double())
+        shape = (*lead, *form.unconstrained_tail(size))
+        return learnable_zeros(f"the covariance of {child.name!r}", shape)
     tail = form.tail(size)
     given = read_parameter("covariance", child, covariance, (*lead, *(tail if child.shape else ())))
     try:

@@ -23,7 +23,7 @@ from pgnn.factors.conditionals.normal_wishart import (
     normal_log_prior,
     update_scale,
 )
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -273,5 +273,5 @@ def _log_density(y: Tensor, x: Tensor, coefficients: Tensor, factor: Tensor) -> 
 
 def _numbers(name: str, child: Variable, given: Any, shape: tuple[int, ...]) -> nn.Parameter:
     if given is None:
-        return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+        return learnable_zeros(f"{name} of {child.name!r}", shape)
     return nn.Parameter(read_parameter(name, child, given, shape), requires_grad=False)

@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.additive import Additive, require_binary
 from pgnn.factors.conditionals.conditional import require_table
 from pgnn.factors.conditionals.table_reader import read_numbers, read_table
 from pgnn.factors.logspace import log_cdf, logdiffexp
+from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
 
@@ -100,7 +101,7 @@ class NoisyMax(Additive):
         """Logits ``(K_i - 1, K)`` of one parent's rows; state 0 needs none."""
         if table is None:
             shape = (parent.num_states - 1, self.child.num_states)
-            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+            return learnable_zeros(f"{self.child.name!r} given {parent.name!r}", shape)
         present = (parent.states or ())[1:]
         if not present:  # a parent that is always absent
             return _constant(np.ones((0, self.child.num_states)))

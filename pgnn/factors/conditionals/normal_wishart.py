@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Restorable
 from pgnn.factors.variable import Variable
+from pgnn.limits import FINITE, NOT_NEGATIVE, check_settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +56,7 @@ class NormalWishart(Restorable):
     scale: Any = 0.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.confidence) and self.confidence >= 0):
-            raise ModelError(f"confidence must be finite and not negative, got {self.confidence}")
-        if not math.isfinite(self.degrees):
-            raise ModelError(f"degrees must be finite, got {self.degrees}")
+        check_settings(self, confidence=NOT_NEGATIVE, degrees=FINITE)
 
     def location(self, size: int) -> Tensor:
         """The prior mean ``(D,)``.

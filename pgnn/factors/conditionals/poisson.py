@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_wishart import check_prior
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
+from pgnn.limits import NOT_NEGATIVE, check_real
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Gamma(Restorable):
     exposure: float = 1.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(n) and n >= 0 for n in (self.events, self.exposure)):
-            raise ModelError(f"numbers of Gamma must be finite and not negative, got {self}")
+        check_real("events of Gamma", self.events, NOT_NEGATIVE)
+        check_real("exposure of Gamma", self.exposure, NOT_NEGATIVE)
 
 
 class Poisson(FactorizedEmission):

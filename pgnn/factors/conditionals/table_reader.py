@@ -11,6 +11,7 @@ import torch
 
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.factors.variable import Variable
+from pgnn.limits import check_size, entries_of
 
 ROW_TOLERANCE = 1e-4
 """How far a printed row may be from summing to one."""
@@ -125,6 +126,8 @@ def _from_mapping(child: Variable, parents: Sequence[Variable], rows: Mapping[An
     if not parents:
         return _row(child, rows)
     shape = tuple(v.num_states for v in parents)
+    check_size(f"the table of {child.name!r}", entries_of((*shape, child.num_states)),
+               advice="Use NoisyOr, Sigmoid, Softmax or Neural")  # fmt: skip
     values = np.full((*shape, child.num_states), np.nan)
     filled = np.zeros(shape, dtype=bool)
     for key, row in rows.items():

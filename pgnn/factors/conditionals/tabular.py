@@ -22,9 +22,10 @@ from pgnn.factors.conditionals.exponential_family import (
 )
 from pgnn.factors.conditionals.table_reader import read_table
 from pgnn.factors.factor import Factor
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.randomness import generator
 from pgnn.factors.variable import Variable
+from pgnn.limits import entries_of, human_count
 
 
 class Prior(ABC):
@@ -81,13 +82,14 @@ class Tabular(ExponentialFamily):
             probs = read_table(child, self.parents, table)
             self.logits = nn.Parameter(_log(probs), requires_grad=False)
             return
-        entries = math.prod(self.shape)
+        entries = entries_of(self.shape, MAX_TABLE)
         if entries > MAX_TABLE:
             raise Intractable(
-                f"a table of {child.name!r} given its {len(self.parents)} parents has {entries:,} "
-                f"entries, at most {MAX_TABLE:,} are made; use NoisyOr, Sigmoid, Softmax or Neural"
+                f"a table of {child.name!r} given its {len(self.parents)} parents has "
+                f"{human_count(entries)} entries or more, at most {MAX_TABLE:,} are made; "
+                "use NoisyOr, Sigmoid, Softmax or Neural"
             )
-        self.logits = nn.Parameter(torch.zeros(self.shape, dtype=torch.float64))
+        self.logits = learnable_zeros(f"the table of {child.name!r}", self.shape)
 
     log_numbers = ("logits",)
 

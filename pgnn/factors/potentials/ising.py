@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
+from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.potentials.pairwise import PairwisePotential
 from pgnn.factors.potentials.potential import Inputs
 
@@ -86,7 +87,7 @@ class Ising(PairwisePotential):
     def _read_field(self, given: Any) -> nn.Parameter | None:
         if given is None:
             shape = [] if self.lattice is not None else [len(self.own)]
-            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+            return learnable_zeros("the field of Ising", shape)
         values = read_numbers("field of Ising", given)
         if values.shape not in {(), *self._array_shapes}:
             raise ModelError(

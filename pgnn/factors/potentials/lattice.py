@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pgnn.errors import ModelError
 from pgnn.factors.piece import Restorable
+from pgnn.limits import check_settings, check_size
 
 Ints = NDArray[np.int64]
 
@@ -37,6 +38,12 @@ class Lattice(Restorable):
     periodic: bool | tuple[bool, ...] = False
     diagonals: bool = False
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+        given = self.periodic if isinstance(self.periodic, tuple) else (self.periodic,)
+        if not all(isinstance(p, bool) for p in given):
+            raise ModelError(f"periodic must be True, False, or one for each axis, got {given}")
+
     def directions(self, num_axes: int) -> tuple[tuple[int, ...], ...]:
         """Return the steps to neighbours: along each axis in order, then the diagonal ones."""
         straight = [tuple(int(a == b) for b in range(num_axes)) for a in range(num_axes)]
@@ -56,10 +63,12 @@ class Lattice(Restorable):
             ModelError: If ``periodic`` has not one entry for each axis.
         """
         wraps = self._wraps(shape)
+        pairs = math.prod(shape) * len(self.directions(len(shape)))
+        check_size(f"{pairs:,} pairs of neighbours", 2 * pairs, advice="Declare a smaller array")
         cells = np.arange(math.prod(shape), dtype=np.int64).reshape(tuple(shape))
-        pairs = [_pairs(cells, step, wraps) for step in self.directions(len(shape))]
-        numbers = np.repeat(np.arange(len(pairs), dtype=np.int64), [len(p) for p in pairs])
-        return np.concatenate([np.zeros((0, 2), dtype=np.int64), *pairs]), numbers
+        each = [_pairs(cells, step, wraps) for step in self.directions(len(shape))]
+        numbers = np.repeat(np.arange(len(each), dtype=np.int64), [len(p) for p in each])
+        return np.concatenate([np.zeros((0, 2), dtype=np.int64), *each]), numbers
 
     def _wraps(self, shape: Sequence[int]) -> list[bool]:
         given = self.periodic if isinstance(self.periodic, tuple) else [self.periodic] * len(shape)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.potentials.lattice import Lattice
-from pgnn.factors.potentials.potential import Potential
+from pgnn.factors.potentials.potential import Potential, listed_variables
 from pgnn.factors.potentials.scopes import array_shape, elementwise
 from pgnn.factors.variable import Variable
 
@@ -116,7 +116,7 @@ class PairwisePotential(Potential):
     def _read_coupling(self, given: Any) -> nn.Parameter:
         if given is None:
             shape = [] if self.lattice is not None else [self.num_factors]
-            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+            return learnable_zeros(f"the coupling of {type(self).__name__}", shape)
         what = f"coupling of {type(self).__name__}"
         values = read_numbers(what, given)
         allowed = {(): "one number", (self.num_factors,): "one for each edge"}
@@ -147,7 +147,7 @@ def read_edges(variables: Variable | Sequence[Variable], edges: Any) -> Edges:
     Raises:
         ModelError: If an array's lattice does not fit.
     """
-    found = (variables,) if isinstance(variables, Variable) else tuple(variables)
+    found = listed_variables(variables)
     lattice = _lattice_of(found, edges)
     if lattice is not None:
         shape = array_shape(Elements(found))

@@ -17,7 +17,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.piece import Piece, Settings, taken
 from pgnn.factors.potentials.scopes import check_distinct, read_scopes
-from pgnn.factors.variable import Variable
+from pgnn.factors.variable import Variable, check_variables
 
 Ints = NDArray[np.int64]
 Inputs = Mapping[Hashable, Tensor]
@@ -170,11 +170,19 @@ class Potential(Piece):
         return found
 
 
+def listed_variables(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:
+    """Return what a potential is over: one variable, or several.
+
+    Raises:
+        ModelError: If one is no variable.
+    """
+    found = [variables] if isinstance(variables, Variable) else variables
+    return check_variables("the variables of a potential", found)
+
+
 def _checked(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:
-    found = (variables,) if isinstance(variables, Variable) else tuple(variables)
+    found = listed_variables(variables)
     for v in found:
-        if not isinstance(v, Variable):
-            raise ModelError(f"a potential is over Variable objects, got {v!r}")
         if not v.is_discrete:
             raise ModelError(
                 f"{v.name!r} is real; potentials are over discrete variables, with states"

@@ -14,6 +14,7 @@ from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
+from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.potentials.pairwise import PairwisePotential
 from pgnn.factors.potentials.potential import Inputs
 
@@ -71,7 +72,7 @@ class Potts(PairwisePotential):
         states = self.variables[0].num_states
         if given is None:
             shape = [states] if self.lattice is not None else [len(self.own), states]
-            return nn.Parameter(torch.zeros(shape, dtype=torch.float64))
+            return learnable_zeros("the field of Potts", shape)
         values = read_numbers("field of Potts", given)
         if values.shape == () and values == 0:
             return None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import ExecutableModel
-from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
@@ -21,10 +21,15 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
+from pgnn.limits import check_settings, check_work
 
 Floats = NDArray[np.float64]
 
 _TINY = 100
+
+
+_EXECUTION = 10_000
+"""Elementary steps of one execution."""
 
 
 @dataclass
@@ -82,8 +87,7 @@ class ExecutionSampling(Engine):
     why: str | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ModelError(f"ExecutionSampling needs samples >= 1, got {self.samples}")
+        check_settings(self, samples=1)
 
     def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
@@ -179,6 +183,7 @@ class ExecutionSampling(Engine):
             )
         runs = _Runs(model, question.seen, n, np.random.default_rng(seed))
         total = n * question.num_rows
+        check_work(f"{total:,} executions", total * _EXECUTION, "Take fewer samples")
         if total:
             iterate(runs, total, state=0, progress=self.progress, label="executions")
         return runs.draws

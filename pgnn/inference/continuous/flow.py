@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError
 from pgnn.inference.continuous.guides import Approximation, At, Guide, diagonal_log_prob
+from pgnn.limits import POSITIVE, check_settings, check_size
 
 _BOUND = 3.0
 """No layer stretches by more than the exponential of this."""
@@ -44,10 +44,14 @@ class Flow(Guide):
     hidden: int = 16
     scale: float = 0.1
 
+    def __post_init__(self) -> None:
+        check_settings(self, layers=1, hidden=1, scale=POSITIVE)
+
     def start(self, rows: int, size: int) -> Approximation:
         """See :class:`Guide`."""
-        if self.layers < 1 or self.hidden < 1 or not self.scale > 0:
-            raise ModelError(f"layers, hidden and scale must be positive, got {self}")
+        numbers = self.layers * rows * (3 * self.hidden + 8) * max(size, 1)
+        check_size(f"{self.layers:,} layers of {self.hidden:,} units", numbers,
+                   advice="Take fewer")  # fmt: skip
         return _Flow(rows, size, self)
 
 

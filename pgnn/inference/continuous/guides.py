@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
 
 from pgnn.errors import ModelError
+from pgnn.limits import POSITIVE, check_settings, check_size
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -63,11 +64,6 @@ class Guide(ABC):
         """
 
 
-def _check_scale(guide: Guide, scale: float) -> None:
-    if not (scale > 0 and math.isfinite(scale)):
-        raise ModelError(f"{type(guide).__name__} needs a positive scale, got {scale}")
-
-
 @dataclass(frozen=True)
 class MeanFieldNormal(Guide):
     r"""Independent normal distributions, :math:`q(z) = \prod_d N(z_d; m_d, s_d^2)`.
@@ -88,9 +84,11 @@ class MeanFieldNormal(Guide):
 
     scale: float = 0.1
 
+    def __post_init__(self) -> None:
+        check_settings(self, scale=POSITIVE)
+
     def start(self, rows: int, size: int) -> Approximation:
         """See :class:`Guide`."""
-        _check_scale(self, self.scale)
         return _Diagonal(rows, size, self.scale)
 
 
@@ -111,9 +109,12 @@ class FullRankNormal(Guide):
 
     scale: float = 0.1
 
+    def __post_init__(self) -> None:
+        check_settings(self, scale=POSITIVE)
+
     def start(self, rows: int, size: int) -> Approximation:
         """See :class:`Guide`."""
-        _check_scale(self, self.scale)
+        check_size("a triangle for each row", rows * size**2, advice="Use MeanFieldNormal()")
         return _Full(rows, size, self.scale)
 
 
@@ -137,11 +138,12 @@ class LowRankNormal(Guide):
     rank: int
     scale: float = 0.1
 
+    def __post_init__(self) -> None:
+        check_settings(self, scale=POSITIVE, rank=1)
+
     def start(self, rows: int, size: int) -> Approximation:
         """See :class:`Guide`."""
-        _check_scale(self, self.scale)
-        if self.rank < 1:
-            raise ModelError(f"LowRankNormal needs a rank of at least 1, got {self.rank}")
+        check_size(f"{self.rank:,} columns", rows * size * self.rank, advice="Use a smaller rank")
         return _LowRank(rows, size, self.rank, self.scale)
 
 
@@ -277,6 +279,10 @@ class Amortised(Guide):
     """
 
     encoder: nn.Module
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.encoder, nn.Module):
+            raise ModelError(f"encoder must be a torch module, got {self.encoder!r}")
 
     def start(self, rows: int, size: int) -> Approximation:
         """See :class:`Guide`."""

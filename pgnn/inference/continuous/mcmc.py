@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.chain_summary import (
     all_reals,
@@ -27,6 +27,10 @@ from pgnn.inference.engine import Engine, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples
+from pgnn.limits import Interval, check_settings, check_size, check_work
+
+_GRADIENT = 1000
+"""Elementary steps that a gradient takes for each number, at least."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,10 @@ class MCMC(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.chains < 1 or self.warmup < 0 or self.samples < 4 or self.max_tree_depth < 1:
-            raise ModelError(
-                "MCMC needs chains >= 1, warmup >= 0, samples >= 4 and max_tree_depth >= 1, got "
-                f"{self.chains}, {self.warmup}, {self.samples} and {self.max_tree_depth}"
-            )
-        if self.num_steps is not None and self.num_steps < 1:
-            raise ModelError(f"num_steps must be at least 1, got {self.num_steps}")
-        if not 0.0 < self.target_accept < 1.0:
-            raise ModelError(f"target_accept must be between 0 and 1, got {self.target_accept}")
+        share = Interval(0.0, 1.0, open_low=True, open_high=True)
+        check_settings(
+            self, chains=1, samples=4, max_tree_depth=1, num_steps=1, target_accept=share
+        )
 
     def answer_query(self, question: Question) -> RealPosterior:
         """See :class:`Engine`; targets may be real, all variables if not given."""
@@ -167,6 +166,14 @@ class MCMC(Engine):
         )
 
     def _run(self, potential: PotentialEnergy) -> Draws:
+        size, total = potential.coordinates.size, self.warmup + self.samples
+        what = f"{self.chains:,} chains of {total:,} draws of {size:,} numbers"
+        numbers = 3 * self.samples * size + 8 * total + 2 * self.max_tree_depth * size
+        check_size(what, self.chains * numbers, advice="Take fewer chains or samples")
+        gradients = self.chains * total * (self.num_steps or 1)
+        check_work(
+            what, _GRADIENT * gradients * max(size, 1), "Take fewer chains, samples or steps"
+        )
         sampler = HamiltonianChains(
             self.warmup, self.samples, self.max_tree_depth, self.target_accept, self.num_steps
         )

@@ -25,6 +25,7 @@ from pgnn.inference.continuous.guide_draws import (
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.objective import Objective, surrogate
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
+from pgnn.limits import check_size
 
 
 class Weighted(NamedTuple):
@@ -184,6 +185,7 @@ class ModelAndGuide:
         """
         density, at, counts = self.batch(rows)
         n = objective.num_particles if draws is None else draws
+        self.check_draws(n, len(at.rows))
         local = shared = None
         values: dict[Hashable, Tensor] = {}
         if "shared" in self.parts:
@@ -214,6 +216,21 @@ class ModelAndGuide:
         return Weighted(
             total.unsqueeze(1), log_q, torch.ones(1, dtype=torch.float64), local, shared
         )
+
+    def check_draws(self, n: int, rows: int) -> None:
+        """Check the memory of draws.
+
+        Args:
+            n: How many for each row.
+            rows: How many.
+
+        Raises:
+            Intractable: If that is too much.
+        """
+        variables = self.density.model.variables
+        numbers = sum(variables[name].num_elements for name in self.density.latents)
+        what = f"{n:,} draws of {numbers:,} numbers for {rows:,} rows"
+        check_size(what, n * numbers * rows, advice="Take fewer particles or samples")
 
     def total(
         self, found: Weighted, objective: Objective, baseline: Tensor | None = None

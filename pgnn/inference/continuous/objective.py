@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError
+from pgnn.limits import FINITE, check_settings
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,7 @@ class Objective(ABC):
     """Whether draws are not differentiated through even where they could be."""
 
     def __post_init__(self) -> None:
-        if self.num_particles < 1:
-            raise ModelError(
-                f"{type(self).__name__} needs at least one particle, got {self.num_particles}"
-            )
+        check_settings(self, num_particles=1, alpha=FINITE)
 
     @property
     def path_only(self) -> bool:
@@ -105,11 +102,6 @@ class Renyi(Objective):
     num_particles: int = 10
     alpha: float = 0.5
     doubly_reparameterised: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not math.isfinite(self.alpha):
-            raise ModelError(f"alpha must be finite, got {self.alpha}")
 
     @property
     def path_only(self) -> bool:

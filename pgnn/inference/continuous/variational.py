@@ -24,6 +24,7 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples
+from pgnn.limits import NOT_NEGATIVE, POSITIVE, check_callable, check_settings
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,11 @@ class Variational(Engine, Learner):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shared", tuple(listed(self.shared)))
-        for name, least in [("max_iterations", 0), ("batch_size", 1), ("num_samples", 2)]:
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ModelError(f"{name} must be at least {least}, got {value}")
-        if not 0.0 <= self.tolerance < float("inf"):
-            raise ModelError(f"tolerance must be finite and not negative, got {self.tolerance}")
-        if self.max_norm is not None and not self.max_norm > 0:
-            raise ModelError(f"max_norm must be positive, got {self.max_norm}")
+        check_settings(self, batch_size=1, num_samples=2, tolerance=NOT_NEGATIVE, max_norm=POSITIVE)
+        check_callable("optimizer", self.optimizer, "lambda p: torch.optim.Adam(p, lr=0.05)")
+        check_callable(
+            "scheduler", self.scheduler, "lambda o: torch.optim.lr_scheduler.StepLR(o, 9)"
+        )
         if self.guide is not None and not isinstance(self.guide, Guide):
             raise ModelError(
                 f"guide must be one such as pgnn.FullRankNormal(), got {self.guide!r}; a Pyro "
@@ -129,6 +127,7 @@ class Variational(Engine, Learner):
         """
         model, density = question.model, _density(question)
         asked = self._asked(model, question.names, density)
+        self._model_and_guide(density).check_draws(self.num_samples, density.seen.num_rows)
         problem, history = self._fitted(density, question.errors)
         found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)
         return VariationalPosterior(

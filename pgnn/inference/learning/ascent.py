@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from pgnn.inference.learning.optimisation_problem import (
 )
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import iterate
+from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_callable, check_real, check_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,18 +76,26 @@ class Ascent(Learner):
     patience: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in [("max_iterations", 1), ("batch_size", 1), ("patience", 0)]:
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ModelError(f"{name} must be at least {least}, got {value}")
-        if not 0.0 <= self.validation < 1.0:
-            raise ModelError(f"validation must be in [0, 1), got {self.validation}")
+        share = Interval(0.0, 1.0, open_high=True)
+        check_settings(
+            self,
+            max_iterations=1,
+            batch_size=1,
+            validation=share,
+            tolerance=NOT_NEGATIVE,
+            max_norm=POSITIVE,
+            num_samples=1,
+        )
+        for what, penalty in (("l1", self.l1), ("l2", self.l2)):
+            by_name = penalty if isinstance(penalty, Mapping) else {"": penalty}
+            for name, strength in by_name.items():
+                check_real(f"{what} of {name!r}" if name else what, strength, NOT_NEGATIVE)
+        check_callable("optimizer", self.optimizer, "lambda p: torch.optim.Adam(p, lr=0.05)")
+        check_callable(
+            "scheduler", self.scheduler, "lambda o: torch.optim.lr_scheduler.StepLR(o, 9)"
+        )
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
-        if self.tolerance is not None and not 0.0 <= self.tolerance < math.inf:
-            raise ModelError(f"tolerance must be finite and not negative, got {self.tolerance}")
-        if self.max_norm is not None and not self.max_norm > 0:
-            raise ModelError(f"max_norm must be positive, got {self.max_norm}")
         if self.optimizer is not None:
             return
         for name in ("scheduler", "batch_size", "max_norm"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 import warnings
 from collections.abc import Hashable, Mapping
@@ -30,9 +29,12 @@ from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.loop import iterate
 from pgnn.inference.time.engine_over_time import has_small_interface
+from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
 """Iterations after which only the best of several starts goes on."""
+_LEAST_MODEL = 10_000
+"""Numbers that a copy of the smallest model takes as much memory as."""
 _DEAD = 0.5
 """Expected steps in a state below which it is reported."""
 
@@ -93,14 +95,16 @@ class EM(Learner):
     tolerance: float = 1e-7
 
     def __post_init__(self) -> None:
-        for name in ("restarts", "max_iterations", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ModelError(f"{name} must be at least 1, got {value}")
-        if not 0.5 < self.decay <= 1.0:
-            raise ModelError(f"decay must be in (0.5, 1], got {self.decay}")
-        if not 0.0 <= self.tolerance < math.inf:
-            raise ModelError(f"tolerance must be finite and not negative, got {self.tolerance}")
+        check_settings(
+            self,
+            restarts=1,
+            max_iterations=1,
+            batch_size=1,
+            decay=Interval(0.5, 1.0, open_low=True),
+            tolerance=NOT_NEGATIVE,
+        )
+        if self.prior is not None and not isinstance(self.prior, Prior | Mapping):
+            raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
 
     def fit(
         self,
@@ -168,8 +172,6 @@ class EM(Learner):
                     + ", ".join(map(repr, pieces))
                 )
             return dict(self.prior)
-        if not isinstance(self.prior, Prior):
-            raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
         return accepting(pieces, self.prior)
 
     def _best_start(
@@ -181,6 +183,9 @@ class EM(Learner):
         progress: bool,
     ) -> Start:
         """Run every start for a while, and the best one to the end."""
+        size = sum(p.numel() for p in model.parameters()) + _LEAST_MODEL
+        check_size(f"{self.restarts:,} copies of the model", self.restarts * size,
+                   advice="Take fewer restarts")  # fmt: skip
         seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
         starts = [Start(e_step_of(copy.deepcopy(model)), seen, priors, self, s) for s in seeds]
         clustered = self.initialize

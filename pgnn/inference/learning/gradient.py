@@ -75,8 +75,6 @@ class Gradient(Ascent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_samples < 1:
-            raise ModelError(f"num_samples must be at least 1, got {self.num_samples}")
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
 

@@ -24,6 +24,7 @@ from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.statistics import Statistics
 from pgnn.inference.learning.training_data import batches
+from pgnn.limits import check_settings
 
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
 
@@ -70,6 +71,7 @@ class MaximumLikelihood(Learner):
     max_iter: int = 500
 
     def __post_init__(self) -> None:
+        check_settings(self, max_iter=1)
         if self.prior is not None and not isinstance(self.prior, Prior):
             raise ModelError(
                 "prior must be Laplace(...), BDeu(...), K2(), Dirichlet(...) or None, got "

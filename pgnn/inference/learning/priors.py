@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.tabular import Prior, Tabular
+from pgnn.limits import NOT_NEGATIVE, check_real
 
 Floats = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ class Laplace(Prior):
     count: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_number("count of Laplace", self.count)
+        check_real("count of Laplace", self.count, NOT_NEGATIVE)
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
@@ -72,7 +73,8 @@ class BDeu(Prior):
     equivalent_sample_size: float = 10.0
 
     def __post_init__(self) -> None:
-        _check_number("equivalent_sample_size of BDeu", self.equivalent_sample_size)
+        own = self.equivalent_sample_size
+        check_real("equivalent_sample_size of BDeu", own, NOT_NEGATIVE)
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
@@ -90,6 +92,13 @@ class Dirichlet(Prior):
     """
 
     pseudo_counts: Mapping[Hashable, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pseudo_counts, Mapping):
+            raise ModelError(
+                "pseudo_counts must be a mapping from the names of children to arrays or numbers, "
+                f"got {self.pseudo_counts!r}; Laplace(1.0) is the same for every table"
+            )
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table.
@@ -122,8 +131,3 @@ class Dirichlet(Prior):
                     f"pseudo-counts are given for {name!r}, which has no table to learn"
                     f"{closest(name, names)}"
                 )
-
-
-def _check_number(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise ModelError(f"{what} must be finite and not negative, got {value}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from pgnn.inference.propagation.propagation_plan import PropagationPlan
 from pgnn.inference.propagation.propagator import ROOM, Messages, Outcome, Propagator, best_states
 from pgnn.inference.propagation.schedules import Schedule, Sequential
 from pgnn.inference.question import Question
+from pgnn.limits import NOT_NEGATIVE, Interval, check_settings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -121,16 +121,16 @@ class BeliefPropagation(Engine):
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, Schedule):
             raise ModelError(f"schedule must be one such as Sequential(), got {self.schedule!r}")
-        if not 0.0 <= self.damping < 1.0:
-            raise ModelError(f"damping must be in [0, 1), got {self.damping}")
-        if not 0.0 <= self.temperature < math.inf:
-            raise ModelError(f"temperature must be finite, not negative, got {self.temperature}")
-        for name in ("max_iterations", "num_forests"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.tolerance >= 0:
-            raise ModelError(f"tolerance must not be negative, got {self.tolerance}")
-        if self.start is not None and not isinstance(self._start, Messages):
+        check_settings(
+            self,
+            damping=Interval(0.0, 1.0, open_high=True),
+            temperature=NOT_NEGATIVE,
+            max_iterations=1,
+            num_forests=1,
+            tolerance=NOT_NEGATIVE,
+        )
+        answered = isinstance(self.start, Posterior | Assignment)
+        if self.start is not None and not (answered and isinstance(self._start, Messages)):
             raise ModelError(
                 "start must be an answer of BeliefPropagation() that kept its messages (those of "
                 "very many rows are not kept)"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import Unsupported
+from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine, Floats, Mask
 from pgnn.inference.factor_graph import FactorGraph
@@ -17,6 +17,7 @@ from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
 from pgnn.inference.search.decomposition import Decomposition
 from pgnn.inference.search.neighbourhood_search import ConditionalSolver, NeighbourhoodSearch
+from pgnn.limits import NOT_NEGATIVE, check_settings
 
 # sweeps over which the bound must move
 _WINDOW = 20
@@ -73,6 +74,11 @@ class DualDecomposition(Engine):
     search: NeighbourhoodSearch | None = field(default_factory=NeighbourhoodSearch)
     seed: int | None = None
     progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_iterations=1, tolerance=NOT_NEGATIVE)
+        if self.search is not None and not isinstance(self.search, NeighbourhoodSearch):
+            raise ModelError(f"search must be a NeighbourhoodSearch() or None, got {self.search!r}")
 
     def reason(self) -> str:
         """Say what the engine does."""

@@ -14,6 +14,7 @@ from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.sampling.annealing import Annealing
 from pgnn.inference.search.decomposition import Decomposition
+from pgnn.limits import check_settings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -59,6 +60,9 @@ class NeighbourhoodSearch:
     max_entries: int = 2**20
     whole_entries: int = 2**24
     max_elements: int = 5000
+
+    def __post_init__(self) -> None:
+        check_settings(self, starts=1, min_entries=1, max_entries=1, whole_entries=1)
 
     def improve(
         self, dual: Decomposition, row: int, others: ConditionalSolver, rng: np.random.Generator

@@ -51,6 +51,9 @@ class BoyenKoller(SequenceEngine):
     clusters: Sequence[Sequence[Hashable]] = ()
 
     def __post_init__(self) -> None:
+        listed = isinstance(self.clusters, Sequence) and not isinstance(self.clusters, str)
+        if not listed or not all(isinstance(c, Sequence) for c in self.clusters):
+            raise ModelError(f"clusters must be tuples of names, got {self.clusters!r}")
         parts = tuple((c,) if isinstance(c, str) else tuple(c) for c in self.clusters)
         names = [n for c in parts for n in c]
         twice = next((n for k, n in enumerate(names) if n in names[:k]), None)

@@ -97,6 +97,8 @@ class OnlineFilter:
             EvidenceError: If the number of rows is another than before, or a value is wrong.
             ImpossibleEvidence: If a row has become impossible; nothing is changed then.
         """
+        if observed is not None and not isinstance(observed, Mapping):
+            raise EvidenceError(f"observations are given by name, got {observed!r}")
         seen = self._read(observed or {})
         covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
         covariates = {
