@@ -53,9 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return 130
     except (PgnnError, OSError, UnicodeError, MemoryError) as error:
         _complain(_describe(error))
         return 1
