@@ -10,11 +10,14 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 import os
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 EXAMPLES = """\
 examples:
@@ -56,9 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PgnnError, OSError, UnicodeError, MemoryError) as error:
         _complain(_describe(error))
         return 1
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return INTERRUPTED
     finally:
         logging.getLogger("pgnn").removeHandler(messages)
     return 0
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     query = commands.add_parser("query", help="posterior probabilities given evidence")
@@ -121,6 +122,19 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="a tour of the Asia network that pgnn carries")
     demo.set_defaults(run=_demo)
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version; the library is loaded for that alone."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **rest: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **rest)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        import pgnn
+
+        print(f"pgnn {pgnn.__version__}")
+        parser.exit()
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:
@@ -242,9 +256,12 @@ def _lookup(text: str, known: Iterable[Any], kind: str) -> Any:
 
 def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) -> dict[str, Any]:
     """Everything that ``pgnn query`` found out, in types that JSON has."""
-    answer = {
+    log_evidence = float(posterior.log_evidence)
+    answer: dict[str, Any] = {
         "kind": posterior.kind,
-        "log_evidence": float(posterior.log_evidence),
+        "engine": posterior.engine,
+        "log_evidence": log_evidence if math.isfinite(log_evidence) else None,
+        "diagnostics": _plain(posterior.diagnostics),
         "evidence": {str(name): str(state) for name, state in evidence.items()},
         "posterior": {
             str(name): {
@@ -257,8 +274,12 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
         },
     }
     if mode is not None:
+        bound = None if mode.upper_bound is None else float(mode.upper_bound)
         answer["most_probable"] = {
+            "engine": mode.engine,
             "log_prob": float(mode.log_prob),
+            "upper_bound": bound,
+            "proved": bound is not None and bound - float(mode.log_prob) < 1e-9,
             "states": {str(name): str(state) for name, state in mode.items()},
         }
     return answer
@@ -273,6 +294,21 @@ def _num_arcs(model: Any) -> int:
         return sum(len(c.parents) for c in model.conditionals.values())
     scopes = (scope for g in model.factor_groups() for scope in g.scopes.tolist())
     return int(interaction_graph(scopes).number_of_edges())
+
+
+def _plain(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can hold of what an engine has to say: text, truth values and finite numbers."""
+    kept = {}
+    for name, value in diagnostics.items():
+        one = value
+        if not isinstance(value, str | bool | int | float):
+            try:
+                (one,) = np.asarray(value).reshape(-1).tolist()
+            except (TypeError, ValueError, RuntimeError):  # several numbers, or none
+                continue
+        if isinstance(one, str | bool | int) or (isinstance(one, float) and math.isfinite(one)):
+            kept[str(name)] = one
+    return kept
 
 
 def _facts(model: Any) -> dict[str, int]:

@@ -10,8 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import pgnn
 from pgnn import cli
 from pgnn.cli import _lookup, _split, main
 from pgnn.errors import EvidenceError
@@ -303,3 +305,29 @@ def test_a_closed_standard_input_is_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert "got None" in complaint(capsys, "info", "-")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run("--version")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"pgnn {pgnn.__version__}\n"
+
+
+def test_approximate_answers_say_what_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    field = pgnn.MarkovRandomField.grid(
+        (45, 45), coupling=0.3, field=draw.normal(size=(45, 45)), name="x"
+    )
+    path = tmp_path / "grid.uai"
+    pgnn.write(field, path)
+    found = answer(capsys, "query", path, "-t", "0", "--mpe", "--json")
+    assert (found["kind"], found["engine"]) == ("estimate", "BeliefPropagation")
+    assert found["diagnostics"]["converged"] is True
+    assert "reason" in found["diagnostics"]
+    best = found["most_probable"]
+    assert best["engine"] == "DualDecomposition"
+    assert best["upper_bound"] >= best["log_prob"] - 1e-9
+    assert best["proved"] == (best["upper_bound"] - best["log_prob"] < 1e-9)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from pgnn.errors import EvidenceError
 
@@ -43,14 +48,43 @@ def codes(values: Any) -> Codes:
     return Codes(values)
 
 
-def likelihood(values: Any) -> Likelihood:
+def likelihood(values: Any, *more: Any) -> Likelihood:
     """Say that numbers are likelihoods of the states of a variable (soft evidence).
 
     Args:
         values: ``(K,)`` or ``(B, K)`` (with the shape of an array before ``K``), not negative; or
             a mapping from each label to its weight.
+        more: Further findings about the same variable, in the same form, each independent of the
+            others given its state: their likelihoods are multiplied.
+
+    Raises:
+        EvidenceError: If some of several findings are mappings and others not, or they name
+            different labels.
+
+    Example:
+        >>> likelihood([0.2, 0.8], [0.5, 0.25]).values
+        array([0.1, 0.2])
     """
-    return Likelihood(values)
+    if not more:
+        return Likelihood(values)
+    findings = [values, *more]
+    if not any(isinstance(x, Mapping) for x in findings):
+        return Likelihood(_product(findings))
+    if not all(isinstance(x, Mapping) and x.keys() == values.keys() for x in findings):
+        raise EvidenceError(
+            "several findings about one variable must all be numbers, or all mappings from the "
+            f"same labels to weights, got {findings!r}"
+        )
+    return Likelihood({label: _product([x[label] for x in findings]) for label in values})
+
+
+def _product(findings: list[Any]) -> Any:
+    """The product of likelihoods; what was not seen counts one."""
+    if any(isinstance(x, Tensor) for x in findings):
+        tensors = [torch.as_tensor(x).double() for x in findings]
+        return math.prod(x.masked_fill(x.isnan(), 1.0) for x in tensors)
+    arrays = [np.asarray(x, dtype=np.float64) for x in findings]
+    return math.prod(np.where(np.isnan(x), 1.0, x) for x in arrays)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

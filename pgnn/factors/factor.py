@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -134,9 +135,93 @@ class Factor:
         total = logsumexp(self.log_values, axes, keepdim=True) if axes else self.log_values
         return Factor(self.variables, self.log_values - total.masked_fill(total.isneginf(), 0.0))
 
+    def entropy(self) -> Tensor:
+        r"""Return the entropy :math:`-\sum_x p(x) \log p(x)` in nats, ``(*batch)``.
+
+        Of the table scaled to sum to one, :math:`p = \phi / \sum \phi`.
+        """
+        return self.cross_entropy(self)
+
+    def cross_entropy(self, other: Factor) -> Tensor:
+        r"""Return :math:`-\sum_x p(x) \log q(x)` in nats, ``(*batch)``; ``inf`` where q is zero.
+
+        Args:
+            other: A table :math:`q` over the same variables; both are scaled to sum to one.
+
+        Raises:
+            EvidenceError: If it is over other variables.
+        """
+        p, q = self.normalize(), other.normalize()._over(self.variables)
+        axes, _ = self._split(self.names)
+        terms = p.values * q.log_values
+        terms = terms.masked_fill(p.log_values.isneginf().expand_as(terms), 0.0)
+        return -terms.sum(axes) if axes else -terms
+
+    def kl_divergence(self, other: Factor) -> Tensor:
+        r"""Return :math:`\sum_x p(x) \log \frac{p(x)}{q(x)}` in nats, ``(*batch)``.
+
+        Args:
+            other: A table :math:`q` over the same variables; both are scaled to sum to one.
+
+        Raises:
+            EvidenceError: If it is over other variables.
+
+        Example:
+            >>> a = Variable("a", 2)
+            >>> p, q = (Factor([a], torch.tensor(x).log()) for x in ([0.5, 0.5], [0.25, 0.75]))
+            >>> p.kl_divergence(q)
+            tensor(0.1438)
+        """
+        return self.cross_entropy(other) - self.entropy()
+
+    def mutual_information(self, names: Iterable[Hashable]) -> Tensor:
+        """Return what some variables tell about the others, in nats, ``(*batch)``.
+
+        Args:
+            names: Of some variables; the others of the factor are what they are compared with.
+
+        Raises:
+            EvidenceError: If a name is not in the scope.
+        """
+        own = self.normalize()
+        some = set(names)
+        rest = [n for n in self.names if n not in some]
+        apart = own.marginalize(some).entropy() + own.marginalize(rest).entropy()
+        return apart - own.entropy()
+
+    def frame(self) -> Any:
+        """Return a data frame with a row for each joint state and a column ``value``.
+
+        Raises:
+            ModelError: If it has rows of a batch, or is too large.
+        """
+        if self.batch_shape:
+            raise ModelError(f"{self!r} has a table for each row; make a frame of one of them")
+        from pgnn.factors.table_frame import table_frame
+
+        return table_frame(self.variables, self.values, across=False)
+
+    def __str__(self) -> str:
+        from pgnn.factors.table_frame import MAX_CELLS, table_text
+
+        if self.batch_shape or not 0 < self.log_values.numel() <= MAX_CELLS:
+            return repr(self)
+        return table_text(repr(self), self.frame())
+
     def __repr__(self) -> str:
         batch = f", batch={self.batch_shape}" if self.batch_shape else ""
         return f"Factor({', '.join(repr(n) for n in self.names)}{batch})"
+
+    def _over(self, variables: Sequence[Variable]) -> Factor:
+        """The factor with its axes in the order of the same variables."""
+        if set(variables) != set(self.variables):
+            raise EvidenceError(
+                f"expected a factor over {[v.name for v in variables]}, got one over "
+                f"{list(self.names)}"
+            )
+        first = self.log_values.dim() - len(self.variables)
+        order = [first + self.variables.index(v) for v in variables]
+        return Factor(variables, self.log_values.permute([*range(first), *order]))
 
     def _split(self, names: Iterable[Hashable]) -> tuple[list[int], list[Variable]]:
         gone = set(names)

@@ -24,6 +24,7 @@ _TRUTH = {
     **dict.fromkeys(("true", "t", "yes", "y", "on"), True),
     **dict.fromkeys(("false", "f", "no", "n", "off"), False),
 }
+_SKIP = "; pgnn.observed(data, unknown='missing') takes values that are no states for not observed"
 _FEW = 256
 """Most cells that are looked up without pandas."""
 
@@ -288,7 +289,8 @@ class WrongCell(EvidenceError):
 
     def __init__(self, name: Hashable, at: tuple[int, ...], message: str, more: int) -> None:
         rest = f" ({more} more rows have unknown labels)" if more else ""
-        super().__init__(f"column {name!r}, row {at[0] if len(at) == 1 else at}: {message}{rest}")
+        where = at[0] if len(at) == 1 else at
+        super().__init__(f"column {name!r}, row {where}: {message}{rest}{_SKIP}")
         self.name, self.at, self.message, self.more = name, at, message, more
 
     def over_time(self, row: int | None, step: int | None, *rest: int) -> EvidenceError:
@@ -297,7 +299,7 @@ class WrongCell(EvidenceError):
         where += [f"step {step}"] if step is not None else []
         where += [f"element {rest}"] if rest else []
         more = f" ({self.more} more steps have unknown labels)" if self.more else ""
-        return EvidenceError(f"{self.name!r}, {', '.join(where)}: {self.message}{more}")
+        return EvidenceError(f"{self.name!r}, {', '.join(where)}: {self.message}{more}{_SKIP}")
 
 
 def _number(label: Any) -> Any:

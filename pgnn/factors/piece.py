@@ -47,7 +47,32 @@ class Restorable:
         return cls(**settings)
 
 
-class Piece(nn.Module, Restorable):
+KEPT = frozenset(
+    (
+        *("parameters", "named_parameters", "requires_grad_", "state_dict", "load_state_dict"),
+        *("to", "double", "float", "cpu", "cuda", "train", "eval", "training"),
+    )
+)
+"""What of torch's modules people use on models and their parts."""
+_HIDDEN = frozenset(n for n in dir(nn.Module) if not n.startswith("_")) - KEPT
+
+
+class Listed(nn.Module):
+    """A module that lists its own names when it is asked by ``dir()``, and few of torch's."""
+
+    def __dir__(self) -> list[str]:
+        own = {
+            name
+            for kind in type(self).__mro__
+            if kind is not nn.Module and kind is not object
+            for name in vars(kind)
+        }
+        hidden = _HIDDEN - own
+        every: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
+        return [name for name in every if name not in hidden]
+
+
+class Piece(Listed, Restorable):
     """A local part of a model, a conditional or a potential, that owns numbers."""
 
     noun: ClassVar[str]

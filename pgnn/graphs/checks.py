@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from typing import Protocol, runtime_checkable
 
 import networkx as nx
 
@@ -10,6 +11,26 @@ from pgnn.errors import ModelError, closest
 
 Node = Hashable
 """A node of a graph: any hashable."""
+
+
+@runtime_checkable
+class HasGraph(Protocol):
+    """Something that was declared on a graph, such as a model."""
+
+    graph: nx.Graph
+
+
+def graph_of(given: nx.Graph | HasGraph) -> nx.Graph:
+    """Return a graph as it is, and of a model the graph that it was declared on.
+
+    Raises:
+        ModelError: If it is neither.
+    """
+    if isinstance(given, nx.Graph):
+        return given
+    if isinstance(given, HasGraph) and isinstance(given.graph, nx.Graph):
+        return given.graph
+    raise ModelError(f"expected a graph of networkx, or a model that has one, got {given!r}")
 
 
 def check_directed(graph: nx.DiGraph) -> None:

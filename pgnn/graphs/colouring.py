@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
-from pgnn.graphs.checks import Node
+from pgnn.graphs.checks import HasGraph, Node
+from pgnn.graphs.moral import undirected_of
 
 
-def greedy_colouring(graph: nx.Graph, order: Iterable[Node] | None = None) -> dict[Node, int]:
+def greedy_colouring(
+    graph: nx.Graph | HasGraph, order: Iterable[Node] | None = None
+) -> dict[Node, int]:
     """Give each node the smallest colour that none of its neighbours has.
 
     Nodes of one colour are independent of each other given the rest, so that a sampler may
     update them all at once.
 
     Args:
-        graph: Undirected; a self-loop is ignored.
+        graph: Undirected, or a model; a self-loop is ignored.
         order: In which nodes are coloured; by falling degree if not given (Welsh and Powell),
             ties in the order of the graph.
 
@@ -34,6 +37,7 @@ def greedy_colouring(graph: nx.Graph, order: Iterable[Node] | None = None) -> di
         >>> greedy_colouring(nx.cycle_graph(5))
         {0: 0, 1: 1, 2: 0, 3: 1, 4: 2}
     """
+    graph = undirected_of(graph)
     if order is None:
         order = sorted(graph, key=lambda node: -len(set(graph[node]) - {node}))
     colours: dict[Node, int] = {}
@@ -43,14 +47,14 @@ def greedy_colouring(graph: nx.Graph, order: Iterable[Node] | None = None) -> di
     return colours
 
 
-def saturation_colouring(graph: nx.Graph) -> dict[Node, int]:
+def saturation_colouring(graph: nx.Graph | HasGraph) -> dict[Node, int]:
     """Colour greedily, the node first whose neighbours have most colours (DSATUR).
 
     It needs fewer colours than :func:`greedy_colouring` on many graphs (two on every bipartite
     one) and takes longer.
 
     Args:
-        graph: Undirected, without self-loops.
+        graph: Undirected, or a model, without self-loops.
 
     Returns:
         Node to colour, as of :func:`greedy_colouring`.
@@ -62,16 +66,17 @@ def saturation_colouring(graph: nx.Graph) -> dict[Node, int]:
         >>> saturation_colouring(nx.path_graph(4))
         {1: 0, 2: 1, 0: 1, 3: 0}
     """
-    return dict(nx.greedy_color(graph, strategy="saturation_largest_first"))
+    return dict(nx.greedy_color(undirected_of(graph), strategy="saturation_largest_first"))
 
 
-def is_colouring(graph: nx.Graph, colours: Mapping[Node, int]) -> bool:
+def is_colouring(graph: nx.Graph | HasGraph, colours: Mapping[Node, int]) -> bool:
     """Say whether every node has a colour and no edge joins two nodes of one.
 
     Example:
         >>> is_colouring(nx.path_graph(3), {0: 0, 1: 1, 2: 0})
         True
     """
+    graph = undirected_of(graph)
     return all(node in colours for node in graph) and all(
         colours[a] != colours[b] for a, b in graph.edges if a != b
     )

@@ -14,8 +14,9 @@ import networkx as nx
 
 from pgnn.errors import ModelError
 from pgnn.graphs.bitset import adjacency_masks, bits
-from pgnn.graphs.checks import Node, check_permutation, check_undirected, node_set
+from pgnn.graphs.checks import HasGraph, Node, check_permutation, check_undirected, node_set
 from pgnn.graphs.heuristics import Heuristic, MinFill
+from pgnn.graphs.moral import undirected_of
 
 _SPREADS = (0, 1, 8, 32)  # restarts multiply costs by 32, .., 32 + spread, in turn
 
@@ -44,7 +45,7 @@ class EliminationOrder:
 
 
 def elimination_order(
-    graph: nx.Graph,
+    graph: nx.Graph | HasGraph,
     num_states: Mapping[Node, int] | None = None,
     *,
     heuristic: Heuristic | Sequence[Heuristic] = MinFill(),  # noqa: B008 (frozen)
@@ -64,7 +65,8 @@ def elimination_order(
     returned, the earliest of several; so more tries are never worse.
 
     Args:
-        graph: Undirected graph without self-loops, such as :func:`moral_graph` returns.
+        graph: Undirected graph without self-loops, such as :func:`moral_graph` returns, or a
+            model, whose graph is made moral if it is directed.
         num_states: Number of states of each node; without it every node counts as binary.
         heuristic: What a node costs; of several heuristics each is tried, in turn.
         last: Nodes to eliminate after all others, as for marginal MAP.
@@ -93,6 +95,7 @@ def elimination_order(
         >>> found.order, found.width, found.total
         (('a', 'b', 'c', 'd'), 2, 45.0)
     """
+    graph = undirected_of(graph)
     check_undirected(graph)
     rules = (heuristic,) if isinstance(heuristic, Heuristic) else tuple(heuristic)
     if tries < 1 or not rules:
@@ -115,12 +118,12 @@ def elimination_order(
 
 
 def evaluate_order(
-    graph: nx.Graph, order: Iterable[Node], num_states: Mapping[Node, int] | None = None
+    graph: nx.Graph | HasGraph, order: Iterable[Node], num_states: Mapping[Node, int] | None = None
 ) -> EliminationOrder:
     """Return the cliques and sizes of a given elimination order.
 
     Args:
-        graph: Undirected graph without self-loops.
+        graph: Undirected graph without self-loops, or a model.
         order: All its nodes, first eliminated first.
         num_states: Number of states of each node; without it every node counts as binary.
 
@@ -131,6 +134,7 @@ def evaluate_order(
         ModelError: If the graph is directed or has a self-loop, the order does not list every
             node once, or a state count is missing or below one.
     """
+    graph = undirected_of(graph)
     check_undirected(graph)
     listed = check_permutation(graph, order)
     nodes = list(graph)

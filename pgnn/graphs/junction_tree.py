@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
-from pgnn.graphs.checks import Node, check_undirected
+from pgnn.graphs.checks import HasGraph, Node, check_undirected, graph_of
 from pgnn.graphs.elimination import EliminationOrder, elimination_order, evaluate_order
 from pgnn.graphs.heuristics import MinFill, MinWeight, WeightedMinFill
-from pgnn.graphs.moral import moral_graph
+from pgnn.graphs.moral import moral_graph, undirected_of
 
 
-def triangulate(graph: nx.Graph, order: EliminationOrder | Iterable[Node]) -> nx.Graph:
+def triangulate(graph: nx.Graph | HasGraph, order: EliminationOrder | Iterable[Node]) -> nx.Graph:
     """Return the graph with the edges that eliminating its nodes in an order adds.
 
     The result is chordal: every cycle of four or more nodes has a short cut.
 
     Args:
-        graph: Undirected graph without self-loops.
+        graph: Undirected graph without self-loops, or a model.
         order: All its nodes in the order of elimination, or what :func:`elimination_order` found.
 
     Returns:
@@ -36,6 +36,7 @@ def triangulate(graph: nx.Graph, order: EliminationOrder | Iterable[Node]) -> nx
         >>> sorted(set(triangulate(square, "abcd").edges) - set(square.edges))
         [('b', 'd')]
     """
+    graph = undirected_of(graph)
     found = evaluate_order(graph, _nodes(order))
     filled = graph.copy()
     rank = {node: i for i, node in enumerate(found.order)}
@@ -47,7 +48,7 @@ def triangulate(graph: nx.Graph, order: EliminationOrder | Iterable[Node]) -> nx
 
 
 def junction_tree(
-    graph: nx.Graph,
+    graph: nx.Graph | HasGraph,
     order: EliminationOrder | Iterable[Node] | None = None,
     num_states: Mapping[Node, int] | None = None,
 ) -> nx.Graph:
@@ -60,7 +61,8 @@ def junction_tree(
     separators are made up to join them. A graph without nodes gives a tree without nodes.
 
     Args:
-        graph: Undirected graph without self-loops; of a directed one, its :func:`moral_graph`.
+        graph: Undirected graph without self-loops; of a directed one, its :func:`moral_graph`. Or
+            a model, whose graph is made moral if it is directed.
         order: All nodes in the order of elimination, or what :func:`elimination_order` found;
             if not given, the cheapest that min-fill, weighted min-fill and min-weight find.
         num_states: Number of states of each node, for finding an order; binary if not given.
@@ -83,6 +85,7 @@ def junction_tree(
         >>> [(sorted(u), sorted(v), sorted(s)) for u, v, s in tree.edges(data="separator")]
         [(['a', 'b'], ['b', 'c'], ['b'])]
     """
+    graph = undirected_of(graph)
     if order is None:
         rules = MinFill(), WeightedMinFill(), MinWeight()
         found = elimination_order(graph, num_states, heuristic=rules)
@@ -104,7 +107,7 @@ def junction_tree(
     return tree
 
 
-def is_junction_tree(tree: nx.Graph, graph: nx.Graph) -> bool:
+def is_junction_tree(tree: nx.Graph, graph: nx.Graph | HasGraph) -> bool:
     """Tell whether a graph of node sets is a junction tree (or forest) for another graph.
 
     It is if it has no cycle, every node and edge of ``graph`` (of its moral graph, if it is
@@ -115,7 +118,7 @@ def is_junction_tree(tree: nx.Graph, graph: nx.Graph) -> bool:
 
     Args:
         tree: Undirected graph whose nodes are frozensets.
-        graph: Undirected, or directed acyclic graph.
+        graph: Undirected, or directed acyclic graph, or a model.
 
     Returns:
         Whether all of that holds.
@@ -127,6 +130,7 @@ def is_junction_tree(tree: nx.Graph, graph: nx.Graph) -> bool:
         Koller and Friedman (2009), section 4.5.3.
     """
     check_undirected(tree)
+    graph = graph_of(graph)
     target = moral_graph(graph) if graph.is_directed() else graph
     if not all(isinstance(clique, frozenset) for clique in tree):
         return False

@@ -6,17 +6,17 @@ import itertools
 
 import networkx as nx
 
-from pgnn.graphs.checks import check_directed_acyclic
+from pgnn.graphs.checks import HasGraph, check_directed_acyclic, graph_of
 
 
-def moral_graph(graph: nx.DiGraph) -> nx.Graph:
+def moral_graph(graph: nx.DiGraph | HasGraph) -> nx.Graph:
     r"""Return the undirected graph that joins every node to its parents and parents to each other.
 
     Two nodes are joined iff some family :math:`\{x\} \cup \mathrm{pa}(x)` holds both, that is, iff
     they share a factor of :math:`\prod_x p(x \mid \mathrm{pa}(x))`.
 
     Args:
-        graph: Directed acyclic graph.
+        graph: Directed acyclic graph, or a model on one.
 
     Returns:
         A new graph with the same nodes in the same order, their attributes (copied one level
@@ -36,6 +36,7 @@ def moral_graph(graph: nx.DiGraph) -> nx.Graph:
         >>> sorted(moral.edges)
         [('rain', 'sprinkler'), ('rain', 'wet'), ('wet', 'sprinkler')]
     """
+    graph = graph_of(graph)
     check_directed_acyclic(graph)
     moral = nx.Graph(**graph.graph)
     moral.add_nodes_from(graph.nodes(data=True))  # copies the attribute dicts
@@ -44,3 +45,13 @@ def moral_graph(graph: nx.DiGraph) -> nx.Graph:
         moral.add_edges_from((parent, node) for parent in parents)
         moral.add_edges_from(itertools.combinations(parents, 2))
     return moral
+
+
+def undirected_of(given: nx.Graph | HasGraph) -> nx.Graph:
+    """Return a graph as it is, and of a model its graph, moral if that is directed.
+
+    Raises:
+        ModelError: If it is neither a graph nor a model that has one.
+    """
+    graph = graph_of(given)
+    return moral_graph(graph) if graph is not given and graph.is_directed() else graph

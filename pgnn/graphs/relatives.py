@@ -6,17 +6,25 @@ from collections.abc import Iterable
 
 import networkx as nx
 
-from pgnn.graphs.checks import Node, check_directed, check_directed_acyclic, check_node, node_set
+from pgnn.graphs.checks import (
+    HasGraph,
+    Node,
+    check_directed,
+    check_directed_acyclic,
+    check_node,
+    graph_of,
+    node_set,
+)
 
 
-def markov_blanket(graph: nx.Graph, node: Node) -> set[Node]:
+def markov_blanket(graph: nx.Graph | HasGraph, node: Node) -> set[Node]:
     """Return the nodes that, once known, make a node independent of all the others.
 
     In a directed graph these are its parents, its children and their other parents; in an
     undirected one its neighbours.
 
     Args:
-        graph: Directed acyclic or undirected graph.
+        graph: Directed acyclic or undirected graph, or a model on one.
         node: One of its nodes.
 
     Returns:
@@ -28,6 +36,7 @@ def markov_blanket(graph: nx.Graph, node: Node) -> set[Node]:
     Source:
         Pearl (1988), chapter 3; Koller and Friedman (2009), section 4.3.2.
     """
+    graph = graph_of(graph)
     check_node(graph, node)
     if not graph.is_directed():
         return set(graph.neighbors(node)) - {node}
@@ -39,11 +48,11 @@ def markov_blanket(graph: nx.Graph, node: Node) -> set[Node]:
     return blanket - {node}
 
 
-def ancestors(graph: nx.DiGraph, nodes: Node | Iterable[Node]) -> set[Node]:
+def ancestors(graph: nx.DiGraph | HasGraph, nodes: Node | Iterable[Node]) -> set[Node]:
     """Return the nodes themselves and everything from which a directed path leads to them.
 
     Args:
-        graph: Directed graph; cycles do no harm.
+        graph: Directed graph, or a model on one; cycles do no harm.
         nodes: A node or a collection of nodes.
 
     Returns:
@@ -52,6 +61,7 @@ def ancestors(graph: nx.DiGraph, nodes: Node | Iterable[Node]) -> set[Node]:
     Raises:
         ModelError: If the graph is undirected, or a node is unknown.
     """
+    graph = graph_of(graph)
     check_directed(graph)
     found = node_set(graph, nodes)
     queue = list(found)
@@ -64,14 +74,16 @@ def ancestors(graph: nx.DiGraph, nodes: Node | Iterable[Node]) -> set[Node]:
 
 
 def barren_nodes(
-    graph: nx.DiGraph, targets: Node | Iterable[Node], evidence: Node | Iterable[Node] = ()
+    graph: nx.DiGraph | HasGraph,
+    targets: Node | Iterable[Node],
+    evidence: Node | Iterable[Node] = (),
 ) -> set[Node]:
     """Return the nodes with neither a target nor evidence at or below them.
 
     They sum to one: leaving them out changes no answer about the targets.
 
     Args:
-        graph: Directed acyclic graph.
+        graph: Directed acyclic graph, or a model on one.
         targets: The node or nodes asked for.
         evidence: The observed node or nodes; may overlap the targets.
 
@@ -84,6 +96,7 @@ def barren_nodes(
     Source:
         Shachter (1986), removal of barren nodes.
     """
+    graph = graph_of(graph)
     check_directed_acyclic(graph)
     used = node_set(graph, targets, "target") | node_set(graph, evidence, "evidence node")
     return set(graph) - ancestors(graph, used)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import networkx as nx
 
 from pgnn.errors import ModelError
-from pgnn.graphs.checks import Node, check_directed_acyclic, node_set
+from pgnn.graphs.checks import HasGraph, Node, check_directed_acyclic, graph_of, node_set
 from pgnn.graphs.relatives import ancestors
 
 _DOWN = True  # came along an arrow, from a parent
@@ -16,7 +16,7 @@ _Step = tuple[Node, bool]
 
 
 def is_d_separated(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph | HasGraph,
     x: Node | Iterable[Node],
     y: Node | Iterable[Node],
     given: Node | Iterable[Node] = (),
@@ -27,7 +27,7 @@ def is_d_separated(
     graph; if not, it fails in almost all of them. An empty ``x`` or ``y`` is always separated.
 
     Args:
-        graph: Directed acyclic graph.
+        graph: Directed acyclic graph, or a model on one.
         x: A node or a collection of nodes.
         y: A node or a collection of nodes.
         given: The observed node or nodes.
@@ -52,19 +52,20 @@ def is_d_separated(
         >>> is_d_separated(collider, "rain", "sprinkler", given="wet")
         False
     """
+    graph = graph_of(graph)
     sources, targets, observed = _three_sets(graph, x, y, given)
     return targets.isdisjoint(_reach(graph, sources, observed))
 
 
 def d_connected(
-    graph: nx.DiGraph, source: Node | Iterable[Node], given: Node | Iterable[Node] = ()
+    graph: nx.DiGraph | HasGraph, source: Node | Iterable[Node], given: Node | Iterable[Node] = ()
 ) -> set[Node]:
     """Return every node that an active trail joins to ``source``, the sources included.
 
     Everything else, but for the observed nodes, is independent of the sources.
 
     Args:
-        graph: Directed acyclic graph.
+        graph: Directed acyclic graph, or a model on one.
         source: A node or a collection of nodes.
         given: The observed node or nodes; none of them is returned.
 
@@ -81,12 +82,13 @@ def d_connected(
     Source:
         Koller and Friedman (2009), algorithm 3.1.
     """
+    graph = graph_of(graph)
     sources, _, observed = _three_sets(graph, source, (), given)
     return _reach(graph, sources, observed)
 
 
 def active_trails(
-    graph: nx.DiGraph,
+    graph: nx.DiGraph | HasGraph,
     x: Node | Iterable[Node],
     y: Node | Iterable[Node],
     given: Node | Iterable[Node] = (),
@@ -98,7 +100,8 @@ def active_trails(
     observed.
 
     Args:
-        graph: Directed acyclic graph; it must not change while the trails are read.
+        graph: Directed acyclic graph, or a model on one; it must not change while the trails are
+            read.
         x: A node or a collection of nodes where the trails begin.
         y: A node or a collection of nodes where they end.
         given: The observed node or nodes.
@@ -120,6 +123,7 @@ def active_trails(
         >>> list(active_trails(chain, "wet", "cloudy"))
         [('wet', 'rain', 'cloudy')]
     """
+    graph = graph_of(graph)
     sources, targets, observed = _three_sets(graph, x, y, given)
     return _trails(graph, sources, targets, observed)
 

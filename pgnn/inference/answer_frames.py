@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
 
 
@@ -36,6 +37,29 @@ def label_frame(variables: Sequence[Variable], codes: Tensor, index: Any = None)
     frame = pd.DataFrame(columns, index=pd.RangeIndex(len(table)) if index is None else index)
     frame.columns = plain_index(names)
     return frame
+
+
+def steps_of(variables: Sequence[Variable]) -> tuple[int, list[Variable]]:
+    """Return how long the first axis of arrays is, and them without it.
+
+    Raises:
+        EvidenceError: If one has no axis, or lengths differ.
+    """
+    sizes = {v.name: v.shape[0] if v.shape else None for v in variables}
+    known = set(sizes.values())
+    if len(known) != 1 or None in known:
+        raise EvidenceError(
+            f"steps=True needs variables that share a first axis, such as time; theirs are {sizes}"
+        )
+    return int(known.pop() or 0), [Variable(v.name, v.states, v.shape[1:]) for v in variables]
+
+
+def step_index(size: int, rows: int | None, index: Any) -> Any:
+    """Return the index ``step``, or ``(row, step)`` of so many rows whose index is known."""
+    import pandas as pd
+
+    step = pd.RangeIndex(size, name="step")
+    return step if rows is None else nested_index(row_index(index, rows), step)
 
 
 def plain_index(values: Sequence[Any], name: str | None = None) -> Any:

@@ -7,13 +7,20 @@ from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
-from pgnn.inference.answer_frames import label_frame, nested_index, row_index
+from pgnn.inference.answer_frames import (
+    label_frame,
+    nested_index,
+    row_index,
+    step_index,
+    steps_of,
+)
 from pgnn.inference.answer_text import diagnostics_text, state_table
 
 _ROUNDING = 1e-9
@@ -85,9 +92,25 @@ class Assignment(CodedMapping):
         """``(E,)`` or ``(B, E)`` state indices in the order of :attr:`variables`."""
         return self._states if self.batched else self._states[0]
 
-    def frame(self) -> Any:
-        """Return a data frame of labels: a column an element, a row a row of the evidence."""
-        return label_frame(self.variables, self._states, self._index)
+    def frame(self, *, steps: bool = False) -> Any:
+        """Return a data frame of labels: a column an element, a row a row of the evidence.
+
+        Args:
+            steps: Whether to have a row for each place along the first axis of the arrays, which
+                is time in models over time: index ``step``, of a batch ``(row, step)``.
+
+        Raises:
+            EvidenceError: With ``steps``, if variables have no axis or not the same one.
+        """
+        if not steps:
+            return label_frame(self.variables, self._states, self._index)
+        size, rest = steps_of(self.variables)
+        rows = len(self._states)
+        columns = [self._columns.cut(self._states, v.name) for v in self.variables]
+        codes = torch.cat([c.reshape(rows * size, -1) for c in columns], dim=1)
+        return label_frame(
+            rest, codes, step_index(size, rows if self.batched else None, self._index)
+        )
 
     def table(self, row: int = 0) -> str:
         """Return one row as text: a line for each variable, then the log probability."""

@@ -17,7 +17,7 @@ from pgnn.errors import EvidenceError, Unsupported
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
-from pgnn.inference.answer_frames import plain_index
+from pgnn.inference.answer_frames import plain_index, step_index, steps_of
 from pgnn.inference.answer_text import CELLS, diagnostics_text, probability_table
 
 Numbers = Tensor | NDArray[np.float64]
@@ -131,6 +131,11 @@ class Posterior(Mapping[Hashable, Categorical]):
         return self._log_evidence if self.batched else self._log_evidence[0]
 
     @property
+    def index(self) -> Any:
+        """The data frame's index, if the evidence was one."""
+        return self._index
+
+    @property
     def num_rows(self) -> int:
         """Number of rows of evidence."""
         return int(self._numbers[0].shape[0])
@@ -168,38 +173,70 @@ class Posterior(Mapping[Hashable, Categorical]):
             )
         return _rearranged(self._joint(names).normalize(), names, self.batched)
 
-    def frame(self) -> Any:
+    def frame(self, *, steps: bool = False) -> Any:
         """Return the probabilities as a data frame.
+
+        Args:
+            steps: Whether to have a row for each place along the first axis of the arrays, which
+                is time in models over time.
 
         Returns:
             For one row: index ``(variable, state)``, column ``probability``. For a batch: columns
             ``(variable, state)``, and the index of the evidence if it was a data frame. The
-            elements of an array are variables, such as ``("pixel", 3, 4)``.
+            elements of an array are variables, such as ``("pixel", 3, 4)``. With ``steps`` columns
+            ``(variable, state)`` and index ``step``, of a batch ``(row, step)``.
+
+        Raises:
+            EvidenceError: With ``steps``, if variables have no axis or not the same one.
         """
         import pandas as pd
 
-        singles = [single for v in self.variables for single in v.elements()]
+        if steps:
+            size, rest = steps_of(self.variables)
+            parts = [self.probs(v.name).reshape(self.num_rows * size, -1) for v in self.variables]
+            table = torch.cat(parts, dim=1).detach().cpu().numpy()
+            singles = [single for v in rest for single in v.elements()]
+        else:
+            table = self._marginals.detach().cpu().numpy()
+            singles = [single for v in self.variables for single in v.elements()]
         pairs = [(v.name, state) for v in singles for state in v.states or ()]
         labels = pd.MultiIndex.from_arrays(
             [plain_index([p[k] for p in pairs]) for k in (0, 1)], names=["variable", "state"]
         )
-        table = self._marginals.detach().cpu().numpy()
+        if steps:
+            index = step_index(size, self.num_rows if self.batched else None, self._index)
+            return pd.DataFrame(table, columns=labels, index=index)
         if self.batched:
             return pd.DataFrame(table.copy(), columns=labels, index=self._index)
         return pd.DataFrame({"probability": table[0]}, index=labels)
 
     def table(
-        self, row: int = 0, max_lines: int | None = None, max_cells: int | None = None
+        self,
+        *names: Hashable,
+        row: int = 0,
+        max_lines: int | None = None,
+        max_cells: int | None = None,
     ) -> str:
         """Return the marginals of one row as text.
 
         Args:
+            names: Of variables, or of elements of arrays; all variables if none is given.
             row: Which row of the batch.
             max_lines: How many lines of probabilities at most; ``None`` for all.
             max_cells: Larger arrays are summed up; ``None`` writes all of their elements.
+
+        Raises:
+            EvidenceError: If a name was not asked for, or there is no such row.
         """
-        values = self._marginals[row].detach().cpu().numpy()
-        return probability_table(self.variables, values, max_lines, max_cells)
+        if not -self.num_rows <= row < self.num_rows:
+            raise EvidenceError(f"there is no row {row}: the posterior has {self.num_rows}")
+        variables, table = self.variables, self._marginals[row]
+        if names:
+            found = [self._columns.find(name)[0] for name in names]
+            parts = [self._columns.cut(table, name).reshape(-1) for name in names]
+            variables, table = tuple(found), torch.cat(parts)
+        values = table.detach().cpu().numpy()
+        return probability_table(variables, values, max_lines, max_cells)
 
     def __getitem__(self, name: Hashable) -> Categorical:
         try:
@@ -225,7 +262,7 @@ class Posterior(Mapping[Hashable, Categorical]):
             return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
         log_evidence = self._log_evidence[0].item()
         number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
-        text = f"{self.table(0, LINES, CELLS)}\nlog evidence {number} ({by})"
+        text = f"{self.table(max_lines=LINES, max_cells=CELLS)}\nlog evidence {number} ({by})"
         if self.batched:
             name = 0 if self._index is None else self._index[0]
             text += f"; row {name}, the first of {self.num_rows}"

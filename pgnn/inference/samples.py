@@ -6,13 +6,21 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.wrappers import CodedMapping
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
-from pgnn.inference.answer_frames import label_frame, nested_index, plain_index, row_index
+from pgnn.inference.answer_frames import (
+    label_frame,
+    nested_index,
+    plain_index,
+    row_index,
+    step_index,
+    steps_of,
+)
 
 
 class Samples(CodedMapping):
@@ -76,16 +84,26 @@ class Samples(CodedMapping):
         """Number of draws ``n`` (for each row of evidence)."""
         return int(self.codes.shape[0])
 
-    def frame(self) -> Any:
+    def frame(self, *, steps: bool = False) -> Any:
         """Return a data frame: a column a variable, labels as categories in the order of states.
+
+        Args:
+            steps: Whether to have a row for each place along the first axis of the arrays, which
+                is time in models over time: index ``(sample, step)``, of a batch
+                ``(sample, row, step)``.
 
         Returns:
             A row a draw; for a batch with index ``(sample, row)``. Each element of an array of
             discrete variables has a column, such as ``("pixel", 3, 4)``; cells of a real variable
             that has a shape are arrays. Draws that are weighted have a column ``log_weight``.
+
+        Raises:
+            EvidenceError: With ``steps``, if variables have no axis or not the same one.
         """
         import pandas as pd
 
+        if steps:
+            return self._with_steps().frame()
         flat = self.codes.flatten(end_dim=-2)
         index = None
         if self.batched:
@@ -97,6 +115,26 @@ class Samples(CodedMapping):
         if self.log_weights is not None:
             frame["log_weight"] = self.log_weights.detach().cpu().reshape(-1).numpy()
         return frame
+
+    def _with_steps(self) -> Samples:
+        """The same draws, each step a row."""
+        import pandas as pd
+
+        size, rest = steps_of(self.variables)
+        lead = self.codes.shape[:-1]
+        rows = int(lead[1]) if self.batched else 1
+        parts = [self[v.name].reshape(*lead, size, -1) for v in self.discrete]
+        codes = torch.cat([self.codes.new_zeros((*lead, size, 0)), *parts], dim=-1)
+        shape = (self.num_samples, rows * size)
+        reals = {n: x.reshape(*shape, *x.shape[len(lead) + 1 :]) for n, x in self._reals.items()}
+        weights = self.log_weights
+        if weights is not None:
+            weights = weights.unsqueeze(-1).expand(*lead, size).reshape(shape)
+        index = pd.RangeIndex(size, name="step")
+        if self.batched:
+            index = step_index(size, rows, self._index)
+        codes = codes.reshape(*shape, codes.shape[-1])
+        return Samples(rest, codes, reals, batched=True, index=index, log_weights=weights)
 
     def _with_reals(self, frame: Any) -> Any:
         """The columns of all variables, in order."""

@@ -138,6 +138,10 @@ class _TableReader:
         if self.rows or "default" in self.whole:
             message = f"{self.block.child!r} has a 'table' and other entries too; keep one of them"
             raise self.source.error(match.start(), message)
+        return self._whole_table(match)
+
+    def _whole_table(self, match: re.Match[str]) -> np.ndarray:
+        """The numbers of all rows in one entry."""
         values = self._parse_entry(match, self.size * self.num_rows)
         # The child is the slowest axis of a BIF table and the last one of ours.
         table = np.ascontiguousarray(values.reshape(self.size, self.num_rows).T)
@@ -176,6 +180,8 @@ class _TableReader:
                 what, example = f"'table' and {self.size} numbers", f"{child!r} has none"
             raise self.source.error(self.block.end, f"expected {what}; {example}")
         match = self.whole["default"]
+        if len(match.group(2).replace(",", " ").split()) == self.size * self.num_rows:
+            return self._whole_table(match)
         row = self._parse_entry(match, self.size)
         self._check_sums(row.reshape(1, -1), lambda _: match.start(2), ["default"])
         return np.tile(row, (self.num_rows, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,12 @@ def find_cycle(parents: Mapping[Any, Sequence[Any]]) -> tuple[Any, ...]:
     return ()
 
 
-def to_bayesian_network(network: Network) -> BayesianNetwork:
+def to_bayesian_network(network: Network, latents: Collection[Hashable] = ()) -> BayesianNetwork:
     """Make a model of a description; the tables become constants.
+
+    Args:
+        network: The description.
+        latents: Names of variables that are never seen.
 
     Raises:
         DataError: If a table is wrong, naming where it was read.
@@ -100,7 +104,7 @@ def to_bayesian_network(network: Network) -> BayesianNetwork:
         except ModelError as error:
             raise DataError(f"{table.origin}: {error}" if table.origin else str(error)) from error
     edges = [(parent, t.child) for t in network.tables.values() for parent in t.parents]
-    return BayesianNetwork(edges, conditionals)
+    return BayesianNetwork(edges, conditionals, latents=latents)
 
 
 def describe(model: DirectedModel, name: str = "unknown") -> Network:

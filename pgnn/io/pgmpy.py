@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from pgnn.abilities import SlicedModel
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
-from pgnn.factors.time_steps import lagged
+from pgnn.factors.factor import Factor
+from pgnn.factors.time_steps import at_step, has_lag, lagged
 from pgnn.factors.variable import Variable
-from pgnn.io.description import Network, Table, describe, to_bayesian_network
+from pgnn.io.description import Network, Table, describe, short_values, to_bayesian_network
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
+from pgnn.models.markov_random_field import MarkovRandomField
 
 
-def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork:
-    """Make a network of a pgmpy ``DiscreteBayesianNetwork`` or ``DynamicBayesianNetwork``.
+def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovRandomField:
+    """Make a model of one of pgmpy's.
 
-    Names, states and their order are kept. pgmpy puts the child on the first axis of a table,
-    pgnn on the last one.
+    Names, states and their order are kept, and which variables are latent. pgmpy puts the child on
+    the first axis of a table, pgnn on the last one.
 
     Args:
-        model: The pgmpy network; it is not changed.
+        model: A ``DiscreteBayesianNetwork``, ``DynamicBayesianNetwork``, ``DiscreteMarkovNetwork``,
+            ``FactorGraph``, ``JunctionTree`` or ``ClusterGraph``; it is not changed.
 
     Raises:
         ModelError: If a node has no table, or tables disagree about states.
-        Unsupported: If a conditional is not a table.
+        Unsupported: If a conditional is not a table, or the model is of another class.
     """
-    if type(model).__name__ == "DynamicBayesianNetwork":
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if "DynamicBayesianNetwork" in kinds:
         return from_dynamic(model)
+    if kinds & {"DiscreteMarkovNetwork", "FactorGraph", "ClusterGraph"}:
+        return from_factors(model)
+    if "DAG" not in kinds:
+        raise Unsupported(
+            "from_pgmpy() takes a DiscreteBayesianNetwork, DynamicBayesianNetwork, "
+            "DiscreteMarkovNetwork, FactorGraph, JunctionTree or ClusterGraph of pgmpy, got a "
+            f"{type(model).__name__}"
+        )
     cpds = {}
     for name in model.nodes():
         cpd = model.get_cpds(name)
@@ -45,24 +61,58 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork:
         name: tuple(cpd.state_names[name]) for name, cpd in cpds.items()
     }
     tables: dict[Hashable, Table] = {name: _table(cpd, states) for name, cpd in cpds.items()}
-    return to_bayesian_network(Network(str(model.name or "unknown"), states, tables))
+    network = Network(str(model.name or "unknown"), states, tables)
+    return to_bayesian_network(network, frozenset(model.latents))
 
 
-def to_pgmpy(model: BayesianNetwork) -> Any:
-    """Make a pgmpy ``DiscreteBayesianNetwork`` of a network of discrete variables.
+def from_factors(model: Any) -> MarkovRandomField:
+    """Make a field of the factors of a pgmpy network, factor graph or tree of clusters.
 
     Args:
-        model: The network; every conditional is written as its table.
+        model: Anything of pgmpy's that has factors; it is not changed.
 
     Raises:
-        Unsupported: If a variable is real or a conditional needs inputs.
+        ModelError: If there are no factors, or they disagree about states.
     """
+    variables: dict[Hashable, Variable] = {}
+    factors = []
+    for given in model.get_factors():
+        for name in given.variables:
+            variables.setdefault(name, Variable(name, list(given.state_names[name])))
+        values = np.asarray(given.values, dtype=np.float64)
+        for axis, name in enumerate(given.variables):
+            values = _in_order(values, axis, name, list(given.state_names[name]), variables[name])
+        scope = [variables[name] for name in given.variables]
+        with np.errstate(divide="ignore"):
+            logs = torch.from_numpy(np.ascontiguousarray(np.log(values)))
+        factors.append(Factor(scope, logs))
+    if not factors:
+        raise ModelError("the pgmpy model has no factors; add_factors(...) first")
+    return MarkovRandomField(factors)
+
+
+def to_pgmpy(model: Any) -> Any:
+    """Make a model of pgmpy's of one of discrete variables.
+
+    Args:
+        model: A network (``DiscreteBayesianNetwork``), a field (``DiscreteMarkovNetwork``), or a
+            model whose slice repeats, hidden Markov models too (``DynamicBayesianNetwork``). Every
+            conditional and potential is written as its table.
+
+    Raises:
+        Unsupported: If a variable is real, a conditional needs inputs, or the model is another.
+    """
+    if isinstance(model, SlicedModel):
+        return to_dynamic(model)
+    if isinstance(model, MarkovRandomField):
+        return to_markov(model)
     from pgmpy.factors.discrete import TabularCPD
     from pgmpy.models import DiscreteBayesianNetwork
 
     network = describe(model)
     result = DiscreteBayesianNetwork()
     result.add_nodes_from(network.states)
+    result.latents = set(model.latents)
     for table in network.tables.values():
         result.add_edges_from((parent, table.child) for parent in table.parents)
     for table in network.tables.values():
@@ -79,6 +129,96 @@ def to_pgmpy(model: BayesianNetwork) -> Any:
             )
         )
     return result
+
+
+def to_markov(model: MarkovRandomField) -> Any:
+    """Make a pgmpy ``DiscreteMarkovNetwork`` of a field; cells of arrays become nodes.
+
+    Raises:
+        Unsupported: If a potential depends on inputs.
+    """
+    from pgmpy.factors.discrete import DiscreteFactor
+    from pgmpy.models import DiscreteMarkovNetwork
+
+    if model.inputs:
+        raise Unsupported(
+            f"potentials depend on the inputs {list(model.inputs)}: they are no tables"
+        )
+    result = DiscreteMarkovNetwork()
+    for variable in model.variables.values():
+        result.add_nodes_from(single.name for single in variable.elements())
+    for factor in model.factors():
+        names = list(factor.names)
+        result.add_edges_from(combinations(names, 2))
+        values = short_values(factor.log_values)
+        states = {v.name: list(v.states or ()) for v in factor.variables}
+        result.add_factors(DiscreteFactor(names, list(values.shape), values, state_names=states))
+    return result
+
+
+def to_dynamic(model: SlicedModel) -> Any:
+    """Make a pgmpy ``DynamicBayesianNetwork``; both slices get the parents of either.
+
+    Raises:
+        Unsupported: If a variable is real, or a conditional needs inputs.
+    """
+    from pgmpy.factors.discrete import TabularCPD
+    from pgmpy.models import DynamicBayesianNetwork as Dynamic
+
+    result, cpds = Dynamic(), []
+    for name, late in model.conditionals.items():
+        first = model.first(name)
+        for conditional in (first, late):
+            real = [v.name for v in conditional.scope if not v.is_discrete]
+            if real or conditional.inputs:
+                what = f"has the real variable {real[0]!r}" if real else "needs inputs"
+                raise Unsupported(f"the conditional of {name!r} {what}: it is no table")
+        beside = [v for v in (*late.parents, *first.parents) if not has_lag(v.name)]
+        inside = list({v.name: v for v in beside}.values())
+        before = [v for v in late.parents if has_lag(v.name)]
+        result.add_node(name)
+        result.add_edges_from(((v.name, 0), (name, 0)) for v in inside)
+        result.add_edges_from((at_step(v.name, 1), (name, 1)) for v in before)
+        for t, conditional, parents in ((0, first, inside), (1, late, [*before, *inside])):
+            scope = [*parents, conditional.child]
+            values = np.exp(_spread(conditional, scope))
+            nodes = [at_step(v.name, t) for v in scope]
+            states = {n: list(v.states or ()) for n, v in zip(nodes, scope, strict=True)}
+            cpds.append(
+                TabularCPD(
+                    nodes[-1],
+                    values.shape[-1],
+                    values.reshape(-1, values.shape[-1]).T,
+                    evidence=nodes[:-1] or None,
+                    evidence_card=list(values.shape[:-1]) or None,
+                    state_names=states,
+                )
+            )
+    kept = set(result.nodes())  # a variable without edges is in the first slice alone
+    result.add_cpds(*[cpd for cpd in cpds if cpd.variable in kept])
+    return result
+
+
+def _spread(conditional: Conditional, scope: Sequence[Variable]) -> NDArray[np.float64]:
+    """The log table with axes for all of a scope, on some of which it does not depend."""
+    table = conditional.factor()
+    known = [v for v in scope if v.name in table.names]
+    order = [table.names.index(v.name) for v in known]
+    shape = [v.num_states if v in known else 1 for v in scope]
+    logs = table.log_values.detach().double().permute(order).reshape(shape)
+    return np.ascontiguousarray(logs.expand([v.num_states for v in scope]).numpy(force=True))
+
+
+def _in_order(
+    values: NDArray[Any], axis: int, name: Hashable, given: list[Any], variable: Variable
+) -> NDArray[Any]:
+    """A table whose states along an axis are in the order of the variable's."""
+    want = list(variable.states or ())
+    if given == want:
+        return values
+    if set(given) != set(want) or len(given) != len(want):
+        raise ModelError(f"tables disagree about the states of {name!r}: {given} and {want}")
+    return values.take([given.index(s) for s in want], axis=axis)
 
 
 def _table(cpd: Any, states: dict[Hashable, tuple[Any, ...]]) -> Table:
@@ -137,10 +277,7 @@ def _conditional(cpd: Any, variables: dict[Hashable, Variable]) -> Tabular:
     parents = [lagged(variables[n]) if s < t else variables[n] for n, s in before]
     values = np.asarray(cpd.values, dtype=np.float64)
     for axis, (name, _) in enumerate([(child, t), *before]):
-        given, want = _states(cpd, axis), list(variables[name].states or ())
-        if set(given) != set(want) or len(given) != len(want):
-            raise ModelError(f"tables disagree about the states of {name!r}: {given} and {want}")
-        values = values.take([given.index(s) for s in want], axis=axis)
+        values = _in_order(values, axis, name, _states(cpd, axis), variables[name])
     return Tabular(variables[child], parents, np.moveaxis(values, 0, -1))
 
 

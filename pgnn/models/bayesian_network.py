@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import networkx as nx
-import numpy as np
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs, NetworkModel
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import ModelError
 from pgnn.evidence.frames import columns_of
 from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
@@ -33,6 +31,7 @@ from pgnn.models.directed_declaration import (
     listed_edges,
     read_graph,
 )
+from pgnn.models.interventions import intervened
 from pgnn.models.missing_reals import MissingReals
 from pgnn.models.model import Model
 
@@ -48,11 +47,13 @@ class Undeclared(NamedTuple):
         given: Conditionals, tables and callables by name.
         states: Those that are known.
         unknown: Names of the variables whose states are not.
+        normalise: Whether rows of tables are weights.
     """
 
     given: Mapping[Hashable, Any]
     states: Mapping[Hashable, Any]
     unknown: list[Hashable]
+    normalise: bool
 
 
 class BayesianNetwork(Model, NetworkModel):
@@ -67,6 +68,10 @@ class BayesianNetwork(Model, NetworkModel):
         states: Numbers or labels of states by name, or whole variables such as
             :func:`~pgnn.states_of` returns, where the graph does not carry them. What nothing
             tells, :meth:`fit` finds in the data.
+        normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
+            each to be divided by its sum.
+        latents: Names of variables that are never seen; those with a node attribute ``latent``
+            are too.
 
     Raises:
         ModelError: If there is a cycle, a conditional does not fit the graph, or a table is wrong;
@@ -90,11 +95,14 @@ class BayesianNetwork(Model, NetworkModel):
     def __init__(
         self,
         graph: nx.DiGraph | Edges,
-        conditionals: Mapping[Hashable, Any] | None = None,
+        conditionals: Mapping[Hashable, Any] | Sequence[Conditional] | None = None,
         states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
+        *,
+        normalise: bool = False,
+        latents: Iterable[Hashable] = (),
     ) -> None:
         super().__init__()
-        given, told = by_name("conditionals", conditionals), by_name("states", states)
+        given, told = by_name(conditionals, "conditionals"), by_name(states, "states")
         edges = listed_edges(graph)
         self.graph = read_graph(edges, [*told, *given])
         check_directed_acyclic(self.graph)
@@ -108,19 +116,26 @@ class BayesianNetwork(Model, NetworkModel):
         for name, attributes in self.graph.nodes(data=True):
             if "conditional" in attributes:
                 given.setdefault(name, attributes["conditional"])
+        hidden = dict.fromkeys(latents, True)
+        check_known(hidden, self.graph, "latents=")
+        nx.set_node_attributes(self.graph, hidden, "latent")
         self.graph = nx.freeze(self.graph)
         self._undeclared = None
         unknown = [n for n in self.graph if not is_told(n, self.graph, given, told)]
         if unknown:
-            self._undeclared = Undeclared(given, told, unknown)
+            self._undeclared = Undeclared(given, told, unknown, normalise)
         else:
-            self._declare(given, told)
+            self._declare(given, told, normalise)
 
-    def _declare(self, given: Mapping[Hashable, Any], states: Mapping[Hashable, Any]) -> None:
+    def _declare(
+        self, given: Mapping[Hashable, Any], states: Mapping[Hashable, Any], normalise: bool
+    ) -> None:
         """Make the variables and the conditionals."""
         graph = self.graph
         variables = {n: declare(n, graph, given, states) for n in graph}
-        conditionals = {n: conditional_of(n, graph, variables, given.get(n)) for n in graph}
+        conditionals = {
+            n: conditional_of(n, graph, variables, given.get(n), normalise) for n in graph
+        }
         self._variables, self._conditionals = variables, conditionals
         self._modules_in_order = nn.ModuleList(conditionals.values())
         self._undeclared = None
@@ -147,7 +162,13 @@ class BayesianNetwork(Model, NetworkModel):
 
     def settings(self) -> Settings:
         """Return the arrows and the conditionals."""
-        return {"graph": tuple(self.graph.edges), "conditionals": {**self.conditionals}}
+        own: Settings = {"graph": tuple(self.graph.edges), "conditionals": {**self.conditionals}}
+        return own | ({"latents": tuple(self.latents)} if self.latents else {})
+
+    @property
+    def latents(self) -> list[Hashable]:
+        """Names of the variables that were declared to be never seen."""
+        return [name for name, latent in self.graph.nodes(data="latent") if latent]
 
     @cached_property
     def order(self) -> tuple[Hashable, ...]:
@@ -227,7 +248,8 @@ class BayesianNetwork(Model, NetworkModel):
                     f"give states={{{hidden[0]!r}: ...}}"
                 )
             from_data = states_of({n: columns[n] for n in undeclared.unknown})
-            self._declare(undeclared.given, {**undeclared.states, **from_data})
+            known = {**undeclared.states, **from_data}
+            self._declare(undeclared.given, known, undeclared.normalise)
         try:
             rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
             return super().fit(data, learner=learner, weights=weights, **rest)
@@ -239,38 +261,36 @@ class BayesianNetwork(Model, NetworkModel):
         """Return the network with other conditionals on the same graph; see the base class."""
         return BayesianNetwork(self.graph, conditionals)
 
-    def do(self, interventions: Mapping[Hashable, Any]) -> BayesianNetwork:
-        r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2).
+    def do(self, interventions: Mapping[Hashable, Any] | Iterable[Hashable]) -> BayesianNetwork:
+        r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2 and 4.2).
 
-        The arrows into each set variable are cut and its conditional becomes a point mass, so that
-        ``model.do({"x": 1}).query("y")`` is :math:`p(y \mid \mathrm{do}(x = 1))`. The other
-        conditionals are shared with this model, not copied.
+        The arrows into each set variable are cut and it gets another conditional, a point mass for
+        a state, so that ``model.do({"x": 1}).query("y")`` is :math:`p(y \mid \mathrm{do}(x = 1))`.
+        The other conditionals are shared with this model, not copied.
 
         Args:
-            interventions: Discrete variable to state, by label or index.
+            interventions: By name of a variable a state of it (label or index); a distribution, as
+                a mapping from labels to probabilities or as ``(K,)`` floats; or a policy, a
+                conditional of it given other variables of the model. Or names alone: these are set
+                at random, each state as likely as the others, as in a randomised trial. What they
+                were set to is then evidence like any other, for a state in each row:
+                ``model.do(["x"]).query("y", {"x": [0, 1, 1]})``.
 
         Raises:
-            EvidenceError: If a variable or state is unknown.
-            ModelError: If a variable is real.
+            EvidenceError: If a variable or state is unknown, or several states are given.
+            ModelError: If a variable is real and is given no conditional, a distribution does not
+                sum to one, or a policy makes a cycle.
+
+        Example:
+            >>> tables = {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]}
+            >>> model = BayesianNetwork([("a", "b")], tables)
+            >>> model.do({"b": 1}).query("a")["a"].probs
+            tensor([0.5000, 0.5000], dtype=torch.float64)
+            >>> model.do({"a": {0: 0.9, 1: 0.1}}).query("b")["b"].probs
+            tensor([0.8300, 0.1700], dtype=torch.float64)
         """
-        if not isinstance(interventions, Mapping):
-            raise EvidenceError(
-                f"do() takes states by name, as in do({{'rain': 'yes'}}), got {interventions!r}"
-            )
-        graph = nx.DiGraph(self.graph)
-        given: dict[Hashable, Any] = dict(self.conditionals)
-        for name, state in interventions.items():
-            variable = self.variable(name)
-            point = np.zeros(variable.num_states)
-            index = variable.index(state)
-            if index < 0:
-                raise EvidenceError(f"do() needs a state to set {name!r} to, got {state!r}")
-            point[index] = 1.0
-            graph.remove_edges_from([*graph.in_edges(name)])
-            given[name] = Tabular(variable, (), point)
-        for _, attributes in graph.nodes(data=True):
-            attributes.pop("conditional", None)
-        return BayesianNetwork(graph, given)
+        after = intervened(self.graph, self.conditionals, interventions)
+        return BayesianNetwork(*after, latents=self.latents)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Log probabilities of rows of state indices, ``(B, V)`` in the order of the variables."""

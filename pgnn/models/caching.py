@@ -7,15 +7,17 @@ from operator import is_not
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
 
+from pgnn.factors.piece import Listed
 
-class CachingModule(nn.Module):
+
+class CachingModule(Listed):
     """A module that keeps what was derived from its structure and from its parameters.
 
     Attributes:

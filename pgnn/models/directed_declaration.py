@@ -66,23 +66,27 @@ def pair_of(edge: Any) -> tuple[Hashable, Hashable]:
     return pair
 
 
-def by_name(what: str, given: Any) -> dict[Hashable, Any]:
-    """Return what is given by name as a dictionary.
+def by_name(given: Any, what: str) -> dict[Hashable, Any]:
+    """Return what is given by name; conditionals in a list have the names of their children.
 
     Args:
-        what: What it is, for the message.
-        given: What came; None is nothing.
+        given: A mapping, a list of conditionals, or None.
+        what: What is given, for the message: ``"conditionals"``.
 
     Raises:
-        ModelError: If it is no mapping.
+        ModelError: If it is anything else.
     """
     if given is None:
         return {}
-    if not isinstance(given, Mapping):
-        raise ModelError(
-            f"{what} must be given by name, as in {{'rain': ...}}, got {type(given).__name__}"
-        )
-    return dict(given)
+    if isinstance(given, Mapping):
+        return dict(given)
+    if isinstance(given, list | tuple) and all(isinstance(c, Conditional) for c in given):
+        named = {c.child.name: c for c in given}
+        if len(named) == len(given):
+            return named
+    raise ModelError(
+        f"{what} must be given by name, as in {{'rain': ...}}, got {type(given).__name__}"
+    )
 
 
 def check_known(given: Mapping[Hashable, Any], graph: nx.DiGraph, what: str) -> None:
@@ -221,9 +225,20 @@ def _numbers(table: Any) -> Any:
 
 
 def conditional_of(
-    name: Hashable, graph: nx.DiGraph, variables: Mapping[Hashable, Variable], given: Any
+    name: Hashable,
+    graph: nx.DiGraph,
+    variables: Mapping[Hashable, Variable],
+    given: Any,
+    normalise: bool = False,
 ) -> Conditional:
     """Return the conditional of a node, made if it is a table, a callable or missing.
+
+    Args:
+        name: The node.
+        graph: Its arrows.
+        variables: By name.
+        given: The conditional, a table, a callable that makes one, or None.
+        normalise: Whether rows of tables are weights to be divided by their sums.
 
     Raises:
         ModelError: If it is not one of the node given its parents in the graph.
@@ -248,7 +263,7 @@ def conditional_of(
         return conditional
     if given is None and not variables[name].is_discrete:
         raise ModelError(f"{name!r} is real and needs a conditional, such as pgnn.Neural")
-    return Tabular(variables[name], parents, given)
+    return Tabular(variables[name], parents, given, normalise=normalise)
 
 
 def _check_parents(name: Hashable, conditional: Conditional, parents: list[Variable]) -> None:

@@ -12,7 +12,14 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import has_lag, lagged, lagged_name, without_lag
 from pgnn.factors.variable import Variable
-from pgnn.models.directed_declaration import Edges, conditional_of, declare, read_graph
+from pgnn.models.directed_declaration import (
+    Edges,
+    by_name,
+    conditional_of,
+    declare,
+    listed_edges,
+    read_graph,
+)
 from pgnn.models.repeated_slice import RepeatedSlice
 
 if TYPE_CHECKING:
@@ -36,6 +43,8 @@ class DynamicBayesianNetwork(RepeatedSlice):
         initial: Of the first slice, given the parents in it; needed only for variables with
             parents in the slice before. What is missing gets a learnable table.
         states: Numbers or labels of states by name, where the graph does not carry them.
+        normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
+            each to be divided by its sum.
 
     Answers are exact: by the chain of the joint states of the interface, the variables on which
     the next slice depends; where these are too many, by the unrolled network.
@@ -69,9 +78,12 @@ class DynamicBayesianNetwork(RepeatedSlice):
         conditionals: Mapping[Hashable, Any] | None = None,
         initial: Mapping[Hashable, Any] | None = None,
         states: Mapping[Hashable, int | Iterable[Hashable]] | None = None,
+        *,
+        normalise: bool = False,
     ) -> None:
-        given, first, told = dict(conditionals or {}), dict(initial or {}), dict(states or {})
-        edges = graph if isinstance(graph, nx.Graph) else list(graph)
+        given, told = by_name(conditionals, "conditionals"), by_name(states, "states")
+        first = by_name(initial, "initial conditionals")
+        edges = listed_edges(graph)
         drawn = read_graph(edges, [])
         if len(drawn) and all(_is_numbered(n) for n in drawn):
             graph = _renamed(drawn)
@@ -98,8 +110,8 @@ class DynamicBayesianNetwork(RepeatedSlice):
         variables = {n: declare(n, graph, given, told) for n in names}
         scope: dict[Hashable, Variable] = dict(variables)
         scope.update({lagged_name(n): lagged(v) for n, v in variables.items()})
-        in_slice = {n: conditional_of(n, graph, scope, given.get(n)) for n in names}
-        super().__init__(in_slice, _initial(graph, names, variables, first))
+        in_slice = {n: conditional_of(n, graph, scope, given.get(n), normalise) for n in names}
+        super().__init__(in_slice, _initial(graph, names, variables, first, normalise))
 
     def settings(self) -> Settings:
         """Return the arrows and the conditionals, those of the first slice too."""
@@ -160,6 +172,7 @@ def _initial(
     names: Iterable[Hashable],
     variables: Mapping[Hashable, Variable],
     given: Mapping[Hashable, Any],
+    normalise: bool,
 ) -> dict[Hashable, Conditional]:
     """The conditionals of the first slice, where they differ."""
     first = nx.DiGraph()
@@ -176,7 +189,7 @@ def _initial(
                 f"initial={{{name!r}: ...}}"
             )
         if own is not None or late:
-            initial[name] = conditional_of(name, first, variables, own)
+            initial[name] = conditional_of(name, first, variables, own, normalise)
     return initial
 
 

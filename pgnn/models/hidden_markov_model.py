@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
 from pgnn.abilities import EmittingModel, Inputs
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, Unsupported
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import lagged, lagged_name
 from pgnn.factors.variable import Variable
+from pgnn.models.model import Names
 from pgnn.models.repeated_slice import RepeatedSlice
 
 if TYPE_CHECKING:
-    from pgnn.evidence.sequences import Sequences
     from pgnn.inference.chains.chain import Chain
     from pgnn.inference.chains.segment_chain import SegmentChain
-    from pgnn.inference.engine import Learner
+    from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.posterior import Posterior
 
 
 class HiddenMarkovModel(RepeatedSlice, EmittingModel):
@@ -44,10 +47,16 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
             a model that goes from left to right.
         shapes: Event shapes of real variables whose emission is a callable.
         name: Of the state.
+        normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
+            each to be divided by its sum.
 
     Tables that are given are constants in :meth:`fit`; ``model.requires_grad_()`` makes them where
     learning begins. An emission may depend on covariates (``inputs``), and on its own value at the
     step before, the parent ``(name, -1)``: then the first value is what the rest is given.
+
+    Sequences are drawn on from where they are by evidence with unseen steps at its end,
+    ``sample(n, {"x": [0.3, 0.1, None, None]})``, and from a state by
+    ``sample(n, {"T": 5, ("state", 0): "loaded"})``.
 
     Raises:
         ModelError: If a table does not fit or a parent is unknown.
@@ -80,16 +89,24 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         mask: Any = None,
         shapes: Mapping[Hashable, tuple[int, ...]] | None = None,
         name: Hashable = "state",
+        normalise: bool = False,
     ) -> None:
         state = Variable(name, states)
         moves = _masked(state, transitions, mask)
-        chain = _conditional(state, [lagged(state)], moves, f"transitions of {name!r}")
-        first = _conditional(state, [], initial, f"initial probabilities of {name!r}")
+        declared = _Declared(normalise)
+        chain = declared.conditional(state, [lagged(state)], moves, f"transitions of {name!r}")
+        first = declared.conditional(state, [], initial, f"initial probabilities of {name!r}")
         conditionals: dict[Hashable, Conditional] = {name: chain}
-        for child, declared in emissions.items():
+        if not isinstance(emissions, Mapping):
+            raise ModelError(
+                "emissions must be a mapping from what is observed to its emission, such as "
+                f"{{'x': pgnn.Gaussian}}, got {emissions!r}"
+            )
+        for child, given in emissions.items():
             if child == name:
                 raise ModelError(f"{name!r} is the state: name the emission otherwise")
-            conditionals[child] = _emission(child, state, declared, (shapes or {}).get(child, ()))
+            shape = (shapes or {}).get(child, ())
+            conditionals[child] = declared.emission(child, state, given, shape)
         super().__init__(conditionals, {name: first})
         self._name = name
         for child in emissions:
@@ -127,6 +144,39 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         """The state given the one before."""
         return self._conditionals[self._name]
 
+    def stationary(self) -> Categorical:
+        r"""Return the distribution :math:`\pi = \pi A` that transitions leave as it is.
+
+        That of the states after a long time. Where they come to stay in one of several classes,
+        or go round in a circle, it is the share of time spent in each in the long run, begun from
+        the initial probabilities.
+
+        Raises:
+            Unsupported: If inputs drive the transitions.
+
+        Cost:
+            Cubic in the number of states.
+
+        References:
+            Kemeny and Snell (1976), Finite Markov Chains, chapters 4 and 5.
+
+        Example:
+            >>> weather = HiddenMarkovModel(2, {"x": 2}, [0.5, 0.5], [[0.9, 0.1], [0.3, 0.7]])
+            >>> weather.stationary().probs
+            tensor([0.7500, 0.2500], dtype=torch.float64)
+        """
+        moves, first = self.transitions, self._initial[self._name]
+        if moves.inputs or first.inputs:
+            raise Unsupported(
+                f"inputs drive the transitions of {self._name!r}: no one distribution lasts"
+            )
+        with torch.no_grad():
+            transition = moves.factor().log_values.double().exp()
+            begin = first.factor().log_values.double().exp()
+        if len(moves.parents) < 1:  # states that follow from nothing
+            return Categorical(probs=transition)
+        return Categorical(probs=long_run(begin, transition))
+
     @property
     def hidden(self) -> list[Hashable]:
         """The state's name."""
@@ -146,6 +196,55 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
 
         return emission_chain(self, seen, inputs, best=best)
 
+    def query(
+        self,
+        targets: Names | None = None,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """Return posterior marginals, of real emissions means and variances.
+
+        See :meth:`Model.query`. Where a real emission was not seen, ``posterior["x"].mean`` and
+        ``.std`` are those of its mixture over the states.
+        """
+        from pgnn.inference.time import emitted_reals
+
+        rest: dict[str, Any] = {"inputs": inputs, "engine": engine, "errors": errors}
+        if targets is None or not emitted_reals.real_names(self, targets):
+            return super().query(targets, evidence, **rest)
+        seen, ask = Sequences.of(self, evidence), super().query
+        with torch.no_grad():
+            return emitted_reals.with_emitted(
+                self, targets, lambda n: ask(n, seen, **rest), seen, inputs
+            )
+
+    def predict(
+        self,
+        evidence: Any = None,
+        steps: int = 1,
+        targets: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+    ) -> Posterior:
+        """Return marginals at the next steps, of real emissions means and variances.
+
+        See :meth:`SequenceModel.predict`; real variables are answered about if they are named.
+        """
+        from pgnn.inference.time import emitted_reals
+
+        rest: dict[str, Any] = {"inputs": inputs, "engine": engine}
+        if targets is None or not emitted_reals.real_names(self, targets):
+            return super().predict(evidence, steps, targets, **rest)
+        seen, ahead = Sequences.of(self, evidence), super().predict
+        with torch.no_grad():
+            return emitted_reals.with_emitted(
+                self, targets, lambda n: ahead(seen, steps, n, **rest), seen, inputs, steps
+            )
+
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM()``: the states are hidden."""
         from pgnn.inference.learning.em import EM
@@ -157,57 +256,65 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         return f"HiddenMarkovModel({self.state.num_states} states, emits {seen})"
 
 
-def _emission(
-    name: Hashable, state: Variable, declared: Any, shape: tuple[int, ...]
-) -> Conditional:
-    """The conditional of one observed variable."""
-    if isinstance(declared, Conditional):
-        if declared.child.name != name:
-            raise ModelError(f"the emission of {name!r} is one for {declared.child.name!r}")
-        return declared
-    if callable(declared):
-        return _conditional(Variable(name, None, shape), [state], declared, f"emission of {name!r}")
-    if isinstance(declared, int) or _are_labels(declared):
-        return Tabular(Variable(name, declared), [state])
-    table = (
-        declared.detach().numpy(force=True)
-        if isinstance(declared, Tensor)
-        else np.asarray(declared)
-    )
-    if table.ndim != 2 or table.dtype.kind not in "fiu":
-        raise ModelError(
-            f"the emission of {name!r} must be a conditional, a callable that makes one, a table "
-            f"({state.num_states}, S), or the symbols; got {declared!r}"
-        )
-    return Tabular(Variable(name, table.shape[1]), [state], declared)
+class _Declared(NamedTuple):
+    """Makes conditionals of what was given.
+
+    Attributes:
+        normalise: Whether rows of tables are weights.
+    """
+
+    normalise: bool
+
+    def emission(
+        self, name: Hashable, state: Variable, given: Any, shape: tuple[int, ...]
+    ) -> Conditional:
+        """Return the conditional of one observed variable."""
+        if isinstance(given, Conditional):
+            if given.child.name != name:
+                raise ModelError(f"the emission of {name!r} is one for {given.child.name!r}")
+            return given
+        if callable(given):
+            child = Variable(name, None, shape)
+            return self.conditional(child, [state], given, f"emission of {name!r}")
+        if isinstance(given, int) or _are_labels(given):
+            return Tabular(Variable(name, given), [state])
+        table = given.detach().numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)
+        if table.ndim != 2 or table.dtype.kind not in "fiu":
+            raise ModelError(
+                f"the emission of {name!r} must be a conditional, a callable that makes one, a "
+                f"table ({state.num_states}, S), or the symbols; got {given!r}"
+            )
+        child = Variable(name, table.shape[1])
+        return Tabular(child, [state], given, normalise=self.normalise)
+
+    def conditional(
+        self,
+        child: Variable,
+        parents: list[Variable],
+        given: Conditional | Callable[..., Conditional] | Any,
+        what: str,
+    ) -> Conditional:
+        """Return the conditional of a variable; tables that are not given are learnable."""
+        if isinstance(given, Conditional):
+            if given.child != child:
+                raise ModelError(
+                    f"the {what} must be a conditional of {child}, got one of {given.child}"
+                )
+            return given
+        if callable(given):
+            conditional = given(child, parents)
+            if not isinstance(conditional, Conditional) or conditional.child != child:
+                raise ModelError(
+                    f"the {what}: the callable must return a Conditional of {child.name!r}"
+                )
+            return conditional
+        return Tabular(child, parents, given, normalise=self.normalise)
 
 
 def _are_labels(declared: Any) -> bool:
     if isinstance(declared, np.ndarray | Tensor):
         return False
     return isinstance(declared, Iterable) and all(isinstance(s, str) for s in declared)
-
-
-def _conditional(
-    child: Variable,
-    parents: list[Variable],
-    declared: Conditional | Callable[..., Conditional] | Any,
-    what: str,
-) -> Conditional:
-    if isinstance(declared, Conditional):
-        if declared.child != child:
-            raise ModelError(
-                f"the {what} must be a conditional of {child}, got one of {declared.child}"
-            )
-        return declared
-    if callable(declared):
-        conditional = declared(child, parents)
-        if not isinstance(conditional, Conditional) or conditional.child != child:
-            raise ModelError(
-                f"the {what}: the callable must return a Conditional of {child.name!r}"
-            )
-        return conditional
-    return Tabular(child, parents, declared)
 
 
 def _masked(state: Variable, transitions: Any, mask: Any) -> Any:
@@ -224,3 +331,26 @@ def _masked(state: Variable, transitions: Any, mask: Any) -> Any:
     table = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
     table.logits.requires_grad_()
     return table
+
+
+def long_run(initial: Tensor, transition: Tensor) -> Tensor:
+    r"""Return the share of time that a chain spends in each state, :math:`(K,)`.
+
+    The limit of the averages :math:`\frac{1}{n} \sum_{t<n} \pi_0 A^t`, by squaring: the
+    average over ``2n`` steps is that over ``n`` steps, and that again from where those led.
+
+    Args:
+        initial: ``(K,)`` probabilities of the first state.
+        transition: ``(K, K)`` probabilities from row to column.
+    """
+    average, power = torch.eye(len(initial), dtype=transition.dtype), transition
+    for _ in range(_DOUBLINGS):
+        average = (average + average @ power) / 2
+        power = power @ power
+        power = power / power.sum(dim=1, keepdim=True)
+    share = initial @ average
+    return share / share.sum()
+
+
+_DOUBLINGS = 60
+"""Of the steps that a long run has: more than :math:`10^{18}` of them."""

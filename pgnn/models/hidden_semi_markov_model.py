@@ -7,6 +7,7 @@ from typing import Any
 
 import networkx as nx
 import torch
+from torch.distributions import Categorical
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
@@ -40,6 +41,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         mask: As of :class:`HiddenMarkovModel`.
         shapes: As of :class:`HiddenMarkovModel`.
         name: Of the state.
+        normalise: As of :class:`HiddenMarkovModel`.
 
     ``most_probable`` and ``decode`` return the states of the best segmentation, in which the last
     segment has its whole duration.
@@ -72,17 +74,17 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         mask: Any = None,
         shapes: Mapping[Hashable, tuple[int, ...]] | None = None,
         name: Hashable = "state",
+        normalise: bool = False,
     ) -> None:
         labels = states if isinstance(states, int) else tuple(states)
         state = Variable(name, labels)
         if transitions is None and mask is None and state.num_states > 1:
             mask = 1 - torch.eye(state.num_states)
-        super().__init__(
-            labels, emissions, initial, transitions, mask=mask, shapes=shapes, name=name
-        )
+        rest: dict[str, Any] = {"shapes": shapes, "name": name, "normalise": normalise}
+        super().__init__(labels, emissions, initial, transitions, mask=mask, **rest)
         if self.transitions.inputs or self.initial[name].inputs:
             raise ModelError("inputs cannot drive the segments of a semi-Markov model")
-        self._durations = _durations(state, durations)
+        self._durations = _durations(state, durations, normalise)
 
     def settings(self) -> Settings:
         """Return the states and the conditionals, that of the duration too."""
@@ -92,6 +94,16 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
     def durations(self) -> Conditional:
         """The duration of a segment given its state; its states are 1, ..., D steps."""
         return self._durations
+
+    def stationary(self) -> Categorical:
+        """Return the share of steps in each state in the long run, see the base class.
+
+        Segments of a state count for as many steps as they last on average.
+        """
+        with torch.no_grad():
+            lasts = self._durations.factor().log_values.double().exp()
+            steps = lasts @ torch.arange(1.0, lasts.shape[-1] + 1, dtype=torch.float64)
+        return Categorical(probs=super().stationary().probs * steps)
 
     @property
     def num_free_parameters(self) -> int:
@@ -134,7 +146,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         )
 
 
-def _durations(state: Variable, declared: Any) -> Conditional:
+def _durations(state: Variable, declared: Any, normalise: bool) -> Conditional:
     """The conditional of the duration given the state."""
     if isinstance(declared, Conditional):
         parents = [v.name for v in declared.parents]
@@ -148,4 +160,5 @@ def _durations(state: Variable, declared: Any) -> Conditional:
             raise ModelError(f"the longest duration must be at least 1, got {declared}")
         return Tabular(Variable("duration", range(1, declared + 1)), [state])
     longest = torch.as_tensor(declared).shape[-1]
-    return Tabular(Variable("duration", range(1, longest + 1)), [state], declared)
+    duration = Variable("duration", range(1, longest + 1))
+    return Tabular(duration, [state], declared, normalise=normalise)

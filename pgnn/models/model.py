@@ -207,6 +207,31 @@ class Model(CachingModule, FactorModel, Restorable):
             self, evidence, targets, inputs=inputs, k=k, errors=errors
         )
 
+    def max_marginals(
+        self,
+        targets: Names | None = None,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+    ) -> dict[Hashable, Tensor]:
+        r"""Return :math:`\max_{x : x_i = s} \log p(x, e)` of every state of some variables.
+
+        The log probability of the best explanation in which a variable is in that state.
+
+        Args:
+            targets: As in :meth:`query`.
+            evidence: One row of it.
+            inputs: Covariates of one row.
+            engine: How to maximise, as in :meth:`most_probable`.
+
+        Returns:
+            ``(*shape, K)`` by name; ``-inf`` where a state cannot be.
+        """
+        from pgnn.inference.max_marginals import max_marginals
+
+        return max_marginals(self, self._engine(engine), targets, evidence, inputs)
+
     def sample(
         self,
         n: int = 1,
@@ -301,7 +326,10 @@ class Model(CachingModule, FactorModel, Restorable):
         *,
         engine: Engine | None = None,
     ) -> CompiledQuery:
-        """Prepare a query that is asked again and again: tensors in, tensors out.
+        """Prepare a query that is asked again and again: state indices in, tensors out.
+
+        It is called with ``(len(observed),)`` or ``(B, len(observed))`` integers, -1 where not
+        seen; labels, frames and likelihoods are for :meth:`query`.
 
         Args:
             targets: As in :meth:`query`.

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+from pgnn.errors import Unsupported
 
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 
 
 def axes_of(ax: Any, size: tuple[float, float]) -> Any:
-    """Return the axes that were given, or those of a new figure."""
+    """Return the axes that were given, or those of a new figure.
+
+    Raises:
+        Unsupported: If matplotlib is not installed.
+    """
     if ax is not None:
         return ax
+    _require()
     import matplotlib.pyplot as plt
 
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
+def _require() -> None:
+    if find_spec("matplotlib") is None:
+        raise Unsupported(
+            "pictures need matplotlib, which is not installed: python -m pip install 'pgnn[plot]'"
+        )
+
+
 def colours_of(count: int) -> list[Any]:
     """Return so many colours that are told apart, also by those who do not see all of them."""
+    _require()
     import matplotlib
 
     if count <= 8:

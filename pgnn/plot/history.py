@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pgnn.abilities import FactorModel
 from pgnn.errors import Unsupported
 from pgnn.plot.axes import axes_of, colours_of
 
@@ -17,13 +18,13 @@ _STEEP = 0.02
 """Share of the iterations, at the beginning, that may leave the picture."""
 
 
-def history(record: Mapping[str, Any], *, ax: Any = None) -> Any:
+def history(record: FactorModel | Mapping[str, Any], *, ax: Any = None) -> Any:
     """Draw what was recorded at each iteration: likelihood, objective, value on rows set apart.
 
     Of a long record the first iterations, which are far from the rest, may lie outside.
 
     Args:
-        record: ``model.history`` of a learner that iterates.
+        record: A model that was fitted by a learner that iterates, or its ``model.history``.
         ax: Axes to draw on; a new figure if not given.
 
     Returns:
@@ -32,9 +33,15 @@ def history(record: Mapping[str, Any], *, ax: Any = None) -> Any:
     Raises:
         Unsupported: If nothing was recorded at each iteration.
     """
+    if isinstance(record, FactorModel):
+        fitted: Any = record
+        record = fitted.history
+    if not isinstance(record, Mapping):
+        raise Unsupported(f"expected a fitted model or its history, got {record!r}")
     trace = {n: y for n, y in record.get("trace", {}).items() if n not in _ELSEWHERE and len(y)}
     if not trace:
-        raise Unsupported("the history has no figures of single iterations")
+        why = "" if record else ": the model was not fitted"
+        raise Unsupported(f"the history has no figures of single iterations{why}")
     same = [
         n for n in trace if n == "objective" and trace[n] in [trace[m] for m in trace if m != n]
     ]

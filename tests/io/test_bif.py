@@ -132,6 +132,7 @@ def test_dialects_say_the_same() -> None:
         ),
         RAIN.replace(rows, "table 0.7 0.1 0.2 0.3 0.1 0.6;"),
         RAIN.replace(rows, "(yes) .1 .3 .6; default 7e-1 2E-1 1e-1;"),
+        RAIN.replace(rows, "(yes) .1 .3 .6; default .7 .5 .2 .3 .1 .2;"),
         RAIN.replace(rows, 'property a "(no) 1;"; ("yes") 0.1 0.3 0.6; (no) 0.7, 0.2, 0.1;'),
         RAIN.replace("{ no, yes }", '{ no, /* , maybe } */ yes } // "\n'),
         RAIN.replace("\n", "\r\n"),

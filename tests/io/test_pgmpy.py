@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from torch import nn
 
+import pgnn
+from pgnn import DynamicBayesianNetwork, Gaussian, HiddenMarkovModel, MarkovRandomField
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.neural import Neural, NormalHead
 from pgnn.factors.conditionals.softmax import Softmax
@@ -18,9 +20,9 @@ from pgnn.models.bayesian_network import BayesianNetwork
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pgmpy.factors.discrete import TabularCPD
+    from pgmpy.factors.discrete import DiscreteFactor, TabularCPD
     from pgmpy.inference import VariableElimination
-    from pgmpy.models import DiscreteBayesianNetwork
+    from pgmpy.models import DiscreteBayesianNetwork, DiscreteMarkovNetwork
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +115,88 @@ def test_conditionals_with_inputs_are_refused() -> None:
     shade = Softmax(Variable("shade", 2), inputs={"light": 1})
     with pytest.raises(Unsupported, match="'shade' depends on the inputs 'light'"):
         to_pgmpy(BayesianNetwork([], {"shade": shade}))
+
+
+# --- fields, factor graphs, trees, latents --------------------------------------------------------
+
+
+def field() -> DiscreteMarkovNetwork:
+    model = DiscreteMarkovNetwork([("a", "b"), ("b", "c")])
+    states = {"a": ["no", "yes"], "b": [10, 20, 30], "c": ["x", "y"]}
+    model.add_factors(
+        DiscreteFactor(["a", "b"], [2, 3], np.arange(1.0, 7.0), state_names=states),
+        DiscreteFactor(["c", "b"], [2, 3], np.arange(6.0, 0.0, -1.0), state_names=states),
+    )
+    return model
+
+
+@pytest.mark.parametrize("make", ["field", "factor graph", "junction tree"])
+def test_products_of_factors_come_as_fields(make: str) -> None:
+    theirs = field()
+    if make == "factor graph":
+        theirs = theirs.to_factor_graph()
+    elif make == "junction tree":
+        theirs = theirs.to_junction_tree()
+    ours = from_pgmpy(theirs)
+    assert ours.variables["b"].states == (10, 20, 30)
+    z = float(np.log(field().get_partition_function()))
+    assert float(ours.query().log_evidence) == pytest.approx(z, rel=1e-12)
+    answer = VariableElimination(field()).query(["a"], {"c": "y"}).values
+    np.testing.assert_allclose(ours.query("a", {"c": "y"})["a"].probs, answer / answer.sum())
+
+
+def test_fields_there_and_back() -> None:
+    ours = from_pgmpy(field())
+    theirs = to_pgmpy(ours)
+    assert theirs.check_model()
+    assert set(theirs.nodes) == {"a", "b", "c"}
+    again = from_pgmpy(theirs)
+    row = {"a": "yes", "b": 20, "c": "x"}
+    np.testing.assert_allclose(again.log_prob(row), ours.log_prob(row))
+    grid = MarkovRandomField.grid((2, 2), coupling=0.5, name="pixel")
+    nodes = to_pgmpy(grid)
+    assert ("pixel", 1, 0) in nodes.nodes
+    assert nodes.number_of_edges() == 4
+    z = float(np.log(nodes.get_partition_function()))
+    assert float(grid.query().log_evidence) == pytest.approx(z, rel=1e-12)
+
+
+def test_models_without_factors_and_strangers_are_told() -> None:
+    with pytest.raises(ModelError, match="no factors"):
+        from_pgmpy(DiscreteMarkovNetwork())
+    with pytest.raises(Unsupported, match="got a dict"):
+        from_pgmpy({})
+
+
+def test_slices_there_and_back() -> None:
+    ours = DynamicBayesianNetwork(
+        [(("a", -1), "a"), ("a", "b"), (("b", -1), "b")],
+        {"a": [[0.7, 0.3], [0.2, 0.8]], "b": [[[0.9, 0.1], [0.4, 0.6]], [[0.3, 0.7], [0.5, 0.5]]]},
+        {"a": [0.6, 0.4], "b": [[0.8, 0.2], [0.1, 0.9]]},
+        {"a": ["no", "yes"], "b": 2},
+    )
+    theirs = to_pgmpy(ours)
+    assert theirs.check_model()
+    again = from_pgmpy(theirs)
+    seen = {"b": [0, 1, 1, 0, None, 1]}
+    np.testing.assert_allclose(again.log_prob(seen), ours.log_prob(seen), rtol=1e-12)
+    chain = HiddenMarkovModel(
+        2, {"x": [[0.9, 0.1], [0.2, 0.8]]}, [0.5, 0.5], [[0.7, 0.3], [0.4, 0.6]]
+    )
+    again = from_pgmpy(to_pgmpy(chain))
+    np.testing.assert_allclose(again.log_prob({"x": [0, 1]}), chain.log_prob({"x": [0, 1]}))
+    real = HiddenMarkovModel(2, {"x": Gaussian})
+    with pytest.raises(Unsupported, match="real variable 'x'"):
+        to_pgmpy(real)
+
+
+def test_latents_are_kept(tmp_path: Path) -> None:
+    theirs = small()
+    theirs.latents = {"b"}
+    ours = from_pgmpy(theirs)
+    assert ours.latents == ["b"]
+    assert to_pgmpy(ours).latents == {"b"}
+    ours.save(tmp_path / "model.safetensors")
+    assert pgnn.load(tmp_path / "model.safetensors").latents == ["b"]
+    with pytest.raises(ModelError, match=r"latents= is given for 'z'"):
+        BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}, latents=["z"])

@@ -171,3 +171,24 @@ def _one_node() -> Any:
 def test_a_model_that_was_never_fitted_has_nothing_to_draw() -> None:
     with pytest.raises(pgnn.Unsupported, match="no figures of single iterations"):
         pgnn.HiddenMarkovModel(2, {"x": 2}).history.plot()
+
+
+def test_the_history_of_a_model_is_drawn_by_the_model(casino: pgnn.HiddenMarkovModel) -> None:
+    with pytest.raises(pgnn.Unsupported, match="the model was not fitted"):
+        pgnn.plot.history(casino)
+    learned = pgnn.HiddenMarkovModel(2, {"roll": 6})
+    learned.fit({"roll": ROLLS}, seed=0, progress=False)
+    lines = pgnn.plot.history(learned).get_lines()
+    assert [*lines[0].get_ydata()] == learned.history["trace"]["log_likelihood"]
+    with pytest.raises(pgnn.Unsupported, match="a fitted model or its history"):
+        pgnn.plot.history(3)
+
+
+def test_without_matplotlib_the_message_names_what_to_install(
+    casino: pgnn.HiddenMarkovModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgnn.plot.axes.find_spec", lambda name: None)
+    with pytest.raises(pgnn.Unsupported, match=r"pgnn\[plot\]"):
+        pgnn.plot.transitions(casino)
+    with pytest.raises(pgnn.Unsupported, match=r"pgnn\[plot\]"):
+        pgnn.plot.states(casino.smooth({"roll": ROLLS}))

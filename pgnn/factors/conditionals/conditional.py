@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,10 +78,47 @@ class Conditional(Piece):
         """Number of numbers that may be chosen freely."""
         return sum(p.numel() for p in self.parameters())
 
+    def frame(self, inputs: Mapping[Hashable, Tensor] | None = None) -> Any:
+        """Return a data frame of probabilities: parents' states in the index, child's as columns.
+
+        Args:
+            inputs: Covariates of one row by name, ``(1, ...)``, if it depends on some.
+
+        Raises:
+            Unsupported: If a variable is real.
+            EvidenceError: If an input is missing, or has several rows.
+            ModelError: If the table is too large for a data frame.
+        """
+        from pgnn.factors.table_frame import table_frame
+
+        with torch.no_grad():
+            values = self.factor(None, inputs).values
+        if values.dim() > len(self.scope):
+            if len(values) != 1:
+                raise EvidenceError(f"frame() takes inputs of one row, got {len(values)}")
+            values = values[0]
+        return table_frame(self.scope, values, across=True)
+
+    @property
+    def title(self) -> str:
+        """What it is of, as in ``p(wet | rain)``."""
+        given = ", ".join(str(n) for n in (*(v.name for v in self.parents), *self.inputs))
+        return f"p({self.child.name} | {given})" if given else f"p({self.child.name})"
+
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
         given = ", ".join(repr(v.name) for v in self.parents)
         return f"{self.child.name!r} | {given}" if given else repr(self.child.name)
+
+    def __str__(self) -> str:
+        """The table, where there is one that can be looked at; what kind it is otherwise."""
+        from pgnn.factors.table_frame import MAX_CELLS, table_text
+
+        plain = all(v.is_discrete and not v.shape for v in self.scope) and not self.inputs
+        if not plain or math.prod(self.shape) > MAX_CELLS:
+            return repr(self)
+        kind = type(self).__name__
+        return table_text(f"{self.title}, {kind}", self.frame())
 
     @abstractmethod
     def distribution(

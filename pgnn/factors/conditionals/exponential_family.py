@@ -36,6 +36,13 @@ class ExponentialFamily(Conditional):
         Koller and Friedman (2009), Probabilistic Graphical Models, section 19.2.2.
     """
 
+    has_hidden_parts = False
+    """Whether statistics depend on the present numbers though all variables were seen.
+
+    So they do where something inside was not, such as the component of a mixture; the best numbers
+    are then found by repetition.
+    """
+
     @abstractmethod
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return the sufficient statistics of weighted rows.
@@ -82,6 +89,15 @@ class ExponentialFamily(Conditional):
         """Forget what was learnt earlier, where there is a neutral choice: in tables alone.
 
         They become uniform on the entries that are possible; other classes keep their numbers.
+        """
+
+    def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
+        """Choose what statistics are taken about, such as an origin near the rows.
+
+        It must not change between statistics that are added.
+
+        Args:
+            values: As for :meth:`statistics`.
         """
 
     def doubt(self, statistics: Statistics) -> str | None:

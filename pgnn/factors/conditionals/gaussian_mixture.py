@@ -55,6 +55,8 @@ class GaussianMixture(Emission):
         tensor([0.2420], dtype=torch.float64)
     """
 
+    has_hidden_parts = True
+
     def __init__(
         self,
         child: Variable,

@@ -113,6 +113,15 @@ class RenamedFamily(Renamed, ExponentialFamily):
         """Fit the conditional, whose numbers these are."""
         self.conditional.maximize(statistics, prior)
 
+    @property
+    def has_hidden_parts(self) -> bool:  # type: ignore[override]
+        """Whether the conditional has."""
+        return self.conditional.has_hidden_parts
+
+    def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
+        """Have the conditional choose its origin."""
+        self.conditional.prepare(self._back(values))
+
     def accepts(self, prior: Any) -> bool:
         """Whether the conditional does."""
         return self.conditional.accepts(prior)

@@ -17,7 +17,9 @@ ROW_TOLERANCE = 1e-4
 """How far a printed row may be from summing to one."""
 
 
-def read_table(child: Variable, parents: Sequence[Variable], table: Any) -> np.ndarray:
+def read_table(
+    child: Variable, parents: Sequence[Variable], table: Any, normalise: bool = False
+) -> np.ndarray:
     """Return a checked copy of a table in probability units, ``(K_pa1, ..., K_child)``.
 
     Args:
@@ -27,10 +29,11 @@ def read_table(child: Variable, parents: Sequence[Variable], table: Any) -> np.n
             parent states (a tuple of labels; a bare label for one parent) to rows. A row may be a
             mapping from child labels to probabilities; a data frame whose columns are the child's
             labels is read by its labels.
+        normalise: Whether rows are weights, percentages say, that are divided by their sums.
 
     Raises:
         ModelError: If the shape is wrong, an entry is negative or not finite, or a row does not
-            sum to one within ``1e-4``.
+            sum to one within ``1e-4``; with ``normalise`` only if it sums to nothing.
     """
     table = _labelled(child, parents, table)
     if isinstance(table, Mapping):
@@ -39,6 +42,21 @@ def read_table(child: Variable, parents: Sequence[Variable], table: Any) -> np.n
     shape = tuple(v.num_states for v in (*parents, child))
     if values.shape != shape:
         raise ModelError(_shape_message(child, parents, shape, values.shape))
+    return distributions(child, parents, values, normalise)
+
+
+def distributions(
+    child: Variable, parents: Sequence[Variable], values: np.ndarray, normalise: bool
+) -> np.ndarray:
+    """Return checked rows, divided by their sums if they are weights.
+
+    Raises:
+        ModelError: Naming a row that is wrong by the states of the parents.
+    """
+    if normalise:
+        total = values.sum(axis=-1, keepdims=True)
+        usable = np.isfinite(values).all(axis=-1, keepdims=True) & (values >= 0) & (total > 0)
+        values = np.divide(values, total, out=values.copy(), where=usable)
     check_distributions(child, parents, values)
     return values
 
@@ -65,7 +83,9 @@ def check_distributions(child: Variable, parents: Sequence[Variable], values: np
         raise ModelError(
             f"row P({child.name}{_given(parents, where)}) of the table of {child.name!r} must sum "
             f"to 1, but sums to {total:.7g}, off by {total - 1.0:+.3g}{others}; correct the row "
-            f"(the last axis runs over the states of {child.name!r})"
+            f"(the last axis runs over the states of {child.name!r}), or give "
+            "Tabular or the model normalise=True, which divides rounded rows, percentages and "
+            "counts by their sums"
         )
 
 

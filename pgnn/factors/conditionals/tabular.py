@@ -60,6 +60,8 @@ class Tabular(ExponentialFamily):
         table: Probabilities ``(K_pa1, ..., K_child)`` as nested lists, array, tensor or data
             frame, or a mapping from tuples of parent labels to rows. A table that is given is a
             constant; without one the table is learnable and starts uniform.
+        normalise: Whether the rows of the table are weights (rounded numbers, percentages,
+            counts), each to be divided by its sum.
 
     Raises:
         ModelError: If a variable is not discrete, the shape is wrong, an entry is negative or not
@@ -75,11 +77,18 @@ class Tabular(ExponentialFamily):
                 [0.0000, 1.0000]], dtype=torch.float64)
     """
 
-    def __init__(self, child: Variable, parents: Sequence[Variable] = (), table: Any = None):
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        table: Any = None,
+        *,
+        normalise: bool = False,
+    ):
         super().__init__(child, parents)
         require_table(child, self.parents, "Tabular")
         if table is not None:
-            probs = read_table(child, self.parents, table)
+            probs = read_table(child, self.parents, table, normalise)
             self.logits = nn.Parameter(_log(probs), requires_grad=False)
             return
         entries = entries_of(self.shape, MAX_TABLE)
@@ -125,17 +134,18 @@ class Tabular(ExponentialFamily):
         possible = parameter.detach().isneginf().logical_not()
         return int((possible.sum(dim=-1) - 1).clamp(min=0).sum())
 
-    def set_probs(self, table: Any) -> None:
+    def set_probs(self, table: Any, *, normalise: bool = False) -> None:
         """Replace the table in place, learnable or not.
 
         Args:
             table: Probabilities as for the constructor; a tensor that requires grad is read.
+            normalise: Whether rows are weights to be divided by their sums.
 
         Raises:
             ModelError: As for the constructor; the old table stays.
         """
         given = table.detach() if isinstance(table, Tensor) else table
-        probs = read_table(self.child, self.parents, given)
+        probs = read_table(self.child, self.parents, given, normalise)
         with torch.no_grad():
             self.logits.copy_(_log(probs))
 

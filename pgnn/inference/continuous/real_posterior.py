@@ -216,7 +216,7 @@ class RealPosterior(WithReals):
     def __str__(self) -> str:
         parts = [self.summary().round(4).to_string()] if self.reals else []
         if self.variables:
-            parts.append(self.table(0, LINES, CELLS))
+            parts.append(self.table(max_lines=LINES, max_cells=CELLS))
         told = dict(self.diagnostics)
         told["divergences"] = int(np.sum(told.get("divergences", 0)))
         for name in ("acceptance", "step_size", "tree_depth"):

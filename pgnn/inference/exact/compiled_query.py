@@ -96,7 +96,10 @@ class CompiledQuery:
         """
         row_codes = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
         if row_codes.dtype.kind not in "iu" and row_codes.size:
-            raise EvidenceError(f"expected integer codes, got {row_codes.dtype}; -1 means not seen")
+            raise EvidenceError(
+                "a compiled query takes state indices alone, integers with -1 where not seen, got "
+                f"{row_codes.dtype}; labels and likelihoods are for model.query(...)"
+            )
         row_codes = _narrowed(row_codes)
         with torch.no_grad():
             solver = model_solver(self._model, max_bytes=self._max_bytes)

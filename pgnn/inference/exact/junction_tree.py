@@ -195,6 +195,38 @@ class JunctionTree(Engine):
         seen = None if observed is None else targets_of(model, observed)
         return CompiledQuery(model, targets_of(model, targets), seen, self.max_bytes)
 
+    def clique_beliefs(
+        self, model: FactorModel, evidence: Any = None
+    ) -> dict[frozenset[Hashable], Factor]:
+        """Return the calibrated beliefs of the cliques of a junction tree, given evidence.
+
+        Beliefs of cliques that share variables agree about them: each is a marginal of the same
+        posterior. :func:`pgnn.graphs.junction_tree` tells how the cliques are joined.
+
+        Args:
+            model: Any model with tables.
+            evidence: As in a query.
+
+        Returns:
+            For each maximal clique, by the names of its variables, a factor that sums to one.
+
+        Raises:
+            Intractable: If a table exceeds the budget.
+
+        Cost:
+            One elimination for each clique.
+        """
+        from pgnn.graphs import interaction_graph, junction_tree
+
+        posterior = self.query(model, None, evidence)
+        elements = model.elements
+        names = [elements.name(k) for k in range(len(elements))]
+        scopes = [f.names for f in model.factors()]
+        card = dict(zip(names, elements.card.tolist(), strict=True))
+        tree = junction_tree(interaction_graph(scopes, names), num_states=card)
+        rank = {name: k for k, name in enumerate(names)}
+        return {c: posterior.joint(*sorted(c, key=rank.__getitem__)) for c in tree}
+
     def _solver(self, question: Question) -> Solver:
         return model_solver(
             question.model, question.seen.reals, question.inputs, self.max_bytes, self.max_work

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from pgnn.abilities import EmittingModel
 from pgnn.errors import DataError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
@@ -150,11 +152,43 @@ class ChainEStep(EStep[Sequences]):
                 pass
             else:
                 return
+        if self._needs_states(seen):
+            try:
+                self.initialize_by(self._in_clusters(seen, seed, at_random))
+            except DataError:  # some states cannot be: a start for each piece then
+                pass
+            else:
+                return
         values: dict[Hashable, Values | None] = {}
         for name, emission in self.model.emissions.items():
             if name in seen.codes or name in seen.reals:
                 values[name] = observed(emission, seen)[1]
         self.initialize_pieces(values, seed, at_random)
+
+    def _needs_states(self, seen: Sequences) -> bool:
+        """Whether an emission that was seen has no start of its own, but learns from states."""
+        return self.model.state.name not in seen.codes and any(
+            not isinstance(c, ExponentialFamily) or c.inputs
+            for n, c in self.pieces.items()
+            if n in seen.codes or n in seen.reals
+        )
+
+    def _in_clusters(self, seen: Sequences, seed: int, at_random: bool) -> Sequences:
+        """Sequences whose states are filled in: clusters of what was seen at each step."""
+        columns = []
+        for name in self.model.emissions:
+            if name in seen.reals:
+                columns.append(seen.reals[name].double().reshape(*seen.inside.shape, -1))
+            elif name in seen.codes:
+                codes = seen.codes[name]
+                hot = one_hot(codes.clamp_min(0), self.model.variables[name].num_states).double()
+                columns.append(hot.masked_fill((codes < 0).unsqueeze(-1), torch.nan))
+        rows = torch.cat(columns, dim=-1)[seen.inside]
+        rows = torch.where(rows.isnan(), rows.nanmean(dim=0).nan_to_num(), rows)
+        generator, k = torch.Generator().manual_seed(seed), self.model.state.num_states
+        states = torch.full(seen.inside.shape, MISSING)
+        states[seen.inside] = kmeans(rows, k, generator, 0 if at_random else 20)
+        return replace(seen, codes={**seen.codes, self.model.state.name: states})
 
     @property
     def _left_to_right(self) -> bool:

@@ -12,12 +12,11 @@ from torch import Tensor
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
-from pgnn.inference.learning.conditional_fit import gradient_step
-from pgnn.inference.learning.expected_statistics import check_owners, configuration_weights
+from pgnn.inference.learning.complete_rows import fit_to
+from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.training_data import read_sequences
 
 if TYPE_CHECKING:
@@ -57,7 +56,10 @@ def fit_slices(
             "every conditional was given and is a constant; model.requires_grad_() makes it where "
             "learning begins"
         )
-    check_owners(_pieces(model))
+    pieces = _pieces(model)
+    check_owners(pieces)
+    if learner.prior is not None:
+        learner.prior.check({c.child.name: c for c in pieces.values()})
     before = {n: x.clone() for n, x in model.state_dict().items()}
     try:
         for name, conditional in model.conditionals.items():
@@ -110,14 +112,7 @@ def _fit(
     values = {v.name: _values(seen, v.name, first, last)[there] for v in own.scope}
     inputs = {n: seen.inputs[n][:, first:last][there] for n in own.inputs if n in seen.inputs}
     weights = torch.from_numpy(seen.row_weights)[:, None].expand_as(there)[there]
-    if not isinstance(own, ExponentialFamily):
-        gradient_step(own, values, inputs, weights, learner.max_iter)
-        return
-    with torch.no_grad():
-        weights = configuration_weights(own, values, weights)
-        prior = learner.prior if own.child.is_discrete else None
-        own.make_uninformative()
-        own.maximize(own.statistics(values, weights), prior)
+    fit_to(own, values, inputs, weights, learner)
 
 
 def _values(seen: Sequences, name: Hashable, first: int, last: int) -> Tensor:

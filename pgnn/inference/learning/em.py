@@ -172,6 +172,8 @@ class EM(Learner):
                     + ", ".join(map(repr, pieces))
                 )
             return dict(self.prior)
+        if isinstance(self.prior, Prior):
+            self.prior.check({c.child.name: c for c in pieces.values()})
         return accepting(pieces, self.prior)
 
     def _best_start(

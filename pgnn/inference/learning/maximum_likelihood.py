@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
+from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.expected_statistics import check_owners
@@ -40,8 +41,9 @@ class MaximumLikelihood(Learner):
 
     Without a prior this maximises the likelihood. A parent configuration that no row has then
     leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
-    table how many such rows there were. Learnable conditionals of other kinds (logistic, noisy-or,
-    neural) are fitted by L-BFGS on the same counts; the prior speaks of tables only.
+    table how many such rows there were. Learnable conditionals of other kinds are fitted to the
+    same rows, in closed form where they have one (Gaussian, Poisson, ...) and by L-BFGS otherwise
+    (logistic, noisy-or, networks); the prior speaks of tables only.
 
     Tables are learnt anew, whatever they were before. Over time zeros of a table are structural: a
     prior adds nothing to them, and they stay zero until something is counted for them.
@@ -96,7 +98,7 @@ class MaximumLikelihood(Learner):
                 :class:`~pgnn.evidence.evidence_reader.EvidenceReader`), or an iterable of such
                 batches, which is read once and never held.
             weights: ``(N,)`` what each row counts, or the name of the column that tells.
-            inputs: Not used: conditionals with inputs are not learnt here.
+            inputs: Covariates ``(N, ...)`` by name, of conditionals that depend on some.
             seed: Not used: nothing is random.
             progress: Show a progress bar over the batches of an iterable.
 
@@ -104,11 +106,11 @@ class MaximumLikelihood(Learner):
             DataError: If a cell is missing (use EM), a column or label is wrong, or there are no
                 rows. The model stays as it was, whatever is raised.
             ModelError: If nothing is learnable, or the prior does not fit the tables.
-            Unsupported: If a learnable conditional has real variables or inputs, or conditionals
-                share learnable parameters.
+            Unsupported: If the model is not directed, or conditionals share learnable parameters.
 
         Cost:
-            One increment for each row and table. An iterable needs the memory of one batch.
+            One increment for each row and table. An iterable needs the memory of one batch; models
+            with learnable conditionals of real variables, arrays or inputs take no iterable.
         """
         if isinstance(model, SlicedModel):
             fit_slices(model, self, data, weights=weights, inputs=inputs)
@@ -117,6 +119,9 @@ class MaximumLikelihood(Learner):
         parts = _sort_out(model)
         learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
         self._check_prior(learnt_tables)
+        if parts.rowwise:
+            fit_rows(model, self, data, weights=weights, inputs=inputs)
+            return
         statistics = Statistics(model.variables, parts.tables, parts.others)
         reader = EvidenceReader(tuple(model.variables.values()))
         for number, batch, batch_weights in batches(data, weights, progress):
@@ -177,11 +182,13 @@ class _Parts:
         learnt: Names of those that are learnable.
         tables: Tables, learnable or constant.
         others: Other conditionals that can be scored on state codes.
+        rowwise: Whether others still, of real variables, arrays or inputs, are learnt.
     """
 
     learnt: frozenset[Hashable]
     tables: dict[Hashable, Tabular]
     others: dict[Hashable, Conditional]
+    rowwise: bool
 
 
 def _sort_out(model: Any) -> _Parts:
@@ -189,7 +196,7 @@ def _sort_out(model: Any) -> _Parts:
 
     Raises:
         ModelError: If nothing is learnable.
-        Unsupported: If something is learnable but not here, or parameters are shared.
+        Unsupported: If the model is not directed, or parameters are shared.
     """
     if not isinstance(model, DirectedModel):
         raise Unsupported(
@@ -205,6 +212,7 @@ def _sort_out(model: Any) -> _Parts:
     check_owners(model.conditionals)
     tables: dict[Hashable, Tabular] = {}
     others: dict[Hashable, Conditional] = {}
+    rowwise = False
     for name, conditional in model.conditionals.items():
         if isinstance(conditional, Tabular):
             tables[name] = conditional
@@ -212,13 +220,9 @@ def _sort_out(model: Any) -> _Parts:
             v.is_discrete and not v.shape for v in conditional.scope
         ):
             others[name] = conditional
-        elif name in learnt:
-            raise Unsupported(
-                f"the {type(conditional).__name__} conditional of {name!r} has real variables, "
-                "arrays or inputs, and is not learnt by counting; fit it by gradient ascent, or "
-                "make its parameters constant with requires_grad_(False)"
-            )
-    return _Parts(learnt, tables, others)
+        else:
+            rowwise |= name in learnt
+    return _Parts(learnt, tables, others, rowwise)
 
 
 def _is_learnable(conditional: Conditional) -> bool:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.tabular import Prior, Tabular
-from pgnn.limits import NOT_NEGATIVE, check_real
 
 Floats = NDArray[np.float64]
 
@@ -23,20 +22,24 @@ class Laplace(Prior):
     """The same pseudo-count for every entry (Laplace's rule of succession with 1).
 
     Args:
-        count: Pseudo-count, not negative.
+        count: Pseudo-count, not negative; or by name of the child, none for those not named.
 
     Raises:
         ModelError: If it is negative or not finite.
     """
 
-    count: float = 1.0
+    count: float | Mapping[Hashable, float] = 1.0
 
     def __post_init__(self) -> None:
-        check_real("count of Laplace", self.count, NOT_NEGATIVE)
+        _check_numbers("count of Laplace", self.count)
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
-        return np.full(conditional.shape, float(self.count))
+        return np.full(conditional.shape, _number_of(self.count, conditional))
+
+    def check(self, names: Mapping[Hashable, Any]) -> None:
+        """Check that every named variable exists, see the base class."""
+        _check_names(self.count, names)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class BDeu(Prior):
     Here :math:`q` is the number of parent configurations and :math:`r` of child states.
 
     Args:
-        equivalent_sample_size: Number :math:`\alpha` of imagined rows, not negative.
+        equivalent_sample_size: Number :math:`\alpha` of imagined rows, not negative; or by name
+            of the child, none for those not named.
 
     Raises:
         ModelError: If it is negative or not finite.
@@ -70,16 +74,19 @@ class BDeu(Prior):
         knowledge and statistical data, section 7.
     """
 
-    equivalent_sample_size: float = 10.0
+    equivalent_sample_size: float | Mapping[Hashable, float] = 10.0
 
     def __post_init__(self) -> None:
-        own = self.equivalent_sample_size
-        check_real("equivalent_sample_size of BDeu", own, NOT_NEGATIVE)
+        _check_numbers("equivalent_sample_size of BDeu", self.equivalent_sample_size)
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
-        share = float(self.equivalent_sample_size) / math.prod(conditional.shape)
-        return np.full(conditional.shape, share)
+        size = _number_of(self.equivalent_sample_size, conditional)
+        return np.full(conditional.shape, size / math.prod(conditional.shape))
+
+    def check(self, names: Mapping[Hashable, Any]) -> None:
+        """Check that every named variable exists, see the base class."""
+        _check_names(self.equivalent_sample_size, names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +95,18 @@ class Dirichlet(Prior):
 
     Args:
         pseudo_counts: Name of the child to an array of the shape of its table (parents first,
-            child last), or a number for all its entries. Tables that are not named have none.
+            child last), or a number for all its entries. Tables that are not named have none. Or
+            one number for all entries of all tables.
+
+    Raises:
+        ModelError: If it is neither.
     """
 
-    pseudo_counts: Mapping[Hashable, Any]
+    pseudo_counts: float | Mapping[Hashable, Any]
 
     def __post_init__(self) -> None:
         if not isinstance(self.pseudo_counts, Mapping):
-            raise ModelError(
-                "pseudo_counts must be a mapping from the names of children to arrays or numbers, "
-                f"got {self.pseudo_counts!r}; Laplace(1.0) is the same for every table"
-            )
+            _check_numbers("pseudo-counts of Dirichlet", self.pseudo_counts)
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table.
@@ -107,7 +115,8 @@ class Dirichlet(Prior):
             ModelError: If their shape is wrong, or one is negative or not finite.
         """
         name = conditional.child.name
-        pseudo = self.pseudo_counts.get(name, 0.0)
+        given = self.pseudo_counts
+        pseudo = given.get(name, 0.0) if isinstance(given, Mapping) else given
         pseudo = pseudo.detach().cpu().numpy() if isinstance(pseudo, torch.Tensor) else pseudo
         counts = np.array(pseudo, dtype=np.float64)
         if counts.shape not in ((), conditional.shape):
@@ -125,9 +134,29 @@ class Dirichlet(Prior):
         Raises:
             ModelError: If one does not.
         """
-        for name in self.pseudo_counts:
-            if name not in names:
-                raise ModelError(
-                    f"pseudo-counts are given for {name!r}, which has no table to learn"
-                    f"{closest(name, names)}"
-                )
+        _check_names(self.pseudo_counts, names)
+
+
+def _number_of(given: float | Mapping[Hashable, float], conditional: Tabular) -> float:
+    """The number for one table."""
+    return float(given.get(conditional.child.name, 0.0) if isinstance(given, Mapping) else given)
+
+
+def _check_names(given: Any, names: Mapping[Hashable, Any]) -> None:
+    for name in given if isinstance(given, Mapping) else ():
+        if name not in names:
+            raise ModelError(
+                f"pseudo-counts are given for {name!r}, which has no table to learn"
+                f"{closest(name, names)}"
+            )
+
+
+def _check_numbers(what: str, given: Any) -> None:
+    for value in given.values() if isinstance(given, Mapping) else [given]:
+        if not isinstance(value, int | float | np.number):
+            raise ModelError(
+                f"{what} must be a number, or a mapping from names of variables to numbers, got "
+                f"{given!r}"
+            )
+        if not (math.isfinite(value) and value >= 0):
+            raise ModelError(f"{what} must be finite and not negative, got {value}")

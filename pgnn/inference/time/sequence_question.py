@@ -190,6 +190,7 @@ def _discrete(variables: Mapping[Hashable, Variable], names: Names | None) -> li
     for v in asked:
         if not v.is_discrete:
             raise Unsupported(
-                f"{v.name!r} is real: it has no marginal table; predict or sample it instead"
+                f"{v.name!r} is real and has no table of probabilities; query() and predict() of a "
+                "hidden Markov model tell its mean and spread, sample() draws it"
             )
     return asked

@@ -471,13 +471,11 @@ def test_constant_conditionals_of_other_kinds_are_scored() -> None:
     assert model.history["log_likelihood"] == pytest.approx(expected, rel=1e-12)
 
 
-def test_real_variables_and_inputs_are_for_other_learners() -> None:
+def test_real_variables_that_are_constants_stay_and_fields_are_refused() -> None:
     graph = nx.DiGraph([("k", "x"), ("k", "y")])
     real = Neural(Variable("x"), [Variable("k", 2)], nn.Linear(2, 2))
     model = BayesianNetwork(graph, {"x": real}, states={"k": 2, "y": 2})
     data = {"k": [0, 1, 1], "y": [0, 0, 1], "x": [0.1, 0.2, 0.3]}
-    with pytest.raises(Unsupported, match="Neural conditional of 'x' has real variables"):
-        model.fit(data)
     real.requires_grad_(False)
     model.fit(data)
     np.testing.assert_allclose(tables_of(model, "y"), [[1.0, 0.0], [0.5, 0.5]])

@@ -400,4 +400,4 @@ def test_explanation():
 def test_a_real_variable_has_no_table():
     driven = Driven()
     with pytest.raises(Unsupported, match="'v' is real"):
-        driven.model.query("v", driven.seen, inputs=driven.inputs)
+        driven.model.filter(driven.seen, "v", inputs=driven.inputs)

@@ -1,0 +1,75 @@
+"""Tables as data frames and as text, with the names of states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.factors.variable import Variable
+
+MAX_CELLS = 10**7
+"""Most numbers of a data frame that is made of a table."""
+ROWS = 24
+"""Most rows that are printed."""
+
+
+def table_frame(variables: Sequence[Variable], values: Tensor, *, across: bool) -> Any:
+    """Return a data frame of a table.
+
+    Args:
+        variables: Discrete variables, one for each axis.
+        values: ``(K1, ..., Kn)``.
+        across: Whether the states of the last variable are columns.
+
+    Returns:
+        With an index level for each variable; the last one's states as columns, or a column
+        ``value``.
+
+    Raises:
+        ModelError: If the table is too large for a data frame.
+    """
+    import pandas as pd
+
+    if values.numel() > MAX_CELLS:
+        raise ModelError(
+            f"the table has {values.numel():,} entries, at most {MAX_CELLS:,} are put in a data "
+            "frame; condition it, or look at its tensor"
+        )
+    table = values.detach().cpu().numpy()
+    rows = variables[:-1] if across else variables
+    index = pd.RangeIndex(1)
+    if rows:
+        index = pd.MultiIndex.from_product([_labels(v) for v in rows], names=[v.name for v in rows])
+    if len(rows) == 1:
+        index = index.get_level_values(0)
+    if not across:
+        return pd.DataFrame({"value": table.reshape(-1)}, index=index)
+    columns = _labels(variables[-1])
+    columns.name = variables[-1].name
+    return pd.DataFrame(table.reshape(len(index), len(columns)), index=index, columns=columns)
+
+
+def table_text(title: str, frame: Any) -> str:
+    """Return a data frame of numbers as text under a title; long ones are cut short."""
+    import pandas as pd
+
+    more = len(frame) - ROWS
+    shown = frame.iloc[:ROWS] if more > 0 else frame
+    alone = isinstance(frame.index, pd.RangeIndex)
+    text = shown.to_string(float_format=_number, index=not alone)
+    rest = f"\n... and {more:,} more rows: see .frame()" if more > 0 else ""
+    return f"{title}\n{text}{rest}"
+
+
+def _labels(variable: Variable) -> Any:
+    import pandas as pd
+
+    return pd.Index(list(variable.states or ()), tupleize_cols=False)
+
+
+def _number(x: float) -> str:
+    """Four decimals; what would be rounded to zero is told apart from it."""
+    return f"{x:.4g}" if 0.0 < abs(x) < 5e-5 or abs(x) >= 1e5 else f"{x:.4f}"

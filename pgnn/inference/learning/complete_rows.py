@@ -1,0 +1,177 @@
+"""Learning from complete rows: each conditional from its own, in closed form where there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import NetworkModel
+from pgnn.errors import DataError
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
+from pgnn.inference.engine import Inputs
+from pgnn.inference.history import History
+from pgnn.inference.learning.conditional_fit import gradient_step
+from pgnn.inference.learning.expected_statistics import configuration_weights
+from pgnn.inference.learning.training_data import read_rows
+
+if TYPE_CHECKING:
+    from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+_GAIN = 1e-10
+"""Relative gain of the log-likelihood at which a conditional with hidden parts is at rest."""
+
+
+def fit_rows(
+    model: Any,
+    learner: MaximumLikelihood,
+    data: Any,
+    *,
+    weights: Any = None,
+    inputs: Inputs | None = None,
+) -> None:
+    """Fit a network with real variables, arrays or inputs to rows in which everything was seen.
+
+    The likelihood falls into one part for each conditional.
+
+    Args:
+        model: A directed network, :class:`~pgnn.abilities.NetworkModel`.
+        learner: Its prior and its limit of iterations.
+        data: Rows, all at once.
+        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+        inputs: Covariates ``(N, ...)``.
+
+    Raises:
+        DataError: If something was not seen, or there are no rows. Whatever is raised, the model
+            stays as it was.
+    """
+    begin = time.perf_counter()
+    rows = read_rows(model, data, weights, inputs)
+    values = _values(model, rows)
+    counts = torch.tensor(rows.row_weights)
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    unseen: dict[Hashable, int] = {}
+    total = 0.0
+    try:
+        for name, own in model.conditionals.items():
+            seen = {v.name: values[v.name] for v in own.scope}
+            missing = fit_to(own, seen, rows.inputs, counts, learner)
+            unseen |= {name: missing} if missing else {}
+            total += log_likelihood(own, seen, rows.inputs, counts)
+    except BaseException:
+        model.load_state_dict(before)
+        raise
+    model.history = History(
+        learner=repr(learner),
+        rows=rows.num_rows,
+        weight=float(rows.row_weights.sum()),
+        log_likelihood=total,
+        unseen=unseen,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def fit_to(
+    own: Conditional,
+    values: Mapping[Hashable, Tensor],
+    inputs: Mapping[Hashable, Tensor],
+    weights: Tensor,
+    learner: MaximumLikelihood,
+) -> int:
+    """Fit a conditional, in place, to rows in which all of its variables were seen.
+
+    Args:
+        own: The conditional; one without learnable parameters stays.
+        values: ``(N, ...)`` of its scope, by name.
+        inputs: ``(N, ...)`` covariates; others than its own are ignored.
+        weights: ``(N,)`` what each row counts.
+        learner: Its prior, which speaks of tables, and its limit of iterations.
+
+    Returns:
+        How many configurations of discrete parents no row has, where it is learnt in closed form.
+    """
+    if not any(p.requires_grad for p in own.parameters()):
+        return 0
+    if own.inputs or not isinstance(own, ExponentialFamily):
+        covariates = {n: inputs[n] for n in own.inputs if n in inputs}
+        gradient_step(own, values, covariates, weights, learner.max_iter)
+        return 0
+    with torch.no_grad():
+        spread = configuration_weights(own, values, weights)
+        prior = learner.prior if own.accepts(learner.prior) else None
+        own.make_uninformative()
+        own.prepare(values)
+        if own.has_hidden_parts:
+            _by_passes(own, values, spread, weights, prior, learner.max_iter)
+        else:
+            own.maximize(own.statistics(values, spread), prior)
+    per_configuration = spread.sum(dim=0)
+    return int((per_configuration <= LEAST_COUNT).sum()) if per_configuration.dim() else 0
+
+
+def log_likelihood(
+    own: Conditional,
+    values: Mapping[Hashable, Tensor],
+    inputs: Mapping[Hashable, Tensor],
+    weights: Tensor,
+) -> float:
+    """Return the weighted log-likelihood of rows; arguments as of :func:`fit_to`."""
+    covariates = {n: inputs[n] for n in own.inputs if n in inputs}
+    with torch.no_grad():
+        logs = own.factor(values, covariates or None).log_values.double()
+        return float((weights.to(logs) * logs).masked_fill(weights.to(logs) == 0, 0.0).sum())
+
+
+def _by_passes(
+    own: ExponentialFamily,
+    values: Mapping[Hashable, Tensor],
+    spread: Tensor,
+    weights: Tensor,
+    prior: Any,
+    max_iter: int,
+) -> None:
+    """Repeat what raises the likelihood until it is at rest."""
+    own.initialize(values, 0)
+    value = log_likelihood(own, values, {}, weights)
+    for _ in range(max_iter):
+        own.maximize(own.statistics(values, spread), prior)
+        before, value = value, log_likelihood(own, values, {}, weights)
+        if value - before <= _GAIN * max(1.0, abs(value)):
+            break
+
+
+def _values(model: NetworkModel, rows: Evidence) -> dict[Hashable, Tensor]:
+    """``(N, *shape)`` of every variable.
+
+    Raises:
+        DataError: If something was not seen.
+    """
+    codes = torch.from_numpy(rows.codes).long()
+    values: dict[Hashable, Tensor] = {}
+    for name, v in model.variables.items():
+        if v.is_discrete:
+            numbers = torch.from_numpy(model.elements.numbers(name))
+            x = codes[:, numbers.reshape(-1)].reshape(len(codes), *v.shape)
+            missing = x < 0
+        elif name in rows.reals:
+            x = rows.reals[name].expand(rows.num_rows, *v.shape)
+            missing = x.isnan()
+        else:
+            raise DataError(
+                f"data has no column {name!r}; maximum likelihood needs every variable: learn with "
+                "EM(), which sums out what is hidden"
+            )
+        gone = missing.reshape(len(x), -1).any(dim=1)
+        if bool(gone.any()):
+            raise DataError(
+                f"cells are missing: column {name!r} in {int(gone.sum())} of {len(x)} rows (first "
+                f"row {int(gone.nonzero()[0])}). Maximum likelihood needs complete rows; learn "
+                "with EM(), which sums out what was not seen, or drop or fill those rows yourself"
+            )
+        values[name] = x
+    return values

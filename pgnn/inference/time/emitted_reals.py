@@ -1,0 +1,188 @@
+"""What a chain of states believes of the real numbers it emits where they were not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import EmittingModel, Inputs
+from pgnn.errors import Unsupported
+from pgnn.evidence.sequences import Sequences
+from pgnn.inference.base_question import Names
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import names_of
+
+
+@dataclass(frozen=True, eq=False)
+class RealMoments:
+    """Mean and variance of a real variable at every step; a number that was seen has no variance.
+
+    Attributes:
+        mean: ``(T, *event)`` or ``(B, T, *event)``; ``NaN`` beyond a row's end.
+        variance: The same shape; of a vector those of its numbers.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviations, in the shape of the mean."""
+        return self.variance.sqrt()
+
+    def __repr__(self) -> str:
+        return f"RealMoments(shape={tuple(self.mean.shape)})"
+
+
+class EmittedPosterior(Posterior):
+    """A posterior with means and variances of real variables beside probabilities of discrete ones.
+
+    ``posterior["x"]`` of a real variable is a :class:`RealMoments`; all else is as in
+    :class:`Posterior`.
+
+    Args:
+        whole: The answer about the discrete variables, that of the state among them.
+        kept: Those that were asked for.
+        reals: Of each real variable asked for.
+    """
+
+    def __init__(
+        self, whole: Posterior, kept: Sequence[Hashable], reals: Mapping[Hashable, RealMoments]
+    ) -> None:
+        variables = [v for v in whole.variables if v.name in kept]
+        rows = whole.num_rows
+        parts = [whole.probs(v.name).reshape(rows, -1) for v in variables]
+        log_evidence = whole.log_evidence.reshape(-1)
+        super().__init__(
+            variables,
+            torch.cat([log_evidence.new_zeros((rows, 0)), *parts], dim=1),
+            log_evidence,
+            batched=whole.batched,
+            kind=whole.kind,
+            engine=whole.engine,
+            diagnostics=whole.diagnostics,
+            index=whole.index,
+        )
+        self.reals = dict(reals)
+
+    def __getitem__(self, name: Hashable) -> Any:
+        if isinstance(name, Hashable) and name in self.reals:
+            return self.reals[name]
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        yield from super().__iter__()
+        yield from self.reals
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.reals)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+
+
+Ask = Callable[[list[Hashable]], Posterior]
+"""Answers about discrete variables of some names."""
+
+
+def real_names(model: EmittingModel, targets: Names | None) -> list[Hashable]:
+    """Return the names of real variables among those asked for."""
+    if targets is None:
+        return []
+    named = names_of(targets, model.variables, what="variable of the model")
+    return [n for n in named if not model.variables[n].is_discrete]
+
+
+def with_emitted(
+    model: EmittingModel,
+    targets: Names,
+    ask: Ask,
+    seen: Sequences,
+    inputs: Inputs | None,
+    after: int | None = None,
+) -> EmittedPosterior:
+    r"""Answer about real emissions too.
+
+    Where nothing was seen of one, it is mixed by the posterior of the states:
+
+    .. math:: E[x_t \mid e] = \sum_k p(z_t = k \mid e) \, E[x_t \mid k]
+
+    Args:
+        model: A chain of states.
+        targets: Names of what is asked for.
+        ask: Answers about the discrete ones.
+        seen: Evidence.
+        inputs: Covariates ``(B, T, ...)``, as many steps more as are predicted.
+        after: How many steps beyond the ends of rows are asked about; the steps themselves if None.
+
+    Raises:
+        Unsupported: If an emission depends on its own past.
+    """
+    named = names_of(targets, model.variables, what="variable of the model")
+    kept = [n for n in named if model.variables[n].is_discrete]
+    state = model.state.name
+    whole = ask([*kept, *([] if state in kept else [state])])
+    weights = whole.probs(state)
+    weights = weights if whole.batched else weights[None]
+    reals = {}
+    for name in named:
+        if name in kept:
+            continue
+        mean, variance = _moments(model, name, weights, seen, inputs, after)
+        lone = slice(None) if whole.batched else 0
+        reals[name] = RealMoments(mean[lone], variance[lone])
+    return EmittedPosterior(whole, kept, reals)
+
+
+def _moments(
+    model: EmittingModel,
+    name: Hashable,
+    weights: Tensor,
+    seen: Sequences,
+    inputs: Inputs | None,
+    after: int | None,
+) -> tuple[Tensor, Tensor]:
+    """``(B, T, *event)`` means and variances given ``(B, T, K)`` posteriors of the states."""
+    emission, state = model.emissions[name], model.state
+    if any(v.name != state.name for v in emission.parents):
+        raise Unsupported(
+            f"{name!r} depends on its own past: its mean does not follow from the states alone; "
+            "average draws of model.sample(n, evidence)"
+        )
+    rows, steps, k = weights.shape
+    own = model.covariates(inputs, _longer(seen, after))
+    covariates = {n: _at(own[n], seen, after) for n in emission.inputs if n in own}
+    lead = (rows, steps) if covariates else (1, 1)
+    codes = torch.arange(k).repeat(lead[0] * lead[1])
+    wide = {n: x.flatten(0, 1).repeat_interleave(k, dim=0) for n, x in covariates.items()}
+    found = emission.distribution({state.name: codes}, wide or None)
+    event = emission.child.shape
+    flat = (*lead, k, *event)
+    mean = found.mean.expand(len(codes), *event).reshape(flat)
+    variance = found.variance.expand(len(codes), *event).reshape(flat)
+    w = weights.reshape(*weights.shape, *[1] * len(event)).to(mean)
+    total = (w * mean).sum(2)
+    spread = (w * (variance + (mean - total.unsqueeze(2)).square())).sum(2)
+    if after is None and name in seen.reals:
+        x = seen.reals[name].to(total)
+        there = ~x.isnan()
+        total = torch.where(there, x, total)
+        spread = spread.masked_fill(there, 0.0)
+    return total, spread
+
+
+def _longer(seen: Sequences, after: int | None) -> Sequences:
+    """The same rows with the steps that are predicted."""
+    return seen if after is None else replace(seen, steps=seen.steps + after)
+
+
+def _at(covariates: Tensor, seen: Sequences, after: int | None) -> Tensor:
+    """``(B, T, ...)`` covariates of the steps asked about."""
+    if after is None:
+        return covariates
+    steps = seen.lengths[:, None] + torch.arange(after)
+    return covariates[torch.arange(seen.num_rows)[:, None], steps]

@@ -1,0 +1,113 @@
+"""Interventions: variables that are set from outside, to a state or by a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.unknown_variable import unknown_variable
+from pgnn.factors.cells import cells_of, is_container
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.variable import Variable
+
+AT_RANDOM = object()
+"""What is done to variables that are named alone."""
+
+
+def read_interventions(given: Any) -> dict[Hashable, Any]:
+    """Return what is done by name; :data:`AT_RANDOM` for variables that are named alone.
+
+    Args:
+        given: A mapping from names to what is done, or names.
+
+    Raises:
+        EvidenceError: If it is neither.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    if isinstance(given, str):
+        return {given: AT_RANDOM}
+    if isinstance(given, Iterable):
+        return dict.fromkeys(given, AT_RANDOM)
+    raise EvidenceError(f"do() takes a mapping such as {{'rain': 'yes'}}, got {given!r}")
+
+
+def intervened(
+    graph: nx.DiGraph, conditionals: Mapping[Hashable, Conditional], given: Any
+) -> tuple[nx.DiGraph, dict[Hashable, Conditional]]:
+    """Return the graph and the conditionals after an intervention; what is kept is shared.
+
+    Args:
+        graph: Of the network.
+        conditionals: Of all its nodes.
+        given: As of :meth:`BayesianNetwork.do`.
+
+    Raises:
+        EvidenceError: If a variable or a state is unknown, or several states are given.
+        ModelError: If a variable is real and is given no conditional, or a policy does not fit.
+    """
+    cut, after = nx.DiGraph(), dict(conditionals)
+    for name, action in read_interventions(given).items():
+        if name not in conditionals:
+            raise unknown_variable(name, [c.child for c in conditionals.values()])
+        after[name] = _policy(conditionals[name].child, action)
+    for name in graph:  # without the attributes, which speak of what was there before
+        cut.add_node(name)
+    for name, conditional in after.items():
+        own = conditional.parents
+        same = after[name] is conditionals[name]
+        names = graph.predecessors(name) if same else [v.name for v in own]
+        for parent in names:
+            if parent not in conditionals:
+                raise unknown_variable(parent, [c.child for c in conditionals.values()])
+            cut.add_edge(parent, name)
+    return cut, after
+
+
+def _policy(variable: Variable, action: Any) -> Conditional:
+    """The conditional of a variable that is set."""
+    name = variable.name
+    if isinstance(action, Conditional):
+        if action.child != variable:
+            raise ModelError(
+                f"do() sets {variable} by a conditional of it, got one of {action.child}"
+            )
+        return action
+    if not variable.is_discrete or variable.shape:
+        raise ModelError(
+            f"{name!r} is {'an array' if variable.is_discrete else 'real'}: do() sets it by a "
+            "conditional alone, such as pgnn.Gaussian, not by a value"
+        )
+    if action is AT_RANDOM:
+        return Tabular(variable, (), np.full(variable.num_states, 1.0 / variable.num_states))
+    if isinstance(action, Mapping):
+        return Tabular(variable, (), {s: action.get(s, 0.0) for s in _known(variable, action)})
+    if is_container(action, variable.labels.codes):
+        cells = cells_of(action, variable.labels.codes).values
+        if not cells.ndim:  # one value in an array
+            return _policy(variable, cells.item())
+        if cells.dtype.kind == "f" and cells.shape == (variable.num_states,):
+            return Tabular(variable, (), cells)
+        raise EvidenceError(
+            f"do() sets {name!r} to one state, or by a distribution of its {variable.num_states} "
+            f"states, got {action!r}; for a state in each row write model.do([{name!r}]), which "
+            f"draws it at random, and give {{{name!r}: ...}} as evidence"
+        )
+    index = variable.index(action)
+    if index < 0:
+        raise EvidenceError(f"do() needs a state to set {name!r} to, got {action!r}")
+    return Tabular(variable, (), np.eye(variable.num_states)[index])
+
+
+def _known(variable: Variable, weights: Mapping[Any, Any]) -> tuple[Hashable, ...]:
+    """The states, having checked that no other is named."""
+    for label in weights:
+        if label not in variable.labels.codes:
+            variable.index(label)  # says what there is
+            raise EvidenceError(f"name the states of {variable.name!r} by their labels: {label!r}")
+    return variable.states or ()

@@ -1,0 +1,93 @@
+"""Interventions: states, distributions, policies, and trials at random."""
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn import BayesianNetwork, EvidenceError, Gaussian, ModelError, Tabular, Variable
+from tests import oracle
+
+CARDS = {"z": 2, "x": 3, "y": 2}
+P_Z = np.array([0.3, 0.7])
+P_X = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+P_Y = np.array([[[0.9, 0.1], [0.4, 0.6]], [[0.7, 0.3], [0.2, 0.8]], [[0.5, 0.5], [0.1, 0.9]]])
+
+
+def network() -> BayesianNetwork:
+    edges = [("z", "x"), ("x", "y"), ("z", "y")]
+    return BayesianNetwork(edges, {"z": P_Z, "x": P_X, "y": P_Y}, latents=["z"])
+
+
+def after(p_x: np.ndarray, given: tuple[str, ...] = ()) -> np.ndarray:
+    """p(y) once x is drawn from another table."""
+    tables = [(("z",), P_Z), ((*given, "x"), p_x), (("x", "z", "y"), P_Y)]
+    return oracle.marginal(oracle.joint(CARDS, tables), ["y"])
+
+
+def p_y(model: BayesianNetwork) -> np.ndarray:
+    return model.query("y")["y"].probs.numpy()
+
+
+@pytest.mark.parametrize(
+    "action",
+    [{0: 0.1, 2: 0.9}, [0.1, 0.0, 0.9], np.array([0.1, 0.0, 0.9]), torch.tensor([0.1, 0.0, 0.9])],
+)
+def test_a_distribution_is_set(action):
+    np.testing.assert_allclose(p_y(network().do({"x": action})), after([0.1, 0.0, 0.9]), rtol=1e-6)
+
+
+def test_a_state_is_a_point_mass_and_arrows_are_cut():
+    done = network().do({"x": 2})
+    np.testing.assert_allclose(p_y(done), after([0.0, 0.0, 1.0]), rtol=1e-12)
+    assert set(done.graph.edges) == {("x", "y"), ("z", "y")}
+    assert done.latents == ["z"]
+
+
+def test_a_policy_has_arrows_of_its_own():
+    model = network()
+    table = np.array([[0.8, 0.1, 0.1], [0.0, 0.5, 0.5]])
+    policy = Tabular(model.variables["x"], [model.variables["z"]], table)
+    np.testing.assert_allclose(p_y(model.do({"x": policy})), after(table, ("z",)), rtol=1e-12)
+
+
+def test_a_trial_at_random_takes_a_state_in_each_row():
+    model = network()
+    trial = model.do(["x"])
+    rows = trial.query("y", {"x": [2, 0, 1]})["y"].probs
+    for row, state in zip(rows.numpy(), [2, 0, 1], strict=True):
+        np.testing.assert_allclose(row, p_y(model.do({"x": state})), rtol=1e-12)
+    np.testing.assert_allclose(p_y(trial), after(np.full(3, 1 / 3)), rtol=1e-12)
+    np.testing.assert_allclose(p_y(model.do("x")), p_y(trial), rtol=1e-12)
+
+
+def test_what_is_no_action_is_told():
+    model = network()
+    with pytest.raises(EvidenceError, match=r"model\.do\(\['x'\]\)"):
+        model.do({"x": [2, 0, 1]})
+    with pytest.raises(EvidenceError, match="no state 7"):
+        model.do({"x": {7: 1.0}})
+    with pytest.raises(EvidenceError, match="did you mean"):
+        model.do({"xx": 1})
+    with pytest.raises(EvidenceError, match="needs a state"):
+        model.do({"x": None, "y": -1})
+    with pytest.raises(ModelError, match="sum to 1"):
+        model.do({"x": {0: 0.5}})
+    cycle = Tabular(model.variables["x"], [model.variables["y"]])
+    with pytest.raises(ModelError, match="cycle"):
+        model.do({"x": cycle})
+    stranger = Tabular(model.variables["x"], [Variable("w", 2)])
+    with pytest.raises(EvidenceError, match="'w'"):
+        model.do({"x": stranger})
+    with pytest.raises(ModelError, match="got one of"):
+        model.do({"x": model.conditionals["y"]})
+
+
+def test_a_real_variable_is_set_by_a_conditional():
+    dose = Variable("dose")
+    outcome = pgnn.LinearGaussian(Variable("y"), [dose])
+    model = BayesianNetwork([("dose", "y")], {"dose": Gaussian(dose), "y": outcome})
+    done = model.do({"dose": Gaussian(dose, mean=3.0, covariance=1e-6)})
+    assert abs(float(done.sample(20, seed=0)["dose"].mean()) - 3.0) < 0.01
+    with pytest.raises(ModelError, match=r"real: do\(\) sets it by a conditional"):
+        model.do({"dose": 1.0})
