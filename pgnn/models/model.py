@@ -215,18 +215,13 @@ class Model(CachingModule, FactorModel, Restorable):
         inputs: Inputs | None = None,
         engine: Engine | None = None,
     ) -> dict[Hashable, Tensor]:
-        r"""Return :math:`\max_{x : x_i = s} \log p(x, e)` of every state of some variables.
-
-        The log probability of the best explanation in which a variable is in that state.
+        r"""Return :math:`\max_{x : x_i = s} \log p(x, e)`, ``(*shape, K)`` by name of a variable.
 
         Args:
             targets: As in :meth:`query`.
             evidence: One row of it.
             inputs: Covariates of one row.
             engine: How to maximise, as in :meth:`most_probable`.
-
-        Returns:
-            ``(*shape, K)`` by name; ``-inf`` where a state cannot be.
         """
         from pgnn.inference.max_marginals import max_marginals
 
@@ -326,10 +321,7 @@ class Model(CachingModule, FactorModel, Restorable):
         *,
         engine: Engine | None = None,
     ) -> CompiledQuery:
-        """Prepare a query that is asked again and again: state indices in, tensors out.
-
-        It is called with ``(len(observed),)`` or ``(B, len(observed))`` integers, -1 where not
-        seen; labels, frames and likelihoods are for :meth:`query`.
+        """Prepare a query that is asked again and again: state indices alone in, tensors out.
 
         Args:
             targets: As in :meth:`query`.
