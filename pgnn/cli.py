@@ -59,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (PgnnError, OSError, UnicodeError, MemoryError) as error:
         _complain(_describe(error))
         return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
     finally:
         logging.getLogger("pgnn").removeHandler(messages)
     return 0
