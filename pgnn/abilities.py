@@ -8,7 +8,7 @@ user writes is asked in the same words as those of this library. Whoever needs a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -269,6 +269,11 @@ class ExecutableModel(DensityModel):
         """
 
     @property
+    @abstractmethod
+    def event_axes(self) -> dict[Hashable, int]:
+        """How many of the last axes of each variable make one value, seen as a whole or not."""
+
+    @property
     def power(self) -> float:
         """What the logarithm of a sum over discrete variables is multiplied by.
 
@@ -286,8 +291,12 @@ class ExecutableModel(DensityModel):
         """Another program, of the real latent variables, that approximates their posterior."""
         return None
 
-    def guide_executions(self) -> Any:
-        """Return what runs the guide."""
+    def guide_executions(self, seen: Collection[Hashable] = ()) -> Any:
+        """Return what runs the guide.
+
+        Args:
+            seen: Variables that were observed.
+        """
         raise NotImplementedError
 
     def batch(self) -> Any:

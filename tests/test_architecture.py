@@ -67,8 +67,7 @@ TYPES = {
 }
 # Upward edges that exist when a method is called, not when imported.
 DEFERRED = {
-    "models/model.py": {"inference", "io"},
-    "models/bayesian_network.py": {"programs"},
+    "models/model.py": {"inference", "io", "programs"},
     # models over time have verbs that other models do not have
     "models/sequence_model.py": {"inference"},
     "models/repeated_slice.py": {"programs"},

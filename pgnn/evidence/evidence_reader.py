@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
-from pgnn.evidence.reading import Reading, check_apart, common_rows, read_real
+from pgnn.evidence.reading import Reading, check_apart, check_cells, common_rows, read_real
+from pgnn.evidence.real_cells import joined_cells
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule, read_discrete
 from pgnn.evidence.wrappers import Codes
@@ -46,7 +47,8 @@ class EvidenceReader:
     Args:
         variables: All variables of a model.
         elements: Those of the discrete variables, if they have been numbered already.
-        in_part: Real variables of which some numbers may be ``NaN`` and others not.
+        in_part: Real variables of which some numbers may be ``NaN`` and others not: how many of
+            their last axes make a value that is seen as a whole.
 
     Raises:
         Unsupported: If an axis of an array has a name instead of a length.
@@ -64,10 +66,10 @@ class EvidenceReader:
         self,
         variables: Sequence[Variable],
         elements: Elements | None = None,
-        in_part: Collection[Hashable] = (),
+        in_part: Mapping[Hashable, int] | None = None,
     ) -> None:
         self.variables = tuple(variables)
-        self._in_part = frozenset(in_part)
+        self._in_part = dict(in_part or {})
         self.elements = Elements(self.variables) if elements is None else elements
         self.discrete = self.elements.variables
         self._size = len(self.elements)
@@ -119,12 +121,14 @@ class EvidenceReader:
             )
         frame, by_rows = is_frame(values), is_frame(values) or _are_rows(values)
         found = [(n, x) for n, x in items if n not in given.ignore]
+        found = joined_cells(found, self._reals)
         self._check_names([n for n, _ in found], "column" if frame else "variable")
         given = replace(given, rule=replace(given.rule, rows=given.rule.rows or by_rows))
         read = [self._find(name, value, given) for name, value in found]
         if not by_rows:
             return self._assemble(read)
         rows = len(values)
+        check_cells([r for _, r in read], rows)
         return self._assemble(read, rows, getattr(values, "index", None))
 
     def columns(
@@ -181,7 +185,7 @@ class EvidenceReader:
             return number, read_discrete(variable, value, rule)
         if name in self._reals:
             value = value.values if isinstance(value, Codes) else value
-            return -1, read_real(self._reals[name], value, name in self._in_part)
+            return -1, read_real(self._reals[name], value, self._in_part.get(name))
         found = self.elements.find(name)
         if found is None:
             raise unknown_columns([name], self.variables, "variable")

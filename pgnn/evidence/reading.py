@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.cells import Cells, cells_of, is_column, is_container, is_missing
+from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.labels import Column
 from pgnn.factors.variable import Variable
 
@@ -43,14 +44,14 @@ class Reading:
     real: Tensor | None = None
 
 
-def read_real(variable: Variable, value: Any, in_part: bool = False) -> Reading:
+def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Reading:
     """Read what was seen of a real variable.
 
     Args:
         variable: The variable.
         value: Its value, or rows of them.
-        in_part: Whether some numbers of a value may be ``NaN``: its conditional integrates them
-            out.
+        in_part: If some numbers may be ``NaN``, of how many of the last axes none or all are: 0
+            where each number may be. None: the value is seen as a whole or not at all.
 
     Raises:
         EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
@@ -68,7 +69,9 @@ def read_real(variable: Variable, value: Any, in_part: bool = False) -> Reading:
     missing = flat.isnan()
     if bool(flat.isinf().any()):
         raise EvidenceError(f"evidence for real variable {variable.name!r} must be finite, got inf")
-    if not in_part and bool((missing.any(dim=1) & ~missing.all(dim=1)).any()):
+    whole = math.prod(event) if in_part is None else math.prod(event[len(event) - in_part :])
+    parts = missing.reshape(-1, whole) if whole else missing
+    if bool((parts.any(dim=1) & ~parts.all(dim=1)).any()):
         raise EvidenceError(
             f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; that "
             "needs a conditional that integrates out what is missing, such as Gaussian: here a "
@@ -84,7 +87,7 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
     if is_missing(value):
         return torch.full(shape, torch.nan, dtype=torch.float64)
     if isinstance(value, Tensor) and not value.is_complex():
-        return value if value.is_floating_point() else value.double()
+        return ordinary(value) if value.is_floating_point() else value.double()
     try:
         if shape and is_column(value):
             value = list(value)
@@ -141,6 +144,23 @@ def common_rows(readings: Sequence[Reading], index_rows: int | None) -> int | No
                 "give all of them the same number of rows, or one value for all rows"
             )
     return rows
+
+
+def check_cells(readings: Sequence[Reading], rows: int) -> None:
+    """Refuse columns of a table whose cells are numbers where arrays are meant.
+
+    Raises:
+        EvidenceError: If there is one: its cells could be rows, or those of the array.
+    """
+    for f in readings:
+        if f.real is not None and f.rows is None and f.variable.shape:
+            name = f.variable.name
+            raise EvidenceError(
+                f"{name!r} is an array of shape {f.variable.shape}, such as a plate, and its "
+                f"column has a number in each of {rows} rows: are these rows of evidence, or "
+                f"the cells of the array? Write cells as {{{name!r}: "
+                f"table[{name!r}].to_numpy()}}, rows with an array in each cell"
+            )
 
 
 def check_apart(readings: Sequence[Reading]) -> None:

@@ -8,7 +8,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
+
+from pgnn.factors.randomness import kept_randomness
+
+_MAKE: Any = constraints
+_ELEMENTWISE = (
+    type(_MAKE.boolean),
+    type(_MAKE.interval(0.0, 1.0)),
+    type(_MAKE.half_open_interval(0.0, 1.0)),
+    type(_MAKE.greater_than(0.0)),
+    type(_MAKE.greater_than_eq(0.0)),
+    type(_MAKE.less_than(0.0)),
+    type(_MAKE.integer_interval(0, 1)),
+    type(_MAKE.nonnegative_integer),
+    type(_MAKE.positive_integer),
+)
+_INDEPENDENT = type(_MAKE.independent(_MAKE.real, 1))
+"""Constraints of single numbers, which are quickly checked."""
+_SUM = {torch.float64: 1e-6}
+"""How far the numbers of a simplex may sum to something else than one; of other types more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +76,72 @@ def same_constraint(a: Any, b: Any) -> bool:
     if isinstance(a, constraints.Constraint):
         return all(same_constraint(x, vars(b)[n]) for n, x in vars(a).items())
     return bool(a == b)
+
+
+def inside_of(constraint: Any, value: Any) -> Tensor | None:
+    """Return which values fulfil a constraint, ``(*batch)``; None if all numbers do.
+
+    Matrices and other values that take a decomposition to check are not looked at: None, too.
+
+    Example:
+        >>> inside_of(constraints.nonnegative_integer, torch.tensor([2.0, 1.5, -1.0]))
+        tensor([ True, False, False])
+        >>> inside_of(constraints.real_vector, torch.zeros(2)) is None
+        True
+    """
+    if isinstance(constraint, _INDEPENDENT):
+        inner = inside_of(constraint.base_constraint, value)
+        axes = constraint.reinterpreted_batch_ndims
+        if inner is None or not axes:
+            return inner
+        return inner.flatten(start_dim=inner.dim() - axes).all(-1)
+    found: Tensor
+    if isinstance(constraint, type(constraints.simplex)):
+        off = (value.sum(-1) - 1.0).abs()
+        found = (value >= 0).all(-1) & (off <= _SUM.get(value.dtype, 1e-3))
+        return found
+    if isinstance(constraint, _ELEMENTWISE):
+        check: Any = constraint.check
+        found = check(value)
+        return found
+    return None
+
+
+def is_fixed(constraint: Any) -> bool:
+    """Whether a constraint has no bounds that are tensors, and so may depend on something."""
+    return not any(
+        isinstance(x, Tensor) or (isinstance(x, constraints.Constraint) and not is_fixed(x))
+        for x in vars(constraint).values()
+    )
+
+
+def log_density(distribution: Distribution, value: Tensor) -> Tensor:
+    """Return log probabilities, ``-inf`` outside of the support and for ``NaN``.
+
+    torch refuses such values, or extends the formula to them, by a setting. Where a value is
+    outside, another one stands in for the derivatives, which are finite.
+
+    Args:
+        distribution: One of torch's.
+        value: ``(*batch, *event)``, broadcast with the distribution's batch.
+
+    Example:
+        >>> from torch.distributions import Exponential
+        >>> log_density(Exponential(torch.tensor(1.0)), torch.tensor([2.0, -3.0]))
+        tensor([-2., -inf])
+    """
+    axes = len(distribution.event_shape)
+    inside: Tensor = support_of(distribution).check(value)
+    more = inside.dim() - (value.dim() - axes)
+    if more > 0:  # all real numbers, of a vector that does not tell
+        inside = inside.flatten(start_dim=inside.dim() - more).all(-1)
+    if bool(inside.all()):
+        whole: Tensor = distribution.log_prob(value)
+        return whole
+    with kept_randomness(), torch.no_grad():
+        stand_in = distribution.sample()
+    event = [1] * axes
+    found: Tensor = distribution.log_prob(
+        torch.where(inside.reshape(*inside.shape, *event), value, stand_in.to(value))
+    )
+    return found.masked_fill(~inside, -torch.inf)

@@ -60,7 +60,8 @@ def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tens
     if x is None or bool(x.isnan().all()):
         return None
     missing = x.isnan().reshape(len(x), -1)
-    if not torch.equal(missing.any(1), missing.all(1)):
+    executed = isinstance(question.model, ExecutableModel)  # which draws what is missing
+    if not executed and not torch.equal(missing.any(1), missing.all(1)):
         raise Unsupported(f"{variable.name!r} was seen in part in some rows, the rest is not drawn")
     return x.expand(lead[0], *x.shape).flatten(end_dim=1)
 

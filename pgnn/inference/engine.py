@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
@@ -75,6 +76,9 @@ class Engine:
         errors: str = "raise",
     ) -> Posterior:
         """Answer :meth:`Model.query`."""
+        if torch.is_inference_mode_enabled():
+            again = outside_inference_mode(self.query)
+            return again(model, targets, evidence, inputs=inputs, errors=errors)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         if question.wants_gradients == torch.is_grad_enabled():
             return self.answer_query(question)
@@ -92,6 +96,9 @@ class Engine:
         errors: str = "raise",
     ) -> Assignment | KBest:
         """Answer :meth:`Model.most_probable`."""
+        if torch.is_inference_mode_enabled():
+            best = outside_inference_mode(self.most_probable)
+            return best(model, evidence, targets, inputs=inputs, k=k, errors=errors)
         k = whole_number("k", k, least=1)
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
         with torch.set_grad_enabled(question.wants_gradients):
@@ -107,6 +114,9 @@ class Engine:
         seed: int | None = None,
     ) -> Samples:
         """Answer :meth:`Model.sample`."""
+        if torch.is_inference_mode_enabled():
+            draw = outside_inference_mode(self.sample)
+            return draw(model, n, evidence, inputs=inputs, seed=seed)
         n, seed = whole_number("the number of samples", n), check_seed(seed)
         question: Any = self.read(model, evidence, inputs)
         with torch.set_grad_enabled(question.wants_gradients):
@@ -114,6 +124,8 @@ class Engine:
 
     def log_prob(self, model: FactorModel, data: Any, *, inputs: Inputs | None = None) -> Tensor:
         """Answer :meth:`Model.log_prob`."""
+        if torch.is_inference_mode_enabled():
+            return outside_inference_mode(self.log_prob)(model, data, inputs=inputs)
         question = self.read(model, data, inputs, names=[], errors="nan")
         with torch.set_grad_enabled(question.wants_gradients):
             total = self.answer_log_prob(question)
@@ -121,6 +133,8 @@ class Engine:
 
     def explain(self, model: FactorModel, targets: Names | None, evidence: Any) -> Explanation:
         """Answer :meth:`Model.explain`."""
+        if torch.is_inference_mode_enabled():
+            return outside_inference_mode(self.explain)(model, targets, evidence)
         question = self.read(model, evidence, names=targets)
         with torch.no_grad():
             return self.describe(question)
@@ -132,6 +146,8 @@ class Engine:
         observed: Iterable[Hashable] | None,
     ) -> CompiledQuery:
         """Answer :meth:`Model.compile`."""
+        if torch.is_inference_mode_enabled():
+            return outside_inference_mode(self.compile)(model, targets, observed)
         return self.prepare(model, targets, observed)
 
     # --- hooks: numbers about all elements ----------------------------------------------------

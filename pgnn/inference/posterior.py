@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -172,6 +173,13 @@ class Posterior(Mapping[Hashable, Categorical]):
                 f"{self.engine or 'this engine'} has no joint tables; ask JunctionTree()"
             )
         return _rearranged(self._joint(names).normalize(), names, self.batched)
+
+    def to_the_power(self, power: float) -> Posterior:
+        """Return the same where the log evidence is multiplied by a number."""
+        made = copy.copy(self)
+        made.__dict__.pop("_log_evidence", None)
+        made._numbers = self._numbers[0], self._numbers[1] * power
+        return made
 
     def frame(self, *, steps: bool = False) -> Any:
         """Return the probabilities as a data frame.

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.abilities import DirectedModel, FactorModel, Inputs
+from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
+from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.base_question import BaseQuestion, Names
@@ -87,6 +88,7 @@ class Question(BaseQuestion):
         """
         seen = reader_of(model).read(evidence)
         if inputs:
+            inputs = {name: ordinary(x) for name, x in inputs.items()}
             seen = seen.over(inputs)
         return cls(model, None, seen, inputs, names=names, errors=errors)
 
@@ -153,11 +155,13 @@ def reader_of(model: FactorModel) -> EvidenceReader:
     return reader
 
 
-def _in_part(model: Any) -> list[Hashable]:
-    """Real variables whose conditionals integrate out what is missing of a vector."""
+def _in_part(model: Any) -> dict[Hashable, int]:
+    """Real variables that may be seen in part: how many of the last axes are seen as a whole."""
+    if isinstance(model, ExecutableModel):
+        return model.event_axes
     if not isinstance(model, DirectedModel):
-        return []
-    return [n for n, c in model.conditionals.items() if c.integrates_missing]
+        return {}
+    return {n: 0 for n, c in model.conditionals.items() if c.integrates_missing}
 
 
 def listed(names: Names) -> list[Hashable]:

@@ -37,7 +37,6 @@ from pgnn.models.model import Model
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Learner
-    from pgnn.programs.graph_program import GraphProgram
 
 
 class Undeclared(NamedTuple):
@@ -205,16 +204,6 @@ class BayesianNetwork(Model, NetworkModel):
                 child = None if observed and name in observed else name
                 factors.append(Factor(f.variables, table, child))
         return tuple(factors)
-
-    def program(self, inputs: Inputs | None = None) -> GraphProgram:
-        """Return the network as a Pyro program, a site for each variable (see :class:`Model`).
-
-        Args:
-            inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
-        """
-        from pgnn.programs.graph_program import GraphProgram
-
-        return GraphProgram(self, inputs)
 
     @property
     def _missing(self) -> MissingReals[Hashable]:

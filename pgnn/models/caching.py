@@ -14,6 +14,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
+from pgnn.factors.inference_mode import make_ordinary
 from pgnn.factors.piece import Listed
 
 
@@ -36,6 +37,11 @@ class CachingModule(Listed):
         """See :meth:`torch.nn.Module.requires_grad_`; answers may be differentiated again."""
         self.detached = False
         return super().requires_grad_(requires_grad)
+
+    def look_parameters_up(self) -> None:
+        """List the parameters anew if a module has got others, and make ordinary ones of them."""
+        if self._cache.get("registrations") != _registrations[0]:
+            self._look_parameters_up()
 
     def cached(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return a result that depends on structure alone, made once."""
@@ -80,6 +86,9 @@ class CachingModule(Listed):
         registrations = _registrations[0]
         before = self._cache.get("parameters", [])
         parameters = [*self.parameters(), *self.buffers()]
+        if any(x.is_inference() for x in parameters):
+            make_ordinary(self)
+            parameters = [*self.parameters(), *self.buffers()]
         if len(parameters) != len(before) or any(map(is_not, parameters, before)):
             self._cache.pop("numbers", None)
         self._cache["parameters"] = parameters

@@ -18,6 +18,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.groups.grouping import Grouping, grouped
+from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.factors.piece import Piece, Restorable, Settings
 from pgnn.models.caching import CachingModule
 
@@ -296,9 +297,11 @@ class Model(CachingModule, FactorModel, Restorable):
         own = self.default_learner(data) if learner is None else learner
         if not isinstance(own, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
+        self.look_parameters_up()
         was, self.detached = self.detached, False
         try:
-            own.fit(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
+            learn = outside_inference_mode(own.fit)
+            learn(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
             was = True
         finally:
             self.detached = was
@@ -338,11 +341,18 @@ class Model(CachingModule, FactorModel, Restorable):
         save(self, path)
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
-        """Lower the model to a Pyro program.
+        """Lower the model to a Pyro program; of a directed one a site for each variable.
+
+        Args:
+            inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
 
         Raises:
             Unsupported: If this family has no program.
         """
+        if isinstance(self, DirectedModel):
+            from pgnn.programs.graph_program import GraphProgram
+
+            return GraphProgram(self, inputs)
         raise Unsupported(
             f"{type(self).__name__} has no Pyro program: there is no order in which its variables "
             "are drawn; its tables are factors()"
@@ -375,6 +385,7 @@ class Model(CachingModule, FactorModel, Restorable):
 
     def _engine(self, engine: Engine | None) -> Engine:
         self._tell_unset()
+        self.look_parameters_up()
         if engine is None:
             return self.default_engine()
         from pgnn.inference.engine import Engine

@@ -67,6 +67,10 @@ class Dependencies:
             if batch:
                 raise
             obstacle = str(error).removesuffix("; use engine=pgnn.ExecutionSampling()")
+            try:
+                return cls._without_tables(program, parameters, obstacle)
+            except Unsupported:  # it cannot be executed either
+                raise error from None
         return cls._without_tables(program, parameters, obstacle)
 
     @classmethod

@@ -15,9 +15,10 @@ from pgnn.errors import Intractable, ModelError, Unsupported
 from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
-from pgnn.programs.handlers import Finished, Visitor, execute, scaled
+from pgnn.programs.handlers import Finished, Visitor, execute, scaled, seen_values
+from pgnn.programs.log_probabilities import log_prob_of, log_table_of
 from pgnn.programs.parameters import ProgramParameters
-from pgnn.programs.sites import Kind, Site, is_computed, log_prob_of, log_table_of
+from pgnn.programs.sites import Kind, Site, is_computed
 
 _MAX_DIMS = 64
 """Dimensions that a tensor of torch may have."""
@@ -37,8 +38,8 @@ class Layout:
         dims: Of each discrete site, its negative dimension.
         values: Of each discrete site, its states along that dimension.
         plates: How many dimensions are left to plates.
-        power: What the logarithm of the sum over the discrete sites is multiplied by, since they
-            stand in plates of which some rows are seen; tables are without it.
+        power: What the logarithm of the sum over the discrete sites is multiplied by: they are
+            scaled, or stand in plates of which some rows are seen; tables are without it.
     """
 
     sites: Mapping[str, Site]
@@ -82,28 +83,44 @@ class Layout:
             )
         dims = {n: -(deepest + 1 + c) for n, c in colours.items()}
         values = {n: _laid_out(sites[n], dims[n]) for n in dims}
-        power = max([sites[n].thinning for n in discrete], default=1.0)
+        power = next((sites[n].scale for n in discrete), 1.0)
         made = cls(sites, scopes, dims, values, deepest, power)
-        if power != 1.0:
+        if power != 1.0 or any(sites[n].scale != 1.0 for n in discrete):
             made.check_independent()
         return made
 
     def check_independent(self) -> None:
-        """Check that each discrete cell that is seen stands for others, with all that it decides.
+        """Check that discrete sites, and what depends on them, have one scale.
+
+        So a cell that is seen stands for others with all that it decides, and the logarithm of a
+        sum over batches is right on average.
 
         Raises:
-            Unsupported: If not; then the logarithm of a sum over batches is not right on average.
+            Unsupported: If not: then the sum over discrete sites has no meaning.
         """
         for name, site in self.sites.items():
-            if self.scopes[name] and site.thinning != self.power:
-                other = next(n for n in self.dims if self.sites[n].thinning == self.power)
-                where = self.sites[other].where()
+            if self.scopes[name] and not self._counts_alike(site):
+                other = next(iter(self.dims))
                 raise Unsupported(
-                    f"site {name!r} (in {site.where()}) counts {site.thinning:g} times for rows "
-                    f"that are not seen, site {other!r} (in {where}) {self.power:g} times, and "
-                    "discrete sites are summed out of both: that is right only for cells of one "
-                    "plate, independent given the rest; let plates see all of their rows"
+                    f"site {name!r} (in {site.where()}) counts {_times(site.scale)}, site "
+                    f"{other!r} (in {self.sites[other].where()}) {_times(self.power)}, by "
+                    "poutine.scale or by plates of some of their rows, and discrete sites are "
+                    "summed out of both: that has a meaning only where they count alike, such as "
+                    "cells of one plate, independent given the rest; give them one scale, or let "
+                    "plates see all of their rows"
                 )
+
+    def _counts_alike(self, site: Site) -> bool:
+        """Whether a site counts as the discrete ones do; to its own power if these have none."""
+        first = self.sites[next(iter(self.dims))]
+        if not math.isclose(site.thinning, first.thinning):
+            return False
+        powers = site.kind is not Kind.DISCRETE and math.isclose(first.scale, first.thinning)
+        return powers or math.isclose(site.scale, self.power)
+
+
+def _times(scale: float) -> str:
+    return "as often as its cells say" if math.isnan(scale) else f"{scale:g} times"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -200,8 +217,11 @@ class _Enumeration(Visitor):
                 assert site.support is not None
                 log_prob = log_table_of(fn, site.support, layout.dims[site.name])
             else:
-                log_prob = log_prob_of(fn, value)
-            log_prob = scaled(log_prob, message, max(site.num_states, 1), layout.power)
+                if site.kind is Kind.OBSERVED:
+                    value = seen_values(fn, value, message)
+                log_prob = log_prob_of(fn, value, site.in_support)
+            latent = site.kind is not Kind.OBSERVED
+            log_prob = scaled(log_prob, message, latent, layout.power)
             return _read_off(log_prob, site, layout)
         except (ValueError, RuntimeError) as error:
             scope = [n for n in layout.scopes[site.name] if n != site.name]
@@ -327,4 +347,4 @@ def _squeezed(log_prob: Tensor, site: Site, states: Sequence[int]) -> Tensor:
 
 def _codes(site: Site, of: Site) -> Tensor:
     """States that a site had in one execution, in the shape of the axes of another one."""
-    return _squeezed(site.codes(site.value), of, ()).expand(of.sizes)
+    return _squeezed(site.joint_codes(site.value), of, ()).expand(of.sizes)

@@ -11,9 +11,17 @@ from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.randomness import seeded_with
-from pgnn.programs.handlers import Visitor, execute, scaled
+from pgnn.programs.handlers import Visitor, execute, scaled, seen_values
+from pgnn.programs.log_probabilities import log_prob_of
 from pgnn.programs.parameters import ProgramParameters
-from pgnn.programs.sites import Kind, Site, has_density, is_computed, log_prob_of, site_of
+from pgnn.programs.sites import (
+    Kind,
+    Site,
+    elementwise,
+    has_density,
+    is_computed,
+    site_of,
+)
 
 
 @dataclass
@@ -53,7 +61,8 @@ class _Weighing(Visitor):
         site = site_of(name, fn, value, observed, message)
         self.found.sites[name] = site
         if observed is not None:
-            self._count(name, scaled(log_prob_of(fn, value), message).sum())
+            known = log_prob_of(fn, seen_values(fn, value, message), site.in_support)
+            self._count(name, scaled(known, message).sum())
             return value
         if site.weighted and name not in self.held:
             raise Unsupported(
@@ -62,8 +71,8 @@ class _Weighing(Visitor):
             )
         if name in self.held:
             value, seen = self._held(site, value)
-            own = scaled(log_prob_of(fn, value), message, max(site.num_states, 1))
-            log_prob = own.reshape(site.sizes)
+            own = log_prob_of(elementwise(fn) if site.elements else fn, value)
+            log_prob = scaled(own, message, latent=True).expand(seen.shape)
             total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
             self._count(name, total)
         self.found.values[name] = _read(site, value)
@@ -77,17 +86,15 @@ class _Weighing(Visitor):
         """Return the value with what is held in its place, and which cells are."""
         given = self.held[site.name]
         if site.kind is Kind.REAL:
-            flat = given.reshape([*site.sizes, *site.event])
+            flat = given.reshape(drawn.shape)
             missing = flat.isnan()
-            seen = ~missing.reshape([*site.sizes, -1]).any(-1)
-            value = torch.where(missing, drawn.reshape(flat.shape), flat.to(drawn))
-            return value.reshape(drawn.shape), seen
-        assert site.support is not None
-        codes = given.reshape(site.sizes)
+            lead = drawn.shape[: drawn.dim() - len(site.event)]
+            seen = ~missing.reshape([*lead, -1]).any(-1)
+            return torch.where(missing, drawn, flat.to(drawn)), seen
+        codes = given.reshape(site.shape_in(drawn))
         seen = codes >= 0
-        chosen = site.support[codes.clamp(min=0)].reshape(drawn.shape)
-        cells = seen.reshape(drawn.shape[: drawn.dim() - len(site.event)])
-        cells = cells.reshape([*cells.shape, *[1] * len(site.event)])
+        chosen = site.states[codes.clamp(min=0)].reshape(drawn.shape)
+        cells = seen.reshape([*seen.shape, *[1] * (drawn.dim() - seen.dim())])
         return torch.where(cells, chosen, drawn), seen
 
 
@@ -118,7 +125,7 @@ def run_once(
 
 
 def _read(site: Site, value: Tensor) -> Tensor:
-    """State indices of a finite site's value, ``(*sizes)``; ``(*sizes, *event)`` reals."""
+    """State indices of a finite site's value, ``(*sizes, *elements)``; reals likewise."""
     if site.kind is Kind.REAL:
         return value.reshape([*site.sizes, *site.event])
-    return site.codes(value).reshape(site.sizes)
+    return site.codes(value).reshape([*site.sizes, *site.elements])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyro
@@ -51,8 +51,10 @@ def drawn_sites(
 
 def check_guide(
     guide: Callable[[], Any], sites: Mapping[str, Site], parameters: ProgramParameters
-) -> None:
-    """Check that a guide has the latent sites that cannot be summed out.
+) -> frozenset[str]:
+    """Check that the sites of a guide are those of its program, and return their names.
+
+    Which real sites it must have is known once a question tells what was seen of the others.
 
     Args:
         guide: With its arguments bound.
@@ -60,17 +62,16 @@ def check_guide(
         parameters: Of both.
 
     Raises:
-        ModelError: If it misses one, has others, or a shape differs; the site is named.
+        ModelError: If it has others, or a shape differs; the site is named.
     """
     found = drawn_sites(guide, parameters)
     for name, site in sites.items():
-        if site.kind is Kind.REAL and name not in found:
-            raise ModelError(f"the guide misses site {name!r} of the model" + _has(found))
         if name in found and site.kind is not Kind.OBSERVED:
             _check_shapes(site, found[name])
     for name, site in found.items():
         if name not in sites and not site.auxiliary:
             raise ModelError(f"the guide has site {name!r}, the model has not")
+    return frozenset(found)
 
 
 def set_up(guide: Callable[[], Any]) -> None:
@@ -103,13 +104,14 @@ class GuideExecutions:
 
     Args:
         source: Of a program with a guide.
+        seen: Variables that were observed; what the guide draws of them does not count.
 
     Attributes:
         together: Whether many executions are done at once; None before it is known.
     """
 
-    def __init__(self, source: ProgramSource) -> None:
-        self.source = source
+    def __init__(self, source: ProgramSource, seen: Collection[Hashable] = ()) -> None:
+        self.source, self.seen = source, frozenset(seen)
         self.together: bool | None = None
 
     def run(self, n: int) -> GuideRuns:
@@ -134,9 +136,18 @@ class GuideExecutions:
         drawn = {n for n, s in sites.items() if type(s["fn"]).__name__ != "Delta"}
         if any(sites[n]["infer"].get("is_auxiliary", False) for n in drawn):
             return True
-        variables = self.source.variables.values()
-        reals = [self.source.site_names[v.name] for v in variables if not v.is_discrete]
-        return drawn.issuperset(reals)
+        return drawn.issuperset(self.source.site_names[n] for n in self.names)
+
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """The real variables that it draws, or must draw since others depend on them."""
+        source, found = self.source, []
+        for v in source.variables.values():
+            site = source.site_names[v.name]
+            needed = site in source.guide_sites or any(source.graph.successors(site))
+            if needed and not v.is_discrete and v.name not in self.seen:
+                found.append(v.name)
+        return tuple(found)
 
     def _sites(
         self, held: Mapping[str, Tensor], around: Callable[..., Any] = lambda f: f
@@ -181,17 +192,21 @@ class GuideExecutions:
         values: dict[Hashable, Tensor] = {}
         log_q = torch.zeros(n, dtype=torch.float64)
         for name, node in nodes.items():
-            log_q = log_q + node["log_prob"].reshape(n, -1).sum(1)
             v = source.variables.get(source.names.get(name))
+            if v is not None and v.name in self.seen:
+                continue
+            # where a site is masked it keeps its density, in the model too
+            own = node["unscaled_log_prob"] * node["scale"]
+            log_q = log_q + own.expand(node["log_prob"].shape).reshape(n, -1).sum(1)
             if v is None or node["infer"].get("is_auxiliary", False):
                 continue
             value = node["value"]
             value = source.sites[name].codes(value) if v.is_discrete else value
             values[v.name] = value.reshape(n, *v.shape)
-        for v in source.variables.values():
-            if not v.is_discrete and v.name not in values:
-                site = source.site_names[v.name]
-                raise ModelError(f"the guide misses site {site!r} of the model")
+        for missing in self.names:
+            if missing not in values:
+                site = source.site_names[missing]
+                raise ModelError(f"the guide misses site {site!r} of the model" + _has(nodes))
         return GuideRuns(values, log_q, all(s["fn"].has_rsample for s in nodes.values()))
 
 

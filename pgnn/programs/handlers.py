@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.subsample_messenger import SubsampleMessenger, _Subsample
 from torch import Tensor
@@ -81,6 +81,11 @@ class _Handler(ParameterHandler):
         observed = msg["value"] if msg["is_observed"] or msg["value"] is not None else None
         msg["value"] = self.visitor.visit(msg["name"], fn, observed, msg)
         msg["done"] = True
+
+
+def is_masked(fn: Any) -> bool:
+    """Whether a distribution is masked itself, so that it need not sum to one."""
+    return isinstance(fn, MaskedDistribution)
 
 
 def is_choice_of_rows(fn: Any) -> bool:
@@ -166,6 +171,32 @@ def plates_of(message: dict[str, Any]) -> dict[int, Plate]:
     }
 
 
+def scaled(
+    log_prob: Tensor, message: dict[str, Any], latent: bool = False, power: float = 1.0
+) -> Tensor:
+    """Return log probabilities to the power of the scale, those of masked observations one.
+
+    A latent site keeps its distribution where it is masked, as in Pyro's enumeration: then it
+    integrates to one, unless something that is not masked depends on it.
+
+    Args:
+        log_prob: Of one site.
+        message: With its mask and scale.
+        latent: Whether the program itself does not observe it.
+        power: What the logarithm of the sum is multiplied by, and so not here.
+    """
+    mask, scale = message["mask"], message["scale"]
+    if power != 1.0:
+        scale = scale / power
+    if not (isinstance(scale, int | float) and scale == 1):
+        log_prob = log_prob * scale
+    if latent or mask is None or mask is True:
+        return log_prob
+    if mask is False:
+        return torch.zeros_like(log_prob)
+    return torch.where(mask, log_prob, torch.zeros_like(log_prob))
+
+
 def thinning(message: dict[str, Any]) -> float:
     """Return how many times as many rows the plates around a site have as it sees."""
     found = 1.0
@@ -174,28 +205,16 @@ def thinning(message: dict[str, Any]) -> float:
     return found
 
 
-def scaled(
-    log_prob: Tensor, message: dict[str, Any], states: int = 1, power: float = 1.0
-) -> Tensor:
-    """Return log probabilities as Pyro counts them: one where masked, to the power of the scale.
+def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+    """Return what is observed, with a number in its place where it is masked.
 
-    Args:
-        log_prob: Of one site.
-        message: With its mask and scale.
-        states: A finite latent site is as good as absent where it is masked: all of its states
-            are alike, and sum to one.
-        power: What the logarithm of the sum is multiplied by, and so not here.
+    There it may be ``NaN``, of which derivatives are none even where they do not count.
     """
-    mask, scale = message["mask"], message["scale"]
-    if power != 1.0:
-        scale = scale / power
-    if not (isinstance(scale, int | float) and scale == 1):
-        log_prob = log_prob * scale
-    if mask is None or mask is True:
-        return log_prob
-    if mask is False:
-        return torch.full_like(log_prob, -math.log(states))
-    return torch.where(mask, log_prob, torch.full_like(log_prob, -math.log(states)))
+    mask = message["mask"]
+    number = isinstance(observed, Tensor) and observed.is_floating_point()
+    if not number or not isinstance(mask, Tensor):
+        return observed
+    return torch.where(mask.reshape(*mask.shape, *[1] * len(fn.event_shape)), observed, 0.5)
 
 
 class PlateRows:

@@ -73,11 +73,15 @@ class Lowering:
             if self.sites[name].axes:
                 key: Hashable = name
             elif len(same[id(x), child]) > 1:
-                key = (id(x), table.scope and len(table.scope), child)
+                key = (id(x), self._widths(table), child)
             else:
-                key = (tuple(x.shape), x.dtype, len(table.scope), child)
+                key = (tuple(x.shape), x.dtype, self._widths(table), child)
             alike.setdefault(key, []).append(name)
         return [self._part(names, tables) for names in alike.values()]
+
+    def _widths(self, table: SiteTable) -> tuple[int, ...]:
+        """Elements of each site that a table is over."""
+        return tuple(math.prod(self.sites[n].elements) for n in table.scope)
 
     def _part(self, names: list[str], tables: Mapping[str, SiteTable]) -> _Part:
         scopes = np.concatenate([self._scope(n, tables[n].scope) for n in names])
@@ -87,17 +91,17 @@ class Lowering:
     def _child(self, name: str) -> bool:
         """Whether the last variable of a site's table is what its rows sum to one over."""
         site = self.sites[name]
-        return site.kind is Kind.DISCRETE and not site.weighted
+        return site.kind is Kind.DISCRETE and not site.weighted and not site.elements
 
     def factors(self, tables: Mapping[str, SiteTable]) -> Iterable[Factor]:
         """Yield a factor for each cell of each site."""
         for name, table in tables.items():
             over, child = self._over(name, table.scope)
             if not self.sites[name].axes:  # tables that are one tensor stay one
-                yield _factor(over[0], table.log_values, child[0])
+                yield _factor(over[0], self.of_elements(table, table.log_values), child[0])
                 continue
             values = self.flat(name, table)
-            cells = values.unbind(values.dim() - len(table.scope) - 1)
+            cells = values.unbind(values.dim() - len(over[0]) - 1)
             if len(cells) == 1:
                 cells = tuple(itertools.repeat(cells[0], len(over)))
             yield from map(_factor, over, cells, child)
@@ -120,15 +124,16 @@ class Lowering:
             site = self.sites[name]
             columns = [self._numbers(site, self.sites[n]) for n in scope]
             cells = int(np.prod(site.sizes, dtype=np.int64))
-            found = np.stack(columns, axis=-1) if columns else np.zeros((cells, 0), np.int64)
+            found = np.concatenate([np.zeros((cells, 0), np.int64), *columns], axis=1)
             self._scopes[name, scope] = found
         return found
 
     def _numbers(self, site: Site, parent: Site) -> Ints:
-        """Elements of a parent that the cells of a site depend on, ``(F,)``."""
+        """Elements of a parent that the cells of a site depend on, ``(F, n)``."""
         own = self.elements.numbers(self.names[parent.name])
         shape = [a.size if a in parent.axes else 1 for a in site.axes]
-        return np.broadcast_to(own.reshape(shape), site.sizes).ravel()
+        each = math.prod(parent.elements)
+        return np.broadcast_to(own.reshape([*shape, each]), [*site.sizes, each]).reshape(-1, each)
 
     def flat(self, name: str, table: SiteTable) -> Tensor:
         """``(*rows, F or 1, K1, ..., Kn)`` values."""
@@ -139,7 +144,17 @@ class Lowering:
         if not table.shared:
             values = values.expand([*lead, *site.sizes, *states])
         cells = 1 if table.shared else math.prod(site.sizes)
-        return values.reshape([*lead, cells, *states])
+        return self.of_elements(table, values.reshape([*lead, cells, *states]))
+
+    def of_elements(self, table: SiteTable, values: Tensor) -> Tensor:
+        """Values with an axis for each element, where a site's states are those of several."""
+        if not any(self.sites[n].elements for n in table.scope):
+            return values
+        states: list[int] = []
+        for name in table.scope:
+            site = self.sites[name]
+            states += [site.num_element_states] * math.prod(site.elements)
+        return values.reshape([*values.shape[: values.dim() - len(table.scope)], *states])
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,11 +175,14 @@ class _Part:
 
     def group(self, tables: Mapping[str, SiteTable], lowering: Lowering) -> FactorGroup:
         """Return the group with present numbers."""
-        first = lowering.flat(self.names[0], tables[self.names[0]])
-        if not self.one:
+        first = tables[self.names[0]]
+        if self.one:
+            values = lowering.flat(self.names[0], first)
+        else:
             each = [tables[n].log_values for n in self.names]
-            first = torch.stack(each, dim=first.dim() - 1 - self.scopes.shape[1])
-        return TableGroup(self.scopes, first, self.scopes.shape[1] - 1 if self.child else None)
+            values = torch.stack(each, dim=each[0].dim() - len(first.scope))
+            values = lowering.of_elements(first, values)
+        return TableGroup(self.scopes, values, self.scopes.shape[1] - 1 if self.child else None)
 
 
 def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
@@ -177,15 +195,21 @@ def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
 def masked(
     tables: Mapping[str, SiteTable], unseen: Mapping[str, Tensor]
 ) -> Mapping[str, SiteTable]:
-    """Return tables that are zero in rows where a real site was not seen: it integrates to one."""
+    """Return tables that are zero in cells where a real site was not seen: it integrates to one.
+
+    Args:
+        tables: Of all sites, with a first axis for rows.
+        unseen: ``(B, *sizes)`` cells that were not seen, by site.
+    """
     if not unseen:
         return tables
     found = dict(tables)
-    for name, rows in unseen.items():
+    for name, cells in unseen.items():
         t = tables[name]
-        values = t.log_values
-        mask = rows.to(values.device).reshape(-1, *[1] * (values.dim() - 1))
-        found[name] = SiteTable(t.scope, values.masked_fill(mask, 0.0), t.shared)
+        mask = cells.to(t.log_values.device)
+        mask = mask.reshape(*mask.shape, *[1] * (t.log_values.dim() - mask.dim()))
+        zero = torch.zeros_like(t.log_values)
+        found[name] = SiteTable(t.scope, torch.where(mask, zero, t.log_values), False)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,7 @@ from pgnn.abilities import ExecutableModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.inference_mode import ordinary, outside_inference_mode
 from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
@@ -22,6 +23,7 @@ from pgnn.programs.parameters import ProgramParameters, modules_of
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.posterior import Posterior
     from pgnn.programs.execution import Execution
     from pgnn.programs.guide import GuideExecutions
     from pgnn.programs.sites import ProgramSite
@@ -49,7 +51,8 @@ class Program(Model, ExecutableModel):
 
     Args:
         model: The program, a function or a module.
-        guide: Another program, with the real latent sites; its parameters are kept here too.
+        guide: Another program, with the real sites that nobody observes; its parameters are kept
+            here too.
         args: What the program is called with, such as data.
         kwargs: By name.
 
@@ -58,8 +61,8 @@ class Program(Model, ExecutableModel):
         obstacle: Why there are no tables; ``None`` where there are.
 
     Raises:
-        ModelError: If a site occurs twice, a shape does not fit a plate, the guide misses a site,
-            or the program fails; the message names the site.
+        ModelError: If a site occurs twice, a shape does not fit a plate, the guide has a site that
+            the program has not, a program observes ``NaN``, or fails; the message names the site.
         Intractable: If a table is too large to be written down.
 
     References:
@@ -92,7 +95,8 @@ class Program(Model, ExecutableModel):
         super().__init__()
         self.own = ProgramParameters()
         self._programs = (model, guide)
-        self.args, self.kwargs = tuple(args), dict(kwargs or {})
+        self.args = tuple(ordinary(x) for x in args)
+        self.kwargs = {n: ordinary(x) for n, x in (kwargs or {}).items()}
         self._collect()
         self._read()
 
@@ -112,6 +116,14 @@ class Program(Model, ExecutableModel):
         return max((math.prod(s.plates.values()) for s in self._sites.values()), default=1)
 
     @property
+    def power(self) -> float:
+        """The scale that all discrete sites have in common; tables are without it.
+
+        Log evidence is multiplied by it, as by Pyro's enumeration.
+        """
+        return 1.0 if self.obstacle is not None else self._source.layout.power
+
+    @property
     def guide(self) -> Callable[..., Any] | None:
         """The guide, its arguments bound; None if there is none."""
         return self._source.guide
@@ -129,23 +141,31 @@ class Program(Model, ExecutableModel):
             raise EvidenceError(f"the program has no site {name!r}{closest(name, self.sites)}")
         return found.constraint
 
+    @property
+    def event_axes(self) -> dict[Hashable, int]:
+        """See :class:`ExecutableModel`: cells of plates are seen one by one."""
+        source = self._source
+        return {n: len(source.sites[site].event) for n, site in source.site_names.items()}
+
     def real_supports(
         self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor] | None = None
     ) -> Mapping[Hashable, Support]:
         """See :class:`ExecutableModel`."""
         return self._source.real_supports(names, held or {})
 
-    def guide_executions(self) -> GuideExecutions:
+    def guide_executions(self, seen: Collection[Hashable] = ()) -> GuideExecutions:
         """See :class:`ExecutableModel`."""
         from pgnn.programs.guide import GuideExecutions
 
-        return GuideExecutions(self._source)
+        return GuideExecutions(self._source, seen)
 
     def with_arguments(self, *args: Any, **kwargs: Any) -> Program:
         """Return the same program with the same parameters, called with other arguments."""
         made = Program.__new__(Program)
         Model.__init__(made)
-        made.own, made._programs, made.args, made.kwargs = self.own, self._programs, args, kwargs
+        made.own, made._programs = self.own, self._programs
+        made.args = tuple(ordinary(x) for x in args)
+        made.kwargs = {n: ordinary(x) for n, x in kwargs.items()}
         made._collect()
         made._read()
         return made
@@ -153,7 +173,7 @@ class Program(Model, ExecutableModel):
     def batch(self) -> ProgramBatch | None:
         """Return the program as it sees some rows of its plates; None if it always sees all."""
         seen = self._source.rows
-        return ProgramBatch(self) if seen.sizes or self._source.is_thinned else None
+        return ProgramBatch(self) if any(n not in seen.rows for n in seen.sizes) else None
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
         """Return the program itself, its arguments bound."""
@@ -208,6 +228,19 @@ class Program(Model, ExecutableModel):
         from pgnn.inference.continuous.densities import log_density
 
         return log_density(self, reals, evidence, inputs)
+
+    def query(self, *args: Any, **kwargs: Any) -> Posterior:
+        """See :meth:`Model.query`; the log evidence has the :attr:`power`."""
+        found = super().query(*args, **kwargs)
+        return found if self.power == 1.0 else found.to_the_power(self.power)
+
+    def log_prob(
+        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
+    ) -> Tensor:
+        """See :meth:`Model.log_prob`; with the :attr:`power`."""
+        if self.power == 1.0:
+            return super().log_prob(data, inputs=inputs, engine=engine)
+        return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once, some values held; see :class:`ExecutionSampling`.
@@ -268,13 +301,15 @@ class Program(Model, ExecutableModel):
         modules, loose = modules_of([*self._programs, self.args, self.kwargs])
         self._modules_in_order = nn.ModuleList(modules)
         self._loose = nn.ParameterList(loose)
+        self.look_parameters_up()
 
     def _read(self) -> None:
         """Find the sites."""
         from pgnn.programs.sites import ProgramSite
         from pgnn.programs.source import ProgramSource
 
-        source = ProgramSource(self._programs, self.args, self.kwargs, self.own, self._rows)
+        read = outside_inference_mode(ProgramSource)
+        source = read(self._programs, self.args, self.kwargs, self.own, self._rows)
         self._source: ProgramSource = source
         self._variables = dict(source.variables)
         self._sites = ProgramSite.read(source)
@@ -322,10 +357,6 @@ class ProgramBatch(Program):
     Args:
         whole: The program, whose parameters and arguments are shared.
 
-    Attributes:
-        power: What the logarithm of the sum over discrete sites is multiplied by; their tables
-            are without it.
-
     Raises:
         Unsupported: If the rows are not independent given the real sites outside of the plate.
 
@@ -347,11 +378,6 @@ class ProgramBatch(Program):
             names = ", ".join(repr(n) for n in self._drawn) or "its plates"
             raise Unsupported(f"{self.obstacle}: no batches of rows of {names}")
         self._source.layout.check_independent()
-
-    @property
-    def power(self) -> float:
-        """See the class."""
-        return self._source.layout.power
 
     @property
     def changes(self) -> bool:

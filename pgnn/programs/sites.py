@@ -12,13 +12,13 @@ from typing import Any
 import networkx as nx
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, constraints
-from torch.nn.functional import logsigmoid
+from torch.distributions import constraints
 
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.support import support_of
 from pgnn.factors.variable import Variable
-from pgnn.programs.handlers import Plate, plates_of, scaled, thinning
+from pgnn.programs.handlers import Plate, is_masked, plates_of, scaled, seen_values, thinning
+from pgnn.programs.log_probabilities import all_possible, log_prob_of
 from pgnn.programs.tracking import Sources, Tracked, plain, sources_of
 
 _MAX_STATES = 2**12
@@ -42,14 +42,19 @@ class Site:
         kind: Finite latent, other latent, or observed by the program itself.
         axes: Its batch dimensions, the leftmost first.
         event: Its event shape.
-        support: ``(K, *event)`` values of a finite one.
+        support: ``(K, *event)`` values of a finite one; of independent elements that ``to_event``
+            makes one, of all of them together.
+        elements: Their shape, if there are such: each is a variable of its own.
+        states: ``(K,)`` values of one of them; otherwise the support.
         sources: The latent sites that its log probability was computed from.
         value: What was drawn.
-        log_prob: Of what was drawn, in the shape of the axes; of a finite one without thinning.
+        log_prob: Of what was drawn, in the shape of the axes; of a finite one without the scale.
         weighted: Whether it is scaled, so that it need not sum to one.
+        scale: How often it counts; NaN if its cells differ.
         thinning: How many times as many rows its plates have as it sees; a part of the scale.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
         constraint: What its values fulfil; all real numbers where the distribution does not tell.
+        in_support: Whether what the program observes is data, all of it possible.
     """
 
     name: str
@@ -61,9 +66,12 @@ class Site:
     value: Tensor
     log_prob: Tensor
     weighted: bool
+    scale: float = 1.0
     thinning: float = 1.0
     auxiliary: bool = False
     constraint: Any = constraints.real
+    elements: tuple[int, ...] = ()
+    in_support: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -80,13 +88,34 @@ class Site:
         """States of a finite site."""
         return 0 if self.support is None else len(self.support)
 
-    def codes(self, value: Tensor) -> Tensor:
-        """Return the state indices of values ``(*batch, *event)``, ``(*batch)``."""
+    @property
+    def states(self) -> Tensor:
+        """See the class."""
         assert self.support is not None
-        same = value.unsqueeze(-1 - len(self.event)) == self.support
-        if self.event:
-            same = same.flatten(start_dim=same.dim() - len(self.event)).all(-1)
-        return same.to(torch.int64).argmax(-1)
+        if not self.elements:
+            return self.support
+        one = self.support.reshape(len(self.support), -1)[:, -1]  # the last element runs fastest
+        return one[: self.num_element_states]
+
+    @property
+    def num_element_states(self) -> int:
+        """States of each element; of the site, if it has no elements."""
+        count = math.prod(self.elements)
+        return round(self.num_states ** (1.0 / count)) if count > 1 else self.num_states
+
+    def joint_codes(self, value: Tensor) -> Tensor:
+        """Return the rows of the support that values ``(*batch, *event)`` are, ``(*batch)``."""
+        assert self.support is not None
+        return _places(value, self.support, len(self.event))
+
+    def codes(self, value: Tensor) -> Tensor:
+        """Return the state indices of values ``(*batch, *event)``, ``(*batch, *elements)``."""
+        return _places(value, self.states, 0) if self.elements else self.joint_codes(value)
+
+    def shape_in(self, value: Tensor) -> tuple[int, ...]:
+        """Return the shape of the state indices of a value."""
+        lead = tuple(value.shape[: value.dim() - len(self.event)])
+        return (*lead, *self.elements)
 
     def variable(self, declared: Mapping[str, Variable]) -> Variable:
         """Return the site as a variable, with the name and labels that the program declares."""
@@ -94,15 +123,24 @@ class Site:
         name = self.name if own is None else own.name
         if self.kind is Kind.REAL:
             return Variable(name, None, (*self.sizes, *self.event))
-        labels: Any = self.num_states
-        if own is not None and own.is_discrete and own.num_states == self.num_states:
+        count = self.num_element_states
+        labels: Any = count
+        if own is not None and own.is_discrete and own.num_states == count:
             labels = own.states
-        return Variable(name, labels, self.sizes)
+        return Variable(name, labels, (*self.sizes, *self.elements))
 
     def where(self) -> str:
         """Say which plates the site is in."""
         inside = [f"plate {a.name!r} of size {a.size}" for a in self.axes if a.name]
         return " and ".join(inside) if inside else "no plate"
+
+
+def _places(value: Tensor, support: Tensor, event: int) -> Tensor:
+    """Which of some values each value is."""
+    same = value.unsqueeze(-1 - event) == support
+    if event:
+        same = same.flatten(start_dim=same.dim() - event).all(-1)
+    return same.to(torch.int64).argmax(-1)
 
 
 def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, Any]) -> Site:
@@ -113,21 +151,23 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
     """
     kind, support = _kind(name, fn, observed)
     try:
-        states = 1 if support is None else len(support)
-        bare = log_prob_of(fn, value)
-        times = thinning(message)
-        power = times if kind is Kind.DISCRETE else 1.0
-        log_prob = scaled(bare, message, states, power)
+        if observed is not None:
+            value = seen_values(fn, value, message)
+            _check_numbers(name, fn, value)
+        possible = observed is not None and not sources_of(value) and all_possible(fn, value)
+        bare = log_prob_of(fn, value, possible)
+        scale = _number(message["scale"])
+        if kind is Kind.DISCRETE and math.isnan(scale):
+            raise powers(name)
+        power = scale if kind is Kind.DISCRETE else 1.0
+        log_prob = scaled(bare, message, kind is not Kind.OBSERVED, power)
     except (ValueError, RuntimeError) as error:
         raise ModelError(_misfit(name, fn, value, message, error)) from error
     if observed is not None:
         _check_crossed(name, fn, value, bare)
     plates, shape = plates_of(message), tuple(log_prob.shape)
     _check_plates(name, plates, shape, fn, value)
-    scale = message["scale"]
-    weighted = not (isinstance(scale, int | float) and scale == 1)
-    if weighted and kind is Kind.DISCRETE and not math.isclose(_number(scale), times):
-        raise powers(name, _number(scale))
+    weighted = scale != 1.0 or (kind is Kind.DISCRETE and is_masked(elementwise(fn)))
     return Site(
         name,
         kind,
@@ -135,23 +175,32 @@ def site_of(name: str, fn: Any, value: Any, observed: Any, message: dict[str, An
         tuple(fn.event_shape),
         support,
         sources_of(log_prob),
-        plain(value).detach(),
+        plain(observed if observed is not None else value).detach(),
         plain(log_prob).detach(),
         weighted,
-        times,
+        scale,
+        thinning(message),
         bool(message["infer"].get("is_auxiliary")),
         support_of(fn),
+        tuple(fn.event_shape) if support is not None and elementwise(fn) is not fn else (),
+        possible,
     )
 
 
-def powers(name: str, scale: float) -> Unsupported:
-    """Return the error of a discrete latent site that is scaled."""
-    by = "" if math.isnan(scale) else f" by {scale:g}"
+def powers(name: str) -> Unsupported:
+    """Return the error of a discrete latent site whose cells are scaled differently."""
     return Unsupported(
-        f"site {name!r} is discrete, latent and scaled{by}, by poutine.scale or by a plate of some "
-        "of its rows: the power of its probabilities is none; give the plate all rows, and scale "
-        "observed sites only"
+        f"site {name!r} is discrete, latent and scaled by numbers that differ from cell to cell, "
+        "or that depend on other sites: only one number for all discrete sites has a meaning; "
+        "scale by a number"
     )
+
+
+def elementwise(fn: Any) -> Any:
+    """Return the distribution of the elements that ``to_event`` makes one; else itself."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn
 
 
 def is_computed(fn: Any) -> bool:
@@ -173,9 +222,7 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
     if getattr(fn, "has_enumerate_support", False):
         support = plain(fn.enumerate_support(expand=False)).detach()
         return Kind.DISCRETE, support.reshape(len(support), *fn.event_shape)
-    inner = fn
-    while isinstance(inner, torch.distributions.Independent):
-        inner = inner.base_dist
+    inner = elementwise(fn)
     if inner is fn or not inner.has_enumerate_support:
         return Kind.REAL, None
     states = plain(inner.enumerate_support(expand=False)).detach().flatten()
@@ -189,8 +236,12 @@ def _kind(name: str, fn: Any, observed: Any) -> tuple[Kind, Tensor | None]:
 
 
 def _number(scale: Any) -> float:
-    one = scale if not isinstance(scale, Tensor) else plain(scale)
-    return float(one) if isinstance(one, int | float) or one.numel() == 1 else math.nan
+    """A scale that is one number and stays so; NaN of any other."""
+    if isinstance(scale, int | float):
+        return float(scale)
+    if sources_of(scale) or scale.requires_grad or scale.numel() != 1:
+        return math.nan
+    return float(scale)
 
 
 def _axes(plates: Mapping[int, Plate], shape: tuple[int, ...]) -> tuple[Plate, ...]:
@@ -276,59 +327,17 @@ class ProgramSite:
         return found
 
 
-def log_prob_of(fn: Any, value: Any) -> Tensor:
-    """Return the log probability of a value; ``-inf`` where it is zero.
-
-    Args:
-        fn: A distribution.
-        value: ``(*batch, *event)``, broadcast with the distribution's batch.
-    """
-    if isinstance(fn, Categorical) and _of_probs(fn):
-        pair = torch.broadcast_tensors(value.long().unsqueeze(-1), _log(fn.probs))  # type: ignore[no-untyped-call]
-        chosen: Tensor = pair[1].gather(-1, pair[0][..., :1]).squeeze(-1)
-        return chosen
-    if isinstance(fn, Bernoulli) and _of_probs(fn):
-        return torch.where(value != 0, _log(fn.probs), _log(1 - fn.probs))
-    found: Tensor = fn.log_prob(value)
-    return found
-
-
-def log_table_of(fn: Any, support: Tensor, dim: int) -> Tensor:
-    """Return the log probabilities of all states of a finite site.
-
-    Args:
-        fn: The distribution; along ``dim`` its batch has length one.
-        support: ``(K, *event)`` values.
-        dim: Negative dimension of the batch along which the states are laid out.
-    """
-    if isinstance(fn, Categorical) and type(fn).__name__ == "Categorical":
-        table = _log(fn.probs) if _of_probs(fn) else fn.logits
-        return _last_to(table, dim)
-    if isinstance(fn, Bernoulli):
-        if _of_probs(fn):
-            off, on = _log(1 - fn.probs), _log(fn.probs)
-        else:
-            off, on = logsigmoid(-fn.logits), logsigmoid(fn.logits)
-        return _last_to(torch.stack([off, on], dim=-1), dim)
-    return log_prob_of(fn, support.reshape(len(support), *[1] * (-dim - 1), *support.shape[1:]))
-
-
-def _last_to(table: Tensor, dim: int) -> Tensor:
-    """Move the states from the last axis to a dimension of the batch before it."""
-    missing = -dim - (table.dim() - 1)
-    if missing > 0:
-        table = table.reshape([*[1] * missing, *table.shape])
-    table = table.transpose(dim - 1, -1)
-    return table.squeeze(-1)
-
-
-def _of_probs(fn: Any) -> bool:
-    probs = fn.__dict__.get("probs")
-    return probs is not None and getattr(fn, "_param", None) is probs
-
-
-def _log(probs: Tensor) -> Tensor:
-    # cells that share their numbers are computed once, and stay seen as such
-    once = probs[tuple(slice(0, 1) if stride == 0 else slice(None) for stride in probs.stride())]
-    zero = once == 0
-    return once.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf).expand(probs.shape)
+def _check_numbers(name: str, fn: Any, observed: Any) -> None:
+    """Raise if something that a program observes, and does not mask, is ``NaN``."""
+    if not (isinstance(observed, Tensor) and observed.is_floating_point()):
+        return
+    missing = plain(observed).detach().isnan()
+    event = len(fn.event_shape)
+    missing = missing.flatten(start_dim=missing.dim() - event).any(-1) if event else missing
+    if bool(missing.any()):
+        where = missing.nonzero()[0].tolist()
+        place = f" at {where}" if where else ""
+        raise ModelError(
+            f"site {name!r} is observed as NaN{place}; leave it out of the data, or say by "
+            "obs_mask= or poutine.mask which values were seen"
+        )

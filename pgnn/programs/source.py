@@ -27,7 +27,7 @@ from pgnn.programs.guide import check_guide, drawn_sites, set_up
 from pgnn.programs.handlers import PlateRows
 from pgnn.programs.lowering import Lowering, masked
 from pgnn.programs.parameters import ProgramParameters
-from pgnn.programs.sites import Kind, powers
+from pgnn.programs.sites import Kind
 
 _ROW_COUNTS = 4
 """For so many numbers of rows it is remembered how tables are made."""
@@ -47,6 +47,7 @@ class ProgramSource:
         program: The program with its arguments bound.
         model: The same, its rows chosen.
         guide: The guide likewise.
+        guide_sites: Names of its sites.
         rows: The rows that plates see.
         incomplete: Why only a batch of rows can be seen, or None.
         sites: Its sites.
@@ -72,13 +73,14 @@ class ProgramSource:
         self.program: Callable[[], Any] = lambda: model(*args, **kwargs)
         self.tensors = [x for x in [*args, *kwargs.values()] if isinstance(x, Tensor)]
         self.incomplete: str | None = None
+        self.guide_sites: frozenset[str] = frozenset()
         self._read(batch=rows is not None)
         self.guide = None if guide is None else self.rows.bound(lambda: guide(*args, **kwargs))
         self._name_variables(model.site_variables if isinstance(model, ModelProgram) else {})
         if self.guide is not None:
             if isinstance(guide, torch.nn.Module):
                 set_up(self.guide)
-            check_guide(self.guide, self.sites, parameters)
+            self.guide_sites = check_guide(self.guide, self.sites, parameters)
         parameters.forget_start()
 
     def _name_variables(self, declared: Mapping[str, Variable]) -> None:
@@ -106,9 +108,8 @@ class ProgramSource:
         if found.layout is None:
             return
         self.layout = found.layout
-        if self.layout.power != 1.0 and not batch and self.incomplete is None:
-            name = next(n for n in self.sites if n in self.layout.dims)
-            self.incomplete = str(powers(name, self.layout.power))
+        if self.layout.power != 1.0:  # what is seen stands for the rest
+            self.incomplete = None
 
     def _in_part(self, error: ModelError) -> Dependencies:
         """Find the sites of a program that fails with all rows; raise if it fails with some too."""
@@ -125,11 +126,6 @@ class ProgramSource:
             f"choose by the rows of the plate. With all rows, {error}"
         )
         return found
-
-    @property
-    def is_thinned(self) -> bool:
-        """Whether plates see some of their rows, whatever is asked for."""
-        return any(s.thinning != 1.0 for s in self.sites.values())
 
     def check_complete(self) -> None:
         """Raise if there are answers for batches of rows only."""
@@ -198,19 +194,19 @@ class ProgramSource:
                 "tables of sites", lambda: ready.tables({}, *self._inputs(owner))
             )
             return tables
-        unseen = self.missing_reals.unseen_rows(reals)
-        values = shaped(self.layout, {n: self._filled(n, x) for n, x in reals.items()})
-        return masked(self._in_rows(owner, ready, values, left_out), unseen)
+        missing = {n: x.detach().isnan() for n, x in reals.items()}
+        missing = {n: x for n, x in missing.items() if bool(x.any())}
+        self.missing_reals.unseen_rows({n: reals[n] for n in missing})  # on which nothing depends
+        for name, cells in missing.items():  # what was drawn once stands in
+            own = self.sites[name].drawn.to(reals[name])
+            reals[name] = torch.where(cells, own, reals[name])
+        tables = self._in_rows(owner, ready, shaped(self.layout, reals), left_out)
+        return masked(tables, {n: self._cells(n, x) for n, x in missing.items()})
 
-    def _filled(self, name: str, values: Tensor) -> Tensor:
-        """Values, with what was drawn once where a site was not seen in a row."""
-        missing = values.isnan()
-        if not bool(missing.any()):
-            return values
-        rows = missing.reshape(len(missing), -1)
-        if not torch.equal(rows.any(1), rows.all(1)):
-            raise Unsupported(f"real site {name!r} was seen in part in some rows")
-        return torch.where(missing, self.sites[name].drawn, values)
+    def _cells(self, name: str, missing: Tensor) -> Tensor:
+        """``(B, *sizes)`` which cells miss a number."""
+        event = len(self.sites[name].event)
+        return missing.flatten(start_dim=missing.dim() - event).any(-1) if event else missing
 
     def _in_rows(
         self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]

@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
+from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable, check_variables
 
 MAX_TABLE = 2**26
@@ -262,9 +263,14 @@ class Conditional(Piece):
         x = seen[child]
         if rows is None:
             # Nothing but the child varies by row: the grid is evaluated once for all rows.
-            return dist.log_prob(x.unsqueeze(1)).expand(len(x), cells).reshape([len(x), *shape])
-        log_prob = dist.log_prob(x.repeat_interleave(cells, dim=0))
+            found = self._log_prob_at(dist, x.unsqueeze(1))
+            return found.expand(len(x), cells).reshape([len(x), *shape])
+        log_prob = self._log_prob_at(dist, x.repeat_interleave(cells, dim=0))
         return log_prob.expand(rows * cells).reshape([rows, *shape])
+
+    def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
+        """Log probabilities of what was seen of the child; states are known to be possible."""
+        return dist.log_prob(x) if self.child.is_discrete else log_density(dist, x)
 
     def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:
         """Log probabilities of every state of the child, on its last axis."""

@@ -15,7 +15,7 @@ from pgnn.factors.conditionals.conditional import Conditional, check_rows
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
-from pgnn.factors.randomness import kept_randomness
+from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable
 
 
@@ -139,24 +139,8 @@ class Distributional(Conditional):
 
     def _log_density(self, x: Tensor) -> Tensor:
         """Log densities ``(N, K)``; ``-inf`` outside of the support and for ``NaN``."""
-        dist = self.distribution(self._grid(self.parents, 1))
-        value = x.unsqueeze(1)
-        try:
-            support: Any = dist.support
-            inside = support.check(value) if support is not None else None
-        except NotImplementedError:
-            inside = None
-        if inside is None:
-            inside = ~value.isnan().flatten(start_dim=2).any(dim=2)
-        outside = ~inside.expand(len(x), math.prod(v.num_states for v in self.parents))
-        if bool(outside.any()):
-            # a value that can occur stands in, so that derivatives stay finite
-            with kept_randomness(), torch.no_grad():
-                stand_in = dist.sample()
-            event = [1] * len(self.child.shape)
-            value = torch.where(outside.reshape(*outside.shape, *event), stand_in, value)
-        found: Tensor = dist.log_prob(value)
-        return found.masked_fill(outside, -torch.inf)
+        found = log_density(self.distribution(self._grid(self.parents, 1)), x.unsqueeze(1))
+        return found.expand(len(x), math.prod(v.num_states for v in self.parents))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Never:
         """Refuse: there is no closed form.

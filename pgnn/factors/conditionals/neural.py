@@ -213,11 +213,11 @@ class Neural(Conditional):
             table = self._all_states(dist, rows, shape)
         elif rows is None:
             x = seen[child]
-            table = dist.log_prob(x.unsqueeze(1)).expand(len(x), cells * k)
+            table = self._log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
             table = table.reshape([len(x), *shape])
         else:
             number = cells * k
-            log_prob = dist.log_prob(seen[child].repeat_interleave(number, dim=0))
+            log_prob = self._log_prob_at(dist, seen[child].repeat_interleave(number, dim=0))
             table = log_prob.expand(rows * number).reshape([rows, *shape])
         last = table.dim() - 1 - (child not in seen)
         first = table.dim() - len(free)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -10,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import NotConverged
 from pgnn.inference.continuous.hamiltonian_chains import Draws
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
+from pgnn.inference.convergence import LARGEST_R_HAT, Convergence
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
-
-_APART = 1.05
 
 
 def diagnostics_of(
@@ -34,7 +31,7 @@ def diagnostics_of(
         "tree_depth": draws.depth.mean(axis=1),
         "gradients": draws.evaluations,
         "compiled": potential.compiled,
-        "converged": bool(number.sum() == 0 and all(x <= _APART for x in r_hats.values())),
+        "converged": bool(number.sum() == 0 and all(x <= LARGEST_R_HAT for x in r_hats.values())),
     }
     if number.sum():
         told["divergent_at"] = _divergent_at(potential, draws)
@@ -49,22 +46,19 @@ def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
     return potential.coordinates.name_of(int(off.argmax()))
 
 
-def report(told: Mapping[str, Any], total: int) -> None:
+def report(potential: PotentialEnergy, told: Mapping[str, Any], total: int) -> None:
     """Warn of chains that disagree and trajectories that diverged."""
-    said = []
-    apart = {n: x for n, x in told["r_hat"].items() if not x <= _APART}
-    if apart:
-        worst = ", ".join(f"{n!r} ({x:.2f})" for n, x in apart.items())
-        said.append(f"the chains disagree about {worst}, R-hat above {_APART}; run them longer")
+    verdict = Convergence("MCMC").chains_apart(told["r_hat"], "run them longer")
     number = int(np.sum(told["divergences"]))
     if number:
-        said.append(
+        advice = "raise target_accept"
+        if potential.is_centred:
+            advice += ", or declare the model with the scale taken out (non-centred)"
+        verdict.add(
             f"{number} of {total} trajectories diverged, most often near "
-            f"{told['divergent_at']!r}; raise target_accept, or declare the model with the "
-            "scale taken out (non-centred)"
+            f"{told['divergent_at']!r}; {advice}"
         )
-    if said:
-        warnings.warn("MCMC: " + "; ".join(said), NotConverged, stacklevel=4)
+    verdict.warn(stacklevel=4)
 
 
 _THINNED = 400

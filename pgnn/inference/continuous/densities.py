@@ -16,6 +16,7 @@ from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
+from pgnn.factors.support import log_density as log_density_of
 from pgnn.inference.continuous.coordinates import Reals
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
@@ -146,9 +147,9 @@ class ProductDensity(KnownStates):
             values[v.name] = self.seen[v.name].expand(rows, *v.shape) if x is None else x
         own = values[c.child.name]
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
-        found: Tensor = c.distribution(
-            {v.name: values[v.name] for v in c.parents}, inputs or None
-        ).log_prob(own)
+        distribution = c.distribution({v.name: values[v.name] for v in c.parents}, inputs or None)
+        seen = c.child.name not in reals and not c.child.is_discrete
+        found: Tensor = log_density_of(distribution, own) if seen else distribution.log_prob(own)
         if found.dim() > 1 or (found.dim() == 1 and len(found) not in (1, rows)):
             raise ModelError(
                 f"the distribution of {c.child.name!r} must have batch shape ({rows},) for {rows} "
@@ -173,7 +174,7 @@ class SummedDensity(JointDensity):
 
     def __init__(self, model: FactorModel, seen: Evidence, inputs: Inputs | None = None) -> None:
         self.model, self.seen, self.inputs = model, seen, dict(inputs or {})
-        self.power = model.power if isinstance(model, ExecutableModel) else 1.0
+        self.power = _power(model)
         self._tiled: dict[int, Evidence] = {}
 
     @property
@@ -323,7 +324,13 @@ def log_density(
     number = next(iter(rows), 1)
     seen = seen if seen.num_rows == number else seen.tiled(number)
     repeated = {n: x.expand(number, *x.shape[1:]) for n, x in covariates.items()}
-    return Differentiable(model_solver(model, {**seen.reals, **own}, repeated), seen).log_evidence()
+    solver = model_solver(model, {**seen.reals, **own}, repeated)
+    return _power(model) * Differentiable(solver, seen).log_evidence()
+
+
+def _power(model: FactorModel) -> float:
+    """What the logarithm of a model's sum over discrete variables is multiplied by."""
+    return model.power if isinstance(model, ExecutableModel) else 1.0
 
 
 def num_points(reals: Reals) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Approximation, At
 from pgnn.inference.continuous.objective import Objective, Renyi
+from pgnn.inference.continuous.supports import known_values
 
 
 class Drawn(NamedTuple):
@@ -104,19 +105,20 @@ class ProgramDraws(GuideDraws):
 
     Args:
         model: A program with a guide.
+        seen: Variables that were observed.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, seen: Collection[Hashable] = ()) -> None:
         super().__init__()
         # not a part: its parameters are the model's
-        object.__setattr__(self, "executions", model.guide_executions())
+        object.__setattr__(self, "executions", model.guide_executions(seen))
         self.is_density = self.__dict__["executions"].is_density()
 
     @property
     def names(self) -> tuple[Hashable, ...]:
         """See :class:`GuideDraws`."""
-        variables = self.__dict__["executions"].source.variables.values()
-        return tuple(v.name for v in variables if not v.is_discrete)
+        found: tuple[Hashable, ...] = self.__dict__["executions"].names
+        return found
 
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """See :class:`GuideDraws`."""
@@ -171,7 +173,7 @@ class PlateBatches:
     @cached_property
     def guide(self) -> ProgramDraws:
         """The program's own guide, which sees the same rows."""
-        return ProgramDraws(self.model)
+        return ProgramDraws(self.model, known_values(self.whole.model, self.whole.seen))
 
     def redrawn(self, generator: torch.Generator) -> SummedDensity:
         """Return the density of other rows; that of the batch before is no longer right."""

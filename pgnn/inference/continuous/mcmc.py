@@ -113,7 +113,7 @@ class MCMC(Engine):
         draws = self._run(potential)
         values = potential.values(draws.points)
         told = diagnostics_of(potential, draws, values)
-        report(told, self.chains * self.samples)
+        report(potential, told, self.chains * self.samples)
         asked = targets_of(model, discrete)
         marginals = marginals_of(potential, values, asked.mask)
         order = asked.order
@@ -140,7 +140,8 @@ class MCMC(Engine):
         potential = PotentialEnergy(question.model, question.seen, question.inputs)
         draws = own._run(potential)
         values = potential.values(draws.points)
-        report(diagnostics_of(potential, draws, values), own.chains * own.samples)
+        told = diagnostics_of(potential, draws, values)
+        report(potential, told, own.chains * own.samples)
         picked = spread(values, n)
         return Samples(
             tuple(question.model.variables.values()),

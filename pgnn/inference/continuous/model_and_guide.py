@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from pgnn.inference.continuous.guide_draws import (
     ProgramDraws,
 )
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
-from pgnn.inference.continuous.objective import Objective, surrogate
+from pgnn.inference.continuous.objective import Elbo, Objective, surrogate
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
 from pgnn.limits import check_size
 
@@ -101,7 +102,7 @@ class ModelAndGuide:
         model: Any = density.model
         parts: dict[str, GuideDraws] = {}
         if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
-            parts["local"] = ProgramDraws(model)
+            parts["local"] = ProgramDraws(model, known_values(model, density.seen))
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
         own = MeanFieldNormal() if guide is None else guide
         if isinstance(own, Amortised) and not keep:
@@ -245,6 +246,9 @@ class ModelAndGuide:
     def blame(self, found: Weighted, rows: Tensor | None) -> str:
         """Say which variable makes weights infinite or undefined."""
         density, at, _ = self.batch(rows)
+        if not bool(found.log_q.detach().isfinite().all()):
+            names = ", ".join(map(repr, self.names))
+            return f"the log density of {names} under the guide is not finite there"
         values: dict[Hashable, Tensor] = {}
         for drawn in (found.shared, found.local):
             for k, x in ({} if drawn is None else drawn.values).items():
@@ -260,10 +264,55 @@ class ModelAndGuide:
         assert self.batches is not None
         return found._replace(values=self.batches.values(found.values))
 
+    @contextlib.contextmanager
+    def fitted_parameters(self, generator: torch.Generator) -> Iterator[list[Tensor]]:
+        """Yield what a question may move: the guide's parameters, afterwards as they were.
+
+        Those of a program's own guide are the parameters of the program that its draws depend on,
+        and the density does not.
+        """
+        own = self._part("local") if "local" in self.parts else None
+        if not isinstance(own, ProgramDraws):
+            yield [*self.parts.parameters()]
+            return
+        moved = self._parameters_of_draws(own, generator)
+        before = [p.detach().clone() for p in moved]
+        try:
+            yield moved
+        finally:
+            with torch.no_grad():
+                for p, x in zip(moved, before, strict=True):
+                    p.copy_(x)
+                    p.grad = None
+
+    def _parameters_of_draws(self, own: ProgramDraws, generator: torch.Generator) -> list[Tensor]:
+        """The learnable parameters that draws depend on, and their density under the model not."""
+        model: Any = self.density.model
+        every = [p for p in model.parameters() if p.requires_grad]
+        if not every:
+            return []
+        _, at, _ = self.batch(None)
+        with torch.enable_grad():
+            drawn = own.draw(1, at, Elbo(), generator)
+            total = drawn.log_q.sum()
+            for x in drawn.values.values():
+                total = total + (x.sum() if x.is_floating_point() else 0.0)
+            values = {n: x.detach() for n, x in drawn.values.items()}
+            density = self.density.log_density(by_row(values)).sum()
+        return [p for p in every if _depends(total, p) and not _depends(density, p)]
+
     def _part(self, name: str) -> GuideDraws:
         part = self.parts[name]
         assert isinstance(part, GuideDraws)
         return part
+
+
+def _depends(value: Tensor, parameter: Tensor) -> bool:
+    """Whether there is a derivative of a value by a parameter."""
+    if not value.requires_grad:
+        return False
+    (found,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
+    return found is not None
 
 
 def make_generator(seed: int | None) -> torch.Generator:

@@ -73,6 +73,7 @@ class PotentialEnergy:
         ordered = parents_first(model)
         self.latent = [v for v in ordered if not v.is_discrete and v.name not in known]
         if not self.latent:
+            _check_whole(seen)
             raise Unsupported(
                 "every real variable is observed, so there is nothing to run chains over; leave "
                 "the engine out, or use JunctionTree()"
@@ -88,6 +89,12 @@ class PotentialEnergy:
         self.compiled = False
         self._log_density = self.density.log_density
         self._function: Function = self._value_and_gradient
+
+    @property
+    def is_centred(self) -> bool:
+        """Whether the distribution of a latent variable depends on another latent one."""
+        names = {v.name for v in self.latent}
+        return any(not names.isdisjoint(self.model.graph.predecessors(n)) for n in names)
 
     def __call__(self, points: Floats) -> tuple[Floats, Floats]:
         """Return ``(C,)`` potentials and their gradients at points ``(C, D)``."""
@@ -219,6 +226,17 @@ class PotentialEnergy:
             raise ImpossibleEvidence(
                 f"no start with a finite density was found in {_TRIES} tries; "
                 f"{self.density.blame(reals)}"
+            )
+
+
+def _check_whole(seen: Evidence) -> None:
+    """Raise if a real variable was seen in part."""
+    for name, x in seen.reals.items():
+        if bool(x.isnan().any()):
+            raise Unsupported(
+                f"{name!r} is real and was seen in part, and others depend on it: there are no "
+                "coordinates of the rest alone; give all of its cells, or use "
+                "engine=pgnn.ExecutionSampling()"
             )
 
 

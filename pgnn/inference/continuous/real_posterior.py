@@ -95,6 +95,61 @@ class WithReals(Posterior):
         """Return the posterior of a real variable."""
         raise NotImplementedError
 
+    def to_the_power(self, power: float) -> Posterior:
+        """Return itself: a density of reals has the power already."""
+        return self
+
+    @property
+    def index_of_numbers(self) -> Any:
+        """The name of each number of each real variable, as an index of a data frame."""
+        import pandas as pd
+
+        return pd.Index(self._names_of_numbers(), dtype=object, name="variable")
+
+    def frame(self, *, steps: bool = False) -> Any:
+        """Return what is known of each variable as a data frame.
+
+        Args:
+            steps: See :class:`Posterior`; of discrete variables alone.
+
+        Returns:
+            For one row: of real variables the :meth:`summary`, a row for each number; of discrete
+            ones as in :class:`Posterior`; of both a row for each state or number, with index
+            ``(variable, state)``. For a batch: columns ``(variable, state)``, and
+            ``(variable, statistic)`` of real ones.
+        """
+        import pandas as pd
+
+        if steps or not self.reals:
+            return super().frame(steps=steps)
+        if self.batched:
+            return self._batch_frame()
+        told = self.summary()
+        if not self.variables:
+            return told
+        states = pd.MultiIndex.from_arrays(
+            [told.index, pd.Index([""] * len(told), dtype=object)], names=["variable", "state"]
+        )
+        return pd.concat([super().frame(), told.set_axis(states, axis=0)])
+
+    def _batch_frame(self) -> Any:
+        """A row for each row of evidence."""
+        import pandas as pd
+
+        own = super().frame()
+        parts = [self.summary(row).stack() for row in range(self.num_rows)]
+        reals = pd.DataFrame([p.to_numpy() for p in parts], index=own.index)
+        reals.columns = pd.MultiIndex.from_tuples(list(parts[0].index), names=own.columns.names)
+        return pd.concat([own, reals], axis=1) if self.variables else reals
+
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each number of each real variable.
+
+        Args:
+            row: Which row of the evidence.
+        """
+        raise NotImplementedError
+
     def _names_of_numbers(self) -> list[Any]:
         """The name of each number of each real variable, with its place if there are several."""
         return [
@@ -166,8 +221,11 @@ class RealPosterior(WithReals):
         number = next(iter(self._draws.values())).shape[:2].numel()
         return Samples([*self.reals.values()], torch.zeros(number, 0, dtype=torch.int64), values)
 
-    def summary(self) -> Any:
+    def summary(self, row: int = 0) -> Any:
         """Return a data frame with a row for each number of each real variable.
+
+        Args:
+            row: Chains are run for one row of evidence: 0.
 
         Returns:
             Columns ``mean``, ``std``, ``5%``, ``50%``, ``95%``, ``ess`` and ``r_hat``.
@@ -183,8 +241,7 @@ class RealPosterior(WithReals):
             rows.append(table.numpy())
         columns = ["mean", "std", "5%", "50%", "95%", "ess", "r_hat"]
         data = np.concatenate(rows) if rows else np.zeros((0, len(columns)))
-        index = pd.Index(self._names_of_numbers(), dtype=object)
-        return pd.DataFrame(data, index=index, columns=columns)
+        return pd.DataFrame(data, index=self.index_of_numbers, columns=columns)
 
     def to_arviz(self) -> Any:
         """Return the draws and their statistics in the form of ArviZ.
@@ -294,8 +351,9 @@ class VariationalPosterior(WithReals):
             low, middle, high = flat.quantile(flat.new_tensor([0.05, 0.5, 0.95]), dim=0)
             columns = [flat.mean(0), flat.std(0), low, middle, high]
             lines += [*zip(*(c.tolist() for c in columns), strict=True)]
-        index = pd.Index(self._names_of_numbers(), dtype=object)
-        return pd.DataFrame(lines, index=index, columns=["mean", "std", "5%", "50%", "95%"])
+        return pd.DataFrame(
+            lines, index=self.index_of_numbers, columns=["mean", "std", "5%", "50%", "95%"]
+        )
 
     def marginal(self, name: Hashable) -> RealMarginal:
         """See :class:`WithReals`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import contextlib
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +20,10 @@ from pgnn.inference.continuous.objective import Elbo, Objective
 from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
 from pgnn.inference.explanation import Explanation
+from pgnn.inference.history import History
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples
@@ -40,7 +43,8 @@ class Variational(Engine, Learner):
     As an engine it answers queries; each row of evidence has an approximation of its own, unless
     it shares latents with the others. As a learner it raises the same bound over the parameters of
     the model too. A program's own guide keeps its parameters in the program: a fit trains them, and
-    a query takes the guide as it is.
+    a query goes on from there for its own answer, after which they are as they were; with
+    ``max_iterations=0`` it takes the guide as it is.
 
     Args:
         guide: Family of the approximation; the program's own guide if it has one, otherwise
@@ -51,9 +55,10 @@ class Variational(Engine, Learner):
         max_iterations: Most steps; none leaves the guide as it starts (such as an encoder that was
             trained by a fit).
         tolerance: Stop when the mean of the objective over a quarter of the steps (100 at least)
-            differs from that over the quarter before by no more than this, relatively, and its
-            standard error, which must be small itself (a tenth of a nat will do); asked after each
-            100 steps, and twice in a row. 0 for never.
+            differs from that over the quarter before by no more than this share of what was gained
+            since the start (or so many nats for each row), and its standard error, which must be
+            small itself (a tenth of a nat will do); asked after each 100 steps, and twice in a row.
+            0 for never.
         batch_size: Rows for a step, drawn without replacement; their part of the objective is
             scaled up. All if not given. Rows of a program's plates are taken in batches where the
             plates say so themselves, by ``subsample_size``.
@@ -128,8 +133,11 @@ class Variational(Engine, Learner):
         model, density = question.model, _density(question)
         asked = self._asked(model, question.names, density)
         self._model_and_guide(density).check_draws(self.num_samples, density.seen.num_rows)
-        problem, history = self._fitted(density, question.errors)
-        found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)
+        with self._fitted(density, question.errors) as (problem, history):
+            found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)
+        verdict = self._judged(found.diagnostics)
+        verdict.warn(stacklevel=4)
+        converged = history["converged"] and verdict.converged
         return VariationalPosterior(
             asked.variables,
             found.marginals,
@@ -141,15 +149,19 @@ class Variational(Engine, Learner):
             batched=density.seen.batched,
             kind=found.kind,
             engine=type(self).__name__,
-            diagnostics={"iterations": history["iterations"], **found.diagnostics},
+            diagnostics={
+                "iterations": history["iterations"],
+                "converged": converged,
+                **found.diagnostics,
+            },
             index=density.seen.index,
         )
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`: real latents from the guide, the rest exactly given them."""
-        problem, _ = self._fitted(_density(question), "raise")
         generator = self._generator(1) if seed is None else make_generator(seed)
-        return drawn_samples(problem, self.objective, n, generator)
+        with self._fitted(_density(question), "raise") as (problem, _):
+            return drawn_samples(problem, self.objective, n, generator)
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Return lower bounds of what :meth:`Model.log_prob` is, ``(B,)``."""
@@ -199,11 +211,31 @@ class Variational(Engine, Learner):
         with private_randomness(self._generator(2).initial_seed()):
             return ModelAndGuide.of(density, self.guide, self.shared)
 
-    def _fitted(self, density: SummedDensity, errors: str) -> tuple[ModelAndGuide, Any]:
-        """The guide after its fit; the model's parameters are left alone."""
+    @contextlib.contextmanager
+    def _fitted(
+        self, density: SummedDensity, errors: str
+    ) -> Iterator[tuple[ModelAndGuide, History]]:
+        """The guide after its fit; the model's parameters are left alone, or as they were."""
         problem = self._model_and_guide(density)
         self._check_possible(problem, errors)
-        return problem, VariationalFit(self, self.seed, self.progress).maximize(problem)
+        with problem.fitted_parameters(self._generator(4)) as parameters:
+            yield (
+                problem,
+                VariationalFit(self, self.seed, self.progress).maximize(problem, parameters),
+            )
+
+    def _judged(self, told: Mapping[str, Any]) -> Convergence:
+        """What is doubtful about draws of the guide."""
+        verdict = Convergence(type(self).__name__)
+        sizes = told.get("effective_sample_size")
+        if sizes is None:
+            return verdict
+        return verdict.few_draws(
+            sizes,
+            self.num_samples,
+            "the guide is far from the posterior: raise max_iterations or the steps of the "
+            "optimizer, take units in which the latent values are near one, or another guide",
+        )
 
     def _check_possible(self, problem: ModelAndGuide, errors: str) -> None:
         with torch.no_grad():

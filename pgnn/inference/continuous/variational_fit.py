@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError, NotConverged, PgnnError
+from pgnn.errors import ModelError, PgnnError
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
+from pgnn.inference.convergence import Convergence, Trend
 from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 WINDOW = 100
 """Fewest steps over which values are averaged; how often it is asked whether they still rise."""
 _NOISE = 0.1
-"""Largest standard error, in nats, of means that are compared to see whether they still rise."""
+"""Largest standard error, in nats for each row, of means that are compared: noise hides a rise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,21 +131,40 @@ class StochasticAscent:
             f"{value}, {why}; use a smaller learning rate, or a guide with a smaller scale"
         )
 
+    def trend(self) -> Trend | None:
+        """Return how the last quarter of the steps differs from the one before, if there are."""
+        number = len(self._values)
+        if number < 2 * WINDOW:
+            return None
+        return Trend.of(self._values, max(WINDOW, number // 4))
+
+    def least_change(self, trend: Trend) -> float:
+        """Return which changes do not matter.
+
+        That is relative to what was gained, or in nats for each row: no constant in a density, such
+        as that of the units of what was seen, makes a difference.
+        """
+        return self.tolerance * max(self._rows_count, abs(trend.gain))
+
+    @property
+    def _rows_count(self) -> float:
+        return max(1.0, float(self.problem.weights.sum()))
+
     def _settled(self) -> bool:
         """Whether the last quarter of the steps is no higher than the one before, twice."""
-        number = len(self._values)
-        if not self.tolerance or number < 2 * WINDOW or number % WINDOW:
+        trend = self.trend()
+        if not self.tolerance or trend is None or len(self._values) % WINDOW:
             return False
-        size = max(WINDOW, number // 4)
-        quarters = np.array(self._values[-2 * size :]).reshape(2, size)
-        before, last = quarters.mean(axis=1)
-        error = np.sqrt(quarters.var(axis=1).sum() / size)
-        least = self.tolerance * max(1.0, abs(last))
-        # noise hides a rise: values that differ more than this are no evidence of rest
-        flat = abs(last - before) <= least + error and error <= max(least, _NOISE)
-        settled = self._flat and bool(flat)
-        self._flat = bool(flat)
+        noise = _NOISE * math.sqrt(self._rows_count)
+        flat = trend.at_rest(self.least_change(trend), noise)
+        settled = self._flat and flat
+        self._flat = flat
         return settled
+
+    def still_rises(self) -> bool:
+        """Whether the value is not seen to have come to rest, where the run ends."""
+        trend = self.trend()
+        return trend is None or trend.rises(self.least_change(trend))
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -195,13 +213,12 @@ class VariationalFit:
         )
         run = iterate(method, own.max_iterations, progress=self.progress, label="variational")
         optimizer.zero_grad(set_to_none=True)
-        if own.tolerance and not run.converged:
-            warnings.warn(
-                f"Variational stopped after {run.iterations} steps, its objective still changing; "
-                "raise max_iterations or tolerance, or draw more particles",
-                NotConverged,
-                stacklevel=4,
-            )
+        if own.tolerance and not run.converged and method.still_rises():
+            Convergence("Variational").stopped(
+                run.iterations,
+                "raise max_iterations or the steps of the optimizer, or draw more particles",
+                "its objective still changing",
+            ).warn(stacklevel=4)
         return History(
             iterations=run.iterations,
             converged=run.converged,

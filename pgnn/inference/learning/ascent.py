@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError, NotConverged
+from pgnn.errors import ModelError
 from pgnn.evidence.evidence import Evidence
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Inputs, Learner
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
@@ -267,13 +268,20 @@ class Ascent(Learner):
             warnings.warn(warning, stacklevel=4)
         if converged or record.stopped or (self.optimizer is not None and not self.tolerance):
             return
-        warnings.warn(
-            f"{type(self).__name__} stopped after {record.iterations} iterations at a derivative "
-            f"of {record.trace['gradient_norm'][-1]:.2g}, too large for a maximum; raise "
-            "max_iterations, or add l2 if the best parameters are infinite",
-            NotConverged,
-            stacklevel=4,
-        )
+        verdict, gradient = Convergence(type(self).__name__), record.trace["gradient_norm"][-1]
+        if record.iterations >= self.max_iterations:
+            verdict.stopped(
+                record.iterations,
+                "raise max_iterations, or add l2 if the best parameters are infinite",
+                f"at a derivative of {gradient:.2g}, too large for a maximum",
+            )
+        else:
+            verdict.no_progress(
+                gradient,
+                "the value or its derivatives may be at the end of their precision, or wrong: "
+                "check the data, take other units, or begin with other numbers",
+            )
+        verdict.warn(stacklevel=4)
 
 
 def _value(objective: MeanObjective, rows: Evidence, model: nn.Module) -> Callable[[], float]:

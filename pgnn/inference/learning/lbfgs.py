@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pgnn.errors import DataError, PgnnError
 from pgnn.inference.learning.optimisation_problem import OptimisationProblem
+from pgnn.inference.loop import progress_bar
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +20,8 @@ _ESCAPES = 5
 """Saddles that are left, at most."""
 _CURVATURE_STEPS = 12
 """Products of the Hessian and a vector that the largest curvature is sought with."""
+_GAIN = 1e-9
+"""Relative gain that is none."""
 _DIFFERENCE = 1e-4
 """Length of a step between gradients that are compared."""
 
@@ -74,7 +77,7 @@ class PenalizedObjective:
         """
         if self.problem.tolerance is not None:
             return self.problem.tolerance
-        return max(1e-6, 4.0 * float(np.sqrt(np.finfo(np.float64).eps * abs(self.total))))
+        return max(1e-6, 4.0 * float(np.sqrt(self.learnable.precision * abs(self.total))))
 
     def point(self) -> Floats:
         """Where L-BFGS-B begins."""
@@ -156,21 +159,21 @@ def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool)
         optimization. Schmidt, Fung and Rosales (2007), Fast optimization methods for L1
         regularization, section 3.2.
     """
-    from tqdm import tqdm
-
     target, record = PenalizedObjective(problem), problem.record
     _check_start(target)
     tolerance = target.tolerance
     record.note(target.figures)
-    bar = tqdm(total=max_iterations, desc="L-BFGS", disable=not progress, delay=1, leave=False)
-    with bar:
+    with progress_bar(max_iterations, "L-BFGS", progress) as bar:
         for _ in range(_ESCAPES):
             _ascend(target, tolerance, max_iterations, bar)
             at_rest = target.gradient_norm <= tolerance and not record.stopped
             if not (problem.has_saddles and at_rest and leave_saddle(target)):
                 break
     _settle_zeros(target)
-    return target.gradient_norm <= tolerance
+    if target.gradient_norm <= tolerance:
+        return True
+    left = max_iterations - record.iterations
+    return left > 0 and not record.stopped and nothing_to_gain(target)
 
 
 def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, bar: Any) -> None:
@@ -211,6 +214,30 @@ def _ascend(target: PenalizedObjective, tolerance: float, max_iterations: int, b
         target.move(result.x)
         if record.iterations == before:
             break
+
+
+def nothing_to_gain(target: PenalizedObjective) -> bool:
+    r"""Whether no step uphill would show in the value, by its gradient and curvature.
+
+    The best step along a gradient :math:`g` gains :math:`|g|^2 / 2 c`, where :math:`c` is minus the
+    curvature. Where numbers have other units than about one, or single precision, the gradient
+    does not come down to what it would elsewhere, though a line search finds nothing better.
+
+    Args:
+        target: Where no line search went on; it stays there.
+    """
+    theta, gradient = target.theta.copy(), target.penalised_gradient
+    length = float(np.linalg.norm(gradient))
+    if not np.isfinite(length) or length == 0.0:
+        return False
+    step = _DIFFERENCE * max(1.0, float(np.abs(theta).max()))
+    target.set(theta + step * gradient / length)
+    curvature = float((gradient - target.penalised_gradient) @ gradient) / (step * length)
+    target.set(theta)
+    if not (np.isfinite(curvature) and curvature > 0.0):
+        return False
+    least = max(_GAIN, 10.0 * target.learnable.precision) * max(1.0, abs(target.total))
+    return length**2 / (2.0 * curvature) <= least
 
 
 def leave_saddle(target: PenalizedObjective) -> bool:
@@ -275,7 +302,13 @@ def _check_start(target: PenalizedObjective) -> None:
             "are impossible (tables with zeros), or the parameters are no numbers"
         )
     if not np.isfinite(target.gradient).all():
-        raise PgnnError("the derivatives are not finite at the starting parameters")
+        bad = int(np.flatnonzero(~np.isfinite(target.gradient))[0])
+        name = target.learnable.name_of(bad)
+        raise PgnnError(
+            f"the derivative by {name!r} is not finite at the starting parameters, though the "
+            "value is: something was seen at the edge of what is possible (such as 0 of a Gamma "
+            "distribution); check the data, or begin with other numbers"
+        )
 
 
 def _settle_zeros(target: PenalizedObjective) -> None:

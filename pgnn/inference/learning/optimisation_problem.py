@@ -82,6 +82,9 @@ class LearnableParameters:
     Args:
         model: Any module.
 
+    Attributes:
+        precision: Of the coarsest among them, relatively.
+
     Raises:
         ModelError: If nothing is learnable.
     """
@@ -97,6 +100,7 @@ class LearnableParameters:
         self.parameters: list[Tensor] = [p for _, p in named]
         self._free = [torch.isfinite(p.detach()) for p in self.parameters]
         self.sizes = [int(f.sum()) for f in self._free]
+        self.precision = max(float(torch.finfo(p.dtype).eps) for p in self.parameters)
         if isinstance(model, FactorModel):
             model.detached = False  # who learns asks for gradients
         self._model = model
@@ -139,6 +143,10 @@ class LearnableParameters:
         return self._flat(
             [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         )
+
+    def name_of(self, entry: int) -> str:
+        """Return the name of the parameter that an entry of the flat vector belongs to."""
+        return self.names[int(np.searchsorted(np.cumsum(self.sizes), entry, side="right"))]
 
     def assign(self, vector: Floats) -> None:
         """Write the finite entries."""

@@ -18,6 +18,7 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import is_container
 from pgnn.inference.engine import FactorModel, Inputs
+from pgnn.inference.loop import progress_bar
 from pgnn.inference.question import reader_of
 
 Floats = NDArray[np.float64]
@@ -142,15 +143,21 @@ def batches(data: Any, weights: Any, progress: bool) -> Iterator[tuple[int | Non
             "weights of an iterable of batches must be the name of a column that every batch has, "
             f"got {type(weights).__name__}"
         )
-    from tqdm import tqdm
-
-    for number, batch in enumerate(tqdm(data, "counting", unit=" batches", disable=not progress)):
+    for number, batch in _shown(data, progress):
         if not is_single(batch):
             raise DataError(
                 f"batch {number} must be a DataFrame, a mapping of columns or a matrix of "
                 f"indices, got {type(batch).__name__}"
             )
         yield number, *_take_weights(batch, weights)
+
+
+def _shown(data: Iterable[Any], progress: bool) -> Iterator[tuple[int, Any]]:
+    """Batches by number, with a bar."""
+    with progress_bar(None, "counting", progress, " batches") as bar:
+        for number, batch in enumerate(data):
+            yield number, batch
+            bar.update()
 
 
 def is_single(data: Any) -> bool:

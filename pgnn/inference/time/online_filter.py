@@ -56,7 +56,7 @@ class OnlineFilter:
             raise Unsupported("segments are not filtered: no step knows how long its own will last")
         self.model = model
         step = [Variable(v.name, v.states, v.shape[1:]) for v in model.variables.values()]
-        self._reader = EvidenceReader(step, in_part=[v.name for v in step if not v.is_discrete])
+        self._reader = EvidenceReader(step, in_part={v.name: 0 for v in step if not v.is_discrete})
         self.reset()
 
     def reset(self) -> None:

@@ -306,14 +306,10 @@ def rows_given(rows):
 
 
 @pytest.mark.parametrize("program", [data_in_batches, rows_given])
-def test_programs_that_see_a_batch_are_fitted_and_not_asked(program):
+def test_programs_that_see_a_batch_stand_for_all_rows(program):
     rows = torch.tensor([1, 4])
     model = Program(program, args=(DATA[rows] if program is data_in_batches else rows,))
-    named = "plate 'rows'" if program is data_in_batches else "'z' is discrete, latent and scaled"
-    with pytest.raises(Unsupported, match=named):
-        model.query(["z"], {"mean": 0.0})
-    with pytest.raises(Unsupported, match=named):
-        model.log_prob({"mean": double([0.0])})
+    found = model.query(["z"], {"mean": 0.3})
     problem = ModelAndGuide.of(SummedDensity(model, reader_of(model).read({})), None, ())
     assert problem.batches is None
     mean = double([0.3])
@@ -322,6 +318,8 @@ def test_programs_that_see_a_batch_are_fitted_and_not_asked(program):
     )
     expected = dist.Normal(double(0.0), 3.0 * ONE).log_prob(mean) + 3.0 * both.logsumexp(-1).sum()
     torch.testing.assert_close(problem.density.log_density({"mean": mean}), expected)
+    torch.testing.assert_close(found.log_evidence, expected[0])
+    torch.testing.assert_close(model.log_prob({"mean": mean}), expected)
     engine = Variational(max_iterations=5, tolerance=0, progress=False, seed=0)
     assert model.query(["mean"], {}, engine=engine)["mean"].draws.isfinite().all()
 
@@ -339,7 +337,7 @@ def test_cells_that_share_a_discrete_site_are_refused():
 
     model = Program(program)
     assert model.query(["shared"], {"mean": 0.0})["shared"].probs.shape == (2,)
-    with pytest.raises(Unsupported, match=r"'z' \(in plate 'rows' of size 2\) 3 times"):
+    with pytest.raises(Unsupported, match=r"'z' \(in plate 'rows' of size 2\) counts 3"):
         model.query(["mean"], {}, engine=Variational(progress=False))
 
 

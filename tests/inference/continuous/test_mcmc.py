@@ -366,7 +366,10 @@ def test_the_answer_as_samples_and_for_arviz(monkeypatch):
     assert set(posterior) == {"k", "mu"}
     assert len(posterior) == 2
     assert "mu" in posterior
-    assert posterior.frame().shape == (2, 1)
+    table = posterior.frame()
+    assert list(table.index) == [("k", "left"), ("k", "right"), ("mu", "")]
+    assert table.loc[("mu", ""), "mean"] == pytest.approx(float(posterior["mu"].mean))
+    assert table["probability"][:2].sum() == pytest.approx(1.0)
     monkeypatch.setitem(__import__("sys").modules, "arviz", None)
     with pytest.raises(Unsupported, match="pip install arviz"):
         posterior.to_arviz()

@@ -732,7 +732,7 @@ def test_guides_that_cannot_be_differentiated_through_learn_by_scores():
 
 def test_a_guide_that_misses_a_site_is_refused():
     with pytest.raises(ModelError, match="'x'"):
-        Program(smooth, lambda: None)
+        Program(smooth, lambda: None).query("x", engine=pgnn.Variational(progress=False))
 
 
 # --- settings and failures ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import gc
 import math
 import tracemalloc
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pyro
@@ -80,7 +81,7 @@ def test_it_stops_by_itself_at_the_right_bound(objective):
 
 def test_the_limit_is_not_called_converged():
     engine = pgnn.Variational(seed=0, max_iterations=150, progress=False)
-    with pytest.warns(NotConverged, match="150 steps"):
+    with pytest.warns(NotConverged, match="150 iterations"):
         found = line().query("x", {"y": 2.0}, engine=engine)
     assert not found.history["converged"]
     engine = pgnn.Variational(seed=0, max_iterations=150, tolerance=0.0, progress=False)
@@ -223,8 +224,51 @@ def test_noise_is_no_rest(spread, settles):
     rng = np.random.default_rng(0)
     ascent = object.__new__(StochasticAscent)
     ascent.tolerance, ascent._flat, ascent._values = 1e-4, False, []
+    ascent.problem = SimpleNamespace(weights=torch.ones(1))
     found = []
     for _ in range(6):
         ascent._values += rng.normal(-50.0, spread, size=WINDOW).tolist()
         found.append(ascent._settled())
     assert any(found) == settles
+
+
+# --- scales of what was seen ----------------------------------------------------------------------
+
+
+def test_far_observations_are_not_called_converged():
+    """Steps of 0.01 do not come to a mean of 50,000: neither the value nor the draws say so."""
+    engine = pgnn.Variational(seed=0, max_iterations=600, progress=False)
+    with pytest.warns(NotConverged) as told:
+        found = line().query("x", {"y": 1e5}, engine=engine)
+    text = " ".join(str(w.message) for w in told)
+    assert "objective still changing" in text
+    assert "worth 1 independent" in text
+    assert not found.diagnostics["converged"]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e9])
+def test_constants_in_the_density_do_not_matter(offset):
+    def program():
+        x = pyro.sample("x", dist.Normal(torch.tensor(0.0).double(), 1.0))
+        pyro.factor("constant", torch.tensor(-offset).double())
+        pyro.sample("y", dist.Normal(x, 0.1), obs=torch.tensor(30.0).double())
+
+    engine = pgnn.Variational(seed=0, max_iterations=400, progress=False)
+    with pytest.warns(NotConverged) as told:
+        Program(program).query("x", engine=engine)
+    assert "still changing" in " ".join(str(w.message) for w in told)
+
+
+def test_noise_at_the_best_value_is_not_warned_of():
+    """Twenty numbers, one draw a step: the noise of the value hides nothing that rises."""
+
+    def program():
+        x = pyro.sample("x", dist.Normal(torch.zeros(40).double(), 1.0).to_event(1))
+        pyro.sample("y", dist.Normal(x, 1.0).to_event(1), obs=torch.zeros(40).double())
+
+    engine = pgnn.Variational(
+        seed=0, progress=False, optimizer=lambda p: torch.optim.Adam(p, lr=0.02)
+    )
+    found = Program(program).query([], engine=engine)
+    truth = float(dist.Normal(0.0, 2**0.5).log_prob(torch.zeros(40)).sum())
+    assert abs(float(found.diagnostics["importance_weighted"]) - truth) < 0.1

@@ -1,0 +1,63 @@
+"""Work inside ``torch.inference_mode()``: its tensors have no derivatives and no versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def outside_inference_mode(work: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that makes ordinary tensors even now, in inference mode; else itself.
+
+    What it makes may be kept, differentiated and changed afterwards. The caller wants no
+    derivatives: there are none but those that the function itself switches on.
+
+    Example:
+        >>> with torch.inference_mode():
+        ...     outside_inference_mode(torch.zeros)(2).is_inference()
+        False
+    """
+    if not torch.is_inference_mode_enabled():
+        return work
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with torch.inference_mode(False), torch.no_grad():
+            return work(*args, **kwargs)
+
+    return run
+
+
+def ordinary(value: Any) -> Any:
+    """Return a copy of a tensor that was made in inference mode; anything else as it is."""
+    if isinstance(value, Tensor) and value.is_inference():
+        with torch.inference_mode(False):
+            return value.clone()
+    return value
+
+
+def make_ordinary(module: nn.Module) -> bool:
+    """Replace parameters and buffers that were made in inference mode; tell whether there were.
+
+    Modules that share one share it afterwards.
+    """
+    made: dict[int, Tensor] = {}
+    for part in module.modules():
+        own: list[dict[str, Any]] = [vars(part)["_parameters"], vars(part)["_buffers"]]
+        for names in own:
+            for name, x in names.items():
+                if x is None or not x.is_inference():
+                    continue
+                if id(x) not in made:
+                    with torch.inference_mode(False):
+                        copy: Tensor = x.clone()
+                        if isinstance(x, nn.Parameter):
+                            copy = nn.Parameter(copy, requires_grad=x.requires_grad)
+                    made[id(x)] = copy
+                names[name] = made[id(x)]
+    return bool(made)
