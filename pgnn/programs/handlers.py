@@ -214,7 +214,7 @@ def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
     number = isinstance(observed, Tensor) and observed.is_floating_point()
     if not number or not isinstance(mask, Tensor):
         return observed
-    return torch.where(mask.reshape(*mask.shape, *[1] * len(fn.event_shape)), observed, 0.5)
+    return torch.where(mask.reshape([*mask.shape, *[1] * len(fn.event_shape)]), observed, 0.5)
 
 
 class PlateRows:

@@ -207,7 +207,7 @@ def masked(
     for name, cells in unseen.items():
         t = tables[name]
         mask = cells.to(t.log_values.device)
-        mask = mask.reshape(*mask.shape, *[1] * (t.log_values.dim() - mask.dim()))
+        mask = mask.reshape([*mask.shape, *[1] * (t.log_values.dim() - mask.dim())])
         zero = torch.zeros_like(t.log_values)
         found[name] = SiteTable(t.scope, torch.where(mask, zero, t.log_values), False)
     return found

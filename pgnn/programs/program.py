@@ -42,6 +42,7 @@ class Program(Model, ExecutableModel):
     Latent sites are the variables: finite ones with their states, others as reals; a site in
     plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
     Real latent sites may be observed as evidence, or are left out if nothing depends on them.
+    Masks speak of observations: a latent site keeps its distribution where it is masked.
     Plates with ``subsample_size`` show all of their rows to questions, and batches of so many to
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
@@ -117,10 +118,7 @@ class Program(Model, ExecutableModel):
 
     @property
     def power(self) -> float:
-        """The scale that all discrete sites have in common; tables are without it.
-
-        Log evidence is multiplied by it, as by Pyro's enumeration.
-        """
+        """What log evidence is multiplied by: the common scale of discrete sites, not in tables."""
         return 1.0 if self.obstacle is not None else self._source.layout.power
 
     @property
@@ -144,8 +142,7 @@ class Program(Model, ExecutableModel):
     @property
     def event_axes(self) -> dict[Hashable, int]:
         """See :class:`ExecutableModel`: cells of plates are seen one by one."""
-        source = self._source
-        return {n: len(source.sites[site].event) for n, site in source.site_names.items()}
+        return {n: len(self._source.sites[s].event) for n, s in self._source.site_names.items()}
 
     def real_supports(
         self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor] | None = None
@@ -221,9 +218,6 @@ class Program(Model, ExecutableModel):
 
         Returns:
             ``(B,)`` log densities.
-
-        Cost:
-            One run of the program for all rows, and one exact sum for each.
         """
         from pgnn.inference.continuous.densities import log_density
 
