@@ -280,16 +280,14 @@ class Model(CachingModule, FactorModel, Restorable):
             data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
                 over time sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
             learner: That of :meth:`default_learner` if not given.
-            weights: ``(N,)`` what each row, or sequence, counts, or the name of the column that
-                tells.
+            weights: ``(N,)`` what each row, or sequence, counts, or the name of a column.
             inputs: Covariates by name.
             seed: Of whatever is random.
             progress: Show a progress bar.
 
         Returns:
             The model itself. If fitting fails, it is as it was before. A fitted model answers
-            with plain numbers: gradients by its parameters, networks' among them, flow again
-            after ``model.requires_grad_()``.
+            with plain numbers: gradients flow again after ``model.requires_grad_()``.
         """
         from pgnn.inference.engine import Learner
 
@@ -341,21 +339,13 @@ class Model(CachingModule, FactorModel, Restorable):
         save(self, path)
 
     def program(self, inputs: Inputs | None = None) -> Callable[..., Any]:
-        """Lower the model to a Pyro program; of a directed one a site for each variable.
-
-        Args:
-            inputs: Covariates, ``(B, ...)``; the sites are then in a plate of ``B`` rows.
-
-        Raises:
-            Unsupported: If this family has no program.
-        """
+        """Lower the model to a Pyro program; there is none of an undirected one."""
         if isinstance(self, DirectedModel):
             from pgnn.programs.graph_program import GraphProgram
 
             return GraphProgram(self, inputs)
         raise Unsupported(
-            f"{type(self).__name__} has no Pyro program: there is no order in which its variables "
-            "are drawn; its tables are factors()"
+            f"{type(self).__name__} has no Pyro program: there is no order; use factors()"
         )
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
