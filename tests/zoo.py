@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import pgnn
-from pgnn import Factor, Model, Neural, NoisyMax, NoisyOr, Sigmoid, Softmax, Variable
+from pgnn import Factor, Model, Neural, NoisyMax, NoisyMin, NoisyOr, Sigmoid, Softmax, Variable
 from pgnn.factors import NormalHead
 from tests import oracle
 
@@ -369,6 +369,53 @@ def _noisy() -> None:
     )
 
 
+def _many_causes() -> None:
+    """So many causes that exact answers decompose the gates: two findings that share causes."""
+    rng = np.random.default_rng(11)
+    causes, chances = [f"c{k}" for k in range(7)], rng.random(7) * 0.4
+    roots: Tables = [((n,), np.array([1 - p, p])) for n, p in zip(causes, chances, strict=True)]
+    scopes = {"y": causes, "z": causes[1:]}
+    strengths = {y: rng.random(len(pa)) * 0.8 + 0.1 for y, pa in scopes.items()}
+    gates: Tables = []
+    for y, parents in scopes.items():
+        present = np.array(_grid(*[2] * len(parents)))
+        off = 0.95 * np.prod((1 - strengths[y]) ** present, axis=1)
+        table = np.stack([off, 1 - off], axis=-1).reshape([2] * (len(parents) + 1))
+        gates.append(((*parents, y), table))
+    given: dict[str, Any] = {n: values for (n,), values in roots}
+    for y in scopes:
+        given[y] = lambda v, pa, y=y: NoisyOr(v, pa, strengths=strengths[y], leak=0.05)
+    edges = [(c, y) for y, parents in scopes.items() for c in parents]
+    _add(
+        name="noisy_or_of_many",
+        make=lambda: pgnn.BayesianNetwork(edges, given, states=dict.fromkeys(scopes, 2)),
+        cards=dict.fromkeys([*causes, *scopes], 2),
+        tables=_constant([*roots, *gates]),
+    )
+    parts = [f"p{k}" for k in range(4)]
+    effects = [oracle.random_table(rng, [2], 3) for _ in parts]
+    effects[0][0] = [0.0, 1.0, 0.0]
+    leak = np.array([0.0, 0.1, 0.9])
+    priors: Tables = [((p,), oracle.random_table(rng, [], 3)) for p in parts]
+    table = np.zeros([3] * 5)
+    for x in _grid(3, 3, 3, 3):
+        own = [q[s] if s < 2 else np.eye(3)[2] for q, s in zip(effects, x, strict=True)]
+        reached = np.prod([np.cumsum(q[::-1])[::-1] for q in [leak, *own]], axis=0)  # P(min >= k)
+        table[tuple(x)] = -np.diff(reached, append=0.0)
+    own_tables: dict[str, Any] = {n: values for (n,), values in priors}
+    _add(
+        name="noisy_min",
+        make=lambda: pgnn.BayesianNetwork(
+            [(p, "flow") for p in parts],
+            {**own_tables, "flow": lambda v, pa: NoisyMin(v, pa, effects, leak)},
+            states={"flow": ["none", "low", "full"]},
+        ),
+        cards=dict.fromkeys([*parts, "flow"], 3),
+        tables=_constant([*priors, ((*parts, "flow"), table)]),
+        impossible=dict.fromkeys(parts, 2) | {"flow": 0},
+    )
+
+
 def _softmaxes() -> None:
     """Logistic regression on discrete parents; and on inputs, which make the tables row-wise."""
     rng = np.random.default_rng(5)
@@ -614,6 +661,7 @@ _learnable()
 _unrolled()
 _sigmoids()
 _noisy()
+_many_causes()
 _softmaxes()
 _neural_discrete("neural", torch.float64, 1e-9)
 _neural_discrete("neural_single_precision", torch.float32, 2e-6)

@@ -11,7 +11,7 @@ from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
-from pgnn.factors.conditionals.noisy_or import NoisyMax, NoisyOr
+from pgnn.factors.conditionals.noisy_or import NoisyAnd, NoisyMax, NoisyMin, NoisyOr
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.conditionals.poisson import Gamma, Poisson
 from pgnn.factors.conditionals.renamed import Renamed, RenamedFamily
@@ -41,6 +41,8 @@ __all__ = [
     "Sigmoid",
     "NoisyOr",
     "NoisyMax",
+    "NoisyAnd",
+    "NoisyMin",
     "Softmax",
     "Neural",
     "ScaledPosterior",

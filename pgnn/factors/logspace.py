@@ -65,6 +65,11 @@ def log_cdf(log_probs: Tensor) -> Tensor:
     return torch.where(near, from_tail, _log(below, (below == 0) | near))
 
 
+def log_where(x: Tensor, counted: Tensor) -> Tensor:
+    """Return the logarithm where counted; ``-inf`` with gradient zero elsewhere."""
+    return _log(x, ~counted)
+
+
 def _log(x: Tensor, hidden: Tensor) -> Tensor:
     """Logarithm, ``-inf`` with gradient zero where hidden."""
     return x.masked_fill(hidden, 1.0).log().masked_fill(hidden, -math.inf)

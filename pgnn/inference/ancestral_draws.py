@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,6 +53,91 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
         index=question.seen.index,
         log_weights=samples.log_weights,
     )
+
+
+def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
+    """Return ``(n, B, E)`` states of a directed model, parents first, where nothing was seen.
+
+    No table is needed: every conditional draws by its own distribution.
+
+    Args:
+        question: About a directed model.
+        n: Draws for each row.
+        seed: Same seed, same draws; global random state is untouched.
+    """
+    rows = question.num_rows
+    with private_randomness(seed), torch.no_grad():
+        drawn = [_weighted(question, row, n)[0] for row in range(rows)]
+    empty = torch.zeros(n, 0, len(question.model.elements), dtype=torch.int64)
+    return torch.stack(drawn, dim=1) if drawn else empty
+
+
+def weighted_states(question: Question, row: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    r"""Return ``(n, E)`` states drawn parents first, and ``(n,)`` log weights, for one row.
+
+    What was seen is held; its log probability given its parents is the weight.
+
+    Args:
+        question: About a directed model.
+        row: Which row of the evidence.
+        n: How many draws.
+        seed: As of :func:`ancestral_states`.
+    """
+    with private_randomness(seed), torch.no_grad():
+        return _weighted(question, row, n)
+
+
+def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
+    model: Any = question.model
+    seen, elements = question.seen, model.elements
+    states = torch.zeros(n, len(elements), dtype=torch.int64)
+    log_weights = torch.zeros(n, dtype=torch.float64)
+    covariates = {k: _repeated(torch.as_tensor(x), row, n) for k, x in
+                  (question.inputs or {}).items()}  # fmt: skip
+    values: dict[Hashable, Tensor] = {}
+    for name in model.order:
+        own, v = model.conditionals[name], model.variables[name]
+        parents = {p.name: values[p.name] for p in own.parents}
+        inputs = {k: x for k, x in covariates.items() if k in own.inputs} or None
+        held = _held(question, v, row, n)
+        if held is None:
+            values[name] = own.draw(parents, inputs, n)
+        else:
+            values[name] = held
+            found = own.distribution(parents, inputs).log_prob(held)
+            log_weights += found.double().expand(n, *found.shape[1:]).reshape(n, -1).sum(1)
+        if v.is_discrete:
+            numbers = torch.from_numpy(elements.numbers(name).reshape(-1))
+            states[:, numbers] = values[name].reshape(n, -1).long()
+    if seen.soft is not None:
+        columns = states + torch.from_numpy(elements.offset[:-1])
+        log_weights += torch.from_numpy(seen.soft[row]).log()[columns].sum(1)
+    return states, log_weights
+
+
+def _held(question: Question, variable: Variable, row: int, n: int) -> Tensor | None:
+    """``(n, *shape)`` what was seen of a variable in a row; None if nothing was."""
+    seen = question.seen
+    if variable.is_discrete:
+        codes = seen.codes[row, question.model.elements.numbers(variable.name)]
+        given = torch.from_numpy(np.asarray(codes, dtype=np.int64)).reshape(variable.shape)
+        missing = given < 0
+    elif variable.name in seen.reals:
+        given = seen.reals[variable.name]
+        given = given[row if len(given) > 1 else 0]
+        missing = given.isnan()
+    else:
+        return None
+    if bool(missing.all()):
+        return None
+    if bool(missing.any()):
+        raise Unsupported(f"{variable.name!r} was seen in part, and the rest is not drawn")
+    return given.expand(n, *given.shape)
+
+
+def _repeated(x: Tensor, row: int, n: int) -> Tensor:
+    own = x[row if len(x) > 1 else 0]
+    return own.expand(n, *own.shape)
 
 
 def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import FactorModel
+from pgnn.abilities import DirectedModel, FactorModel
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
@@ -19,12 +19,15 @@ from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.explanation import Explanation, human_bytes
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.gibbs import Gibbs
+from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 
 Mask = NDArray[np.bool_]
@@ -85,7 +88,7 @@ class Automatic(Engine):
                     errors=question.errors,
                 )
                 return _because(str(error), answer)
-        return _because(why, BeliefPropagation().answer_query(question))
+        return _because(why, self._estimating(question).answer_query(question))
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable``: exactly, by dual decomposition or by propagation."""
@@ -97,12 +100,14 @@ class Automatic(Engine):
                 return self._exact.answer_most_probable(question, k)
             except Intractable as error:
                 why = str(error)
-        engine = DualDecomposition() if question.names is None else BeliefPropagation()
+        everything = question.names is None and _is_written(question)
+        engine = DualDecomposition() if everything else BeliefPropagation()
         return _because(why, engine.answer_most_probable(question, k))
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, by chains over the reals, or by Gibbs sampling."""
-        if self._obstacle(question) is None:
+        forward = isinstance(question.model, DirectedModel) and not question.seen.names
+        if forward or self._obstacle(question) is None:
             try:
                 return self._exact.answer_sample(question, n, seed)
             except Intractable:
@@ -115,12 +120,12 @@ class Automatic(Engine):
         return Gibbs(seed=seed).answer_sample(question, n, seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
-        """Answer ``log_prob``: exactly or not at all.
+        """Answer ``log_prob``: exactly or not at all; complete rows need no sum.
 
         Raises:
             Intractable: If the exact sum does not fit; name an engine for an estimate or a bound.
         """
-        why = self._obstacle(question)
+        why = None if question.complete else self._obstacle(question)
         if why is None:
             try:
                 return self._exact.answer_log_prob(question)
@@ -146,7 +151,7 @@ class Automatic(Engine):
             if told.fits:
                 return told
             why = told.reason
-        told = BeliefPropagation().describe(question)
+        told = self._estimating(question).describe(question)
         return replace(told, reason=f"{told.reason}, because {why}")
 
     def prepare(
@@ -154,6 +159,14 @@ class Automatic(Engine):
     ) -> CompiledQuery:
         """Answer ``compile`` exactly."""
         return JunctionTree(max_bytes=self.max_bytes).prepare(model, targets, observed)
+
+    def _estimating(self, question: Question) -> Engine:
+        """What answers where exact answers are out of reach."""
+        try:
+            question.expanded()
+        except Intractable:  # a table that can't be written down
+            return ImportanceSampling(seed=self.seed)
+        return BeliefPropagation()
 
     @cached_property
     def _exact(self) -> JunctionTree:
@@ -164,18 +177,18 @@ class Automatic(Engine):
         if question.seen.codes.shape[1] <= _SMALL:
             return None
         free: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
-        if self._narrow(question, free):
+        if self._narrow(question.graph.expanded(), free):
             return None
         bound = human_bytes(self.max_bytes)
         return f"exact elimination of {int(free.sum()):,} variables needs more than {bound}"
 
-    def _narrow(self, question: Question, free: Mask) -> bool:
+    def _narrow(self, graph: FactorGraph, free: Mask) -> bool:
         from pgnn.inference.exact.kernels.width import narrow
 
-        wiring = question.graph.wiring
-        most = np.log2(self.max_bytes / 8)
+        hidden: Mask = np.ones(len(graph.elements) - len(free), dtype=np.bool_)
+        most, everything = np.log2(self.max_bytes / 8), np.concatenate([free, hidden])
         return bool(
-            narrow(wiring.factor_ptr, wiring.slot_var, np.log2(wiring.card), free, float(most))
+            narrow(graph.scope_ptr, graph.scope_var, np.log2(graph.card), everything, float(most))
         )
 
 
@@ -187,6 +200,11 @@ def _because(why: str, answer: Answer) -> Answer:
     """The same answer, with the reason in its diagnostics."""
     answer.diagnostics = {"reason": why, **answer.diagnostics}  # type: ignore[union-attr]
     return answer
+
+
+def _is_written(question: Question) -> bool:
+    """Whether all factors can be written down, so that nothing hidden has to be summed out."""
+    return len(question.graph.expanded(WRITTEN).elements) == len(question.model.elements)
 
 
 def _discrete(model: FactorModel) -> bool:

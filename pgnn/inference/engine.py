@@ -314,7 +314,9 @@ class Engine:
         """Answer ``explain``."""
         graph, _ = question.graph, question.targets
         hidden = (question.seen.codes < 0).any(axis=0)
-        wiring = graph.wiring
+        numbers = int(graph.elements.offset[-1])
+        if graph.written_down:
+            numbers += graph.wiring.num_entries + int(graph.wiring.message[-1])
         return Explanation(
             engine=type(self).__name__,
             kind=self.kind_of_evidence,
@@ -322,8 +324,7 @@ class Engine:
             num_variables=len(graph.elements),
             num_eliminated=int(hidden.sum()),
             num_sliced=int((~hidden).sum()),
-            memory_bytes=8
-            * (wiring.num_entries + int(wiring.message[-1]) + int(wiring.offset[-1])),
+            memory_bytes=8 * numbers,
             num_factors=graph.num_interactions,
         )
 

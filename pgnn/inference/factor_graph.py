@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.variable import Variable
+from pgnn.inference.expansion import DECOMPOSED, Expansion
 from pgnn.inference.graph_structure import GraphStructure
 from pgnn.inference.linear_tables import LinearTables
 from pgnn.inference.lookup_tables import LookupTables
@@ -45,6 +47,7 @@ class FactorGraph:
         elements: The numbered elements.
         groups: All factors in groups.
         skeleton: What it has in common with graphs of the same scopes.
+        origin: Of a graph with hidden elements, how it was made.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class FactorGraph:
             self._alone(f) if isinstance(f, Factor) else f for f in factors
         )
         self.skeleton = GraphStructure.of(self.elements, self.groups)
+        self.origin: Expansion | None = None
+        self._expanded: dict[int, FactorGraph] = {}
 
     # --- structure -----------------------------------------------------------------------------
 
@@ -307,6 +312,41 @@ class FactorGraph:
         for g in self.interactions:
             total = total + g.score(by_element)
         return total
+
+    # --- factors that are not written down -----------------------------------------------------
+
+    @cached_property
+    def written_down(self) -> bool:
+        """Whether all factors have tables, or are as good as written down."""
+        return all(g.written_down for g in self.groups)
+
+    def expanded(self, most: int = DECOMPOSED) -> FactorGraph:
+        """Return the graph without tables of more entries than that, with hidden elements."""
+        if self.written_down:
+            return self
+        if most not in self._expanded:
+            found = Expansion.of(self.elements, self.groups, most, self.skeleton.expansions)
+            other = FactorGraph(found.elements, found.groups)
+            other.origin = found
+            known = self.skeleton.expanded
+            if not other.like(s for s in known if s.elements is found.elements):
+                known[:] = [*known[-3:], other.skeleton]
+            self._expanded[most] = other
+        return self._expanded[most]
+
+    def evidence(self, seen: Evidence) -> Evidence:
+        """Return evidence about the model's elements as evidence about those of this graph."""
+        return seen if self.origin is None else self.origin.evidence(seen)
+
+    def mask(self, mask: Mask) -> Mask:
+        """Return a mask of the model's elements as one of this graph's, without hidden ones."""
+        hidden = len(self.elements) - len(mask)
+        return np.concatenate([mask, np.zeros(hidden, dtype=np.bool_)]) if hidden else mask
+
+    def given(self, codes: Codes) -> FactorGraph:
+        """Return the graph with the tables that evidence leaves of what is not written down."""
+        groups = self.groups if self.written_down else [g.given(codes) for g in self.groups]
+        return self if self.written_down else FactorGraph(self.elements, groups)
 
     # --- other graphs --------------------------------------------------------------------------
 

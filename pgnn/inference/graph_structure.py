@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.variable import Variable
+from pgnn.inference.expansion import KnownExpansions
 from pgnn.inference.lookup_tables import LookupTables
 
 Ints = NDArray[np.int64]
@@ -139,6 +140,16 @@ class GraphStructure:
     def lookup(self) -> LookupTables:
         """The same tables as what complete rows are looked up in."""
         return LookupTables(self.elements.singles, self.scopes)
+
+    @cached_property
+    def expansions(self) -> KnownExpansions:
+        """What graphs of this structure are with hidden elements, so far."""
+        return KnownExpansions()
+
+    @cached_property
+    def expanded(self) -> list[GraphStructure]:
+        """Structures that such graphs had."""
+        return []
 
     def _each(self, of_groups: Sequence[int]) -> Ints:
         """A number for each factor."""

@@ -21,6 +21,7 @@ from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.base_question import BaseQuestion, Names
+from pgnn.inference.expansion import DECOMPOSED
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
 
@@ -113,8 +114,9 @@ class Question(BaseQuestion):
 
     @property
     def complete(self) -> bool:
-        """Whether every element is observed in every row."""
-        return self.seen.soft is None and bool((self.seen.codes >= 0).all())
+        """Whether every element of the model is observed in every row."""
+        codes = self.seen.codes[:, : len(self.model.elements)]
+        return self.seen.soft is None and bool((codes >= 0).all())
 
     def with_states(self, codes: NDArray[np.integer]) -> Question:
         """Return the same with more states known.
@@ -123,10 +125,33 @@ class Question(BaseQuestion):
             codes: ``(B, E)`` states; -1 for elements of which nothing is added.
         """
         known = np.where(codes >= 0, codes, self.seen.codes).astype(np.int32)
-        seen = replace(self.seen, codes=known)
-        return Question(
-            self.model, self.graph, seen, self.inputs, names=self.names, errors=self.errors
+        return self.over(self.graph, replace(self.seen, codes=known))
+
+    def expanded(self, most: int = DECOMPOSED) -> Question:
+        """Return the same of factors that are all written down, see :meth:`FactorGraph.expanded`.
+
+        Hidden elements come last; what their states are is nobody's business.
+
+        Args:
+            most: Entries of the largest table that is not decomposed.
+
+        Raises:
+            Intractable: If a table is too large, whatever was seen.
+        """
+        if self.graph.written_down:
+            return self
+        graph = self.graph.expanded(most)
+        seen = graph.evidence(self.seen)
+        return self.over(graph.given(seen.codes), seen)
+
+    def over(self, graph: FactorGraph, seen: Evidence | None = None) -> Question:
+        """Return the same question about other factors, and what was seen of their elements."""
+        known = self.seen if seen is None else seen
+        other = Question(
+            self.model, graph, known, self.inputs, names=self.names, errors=self.errors
         )
+        other._targets = self._targets
+        return other
 
     def log_field(self) -> Floats:
         """``(B, S)`` field of every element, what was seen included: ``-inf`` at other states."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
@@ -17,6 +18,9 @@ from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.factors.groups.conditional_group import ConditionalGroup, is_large
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
@@ -187,23 +191,57 @@ class BayesianNetwork(Model, NetworkModel):
         Real variables that nobody observes and on which nothing observed depends integrate to one
         and are left out; so do those that some rows do not observe (``NaN``), in these rows.
         """
+        made = self._lowered(observed, inputs)
+        return tuple(self._factor(*m, observed, inputs) for m in made)
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """Lower the network to groups; conditionals with large tables are not written down."""
+        whole, tables = [], []
+        for conditional, unseen in self._lowered(observed, inputs):
+            if unseen is None and is_large(conditional, observed or {}):
+                scope = [
+                    int(self.elements.numbers(v.name))
+                    for v in conditional.scope
+                    if v.name not in (observed or {})
+                ]
+                whole.append(ConditionalGroup(conditional, scope, observed, inputs))
+            else:
+                tables.append(self._factor(conditional, unseen, observed, inputs))
+        known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
+        return (*grouped(tables, self.elements, known), *whole)
+
+    def _lowered(
+        self, observed: Mapping[Hashable, Tensor] | None, inputs: Inputs | None
+    ) -> list[tuple[Conditional, Tensor | None]]:
+        """The conditionals that matter, each with the rows in which its child was not seen."""
         skipped = self._missing.left_out(observed or {})
         unseen = self._missing.unseen_rows(observed or {})
-        # conditionals that integrate out what is missing of a vector are left to do so
-        unseen = {n: x for n, x in unseen.items() if not self._conditionals[n].integrates_missing}
-        if unseen and observed:
-            observed = {n: x.nan_to_num() if n in unseen else x for n, x in observed.items()}
-        factors = []
-        for name, conditional in self._conditionals.items():
-            if name not in skipped:
-                f = conditional.factor(observed, inputs)
-                table = f.log_values
-                if name in unseen:  # a density of what was not seen integrates to one
-                    rows = unseen[name].to(table.device)
-                    table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
-                child = None if observed and name in observed else name
-                factors.append(Factor(f.variables, table, child))
-        return tuple(factors)
+        return [
+            # conditionals that integrate out what is missing of a vector are left to do so
+            (c, None if c.integrates_missing else unseen.get(name))
+            for name, c in self._conditionals.items()
+            if name not in skipped
+        ]
+
+    @staticmethod
+    def _factor(
+        conditional: Conditional,
+        unseen: Tensor | None,
+        observed: Mapping[Hashable, Tensor] | None,
+        inputs: Inputs | None,
+    ) -> Factor:
+        """A conditional's table; a density of what was not seen integrates to one."""
+        name = conditional.child.name
+        if unseen is not None and observed:
+            observed = {**observed, name: observed[name].nan_to_num()}
+        f = conditional.factor(observed, inputs)
+        table = f.log_values
+        if unseen is not None:
+            rows = unseen.to(table.device)
+            table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
+        return Factor(f.variables, table, None if observed and name in observed else name)
 
     @property
     def _missing(self) -> MissingReals[Hashable]:

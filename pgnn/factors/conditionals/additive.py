@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +13,50 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.conditional import Conditional, check_rows
+from pgnn.factors.conditionals.checks import check_rows
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
+
+_AT_ONCE = 2**22
+"""Most scores that are looked up together."""
+
+
+class RowScores(NamedTuple):
+    """Scores of discrete parents, as rows of states are looked up in them.
+
+    Attributes:
+        offset: ``(C,)`` score without any parent.
+        rows: ``(1 + R, C)`` scores of all states but the reference, whose zeros come first.
+        first: ``(n,)`` row of each parent's first state, less one.
+        card: ``(n,)`` state counts.
+        reference_last: Whether the last state is the reference, not the first.
+    """
+
+    offset: Tensor
+    rows: Tensor
+    first: Tensor
+    card: Tensor
+    reference_last: bool
+
+    def places(self, states: Tensor, place: int | None = None) -> Tensor:
+        """Return the rows of ``(*batch, n)`` states: of all parents, or of the one at a place."""
+        which = slice(None) if place is None else slice(place, place + 1)
+        first, states = self.first[which], states.to(self.first.device)
+        if self.reference_last:
+            return torch.where(states == self.card[which] - 1, 0, first + states + 1)
+        return torch.where(states == 0, 0, first + states)
+
+    def total(self, states: Tensor) -> Tensor:
+        """Return ``(*batch, C)`` what parents in some states add to the score."""
+        index = self.places(states)
+        total = self.rows.new_zeros(*states.shape[:-1], self.rows.shape[1])
+        step = max(1, _AT_ONCE // max(total.numel(), 1))
+        for k in range(0, index.shape[-1], step):
+            total = total + self.rows[index[..., k : k + step]].sum(dim=-2)
+        return total
 
 
 class Additive(Conditional):
@@ -28,31 +68,91 @@ class Additive(Conditional):
     only shift it: a conditional with very many parents is as cheap as its unobserved ones.
     """
 
+    reference_last: ClassVar[bool] = False
+    """Whether the state of a parent that adds nothing is its last one, not its first."""
+
     @abstractmethod
     def _offset(self) -> Tensor:
         """Score without any parent, ``(C,)``."""
 
     @abstractmethod
-    def _terms(self) -> Sequence[Tensor]:
-        """One array for each parent, then for each input.
+    def _scores(self) -> Tensor:
+        """Scores ``(R, C)``, the rows of one parent or input after those of the other.
 
-        A discrete parent has the scores ``(K_i, C)`` of its states, a real one and an input the
-        weights ``(D_i, C)`` of their flattened values.
+        A discrete parent has a row for each of its states but the reference, a real one and an
+        input one for each of their flattened values.
         """
 
     @abstractmethod
     def _log_probs(self, score: Tensor) -> Tensor:
         """Log probabilities ``(..., K_child)`` from scores ``(..., C)``."""
 
+    def _num_rows(self) -> Sequence[int]:
+        """How many rows of :meth:`_scores` belong to each parent and input."""
+        return [v.num_states - 1 for v in self.parents]
+
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Categorical:
         """Return the child's distribution given its parents; see the base class."""
         values = {**self._values(parents), **self._covariates(inputs)}
+        discrete = [v for v in self.parents if v.is_discrete]
         score = self._offset()
-        for name, term in zip(self._term_names(), self._terms(), strict=True):
-            score = score + self._shift(name, term, values[name])
+        if len(discrete) < len(values):
+            for name, term in zip(self._term_names(), self._terms(), strict=True):
+                if self._event_dims(name) is not None:
+                    score = score + self._shift(name, term, values[name])
+        if discrete:
+            own = [values[v.name] for v in discrete]
+            shape = np.broadcast_shapes(*(x.shape for x in own))
+            states = torch.stack([x.expand(shape) for x in own], dim=-1)
+            score = score + self._row_scores(discrete).total(states)
         return Categorical(logits=self._log_probs(score))
+
+    def log_prob_rows(
+        self,
+        states: Tensor,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Tensor:
+        """Return log probabilities of complete rows; see the base class."""
+        if observed or inputs:
+            return super().log_prob_rows(states, observed, inputs)
+        scores = self._row_scores(self.parents)
+        log_probs = self._log_probs(scores.offset + scores.total(states[:, :-1]))
+        return log_probs.expand(len(states), -1).gather(1, states[:, -1:])[:, 0]
+
+    def prepared(self) -> RowScores | None:
+        """Return what :meth:`log_conditionals` looks up; see the base class."""
+        if self.inputs or not all(v.is_discrete for v in self.parents):
+            return None
+        return self._row_scores(self.parents)
+
+    def log_conditionals(
+        self,
+        states: Tensor,
+        place: int,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+        prepared: RowScores | None = None,
+    ) -> Tensor:
+        """Return log probabilities by the state at a place; see the base class.
+
+        Cost:
+            One look-up of all parents, whatever the number of states.
+        """
+        if prepared is None or observed or inputs:
+            return super().log_conditionals(states, place, observed, inputs)
+        index = prepared.places(states[:, :-1])
+        if place == len(self.parents):
+            return self._log_probs(prepared.offset + prepared.rows[index].sum(1))
+        own = torch.arange(self.parents[place].num_states, device=index.device)
+        index[:, place] = 0
+        others = prepared.offset + prepared.rows[index].sum(1)
+        score = others[:, None] + prepared.rows[prepared.places(own[:, None], place)[:, 0]]
+        log_probs = self._log_probs(score)
+        child = states[:, -1].to(log_probs.device)[:, None, None]
+        return log_probs.gather(2, child.expand(-1, len(own), 1))[:, :, 0]
 
     def factor(
         self,
@@ -73,6 +173,35 @@ class Additive(Conditional):
         table = Factor([*grid, self.child], log_probs)
         name = self.child.name
         return table.condition({name: seen[name]}) if name in seen else table
+
+    def _terms(self) -> list[Tensor]:
+        """One array for each parent, then for each input.
+
+        A discrete parent has the scores ``(K_i, C)`` of its states, a real one and an input the
+        weights ``(D_i, C)`` of their flattened values.
+        """
+        scores, sizes = self._scores(), [*self._num_rows()]
+        zero = scores.new_zeros(1, scores.shape[1])
+        terms = list(torch.split(scores, sizes)) if sizes else []
+        for k, v in enumerate(self.parents):
+            if v.is_discrete:
+                pair = [terms[k], zero] if self.reference_last else [zero, terms[k]]
+                terms[k] = torch.cat(pair)
+        return terms
+
+    def _row_scores(self, parents: Sequence[Variable]) -> RowScores:
+        """The scores of some discrete parents, as rows of states are looked up in them."""
+        scores = self._scores()
+        device = scores.device
+        ends = np.cumsum([0, *self._num_rows()]).tolist()
+        starts = dict(zip(self._term_names(), ends, strict=False))
+        return RowScores(
+            self._offset(),
+            torch.cat([scores.new_zeros(1, scores.shape[1]), scores]),
+            torch.tensor([starts[v.name] for v in parents], dtype=torch.int64, device=device),
+            torch.tensor([v.num_states for v in parents], dtype=torch.int64, device=device),
+            self.reference_last,
+        )
 
     def _grid_score(self, grid: Sequence[Variable], values: Mapping[Hashable, Tensor]) -> Tensor:
         """Scores ``(*batch, K_grid..., C)`` by broadcasting, the observed part first."""
@@ -99,8 +228,12 @@ class Additive(Conditional):
 
     def _event_dims(self, name: Hashable) -> int | None:
         """Number of event axes of a real parent or an input; ``None`` if it is discrete."""
-        parent = next(v for v in self.parents if v.name == name)
+        parent = self._parent_of[name]
         return None if parent.is_discrete else len(parent.shape)
+
+    @cached_property
+    def _parent_of(self) -> dict[Hashable, Variable]:
+        return {v.name: v for v in self.parents}
 
     def _term_names(self) -> tuple[Hashable, ...]:
         return (*(v.name for v in self.parents), *self.inputs)

@@ -13,7 +13,8 @@ from torch.distributions import Categorical, Distribution, Independent
 from torch.nn.functional import softplus
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.conditional import Conditional, checked
+from pgnn.factors.conditionals.checks import checked
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_wishart import check_prior

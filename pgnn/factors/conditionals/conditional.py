@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported, closest
+from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
+from pgnn.factors.conditionals.checks import check_rows, checked, in_words, select_values
+from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
 from pgnn.factors.support import log_density
@@ -38,6 +40,8 @@ class Conditional(Piece):
     """
 
     noun = "conditional"
+    is_table: bool = False
+    """Whether its numbers are a table, so that nothing is saved by not writing it down."""
     integrates_missing = False
     """Whether :meth:`factor` integrates out numbers of a real child that are ``NaN``."""
 
@@ -193,6 +197,68 @@ class Conditional(Piece):
             return Factor(free, none.to(self._device))
         return Factor(free, self._grid_log_prob(seen, free, covariates))
 
+    def log_prob_rows(
+        self,
+        states: Tensor,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Tensor:
+        """Return ``(B,)`` log probabilities of complete rows, without any table.
+
+        Args:
+            states: ``(B, n)`` state indices of what is not in ``observed``, in the order of the
+                scope; they are not checked.
+            observed: ``(B, ...)`` values of the rest of the scope.
+            inputs: Covariates by name, ``(B, ...)``.
+        """
+        free = [v for v in self.scope if v.name not in (observed or {})]
+        values = {v.name: x for v, x in zip(free, states.unbind(-1), strict=True)}
+        values |= observed or {}
+        dist = self.distribution({v.name: values[v.name] for v in self.parents}, inputs)
+        return dist.log_prob(values[self.child.name]).expand(len(states))
+
+    def prepared(self) -> Any:
+        """Return what :meth:`log_conditionals` may be given again while parameters stay."""
+
+    def log_conditionals(
+        self,
+        states: Tensor,
+        place: int,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+        prepared: Any = None,
+    ) -> Tensor:
+        """Return ``(B, K)`` log probabilities of rows by the state at one place.
+
+        Args:
+            states: As of :meth:`log_prob_rows`; those at the place do not matter.
+            place: Which of them is free.
+            observed: As of :meth:`log_prob_rows`.
+            inputs: Likewise.
+            prepared: What :meth:`prepared` returned, if it was asked.
+        """
+        free = [v for v in self.scope if v.name not in (observed or {})]
+        size = free[place].num_states
+        each = states.repeat_interleave(size, dim=0)
+        each[:, place] = torch.arange(size, device=each.device).repeat(len(states))
+        own, covariates = (
+            {n: x.repeat_interleave(size, dim=0) for n, x in (values or {}).items()}
+            for values in (observed, inputs)
+        )
+        return self.log_prob_rows(each, own, covariates).reshape(len(states), size)
+
+    def decomposition(self) -> Decomposition | None:
+        """Return small factors that make up the table; None where there are none.
+
+        Conditionals with inputs or real parents, which differ from row to row, are not asked.
+        """
+        return None
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether :meth:`decomposition` gives factors."""
+        return False
+
     @property
     def _dtype(self) -> torch.dtype:
         """Floating type of the parameters; float64 where there are none."""
@@ -233,8 +299,8 @@ class Conditional(Piece):
         if entries > MAX_TABLE:
             raise Intractable(
                 f"the table of {self.child.name!r} over its {len(free)} unobserved variables has "
-                f"{entries:,} entries, at most {MAX_TABLE:,} are written down; observe more of "
-                "its parents or use a sampling engine"
+                f"{in_words(entries)} entries, at most {MAX_TABLE:,} are written down; observe "
+                "more of its parents or use a sampling engine"
             )
         return free
 
@@ -292,82 +358,3 @@ class Conditional(Piece):
     @property
     def _device(self) -> torch.device:
         return next((p.device for p in self.parameters()), torch.device("cpu"))
-
-
-def check_rows(child: Variable, *groups: Mapping[Hashable, Tensor]) -> None:
-    """Check that all values have as many rows as the first one.
-
-    Raises:
-        EvidenceError: If the first axes differ, or a value has no axis.
-    """
-    values = {name: x for group in groups for name, x in group.items()}
-    for name, x in values.items():
-        if not x.dim():
-            raise EvidenceError(f"{name!r} needs a first axis for rows, shape (B, ...), got ()")
-    rows = {name: int(x.shape[0]) for name, x in values.items()}
-    if len(set(rows.values())) > 1:
-        raise EvidenceError(
-            f"conditional of {child.name!r} needs the same number of rows everywhere, got "
-            + ", ".join(f"{n} of {name!r}" for name, n in rows.items())
-        )
-
-
-def select_values(
-    child: Variable,
-    names: Iterable[Hashable],
-    given: Mapping[Hashable, Tensor],
-    kind: str,
-    argument: str,
-) -> dict[Hashable, Tensor]:
-    """Pick the values that a conditional needs.
-
-    Raises:
-        EvidenceError: If one is missing.
-    """
-    values = {}
-    for name in names:
-        if name not in given:
-            raise EvidenceError(
-                f"conditional of {child.name!r} needs a value of its {kind} {name!r}; pass it in "
-                f"{argument}={{{name!r}: ...}}" + (closest(name, given) if given else "")
-            )
-        values[name] = torch.as_tensor(given[name])
-    return values
-
-
-def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> None:
-    """Check that a conditional kind made for finite tables has only single discrete variables.
-
-    Raises:
-        ModelError: If one is real or an array.
-    """
-    check_variables("the child of a conditional", [child])
-    for v in (*check_variables(f"parents of {child.name!r}", parents), child):
-        if not v.is_discrete or v.shape:
-            what = f"an array of shape {v.shape}" if v.is_discrete else "real"
-            raise ModelError(
-                f"{kind} conditional of {child.name!r} needs discrete variables, but {v.name!r} "
-                f"is {what}; use Softmax, LinearGaussian or Neural"
-            )
-
-
-def checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return an observed value: indices of states, or reals of a dtype.
-
-    Raises:
-        EvidenceError: If its shape is not one row's for each row, or an index is out of range.
-    """
-    name = variable.name
-    value = torch.as_tensor(value)
-    shape = tuple(value.shape)
-    if len(shape) != len(variable.shape) + 1 or not _fits(shape[1:], variable.shape):
-        expected = ", ".join(["B", *(str(n) for n in variable.shape)])
-        raise EvidenceError(f"{name!r} must be observed with shape ({expected}), got {shape}")
-    if not variable.is_discrete:
-        return value.to(dtype)
-    return check_states(variable, value)
-
-
-def _fits(shape: Sequence[int], declared: Sequence[object]) -> bool:
-    """Whether a shape is the declared one; an axis given by name may have any length."""
-    return all(isinstance(n, str) or n == m for m, n in zip(shape, declared, strict=True))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, biject_to, constraints, transform_to
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.conditionals.conditional import Conditional, check_rows
+from pgnn.factors.conditionals.checks import check_rows
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError, ModelError
-from pgnn.factors.conditionals.conditional import check_rows, select_values
+from pgnn.factors.conditionals.checks import check_rows, select_values
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor

@@ -1,4 +1,4 @@
-"""Noisy-or and noisy-max: independent causes, each able to bring the effect about on its own."""
+"""Noisy gates: independent causes, each able to bring the effect about on its own."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.additive import Additive, require_binary
-from pgnn.factors.conditionals.conditional import require_table
+from pgnn.factors.conditionals.causal_independence import CausalIndependence
+from pgnn.factors.conditionals.checks import require_table
+from pgnn.factors.conditionals.decomposition import Decomposition, chain_of_maxima
 from pgnn.factors.conditionals.table_reader import read_numbers, read_table
 from pgnn.factors.logspace import log_cdf, logdiffexp
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
 
-class NoisyMax(Additive):
+class NoisyMax(Additive, CausalIndependence):
     r"""The largest of independent effects of the parents, and of a leak.
 
     Parent :math:`i` in state :math:`x_i` causes the ordered child to reach state :math:`Z_i` with
@@ -76,7 +78,8 @@ class NoisyMax(Additive):
     @property
     def num_free_parameters(self) -> int:
         """``K - 1`` for each row, the leak's counting unless it is absent."""
-        absent = not self.leak.requires_grad and bool(self.leak[1:].isneginf().all())
+        others = torch.arange(self.child.num_states) != self._neutral
+        absent = not self.leak.requires_grad and bool(self.leak[others].isneginf().all())
         rows = sum(v.num_states - 1 for v in self.parents) + (0 if absent else 1)
         return (self.child.num_states - 1) * rows
 
@@ -102,7 +105,7 @@ class NoisyMax(Additive):
         if table is None:
             shape = (parent.num_states - 1, self.child.num_states)
             return learnable_zeros(f"{self.child.name!r} given {parent.name!r}", shape)
-        present = (parent.states or ())[1:]
+        present = (parent.states or ())[:-1] if self.reference_last else (parent.states or ())[1:]
         if not present:  # a parent that is always absent
             return _constant(np.ones((0, self.child.num_states)))
         return _constant(read_table(self.child, [Variable(parent.name, present)], table))
@@ -110,28 +113,100 @@ class NoisyMax(Additive):
     def _leak(self, leak: Any) -> nn.Parameter:
         size = self.child.num_states
         if leak is None:
-            logits = torch.zeros(size, dtype=torch.float64)
-            logits[1:] = -float(np.log(max(size - 1, 1)))
+            logits = torch.full((size,), -float(np.log(max(size - 1, 1))), dtype=torch.float64)
+            logits[self._neutral] = 0.0
             return nn.Parameter(logits)
         if isinstance(leak, int | float) and leak == 0:
-            leak = np.eye(size)[0]
+            leak = np.eye(size)[self._neutral]
         return _constant(read_table(self.child, [], leak))
 
-    def _offset(self) -> Tensor:
-        return log_cdf(self.leak.log_softmax(-1))
-
-    def _terms(self) -> Sequence[Tensor]:
-        terms = []
+    def log_effects(self) -> Tensor:
+        """Return logs ``(R, K)`` of the leak's distribution, then of each state of each parent."""
+        size = self.child.num_states
+        neutral = self.leak.new_full((1, size), -torch.inf)
+        neutral[0, self._neutral] = 0.0
+        parts = [self.leak.log_softmax(-1)[None]]
         for logits in self.effects:
-            present = log_cdf(logits.log_softmax(-1))
-            terms.append(torch.cat([present.new_zeros(1, present.shape[1]), present]))
-        return terms
+            own = logits.log_softmax(-1)
+            parts += [own, neutral] if self.reference_last else [neutral, own]
+        return torch.cat(parts)
+
+    def chained(self, log_effects: Tensor) -> Decomposition:
+        """Return the decomposition with some logs in place of :meth:`log_effects`."""
+        leak, *effects = torch.split(log_effects, [1, *(v.num_states for v in self.parents)])
+        return chain_of_maxima(self.child, self.parents, leak[0], effects, self.reference_last)
+
+    def maximize_effects(self, counts: Tensor) -> None:
+        """Set the learnable distributions to the shares of counts; see the base class."""
+        leak, *effects = torch.split(counts, [1, *(v.num_states for v in self.parents)])
+        rest = slice(None, -1) if self.reference_last else slice(1, None)
+        pairs = [(self.leak, leak[0])]
+        pairs += [(own, found[rest]) for own, found in zip(self.effects, effects, strict=True)]
+        with torch.no_grad():
+            for own, found in pairs:
+                if own.requires_grad:
+                    total = found.sum(-1, keepdim=True)
+                    shares = (found / total.clamp_min(1e-300)).log().to(own)
+                    own.copy_(torch.where(total > 0, shares, own))
+
+    @property
+    def _neutral(self) -> int:
+        """The state of the child that nothing brings about."""
+        return self.child.num_states - 1 if self.reference_last else 0
+
+    def _accumulated(self, logits: Tensor) -> Tensor:
+        """Logs of the distribution function, from the neutral state on."""
+        log_probs = logits.log_softmax(-1)
+        return log_cdf(log_probs.flip(-1) if self.reference_last else log_probs)
+
+    def _offset(self) -> Tensor:
+        return self._accumulated(self.leak)
+
+    def _scores(self) -> Tensor:
+        size = self.child.num_states
+        return self._accumulated(torch.cat([self.leak.new_zeros(0, size), *self.effects]))
 
     def _log_probs(self, score: Tensor) -> Tensor:
         edge = (*score.shape[:-1], 1)
         upper = torch.cat([score, score.new_zeros(edge)], dim=-1)
         lower = torch.cat([score.new_full(edge, -float("inf")), score], dim=-1)
-        return logdiffexp(upper, lower)
+        found = logdiffexp(upper, lower)
+        return found.flip(-1) if self.reference_last else found
+
+
+class NoisyMin(NoisyMax):
+    r"""The smallest of independent effects of the parents, and of a leak.
+
+    A mirrored :class:`NoisyMax`: the last states are neutral, those of "in order". Parent
+    :math:`i` in state :math:`x_i` keeps the child down at state :math:`Z_i` with probability
+    :math:`q_i(z \mid x_i)`, and in its last state not at all; survival functions multiply:
+
+    .. math:: P(Y \ge y \mid x) = Q_0(y) \prod_i Q_i(y \mid x_i).
+
+    Args:
+        child: Variable whose states 0, 1, ... are ordered, the last being "in order".
+        parents: Variables whose last state is "in order".
+        effects: For each parent a table ``(K_i - 1, K)`` of probabilities, a row for each state
+            but the last: the child's distribution if this parent alone is out of order. A sequence
+            or a mapping as of :class:`NoisyMax`.
+        leak: The child's distribution ``(K,)`` with all parents in order; ``0.0`` for no leak,
+            ``None`` for a learnable one.
+
+    Raises:
+        ModelError: If a variable is not discrete, a shape is wrong or a row is no distribution.
+
+    Example:
+        >>> pump, valve = Variable("pump", 2), Variable("valve", 2)  # 0: broken, 1: in order
+        >>> flow = Variable("flow", ["none", "low", "full"])
+        >>> p_flow = NoisyMin(flow, [pump, valve], [[[0.5, 0.5, 0.0]], [[0.2, 0.6, 0.2]]])
+        >>> p_flow.factor().values[0, 0]
+        tensor([0.6000, 0.4000, 0.0000], dtype=torch.float64)
+
+    References:
+        Díez (1993), Parameter adjustment in Bayes networks: the generalized noisy-or gate.
+    """
+
+    reference_last = True
 
 
 class NoisyOr(NoisyMax):
@@ -182,14 +257,65 @@ class NoisyOr(NoisyMax):
         return torch.cat(rows) if rows else self.leak[:0]
 
 
+class NoisyAnd(NoisyMin):
+    r"""Leaky noisy-and: :math:`p(y=1 \mid x) = (1 - \lambda_0) \prod_i (1 - \lambda_i)^{1-x_i}`.
+
+    Each absent parent prevents the child on its own with probability :math:`\lambda_i`, and
+    something unnamed does with :math:`\lambda_0`; with strengths of one it is "and" itself.
+
+    Args:
+        child: Variable with two states; the second is "present".
+        parents: Variables with two states.
+        strengths: ``(n,)`` probabilities :math:`\lambda_i` that the absence of the parent alone
+            prevents the child; or a mapping by name. Learnable from one half if not given.
+        leak: Probability :math:`\lambda_0` that the child is prevented though all parents are
+            present; ``None`` for a learnable one.
+
+    Raises:
+        ModelError: If a variable is not binary (``NoisyMin`` takes more states), or a strength is
+            no probability.
+
+    Example:
+        >>> key, fuel, start = (Variable(name, 2) for name in ("key", "fuel", "start"))
+        >>> p_start = NoisyAnd(start, [key, fuel], strengths=[1.0, 0.9], leak=0.02)
+        >>> p_start.factor().values[1]
+        tensor([[0.9020, 0.0980],
+                [0.0200, 0.9800]], dtype=torch.float64)
+
+    References:
+        Díez and Druzdzel (2006), Canonical probabilistic models for knowledge engineering,
+        section 4.
+    """
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable],
+        strengths: Sequence[float] | Mapping[Hashable, float] | Tensor | None = None,
+        leak: float | None = 0.0,
+    ) -> None:
+        require_table(child, parents, "NoisyAnd")
+        require_binary([*parents, child], child, "NoisyAnd", "NoisyMin or Tabular")
+        rows = None if strengths is None else _strength_rows(child, parents, strengths, 0)
+        own = None if leak is None else _pair(child, "leak", leak, 0)
+        super().__init__(child, parents, rows, own)
+
+    @property
+    def strengths(self) -> Tensor:
+        """Probabilities ``(n,)`` that each absence alone prevents the child, differentiable."""
+        rows = [logits.softmax(-1)[:, 0] for logits in self.effects]
+        return torch.cat(rows) if rows else self.leak[:0]
+
+
 def _strength_rows(
     child: Variable,
     parents: Sequence[Variable],
     strengths: Sequence[float] | Mapping[Hashable, float] | Tensor,
+    effect: int = 1,
 ) -> Any:
     """Effects ``[[1 - p, p]]`` for each parent, by position or by name."""
     if isinstance(strengths, Mapping):
-        return {k: [_pair(child, f"strength of {k!r}", p)] for k, p in strengths.items()}
+        return {k: [_pair(child, f"strength of {k!r}", p, effect)] for k, p in strengths.items()}
     names = [v.name for v in parents]
     flat = read_numbers(f"strengths of {child.name!r}", strengths)
     if flat.shape != (len(names),):
@@ -198,7 +324,7 @@ def _strength_rows(
             f"parents {names}, got shape {flat.shape}"
         )
     pairs = zip(names, flat.tolist(), strict=True)
-    return [[_pair(child, f"strength of {name!r}", p)] for name, p in pairs]
+    return [[_pair(child, f"strength of {name!r}", p, effect)] for name, p in pairs]
 
 
 def _get(effects: Mapping[Hashable, Any], name: Hashable, child: Variable) -> Any:
@@ -207,13 +333,15 @@ def _get(effects: Mapping[Hashable, Any], name: Hashable, child: Variable) -> An
     return effects[name]
 
 
-def _pair(child: Variable, what: str, probability: float) -> list[float]:
+def _pair(child: Variable, what: str, probability: float, effect: int = 1) -> list[float]:
+    """The distribution in which a state of two has a probability."""
     if not 0.0 <= probability <= 1.0:
         raise ModelError(
-            f"{what} in the noisy-or of {child.name!r} must be a probability between 0 and 1, got "
-            f"{probability}"
+            f"{what} in the noisy gate of {child.name!r} must be a probability between 0 and 1, "
+            f"got {probability}"
         )
-    return [1.0 - probability, float(probability)]
+    pair = [1.0 - probability, float(probability)]
+    return pair if effect else pair[::-1]
 
 
 def _constant(probs: np.ndarray) -> nn.Parameter:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
@@ -62,6 +63,7 @@ class Renamed(Conditional):
         super().__init__(child, parents, [names.get(n, n) for n in conditional.inputs])
         self.conditional = conditional
         self.integrates_missing = conditional.integrates_missing
+        self.is_table = conditional.is_table
         self._old = dict(zip(new, known, strict=True))
 
     def settings(self) -> Settings:
@@ -83,6 +85,27 @@ class Renamed(Conditional):
     ) -> Distribution:
         """Return the conditional's distribution; see the base class."""
         return self.conditional.distribution(self._back(parents), self._back(inputs))
+
+    def log_prob_rows(
+        self,
+        states: Tensor,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> Tensor:
+        """Return log probabilities of complete rows; see the base class."""
+        return self.conditional.log_prob_rows(states, self._back(observed), self._back(inputs))
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether the conditional does."""
+        return self.conditional.decomposes
+
+    def decomposition(self) -> Decomposition | None:
+        """Return the conditional's small factors under the new names."""
+        made = self.conditional.decomposition()
+        return None if made is None else made.renamed(dict(zip(
+            (v.name for v in self.conditional.scope), self.scope, strict=True
+        )))  # fmt: skip
 
     def factor(
         self,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from pgnn.errors import ModelError, Unsupported
-from pgnn.factors.conditionals.conditional import Conditional, check_rows
+from pgnn.factors.conditionals.checks import check_rows
+from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.table_reader import read_table
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings

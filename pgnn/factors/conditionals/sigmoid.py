@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros, require_binary
-from pgnn.factors.conditionals.conditional import require_table
+from pgnn.factors.conditionals.checks import require_table
 from pgnn.factors.variable import Variable
 
 
@@ -49,8 +49,8 @@ class Sigmoid(Additive):
     def _offset(self) -> Tensor:
         return self.bias.reshape(1)
 
-    def _terms(self) -> Sequence[Tensor]:
-        return [torch.stack([w.new_zeros(1), w.reshape(1)]) for w in self.weight]
+    def _scores(self) -> Tensor:
+        return self.weight[:, None]
 
     def _log_probs(self, score: Tensor) -> Tensor:
         return logsigmoid(torch.cat([-score, score], dim=-1))

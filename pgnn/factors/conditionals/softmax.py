@@ -6,7 +6,6 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
@@ -100,13 +99,11 @@ class Softmax(Additive):
     def _offset(self) -> Tensor:
         return self.bias
 
-    def _terms(self) -> Sequence[Tensor]:
-        terms = list(torch.split(self.weight, self._sizes))
-        for k, v in enumerate(self.parents):
-            if v.is_discrete:
-                reference = self.weight.new_zeros(1, self.weight.shape[1])
-                terms[k] = torch.cat([reference, terms[k]])
-        return terms
+    def _scores(self) -> Tensor:
+        return self.weight
+
+    def _num_rows(self) -> Sequence[int]:
+        return self._sizes
 
     def _log_probs(self, score: Tensor) -> Tensor:
         return score.log_softmax(dim=-1)

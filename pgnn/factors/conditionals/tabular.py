@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from pgnn.errors import Intractable, ModelError
-from pgnn.factors.conditionals.conditional import MAX_TABLE, check_rows, require_table
+from pgnn.factors.conditionals.checks import check_rows, require_table
+from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.exponential_family import (
     LEAST_COUNT,
     ExponentialFamily,
@@ -76,6 +77,8 @@ class Tabular(ExponentialFamily):
         tensor([[0.7500, 0.2500],
                 [0.0000, 1.0000]], dtype=torch.float64)
     """
+
+    is_table = True
 
     def __init__(
         self,

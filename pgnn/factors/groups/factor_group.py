@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.group_messages import GroupMessages, TableMessages, WrittenDownMessages
@@ -47,6 +48,7 @@ class FactorGroup(ABC):
         numbers: The tensor that the factors are made of.
         kernel_kind: By which code the compiled kernels know the kind
             (:mod:`pgnn.inference.kernels.kinds`); ``None`` if they read its tables.
+        written_down: Whether the tables are small enough to be written down at once.
         is_linear: Whether log values are sums of numbers, so that counts of the numbers are
             sufficient statistics.
 
@@ -56,6 +58,7 @@ class FactorGroup(ABC):
 
     kernel_kind: ClassVar[int | None] = None
     is_linear: ClassVar[bool] = False
+    written_down: ClassVar[bool] = True
 
     def __init__(self, scopes: ArrayLike, numbers: Tensor, child: int | None = None) -> None:
         self.child = child
@@ -109,6 +112,18 @@ class FactorGroup(ABC):
         count = self.numbers.shape[len(self.batch_shape)]
         return count != self.num_factors or self.num_factors == 1
 
+    def decomposition(self) -> Decomposition | None:
+        """Return small factors that make up the table of the one factor, if there are such."""
+        return None
+
+    def given(self, codes: NDArray[np.int32]) -> FactorGroup:
+        """Return factors that hold for rows of evidence; these hold for all.
+
+        Args:
+            codes: ``(B, E)`` states of all elements, -1 where not observed.
+        """
+        return self
+
     @property
     def merge_key(self) -> tuple[object, ...]:
         """Groups with equal keys whose factors have numbers of their own may be joined."""
@@ -145,6 +160,10 @@ class FactorGroup(ABC):
     def snapshot(self) -> Self:
         """Return the group with numbers that are no parameters themselves, which may change."""
         return self.with_numbers(self.numbers.clone()) if self.numbers.is_leaf else self
+
+    def prepared(self) -> Self:
+        """Return the group with plain numbers, to be looked at again and again while they stay."""
+        return self.with_numbers(self.numbers.detach())
 
     # --- as tables -----------------------------------------------------------------------------
 

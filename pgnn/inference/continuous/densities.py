@@ -239,8 +239,11 @@ class SummedDensity(JointDensity):
     def draw(self, reals: Reals, seed: int) -> Tensor:
         """See :class:`JointDensity`."""
         seen = self._over(reals)
-        states, _ = self._solver(reals, seen).draw(seen.codes, seen.soft, 1, seed)
-        return torch.from_numpy(states.astype(np.int64)).reshape(num_points(reals), -1)
+        solver = self._solver(reals, seen)
+        given = solver.graph.evidence(seen)
+        states, _ = solver.draw(given.codes, given.soft, 1, seed)
+        own = states[..., : len(self.model.elements)]
+        return torch.from_numpy(own.astype(np.int64)).reshape(num_points(reals), -1)
 
     def _log_density_by_torch(self, reals: Reals) -> Tensor:
         """Operations of torch alone: no step out of it, but several for each element."""
@@ -248,7 +251,7 @@ class SummedDensity(JointDensity):
         solver = self._solver(reals, seen)
         if not solver.graph.variables:
             return self._guarded(reals, Differentiable(solver, seen).log_evidence())
-        found = torch.zeros(rows, dtype=torch.float64)
+        found, seen = torch.zeros(rows, dtype=torch.float64), solver.graph.evidence(seen)
         for plan, part in solver.plans(seen.codes, Ask(soft=solver.softly(seen.soft))):
             arguments = solver.torch_rows(plan, seen.codes, seen.soft, part).arguments
             own = torch_executor.log_partition(**arguments).to(found)

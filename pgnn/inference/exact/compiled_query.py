@@ -66,7 +66,6 @@ class CompiledQuery:
     ) -> None:
         self._model, self._max_bytes = model, max_bytes
         elements = targets.elements
-        self._size = len(elements)
         self._observed = None if observed is None else observed.numbers
         seen = range(len(elements)) if observed is None else observed.numbers.tolist()
         self.observed = tuple(elements.singles[e].name for e in seen)
@@ -108,7 +107,8 @@ class CompiledQuery:
             if at_once is not None:
                 return at_once
         rows = self._read(row_codes[None] if row_codes.ndim == 1 else row_codes, solver)
-        log_z, out = solver.marginals(rows, None, self._wanted)
+        solver = solver.given(rows)
+        log_z, out = solver.marginals(rows, None, solver.graph.mask(self._wanted))
         marginals = torch.from_numpy(out if self._take is None else out[:, self._take])
         log_evidence = torch.from_numpy(log_z)
         if row_codes.ndim == 1:
@@ -122,8 +122,8 @@ class CompiledQuery:
     def _at_once(self, solver: Solver, row_codes: NDArray[Any]) -> Answer | None:
         """Answer one row without planning, where that is possible."""
         if self._prepared is None or self._prepared[0] is not solver:
-            self._prepared = solver, solver.row_answer(self._wanted, self._seen)
-        answer, row = self._prepared[1], self._spread(row_codes)
+            self._prepared = solver, self._row_answer(solver)
+        answer, row = self._prepared[1], self._filled(row_codes[None], solver)
         numbers = answer(row) if answer is not None and answer.accepts(row) else None
         if numbers is None:
             return None
@@ -134,13 +134,22 @@ class CompiledQuery:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_prepared": None}
 
-    def _spread(self, row_codes: NDArray[Any]) -> Codes:
-        """One row's codes ``(1, V)``, all variables in order."""
-        if self._observed is None:
-            return np.ascontiguousarray(row_codes[None], dtype=np.int32)
-        row = np.full((1, self._size), -1, dtype=np.int32)
-        row[0, self._observed] = row_codes
-        return row
+    def _row_answer(self, solver: Solver) -> RowAnswer | None:
+        graph = solver.graph
+        if not graph.written_down:
+            return None  # its tables depend on what is seen
+        seen = None if self._seen is None else graph.mask(self._seen)
+        return solver.row_answer(graph.mask(self._wanted), seen)
+
+    def _filled(self, row_codes: NDArray[Any], solver: Solver) -> Codes:
+        """Codes ``(B, V)`` of all elements of the graph."""
+        size = len(solver.graph.elements)
+        if self._observed is None and row_codes.shape[1] == size:
+            return np.ascontiguousarray(row_codes, dtype=np.int32)
+        rows = np.full((len(row_codes), size), -1, dtype=np.int32)
+        own = slice(row_codes.shape[1]) if self._observed is None else self._observed
+        rows[:, own] = row_codes
+        return rows
 
     def _read(self, row_codes: NDArray[Any], solver: Solver) -> Codes:
         if row_codes.ndim != 2 or row_codes.shape[1] != len(self.observed):
@@ -149,11 +158,7 @@ class CompiledQuery:
                 f"got {row_codes.shape}"
             )
         card = solver.graph.card
-        if self._observed is None:
-            rows = np.ascontiguousarray(row_codes, dtype=np.int32)
-        else:
-            rows = np.full((len(row_codes), self._size), -1, dtype=np.int32)
-            rows[:, self._observed] = row_codes
+        rows = self._filled(row_codes, solver)
         if ((rows < -1) | (rows >= card)).any():
             _, column = np.argwhere((rows < -1) | (rows >= card))[0]
             name = solver.graph.variables[column].name

@@ -38,6 +38,7 @@ class Differentiable:
     """
 
     def __init__(self, solver: Solver, seen: Evidence) -> None:
+        seen = solver.graph.evidence(seen)
         self.codes, self.soft = seen.codes, seen.soft
         self.log_scale = seen.soft_scale
         if torch.is_grad_enabled() and seen.soft_tensors:
@@ -84,6 +85,7 @@ class Differentiable:
     def marginals(self, wanted: Mask) -> tuple[Tensor, Tensor]:
         """Return ``(B, S)`` marginals of the wanted variables alone, and ``(B,)`` log evidence."""
         graph = self.solver.graph
+        wanted = graph.mask(wanted)
         log_z, out = self.solver.marginals(self.codes, self.soft, wanted)
         plain = self.as_tensor(out)
         if not self.wanted:

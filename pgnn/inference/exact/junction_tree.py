@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import FactorModel
-from pgnn.errors import Intractable
+from pgnn.abilities import DirectedModel, FactorModel
+from pgnn.errors import ImpossibleEvidence, Intractable
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
+from pgnn.inference.ancestral_draws import ancestral_states
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
@@ -68,10 +69,10 @@ class JunctionTree(Engine):
 
     def answer_query(self, question: Question) -> Posterior:
         """Answer ``query`` exactly; the answer has joint tables, too."""
-        seen, solver, targets = question.seen, self._solver(question), question.targets
+        (solver, seen), targets = self._lowered(question), question.targets
         one_row = not seen.batched and seen.soft is None
         answer = solver.row(seen.codes, targets) if one_row else None
-        log_evidence, marginals = self._rows(question, solver) if answer is None else answer
+        log_evidence, marginals = self._rows(question, solver, seen) if answer is None else answer
         if targets.order is not None:
             marginals = marginals[:, targets.order]
         return Posterior(
@@ -86,34 +87,34 @@ class JunctionTree(Engine):
             columns=targets.answer_columns,
         )
 
-    def _rows(self, question: Question, solver: Solver) -> tuple[Tensor, Tensor]:
+    def _rows(self, question: Question, solver: Solver, seen: Evidence) -> tuple[Tensor, Tensor]:
         """Return log evidence ``(B,)`` and marginals ``(B, S)`` of any rows.
 
         Raises:
             ImpossibleEvidence: If a row is impossible, unless such rows are to be NaN.
         """
-        seen = question.seen
         marginals, log_z = Differentiable(solver, seen).marginals(question.targets.mask)
         lost = log_z.isneginf()
         if lost.any():
             if question.errors == "raise":
-                raise impossible(solver, seen.codes, log_z.detach(), seen.batched)
+                raise _impossible(question, solver, log_z)
             marginals = marginals.masked_fill(lost[:, None], float("nan"))
         return log_z, marginals
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable`` exactly."""
-        seen, elements = question.seen, question.model.elements
-        check_size(f"{k:,} assignments for each of {seen.num_rows:,} rows",
-                   k * seen.num_rows * len(elements), self.max_bytes,
+        elements = question.model.elements
+        check_size(f"{k:,} assignments for each of {question.num_rows:,} rows",
+                   k * question.num_rows * len(elements), self.max_bytes,
                    "Ask for a smaller k")  # fmt: skip
-        solver, targets = self._solver(question), question.targets
-        states, logs = k_best(solver, seen.codes, seen.soft, targets.mask, k)
+        (solver, seen), targets = self._lowered(question), question.targets
+        maximized = solver.graph.mask(targets.mask)
+        states, logs = k_best(solver, seen.codes, seen.soft, maximized, k)
         log_prob = _tensor(logs + seen.soft_scale[:, None])
         lost = np.isneginf(logs[:, 0])
         if lost.any():
             if question.errors == "raise":
-                raise impossible(solver, seen.codes, log_prob[:, 0], seen.batched)
+                raise _impossible(question, solver, log_prob[:, 0])
             states[lost] = -1
         chosen = torch.from_numpy(states[:, :, targets.numbers].astype(np.int64))
         if k > 1:
@@ -132,10 +133,16 @@ class JunctionTree(Engine):
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states; without evidence from parents to children."""
-        seen, solver = question.seen, self._solver(question)
-        graph = solver.graph
+        solver = self._solver(question)
+        graph, own = solver.graph, len(question.model.elements)
+        seen = graph.evidence(question.seen)
         if not graph.variables:
             return torch.zeros(n, question.num_rows, 0, dtype=torch.int64), None
+        if not graph.written_down:
+            if not seen.names and isinstance(question.model, DirectedModel):
+                return ancestral_states(question, n, seed), None
+            solver = solver.given(seen.codes)
+            graph = solver.graph
         if (
             not seen.batched
             and not seen.names
@@ -144,28 +151,30 @@ class JunctionTree(Engine):
             and not graph.rowwise.any()
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
-            return torch.from_numpy(graph.lookup.sample(n, probs, seed)).long()[:, None], None
+            drawn = torch.from_numpy(graph.lookup.sample(n, probs, seed))
+            return drawn.long()[:, None, :own], None
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number), seed is not None)
         if np.isneginf(log_z).any():
-            raise impossible(solver, seen.codes, _tensor(log_z), seen.batched)
-        return torch.from_numpy(states.astype(np.int64)), None
+            raise _impossible(question, solver, _tensor(log_z))
+        return torch.from_numpy(states[..., :own].astype(np.int64)), None
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob`` exactly; complete rows are looked up."""
-        if question.complete:
+        if question.complete and (question.graph.written_down or not question.graph.requires_grad):
             return log_score(question)
-        return Differentiable(self._solver(question), question.seen).log_evidence()
+        solver, seen = self._lowered(question)
+        return Differentiable(solver, seen).log_evidence()
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: what the most expensive plan takes."""
-        seen, solver = question.seen, self._solver(question)
-        wanted = question.targets.mask
+        solver, seen = self._lowered(question)
+        wanted, own = solver.graph.mask(question.targets.mask), len(question.model.elements)
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
         codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
         plans = solver.planner.split(solver.graph, codes, ask)
         plan, rows = max(plans, key=lambda p: p[0].total)
-        fits, reason = True, "every unobserved variable is discrete"
+        fits, reason = True, _reason(solver, own)
         try:
             needed = solver.check(plan, len(rows))
         except Intractable as error:
@@ -179,10 +188,10 @@ class JunctionTree(Engine):
             largest_table=int(min(plan.largest, 2.0**62)),
             memory_bytes=needed,
             multiply_adds=int(min(plan.multiply_adds, 2.0**62)),
-            num_variables=len(solver.graph.variables),
-            num_eliminated=len(plan.order),
-            num_sliced=int(plan.task.observed.sum()),
-            num_pruned=int(plan.task.dropped.sum()),
+            num_variables=own,
+            num_eliminated=int((plan.order < own).sum()),
+            num_sliced=int(plan.task.observed[:own].sum()),
+            num_pruned=int(plan.task.dropped[:own].sum()),
             fits=fits,
             budget_bytes=self.max_bytes,
             alternatives=() if fits else ("more evidence", "fewer targets", "a larger max_bytes"),
@@ -227,6 +236,12 @@ class JunctionTree(Engine):
         rank = {name: k for k, name in enumerate(names)}
         return {c: posterior.joint(*sorted(c, key=rank.__getitem__)) for c in tree}
 
+    def _lowered(self, question: Question) -> tuple[Solver, Evidence]:
+        """The solver of tables, and what was seen of its elements."""
+        solver = self._solver(question)
+        seen = solver.graph.evidence(question.seen)
+        return solver.given(seen.codes), seen
+
     def _solver(self, question: Question) -> Solver:
         return model_solver(
             question.model, question.seen.reals, question.inputs, self.max_bytes, self.max_work
@@ -258,6 +273,24 @@ class ExactJoint:
         whole = self.solver
         bare = Solver(whole.graph, max_bytes=whole.max_bytes, max_work=whole.max_work)
         return ExactJoint, (bare, self.seen, self.elements, dict(self.variables))
+
+
+def _reason(solver: Solver, own: int) -> str:
+    """Why the answer is exact, and what it takes hidden variables for."""
+    why, hidden = "every unobserved variable is discrete", len(solver.graph.elements) - own
+    if not hidden:
+        return why
+    return f"{why}; gates of many causes are decomposed, with {hidden:,} hidden variables"
+
+
+def _impossible(question: Question, solver: Solver, log_z: Tensor) -> ImpossibleEvidence:
+    """The error that says which rows are impossible, and which findings contradict each other."""
+    seen, graph = question.seen, solver.graph
+    hidden = len(graph.elements) - seen.codes.shape[1]
+    codes = np.pad(seen.codes, ((0, 0), (0, hidden)), constant_values=-1)
+    if not question.graph.expanded().written_down:  # these tables hold for these findings alone
+        codes = np.full_like(codes, -1)
+    return impossible(solver, codes, log_z.detach(), seen.batched)
 
 
 def _tensor(array: np.ndarray) -> Tensor:

@@ -139,7 +139,8 @@ class Solver:
             return None
         answer = self._row_answers.get(targets.key)
         if answer is None:
-            answer = self._row_answers[targets.key] = self.row_answer(targets.mask)
+            answer = self.row_answer(self.graph.mask(targets.mask))
+            self._row_answers[targets.key] = answer
             while len(self._row_answers) > REMEMBERED:
                 self._row_answers.popitem(last=False)
         return None if answer is None else answer(codes)
@@ -156,6 +157,10 @@ class Solver:
     def _is_plain(self) -> bool:
         """Whether answers are plain numbers in the type that kernels compute in."""
         return not self.graph.requires_grad and self.graph.dtype == torch.float64
+
+    def given(self, codes: Codes) -> Solver:
+        """Return a solver of the tables that evidence leaves of what is not written down."""
+        return self if self.graph.written_down else self.of(self.graph.given(codes))
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
         """Return ``(B,)`` log evidence alone."""
@@ -386,7 +391,8 @@ def model_solver(
 
     def make() -> Solver:
         planner = model.cached("planner", Planner)
-        return Solver(model_graph(model, observed, inputs), planner, max_bytes, max_work)
+        graph = model_graph(model, observed, inputs).expanded()
+        return Solver(graph, planner, max_bytes, max_work)
 
     if observed or inputs:
         return make()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.learning.conditional_fit import gradient_step
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
@@ -29,6 +30,8 @@ def maximize(
     for name, conditional in pieces.items():
         if name in expected.sums and isinstance(conditional, ExponentialFamily):
             conditional.maximize(expected.sums[name], priors.get(name))
+        elif name in expected.sums and isinstance(conditional, CausalIndependence):
+            conditional.maximize_effects(*expected.sums[name])
         elif name in expected.rows:
             rows = expected.rows[name]
             if not gradient_step(conditional, rows.values, rows.inputs, rows.weights):

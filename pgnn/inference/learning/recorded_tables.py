@@ -22,7 +22,9 @@ from torch.distributions import Distribution
 
 from pgnn.abilities import Inputs, SlicedModel
 from pgnn.evidence.sequences import Sequences
+from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.factor import Factor
@@ -71,6 +73,17 @@ class Record:
             collector.add_rows(self.name, WeightedRows(self.values, self.inputs, weights))
 
 
+class EffectsRecord(Record):
+    """The effects of independent causes, recorded in place of a large table.
+
+    ``table`` is over the rows of :meth:`CausalIndependence.log_effects` and the child's states.
+    """
+
+    def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
+        """Add the expected counts of the single effects."""
+        collector.add_sums(self.name, (gradient.double(),))
+
+
 @dataclass(eq=False)
 class TableRecorder:
     """Makes the tables of some conditionals, and keeps them.
@@ -99,6 +112,18 @@ class TableRecorder:
         covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
         self.records.append(Record(self._names[id(own)], own, table, values, covariates))
         return table
+
+    def decomposition(self, own: Conditional) -> Decomposition | None:
+        """Return a conditional's small factors; made of leaves if it is one of the recorded."""
+        with torch.no_grad():
+            if id(own) not in self._names or not isinstance(own, CausalIndependence):
+                return own.decomposition()
+            logs = own.log_effects()
+        leaf = logs.detach().clone().requires_grad_()
+        rows = Variable(HiddenName(own.child.name, -1), len(leaf))
+        table = Factor([rows, own.child], leaf, own.child.name)
+        self.records.append(EffectsRecord(self._names[id(own)], own, table, {}, {}))
+        return own.chained(leaf)
 
     def gradients(
         self, total: Tensor, probes: Iterable[Tensor] = ()
@@ -137,7 +162,7 @@ class Recorded(Conditional):
     def __init__(self, own: Conditional, recorder: TableRecorder) -> None:
         super().__init__(own.child, own.parents, own.inputs)
         self.own = own
-        self.integrates_missing = own.integrates_missing
+        self.integrates_missing, self.is_table = own.integrates_missing, own.is_table
         self._recorder = recorder
 
     def distribution(
@@ -145,6 +170,15 @@ class Recorded(Conditional):
     ) -> Distribution:
         """Return the conditional's distribution."""
         return self.own.distribution(parents, inputs)
+
+    @property
+    def decomposes(self) -> bool:
+        """Whether the conditional does."""
+        return self.own.decomposes
+
+    def decomposition(self) -> Decomposition | None:
+        """Return the conditional's small factors, recorded."""
+        return self._recorder.decomposition(self.own)
 
     def factor(
         self,

@@ -18,6 +18,7 @@ from pgnn.abilities import NetworkModel
 from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.factor import Factor
 from pgnn.factors.time_steps import lagged_name
@@ -30,7 +31,7 @@ from pgnn.inference.learning.expected_statistics import (
     StatisticsCollector,
     learnable,
 )
-from pgnn.inference.learning.recorded_tables import Record, TableRecorder, recorded
+from pgnn.inference.learning.recorded_tables import EffectsRecord, Record, TableRecorder, recorded
 from pgnn.inference.learning.training_data import check_possible, read_rows
 
 
@@ -166,8 +167,16 @@ class NetworkEStep(TableEStep[Evidence]):
         """Return the tables of all conditionals, over all discrete variables."""
         recorder = TableRecorder(self.conditionals)
         pieces = {n: recorded(c, recorder) for n, c in self.conditionals.items()}
-        self.model.with_conditionals(pieces).factors(seen.reals or None, seen.inputs or None)
-        return recorder.records
+        network = self.model.with_conditionals(pieces)
+        groups = network.factor_groups(seen.reals or None, seen.inputs or None)
+        small = [
+            f for g in groups for f in (g.decomposition() or Decomposition((), (), {})).factors
+        ]
+        found = [r for r in recorder.records if not isinstance(r, EffectsRecord)]
+        for f in small:  # named by what they are a part of
+            owner = f.child.child if isinstance(f.child, HiddenName) else f.child
+            found.append(Record(owner, self.conditionals[owner], f, {}, {}))
+        return found
 
     def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
         """Begin with clusters of the rows for each hidden variable, see :class:`EStep`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pgnn.errors import ModelError, NotConverged
 from pgnn.factors.groups.factor_group import FactorGroup, weighed
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
+from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
@@ -99,6 +100,7 @@ class MeanField(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
+        columns, question = question.graph.offset[-1], question.expanded(WRITTEN)
         start = CoordinateAscent(question, question.log_field(), self.tolerance)
         ascent, possible = start.possible()
         rows = np.flatnonzero(possible)
@@ -115,7 +117,8 @@ class MeanField(Engine):
         state, bound = found
         lost = rows[np.isneginf(bound[rows])]
         possible[lost] = ~ascent.proven_impossible(lost)
-        return _beliefs(question, state, bound, possible, independent=blocks is None)
+        beliefs = _beliefs(question, state, bound, possible, independent=blocks is None)
+        return replace(beliefs, marginals=beliefs.marginals[:, :columns])
 
     def reason(self) -> str:
         """See :class:`Engine`."""

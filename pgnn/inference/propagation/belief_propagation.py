@@ -15,6 +15,8 @@ from pgnn.inference.assignment import Assignment
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.marginal_map import MarginalSearch
+from pgnn.inference.expansion import DECOMPOSED, WRITTEN
+from pgnn.inference.explanation import Explanation
 from pgnn.inference.local_search import polish, unsettled
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.cpu_propagation import Control
@@ -150,6 +152,7 @@ class BeliefPropagation(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """See :meth:`Engine.infer`."""
+        columns, question = question.graph.offset[-1], question.expanded(self._most)
         plan = self._plan(question, self.temperature)
         propagator = self._propagator(question, plan)
         found, history = propagator.run()
@@ -161,10 +164,16 @@ class BeliefPropagation(Engine):
         kind = "exact" if exact else self.kind_of_evidence
         place = question.graph.device, question.graph.dtype
         told = _told(found, history)
-        return Beliefs(beliefs.to(*place), value.to(*place), kind, told, _ADVICE)
+        return Beliefs(beliefs[:, :columns].to(*place), value.to(*place), kind, told, _ADVICE)
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
+        elements, question = len(question.graph.elements), question.expanded(self._most)
+        found = self._maximized(question, question.graph.mask(maximized))
+        return replace(found, states=found.states[:, :elements])
+
+    def _maximized(self, question: Question, maximized: Mask) -> Best:
+        """The best states of all elements, hidden ones among them."""
         log_field = question.log_field()
         free = unsettled(question.graph, log_field)
         if not (maximized | ~free.any(axis=0)).all():
@@ -180,7 +189,16 @@ class BeliefPropagation(Engine):
         told = _told(found, history)
         return _best(question, states, values, ~np.isneginf(found.log_value), told, bound)
 
+    def describe(self, question: Question) -> Explanation:
+        """See :meth:`Engine.describe`."""
+        return super().describe(question.expanded(self._most))
+
     # --- helpers ------------------------------------------------------------------------------
+
+    @property
+    def _most(self) -> int:
+        """Entries of the largest table that is not decomposed: forests are better with fewer."""
+        return WRITTEN if self.tree_reweighted else DECOMPOSED
 
     @property
     def _start(self) -> Messages | None:

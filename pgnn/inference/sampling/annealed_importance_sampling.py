@@ -15,6 +15,7 @@ from pgnn.errors import Intractable, ModelError
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.solver import Solver
+from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.loop import Info, iterate
@@ -282,6 +283,7 @@ class AnnealedImportanceSampling(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """See :meth:`Engine.infer`."""
+        columns, question = question.graph.offset[-1], question.expanded(WRITTEN)
         path = AnnealingPath.prepare(question, self.betas, self.sweeps)
         forward, backward = np.random.default_rng(self.seed).integers(2**63, size=2).tolist()
         shape = (question.num_rows, self.chains)
@@ -309,7 +311,7 @@ class AnnealedImportanceSampling(Engine):
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
         dtype = question.graph.dtype
         return Beliefs(
-            torch.from_numpy(marginals).to(dtype),
+            torch.from_numpy(marginals[:, :columns]).to(dtype),
             torch.from_numpy(log_evidence).to(dtype),
             kind="estimate",
             diagnostics=found,
@@ -318,11 +320,12 @@ class AnnealedImportanceSampling(Engine):
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.draw`: final states with their log weights."""
+        own, question = len(question.model.elements), question.expanded(WRITTEN)
         path = AnnealingPath.prepare(question, self.betas, self.sweeps)
         number = int(np.random.default_rng(seed).integers(2**63))
         states, log_weights = self._forward(path, (question.num_rows, n), number)
         return (
-            torch.from_numpy(states.transpose(1, 0, 2).astype(np.int64)),
+            torch.from_numpy(states[..., :own].transpose(1, 0, 2).astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(log_weights.T)),
         )
 

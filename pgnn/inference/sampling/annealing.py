@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from pgnn.errors import ModelError
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.marginal_map import MarginalSearch
+from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import polish, score, unsettled
 from pgnn.inference.loop import Info, iterate
@@ -209,6 +210,12 @@ class Annealing(Engine):
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
+        elements, question = len(question.graph.elements), question.expanded(WRITTEN)
+        found = self._maximized(question, question.graph.mask(maximized))
+        return replace(found, states=found.states[:, :elements])
+
+    def _maximized(self, question: Question, maximized: Mask) -> Best:
+        """The best states of all elements, hidden ones among them."""
         log_field = question.log_field()
         if not (maximized | ~unsettled(question.graph, log_field).any(axis=0)).all():
             return self._marginal(question, maximized, log_field)

@@ -15,6 +15,8 @@ from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import Engine
+from pgnn.inference.expansion import WRITTEN
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Question
@@ -196,10 +198,14 @@ class Gibbs(Engine):
             yield first, min(first + step, rows)
 
     def _chains(self, question: Question, rows: tuple[int, int], seed: int | None) -> GibbsChains:
-        tables = TemperedTables(question, self.temperatures, rows)
+        tables = TemperedTables(_with_small_tables(question), self.temperatures, rows)
         words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
         seeds = words.view(np.uint64)[rows[0] * self.chains :]
-        if question.graph.device.type != "cpu" or not has_numba():
+        if (
+            question.graph.device.type != "cpu"
+            or not has_numba()
+            or not tables.question.graph.written_down
+        ):
             from pgnn.inference.sampling.torch_gibbs import TorchChains
 
             return TorchChains(tables, seeds)
@@ -244,6 +250,15 @@ class Gibbs(Engine):
             f"{size.min():.3g}; take more samples= and burn_in=, or ask JunctionTree() or "
             "BeliefPropagation()"
         )
+
+
+def _with_small_tables(question: Question) -> Question:
+    """The question with tables of all that is small enough: no element is added."""
+    graph = question.graph
+    if graph.written_down:
+        return question
+    groups = [g.as_tables() if g.num_entries <= WRITTEN else g for g in graph.groups]
+    return question.over(FactorGraph(graph.elements, groups))
 
 
 class _Collecting:

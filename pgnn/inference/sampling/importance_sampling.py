@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import ModelError, NotConverged
+from pgnn.errors import Intractable, ModelError, NotConverged
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
+from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
 from pgnn.inference.question import Question
@@ -96,7 +98,7 @@ class ImportanceSampling(Engine):
         """See :class:`Engine`."""
         weighting = LikelihoodWeighting(question, n, self.seed if seed is None else seed)
         rows = question.num_rows
-        states = np.empty((n, rows, len(weighting.tables.card)), dtype=np.int64)
+        states = np.empty((n, rows, len(question.graph.elements)), dtype=np.int64)
         log_weights = np.empty((n, rows))
         for row, first, count in chain.from_iterable(weighting.rounds):
             part = slice(first, first + count)
@@ -151,10 +153,7 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
     impossible = np.zeros(len(one), dtype=np.bool_)
     lost = np.flatnonzero(one == 0)
     if len(lost):
-        ascent, possible = CoordinateAscent(question, question.log_field(), 0.0).possible()
-        impossible[lost] = ~possible[lost]
-        rest = lost[possible[lost]]
-        impossible[rest] = ascent.proven_impossible(rest)
+        impossible[lost] = _proven_impossible(question, lost)
     graph = question.graph
 
     def tensor(array: Any) -> Tensor:
@@ -172,6 +171,18 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
             "impossible": torch.from_numpy(impossible),
         },
     )
+
+
+def _proven_impossible(question: Question, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether it is proven of some rows that their evidence is impossible."""
+    try:
+        tables = question.expanded(WRITTEN)
+        ascent, possible = CoordinateAscent(tables, tables.log_field(), 0.0).possible()
+    except Intractable:  # tables that can't be written down: nothing is known
+        return np.zeros(len(rows), dtype=np.bool_)
+    impossible = ~possible[rows]
+    impossible[~impossible] = ascent.proven_impossible(rows[~impossible])
+    return np.asarray(impossible)
 
 
 def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pgnn.abilities import DirectedModel
 from pgnn.errors import Unsupported
 from pgnn.factors.factor import Factor
+from pgnn.inference.ancestral_draws import weighted_states
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
 from pgnn.inference.question import Question
@@ -187,18 +189,18 @@ class LikelihoodWeighting:
     @cached_property
     def rounds(self) -> list[list[tuple[int, int, int]]]:
         """Row, first draw and number of draws of each piece; pieces of a round run at once."""
-        size = max(_LEAST_PIECE, _CELLS // max(len(self.tables.card), 1))
+        size = max(_LEAST_PIECE, _CELLS // max(len(self.question.graph.elements), 1))
         pieces = [
             (row, first, min(size, self.samples - first))
             for row in range(self.question.num_rows)
             for first in range(0, self.samples, size)
         ]
-        threads = torch.get_num_threads()
+        threads = 1 if self.by_distribution else torch.get_num_threads()
         return [pieces[k : k + threads] for k in range(0, len(pieces), threads)]
 
     def init(self) -> Sums:
         """Return sums over no draws."""
-        rows, states = self.question.num_rows, int(self.tables.offset[-1])
+        rows, states = self.question.num_rows, int(self.question.graph.elements.offset[-1])
         return Sums(np.full(rows, -np.inf), np.zeros((rows, 2)), np.zeros((rows, 2, states)))
 
     def step(self, state: Sums) -> tuple[Sums, Info]:
@@ -223,9 +225,21 @@ class LikelihoodWeighting:
             state.log_top[row] = top
         return Sums(state.log_top, state.weights, state.states, state.done + 1), Info()
 
+    @cached_property
+    def by_distribution(self) -> bool:
+        """Whether draws come from the conditionals' distributions: some have no tables."""
+        graph, model = self.question.graph, self.question.model
+        return not graph.written_down and isinstance(model, DirectedModel)
+
     def drawn(self, row: int, first: int, count: int) -> tuple[NDArray[np.int32], Floats]:
         """Return ``(E, count)`` states and ``(count,)`` log weights of some draws for a row."""
         from pgnn.inference.sampling.kernels import likelihood_weighting
+
+        if self.by_distribution:
+            seed = int(self.keys[row]) % 2**31 + first
+            states, logs = weighted_states(self.question, row, count, seed)
+            columns = np.ascontiguousarray(states.numpy().T, dtype=np.int32)
+            return columns, logs.numpy()
 
         tables = self.tables
         columns = np.empty((len(tables.card), count), dtype=np.int32)
@@ -243,9 +257,10 @@ class LikelihoodWeighting:
 
         columns, log_weights = self.drawn(row, first, count)
         top = float(log_weights.max())
-        states = np.zeros((2, int(self.tables.offset[-1])))
+        offset = self.question.graph.elements.offset
+        states = np.zeros((2, int(offset[-1])))
         if top == -np.inf:
             return top, np.zeros(2), states
         weights = np.exp(log_weights - top)
-        likelihood_weighting.weigh(columns, weights, self.tables.offset, states)
+        likelihood_weighting.weigh(columns, weights, offset, states)
         return top, np.array([weights.sum(), (weights * weights).sum()]), states

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pgnn.abilities import DirectedModel
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.graphs.colouring import greedy_colouring
 from pgnn.graphs.interaction import interaction_graph
+from pgnn.inference.ancestral_draws import weighted_states
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.numba_support import has_numba
+from pgnn.inference.question import Question
 from pgnn.inference.sampling.compilation import KERNELS
 from pgnn.inference.sampling.cpu_gibbs import TemperedTables
 
@@ -95,13 +98,17 @@ class TorchChains:
     def start(self) -> Ints:
         """Find states of positive probability.
 
-        With numba by its search on the CPU; without, past penalties that rise.
+        With numba by its search on the CPU; without, and where factors have no tables, past
+        penalties that rise.
 
         Returns:
             ``(rows,)`` 0 where all chains have one, 1 where the search was given up, 2 where
             there is none.
         """
-        if has_numba():
+        question = self._tables.question
+        if not question.graph.written_down:
+            self._begin_at_draws(question)
+        elif has_numba():
             from pgnn.inference.sampling.cpu_gibbs import CpuChains
 
             plain = CpuChains(self._tables, self._seeds, 0)
@@ -148,6 +155,16 @@ class TorchChains:
         return out[:, :-1].cpu().numpy()
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _begin_at_draws(self, question: Question) -> None:
+        """Begin where a directed model draws what was not seen, parents first."""
+        if not isinstance(question.model, DirectedModel):
+            return
+        first = self._tables.rows[0]
+        for k, words in enumerate(self._seeds.reshape(-1, self._num_chains)):
+            drawn, _ = weighted_states(question, first + k, self._num_chains, int(words[0]) % 2**31)
+            rows = slice(k * self._num_chains, (k + 1) * self._num_chains)
+            self.states[rows] = drawn.to(self._device)
 
     def _sweep(self, sums: Tensor | None, penalty: float = math.inf) -> None:
         """Update all elements, colour by colour."""
@@ -202,8 +219,9 @@ class TorchChains:
         columns = elements.offset[mine, None] + states
         columns[states >= elements.card[mine, None]] = elements.offset[-1]
         parts = []
-        for g in self._graph.compiled:
-            fixed = g.with_numbers(g.numbers.detach())
+        for g in self._graph.interactions:
+            g = g.for_kernels() if g.written_down else g
+            fixed = g.prepared()
             for axis in range(g.arity):
                 at = place[g.scopes[:, axis]]
                 which = np.flatnonzero(at >= 0)
@@ -219,7 +237,7 @@ class TorchChains:
 
 def colours_of(graph: FactorGraph) -> Ints:
     """``(E,)`` colours of the elements; compiled where it can be."""
-    if has_numba():
+    if has_numba() and graph.written_down:
         from pgnn.inference.sampling.kernels.gibbs import colour
 
         run = KERNELS.choose(colour, 100.0 * len(graph.wiring.slot_var))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine, Floats, Mask
+from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
@@ -90,6 +91,8 @@ class DualDecomposition(Engine):
         Raises:
             Unsupported: If elements that some row does not observe are to be summed out.
         """
+        question = question.expanded(WRITTEN)
+        maximized = question.graph.mask(maximized)
         if (question.seen.codes[:, ~maximized] < 0).any():
             raise Unsupported(
                 "DualDecomposition() maximises over everything that is not observed; to sum some "

@@ -101,7 +101,7 @@ def test_learnable_gates_fit_frequencies() -> None:
         ({"strengths": [0.5, math.nan]}, "strength of 'cold' .* got nan"),
         ({"strengths": {"flu": 0.5}}, "miss its parent 'cold'"),
         ({"strengths": {"flu": 0.5, "colt": 0.5}}, "'colt' is no parent; did you mean 'cold'"),
-        ({"leak": -0.1}, "leak in the noisy-or of 'y' must be a probability"),
+        ({"leak": -0.1}, "leak in the noisy gate of 'y' must be a probability"),
     ],
 )
 def test_wrong_strengths(arguments: dict[str, object], message: str) -> None:

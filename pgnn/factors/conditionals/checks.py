@@ -1,0 +1,96 @@
+"""Checks of the variables of conditionals, and of the values that they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.factors.factor import check_states
+from pgnn.factors.variable import Variable, check_variables
+
+
+def check_rows(child: Variable, *groups: Mapping[Hashable, Tensor]) -> None:
+    """Check that all values have as many rows as the first one.
+
+    Raises:
+        EvidenceError: If the first axes differ, or a value has no axis.
+    """
+    values = {name: x for group in groups for name, x in group.items()}
+    for name, x in values.items():
+        if not x.dim():
+            raise EvidenceError(f"{name!r} needs a first axis for rows, shape (B, ...), got ()")
+    rows = {name: int(x.shape[0]) for name, x in values.items()}
+    if len(set(rows.values())) > 1:
+        raise EvidenceError(
+            f"conditional of {child.name!r} needs the same number of rows everywhere, got "
+            + ", ".join(f"{n} of {name!r}" for name, n in rows.items())
+        )
+
+
+def select_values(
+    child: Variable,
+    names: Iterable[Hashable],
+    given: Mapping[Hashable, Tensor],
+    kind: str,
+    argument: str,
+) -> dict[Hashable, Tensor]:
+    """Pick the values that a conditional needs.
+
+    Raises:
+        EvidenceError: If one is missing.
+    """
+    values = {}
+    for name in names:
+        if name not in given:
+            raise EvidenceError(
+                f"conditional of {child.name!r} needs a value of its {kind} {name!r}; pass it in "
+                f"{argument}={{{name!r}: ...}}" + (closest(name, given) if given else "")
+            )
+        values[name] = torch.as_tensor(given[name])
+    return values
+
+
+def require_table(child: Variable, parents: Sequence[Variable], kind: str) -> None:
+    """Check that a conditional kind made for finite tables has only single discrete variables.
+
+    Raises:
+        ModelError: If one is real or an array.
+    """
+    check_variables("the child of a conditional", [child])
+    for v in (*check_variables(f"parents of {child.name!r}", parents), child):
+        if not v.is_discrete or v.shape:
+            what = f"an array of shape {v.shape}" if v.is_discrete else "real"
+            raise ModelError(
+                f"{kind} conditional of {child.name!r} needs discrete variables, but {v.name!r} "
+                f"is {what}; use Softmax, LinearGaussian or Neural"
+            )
+
+
+def in_words(number: int) -> str:
+    """Return a number as messages show it, however large it is."""
+    return f"{number:,}" if number < 10**15 else f"10^{number.bit_length() * 0.30103:.0f}"
+
+
+def checked(variable: Variable, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an observed value: indices of states, or reals of a dtype.
+
+    Raises:
+        EvidenceError: If its shape is not one row's for each row, or an index is out of range.
+    """
+    name = variable.name
+    value = torch.as_tensor(value)
+    shape = tuple(value.shape)
+    if len(shape) != len(variable.shape) + 1 or not _fits(shape[1:], variable.shape):
+        expected = ", ".join(["B", *(str(n) for n in variable.shape)])
+        raise EvidenceError(f"{name!r} must be observed with shape ({expected}), got {shape}")
+    if not variable.is_discrete:
+        return value.to(dtype)
+    return check_states(variable, value)
+
+
+def _fits(shape: Sequence[int], declared: Sequence[object]) -> bool:
+    """Whether a shape is the declared one; an axis given by name may have any length."""
+    return all(isinstance(n, str) or n == m for m, n in zip(shape, declared, strict=True))

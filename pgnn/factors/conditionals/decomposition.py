@@ -1,0 +1,119 @@
+"""A conditional as several small factors, with hidden variables between them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.factor import Factor
+from pgnn.factors.logspace import log_where
+from pgnn.factors.variable import Variable
+
+
+@dataclass(frozen=True)
+class HiddenName:
+    """Name of a hidden variable that a conditional is decomposed with; no user sees it.
+
+    Attributes:
+        child: Name of the conditional's child.
+        step: Which of its hidden variables.
+    """
+
+    child: Hashable
+    step: int
+
+
+class Decomposition(NamedTuple):
+    r"""Factors whose product, summed over hidden variables, is a conditional's table.
+
+    .. math:: p(x \mid \mathrm{pa}(x)) = \sum_h \prod_f \phi_f(x, \mathrm{pa}(x), h)
+
+    The factors are not negative, so that sums, draws and logs of them are all well defined. Their
+    hidden variables are to be summed out, never maximised over.
+
+    Attributes:
+        hidden: The hidden variables; each has one factor whose ``child`` it is.
+        factors: The factors, none of which has a batch shape.
+        certain: States of the child that leave every hidden variable a single state, and that
+            state: once such a state is observed, nothing joins the parents any more.
+    """
+
+    hidden: tuple[Variable, ...]
+    factors: tuple[Factor, ...]
+    certain: Mapping[int, int]
+
+    def renamed(self, variables: Mapping[Hashable, Variable]) -> Decomposition:
+        """Return the same over other variables.
+
+        Args:
+            variables: Old name to new variable, of all but the hidden ones.
+        """
+        names = {n: v.name for n, v in variables.items()}
+        every = dict(variables)
+        for v in self.hidden:
+            own = v.name
+            if isinstance(own, HiddenName):
+                own = HiddenName(names.get(own.child, own.child), own.step)
+            every[v.name] = Variable(own, v.states)
+        factors = [
+            Factor(
+                [every[v.name] for v in f.variables],
+                f.log_values,
+                None if f.child is None else every[f.child].name,
+            )
+            for f in self.factors
+        ]
+        return Decomposition(
+            tuple(every[v.name] for v in self.hidden), tuple(factors), self.certain
+        )
+
+
+def chain_of_maxima(
+    child: Variable,
+    parents: Sequence[Variable],
+    leak: Tensor,
+    effects: Iterable[Tensor],
+    least: bool = False,
+) -> Decomposition:
+    r"""Decompose the maximum of independent effects along a chain of running maxima.
+
+    .. math:: a_0 \sim q_0, \qquad a_i = \max(a_{i-1}, z_i), \qquad z_i \sim q_i(z \mid x_i),
+        \qquad y = a_n
+
+    with every effect summed out: :math:`p(a_i \mid a_{i-1}, x_i)` is :math:`q_i(a_i \mid x_i)`
+    above the old maximum, and :math:`\sum_{z \le a_i} q_i(z \mid x_i)` at it.
+
+    Args:
+        child: The maximum :math:`y`, with ``K`` states.
+        parents: The variables :math:`x_i`.
+        leak: ``(K,)`` logs of :math:`q_0`.
+        effects: For each parent ``(K_i, K)`` logs of :math:`q_i`.
+        least: Take the minimum instead.
+
+    Cost:
+        One table of ``K K_i K`` entries for each parent.
+
+    References:
+        Heckerman and Breese (1996), Causal independence for probability assessment and inference
+        using Bayesian networks, section 3 (temporal transformation).
+    """
+    size = child.num_states
+    chain = [Variable(HiddenName(child.name, k), size) for k in range(len(parents))] + [child]
+    state = torch.arange(size, device=leak.device)
+    grows = state[:, None] > state if least else state[:, None] < state
+    factors = [Factor(chain[:1], leak, chain[0].name)]
+    for k, (parent, table) in enumerate(zip(parents, effects, strict=True)):
+        probs = table.exp()
+        within = probs.flip(-1).cumsum(-1).flip(-1) if least else probs.cumsum(-1)
+        stays = log_where(within, within > 0)
+        # (K, K_i, K): the old extreme, the parent, the new one
+        step = table.new_full((size, *table.shape), -torch.inf)
+        step = torch.where(grows[:, None], table, step)
+        step = torch.where((state[:, None] == state)[:, None], stays, step)
+        factors.append(Factor([chain[k], parent, chain[k + 1]], step, chain[k + 1].name))
+    edge = size - 1 if least else 0
+    return Decomposition(tuple(chain[:-1]), tuple(factors), {edge: edge})

@@ -1,0 +1,143 @@
+"""Factors without tables, made of small ones: with hidden elements behind a graph's own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.elements import Elements
+from pgnn.factors.factor import Factor
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import Grouping, grouped
+from pgnn.factors.variable import Variable
+
+Ints = NDArray[np.int64]
+Codes = NDArray[np.int32]
+
+DECOMPOSED = 2**6
+"""Entries of the largest table that exact answers and messages do not decompose."""
+WRITTEN = 2**14
+"""Entries of the largest table that is written down where it might be avoided."""
+_GROUPINGS = 4
+
+
+class Rule(NamedTuple):
+    """Hidden elements whose state is certain once an element has a certain state.
+
+    Attributes:
+        element: That element.
+        state: Its state.
+        first: The first hidden element.
+        last: One past the last.
+        certain: The state of all of them.
+    """
+
+    element: int
+    state: int
+    first: int
+    last: int
+    certain: int
+
+
+@dataclass(eq=False)
+class KnownExpansions:
+    """What was found for graphs of the same scopes.
+
+    Attributes:
+        elements: The elements with hidden ones, of each expansion so far.
+        groupings: How the small factors are gathered.
+    """
+
+    elements: list[Elements] = field(default_factory=list)
+    groupings: deque[Grouping] = field(default_factory=lambda: deque(maxlen=_GROUPINGS))
+
+    def with_hidden(self, own: Elements, hidden: Sequence[Variable]) -> Elements:
+        """Return a graph's elements with hidden ones behind them."""
+        variables = (*own.variables, *hidden)
+        for known in self.elements:
+            if known.variables == variables:
+                return known
+        made = Elements(variables)
+        self.elements = [*self.elements[1 - _GROUPINGS :], made]
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """A graph's factors with hidden elements behind its own; all of them are to be summed out.
+
+    The numbers of the graph's own elements, and the columns of their states, stay what they are.
+
+    Attributes:
+        elements: The elements, hidden ones last.
+        groups: The factors; what neither decomposes nor is small stays as it was.
+        num_own: How many elements are the graph's own.
+        rules: What observed states tell of hidden elements.
+    """
+
+    elements: Elements
+    groups: tuple[FactorGroup, ...]
+    num_own: int
+    rules: tuple[Rule, ...]
+
+    @classmethod
+    def of(
+        cls, elements: Elements, groups: Sequence[FactorGroup], most: int, known: KnownExpansions
+    ) -> Expansion:
+        """Decompose factors that are not written down.
+
+        Args:
+            elements: Of a graph.
+            groups: Its factors.
+            most: Entries of the largest table that is rather written down.
+            known: What is known of such graphs; added to.
+        """
+        kept: list[FactorGroup] = []
+        factors: list[Factor] = []
+        hidden: list[Variable] = []
+        rules: list[Rule] = []
+        for g in groups:
+            parts = None
+            if not g.written_down and g.num_entries > most:
+                parts = g.decomposition()
+            if parts is None:
+                small = g.written_down or g.num_entries > max(most, WRITTEN)
+                kept.append(g if small else g.as_tables())
+                continue
+            first = len(elements) + len(hidden)
+            hidden += parts.hidden
+            last = len(elements) + len(hidden)
+            child = int(g.scopes[0, -1])
+            rules += [Rule(child, s, first, last, a) for s, a in parts.certain.items()]
+            factors += parts.factors
+        own = known.with_hidden(elements, hidden) if hidden else elements
+        small_ones = grouped(factors, own, known.groupings) if factors else ()
+        return cls(own, (*kept, *small_ones), len(elements), tuple(rules))
+
+    def codes(self, codes: Codes) -> Codes:
+        """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""
+        count = len(self.elements) - self.num_own
+        if not count or codes.shape[1] != self.num_own:
+            return codes
+        own = np.concatenate([codes, np.full((len(codes), count), -1, codes.dtype)], axis=1)
+        for rule in self.rules:
+            rows = codes[:, rule.element] == rule.state
+            if rows.any():
+                own[rows, rule.first : rule.last] = rule.certain
+        return own
+
+    def evidence(self, seen: Evidence) -> Evidence:
+        """Return evidence as it is about these elements."""
+        if seen.codes.shape[1] == len(self.elements):
+            return seen
+        soft = seen.soft
+        if soft is not None:
+            more = int(self.elements.offset[-1]) - soft.shape[1]
+            soft = np.concatenate([soft, np.ones((len(soft), more))], axis=1)
+        return replace(seen, codes=self.codes(seen.codes), soft=soft)
