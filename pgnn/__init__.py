@@ -53,7 +53,6 @@ from pgnn.factors import (
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.automatic import Automatic
 from pgnn.inference.beliefs import Beliefs, Best
-from pgnn.inference.continuous.execution_sampling import ExecutionSampling
 from pgnn.inference.continuous.flow import Flow
 from pgnn.inference.continuous.guides import (
     Amortised,
@@ -74,6 +73,9 @@ from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.mean_field.block_ascent import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
+from pgnn.inference.particles.execution_enumeration import ExecutionEnumeration
+from pgnn.inference.particles.execution_sampling import ExecutionSampling
+from pgnn.inference.particles.resampling import Resampling
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.propagation.schedules import Flooding, Residual, Sequential
@@ -93,6 +95,7 @@ from pgnn.inference.time.boyen_koller import BoyenKoller
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.time.online_filter import OnlineFilter
+from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,
@@ -179,6 +182,9 @@ __all__ = [
     "MCMC",
     "ImportanceSampling",
     "ExecutionSampling",
+    "ExecutionEnumeration",
+    "SequentialMonteCarlo",
+    "Resampling",
     "AnnealedImportanceSampling",
     "Annealing",
     "GeometricCooling",

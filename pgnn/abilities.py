@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, closest
+from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -252,6 +252,36 @@ class ExecutableModel(DensityModel):
             held: State indices (-1: not held) or reals (``NaN``: not held), ``(*shape)`` by name.
             seed: Of what is drawn.
         """
+
+    def execute_together(
+        self,
+        held: Mapping[Hashable, Tensor],
+        number: int,
+        seed: int,
+        weigh: Callable[[Tensor], Tensor | None],
+        *,
+        each: Mapping[Hashable, Tensor] | None = None,
+        scored: bool = False,
+    ) -> Any:
+        """Run the model many times at once, where that can be done.
+
+        Args:
+            held: As in :meth:`execute`.
+            number: How many runs.
+            seed: Of what is drawn.
+            weigh: Takes in ``(number,)`` log probabilities of what was held or observed, one
+                variable after the other, and may return ``(number,)`` runs that go on in the place
+                of all.
+            each: More values that are held, complete ones for each run, ``(number, *shape)``.
+            scored: Whether log densities of everything are wanted.
+
+        Returns:
+            What has ``values``, ``(number, *shape)`` by name, and ``log_joint``.
+
+        Raises:
+            Unsupported: If runs differ in more than their numbers, or are made one by one.
+        """
+        raise Unsupported(f"a {type(self).__name__} is run once at a time")
 
     @abstractmethod
     def support(self, name: str) -> Any:

@@ -51,13 +51,21 @@ SHELVES: dict[str, set[str]] = {
     "sampling": {"kernels", "exact", "mean_field"},
     "search": {"kernels", "exact", "sampling"},
     "chains": {"kernels"},
-    "time": {"kernels", "exact", "chains"},
+    "particles": {"kernels"},
+    "time": {"kernels", "exact", "chains", "particles"},
     "learning": {"kernels", "exact", "chains", "time"},
     "continuous": {"kernels", "exact", "learning"},
 }
 # Files that reach for rooms above them: who chooses among engines, and whose parts know of them.
 CHOOSING = {
-    "inference/automatic.py": {"exact", "propagation", "sampling", "search", "continuous"},
+    "inference/automatic.py": {
+        "exact",
+        "propagation",
+        "sampling",
+        "search",
+        "particles",
+        "continuous",
+    },
 }
 # Upward edges that exist for type checkers only: what verbs read and answer, in signatures.
 TYPES = {

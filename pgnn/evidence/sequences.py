@@ -58,6 +58,11 @@ class Sequences(ObservedRows):
         """``(B, T)`` whether a step belongs to its row."""
         return torch.arange(self.steps) < self.lengths[:, None]
 
+    def knows(self, name: Hashable) -> bool:
+        """Whether a real variable was observed at all steps of all rows."""
+        values = self.reals.get(name)
+        return values is not None and not bool(values[self.inside].isnan().any())
+
     @property
     def is_empty(self) -> bool:
         """Whether there are no steps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
         if isinstance(model, DirectedModel):
             values = _by_conditionals(model, question, samples, known)
         elif isinstance(model, ExecutableModel):
-            values = _by_executions(model, samples, known)
+            values = _by_executions(model, reals, samples, known)
         else:
             return samples
     return Samples(
@@ -181,7 +181,10 @@ def _by_conditionals(
 
 
 def _by_executions(
-    model: ExecutableModel, samples: Samples, known: Mapping[Hashable, Tensor | None]
+    model: ExecutableModel,
+    reals: Sequence[Variable],
+    samples: Samples,
+    known: Mapping[Hashable, Tensor | None],
 ) -> dict[Hashable, Tensor]:
     """``(R, *shape)`` values, one execution for each draw unless all of them were seen."""
     seen = {n: x for n, x in known.items() if x is not None}
@@ -191,9 +194,10 @@ def _by_executions(
     states = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
     seeds = torch.randint(2**62, (math.prod(lead),)).tolist()
     values: dict[Hashable, list[Tensor]] = {n: [] for n in known}
+    shapes = {v.name: v.shape for v in reals}
     for row, seed in enumerate(seeds):
         held = {n: x[row] for n, x in {**states, **seen}.items()}
         done = model.execute(held, seed)
         for name, drawn in values.items():
-            drawn.append(done.values[name])
+            drawn.append(done.values.get(name, torch.full(shapes[name], torch.nan)))
     return {n: torch.stack(x) if x else torch.zeros(0) for n, x in values.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import DirectedModel, FactorModel
+from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
@@ -22,6 +22,7 @@ from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.explanation import Explanation, human_bytes
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.particles.execution_sampling import ExecutionSampling
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.propagation.belief_propagation import BeliefPropagation
 from pgnn.inference.question import Question
@@ -80,14 +81,7 @@ class Automatic(Engine):
             except Unsupported as error:
                 if _discrete(question.model):
                     raise
-                answer = MCMC(seed=self.seed).query(
-                    question.model,
-                    question.names,
-                    question.seen,
-                    inputs=question.inputs,
-                    errors=question.errors,
-                )
-                return _because(str(error), answer)
+                return self._by_sampling(question, str(error))
         return _because(why, self._estimating(question).answer_query(question))
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
@@ -115,8 +109,10 @@ class Automatic(Engine):
             except Unsupported:
                 if _discrete(question.model):
                     raise
-                chains = MCMC(seed=seed)
-                return chains.sample(question.model, n, question.seen, inputs=question.inputs)
+                try:
+                    return MCMC(seed=seed).answer_sample(question, n, seed)
+                except Unsupported:
+                    return _executions(question, seed).answer_sample(question, n, seed)
         return Gibbs(seed=seed).answer_sample(question, n, seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
@@ -145,8 +141,10 @@ class Automatic(Engine):
             except Unsupported as error:
                 if _discrete(question.model):
                     raise
-                chains = MCMC(seed=self.seed)
-                told = chains.explain(question.model, question.names, question.seen)
+                try:
+                    told = MCMC(seed=self.seed).describe(question)
+                except Unsupported:
+                    told = _executions(question, self.seed).describe(question)
                 return replace(told, reason=f"{told.reason}, because {error}")
             if told.fits:
                 return told
@@ -167,6 +165,14 @@ class Automatic(Engine):
         except Intractable:  # a table that can't be written down
             return ImportanceSampling(seed=self.seed)
         return BeliefPropagation()
+
+    def _by_sampling(self, question: Question, why: str) -> Posterior:
+        """By chains over the reals, or by executions where these cannot be."""
+        try:
+            return _because(why, MCMC(seed=self.seed).answer_query(question))
+        except Unsupported as error:
+            answer = _executions(question, self.seed).answer_query(question)
+            return _because(f"MCMC() cannot: {error}", answer)
 
     @cached_property
     def _exact(self) -> JunctionTree:
@@ -194,6 +200,13 @@ class Automatic(Engine):
 
 AUTOMATIC = Automatic()
 """The engine of questions that name none."""
+
+
+def _executions(question: Question, seed: int | None) -> ExecutionSampling:
+    """Weighted executions of a model that can be run; any other is refused as it was before."""
+    if not isinstance(question.model, ExecutableModel):
+        raise
+    return ExecutionSampling(seed=seed)
 
 
 def _because(why: str, answer: Answer) -> Answer:

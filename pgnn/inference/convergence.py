@@ -13,6 +13,8 @@ from pgnn.errors import NotConverged
 
 LEAST_EFFECTIVE = 2.0
 """Weighted draws that are worth fewer independent ones say nothing: one of them has all weight."""
+TRUSTED_DRAWS = 100.0
+"""Weighted draws that are worth fewer: not even their standard errors are to be trusted."""
 LARGEST_R_HAT = 1.05
 """Chains of a larger R-hat do not agree (Vehtari et al. 2021 take 1.01 where draws are many)."""
 _NAMES = 5

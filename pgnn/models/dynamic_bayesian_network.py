@@ -48,6 +48,8 @@ class DynamicBayesianNetwork(RepeatedSlice):
 
     Answers are exact: by the chain of the joint states of the interface, the variables on which
     the next slice depends; where these are too many, by the unrolled network.
+    Where real variables were not seen on which others depend, as in a state-space model, particles
+    answer (:class:`SequentialMonteCarlo`).
     ``engine=BoyenKoller()`` filters with beliefs that fall into parts. :meth:`fit` counts where
     everything was observed, and learns by :class:`EM` where values or whole variables are hidden.
 
@@ -121,9 +123,11 @@ class DynamicBayesianNetwork(RepeatedSlice):
 
     @property
     def hidden(self) -> list[Hashable]:
-        """The discrete variables on which something else depends."""
-        inner = {without_lag(n) for n, _ in self.graph.edges}
-        return [n for n, c in self._conditionals.items() if n in inner and c.child.is_discrete]
+        """The variables on which others depend; of discrete ones their own next step suffices."""
+        edges = [(without_lag(n), child) for n, child in self.graph.edges]
+        inner, others = {n for n, _ in edges}, {n for n, child in edges if n != child}
+        found = self._conditionals.items()
+        return [n for n, c in found if n in (inner if c.child.is_discrete else others)]
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM()``, or where everything was seen ``MaximumLikelihood()``, which counts."""

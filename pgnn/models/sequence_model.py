@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, Unsupported
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.factor import Factor
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
-    from pgnn.evidence.sequences import Sequences
     from pgnn.inference.assignment import Assignment, KBest
     from pgnn.inference.engine import Engine
     from pgnn.inference.posterior import Posterior
@@ -81,7 +81,7 @@ class SequenceModel(Model, UnrollableModel):
             engine: How to compute; exactly if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
         """
-        asked = self.hidden if targets is None else targets
+        evidence, asked = self._asked_about(evidence, targets)
         own = self._engine(engine)
         return own.filter(self, asked, evidence, inputs=inputs, errors=errors)
 
@@ -103,7 +103,7 @@ class SequenceModel(Model, UnrollableModel):
             engine: How to compute; exactly if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
         """
-        asked = self.hidden if targets is None else targets
+        evidence, asked = self._asked_about(evidence, targets)
         return self.query(asked, evidence, inputs=inputs, engine=engine, errors=errors)
 
     def predict(
@@ -169,9 +169,8 @@ class SequenceModel(Model, UnrollableModel):
             k: How many of the best paths.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
         """
-        return self.most_probable(
-            evidence, self.hidden, inputs=inputs, engine=engine, k=k, errors=errors
-        )
+        evidence, asked = self._asked_about(evidence, None)
+        return self.most_probable(evidence, asked, inputs=inputs, engine=engine, k=k, errors=errors)
 
     @property
     @abstractmethod
@@ -182,6 +181,15 @@ class SequenceModel(Model, UnrollableModel):
     def passes_gradients(self) -> bool:
         """See :class:`~pgnn.abilities.VariableModel`; some parameter must want a gradient."""
         return not self.detached and any(p.requires_grad for p in self.parameters())
+
+    def _asked_about(self, evidence: Any, targets: Any) -> tuple[Any, Any]:
+        """The evidence, and the targets: if none are given the states that were not seen."""
+        hidden = self.hidden if targets is None else targets
+        if targets is not None or all(self.variables[n].is_discrete for n in hidden):
+            return evidence, hidden
+        seen = Sequences.of(self, evidence)
+        known = {n for n in self.variables if seen.knows(n)}
+        return seen, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 
     def _engine(self, engine: Engine | None) -> SequenceEngine:
         """What knows about time; any other engine works on the unrolled network."""

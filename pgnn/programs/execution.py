@@ -33,12 +33,16 @@ class Execution:
         values: State indices of finite latent sites, values of the other latent ones.
         log_weight: Log probability of what was held or observed, given what was drawn.
         terms: The parts that it is the sum of, by site.
+        log_joint: Log density of everything, what was drawn included.
+        unnamed: Latent sites that no variable of the model stands for.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
     values: dict[Hashable, Tensor] = field(default_factory=dict)
     log_weight: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     terms: dict[Hashable, Tensor] = field(default_factory=dict)
+    log_joint: float = 0.0
+    unnamed: tuple[str, ...] = ()
 
 
 class _Weighing(Visitor):
@@ -75,12 +79,17 @@ class _Weighing(Visitor):
             log_prob = scaled(own, message, latent=True).expand(seen.shape)
             total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
             self._count(name, total)
+            rest = torch.where(seen, torch.zeros_like(log_prob), log_prob)
+            self.found.log_joint += float(rest.detach().sum())
+        else:
+            self.found.log_joint += float(site.log_prob.sum())
         self.found.values[name] = _read(site, value)
         return value
 
     def _count(self, name: str, term: Tensor) -> None:
         self.found.terms[name] = term
         self.found.log_weight = self.found.log_weight + term
+        self.found.log_joint += float(term.detach())
 
     def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Return the value with what is held in its place, and which cells are."""

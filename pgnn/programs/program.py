@@ -47,8 +47,9 @@ class Program(Model, ExecutableModel):
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
     A program whose control flow depends on a latent value has no tables: :attr:`obstacle` says so,
-    and questions are answered by executions that are weighed by what was seen
-    (:class:`~pgnn.inference.continuous.execution_sampling.ExecutionSampling`).
+    and questions are answered by all of its executions where they are few
+    (:class:`ExecutionEnumeration`), otherwise by random ones that are weighed by what was seen
+    (:class:`ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.
@@ -245,6 +246,10 @@ class Program(Model, ExecutableModel):
         """
         return self._source.execute(held, seed)
 
+    def execute_together(self, held: Mapping[Hashable, Tensor], *args: Any, **kwargs: Any) -> Any:
+        """See :class:`ExecutableModel`; the first time it is compared with single executions."""
+        return self._source.execute_together(held, *args, **kwargs)
+
     def fit(
         self,
         data: Any = None,
@@ -327,9 +332,9 @@ class Program(Model, ExecutableModel):
         self._source.check_complete()
         if self.obstacle is None:
             return super().default_engine()
-        from pgnn.inference.continuous.execution_sampling import ExecutionSampling
+        from pgnn.inference.particles.automatic_executions import AutomaticExecutions
 
-        return ExecutionSampling(why=self.obstacle)
+        return AutomaticExecutions(why=self.obstacle)
 
 
 def _refuse(inputs: Inputs | None) -> None:

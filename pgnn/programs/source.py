@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import pyro
 import torch
 from torch import Tensor
 
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import ModelError, PgnnError, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -25,9 +26,14 @@ from pgnn.programs.execution import Execution, run_once
 from pgnn.programs.graph_program import ModelProgram
 from pgnn.programs.guide import check_guide, drawn_sites, set_up
 from pgnn.programs.handlers import PlateRows
+from pgnn.programs.joint_execution import JointExecution, Weigh, run_together
 from pgnn.programs.lowering import Lowering, masked
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.sites import Kind
+from pgnn.programs.tracking import LatentRead
+
+_COMPARED = 3
+"""So many executions are compared with the same ones run alone."""
 
 _ROW_COUNTS = 4
 """For so many numbers of rows it is remembered how tables are made."""
@@ -68,6 +74,7 @@ class ProgramSource:
         rows: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.parameters, self.rows = parameters, PlateRows(rows)
+        self._together: dict[frozenset[Hashable], str | None] = {}
         parameters.start_from(pyro.get_param_store())
         model, guide = programs
         self.program: Callable[[], Any] = lambda: model(*args, **kwargs)
@@ -150,7 +157,64 @@ class ProgramSource:
         own = {self.site_names[n]: x for n, x in held.items()}
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
-        return Execution(done.sites, named, done.log_weight, done.terms)
+        rest = tuple(str(n) for n in done.values if n not in self.names)
+        return Execution(done.sites, named, done.log_weight, done.terms, done.log_joint, rest)
+
+    def execute_together(
+        self,
+        held: Mapping[Hashable, Tensor],
+        number: int,
+        seed: int,
+        weigh: Weigh,
+        *,
+        each: Mapping[Hashable, Tensor] | None = None,
+        scored: bool = False,
+    ) -> JointExecution:
+        """Run the program many times at once; see :class:`ExecutableModel`.
+
+        The first time such executions are compared with the same ones run one by one.
+        """
+        names = frozenset(held)
+        if names not in self._together:
+            self._together[names] = self._why_not_together(held)
+        why = self._together[names]
+        if why is not None:
+            raise Unsupported(f"executions cannot run side by side: {why}")
+        return self._run_together({**held, **(each or {})}, number, seed, weigh, scored)
+
+    def _run_together(
+        self,
+        held: Mapping[Hashable, Tensor],
+        number: int,
+        seed: int,
+        weigh: Weigh,
+        scored: bool,
+    ) -> JointExecution:
+        self.check_complete()
+        own = {self.site_names[n]: x for n, x in held.items()}
+        try:
+            done = run_together(
+                self.model, self.parameters, self.sites, own, number, seed, weigh, scored
+            )
+        except LatentRead as read:
+            raise Unsupported(f"the program reads a latent value by {read.reader}") from read
+        except NotImplementedError as error:
+            raise Unsupported(str(error)) from error
+        named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
+        return JointExecution(named, done.log_joint)
+
+    def _why_not_together(self, held: Mapping[Hashable, Tensor]) -> str | None:
+        """Compare executions that run side by side with the same ones run one by one."""
+        try:
+            done = self._run_together(held, _COMPARED, 0, lambda _: None, scored=True)
+        except PgnnError as error:
+            return str(error)
+        assert done.log_joint is not None
+        for k, found in enumerate(done.log_joint.tolist()):
+            one = self.execute({n: x[k] for n, x in done.values.items()}, 0)
+            if not math.isclose(one.log_joint, found, rel_tol=1e-3, abs_tol=1e-3):
+                return f"they have the log density {found:.6g}, run alone {one.log_joint:.6g}"
+        return None
 
     def real_supports(
         self, names: Iterable[Hashable], held: Mapping[Hashable, Tensor]

@@ -13,12 +13,11 @@ Sources = frozenset[str]
 
 _NOTHING: Sources = frozenset()
 
-_READERS = {
+READERS = {
     Tensor.__bool__: "bool()",
     Tensor.__int__: "int()",
     Tensor.__float__: "float()",
     Tensor.__index__: "an index",
-    Tensor.__len__: "",
     Tensor.item: ".item()",
     Tensor.tolist: ".tolist()",
     Tensor.numpy: ".numpy()",
@@ -30,7 +29,7 @@ _READERS = {
     torch.equal: "torch.equal()",
     Tensor.equal: ".equal()",
 }
-_READERS.pop(Tensor.__len__)
+"""What looks at a number, and what it is called."""
 
 # checks of arguments and of shapes read values, but what they compute does not depend on them
 _CHECKERS = ("torch.distributions", "pyro.", "pgnn.factors")
@@ -65,8 +64,8 @@ class Tracked(Tensor):
         """Compute with plain tensors, and pass on where the numbers come from."""
         kwargs = kwargs or {}
         sources = sources_of((args, kwargs))
-        if sources and (func in _READERS or _picks_by_mask(func, args)) and not _checking():
-            raise LatentRead(sources, _READERS.get(func, "a mask as an index"))
+        if sources and (func in READERS or _picks_by_mask(func, args)) and not checking():
+            raise LatentRead(sources, READERS.get(func, "a mask as an index"))
         with torch._C.DisableTorchFunctionSubclass():
             found = func(*args, **kwargs)
         return tracked(found, sources) if sources else found
@@ -125,7 +124,7 @@ def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:
     return any(isinstance(i, Tracked) and i.dtype == torch.bool and i.dim() > 0 for i in index)
 
 
-def _checking() -> bool:
+def checking() -> bool:
     """Whether the number is looked at by a check of arguments."""
     frame = sys._getframe(2)
     for _ in range(3):

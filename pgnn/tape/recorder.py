@@ -21,7 +21,11 @@ _SMALL = 4096
 
 
 def record(
-    compute: Callable[[], Sequence[Tensor]], inputs: Sequence[Tensor], *, numbers_only: bool = False
+    compute: Callable[[], Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    *,
+    numbers_only: bool = False,
+    with_draws: bool = False,
 ) -> Tape | None:
     """Run a computation and write it down.
 
@@ -31,12 +35,13 @@ def record(
         numbers_only: Whether no derivatives are taken of what the tape computes. Then tensors that
             want gradients may be constants, results may be written into, there may be opaque steps
             (:func:`opaque_step`), and answers of yes or no become guards.
+        with_draws: Whether what is drawn at random is drawn anew each time the tape is run.
 
     Returns:
         The tape; ``None`` if the computation cannot be repeated by its operations: it looks at
         numbers, writes into inputs or constants, or is random; and what is named above.
     """
-    recorder = _Recorder(inputs, numbers_only)
+    recorder = _Recorder(inputs, numbers_only, with_draws)
     with recorder:
         outputs = compute()
     return recorder.tape(outputs)
@@ -56,9 +61,9 @@ def opaque_step(step: Callable[..., Sequence[Tensor]], *tensors: Tensor) -> Sequ
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers every tensor that depends on the inputs."""
 
-    def __init__(self, inputs: Sequence[Tensor], numbers_only: bool) -> None:
+    def __init__(self, inputs: Sequence[Tensor], numbers_only: bool, with_draws: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.numbers_only = numbers_only
+        self.numbers_only, self.with_draws = numbers_only, with_draws
         self.numbers = {id(x): k for k, x in enumerate(inputs)}
         self.kept: list[Tensor] = [*inputs]  # of each number; so that no identity is used twice
         self.fixed = {_storage(x) for x in inputs}
@@ -78,7 +83,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation, and write it down if it depends on the inputs."""
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
-        if self.possible and (func._schema.is_mutable or self._depends((args, kwargs))):
+        noted = func._schema.is_mutable or self._draws(func) or self._depends((args, kwargs))
+        if self.possible and noted:
             self._note(func, args, kwargs, found)
         return found
 
@@ -95,7 +101,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:
         targets = _targets(func, args, kwargs) if func._schema.is_mutable else []
-        if targets and not self._depends((args, kwargs)):  # not ours, if it leaves ours alone
+        if targets and self._draws(func):
+            self.possible = False
+        elif targets and not self._depends((args, kwargs)):  # not ours, if it leaves ours alone
             self.possible = self.fixed.isdisjoint(map(_storage, targets))
         elif (
             self.numbers_only
@@ -103,12 +111,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             and (isinstance(found, bool))
         ):
             self.guards.append((self._slots(args[0]), found))
-        elif torch.Tag.nondeterministic_seeded in func.tags or not _all_tensors(found):
+        elif (_is_random(func) and not self.with_draws) or not _all_tensors(found):
             self.possible = False  # random, or a number was looked at
         elif targets and not (self.numbers_only and self._may_write(targets)):
             self.possible = False
         else:
             self._write(func, args, kwargs, found, writes=bool(targets))
+
+    def _draws(self, func: Any) -> bool:
+        return self.with_draws and _is_random(func)
 
     def _may_write(self, targets: Sequence[Tensor]) -> bool:
         """Whether tensors are results, and no constant has their place in memory."""
@@ -175,7 +186,7 @@ def _once(steps: Iterable[Step], unsteady: set[int]) -> tuple[list[Step], dict[i
     same: dict[int, int] = {}
     for step in steps:
         step = replace(step, args=_renamed(step.args, same), kwargs=_renamed(step.kwargs, same))
-        if not unsteady.isdisjoint((*step.used, *step.out)):
+        if not unsteady.isdisjoint((*step.used, *step.out)) or _is_random(step.operation):
             kept.append(step)
             continue
         first = known.setdefault((step.operation, _key(step.args), _key(step.kwargs)), step)
@@ -226,6 +237,11 @@ def _targets(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> lis
         if a.alias_info is not None and a.alias_info.is_write:
             found.append(args[k] if k < len(args) else kwargs.get(a.name))
     return [*_tensors(found)]
+
+
+def _is_random(operation: Any) -> bool:
+    tags = getattr(operation, "tags", ())
+    return torch.Tag.nondeterministic_seeded in tags
 
 
 def _storage(x: Tensor) -> int:

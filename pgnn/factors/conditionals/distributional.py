@@ -23,16 +23,21 @@ from pgnn.factors.variable import Variable
 class Distributional(Conditional):
     r"""A torch distribution whose parameters are looked up by the states of discrete parents.
 
-    .. math:: p(x \mid j) = \mathrm{make}(x; \theta_j)
+    .. math:: p(x \mid j, u) = \mathrm{make}(x; u, \theta_j)
+
+    Values :math:`u` of real parents are passed on as they are, so that any function of them may
+    stand between: the transition of a state-space model, say.
 
     Parameters are kept as unconstrained numbers, by the constraints that the distribution states
     for them, and learnt by gradient.
 
     Args:
         child: Real variable of known shape.
-        parents: Single discrete variables.
-        make: A distribution's class, or a callable that makes a distribution of parameters
-            ``(*batch, ...)``. Dimensions of the child beyond its event shape are independent.
+        parents: Single discrete variables, and real ones.
+        make: A distribution's class, or a callable that makes a distribution of the values
+            ``(*batch, *shape)`` of the real parents, in their order, and of parameters
+            ``(*batch, ...)`` by name. Dimensions of the child beyond its event shape are
+            independent.
         **parameters: Starting values by the argument's name, the parents' axes
             ``(K1, ..., Kn, ...)`` first. Unlike tables that are given they are learnable.
 
@@ -62,9 +67,9 @@ class Distributional(Conditional):
     ) -> None:
         super().__init__(child, parents)
         for v in self.parents:
-            if not v.is_discrete or v.shape:
+            if v.is_discrete and v.shape:
                 raise ModelError(
-                    f"Distributional needs single discrete parents, {v.name!r} is not; use Neural"
+                    f"Distributional needs single discrete parents, {v.name!r} is an array"
                 )
         if child.is_discrete or any(isinstance(n, str) for n in child.shape):
             raise ModelError(
@@ -73,7 +78,8 @@ class Distributional(Conditional):
         self.make = make
         self.constraints: dict[str, Any] = {}
         self.unconstrained = nn.ParameterDict()
-        stated = _stated(make, parameters)
+        reals = [torch.zeros(v.shape).double() for v in self.parents if not v.is_discrete]
+        stated = _stated(make, reals, parameters)
         for name, value in parameters.items():
             self._add(name, value, stated)
         self._check_event()
@@ -102,8 +108,9 @@ class Distributional(Conditional):
     ) -> Distribution:
         """Return the distributions at the parents' states."""
         values = self._values(parents)
-        index = tuple(values[v.name] for v in self.parents)
-        dist = self.make(**{n: x[index] if index else x for n, x in self.values.items()})
+        index = tuple(values[v.name] for v in self.parents if v.is_discrete)
+        reals = [values[v.name] for v in self.parents if not v.is_discrete]
+        dist = self.make(*reals, **{n: x[index] if index else x for n, x in self.values.items()})
         extra = len(self.child.shape) - len(dist.event_shape)
         return Independent(dist, extra) if extra > 0 else dist
 
@@ -120,6 +127,8 @@ class Distributional(Conditional):
         Raises:
             Unsupported: If a vector was seen in part.
         """
+        if any(not v.is_discrete for v in self.parents):
+            return super().factor(observed, inputs)
         seen = self._seen(observed)
         free = self._unobserved(seen)
         check_rows(self.child, seen)
@@ -158,7 +167,7 @@ class Distributional(Conditional):
         """Keep one parameter as unconstrained numbers."""
         what = f"parameter {name!r} of {self.child.name!r}"
         given = torch.from_numpy(read_numbers(what, value))
-        lead = tuple(v.num_states for v in self.parents)
+        lead = tuple(v.num_states for v in self.parents if v.is_discrete)
         if tuple(given.shape[: len(lead)]) != lead:
             raise ModelError(
                 f"{what} must begin with the axes {lead} of its parents, got {tuple(given.shape)}"
@@ -178,7 +187,12 @@ class Distributional(Conditional):
         self.unconstrained[name] = nn.Parameter(raw)
 
     def _check_event(self) -> None:
-        first = {v.name: torch.zeros(1, dtype=torch.long) for v in self.parents}
+        first = {
+            v.name: torch.zeros(1, dtype=torch.long)
+            if v.is_discrete
+            else torch.zeros(1, *v.shape, dtype=torch.float64)
+            for v in self.parents
+        }
         try:
             dist = self.distribution(first)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -195,7 +209,7 @@ class Distributional(Conditional):
 
 
 def _stated(
-    make: Callable[..., Distribution], parameters: Mapping[str, Any]
+    make: Callable[..., Distribution], reals: Sequence[Tensor], parameters: Mapping[str, Any]
 ) -> Mapping[str, Any] | None:
     """Constraints of parameters by name, as a class states them, or the distributions it makes.
 
@@ -207,7 +221,7 @@ def _stated(
         n: torch.from_numpy(read_numbers(f"parameter {n!r}", x)) for n, x in parameters.items()
     }
     try:
-        dist: Any = make(**given)
+        dist: Any = make(*reals, **given)
     except (TypeError, ValueError, RuntimeError):
         return {}  # the call with the parents' axes tells what is wrong
     while isinstance(dist, Independent):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -15,9 +15,10 @@ from pgnn.errors import Unsupported
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_text import CELLS, diagnostics_text
 from pgnn.inference.history import History
-from pgnn.inference.posterior import LINES, Posterior
+from pgnn.inference.posterior import LINES
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 from pgnn.inference.samples import Samples
+from pgnn.inference.with_reals import WithReals
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,98 +81,6 @@ class RealMarginal:
     def __repr__(self) -> str:
         chains, n = self.samples.shape[:2]
         return f"RealMarginal({chains} chains of {n}, shape={tuple(self.samples.shape[2:])})"
-
-
-class WithReals(Posterior):
-    """A posterior with draws of real variables beside the probabilities of discrete ones.
-
-    Attributes:
-        reals: The real variables asked for, by name.
-    """
-
-    reals: dict[Hashable, Variable]
-
-    def marginal(self, name: Hashable) -> RealMarginal:
-        """Return the posterior of a real variable."""
-        raise NotImplementedError
-
-    def to_the_power(self, power: float) -> Posterior:
-        """Return itself: a density of reals has the power already."""
-        return self
-
-    @property
-    def index_of_numbers(self) -> Any:
-        """The name of each number of each real variable, as an index of a data frame."""
-        import pandas as pd
-
-        return pd.Index(self._names_of_numbers(), dtype=object, name="variable")
-
-    def frame(self, *, steps: bool = False) -> Any:
-        """Return what is known of each variable as a data frame.
-
-        Args:
-            steps: See :class:`Posterior`; of discrete variables alone.
-
-        Returns:
-            For one row: of real variables the :meth:`summary`, a row for each number; of discrete
-            ones as in :class:`Posterior`; of both a row for each state or number, with index
-            ``(variable, state)``. For a batch: columns ``(variable, state)``, and
-            ``(variable, statistic)`` of real ones.
-        """
-        import pandas as pd
-
-        if steps or not self.reals:
-            return super().frame(steps=steps)
-        if self.batched:
-            return self._batch_frame()
-        told = self.summary()
-        if not self.variables:
-            return told
-        states = pd.MultiIndex.from_arrays(
-            [told.index, pd.Index([""] * len(told), dtype=object)], names=["variable", "state"]
-        )
-        return pd.concat([super().frame(), told.set_axis(states, axis=0)])
-
-    def _batch_frame(self) -> Any:
-        """A row for each row of evidence."""
-        import pandas as pd
-
-        own = super().frame()
-        parts = [self.summary(row).stack() for row in range(self.num_rows)]
-        reals = pd.DataFrame([p.to_numpy() for p in parts], index=own.index)
-        reals.columns = pd.MultiIndex.from_tuples(list(parts[0].index), names=own.columns.names)
-        return pd.concat([own, reals], axis=1) if self.variables else reals
-
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Which row of the evidence.
-        """
-        raise NotImplementedError
-
-    def _names_of_numbers(self) -> list[Any]:
-        """The name of each number of each real variable, with its place if there are several."""
-        return [
-            str((name, *i)) if i else name
-            for name, v in self.reals.items()
-            for i in np.ndindex(*v.shape)
-        ]
-
-    def __getitem__(self, name: Hashable) -> Any:
-        if isinstance(name, Hashable) and name in self.reals:
-            return self.marginal(name)
-        return super().__getitem__(name)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        yield from super().__iter__()
-        yield from self.reals
-
-    def __len__(self) -> int:
-        return super().__len__() + len(self.reals)
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
 
 
 class RealPosterior(WithReals):

@@ -3,17 +3,104 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
 
-from pgnn.abilities import ChainModel, SlicedModel, UnrollableModel
+from torch import Tensor
+
+from pgnn.abilities import ChainModel, Inputs, SlicedModel, UnrollableModel
+from pgnn.evidence.sequences import Sequences
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.samples import Samples
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.time.particle_question import ParticleQuestion
 from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.inference.time.unrolling import Unrolling
 
 MAX_STATES = 1024
 """Most joint states of an interface that are made one chain."""
+
+
+@dataclass(frozen=True)
+class ParticlesWhereNeeded(SequenceEngine):
+    """Exact answers where all real variables on which others depend were seen, or else particles.
+
+    Args:
+        exact: Who answers exactly.
+    """
+
+    exact: SequenceEngine
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> Any:
+        """Read evidence for whoever is to answer."""
+        seen = Sequences.of(model, evidence)
+        missing = [n for n in real_states(model) if not seen.knows(n)]
+        own = self._particles(missing[0]) if missing else self.exact
+        return own.read(model, seen, inputs, names=names, errors=errors)
+
+    def predict(
+        self,
+        model: Any,
+        targets: Names | None,
+        evidence: Any,
+        steps: int,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Posterior:
+        """By particles: what lies ahead was not seen."""
+        own = self._particles(real_states(model)[0])
+        return own.predict(model, targets, evidence, steps, inputs=inputs)
+
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """See the base class."""
+        return self._of(question).smooth_steps(question)
+
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """See the base class."""
+        return self._of(question).filter_steps(question)
+
+    def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
+        """See the base class."""
+        return self._of(question).best_paths(question, k)
+
+    def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        """See the base class."""
+        return self._of(question).draw_paths(question, n, seed)
+
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """See the base class."""
+        return self._of(question).log_evidence(question)
+
+    def describe(self, question: SequenceQuestion) -> Explanation:
+        """See :meth:`Model.explain`."""
+        return self._of(question).describe(question)
+
+    def _of(self, question: SequenceQuestion) -> SequenceEngine:
+        if not isinstance(question, ParticleQuestion):
+            return self.exact
+        return self._particles(real_states(question.model)[0])
+
+    def _particles(self, name: Hashable) -> SequentialMonteCarlo:
+        return SequentialMonteCarlo(
+            why=f"{name!r} is real, others depend on it, and it was not seen everywhere"
+        )
 
 
 def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
@@ -23,15 +110,34 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         model: A model over time.
         engine: The one that was named; one that knows nothing of time gets the unrolled network.
             None is exact: by the chain of states, or of joint states of the interface, or, where
-            these are too many, by a junction tree of the unrolled network.
+            these are too many, by a junction tree of the unrolled network. Particles answer where
+            real variables were not seen on which others depend.
     """
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
     if isinstance(model, ChainModel):
         return ForwardBackward()
-    if isinstance(model, SlicedModel) and has_small_interface(model):
-        return InterfaceAlgorithm()
-    return Unrolling(JunctionTree())
+    small = isinstance(model, SlicedModel) and has_small_interface(model)
+    exact: SequenceEngine = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
+    if isinstance(model, SlicedModel) and real_states(model):
+        return ParticlesWhereNeeded(exact)
+    return exact
+
+
+def real_states(model: SlicedModel) -> list[Hashable]:
+    """Return the real variables on which others depend, in the same slice or the next one."""
+    names = {}
+    for name in model.order:
+        if not model.conditionals[name].child.is_discrete:
+            names[name] = name
+            names[name, -1] = name
+    found = {
+        names[v.name]
+        for child, own in model.conditionals.items()
+        for v in own.parents
+        if v.name in names and names[v.name] != child
+    }
+    return [n for n in model.order if n in found]
 
 
 def has_small_interface(model: SlicedModel) -> bool:

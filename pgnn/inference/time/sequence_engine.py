@@ -17,10 +17,10 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
-from pgnn.inference.limits import check_size, whole_number
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.limits import check_size, whole_number
 
 
 class SequenceEngine(Engine):

@@ -1,0 +1,1 @@
+"""Answers from weighted particles: executions of programs, paths drawn step by step."""

@@ -1,0 +1,324 @@
+"""Answers from weighted executions: marginals, draws, the best execution."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.factors.variable import Variable
+from pgnn.inference.assignment import Assignment
+from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
+from pgnn.inference.particles.executions import Executions
+from pgnn.inference.particles.weighted_posterior import WeightedPosterior
+from pgnn.inference.question import Question, names_of, targets_of
+from pgnn.inference.samples import Samples
+
+Floats = NDArray[np.float64]
+Told = Mapping[str, Any]
+
+_ROUNDED = 1.0 + 1e-9
+
+_CELLS = 2**22
+"""Numbers held at once for standard errors."""
+
+
+class BestExecution(Assignment):
+    """The most probable of some executions: states of discrete variables, values of real ones.
+
+    ``best["x"]`` of a real variable is a tensor ``(*shape)`` or ``(B, *shape)``, ``NaN`` where the
+    execution did not come by it.
+
+    Args:
+        reals: ``(B, *shape)`` values of the real variables by name.
+        variables: The discrete variables.
+        states: See :class:`~pgnn.inference.assignment.Assignment`.
+        log_prob: ``(B,)`` log densities of the executions, with what was seen.
+        **rest: See :class:`~pgnn.inference.assignment.Assignment`.
+    """
+
+    def __init__(
+        self,
+        reals: Mapping[Hashable, Tensor],
+        variables: Sequence[Variable],
+        states: Tensor,
+        log_prob: Tensor,
+        **rest: Any,
+    ) -> None:
+        super().__init__(variables, states, log_prob, **rest)
+        self.reals = dict(reals)
+
+    def __getitem__(self, name: Hashable) -> Any:
+        if isinstance(name, Hashable) and name in self.reals:
+            return self.reals[name] if self.batched else self.reals[name][0]
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        yield from super().__iter__()
+        yield from self.reals
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.reals)
+
+    def table(self, row: int = 0) -> str:
+        """Return one row as text."""
+        lines = [f"{n}  {x[row].numpy(force=True)}" for n, x in self.reals.items() if x.dim() < 3]
+        return "\n".join([*lines, super().table(row)])
+
+
+def posterior_of(
+    question: Question, runs: Sequence[Executions], *, engine: str, told: Told
+) -> WeightedPosterior:
+    """Return what executions tell about the targets, with standard errors."""
+    discrete, reals = _asked(question)
+    targets = targets_of(question.model, discrete)
+    log_evidence, figures = _figures(question, runs, engine)
+    columns = targets.columns
+    estimates = [_marginals(question, r) for r in runs]
+    errors = {
+        v.name: torch.from_numpy(np.stack([e[1][_places(question, v)] for e in estimates]))
+        for v in targets.variables
+        if v.name in question.model.elements.first
+    }
+    seen = question.seen
+    for v in reals:
+        if any(v.name in r.uneven for r in runs):
+            raise Unsupported(
+                f"the shape of {v.name!r} differs from one execution to the next, so that there is "
+                "no mean of it; ask about other variables, or about one computed of it that always "
+                "has the same shape"
+            )
+    size = len(question.model.elements.offset) and int(question.model.elements.offset[-1])
+    table = np.stack([e[0] for e in estimates]) if estimates else np.zeros((0, size))
+    return WeightedPosterior(
+        targets.variables,
+        np.ascontiguousarray(table[:, columns]),
+        log_evidence + torch.from_numpy(seen.soft_scale),
+        reals,
+        {v.name: _stacked([r.reals[v.name] for r in runs], v) for v in reals},
+        _log_weights(runs),
+        families=_families(runs),
+        batched=seen.batched,
+        kind="estimate",
+        engine=engine,
+        diagnostics={
+            **told,
+            **figures,
+            "standard_error": {n: x if seen.batched else x[0] for n, x in errors.items()},
+        },
+        index=seen.index,
+    )
+
+
+def log_evidence_of(question: Question, runs: Sequence[Executions], engine: str) -> Tensor:
+    """Return ``(B,)`` estimates of the log evidence."""
+    log_evidence, _ = _figures(question, runs, engine)
+    return log_evidence + torch.from_numpy(question.seen.soft_scale)
+
+
+def samples_of(
+    question: Question, runs: Sequence[Executions], *, n: int | None = None, seed: int | None = None
+) -> Samples:
+    """Return the executions as draws.
+
+    Args:
+        question: What was asked.
+        runs: Executions of each row.
+        n: So many draws of equal weight, chosen by their weights; all with their weights if None.
+        seed: Of the choice.
+    """
+    seen, model = question.seen, question.model
+    rng = np.random.default_rng(seed)
+    every = len(runs[0].codes) if runs else 0
+    chosen = [np.arange(every)] * len(runs)
+    if n is not None:
+        chosen = [rng.choice(len(r.codes), n, p=r.normalised) for r in runs]
+    codes = [torch.from_numpy(r.codes[k]) for r, k in zip(runs, chosen, strict=True)]
+    reals = {
+        v.name: _stacked([r.reals[v.name][k] for r, k in zip(runs, chosen, strict=True)], v)
+        for v in model.variables.values()
+        if not v.is_discrete
+    }
+    size = len(model.elements)
+    states = torch.stack(codes, 1) if codes else torch.zeros(n or 0, 0, size, dtype=torch.int64)
+    log_weights = None if n is not None else _log_weights(runs)
+    if not seen.batched:
+        states, reals = states[:, 0], {k: x[:, 0] for k, x in reals.items()}
+        log_weights = None if log_weights is None else log_weights[:, 0]
+    return Samples(
+        tuple(model.variables.values()),
+        states,
+        reals,
+        batched=seen.batched,
+        index=seen.index,
+        log_weights=log_weights,
+    )
+
+
+def best_of(
+    question: Question, runs: Sequence[Executions], *, engine: str, told: Told
+) -> Assignment:
+    """Return the execution of the largest density, or the states of the largest weight.
+
+    If targets were named, these are discrete, and the rest is summed out: what counts is the weight
+    of all executions that agree about them.
+    """
+    seen, model = question.seen, question.model
+    scale = torch.from_numpy(seen.soft_scale)
+    _figures(question, runs, engine)
+    if question.names is None:
+        at = [int(r.log_joint.argmax()) for r in runs]
+        values = torch.tensor([r.log_joint[k] for r, k in zip(runs, at, strict=True)])
+        pairs = [*zip(runs, at, strict=True)]
+        reals = {
+            v.name: torch.stack([r.reals[v.name][k] for r, k in pairs])
+            for v in model.variables.values()
+            if not v.is_discrete
+        }
+        states = torch.from_numpy(np.stack([r.codes[k] for r, k in pairs]))
+        variables: tuple[Variable, ...] = model.elements.variables
+    else:
+        targets = question.targets
+        found = [_heaviest(r, targets.numbers) for r in runs]
+        states = torch.from_numpy(np.stack([s for s, _ in found]))
+        values, reals = torch.tensor([x for _, x in found]), {}
+        variables = targets.variables
+    return BestExecution(
+        reals,
+        variables,
+        states,
+        values.double() + scale,
+        batched=seen.batched,
+        index=seen.index,
+        engine=engine,
+        diagnostics=dict(told),
+    )
+
+
+def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
+    """Names of discrete targets, and the real ones; all that is latent if none was named."""
+    model, observed = question.model, question.seen.reals
+    known = {n for n, x in observed.items() if not bool(x.isnan().any())}
+    if question.names is None:
+        reals = [v for v in model.variables.values() if not v.is_discrete and v.name not in known]
+        return [v.name for v in model.elements.variables], reals
+    discrete: list[Hashable] = []
+    reals = []
+    for name in names_of(question.names, model.variables, model.elements):
+        v = model.variables.get(name)
+        if v is None or v.is_discrete:
+            discrete.append(name)
+        elif name in known:
+            raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")
+        else:
+            reals.append(v)
+    return discrete, reals
+
+
+def _figures(
+    question: Question, runs: Sequence[Executions], engine: str
+) -> tuple[Tensor, dict[str, Any]]:
+    """Log evidence and what there is to say about it; warns where draws are worth too little."""
+    log_evidence = np.array([r.weights.log_evidence[0] for r in runs], dtype=np.float64)
+    number = runs[0].weights.number if runs else 0
+    lost = np.flatnonzero(np.isneginf(log_evidence))
+    if len(lost) and question.errors == "raise":
+        raise ImpossibleEvidence(
+            f"none of {number} executions agreed with the evidence in rows {lost[:5].tolist()}: "
+            f"it is impossible, or too rare for so few; draw more with {engine}(...)",
+            tuple(lost.tolist()),
+        )
+    sizes = np.array([1.0 / np.square(r.normalised).sum() for r in runs])
+    sizes[lost] = 0.0
+    least = np.array([min(r.weights.least[0], s) for r, s in zip(runs, sizes, strict=True)])
+    judged = Convergence(engine).few_draws(
+        least[least > 0] * _ROUNDED, number, f"draw more with {engine}(...)", TRUSTED_DRAWS
+    )
+    judged.warn(stacklevel=6)
+    errors = [r.weights.standard_error()[0] for r in runs]
+    return torch.from_numpy(log_evidence), {
+        "num_samples": number,
+        "effective_sample_size": torch.from_numpy(sizes),
+        "log_evidence_standard_error": torch.tensor(errors, dtype=torch.float64),
+    }
+
+
+def _marginals(question: Question, run: Executions) -> tuple[Floats, Floats]:
+    """``(S,)`` marginals of all elements, and their standard errors."""
+    elements = question.model.elements
+    total = int(elements.offset[-1]) if len(elements) else 0
+    if np.isneginf(run.weights.log_evidence[0]) or not len(elements):
+        nothing = np.full(total, np.nan)
+        return nothing, nothing
+    weights = run.normalised
+    there = run.codes >= 0
+    place = elements.offset[:-1] + np.maximum(run.codes, 0)
+    own = np.where(there, weights[:, None], 0.0)
+    sums = np.bincount(place.ravel(), own.ravel(), total)
+    totals = np.repeat(own.sum(axis=0), elements.card)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = sums / totals
+    return p, _errors(run, elements, place, own, p)
+
+
+def _errors(run: Executions, elements: Any, place: Any, own: Floats, p: Floats) -> Floats:
+    """``(S,)`` standard errors of ratios of sums, over families of executions."""
+    n, families = run.weights.number, run.weights.families()[0]
+    totals = np.repeat(own.sum(axis=0), elements.card)
+    found = np.empty(len(p))
+    step = max(1, _CELLS // (n * int(elements.card.max())))
+    for first in range(0, len(elements), step):
+        some = slice(first, min(first + step, len(elements)))
+        start, end = elements.offset[some.start], elements.offset[some.stop]
+        shares = np.zeros((n, end - start))
+        np.add.at(shares, (families[:, None], place[:, some] - start), own[:, some])
+        alive = np.zeros((n, some.stop - some.start))
+        np.add.at(alive, families, own[:, some])
+        shares -= np.repeat(alive, elements.card[some], axis=1) * p[start:end]
+        found[start:end] = np.square(shares).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(found) / totals)
+
+
+def _places(question: Question, variable: Variable) -> Any:
+    """Columns of a variable's states, ``(*shape, K)``."""
+    elements = question.model.elements
+    first = elements.offset[np.asarray(elements.numbers(variable.name))]
+    return np.asarray(first)[..., None] + np.arange(variable.num_states)
+
+
+def _heaviest(run: Executions, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
+    """The states of some elements with the largest weight, and the log of their probability."""
+    states, inverse = np.unique(run.codes[:, numbers], axis=0, return_inverse=True)
+    sums = np.bincount(inverse.ravel(), run.normalised)
+    best = int(sums.argmax())
+    with np.errstate(divide="ignore"):
+        return states[best], float(run.weights.log_evidence[0] + np.log(sums[best]))
+
+
+def _log_weights(runs: Sequence[Executions]) -> Tensor:
+    with np.errstate(divide="ignore"):
+        logs = [np.log(r.normalised) + np.log(r.weights.number) for r in runs]
+    rows = [x + r.weights.log_evidence[0] for x, r in zip(logs, runs, strict=True)]
+    return torch.from_numpy(np.stack(rows, axis=1)) if rows else torch.zeros(0, 0).double()
+
+
+def _families(runs: Sequence[Executions]) -> Tensor | None:
+    if not runs:
+        return None
+    return torch.from_numpy(np.stack([r.weights.families()[0] for r in runs], axis=1))
+
+
+def _stacked(rows: Sequence[Tensor], variable: Variable) -> Tensor:
+    """``(n, B, *shape)``."""
+    if not rows:
+        return torch.zeros(0, 0, *variable.shape, dtype=torch.float64)
+    return torch.stack([*rows], dim=1)

@@ -1,0 +1,206 @@
+"""What particles weigh so far, which of them go on, and how far the evidence can be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.errors import ModelError
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.particles.resampling import Resampling, chosen
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(eq=False)
+class ParticleWeights:
+    r"""Weights of ``N`` particles in each of ``B`` rows, after one observation and the next.
+
+    .. math:: \hat p(e_{1:t}) = \prod_{s \le t} \sum_i W_{s-1}^i\, g_s(x_s^i)
+
+    is unbiased. Where the effective sample size :math:`1 / \sum_i W_i^2` falls below a share of
+    ``N``, particles are drawn anew by their weights. The variance of :math:`\log \hat p` is told
+    by the families of particles: those that descend from the same one. With
+    :math:`F_e` the weight of a family it is
+
+    .. math:: \sum_e F_e^2 - \tfrac 1N - \sum_r \sum_i \mathrm{var}(c_{r,i}) / N^2,
+
+    the last sum over the resamplings :math:`r` since the families began, :math:`c_{r,i}` the copies
+    made of a particle. As all particles have one ancestor after about ``N`` resamplings, families
+    begin anew with each block of resamplings, and what a block adds to the variance is seen over
+    itself and the next one: influences that last longer than a block are not in the figure.
+
+    Args:
+        rows: ``B``.
+        number: ``N``.
+        threshold: Share of ``N`` below which the effective sample size must not fall.
+        scheme: How particles are drawn.
+        seed: Same seed, same draws.
+
+    Attributes:
+        log_weights: ``(B, N)`` since the last resampling of each row.
+        weights: ``(B, N)`` at the last observation, before resampling; they sum to one.
+        ancestors: ``(B, N)`` the particles that go on after it.
+        moved: ``(B,)`` which rows were resampled then.
+        any_moved: Whether any was.
+        rng: Source of random numbers.
+        least: ``(B,)`` the smallest effective sample sizes so far.
+
+    References:
+        Lee and Whiteley (2018), Variance estimation in the particle filter, section 2. Olsson and
+        Douc (2019), Numerically stable online estimation of variance in particle filters (lags).
+    """
+
+    rows: int
+    number: int
+    threshold: float = 0.5
+    scheme: Resampling = Resampling.SYSTEMATIC
+    seed: int | None = None
+    log_weights: Floats = field(init=False)
+    weights: Floats = field(init=False)
+    ancestors: Ints = field(init=False)
+    moved: NDArray[np.bool_] = field(init=False)
+    least: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        rows, n = self.rows, self.number
+        self.log_weights = np.zeros((rows, n))
+        self.weights = np.full((rows, n), 1.0 / n)
+        self.ancestors = np.tile(np.arange(n), (rows, 1))
+        self.moved = np.zeros(rows, dtype=np.bool_)
+        self.least = np.full(rows, float(n))
+        self.block = max(8, math.isqrt(n))
+        self._log_evidence = np.zeros((rows, 2))
+        self._families = np.tile(np.arange(n), (rows, 2, 1))
+        self._ledger = np.zeros((rows, 4))
+        self._points = np.empty(n)
+        self._state = np.random.SeedSequence(self.seed).generate_state(1, np.uint64)
+        self.any_moved = False
+        self._scheme, self._kernel = self.scheme.value, _kernel(self.threshold)
+        self.rng = np.random.Generator(np.random.SFC64(self.seed))
+
+    @property
+    def log_evidence(self) -> Floats:
+        """``(B,)`` estimates of the log probability of all that was seen so far, as they stand."""
+        return self._log_evidence[:, 1]
+
+    def current(self) -> Floats:
+        """Return ``(B, N)`` weights after all that was seen and resampled; they sum to one."""
+        weights = self.weights.copy()
+        weights[self.moved] = 1.0 / self.number
+        return np.asarray(weights)
+
+    def weigh(self, increments: Floats) -> None:
+        """Take in ``(B, N)`` log probabilities of an observation, and resample where needed.
+
+        Raises:
+            ModelError: If one is ``NaN`` or plus infinity.
+        """
+        increments = np.ascontiguousarray(increments, dtype=np.float64)
+        if self._kernel is not None:
+            count = self._kernel(
+                self.log_weights,
+                increments,
+                self.threshold,
+                self._scheme,
+                self._state,
+                self.block,
+                self.weights,
+                self.ancestors,
+                self.moved,
+                self._log_evidence,
+                self.least,
+                self._families,
+                self._ledger,
+                self._points,
+            )
+        else:
+            wrong = [self._weigh_row(row, increments[row]) for row in range(self.rows)]
+            count = -1 if any(wrong) else int(self.moved.sum())
+        self.any_moved = count > 0
+        if count < 0:
+            raise ModelError(
+                "the log probability of what was seen is NaN or plus infinity for some particles: "
+                "a parameter of its distribution is no number, or a value lies outside of its "
+                "support"
+            )
+
+    def rest(self) -> None:
+        """Take in that nothing was seen: particles weigh what they did, copies the same."""
+        self.weights = self.current()
+        self.moved[:] = False
+        self.any_moved = False
+
+    def _weigh_row(self, b: int, increments: Floats) -> bool:
+        """The slow twin of the kernel, which serves where there is nothing to resample."""
+        n, log_weights = self.number, self.log_weights[b]
+        log_weights += increments
+        top = float(log_weights.max())
+        self.moved[b] = False
+        if np.isnan(log_weights).any() or top == np.inf:
+            return True
+        if top == -np.inf:
+            self._log_evidence[b] = -np.inf
+            self.least[b], log_weights[:], self.weights[b] = 0.0, 0.0, 1.0 / n
+            return False
+        w = np.exp(log_weights - top)
+        self._log_evidence[b, 1] = self._log_evidence[b, 0] + top + np.log(w.mean())
+        self.weights[b] = w / w.sum()
+        size = 1.0 / np.square(self.weights[b]).sum()
+        self.least[b] = min(self.least[b], size)
+        if size >= self.threshold * n:
+            return False
+        self.moved[b] = True
+        self._log_evidence[b, 0] = self._log_evidence[b, 1]
+        log_weights[:] = 0.0
+        self._resample(b)
+        return False
+
+    def _resample(self, b: int) -> None:
+        families, ledger = self._families[b], self._ledger[b]
+        ledger[0] += 1.0
+        ends = ledger[0] % self.block == 0
+        if ends and ledger[0] > self.block:
+            ledger[3] += self._spread(b, 0) - ledger[1] - self._spread(b, 1) + ledger[2]
+        self.ancestors[b], spread = chosen(self.scheme, self.weights[b], self.rng)
+        families[:] = families[:, self.ancestors[b]]
+        if ends:
+            families[0], families[1] = families[1], np.arange(self.number)
+            ledger[1], ledger[2] = ledger[2] + spread, 0.0
+        else:
+            ledger[1:3] += spread
+
+    def _spread(self, b: int, which: int) -> float:
+        sums = np.bincount(self._families[b, which], self.weights[b], self.number)
+        return float(np.square(sums).sum() - 1.0 / self.number)
+
+    def standard_error(self) -> Floats:
+        """``(B,)`` standard errors of the log evidence; infinite of one particle alone."""
+        if self.number < 2:
+            return np.full(self.rows, np.inf)
+        found = np.empty(self.rows)
+        for b in range(self.rows):
+            # after a resampling at the very end families have been carried over to the copies
+            weights = np.full(self.number, 1.0 / self.number) if self.moved[b] else self.weights[b]
+            sums = np.bincount(self._families[b, 0], weights, self.number)
+            total = float(np.square(sums).sum()) - 1.0 / self.number - self._ledger[b, 1]
+            found[b] = np.sqrt(max(self._ledger[b, 3] + total, 0.0))
+        return np.asarray(found * np.sqrt(self.number / (self.number - 1.0)))
+
+    def families(self) -> Ints:
+        """``(B, N)`` which particle at the beginning of the block before each one descends from."""
+        return self._families[:, 0].copy()
+
+
+def _kernel(threshold: float) -> Any:
+    """What weighs and resamples, compiled; None where there is nothing to resample."""
+    if threshold == 0.0 or not has_numba():
+        return None
+    from pgnn.inference.particles.kernels.weighing import weigh
+
+    return weigh

@@ -1,0 +1,190 @@
+"""Posteriors told by weighted draws."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import Unsupported
+from pgnn.factors.variable import Variable
+from pgnn.inference.posterior import Numbers
+from pgnn.inference.samples import Samples
+from pgnn.inference.with_reals import WithReals
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedMarginal:
+    r"""The posterior of one real variable, as weighted draws.
+
+    .. math:: \hat\mu = \sum_i w_i x_i, \qquad
+        \mathrm{se}^2 = \sum_f \Bigl( \sum_{i \in f} w_i (x_i - \hat\mu) \Bigr)^2
+
+    with weights :math:`w` that sum to one, and families :math:`f` of draws that have an ancestor in
+    common. Draws that are ``NaN`` do not count: the variable was not there.
+
+    Args:
+        draws: ``(n, *batch, *shape)`` values.
+        log_weights: ``(n, *batch)`` logarithms of what each draw counts.
+        families: ``(n, *batch)`` the family of each draw, a number below ``n``; each its own if
+            not given.
+
+    Example:
+        >>> draws = torch.tensor([0.0, 1.0, 2.0])
+        >>> marginal = WeightedMarginal(draws, torch.tensor([0.25, 0.5, 0.25]).log())
+        >>> marginal.mean, marginal.variance, marginal.quantile(0.5)
+        (tensor(1.), tensor(0.5000), tensor(1.))
+    """
+
+    draws: Tensor
+    log_weights: Tensor
+    families: Tensor | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """``(n, *batch, *shape)`` what each number counts; they sum to one."""
+        logs = self.log_weights.reshape([*self.log_weights.shape, *[1] * self._events])
+        logs = logs.expand(self.draws.shape).masked_fill(self.draws.isnan(), -torch.inf)
+        top = logs.amax(0, keepdim=True).clamp_min(torch.finfo(logs.dtype).min)
+        weights = (logs - top).exp()
+        return weights / weights.sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        """``(*batch, *shape)`` posterior mean."""
+        return (self.weights * self._values).sum(0).to(self.draws.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        """``(*batch, *shape)`` posterior variance."""
+        centred = self._values - self.mean
+        return (self.weights * centred.square()).sum(0).to(self.draws.dtype)
+
+    @property
+    def std(self) -> Tensor:
+        """``(*batch, *shape)`` posterior standard deviation."""
+        return self.variance.sqrt()
+
+    def quantile(self, q: float | Sequence[float]) -> Tensor:
+        """Return quantiles, ``(*batch, *shape)`` of one and ``(Q, ...)`` of ``Q`` levels."""
+        levels = torch.as_tensor(q, dtype=torch.float64)
+        ordered, order = self._values.sort(0)
+        ends = self.weights.gather(0, order).cumsum(0).movedim(0, -1).contiguous()
+        asked = (levels.reshape(-1) * (1.0 - 1e-12)).expand(*ends.shape[:-1], -1).contiguous()
+        at = torch.searchsorted(ends, asked).clamp_max(len(ordered) - 1)
+        found = ordered.movedim(0, -1).gather(-1, at).movedim(-1, 0).to(self.draws.dtype)
+        return found if levels.dim() else found[0]
+
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """``(*batch, *shape)`` draws of equal weight that would do as well, at most."""
+        return 1.0 / self.weights.square().sum(0)
+
+    @property
+    def standard_error(self) -> Tensor:
+        """``(*batch, *shape)`` Monte Carlo standard error of the mean."""
+        parts = self.weights * (self._values - self.mean)
+        if self.families is not None:
+            own = self.families.reshape([*self.families.shape, *[1] * self._events])
+            parts = torch.zeros_like(parts).scatter_add_(0, own.expand(parts.shape), parts)
+        return parts.square().sum(0).sqrt().to(self.draws.dtype)
+
+    @property
+    def _values(self) -> Tensor:
+        return self.draws.nan_to_num(nan=0.0).double()
+
+    @property
+    def _events(self) -> int:
+        return self.draws.dim() - self.log_weights.dim()
+
+    def __repr__(self) -> str:
+        shape = tuple(self.draws.shape[1:])
+        return f"WeightedMarginal({len(self.draws)} draws, shape={shape})"
+
+
+class WeightedPosterior(WithReals):
+    """A posterior of real variables as weighted draws, and of discrete ones as probabilities.
+
+    ``posterior["tau"]`` of a real variable is a :class:`WeightedMarginal`; all else is as in
+    :class:`~pgnn.inference.posterior.Posterior`.
+
+    Args:
+        variables: The discrete variables asked for.
+        marginals: ``(B, S)`` their probabilities.
+        log_evidence: ``(B,)``.
+        reals: The real variables asked for.
+        draws: ``(n, B, *shape)`` values of each.
+        log_weights: ``(n, B)``, or ``(n, B, T)`` if each step has weights of its own.
+        families: Of the draws, in the same shape.
+        **rest: See :class:`~pgnn.inference.posterior.Posterior`.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        marginals: Numbers,
+        log_evidence: Numbers,
+        reals: Sequence[Variable],
+        draws: Mapping[Hashable, Tensor],
+        log_weights: Tensor,
+        *,
+        families: Tensor | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init__(variables, marginals, log_evidence, **rest)
+        self.reals = {v.name: v for v in reals}
+        self.log_weights = log_weights
+        self._draws, self._families = dict(draws), families
+
+    def marginal(self, name: Hashable) -> WeightedMarginal:
+        """See :class:`~pgnn.inference.with_reals.WithReals`."""
+        draws, weights, families = self._draws[name], self.log_weights, self._families
+        if not self.batched:
+            draws, weights = draws[:, 0], weights[:, 0]
+            families = None if families is None else families[:, 0]
+        return WeightedMarginal(draws, weights, families)
+
+    @property
+    def samples(self) -> Samples:
+        """The weighted draws of the real variables asked for.
+
+        Raises:
+            Unsupported: If each step has weights of its own.
+        """
+        weights = self.log_weights
+        if weights.dim() > 2:
+            raise Unsupported("filtered draws weigh differently at each step; smooth, or sample")
+        draws = {n: x if self.batched else x[:, 0] for n, x in self._draws.items()}
+        weights = weights if self.batched else weights[:, 0]
+        none = torch.zeros(*weights.shape, 0, dtype=torch.int64)
+        variables = [*self.reals.values()]
+        return Samples(variables, none, draws, batched=self.batched, log_weights=weights)
+
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each number of each real variable.
+
+        Args:
+            row: Which row of the evidence.
+
+        Returns:
+            Columns ``mean``, ``std``, ``5%``, ``50%``, ``95%``, ``ess`` and ``error``, the standard
+            error of the mean.
+        """
+        import pandas as pd
+
+        lines: list[Any] = []
+        families = None if self._families is None else self._families[:, row]
+        for name in self.reals:
+            own = WeightedMarginal(self._draws[name][:, row], self.log_weights[:, row], families)
+            parts = [own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])]
+            parts += [own.effective_sample_size, own.standard_error]
+            lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
+        columns = ["mean", "std", "5%", "50%", "95%", "ess", "error"]
+        return pd.DataFrame(lines, index=self.index_of_numbers, columns=columns)
+
+    def __str__(self) -> str:
+        first = self.summary().round(4).to_string(max_rows=100) if self.reals else ""
+        return "\n".join(filter(None, [first, super().__str__()]))

@@ -1,0 +1,154 @@
+"""Answers about models over time from particles: marginals, paths, and how far to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.factors.variable import MISSING
+from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
+from pgnn.inference.particles.execution_answers import BestExecution
+from pgnn.inference.particles.weighted_posterior import WeightedPosterior
+from pgnn.inference.time.particle_filter import Particles
+from pgnn.inference.time.particle_question import ParticleQuestion
+
+
+def particle_posterior(
+    question: ParticleQuestion,
+    run: Particles,
+    values: Mapping[Hashable, Tensor],
+    log_weights: Tensor,
+    told: Mapping[str, Any],
+    *,
+    traced: bool,
+) -> WeightedPosterior:
+    """Return the marginals of what was asked.
+
+    Args:
+        question: What was asked.
+        run: The particles.
+        values: ``(N, B, T, *shape)`` of each variable.
+        log_weights: ``(N, B, T)``, which sum to one.
+        told: More diagnostics.
+        traced: Whether values are those of paths, which descend from families of particles.
+    """
+    seen, weights = question.seen, log_weights.exp()
+    log_evidence = torch.from_numpy(run.weights.log_evidence)
+    gone = ~seen.inside | log_evidence.isneginf()[:, None]
+    parts = [torch.zeros(seen.num_rows, 0, dtype=torch.float64)]
+    for v in question.asked:
+        hot = one_hot(values[v.name].long(), v.num_states).double()
+        probs = torch.einsum("nbt,nbtk->btk", weights, hot)
+        parts.append(probs.masked_fill(gone.unsqueeze(-1), torch.nan).flatten(start_dim=1))
+    draws = {v.name: _blank(values[v.name], gone, torch.nan) for v in question.reals}
+    families = torch.from_numpy(run.weights.families()).T[..., None].expand(log_weights.shape)
+    return WeightedPosterior(
+        question.over_time(question.asked),
+        torch.cat(parts, dim=1),
+        log_evidence,
+        question.over_time(question.reals),
+        draws,
+        log_weights,
+        families=families if traced else None,
+        batched=seen.batched,
+        kind="estimate",
+        engine=question.engine,
+        index=question.index,
+        diagnostics={
+            "num_particles": run.weights.number,
+            "effective_sample_size": torch.from_numpy(run.weights.least),
+            "log_evidence_standard_error": torch.from_numpy(run.weights.standard_error()),
+            **told,
+        },
+    )
+
+
+def path_weights(run: Particles, steps: int) -> Tensor:
+    """Return ``(N, B, T)`` log weights of the paths that are left, the same at all steps."""
+    return logs(run.weights.current()).T[..., None].expand(-1, -1, steps)
+
+
+def cloud_weights(run: Particles) -> Tensor:
+    """Return ``(N, B, T)`` log weights of the particles of each step."""
+    if not run.step_weights:
+        rows, n = run.weights.rows, run.weights.number
+        return torch.zeros(n, rows, 0, dtype=torch.float64)
+    return logs(np.stack(run.step_weights, axis=-1)).transpose(0, 1)
+
+
+def chosen_paths(
+    question: ParticleQuestion, run: Particles, chosen: NDArray[np.int64]
+) -> dict[Hashable, Tensor]:
+    """Return ``(n, B, T, *shape)`` values of all variables along some paths.
+
+    Args:
+        question: What was seen.
+        run: The particles.
+        chosen: ``(n, B)`` their numbers.
+    """
+    rows, outside = torch.arange(question.seen.num_rows), ~question.seen.inside
+    found = {}
+    for name, v in question.model.variables.items():
+        x = run.paths(name)[torch.from_numpy(chosen), rows]
+        found[name] = _blank(x, outside, MISSING if v.is_discrete else torch.nan)
+    return found
+
+
+def best_path(question: ParticleQuestion, run: Particles, told: Mapping[str, Any]) -> BestExecution:
+    """Return the path of the largest density; ``run`` has scores."""
+    rows = question.seen.num_rows
+    none = torch.zeros(rows, run.weights.number, dtype=torch.float64)
+    best = (none if run.scores is None else run.scores).max(dim=1)
+    at, outside = torch.arange(rows), ~question.seen.inside
+    paths = {n: run.paths(n)[best.indices, at] for n in question.every_name}
+    codes = [paths[v.name].masked_fill(outside, MISSING) for v in question.asked]
+    return BestExecution(
+        {v.name: paths[v.name] for v in question.reals},
+        question.over_time(question.asked),
+        torch.cat([torch.zeros(rows, 0, dtype=torch.int64), *codes], dim=1),
+        best.values,
+        batched=question.seen.batched,
+        index=question.index,
+        engine=question.engine,
+        diagnostics=dict(told),
+    )
+
+
+def warn_of_few(run: Particles, distinct: NDArray[np.int64] | None, engine: str) -> None:
+    """Warn where an answer rests on few particles.
+
+    Args:
+        run: The particles.
+        distinct: ``(B, T)`` particles of each step that have descendants, if paths are the answer.
+        engine: Whose answer it is.
+    """
+    number, least = run.weights.number, run.weights.least
+    advice = "take more particles, or a proposal that looks at what was seen"
+    judged = Convergence(engine)
+    judged.few_draws(least[least > 0] * (1.0 + 1e-9), number, advice, TRUSTED_DRAWS)
+    if judged.converged and distinct is not None and distinct.size:
+        thin = distinct.min(axis=1) < min(TRUSTED_DRAWS, number)
+        if thin.any():
+            judged.add(
+                f"the paths of {int(thin.sum())} of {len(thin)} rows come from {distinct.min()} "
+                f"particles at some step; {advice}, or filter"
+            )
+    judged.warn(stacklevel=6)
+
+
+def logs(weights: NDArray[np.float64]) -> Tensor:
+    """Return logarithms, minus infinity of zero."""
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(np.log(weights))
+
+
+def _blank(values: Tensor, outside: Tensor, fill: float) -> Tensor:
+    """``(n, B, T, *shape)`` values with something else where ``(B, T)`` says."""
+    gone = outside.reshape(*outside.shape, *[1] * (values.dim() - 3))
+    return values.masked_fill(gone, fill)

@@ -1,0 +1,293 @@
+"""Particles that move through a model over time, weighed by what was seen at each step."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import Distribution
+
+from pgnn.abilities import SlicedModel
+from pgnn.errors import EvidenceError
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.particles.particle_weights import ParticleWeights
+from pgnn.inference.time.particle_step import (
+    ParticleStep,
+    Pattern,
+    Seen,
+    Slice,
+    seen_in_part,
+)
+
+Floats = NDArray[np.float64]
+Array = NDArray[Any]
+
+_GONE_ON = Info()
+
+
+@dataclass(eq=False)
+class Particles:
+    """What is left of a run.
+
+    Attributes:
+        weights: At the end.
+        increments: ``(B, T)`` logs of :math:`p(e_t | e_{<t})`.
+        names: The variables that were kept.
+        values: Of each step ``(B N, *shape)`` values of these.
+        step_weights: Of each step ``(B, N)`` weights before resampling, if they were kept.
+        ancestors: Of each step ``(B N,)`` who goes on, None where all do.
+        scores: ``(B, N)`` log densities of whole paths, if they were asked for.
+    """
+
+    weights: ParticleWeights
+    increments: Floats
+    names: Mapping[Hashable, int]
+    values: list[list[Array]]
+    step_weights: list[Floats]
+    ancestors: list[Array | None]
+    scores: Tensor | None = None
+
+    def paths(self, name: Hashable) -> Tensor:
+        """Return ``(N, B, T, *shape)`` values of a variable along the paths that are left."""
+        line: Array | None = None
+        steps: list[Array] = []
+        at = self.names[name]
+        for values, ancestors in zip(reversed(self.values), reversed(self.ancestors), strict=True):
+            if ancestors is not None:
+                line = ancestors if line is None else ancestors[line]
+            steps.append(values[at] if line is None else values[at][line])
+        return self._in_rows(steps[::-1])
+
+    def clouds(self, name: Hashable) -> Tensor:
+        """Return ``(N, B, T, *shape)`` values of a variable at each step, before resampling."""
+        return self._in_rows([v[self.names[name]] for v in self.values])
+
+    def num_distinct(self) -> NDArray[np.int64]:
+        """Return ``(B, T)`` how many particles of each step have descendants at the end."""
+        rows, n = self.weights.rows, self.weights.number
+        line = np.arange(rows * n)
+        found = np.empty((rows, len(self.ancestors)), np.int64)
+        for t in reversed(range(len(self.ancestors))):
+            ancestors = self.ancestors[t]
+            line = line if ancestors is None else np.unique(ancestors[line])
+            found[:, t] = np.bincount(line // n, minlength=rows)
+        return found
+
+    def _in_rows(self, steps: Sequence[Array]) -> Tensor:
+        rows, n = self.weights.rows, self.weights.number
+        whole = np.stack([x.reshape(rows, n, *x.shape[1:]) for x in steps], axis=2)
+        return torch.from_numpy(np.ascontiguousarray(whole.swapaxes(0, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class ParticleFilter:
+    """A run of particles through one batch of sequences.
+
+    Args:
+        model: A slice that repeats.
+        seen: What was seen.
+        inputs: Covariates ``(B, T, ...)``.
+        proposals: Conditionals that variables are drawn from instead of their own.
+        kept: Variables whose values are wanted at all steps.
+        filtered: Whether the weights of all steps are wanted.
+        scored: Whether log densities of whole paths are wanted.
+    """
+
+    model: SlicedModel
+    seen: Sequences
+    inputs: Mapping[Hashable, Tensor]
+    proposals: Mapping[Hashable, Conditional]
+    kept: Sequence[Hashable]
+    filtered: bool = False
+    scored: bool = False
+
+    def run(self, weights: ParticleWeights, progress: bool) -> Particles:
+        """Move all particles to the end, by torch's present random state.
+
+        Args:
+            weights: Of all rows, new; how they are resampled.
+            progress: Show a bar if it takes longer than a second.
+        """
+        moving = _Moving(self, weights)
+        with torch.no_grad(), _unchecked(), np.errstate(all="ignore"):
+            iterate(moving, self.seen.steps, progress=progress, label="particles")
+        scores = moving.scores
+        if scores is not None:
+            scores = scores.reshape(weights.rows, weights.number)
+        return Particles(
+            weights,
+            moving.increments,
+            {n: k for k, n in enumerate(self._every_kept)},
+            moving.values,
+            moving.step_weights,
+            moving.ancestors,
+            None if scores is None else torch.from_numpy(scores),
+        )
+
+    @property
+    def _every_kept(self) -> tuple[Hashable, ...]:
+        return tuple(dict.fromkeys([*self.lagged, *self.kept]))
+
+    @property
+    def _parents(self) -> set[Hashable]:
+        """Variables on which others depend, in the same slice or the next one."""
+        model = self.model
+        pieces = [*model.conditionals.values(), *(model.first(n) for n in model.order)]
+        found = {v.name for c in (*pieces, *self.proposals.values()) for v in c.parents}
+        return {n for n in model.order if n in found or (n, -1) in found}
+
+    @property
+    def lagged(self) -> list[Hashable]:
+        """Variables on which the next slice depends."""
+        pieces = [*self.model.conditionals.values(), *self.proposals.values()]
+        late = {v.name for c in pieces for v in c.parents}
+        return [n for n in self.model.order if (n, -1) in late]
+
+    def patterns(self) -> tuple[list[Pattern], list[int]]:
+        """Return what is the same in many steps, and which of these each step is of."""
+        columns = [self._modes(name) for name in self.model.order]
+        whole = self.seen.inside.all(0).tolist()
+        each = [
+            Pattern(t == 0, tuple(c[t] for c in columns), whole[t]) for t in range(self.seen.steps)
+        ]
+        patterns = [*dict.fromkeys(each)]
+        number = {p: k for k, p in enumerate(patterns)}
+        return patterns, [number[p] for p in each]
+
+    def _modes(self, name: Hashable) -> list[Seen]:
+        """In which rows a variable was seen, step by step."""
+        seen = self.seen
+        if name in seen.soft:
+            return [Seen.LIKELIHOOD] * seen.steps
+        values = seen.codes.get(name, seen.reals.get(name))
+        if values is None:
+            return [Seen.NOWHERE] * seen.steps
+        missing = values < 0 if name in seen.codes else values.isnan()
+        there = ~missing.reshape(*values.shape[:2], -1).all(-1) & seen.inside
+        pairs = zip(there.all(0).tolist(), there.any(0).tolist(), strict=True)
+        return [Seen.EVERYWHERE if a else Seen.SOMEWHERE if b else Seen.NOWHERE for a, b in pairs]
+
+    def slice_at(self, first: bool, number: int) -> Slice:
+        """Return what is done at the first step, or at a later one."""
+        model = self.model
+        own = {n: model.first(n) if first else model.conditionals[n] for n in model.order}
+        wanted = {*self.kept, *self._parents}
+        skipped = frozenset(n for n in model.order if n not in wanted)
+        in_part = frozenset(
+            n
+            for n, values in self.seen.reals.items()
+            if seen_in_part(model.conditionals[n], values, n in self._parents)
+        )
+        return Slice(own, self.proposals, skipped, self._every_kept, number, self.scored, in_part)
+
+
+class _Moving:
+    """The steps of one run."""
+
+    def __init__(self, run: ParticleFilter, weights: ParticleWeights) -> None:
+        self.filter, self.weights = run, weights
+        self.lagged = run.lagged
+        self.before: list[Array] = []
+        self.values: list[list[Array]] = []
+        self.step_weights: list[Floats] = []
+        self.ancestors: list[Array | None] = []
+        self.scores: Array | None = None
+        self._path = np.zeros((run.seen.steps, weights.rows))
+        self._offset = (np.arange(weights.rows) * weights.number)[:, None]
+        self._patterns, self._which = run.patterns()
+        self._made: list[tuple[ParticleStep, list[list[Array]]] | None]
+        self._made = [None] * len(self._patterns)
+
+    def init(self) -> int:
+        """Begin."""
+        return 0
+
+    def step(self, t: int) -> tuple[int, Info]:
+        """Move on by one step, weigh, and resample where needed."""
+        weights, filtered = self.weights, self.filter.filtered
+        made = self._made[self._which[t]] or self._make(self._which[t])
+        step, feeds = made
+        found = step.run([*self.before, *(x[t] for x in feeds)])
+        line = None
+        if step.weighs:
+            line = self._weigh(found[len(step.slice.kept)], t)
+        elif weights.any_moved:
+            weights.rest()
+        self._path[t] = weights.log_evidence
+        if filtered:
+            self.step_weights.append(weights.weights.copy())
+        self.before = found[: len(self.lagged)]
+        if self.filter.scored:
+            self.scores = found[-1] if self.scores is None else self.scores + found[-1]
+        if line is not None:
+            self.before = [x.take(line, axis=0) for x in self.before]
+            self.scores = None if self.scores is None else self.scores[line]
+        if self.filter.kept:
+            self.values.append(found)
+            self.ancestors.append(line)
+        return t + 1, _GONE_ON
+
+    def _make(self, which: int) -> tuple[ParticleStep, list[list[Array]]]:
+        """What the steps of a pattern do, and what they are given at each step."""
+        run, pattern = self.filter, self._patterns[which]
+        names = [*run.inputs]
+        slice_ = run.slice_at(pattern.first, self.weights.number)
+        step = ParticleStep(slice_, pattern, self.lagged, names, self.weights.rng)
+        seen = {**run.seen.codes, **run.seen.reals, **run.seen.soft}
+        tensors = [*(seen[n] for n in step.fed), *(run.inputs[n] for n in names), run.seen.inside]
+        feeds = [list(np.moveaxis(x.numpy(force=True), 1, 0)) for x in tensors]
+        self._made[which] = (step, feeds)
+        return step, feeds
+
+    def _weigh(self, increments: Array, t: int) -> Array | None:
+        """Take in what was gained; return who goes on, None if all do."""
+        weights = self.weights
+        if t + 1 == self.filter.seen.steps:
+            weights.threshold = 0.0  # nobody goes on from the last step
+        weights.weigh(increments.reshape(weights.rows, weights.number))
+        if not weights.any_moved:
+            return None
+        if weights.rows > 1:
+            return np.asarray((weights.ancestors + self._offset).reshape(-1))
+        return np.array(weights.ancestors[0], copy=bool(self.filter.kept) or None)
+
+    @property
+    def increments(self) -> Floats:
+        """``(B, T)`` logs of the probabilities of what was seen, given what was seen before."""
+        before = np.concatenate([np.zeros((1, self.weights.rows)), self._path[:-1]])
+        lost = np.isneginf(self._path)
+        before[lost] = 0.0
+        return np.asarray((self._path - before).T)
+
+
+def check_proposals(model: SlicedModel, proposals: Mapping[Hashable, Conditional]) -> None:
+    """Check that proposals are of the model's variables.
+
+    Raises:
+        EvidenceError: If one is of another variable.
+    """
+    for name, own in proposals.items():
+        if name not in model.conditionals or own.child != model.conditionals[name].child:
+            raise EvidenceError(
+                f"the proposal of {name!r} must be a conditional of {name!r}, a variable of the "
+                f"slice; got one of {own.child.name!r}"
+            )
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """Distributions do not check their arguments meanwhile."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)

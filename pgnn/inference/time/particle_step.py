@@ -1,0 +1,355 @@
+"""One step of a particle filter: what is drawn of a slice, and what was seen of it weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.tape.array_tape import ArrayTape, lifted
+from pgnn.tape.recorder import record
+from pgnn.tape.tape import Tape
+
+Values = dict[Hashable, Tensor]
+Array = NDArray[Any]
+
+_WARM = 1
+"""A step is run so often by Python before its operations are written down."""
+
+
+class Seen(Enum):
+    """In which rows a variable was seen at a step."""
+
+    EVERYWHERE = "all"
+    SOMEWHERE = "some"
+    NOWHERE = "none"
+    LIKELIHOOD = "likelihood"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What is the same in many steps.
+
+    Attributes:
+        first: Whether it is the first step.
+        seen: In which rows each variable was seen, in the order of the slice.
+        inside: Whether no row has ended.
+    """
+
+    first: bool
+    seen: tuple[Seen, ...]
+    inside: bool
+
+
+class Slice(NamedTuple):
+    """What a step is made of: conditionals in order, and what is to be kept.
+
+    Attributes:
+        conditionals: Of each variable, parents first.
+        proposals: Conditionals that some are drawn from instead.
+        skipped: Variables that need not be drawn where they were not seen.
+        kept: Variables whose values are wanted after the step.
+        number: Particles of a row.
+        scored: Whether the log density of what is drawn is wanted as well.
+        in_part: Variables of which some numbers were seen and others not.
+    """
+
+    conditionals: Mapping[Hashable, Conditional]
+    proposals: Mapping[Hashable, Conditional]
+    skipped: frozenset[Hashable]
+    kept: tuple[Hashable, ...]
+    number: int
+    scored: bool
+    in_part: frozenset[Hashable] = frozenset()
+
+
+class ParticleStep:
+    """The steps of one pattern: run by Python at first, by their tape later.
+
+    Args:
+        slice_: What is done.
+        pattern: Of the steps.
+        lagged: Variables of the slice before that are given.
+        inputs: Names of the covariates that are given.
+        rng: Source of draws beside torch's own.
+
+    Attributes:
+        fed: Variables that were seen somewhere, whose values are given.
+        weighs: Whether log weights are gained.
+    """
+
+    def __init__(
+        self,
+        slice_: Slice,
+        pattern: Pattern,
+        lagged: Sequence[Hashable],
+        inputs: Sequence[Hashable],
+        rng: np.random.Generator,
+    ) -> None:
+        self.slice, self.pattern, self.rng = slice_, pattern, rng
+        self.modes = dict(zip(slice_.conditionals, pattern.seen, strict=True))
+        self.fed = [n for n, mode in self.modes.items() if mode is not Seen.NOWHERE]
+        self.lagged = [] if pattern.first else [(n, -1) for n in lagged]
+        self.inputs = [*inputs]
+        self.weighs = bool(self.fed) or any(self._proposal(n) for n in slice_.proposals)
+        self._runs = 0
+        self._arrays: ArrayTape | None = None
+        self._fast: Callable[..., Sequence[Tensor]] | None = None
+        self._guards: list[bool] = []
+
+    def run(self, given: Sequence[Array]) -> list[Array]:
+        """Move all particles one step on.
+
+        Args:
+            given: ``(B N, *shape)`` values of the slice before; ``(B, *shape)`` of what was seen
+                somewhere, likelihoods ``(B, K)``; ``(B, ...)`` covariates; and ``(B,)`` rows that
+                have not ended.
+
+        Returns:
+            ``(B N, *shape)`` values of the variables that are kept; ``(B N,)`` log weights that
+            were gained, if any are; ``(B N,)`` log densities of the slice, if they are asked for.
+        """
+        self._runs += 1
+        if self._arrays is not None:
+            return self._arrays.run([*given, *self._arrays.draw(self.rng)])
+        tensors = [torch.from_numpy(x) for x in given]
+        found = self._replayed(tensors)
+        if found is None:
+            recording = self._runs == _WARM + 1
+            found = self._recorded(tensors) if recording else self._moved(tensors)
+        return [x.numpy(force=True) for x in found]
+
+    # --- by Python ------------------------------------------------------------------------------
+
+    def _moved(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        left = iter(tensors)
+        known: Values = {n: next(left) for n in self.lagged}
+        given = {n: self._spread(next(left)) for n in self.fed}
+        covariates = {n: self._spread(next(left)) for n in self.inputs}
+        inside = next(left)
+        rows = len(inside) * self.slice.number
+        going = None if self.pattern.inside else self._spread(inside)
+        gained: list[Tensor] = []
+        scored: list[Tensor] = []
+        for name, conditional in self.slice.conditionals.items():
+            if self.modes[name] is Seen.NOWHERE and name in self.slice.skipped:
+                continue
+            piece = _Piece(conditional, known, covariates, rows, name in self.slice.in_part)
+            if self.modes[name] is Seen.EVERYWHERE:
+                known[name] = given[name]
+                gained.append(piece.log_prob(known[name]))
+                scored.append(gained[-1])
+            else:
+                known[name] = self._partly(piece, given, gained, scored)
+        values = [known[n] for n in self.slice.kept]
+        sums = [_sum(gained, going)] if self.weighs else []
+        sums += [_sum(scored, going)] if self.slice.scored else []
+        return [*values, *sums]
+
+    def _partly(
+        self, piece: _Piece, given: Values, gained: list[Tensor], scored: list[Tensor]
+    ) -> Tensor:
+        """Values of a variable that was not seen in all rows."""
+        name = piece.conditional.child.name
+        proposal, mode = self._proposal(name), self.modes[name]
+        if proposal is None:
+            value = piece.draw()
+        else:
+            own = _Piece(proposal, {**given, **piece.known}, piece.covariates, piece.rows)
+            value = own.draw()
+            gained.append(piece.log_prob(value) - own.log_prob(value))
+        if mode is Seen.LIKELIHOOD:
+            gained.append(given[name].gather(1, value.long()[:, None])[:, 0].log())
+            scored.append(gained[-1])
+        if mode is Seen.SOMEWHERE:
+            there = _present(given[name])
+            shape = [-1, *[1] * (value.dim() - 1)]
+            value = torch.where(there.reshape(shape), given[name].to(value), value)
+            term = piece.log_prob(value)
+            gained.append(torch.where(there, term, torch.zeros_like(term)))
+            scored.append(term)
+        elif self.slice.scored:
+            scored.append(piece.log_prob(value))
+        return value
+
+    def _proposal(self, name: Hashable) -> Conditional | None:
+        """What a variable is drawn from, where all that it needs is known."""
+        own = self.slice.proposals.get(name)
+        if own is None:
+            return None
+        if self.modes[name] is not Seen.NOWHERE:
+            return None
+        for v in own.parents:
+            lagged = isinstance(v.name, tuple) and v.name not in self.modes
+            if lagged and self.pattern.first:
+                return None
+            if (
+                not lagged
+                and self.modes[v.name] is not Seen.EVERYWHERE
+                and not self._drawn_before(v.name, name)
+            ):
+                return None
+        return own
+
+    def _drawn_before(self, one: Hashable, other: Hashable) -> bool:
+        order = [*self.slice.conditionals]
+        drawn = self.modes[one] is Seen.NOWHERE and one not in self.slice.skipped
+        return drawn and order.index(one) < order.index(other)
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """``(B, ...)`` as ``(B N, ...)``."""
+        if len(x) == 1:
+            return x.expand(self.slice.number, *x.shape[1:])
+        return x.repeat_interleave(self.slice.number, dim=0)
+
+    # --- by a tape ------------------------------------------------------------------------------
+
+    def _recorded(self, given: Sequence[Tensor]) -> list[Tensor]:
+        """Run by Python, write down what is done, and see whether that is all."""
+        made: list[Tensor] = []
+
+        def compute() -> list[Tensor]:
+            made.extend(self._moved(given))
+            return made
+
+        tape = record(compute, given, numbers_only=True, with_draws=True)
+        if tape is not None and len({id(x) for x in given}) == len(given):
+            self._arrays = _in_arrays(tape, given, made)
+            if self._arrays is None:
+                self._in_torch(tape, given)
+        return made
+
+    def _in_torch(self, tape: Tape, given: Sequence[Tensor]) -> None:
+        """Let torch's interpreter run the tape, if it says the same as Python."""
+        whole = replace(tape, outputs=(*tape.outputs, *(s for s, _ in tape.guards)), guards=())
+        fast = whole.scripted(given)
+        state = torch.random.get_rng_state()
+        one = whole.run(given)
+        torch.random.set_rng_state(state)
+        if _agree(one, list(fast(*given))):
+            self._fast, self._guards = fast, [answer for _, answer in tape.guards]
+
+    def _replayed(self, given: Sequence[Tensor]) -> list[Tensor] | None:
+        """What the tape computes; None where there is none, or a question has another answer."""
+        if self._fast is None:
+            return None
+        found = list(self._fast(*given))
+        count = len(found) - len(self._guards)
+        if any(bool(x) != a for x, a in zip(found[count:], self._guards, strict=True)):
+            return None
+        return found[:count]
+
+
+def _in_arrays(tape: Tape, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> ArrayTape | None:
+    """The tape for NumPy, if it says the same as torch."""
+    made = ArrayTape.of(tape, outputs)
+    if made is None:
+        return None
+    noise = made.draw(np.random.default_rng(0))
+    arrays = made.run([*(x.numpy() for x in given), *noise])
+    found = lifted(tape).run([*given, *map(torch.from_numpy, noise)])
+    return made if _agree(found, [torch.from_numpy(x) for x in arrays]) else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """The distribution of one variable given particles."""
+
+    conditional: Conditional
+    known: Values
+    covariates: Values
+    rows: int
+    in_part: bool = False
+
+    def draw(self) -> Tensor:
+        """``(R, *shape)`` draws."""
+        return drawn(self._distribution(), self.rows)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """``(R,)`` log probabilities; numbers that are missing of a vector are integrated out."""
+        if self.conditional.child.is_discrete or self.in_part:
+            child = self.conditional.child
+            found = self.conditional.factor({**self._parents, child.name: value}, self._inputs)
+            return found.log_values.double().expand(self.rows)
+        found_: Tensor = self._distribution().log_prob(value)
+        return found_.double().expand(self.rows)
+
+    def _distribution(self) -> Distribution:
+        return self.conditional.distribution(self._parents, self._inputs)
+
+    @property
+    def _parents(self) -> Values:
+        return {v.name: self.known[v.name] for v in self.conditional.parents}
+
+    @property
+    def _inputs(self) -> Values | None:
+        return {n: self.covariates[n] for n in self.conditional.inputs} or None
+
+
+def drawn(own: Distribution, rows: int) -> Tensor:
+    """Return ``rows`` draws; of normal distributions as shifted and scaled standard ones."""
+    base: Any = own.base_dist if isinstance(own, Independent) else own
+    shape = [*own.batch_shape, *own.event_shape] if own.batch_shape else [rows, *own.event_shape]
+    if type(base) is Normal:
+        noise = torch.randn(shape, dtype=base.loc.dtype, device=base.loc.device)
+        return torch.addcmul(base.loc, base.scale, noise)
+    if type(own) is MultivariateNormal:
+        noise = torch.randn(shape, dtype=own.loc.dtype, device=own.loc.device)
+        factor: Any = own._unbroadcasted_scale_tril
+        spread: Tensor = (factor @ noise.unsqueeze(-1)).squeeze(-1)
+        return own.loc + spread
+    found: Tensor = own.sample() if own.batch_shape else own.sample(torch.Size((rows,)))
+    return found
+
+
+def seen_in_part(conditional: Conditional, values: Tensor, has_children: bool) -> bool:
+    """Return whether a variable was seen in part at some steps, which must be of use.
+
+    Args:
+        conditional: Of the variable.
+        values: ``(B, T, *shape)`` reals.
+        has_children: Whether others depend on it.
+
+    Raises:
+        Unsupported: If a vector was seen in part and that is not integrated out.
+    """
+    missing = values.isnan().flatten(start_dim=2) if values.dim() > 2 else values.isnan()
+    in_part = values.dim() > 2 and bool((missing.any(-1) & ~missing.all(-1)).any())
+    if in_part and (has_children or not conditional.integrates_missing):
+        raise Unsupported(
+            f"{conditional.child.name!r} was seen in part at some steps, and particles need all of "
+            "it; give its numbers variables of their own"
+        )
+    return in_part
+
+
+def _present(value: Tensor) -> Tensor:
+    """``(R,)`` where something was seen."""
+    if not value.is_floating_point():
+        return value >= 0
+    missing = value.isnan()
+    return ~missing.flatten(start_dim=1).all(1) if value.dim() > 1 else ~missing
+
+
+def _sum(terms: Sequence[Tensor], going: Tensor | None) -> Tensor:
+    """Sum of log probabilities; zero in rows that have ended."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total if going is None else torch.where(going, total, torch.zeros_like(total))
+
+
+def _agree(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    return all(
+        torch.allclose(x, y, rtol=1e-6, atol=1e-9, equal_nan=True)
+        for x, y in zip(one, other, strict=True)
+    )

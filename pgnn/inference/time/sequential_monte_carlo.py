@@ -1,0 +1,336 @@
+"""Particle filters, of models over time and of programs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import ExecutableModel, Inputs, SlicedModel
+from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
+from pgnn.evidence.sequences import Sequences
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.randomness import private_randomness
+from pgnn.factors.variable import Variable
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.particles.execution_answers import (
+    best_of,
+    log_evidence_of,
+    posterior_of,
+    samples_of,
+)
+from pgnn.inference.particles.executions import Executions, resampled
+from pgnn.inference.particles.particle_weights import ParticleWeights
+from pgnn.inference.particles.resampling import Resampling
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question
+from pgnn.inference.samples import Samples
+from pgnn.inference.time.particle_answers import (
+    best_path,
+    chosen_paths,
+    cloud_weights,
+    particle_posterior,
+    path_weights,
+    warn_of_few,
+)
+from pgnn.inference.time.particle_filter import ParticleFilter, Particles, check_proposals
+from pgnn.inference.time.particle_question import ParticleQuestion, particle_question
+from pgnn.inference.time.sequence_engine import SequenceEngine, extended
+from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.limits import Interval, check_settings, check_size, whole_number
+
+
+@dataclass(frozen=True)
+class SequentialMonteCarlo(SequenceEngine):
+    r"""A particle filter: weighted draws that move along, and are resampled when few count.
+
+    .. math:: x_t^i \sim q(x_t \mid x_{t-1}^i, e_t), \qquad
+        w_t^i = w_{t-1}^i \frac{p(e_t \mid x_t^i)\, p(x_t^i \mid x_{t-1}^i)}
+                               {q(x_t^i \mid x_{t-1}^i, e_t)}, \qquad
+        \hat p(e_{1:t}) = \prod_{s \le t} \sum_i W_{s-1}^i \frac{w_s^i}{w_{s-1}^i}
+
+    It answers about models over time with any transitions and observations, real states or
+    discrete ones, such as a :class:`DynamicBayesianNetwork` of :class:`Distributional` and
+    :class:`Neural` conditionals. Rows may have any lengths, and gaps. The draws are made from the
+    model's own transitions (the bootstrap filter) unless a proposal is given. ``filter`` gives the
+    weighted particles of each step, ``smooth`` and ``query`` the paths that are left at the end,
+    traced back through their ancestors; ``sample`` draws paths by their weights.
+
+    Of a :class:`Program`, executions run side by side and are resampled after what was observed,
+    site by site; the program is an ordinary one, with a Python loop over time say, whose control
+    flow does not depend on latent values.
+
+    :math:`\hat p(e)` is unbiased. ``diagnostics`` hold ``"log_evidence_standard_error"``, told by
+    the families of particles (see :class:`ParticleWeights`), the smallest
+    ``"effective_sample_size"`` of each row, and ``"distinct"``, how many particles of each step
+    have descendants at the end. A warning says where the weights, or the paths of a smoothed
+    answer, rest on fewer than a hundred of them. Answers are not differentiable.
+
+    Args:
+        particles: Draws ``N`` for each row.
+        threshold: Share of ``N``; where the effective sample size is less, draws are resampled.
+        resampling: How.
+        proposal: Of latent variables of a model over time, conditionals
+            :math:`q(x_t \mid \cdot)` that they are drawn from. Parents may be any variables of the
+            slice before, named ``(name, -1)``, what is drawn earlier, and what is observed in the
+            slice; at steps where one of these is not known the model's own serves.
+        seed: Same seed, same answer.
+        progress: Show a progress bar if it takes longer than a second.
+        why: Told in the answer's diagnostics as the reason, if there is one.
+
+    Raises:
+        ModelError: If ``particles`` is less than 2, or ``threshold`` not between 0 and 1.
+        Unsupported: If the model is neither a slice that repeats nor a program, or a program's
+            executions cannot run side by side.
+
+    Cost:
+        ``N`` draws, densities and exponentials at each step of each row.
+
+    References:
+        Gordon, Salmond and Smith (1993), Novel approach to nonlinear/non-Gaussian Bayesian state
+        estimation. Doucet and Johansen (2011), A tutorial on particle filtering and smoothing.
+        Chopin and Papaspiliopoulos (2020), An introduction to sequential Monte Carlo, chapter 10.
+
+    Example:
+        >>> import pgnn, torch
+        >>> from torch.distributions import Normal
+        >>> x, before, y = pgnn.Variable("x"), pgnn.Variable(("x", -1)), pgnn.Variable("y")
+        >>> model = pgnn.DynamicBayesianNetwork(
+        ...     [(("x", -1), "x"), ("x", "y")],
+        ...     {"x": pgnn.Distributional(x, [before], lambda past: Normal(torch.sin(past), 0.3)),
+        ...      "y": pgnn.Distributional(y, [x], lambda now: Normal(now, 0.5))},
+        ...     initial={"x": pgnn.Gaussian(x, mean=0.0, covariance=1.0)},
+        ... )
+        >>> found = model.filter({"y": [0.5, None, 0.8]}, engine=SequentialMonteCarlo(seed=0))
+        >>> found["x"].mean.shape, found.kind
+        (torch.Size([3]), 'estimate')
+    """
+
+    particles: int = 1000
+    threshold: float = 0.5
+    resampling: Resampling = Resampling.SYSTEMATIC
+    proposal: Mapping[Hashable, Conditional] = field(default_factory=dict)
+    seed: int | None = None
+    progress: bool = True
+    why: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, particles=2, threshold=Interval(0.0, 1.0))
+        if not isinstance(self.resampling, Resampling):
+            raise ModelError(
+                f"resampling must be one such as Resampling.SYSTEMATIC, got {self.resampling!r}"
+            )
+
+    # --- models over time ---------------------------------------------------------------------
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> Any:
+        """Read evidence as sequences, of a program as rows."""
+        if isinstance(model, ExecutableModel):
+            return Question.read(model, evidence, inputs, names=names, errors=errors)  # type: ignore[arg-type]
+        if not isinstance(model, SlicedModel):
+            raise Unsupported(
+                "SequentialMonteCarlo() moves along models over time and programs, a "
+                f"{type(model).__name__} is neither; use ImportanceSampling(), or "
+                "pgnn.Program(model.program())"
+            )
+        check_proposals(model, self.proposal)
+        seen = Sequences.of(model, evidence)
+        own = type(self).__name__
+        return ParticleQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
+
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals given all evidence, of paths traced back; see the base class."""
+        own = particle_question(question)
+        run = self._run(own, kept=own.every_name)
+        distinct = run.num_distinct()
+        warn_of_few(run, distinct, own.engine)
+        values = {n: run.paths(n) for n in own.every_name}
+        told = {**self._reasons, "distinct": own.alone(torch.from_numpy(distinct))}
+        logs = path_weights(run, own.seen.steps)
+        return particle_posterior(own, run, values, logs, told, traced=True)
+
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals of each step given the evidence so far; see the base class."""
+        own = particle_question(question)
+        run = self._run(own, kept=own.every_name, filtered=True)
+        warn_of_few(run, None, own.engine)
+        values = {n: run.clouds(n) for n in own.every_name}
+        increments = own.alone(torch.from_numpy(run.increments))
+        told = {**self._reasons, "log_increments": increments}
+        return particle_posterior(own, run, values, cloud_weights(run), told, traced=False)
+
+    def predict(
+        self,
+        model: Any,
+        targets: Names | None,
+        evidence: Any,
+        steps: int,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Posterior:
+        """Marginals at the next steps; see the base class. Targets may be real."""
+        steps = whole_number("steps", steps, least=1)
+        seen = Sequences.of(model, evidence)
+        longer = extended(seen, steps)
+        whole: ParticleQuestion = self.read(model, longer, inputs, names=targets)
+        run = self._run(whole, kept=whole.every_name)
+        warn_of_few(run, None, whole.engine)
+        ahead = seen.lengths[:, None] + torch.arange(steps)
+        rows = torch.arange(seen.num_rows)[:, None]
+        values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
+        lengths = torch.full_like(seen.lengths, steps)
+        after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
+        own = ParticleQuestion(model, after, names=whole.every_name, engine=whole.engine)
+        logs = path_weights(run, steps)
+        return particle_posterior(own, run, values, logs, self._reasons, traced=True)
+
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """Estimates of the log probabilities of the evidence, unbiased before the logarithm."""
+        own = particle_question(question)
+        run = self._run(own, kept=[])
+        warn_of_few(run, None, own.engine)
+        return torch.from_numpy(run.weights.log_evidence)
+
+    def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
+        """Draws of all variables: paths chosen by their weights; see the base class."""
+        own = particle_question(question)
+        seen = own.seen
+        weighed = bool(seen.codes or seen.reals or seen.soft)
+        engine = replace(self, seed=self.seed if seed is None else seed)
+        engine = replace(engine, particles=max(2, n, self.particles if weighed else 2))
+        run = engine._run(own, kept=[*own.model.variables])
+        chosen = np.tile(np.arange(n)[:, None], (1, seen.num_rows))
+        if weighed:
+            warn_of_few(run, run.num_distinct(), own.engine)
+            rng = np.random.default_rng(engine.seed)
+            for row, weights in enumerate(run.weights.current()):
+                chosen[:, row] = rng.choice(len(weights), n, p=weights)
+        return own.samples(chosen_paths(own, run, chosen), n)
+
+    def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
+        """See :class:`Engine`; too few particles may agree with what was observed."""
+        return ImpossibleEvidence(
+            f"none of {self.particles} particles agreed with what was observed in rows {rows[:5]}: "
+            "it is impossible, or too rare for so few; take more particles",
+            tuple(rows),
+        )
+
+    def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
+        """The path of the largest density among the particles; see the base class."""
+        if k > 1:
+            raise Unsupported(f"{type(self).__name__}() finds one best path, not several; use k=1")
+        own = particle_question(question)
+        run = self._run(own, kept=own.every_name, scored=True)
+        warn_of_few(run, None, own.engine)
+        return best_path(own, run, self._reasons)
+
+    # --- programs -----------------------------------------------------------------------------
+
+    def answer_query(self, question: Any) -> Posterior:
+        """See :class:`Engine`; targets may be real."""
+        if isinstance(question, SequenceQuestion):
+            return super().answer_query(question)
+        runs = self._executions(question, self.particles, self.seed)
+        return posterior_of(question, runs, engine=type(self).__name__, told=self._reasons)
+
+    def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
+        """See :class:`Engine`: the best particle."""
+        if isinstance(question, SequenceQuestion):
+            return super().answer_most_probable(question, k)
+        if k > 1:
+            raise Unsupported(f"{type(self).__name__}() finds one best execution; use k=1")
+        runs = self._executions(question, self.particles, self.seed)
+        return best_of(question, runs, engine=type(self).__name__, told=self._reasons)
+
+    def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
+        """See :class:`Engine`; executions chosen by their weights."""
+        if isinstance(question, SequenceQuestion):
+            return super().answer_sample(question, n, seed)
+        own = self.seed if seed is None else seed
+        runs = self._executions(question, max(n, self.particles), own)
+        return samples_of(question, runs, n=n, seed=own)
+
+    def answer_log_prob(self, question: Any) -> Tensor:
+        """See :class:`Engine`: an estimate, of which the exponential is unbiased."""
+        if isinstance(question, SequenceQuestion):
+            return super().answer_log_prob(question)
+        runs = self._executions(question, self.particles, self.seed)
+        return log_evidence_of(question, runs, type(self).__name__)
+
+    def describe(self, question: Any) -> Explanation:
+        """See :class:`Engine`."""
+        steps = question.seen.steps if isinstance(question, SequenceQuestion) else 1
+        cells = question.seen.num_rows * steps * len(question.model.variables)
+        return Explanation(
+            engine=type(self).__name__,
+            kind="estimate",
+            reason=f"{self.particles:,} particles move along, weighed by what was seen"
+            + ("" if self.why is None else f", because {self.why}"),
+            num_variables=cells,
+            memory_bytes=8.0 * self.particles * cells,
+        )
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    @property
+    def _reasons(self) -> dict[str, Any]:
+        return {} if self.why is None else {"reason": self.why}
+
+    def _weights(self, rows: int, number: int, seed: int | None) -> ParticleWeights:
+        return ParticleWeights(rows, number, self.threshold, self.resampling, seed)
+
+    def _executions(self, question: Question, n: int, seed: int | None) -> list[Executions]:
+        if self.proposal:
+            raise Unsupported("proposal= is for models over time; a program draws from its own")
+        seeds = np.random.SeedSequence(seed).generate_state(2 * max(question.num_rows, 1))
+        own = type(self).__name__
+        return [
+            resampled(
+                question, n, int(seeds[2 * row]), engine=own, row=row,
+                weights=self._weights(1, n, int(seeds[2 * row + 1])),
+            )
+            for row in range(question.num_rows)
+        ]  # fmt: skip
+
+    def _run(
+        self,
+        question: ParticleQuestion,
+        *,
+        kept: Sequence[Hashable],
+        filtered: bool = False,
+        scored: bool = False,
+    ) -> Particles:
+        seen, model = question.seen, question.model
+        numbers = sum(max(1, _size(model.variables[n])) for n in kept) + filtered + 2
+        what = f"{self.particles:,} particles of {seen.num_rows:,} rows over {seen.steps:,} steps"
+        steps = seen.steps if kept or filtered else 1
+        check_size(what, self.particles * seen.num_rows * steps * numbers, self.max_answer_bytes,
+                   "Take fewer particles, or fewer rows at a time")  # fmt: skip
+        first, second = np.random.SeedSequence(self.seed).generate_state(2)
+        weights = self._weights(seen.num_rows, self.particles, int(first))
+        moving = ParticleFilter(
+            model, seen, question.covariates, self.proposal, kept, filtered, scored
+        )
+        with private_randomness(int(second)):
+            run = moving.run(weights, self.progress)
+        self.check_possible(question, torch.from_numpy(weights.log_evidence))
+        return run
+
+
+def _size(variable: Variable) -> int:
+    """Numbers of one step."""
+    return int(np.prod([k for k in variable.shape[1:] if not isinstance(k, str)], dtype=np.int64))

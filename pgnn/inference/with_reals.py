@@ -1,0 +1,106 @@
+"""Posteriors that tell about real variables too."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+
+from pgnn.factors.variable import Variable
+from pgnn.inference.posterior import Posterior
+
+
+class WithReals(Posterior):
+    """A posterior with draws of real variables beside the probabilities of discrete ones.
+
+    ``posterior["tau"]`` of a real variable is what draws tell about it: ``mean``, ``std``,
+    ``quantile`` and the like.
+
+    Attributes:
+        reals: The real variables asked for, by name.
+    """
+
+    reals: dict[Hashable, Variable]
+
+    def marginal(self, name: Hashable) -> Any:
+        """Return the posterior of a real variable."""
+        raise NotImplementedError
+
+    def to_the_power(self, power: float) -> Posterior:
+        """Return itself: a density of reals has the power already."""
+        return self
+
+    @property
+    def index_of_numbers(self) -> Any:
+        """The name of each number of each real variable, as an index of a data frame."""
+        import pandas as pd
+
+        return pd.Index(self._names_of_numbers(), dtype=object, name="variable")
+
+    def frame(self, *, steps: bool = False) -> Any:
+        """Return what is known of each variable as a data frame.
+
+        Args:
+            steps: See :class:`Posterior`; of discrete variables alone.
+
+        Returns:
+            For one row: of real variables the :meth:`summary`, a row for each number; of discrete
+            ones as in :class:`Posterior`; of both a row for each state or number, with index
+            ``(variable, state)``. For a batch: columns ``(variable, state)``, and
+            ``(variable, statistic)`` of real ones.
+        """
+        import pandas as pd
+
+        if steps or not self.reals:
+            return super().frame(steps=steps)
+        if self.batched:
+            return self._batch_frame()
+        told = self.summary()
+        if not self.variables:
+            return told
+        states = pd.MultiIndex.from_arrays(
+            [told.index, pd.Index([""] * len(told), dtype=object)], names=["variable", "state"]
+        )
+        return pd.concat([super().frame(), told.set_axis(states, axis=0)])
+
+    def _batch_frame(self) -> Any:
+        """A row for each row of evidence."""
+        import pandas as pd
+
+        own = super().frame()
+        parts = [self.summary(row).stack() for row in range(self.num_rows)]
+        reals = pd.DataFrame([p.to_numpy() for p in parts], index=own.index)
+        reals.columns = pd.MultiIndex.from_tuples(list(parts[0].index), names=own.columns.names)
+        return pd.concat([own, reals], axis=1) if self.variables else reals
+
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each number of each real variable.
+
+        Args:
+            row: Which row of the evidence.
+        """
+        raise NotImplementedError
+
+    def _names_of_numbers(self) -> list[Any]:
+        """The name of each number of each real variable, with its place if there are several."""
+        return [
+            str((name, *i)) if i else name
+            for name, v in self.reals.items()
+            for i in np.ndindex(*v.shape)
+        ]
+
+    def __getitem__(self, name: Hashable) -> Any:
+        if isinstance(name, Hashable) and name in self.reals:
+            return self.marginal(name)
+        return super().__getitem__(name)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        yield from super().__iter__()
+        yield from self.reals
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self.reals)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)

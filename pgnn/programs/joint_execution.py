@@ -1,0 +1,173 @@
+"""Many executions of a program in one run, each with draws of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import Unsupported
+from pgnn.factors.randomness import seeded_with
+from pgnn.programs.handlers import Visitor, execute, scaled
+from pgnn.programs.parameters import ProgramParameters
+from pgnn.programs.particles import Crowd, side_by_side
+from pgnn.programs.sites import Kind, Site, has_density, is_computed, log_prob_of
+
+Weigh = Callable[[Tensor], Tensor | None]
+"""Takes in ``(n,)`` log probabilities; may return ``(n,)`` executions that go on in their place."""
+
+
+@dataclass
+class JointExecution:
+    """Executions that have the same sites.
+
+    Attributes:
+        values: ``(n, *shape)`` state indices of finite latent sites, values of the other ones.
+        log_joint: ``(n,)`` log densities of all sites, if they were asked for.
+    """
+
+    values: dict[Hashable, Tensor] = field(default_factory=dict)
+    log_joint: Tensor | None = None
+
+
+class _Joint(Visitor):
+    """Draws what is not held, in each execution; hands on the probability of what is."""
+
+    def __init__(
+        self,
+        sites: Mapping[str, Site],
+        held: Mapping[str, Tensor],
+        crowd: Crowd,
+        weigh: Weigh,
+        scored: bool,
+    ) -> None:
+        self.sites, self.held, self.crowd, self.weigh = sites, held, crowd, weigh
+        self.scored = scored
+        self.values: dict[str, Tensor] = {}
+        self.drawn: Any = None
+        self.score: Any = torch.zeros((), dtype=torch.float64)
+        self.visited = 0
+
+    def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
+        """See :class:`Visitor`."""
+        if observed is None and is_computed(fn):
+            if not has_density(fn):
+                return fn.v
+            observed = fn()
+        site = self.sites.get(name)
+        if site is None or name in self.values:
+            raise Unsupported(f"site {name!r} is not in every execution of the program")
+        self.visited += 1
+        if observed is not None:
+            self._count(scaled(log_prob_of(fn, observed), message).sum(), seen=True)
+            return observed
+        if site.weighted and name not in self.held:
+            raise Unsupported(f"site {name!r} is latent and scaled, so that it cannot be drawn")
+        value, seen = self._value(site, fn)
+        if self.scored or seen is not None:
+            bare = log_prob_of(fn, value) if seen is not None else self.drawn
+            own = scaled(bare, message, max(site.num_states, 1))
+            log_prob = own.reshape(site.sizes)
+            if seen is not None and not bool(seen.all()):
+                nothing = torch.zeros_like(log_prob)
+                self._count(torch.where(seen, nothing, log_prob).sum(), seen=False)
+                log_prob = torch.where(seen, log_prob, nothing)
+            self._count(log_prob.sum(), seen=seen is not None)
+        self.values[name] = value
+        return value
+
+    def _count(self, term: Tensor, *, seen: bool) -> None:
+        term = term.double()
+        if self.scored:
+            self.score = self.score + term
+        if seen:
+            ancestors = self.weigh(self.crowd.lanes(term).contiguous())
+            if ancestors is not None:
+                self.crowd.replace(ancestors)
+
+    def _value(self, site: Site, fn: Any) -> tuple[Any, Tensor | None]:
+        """The value of a latent site, and which of its cells are held."""
+        given = self.held.get(site.name)
+        if given is None:
+            return self._drawn(fn), None
+        batch, event = [*fn.batch_shape], [*site.event]
+        if site.kind is Kind.REAL:
+            value, missing = given.to(site.value.dtype), given.isnan()
+            own = len(site.sizes) + len(event)
+        else:
+            assert site.support is not None
+            value, missing = site.support[given.clamp(min=0)], given < 0
+            own, event = len(site.sizes), [1] * len(event)
+        if given.dim() > own:  # one for each execution, none of which is missing
+            value = self.crowd.of(value.reshape([self.crowd.number, *batch, *site.event]))
+            return value, torch.ones(site.sizes, dtype=torch.bool)
+        value = value.reshape([*batch, *site.event])
+        if bool(missing.any()):
+            value = torch.where(missing.reshape([*batch, *event]), self._drawn(fn), value)
+        cells = missing.reshape([*site.sizes, -1]).any(-1)
+        return value, ~cells
+
+    def _drawn(self, fn: Any) -> Tensor:
+        whole = side_by_side(fn, self.crowd)
+        lanes = whole.sample()
+        shape = (self.crowd.number, *fn.batch_shape, *fn.event_shape)
+        if tuple(lanes.shape) != shape:
+            raise Unsupported(f"a {type(fn).__name__} does not draw for all executions at once")
+        if self.scored:  # compared with single executions, so that draws are of the right ones
+            self.drawn = self.crowd.of(log_prob_of(whole, lanes))
+        return self.crowd.of(lanes)
+
+
+def run_together(
+    program: Callable[[], Any],
+    parameters: ProgramParameters,
+    sites: Mapping[str, Site],
+    held: Mapping[str, Tensor],
+    number: int,
+    seed: int,
+    weigh: Weigh,
+    scored: bool = False,
+) -> JointExecution:
+    """Execute a program many times in one run.
+
+    Args:
+        program: The program, its arguments bound.
+        parameters: Of the program.
+        sites: That it has in every execution.
+        held: State indices of finite sites (-1: not held), values of the others (NaN: not held),
+            ``(*shape)``; or complete ones ``(number, *shape)`` for each execution.
+        number: How many executions.
+        seed: Of what is drawn.
+        weigh: Is given the log probabilities of what was held or observed, site after site.
+        scored: Whether log densities of all sites are wanted.
+
+    Raises:
+        PgnnError: If executions differ in more than their numbers, or an operation cannot be
+            carried out for all at once.
+        LatentRead: If the program looks at a number.
+    """
+    crowd = Crowd(number)
+    visitor = _Joint(sites, held, crowd, weigh, scored)
+
+    def run() -> None:
+        seeded_with(seed)
+        program()
+
+    with torch.no_grad():
+        execute(run, visitor, parameters)
+        if visitor.visited < len(sites):
+            raise Unsupported("some sites are not in every execution of the program")
+        values: dict[Hashable, Tensor] = {
+            n: crowd.lanes(_read(sites[n], x)).contiguous() for n, x in visitor.values.items()
+        }
+        return JointExecution(values, crowd.lanes(visitor.score) if scored else None)
+
+
+def _read(site: Site, value: Tensor) -> Tensor:
+    """State indices of a finite site's value, ``(*sizes)``; ``(*sizes, *event)`` reals."""
+    if site.kind is Kind.REAL:
+        return value.reshape([*site.sizes, *site.event])
+    return site.codes(value).reshape(site.sizes)

@@ -1,0 +1,167 @@
+"""Tensors with a value for each of many executions of a program that run side by side."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Transform
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from pgnn.errors import Unsupported
+from pgnn.programs.tracking import READERS, LatentRead, checking
+
+_ATTRIBUTES: tuple[Any, ...] = (
+    Tensor.shape,
+    Tensor.dtype,
+    Tensor.device,
+    Tensor.ndim,
+    Tensor.layout,
+    Tensor.requires_grad,
+    Tensor.is_sparse,
+)
+_ABOUT_SHAPES = {
+    *(x.__get__ for x in _ATTRIBUTES),
+    Tensor.size,
+    Tensor.dim,
+    Tensor.ndimension,
+    Tensor.numel,
+    Tensor.nelement,
+    Tensor.is_floating_point,
+    Tensor.is_complex,
+    Tensor.__len__,
+    torch.is_floating_point,
+    torch.is_complex,
+    torch.numel,
+}
+"""What is the same in all executions."""
+
+
+class Crowd:
+    """Executions side by side, of which some are replaced by copies of others now and then.
+
+    Args:
+        number: How many.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._ancestors: list[Tensor] = []
+
+    @property
+    def generation(self) -> int:
+        """How often executions were replaced."""
+        return len(self._ancestors)
+
+    def replace(self, ancestors: Tensor) -> None:
+        """Let each execution go on where another one stands.
+
+        Args:
+            ancestors: ``(number,)`` which one.
+        """
+        self._ancestors.append(ancestors)
+
+    def of(self, lanes: Tensor) -> Particles:
+        """Return values ``(number, ...)`` as one tensor of the program."""
+        made: Particles = lanes[0].as_subclass(Particles)
+        made.lanes, made.crowd, made.generation = lanes, self, self.generation
+        return made
+
+    def lanes(self, value: Tensor) -> Tensor:
+        """Return what a tensor is in each of the executions as they are now, ``(number, ...)``."""
+        if not isinstance(value, Particles):
+            return value.expand(self.number, *value.shape)
+        if value.generation != self.generation:
+            line = self._ancestors[-1]
+            for earlier in reversed(self._ancestors[value.generation : -1]):
+                line = earlier[line]
+            value.lanes, value.generation = value.lanes[line], self.generation
+        return value.lanes
+
+
+class Particles(Tensor):
+    """A tensor of a program with another value in each of many executions.
+
+    It looks like the tensor of one execution, and everything that torch computes of it is computed
+    in each of them. A look at its number raises :class:`~pgnn.programs.tracking.LatentRead`, since
+    there are many. After :meth:`Crowd.replace` it stands for the values of the executions that
+    went on: they are moved when it is next used.
+    """
+
+    lanes: Tensor
+    crowd: Crowd
+    generation: int
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute in all executions at once."""
+        if func in _ABOUT_SHAPES:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args, **(kwargs or {}))
+        if func in READERS:
+            if not checking():
+                raise LatentRead(frozenset(), READERS[func])
+            with torch._C.DisableTorchFunctionSubclass():  # one execution is looked at
+                return func(args[0].crowd.lanes(args[0])[0], *args[1:], **(kwargs or {}))
+        leaves, form = tree_flatten((args, kwargs or {}))
+        places = [k for k, x in enumerate(leaves) if isinstance(x, Particles)]
+        crowd = leaves[places[0]].crowd
+        lanes = [crowd.lanes(leaves[k]) for k in places]
+        with torch._C.DisableTorchFunctionSubclass():
+            return _in_each(func, leaves, form, places, lanes, crowd)
+
+
+def _in_each(
+    func: Any, leaves: list[Any], form: Any, places: list[int], lanes: list[Tensor], crowd: Crowd
+) -> Any:
+    """The result of a function in each execution; what is no tensor is the same in all."""
+    shape: Any = None
+    rest: list[Any] = []
+
+    def one(*values: Tensor) -> tuple[Tensor, ...]:
+        nonlocal shape, rest
+        given = list(leaves)
+        for k, x in zip(places, values, strict=True):
+            given[k] = x
+        args, kwargs = tree_unflatten(given, form)
+        rest, shape = tree_flatten(func(*args, **kwargs))
+        return tuple(x for x in rest if isinstance(x, Tensor))
+
+    found = iter(torch.func.vmap(one, randomness="different")(*lanes))
+    whole = [crowd.of(next(found)) if isinstance(x, Tensor) else x for x in rest]
+    return tree_unflatten(whole, shape)
+
+
+def side_by_side(fn: Distribution, crowd: Crowd) -> Distribution:
+    """Return a distribution of all executions: one batch axis more, the first one.
+
+    Only so are draws independent: operations that draw noise without looking at a parameter would
+    draw it once for all.
+
+    Args:
+        fn: Of one execution, with parameters that may differ between them.
+        crowd: The executions.
+
+    Raises:
+        Unsupported: If a transform of a distribution has parameters that differ.
+    """
+    made = copy.copy(fn)
+    for name, x in vars(fn).items():
+        if isinstance(x, Tensor):
+            made.__dict__[name] = crowd.lanes(x)
+        elif isinstance(x, Distribution):
+            made.__dict__[name] = side_by_side(x, crowd)
+        elif isinstance(x, list | tuple) and any(_differs(t) for t in x):
+            raise Unsupported(f"a transform of a {type(fn).__name__} differs between executions")
+    made.__dict__["_batch_shape"] = torch.Size((crowd.number, *fn.batch_shape))
+    return made
+
+
+def _differs(transform: Any) -> bool:
+    """Whether a transform has parameters that are not the same in all executions."""
+    parts = vars(transform).values() if isinstance(transform, Transform) else [transform]
+    return any(isinstance(x, Particles) for x in parts)
