@@ -345,7 +345,7 @@ class Engine:
         """What :meth:`infer` found, checked."""
         beliefs, rows = self.infer(question), question.num_rows
         self._check_returned("infer", beliefs, Beliefs)
-        states = int(question.graph.offset[-1])
+        states = int(question.model.elements.offset[-1])
         self._check_shape("infer", "marginals", beliefs.marginals, (rows, states))
         self._check_shape("infer", "log_evidence", beliefs.log_evidence, (rows,))
         return beliefs

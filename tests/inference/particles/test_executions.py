@@ -128,15 +128,16 @@ def test_enumeration_of_a_network_with_zeros(seen):
     def looking():
         return {n: x.item() for n, x in plain().items()}
 
-    looking.site_variables = plain.site_variables
-    for program in (pgnn.Program(plain), pgnn.Program(looking)):
+    codes = {n: network.variables[n].states.index(state) for n, state in seen.items()}
+    asked = seen
+    for program, seen in ((pgnn.Program(plain), asked), (pgnn.Program(looking), codes)):
         found = program.query(None, seen, engine=pgnn.ExecutionEnumeration())
-        exact = network.query(None, seen)
+        exact = network.query(None, asked)
         for name in network.variables:
             assert torch.allclose(found[name].probs, exact[name].probs, atol=1e-9)
         assert torch.allclose(found.log_evidence, exact.log_evidence, atol=1e-9)
         best = program.most_probable(seen, engine=pgnn.ExecutionEnumeration())
-        assert torch.allclose(best.log_prob, network.most_probable(seen).log_prob, atol=1e-9)
+        assert torch.allclose(best.log_prob, network.most_probable(asked).log_prob, atol=1e-9)
         drawn = program.most_probable(seen, engine=pgnn.ExecutionSampling(300, 0, False))
         assert torch.allclose(drawn.log_prob, best.log_prob, atol=1e-9)
 
