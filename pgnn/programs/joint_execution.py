@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.randomness import seeded_with
-from pgnn.programs.handlers import Visitor, execute, scaled
+from pgnn.programs.handlers import Visitor, execute, scaled, seen_values
+from pgnn.programs.log_probabilities import log_prob_of
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.particles import Crowd, side_by_side
-from pgnn.programs.sites import Kind, Site, has_density, is_computed, log_prob_of
+from pgnn.programs.sites import Kind, Site, has_density, is_computed
 
 Weigh = Callable[[Tensor], Tensor | None]
 """Takes in ``(n,)`` log probabilities; may return ``(n,)`` executions that go on in their place."""
@@ -62,14 +63,17 @@ class _Joint(Visitor):
             raise Unsupported(f"site {name!r} is not in every execution of the program")
         self.visited += 1
         if observed is not None:
-            self._count(scaled(log_prob_of(fn, observed), message).sum(), seen=True)
+            known = log_prob_of(fn, seen_values(fn, observed, message), site.in_support)
+            self._count(scaled(known, message).sum(), seen=True)
             return observed
+        if site.elements:
+            raise Unsupported(f"the elements of site {name!r} are variables of their own")
         if site.weighted and name not in self.held:
             raise Unsupported(f"site {name!r} is latent and scaled, so that it cannot be drawn")
         value, seen = self._value(site, fn)
         if self.scored or seen is not None:
             bare = log_prob_of(fn, value) if seen is not None else self.drawn
-            own = scaled(bare, message, max(site.num_states, 1))
+            own = scaled(bare, message, latent=True)
             log_prob = own.reshape(site.sizes)
             if seen is not None and not bool(seen.all()):
                 nothing = torch.zeros_like(log_prob)
