@@ -47,9 +47,8 @@ class Program(Model, ExecutableModel):
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
     A program whose control flow depends on a latent value has no tables: :attr:`obstacle` says so,
-    and questions are answered by all of its executions where they are few
-    (:class:`ExecutionEnumeration`), otherwise by random ones that are weighed by what was seen
-    (:class:`ExecutionSampling`).
+    and questions are answered by all of its executions where they are few, otherwise by random ones
+    that are weighed (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.
@@ -238,17 +237,12 @@ class Program(Model, ExecutableModel):
         return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
-        """Run the program once, some values held; see :class:`ExecutionSampling`.
-
-        Args:
-            held: State indices (-1: not held) or reals (``NaN``: not held), ``(*shape)`` by name.
-            seed: Of what is drawn.
-        """
+        """See :class:`ExecutableModel`."""
         return self._source.execute(held, seed)
 
-    def execute_together(self, held: Mapping[Hashable, Tensor], *args: Any, **kwargs: Any) -> Any:
-        """See :class:`ExecutableModel`; the first time it is compared with single executions."""
-        return self._source.execute_together(held, *args, **kwargs)
+    def execute_together(self, held: Mapping[Hashable, Tensor], *args: Any, **named: Any) -> Any:
+        """See :class:`ExecutableModel`."""
+        return self._source.execute_together(held, *args, **named)
 
     def fit(
         self,
