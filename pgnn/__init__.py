@@ -64,8 +64,9 @@ from pgnn.inference.continuous.guides import (
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
-from pgnn.inference.engine import Engine, Learner
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learner import Learner
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood

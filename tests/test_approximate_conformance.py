@@ -311,3 +311,104 @@ def test_impossible_rows(doomed: Case) -> None:
     with pytest.raises(ImpossibleEvidence) as refused:
         model.query(evidence=batch, engine=doomed.engine, **options)
     assert refused.value.rows == (1,)
+
+
+# --- impossible evidence, in every verb ---------------------------------------------------------
+
+
+def _asked(case: Case, model: pgnn.Model, evidence: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The verbs that an engine offers, as calls."""
+    verbs: dict[str, Any] = {}
+    if case.offers("infer"):
+        verbs["query"] = lambda: model.query(evidence=evidence, engine=case.engine, **options)
+        if case.name != "gibbs":
+            verbs["log prob"] = lambda: model.log_prob(evidence, engine=case.engine, **options)
+    if case.offers("maximize"):
+        verbs["most probable"] = lambda: model.most_probable(
+            evidence, engine=case.engine, **options
+        )
+    if case.offers("draw"):
+        verbs["sample"] = lambda: model.sample(3, evidence, engine=case.engine, seed=0, **options)
+    return verbs
+
+
+IMPOSSIBLE = [c for c in CASES if c.values[0].example.impossible]
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_impossible_evidence_is_an_error_of_every_verb(case: Case) -> None:
+    model, batch = case.make(), case.batch([case.rows[0], dict(case.impossible)])
+    inputs = {n: x[:2] for n, x in case.inputs.items()}
+    for name, verb in _asked(case, model, batch, {"inputs": inputs} if inputs else {}).items():
+        if name == "log prob":
+            assert bool(verb()[1].isneginf())
+            continue
+        with pytest.raises(ImpossibleEvidence) as refused:
+            verb()
+        assert refused.value.rows == (1,)
+
+
+def _parity(length: int, ends: tuple[int, int]) -> pgnn.MarkovRandomField:
+    """A chain of equalities through pairs of parities, whose ends are held."""
+    variables = [pgnn.Variable(f"x{k}", 2) for k in range(length)]
+    even = torch.tensor([[[0.0, -np.inf], [-np.inf, 0.0]], [[-np.inf, 0.0], [0.0, -np.inf]]])
+    factors = [pgnn.Factor([*variables[k : k + 3]], even.double()) for k in range(length - 2)]
+    for k, state in zip((0, 1, length - 1), (ends[0], 0, ends[1]), strict=True):
+        held = torch.full((2,), -np.inf, dtype=torch.float64)
+        held[state] = 0.0
+        factors.append(pgnn.Factor([variables[k]], held))
+    return pgnn.MarkovRandomField(factors)
+
+
+def _clauses(number: int, ratio: float, seed: int) -> pgnn.MarkovRandomField:
+    """Random clauses of three literals, none of which may be wrong; a planted assignment fits."""
+    rng = np.random.default_rng(seed)
+    planted = rng.integers(2, size=number)
+    factors = []
+    variables = [pgnn.Variable(k, 2) for k in range(number)]
+    while len(factors) < ratio * number:
+        scope, wrong = rng.choice(number, 3, replace=False), rng.integers(2, size=3)
+        if (planted[scope] != wrong).any():
+            table = torch.zeros(2, 2, 2, dtype=torch.float64)
+            table[tuple(wrong)] = -np.inf
+            factors.append(pgnn.Factor([variables[k] for k in scope], table))
+    return pgnn.MarkovRandomField(factors)
+
+
+HARD = {
+    "possible parity": lambda: _parity(12, (0, 0)),
+    "impossible parity": lambda: _parity(12, (0, 1)),
+    "few clauses": lambda: _clauses(40, 2.0, 0),
+    "many clauses": lambda: _clauses(40, 4.2, 1),
+}
+
+
+@pytest.mark.parametrize("what", HARD)
+@pytest.mark.parametrize("name", [n for n in ENGINES if n != "weighting"])
+def test_no_answer_is_nan_where_factors_exclude_nearly_all(name: str, what: str) -> None:
+    """An answer of numbers, or an error that says that nothing possible was found."""
+    model, engine = HARD[what](), ENGINES[name]
+    example = ZOO["markov"]
+    case = Case(example, name)
+    for verb, call in _asked(case, model, {}, {}).items():
+        try:
+            found = call()
+        except EvidenceError:  # impossible evidence is one
+            continue
+        if verb == "query":
+            assert all(bool(p.probs.isfinite().all()) for p in found.values()), verb
+            assert engine == ENGINES["gibbs"] or not bool(found.log_evidence.isnan())
+        elif verb == "most probable":
+            states = torch.tensor([found[n] for n in found])
+            assert bool((states >= 0).all())
+            assert bool(found.log_prob.isfinite())
+            score = model.log_score({n: found[n] for n in found})
+            assert float(score) == pytest.approx(float(found.log_prob), abs=1e-6)
+        elif verb == "sample":
+            counted = slice(None)
+            if found.log_weights is not None:  # draws of weight zero count for nothing
+                counted = found.log_weights.isfinite()
+            rows = {n: found[n][counted] for n in found}
+            assert bool(model.log_score(rows).isfinite().all())
+        else:
+            assert not bool(found.isnan())

@@ -20,7 +20,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.expansion import WRITTEN
-from pgnn.inference.explanation import Explanation, human_bytes
+from pgnn.inference.explanation import Explanation
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.particles.execution_sampling import ExecutionSampling
 from pgnn.inference.posterior import Posterior
@@ -30,6 +30,7 @@ from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.search.dual_decomposition import DualDecomposition
+from pgnn.limits import POSITIVE, check_settings, human_bytes
 
 Mask = NDArray[np.bool_]
 Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
@@ -64,6 +65,9 @@ class Automatic(Engine):
     max_bytes: int = 2**32
     max_work: float = 1e11
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_work=POSITIVE)
 
     @property
     def max_answer_bytes(self) -> int:

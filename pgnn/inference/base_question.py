@@ -54,6 +54,11 @@ class BaseQuestion:
         return self.seen.num_rows
 
     @property
+    def num_cells(self) -> int:
+        """Numbers that all variables of all rows take."""
+        return self.num_rows * sum(v.num_elements for v in self.model.variables.values())
+
+    @property
     def wants_gradients(self) -> bool:
         """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
         if not torch.is_grad_enabled():

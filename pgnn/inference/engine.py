@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +12,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
-from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.limits import MAX_BYTES, check_seed, check_size, whole_number
 from pgnn.inference.log_score import log_score
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
+from pgnn.limits import MAX_BYTES, check_seed, check_size, whole_number
 
 if TYPE_CHECKING:
     from pgnn.inference.exact.compiled_query import CompiledQuery
 
-__all__ = ["Engine", "FactorModel", "Inputs", "Learner", "Names"]
+__all__ = ["Engine", "FactorModel", "Inputs", "Names"]
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -119,6 +118,8 @@ class Engine:
             return draw(model, n, evidence, inputs=inputs, seed=seed)
         n, seed = whole_number("the number of samples", n), check_seed(seed)
         question: Any = self.read(model, evidence, inputs)
+        check_size(f"{n:,} draws of {question.num_rows:,} rows", n * question.num_cells,
+                   self.max_answer_bytes, "Draw fewer at a time")  # fmt: skip
         with torch.set_grad_enabled(question.wants_gradients):
             return with_reals(question, self.answer_sample(question, n, seed), seed)
 
@@ -216,9 +217,13 @@ class Engine:
         rows, elements = question.num_rows, question.model.elements
         self._check_shape("maximize", "states", best.states, (rows, len(elements)))
         self._check_shape("maximize", "log_prob", best.log_prob, (rows,))
+        unknown = best.log_prob.detach().isnan()
+        if question.errors == "raise":
+            self.check_found(unknown.numpy(force=True))
         self.check_rows(question, best.log_prob, best.diagnostics, best.advice)
         scale = _like(seen.soft_scale, best.log_prob)
-        states = best.states.masked_fill(best.log_prob.isneginf()[:, None], -1)
+        none = best.log_prob.isneginf() | unknown
+        states = best.states.masked_fill(none[:, None], -1)
         return Assignment(
             targets.variables,
             states[:, torch.from_numpy(targets.numbers)],
@@ -233,9 +238,6 @@ class Engine:
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: what :meth:`draw` drew."""
         elements, batched = question.model.elements, question.seen.batched
-        check_size(f"{n:,} draws of {question.num_rows:,} rows",
-                   n * question.num_rows * len(elements), self.max_answer_bytes,
-                   "Draw fewer at a time")  # fmt: skip
         drawn = self.draw(question, n, seed)
         if not isinstance(drawn, tuple) or len(drawn) != 2:
             raise ModelError(
@@ -263,6 +265,7 @@ class Engine:
             return log_score(question)
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
+        self.check_found(beliefs.log_evidence.detach().isnan().numpy(force=True))
         return beliefs.log_evidence + _like(question.seen.soft_scale, beliefs.log_evidence)
 
     def check_rows(
@@ -297,9 +300,17 @@ class Engine:
         Raises:
             ImpossibleEvidence: If there are some.
         """
-        lost = log_values.detach().isneginf()
-        if question.errors == "raise" and bool(lost.any()):
-            raise self.impossible(question, lost.nonzero()[:, 0].tolist())
+        if question.errors == "raise":
+            self.refuse(question, log_values.detach().isneginf().numpy(force=True))
+
+    def refuse(self, question: BaseQuestion, impossible: Mask) -> None:
+        """Raise for rows of probability zero, ``(B,)``.
+
+        Raises:
+            ImpossibleEvidence: If there are some.
+        """
+        if impossible.any():
+            raise self.impossible(question, np.flatnonzero(impossible).tolist())
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero."""
@@ -309,6 +320,20 @@ class Engine:
             "rows",
             tuple(rows),
         )
+
+    def check_found(self, unknown: Mask) -> None:
+        """Raise for rows ``(B,)`` that may be possible, though no possible state was found.
+
+        Raises:
+            EvidenceError: If there are some.
+        """
+        if unknown.any():
+            raise EvidenceError(
+                f"{type(self).__name__} found no state of positive probability in {unknown.sum()} "
+                f"rows (first: row {unknown.argmax()}); the evidence may be impossible, or the "
+                "factors exclude nearly all states: JunctionTree() tells which, where it fits; "
+                "errors='nan' skips such rows in queries"
+            )
 
     def describe(self, question: Any) -> Explanation:
         """Answer ``explain``."""
@@ -370,20 +395,3 @@ class Engine:
 
 def _like(array: Floats, tensor: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(tensor)
-
-
-class Learner(ABC):
-    """Frozen settings of a way to fit a model."""
-
-    @abstractmethod
-    def fit(
-        self,
-        model: Any,
-        data: Any,
-        *,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> None:
-        """Answer :meth:`Model.fit`: change the parameters only if all went well."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from pgnn.limits import human_bytes, human_count
 
 
 @dataclass(frozen=True)
@@ -80,48 +81,3 @@ class Explanation:
             if self.alternatives:
                 lines["does not fit"] += "; would do: " + ", ".join(self.alternatives)
         return "\n".join(f"{name:<13}  {text}" for name, text in lines.items())
-
-
-def human_count(count: float) -> str:
-    """Return a count as people say it.
-
-    Example:
-        >>> human_count(950), human_count(1_234_567), human_count(10**17)
-        ('950', '1.2 million', '1.0e+17')
-    """
-    if count < 10_000:
-        return f"{int(count):,}"
-    if count < 10**15:
-        value = float(count)
-        for unit in ("thousand", "million", "billion", "trillion"):
-            value /= 1000.0
-            if value < 999.95:
-                return f"{value:.1f} {unit}"
-    return _power(count)
-
-
-def human_bytes(size: float) -> str:
-    """Return a size in bytes in binary units.
-
-    Example:
-        >>> human_bytes(512), human_bytes(3_565_158), human_bytes(10**15)
-        ('512 B', '3.4 MiB', '909.5 TiB')
-    """
-    if size < 1024:
-        return f"{int(size)} B"
-    if size < 1024**6:
-        value = float(size)
-        for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-            value /= 1024.0
-            if value < 1023.95:
-                return f"{value:.1f} {unit}"
-    return f"{_power(size)} B"
-
-
-def _power(count: float) -> str:
-    """Two digits and a power of ten, of integers too large for a float as well."""
-    if count == math.inf:
-        return "more than 1.8e+308"
-    exponent = math.floor(math.log10(count))
-    digits = f"{10 ** (math.log10(count) - exponent):.1f}"
-    return f"1.0e+{exponent + 1}" if digits == "10.0" else f"{digits}e+{exponent}"

@@ -40,7 +40,7 @@ from pgnn.models.missing_reals import MissingReals
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
-    from pgnn.inference.engine import Learner
+    from pgnn.inference.learner import Learner
 
 
 class Undeclared(NamedTuple):

@@ -23,7 +23,7 @@ from pgnn.models.directed_declaration import (
 from pgnn.models.repeated_slice import RepeatedSlice
 
 if TYPE_CHECKING:
-    from pgnn.inference.engine import Learner
+    from pgnn.inference.learner import Learner
 
 
 class DynamicBayesianNetwork(RepeatedSlice):

@@ -24,7 +24,8 @@ from pgnn.models.repeated_slice import RepeatedSlice
 if TYPE_CHECKING:
     from pgnn.inference.chains.chain import Chain
     from pgnn.inference.chains.segment_chain import SegmentChain
-    from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
     from pgnn.inference.posterior import Posterior
 
 

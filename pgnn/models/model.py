@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgnn.inference.assignment import Assignment, KBest
-    from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.engine import Engine
     from pgnn.inference.exact.compiled_query import CompiledQuery
     from pgnn.inference.explanation import Explanation
+    from pgnn.inference.learner import Learner
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
 
@@ -289,7 +290,7 @@ class Model(CachingModule, FactorModel, Restorable):
             The model itself. If fitting fails, it is as it was before. A fitted model answers
             with plain numbers: gradients flow again after ``model.requires_grad_()``.
         """
-        from pgnn.inference.engine import Learner
+        from pgnn.inference.learner import Learner
 
         self._asked = True  # tables that learning begins with are no answers
         own = self.default_learner(data) if learner is None else learner

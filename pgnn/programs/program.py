@@ -22,7 +22,8 @@ from pgnn.models.model import Model
 from pgnn.programs.parameters import ProgramParameters, modules_of
 
 if TYPE_CHECKING:
-    from pgnn.inference.engine import Engine, Learner
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
     from pgnn.inference.posterior import Posterior
     from pgnn.programs.execution import Execution
     from pgnn.programs.guide import GuideExecutions

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from pgnn.inference.explanation import Explanation, human_bytes, human_count
+from pgnn.inference.explanation import Explanation
 
 PLAN = Explanation(
     engine="JunctionTree",
@@ -55,40 +55,3 @@ def test_it_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         PLAN.treewidth = 3  # type: ignore[misc]
     assert PLAN.fits
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0"),
-        (9_999, "9,999"),
-        (10_000, "10.0 thousand"),
-        (999_949, "999.9 thousand"),
-        (999_950, "1.0 million"),
-        (2_500_000_000, "2.5 billion"),
-        (7 * 10**12, "7.0 trillion"),
-        (999_999_999_999_999, "1.0e+15"),
-        (10**15, "1.0e+15"),
-        (10**400, "1.0e+400"),
-        (150.0, "150"),
-        (1.5e300, "1.5e+300"),
-        (float("inf"), "more than 1.8e+308"),
-    ],
-)
-def test_counts(count: float, text: str) -> None:
-    assert human_count(count) == text
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (1024**2 - 1, "1.0 MiB"),
-        (5 * 2**30, "5.0 GiB"),
-        (2**60, "1.2e+18 B"),
-    ],
-)
-def test_bytes(size: int, text: str) -> None:
-    assert human_bytes(size) == text

@@ -9,7 +9,8 @@ import torch
 
 import pgnn
 from pgnn import EvidenceError, ModelError, Unsupported
-from pgnn.inference.engine import Engine, Learner
+from pgnn.inference.engine import Engine
+from pgnn.inference.learner import Learner
 from pgnn.models.model import Model
 from tests.zoo import ZOO
 

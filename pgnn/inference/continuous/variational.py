@@ -21,9 +21,10 @@ from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.engine import Engine, FactorModel, Inputs, Learner, Names
+from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples

@@ -28,10 +28,10 @@ from pgnn.inference.exact.k_best import k_best
 from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.limits import check_size
 from pgnn.inference.log_score import log_score
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, scope_of, targets_of
+from pgnn.limits import Interval, check_settings, check_size
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,9 @@ class JunctionTree(Engine):
 
     max_bytes: int = 2**32
     max_work: float = math.inf
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_work=Interval(0.0, open_low=True))
 
     @property
     def max_answer_bytes(self) -> int:

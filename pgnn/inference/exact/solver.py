@@ -21,13 +21,12 @@ from pgnn.inference.exact.expected_counts import ExpectedCounts
 from pgnn.inference.exact.plan import Mask, Plan
 from pgnn.inference.exact.planner import REMEMBERED, Ask, MakePlan, Planner
 from pgnn.inference.exact.torch_rows import TorchRows
-from pgnn.inference.explanation import human_bytes, human_count
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.limits import check_size
 from pgnn.inference.model_graph import model_graph
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Targets
 from pgnn.inference.threads import Stop, interruptible
+from pgnn.limits import check_size, human_bytes, human_count
 
 if TYPE_CHECKING:
     from pgnn.inference.exact.cpu_executor import CpuExecutor

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from pgnn.errors import ModelError
 from pgnn.evidence.evidence import Evidence
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.engine import Inputs, Learner
+from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
 from pgnn.inference.learning.lbfgs import run_lbfgs
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler, MiniBatches, Steps

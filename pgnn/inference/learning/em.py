@@ -14,8 +14,9 @@ import numpy as np
 from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel
 from pgnn.errors import ModelError, NotConverged, Unsupported
 from pgnn.factors.conditionals.tabular import Prior
-from pgnn.inference.engine import Inputs, Learner
+from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (

@@ -16,8 +16,8 @@ from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Prior, Tabular
-from pgnn.inference.engine import Learner
 from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
 from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
 from pgnn.inference.question import Question
+from pgnn.limits import NOT_NEGATIVE, check_settings, check_work
 
 Floats = NDArray[np.float64]
 Block = Sequence[Hashable] | Slices
@@ -87,11 +88,10 @@ class MeanField(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.restarts < 1 or self.max_iterations < 1 or not self.tolerance >= 0:
-            raise ModelError(
-                "MeanField needs restarts >= 1, max_iterations >= 1 and tolerance >= 0, got "
-                f"{self.restarts}, {self.max_iterations} and {self.tolerance}"
-            )
+        check_settings(self, restarts=1, max_iterations=1, tolerance=NOT_NEGATIVE)
+        named = isinstance(self.blocks, str) or not isinstance(self.blocks, Iterable)
+        if self.blocks is not None and named:
+            raise ModelError(f"blocks must be a list of lists of names, got {self.blocks!r}")
 
     @property
     def kind_of_evidence(self) -> str:
@@ -108,6 +108,9 @@ class MeanField(Engine):
         if self.blocks is not None:
             numbers = in_blocks(question.graph.elements, self.blocks)
             blocks = BlockAscent(ascent, Blocks(ascent.wiring, numbers))
+        elements = len(question.graph.elements)
+        check_work(f"{self.restarts:,} starts of {question.num_rows:,} rows",
+                   self.restarts * question.num_rows * elements, "Take fewer restarts")  # fmt: skip
         rng = np.random.default_rng(self.seed)
         found: tuple[Ascending, Floats] | None = None
         for restart in range(self.restarts):

@@ -11,19 +11,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import Intractable, ModelError
+from pgnn.errors import ModelError
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
-from pgnn.inference.exact.solver import Solver
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
-from pgnn.inference.sampling.chain_starts import chain_rows, most_likely_states, streams_of, walled
+from pgnn.inference.sampling.chain_starts import (
+    chain_rows,
+    exact_draws,
+    log_normalisers,
+    most_likely_states,
+    streams_of,
+    walled,
+)
 from pgnn.inference.sampling.compilation import KERNELS
+from pgnn.inference.sampling.possibility import proven_impossible
 from pgnn.inference.threads import Stop, in_threads, interruptible
 from pgnn.inference.wiring import LocalWiring
+from pgnn.limits import Interval, check_real, check_settings, check_size, check_work, whole_number
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -34,8 +42,6 @@ _STEPS = 50
 _VISIT = 20.0  # nanoseconds
 # how far below a factor's least possible value its zeros stand on the way
 _WALL = 20.0
-# exact draws are worth this much planning and memory
-_LARGEST, _MAX_BYTES = 5000, 2**28
 
 
 class PathChains(NamedTuple):
@@ -76,7 +82,7 @@ class AnnealingPath:
         """Read a question."""
         graph, fields = question.graph, np.ascontiguousarray(question.log_field())
         constant = graph.log_constant.detach().cpu().double().numpy()
-        start = constant + _log_normalisers(fields, graph.elements.offset).sum(axis=1)
+        start = constant + log_normalisers(fields, graph.elements.offset).sum(axis=1)
         return cls(
             graph,
             graph.local_wiring,
@@ -172,30 +178,6 @@ class PathWalk:
         return state + len(part) - 1, Info(values={"inverse temperature": float(part[-1])})
 
 
-def exact_draws(question: Question, n: int, seed: int) -> Codes | None:
-    """Return ``(B, n, E)`` draws of the junction tree, None if that is not cheap."""
-    graph = question.graph
-    if len(graph.elements) > _LARGEST or graph.num_interactions > 4 * _LARGEST:
-        return None
-    solver = Solver(graph, max_bytes=_MAX_BYTES)
-    try:
-        drawn, _ = solver.draw(question.seen.codes, question.seen.soft, n, seed)
-    except Intractable:
-        return None
-    return np.ascontiguousarray(drawn.transpose(1, 0, 2))
-
-
-def _log_normalisers(fields: Floats, offset: Ints) -> Floats:
-    """``(B, E)`` log sums of the exponentials of each element's field."""
-    if fields.size == 0:
-        return np.zeros((len(fields), len(offset) - 1))
-    top = np.maximum.reduceat(fields, offset[:-1], axis=1)
-    level = np.where(np.isneginf(top), 0.0, top)
-    shifted = np.exp(fields - np.repeat(level, np.diff(offset), axis=1))
-    with np.errstate(divide="ignore"):
-        return np.asarray(level + np.log(np.add.reduceat(shifted, offset[:-1], axis=1)))
-
-
 # estimates of fewer effective chains say little, their standard errors less
 _ENOUGH = 5.0
 _ADVICE = "take more temperatures"
@@ -260,9 +242,12 @@ class AnnealedImportanceSampling(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("chains", "sweeps"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_settings(self, chains=1, sweeps=1)
+        if not isinstance(self.temperatures, Sequence):
+            own = whole_number("temperatures", self.temperatures, 1, ModelError)
+            return check_size(f"{own:,} temperatures", own, advice="Take fewer")
+        for beta in self.temperatures:
+            check_real("an inverse temperature", beta, Interval(0.0, 1.0))
         betas = self.betas
         if len(betas) < 2 or betas[0] != 0.0 or betas[-1] != 1.0 or (np.diff(betas) <= 0.0).any():
             raise ModelError(
@@ -273,9 +258,9 @@ class AnnealedImportanceSampling(Engine):
     @property
     def betas(self) -> Floats:
         """Inverse temperatures from 0 to 1."""
-        if isinstance(self.temperatures, int):
-            return np.linspace(0.0, 1.0, max(self.temperatures, 0) + 1)
-        return np.array(self.temperatures, dtype=np.float64)
+        if isinstance(self.temperatures, Sequence):
+            return np.array(self.temperatures, dtype=np.float64)
+        return np.linspace(0.0, 1.0, self.temperatures + 1)
 
     def reason(self) -> str:
         """See :meth:`Engine.reason`."""
@@ -284,6 +269,7 @@ class AnnealedImportanceSampling(Engine):
     def infer(self, question: Question) -> Beliefs:
         """See :meth:`Engine.infer`."""
         columns, question = question.graph.offset[-1], question.expanded(WRITTEN)
+        self._check_cost(question, self.chains)
         path = AnnealingPath.prepare(question, self.betas, self.sweeps)
         forward, backward = np.random.default_rng(self.seed).integers(2**63, size=2).tolist()
         shape = (question.num_rows, self.chains)
@@ -298,7 +284,7 @@ class AnnealedImportanceSampling(Engine):
         marginals = path.smoothed(states, shares)
         marginals[lost] = np.nan
         start = path.log_start
-        impossible = np.isneginf(start)
+        impossible = proven_impossible(question, lost)
         found = {
             "lower": start + log_weights.mean(axis=1),
             "lower_error": _error(log_weights),
@@ -310,6 +296,8 @@ class AnnealedImportanceSampling(Engine):
             found |= self._backward(question, path, states, shares, backward)
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
         dtype = question.graph.dtype
+        if question.errors == "raise":
+            self.check_found(lost & ~impossible)
         return Beliefs(
             torch.from_numpy(marginals[:, :columns]).to(dtype),
             torch.from_numpy(log_evidence).to(dtype),
@@ -321,13 +309,31 @@ class AnnealedImportanceSampling(Engine):
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor]:
         """See :meth:`Engine.draw`: final states with their log weights."""
         own, question = len(question.model.elements), question.expanded(WRITTEN)
+        self._check_cost(question, n)
         path = AnnealingPath.prepare(question, self.betas, self.sweeps)
-        number = int(np.random.default_rng(seed).integers(2**63))
+        number = int(np.random.default_rng(self.seed if seed is None else seed).integers(2**63))
         states, log_weights = self._forward(path, (question.num_rows, n), number)
+        lost = np.asarray(np.isneginf(log_weights).all(axis=1) & (n > 0))
+        impossible = proven_impossible(question, lost)
+        self.refuse(question, impossible)
+        self.check_found(lost & ~impossible)
         return (
             torch.from_numpy(states[..., :own].transpose(1, 0, 2).astype(np.int64)),
             torch.from_numpy(np.ascontiguousarray(log_weights.T)),
         )
+
+    def _check_cost(self, question: Question, chains: int) -> None:
+        """Check memory and time of so many chains for each row.
+
+        Raises:
+            Intractable: If they are too much.
+        """
+        elements, total = len(question.graph.elements), chains * question.num_rows
+        what = f"{chains:,} chains of {question.num_rows:,} rows"
+        check_size(what, total * (elements + 8), advice="Take fewer chains")
+        steps = (len(self.betas) - 1) * self.sweeps
+        check_work(f"{what} and {steps:,} sweeps", total * elements * steps * (1 + self.reverse),
+                   "Take fewer chains, temperatures or sweeps")  # fmt: skip
 
     def _forward(
         self, path: AnnealingPath, shape: tuple[int, int], seed: int

@@ -29,8 +29,10 @@ from pgnn.inference.sampling.chain_starts import (
     walled,
 )
 from pgnn.inference.sampling.compilation import KERNELS
+from pgnn.inference.sampling.possibility import proven_impossible
 from pgnn.inference.threads import Stop, in_threads
 from pgnn.inference.wiring import LocalWiring
+from pgnn.limits import POSITIVE, check_settings, check_size, check_work
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,9 +56,7 @@ class Cooling(ABC):
     end: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("start", self.start), ("end", self.end)):
-            if value is not None and not 0.0 < value < np.inf:
-                raise ModelError(f"{name} must be a positive temperature, got {value}")
+        check_settings(self, start=POSITIVE, end=POSITIVE)
 
     def temperatures(self, sweeps: int, hot: float = 10.0, cold: float = 0.1) -> Floats:
         """Return ``(sweeps,)`` temperatures.
@@ -200,9 +200,11 @@ class Annealing(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("sweeps", "chains"):
-            if getattr(self, name) < 1:
-                raise ModelError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_settings(self, sweeps=1, chains=1)
+        if not isinstance(self.schedule, Cooling) and not callable(self.schedule):
+            raise ModelError(
+                f"schedule must be one such as GeometricCooling(), got {self.schedule!r}"
+            )
 
     def reason(self) -> str:
         """See :meth:`Engine.reason`."""
@@ -225,6 +227,7 @@ class Annealing(Engine):
         top = values[rows, best]
         reached = (values >= (top - 1e-9 * np.maximum(np.abs(top), 1.0))[:, None]).sum(axis=1)
         none = np.isneginf(top) & possible(question.graph, log_field)
+        none &= ~proven_impossible(question, none)
         return Best(
             torch.from_numpy(cooled[rows, best]),
             torch.from_numpy(np.where(none, np.nan, top)).to(question.graph.dtype),
@@ -255,6 +258,10 @@ class Annealing(Engine):
             graph: The factors.
             log_field: ``(B, S)`` own fields, evidence included.
         """
+        elements, count = len(graph.elements), self.chains * len(log_field)
+        what = f"{self.chains:,} chains of {len(log_field):,} rows and {self.sweeps:,} sweeps"
+        check_size(what, self.sweeps + count * (2 * elements + 8), advice="Take fewer")
+        check_work(what, count * self.sweeps * elements, "Take fewer")
         cooling = Cooled.prepare(self, graph, log_field)
         steps = -(-self.sweeps // cooling.size)
         run = iterate(cooling, steps, progress=self.progress, label="Annealing")

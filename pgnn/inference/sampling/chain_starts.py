@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.errors import Intractable
+from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import finite_spread, floored
+from pgnn.inference.question import Question
 from pgnn.inference.wiring import LocalWiring
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Codes = NDArray[np.int32]
+
+# exact draws are worth this much planning and memory
+_LARGEST, _MAX_BYTES = 5000, 2**28
 
 
 def chain_rows(rows: int, chains: int) -> Ints:
@@ -86,3 +93,27 @@ def _variance(values: Floats, starts: Ints) -> Floats:
     mean = np.repeat(np.add.reduceat(kept, starts, axis=1) / count, length, axis=1)
     squares = np.where(finite, (kept - mean) ** 2, 0.0)
     return np.asarray(np.add.reduceat(squares, starts, axis=1) / count)
+
+
+def exact_draws(question: Question, n: int, seed: int) -> Codes | None:
+    """Return ``(B, n, E)`` draws of the junction tree, None if that is not cheap."""
+    graph = question.graph
+    if len(graph.elements) > _LARGEST or graph.num_interactions > 4 * _LARGEST:
+        return None
+    solver = Solver(graph, max_bytes=_MAX_BYTES)
+    try:
+        drawn, _ = solver.draw(question.seen.codes, question.seen.soft, n, seed)
+    except Intractable:
+        return None
+    return np.ascontiguousarray(drawn.transpose(1, 0, 2))
+
+
+def log_normalisers(fields: Floats, offset: Ints) -> Floats:
+    """Return ``(B, E)`` log sums of the exponentials of each element's field."""
+    if fields.size == 0:
+        return np.zeros((len(fields), len(offset) - 1))
+    top = np.maximum.reduceat(fields, offset[:-1], axis=1)
+    level = np.where(np.isneginf(top), 0.0, top)
+    shifted = np.exp(fields - np.repeat(level, np.diff(offset), axis=1))
+    with np.errstate(divide="ignore"):
+        return np.asarray(level + np.log(np.add.reduceat(shifted, offset[:-1], axis=1)))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError, ModelError, Unsupported
+from pgnn.errors import ModelError, Unsupported
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import Engine
@@ -21,9 +21,12 @@ from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Question
 from pgnn.inference.sampling.cpu_gibbs import TemperedTables
+from pgnn.inference.sampling.possibility import proven_impossible
+from pgnn.limits import POSITIVE, Interval, check_real, check_settings, check_size, check_work
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _BATCHES = 16
 # numbers kept for each column of each chain: sums, squares, halves
@@ -107,14 +110,16 @@ class Gibbs(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        least = {"chains": 1, "burn_in": 0, "samples": 4, "thin": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ModelError(f"{name} must be at least {bound}, got {getattr(self, name)}")
-        if len(self.temperatures) != self.chains or not all(t > 0 for t in self.temperatures):
+        check_settings(self, chains=1, samples=4, thin=1, max_r_hat=Interval(1.0))
+        if not isinstance(self.temperature, Sequence):
+            check_real("temperature", self.temperature, POSITIVE)
+            return
+        for t in self.temperature:
+            check_real("a temperature", t, POSITIVE)
+        if len(self.temperature) != self.chains:
             raise ModelError(
-                f"temperature must be a positive number, or {self.chains} of them, one a chain; "
-                f"got {self.temperature!r}"
+                f"temperature must be one number, or {self.chains}, one a chain; got "
+                f"{self.temperature!r}"
             )
 
     @property
@@ -137,26 +142,28 @@ class Gibbs(Engine):
             Unsupported: If chains have different temperatures.
             EvidenceError: If no possible state was found for some row.
         """
+        rows, columns = question.num_rows, int(question.graph.elements.offset[-1])
+        self._check_cost(question, self.samples, columns)
         if len(set(self.temperatures)) > 1:
             raise Unsupported(
                 "marginals are of one temperature; chains of different temperatures can only "
                 "draw: use sample(), or one temperature"
             )
-        rows, columns = question.num_rows, int(question.graph.elements.offset[-1])
         marginals = np.full((rows, columns), np.nan)
         figures = np.full((3, rows), np.nan)
-        impossible = np.zeros(rows, dtype=np.bool_)
+        impossible, doubted = np.zeros((2, rows), dtype=np.bool_)
         for first, last in self._blocks(rows, columns):
             chains = self._chains(question, (first, last), self.seed)
-            impossible[first:last] = self._started(chains, first)
+            now = slice(first, last)
+            impossible[now], doubted[now] = self._started(question, chains, now)
             sums = BatchSums(last - first, self.chains, columns)
             steps = _Collecting(chains, sums, self)
             iterate(steps, steps.num, progress=self.progress, label="Gibbs")
             marginals[first:last] = sums.mean()
             figures[:, first:last] = _figures(sums)
         _fill_observed(question, marginals)
-        marginals[impossible] = np.nan
-        figures[:, impossible] = np.nan
+        marginals[impossible | doubted] = np.nan
+        figures[:, impossible | doubted] = np.nan
         return self._beliefs(question, marginals, figures, impossible)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
@@ -168,16 +175,19 @@ class Gibbs(Engine):
             EvidenceError: If no possible state was found for some row.
         """
         rows, elements = question.num_rows, len(question.graph.elements)
-        out = np.full((n, rows, elements), -1, dtype=np.int64)
+        self._check_cost(question, -(-n // self.chains), elements)
+        out = np.empty((n, rows, elements), dtype=np.int64)
         each = -(-n // self.chains)
         for first, last in self._blocks(rows, elements * max(each, 1)):
             chains = self._chains(question, (first, last), self.seed if seed is None else seed)
-            impossible = self._started(chains, first)
+            impossible = np.zeros(rows, dtype=np.bool_)
+            impossible[first:last], _ = self._started(question, chains, slice(first, last))
+            self.refuse(question, impossible)
             chains.run(self.burn_in)
             trace = np.asarray(chains.trace(each, self.thin)).astype(np.int64)
             drawn = trace.reshape(each, last - first, self.chains, elements).swapaxes(1, 2)
             drawn = drawn.reshape(each * self.chains, last - first, elements)[:n]
-            out[:, first:last] = np.where(impossible[:, None], -1, drawn)
+            out[:, first:last] = drawn
         return torch.from_numpy(out), None
 
     def answer_log_prob(self, question: Question) -> Tensor:
@@ -190,6 +200,19 @@ class Gibbs(Engine):
         return super().answer_log_prob(question)
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _check_cost(self, question: Question, kept: int, columns: int) -> None:
+        """Check memory and time of some kept sweeps of each chain.
+
+        Raises:
+            Intractable: If they are too much.
+        """
+        chains = self.chains * max(question.num_rows, 1)
+        what = f"{self.chains:,} chains of {question.num_rows:,} rows"
+        check_size(what, chains + 8 * self.chains * columns, advice="Take fewer chains")
+        visits = chains * (self.burn_in + kept * self.thin) * len(question.graph.elements)
+        check_work(f"{what} and {self.burn_in + kept * self.thin:,} sweeps", visits,
+                   "Take fewer chains, samples, or burn_in, or less thin")  # fmt: skip
 
     def _blocks(self, rows: int, columns: int) -> Iterator[tuple[int, int]]:
         """Rows in turn, so many that what their chains keep fits."""
@@ -213,20 +236,23 @@ class Gibbs(Engine):
 
         return CpuChains(tables, seeds, self.burn_in + self.samples * self.thin)
 
-    def _started(self, chains: GibbsChains, first: int) -> NDArray[np.bool_]:
-        """Start the chains; return which rows are impossible."""
+    def _started(self, question: Question, chains: GibbsChains, rows: slice) -> tuple[Mask, Mask]:
+        """Start the chains of some rows; return which are impossible, and which in doubt.
+
+        Raises:
+            EvidenceError: If no possible state was found for some row, unless that is NaN.
+        """
         outcome = chains.start()
-        unknown = (first + np.flatnonzero(outcome == 1)).tolist()
-        if unknown:
-            raise EvidenceError(
-                f"Gibbs found no state of positive probability to begin at in {len(unknown)} rows "
-                f"(first: row {unknown[0]}); the evidence may be impossible, or the factors "
-                "exclude nearly all states: JunctionTree() tells which, where it can"
-            )
-        return np.asarray(outcome == 2)
+        doubted = np.zeros(question.num_rows, dtype=np.bool_)
+        doubted[rows] = outcome == 1
+        impossible = proven_impossible(question, doubted)
+        doubted &= ~impossible
+        if question.errors == "raise":
+            self.check_found(doubted)
+        return impossible[rows] | (outcome == 2), doubted[rows]
 
     def _beliefs(
-        self, question: Question, marginals: Floats, figures: Floats, impossible: NDArray[np.bool_]
+        self, question: Question, marginals: Floats, figures: Floats, impossible: Mask
     ) -> Beliefs:
         graph, (r_hat, size, error) = question.graph, figures
         converged = (r_hat <= self.max_r_hat) | impossible
@@ -244,10 +270,12 @@ class Gibbs(Engine):
         )
 
     def _advice(self, r_hat: Floats, size: Floats) -> str:
+        if np.isnan(r_hat).all():
+            return "no state of positive probability was found there; ask JunctionTree()"
         return (
-            f"the chains did not mix: R-hat is up to {r_hat.max():.3g} (at most "
+            f"the chains did not mix: R-hat is up to {np.nanmax(r_hat):.3g} (at most "
             f"{self.max_r_hat:g} is wanted) and the effective sample size down to "
-            f"{size.min():.3g}; take more samples= and burn_in=, or ask JunctionTree() or "
+            f"{np.nanmin(size):.3g}; take more samples= and burn_in=, or ask JunctionTree() or "
             "BeliefPropagation()"
         )
 

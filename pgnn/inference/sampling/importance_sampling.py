@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import Intractable, ModelError, NotConverged
+from pgnn.errors import NotConverged
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
-from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.loop import iterate
-from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
 from pgnn.inference.question import Question
 from pgnn.inference.sampling.likelihood_weighting import LikelihoodWeighting, Sums
+from pgnn.inference.sampling.possibility import proven_impossible
+from pgnn.limits import check_settings, check_work
 
 # effective sample size below which not even the standard errors are to be trusted
 _TINY = 100
@@ -80,11 +79,11 @@ class ImportanceSampling(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ModelError(f"ImportanceSampling needs samples >= 1, got {self.samples}")
+        check_settings(self, samples=1)
 
     def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
+        self._check_cost(question, self.samples)
         weighting = LikelihoodWeighting(question, self.samples, self.seed)
         pieces = len(weighting.rounds)
         state = weighting.init()
@@ -96,6 +95,7 @@ class ImportanceSampling(Engine):
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, Tensor | None]:
         """See :class:`Engine`."""
+        self._check_cost(question, n)
         weighting = LikelihoodWeighting(question, n, self.seed if seed is None else seed)
         rows = question.num_rows
         states = np.empty((n, rows, len(question.graph.elements)), dtype=np.int64)
@@ -104,7 +104,14 @@ class ImportanceSampling(Engine):
             part = slice(first, first + count)
             columns, log_weights[part, row] = weighting.drawn(row, first, count)
             states[part, row] = columns.T
+        none = np.asarray(np.isneginf(log_weights).all(axis=0) & (n > 0))
+        self.refuse(question, proven_impossible(question, none))
         return torch.from_numpy(states), torch.from_numpy(log_weights)
+
+    def _check_cost(self, question: Question, samples: int) -> None:
+        """Check the time that draws take."""
+        rows, elements = question.num_rows, len(question.graph.elements)
+        check_work(f"{samples:,} draws of {rows:,} rows", samples * rows * elements, "Draw fewer")
 
     def reason(self) -> str:
         """See :class:`Engine`."""
@@ -150,10 +157,7 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
         size = np.where(one > 0, one**2 / two, 0.0)
         surplus = np.maximum(samples / np.where(one > 0, size, np.nan) - 1.0, 0.0)
         log_error = np.sqrt(surplus / (samples - 1)) if samples > 1 else np.full(len(one), np.inf)
-    impossible = np.zeros(len(one), dtype=np.bool_)
-    lost = np.flatnonzero(one == 0)
-    if len(lost):
-        impossible[lost] = _proven_impossible(question, lost)
+    impossible = proven_impossible(question, np.asarray(one == 0))
     graph = question.graph
 
     def tensor(array: Any) -> Tensor:
@@ -171,18 +175,6 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
             "impossible": torch.from_numpy(impossible),
         },
     )
-
-
-def _proven_impossible(question: Question, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether it is proven of some rows that their evidence is impossible."""
-    try:
-        tables = question.expanded(WRITTEN)
-        ascent, possible = CoordinateAscent(tables, tables.log_field(), 0.0).possible()
-    except Intractable:  # tables that can't be written down: nothing is known
-        return np.zeros(len(rows), dtype=np.bool_)
-    impossible = ~possible[rows]
-    impossible[~impossible] = ascent.proven_impossible(rows[~impossible])
-    return np.asarray(impossible)
 
 
 def _by_name(question: Question, columns: Tensor) -> dict[Hashable, Tensor]:

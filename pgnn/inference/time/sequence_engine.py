@@ -47,6 +47,7 @@ class SequenceEngine(Engine):
         Diagnostics may have ``log_increments``, :math:`\log p(e_t \mid e_{<t})`.
         """
         question = self.read(model, evidence, inputs, names=targets, errors=errors)
+        self._check_cost(question, question.num_beliefs)
         with torch.set_grad_enabled(question.wants_gradients):
             return self.filter_steps(question)
 
@@ -120,10 +121,13 @@ class SequenceEngine(Engine):
         """Read evidence as sequences, in any form that it has over time."""
         seen = Sequences.of(model, evidence)
         own = type(self).__name__
-        return SequenceQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
+        question = SequenceQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
+        self._check_cost(question, question.num_cells)
+        return question
 
     def answer_query(self, question: SequenceQuestion) -> Posterior:
         """Smooth."""
+        self._check_cost(question, question.num_beliefs)
         return self.smooth_steps(question)
 
     def answer_most_probable(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
@@ -136,9 +140,6 @@ class SequenceEngine(Engine):
     def answer_sample(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draw; the length is ``evidence["T"]`` where nothing was observed."""
         question.check_length()
-        cells = n * question.seen.num_rows * question.seen.steps * len(question.model.variables)
-        what = f"{n:,} draws of {question.seen.num_rows:,} rows"
-        check_size(what, cells, self.max_answer_bytes, "Draw fewer at a time")
         return self.draw_paths(question, n, seed)
 
     def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
@@ -171,6 +172,15 @@ class SequenceEngine(Engine):
             low, high = torch.where(lost, low, middle + 1), torch.where(lost, middle, high)
             low = low.minimum(high)
         return [int(t) for t in high]
+
+    def _check_cost(self, question: SequenceQuestion, numbers: int) -> None:
+        """Check the memory that so many numbers take.
+
+        Raises:
+            Intractable: If it is too much.
+        """
+        check_size(f"{question.seen.steps:,} steps of {question.num_rows:,} rows", numbers,
+                   self.max_answer_bytes, "Give shorter sequences, or fewer at a time")  # fmt: skip
 
     def prepare(
         self, model: Any, targets: Names | None, observed: Iterable[Hashable] | None

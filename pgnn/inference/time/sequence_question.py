@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -71,6 +72,21 @@ class SequenceQuestion(BaseQuestion):
         """Covariates ``(B, T, ...)``."""
         covariates: Mapping[Any, Tensor] = self.model.covariates(self.inputs, self.seen)
         return covariates
+
+    @property
+    def num_cells(self) -> int:
+        """Numbers that all variables of all rows take, at every step."""
+        sizes = [math.prod(v.shape[1:]) for v in self.model.variables.values()]
+        return int(self.num_rows * self.seen.steps * sum(sizes))
+
+    @property
+    def num_beliefs(self) -> int:
+        """States of all variables, and numbers of the real ones, at every step of every row."""
+        sizes = [
+            v.num_states if v.is_discrete else math.prod(v.shape[1:])
+            for v in self.model.variables.values()
+        ]
+        return int(self.num_rows * self.seen.steps * sum(sizes))
 
     @property
     def asked_names(self) -> list[Hashable]:
