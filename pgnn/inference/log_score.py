@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from pgnn.abilities import FactorModel, Inputs
 from pgnn.factors.groups.kernel_kinds import TABLE
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.question import Question
@@ -35,6 +38,15 @@ def log_score(question: Question) -> Tensor:
         return graph.log_score(codes)
     pieces = [graph.log_score(codes[k : k + step]) for k in range(0, len(codes), step)]
     return torch.cat(pieces)
+
+
+def looked_up(model: FactorModel, data: Any, inputs: Inputs | None = None) -> Tensor | None:
+    """Return log scores of rows that miss nothing, without any engine; None if some row does."""
+    question = Question.read(model, data, inputs)
+    if not question.complete:
+        return None
+    total = log_score(question)
+    return total if question.seen.batched else total[0]
 
 
 def _is_of_few_tables(graph: FactorGraph) -> bool:

@@ -351,14 +351,9 @@ class Model(CachingModule, FactorModel, Restorable):
 
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
         """Log scores of rows that miss nothing, without any engine; None if some row does."""
-        from pgnn.inference.log_score import log_score
-        from pgnn.inference.question import Question
+        from pgnn.inference.log_score import looked_up
 
-        question = Question.read(self, data, inputs)
-        if not question.complete:
-            return None
-        total = log_score(question)
-        return total if question.seen.batched else total[0]
+        return looked_up(self, data, inputs)
 
     def default_engine(self) -> Engine:
         """Return what answers where no engine is named."""

@@ -245,7 +245,8 @@ class AnnealedImportanceSampling(Engine):
         check_settings(self, chains=1, sweeps=1)
         if not isinstance(self.temperatures, Sequence):
             own = whole_number("temperatures", self.temperatures, 1, ModelError)
-            return check_size(f"{own:,} temperatures", own, advice="Take fewer")
+            check_size(f"{own:,} temperatures", own, advice="Take fewer")
+            return
         for beta in self.temperatures:
             check_real("an inverse temperature", beta, Interval(0.0, 1.0))
         betas = self.betas
@@ -295,12 +296,11 @@ class AnnealedImportanceSampling(Engine):
         if self.reverse:
             found |= self._backward(question, path, states, shares, backward)
         log_evidence = np.where(lost & ~impossible, np.nan, start + total)
-        dtype = question.graph.dtype
         if question.errors == "raise":
             self.check_found(lost & ~impossible)
         return Beliefs(
-            torch.from_numpy(marginals[:, :columns]).to(dtype),
-            torch.from_numpy(log_evidence).to(dtype),
+            torch.from_numpy(marginals[:, :columns]).to(question.graph.dtype),
+            torch.from_numpy(log_evidence).to(question.graph.dtype),
             kind="estimate",
             diagnostics=found,
             advice=_ADVICE,

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged
-from pgnn.inference.sampling import annealed_importance_sampling
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged
+from pgnn.inference.sampling import chain_starts
 from pgnn.inference.sampling.annealed_importance_sampling import AnnealedImportanceSampling
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO
@@ -129,7 +129,7 @@ def test_a_grid_that_the_junction_tree_solves() -> None:
 
 
 def test_without_exact_samples_it_says_so(monkeypatch) -> None:
-    monkeypatch.setattr(annealed_importance_sampling, "_LARGEST", 1)
+    monkeypatch.setattr(chain_starts, "_LARGEST", 1)
     model = ising(3, 0.5)
     exact = float(model.query([], {}).log_evidence)
     told = model.query([], {}, engine=QUICK).diagnostics
@@ -162,7 +162,7 @@ def test_seeds() -> None:
     assert model.query(None, {}, engine=other).log_evidence != first.log_evidence
 
 
-def test_impossible_and_unlucky_rows() -> None:
+def test_impossible_and_unlucky_rows(monkeypatch) -> None:
     tables = {"a": [0.0, 1.0], "b": [[1.0, 0.0], [0.0, 1.0]]}
     model = pgnn.BayesianNetwork([("a", "b")], tables)
     with pytest.raises(ImpossibleEvidence):
@@ -171,15 +171,28 @@ def test_impossible_and_unlucky_rows() -> None:
     nothing = pgnn.MarkovRandomField(
         [pgnn.Factor([a, b], torch.full((2, 2), -torch.inf, dtype=torch.float64))]
     )
+    with pytest.raises(ImpossibleEvidence):
+        nothing.query(None, {}, engine=QUICK)
+    with pytest.raises(ImpossibleEvidence):
+        nothing.sample(2, {}, engine=QUICK)
+    # as if nothing could be proved
+    unproven = "pgnn.inference.sampling.annealed_importance_sampling.proven_impossible"
+    monkeypatch.setattr(unproven, lambda question, doubted: np.zeros_like(doubted))
+    for ask in (nothing.query, lambda **told: nothing.sample(2, **told)):
+        with pytest.raises(EvidenceError, match="found no state of positive") as caught:
+            ask(engine=QUICK)
+        assert not isinstance(caught.value, ImpossibleEvidence)
     with pytest.warns(NotConverged, match="more temperatures"):
-        found = nothing.query(None, {}, engine=QUICK)
+        found = nothing.query(None, {}, engine=QUICK, errors="nan")
     assert torch.isnan(found.log_evidence)
     assert torch.isnan(found["a"].probs).all()
     assert np.isneginf(found.diagnostics["lower"])
 
 
 def test_settings_are_checked() -> None:
-    for wrong in (0, -3, (0.0, 0.5), (0.1, 1.0), (0.0, 0.6, 0.6, 1.0), (0.0, 0.7, 0.5, 1.0)):
+    with pytest.raises(ModelError, match="temperatures must be at least 1"):
+        AnnealedImportanceSampling(temperatures=0)
+    for wrong in ((0.0, 0.5), (0.1, 1.0), (0.0, 0.6, 0.6, 1.0), (0.0, 0.7, 0.5, 1.0)):
         with pytest.raises(ModelError, match="rise from 0 to 1"):
             AnnealedImportanceSampling(temperatures=wrong)
     for name in ("chains", "sweeps"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
 from pgnn.inference.local_search import score, unsettled
 from pgnn.inference.sampling.annealing import (
     Annealing,
@@ -161,7 +161,7 @@ def test_what_cannot_be_summed_out_is_refused() -> None:
         model.most_probable({}, [0, 1], engine=QUICK)
 
 
-def test_impossible_and_unlucky_rows() -> None:
+def test_impossible_and_unlucky_rows(monkeypatch) -> None:
     model = pgnn.BayesianNetwork([("a", "b")], {"a": [0.0, 1.0], "b": [[1.0, 0.0], [0.5, 0.5]]})
     with pytest.raises(ImpossibleEvidence):
         model.most_probable({"a": 0}, engine=QUICK)
@@ -169,9 +169,17 @@ def test_impossible_and_unlucky_rows() -> None:
     nothing = pgnn.MarkovRandomField(
         [pgnn.Factor([a, b], torch.full((2, 2), -torch.inf, dtype=torch.float64))]
     )
+    with pytest.raises(ImpossibleEvidence):
+        nothing.most_probable({}, engine=QUICK)
+    # as if nothing could be proved
+    unproven = "pgnn.inference.sampling.annealing.proven_impossible"
+    monkeypatch.setattr(unproven, lambda question, doubted: np.zeros_like(doubted))
+    with pytest.raises(EvidenceError, match="found no state of positive"):
+        nothing.most_probable({}, engine=QUICK)
     with pytest.warns(NotConverged, match="no possible states"):
-        found = nothing.most_probable({}, engine=QUICK)
+        found = nothing.most_probable({}, engine=QUICK, errors="nan")
     assert torch.isnan(found.log_prob)
+    assert (found["a"], found["b"]) == (None, None)
 
 
 def test_same_seed_same_answer_whatever_the_threads() -> None:
@@ -254,7 +262,7 @@ def test_schedules_fall_from_start_to_end(kind: type) -> None:
     np.testing.assert_allclose(kind(start=4.0).temperatures(7, 3.0, 0.2)[[0, -1]], [4.0, 0.2])
     assert kind(5.0, 0.5).temperatures(1).shape == (1,)
     for wrong in (0.0, -1.0, np.inf, np.nan):
-        with pytest.raises(ModelError, match="start must be a positive temperature"):
+        with pytest.raises(ModelError, match="start must be positive"):
             kind(start=wrong)
 
 

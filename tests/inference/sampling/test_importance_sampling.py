@@ -275,5 +275,5 @@ def test_refusals() -> None:
         model.query(engine=sampler())
     with pytest.raises(Unsupported, match="does not maximise"):
         chain(0.5).most_probable({"b": 1}, engine=sampler())
-    with pytest.raises(ModelError, match="samples >= 1"):
+    with pytest.raises(ModelError, match="samples must be at least 1"):
         ImportanceSampling(0)
