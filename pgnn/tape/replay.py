@@ -18,11 +18,10 @@ Function = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 def recorded(
     function: Function, points: Sequence[Tensor], tolerance: float = 1e-9
-) -> Function | None:
+) -> Replay | None:
     """Return the same function without the Python between its operations.
 
-    Where the function asked whether something is true, the answer is asked again at each point,
-    and if it differs the function itself is called.
+    Where the function asked whether something is true, the answer is asked again at each point.
 
     Args:
         function: What is to be written down, at the first point.
@@ -36,13 +35,12 @@ def recorded(
     tape = record(lambda: function(point), [point], numbers_only=True)
     if tape is None or not all(isinstance(x, Slot) for x in tape.outputs):
         return None
-    replay = _Replay(tape, point)
-
-    def fast(point: Tensor) -> tuple[Tensor, Tensor]:
-        found = replay(point)
-        return function(point) if found is None else found
-
-    return fast if all(_agree(fast(x), function(x), tolerance) for x in points) else None
+    replay = Replay(tape, point)
+    for x in points:
+        found = replay(x)
+        if found is not None and not _agree(found, function(x), tolerance):
+            return None
+    return replay
 
 
 class _Part(NamedTuple):
@@ -59,8 +57,11 @@ class _Part(NamedTuple):
     run: Callable[..., Sequence[Tensor]]
 
 
-class _Replay:
+class Replay:
     """The steps of a tape: operations of torch by its interpreter, opaque steps between them.
+
+    Called with points ``(C, D)`` it returns potentials ``(C,)`` and gradients ``(C, D)``, or None
+    where a question that was asked underway has another answer.
 
     Args:
         tape: Of potential and gradient.

@@ -209,7 +209,9 @@ def _latin() -> io.TextIOWrapper:
 
 
 @pytest.mark.parametrize(
-    "given", [None, 3, b"x", 1.5, [], {}, _Odd(), "a\0b.bif", "nothing", "", "x.xml"], ids=repr
+    "given",
+    [None, 3, b"x", 1.5, [], {}, _Odd(), "a\0b.bif", "nothing", "", "x.xml"],
+    ids=lambda x: "odd" if isinstance(x, _Odd) else repr(x),
 )
 def test_arguments_that_are_no_file(given: Any) -> None:
     network = ZOO["sprinkler"].make()

@@ -145,6 +145,27 @@ def test_what_was_recorded_is_let_go():
     assert alive() is None
 
 
+def test_a_potential_is_freed_without_the_garbage_collector():
+    """What holds large arrays is in no circle of references, which may wait long to be found."""
+    data = torch.randn(100).double()
+
+    def normal():
+        mean = pyro.sample("mean", dist.Normal(torch.zeros(()).double(), 1.0))
+        with pyro.plate("rows", 100):
+            pyro.sample("x", dist.Normal(mean, 1.0), obs=data)
+
+    potential = PotentialEnergy(pgnn.Program(normal), {})
+    potential.start(2, 0)
+    assert potential.compiled
+    alive = weakref.ref(potential)
+    gc.disable()
+    try:
+        del potential
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_slots_are_read_once(monkeypatch):
     seen = points(3, 2)
     fast = recorded(gradients, seen)

@@ -23,7 +23,7 @@ from pgnn.inference.continuous.executed_density import ExecutedDensity
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
 from pgnn.inference.engine import Inputs
 from pgnn.inference.question import reader_of
-from pgnn.tape.replay import Function, recorded
+from pgnn.tape.replay import Replay, recorded
 
 Floats = NDArray[np.float64]
 
@@ -86,9 +86,13 @@ class PotentialEnergy:
         types = {p.dtype for p in model.parameters()}
         types |= {s.dtype for s in supports.values()} if own_types else set()
         self.single = torch.float32 in types
-        self.compiled = False
         self._log_density = self.density.log_density
-        self._function: Function = self._value_and_gradient
+        self._replay: Replay | None = None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether points are evaluated without Python."""
+        return self._replay is not None
 
     @property
     def is_centred(self) -> bool:
@@ -100,10 +104,14 @@ class PotentialEnergy:
         """Return ``(C,)`` potentials and their gradients at points ``(C, D)``."""
         with _unvalidated():
             try:
-                potential, gradient = self._function(torch.from_numpy(points))
+                potential, gradient = self._evaluate(torch.from_numpy(points))
             except (RuntimeError, ModelError):
                 potential, gradient = self._one_by_one(torch.from_numpy(points))
         return potential.numpy(), gradient.numpy()
+
+    def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        found = None if self._replay is None else self._replay(points)
+        return self._value_and_gradient(points) if found is None else found
 
     def _one_by_one(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The same; infinite where a decomposition fails, such as Cholesky's."""
@@ -160,13 +168,11 @@ class PotentialEnergy:
         others = [points, *(rng.normal(size=points.shape) for _ in range(2))]
         near = [points, *(points + 0.01 * x for x in others[1:])]
         kernel, self._log_density = self._log_density, self.density.recordable
-        fast = self._recorded(others) or self._recorded(near)
-        if fast is None:
+        self._replay = self._recorded(others) or self._recorded(near)
+        if self._replay is None:
             self._log_density = kernel
-        else:
-            self._function, self.compiled = fast, True
 
-    def _recorded(self, points: Sequence[Floats]) -> Function | None:
+    def _recorded(self, points: Sequence[Floats]) -> Replay | None:
         """The function without Python, if it can be had at these points."""
         tolerance = 1e-3 if self.single else 1e-9
         try:

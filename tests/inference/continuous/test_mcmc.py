@@ -545,7 +545,7 @@ def test_a_question_with_another_answer_is_noticed():
     fast = recorded(branching, [up, 2 * up])
     assert fast is not None
     assert torch.equal(fast(3 * up)[1], 3 * up)
-    assert torch.equal(fast(-up)[1], up)
+    assert fast(-up) is None  # whoever asked calls the function itself
 
 
 def test_ranks_are_robust():
