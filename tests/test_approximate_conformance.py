@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import EvidenceError, ImpossibleEvidence, NotConverged, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.factors.piece import Piece
 from pgnn.inference.engine import Engine
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO, Example
@@ -346,6 +347,38 @@ def test_impossible_evidence_is_an_error_of_every_verb(case: Case) -> None:
         with pytest.raises(ImpossibleEvidence) as refused:
             verb()
         assert refused.value.rows == (1,)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parameters_that_are_no_numbers_are_refused(case: Case) -> None:
+    model, batch = case.make(), case.batch()
+    whole = [m for m in model.modules() if isinstance(m, Piece)]
+    pieces = [m for m in whole if not any(p in whole for p in [*m.modules()][1:])]
+    piece = next(m for m in pieces if any(p.numel() for p in m.parameters()))
+    parameter = next(p for p in piece.parameters() if p.numel())
+    with torch.no_grad():
+        parameter.view(-1)[0] = np.nan
+    verbs = _asked(case, model, batch, case.covariates())
+    assert verbs
+    for verb in verbs.values():
+        with pytest.raises(ModelError, match="among its numbers") as caught:
+            verb()
+        assert repr(piece.key) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("example", ["sprinkler", "noisy_max", "markov"])
+def test_inference_mode(example: str, name: str) -> None:
+    """Models are asked in it, made in it, and asked afterwards."""
+    if name == "weighting" and example == "markov":
+        pytest.skip("weighted draws are of directed models")
+    case = Case(ZOO[example], name)
+    with torch.inference_mode():
+        made = case.make()
+        for verb in _asked(case, made, case.batch(), {}).values():
+            verb()
+    for verb in _asked(case, made, case.batch(), {}).values():
+        verb()
 
 
 def _parity(length: int, ends: tuple[int, int]) -> pgnn.MarkovRandomField:

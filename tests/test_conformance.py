@@ -9,6 +9,7 @@ import math
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 
 import pgnn
-from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.factors.piece import Piece
 from pgnn.inference.engine import Engine
 from tests import oracle
 from tests.zoo import NUM_ROWS, ZOO, Example, Row
@@ -784,3 +786,107 @@ def test_explanations(case: Case) -> None:
     rows = case.batch([case.rows[1]] * 10_000)
     complete = model.explain(None, rows, engine=case.engine)
     assert (complete.num_sliced, complete.num_eliminated) == (len(case.names), 0)
+
+
+# --- numbers that are none, cells that are masked, inference mode ---------------------------------
+
+
+def _verbs(case: Case, model: pgnn.Model) -> dict[str, Any]:
+    """Everything that can be asked of a model of the zoo, as calls."""
+    options = case.covariates()
+    complete = {n: x[1:2] for n, x in case.batch().items()}
+    alone = case.covariates(1)
+    verbs: dict[str, Any] = {
+        "query": lambda: case.query(model, None, case.batch(), **options),
+        "most probable": lambda: case.most_probable(model, case.batch(), **options),
+        "k best": lambda: case.most_probable(model, case.batch(), k=2, **options),
+        "log prob": lambda: case.log_prob(model, case.batch(), **options),
+        "log prob of a complete row": lambda: case.log_prob(model, complete, **alone),
+    }
+    if not case.reals:
+        verbs["sample"] = lambda: case.sample(model, 2, case.batch(), seed=0, **options)
+    if not case.rowwise:
+        verbs["prior sample"] = lambda: case.sample(model, 2, seed=0)
+        verbs["compile"] = lambda: model.compile(engine=case.engine)(case.codes())
+        verbs["write"] = lambda: pgnn.write(model, io.StringIO(), "uai")
+    return verbs
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_parameters_that_are_no_numbers_are_refused(
+    case: Case, value: float, tmp_path: Path
+) -> None:
+    """Whoever wrote them, every verb names the piece; once mended, it answers."""
+    model = case.make()
+    want = case.query(model, None, case.batch(), **case.covariates())
+    whole = [m for m in model.modules() if isinstance(m, Piece)]
+    pieces = [m for m in whole if not any(p in whole for p in [*m.modules()][1:])]
+    for piece in pieces:
+        for parameter in piece.parameters():
+            if not parameter.numel():
+                continue
+            kept = parameter.detach().clone()
+            with torch.no_grad():
+                parameter.view(-1)[-1] = value
+            verbs = _verbs(case, model)
+            if case.example.name != "odd_names":  # no file holds them
+                verbs["save"] = lambda: model.save(tmp_path / "x.safetensors")
+            for name, verb in verbs.items():
+                with pytest.raises(ModelError, match="among its numbers") as caught:
+                    verb()
+                assert repr(piece.key) in str(caught.value), name
+            with torch.no_grad():
+                parameter.copy_(kept)
+    assert not (tmp_path / "x.safetensors").exists()
+    again = case.query(model, None, case.batch(), **case.covariates())
+    case.close(again.log_evidence, want.log_evidence.detach())
+
+
+def test_masked_cells_were_not_seen(case: Case) -> None:
+    if case.rowwise:
+        pytest.skip("rows come with the values")
+    model = case.make()
+    batch = case.batch()
+    want = case.query(model, None, batch)
+    codes = dict(zip(case.names, case.codes().T.numpy(), strict=True))
+    forms = {
+        "masked": {n: np.ma.masked_array(np.maximum(x, 0), x < 0) for n, x in codes.items()},
+        "floats": {n: np.where(x < 0, np.nan, x) for n, x in codes.items()},
+        "lists": {n: [None if k < 0 else k for k in x.tolist()] for n, x in codes.items()},
+        "nullable": {
+            n: pd.Series([pd.NA if k < 0 else k for k in x.tolist()], dtype="Int64")
+            for n, x in codes.items()
+        },
+    }
+    for evidence in forms.values():
+        told = {n: pgnn.codes(x) for n, x in evidence.items()}
+        found = case.query(model, None, told)
+        case.close(found.log_evidence, want.log_evidence.detach())
+        for name in case.names:
+            case.close(found[name].probs, want[name].probs.detach())
+        case.close(case.log_prob(model, told), case.log_prob(model, batch).detach())
+
+
+def test_models_made_in_inference_mode(case: Case) -> None:
+    """They answer inside and outside, learn, and can be differentiated."""
+    want = _answers(case, case.make())
+    with torch.inference_mode():
+        made = case.make()
+        inside = _answers(case, made)
+    assert _same({k: x.clone() for k, x in inside.items()}, want)
+    assert _same(_answers(case, made), want)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.0)
+    posterior = case.query(made, None, case.batch(), **case.covariates())
+    if any(p.requires_grad for p in made.parameters()):
+        posterior.log_evidence.sum().backward()
+    model = case.make()
+    with torch.inference_mode():
+        case.query(model, None, case.batch(), **case.covariates())
+    name = case.names[0]
+    soft = torch.ones(NUM_ROWS, case.cards[name], dtype=torch.float64, requires_grad=True)
+    evidence = {n: x for n, x in case.batch().items() if n != name} | {name: soft}
+    answer = case.query(model, None, evidence, **case.covariates())
+    (slope,) = torch.autograd.grad(answer.log_evidence.sum(), soft)
+    assert bool(slope.isfinite().all())

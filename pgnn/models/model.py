@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -19,8 +18,9 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.inference_mode import outside_inference_mode
-from pgnn.factors.piece import Piece, Restorable, Settings
-from pgnn.models.caching import CachingModule
+from pgnn.factors.piece import Restorable, Settings
+from pgnn.limits import check_seed
+from pgnn.models.checked_module import CheckedModule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def _automatic() -> Engine:
     return AUTOMATIC
 
 
-class Model(CachingModule, FactorModel, Restorable):
+class Model(CheckedModule, FactorModel, Restorable):
     """A probabilistic model over named variables.
 
     A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; then the
@@ -62,7 +62,6 @@ class Model(CachingModule, FactorModel, Restorable):
 
         super().__init__()
         self.history = History()
-        self._asked = False
 
     @abstractmethod
     def factors(
@@ -104,16 +103,6 @@ class Model(CachingModule, FactorModel, Restorable):
             f"a checkpoint keeps models that give their settings(), and a {type(self).__name__} "
             "gives none; save its state_dict() with torch"
         )
-
-    def check(self) -> None:
-        """Check the numbers of all conditionals and potentials.
-
-        Raises:
-            ModelError: If one is ``NaN``, or infinite where that has no meaning.
-        """
-        for part in self.modules():
-            if isinstance(part, Piece):
-                part.check()
 
     @property
     def num_free_parameters(self) -> int:
@@ -292,18 +281,19 @@ class Model(CachingModule, FactorModel, Restorable):
         """
         from pgnn.inference.learner import Learner
 
+        seed = check_seed(seed)
         self._asked = True  # tables that learning begins with are no answers
         own = self.default_learner(data) if learner is None else learner
         if not isinstance(own, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
         self.look_parameters_up()
-        was, self.detached = self.detached, False
+        was, self.detached, self._fitting = self.detached, False, True
         try:
             learn = outside_inference_mode(own.fit)
             learn(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
             was = True
         finally:
-            self.detached = was
+            self.detached, self._fitting = was, False
         return self
 
     def explain(
@@ -349,10 +339,22 @@ class Model(CachingModule, FactorModel, Restorable):
             f"{type(self).__name__} has no Pyro program: there is no order; use factors()"
         )
 
+    def do(self, interventions: Any) -> Model:
+        """Set variables from outside; only where arrows tell what depends on what.
+
+        Raises:
+            Unsupported: If this family has no such arrows.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} does not tell what an intervention changes: do() is for "
+            "BayesianNetwork; a model over time has one in unroll(steps)"
+        )
+
     def _looked_up(self, data: Any, inputs: Inputs | None) -> Tensor | None:
         """Log scores of rows that miss nothing, without any engine; None if some row does."""
         from pgnn.inference.log_score import looked_up
 
+        self._check_learnable()
         return looked_up(self, data, inputs)
 
     def default_engine(self) -> Engine:
@@ -372,6 +374,7 @@ class Model(CachingModule, FactorModel, Restorable):
     def _engine(self, engine: Engine | None) -> Engine:
         self._tell_unset()
         self.look_parameters_up()
+        self._check_learnable()
         if engine is None:
             return self.default_engine()
         from pgnn.inference.engine import Engine
@@ -379,18 +382,3 @@ class Model(CachingModule, FactorModel, Restorable):
         if not isinstance(engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {engine!r}")
         return engine
-
-    def _tell_unset(self) -> None:
-        """Say at the first question which tables were neither given nor fitted."""
-        if self._asked:
-            return
-        self._asked = True
-        if self.history:
-            return
-        unset = [m.key for m in self.modules() if isinstance(m, Piece) and m.is_unset]
-        if unset:
-            shown = ", ".join(map(repr, unset[:5])) + (", ..." if len(unset) > 5 else "")
-            logging.getLogger("pgnn").warning(
-                "the tables of %s were neither given nor fitted: answers take them for uniform",
-                shown,
-            )

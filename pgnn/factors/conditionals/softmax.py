@@ -36,6 +36,7 @@ class Softmax(Additive):
         ModelError: If the child is not discrete, or a shape or number is wrong.
 
     Example:
+        >>> import torch
         >>> size, color = Variable("size"), Variable("color", ["red", "green", "blue"])
         >>> p_color = Softmax(color, [size], weight=[[0.0, 1.0, 2.0]], bias=[0.0, 0.0, 0.0])
         >>> p_color.distribution({"size": torch.tensor([0.0, 1.0])}).probs

@@ -1,0 +1,57 @@
+"""A module whose numbers are checked before somebody asks about them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+
+from pgnn.factors.piece import Piece
+from pgnn.models.caching import CachingModule
+
+
+class CheckedModule(CachingModule):
+    """A module made of conditionals and potentials, whose numbers are checked at each question.
+
+    Attributes:
+        history: What was reported of the last fit; empty before that.
+    """
+
+    history: Any
+    _asked = False
+    _fitting = False
+
+    def check(self) -> None:
+        """Check the numbers of all conditionals and potentials.
+
+        Raises:
+            ModelError: If one is ``NaN``, or infinite where that has no meaning.
+        """
+        for part in self.modules():
+            if isinstance(part, Piece):
+                part.check()
+
+    def _check_learnable(self) -> None:
+        """Check numbers that gradients are wanted of; others are checked when tables are made.
+
+        A learner's steps may overshoot: it looks at what comes out.
+        """
+        if torch.is_grad_enabled() and not self.detached and not self._fitting:
+            with torch.no_grad():
+                self.cached_numbers("checked", self.check)
+
+    def _tell_unset(self) -> None:
+        """Say at the first question which tables were neither given nor fitted."""
+        if self._asked:
+            return
+        self._asked = True
+        if self.history:
+            return
+        unset = [m.key for m in self.modules() if isinstance(m, Piece) and m.is_unset]
+        if unset:
+            shown = ", ".join(map(repr, unset[:5])) + (", ..." if len(unset) > 5 else "")
+            logging.getLogger("pgnn").warning(
+                "the tables of %s were neither given nor fitted: answers take them for uniform",
+                shown,
+            )
