@@ -28,7 +28,7 @@ from pgnn.errors import EvidenceError, Intractable
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.log_score import log_score
+from pgnn.inference.log_score import looked_up
 from tests import oracle
 
 
@@ -361,9 +361,9 @@ def test_networks_with_inputs_and_reals():
 def test_log_score_of_any_model():
     directed = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     rows = torch.tensor([[0, 1], [1, 1]])
-    assert torch.allclose(log_score(directed, rows), directed.log_prob(rows))
-    assert log_score(directed, {"a": 1}) is None
-    assert log_score(directed, {"a": 1, "b": 0}).shape == ()
+    assert torch.allclose(looked_up(directed, rows), directed.log_prob(rows))
+    assert looked_up(directed, {"a": 1}) is None
+    assert looked_up(directed, {"a": 1, "b": 0}).shape == ()
 
 
 def test_printing():
