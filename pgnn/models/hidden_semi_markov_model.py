@@ -16,7 +16,7 @@ from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
-from pgnn.models.repeated_slice import conditional_at
+from pgnn.models.repeated_slice import check_steps, conditional_at
 from pgnn.models.segment_tables import countdown
 
 
@@ -116,6 +116,7 @@ class HiddenSemiMarkovModel(HiddenMarkovModel):
         The steps that a segment has left, ``("left", t)``, are variables of their own. Emissions
         are shared; the tables of states and durations are constants.
         """
+        steps = check_steps(self, steps)
         first, moves = self.initial[self._name].factor().log_values, self.transitions.factor()
         graph = nx.DiGraph()
         cells: dict[Hashable, Conditional] = {}

@@ -18,11 +18,15 @@ from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.time_steps import AXIS, at_step, has_lag, lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.graphs.checks import check_directed_acyclic
+from pgnn.limits import check_size, whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.sequence_model import SequenceModel
 
 if TYPE_CHECKING:
     from pgnn.programs.sequence_program import SequenceProgram
+
+_BYTES_OF_A_NODE = 10_000
+"""What a node of a network takes in Python, with its conditional."""
 
 
 class RepeatedSlice(SequenceModel, SlicedModel):
@@ -102,7 +106,12 @@ class RepeatedSlice(SequenceModel, SlicedModel):
 
         It shares the parameters. Inputs are named ``(name, t)`` too. A variable that depends on
         the slice before, and has no conditional for the first one, must be observed there.
+
+        Raises:
+            EvidenceError: If ``steps`` is no whole number.
+            Intractable: If the network would be too large.
         """
+        steps = check_steps(self, steps)
         first = {n: self.first(n) for n in self._conditionals}
         return BayesianNetwork(*unrolled(self._conditionals, first, steps))
 
@@ -120,6 +129,19 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         from pgnn.programs.sequence_program import sequence_program
 
         return sequence_program(self, lengths, inputs)
+
+
+def check_steps(model: RepeatedSlice, steps: int) -> int:
+    """Return a number of steps of which a network can be made.
+
+    Raises:
+        EvidenceError: If it is no whole number.
+        Intractable: If the network would be too large.
+    """
+    steps = whole_number("steps", steps)
+    nodes, advice = steps * len(model.variables), "Ask the model itself, or take fewer steps"
+    check_size(f"a network of {steps:,} steps", nodes, advice=advice, each=_BYTES_OF_A_NODE)
+    return steps
 
 
 def is_lagged(conditional: Conditional) -> bool:

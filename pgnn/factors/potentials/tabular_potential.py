@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -15,9 +14,10 @@ from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.variable import Variable
+from pgnn.limits import entries_of, human_count
 
 
 class TabularPotential(Potential):
@@ -55,13 +55,14 @@ class TabularPotential(Potential):
         if table is not None:
             self.log_table = nn.Parameter(self._read(table, shape), requires_grad=False)
             return
-        if math.prod(shape) > MAX_TABLE:
+        entries = entries_of(shape, MAX_TABLE)
+        if entries > MAX_TABLE:
             raise Intractable(
-                f"a table over {[v.name for v in self.axis_variables]} has {math.prod(shape):,} "
-                f"entries, at most {MAX_TABLE:,} are made; declare smaller cliques, such as the "
-                "edges"
+                f"a table over {len(shape)} variables such as {self.axis_variables[0].name!r} has "
+                f"{human_count(entries)} entries or more, at most {MAX_TABLE:,} are made; declare "
+                "smaller cliques, such as the edges"
             )
-        self.log_table = nn.Parameter(torch.zeros(1, *shape, dtype=torch.float64))
+        self.log_table = learnable_zeros("a table", (1, *shape))
 
     log_numbers = ("log_table",)
 

@@ -22,6 +22,7 @@ from pgnn.inference.loop import Info
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
 from pgnn.inference.threads import Stop, interruptible
 from pgnn.inference.wiring import Wiring
+from pgnn.limits import MAX_COUNT, check_settings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,6 +39,9 @@ class Slices:
 
     name: Hashable
     axis: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self, axis=-MAX_COUNT)
 
 
 def in_blocks(elements: Elements, wanted: Iterable[Sequence[Hashable] | Slices]) -> list[Ints]:

@@ -14,6 +14,7 @@ from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.propagation.compilation import KERNELS
 from pgnn.inference.wiring import MessageWiring
+from pgnn.limits import check_size
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -142,6 +143,7 @@ class SpanningForests:
         from pgnn.inference.propagation.kernels.values import span
 
         num = len(wiring.factor)
+        check_size(f"{at_least:,} forests", at_least * max(num, 1), advice="Draw fewer", each=1)
         run = KERNELS.choose(span, _SLOT * len(wiring.slot))
         random = np.random.default_rng(seed)
         count = np.zeros(num, dtype=np.int64)
