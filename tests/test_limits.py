@@ -227,7 +227,9 @@ LARGE: dict[str, Callable[[int], Any]] = {
     "sequences": lambda n: _chain().sample(n, {"T": 10}),
     "states": lambda n: pgnn.Variable("a", n),
     "states of a model": lambda n: pgnn.BayesianNetwork([("a", "b")], states={"a": n, "b": 2}),
-    "a table": lambda n: pgnn.BayesianNetwork([("a", "b")], states={"a": 30_000, "b": min(n // 10**5, 10**5)}),
+    "a table": lambda n: pgnn.BayesianNetwork(
+        [("a", "b")], states={"a": 30_000, "b": min(n // 10**5, 10**5)}
+    ),
     "a table of a field": lambda n: pgnn.MarkovRandomField(
         [("a", "b")], states={"a": 30_000, "b": min(n // 10**5, 10**5)}
     ),

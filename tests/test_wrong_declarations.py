@@ -149,7 +149,8 @@ def test_what_is_given_by_name(given: Any) -> None:
     _refused(lambda: pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}, shapes=given))
     _refused(lambda: pgnn.DynamicBayesianNetwork([("a", "b")], given, states={"a": 2, "b": 2}))
     _refused(lambda: pgnn.DynamicBayesianNetwork([("a", "b")], states=given))
-    _refused(lambda: _network().do(given))
+    if given != "a":  # which is set at random
+        _refused(lambda: _network().do(given))
 
 
 @pytest.mark.parametrize("evidence", WRONG_EVIDENCE, ids=range(len(WRONG_EVIDENCE)))

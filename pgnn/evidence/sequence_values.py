@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,6 +139,33 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
     raise EvidenceError(
         f"evidence for {variable.name!r} must be ({shape}) for one sequence or (B, {shape}) "
         f"for several, got {array.shape}"
+    )
+
+
+def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int, ...]:
+    """Return the shape that each step of a real variable has, where only data tells it.
+
+    Args:
+        name: Of the variable.
+        values: A list of sequences, one sequence, or rows ``(B, T)`` or ``(B, T, D)``.
+        lengths: Of the sequences, if they were given.
+
+    Raises:
+        EvidenceError: If two readings are possible.
+    """
+    if isinstance(values, list | tuple):  # of sequences
+        first = next((x for x in values if is_container(x, {})), 0.0)
+        return tuple(np.shape(first)[1:])
+    shape = np.shape(values)
+    if len(shape) != 2 or min(shape) == 1:
+        return tuple(shape[2:])
+    if lengths is not None and lengths.ndim:
+        return () if len(lengths) == shape[0] else shape[1:]
+    raise EvidenceError(
+        f"{name!r} is real and of shape {tuple(shape)}: one sequence of {shape[0]} vectors of "
+        f"{shape[1]} numbers, or {shape[0]} sequences of {shape[1]} numbers? Declare "
+        f"shapes={{{name!r}: ({shape[1]},)}} in the model for the one, {{{name!r}: ()}} for the "
+        "other"
     )
 
 

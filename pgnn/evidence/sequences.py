@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 from pgnn.errors import EvidenceError
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
 from pgnn.evidence.observed_rows import Floats, ObservedRows
-from pgnn.evidence.sequence_values import Parts, read_parts, step_codes
+from pgnn.evidence.sequence_values import Parts, event_shape, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule
 from pgnn.factors.time_steps import AXIS
@@ -146,6 +146,32 @@ class Sequences(ObservedRows):
             seen = [n for n in model.variables if n not in model.hidden]
             raw = replace(raw, values={_only(seen): raw.values})
         return cls._read([*model.variables.values()], raw)
+
+    @classmethod
+    def event_shapes(
+        cls, names: Collection[Hashable], evidence: Any
+    ) -> dict[Hashable, tuple[int, ...]]:
+        """Return the shapes of real variables that nobody declared, as far as evidence tells.
+
+        Args:
+            names: Of the variables.
+            evidence: See :meth:`read`.
+
+        Raises:
+            EvidenceError: If two readings are possible.
+        """
+        raw = RawEvidence.of(evidence)
+        if isinstance(raw.values, cls) or is_frame(raw.values):
+            return {}
+        if _is_bare(raw.values):
+            columns: Mapping[Hashable, Any] = dict.fromkeys(names, raw.values)
+        elif isinstance(raw.values, Mapping):
+            columns = raw.values
+        else:
+            return {}
+        length = columns.get(AXIS, raw.lengths)
+        told = None if length is None else _array(length)
+        return {n: event_shape(n, columns[n], told) for n in names if n in columns}
 
     @classmethod
     def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:

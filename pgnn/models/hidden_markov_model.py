@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Categorical
@@ -14,10 +13,11 @@ from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import lagged, lagged_name
 from pgnn.factors.variable import Variable
+from pgnn.models.chain_declaration import ChainDeclaration, masked
+from pgnn.models.directed_declaration import by_name
 from pgnn.models.model import Names
 from pgnn.models.repeated_slice import RepeatedSlice
 
@@ -46,7 +46,8 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
             the one before, named ``(name, -1)``, or a callable; learnable if not given.
         mask: ``(K, K)`` which transitions there are, of a learnable table: an upper triangle makes
             a model that goes from left to right.
-        shapes: Event shapes of real variables whose emission is a callable.
+        shapes: Event shapes of real variables whose emission is a callable; what is not declared
+            :meth:`fit` finds in the data.
         name: Of the state.
         normalise: Whether rows of the tables are weights (rounded numbers, percentages, counts),
             each to be divided by its sum.
@@ -93,8 +94,8 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         normalise: bool = False,
     ) -> None:
         state = Variable(name, states)
-        moves = _masked(state, transitions, mask)
-        declared = _Declared(normalise)
+        moves = masked(state, transitions, mask)
+        declared = ChainDeclaration(normalise)
         chain = declared.conditional(state, [lagged(state)], moves, f"transitions of {name!r}")
         first = declared.conditional(state, [], initial, f"initial probabilities of {name!r}")
         conditionals: dict[Hashable, Conditional] = {name: chain}
@@ -103,13 +104,21 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
                 "emissions must be a mapping from what is observed to its emission, such as "
                 f"{{'x': pgnn.Gaussian}}, got {emissions!r}"
             )
+        shapes = by_name(shapes, "shapes")
         for child, given in emissions.items():
             if child == name:
                 raise ModelError(f"{name!r} is the state: name the emission otherwise")
-            shape = (shapes or {}).get(child, ())
-            conditionals[child] = declared.emission(child, state, given, shape)
+            conditionals[child] = declared.emission(child, state, given, shapes.get(child, ()))
         super().__init__(conditionals, {name: first})
         self._name = name
+        self._shapeless = {
+            n: given
+            for n, given in emissions.items()
+            if callable(given)
+            and not isinstance(given, Conditional)
+            and n not in shapes
+            and any(p.requires_grad for p in conditionals[n].parameters())
+        }
         for child in emissions:
             extra = {v.name for v in conditionals[child].parents} - {name, lagged_name(child)}
             if extra:
@@ -246,6 +255,45 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
                 self, targets, lambda n: ahead(seen, steps, n, **rest), seen, inputs, steps
             )
 
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit the parameters to data, which also tells shapes that were not declared.
+
+        See :meth:`Model.fit`.
+
+        Raises:
+            EvidenceError: If a shape was not declared, and two readings of the data are possible.
+        """
+        undeclared, before = self._shapeless, dict(self._conditionals)
+        shapes = Sequences.event_shapes(undeclared, data) if undeclared else {}
+        try:
+            for name, shape in shapes.items():
+                if shape != before[name].child.shape:
+                    child, given = Variable(name, None, shape), undeclared[name]
+                    what, state = f"emission of {name!r}", self.transitions.child
+                    self._replace(ChainDeclaration().conditional(child, [state], given, what))
+            self._shapeless = {n: x for n, x in undeclared.items() if n not in shapes}
+            rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+            return super().fit(data, learner=learner, weights=weights, **rest)
+        except BaseException:
+            self._shapeless = undeclared
+            for name in shapes:
+                if self._conditionals[name] is not before[name]:
+                    self._replace(before[name])
+            raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        classes = {n: x for n, x in self._shapeless.items() if isinstance(x, type)}
+        return {**super().__getstate__(), "_shapeless": classes}
+
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM()``: the states are hidden."""
         from pgnn.inference.learning.em import EM
@@ -255,83 +303,6 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     def __repr__(self) -> str:
         seen = ", ".join(repr(n) for n in self.emissions)
         return f"HiddenMarkovModel({self.state.num_states} states, emits {seen})"
-
-
-class _Declared(NamedTuple):
-    """Makes conditionals of what was given.
-
-    Attributes:
-        normalise: Whether rows of tables are weights.
-    """
-
-    normalise: bool
-
-    def emission(
-        self, name: Hashable, state: Variable, given: Any, shape: tuple[int, ...]
-    ) -> Conditional:
-        """Return the conditional of one observed variable."""
-        if isinstance(given, Conditional):
-            if given.child.name != name:
-                raise ModelError(f"the emission of {name!r} is one for {given.child.name!r}")
-            return given
-        if callable(given):
-            child = Variable(name, None, shape)
-            return self.conditional(child, [state], given, f"emission of {name!r}")
-        if isinstance(given, int) or _are_labels(given):
-            return Tabular(Variable(name, given), [state])
-        table = given.detach().numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)
-        if table.ndim != 2 or table.dtype.kind not in "fiu":
-            raise ModelError(
-                f"the emission of {name!r} must be a conditional, a callable that makes one, a "
-                f"table ({state.num_states}, S), or the symbols; got {given!r}"
-            )
-        child = Variable(name, table.shape[1])
-        return Tabular(child, [state], given, normalise=self.normalise)
-
-    def conditional(
-        self,
-        child: Variable,
-        parents: list[Variable],
-        given: Conditional | Callable[..., Conditional] | Any,
-        what: str,
-    ) -> Conditional:
-        """Return the conditional of a variable; tables that are not given are learnable."""
-        if isinstance(given, Conditional):
-            if given.child != child:
-                raise ModelError(
-                    f"the {what} must be a conditional of {child}, got one of {given.child}"
-                )
-            return given
-        if callable(given):
-            conditional = given(child, parents)
-            if not isinstance(conditional, Conditional) or conditional.child != child:
-                raise ModelError(
-                    f"the {what}: the callable must return a Conditional of {child.name!r}"
-                )
-            return conditional
-        return Tabular(child, parents, given, normalise=self.normalise)
-
-
-def _are_labels(declared: Any) -> bool:
-    if isinstance(declared, np.ndarray | Tensor):
-        return False
-    return isinstance(declared, Iterable) and all(isinstance(s, str) for s in declared)
-
-
-def _masked(state: Variable, transitions: Any, mask: Any) -> Any:
-    """Transitions, or a learnable table with structural zeros."""
-    if mask is None:
-        return transitions
-    if transitions is not None:
-        raise ModelError("mask is of a learnable table: a given one says itself what is zero")
-    allowed = torch.as_tensor(mask)
-    k = state.num_states
-    if allowed.shape != (k, k) or not bool((allowed != 0).any(dim=1).all()):
-        raise ModelError(f"mask must be ({k}, {k}) with a transition out of every state")
-    share = (allowed != 0).double()
-    table = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
-    table.logits.requires_grad_()
-    return table
 
 
 def long_run(initial: Tensor, transition: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ def read_interventions(given: Any) -> dict[Hashable, Any]:
     if isinstance(given, str):
         return {given: AT_RANDOM}
     if isinstance(given, Iterable):
-        return dict.fromkeys(given, AT_RANDOM)
+        with contextlib.suppress(TypeError):  # what can't be a name
+            return dict.fromkeys(given, AT_RANDOM)
     raise EvidenceError(f"do() takes a mapping such as {{'rain': 'yes'}}, got {given!r}")
 
 

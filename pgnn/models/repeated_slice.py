@@ -58,10 +58,21 @@ class RepeatedSlice(SequenceModel, SlicedModel):
         check_first_slice(initial, conditionals)
         self._conditionals = dict(conditionals)
         self._initial = dict(initial)
-        self._modules_in_order = nn.ModuleList([*conditionals.values(), *initial.values()])
+        self._place()
+
+    def _place(self) -> None:
+        """Make the variables, and list the conditionals as parts."""
+        self._cache.clear()
+        conditionals = self._conditionals
+        self._modules_in_order = nn.ModuleList([*conditionals.values(), *self._initial.values()])
         self._variables = {
             n: Variable(n, c.child.states, (AXIS, *c.child.shape)) for n, c in conditionals.items()
         }
+
+    def _replace(self, conditional: Conditional) -> None:
+        """Put another conditional of a variable in place."""
+        self._conditionals[conditional.child.name] = conditional
+        self._place()
 
     @property
     def variables(self) -> Mapping[Hashable, Variable]:

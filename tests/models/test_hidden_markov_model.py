@@ -1,5 +1,7 @@
 """Hidden Markov models as declared: what is read, refused, learnable, saved; beside hmmlearn."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 from torch import nn
 
 import pgnn
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import DataError, EvidenceError, ModelError
 from tests.inference.time.sequence_cases import enumerate_row, model_of, tables
 from tests.inference.time.test_forward_backward import Driven
 
@@ -269,3 +271,62 @@ def test_shared_numbers_count_once():
     own = pgnn.Tabular(pgnn.Variable("y", 4), [state], np.full((3, 4), 0.25)).requires_grad_()
     both = pgnn.HiddenMarkovModel(3, {"x": seen, "y": own})
     assert both.num_free_parameters == alone.num_free_parameters + 9
+
+
+# --- shapes that data tells ---------------------------------------------------------------------
+
+
+def _steps(shape: tuple[int, int]) -> np.ndarray:
+    """Ten steps about five, ten about zero, and so on."""
+    high = np.arange(shape[0]) % 20 < 10
+    return np.random.default_rng(0).normal(size=shape) + 5.0 * high[:, None]
+
+
+def _fitted(x: object, **lengths: object) -> pgnn.HiddenMarkovModel:
+    model = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian})
+    return model.fit({"x": x, **lengths}, seed=0, progress=False)
+
+
+def test_data_tells_the_shape_of_an_emission_that_was_not_declared() -> None:
+    flat = _steps((60, 2))
+    declared = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}, shapes={"x": (2,)})
+    parts = [flat[:40], flat[40:]]
+    want = declared.fit({"x": parts}, seed=0, progress=False).emissions["x"].mean
+    for found in (
+        _fitted(parts),
+        _fitted(flat, T=[40, 20]),
+        _fitted(np.stack([flat[:20], flat[20:40], flat[40:]])),
+    ):
+        assert found.variables["x"].shape == ("T", 2)
+    torch.testing.assert_close(_fitted(parts).emissions["x"].mean, want)
+    torch.testing.assert_close(_fitted(flat, T=[40, 20]).emissions["x"].mean, want)
+    again = _fitted(parts)
+    again.fit({"x": flat}, seed=0, progress=False)  # it is declared now: one sequence of vectors
+    assert again.filter({"x": flat})["state"].probs.shape == (60, 2)
+
+
+def test_two_readings_of_an_array_are_an_error() -> None:
+    for x in (_steps((299, 2)), _steps((100, 2))):
+        model = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian})
+        before = copy.deepcopy(model.state_dict())
+        with pytest.raises(EvidenceError, match=r"shapes=\{'x': \(2,\)\}.*\{'x': \(\)\}"):
+            model.fit({"x": x}, progress=False)
+        assert all(torch.equal(before[n], x) for n, x in model.state_dict().items())
+
+
+def test_a_column_of_numbers_is_one_sequence() -> None:
+    x = _steps((60, 1))
+    column, row = _fitted(x), _fitted(x[:, 0])
+    assert column.variables["x"].shape == ("T",)
+    torch.testing.assert_close(column.emissions["x"].mean, row.emissions["x"].mean)
+    assert column.smooth({"x": x})["state"].probs.shape == (60, 2)
+
+
+def test_a_failed_fit_leaves_the_shape_undeclared() -> None:
+    model = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian})
+    bad = [np.full((5, 3), np.inf)]
+    with pytest.raises(DataError):
+        model.fit({"x": bad}, progress=False)
+    assert model.variables["x"].shape == ("T",)
+    model.fit({"x": [_steps((40, 2))]}, seed=0, progress=False)
+    assert model.variables["x"].shape == ("T", 2)

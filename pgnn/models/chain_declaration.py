@@ -1,0 +1,102 @@
+"""What is declared of a chain of hidden states, made into conditionals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.time_steps import lagged
+from pgnn.factors.variable import Variable
+
+
+class ChainDeclaration(NamedTuple):
+    """Makes the conditionals of a chain of what was declared.
+
+    Attributes:
+        normalise: Whether rows of tables are weights.
+    """
+
+    normalise: bool = False
+
+    def emission(
+        self, name: Hashable, state: Variable, given: Any, shape: tuple[int, ...]
+    ) -> Conditional:
+        """Return the conditional of one observed variable."""
+        if isinstance(given, Conditional):
+            if given.child.name != name:
+                raise ModelError(f"the emission of {name!r} is one for {given.child.name!r}")
+            return given
+        if callable(given):
+            child = Variable(name, None, shape)
+            return self.conditional(child, [state], given, f"emission of {name!r}")
+        if isinstance(given, int) or _are_labels(given):
+            return Tabular(Variable(name, given), [state])
+        table = given.detach().numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)
+        if table.ndim != 2 or table.dtype.kind not in "fiu":
+            raise ModelError(
+                f"the emission of {name!r} must be a conditional, a callable that makes one, a "
+                f"table ({state.num_states}, S), or the symbols; got {given!r}"
+            )
+        child = Variable(name, table.shape[1])
+        return Tabular(child, [state], given, normalise=self.normalise)
+
+    def conditional(
+        self,
+        child: Variable,
+        parents: list[Variable],
+        given: Conditional | Callable[..., Conditional] | Any,
+        what: str,
+    ) -> Conditional:
+        """Return the conditional of a variable; tables that are not given are learnable."""
+        if isinstance(given, Conditional):
+            if given.child != child:
+                raise ModelError(
+                    f"the {what} must be a conditional of {child}, got one of {given.child}"
+                )
+            return given
+        if callable(given):
+            conditional = given(child, parents)
+            if not isinstance(conditional, Conditional) or conditional.child != child:
+                raise ModelError(
+                    f"the {what}: the callable must return a Conditional of {child.name!r}"
+                )
+            return conditional
+        return Tabular(child, parents, given, normalise=self.normalise)
+
+
+def _are_labels(declared: Any) -> bool:
+    if isinstance(declared, np.ndarray | Tensor):
+        return False
+    return isinstance(declared, Iterable) and all(isinstance(s, str) for s in declared)
+
+
+def masked(state: Variable, transitions: Any, mask: Any) -> Any:
+    """Return transitions, or a learnable table with structural zeros.
+
+    Args:
+        state: Of the chain.
+        transitions: What was given.
+        mask: ``(K, K)`` which transitions there are, or None.
+
+    Raises:
+        ModelError: If both are given, or a state has no way out.
+    """
+    if mask is None:
+        return transitions
+    if transitions is not None:
+        raise ModelError("mask is of a learnable table: a given one says itself what is zero")
+    allowed = torch.as_tensor(mask)
+    k = state.num_states
+    if allowed.shape != (k, k) or not bool((allowed != 0).any(dim=1).all()):
+        raise ModelError(f"mask must be ({k}, {k}) with a transition out of every state")
+    share = (allowed != 0).double()
+    table = Tabular(state, [lagged(state)], share / share.sum(dim=1, keepdim=True))
+    table.logits.requires_grad_()
+    return table
