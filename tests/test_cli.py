@@ -277,17 +277,6 @@ def test_labels_are_found_as_they_are_written() -> None:
         _lookup("x", ["a", "b"], "state")
 
 
-def test_an_interrupt_is_one_line_and_code_130(
-    asia: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pgnn.read", stopped)
-    assert run("query", asia) == 130
-    assert capsys.readouterr().err == "pgnn: interrupted\n"
-
-
 def test_what_standard_output_cannot_write_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,7 +72,9 @@ def read(
 
 
 def write(
-    model: BayesianNetwork | MarkovRandomField, file: PathOrFile, format: str | None = None
+    model: BayesianNetwork | MarkovRandomField,
+    file: PathOrFile | None = None,
+    format: str | None = None,
 ) -> None:
     """Write a model to a file.
 
@@ -88,6 +90,8 @@ def write(
     """
     if not isinstance(model, FactorModel):
         raise DataError(f"write() takes a model and a path, got {model!r} instead of a model")
+    if file is None:
+        raise DataError("write() takes a model and a path, got no path")
     _WRITERS[_format(file, format)](model, file)
 
 

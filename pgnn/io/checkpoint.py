@@ -30,7 +30,7 @@ _WRONG = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, R
           AssertionError, MemoryError, PgnnError)  # fmt: skip
 
 
-def save(model: FactorModel, path: str | os.PathLike[str]) -> None:
+def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None:
     """Save a model to one file, in the safetensors format.
 
     Kept are names and labels with their types (text, integers, floats, booleans, ``None``,

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pgnn
 from pgnn.errors import DataError
 from pgnn.io import read, write
 from pgnn.io.description import short_values
@@ -96,3 +97,19 @@ def test_labels_round_trip(label: object) -> None:
     again = decode(json.loads(json.dumps(encode(label))))
     assert again == label
     assert type(again) is type(label)
+
+
+def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    for call in (
+        lambda: pgnn.save("m.bif"),
+        lambda: pgnn.save(model),
+        lambda: pgnn.save(model, tmp_path / "m.bif"),
+        lambda: pgnn.write("m.bif"),
+        lambda: pgnn.write(model),
+        lambda: pgnn.read(None),
+        lambda: pgnn.load(None),
+    ):
+        with pytest.raises(DataError, match=r"(?s)got|checkpoint"):
+            call()
+    assert not (tmp_path / "m.bif").exists()

@@ -244,3 +244,92 @@ def test_numbers_beyond_doubles_are_refused() -> None:
     model = MarkovRandomField([Factor([a], torch.tensor([-800.0, 0.0]).double())])
     with pytest.raises(DataError, match=r"e\*\*-800, which is no double"):
         write_uai(model, io.StringIO())
+
+
+# --- what other libraries write -----------------------------------------------------------------
+
+CHILD = np.array([[[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]], [[0.4, 0.6], [0.5, 0.5], [0.6, 0.4]]])
+"""``(A, B, C)``: of two, three and two states."""
+PYAGRUM = """BAYES
+3
+2 3 2
+3
+1 0   # A
+1 1   # B
+3 0 1 2   # C
+
+2
+0.25 0.75
+3
+0.2 0.3 0.5
+12
+0.1 0.9 0.4 0.6 0.2 0.8 0.5 0.5 0.3 0.7 0.6 0.4
+"""
+PGMPY = """BAYES
+3
+2 3 2
+3
+1 0
+1 1
+3 1 0 2
+
+2
+0.25 0.75
+3
+0.2 0.3 0.5
+12
+0.1 0.2 0.3 0.4 0.5 0.6 0.9 0.8 0.7 0.6 0.5 0.4"""
+
+
+def _child_given_parents(text: str) -> np.ndarray:
+    """The distribution of the variable 2 for all states of 0 and 1."""
+    model = read_uai(io.StringIO(text))
+    sizes = [model.variables[k].num_states for k in range(2)]
+    rows = np.indices(sizes).reshape(2, -1)
+    found = model.query(2, {k: rows[k].tolist() for k in range(2)})[2].probs
+    return found.numpy().reshape(*sizes, -1)
+
+
+def test_pyagrum_has_the_first_parent_fastest() -> None:
+    np.testing.assert_allclose(_child_given_parents(PYAGRUM), CHILD)
+    plain = "\n".join(line.split("#")[0] for line in PYAGRUM.splitlines())
+    written = CHILD.transpose(1, 0, 2).reshape(CHILD.shape)
+    np.testing.assert_allclose(_child_given_parents(plain), written)  # as the format has it
+
+
+def test_pgmpy_has_the_first_variable_fastest() -> None:
+    with pytest.warns(UserWarning, match="as pgmpy writes them"):
+        found = _child_given_parents(PGMPY)
+    np.testing.assert_allclose(found, CHILD)
+
+
+def test_pyagrum_itself(tmp_path: Path) -> None:
+    gum = pytest.importorskip("pyagrum")
+    net = gum.fastBN("a[2];b[3];c[2]")
+    for parent in ("a", "b"):
+        net.addArc(parent, "c")
+    net.cpt("a").fillWith([0.25, 0.75])
+    net.cpt("b").fillWith([0.2, 0.3, 0.5])
+    for a in range(2):
+        for b in range(3):
+            net.cpt("c")[{"a": a, "b": b}] = CHILD[a, b].tolist()
+    gum.saveBN(net, str(tmp_path / "net.uai"))
+    np.testing.assert_allclose(_child_given_parents((tmp_path / "net.uai").read_text()), CHILD)
+
+
+def test_pgmpy_itself() -> None:
+    models = pytest.importorskip("pgmpy.models")
+    from pgmpy.factors.discrete import TabularCPD
+    from pgmpy.readwrite import UAIWriter
+
+    net = models.DiscreteBayesianNetwork([("a", "c"), ("b", "c")])
+    # it numbers variables by how many states they have, then by name
+    child = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 3))
+    net.add_cpds(
+        TabularCPD("a", 2, [[0.25], [0.75]]),
+        TabularCPD("b", 3, [[0.2], [0.3], [0.5]]),
+        TabularCPD("c", 3, child.reshape(6, 3).T, ["a", "b"], [2, 3]),
+    )
+    with pytest.warns(UserWarning, match="as pgmpy writes them"):
+        found = _child_given_parents(str(UAIWriter(net)))
+    np.testing.assert_allclose(found, child, rtol=1e-6)
