@@ -165,18 +165,31 @@ def _hard(
     table = emission.factor(values, covariates or None).log_values
     table = table if table.dim() == 2 else table.unsqueeze(-1)  # the state is no parent
     table = table.expand(int(where.sum()), k)
-    numbers = table.detach()
-    if numbers.numel() and bool(numbers.amax().isnan()):  # the largest of some with a NaN is NaN
-        wrong = numbers.isnan().any(-1).nonzero()
-        row, step = where.nonzero()[int(wrong[0, 0])].tolist()
-        raise EvidenceError(
-            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
-            "that are missing in part need an emission that can leave them out, such as Gaussian"
-        )
+    _check_numbers(emission, where, values[emission.child.name], table.detach())
     if len(table) == where.numel():
         return table.reshape(*where.shape, k)
     field = table.new_zeros((*where.shape, k))
     return field.index_put((where.to(table.device),), table)
+
+
+def _check_numbers(emission: Conditional, where: Tensor, values: Tensor, numbers: Tensor) -> None:
+    """Check likelihoods ``(N, K)`` of the values at some steps.
+
+    Raises:
+        EvidenceError: If one is NaN, or is zero because a part of the value is missing.
+    """
+    least = numbers.min() if numbers.numel() else numbers.new_zeros(())  # NaN if any is
+    if bool(least > -torch.inf):
+        return
+    wrong = numbers.isnan().any(-1)
+    if values.is_floating_point() and values.dim() > 1:
+        wrong |= values.isnan().flatten(start_dim=1).any(-1) & numbers.isneginf().all(-1)
+    if bool(wrong.any()):
+        row, step = where.nonzero()[int(wrong.nonzero()[0, 0])].tolist()
+        raise EvidenceError(
+            f"the likelihood of {emission.child.name!r} is NaN at row {row}, step {step}; values "
+            "that are missing in part need an emission that can leave them out, such as Gaussian"
+        )
 
 
 def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
