@@ -18,6 +18,7 @@ TRUSTED_DRAWS = 100.0
 LARGEST_R_HAT = 1.05
 """Chains of a larger R-hat do not agree (Vehtari et al. 2021 take 1.01 where draws are many)."""
 _NAMES = 5
+_ROUNDING = 1.0 + 1e-9  # draws of equal weight are worth all of them
 
 
 @dataclass
@@ -53,6 +54,19 @@ class Convergence:
         if concern is not None:
             self.concerns.append(concern)
         return self
+
+    def rows_not_converged(self, converged: Any, advice: str) -> Self:
+        """Note that some rows of a batch did not converge; nothing if all of them did.
+
+        Args:
+            converged: ``(B,)`` truth values.
+            advice: What to do; may be empty.
+        """
+        rows = np.asarray(converged, dtype=np.bool_).reshape(-1)
+        if rows.all():
+            return self
+        text = f"{int((~rows).sum())} of {len(rows)} rows did not converge"
+        return self.add(f"{text}; {advice}" if advice else text)
 
     def stopped(self, iterations: int, advice: str, what: str = "before it came to rest") -> Self:
         """Note that the limit of iterations came first."""
@@ -92,13 +106,15 @@ class Convergence:
         """Note that weighted draws are worth hardly any; nothing if they are worth enough.
 
         Args:
-            sizes: Effective sample sizes, one for each row.
+            sizes: Effective sample sizes, one for each row; zero where no draw counts, which is
+                said elsewhere.
             total: Draws.
             advice: What to do.
             least: How many they must be worth, no more than there are.
         """
         each = np.asarray(sizes, dtype=np.float64).reshape(-1)
-        few = each < min(least, total)
+        each = each[~(each <= 0.0)]
+        few = each * _ROUNDING < min(least, total)
         if not few.any():
             return self
         where = "" if len(each) == 1 else f" in {int(few.sum())} of {len(each)} rows"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
-from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.inference.ancestral_draws import with_reals
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.beliefs import Beliefs, Best
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.log_score import log_score
 from pgnn.inference.posterior import Posterior
@@ -27,8 +27,6 @@ from pgnn.limits import MAX_BYTES, check_seed, check_size, whole_number
 
 if TYPE_CHECKING:
     from pgnn.inference.exact.compiled_query import CompiledQuery
-
-__all__ = ["Engine", "FactorModel", "Inputs", "Names"]
 
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -45,6 +43,7 @@ class Engine:
       :meth:`draw`, for ``sample``: numbers about all elements in, numbers out;
     - or of :meth:`answer_query`, :meth:`answer_most_probable`, :meth:`answer_sample` and
       :meth:`answer_log_prob`, the whole answers, where it has more to say than those numbers;
+    - :meth:`judge`, what is doubtful about an answer, of which the caller is warned;
     - :meth:`reason` or :meth:`describe`, for ``explain``; :meth:`prepare`, for ``compile``.
 
     What it leaves out refuses, and names an engine that can.
@@ -280,15 +279,18 @@ class Engine:
             advice: What to do about rows that did not converge.
         """
         self.check_possible(question, log_values)
-        converged = told.get("converged")
-        if converged is not None and not np.all(np.asarray(converged)):
-            rest = int((~np.asarray(converged)).sum())
-            warnings.warn(
-                f"{type(self).__name__}: {rest} of {len(log_values)} rows did not converge"
-                + (f"; {advice}" if advice else ""),
-                NotConverged,
-                stacklevel=5,
-            )
+        self.judge(told, advice).warn(stacklevel=5)
+
+    def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
+        """Return what is doubtful about an answer: rows that did not converge.
+
+        Args:
+            told: Diagnostics.
+            advice: What to do about such rows.
+        """
+        return Convergence(type(self).__name__).rows_not_converged(
+            told.get("converged", True), advice
+        )
 
     def check_possible(self, question: BaseQuestion, log_values: Tensor) -> None:
         """Raise for rows of probability zero, unless they are to be answered by NaN.

@@ -64,3 +64,9 @@ def test_noise_that_hides_a_rise_is_no_rest():
     assert trend.error == pytest.approx(math.sqrt(2 / 100), rel=0.2)
     assert not trend.at_rest(0.0, noise=0.01)
     assert not trend.rises(0.0)
+
+
+def test_rows_that_did_not_converge_are_counted() -> None:
+    judged = Convergence("BeliefPropagation").rows_not_converged([True, False, False], "raise it")
+    assert judged.concerns == ["2 of 3 rows did not converge; raise it"]
+    assert Convergence("MeanField").rows_not_converged([True, True], "raise it").converged

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
 from pgnn.evidence.evidence import Evidence
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.abilities import EmittingModel
+from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import DataError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
@@ -21,7 +21,6 @@ from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.segment_chain import SegmentChain, SegmentExpectations
-from pgnn.inference.engine import Inputs
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pgnn.abilities import NetworkModel
+from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
-from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pgnn.abilities import Inputs
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.time_steps import has_lag, without_lag
-from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.complete_rows import fit_to
 from pgnn.inference.learning.expected_statistics import check_owners

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import DataError, NotConverged, PgnnError
+from pgnn.errors import DataError, PgnnError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.inference.convergence import Convergence
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -80,12 +80,11 @@ def fit_conditional(
         value = -closure().item() * total
     worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
     if not worst <= 10 * _GRADIENT:
-        warnings.warn(
-            f"the fit of {conditional.child.name!r} stopped within {max_iter} iterations at a "
-            f"gradient of {worst:.2g}, more than {10 * _GRADIENT:g}; raise max_iter",
-            NotConverged,
-            stacklevel=2,
-        )
+        Convergence(f"the fit of {conditional.child.name!r}").stopped(
+            max_iter,
+            "raise max_iter",
+            f"at a derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
+        ).warn()
     return fitted.state_dict(), value
 
 

@@ -9,11 +9,11 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from pgnn.abilities import Inputs
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
-from pgnn.inference.engine import Inputs
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values
 from pgnn.inference.learning.m_step import accepting, maximize
 from pgnn.inference.learning.priors import Laplace

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import time
-import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel
-from pgnn.errors import ModelError, NotConverged, Unsupported
+from pgnn.abilities import EmittingModel, Inputs, NetworkModel, SlicedModel
+from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.tabular import Prior
-from pgnn.inference.engine import Inputs
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.chain_e_step import ChainEStep
@@ -209,32 +208,34 @@ class EM(Learner):
         return best
 
     def _warn(self, best: Start, last: ExpectedStatistics) -> None:
-        told = doubts(best.e_step.pieces, last)
+        verdict = Convergence("EM")
+        for concern in doubts(best.e_step.pieces, last):
+            verdict.add(concern)
         dead = [] if last.occupancy is None else (last.occupancy < _DEAD).nonzero()[:, 0].tolist()
         if dead:
             names = [best.e_step.states[k] for k in dead]
-            told.append(
-                f"EM: states {names} are hardly used any more (less than {_DEAD} expected steps); "
+            verdict.add(
+                f"states {names} are hardly used any more (less than {_DEAD} expected steps); "
                 "take fewer states, more restarts=, or a prior"
             )
         if best.fell is not None:
-            told.append(
-                f"EM fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
+            verdict.add(
+                f"fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
                 "form went too far, or numbers are at the end of their precision; stopped"
             )
         elif best.stuck:
-            told.append(
-                f"EM: no step improves the conditionals of {best.stuck}, though their gradients "
+            verdict.add(
+                f"no step improves the conditionals of {best.stuck}, though their gradients "
                 "are not zero: the likelihood may be unbounded there; check the data, or begin "
                 "with other numbers"
             )
         elif not best.converged:
-            told.append(
-                f"EM stopped after {len(best.trace['log_likelihood'])} iterations before the "
-                "likelihood came to rest; raise max_iterations"
+            verdict.stopped(
+                len(best.trace["log_likelihood"]),
+                "raise max_iterations",
+                "before the likelihood came to rest",
             )
-        for message in told:
-            warnings.warn(message, NotConverged, stacklevel=5)
+        verdict.warn(stacklevel=5)
 
 
 def e_step_of(model: Any) -> EStep[Any]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.abilities import EmittingModel, NetworkModel, SlicedModel, UnrollableModel
+from pgnn.abilities import EmittingModel, Inputs, NetworkModel, SlicedModel, UnrollableModel
 from pgnn.errors import ModelError
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
-from pgnn.inference.engine import Engine, Inputs
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.em import e_step_of

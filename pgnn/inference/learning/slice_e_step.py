@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.abilities import NetworkModel, SlicedModel
+from pgnn.abilities import Inputs, NetworkModel, SlicedModel
 from pgnn.errors import Intractable
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
-from pgnn.inference.engine import Inputs
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
 from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, TableRecorder, recorded

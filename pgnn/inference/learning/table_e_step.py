@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.abilities import NetworkModel
+from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
@@ -22,7 +22,7 @@ from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.factor import Factor
 from pgnn.factors.time_steps import lagged_name
-from pgnn.inference.engine import Engine, Inputs
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.e_step import EStep, Seen
 from pgnn.inference.learning.expected_statistics import (

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import is_container
-from pgnn.inference.engine import FactorModel, Inputs
 from pgnn.inference.loop import progress_bar
 from pgnn.inference.question import reader_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import ModelError, NotConverged
+from pgnn.errors import ModelError
 from pgnn.factors.groups.factor_group import FactorGroup, weighed
 from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
@@ -152,18 +152,20 @@ class MeanField(Engine):
         self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
     ) -> None:
         """See :meth:`Engine.check_rows`."""
-        feasible = told["feasible"]
+        possible = torch.where(told["feasible"].to(log_values.device), log_values, 0.0)
+        super().check_rows(question, possible, told, advice)
+
+    def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
+        """See :meth:`Engine.judge`."""
+        verdict, feasible = super().judge(told, advice), told["feasible"]
         if not feasible.all():
-            warnings.warn(
-                f"MeanField: no distribution of positive probability was found for "
+            verdict.add(
+                "no distribution of positive probability was found for "
                 f"{int((~feasible).sum())} of {len(feasible)} rows, whose bound is -inf and whose "
                 "marginals are those of softened tables; use Gibbs(), BeliefPropagation() or "
-                "JunctionTree(), or larger blocks",
-                NotConverged,
-                stacklevel=4,
+                "JunctionTree(), or larger blocks"
             )
-        possible = torch.where(feasible.to(log_values.device), log_values, 0.0)
-        super().check_rows(question, possible, told, advice)
+        return verdict
 
 
 def _better(

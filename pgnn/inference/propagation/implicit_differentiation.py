@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -13,7 +12,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from pgnn.errors import NotConverged, Unsupported
+from pgnn.errors import Unsupported
+from pgnn.inference.convergence import Convergence
 from pgnn.inference.propagation.torch_propagation import TorchPropagation
 from pgnn.inference.question import Question
 
@@ -191,14 +191,12 @@ def _adjoint(pull: Callable[[Tensor], Tensor], first: Tensor) -> Tensor:
     found, left = solve(lambda v: v - pull(v), first, tolerance, _MAX_ITERATIONS)
     lost = int((left > tolerance).sum())
     if lost:
-        warnings.warn(
+        Convergence("BeliefPropagation").add(
             f"the derivatives of {lost} of {len(first)} rows are inexact: the adjoint system of "
             f"propagation was solved to a relative residual of {float(left.max()):.2g} only; "
             "beliefs near a phase transition react to everything, weaken the couplings or use "
-            "tree-reweighted propagation",
-            NotConverged,
-            stacklevel=2,
-        )
+            "tree-reweighted propagation"
+        ).warn()
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import NotConverged
 from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
 from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
 from pgnn.inference.question import Question
@@ -21,8 +20,7 @@ from pgnn.inference.sampling.likelihood_weighting import LikelihoodWeighting, Su
 from pgnn.inference.sampling.possibility import proven_impossible
 from pgnn.limits import check_settings, check_work
 
-# effective sample size below which not even the standard errors are to be trusted
-_TINY = 100
+_ADVICE = "draw more, or use JunctionTree() or Gibbs()"
 
 
 @dataclass(frozen=True)
@@ -121,28 +119,20 @@ class ImportanceSampling(Engine):
         self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
     ) -> None:
         """See :meth:`Engine.check_rows`."""
-        size, rows = told["effective_sample_size"], len(log_values)
         impossible = told["impossible"].to(log_values.device)
-        super().check_rows(question, torch.where(impossible, -torch.inf, 0.0), {}, "")
+        super().check_rows(question, torch.where(impossible, -torch.inf, 0.0), told, advice)
+
+    def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
+        """See :meth:`Engine.judge`: too few draws count."""
+        verdict, size = super().judge(told, advice), told["effective_sample_size"]
         nothing = int(((size == 0) & ~told["impossible"]).sum())
-        few = int(((size > 0) & (size < _TINY)).sum())
         if nothing:
-            warnings.warn(
-                f"ImportanceSampling: none of {self.samples} draws agreed with the evidence in "
-                f"{nothing} of {rows} rows, which have no answer (NaN); that does not make the "
-                "evidence impossible. Draw more, or use JunctionTree() or Gibbs()",
-                NotConverged,
-                stacklevel=4,
+            verdict.add(
+                f"none of {self.samples} draws agreed with the evidence in {nothing} of "
+                f"{len(size)} rows, which have no answer (NaN); that does not make the evidence "
+                f"impossible: {_ADVICE}"
             )
-        if few:
-            least = float(size[size > 0].min())
-            warnings.warn(
-                f"ImportanceSampling: the {self.samples} draws are worth fewer than {_TINY} in "
-                f"{few} of {rows} rows (effective sample size {least:.1f}), too few to trust "
-                "their standard errors. Draw more, or use JunctionTree() or Gibbs()",
-                NotConverged,
-                stacklevel=4,
-            )
+        return verdict.few_draws(size, self.samples, _ADVICE, TRUSTED_DRAWS)
 
 
 def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:

@@ -510,10 +510,7 @@ def gamma_model(concentration: list[float]) -> HiddenMarkovModel:
 def test_no_progress_is_no_convergence(concentration: list[float]) -> None:
     """At zero a Gamma density has no bound as its shape falls below one."""
     model = gamma_model(concentration)
-    with (
-        pytest.warns(NotConverged, match="hardly used"),
-        pytest.warns(NotConverged, match=r"no step improves the conditionals of \['x'\]"),
-    ):
+    with pytest.warns(NotConverged, match=r"hardly used.*no step improves .* of \['x'\]"):
         model.fit({"x": [1.0, 0.0, 2.0, 0.5]}, progress=False)
     assert not model.history["converged"]
     assert all(bool(p.isfinite().all()) for p in model.emissions["x"].parameters())

@@ -262,7 +262,9 @@ def test_impossible_is_called_impossible() -> None:
 
 
 def test_few_effective_draws_are_told() -> None:
-    with pytest.warns(NotConverged, match=r"fewer than 100 in 1 of 1 rows \(effective sample"):
+    with pytest.warns(
+        NotConverged, match=r"1000 draws are worth \S+ independent ones, too few to trust"
+    ):
         chain(0.01).query("a", {"b": 1}, engine=sampler(1000))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
