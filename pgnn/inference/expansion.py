@@ -27,7 +27,7 @@ WRITTEN = 2**14
 _GROUPINGS = 4
 
 
-class Rule(NamedTuple):
+class CertainStates(NamedTuple):
     """Hidden elements whose state is certain once an element has a certain state.
 
     Attributes:
@@ -84,7 +84,7 @@ class Expansion:
     elements: Elements
     groups: tuple[FactorGroup, ...]
     num_own: int
-    rules: tuple[Rule, ...]
+    rules: tuple[CertainStates, ...]
 
     @classmethod
     def of(
@@ -101,7 +101,7 @@ class Expansion:
         kept: list[FactorGroup] = []
         factors: list[Factor] = []
         hidden: list[Variable] = []
-        rules: list[Rule] = []
+        rules: list[CertainStates] = []
         for g in groups:
             parts = None
             if not g.written_down and g.num_entries > most:
@@ -114,7 +114,7 @@ class Expansion:
             hidden += parts.hidden
             last = len(elements) + len(hidden)
             child = int(g.scopes[0, -1])
-            rules += [Rule(child, s, first, last, a) for s, a in parts.certain.items()]
+            rules += [CertainStates(child, s, first, last, a) for s, a in parts.certain.items()]
             factors += parts.factors
         own = known.with_hidden(elements, hidden) if hidden else elements
         small_ones = grouped(factors, own, known.groupings) if factors else ()

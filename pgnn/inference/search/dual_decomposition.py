@@ -16,7 +16,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.local_search import polish
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.question import Question
-from pgnn.inference.search.decomposition import Decomposition
+from pgnn.inference.search.dual_bound import DualBound
 from pgnn.inference.search.neighbourhood_search import ConditionalSolver, NeighbourhoodSearch
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
@@ -105,7 +105,7 @@ class DualDecomposition(Engine):
 
     def _solve(self, graph: FactorGraph, log_field: Floats) -> _Sweeps:
         """Sweep and search by turns, until they don't help each other any more."""
-        method = _Sweeps(Decomposition(graph, log_field), self.tolerance)
+        method = _Sweeps(DualBound(graph, log_field), self.tolerance)
         dual, others = method.dual, ConditionalSolver(graph)
         rng = np.random.default_rng(self.seed)
         searched = np.full(len(log_field), np.iinfo(np.int64).max)
@@ -153,7 +153,7 @@ class DualDecomposition(Engine):
 class _Sweeps:
     """The sweeps as an iterative method, and which rows still need them."""
 
-    def __init__(self, dual: Decomposition, tolerance: float) -> None:
+    def __init__(self, dual: DualBound, tolerance: float) -> None:
         self.dual = dual
         self.tolerance = tolerance
         self.bounds: list[Floats] = []
@@ -200,7 +200,7 @@ def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
     return [np.concatenate(row) + constant for row in rows]
 
 
-def _polish(dual: Decomposition, rows: NDArray[np.int64]) -> None:
+def _polish(dual: DualBound, rows: NDArray[np.int64]) -> None:
     """Improve the best assignments of some rows by small changes."""
     every = np.arange(len(dual.scores)) if dual.graph.interactions_rowwise else rows
     known = np.isfinite(dual.scores)[:, None]

@@ -13,7 +13,7 @@ from pgnn.errors import Intractable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.sampling.annealing import Annealing
-from pgnn.inference.search.decomposition import Decomposition
+from pgnn.inference.search.dual_bound import DualBound
 from pgnn.limits import check_settings
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ class NeighbourhoodSearch:
         check_settings(self, starts=1, min_entries=1, max_entries=1, whole_entries=1)
 
     def improve(
-        self, dual: Decomposition, row: int, others: ConditionalSolver, rng: np.random.Generator
+        self, dual: DualBound, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> None:
         """Improve a row's best assignment, and its bound if the whole could be solved.
 
@@ -99,7 +99,7 @@ class NeighbourhoodSearch:
                 _offer(dual, row, trial)
 
     def _whole(
-        self, dual: Decomposition, row: int, others: ConditionalSolver, rng: np.random.Generator
+        self, dual: DualBound, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> bool:
         """Solve for everything that is not decided, if that can be done; tell so."""
         trial = dual.row(row)
@@ -116,7 +116,7 @@ class NeighbourhoodSearch:
 
     def _improve(
         self,
-        trial: Decomposition,
+        trial: DualBound,
         row: int,
         others: ConditionalSolver,
         rng: np.random.Generator,
@@ -136,7 +136,7 @@ class NeighbourhoodSearch:
                     return
                 bits, failures = bits + _GROWTH, 0
 
-    def _step(self, trial: Decomposition, row: int, others: ConditionalSolver, held: Mask) -> None:
+    def _step(self, trial: DualBound, row: int, others: ConditionalSolver, held: Mask) -> None:
         """Solve for all but the held elements."""
         states = trial.states[0]
         if held.any() and np.isneginf(trial.scores[0]):
@@ -216,7 +216,7 @@ class ConditionalSolver:
         return None if np.isneginf(top[0]) else found[0].astype(np.int64)
 
 
-def _anneal(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
+def _anneal(trial: DualBound, row: int, rng: np.random.Generator) -> None:
     """Begin with the best assignment of a few cooled chains."""
     engine = Annealing(chains=_CHAINS, seed=int(rng.integers(2**31)), progress=False)
     cooled, values, _ = engine.cool(trial.graph.at_rows(np.array([row])), trial.original)
@@ -224,7 +224,7 @@ def _anneal(trial: Decomposition, row: int, rng: np.random.Generator) -> None:
     trial.offer(np.zeros(1, dtype=np.int64), np.ascontiguousarray(best[None]))
 
 
-def _offer(dual: Decomposition, row: int, trial: Decomposition) -> None:
+def _offer(dual: DualBound, row: int, trial: DualBound) -> None:
     """Offer a row what was found on trial."""
     if np.isfinite(trial.scores[0]):
         states = dual.states.copy()
@@ -232,7 +232,7 @@ def _offer(dual: Decomposition, row: int, trial: Decomposition) -> None:
         dual.offer(np.array([row]), states)
 
 
-def _dive(dual: Decomposition, held: Mask) -> Ints | None:
+def _dive(dual: DualBound, held: Mask) -> Ints | None:
     """Decide the held elements one after the other, sweeping in between.
 
     A decision that proves impossible is taken back, once; None if nothing is left then.
@@ -260,7 +260,7 @@ def _dive(dual: Decomposition, held: Mask) -> Ints | None:
     return None if np.isneginf(dual.bounds[0]) else dual.decoded[0]
 
 
-def _drop(dual: Decomposition, v: int, columns: Ints) -> None:
+def _drop(dual: DualBound, v: int, columns: Ints) -> None:
     """Rule out some states of an element."""
     wiring = dual.graph.wiring
     dual.fields[0, columns] = -np.inf

@@ -17,7 +17,7 @@ from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.question import Question
-from pgnn.inference.search.decomposition import Decomposition
+from pgnn.inference.search.dual_bound import DualBound
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.inference.search.neighbourhood_search import ConditionalSolver, NeighbourhoodSearch
 from tests import oracle
@@ -82,7 +82,7 @@ def score(tables, states) -> float:
         return float(sum(np.log(t[tuple(states[n] for n in scope)]) for scope, t in tables))
 
 
-def slow_dual(dual: Decomposition) -> float:
+def slow_dual(dual: DualBound) -> float:
     """The dual function of the first row, from its definition."""
     wiring, table = dual.graph.wiring, dual.tables[0]
     belief = dual.fields[0].copy()
@@ -116,7 +116,7 @@ def test_bound_holds_never_rises_and_is_the_dual_function(seed):
     _, cards, tables = random_model(seed)
     best = oracle.mode(oracle.joint(cards, tables))[1]
     question = Question.read(markov(cards, tables), None, None)
-    dual = Decomposition(question.graph, question.log_field())
+    dual = DualBound(question.graph, question.log_field())
     rows, before = np.arange(1), np.inf
     for _ in range(6):
         dual.sweep(rows, drop=False)
@@ -131,7 +131,7 @@ def test_without_zeros_every_sweep_reports_the_dual_function(seed):
     rng = np.random.default_rng(seed)
     cards, tables = oracle.random_factors(rng, 6, 12, max_scope=4, zeros=0.0)
     question = Question.read(markov(cards, tables), None, None)
-    dual = Decomposition(question.graph, question.log_field())
+    dual = DualBound(question.graph, question.log_field())
     values = []
     for _ in range(6):
         dual.bounds[:] = np.inf
@@ -161,7 +161,7 @@ def test_states_are_dropped_only_if_no_better_assignment_has_them(seed):
     joint = oracle.joint(cards, tables)
     best, value = oracle.mode(joint)
     question = Question.read(markov(cards, tables), None, None)
-    dual = Decomposition(question.graph, question.log_field())
+    dual = DualBound(question.graph, question.log_field())
     for _ in range(30):
         dual.sweep(np.arange(1))
     kept = [
@@ -235,7 +235,7 @@ def test_potts_groups_are_like_their_tables(seed, scale):
     traces = []
     for group in (potts, plain):
         question = Question.read(Field([pixel], [own, group]), seen, None)
-        dual = Decomposition(question.graph, question.log_field())
+        dual = DualBound(question.graph, question.log_field())
         for _ in range(6):
             dual.sweep(np.arange(4))
         traces.append((dual.bounds, dual.scores, dual.states))

@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 _ENTRY = 10.0  # nanoseconds
 
 
-class Decomposition:
+class DualBound:
     r"""Bounds and best assignments of several rows, improved by sweeps over the elements.
 
     .. math:: D(\delta) = \sum_i \max_{x_i} \Big[\theta_i(x_i) + \sum_{f \ni i}
@@ -85,10 +85,10 @@ class Decomposition:
         difference = self.bounds - np.where(impossible, 0.0, self.scores)
         return np.where(impossible, 0.0, np.maximum(difference, 0.0))
 
-    def row(self, row: int) -> Decomposition:
+    def row(self, row: int) -> DualBound:
         """Return a copy for one row, to try things on; the tables are shared."""
         part = slice(row, row + 1)
-        copy = Decomposition(self.graph, self.fields[part])
+        copy = DualBound(self.graph, self.fields[part])
         copy.deltas = self.deltas[part].copy()
         copy.bounds = self.bounds[part].copy()
         copy.sweeps = self.sweeps
