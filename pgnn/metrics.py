@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pgnn.abilities import UnrollableModel
+from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.piece import Piece
-from pgnn.inference.engine import Inputs
 from pgnn.limits import Interval, check_settings
 from pgnn.models.model import Model
 

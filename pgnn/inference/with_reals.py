@@ -12,10 +12,10 @@ from pgnn.inference.posterior import Posterior
 
 
 class WithReals(Posterior):
-    """A posterior with draws of real variables beside the probabilities of discrete ones.
+    """A posterior of real variables beside the probabilities of discrete ones.
 
-    ``posterior["tau"]`` of a real variable is what draws tell about it: ``mean``, ``std``,
-    ``quantile`` and the like.
+    ``posterior["tau"]`` of a real variable has ``mean`` and ``std``, and ``quantile`` and the like
+    where it is made of draws.
 
     Attributes:
         reals: The real variables asked for, by name.
@@ -104,3 +104,7 @@ class WithReals(Posterior):
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+
+    def __str__(self) -> str:
+        first = self.summary().round(4).to_string(max_rows=100) if self.reals else ""
+        return "\n".join(filter(None, [first, super().__str__()]))

@@ -19,6 +19,7 @@ from torch import Tensor
 from pgnn.errors import ModelError, PgnnError, Unsupported
 from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.randomness import seeded_with as seeded_with
+from pgnn.factors.validation import unvalidated
 from pgnn.programs.parameters import ProgramParameters
 from pgnn.programs.tracking import LatentRead
 
@@ -122,12 +123,8 @@ def unchanged_globals() -> Iterator[None]:
 @contextlib.contextmanager
 def unchanged_settings() -> Iterator[None]:
     """Pyro's global parameters and settings are afterwards as before; nothing is checked."""
-    checked = torch.distributions.Distribution._validate_args
-    with pyro.get_param_store().scope(), pyro.validation_enabled(False):
-        try:
-            yield
-        finally:
-            torch.distributions.Distribution.set_default_validate_args(checked)
+    with unvalidated(), pyro.get_param_store().scope(), pyro.validation_enabled(False):
+        yield
 
 
 _MISMATCH = re.compile(

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.randomness import seeded_with
+from pgnn.programs.batched_tensor import ExecutionBatch, side_by_side
 from pgnn.programs.handlers import Visitor, execute, scaled, seen_values
 from pgnn.programs.log_probabilities import log_prob_of
 from pgnn.programs.parameters import ProgramParameters
-from pgnn.programs.particles import Crowd, side_by_side
 from pgnn.programs.sites import Kind, Site, has_density, is_computed
 
 Weigh = Callable[[Tensor], Tensor | None]
@@ -41,11 +41,11 @@ class _Joint(Visitor):
         self,
         sites: Mapping[str, Site],
         held: Mapping[str, Tensor],
-        crowd: Crowd,
+        batch: ExecutionBatch,
         weigh: Weigh,
         scored: bool,
     ) -> None:
-        self.sites, self.held, self.crowd, self.weigh = sites, held, crowd, weigh
+        self.sites, self.held, self.batch, self.weigh = sites, held, batch, weigh
         self.scored = scored
         self.values: dict[str, Tensor] = {}
         self.drawn: Any = None
@@ -88,9 +88,9 @@ class _Joint(Visitor):
         if self.scored:
             self.score = self.score + term
         if seen:
-            ancestors = self.weigh(self.crowd.lanes(term).contiguous())
+            ancestors = self.weigh(self.batch.per_execution(term).contiguous())
             if ancestors is not None:
-                self.crowd.replace(ancestors)
+                self.batch.replace(ancestors)
 
     def _value(self, site: Site, fn: Any) -> tuple[Any, Tensor | None]:
         """The value of a latent site, and which of its cells are held."""
@@ -106,7 +106,7 @@ class _Joint(Visitor):
             value, missing = site.support[given.clamp(min=0)], given < 0
             own, event = len(site.sizes), [1] * len(event)
         if given.dim() > own:  # one for each execution, none of which is missing
-            value = self.crowd.of(value.reshape([self.crowd.number, *batch, *site.event]))
+            value = self.batch.tensor(value.reshape([self.batch.number, *batch, *site.event]))
             return value, torch.ones(site.sizes, dtype=torch.bool)
         value = value.reshape([*batch, *site.event])
         if bool(missing.any()):
@@ -115,14 +115,14 @@ class _Joint(Visitor):
         return value, ~cells
 
     def _drawn(self, fn: Any) -> Tensor:
-        whole = side_by_side(fn, self.crowd)
-        lanes = whole.sample()
-        shape = (self.crowd.number, *fn.batch_shape, *fn.event_shape)
-        if tuple(lanes.shape) != shape:
+        whole = side_by_side(fn, self.batch)
+        batched = whole.sample()
+        shape = (self.batch.number, *fn.batch_shape, *fn.event_shape)
+        if tuple(batched.shape) != shape:
             raise Unsupported(f"a {type(fn).__name__} does not draw for all executions at once")
         if self.scored:  # compared with single executions, so that draws are of the right ones
-            self.drawn = self.crowd.of(log_prob_of(whole, lanes))
-        return self.crowd.of(lanes)
+            self.drawn = self.batch.tensor(log_prob_of(whole, batched))
+        return self.batch.tensor(batched)
 
 
 def run_together(
@@ -153,8 +153,8 @@ def run_together(
             carried out for all at once.
         LatentRead: If the program looks at a number.
     """
-    crowd = Crowd(number)
-    visitor = _Joint(sites, held, crowd, weigh, scored)
+    batch = ExecutionBatch(number)
+    visitor = _Joint(sites, held, batch, weigh, scored)
 
     def run() -> None:
         seeded_with(seed)
@@ -165,9 +165,10 @@ def run_together(
         if visitor.visited < len(sites):
             raise Unsupported("some sites are not in every execution of the program")
         values: dict[Hashable, Tensor] = {
-            n: crowd.lanes(_read(sites[n], x)).contiguous() for n, x in visitor.values.items()
+            n: batch.per_execution(_read(sites[n], x)).contiguous()
+            for n, x in visitor.values.items()
         }
-        return JointExecution(values, crowd.lanes(visitor.score) if scored else None)
+        return JointExecution(values, batch.per_execution(visitor.score) if scored else None)
 
 
 def _read(site: Site, value: Tensor) -> Tensor:

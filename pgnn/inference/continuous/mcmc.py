@@ -11,6 +11,7 @@ import torch
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
+from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.chain_summary import (
     all_reals,
     codes_of,
@@ -23,7 +24,7 @@ from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
 from pgnn.inference.continuous.potential_energy import PotentialEnergy
 from pgnn.inference.continuous.real_posterior import RealPosterior
-from pgnn.inference.engine import Engine, Names
+from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples

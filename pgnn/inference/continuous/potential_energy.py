@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Distribution
 
-from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel
+from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
+from pgnn.factors.validation import unvalidated
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals
 from pgnn.inference.continuous.densities import JointDensity, ProductDensity, SummedDensity
 from pgnn.inference.continuous.executed_density import ExecutedDensity
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
-from pgnn.inference.engine import Inputs
 from pgnn.inference.question import reader_of
 from pgnn.tape.replay import Replay, recorded
 
@@ -78,7 +76,7 @@ class PotentialEnergy:
                 "every real variable is observed, so there is nothing to run chains over; leave "
                 "the engine out, or use JunctionTree()"
             )
-        with _unvalidated():
+        with unvalidated():
             self.density = density_of(model, seen, self.latent, known, self.inputs)
             supports = supports_of(model, self.latent, known, self.inputs)
             own_types = isinstance(model, ExecutableModel)
@@ -102,7 +100,7 @@ class PotentialEnergy:
 
     def __call__(self, points: Floats) -> tuple[Floats, Floats]:
         """Return ``(C,)`` potentials and their gradients at points ``(C, D)``."""
-        with _unvalidated():
+        with unvalidated():
             try:
                 potential, gradient = self._evaluate(torch.from_numpy(points))
             except (RuntimeError, ModelError):
@@ -134,7 +132,7 @@ class PotentialEnergy:
     def values(self, points: Floats) -> dict[Hashable, Tensor]:
         """Return ``(*lead, *shape)`` values of points ``(*lead, D)``."""
         flat = torch.from_numpy(points.reshape(-1, self.coordinates.size))
-        with _unvalidated(), torch.no_grad():
+        with unvalidated(), torch.no_grad():
             values, _ = self.coordinates.constrain(flat)
         return {n: x.reshape(*points.shape[:-1], *x.shape[1:]) for n, x in values.items()}
 
@@ -176,7 +174,7 @@ class PotentialEnergy:
         """The function without Python, if it can be had at these points."""
         tolerance = 1e-3 if self.single else 1e-9
         try:
-            with _unvalidated():
+            with unvalidated():
                 each = [torch.from_numpy(x) for x in points]
                 for x in each:  # so that a program has come to rest: it is recorded itself
                     self._value_and_gradient(x)
@@ -227,7 +225,7 @@ class PotentialEnergy:
                 f"the gradient of the log density by {name!r} is not finite, though the density "
                 "is; look for square roots or quotients at zero in the conditionals around it"
             )
-        with _unvalidated(), torch.no_grad():
+        with unvalidated(), torch.no_grad():
             reals, _ = self.coordinates.constrain(torch.from_numpy(points[bad[:1]]))
             raise ImpossibleEvidence(
                 f"no start with a finite density was found in {_TRIES} tries; "
@@ -281,14 +279,3 @@ def _is_numerical(error: BaseException) -> bool:
             return True
         found = found.__cause__
     return False
-
-
-@contextlib.contextmanager
-def _unvalidated() -> Iterator[None]:
-    """Let distributions take what they get: a wild step has a density of zero, it is no error."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)

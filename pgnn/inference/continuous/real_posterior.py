@@ -269,6 +269,3 @@ class VariationalPosterior(WithReals):
         draws = self._draws[name]
         own = draws if self.batched or name in self.shared else draws[:, 0]
         return RealMarginal(own.unsqueeze(0))
-
-    def __str__(self) -> str:
-        return f"{self.summary().round(4).to_string()}\n{super().__str__()}"

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
+from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
@@ -21,7 +23,7 @@ from pgnn.inference.continuous.real_posterior import VariationalPosterior
 from pgnn.inference.continuous.variational_fit import VariationalFit, adam
 from pgnn.inference.continuous.variational_summary import drawn_samples, summarize
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.engine import Engine, FactorModel, Inputs, Names
+from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner

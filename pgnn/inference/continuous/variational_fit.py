@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from pgnn.abilities import Inputs
 from pgnn.errors import ModelError, PgnnError
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
 from pgnn.inference.convergence import Convergence, Trend
-from pgnn.inference.engine import Inputs
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
 from pgnn.inference.learning.minibatches import Steps

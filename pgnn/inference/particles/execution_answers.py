@@ -11,18 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
+from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
-from pgnn.inference.particles.executions import Executions
+from pgnn.inference.particles.executions import (
+    Executions,
+    weighted_marginals,
+    weights_by_state,
+)
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
 from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples
 
 Floats = NDArray[np.float64]
 Told = Mapping[str, Any]
-
-_ROUNDED = 1.0 + 1e-9
 
 _CELLS = 2**22
 """Numbers held at once for standard errors."""
@@ -240,7 +243,7 @@ def _figures(
     sizes[lost] = 0.0
     least = np.array([min(r.weights.least[0], s) for r, s in zip(runs, sizes, strict=True)])
     judged = Convergence(engine).few_draws(
-        least[least > 0] * _ROUNDED, number, f"draw more with {engine}(...)", TRUSTED_DRAWS
+        least, number, f"draw more with {engine}(...)", TRUSTED_DRAWS
     )
     judged.warn(stacklevel=6)
     errors = [r.weights.standard_error()[0] for r in runs]
@@ -258,20 +261,14 @@ def _marginals(question: Question, run: Executions) -> tuple[Floats, Floats]:
     if np.isneginf(run.weights.log_evidence[0]) or not len(elements):
         nothing = np.full(total, np.nan)
         return nothing, nothing
-    weights = run.normalised
-    there = run.codes >= 0
-    place = elements.offset[:-1] + np.maximum(run.codes, 0)
-    own = np.where(there, weights[:, None], 0.0)
-    sums = np.bincount(place.ravel(), own.ravel(), total)
-    totals = np.repeat(own.sum(axis=0), elements.card)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = sums / totals
-    return p, _errors(run, elements, place, own, p)
+    p = weighted_marginals(elements, run.codes, run.normalised)
+    return p, _errors(run, elements, p)
 
 
-def _errors(run: Executions, elements: Any, place: Any, own: Floats, p: Floats) -> Floats:
+def _errors(run: Executions, elements: Elements, p: Floats) -> Floats:
     """``(S,)`` standard errors of ratios of sums, over families of executions."""
     n, families = run.weights.number, run.weights.families()[0]
+    place, own = weights_by_state(elements, run.codes, run.normalised)
     totals = np.repeat(own.sum(axis=0), elements.card)
     found = np.empty(len(p))
     step = max(1, _CELLS // (n * int(elements.card.max())))

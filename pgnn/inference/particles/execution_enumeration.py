@@ -20,7 +20,12 @@ from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.particles.executions import executable, held_of
+from pgnn.inference.particles.executions import (
+    executable,
+    held_of,
+    log_likelihoods,
+    weighted_marginals,
+)
 from pgnn.inference.question import Question
 from pgnn.limits import check_settings
 
@@ -77,7 +82,7 @@ class ExecutionEnumeration(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
-        runs = self._every(question)
+        runs = self._all_executions(question)
         elements = question.model.elements
         total = int(elements.offset[-1]) if len(elements) else 0
         marginals, log_evidence = np.full((len(runs), total), np.nan), np.empty(len(runs))
@@ -85,17 +90,14 @@ class ExecutionEnumeration(Engine):
             log_evidence[row] = _log_sum(logs)
             if np.isneginf(log_evidence[row]) or not total:
                 continue
-            own = np.where(codes >= 0, np.exp(logs - log_evidence[row])[:, None], 0.0)
-            place = elements.offset[:-1] + np.maximum(codes, 0)
-            sums = np.bincount(place.ravel(), own.ravel(), total)
-            with np.errstate(invalid="ignore"):
-                marginals[row] = sums / np.repeat(own.sum(axis=0), elements.card)
+            weights = np.exp(logs - log_evidence[row])
+            marginals[row] = weighted_marginals(elements, codes, weights)
         told = {"num_executions": max((len(c) for c, _ in runs), default=0)}
         return Beliefs(torch.from_numpy(marginals), torch.from_numpy(log_evidence), "exact", told)
 
     def maximize(self, question: Question, maximized: NDArray[np.bool_]) -> Best:
         """See :class:`Engine`; what is not maximised is summed out."""
-        found = [_ranked(codes, logs, maximized) for codes, logs in self._every(question)]
+        found = [_ranked(codes, logs, maximized) for codes, logs in self._all_executions(question)]
         states = np.stack([c[0] for c, _ in found])
         best = torch.from_numpy(np.array([x[0] for _, x in found]))
         return Best(torch.from_numpy(states), best, best)
@@ -108,7 +110,7 @@ class ExecutionEnumeration(Engine):
         rows = len(seen.soft_scale)
         states = np.full((rows, k, len(targets.numbers)), -1, np.int64)
         values = np.full((rows, k), -np.inf)
-        for row, (codes, logs) in enumerate(self._every(question)):
+        for row, (codes, logs) in enumerate(self._all_executions(question)):
             ranked, scores = _ranked(codes, logs, targets.mask)
             most = min(k, len(scores))
             states[row, :most] = ranked[:most][:, targets.numbers]
@@ -125,7 +127,7 @@ class ExecutionEnumeration(Engine):
         """See :class:`Engine`; independent draws."""
         rng = np.random.default_rng(seed)
         rows = []
-        for row, (codes, logs) in enumerate(self._every(question)):
+        for row, (codes, logs) in enumerate(self._all_executions(question)):
             total = _log_sum(logs)
             self.check_rows(question, torch.tensor([total]), {}, f"row {row}")
             rows.append(codes[rng.choice(len(codes), n, p=np.exp(logs - total))])
@@ -148,23 +150,18 @@ class ExecutionEnumeration(Engine):
             memory_bytes=8.0 * self.max_executions * (size + 1),
         )
 
-    def _every(self, question: Question) -> list[tuple[Ints, Floats]]:
+    def _all_executions(self, question: Question) -> list[tuple[Ints, Floats]]:
         """``(M, E)`` states in all executions of each row, and their ``(M,)`` log probabilities."""
         model: Any = executable(question, type(self).__name__)
-        found = []
+        executions = []
         for row in range(question.num_rows):
             held = held_of(question, row)
             try:
                 codes, logs = self._side_by_side(model, held)
             except Unsupported:
                 codes, logs = self._one_by_one(model, held)
-            if question.seen.soft is not None:
-                offset = model.elements.offset[:-1]
-                with np.errstate(divide="ignore"):
-                    soft = np.log(question.seen.soft[row, offset + np.maximum(codes, 0)])
-                logs = logs + np.where(codes >= 0, soft, 0.0).sum(axis=1)
-            found.append((codes, logs))
-        return found
+            executions.append((codes, logs + log_likelihoods(question, row, codes)))
+        return executions
 
     def _side_by_side(self, model: Any, held: Held) -> tuple[Ints, Floats]:
         """All combinations of states in one run."""

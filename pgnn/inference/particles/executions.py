@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import ExecutableModel
 from pgnn.errors import Unsupported
+from pgnn.factors.elements import Elements
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.particles.particle_weights import ParticleWeights
 from pgnn.inference.question import Question
@@ -22,7 +23,7 @@ Ints = NDArray[np.int64]
 MANY, SOME = 10_000, 1000
 """Executions where nobody says how many: side by side, and one after the other."""
 
-_LANES = 2**13
+_BATCH = 2**13
 """Executions that run side by side."""
 
 
@@ -162,7 +163,7 @@ class _Pieces:
     def gathered(self, row: int) -> Executions:
         """Return all of them with their weights."""
         codes = np.concatenate(self.codes)
-        soft = _soft(self.question, row, codes)
+        soft = log_likelihoods(self.question, row, codes)
         log_weights = np.concatenate(self.log_weights) + soft
         weights = ParticleWeights(1, len(log_weights), threshold=0.0)
         weights.weigh(log_weights[None])
@@ -179,12 +180,12 @@ class _SideBySide(_Pieces):
         self, question: Question, held: Mapping[Hashable, Tensor], n: int, rng: np.random.Generator
     ) -> None:
         super().__init__(question, held, n, rng)
-        self.count = -(-n // _LANES)
+        self.count = -(-n // _BATCH)
         self.values: list[dict[Hashable, Tensor]] = []
 
     def step(self, state: int) -> tuple[int, Info]:
         """See the base class."""
-        number = min(_LANES, self.n - state * _LANES)
+        number = min(_BATCH, self.n - state * _BATCH)
         total = np.zeros(number)
 
         def weigh(term: Tensor) -> None:
@@ -268,11 +269,38 @@ def _reals(question: Question, values: Mapping[Hashable, Tensor]) -> dict[Hashab
     return reals
 
 
-def _soft(question: Question, row: int, codes: Ints) -> Floats:
-    """``(n,)`` log likelihoods of the drawn states."""
+def log_likelihoods(question: Question, row: int, codes: Ints) -> Floats:
+    """Return ``(n,)`` log likelihoods, from soft evidence, of ``(n, E)`` states."""
     soft, offset = question.seen.soft, question.model.elements.offset
     if soft is None:
         return np.zeros(len(codes))
     with np.errstate(divide="ignore"):
         logs = np.log(soft[row, offset[:-1] + np.maximum(codes, 0)])
     return np.asarray(np.where(codes >= 0, logs, 0.0).sum(axis=1))
+
+
+def weights_by_state(elements: Elements, codes: Ints, weights: Floats) -> tuple[Ints, Floats]:
+    """Return the column of each execution's state, and what the execution counts there.
+
+    Args:
+        elements: Of the model.
+        codes: ``(n, E)`` states; -1 where a site was not in the execution.
+        weights: ``(n,)`` of the executions.
+
+    Returns:
+        ``(n, E)`` columns among all ``S`` states, and ``(n, E)`` weights, zero where a site was
+        not in the execution.
+    """
+    place = elements.offset[:-1] + np.maximum(codes, 0)
+    return place, np.where(codes >= 0, weights[:, None], 0.0)
+
+
+def weighted_marginals(elements: Elements, codes: Ints, weights: Floats) -> Floats:
+    """Return ``(S,)`` marginals of weighted executions; arguments as :func:`weights_by_state`.
+
+    They are conditional on that the site is in the execution, ``NaN`` if it is in none.
+    """
+    place, own = weights_by_state(elements, codes, weights)
+    sums = np.bincount(place.ravel(), own.ravel(), int(elements.offset[-1]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums / np.repeat(own.sum(axis=0), elements.card))

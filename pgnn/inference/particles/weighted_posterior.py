@@ -184,7 +184,3 @@ class WeightedPosterior(WithReals):
             lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
         columns = ["mean", "std", "5%", "50%", "95%", "ess", "error"]
         return pd.DataFrame(lines, index=self.index_of_numbers, columns=columns)
-
-    def __str__(self) -> str:
-        first = self.summary().round(4).to_string(max_rows=100) if self.reals else ""
-        return "\n".join(filter(None, [first, super().__str__()]))

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 import torch
 from torch import Tensor
 
-from pgnn.abilities import EmittingModel
+from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
@@ -18,7 +18,6 @@ from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import MISSING
 from pgnn.inference.chains.chain import Chain
 from pgnn.inference.chains.segment_chain import SegmentChain
-from pgnn.inference.engine import Inputs
 
 
 def emission_chain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
+from pgnn.factors.variable import Variable
 from pgnn.inference.base_question import Names
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import names_of
+from pgnn.inference.with_reals import WithReals
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +40,7 @@ class RealMoments:
         return f"RealMoments(shape={tuple(self.mean.shape)})"
 
 
-class EmittedPosterior(Posterior):
+class EmittedPosterior(WithReals):
     """A posterior with means and variances of real variables beside probabilities of discrete ones.
 
     ``posterior["x"]`` of a real variable is a :class:`RealMoments`; all else is as in
@@ -47,11 +49,11 @@ class EmittedPosterior(Posterior):
     Args:
         whole: The answer about the discrete variables, that of the state among them.
         kept: Those that were asked for.
-        reals: Of each real variable asked for.
+        moments: Of each real variable asked for.
     """
 
     def __init__(
-        self, whole: Posterior, kept: Sequence[Hashable], reals: Mapping[Hashable, RealMoments]
+        self, whole: Posterior, kept: Sequence[Hashable], moments: Mapping[Hashable, RealMoments]
     ) -> None:
         variables = [v for v in whole.variables if v.name in kept]
         rows = whole.num_rows
@@ -67,22 +69,31 @@ class EmittedPosterior(Posterior):
             diagnostics=whole.diagnostics,
             index=whole.index,
         )
-        self.reals = dict(reals)
+        lead = 1 if whole.batched else 0
+        self.reals = {n: Variable(n, shape=tuple(m.mean.shape[lead:])) for n, m in moments.items()}
+        self._moments = dict(moments)
 
-    def __getitem__(self, name: Hashable) -> Any:
-        if isinstance(name, Hashable) and name in self.reals:
-            return self.reals[name]
-        return super().__getitem__(name)
+    def marginal(self, name: Hashable) -> RealMoments:
+        """See :class:`~pgnn.inference.with_reals.WithReals`."""
+        return self._moments[name]
 
-    def __iter__(self) -> Iterator[Hashable]:
-        yield from super().__iter__()
-        yield from self.reals
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each number of each real variable.
 
-    def __len__(self) -> int:
-        return super().__len__() + len(self.reals)
+        Args:
+            row: Which row of the evidence.
 
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
+        Returns:
+            Columns ``mean`` and ``std``.
+        """
+        import pandas as pd
+
+        lines: list[Any] = []
+        for own in self._moments.values():
+            parts: tuple[Tensor, ...] = (own.mean, own.std)
+            parts = tuple(x[row] for x in parts) if self.batched else parts
+            lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
+        return pd.DataFrame(lines, index=self.index_of_numbers, columns=["mean", "std"])
 
 
 Ask = Callable[[list[Hashable]], Posterior]

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import EmittingModel
+from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import Variable
-from pgnn.inference.engine import Inputs
 from pgnn.inference.time.emission_chain import log_field
 
 

@@ -15,13 +15,13 @@ from pgnn.factors.variable import MISSING
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
 from pgnn.inference.particles.execution_answers import BestExecution
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
-from pgnn.inference.time.particle_filter import Particles
+from pgnn.inference.time.particle_filter import ParticleHistory
 from pgnn.inference.time.particle_question import ParticleQuestion
 
 
 def particle_posterior(
     question: ParticleQuestion,
-    run: Particles,
+    run: ParticleHistory,
     values: Mapping[Hashable, Tensor],
     log_weights: Tensor,
     told: Mapping[str, Any],
@@ -69,12 +69,12 @@ def particle_posterior(
     )
 
 
-def path_weights(run: Particles, steps: int) -> Tensor:
+def path_weights(run: ParticleHistory, steps: int) -> Tensor:
     """Return ``(N, B, T)`` log weights of the paths that are left, the same at all steps."""
     return logs(run.weights.current()).T[..., None].expand(-1, -1, steps)
 
 
-def cloud_weights(run: Particles) -> Tensor:
+def cloud_weights(run: ParticleHistory) -> Tensor:
     """Return ``(N, B, T)`` log weights of the particles of each step."""
     if not run.step_weights:
         rows, n = run.weights.rows, run.weights.number
@@ -83,7 +83,7 @@ def cloud_weights(run: Particles) -> Tensor:
 
 
 def chosen_paths(
-    question: ParticleQuestion, run: Particles, chosen: NDArray[np.int64]
+    question: ParticleQuestion, run: ParticleHistory, chosen: NDArray[np.int64]
 ) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T, *shape)`` values of all variables along some paths.
 
@@ -100,7 +100,9 @@ def chosen_paths(
     return found
 
 
-def best_path(question: ParticleQuestion, run: Particles, told: Mapping[str, Any]) -> BestExecution:
+def best_path(
+    question: ParticleQuestion, run: ParticleHistory, told: Mapping[str, Any]
+) -> BestExecution:
     """Return the path of the largest density; ``run`` has scores."""
     rows = question.seen.num_rows
     none = torch.zeros(rows, run.weights.number, dtype=torch.float64)
@@ -120,7 +122,7 @@ def best_path(question: ParticleQuestion, run: Particles, told: Mapping[str, Any
     )
 
 
-def warn_of_few(run: Particles, distinct: NDArray[np.int64] | None, engine: str) -> None:
+def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine: str) -> None:
     """Warn where an answer rests on few particles.
 
     Args:
@@ -131,7 +133,7 @@ def warn_of_few(run: Particles, distinct: NDArray[np.int64] | None, engine: str)
     number, least = run.weights.number, run.weights.least
     advice = "take more particles, or a proposal that looks at what was seen"
     judged = Convergence(engine)
-    judged.few_draws(least[least > 0] * (1.0 + 1e-9), number, advice, TRUSTED_DRAWS)
+    judged.few_draws(least, number, advice, TRUSTED_DRAWS)
     if judged.converged and distinct is not None and distinct.size:
         thin = distinct.min(axis=1) < min(TRUSTED_DRAWS, number)
         if thin.any():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributions import Distribution
 
 from pgnn.abilities import SlicedModel
 from pgnn.errors import EvidenceError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.validation import unvalidated
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.particles.particle_weights import ParticleWeights
 from pgnn.inference.time.particle_step import (
@@ -34,8 +33,8 @@ _GONE_ON = Info()
 
 
 @dataclass(eq=False)
-class Particles:
-    """What is left of a run.
+class ParticleHistory:
+    """The particles of a run: their values at each step, ancestors and final weights.
 
     Attributes:
         weights: At the end.
@@ -109,7 +108,7 @@ class ParticleFilter:
     filtered: bool = False
     scored: bool = False
 
-    def run(self, weights: ParticleWeights, progress: bool) -> Particles:
+    def run(self, weights: ParticleWeights, progress: bool) -> ParticleHistory:
         """Move all particles to the end, by torch's present random state.
 
         Args:
@@ -117,12 +116,12 @@ class ParticleFilter:
             progress: Show a bar if it takes longer than a second.
         """
         moving = _Moving(self, weights)
-        with torch.no_grad(), _unchecked(), np.errstate(all="ignore"):
+        with torch.no_grad(), unvalidated(), np.errstate(all="ignore"):
             iterate(moving, self.seen.steps, progress=progress, label="particles")
         scores = moving.scores
         if scores is not None:
             scores = scores.reshape(weights.rows, weights.number)
-        return Particles(
+        return ParticleHistory(
             weights,
             moving.increments,
             {n: k for k, n in enumerate(self._every_kept)},
@@ -280,14 +279,3 @@ def check_proposals(model: SlicedModel, proposals: Mapping[Hashable, Conditional
                 f"the proposal of {name!r} must be a conditional of {name!r}, a variable of the "
                 f"slice; got one of {own.child.name!r}"
             )
-
-
-@contextmanager
-def _unchecked() -> Iterator[None]:
-    """Distributions do not check their arguments meanwhile."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)

@@ -39,7 +39,7 @@ from pgnn.inference.time.particle_answers import (
     path_weights,
     warn_of_few,
 )
-from pgnn.inference.time.particle_filter import ParticleFilter, Particles, check_proposals
+from pgnn.inference.time.particle_filter import ParticleFilter, ParticleHistory, check_proposals
 from pgnn.inference.time.particle_question import ParticleQuestion, particle_question
 from pgnn.inference.time.sequence_engine import SequenceEngine, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
@@ -313,7 +313,7 @@ class SequentialMonteCarlo(SequenceEngine):
         kept: Sequence[Hashable],
         filtered: bool = False,
         scored: bool = False,
-    ) -> Particles:
+    ) -> ParticleHistory:
         seen, model = question.seen, question.model
         numbers = sum(max(1, _size(model.variables[n])) for n in kept) + filtered + 2
         what = f"{self.particles:,} particles of {seen.num_rows:,} rows over {seen.steps:,} steps"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.abilities import UnrollableModel
+from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import codes, likelihood
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
-from pgnn.inference.engine import Engine, Inputs
+from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples

@@ -45,6 +45,18 @@ def test_gaps_are_mixed_by_the_states():
     assert answer.log_evidence == model().query("y", seen).log_evidence
 
 
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_frames_and_texts_have_real_variables(shape: tuple[int, ...]):
+    seen = {"x": [[0.5, 0.5], [NAN, NAN]] if shape else [0.5, NAN]}
+    answer = model(shape).query(["x", "y"], seen)
+    frame = answer.frame()
+    means = frame.loc[[n for n in frame.index if "'x'" in n[0]], "mean"]
+    np.testing.assert_allclose(means, answer["x"].mean.reshape(-1))
+    assert "('x', 1" in str(answer)
+    batch = model(shape).query(["x"], {"x": [seen["x"], seen["x"]]}).frame()
+    assert batch.shape == (2, 2 * answer["x"].mean.numel())
+
+
 def test_forecasts_follow_the_transitions():
     seen = {"x": [0.1, 0.3]}
     now = model().smooth(seen)["state"].probs[-1].numpy()

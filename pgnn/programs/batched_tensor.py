@@ -39,7 +39,7 @@ _ABOUT_SHAPES = {
 """What is the same in all executions."""
 
 
-class Crowd:
+class ExecutionBatch:
     """Executions side by side, of which some are replaced by copies of others now and then.
 
     Args:
@@ -63,35 +63,35 @@ class Crowd:
         """
         self._ancestors.append(ancestors)
 
-    def of(self, lanes: Tensor) -> Particles:
+    def tensor(self, values: Tensor) -> BatchedTensor:
         """Return values ``(number, ...)`` as one tensor of the program."""
-        made: Particles = lanes[0].as_subclass(Particles)
-        made.lanes, made.crowd, made.generation = lanes, self, self.generation
+        made: BatchedTensor = values[0].as_subclass(BatchedTensor)
+        made.per_execution, made.batch, made.generation = values, self, self.generation
         return made
 
-    def lanes(self, value: Tensor) -> Tensor:
+    def per_execution(self, value: Tensor) -> Tensor:
         """Return what a tensor is in each of the executions as they are now, ``(number, ...)``."""
-        if not isinstance(value, Particles):
+        if not isinstance(value, BatchedTensor):
             return value.expand(self.number, *value.shape)
         if value.generation != self.generation:
             line = self._ancestors[-1]
             for earlier in reversed(self._ancestors[value.generation : -1]):
                 line = earlier[line]
-            value.lanes, value.generation = value.lanes[line], self.generation
-        return value.lanes
+            value.per_execution, value.generation = value.per_execution[line], self.generation
+        return value.per_execution
 
 
-class Particles(Tensor):
+class BatchedTensor(Tensor):
     """A tensor of a program with another value in each of many executions.
 
     It looks like the tensor of one execution, and everything that torch computes of it is computed
     in each of them. A look at its number raises :class:`~pgnn.programs.tracking.LatentRead`, since
-    there are many. After :meth:`Crowd.replace` it stands for the values of the executions that
-    went on: they are moved when it is next used.
+    there are many. After :meth:`ExecutionBatch.replace` it stands for the values of the executions
+    that went on: they are moved when it is next used.
     """
 
-    lanes: Tensor
-    crowd: Crowd
+    per_execution: Tensor
+    batch: ExecutionBatch
     generation: int
 
     @classmethod
@@ -106,17 +106,22 @@ class Particles(Tensor):
             if not checking():
                 raise LatentRead(frozenset(), READERS[func])
             with torch._C.DisableTorchFunctionSubclass():  # one execution is looked at
-                return func(args[0].crowd.lanes(args[0])[0], *args[1:], **(kwargs or {}))
+                return func(args[0].batch.per_execution(args[0])[0], *args[1:], **(kwargs or {}))
         leaves, form = tree_flatten((args, kwargs or {}))
-        places = [k for k, x in enumerate(leaves) if isinstance(x, Particles)]
-        crowd = leaves[places[0]].crowd
-        lanes = [crowd.lanes(leaves[k]) for k in places]
+        places = [k for k, x in enumerate(leaves) if isinstance(x, BatchedTensor)]
+        batch = leaves[places[0]].batch
+        batched = [batch.per_execution(leaves[k]) for k in places]
         with torch._C.DisableTorchFunctionSubclass():
-            return _in_each(func, leaves, form, places, lanes, crowd)
+            return _in_each(func, leaves, form, places, batched, batch)
 
 
 def _in_each(
-    func: Any, leaves: list[Any], form: Any, places: list[int], lanes: list[Tensor], crowd: Crowd
+    func: Any,
+    leaves: list[Any],
+    form: Any,
+    places: list[int],
+    batched: list[Tensor],
+    batch: ExecutionBatch,
 ) -> Any:
     """The result of a function in each execution; what is no tensor is the same in all."""
     shape: Any = None
@@ -131,12 +136,12 @@ def _in_each(
         rest, shape = tree_flatten(func(*args, **kwargs))
         return tuple(x for x in rest if isinstance(x, Tensor))
 
-    found = iter(torch.func.vmap(one, randomness="different")(*lanes))
-    whole = [crowd.of(next(found)) if isinstance(x, Tensor) else x for x in rest]
+    found = iter(torch.func.vmap(one, randomness="different")(*batched))
+    whole = [batch.tensor(next(found)) if isinstance(x, Tensor) else x for x in rest]
     return tree_unflatten(whole, shape)
 
 
-def side_by_side(fn: Distribution, crowd: Crowd) -> Distribution:
+def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
     """Return a distribution of all executions: one batch axis more, the first one.
 
     Only so are draws independent: operations that draw noise without looking at a parameter would
@@ -144,7 +149,7 @@ def side_by_side(fn: Distribution, crowd: Crowd) -> Distribution:
 
     Args:
         fn: Of one execution, with parameters that may differ between them.
-        crowd: The executions.
+        batch: The executions.
 
     Raises:
         Unsupported: If a transform of a distribution has parameters that differ.
@@ -152,16 +157,16 @@ def side_by_side(fn: Distribution, crowd: Crowd) -> Distribution:
     made = copy.copy(fn)
     for name, x in vars(fn).items():
         if isinstance(x, Tensor):
-            made.__dict__[name] = crowd.lanes(x)
+            made.__dict__[name] = batch.per_execution(x)
         elif isinstance(x, Distribution):
-            made.__dict__[name] = side_by_side(x, crowd)
+            made.__dict__[name] = side_by_side(x, batch)
         elif isinstance(x, list | tuple) and any(_differs(t) for t in x):
             raise Unsupported(f"a transform of a {type(fn).__name__} differs between executions")
-    made.__dict__["_batch_shape"] = torch.Size((crowd.number, *fn.batch_shape))
+    made.__dict__["_batch_shape"] = torch.Size((batch.number, *fn.batch_shape))
     return made
 
 
 def _differs(transform: Any) -> bool:
     """Whether a transform has parameters that are not the same in all executions."""
     parts = vars(transform).values() if isinstance(transform, Transform) else [transform]
-    return any(isinstance(x, Particles) for x in parts)
+    return any(isinstance(x, BatchedTensor) for x in parts)

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pgnn.programs.particles import Crowd, side_by_side
+from pgnn.programs.batched_tensor import ExecutionBatch, side_by_side
 from pgnn.programs.tracking import LatentRead
 
 NUMBER = 4000
@@ -37,9 +37,9 @@ ZERO = torch.tensor(0.0, dtype=torch.float64)
 
 @pytest.mark.parametrize("name", kinds(ZERO))
 def test_draws_of_each_execution_are_its_own(name):
-    crowd = Crowd(NUMBER)
-    x = crowd.of(torch.zeros(NUMBER, dtype=torch.float64))
-    alone, whole = kinds(ZERO)[name], side_by_side(kinds(x)[name], crowd)
+    batch = ExecutionBatch(NUMBER)
+    x = batch.tensor(torch.zeros(NUMBER, dtype=torch.float64))
+    alone, whole = kinds(ZERO)[name], side_by_side(kinds(x)[name], batch)
     torch.manual_seed(0)
     drawn = whole.sample()
     assert drawn.shape == (NUMBER, *alone.batch_shape, *alone.event_shape)
@@ -50,18 +50,18 @@ def test_draws_of_each_execution_are_its_own(name):
 
 
 def test_executions_are_replaced_late():
-    crowd = Crowd(3)
-    x = crowd.of(torch.tensor([0.0, 1.0, 2.0]))
+    batch = ExecutionBatch(3)
+    x = batch.tensor(torch.tensor([0.0, 1.0, 2.0]))
     y = x * 10
-    crowd.replace(torch.tensor([2, 2, 0]))
+    batch.replace(torch.tensor([2, 2, 0]))
     z = x + y
-    crowd.replace(torch.tensor([1, 2, 2]))
-    assert crowd.lanes(z).tolist() == [22.0, 0.0, 0.0]
-    assert crowd.lanes(y).tolist() == [20.0, 0.0, 0.0]
+    batch.replace(torch.tensor([1, 2, 2]))
+    assert batch.per_execution(z).tolist() == [22.0, 0.0, 0.0]
+    assert batch.per_execution(y).tolist() == [20.0, 0.0, 0.0]
     table = torch.tensor([5.0, 6.0, 7.0])
-    assert crowd.lanes(table[x.long()]).tolist() == [7.0, 5.0, 5.0]
+    assert batch.per_execution(table[x.long()]).tolist() == [7.0, 5.0, 5.0]
     assert (x.shape, x.dim()) == ((), 0)
-    assert crowd.lanes(torch.stack([x, y]).sum(-1)).tolist() == [22.0, 0.0, 0.0]
+    assert batch.per_execution(torch.stack([x, y]).sum(-1)).tolist() == [22.0, 0.0, 0.0]
     for look in (bool, float, lambda v: v.item()):
         with pytest.raises(LatentRead):
             look(x)
