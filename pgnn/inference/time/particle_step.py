@@ -121,7 +121,7 @@ class ParticleStep:
         self._runs += 1
         if self._arrays is not None:
             return self._arrays.run([*given, *self._arrays.draw(self.rng)])
-        tensors = [torch.from_numpy(x) for x in given]
+        tensors = [_tensor(x) for x in given]
         found = self._replayed(tensors)
         if found is None:
             recording = self._runs == _WARM + 1
@@ -257,7 +257,7 @@ def _in_arrays(tape: Tape, given: Sequence[Tensor], outputs: Sequence[Tensor]) -
     noise = made.draw(np.random.default_rng(0))
     arrays = made.run([*(x.numpy() for x in given), *noise])
     found = lifted(tape).run([*given, *map(torch.from_numpy, noise)])
-    return made if _agree(found, [torch.from_numpy(x) for x in arrays]) else None
+    return made if _agree(found, [_tensor(x) for x in arrays]) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,6 +346,11 @@ def _sum(terms: Sequence[Tensor], going: Tensor | None) -> Tensor:
     for term in terms[1:]:
         total = total + term
     return total if going is None else torch.where(going, total, torch.zeros_like(total))
+
+
+def _tensor(array: Array) -> Tensor:
+    """The array as a tensor; a copy of one that is a read-only view, of which torch would warn."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def _agree(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
