@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pgnn
 from pgnn import Factor, MarkovRandomField, Model, Variable
-from pgnn.errors import ImpossibleEvidence, NotConverged, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.question import Question
@@ -298,8 +298,11 @@ def test_impossible_models_that_sweeps_do_not_see_through():
     unequal = 1.0 - np.eye(2)
     triangle = [(p, unequal) for p in (("a", "b"), ("b", "c"), ("a", "c"))]
     model = markov({"a": 2, "b": 2, "c": 2}, triangle)
-    with pytest.warns(NotConverged):
-        found = model.most_probable(engine=DualDecomposition(5, search=None, progress=False))
+    engine = DualDecomposition(5, search=None, progress=False)
+    with pytest.raises(EvidenceError, match="found no state of positive probability in 1 rows"):
+        model.most_probable(engine=engine)
+    with pytest.warns(NotConverged, match="1 of 1 rows did not converge"):
+        found = model.most_probable(engine=engine, errors="nan")
     assert bool(found.log_prob.isnan())
     assert found.codes.tolist() == [-1, -1, -1]
     with pytest.raises(ImpossibleEvidence):
