@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import NotConverged, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, NotConverged, Unsupported
 from pgnn.inference.exact.marginal_map import MarginalSearch
 from tests import oracle
 from tests.inference.propagation.test_belief_propagation import (
@@ -89,10 +89,13 @@ def test_states_that_cannot_be_are_not_returned():
         model = markov(cards, tables)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotConverged)
-            found = model.most_probable(engine=propagation(max_iterations=100))
+            found = model.most_probable(engine=propagation(max_iterations=100), errors="nan")
         value = float(found.log_prob)
         if np.isnan(value):
             assert not found.diagnostics["converged"].any()
+            with pytest.raises(EvidenceError, match="found no state of positive") as refused:
+                model.most_probable(engine=propagation(max_iterations=100))
+            assert not isinstance(refused.value, ImpossibleEvidence)
         else:
             assert oracle.weight(joint, {n: int(found[n]) for n in cards}) > 0
 
