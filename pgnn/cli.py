@@ -289,7 +289,7 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
 
 
 def _num_arcs(model: Any) -> int:
-    """Arrows from parents to children; of other models, pairs of variables that share a factor."""
+    """Edges from parents to children; of other models, pairs of variables that share a factor."""
     from pgnn.abilities import DirectedModel
     from pgnn.graphs.interaction import interaction_graph
 

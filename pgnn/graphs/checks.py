@@ -45,7 +45,7 @@ def check_directed(graph: nx.DiGraph) -> None:
     if not graph.is_directed():
         raise ModelError(
             f"expected a directed graph (nx.DiGraph), got an undirected {type(graph).__name__}; "
-            "arrows must say which node is the parent"
+            "edges must point from parent to child"
         )
 
 

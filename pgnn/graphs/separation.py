@@ -1,4 +1,4 @@
-"""Which nodes of a directed graph tell something about which others, from the arrows alone."""
+"""Which nodes of a directed graph tell something about which others, from the edges alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pgnn.errors import ModelError
 from pgnn.graphs.checks import HasGraph, Node, check_directed_acyclic, graph_of, node_set
 from pgnn.graphs.relatives import ancestors
 
-_DOWN = True  # came along an arrow, from a parent
-_UP = False  # came against an arrow, from a child; also how a trail begins
+_DOWN = True  # came along an edge, from a parent
+_UP = False  # came against an edge, from a child; also how a trail begins
 _Step = tuple[Node, bool]
 
 

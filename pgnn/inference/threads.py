@@ -89,7 +89,7 @@ class _Worker:
         self._bell.acquire()
 
     def wait(self) -> None:
-        """Wait until it has ended; whoever was interrupted may do so again."""
+        """Wait until it has ended; a caller that was interrupted may wait again."""
         while not self._done:
             self._bell.acquire()
 

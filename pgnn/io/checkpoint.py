@@ -34,7 +34,7 @@ def save(model: FactorModel, path: str | os.PathLike[str] | None = None) -> None
     """Save a model to one file, in the safetensors format.
 
     Kept are names and labels with their types (text, integers, floats, booleans, ``None``,
-    intervals of pandas and tuples of these), arrows, kinds and settings of the pieces, every number
+    intervals of pandas and tuples of these), edges, kinds and settings of the pieces, every number
     bit by bit with its dtype, which numbers are constant, and the history of the fit. Networks and
     functions are code: of networks the numbers are kept, functions that are features are kept as
     numbers. A file that exists is replaced when the new one is complete.

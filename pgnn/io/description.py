@@ -55,7 +55,7 @@ class Network:
 
     @property
     def num_arcs(self) -> int:
-        """Number of arrows."""
+        """Number of edges."""
         return sum(len(t.parents) for t in self.tables.values())
 
     @property

@@ -164,7 +164,7 @@ class BayesianNetwork(Model, NetworkModel):
         return MappingProxyType(self._conditionals)
 
     def settings(self) -> Settings:
-        """Return the arrows and the conditionals."""
+        """Return the edges and the conditionals."""
         own: Settings = {"graph": tuple(self.graph.edges), "conditionals": {**self.conditionals}}
         return own | ({"latents": tuple(self.latents)} if self.latents else {})
 
@@ -291,7 +291,7 @@ class BayesianNetwork(Model, NetworkModel):
     def do(self, interventions: Mapping[Hashable, Any] | Iterable[Hashable]) -> BayesianNetwork:
         r"""Return the model in which some variables are set from outside (Pearl 2009, 3.2 and 4.2).
 
-        The arrows into each set variable are cut and it gets another conditional, a point mass for
+        The edges into each set variable are cut and it gets another conditional, a point mass for
         a state, so that ``model.do({"x": 1}).query("y")`` is :math:`p(y \mid \mathrm{do}(x = 1))`.
         The other conditionals are shared with this model, not copied.
 

@@ -235,7 +235,7 @@ def conditional_of(
 
     Args:
         name: The node.
-        graph: Its arrows.
+        graph: Its edges.
         variables: By name.
         given: The conditional, a table, a callable that makes one, or None.
         normalise: Whether rows of tables are weights to be divided by their sums.

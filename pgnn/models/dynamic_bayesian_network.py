@@ -1,4 +1,4 @@
-"""Dynamic Bayesian networks: a slice on a graph, with arrows from the slice before."""
+"""Dynamic Bayesian networks: a slice on a graph, with edges from the slice before."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
     everything was observed, and learns by :class:`EM` where values or whole variables are hidden.
 
     Raises:
-        ModelError: If a slice has a cycle, an arrow goes back in time or over more than one step,
+        ModelError: If a slice has a cycle, an edge goes back in time or over more than one step,
             a conditional does not fit, or states are unknown.
 
     References:
@@ -116,7 +116,7 @@ class DynamicBayesianNetwork(RepeatedSlice):
         super().__init__(in_slice, _initial(graph, names, variables, first, normalise))
 
     def settings(self) -> Settings:
-        """Return the arrows and the conditionals, those of the first slice too."""
+        """Return the edges and the conditionals, those of the first slice too."""
         in_slice = self._conditionals.values()
         edges = tuple((v.name, c.child.name) for c in in_slice for v in c.parents)
         return {"graph": edges, "conditionals": self._conditionals, "initial": self._initial}
@@ -148,7 +148,7 @@ def _check(graph: nx.DiGraph) -> list[Hashable]:
     """The names of a slice's variables, in order.
 
     Raises:
-        ModelError: If the graph is undirected, or an arrow goes back in time or too far.
+        ModelError: If the graph is undirected, or an edge goes back in time or too far.
     """
     if not graph.is_directed():
         raise ModelError("a dynamic Bayesian network needs a directed graph; use nx.DiGraph")
@@ -156,13 +156,13 @@ def _check(graph: nx.DiGraph) -> list[Hashable]:
         if isinstance(node, tuple) and len(node) == 2 and isinstance(node[1], int):
             if node[1] != -1:
                 raise ModelError(
-                    f"{node!r}: arrows come from the same slice, {node[0]!r}, or from the one "
+                    f"{node!r}: edges come from the same slice, {node[0]!r}, or from the one "
                     f"before, {lagged_name(node[0])!r}; what is older must be carried along by a "
                     "variable"
                 )
             into = next(iter(graph.predecessors(node)), None)
             if into is not None:
-                raise ModelError(f"the arrow {into!r} -> {node!r} goes back in time")
+                raise ModelError(f"the edge {into!r} -> {node!r} goes back in time")
     names = dict.fromkeys(n for n in graph if not has_lag(n))
     for node in graph:
         if has_lag(node) and node[0] not in names:
@@ -212,9 +212,9 @@ def _renamed(graph: nx.DiGraph) -> nx.DiGraph:
     for name in names:
         later, first = graph.nodes.get((name, 1), {}), graph.nodes.get((name, 0), {})
         renamed.add_node(name, **{**first, **later})
-    for b, t in sorted(graph, key=lambda node: -node[1]):  # the arrows into the later step first
+    for b, t in sorted(graph, key=lambda node: -node[1]):  # the edges into the later step first
         for a, s in graph.pred[b, t]:  # the order of the parents is that of a table's axes
             if s > t:
-                raise ModelError(f"the arrow {(a, s)!r} -> {(b, t)!r} goes back in time")
+                raise ModelError(f"the edge {(a, s)!r} -> {(b, t)!r} goes back in time")
             renamed.add_edge(lagged_name(a) if s < t else a, b)
     return renamed

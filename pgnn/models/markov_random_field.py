@@ -149,7 +149,7 @@ class MarkovRandomField(Model):
 
     @classmethod
     def from_bayesian(cls, network: BayesianNetwork) -> MarkovRandomField:
-        """Return a Bayesian network without its arrows, on its moral graph.
+        """Return a Bayesian network with its directions left out, on its moral graph.
 
         The conditionals are shared with the network, not copied: when one model learns, so does
         the other, and inputs work alike. The partition function is one.

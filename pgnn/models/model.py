@@ -340,10 +340,10 @@ class Model(CheckedModule, FactorModel, Restorable):
         )
 
     def do(self, interventions: Any) -> Model:
-        """Set variables from outside; only where arrows tell what depends on what.
+        """Set variables from outside; of directed models only.
 
         Raises:
-            Unsupported: If this family has no such arrows.
+            Unsupported: If this family is not directed.
         """
         raise Unsupported(
             f"{type(self).__name__} does not tell what an intervention changes: do() is for "

@@ -114,7 +114,7 @@ def _collect(potentials: Sequence[Potential]) -> dict[Hashable, Variable]:
 
 
 def check_elements(potentials: Sequence[Potential], elements: Elements) -> None:
-    """Check that every potential speaks of the model's variables or of elements of its arrays.
+    """Check that every potential is over the model's variables or elements of its arrays.
 
     Raises:
         ModelError: If one has other states or another shape.

@@ -481,7 +481,7 @@ def test_styles_of_declaration():
 
 WRONG = [
     ({"graph": [*EDGES, ("umbrella", "rain")]}, "cycle"),
-    ({"graph": [("rain", ("rain", -1))]}, r"arrow 'rain' -> \('rain', -1\) goes back in time"),
+    ({"graph": [("rain", ("rain", -1))]}, r"edge 'rain' -> \('rain', -1\) goes back in time"),
     ({"graph": [(("rain", 1), ("rain", 0))]}, "goes back in time"),
     ({"graph": [*EDGES, (("rain", -2), "rain")]}, "must be carried along"),
     ({"graph": [*EDGES, (("wind", -1), "rain")]}, r"\('wind', -1\) is no variable"),

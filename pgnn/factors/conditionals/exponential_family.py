@@ -79,7 +79,7 @@ class ExponentialFamily(Conditional):
         """
 
     def accepts(self, prior: Any) -> bool:
-        """Whether a prior for all of a model, such as ``Laplace()``, speaks of this conditional."""
+        """Whether a prior of a whole model, such as ``Laplace()``, applies to this conditional."""
         return False
 
     def add_noise(self, generator: torch.Generator) -> None:

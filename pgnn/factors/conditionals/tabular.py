@@ -41,7 +41,7 @@ class Prior(ABC):
         r"""Pseudo-counts :math:`\alpha` of one table, parents first and child last."""
 
     def check(self, names: Mapping[Hashable, Any]) -> None:  # noqa: B027
-        """Check that the prior speaks of known variables only.
+        """Check that the prior names known variables only.
 
         Raises:
             ModelError: If it does not.

@@ -1,4 +1,4 @@
-"""A conditional as a potential: what becomes of a directed model without its arrows."""
+"""A conditional as a potential: a factor of a directed model whose directions are left out."""
 
 from __future__ import annotations
 

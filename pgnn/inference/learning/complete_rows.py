@@ -89,7 +89,7 @@ def fit_to(
         values: ``(N, ...)`` of its scope, by name.
         inputs: ``(N, ...)`` covariates; others than its own are ignored.
         weights: ``(N,)`` what each row counts.
-        learner: Its prior, which speaks of tables, and its limit of iterations.
+        learner: Its prior, which applies to tables, and its limit of iterations.
 
     Returns:
         How many configurations of discrete parents no row has, where it is learnt in closed form.

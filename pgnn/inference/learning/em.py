@@ -35,7 +35,7 @@ _SHORT = 20
 """Iterations after which only the best of several starts goes on."""
 _LEAST_MODEL = 10_000
 """Numbers that a copy of the smallest model takes as much memory as."""
-_DEAD = 0.5
+_UNUSED = 0.5
 """Expected steps in a state below which it is reported."""
 
 
@@ -135,7 +135,7 @@ class EM(Learner):
                 seen, or conditionals share parameters.
 
         Warns:
-            NotConverged: If the limit was reached, the value fell, a state died, or a variance
+            NotConverged: If the limit was reached, the value fell, a state is unused, or a variance
                 stands at the least that is allowed.
         """
         begin = time.perf_counter()
@@ -211,11 +211,13 @@ class EM(Learner):
         verdict = Convergence("EM")
         for concern in doubts(best.e_step.pieces, last):
             verdict.add(concern)
-        dead = [] if last.occupancy is None else (last.occupancy < _DEAD).nonzero()[:, 0].tolist()
-        if dead:
-            names = [best.e_step.states[k] for k in dead]
+        unused = (
+            [] if last.occupancy is None else (last.occupancy < _UNUSED).nonzero()[:, 0].tolist()
+        )
+        if unused:
+            names = [best.e_step.states[k] for k in unused]
             verdict.add(
-                f"states {names} are hardly used any more (less than {_DEAD} expected steps); "
+                f"states {names} are hardly used any more (less than {_UNUSED} expected steps); "
                 "take fewer states, more restarts=, or a prior"
             )
         if best.fell is not None:

@@ -40,7 +40,7 @@ def maximize(
 
 
 def accepting(pieces: Pieces, prior: Any) -> dict[Hashable, Any]:
-    """Return a prior for those conditionals of which it speaks, by name."""
+    """Return a prior for those conditionals that it applies to, by name."""
     families = {n: c for n, c in pieces.items() if isinstance(c, ExponentialFamily)}
     return {n: prior for n, c in families.items() if c.accepts(prior)}
 

@@ -43,7 +43,7 @@ class MaximumLikelihood(Learner):
     leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
     table how many such rows there were. Learnable conditionals of other kinds are fitted to the
     same rows, in closed form where they have one (Gaussian, Poisson, ...) and by L-BFGS otherwise
-    (logistic, noisy-or, networks); the prior speaks of tables only.
+    (logistic, noisy-or, networks); the prior applies to tables only.
 
     Tables are learnt anew, whatever they were before. Over time zeros of a table are structural: a
     prior adds nothing to them, and they stay zero until something is counted for them.

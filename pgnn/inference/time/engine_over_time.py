@@ -35,7 +35,7 @@ class ParticlesWhereNeeded(SequenceEngine):
     """Exact answers where all real variables on which others depend were seen, or else particles.
 
     Args:
-        exact: Who answers exactly.
+        exact: The engine of exact answers.
     """
 
     exact: SequenceEngine
@@ -49,7 +49,7 @@ class ParticlesWhereNeeded(SequenceEngine):
         names: Names | None = None,
         errors: str = "raise",
     ) -> Any:
-        """Read evidence for whoever is to answer."""
+        """Read evidence for the engine that answers."""
         seen = Sequences.of(model, evidence)
         missing = [n for n in real_states(model) if not seen.knows(n)]
         own = self._particles(missing[0]) if missing else self.exact
