@@ -29,6 +29,7 @@ from pgnn.inference.learning.optimisation_problem import (
     OptimisationProblem,
     Penalty,
 )
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_callable, check_real, check_settings
@@ -173,6 +174,7 @@ class Ascent(Learner):
         if self.validation:
             rows, held = rows.split(self.validation, seed)
         with (
+            restored_on_failure(model),
             last_complaint() as last,
             own_randomness(seed),
             parts_in_mode(model, train=self.optimizer is not None),
@@ -185,12 +187,9 @@ class Ascent(Learner):
                 problem = self._problem(learnable, rows, objective, record)
                 converged = self._maximize(problem, seed, progress)
                 total = self._total(objective, rows, model)
-            except BaseException:
-                learnable.restore()
-                raise
             finally:
                 learnable.clear()
-        model.history = self._history(rows, record, total, converged)
+            model.history = self._history(rows, record, total, converged)
         self._warn(record, converged, last)
 
     def _problem(

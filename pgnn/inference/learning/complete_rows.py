@@ -17,6 +17,7 @@ from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Exponentia
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_rows
 
 if TYPE_CHECKING:
@@ -53,26 +54,22 @@ def fit_rows(
     rows = read_rows(model, data, weights, inputs)
     values = _values(model, rows)
     counts = torch.tensor(rows.row_weights)
-    before = {n: x.clone() for n, x in model.state_dict().items()}
     unseen: dict[Hashable, int] = {}
     total = 0.0
-    try:
+    with restored_on_failure(model):
         for name, own in model.conditionals.items():
             seen = {v.name: values[v.name] for v in own.scope}
             missing = fit_to(own, seen, rows.inputs, counts, learner)
             unseen |= {name: missing} if missing else {}
             total += log_likelihood(own, seen, rows.inputs, counts)
-    except BaseException:
-        model.load_state_dict(before)
-        raise
-    model.history = History(
-        learner=repr(learner),
-        rows=rows.num_rows,
-        weight=float(rows.row_weights.sum()),
-        log_likelihood=total,
-        unseen=unseen,
-        seconds=time.perf_counter() - begin,
-    )
+        model.history = History(
+            learner=repr(learner),
+            rows=rows.num_rows,
+            weight=float(rows.row_weights.sum()),
+            log_likelihood=total,
+            unseen=unseen,
+            seconds=time.perf_counter() - begin,
+        )
 
 
 def fit_to(

@@ -17,6 +17,7 @@ from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.history import History
 from pgnn.inference.learning.complete_rows import fit_to
 from pgnn.inference.learning.expected_statistics import check_owners
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_sequences
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def fit_slices(
     check_owners(pieces)
     if learner.prior is not None:
         learner.prior.check({c.child.name: c for c in pieces.values()})
-    before = {n: x.clone() for n, x in model.state_dict().items()}
-    try:
+    with restored_on_failure(model):
         for name, conditional in model.conditionals.items():
             begun = model.first(name) is conditional
             _fit(seen, conditional, 0 if begun else 1, seen.steps, learner)
@@ -69,16 +69,13 @@ def fit_slices(
                 _fit(seen, model.first(name), 0, 1, learner)
         with torch.no_grad():
             log_likelihood = model.log_prob(seen, inputs=inputs)
-    except BaseException:
-        model.load_state_dict(before)
-        raise
-    model.history = History(
-        learner=repr(learner),
-        rows=seen.num_rows,
-        weight=float(seen.row_weights.sum()),
-        log_likelihood=float(seen.weighted_sum(log_likelihood.double().reshape(-1))),
-        seconds=time.perf_counter() - begin,
-    )
+        model.history = History(
+            learner=repr(learner),
+            rows=seen.num_rows,
+            weight=float(seen.row_weights.sum()),
+            log_likelihood=float(seen.weighted_sum(log_likelihood.double().reshape(-1))),
+            seconds=time.perf_counter() - begin,
+        )
 
 
 def fully_seen(names: Iterable[Hashable], seen: Sequences) -> bool:

@@ -25,6 +25,7 @@ from pgnn.inference.learning.expected_statistics import (
 )
 from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Restarts, Start
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.loop import iterate
@@ -144,7 +145,6 @@ class EM(Learner):
         seen = e_step.read(data, weights, inputs)
         best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
         last = best.e_step.expect(seen)
-        model.load_state_dict(best.e_step.model.state_dict())
         told: dict[str, Any] = {
             "learner": repr(self),
             "rows": seen.num_rows,
@@ -156,7 +156,9 @@ class EM(Learner):
         if last.occupancy is not None:
             told["occupancy"] = last.occupancy.tolist()
         told |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
-        model.history = History(told)
+        with restored_on_failure(model):
+            model.load_state_dict(best.e_step.model.state_dict())
+            model.history = History(told)
         self._warn(best, last)
 
     # --- helpers ------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.statistics import Statistics
 from pgnn.inference.learning.training_data import batches
 from pgnn.limits import check_settings
@@ -130,25 +131,26 @@ class MaximumLikelihood(Learner):
         counts = statistics.counts
         states, total = self._fit_others(parts, statistics)
         unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in learnt_tables}
-        for name, table in parts.tables.items():
-            if name in learnt_tables:
-                sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
-                with torch.no_grad():
-                    table.logits.zero_()  # what an earlier fit made zero is possible again
-                table.maximize((sums,), self.prior)
-            total += _log_likelihood(counts[name], table)
-        for name, state in states.items():
-            parts.others[name].load_state_dict(state)
-        model.history = History(
-            {
-                "learner": repr(self),
-                "rows": statistics.num_rows,
-                "weight": statistics.weight,
-                "log_likelihood": total,
-                "unseen": {n: number for n, number in unseen.items() if number},
-                "seconds": time.perf_counter() - begin,
-            }
-        )
+        with restored_on_failure(model):
+            for name, table in parts.tables.items():
+                if name in learnt_tables:
+                    sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
+                    with torch.no_grad():
+                        table.logits.zero_()  # what an earlier fit made zero is possible again
+                    table.maximize((sums,), self.prior)
+                total += _log_likelihood(counts[name], table)
+            for name, state in states.items():
+                parts.others[name].load_state_dict(state)
+            model.history = History(
+                {
+                    "learner": repr(self),
+                    "rows": statistics.num_rows,
+                    "weight": statistics.weight,
+                    "log_likelihood": total,
+                    "unseen": {n: number for n, number in unseen.items() if number},
+                    "seconds": time.perf_counter() - begin,
+                }
+            )
 
     def _fit_others(
         self, parts: _Parts, statistics: Statistics

@@ -79,6 +79,34 @@ def test_paths_by_enumeration(way, kind, seed, size):
                 assert (paths.numpy() == expected[0]).all()
 
 
+@pytest.mark.parametrize("kind", ["plain", "per row and step", "zeros", "left to right"])
+@one_way
+@given(seed=SEEDS, ties=st.booleans(), size=st.sampled_from([(1, 3), (2, 3), (4, 3), (5, 2)]))
+def test_any_number_of_best_paths_by_enumeration(kind, seed, ties, size):
+    """From one to more than there are; each once, best first, whole numbers tying exactly."""
+    case = ChainCase(seed, kind, *size)
+    if ties:
+        for table in (case.initial, case.transition, case.field):
+            table[...] = np.where(np.isfinite(table), np.round(table), table)
+    chain, count = case.chain(), case.K**case.T
+    for k in (1, 2, 3, count // 2, count - 1, count, count + 5):
+        states, scores = chain.best(k)
+        for b in range(case.B):
+            row = case.row(b)
+            expected_paths, expected = row.best(k)
+            found, paths = scores[b].reshape(k).numpy(), states[b].reshape(k, -1).numpy()
+            close(found, expected)
+            if ties:  # of equal ones that with the smallest last state, and so on
+                assert (paths == expected_paths).all()
+            possible = expected > -math.inf
+            assert (paths[~possible] == -1).all()
+            assert (paths[:, row.n :] == -1).all()
+            weights = dict(zip(map(tuple, row.paths.tolist()), row.scores, strict=True))
+            own = [tuple(path) for path in paths[possible, : row.n].tolist()]
+            assert len(set(own)) == len(own)
+            close(np.array([weights[path] for path in own]), expected[possible])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @one_way
 @given(seed=SEEDS, size=SIZES)

@@ -533,3 +533,15 @@ def test_alarm_is_learnt_from_its_own_samples(data_dir: Path) -> None:
     assert len(z) > 400
     assert np.abs(z).max() < 5
     assert abs((z**2).mean() - 1) < 0.33
+
+
+def test_an_interrupt_after_the_first_tables_restores_them(monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    monkeypatch.setattr("pgnn.inference.learning.maximum_likelihood._log_likelihood", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit({"a": [0, 0, 1], "b": [0, 1, 1]}, progress=False)
+    assert all(x.equal(before[n]) for n, x in model.state_dict().items())
