@@ -539,7 +539,7 @@ def test_an_interrupt_after_the_first_tables_restores_them(monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    model = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    model = BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
     before = {n: x.clone() for n, x in model.state_dict().items()}
     monkeypatch.setattr("pgnn.inference.learning.maximum_likelihood._log_likelihood", interrupt)
     with pytest.raises(KeyboardInterrupt):
