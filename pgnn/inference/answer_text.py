@@ -164,12 +164,14 @@ def _lines(
 
 
 def _summed_up(v: Variable, states: Sequence[str], table: NDArray[Any]) -> _Line:
-    if not len(table):
-        return _Line(str(v.name), [], [], f"{_shape(v)}")
-    best = np.where(np.isnan(table).any(axis=1), -1, table.argmax(axis=1))
+    told = table[~np.isnan(table).any(axis=1)]  # a sequence shorter than the longest has no more
+    cells = _shape(v) if len(told) == len(table) else f"{len(told):,} of {_shape(v)}"
+    if not len(told):
+        return _Line(str(v.name), [], [], cells)
+    table, best = told, told.argmax(axis=1)
     sure = int((table.max(axis=1) >= _SURE).sum())
     after = (f"most probable: {_counted(v, best)}", f"at least {_SURE} sure in {sure:,}")
-    return _Line(str(v.name), states, table.mean(axis=0).tolist(), f"{_shape(v)}, mean:", after)
+    return _Line(str(v.name), states, table.mean(axis=0).tolist(), f"{cells}, mean:", after)
 
 
 def _count(variables: Sequence[Variable], max_cells: int | None) -> int:

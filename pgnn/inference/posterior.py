@@ -270,7 +270,8 @@ class Posterior(Mapping[Hashable, Categorical]):
             return f"posterior of {len(self)} variables for 0 rows of evidence ({by})"
         log_evidence = self._log_evidence[0].item()
         number = "is not known" if math.isnan(log_evidence) else f"{log_evidence:z.6f}"
-        text = f"{self.table(max_lines=LINES, max_cells=CELLS)}\nlog evidence {number} ({by})"
+        table = [self.table(max_lines=LINES, max_cells=CELLS)] if self.variables else []
+        text = "\n".join([*table, f"log evidence {number} ({by})"])
         if self.batched:
             name = 0 if self._index is None else self._index[0]
             text += f"; row {name}, the first of {self.num_rows}"

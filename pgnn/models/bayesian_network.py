@@ -34,6 +34,7 @@ from pgnn.models.directed_declaration import (
     is_told,
     listed_edges,
     read_graph,
+    told_by_children,
 )
 from pgnn.models.interventions import intervened
 from pgnn.models.missing_reals import MissingReals
@@ -124,6 +125,7 @@ class BayesianNetwork(Model, NetworkModel):
         nx.set_node_attributes(self.graph, hidden, "latent")
         self.graph = nx.freeze(self.graph)
         self._undeclared = None
+        told = {**told_by_children(self.graph, given), **told}
         unknown = [n for n in self.graph if not is_told(n, self.graph, given, told)]
         if unknown:
             self._undeclared = Undeclared(given, told, unknown, normalise)

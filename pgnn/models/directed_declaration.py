@@ -161,6 +161,27 @@ def is_told(
     return isinstance(conditional, Conditional) or not callable(conditional)
 
 
+def told_by_children(
+    graph: nx.DiGraph, conditionals: Mapping[Hashable, Any]
+) -> dict[Hashable, Variable]:
+    """Return the nodes that conditionals of their children were made for, by name.
+
+    Nodes that have a conditional or attributes of their own are left out: those tell more.
+
+    Args:
+        graph: The graph.
+        conditionals: What is given by name; tables and callables tell nothing of parents.
+    """
+    told: dict[Hashable, Variable] = {}
+    for conditional in conditionals.values():
+        for v in conditional.parents if isinstance(conditional, Conditional) else ():
+            if v.name not in graph or isinstance(conditionals.get(v.name), Conditional):
+                continue
+            if not {"states", "shape"} & set(graph.nodes[v.name]):
+                told.setdefault(v.name, v)
+    return told
+
+
 def variable_of(name: Hashable, states: Any, shape: Iterable[int | str] = ()) -> Variable:
     """Return the variable of a name that has some states, or that is given whole.
 
@@ -277,5 +298,6 @@ def _check_parents(name: Hashable, conditional: Conditional, parents: list[Varia
     for v in conditional.parents:
         if v != by_name[v.name]:
             raise ModelError(
-                f"the conditional of {name!r} was made for {v}, but the model has {by_name[v.name]}"
+                f"the conditional of {name!r} was made for {v}, but the model has "
+                f"{by_name[v.name]}; declare the same states in both"
             )

@@ -19,6 +19,7 @@ from pgnn.factors.inference_mode import ordinary, outside_inference_mode
 from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
+from pgnn.programs.call import check_call
 from pgnn.programs.parameters import ProgramParameters, modules_of
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Program(Model, ExecutableModel):
         self._programs = (model, guide)
         self.args = tuple(ordinary(x) for x in args)
         self.kwargs = {n: ordinary(x) for n, x in (kwargs or {}).items()}
+        check_call(model, guide, self.args, self.kwargs)
         self._collect()
         self._read()
 

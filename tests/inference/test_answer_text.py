@@ -76,8 +76,18 @@ def test_arrays_without_cells_or_without_an_answer() -> None:
     assert "0 x 3 cells" in probability_table([empty], np.zeros(0))
     assert "0 x 3 cells" in state_table([empty], np.zeros(0, dtype=int))
     lost = probability_table([PIXEL], np.full(40, np.nan), None, 16)
-    assert "most probable: None in 20" in lost
-    assert "at least 0.95 sure in 0" in lost
+    assert "0 of 4 x 5 cells" in lost
+    assert "nan" not in lost
+
+
+def test_cells_without_an_answer_do_not_spoil_the_mean() -> None:
+    steps = Variable("steps", 2, shape=(20,))
+    probs = np.full((20, 2), np.nan)
+    probs[:15] = [0.25, 0.75]
+    text = probability_table([steps], probs.ravel(), None, 16)
+    assert "15 of 20 cells, mean:" in text
+    assert "0 0.2500   1 0.7500" in text
+    assert "most probable: 1 in 15\n" in text
 
 
 def test_states_of_arrays() -> None:

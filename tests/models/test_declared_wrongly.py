@@ -46,3 +46,22 @@ def test_dir_shows_the_verbs():
     piece = [name for name in dir(model.conditionals["a"]) if not name.startswith("_")]
     assert {"probs", "frame", "logits"} <= set(piece)
     assert len(piece) < 60
+
+
+def test_conditionals_tell_the_states_of_their_parents():
+    flu, fever = Variable("flu", ["no", "yes"]), Variable("fever", ["low", "high"])
+    gate = pgnn.NoisyOr(fever, [flu], [0.8], leak=0.1)
+    model = BayesianNetwork([("flu", "fever")], {"flu": [0.9, 0.1], "fever": gate})
+    assert model.variables["flu"] == flu
+    assert float(model.query("fever", {"flu": "no"})["fever"].probs[1]) == pytest.approx(0.1)
+    learnable = BayesianNetwork([("flu", "fever")], {"fever": gate})
+    assert learnable.variables["flu"] == flu
+    with pytest.raises(ModelError, match="declare the same states in both"):
+        BayesianNetwork([("flu", "fever")], {"fever": gate}, states={"flu": 2})
+    with pytest.raises(ModelError, match="must have shape"):
+        BayesianNetwork([("flu", "fever")], {"flu": [0.5, 0.3, 0.2], "fever": gate})
+
+
+def test_an_emission_is_no_word():
+    with pytest.raises(ModelError, match="must be a conditional, a callable that makes one"):
+        pgnn.HiddenMarkovModel(2, {"x": "gaussian"})

@@ -105,3 +105,17 @@ def test_what_depends_on_its_own_past_is_refused():
         own.predict({"x": [0.0, 1.0]}, 1, "x")
     with pytest.raises(EvidenceError, match="unknown variable"):
         own.query("z", {"x": [0.0, 1.0]})
+
+
+def test_reals_are_printed():
+    answer = model().query("x", {"x": [0.1, NAN, 9.0]})
+    lines = str(answer).splitlines()
+    assert lines[0].split() == ["mean", "std"]
+    mean, std = answer["x"].mean[1], answer["x"].std[1]
+    assert lines[3].split()[-2:] == [f"{mean:.4f}", f"{std:.4f}"]
+    assert "posterior probability" not in str(answer)  # nothing discrete was asked for
+    both = str(model().query(["x", "state"], {"x": [0.1, NAN, 9.0]}))
+    assert "posterior probability" in both and f"{mean:.4f}" in both
+    rows = model((2,)).query("x", {"x": [[[0.1, 1.0], [NAN, NAN]], [[0.1, 1.0]]]})
+    assert len(rows.summary()) == 4
+    assert len(rows.summary(row=1)) == 2  # a shorter row ends

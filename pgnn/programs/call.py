@@ -1,0 +1,47 @@
+"""What a Pyro program is called with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pgnn.errors import ModelError
+
+
+def check_call(
+    model: Callable[..., Any],
+    guide: Callable[..., Any] | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> None:
+    """Check that a program and its guide can be called with these arguments.
+
+    Args:
+        model: The program.
+        guide: The guide, if there is one.
+        args: By position.
+        kwargs: By name.
+
+    Raises:
+        ModelError: If one is no callable, or arguments are missing or left over.
+    """
+    for what, program in (("program", model), ("guide", guide)):
+        if what == "guide" and program is None:
+            continue
+        if not callable(program):
+            raise ModelError(
+                f"the {what} must be a callable, got {type(program).__name__}; what the program "
+                "is called with is given as Program(model, args=(...), kwargs={...})"
+            )
+        try:
+            signature = inspect.signature(program)
+        except (TypeError, ValueError):  # of compiled callables Python may know none
+            continue
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ModelError(
+                f"the {what} cannot be called with the arguments given: {error}; give them as "
+                "Program(model, args=(...), kwargs={...})"
+            ) from error
