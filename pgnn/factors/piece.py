@@ -67,7 +67,7 @@ class Listed(nn.Module):
             if kind is not nn.Module and kind is not object
             for name in vars(kind)
         }
-        hidden = _HIDDEN - own
+        hidden = (_HIDDEN - own) | {"extra_repr"}  # torch's, for printing
         every: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
         return [name for name in every if name not in hidden]
 

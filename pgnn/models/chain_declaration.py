@@ -74,7 +74,8 @@ class ChainDeclaration(NamedTuple):
 def _are_labels(declared: Any) -> bool:
     if isinstance(declared, np.ndarray | Tensor):
         return False
-    return isinstance(declared, Iterable) and all(isinstance(s, str) for s in declared)
+    listed = isinstance(declared, Iterable) and not isinstance(declared, str)
+    return listed and all(isinstance(s, str) for s in declared)
 
 
 def masked(state: Variable, transitions: Any, mask: Any) -> Any:
