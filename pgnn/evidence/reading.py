@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
-from pgnn.factors.cells import Cells, cells_of, is_column, is_container, is_missing
+from pgnn.factors.cells import Cells, cells_of, dense, is_column, is_container, is_missing
 from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.labels import Column
 from pgnn.factors.variable import Variable
@@ -86,6 +86,8 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
     shape = variable.shape
     if is_missing(value):
         return torch.full(shape, torch.nan, dtype=torch.float64)
+    if isinstance(value, Tensor):
+        value = dense(value)
     if isinstance(value, Tensor) and not value.is_complex():
         return ordinary(value) if value.is_floating_point() else value.double()
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from pgnn.errors import EvidenceError
 from pgnn.evidence.reading import floats_of
 from pgnn.evidence.values import Rule, both_readings, could_be_weights, whole_numbers
 from pgnn.evidence.wrappers import Codes, Likelihood
-from pgnn.factors.cells import cells_of, is_container, is_missing
+from pgnn.factors.cells import cells_of, dense, is_container, is_missing
 from pgnn.factors.labels import MISSING, WrongCell
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
@@ -108,6 +108,10 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
         values, rule = [v.values for v in values], replace(rule, coded=True)
     said = isinstance(values, Likelihood)
     values = values.values if isinstance(values, Likelihood) else values
+    if isinstance(values, Iterator):
+        values = list(values)
+    if isinstance(values, Tensor):
+        values = dense(values)
     if not _holds_several(variable, values):
         raise EvidenceError(
             f"evidence for {variable.name!r} must be a sequence, a value for each step, got "

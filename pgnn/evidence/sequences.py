@@ -279,7 +279,10 @@ def _mapping(evidence: Any) -> dict[Hashable, Any]:
 
 
 def _array(lengths: Any) -> np.ndarray:
-    return lengths.numpy(force=True) if isinstance(lengths, Tensor) else np.asarray(lengths)
+    try:
+        return lengths.numpy(force=True) if isinstance(lengths, Tensor) else np.asarray(lengths)
+    except ValueError:
+        raise EvidenceError(f"lengths must be a whole number for each row, got {lengths}") from None
 
 
 def _is_step(name: object, known: Mapping[Hashable, Variable]) -> bool:

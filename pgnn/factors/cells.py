@@ -78,7 +78,7 @@ def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
         EvidenceError: If parts of nested sequences have different shapes.
     """
     if isinstance(value, Tensor):
-        value = value.detach().cpu()
+        value = dense(value.detach()).cpu()
         return Cells(np.asarray(value.double() if value.dtype == torch.bfloat16 else value))
     if isinstance(value, np.ma.MaskedArray):
         mask = None if value.mask is np.ma.nomask else np.ma.getmaskarray(value)
@@ -88,6 +88,22 @@ def cells_of(value: Any, labels: Mapping[Any, Any]) -> Cells:
     if is_column(value):
         return _column(value)
     return _nested(list(value), labels)
+
+
+def dense(value: Tensor) -> Tensor:
+    """Return a tensor that stores all of its numbers: sparse and quantized ones are written out.
+
+    Raises:
+        EvidenceError: If it has none, as on the device "meta".
+    """
+    if value.is_meta:
+        raise EvidenceError(
+            f"a tensor of shape {tuple(value.shape)} on the device 'meta' holds no values; move "
+            "what it stands for to a device"
+        )
+    if value.is_quantized:
+        value = value.dequantize()
+    return value if value.layout == torch.strided else value.to_dense()
 
 
 def _column(column: Any) -> Cells:

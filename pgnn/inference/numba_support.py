@@ -8,12 +8,19 @@ from functools import cache
 
 @cache
 def has_numba() -> bool:
-    """Whether numba can be imported; warns once where it can't, and torch serves instead."""
+    """Whether numba is there and compiles; warns once where not, and torch serves instead."""
     try:
-        import numba  # noqa: F401
+        from numba.core import config
     except ImportError as error:
         warnings.warn(
             f"numba cannot be imported ({error}); answers come from torch, more slowly",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        warnings.warn(
+            "NUMBA_DISABLE_JIT is set; answers come from torch, more slowly",
             RuntimeWarning,
             stacklevel=2,
         )

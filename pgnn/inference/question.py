@@ -193,7 +193,10 @@ def listed(names: Names) -> list[Hashable]:
     """Return a single name, or several, as a list."""
     if isinstance(names, (str, bytes, int)) or not isinstance(names, Iterable):
         return [names]
-    return list(names)
+    try:
+        return list(names)
+    except TypeError:  # an array without an axis
+        return [names]  # type: ignore[list-item]
 
 
 def names_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import replace
@@ -291,7 +292,7 @@ class SummedDensity(JointDensity):
         """``NaN`` where a value is none: tables take it as not seen."""
         for x in reals.values():
             if x.is_floating_point():
-                bad = ~x.detach().isfinite().reshape(len(x), -1).all(dim=1)
+                bad = ~x.detach().isfinite().reshape(len(x), math.prod(x.shape[1:])).all(dim=1)
                 found = found.masked_fill(bad, torch.nan)
         return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numba.core import event
+from numba.core import config, event
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -73,7 +73,9 @@ def _kept_if_possible(once: bool = False, **options: Any) -> Decorator:
                 )
             _not_kept.append(function.__name__)
             dispatcher = lost(function)
-        return _one_version(dispatcher) if once else dispatcher
+        # without a compiler, a kernel is its source
+        asked = once and not config.DISABLE_JIT  # type: ignore[attr-defined]
+        return _one_version(dispatcher) if asked else dispatcher
 
     return compile_later
 

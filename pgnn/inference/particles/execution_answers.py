@@ -87,7 +87,7 @@ def posterior_of(
     columns = targets.columns
     estimates = [_marginals(question, r) for r in runs]
     errors = {
-        v.name: torch.from_numpy(np.stack([e[1][_places(question, v)] for e in estimates]))
+        v.name: _in_rows([e[1][_places(question, v)] for e in estimates], (*v.shape, v.num_states))
         for v in targets.variables
         if v.name in question.model.elements.first
     }
@@ -183,15 +183,17 @@ def best_of(
         pairs = [*zip(runs, at, strict=True)]
         reals = {
             v.name: torch.stack([r.reals[v.name][k] for r, k in pairs])
+            if pairs
+            else torch.zeros((0, *v.shape), dtype=torch.float64)
             for v in model.variables.values()
             if not v.is_discrete
         }
-        states = torch.from_numpy(np.stack([r.codes[k] for r, k in pairs]))
+        states = _in_rows([r.codes[k] for r, k in pairs], (len(model.elements),), np.int64)
         variables: tuple[Variable, ...] = model.elements.variables
     else:
         targets = question.targets
         found = [_heaviest(r, targets.numbers) for r in runs]
-        states = torch.from_numpy(np.stack([s for s, _ in found]))
+        states = _in_rows([s for s, _ in found], (len(targets.numbers),), np.int64)
         values, reals = torch.tensor([x for _, x in found]), {}
         variables = targets.variables
     return BestExecution(
@@ -306,6 +308,11 @@ def _log_weights(runs: Sequence[Executions]) -> Tensor:
         logs = [np.log(r.normalised) + np.log(r.weights.number) for r in runs]
     rows = [x + r.weights.log_evidence[0] for x, r in zip(logs, runs, strict=True)]
     return torch.from_numpy(np.stack(rows, axis=1)) if rows else torch.zeros(0, 0).double()
+
+
+def _in_rows(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float64) -> Tensor:
+    """Rows, of which there may be none, as one tensor."""
+    return torch.from_numpy(np.stack(rows) if rows else np.zeros((0, *shape), dtype))
 
 
 def _families(runs: Sequence[Executions]) -> Tensor | None:

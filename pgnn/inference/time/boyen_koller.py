@@ -50,6 +50,8 @@ class BoyenKoller(SequenceEngine):
 
     clusters: Sequence[Sequence[Hashable]] = ()
 
+    answers_about = SlicedModel
+
     def __post_init__(self) -> None:
         listed = isinstance(self.clusters, Sequence) and not isinstance(self.clusters, str)
         if not listed or not all(isinstance(c, Sequence) for c in self.clusters):

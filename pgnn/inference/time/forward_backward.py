@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pgnn.abilities import EmittingModel
+from pgnn.abilities import ChainModel, EmittingModel
 from pgnn.errors import Unsupported
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
@@ -34,6 +34,8 @@ class ForwardBackward(SequenceEngine):
     References:
         Rabiner (1989), A tutorial on hidden Markov models, section III.
     """
+
+    answers_about = ChainModel
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""

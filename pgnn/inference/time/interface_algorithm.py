@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pgnn.abilities import SlicedModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.factor import Factor
@@ -250,6 +251,8 @@ class InterfaceAlgorithm(SequenceEngine):
         Murphy (2002), Dynamic Bayesian networks: representation, inference and learning,
         section 3.2.4.
     """
+
+    answers_about = SlicedModel
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""

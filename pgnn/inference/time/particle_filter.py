@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,7 +171,9 @@ class ParticleFilter:
         if values is None:
             return [Seen.NOWHERE] * seen.steps
         missing = values < 0 if name in seen.codes else values.isnan()
-        there = ~missing.reshape(*values.shape[:2], -1).all(-1) & seen.inside
+        there = (
+            ~missing.reshape(*values.shape[:2], math.prod(values.shape[2:])).all(-1) & seen.inside
+        )
         pairs = zip(there.all(0).tolist(), there.any(0).tolist(), strict=True)
         return [Seen.EVERYWHERE if a else Seen.SOMEWHERE if b else Seen.NOWHERE for a, b in pairs]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs
+from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.inference.assignment import Assignment, KBest
@@ -30,6 +30,9 @@ class SequenceEngine(Engine):
     :meth:`smooth_steps`, :meth:`filter_steps`, :meth:`best_paths`, :meth:`draw_paths` and
     :meth:`log_evidence`. What an engine leaves out refuses.
     """
+
+    answers_about: ClassVar[type] = UnrollableModel
+    """What a model must be able to do."""
 
     # --- verbs of models over time ------------------------------------------------------------
 
@@ -118,10 +121,20 @@ class SequenceEngine(Engine):
         names: Names | None = None,
         errors: str = "raise",
     ) -> SequenceQuestion:
-        """Read evidence as sequences, in any form that it has over time."""
-        seen = Sequences.of(model, evidence)
+        """Read evidence as sequences, in any form that it has over time.
+
+        Raises:
+            Unsupported: If the model is of another kind.
+        """
         own = type(self).__name__
-        question = SequenceQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
+        if not isinstance(model, self.answers_about):
+            raise Unsupported(
+                f"{own}() answers about {self.answers_about.__name__}s over time, which a "
+                f"{type(model).__name__} is not; leave engine= out to have one chosen"
+            )
+        over_time: Any = model
+        seen = Sequences.of(over_time, evidence)
+        question = SequenceQuestion(over_time, seen, inputs, names=names, errors=errors, engine=own)
         self._check_cost(question, question.num_cells)
         return question
 

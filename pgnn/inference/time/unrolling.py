@@ -137,8 +137,8 @@ class _Best:
 
     def put(self, rows: Tensor, length: int, answer: Assignment | KBest) -> None:
         """Put the answer about the rows of one length in its place."""
-        codes = answer.codes.reshape(len(rows), -1, len(answer.variables))
-        best = codes.shape[1]
+        best = answer.log_prob.numel() // len(rows)
+        codes = answer.codes.reshape(len(rows), best, len(answer.variables))
         place = {v.name: at for at, v in enumerate(answer.variables)}
         for at, name in enumerate(self.question.asked_names):
             columns = torch.arange(length) + at * self.question.seen.steps
