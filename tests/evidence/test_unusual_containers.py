@@ -36,8 +36,7 @@ def normal() -> pgnn.BayesianNetwork:
     )
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
-@pytest.mark.parametrize("how", UNUSUAL)
+@pytest.mark.parametrize("how", sorted(UNUSUAL.keys() - {"quantized"}))
 def test_they_say_what_a_list_says(how: str) -> None:
     values = UNUSUAL[how]
     rows = network().query("a", {"b": values()})["a"].probs
