@@ -315,7 +315,10 @@ def test_unknown_variables_are_key_errors_with_a_readable_message() -> None:
     with pytest.raises(KeyError) as caught:
         READER.read({"rian": "yes"})
     assert isinstance(caught.value, UnknownVariable)
-    assert str(caught.value) == "unknown variable 'rian'; did you mean 'rain'?"
+    assert str(caught.value) == (
+        "unknown variable 'rian'; did you mean 'rain'; what is no variable is left out by "
+        "pgnn.observed(data, ignore=['rian'])"
+    )
 
 
 def test_evidence_cannot_be_changed() -> None:

@@ -394,8 +394,15 @@ def test_cells_on_which_others_depend_must_be_seen():
             x = pyro.sample("x", dist.Normal(double(0.0), 1.0))
             pyro.sample("y", dist.Normal(x, 1.0), obs=double([0.5, 0.1]))
 
+    model, seen = Program(program), {"x": [1.0, None]}
     with pytest.raises(Unsupported, match="'x' is real and was seen in part"):
-        Program(program).query([], {"x": [1.0, None]})
+        model.query([], seen, engine=pgnn.MCMC())
+    answer = model.query([], seen, engine=pgnn.ExecutionSampling(seed=0))
+    known = dist.Normal(double(0.0), 1.0).log_prob(double(1.0))
+    known = known + dist.Normal(double(1.0), 1.0).log_prob(double(0.5))
+    expected = known + dist.Normal(double(0.0), 2**0.5).log_prob(double(0.1))
+    error = float(answer.diagnostics["log_evidence_standard_error"])
+    assert abs(float(answer.log_evidence - expected)) < 4 * error < 0.1
 
 
 def test_a_frame_as_long_as_a_plate_is_ambiguous():

@@ -54,7 +54,7 @@ def test_real_emissions_with_holes() -> None:
     rng = np.random.default_rng(0)
     x = np.where(rng.random((6, 30)) < 0.5, -1.0, 1.0) + 0.3 * rng.normal(size=(6, 30))
     x[0, 4] = np.nan
-    model = HiddenMarkovModel(2, {"x": lambda c, p: Gaussian(c, p)})
+    model = HiddenMarkovModel(2, {"x": lambda c, p: Gaussian(c, p)}, shapes={"x": ()})
     model.emissions["x"].initialize({"x": torch.from_numpy(x[1:].ravel())}, 0)
     before = float(model.log_prob({"x": x}).detach().sum())
     model.fit({"x": x}, learner=Gradient(optimizer=adam, max_iterations=40), progress=False)
