@@ -134,7 +134,7 @@ def test_bad_parameters_are_refused(arguments: dict, message: str) -> None:
 
 def test_other_variables_are_refused() -> None:
     with pytest.raises(ModelError, match="single discrete parents"):
-        Distributional(X, [Variable("u")], Gamma)
+        Distributional(X, [Variable("u", 2, shape=(3,))], Gamma)
     with pytest.raises(ModelError, match="real child of known shape"):
         Distributional(Variable("x", 2), [S], Gamma)
 

@@ -112,7 +112,7 @@ def test_wrong_variables():
         TabularPotential([A, Variable("w", shape=(2,))])
     with pytest.raises(ModelError, match="'a' twice"):
         TabularPotential([A, A])
-    with pytest.raises(ModelError, match="Variable objects"):
+    with pytest.raises(ModelError, match="must be variables, such as"):
         TabularPotential(["a"])
 
 
