@@ -1,0 +1,135 @@
+"""Ctrl-C ends every verb soon, whenever it comes, and leaves everything as it was."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Shells ignore SIGINT behind ``&``, and so do their children: the handler is set here. It raises
+# while a verb is asked, and at most twice; three levels of ``try`` hold two interrupts, of which
+# one may come while the other is dealt with.
+HANDLER = """
+import json, os, random, signal, sys, threading, time, warnings
+import torch
+from tests.inference.interrupted_verbs import long_verbs, short_verbs
+warnings.simplefilter("ignore")
+torch.set_num_threads(2)
+left, sent = 0, 0.0
+
+def stop(*_):
+    global left
+    if left:
+        left -= 1
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, stop)
+
+def send(pauses):
+    for pause in pauses:
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGINT)
+
+def interrupted(ask, *pauses):
+    global left, sent
+    sent = time.perf_counter() + pauses[0]  # what holds Python's lock for long delays it
+    thread = threading.Thread(target=send, args=(pauses,))
+    thread.start()
+    ended = False
+    try:
+        try:
+            try:
+                left = 2
+                ask()
+            finally:
+                left = 0
+        finally:
+            left = 0
+    except KeyboardInterrupt:
+        ended = time.perf_counter()
+    thread.join()
+    return ended
+"""
+
+STREAM = (
+    HANDLER
+    + """
+def changed(model):
+    # unless the interrupt came after all was done, which the history tells
+    return model.history is history and any(
+        not value.equal(state[name]) for name, value in model.state_dict().items()
+    )
+
+told, verbs = {}, short_verbs()
+random.seed(0)
+for name in verbs:
+    verb = verbs[name]
+    for _ in range(2):  # while kernels are loaded
+        model = verb.build()
+        interrupted(lambda: verb.ask(model), 0.2 * random.random())
+    expected = verb.numbers(verb.build())
+    began = time.perf_counter()
+    same = verb.numbers(verb.build()) == expected
+    duration = time.perf_counter() - began
+    times = 1 + int(0.02 / duration)  # what is soon over is asked again and again
+    duration = min(times * duration, 0.2)
+    hits, moved, wrong = 0, 0, 0
+    for count in range(8):
+        model = verb.build()
+        history, state = model.history, {k: v.clone() for k, v in model.state_dict().items()}
+        pauses = [random.random() * duration, random.random() * 0.001][: 1 + (count % 4 == 0)]
+        if interrupted(lambda: [verb.ask(model) for _ in range(times)], *pauses):
+            hits += 1
+            moved += changed(model)
+            if hits % 2:
+                wrong += verb.numbers(model) != expected
+    told[name] = [hits, same, moved, wrong]
+print(json.dumps(told))
+"""
+)
+
+LATE = (
+    HANDLER
+    + """
+told, verbs = {}, long_verbs()
+for name in verbs:
+    verb = verbs[name]
+    verb.small.numbers(verb.small.build())
+    model = verb.build()
+    ended = interrupted(lambda: verb.ask(model), 0.5)
+    told[name] = ended and ended - sent
+print(json.dumps(told))
+"""
+)
+
+
+def run(code: str) -> dict[str, Any]:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, (done.returncode, done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_a_stream_of_interrupts_changes_nothing() -> None:
+    told = run(STREAM)
+    for name, (hits, same, moved, wrong) in told.items():
+        assert hits >= 1, f"{name} was interrupted only {hits} times"
+        assert same, f"{name} does not give the same numbers twice"
+        assert moved == 0, f"{name} was interrupted and left the model changed"
+        assert wrong == 0, f"{name} gives other numbers after interrupts"
+    assert sum(hits for hits, *_ in told.values()) > 100
+
+
+@pytest.mark.slow
+def test_interrupts_end_long_calls_within_a_second() -> None:
+    told = run(LATE)
+    assert told
+    for name, seconds in told.items():
+        assert seconds, f"{name} was over before it was interrupted"
+        assert seconds < 1.0, (name, seconds)
