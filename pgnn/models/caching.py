@@ -77,6 +77,13 @@ class CachingModule(Listed):
                 numbers[key] = make()
         return numbers[key]
 
+    def _wants_gradients(self) -> bool:
+        """Whether somebody asked for gradients by the parameters."""
+        if self.detached or not torch.is_grad_enabled():
+            return False
+        self.look_parameters_up()
+        return any(map(_wants_gradient, self._cache["parameters"]))
+
     def argument_tensors(self) -> Sequence[Tensor]:
         """Return tensors besides parameters and buffers that numbers depend on, always the same."""
         return ()

@@ -37,7 +37,7 @@ class CheckedModule(CachingModule):
 
         A learner's steps may overshoot: it looks at what comes out.
         """
-        if torch.is_grad_enabled() and not self.detached and not self._fitting:
+        if not self._fitting and self._wants_gradients():
             with torch.no_grad():
                 self.cached_numbers("checked", self.check)
 
