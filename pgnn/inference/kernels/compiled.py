@@ -13,6 +13,8 @@ from numba import njit, types
 from numba.core import config, event
 from numpy.typing import NDArray
 
+from pgnn.inference.kernels.shared_cache import SharedCache
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -63,6 +65,8 @@ def _kept_if_possible(once: bool = False, **options: Any) -> Decorator:
     def compile_later(function: Callable[..., Any]) -> Any:
         try:
             dispatcher = kept(function)
+            if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+                dispatcher._cache = SharedCache(function)
         except RuntimeError as error:  # numba: "no locator available"
             if not _not_kept:
                 warnings.warn(
