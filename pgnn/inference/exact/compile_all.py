@@ -7,6 +7,7 @@ import torch
 
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
+from pgnn.inference.exact.hidden_components import HiddenComponents
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 
@@ -27,6 +28,9 @@ def ask_everything() -> None:
         solver.best(codes, None, everything)
         solver.draw(codes, None, 1, 0)
         solver.evidence_and_counts(codes, None, np.ones(rows))
+    components = HiddenComponents.of(solver.graph, codes, 100.0)
+    components.log_evidence(solver.graph)
+    components.counts(solver.graph, np.ones(_BATCH))
     answer = solver.row_answer(everything)
     if answer is not None and answer.accepts(codes[:1]):
         answer(codes[:1])

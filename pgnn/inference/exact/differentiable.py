@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from pgnn.factors.factor import Factor
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.log_partition import Kernel, log_partition, with_tables
 from pgnn.inference.exact.planner import Ask
+from pgnn.inference.exact.rows_by_components import RowsByComponents
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 
@@ -76,6 +78,13 @@ class Differentiable:
             together=self._together,
             rows=len(self.codes),
         )
+        rows = None if self.soft is not None else RowsByComponents.of(self.solver, self.codes)
+        if rows is not None:
+            kernel = replace(
+                kernel,
+                evaluate=lambda graph: rows.log_evidence(self._at(graph)),
+                accumulate=lambda graph, w: rows.expected(self._at(graph), w),
+            )
         return log_partition(self.solver.graph, kernel) + self._scale()
 
     def _together(self, graph: FactorGraph) -> tuple[Floats, list[Floats]]:

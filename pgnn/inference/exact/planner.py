@@ -6,11 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.exact.compilation import KERNELS
+from pgnn.inference.exact.hidden_components import HiddenComponents
 from pgnn.inference.exact.plan import Mask, Plan, Task, interim_plan, make_plan, make_task
 from pgnn.inference.exact.plate_elimination import PlateElimination
 from pgnn.inference.factor_graph import FactorGraph
@@ -23,6 +25,12 @@ _PLANNING, _PLANNING_AT_ALL = 4e-6, 3e-5
 _SINGLE, _TILED = 2e-9, 0.6e-9
 REMEMBERED = 64
 """How many plans, or answers made from them, are kept of each kind."""
+_BATCHES = 4
+"""Batches whose components are kept."""
+_WORTH = 0.2
+"""States times factors of a row's components, by multiply-add of a plan: either takes as long."""
+_MOST_WORK = 2.0**18
+"""States times factors of a row that are gone through one by one, whatever a plan takes."""
 _MANY_MORE = 8
 # a plan that serves any evidence is made once for a model
 _GENERAL_ROWS = 1000
@@ -71,6 +79,7 @@ class Planner:
     _plans: OrderedDict[bytes, tuple[Plan, int]] = field(default_factory=OrderedDict)
     _any_row: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
     _plates: OrderedDict[bytes, PlateElimination] = field(default_factory=OrderedDict)
+    _components: OrderedDict[bytes, HiddenComponents] = field(default_factory=OrderedDict)
 
     def plates(self, graph: FactorGraph, free: Mask) -> PlateElimination:
         """Return which whole arrays of unobserved variables can be summed out at once.
@@ -87,6 +96,31 @@ class Planner:
         self._plates[key] = found
         while len(self._plates) > REMEMBERED:
             self._plates.popitem(last=False)
+        return found
+
+    def components(
+        self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
+    ) -> HiddenComponents:
+        """Return what rows did not observe in components, where those take less than a plan.
+
+        Args:
+            graph: Only the structure matters; no table may differ from row to row.
+            codes: ``(B, V)`` observed states, -1 where none.
+            ask: What a plan would be asked.
+        """
+        digest = blake2b(graph.structure, digest_size=16)
+        digest.update(codes.tobytes())
+        key = digest.digest()
+        found = self._components.pop(key, None)
+        if found is None:
+            seen = codes >= 0
+            always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
+            plan = self._general(graph, always, ever, len(codes), ask)
+            most = min(_WORTH * plan.multiply_adds, _MOST_WORK)
+            found = HiddenComponents.of(graph, codes, most)
+        self._components[key] = found
+        while len(self._components) > _BATCHES:
+            self._components.popitem(last=False)
         return found
 
     def split(

@@ -1,0 +1,212 @@
+"""Rows with holes, split into what hangs together: each part is summed over its own states.
+
+What was observed separates the hidden variables of a row into components. A component is known by
+its variables and by where its factors begin, given what was observed of their scopes; components
+that are the same in many rows are summed once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import entry, inner
+
+_LOOK = 256
+"""Rows, or components, between two looks at the flag."""
+_PRIME = 1099511628211
+
+
+@inner
+def _mixed(key, number):
+    """A hash with one more number in it."""
+    return (key ^ (number + 1)) * _PRIME & 0x7FFFFFFFFFFFFFF
+
+
+@inner
+def _base(row, f, codes, scope_ptr, scope_var, stride, start):
+    """Where a factor's table begins given what a row observed; whether something is hidden."""
+    at, hidden = start[f], False
+    for k in range(scope_ptr[f], scope_ptr[f + 1]):
+        state = codes[row, scope_var[k]]
+        if state < 0:
+            hidden = True
+        else:
+            at += stride[k] * state
+    return at, hidden
+
+
+@inner
+def _equal(ptr, array, i, first, last):
+    """Whether some new entries are those of the ``i``-th part."""
+    size, k = ptr[i + 1] - ptr[i], 0
+    while k < size and array[ptr[i] + k] == array[first + k]:
+        k += 1
+    return size == last - first and k == size
+
+
+@entry
+def split(
+    codes, card, scope_ptr, scope_var, stride, start, var_ptr, var_factor, most, seen_factor,
+    seen_variable, known_ptr, known, part_ptr, part, hidden_ptr, hidden, factor_ptr, factor, base,
+    table, left, stop,
+):  # fmt: skip
+    """Find the components of all rows.
+
+    Args:
+        codes: ``(B, V)`` observed states, -1 where none.
+        var_ptr: ``(V + 1,)`` where each variable's factors begin in ``var_factor``.
+        most: Largest work of a row: states times factors, over its components. Rows that take more
+            are left out.
+        seen_factor: ``(F,)`` of -1, to work with; ``seen_variable`` likewise ``(V,)``.
+        known_ptr: ``(B + 1,)`` written: each row's entries of factors without hidden variables.
+        part_ptr: ``(B + 1,)`` written: each row's components, as numbers in ``part``.
+        hidden_ptr: Written: each component's variables, in ``hidden``.
+        factor_ptr: Written: each component's factors, in ``factor``, with where they begin in
+            ``base``.
+        table: Of -1, a power of two long: to find components again by.
+        left: ``(B,)`` set where a row was left out.
+
+    Returns:
+        Number of components.
+    """
+    parts, mask = 0, len(table) - 1
+    for row in range(codes.shape[0]):
+        if row % _LOOK == 0 and stop[0] != 0:
+            return parts
+        at, mine, work = known_ptr[row], part_ptr[row], 0.0
+        for f in range(len(start)):
+            where, some = _base(row, f, codes, scope_ptr, scope_var, stride, start)
+            if not some:
+                known[at] = where
+                at += 1
+        for first in range(codes.shape[1]):
+            if codes[row, first] >= 0 or seen_variable[first] == row:
+                continue
+            h, f_end = hidden_ptr[parts], factor_ptr[parts]
+            head, tail, states, key = h, h + 1, 1.0, 0
+            hidden[h] = first
+            seen_variable[first] = row
+            while head < tail:
+                v = hidden[head]
+                head += 1
+                states *= card[v]
+                key = _mixed(key, v)
+                for k in range(var_ptr[v], var_ptr[v + 1]):
+                    f = var_factor[k]
+                    if seen_factor[f] == row:
+                        continue
+                    seen_factor[f] = row
+                    factor[f_end] = f
+                    base[f_end], _ = _base(row, f, codes, scope_ptr, scope_var, stride, start)
+                    key = _mixed(key, base[f_end])
+                    f_end += 1
+                    for j in range(scope_ptr[f], scope_ptr[f + 1]):
+                        u = scope_var[j]
+                        if codes[row, u] < 0 and seen_variable[u] != row:
+                            seen_variable[u] = row
+                            hidden[tail] = u
+                            tail += 1
+            work += states * (1 + f_end - factor_ptr[parts])
+            if work > most:
+                left[row] = True
+                at, mine = known_ptr[row], part_ptr[row]
+                break
+            slot = key & mask
+            while table[slot] >= 0 and not (
+                _equal(hidden_ptr, hidden, table[slot], h, tail)
+                and _equal(factor_ptr, base, table[slot], factor_ptr[parts], f_end)
+            ):
+                slot = (slot + 1) & mask
+            if table[slot] < 0:
+                table[slot] = parts
+                parts += 1
+                hidden_ptr[parts], factor_ptr[parts] = tail, f_end
+            part[mine] = table[slot]
+            mine += 1
+        known_ptr[row + 1], part_ptr[row + 1] = at, mine
+    return parts
+
+
+@inner
+def _steps(i, scope_ptr, scope_var, stride, hidden_ptr, hidden, factor_ptr, factor, step):
+    """Write how far each variable's next state lies in each factor's table."""
+    variables = hidden_ptr[i + 1] - hidden_ptr[i]
+    for k in range(factor_ptr[i + 1] - factor_ptr[i]):
+        f = factor[factor_ptr[i] + k]
+        for d in range(variables):
+            step[k, d] = 0
+            for j in range(scope_ptr[f], scope_ptr[f + 1]):
+                if scope_var[j] == hidden[hidden_ptr[i] + d]:
+                    step[k, d] = stride[j]
+
+
+@inner
+def _advance(i, card, hidden_ptr, hidden, counter, index, step, factors):
+    """Go on to the next state of all variables; whether there is one."""
+    d = hidden_ptr[i + 1] - hidden_ptr[i] - 1
+    while d >= 0:
+        n = card[hidden[hidden_ptr[i] + d]]
+        counter[d] += 1
+        if counter[d] < n:
+            for k in range(factors):
+                index[k] += step[k, d]
+            return True
+        for k in range(factors):
+            index[k] -= step[k, d] * (n - 1)
+        counter[d] = 0
+        d -= 1
+    return False
+
+
+@entry
+def sum_components(
+    card, scope_ptr, scope_var, stride, hidden_ptr, hidden, factor_ptr, factor, base, log_values,
+    step, index, counter, terms, log_z, weights, counts, counting, stop,
+):  # fmt: skip
+    """Sum each component over its states, and count its posterior.
+
+    Args:
+        log_values: All log tables, flat.
+        step: ``(factors, variables)`` of the largest component, to work with; ``index`` and
+            ``counter`` likewise, and ``terms`` for all its states.
+        log_z: ``(C,)`` written: log sums.
+        weights: ``(C,)`` what each component counts.
+        counts: As ``log_values``, added to: weighted posteriors of the factors.
+        counting: Whether to count.
+    """
+    for i in range(len(log_z)):
+        if i % _LOOK == 0 and stop[0] != 0:
+            return
+        factors = factor_ptr[i + 1] - factor_ptr[i]
+        if counting and not weights[i] > 0.0:
+            continue
+        _steps(i, scope_ptr, scope_var, stride, hidden_ptr, hidden, factor_ptr, factor, step)
+        for k in range(factors):
+            index[k] = base[factor_ptr[i] + k]
+        counter[:] = 0
+        n, top, more = 0, -np.inf, True
+        while more:
+            total = 0.0
+            for k in range(factors):
+                total += log_values[index[k]]
+            terms[n] = total
+            top = max(top, total)
+            n += 1
+            more = _advance(i, card, hidden_ptr, hidden, counter, index, step, factors)
+        if top == -np.inf:
+            log_z[i] = top
+            continue
+        total = 0.0
+        for s in range(n):
+            terms[s] = np.exp(terms[s] - top)
+            total += terms[s]
+        log_z[i] = top + np.log(total)
+        if not counting:
+            continue
+        for k in range(factors):  # after the last state the odometer stands at the first
+            index[k] = base[factor_ptr[i] + k]
+        for s in range(n):
+            posterior = terms[s] / total * weights[i]
+            for k in range(factors):
+                counts[index[k]] += posterior
+            _advance(i, card, hidden_ptr, hidden, counter, index, step, factors)

@@ -1,0 +1,74 @@
+"""Log evidence and expected counts of rows with holes, component by component."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pgnn.inference.exact.compilation import KERNELS
+from pgnn.inference.exact.expected_counts import ExpectedCounts
+from pgnn.inference.exact.hidden_components import HiddenComponents
+from pgnn.inference.exact.planner import Ask
+from pgnn.inference.exact.solver import Solver
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+
+_MANY_ROWS = 32
+"""Fewer are not worth looking at first."""
+
+
+class RowsByComponents:
+    """Rows that are asked again and again, of tables with other numbers each time: learning.
+
+    Rows with small components are summed by those; plans answer the others.
+
+    Args:
+        codes: ``(B, V)`` observed states, -1 where none.
+        components: Theirs.
+    """
+
+    def __init__(self, codes: Codes, components: HiddenComponents) -> None:
+        self._codes, self.components = codes, components
+
+    @classmethod
+    def of(cls, solver: Solver, codes: Codes) -> RowsByComponents | None:
+        """Return the rows so; None where compiled kernels do not serve, or there are few rows.
+
+        Args:
+            solver: Of the graph; only its structure and its plans matter.
+            codes: As above.
+        """
+        graph = solver.graph
+        if len(codes) < _MANY_ROWS or solver.cpu is None or not KERNELS.ready():
+            return None
+        if graph.rowwise.any() or HiddenComponents.bytes_needed(graph, codes) > solver.max_bytes:
+            return None
+        ask = Ask(belief=np.ones(graph.num_factors, dtype=np.bool_), prune=False)
+        return cls(codes, solver.planner.components(graph, codes, ask))
+
+    def log_evidence(self, solver: Solver) -> Floats:
+        """Return ``(B,)`` log evidence.
+
+        Args:
+            solver: Has the numbers.
+
+        Raises:
+            Intractable: If a plan exceeds the budget.
+        """
+        log_z, left = self.components.log_evidence(solver.graph), self.components.left
+        if len(left):
+            log_z[left] = solver.log_evidence(self._codes[left], None)
+        return log_z
+
+    def expected(self, solver: Solver, weights: Floats) -> list[Floats]:
+        """Return what :meth:`Solver.expected` does; arguments likewise."""
+        graph, left = solver.graph, self.components.left
+        counts = ExpectedCounts(graph, 0)
+        nobody = np.zeros(0, dtype=np.int64)
+        counts.add(nobody, self.components.counts(graph, weights), np.zeros((0, 0)))
+        found = counts.by_source()
+        if len(left):
+            rest = solver.expected(self._codes[left], None, weights[left])
+            found = [a + b for a, b in zip(found, rest, strict=True)]
+        return found
