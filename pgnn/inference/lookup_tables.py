@@ -195,13 +195,10 @@ class LookupTables:
         return columns.T
 
     def _score(self, columns: Codes, log_values: Floats) -> Floats:
-        found: list[Floats] = []
-
-        def work(stop: Stop) -> None:
-            found.append(_kernels().score(columns, *self._layout, log_values, stop))
-
-        self._run(columns, work)
-        return found[0]
+        out = np.zeros(columns.shape[1])
+        args = (columns, *self._layout, log_values, out)
+        self._run(columns, lambda stop: _kernels().score(*args, stop))
+        return out
 
     @staticmethod
     def _run(columns: Codes, work: Callable[[Stop], None]) -> None:

@@ -31,13 +31,12 @@ def score(
     stride: Ints,
     start: Ints,
     values: Floats,
+    out: Floats,
     stop: Stop,
-) -> Floats:
+) -> None:
     """Sum the entries of all tables at each row."""
-    out = np.zeros(columns.shape[1])
     for _, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
         out += values[index]
-    return out
 
 
 def count(

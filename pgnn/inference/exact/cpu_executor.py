@@ -226,8 +226,9 @@ class CpuExecutor:
     @staticmethod
     def distinct(codes: Codes) -> tuple[Rows, Rows]:
         """Return the first row of each kind, and the kind of every row."""
-        first, kind = distinct(codes)
-        return first, kind
+        first, kind = np.empty((2, len(codes)), dtype=np.int64)
+        count = distinct(codes, first, kind)
+        return first[:count].copy(), kind
 
     def tables(self, codes: Codes, soft: Floats | None) -> execution.ProgramInputs:
         """Return what the kernels read."""

@@ -39,21 +39,17 @@ def members(row: Bits, out: Ints) -> int:
 
 
 @entry
-def adjacency(scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools) -> Bits:
-    """Neighbourhoods of the free variables in the graph whose cliques are the used scopes.
+def adjacency(scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools, adjacent: Bits) -> None:
+    """Write who neighbours whom among the free variables, the cliques being the used scopes.
 
     Args:
         scope_ptr: ``(F + 1,)`` start of each factor's scope.
         scope_var: Variables of all scopes, one after the other.
         used: ``(F,)`` which factors count.
         free: ``(V,)`` which variables are eliminated (not observed, not irrelevant).
-
-    Returns:
-        ``(V, ceil(V / 64))`` bit sets without self loops.
+        adjacent: ``(V, ceil(V / 64))`` zeros; written: bit sets without self loops.
     """
-    num_vars = free.shape[0]
-    words = (num_vars + 63) // 64
-    adjacent = np.zeros((num_vars, words), np.uint64)
+    num_vars, words = adjacent.shape
     row = np.zeros(words, np.uint64)
     for f in range(scope_ptr.shape[0] - 1):
         if not used[f]:
@@ -70,4 +66,3 @@ def adjacency(scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools) -> Bit
                     adjacent[v, w] |= row[w]
     for v in range(num_vars):
         adjacent[v, v >> 6] &= ~(np.uint64(1) << np.uint64(v & 63))
-    return adjacent

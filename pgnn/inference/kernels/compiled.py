@@ -95,8 +95,8 @@ _ARITHMETIC: dict[str, Any] = {
 entry = _kept_if_possible(once=True, nogil=True)
 """A kernel that Python calls, the library or its tests.
 
-It returns numbers, arrays or plain tuples of them, never a ``NamedTuple``: numba makes one by
-calling Python, and the process dies if a signal arrives meanwhile.
+It returns numbers or plain tuples of them, and writes arrays that it is given: to make an array
+or a ``NamedTuple`` numba calls Python, and the process dies if a signal is raised there.
 """
 
 inner = _kept_if_possible(once=True, nogil=True, **_NOT_FOR_PYTHON)

@@ -53,8 +53,9 @@ def score(
     stride: Ints,
     start: Ints,
     values: Floats,
+    out: Floats,
     stop: Ints,
-) -> Floats:
+) -> None:
     """Sum the entries of all tables at each row.
 
     Args:
@@ -64,16 +65,13 @@ def score(
         stride: Stride of each of them in its table.
         start: ``(F,)`` where each table begins in ``values``.
         values: All log tables, flat.
+        out: ``(B,)`` zeros; written: the sums.
         stop: Looked at before each tile of rows.
-
-    Returns:
-        ``(B,)`` sums.
 
     Cost:
         One addition for each row and entry of ``scope_var``, one look-up for each table.
     """
     num_rows = columns.shape[1]
-    out = np.zeros(num_rows)
     buffer = np.empty(TILE, np.int32)
     for first in range(0, num_rows, TILE):
         index = buffer[: min(TILE, num_rows - first)]
@@ -85,7 +83,6 @@ def score(
             base = start[f]
             for r in range(index.shape[0]):
                 out[first + r] += values[base + index[r]]
-    return out
 
 
 @entry

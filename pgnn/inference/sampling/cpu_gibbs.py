@@ -119,12 +119,17 @@ def compile_sweeps(tables: TemperedTables, visits: int, largest_table: int = LAR
         )
     log_field, log_linear = tables.log_field(), tables.log_linear()
     cost = _CHOICE * (len(wiring.slot_var) + log_linear.size)
-    ptr, neighbour, size = KERNELS.choose(gibbs_tables.blankets, cost)(wiring, largest_table)
-    hashes = KERNELS.choose(gibbs_tables.signatures, cost)(
+    ptr, size = np.zeros((2, len(wiring.card) + 1), dtype=np.int64)
+    KERNELS.choose(gibbs_tables.count_neighbours, cost)(wiring, largest_table, ptr, size)
+    size, neighbour = size[:-1], np.zeros(ptr[-1], dtype=np.int64)
+    KERNELS.choose(gibbs_tables.blankets, cost)(wiring, largest_table, ptr, size, neighbour)
+    hashes = np.zeros(len(size), dtype=np.uint64)
+    KERNELS.choose(gibbs_tables.signatures, cost)(
         wiring,
         (ptr, neighbour, size),
         log_field.view(np.int64),
         log_linear.view(np.int64),
+        hashes,
     )
     _, first, kind, count = np.unique(
         hashes, return_index=True, return_inverse=True, return_counts=True
@@ -345,8 +350,9 @@ def _colour_order(wiring: Any) -> Ints:
     """All elements, colour by colour: neighbours in memory don't wait for each other."""
     from pgnn.inference.sampling.kernels.gibbs import colour
 
-    run = KERNELS.choose(colour, _CHOICE * len(wiring.slot_var))
-    return np.argsort(run(wiring), kind="stable")
+    colours = np.empty(len(wiring.card), dtype=np.int64)
+    KERNELS.choose(colour, _CHOICE * len(wiring.slot_var))(wiring, colours)
+    return np.argsort(colours, kind="stable")
 
 
 def _orders(

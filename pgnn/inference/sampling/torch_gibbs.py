@@ -240,8 +240,10 @@ def colours_of(graph: FactorGraph) -> Ints:
     if has_numba() and graph.written_down:
         from pgnn.inference.sampling.kernels.gibbs import colour
 
+        found = np.empty(len(graph.elements), dtype=np.int64)
         run = KERNELS.choose(colour, 100.0 * len(graph.wiring.slot_var))
-        return np.asarray(run(graph.wiring))
+        run(graph.wiring, found)
+        return found
     scopes = (scope for g in graph.interactions for scope in g.scopes.tolist())
-    found = greedy_colouring(interaction_graph(scopes, range(len(graph.elements))))
-    return np.array([found[e] for e in range(len(graph.elements))], dtype=np.int64)
+    by_element = greedy_colouring(interaction_graph(scopes, range(len(graph.elements))))
+    return np.array([by_element[e] for e in range(len(graph.elements))], dtype=np.int64)

@@ -71,7 +71,9 @@ class DualBound:
         from pgnn.inference.search.kernels.dual import other_elements
 
         wiring = self.graph.wiring
-        return np.asarray(other_elements(wiring.factor_ptr, wiring.slot_var))
+        bits = np.zeros(len(wiring.slot_var), dtype=np.int8)
+        other_elements(wiring.factor_ptr, wiring.slot_var, bits)
+        return bits
 
     @cached_property
     def tables(self) -> Floats:

@@ -180,13 +180,15 @@ class ConditionalSolver:
 
         wiring = self.graph.wiring
         used = np.ones(len(wiring.factor_ptr) - 1, dtype=np.bool_)
-        adjacent = adjacency(wiring.factor_ptr, wiring.slot_var, used, free)
+        adjacent = np.zeros((len(free), -(-len(free) // 64)), dtype=np.uint64)
+        adjacency(wiring.factor_ptr, wiring.slot_var, used, free, adjacent)
         spread = np.exp(rng.uniform(*_SPREAD))
         noise = (1.0 + spread * rng.random(len(free))) * (1.0 + preference)
         seed = int(rng.integers(2**31))
         sizes = np.log2(wiring.card.astype(np.float64))
-        chosen: Mask = cutset(adjacent, sizes, free, float(bits), noise, seed)
-        return chosen
+        held = np.empty(len(free), dtype=np.bool_)
+        cutset(adjacent, sizes, free, float(bits), noise, seed, held)
+        return held
 
     def solve(self, log_field: Floats, row: int, known: Ints) -> Ints | None:
         """Return ``(E,)`` best states given some; None if there are no possible ones.

@@ -217,7 +217,7 @@ def _walk(point, v, x, k, random, potential, gradient, num_steps):
 
 
 @entry
-def advance(chains, potentials, gradients, warmup, max_depth, num_steps, target):
+def advance(chains, potentials, gradients, warmup, max_depth, num_steps, target) -> int:
     """Take in ``(C,)`` potentials and ``(C, D)`` gradients; returns the least transitions done.
 
     Trajectories have ``num_steps`` steps; if that is zero they end by themselves.

@@ -287,7 +287,7 @@ def answer(code, tables, todo, memory, lanes, column, log_z, marginals, stop):
 
 
 @entry
-def answer_row(code, values, start, flushed, codes, memory, column, certain, marginals):
+def answer_row(code, values, start, flushed, codes, memory, column, certain, marginals) -> float:
     """Write the marginals of one row of ``codes`` (1, V); return its log evidence.
 
     As :func:`answer`, with less to hand over. ``certain`` are variables that the program takes as

@@ -21,14 +21,16 @@ def in_range(codes: Codes, least: Ints, card: Ints) -> bool:
 
 
 @entry
-def distinct(codes: Codes) -> tuple[Ints, Ints]:
+def distinct(codes: Codes, first: Ints, kind: Ints) -> int:
     """Find the distinct rows.
 
     Args:
         codes: ``(B, V)``.
+        first: ``(B,)`` written: numbers of the first row of each kind.
+        kind: ``(B,)`` written: the kind of every row.
 
     Returns:
-        Numbers of the first row of each kind, and the kind of every row.
+        How many kinds there are.
 
     Cost:
         One pass over the codes; an open hash table, rows compared in full.
@@ -38,8 +40,6 @@ def distinct(codes: Codes) -> tuple[Ints, Ints]:
     while size < 2 * num_rows:
         size *= 2
     table = np.full(size, -1, np.int64)
-    kind = np.empty(num_rows, np.int64)
-    first = np.empty(num_rows, np.int64)
     count = 0
     for row in range(num_rows):
         h = np.uint64(1469598103934665603)
@@ -64,4 +64,4 @@ def distinct(codes: Codes) -> tuple[Ints, Ints]:
                 kind[row] = k
                 break
             slot = (slot + 1) & (size - 1)
-    return first[:count].copy(), kind
+    return count

@@ -78,7 +78,9 @@ def _conditional(local, begin, end, own, share):
 
 
 @entry
-def mean(wiring, tables, fields, codes, shares, rows, table_gradient, field_gradient, stop):
+def mean(
+    wiring, tables, fields, codes, shares, rows, table_gradient, field_gradient, stop
+) -> float:
     """Return the sum over some rows of ``share`` times log pseudo-likelihood.
 
     Args:

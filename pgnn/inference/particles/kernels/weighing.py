@@ -26,7 +26,7 @@ def weigh(
     families,
     ledger,
     points,
-):
+) -> int:
     """Add increments to log weights, and resample the rows that are worth too little.
 
     Args:

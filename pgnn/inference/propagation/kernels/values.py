@@ -109,7 +109,7 @@ def _find(parent, i):
 
 
 @numeric
-def span(wiring, order, parent, seen, member):
+def span(wiring, order, parent, seen, member) -> int:
     """Pick factors in an order, each unless it would close a loop with those before.
 
     Args:
@@ -145,7 +145,7 @@ def span(wiring, order, parent, seen, member):
 
 
 @numeric
-def breadth_first(wiring, member, order, reached, through):
+def breadth_first(wiring, member, order, reached, through) -> int:
     """Walk through the factors that are members, component by component.
 
     Args:

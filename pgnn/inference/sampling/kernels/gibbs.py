@@ -31,16 +31,15 @@ def _by_falling(degree):
 
 
 @entry
-def colour(wiring):
+def colour(wiring, colours):
     """Give each element the smallest colour that no neighbour has, most neighbours first.
 
     Of elements with as many neighbours, the one of lower number comes first.
 
     Args:
         wiring: Which factors touch which elements.
-
-    Returns:
-        ``(E,)`` int64 colours from zero, at most the largest number of neighbours plus one.
+        colours: ``(E,)`` written: colours from zero, at most the largest number of neighbours plus
+            one.
     """
     num = wiring.card.shape[0]
     seen = np.full(num, -1, np.int64)
@@ -54,7 +53,7 @@ def colour(wiring):
                 if seen[v] != e:
                     seen[v] = e
                     degree[e] += 1
-    colours = np.full(num, -1, np.int64)
+    colours[:] = -1
     taken = np.full(num + 1, -1, np.int64)
     for e in _by_falling(degree):
         for q in range(wiring.var_ptr[e], wiring.var_ptr[e + 1]):
@@ -67,7 +66,6 @@ def colour(wiring):
         while taken[free] == e:
             free += 1
         colours[e] = free
-    return colours
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -34,26 +34,26 @@ def _blanket(wiring, e, limit, found):
 
 
 @entry
-def blankets(wiring, limit):
-    """Return ``(E + 1,)`` where each element's neighbours begin, these, and ``(E,)`` joint states.
+def count_neighbours(wiring, limit, ptr, size):
+    """Write ``(E + 1,)`` where each element's neighbours begin, and their joint states.
 
     An element whose neighbours have more than ``limit`` joint states has -1 of them, and no
     neighbours here.
     """
-    num = wiring.card.shape[0]
     found = np.zeros(64, np.int64)
-    ptr = np.zeros(num + 1, np.int64)
-    size = np.full(num, -1, np.int64)
-    for e in range(num):
+    ptr[0] = 0
+    for e in range(wiring.card.shape[0]):
         count, states = _blanket(wiring, e, limit, found)
         ptr[e + 1] = ptr[e] + max(count, 0)
-        if count >= 0:
-            size[e] = states
-    neighbour = np.zeros(ptr[num], np.int64)
-    for e in range(num):
+        size[e] = states if count >= 0 else -1
+
+
+@entry
+def blankets(wiring, limit, ptr, size, neighbour):
+    """Write the elements' neighbours, which :func:`count_neighbours` has counted."""
+    for e in range(wiring.card.shape[0]):
         if size[e] >= 0:
             _blanket(wiring, e, limit, neighbour[ptr[e] :])
-    return ptr, neighbour, size
 
 
 @inner
@@ -82,22 +82,21 @@ def _contents(wiring, table):
 
 
 @entry
-def signatures(wiring, blankets, field, table):
-    """Return ``(E,)`` hashes; elements of one hash have the same table of full conditionals.
+def signatures(wiring, blankets, field, table, out):
+    """Hash the elements; those of one hash have the same table of full conditionals.
 
     The chance that two of a million different elements collide is below 1e-7.
 
     Args:
         wiring: Which factors touch which elements.
-        blankets: As of :func:`blankets`.
+        blankets: ``ptr``, ``neighbour`` and ``size`` of :func:`blankets`.
         field: ``(P, S)`` fields, the bits of doubles read as int64.
         table: ``(P, T)`` tables, likewise.
+        out: ``(E,)`` written: the hashes.
     """
     ptr, neighbour, size = blankets
     content = _contents(wiring, table)
-    num = wiring.card.shape[0]
-    out = np.zeros(num, np.uint64)
-    for e in range(num):
+    for e in range(wiring.card.shape[0]):
         h = _mixed(np.uint64(wiring.card[e]), size[e])
         if size[e] < 0:
             out[e] = h
@@ -117,7 +116,6 @@ def signatures(wiring, blankets, field, table):
                         place = j - ptr[e]
                 h = _mixed(_mixed(h, place), wiring.card[v])
         out[e] = h
-    return out
 
 
 @entry

@@ -40,8 +40,14 @@ def _connect(near, num_near, adjacent):
 
 @entry
 def cutset(
-    adjacent: Bits, bits: Floats, free: Bools, most: float, noise: Floats, seed: int
-) -> Bools:
+    adjacent: Bits,
+    bits: Floats,
+    free: Bools,
+    most: float,
+    noise: Floats,
+    seed: int,
+    held: Bools,
+) -> None:
     """Choose variables to hold, so that the others can be eliminated with small tables.
 
     Greedy elimination by the smallest table; where even that is too large, the variable with
@@ -54,14 +60,12 @@ def cutset(
         most: Largest table, base-2 logarithm of its entries.
         noise: ``(V,)`` times the neighbour count is what decides which one to hold.
         seed: Of the choice between tables of about one size.
-
-    Returns:
-        ``(V,)`` the variables to hold.
+        held: ``(V,)`` written: whether to hold a variable.
     """
     num_vars = free.shape[0]
     near = np.empty(num_vars, np.int64)
     other = np.empty(num_vars, np.int64)
-    held = np.zeros(num_vars, np.bool_)
+    held[:] = False
     left = free.copy()
     cost = np.zeros(num_vars)
     state = np.array([(seed + 1) * 2654435769 + 88172645463325252], dtype=np.uint64)
@@ -92,4 +96,3 @@ def cutset(
             _connect(near, num_near, adjacent)
         for i in range(num_near):
             cost[near[i]] = _clique_bits(near[i], adjacent, bits, other)
-    return held

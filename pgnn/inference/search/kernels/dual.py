@@ -30,9 +30,14 @@ class Room(NamedTuple):
 
 
 @entry
-def other_elements(factor_ptr: Ints, slot_var: Ints) -> NDArray[np.int8]:
-    """Tell for each slot whether its factor touches earlier (1) and later (2) elements."""
-    bits = np.zeros(slot_var.shape[0], np.int8)
+def other_elements(factor_ptr: Ints, slot_var: Ints, bits: NDArray[np.int8]) -> None:
+    """Tell for each slot whether its factor touches earlier (1) and later (2) elements.
+
+    Args:
+        factor_ptr: ``(F + 1,)`` start of each factor's slots.
+        slot_var: ``(L,)`` elements of the slots.
+        bits: ``(L,)`` zeros; written.
+    """
     for f in range(factor_ptr.shape[0] - 1):
         for s in range(factor_ptr[f], factor_ptr[f + 1]):
             for t in range(factor_ptr[f], factor_ptr[f + 1]):
@@ -40,7 +45,6 @@ def other_elements(factor_ptr: Ints, slot_var: Ints) -> NDArray[np.int8]:
                     bits[s] |= EARLIER
                 elif slot_var[t] > slot_var[s]:
                     bits[s] |= LATER
-    return bits
 
 
 @inner
