@@ -49,7 +49,7 @@ def split(
     codes, card, scope_ptr, scope_var, stride, start, var_ptr, var_factor, most, seen_factor,
     seen_variable, known_ptr, known, part_ptr, part, hidden_ptr, hidden, factor_ptr, factor, base,
     table, left, stop,
-):  # fmt: skip
+) -> int:  # fmt: skip
     """Find the components of all rows.
 
     Args:
