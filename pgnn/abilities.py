@@ -118,6 +118,11 @@ class DirectedModel(VariableModel):
     def order(self) -> Sequence[Hashable]:
         """The variables, parents before children."""
 
+    @property
+    def latents(self) -> Sequence[Hashable]:
+        """Names of the variables that were declared to be never seen."""
+        return ()
+
 
 class NetworkModel(DirectedModel, FactorModel):
     """A directed model with tables, that may be had with other conditionals.

@@ -17,6 +17,7 @@ from pgnn.evidence.observed_rows import Floats, ObservedRows
 from pgnn.evidence.sequence_values import Parts, event_shape, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule
+from pgnn.factors.cells import dense
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
 
@@ -280,7 +281,9 @@ def _mapping(evidence: Any) -> dict[Hashable, Any]:
 
 def _array(lengths: Any) -> np.ndarray:
     try:
-        return lengths.numpy(force=True) if isinstance(lengths, Tensor) else np.asarray(lengths)
+        if isinstance(lengths, Tensor):
+            lengths = dense(lengths.detach()).cpu()
+        return np.asarray(lengths)
     except ValueError:
         raise EvidenceError(f"lengths must be a whole number for each row, got {lengths}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError
+from pgnn.factors.time_steps import AXIS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,6 +96,27 @@ class Observed:
     ignore: frozenset[Hashable] = frozenset()
     ignore_unknown: bool = False
     lengths: Any = None
+
+
+def with_lengths(evidence: Any, lengths: Any) -> Any:
+    """Return evidence whose sequences stand one after the other, of the given lengths, if any.
+
+    Args:
+        evidence: In any form.
+        lengths: ``(B,)``; None where the evidence itself tells.
+
+    Raises:
+        EvidenceError: If the evidence tells lengths, too.
+    """
+    if lengths is None:
+        return evidence
+    if isinstance(evidence, Observed):
+        told, made = evidence.lengths is not None, replace(evidence, lengths=lengths)
+    else:
+        told, made = False, observed(evidence, lengths=lengths)
+    if told or (isinstance(made.values, Mapping) and AXIS in made.values):
+        raise EvidenceError("lengths= is given twice, as an argument and in the evidence")
+    return made
 
 
 def observed(

@@ -106,6 +106,21 @@ def dense(value: Tensor) -> Tensor:
     return value if value.layout == torch.strided else value.to_dense()
 
 
+def plain_numbers(value: Any) -> Any:
+    """Return an array or a tensor of numbers as a Python number, or a tuple of them.
+
+    Anything else, and arrays of more than one axis, are returned as they are.
+
+    Example:
+        >>> plain_numbers(np.array([1.0, 2.0])), plain_numbers(torch.tensor(0.5))
+        ((1.0, 2.0), 0.5)
+    """
+    if not isinstance(value, np.ndarray | Tensor) or value.ndim > 1:
+        return value
+    array = np.asarray(dense(value.detach()).cpu()) if isinstance(value, Tensor) else value
+    return array.item() if array.ndim == 0 else tuple(array.tolist())
+
+
 def _column(column: Any) -> Cells:
     if not hasattr(column, "isna"):
         return _foreign_column(column)

@@ -78,6 +78,11 @@ class Piece(Listed, Restorable):
     noun: ClassVar[str]
     """What messages call it."""
 
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", _told(vars(cls)["__init__"]))  # noqa: B010
+
     log_numbers: ClassVar[tuple[str, ...]] = ()
     """Names of parameters and buffers that are logarithms: ``-inf`` is a zero there."""
 
@@ -131,6 +136,30 @@ class Piece(Listed, Restorable):
                     f"{numbers[bad].flatten()[0].item()} among its numbers; set it, or fit the "
                     "model again"
                 )
+
+
+def _told(init: Any) -> Any:
+    """The constructor of a class, which says what to write if it is called without an argument."""
+
+    @functools.wraps(init)
+    def made(self: Piece, *args: Any, **named: Any) -> None:
+        try:
+            init(self, *args, **named)
+        except TypeError as error:
+            if vars(type(self)).get("__init__", made) is not made:
+                raise  # a constructor that calls this one
+            try:
+                inspect.signature(init).bind(self, *args, **named)
+            except TypeError as misfit:
+                kind = type(self).__name__
+                accepted = ", ".join([*inspect.signature(init).parameters][1:])
+                raise ModelError(
+                    f"{kind}: {misfit}; it takes {kind}({accepted}), variables first, such as "
+                    "pgnn.Variable('x', 2)"
+                ) from error
+            raise
+
+    return made
 
 
 def learnable_zeros(what: str, shape: Sequence[int]) -> nn.Parameter:

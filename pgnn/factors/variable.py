@@ -188,11 +188,13 @@ def check_variables(what: str, given: Iterable[Any]) -> tuple[Variable, ...]:
         ModelError: If one is no variable.
     """
     if isinstance(given, Variable | str) or not isinstance(given, Iterable):
-        raise ModelError(f"{what} must be a list of variables, got {given!r}")
+        raise ModelError(f"{what} must be a list of variables, got {given!r}{_by_name(given)}")
     variables = tuple(given)
     for v in variables:
         if not isinstance(v, Variable):
-            raise ModelError(f"{what} must be variables, such as pgnn.Variable('x', 2), got {v!r}")
+            raise ModelError(
+                f"{what} must be variables, such as pgnn.Variable('x', 2), got {v!r}{_by_name(v)}"
+            )
     return variables
 
 
@@ -246,3 +248,12 @@ def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:
         if not length and not (isinstance(n, str) and n):
             raise ModelError(f"an axis of {name!r} must be a length or a name, got {n!r}")
     return tuple(n if isinstance(n, str) else int(n) for n in axes)
+
+
+def _by_name(given: Any) -> str:
+    """What to write, where numbers came in the place of variables."""
+    try:
+        numeric = np.asarray(given).dtype.kind in "fiu"
+    except (TypeError, ValueError, RuntimeError):
+        numeric = False
+    return "; numbers are given by name, as in table=[0.5, 0.5] or mean=0.0" if numeric else ""

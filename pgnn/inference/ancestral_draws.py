@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,9 @@ from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
+
+_BATCH = 2**13
+"""Executions that run side by side."""
 
 
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
@@ -192,12 +194,100 @@ def _by_executions(
         return seen
     lead = samples.codes.shape[:-1]
     states = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
-    seeds = torch.randint(2**62, (math.prod(lead),)).tolist()
-    values: dict[Hashable, list[Tensor]] = {n: [] for n in known}
-    shapes = {v.name: v.shape for v in reals}
-    for row, seed in enumerate(seeds):
-        held = {n: x[row] for n, x in {**states, **seen}.items()}
-        done = model.execute(held, seed)
-        for name, drawn in values.items():
-            drawn.append(done.values.get(name, torch.full(shapes[name], torch.nan)))
-    return {n: torch.stack(x) if x else torch.zeros(0) for n, x in values.items()}
+    runs = executed(model, {**states, **seen}, lead.numel(), int(torch.randint(2**62, ())))
+    blank = {v.name: torch.full(v.shape, torch.nan) for v in reals}
+    found = {n: [r.values.get(n, x) for r in runs] for n, x in blank.items()}
+    return {n: torch.stack(x) if x else torch.zeros(0) for n, x in found.items()}
+
+
+class Run(NamedTuple):
+    """One execution.
+
+    Attributes:
+        values: Of variables.
+        computed: Of what is computed from them.
+    """
+
+    values: Mapping[Hashable, Tensor]
+    computed: Mapping[Hashable, Tensor]
+
+
+def executed(
+    model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
+) -> list[Run]:
+    """Run a model with some values held, once for each of ``number`` draws.
+
+    Args:
+        model: What is run: side by side where that can be done.
+        held: ``(number, *shape)`` states and reals by variable; what is -1 or ``NaN`` is drawn.
+        number: How many.
+        seed: Of what is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    runs: list[Run] = []
+    for first in range(0, number, _BATCH):
+        part = {n: x[first : first + _BATCH] for n, x in held.items()}
+        count = min(_BATCH, number - first)
+        try:
+            runs += _side_by_side(model, part, count, int(rng.integers(2**62)))
+        except Unsupported:
+            for k in range(count):
+                done = model.execute({n: x[k] for n, x in part.items()}, int(rng.integers(2**62)))
+                runs.append(Run(done.values, done.computed))
+    return runs
+
+
+def _side_by_side(
+    model: ExecutableModel, held: Mapping[Hashable, Tensor], number: int, seed: int
+) -> list[Run]:
+    """All executions at once.
+
+    Raises:
+        Unsupported: If that cannot be done, or different values are missing in them.
+    """
+    each, same = {}, {}
+    for name, x in held.items():
+        missing = x.isnan() if x.is_floating_point() else x < 0
+        if not bool(missing.any()):
+            each[name] = x
+        elif bool(((x == x[:1]) | (missing & missing[:1])).all()):
+            same[name] = x[0]
+        else:
+            raise Unsupported(f"{name!r} is missing in some of the executions")
+    done = model.execute_together(same, number, seed, lambda _: None, each=each)
+    return [
+        Run({n: x[k] for n, x in done.values.items()}, {n: x[k] for n, x in done.computed.items()})
+        for k in range(number)
+    ]
+
+
+def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
+    """Return samples in which real numbers that were not seen are drawn, where nothing else is.
+
+    Args:
+        question: What was seen.
+        samples: Draws of all variables, ``NaN`` where a real number is missing on which nothing
+            depends.
+        seed: Same seed, same draws; global random state is untouched.
+
+    Raises:
+        Unsupported: If a vector of a graph was seen in part.
+    """
+    model: Any = question.model
+    reals = [v for v in model.variables.values() if not v.is_discrete]
+    if not any(bool(samples[v.name].isnan().any()) for v in reals):
+        return samples
+    states = Samples(model.elements.variables, samples.codes, batched=samples.batched)
+    lead = len(samples.codes.shape) - 1
+    known = {v.name: samples[v.name].flatten(end_dim=lead - 1) for v in reals}
+    with private_randomness(seed), torch.no_grad():
+        if isinstance(model, DirectedModel):
+            for v in reals:  # raises for a vector that was seen in part
+                _seen(question, v, tuple(samples.codes.shape[:-1]))
+            values = _by_conditionals(model, question, states, known)
+        else:
+            values = _by_executions(model, reals, states, known)
+    own = {v.name: values[v.name].reshape(samples[v.name].shape).to(samples[v.name]) for v in reals}
+    return Samples(
+        samples.variables, samples.codes, own, batched=samples.batched, index=question.seen.index
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, overload
@@ -86,6 +87,14 @@ class Assignment(CodedMapping):
         if self._upper_bound is None or self.batched:
             return self._upper_bound
         return self._upper_bound[0]
+
+    def to_the_power(self, power: float) -> Assignment:
+        """Return the same where log probabilities are multiplied by a number."""
+        made = copy.copy(self)
+        made._log_prob = self._log_prob * power
+        if self._upper_bound is not None:
+            made._upper_bound = self._upper_bound * power
+        return made
 
     @property
     def codes(self) -> Tensor:
@@ -212,6 +221,12 @@ class KBest(Sequence[Assignment]):
     def log_prob(self) -> Tensor:
         """``(k,)`` or ``(B, k)`` log probabilities of the assignments with the evidence."""
         return self._log_prob if self.batched else self._log_prob[0]
+
+    def to_the_power(self, power: float) -> KBest:
+        """Return the same where log probabilities are multiplied by a number."""
+        made = copy.copy(self)
+        made._log_prob = self._log_prob * power
+        return made
 
     @property
     def codes(self) -> Tensor:

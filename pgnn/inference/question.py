@@ -343,5 +343,7 @@ def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]
 def _found(elements: Elements, name: Hashable) -> tuple[Variable, Ints]:
     found = elements.find(name)
     if found is None:
-        raise Unsupported(f"{name!r} is real; engines answer about discrete variables")
+        raise Unsupported(
+            f"{name!r} has no states; this engine answers about discrete variables alone"
+        )
     return found

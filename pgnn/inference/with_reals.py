@@ -70,6 +70,8 @@ class WithReals(Posterior):
 
         own = super().frame()
         parts = [self.summary(row).stack() for row in range(self.num_rows)]
+        if not parts:
+            return own
         reals = pd.DataFrame([p.to_numpy() for p in parts], index=own.index)
         reals.columns = pd.MultiIndex.from_tuples(list(parts[0].index), names=own.columns.names)
         return pd.concat([own, reals], axis=1) if self.variables else reals
@@ -106,5 +108,6 @@ class WithReals(Posterior):
         return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
 
     def __str__(self) -> str:
-        first = self.summary().round(4).to_string(max_rows=100) if self.reals else ""
+        shown = self.reals and self.num_rows
+        first = self.summary().round(4).to_string(max_rows=100) if shown else ""
         return "\n".join(filter(None, [first, super().__str__()]))

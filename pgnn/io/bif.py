@@ -70,7 +70,8 @@ def parse_bif(source: Source) -> Network:
 
     Blocks may come in any order and the ``network`` block may be missing; names may be bare or in
     double quotes (with ``\"`` and ``\\`` inside); ``//`` and ``/* */`` are comments; numbers and
-    names are separated by commas or blanks; properties are skipped. A ``table`` runs through the
+    names are separated by commas or blanks; properties are skipped, but for
+    ``latent = yes`` of a variable that is never seen. A ``table`` runs through the
     child slowest and the last parent fastest; a row ``(states of the parents)`` holds the child's
     probabilities; ``default`` stands for the rows that are not written. Source: F. G. Cozman
     (1998), The Interchange Format for Bayesian Networks, version 0.15.
@@ -99,7 +100,8 @@ def parse_bif(source: Source) -> Network:
         if name not in tables:
             read_table(structure, block)  # raises: its variable is not declared
     states: dict[Hashable, tuple[str, ...]] = {n: v.states for n, v in structure.variables.items()}
-    network = Network(structure.name, states, tables)
+    latents = tuple(n for n, v in structure.variables.items() if v.latent)
+    network = Network(structure.name, states, tables, latents)
     cycle = find_cycle({name: table.parents for name, table in tables.items()})
     if cycle:
         path = path_text(cycle)
@@ -128,8 +130,10 @@ def format_bif(network: Network) -> str:
     parts = [f"network {_quote(network.name)} {{\n}}\n"]
     for name, labels in states.items():
         listed = ", ".join(labels)
+        latent = "  property latent = yes;\n" if name in network.latents else ""
         parts.append(
-            f"variable {texts[name]} {{\n  type discrete [ {len(labels)} ] {{ {listed} }};\n}}\n"
+            f"variable {texts[name]} {{\n  type discrete [ {len(labels)} ] {{ {listed} }};\n"
+            f"{latent}}}\n"
         )
     for table in network.tables.values():
         given = ", ".join(texts[p] for p in table.parents)

@@ -29,6 +29,8 @@ _WORD = re.compile(rf'{STRING}|[^\s{{}}();,|"]++', re.DOTALL)
 _HEADER = re.compile(until("{}();"), re.DOTALL)
 _KEYWORD = re.compile(r"(?:network|variable|probability)\b")
 _ENTRY = re.compile(r"(?:type|property)\b")
+_LATENT = re.compile(r'\s*"?latent"?\s*=?\s*"?(?:yes|true)"?\s*', re.IGNORECASE)
+"""The property of a variable that is never seen."""
 _UNTIL_SEMICOLON = re.compile(until(";{}"), re.DOTALL)
 _UNTIL_BRACE = re.compile(until("{}"), re.DOTALL)
 _ITEM = re.compile(rf'(?:{STRING}|[^,"])++', re.DOTALL)
@@ -36,11 +38,12 @@ _ITEM = re.compile(rf'(?:{STRING}|[^,"])++', re.DOTALL)
 
 @dataclass(frozen=True)
 class Declaration:
-    """A ``variable`` block: its states in order, and their numbers."""
+    """A ``variable`` block: its states in order, and their numbers; whether it is never seen."""
 
     states: tuple[str, ...]
     offset: int
     index: dict[str, int]
+    latent: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,9 +113,10 @@ class Structure:
             raise self.source.error(offset, f"variable {name!r} is declared twice")
         self._expect("{", f"'{{' opening variable {name!r}")
         states: tuple[str, ...] | None = None
+        latent = False
         while not self._accept("}"):
             if self._expect(_ENTRY, f"'type', 'property' or '}}' in {name!r}") == "property":
-                self._skip_property()
+                latent |= bool(_LATENT.fullmatch(self._skip_property()))
             elif states is not None:
                 raise self.source.error(self._last, f"variable {name!r} has two types")
             else:
@@ -121,7 +125,7 @@ class Structure:
             example = "type discrete [ 2 ] { no, yes };"
             raise self.source.error(offset, f"variable {name!r} has no type; add '{example}'")
         index = {label: k for k, label in enumerate(states)}
-        self.variables[name] = Declaration(states, offset, index)
+        self.variables[name] = Declaration(states, offset, index, latent)
 
     def _read_states(self, name: str) -> tuple[str, ...]:
         self._expect(r"discrete\b", f"'discrete' as the type of {name!r}")
@@ -166,9 +170,10 @@ class Structure:
         self._expect("}", f"'}}' closing the table of {child!r}")
         self.blocks[child] = Block(child, tuple(parents), offset, start, end, dict(names))
 
-    def _skip_property(self) -> None:
-        self._expect(_UNTIL_SEMICOLON, "a property")
+    def _skip_property(self) -> str:
+        text = self._expect(_UNTIL_SEMICOLON, "a property")
         self._expect(";", "';' after the property")
+        return text
 
     def _at_end(self) -> bool:
         self._at = self.skip_space(self._at)

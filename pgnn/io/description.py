@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import math
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,11 +47,13 @@ class Network:
         name: What the file calls the network.
         states: State labels of every variable, in declared order.
         tables: One table for each variable, in the same order.
+        latents: Names of variables that are never seen.
     """
 
     name: str
     states: Mapping[Hashable, tuple[Any, ...]]
     tables: Mapping[Hashable, Table]
+    latents: tuple[Hashable, ...] = ()
 
     @property
     def num_arcs(self) -> int:
@@ -85,12 +87,11 @@ def find_cycle(parents: Mapping[Any, Sequence[Any]]) -> tuple[Any, ...]:
     return ()
 
 
-def to_bayesian_network(network: Network, latents: Collection[Hashable] = ()) -> BayesianNetwork:
+def to_bayesian_network(network: Network) -> BayesianNetwork:
     """Make a model of a description; the tables become constants.
 
     Args:
         network: The description.
-        latents: Names of variables that are never seen.
 
     Raises:
         DataError: If a table is wrong, naming where it was read.
@@ -104,7 +105,7 @@ def to_bayesian_network(network: Network, latents: Collection[Hashable] = ()) ->
         except ModelError as error:
             raise DataError(f"{table.origin}: {error}" if table.origin else str(error)) from error
     edges = [(parent, t.child) for t in network.tables.values() for parent in t.parents]
-    return BayesianNetwork(edges, conditionals, latents=latents)
+    return BayesianNetwork(edges, conditionals, latents=network.latents)
 
 
 def describe(model: DirectedModel, name: str = "unknown") -> Network:
@@ -132,7 +133,7 @@ def describe(model: DirectedModel, name: str = "unknown") -> Network:
         parents = tuple(v.name for v in conditional.parents)
         tables[child] = Table(child, parents, short_values(_log_table(conditional)))
     states = {n: tuple(v.states or ()) for n, v in model.variables.items()}
-    return Network(name, states, tables)
+    return Network(name, states, tables, tuple(model.latents))
 
 
 def short_values(log_values: Tensor) -> np.ndarray:

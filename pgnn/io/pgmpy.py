@@ -61,8 +61,8 @@ def from_pgmpy(model: Any) -> BayesianNetwork | DynamicBayesianNetwork | MarkovR
         name: tuple(cpd.state_names[name]) for name, cpd in cpds.items()
     }
     tables: dict[Hashable, Table] = {name: _table(cpd, states) for name, cpd in cpds.items()}
-    network = Network(str(model.name or "unknown"), states, tables)
-    return to_bayesian_network(network, frozenset(model.latents))
+    latents = tuple(model.latents)
+    return to_bayesian_network(Network(str(model.name or "unknown"), states, tables, latents))
 
 
 def from_factors(model: Any) -> MarkovRandomField:
@@ -112,7 +112,7 @@ def to_pgmpy(model: Any) -> Any:
     network = describe(model)
     result = DiscreteBayesianNetwork()
     result.add_nodes_from(network.states)
-    result.latents = set(model.latents)
+    result.latents = set(network.latents)
     for table in network.tables.values():
         result.add_edges_from((parent, table.child) for parent in table.parents)
     for table in network.tables.values():

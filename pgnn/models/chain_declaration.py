@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.time_steps import lagged
@@ -38,7 +39,11 @@ class ChainDeclaration(NamedTuple):
             return self.conditional(child, [state], given, f"emission of {name!r}")
         if isinstance(given, int) or _are_labels(given):
             return Tabular(Variable(name, given), [state])
-        table = given.detach().numpy(force=True) if isinstance(given, Tensor) else np.asarray(given)
+        table = (
+            dense(given.detach()).numpy(force=True)
+            if isinstance(given, Tensor)
+            else np.asarray(given)
+        )
         if table.ndim != 2 or table.dtype.kind not in "fiu":
             raise ModelError(
                 f"the emission of {name!r} must be a conditional, a callable that makes one, a "

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pgnn.errors import ModelError, closest
+from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
@@ -242,7 +243,7 @@ def _agreeing(name: Hashable, child: Variable, states: Any) -> Variable:
 
 
 def _numbers(table: Any) -> Any:
-    return table.detach().cpu().numpy() if isinstance(table, torch.Tensor) else table
+    return dense(table.detach()).cpu().numpy() if isinstance(table, torch.Tensor) else table
 
 
 def conditional_of(

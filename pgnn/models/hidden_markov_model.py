@@ -12,6 +12,7 @@ from torch.distributions import Categorical
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import ModelError, Unsupported
 from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.piece import Settings
 from pgnn.factors.time_steps import lagged, lagged_name
@@ -214,6 +215,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         inputs: Inputs | None = None,
         engine: Engine | None = None,
         errors: str = "raise",
+        lengths: Any = None,
     ) -> Posterior:
         """Return posterior marginals, of real emissions means and variances.
 
@@ -222,6 +224,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         """
         from pgnn.inference.time import emitted_reals
 
+        evidence = with_lengths(evidence, lengths)
         rest: dict[str, Any] = {"inputs": inputs, "engine": engine, "errors": errors}
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().query(targets, evidence, **rest)
@@ -239,13 +242,17 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         *,
         inputs: Inputs | None = None,
         engine: Engine | None = None,
+        lengths: Any = None,
     ) -> Posterior:
         """Return marginals at the next steps, of real emissions means and variances.
 
-        See :meth:`SequenceModel.predict`; real variables are answered about if they are named.
+        See :meth:`SequenceModel.predict`.
         """
         from pgnn.inference.time import emitted_reals
 
+        evidence = with_lengths(evidence, lengths)
+        if targets is None and engine is None:
+            targets = [*self.variables]
         rest: dict[str, Any] = {"inputs": inputs, "engine": engine}
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().predict(evidence, steps, targets, **rest)
@@ -264,6 +271,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         inputs: Inputs | None = None,
         seed: int | None = None,
         progress: bool = True,
+        lengths: Any = None,
     ) -> Self:
         """Fit the parameters to data, which also tells shapes that were not declared.
 
@@ -272,6 +280,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         Raises:
             EvidenceError: If a shape was not declared, and two readings of the data are possible.
         """
+        data = with_lengths(data, lengths)
         undeclared, before = self._shapeless, dict(self._conditionals)
         shapes = Sequences.event_shapes(undeclared, data) if undeclared else {}
         try:

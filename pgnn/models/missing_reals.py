@@ -39,8 +39,9 @@ class MissingReals(Generic[Name]):
             if name in missing and name in needed:
                 child = next(c for c in self.graph.successors(name) if c in needed)
                 raise Unsupported(
-                    f"{name!r} is real and not observed, and {child!r} depends on it: the sum over "
-                    "it has no table; give it as evidence, or use engine=pgnn.ExecutionSampling(), "
+                    f"{name!r} has no states and is not observed, and {child!r} depends on it: the "
+                    "sum over it has no table; give it as evidence, or use "
+                    "engine=pgnn.ExecutionSampling(), or, where it is real and no count, "
                     "Variational() or MCMC()"
                 )
         return set(missing)
@@ -63,8 +64,8 @@ class MissingReals(Generic[Name]):
                 continue
             for child in self.graph.successors(name):
                 raise Unsupported(
-                    f"{name!r} is real and not seen in some rows, but {child!r} depends on it; ask "
-                    "about the rows in which it was seen, or use a sampling engine"
+                    f"{name!r} has no states and is not seen in some rows, but {child!r} depends "
+                    "on it; ask about the rows in which it was seen, or use a sampling engine"
                 )
             found[name] = rows
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import torch
 from torch import Tensor
@@ -12,12 +12,15 @@ from torch import Tensor
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.factor import Factor
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
     from pgnn.inference.assignment import Assignment, KBest
+    from pgnn.inference.base_question import Names
     from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.time.sequence_engine import SequenceEngine
 
@@ -61,6 +64,47 @@ class SequenceModel(Model, UnrollableModel):
             covariates[name] = x
         return covariates
 
+    def query(
+        self,
+        targets: Names | None = None,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
+        lengths: Any = None,
+    ) -> Posterior:
+        """See :meth:`Model.query`; ``lengths`` as in :meth:`smooth`."""
+        seen = with_lengths(evidence, lengths)
+        return super().query(targets, seen, inputs=inputs, engine=engine, errors=errors)
+
+    def log_prob(
+        self,
+        data: Any,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        lengths: Any = None,
+    ) -> Tensor:
+        """See :meth:`Model.log_prob`; ``lengths`` as in :meth:`smooth`."""
+        return super().log_prob(with_lengths(data, lengths), inputs=inputs, engine=engine)
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+        lengths: Any = None,
+    ) -> Self:
+        """See :meth:`Model.fit`; ``lengths`` as in :meth:`smooth`."""
+        seen = with_lengths(data, lengths)
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        return super().fit(seen, learner=learner, weights=weights, **rest)
+
     # --- the field's own names ----------------------------------------------------------------
 
     def filter(
@@ -71,6 +115,7 @@ class SequenceModel(Model, UnrollableModel):
         inputs: Inputs | None = None,
         engine: Engine | None = None,
         errors: str = "raise",
+        lengths: Any = None,
     ) -> Posterior:
         r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then.
 
@@ -80,8 +125,9 @@ class SequenceModel(Model, UnrollableModel):
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
+            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
         """
-        evidence, asked = self._asked_about(evidence, targets)
+        evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
         own = self._engine(engine)
         return own.filter(self, asked, evidence, inputs=inputs, errors=errors)
 
@@ -93,6 +139,7 @@ class SequenceModel(Model, UnrollableModel):
         inputs: Inputs | None = None,
         engine: Engine | None = None,
         errors: str = "raise",
+        lengths: Any = None,
     ) -> Posterior:
         r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
 
@@ -102,8 +149,9 @@ class SequenceModel(Model, UnrollableModel):
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
+            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
         """
-        evidence, asked = self._asked_about(evidence, targets)
+        evidence, asked = self._asked_about(with_lengths(evidence, lengths), targets)
         return self.query(asked, evidence, inputs=inputs, engine=engine, errors=errors)
 
     def predict(
@@ -114,8 +162,9 @@ class SequenceModel(Model, UnrollableModel):
         *,
         inputs: Inputs | None = None,
         engine: Engine | None = None,
+        lengths: Any = None,
     ) -> Posterior:
-        """Return the marginals of discrete variables at the next steps.
+        """Return the marginals at the next steps.
 
         Args:
             evidence: What was observed so far.
@@ -123,10 +172,12 @@ class SequenceModel(Model, UnrollableModel):
             targets: All discrete variables if not given.
             inputs: Covariates, ``(B, T + steps, ...)``.
             engine: How to compute; exactly if not given.
+            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
 
         Returns:
             Variables with ``steps`` in the place of ``T``.
         """
+        evidence = with_lengths(evidence, lengths)
         return self._engine(engine).predict(self, targets, evidence, steps, inputs=inputs)
 
     @overload
@@ -138,6 +189,7 @@ class SequenceModel(Model, UnrollableModel):
         engine: Engine | None = None,
         k: Literal[1] = 1,
         errors: str = "raise",
+        lengths: Any = None,
     ) -> Assignment: ...
 
     @overload
@@ -149,6 +201,7 @@ class SequenceModel(Model, UnrollableModel):
         engine: Engine | None = None,
         k: int,
         errors: str = "raise",
+        lengths: Any = None,
     ) -> Assignment | KBest: ...
 
     def decode(
@@ -159,6 +212,7 @@ class SequenceModel(Model, UnrollableModel):
         engine: Engine | None = None,
         k: int = 1,
         errors: str = "raise",
+        lengths: Any = None,
     ) -> Assignment | KBest:
         r"""Return the most probable paths :math:`\arg\max_z p(z, x_{1:T})` of the hidden states.
 
@@ -168,8 +222,9 @@ class SequenceModel(Model, UnrollableModel):
             engine: How to compute; exactly if not given.
             k: How many of the best paths.
             errors: ``"raise"`` or ``"nan"``, see :meth:`Model.query`.
+            lengths: ``(B,)`` of sequences that stand one after the other in one array, if they do.
         """
-        evidence, asked = self._asked_about(evidence, None)
+        evidence, asked = self._asked_about(with_lengths(evidence, lengths), None)
         return self.most_probable(evidence, asked, inputs=inputs, engine=engine, k=k, errors=errors)
 
     @property

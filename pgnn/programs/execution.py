@@ -35,6 +35,7 @@ class Execution:
         terms: The parts that it is the sum of, by site.
         log_joint: Log density of everything, what was drawn included.
         unnamed: Latent sites that no variable of the model stands for.
+        computed: Values of the sites that are computed, not drawn.
     """
 
     sites: dict[str, Site] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Execution:
     terms: dict[Hashable, Tensor] = field(default_factory=dict)
     log_joint: float = 0.0
     unnamed: tuple[str, ...] = ()
+    computed: dict[Hashable, Tensor] = field(default_factory=dict)
 
 
 class _Weighing(Visitor):
@@ -57,6 +59,7 @@ class _Weighing(Visitor):
             raise ModelError(f"site {name!r} occurs twice in the program; rename one")
         if observed is None and is_computed(fn):
             if not has_density(fn):
+                self.note(name, fn.v)
                 return fn.v
             observed = fn()
         with torch.no_grad():
@@ -85,6 +88,10 @@ class _Weighing(Visitor):
             self.found.log_joint += float(site.log_prob.sum())
         self.found.values[name] = _read(site, value)
         return value
+
+    def note(self, name: str, value: Tensor) -> None:
+        """See :class:`Visitor`."""
+        self.found.computed[name] = value.detach()
 
     def _count(self, name: str, term: Tensor) -> None:
         self.found.terms[name] = term

@@ -47,6 +47,9 @@ class Visitor:
         """
         raise NotImplementedError
 
+    def note(self, name: str, value: Tensor) -> None:
+        """Take in a value that the program computes and gives a name."""
+
 
 class Finished(Exception):
     """Ends an execution early: what comes after the last site does not matter."""
@@ -75,7 +78,10 @@ class _Handler(ParameterHandler):
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
-        if is_choice_of_rows(fn) or msg["infer"].get("_deterministic"):
+        if is_choice_of_rows(fn):
+            return
+        if msg["infer"].get("_deterministic"):
+            self.visitor.note(msg["name"], msg["value"])
             return
         check_vectorised(msg)
         self.last = f"site {msg['name']!r}"

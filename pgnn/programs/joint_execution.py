@@ -28,10 +28,12 @@ class JointExecution:
     Attributes:
         values: ``(n, *shape)`` state indices of finite latent sites, values of the other ones.
         log_joint: ``(n,)`` log densities of all sites, if they were asked for.
+        computed: ``(n, *shape)`` values of the sites that are computed, not drawn.
     """
 
     values: dict[Hashable, Tensor] = field(default_factory=dict)
     log_joint: Tensor | None = None
+    computed: dict[Hashable, Tensor] = field(default_factory=dict)
 
 
 class _Joint(Visitor):
@@ -48,6 +50,7 @@ class _Joint(Visitor):
         self.sites, self.held, self.batch, self.weigh = sites, held, batch, weigh
         self.scored = scored
         self.values: dict[str, Tensor] = {}
+        self.computed: dict[str, Tensor] = {}
         self.drawn: Any = None
         self.score: Any = torch.zeros((), dtype=torch.float64)
         self.visited = 0
@@ -56,6 +59,7 @@ class _Joint(Visitor):
         """See :class:`Visitor`."""
         if observed is None and is_computed(fn):
             if not has_density(fn):
+                self.note(name, fn.v)
                 return fn.v
             observed = fn()
         site = self.sites.get(name)
@@ -82,6 +86,10 @@ class _Joint(Visitor):
             self._count(log_prob.sum(), seen=seen is not None)
         self.values[name] = value
         return value
+
+    def note(self, name: str, value: Tensor) -> None:
+        """See :class:`Visitor`."""
+        self.computed[name] = value
 
     def _count(self, term: Tensor, *, seen: bool) -> None:
         term = term.double()
@@ -168,7 +176,11 @@ def run_together(
             n: batch.per_execution(_read(sites[n], x)).contiguous()
             for n, x in visitor.values.items()
         }
-        return JointExecution(values, batch.per_execution(visitor.score) if scored else None)
+        computed: dict[Hashable, Tensor] = {
+            n: batch.per_execution(x).contiguous() for n, x in visitor.computed.items()
+        }
+        score = batch.per_execution(visitor.score) if scored else None
+        return JointExecution(values, score, computed)
 
 
 def _read(site: Site, value: Tensor) -> Tensor:

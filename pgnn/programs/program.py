@@ -11,7 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import ExecutableModel, Inputs
+from pgnn.abilities import Inputs
 from pgnn.errors import EvidenceError, Unsupported, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -21,18 +21,18 @@ from pgnn.factors.variable import Variable
 from pgnn.models.model import Model
 from pgnn.programs.call import check_call
 from pgnn.programs.parameters import ProgramParameters, modules_of
+from pgnn.programs.program_verbs import ProgramVerbs
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.learner import Learner
-    from pgnn.inference.posterior import Posterior
     from pgnn.programs.execution import Execution
     from pgnn.programs.guide import GuideExecutions
     from pgnn.programs.sites import ProgramSite
     from pgnn.programs.source import ProgramSource
 
 
-class Program(Model, ExecutableModel):
+class Program(ProgramVerbs):
     r"""Any Pyro callable as a model (Bingham et al. 2019).
 
     The program is run once to find its sample sites, their plates and who depends on whom. Each
@@ -44,6 +44,7 @@ class Program(Model, ExecutableModel):
     Latent sites are the variables: finite ones with their states, others as reals; a site in
     plates is an array of their sizes. Sites with ``obs=`` are data that is always conditioned on.
     Real latent sites may be observed as evidence, or are left out if nothing depends on them.
+    What ``pyro.deterministic`` names is no variable, but may be asked for by ``query``.
     Masks speak of observations: a latent site keeps its distribution where it is masked.
     Plates with ``subsample_size`` show all of their rows to questions, and batches of so many to
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
@@ -225,19 +226,6 @@ class Program(Model, ExecutableModel):
         from pgnn.inference.continuous.densities import log_density
 
         return log_density(self, reals, evidence, inputs)
-
-    def query(self, *args: Any, **kwargs: Any) -> Posterior:
-        """See :meth:`Model.query`; the log evidence has the :attr:`power`."""
-        found = super().query(*args, **kwargs)
-        return found if self.power == 1.0 else found.to_the_power(self.power)
-
-    def log_prob(
-        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
-    ) -> Tensor:
-        """See :meth:`Model.log_prob`; with the :attr:`power`."""
-        if self.power == 1.0:
-            return super().log_prob(data, inputs=inputs, engine=engine)
-        return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
 
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """See :class:`ExecutableModel`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -34,6 +35,9 @@ from pgnn.programs.tracking import LatentRead
 
 _COMPARED = 3
 """So many executions are compared with the same ones run alone."""
+
+_TRIED = 20
+"""Executions that are looked at for values that are computed in some of them."""
 
 _ROW_COUNTS = 4
 """For so many numbers of rows it is remembered how tables are made."""
@@ -151,6 +155,12 @@ class ProgramSource:
         """Return them gathered into arrays."""
         return self._lowering(elements).groups(self._tables(owner, observed))
 
+    @cached_property
+    def computed_names(self) -> frozenset[Hashable]:
+        """Names of values that are computed, in some of a few executions."""
+        runs = [self.execute({}, seed) for seed in range(_TRIED)]
+        return frozenset(n for run in runs for n in run.computed)
+
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once with some values held; values are named by variable."""
         self.check_complete()
@@ -158,7 +168,9 @@ class ProgramSource:
         done = run_once(self.model, self.parameters, own, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
         rest = tuple(str(n) for n in done.values if n not in self.names)
-        return Execution(done.sites, named, done.log_weight, done.terms, done.log_joint, rest)
+        return Execution(
+            done.sites, named, done.log_weight, done.terms, done.log_joint, rest, done.computed
+        )
 
     def execute_together(
         self,
@@ -201,7 +213,7 @@ class ProgramSource:
         except NotImplementedError as error:
             raise Unsupported(str(error)) from error
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
-        return JointExecution(named, done.log_joint)
+        return JointExecution(named, done.log_joint, done.computed)
 
     def _why_not_together(self, held: Mapping[Hashable, Tensor]) -> str | None:
         """Compare executions that run side by side with the same ones run one by one."""

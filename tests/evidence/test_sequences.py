@@ -275,3 +275,53 @@ def test_beginnings_of_rows():
 def test_a_variable_is_known_where_it_was_observed_at_all_steps():
     seen = read({"x": [[0, 1, 2], [3, 3]], "state": [["cold", None, "cold"], ["cold", "cold"]]})
     assert [seen.is_known(n) for n in ("x", "state", "v")] == [True, False, False]
+
+
+def test_lengths_as_an_argument() -> None:
+    rng = np.random.default_rng(0)
+    model = pgnn.HiddenMarkovModel(
+        2,
+        {"x": lambda child, parents: pgnn.Gaussian(child, parents, mean=[0.0, 4.0])},
+        initial=[0.5, 0.5],
+        transitions=[[0.9, 0.1], [0.2, 0.8]],
+    )
+    flat, lengths = rng.normal(size=9), [2, 3, 4]
+    parts = {"x": np.split(flat, [2, 5])}
+    model.requires_grad_(False)
+    for seen in ({"x": flat}, flat, pgnn.observed({"x": flat})):
+        for one, other in (
+            (model.smooth(seen, lengths=lengths), model.smooth(parts)),
+            (model.filter(seen, lengths=lengths), model.filter(parts)),
+            (model.predict(seen, 2, lengths=lengths), model.predict(parts, 2)),
+            (model.query("state", seen, lengths=lengths), model.query("state", parts)),
+        ):
+            torch.testing.assert_close(one.probs("state"), other.probs("state"), equal_nan=True)
+        assert model.decode(seen, lengths=lengths).codes.equal(model.decode(parts).codes)
+        torch.testing.assert_close(model.log_prob(seen, lengths=lengths), model.log_prob(parts))
+        learner = pgnn.EM(max_iterations=3, tolerance=0.0)
+        with pytest.warns(pgnn.NotConverged):
+            one, other = (
+                pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}).fit(
+                    data, seed=0, progress=False, learner=learner, lengths=told
+                )
+                for data, told in ((seen, lengths), (parts, None))
+            )
+        torch.testing.assert_close(one.emissions["x"].mean, other.emissions["x"].mean)
+    with pytest.raises(EvidenceError, match="lengths= is given twice"):
+        model.smooth({"x": flat, "T": lengths}, lengths=lengths)
+
+
+def test_predictions_tell_real_emissions_too() -> None:
+    model = pgnn.HiddenMarkovModel(
+        2,
+        {
+            "x": lambda child, parents: pgnn.Gaussian(
+                child, parents, mean=[0.0, 4.0], covariance=[1.0, 1.0]
+            )
+        },
+        initial=[1.0, 0.0],
+        transitions=[[0.5, 0.5], [0.5, 0.5]],
+    )
+    found = model.predict({"x": [0.0]}, 1)
+    assert float(found["x"].mean) == pytest.approx(2.0)  # of both states in equal parts
+    assert float(found["x"].variance) == pytest.approx(5.0)

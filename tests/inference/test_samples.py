@@ -156,7 +156,7 @@ def test_rows_of_real_evidence_are_kept() -> None:
 
 
 def test_what_depends_on_a_missing_real_is_refused() -> None:
-    with pytest.raises(Unsupported, match="'x' is real and not observed"):
+    with pytest.raises(Unsupported, match="'x' has no states and is not observed"):
         line().sample(3, {"y": 1.0}, engine=pgnn.JunctionTree())
 
 

@@ -17,6 +17,7 @@ from pgnn.io import read_bif, write_bif
 from pgnn.io.bif import format_bif, parse_bif
 from pgnn.io.description import Network, Table
 from pgnn.io.source import Source
+from pgnn.models import BayesianNetwork
 
 # File, nodes, arcs, most states, free parameters, as the data folder's README has them.
 NETWORKS = [
@@ -335,3 +336,16 @@ def test_carried_asia(data_dir: Path) -> None:
     for name, table in theirs.tables.items():
         assert ours.tables[name].parents == table.parents
         np.testing.assert_array_equal(ours.tables[name].values, table.values)
+
+
+def test_variables_that_are_never_seen(tmp_path: Path) -> None:
+    rows = [[0.1, 0.9], [0.4, 0.6]]
+    model = BayesianNetwork([("h", "a")], {"h": [0.5, 0.5], "a": rows}, latents=["h"])
+    write_bif(model, tmp_path / "model.bif")
+    assert read_bif(tmp_path / "model.bif").latents == ["h"]
+    text = (tmp_path / "model.bif").read_text()
+    for other in ('property "latent = yes" ;', "property latent yes;", "property LATENT = true;"):
+        spelled = text.replace("property latent = yes;", other)
+        assert read_bif(io.StringIO(spelled)).latents == ["h"]
+    without = text.replace("property latent = yes;", "property weight = yes;")
+    assert read_bif(io.StringIO(without)).latents == []

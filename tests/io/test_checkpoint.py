@@ -271,7 +271,7 @@ def test_edited_descriptions(tmp_path: Path, change: dict[str, Any], words: str)
     [
         ({"class": "Oracle"}, "unknown class 'Oracle'"),
         ({"class": "away:Oracle"}, r"unknown class 'Oracle'; pass it in classes=\[Oracle\]"),
-        ({"class": "Tabular"}, "TypeError"),
+        ({"class": "Tabular"}, "missing a required argument"),
         ({"class": "NormalHead", "settings": {}}, "expected a model, got NormalHead"),
         ({"settings": {}}, "TypeError"),
         ({"settings": {"graph": [["a", "b"], ["b", "a"]], "conditionals": {"map": []}}}, "cycle"),

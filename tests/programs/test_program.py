@@ -367,7 +367,9 @@ def test_log_density_is_differentiable():
 def test_unobserved_real_sites_are_named():
     program = Program(mixed)
     close(program.query(["z"], {"loc": 0.3})["z"].probs, double([[0.3, 0.7]]).expand(3, 2))
-    with pytest.raises(Unsupported, match=r"'loc' is real and not observed, and 'x' depends"):
+    with pytest.raises(
+        Unsupported, match=r"'loc' has no states and is not observed, and 'x' depends"
+    ):
         program.query(["z"], {"x": double([0.1, 0.2, 0.3])}, engine=pgnn.JunctionTree())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.cells import dense
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_size, entries_of
 
@@ -105,7 +106,7 @@ def read_numbers(what: str, given: Any) -> np.ndarray:
                 f"{what} requires grad, but numbers are copied; pass the tensor detached and "
                 "differentiate with respect to the conditional's own parameters"
             )
-        given = given.cpu().numpy()
+        given = dense(given.detach()).cpu().numpy()
     try:
         return np.array(given, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -255,7 +255,8 @@ def _bijection(variable: Variable, constraint: Any) -> Any:
     if constraint.is_discrete:
         raise Unsupported(
             f"{variable.name!r} is a count ({constraint}), along which there is no gradient; "
-            "declare it as a discrete variable with states, to be summed out"
+            "declare it as a discrete variable with states, to be summed out, or use "
+            "pgnn.ExecutionSampling(), of a graph as pgnn.Program(model.program())"
         )
     try:
         return bijection_onto(constraint)

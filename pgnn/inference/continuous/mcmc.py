@@ -11,6 +11,7 @@ import torch
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.variable import Variable
+from pgnn.inference.ancestral_draws import filled
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.chain_summary import (
     all_reals,
@@ -144,11 +145,12 @@ class MCMC(Engine):
         told = diagnostics_of(potential, draws, values)
         report(potential, told, own.chains * own.samples)
         picked = spread(values, n)
-        return Samples(
+        drawn = Samples(
             tuple(question.model.variables.values()),
             codes_of(potential, picked, n, own.seed),
             all_reals(potential, picked, n),
         )
+        return filled(question, drawn, own.seed)
 
     def describe(self, question: Question) -> Explanation:
         """See :class:`Engine`."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
 from pgnn.factors.randomness import private_randomness
+from pgnn.inference.ancestral_draws import filled
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide
@@ -164,7 +165,8 @@ class Variational(Engine, Learner):
         """See :class:`Engine`: real latents from the guide, the rest exactly given them."""
         generator = self._generator(1) if seed is None else make_generator(seed)
         with self._fitted(_density(question), "raise") as (problem, _):
-            return drawn_samples(problem, self.objective, n, generator)
+            drawn = drawn_samples(problem, self.objective, n, generator)
+        return filled(question, drawn, int(generator.initial_seed() % 2**63))
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Return lower bounds of what :meth:`Model.log_prob` is, ``(B,)``."""

@@ -70,7 +70,7 @@ def summarize(
             if len(columns):
                 answer = problem.density.solved(by_row(_broadcast(found, rows)))
                 marginals, _ = answer.marginals(mask)
-                total += marginals.double().reshape(part, rows, -1).sum(0)
+                total += marginals.double().reshape(part, rows, len(columns)).sum(0)
     if order is not None:
         total = total[:, torch.from_numpy(order)]
     drawn = {k: torch.cat(x) for k, x in values.items() if not model.variables[k].is_discrete}
@@ -86,7 +86,8 @@ def _bounded(
     draws: dict[Hashable, Tensor],
 ) -> Summary:
     K = objective.num_particles
-    groups = log_weights.reshape(-1, K, log_weights.shape[1]).unbind(0)
+    count, rows = log_weights.shape
+    groups = log_weights.reshape(count // K, K, rows).unbind(0)
     values = torch.stack([objective.combine(g) for g in groups])
     mean = values.mean(0)
     diagnostics: dict[str, Any] = {}
@@ -99,7 +100,8 @@ def _bounded(
     best = log_weights.max(0).values
     scaled = (log_weights - best.nan_to_num(neginf=0.0)).exp()
     size = scaled.sum(0).square() / scaled.square().sum(0)
-    diagnostics["standard_error"] = values.std(0) / len(values) ** 0.5
+    spread = (values - mean).square().sum(0) / (len(values) - 1.0)
+    diagnostics["standard_error"] = (spread / len(values)).sqrt()
     diagnostics["importance_weighted"] = log_weights.logsumexp(0) - float(np.log(len(log_weights)))
     diagnostics["effective_sample_size"] = size
     lost = mean.isneginf()
@@ -120,7 +122,9 @@ def drawn_samples(
         answer = problem.density.solved(by_row(values))
         number = int(torch.randint(2**31, (), generator=generator))
         states, _ = answer.solver.draw(answer.codes, answer.soft, 1, number)
-    codes = torch.from_numpy(states.astype(np.int64))[0].reshape(max(n, 1), rows, -1)[:n]
+    codes = torch.from_numpy(states.astype(np.int64))[0].reshape(max(n, 1), rows, states.shape[-1])[
+        :n
+    ]
     reals = {}
     for v in model.variables.values():
         if v.is_discrete:

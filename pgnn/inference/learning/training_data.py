@@ -17,7 +17,7 @@ from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import Codes, Observed
-from pgnn.factors.cells import is_container
+from pgnn.factors.cells import dense, is_container
 from pgnn.inference.loop import progress_bar
 from pgnn.inference.question import reader_of
 
@@ -202,7 +202,7 @@ def check_weights(weights: Any, num_rows: int) -> Floats:
         DataError: If there is not one for each row, or one is negative or not finite.
     """
     if isinstance(weights, torch.Tensor):
-        weights = weights.numpy(force=True)
+        weights = dense(weights.detach()).numpy(force=True)
     try:
         array = np.asarray(weights, dtype=np.float64)
     except (TypeError, ValueError) as error:

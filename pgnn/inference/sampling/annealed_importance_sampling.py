@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.cells import plain_numbers
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.engine import Engine
 from pgnn.inference.expansion import WRITTEN
@@ -243,6 +244,7 @@ class AnnealedImportanceSampling(Engine):
 
     def __post_init__(self) -> None:
         check_settings(self, chains=1, sweeps=1)
+        object.__setattr__(self, "temperatures", plain_numbers(self.temperatures))
         if not isinstance(self.temperatures, Sequence):
             own = whole_number("temperatures", self.temperatures, 1, ModelError)
             check_size(f"{own:,} temperatures", own, advice="Take fewer")

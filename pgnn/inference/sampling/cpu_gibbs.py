@@ -90,7 +90,7 @@ class TemperedTables:
 
     def _by_temperature(self, logs: Floats) -> Floats:
         scale = 1.0 / np.array(self.steps)
-        scaled = (logs[:, None] * scale[:, None]).reshape(-1, logs.shape[1])
+        scaled = (logs[:, None] * scale[:, None]).reshape(len(logs) * len(scale), logs.shape[1])
         if self.rowwise and len(logs) < self.num_rows and len(scale) > 1:
             scaled = np.tile(scaled, (self.num_rows, 1))
         return np.ascontiguousarray(scaled)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.cells import plain_numbers
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import Engine
@@ -111,6 +112,7 @@ class Gibbs(Engine):
 
     def __post_init__(self) -> None:
         check_settings(self, chains=1, samples=4, thin=1, max_r_hat=Interval(1.0))
+        object.__setattr__(self, "temperature", plain_numbers(self.temperature))
         if not isinstance(self.temperature, Sequence):
             check_real("temperature", self.temperature, POSITIVE)
             return

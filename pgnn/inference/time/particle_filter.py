@@ -17,6 +17,7 @@ from pgnn.errors import EvidenceError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.validation import unvalidated
+from pgnn.factors.variable import Variable
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.particles.particle_weights import ParticleWeights
 from pgnn.inference.time.particle_step import (
@@ -40,7 +41,7 @@ class ParticleHistory:
     Attributes:
         weights: At the end.
         increments: ``(B, T)`` logs of :math:`p(e_t | e_{<t})`.
-        names: The variables that were kept.
+        kept: The variables that were kept.
         values: Of each step ``(B N, *shape)`` values of these.
         step_weights: Of each step ``(B, N)`` weights before resampling, if they were kept.
         ancestors: Of each step ``(B N,)`` who goes on, None where all do.
@@ -49,7 +50,7 @@ class ParticleHistory:
 
     weights: ParticleWeights
     increments: Floats
-    names: Mapping[Hashable, int]
+    kept: Sequence[Variable]
     values: list[list[Array]]
     step_weights: list[Floats]
     ancestors: list[Array | None]
@@ -59,16 +60,17 @@ class ParticleHistory:
         """Return ``(N, B, T, *shape)`` values of a variable along the paths that are left."""
         line: Array | None = None
         steps: list[Array] = []
-        at = self.names[name]
+        at = self._place(name)
         for values, ancestors in zip(reversed(self.values), reversed(self.ancestors), strict=True):
             if ancestors is not None:
                 line = ancestors if line is None else ancestors[line]
             steps.append(values[at] if line is None else values[at][line])
-        return self._in_rows(steps[::-1])
+        return self._in_rows(at, steps[::-1])
 
     def clouds(self, name: Hashable) -> Tensor:
         """Return ``(N, B, T, *shape)`` values of a variable at each step, before resampling."""
-        return self._in_rows([v[self.names[name]] for v in self.values])
+        at = self._place(name)
+        return self._in_rows(at, [v[at] for v in self.values])
 
     def num_distinct(self) -> NDArray[np.int64]:
         """Return ``(B, T)`` how many particles of each step have descendants at the end."""
@@ -81,8 +83,15 @@ class ParticleHistory:
             found[:, t] = np.bincount(line // n, minlength=rows)
         return found
 
-    def _in_rows(self, steps: Sequence[Array]) -> Tensor:
+    def _place(self, name: Hashable) -> int:
+        return [v.name for v in self.kept].index(name)
+
+    def _in_rows(self, at: int, steps: Sequence[Array]) -> Tensor:
         rows, n = self.weights.rows, self.weights.number
+        if not steps:
+            own = self.kept[at]
+            kind = torch.int64 if own.is_discrete else torch.float64
+            return torch.zeros(n, rows, 0, *own.shape[1:], dtype=kind)
         whole = np.stack([x.reshape(rows, n, *x.shape[1:]) for x in steps], axis=2)
         return torch.from_numpy(np.ascontiguousarray(whole.swapaxes(0, 1)))
 
@@ -125,7 +134,7 @@ class ParticleFilter:
         return ParticleHistory(
             weights,
             moving.increments,
-            {n: k for k, n in enumerate(self._every_kept)},
+            [self.model.variables[n] for n in self._every_kept],
             moving.values,
             moving.step_weights,
             moving.ancestors,

@@ -377,7 +377,7 @@ def test_real_parents_must_be_seen() -> None:
         },
     )
     one, exact = {"one": torch.ones(1, 1)}, JunctionTree()
-    with pytest.raises(Unsupported, match="'age' is real and not observed"):
+    with pytest.raises(Unsupported, match="'age' has no states and is not observed"):
         model.query("ill", inputs=one, engine=exact)
     two = {"one": torch.ones(2, 1)}
     with pytest.raises(Unsupported, match="'age' is real and not seen in some rows, but 'ill'"):

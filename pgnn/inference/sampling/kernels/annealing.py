@@ -111,7 +111,7 @@ def anneal(
         stop: Looked at before each sweep.
     """
     local = np.empty(fields.shape[1])
-    weights = np.empty(wiring.card.max())
+    weights = np.empty(wiring.card.max() if len(wiring.card) else 1)
     for j in range(chains.shape[0]):
         row, c = chains[j, 0], chains[j, 1]
         table = log_tables[row if log_tables.shape[0] > 1 else 0]
@@ -152,7 +152,7 @@ def follow_path(
         stop: Looked at before each sweep.
     """
     local = np.empty(fields.shape[1])
-    weights = np.empty(wiring.card.max())
+    weights = np.empty(wiring.card.max() if len(wiring.card) else 1)
     for j in range(chains.shape[0]):
         row, c = chains[j, 0], chains[j, 1]
         table = log_tables[row if log_tables.shape[0] > 1 else 0]

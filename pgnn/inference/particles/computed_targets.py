@@ -1,0 +1,105 @@
+"""Answers about what a program computes, from draws of what it is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.variable import Variable
+from pgnn.inference.ancestral_draws import executed
+from pgnn.inference.engine import Engine
+from pgnn.inference.particles.weighted_posterior import WeightedPosterior
+from pgnn.inference.question import names_of, targets_of
+
+_MANY, _SOME = 4000, 1000
+"""Draws that an answer is made of: of executions side by side, and one after the other."""
+
+
+def computed_posterior(
+    model: Any,  # an executable model with variables
+    computed: Sequence[Hashable],
+    others: Sequence[Hashable],
+    evidence: Any,
+    engine: Engine,
+) -> WeightedPosterior:
+    r"""Return the posterior of computed values :math:`f(x)`, and of variables, from draws.
+
+    .. math:: x^i \sim p(x \mid e), \qquad f^i = f(x^i)
+
+    The engine draws all variables; the program runs again with each draw held, and tells what it
+    computes. Numbers are ``NaN`` in executions that do not come by a computed site.
+
+    Args:
+        model: A program.
+        computed: Names of values that it computes.
+        others: Names of variables that are asked for besides.
+        evidence: As in :meth:`pgnn.models.model.Model.query`.
+        engine: Who draws.
+
+    Raises:
+        EvidenceError: If the shape of a computed value differs from draw to draw.
+
+    Cost:
+        4,000 draws, and as many executions side by side; 1,000 where they are made one by one.
+    """
+    drawn = engine.sample(model, _MANY if model.obstacle is None else _SOME, evidence)
+    n, batched = drawn.num_samples, drawn.batched
+    rows = drawn.codes.shape[1] if batched else 1
+    held = {k: x.reshape(n * rows, *model.variables[k].shape) for k, x in drawn.items()}
+    runs = executed(model, held, n * rows, seed=0)
+    found = {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
+    asked = names_of(others, model.variables, model.elements)
+    reals = [model.variables[k] for k in asked if _is_real(model, k)]
+    found |= {v.name: drawn[v.name].reshape(n, rows, *v.shape) for v in reals}
+    logs = drawn.log_weights
+    log_weights = torch.zeros(n, rows).double() if logs is None else logs.reshape(n, rows).double()
+    log_evidence = log_weights.logsumexp(0) - float(np.log(max(n, 1)))
+    discrete = targets_of(model, [k for k in asked if not _is_real(model, k)])
+    codes = drawn.codes.reshape(n, rows, -1)[..., torch.from_numpy(discrete.numbers)]
+    sizes = model.elements.card[discrete.numbers].tolist()
+    shares = log_weights.softmax(0)
+    parts = [_shares(codes[..., k], size, shares) for k, size in enumerate(sizes)]
+    return WeightedPosterior(
+        discrete.variables,
+        torch.cat([torch.zeros(rows, 0).double(), *parts], dim=1),
+        torch.full((rows,), torch.nan).double() if logs is None else log_evidence,
+        [*(Variable(k, None, tuple(found[k].shape[2:])) for k in computed), *reals],
+        found,
+        log_weights,
+        batched=batched,
+        kind="estimate",
+        engine=type(engine).__name__,
+        diagnostics={"num_samples": n},
+    )
+
+
+def _shares(codes: Tensor, size: int, shares: Tensor) -> Tensor:
+    """``(B, K)`` what states ``(n, B)`` count."""
+    hot = one_hot(codes.clamp_min(0), size).double() * (codes >= 0).unsqueeze(-1)
+    total: Tensor = torch.einsum("nb,nbk->bk", shares, hot)
+    return total / total.sum(1, keepdim=True)
+
+
+def _in_draws(name: Hashable, values: Sequence[Tensor | None], n: int, rows: int) -> Tensor:
+    """``(n, B, *shape)`` of a computed value; ``NaN`` where an execution did not come by it."""
+    there = [x for x in values if x is not None]
+    shapes = {tuple(x.shape) for x in there}
+    if len(shapes) > 1:
+        raise EvidenceError(
+            f"the shape of {name!r} differs from one execution to the next ({min(shapes)}, "
+            f"{max(shapes)}), so that there is no mean of it"
+        )
+    blank = torch.full(shapes.pop() if shapes else (), torch.nan, dtype=torch.float64)
+    whole = torch.stack([blank if x is None else x.double() for x in values])
+    return whole.reshape(n, rows, *blank.shape)
+
+
+def _is_real(model: Any, name: Hashable) -> bool:
+    own: Mapping[Hashable, Variable] = model.variables
+    return name in own and not own[name].is_discrete

@@ -1,0 +1,70 @@
+"""The verbs of programs: scaled log evidence, and questions about what is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pgnn.abilities import ExecutableModel, Inputs
+from pgnn.models.model import Model
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.posterior import Posterior
+    from pgnn.programs.source import ProgramSource
+
+
+class ProgramVerbs(Model, ExecutableModel):
+    """What the verbs of a program do besides those of every model.
+
+    Values that the program computes and names, by ``pyro.deterministic`` or as sites of a ``Delta``
+    distribution, may be asked for by :meth:`query`: the engine draws, and what the program computes
+    of each draw is averaged. Logarithms of probabilities have the :attr:`power`.
+    """
+
+    _source: ProgramSource
+
+    def query(
+        self,
+        targets: Any = None,
+        evidence: Any = None,
+        *,
+        inputs: Inputs | None = None,
+        engine: Engine | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """See :meth:`Model.query`; targets may be values that the program computes."""
+        computed = self._computed(targets)
+        if computed:
+            from pgnn.inference.particles.computed_targets import computed_posterior
+
+            others = [n for n in _listed(targets) if n not in computed]
+            return computed_posterior(self, computed, others, evidence, self._engine(engine))
+        found = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
+        return found if self.power == 1.0 else found.to_the_power(self.power)
+
+    def most_probable(self, *args: Any, **kwargs: Any) -> Any:
+        """See :meth:`Model.most_probable`."""
+        found: Any = super().most_probable(*args, **kwargs)
+        return found if self.power == 1.0 else found.to_the_power(self.power)
+
+    def log_prob(
+        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
+    ) -> Tensor:
+        """See :meth:`Model.log_prob`."""
+        if self.power == 1.0:
+            return super().log_prob(data, inputs=inputs, engine=engine)
+        return self.query([], data, inputs=inputs, engine=engine, errors="nan").log_evidence
+
+    def _computed(self, targets: Any) -> list[Hashable]:
+        """Those of some names that are computed values."""
+        if targets is None or (isinstance(targets, Hashable) and targets in self.variables):
+            return []
+        unknown = [n for n in _listed(targets) if isinstance(n, str) and n not in self.variables]
+        return [n for n in unknown if n in self._source.computed_names] if unknown else []
+
+
+def _listed(targets: Any) -> list[Any]:
+    return [*targets] if isinstance(targets, list | tuple | set) else [targets]
