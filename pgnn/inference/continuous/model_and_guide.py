@@ -26,6 +26,7 @@ from pgnn.inference.continuous.guide_draws import (
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.objective import Elbo, Objective, surrogate
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
+from pgnn.inference.learning.restored_on_failure import restored
 from pgnn.limits import check_size
 
 
@@ -276,13 +277,11 @@ class ModelAndGuide:
             yield [*self.parts.parameters()]
             return
         moved = self._parameters_of_draws(own, generator)
-        before = [p.detach().clone() for p in moved]
-        try:
-            yield moved
-        finally:
-            with torch.no_grad():
-                for p, x in zip(moved, before, strict=True):
-                    p.copy_(x)
+        with restored(self.density.model):
+            try:
+                yield moved
+            finally:
+                for p in moved:
                     p.grad = None
 
     def _parameters_of_draws(self, own: ProgramDraws, generator: torch.Generator) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
 from pgnn.inference.learning.minibatches import Steps
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import Info, iterate
 
@@ -230,8 +232,15 @@ class VariationalFit:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
         seen = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
-        kept = _learnables(model, guide.encoder if isinstance(guide, Amortised) else None)
-        with own_randomness(self.seed), parts_in_mode(model, train=True):
+        learning = _learning(model, guide.encoder if isinstance(guide, Amortised) else None)
+        kept = [LearnableParameters(module) for module in learning]
+        with (
+            own_randomness(self.seed),
+            parts_in_mode(model, train=True),
+            contextlib.ExitStack() as undone,
+        ):
+            for module in learning:
+                undone.enter_context(restored_on_failure(module))
             try:
                 problem = ModelAndGuide.of(
                     SummedDensity(model, seen, inputs),
@@ -244,10 +253,6 @@ class VariationalFit:
                 moved = {id(p): p for p in [*own, *problem.parts.parameters()]}
                 history = self.maximize(problem, moved.values())
                 value = self._value(problem)
-            except BaseException:
-                for part in kept:
-                    part.restore()
-                raise
             finally:
                 for part in kept:
                     part.clear()
@@ -272,8 +277,7 @@ class VariationalFit:
         return total / draws
 
 
-def _learnables(model: nn.Module, encoder: nn.Module | None) -> list[LearnableParameters]:
+def _learning(model: nn.Module, encoder: nn.Module | None) -> list[nn.Module]:
     """What a fit changes: the model, an encoder, or both; at least one of them can learn."""
     parts = [model] if encoder is None else [model, encoder]
-    found = [m for m in parts if any(p.requires_grad for p in m.parameters())]
-    return [LearnableParameters(m) for m in found or [model]]
+    return [m for m in parts if any(p.requires_grad for p in m.parameters())] or [model]

@@ -199,13 +199,11 @@ class AnnealedImportanceSampling(Engine):
 
     A factor's zeros stand 20 below its least finite log value on the way; a chain that ends in an
     impossible state has weight zero, which keeps both statements true.
-
     Diagnostics, ``(B,)`` each: ``lower`` and ``upper`` with ``lower_error`` and ``upper_error``;
     ``standard_error`` of the log evidence (delta method); ``effective_sample_size``,
     :math:`(\sum w)^2 / \sum w^2`. ``exact_reverse`` tells whether the reverse chains started from
     exact samples of the junction tree. If the model is too wide for that, they start from the
-    final states resampled by their weights, and ``upper`` is only as good as those. Rows whose
-    effective sample size is below 5 have not converged.
+    final states resampled by their weights, and ``upper`` is only as good as those.
 
     Args:
         chains: For each row of evidence.
@@ -266,7 +264,7 @@ class AnnealedImportanceSampling(Engine):
         return np.linspace(0.0, 1.0, self.temperatures + 1)
 
     def reason(self) -> str:
-        """See :meth:`Engine.reason`."""
+        """See the base class."""
         return "annealed importance sampling" + (", forward and in reverse" * self.reverse)
 
     def infer(self, question: Question) -> Beliefs:

@@ -20,7 +20,6 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
-from pgnn.inference.time.particle_question import ParticleQuestion
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
@@ -93,7 +92,7 @@ class ParticlesWhereNeeded(SequenceEngine):
         return self._of(question).describe(question)
 
     def _of(self, question: SequenceQuestion) -> SequenceEngine:
-        if not isinstance(question, ParticleQuestion):
+        if not question.takes_reals:
             return self.exact
         return self._particles(real_states(question.model)[0])
 

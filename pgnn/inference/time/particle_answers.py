@@ -16,11 +16,11 @@ from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
 from pgnn.inference.particles.execution_answers import BestExecution
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
 from pgnn.inference.time.particle_filter import ParticleHistory
-from pgnn.inference.time.particle_question import ParticleQuestion
+from pgnn.inference.time.sequence_question import SequenceQuestion
 
 
 def particle_posterior(
-    question: ParticleQuestion,
+    question: SequenceQuestion,
     run: ParticleHistory,
     values: Mapping[Hashable, Tensor],
     log_weights: Tensor,
@@ -47,7 +47,10 @@ def particle_posterior(
         probs = torch.einsum("nbt,nbtk->btk", weights, hot)
         parts.append(probs.masked_fill(gone.unsqueeze(-1), torch.nan).flatten(start_dim=1))
     draws = {v.name: _blank(values[v.name], gone, torch.nan) for v in question.reals}
-    families = torch.from_numpy(run.weights.families()).T[..., None].expand(log_weights.shape)
+    families = None
+    if traced:
+        own = torch.from_numpy(run.weights.families()).T
+        families = own[..., None].expand(log_weights.shape)
     return WeightedPosterior(
         question.over_time(question.asked),
         torch.cat(parts, dim=1),
@@ -55,7 +58,7 @@ def particle_posterior(
         question.over_time(question.reals),
         draws,
         log_weights,
-        families=families if traced else None,
+        families=families,
         batched=seen.batched,
         kind="estimate",
         engine=question.engine,
@@ -83,7 +86,7 @@ def cloud_weights(run: ParticleHistory) -> Tensor:
 
 
 def chosen_paths(
-    question: ParticleQuestion, run: ParticleHistory, chosen: NDArray[np.int64]
+    question: SequenceQuestion, run: ParticleHistory, chosen: NDArray[np.int64]
 ) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T, *shape)`` values of all variables along some paths.
 
@@ -92,16 +95,20 @@ def chosen_paths(
         run: The particles.
         chosen: ``(n, B)`` their numbers.
     """
-    rows, outside = torch.arange(question.seen.num_rows), ~question.seen.inside
-    found = {}
-    for name, v in question.model.variables.items():
-        x = run.paths(name)[torch.from_numpy(chosen), rows]
-        found[name] = _blank(x, outside, MISSING if v.is_discrete else torch.nan)
-    return found
+    rows = torch.arange(question.seen.num_rows)
+    paths = {n: run.paths(n)[torch.from_numpy(chosen), rows] for n in question.model.variables}
+    return within(question, paths)
+
+
+def within(question: SequenceQuestion, paths: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+    """Return ``(n, B, T, *shape)`` values of variables along paths, missing beyond rows' ends."""
+    outside, variables = ~question.seen.inside, question.model.variables
+    fills = {n: MISSING if variables[n].is_discrete else torch.nan for n in paths}
+    return {n: _blank(x, outside, fills[n]) for n, x in paths.items()}
 
 
 def best_path(
-    question: ParticleQuestion, run: ParticleHistory, told: Mapping[str, Any]
+    question: SequenceQuestion, run: ParticleHistory, told: Mapping[str, Any]
 ) -> BestExecution:
     """Return the path of the largest density; ``run`` has scores."""
     rows = question.seen.num_rows
@@ -139,7 +146,8 @@ def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine
         if thin.any():
             judged.add(
                 f"the paths of {int(thin.sum())} of {len(thin)} rows come from {distinct.min()} "
-                f"particles at some step; {advice}, or filter"
+                f"particles at some step; {advice}, draw paths "
+                "backward, as in SequentialMonteCarlo(backward=200), or filter"
             )
     judged.warn(stacklevel=6)
 

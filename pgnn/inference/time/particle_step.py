@@ -143,7 +143,7 @@ class ParticleStep:
         for name, conditional in self.slice.conditionals.items():
             if self.modes[name] is Seen.NOWHERE and name in self.slice.skipped:
                 continue
-            piece = _Piece(conditional, known, covariates, rows, name in self.slice.in_part)
+            piece = Piece(conditional, known, covariates, rows, name in self.slice.in_part)
             if self.modes[name] is Seen.EVERYWHERE:
                 known[name] = given[name]
                 gained.append(piece.log_prob(known[name]))
@@ -156,7 +156,7 @@ class ParticleStep:
         return [*values, *sums]
 
     def _partly(
-        self, piece: _Piece, given: Values, gained: list[Tensor], scored: list[Tensor]
+        self, piece: Piece, given: Values, gained: list[Tensor], scored: list[Tensor]
     ) -> Tensor:
         """Values of a variable that was not seen in all rows."""
         name = piece.conditional.child.name
@@ -164,7 +164,7 @@ class ParticleStep:
         if proposal is None:
             value = piece.draw()
         else:
-            own = _Piece(proposal, {**given, **piece.known}, piece.covariates, piece.rows)
+            own = Piece(proposal, {**given, **piece.known}, piece.covariates, piece.rows)
             value = own.draw()
             gained.append(piece.log_prob(value) - own.log_prob(value))
         if mode is Seen.LIKELIHOOD:
@@ -261,7 +261,7 @@ def _in_arrays(tape: Tape, given: Sequence[Tensor], outputs: Sequence[Tensor]) -
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
+class Piece:
     """The distribution of one variable given particles."""
 
     conditional: Conditional

@@ -35,13 +35,16 @@ class SequenceQuestion(BaseQuestion):
         names: Names of the variables asked for; None for all discrete ones.
         errors: What to do about impossible rows: ``"raise"`` or ``"nan"``.
         engine: Class name of who answers.
+        takes_reals: Whether real variables may be asked for, too.
 
     Attributes:
         asked: The discrete variables asked for.
+        reals: The real ones.
 
     Raises:
-        EvidenceError: If ``errors`` is neither of the two, or a name is unknown.
-        Unsupported: If a variable asked for is real.
+        EvidenceError: If ``errors`` is neither of the two, a name is unknown, or a real variable
+            that is asked for was observed.
+        Unsupported: If a variable asked for is real, and none may be.
     """
 
     model: Any  # engines ask for the abilities that they need
@@ -56,10 +59,23 @@ class SequenceQuestion(BaseQuestion):
         names: Names | None = None,
         errors: str = "raise",
         engine: str = "",
+        takes_reals: bool = False,
     ) -> None:
         super().__init__(model, seen, inputs, names=names, errors=errors)
-        self.engine = engine
-        self.asked = _discrete(model.variables, names)
+        self.engine, self.takes_reals = engine, takes_reals
+        variables = model.variables
+        known = {n for n in seen.reals if seen.knows(n)} if takes_reals else set()
+        if names is None:
+            asked = [v for n, v in variables.items() if v.is_discrete or n not in known]
+        else:
+            what = "variable of the model"
+            asked = [variables[n] for n in names_of(names, variables, what=what)]
+        self.asked = [v for v in asked if v.is_discrete]
+        self.reals = [v for v in asked if not v.is_discrete] if takes_reals else []
+        if names is not None:
+            for v in asked:
+                if not v.is_discrete:
+                    _check_real(v.name, takes_reals, v.name in known)
 
     def about(self, asked: Sequence[Variable]) -> SequenceQuestion:
         """Return the same question about other variables."""
@@ -90,8 +106,13 @@ class SequenceQuestion(BaseQuestion):
 
     @property
     def asked_names(self) -> list[Hashable]:
-        """Names of what is asked."""
+        """Names of the discrete variables asked for."""
         return [v.name for v in self.asked]
+
+    @property
+    def every_name(self) -> list[Hashable]:
+        """Names of all that is asked."""
+        return [v.name for v in (*self.asked, *self.reals)]
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -198,15 +219,11 @@ class SequenceQuestion(BaseQuestion):
             )
 
 
-def _discrete(variables: Mapping[Hashable, Variable], names: Names | None) -> list[Variable]:
-    """The discrete variables of some names, all of them for None."""
-    if names is None:
-        return [v for v in variables.values() if v.is_discrete]
-    asked = [variables[name] for name in names_of(names, variables, what="variable of the model")]
-    for v in asked:
-        if not v.is_discrete:
-            raise Unsupported(
-                f"{v.name!r} is real and has no table of probabilities; query() and predict() of a "
-                "hidden Markov model tell its mean and spread, sample() draws it"
-            )
-    return asked
+def _check_real(name: Hashable, taken: bool, known: bool) -> None:
+    if not taken:
+        raise Unsupported(
+            f"{name!r} is real and has no table of probabilities; query() and predict() of a "
+            "hidden Markov model tell its mean and spread, sample() draws it"
+        )
+    if known:
+        raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")

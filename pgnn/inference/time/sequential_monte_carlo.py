@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import ExecutableModel, Inputs, SlicedModel
@@ -19,18 +21,13 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.particles.execution_answers import (
-    best_of,
-    log_evidence_of,
-    posterior_of,
-    samples_of,
-)
-from pgnn.inference.particles.executions import Executions, resampled
 from pgnn.inference.particles.particle_weights import ParticleWeights
+from pgnn.inference.particles.resampled_executions import ResampledExecutions
 from pgnn.inference.particles.resampling import Resampling
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
+from pgnn.inference.time.backward_simulation import BackwardSimulation
 from pgnn.inference.time.particle_answers import (
     best_path,
     chosen_paths,
@@ -38,12 +35,12 @@ from pgnn.inference.time.particle_answers import (
     particle_posterior,
     path_weights,
     warn_of_few,
+    within,
 )
 from pgnn.inference.time.particle_filter import ParticleFilter, ParticleHistory, check_proposals
-from pgnn.inference.time.particle_question import ParticleQuestion, particle_question
 from pgnn.inference.time.sequence_engine import SequenceEngine, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
-from pgnn.limits import Interval, check_settings, check_size, whole_number
+from pgnn.limits import Interval, check_settings, check_size, check_work, whole_number
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,9 @@ class SequentialMonteCarlo(SequenceEngine):
             :math:`q(x_t \mid \cdot)` that they are drawn from. Parents may be any variables of the
             slice before, named ``(name, -1)``, what is drawn earlier, and what is observed in the
             slice; at steps where one of these is not known the model's own serves.
+        backward: So many paths are drawn backward for smoothed answers and samples, which do not
+            rest on the few ancestors that all particles have in common (Godsill, Doucet and West
+            2004); 0 traces the particles' own ancestors.
         seed: Same seed, same answer.
         progress: Show a progress bar if it takes longer than a second.
         why: Told in the answer's diagnostics as the reason, if there is one.
@@ -90,7 +90,8 @@ class SequentialMonteCarlo(SequenceEngine):
             executions cannot run side by side.
 
     Cost:
-        ``N`` draws, densities and exponentials at each step of each row.
+        ``N`` draws, densities and exponentials at each step of each row; ``N`` transition
+        densities for each path that is drawn backward.
 
     References:
         Gordon, Salmond and Smith (1993), Novel approach to nonlinear/non-Gaussian Bayesian state
@@ -116,6 +117,7 @@ class SequentialMonteCarlo(SequenceEngine):
     threshold: float = 0.5
     resampling: Resampling = Resampling.SYSTEMATIC
     proposal: Mapping[Hashable, Conditional] = field(default_factory=dict)
+    backward: int = 0
     seed: int | None = None
     progress: bool = True
     why: str | None = None
@@ -150,28 +152,54 @@ class SequentialMonteCarlo(SequenceEngine):
         check_proposals(model, self.proposal)
         seen = Sequences.of(model, evidence)
         own = type(self).__name__
-        return ParticleQuestion(model, seen, inputs, names=names, errors=errors, engine=own)
+        return SequenceQuestion(
+            model, seen, inputs, names=names, errors=errors, engine=own, takes_reals=True
+        )
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence, of paths traced back; see the base class."""
-        own = particle_question(question)
-        run = self._run(own, kept=own.every_name)
+        if self.backward:
+            return self._smooth_backward(question)
+        run = self._run(question, kept=question.every_name)
         distinct = run.num_distinct()
-        warn_of_few(run, distinct, own.engine)
-        values = {n: run.paths(n) for n in own.every_name}
-        told = {**self._reasons, "distinct": own.alone(torch.from_numpy(distinct))}
-        logs = path_weights(run, own.seen.steps)
-        return particle_posterior(own, run, values, logs, told, traced=True)
+        warn_of_few(run, distinct, question.engine)
+        values = {n: run.paths(n) for n in question.every_name}
+        told = {**self._reasons, "distinct": question.alone(torch.from_numpy(distinct))}
+        logs = path_weights(run, question.seen.steps)
+        return particle_posterior(question, run, values, logs, told, traced=True)
+
+    def _smooth_backward(self, question: SequenceQuestion) -> Posterior:
+        """Marginals of paths drawn backward."""
+        names = question.every_name
+        back, chosen = self._backward(question, names, self.backward)
+        values = {n: back.along(n, chosen) for n in names}
+        shape = (self.backward, question.num_rows, question.seen.steps)
+        logs = torch.full(shape, -math.log(self.backward), dtype=torch.float64)
+        told = {**self._reasons, "num_paths": self.backward}
+        return particle_posterior(question, back.run, values, logs, told, traced=False)
+
+    def _backward(
+        self, question: SequenceQuestion, names: Sequence[Hashable], number: int
+    ) -> tuple[BackwardSimulation, NDArray[np.int64]]:
+        """Particles of all steps, and ``(T, B, M)`` those that paths go through."""
+        model, seen = question.model, question.seen
+        pairs = number * self.particles * seen.num_rows * seen.steps
+        check_work(f"{number:,} paths backward", pairs, "Draw fewer, or of fewer particles")
+        kept = [*dict.fromkeys([*names, *BackwardSimulation.needed(model)])]
+        run = self._run(question, kept=kept, filtered=True)
+        warn_of_few(run, None, question.engine)
+        back = BackwardSimulation(model, run, question.covariates)
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed).spawn(1)[0])
+        return back, back.paths(number, rng, self.progress)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals of each step given the evidence so far; see the base class."""
-        own = particle_question(question)
-        run = self._run(own, kept=own.every_name, filtered=True)
-        warn_of_few(run, None, own.engine)
-        values = {n: run.clouds(n) for n in own.every_name}
-        increments = own.alone(torch.from_numpy(run.increments))
+        run = self._run(question, kept=question.every_name, filtered=True)
+        warn_of_few(run, None, question.engine)
+        values = {n: run.clouds(n) for n in question.every_name}
+        increments = question.alone(torch.from_numpy(run.increments))
         told = {**self._reasons, "log_increments": increments}
-        return particle_posterior(own, run, values, cloud_weights(run), told, traced=False)
+        return particle_posterior(question, run, values, cloud_weights(run), told, traced=False)
 
     def predict(
         self,
@@ -186,7 +214,7 @@ class SequentialMonteCarlo(SequenceEngine):
         steps = whole_number("steps", steps, least=1)
         seen = Sequences.of(model, evidence)
         longer = extended(seen, steps)
-        whole: ParticleQuestion = self.read(model, longer, inputs, names=targets)
+        whole: SequenceQuestion = self.read(model, longer, inputs, names=targets)
         run = self._run(whole, kept=whole.every_name)
         warn_of_few(run, None, whole.engine)
         ahead = seen.lengths[:, None] + torch.arange(steps)
@@ -194,32 +222,37 @@ class SequentialMonteCarlo(SequenceEngine):
         values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
         lengths = torch.full_like(seen.lengths, steps)
         after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
-        own = ParticleQuestion(model, after, names=whole.every_name, engine=whole.engine)
+        own = SequenceQuestion(
+            model, after, names=whole.every_name, engine=whole.engine, takes_reals=True
+        )
         logs = path_weights(run, steps)
         return particle_posterior(own, run, values, logs, self._reasons, traced=True)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Estimates of the log probabilities of the evidence, unbiased before the logarithm."""
-        own = particle_question(question)
-        run = self._run(own, kept=[])
-        warn_of_few(run, None, own.engine)
+        run = self._run(question, kept=[])
+        warn_of_few(run, None, question.engine)
         return torch.from_numpy(run.weights.log_evidence)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables: paths chosen by their weights; see the base class."""
-        own = particle_question(question)
-        seen = own.seen
+        seen = question.seen
         weighed = bool(seen.codes or seen.reals or seen.soft)
         engine = replace(self, seed=self.seed if seed is None else seed)
+        if self.backward and weighed:
+            every = [*question.model.variables]
+            back, lines = engine._backward(question, every, n)
+            drawn = {k: back.along(k, lines) for k in every}
+            return question.samples(within(question, drawn), n)
         engine = replace(engine, particles=max(2, n, self.particles if weighed else 2))
-        run = engine._run(own, kept=[*own.model.variables])
+        run = engine._run(question, kept=[*question.model.variables])
         chosen = np.tile(np.arange(n)[:, None], (1, seen.num_rows))
         if weighed:
-            warn_of_few(run, run.num_distinct(), own.engine)
+            warn_of_few(run, run.num_distinct(), question.engine)
             rng = np.random.default_rng(engine.seed)
             for row, weights in enumerate(run.weights.current()):
                 chosen[:, row] = rng.choice(len(weights), n, p=weights)
-        return own.samples(chosen_paths(own, run, chosen), n)
+        return question.samples(chosen_paths(question, run, chosen), n)
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
         """See :class:`Engine`; too few particles may agree with what was observed."""
@@ -233,48 +266,49 @@ class SequentialMonteCarlo(SequenceEngine):
         """The path of the largest density among the particles; see the base class."""
         if k > 1:
             raise Unsupported(f"{type(self).__name__}() finds one best path, not several; use k=1")
-        own = particle_question(question)
-        run = self._run(own, kept=own.every_name, scored=True)
-        warn_of_few(run, None, own.engine)
-        return best_path(own, run, self._reasons)
+        run = self._run(question, kept=question.every_name, scored=True)
+        warn_of_few(run, None, question.engine)
+        return best_path(question, run, self._reasons)
 
     # --- programs -----------------------------------------------------------------------------
 
     def answer_query(self, question: Any) -> Posterior:
         """See :class:`Engine`; targets may be real."""
-        if isinstance(question, SequenceQuestion):
-            return super().answer_query(question)
-        runs = self._executions(question, self.particles, self.seed)
-        return posterior_of(question, runs, engine=type(self).__name__, told=self._reasons)
+        if isinstance(question, Question):
+            return self._of_programs().answer_query(question)
+        return super().answer_query(question)
 
     def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
         """See :class:`Engine`: the best particle."""
-        if isinstance(question, SequenceQuestion):
-            return super().answer_most_probable(question, k)
-        if k > 1:
-            raise Unsupported(f"{type(self).__name__}() finds one best execution; use k=1")
-        runs = self._executions(question, self.particles, self.seed)
-        return best_of(question, runs, engine=type(self).__name__, told=self._reasons)
+        if isinstance(question, Question):
+            return self._of_programs().answer_most_probable(question, k)
+        return super().answer_most_probable(question, k)
 
     def answer_sample(self, question: Any, n: int, seed: int | None) -> Samples:
-        """See :class:`Engine`; executions chosen by their weights."""
-        if isinstance(question, SequenceQuestion):
-            return super().answer_sample(question, n, seed)
-        own = self.seed if seed is None else seed
-        runs = self._executions(question, max(n, self.particles), own)
-        return samples_of(question, runs, n=n, seed=own)
+        """See :class:`Engine`; particles chosen by their weights."""
+        if isinstance(question, Question):
+            return self._of_programs().answer_sample(question, n, seed)
+        return super().answer_sample(question, n, seed)
 
     def answer_log_prob(self, question: Any) -> Tensor:
         """See :class:`Engine`: an estimate, of which the exponential is unbiased."""
-        if isinstance(question, SequenceQuestion):
-            return super().answer_log_prob(question)
-        runs = self._executions(question, self.particles, self.seed)
-        return log_evidence_of(question, runs, type(self).__name__)
+        if isinstance(question, Question):
+            return self._of_programs().answer_log_prob(question)
+        return super().answer_log_prob(question)
+
+    def _of_programs(self) -> ResampledExecutions:
+        if self.proposal:
+            raise Unsupported("proposal= is for models over time; a program draws from its own")
+        own = type(self).__name__
+        return ResampledExecutions(
+            self.particles, self.threshold, self.resampling, self.seed, own, self.why
+        )
 
     def describe(self, question: Any) -> Explanation:
         """See :class:`Engine`."""
-        steps = question.seen.steps if isinstance(question, SequenceQuestion) else 1
-        cells = question.seen.num_rows * steps * len(question.model.variables)
+        if isinstance(question, Question):
+            return self._of_programs().describe(question)
+        cells = question.seen.num_rows * question.seen.steps * len(question.model.variables)
         return Explanation(
             engine=type(self).__name__,
             kind="estimate",
@@ -290,25 +324,9 @@ class SequentialMonteCarlo(SequenceEngine):
     def _reasons(self) -> dict[str, Any]:
         return {} if self.why is None else {"reason": self.why}
 
-    def _weights(self, rows: int, number: int, seed: int | None) -> ParticleWeights:
-        return ParticleWeights(rows, number, self.threshold, self.resampling, seed)
-
-    def _executions(self, question: Question, n: int, seed: int | None) -> list[Executions]:
-        if self.proposal:
-            raise Unsupported("proposal= is for models over time; a program draws from its own")
-        seeds = np.random.SeedSequence(seed).generate_state(2 * max(question.num_rows, 1))
-        own = type(self).__name__
-        return [
-            resampled(
-                question, n, int(seeds[2 * row]), engine=own, row=row,
-                weights=self._weights(1, n, int(seeds[2 * row + 1])),
-            )
-            for row in range(question.num_rows)
-        ]  # fmt: skip
-
     def _run(
         self,
-        question: ParticleQuestion,
+        question: SequenceQuestion,
         *,
         kept: Sequence[Hashable],
         filtered: bool = False,
@@ -321,7 +339,9 @@ class SequentialMonteCarlo(SequenceEngine):
         check_size(what, self.particles * seen.num_rows * steps * numbers, self.max_answer_bytes,
                    "Take fewer particles, or fewer rows at a time")  # fmt: skip
         first, second = np.random.SeedSequence(self.seed).generate_state(2)
-        weights = self._weights(seen.num_rows, self.particles, int(first))
+        weights = ParticleWeights(
+            seen.num_rows, self.particles, self.threshold, self.resampling, int(first)
+        )
         moving = ParticleFilter(
             model, seen, question.covariates, self.proposal, kept, filtered, scored
         )
