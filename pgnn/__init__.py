@@ -30,6 +30,7 @@ from pgnn.factors import (
     Lattice,
     LinearGaussian,
     LogLinear,
+    Multinomial,
     Neural,
     NeuralPotential,
     NoisyAnd,
@@ -104,7 +105,9 @@ from pgnn.models import (
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     MarkovRandomField,
+    Mixture,
     Model,
+    NaiveBayes,
 )
 from pgnn.programs.program import Program
 
@@ -133,6 +136,7 @@ __all__ = [
     "LinearGaussian",
     "Poisson",
     "Bernoulli",
+    "Multinomial",
     "Distributional",
     "Full",
     "Tied",
@@ -157,6 +161,8 @@ __all__ = [
     "HiddenSemiMarkovModel",
     "Program",
     "DynamicBayesianNetwork",
+    "NaiveBayes",
+    "Mixture",
     "OnlineFilter",
     # answers
     "Posterior",

@@ -139,6 +139,15 @@ class NetworkModel(DirectedModel, FactorModel):
         """
 
 
+class ClassModel(NetworkModel):
+    """A network of a discrete class and of features, each of which depends on the class alone."""
+
+    @property
+    @abstractmethod
+    def class_name(self) -> Hashable:
+        """The name of the class, which has no parents."""
+
+
 class UnrollableModel(VariableModel):
     """A model over time: its variables are arrays whose first axis is time.
 

@@ -80,6 +80,8 @@ DEFERRED = {
     "models/sequence_model.py": {"inference"},
     "models/repeated_slice.py": {"programs"},
     "models/hidden_markov_model.py": {"inference"},
+    "models/naive_bayes.py": {"inference"},
+    "models/mixture.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
     "programs/program.py": {"inference"},
     "programs/program_verbs.py": {"inference"},

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.observed_rows import ObservedRows
+from pgnn.factors.sparse_rows import taken
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -82,7 +83,7 @@ class Evidence(ObservedRows):
         index = torch.from_numpy(rows)
 
         def own(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-            return {n: x[index.to(x.device)] for n, x in values.items()}
+            return {n: taken(x, index) for n, x in values.items()}
 
         return replace(
             self,

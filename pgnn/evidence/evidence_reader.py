@@ -21,6 +21,7 @@ from pgnn.evidence.values import RawEvidence, Rule, read_discrete
 from pgnn.evidence.wrappers import Codes
 from pgnn.factors.elements import Elements
 from pgnn.factors.labels import MISSING, Column
+from pgnn.factors.sparse_rows import is_sparse
 from pgnn.factors.variable import Variable
 
 
@@ -264,7 +265,7 @@ class EvidenceReader:
         for first, r in placed:
             v = r.variable
             if r.real is not None:
-                reals[v.name] = r.real.expand(size, *v.shape)
+                reals[v.name] = r.real if is_sparse(r.real) else r.real.expand(size, *v.shape)
                 continue
             own = 1 if r.rows is None else r.rows
             last = first + v.num_elements

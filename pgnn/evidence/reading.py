@@ -14,8 +14,10 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.factors.cells import Cells, cells_of, dense, is_column, is_container, is_missing
+from pgnn.factors.finite import all_finite
 from pgnn.factors.inference_mode import ordinary
 from pgnn.factors.labels import Column
+from pgnn.factors.sparse_rows import compressed, is_scipy_sparse, is_sparse
 from pgnn.factors.variable import Variable
 
 Floats = NDArray[np.float64]
@@ -56,7 +58,7 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
     Raises:
         EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
     """
-    tensor = _real_tensor(variable, value)
+    tensor = compressed(value) if is_scipy_sparse(value) else _real_tensor(variable, value)
     event = variable.shape
     batched = tensor.dim() == len(event) + 1
     if tuple(tensor.shape[batched:]) != event:
@@ -64,6 +66,14 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
         raise EvidenceError(
             f"evidence for real variable {variable.name!r} must have shape {expected}, got "
             f"{tuple(tensor.shape)}"
+        )
+    rows = tensor.shape[0] if batched else None
+    if all_finite(tensor):
+        return Reading(variable, rows, real=tensor)
+    if is_sparse(tensor):
+        raise EvidenceError(
+            f"evidence for real variable {variable.name!r} must be finite: a sparse matrix has no "
+            "holes; a row that was not seen takes a dense one"
         )
     flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, math.prod(event))
     missing = flat.isnan()
@@ -77,7 +87,6 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
             "needs a conditional that integrates out what is missing, such as Gaussian: here a "
             "value is seen as a whole or not at all"
         )
-    rows = tensor.shape[0] if batched else None
     unseen = flat.numel() > 0 and bool(missing.all())
     return Reading(variable, rows, real=None if unseen else tensor)
 

@@ -10,6 +10,7 @@ from pgnn.factors.conditionals.full_covariance import Full, Tied
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.conditionals.multinomial import Multinomial
 from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
 from pgnn.factors.conditionals.noisy_or import NoisyAnd, NoisyMax, NoisyMin, NoisyOr
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
@@ -55,6 +56,7 @@ __all__ = [
     "LinearGaussian",
     "Poisson",
     "Bernoulli",
+    "Multinomial",
     "Distributional",
     "Renamed",
     "RenamedFamily",

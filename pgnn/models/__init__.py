@@ -5,7 +5,9 @@ from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.mixture import Mixture
 from pgnn.models.model import Model
+from pgnn.models.naive_bayes import NaiveBayes
 
 __all__ = [
     "BayesianNetwork",
@@ -13,5 +15,7 @@ __all__ = [
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
     "MarkovRandomField",
+    "Mixture",
     "Model",
+    "NaiveBayes",
 ]

@@ -276,7 +276,7 @@ class BayesianNetwork(Model, NetworkModel):
                     f"the states of {hidden[0]!r} are not known and the data has no such column; "
                     f"give states={{{hidden[0]!r}: ...}}"
                 )
-            from_data = states_of({n: columns[n] for n in undeclared.unknown})
+            from_data = self._found_in({n: columns[n] for n in undeclared.unknown})
             known = {**undeclared.states, **from_data}
             self._declare(undeclared.given, known, undeclared.normalise)
         try:
@@ -285,6 +285,10 @@ class BayesianNetwork(Model, NetworkModel):
         except BaseException:
             self._undeclared = undeclared
             raise
+
+    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+        """The variables that were not declared, as their columns tell them."""
+        return states_of(columns)
 
     def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
         """Return the network with other conditionals on the same graph; see the base class."""

@@ -9,6 +9,7 @@ import networkx as nx
 from torch import Tensor
 
 from pgnn.errors import Unsupported
+from pgnn.factors.finite import all_finite
 from pgnn.graphs.relatives import ancestors
 
 Name = TypeVar("Name", bound=Hashable)
@@ -57,7 +58,7 @@ class MissingReals(Generic[Name]):
         """
         found = {}
         for name, x in observed.items():
-            if name not in self.reals:
+            if name not in self.reals or all_finite(x):
                 continue
             rows = x.detach().isnan().unsqueeze(1).flatten(start_dim=1).any(dim=1)
             if not bool(rows.any()):

@@ -17,6 +17,7 @@ from pgnn.factors import (
     Gaussian,
     GaussianMixture,
     LinearGaussian,
+    Multinomial,
     Poisson,
     Spherical,
     Tabular,
@@ -34,6 +35,7 @@ MAKE: list[Callable[[], Conditional]] = [
     lambda: LinearGaussian(X3, [S, U], form=Full(0.4)),
     lambda: Poisson(X3, [S], min_rate=0.5),
     lambda: Bernoulli(X3, [S], min_prob=0.25),
+    lambda: Multinomial(X3, [S], draws=7),
 ]
 
 
@@ -62,7 +64,7 @@ def test_emissions_come_back(make: Callable[[], Conditional], tmp_path: Path) ->
     for (key, p), q in zip(conditional.named_parameters(), loaded.parameters(), strict=True):
         assert torch.equal(p, q), key
         assert p.requires_grad == q.requires_grad
-    for name in ("form", "min_rate", "min_prob", "num_components", "centre"):
+    for name in ("form", "min_rate", "min_prob", "num_components", "draws", "centre"):
         found, expected = getattr(loaded, name, None), getattr(conditional, name, None)
         assert (
             torch.equal(found, expected)

@@ -18,6 +18,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import read_parameter
 from pgnn.factors.conditionals.factorized_emission import FactorizedEmission
 from pgnn.factors.conditionals.normal_wishart import check_prior
+from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Restorable, Settings
 from pgnn.factors.variable import Variable
@@ -156,7 +157,14 @@ class Bernoulli(FactorizedEmission):
     def _from_mean(self, mean: Tensor) -> Tensor:
         return mean.clamp(self.min_prob, 1.0 - self.min_prob).logit()
 
+    def accepts(self, prior: Any) -> bool:
+        """Whether it gives zero and one the same pseudo-count."""
+        return isinstance(prior, Prior) and prior.of_each(self.child.name) is not None
+
     def _pseudo_counts(self, prior: Any) -> tuple[float, float]:
+        count = prior.of_each(self.child.name) if isinstance(prior, Prior) else None
+        if count is not None:
+            return count, 2.0 * count
         check_prior(prior, Beta, "Bernoulli")
         return (0.0, 0.0) if prior is None else (prior.ones, prior.ones + prior.zeros)
 

@@ -16,6 +16,7 @@ from pgnn.factors.conditionals.checks import check_rows, checked, in_words, sele
 from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
+from pgnn.factors.sparse_rows import written_out
 from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable, check_variables
 
@@ -42,6 +43,8 @@ class Conditional(Piece):
     noun = "conditional"
     is_table: bool = False
     """Whether its numbers are a table, so that nothing is saved by not writing it down."""
+    takes_sparse = False
+    """Whether rows of a real child may be compressed; others see them written out."""
     integrates_missing = False
     """Whether :meth:`factor` integrates out numbers of a real child that are ``NaN``."""
 
@@ -270,7 +273,8 @@ class Conditional(Piece):
         seen = {}
         for v in self.scope:
             if observed and v.name in observed:
-                seen[v.name] = checked(v, observed[v.name], self._dtype).to(self._device)
+                x = checked(v, observed[v.name], self._dtype).to(self._device)
+                seen[v.name] = x if self.takes_sparse else written_out(v.name, x)
         return seen
 
     def _covariates(self, inputs: Mapping[Hashable, Tensor] | None) -> dict[Hashable, Tensor]:

@@ -16,7 +16,9 @@ from pgnn.factors.conditionals.checks import check_rows, select_values
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
+from pgnn.factors.finite import all_finite
 from pgnn.factors.randomness import generator
+from pgnn.factors.sparse_rows import is_sparse, written_out
 from pgnn.factors.variable import Variable
 
 SHARE = 0.1
@@ -95,7 +97,7 @@ class Emission(ExponentialFamily):
         rows = len(x)
         if not rows:
             return Factor(free, x.new_zeros(0, *(v.num_states for v in free)))
-        table = self._log_density(x.reshape(rows, self.size), seen)
+        table = self._log_density(x if is_sparse(x) else x.reshape(rows, self.size), seen)
         discrete = [v for v in self.parents if v.is_discrete]
         full = Factor(discrete, table.reshape(rows, *self.configurations))
         return full.condition({v.name: seen[v.name] for v in discrete if v.name in seen})
@@ -130,6 +132,10 @@ class Emission(ExponentialFamily):
     def _complete(self, values: Mapping[Hashable, Tensor]) -> tuple[dict[Hashable, Tensor], Tensor]:
         """Rows with a child seen, holes filled with the column's mean; and side by side."""
         given = self._read(values)
+        if all(all_finite(x) for x in given.values()):
+            every = [_flat(self.child.name, x) for x in given.values()]
+            if len(every[0]):
+                return given, torch.cat(every, dim=1) if len(every) > 1 else every[0]
         x = given[self.child.name].reshape(-1, self.size)
         kept = ~x.isnan().all(dim=1)
         if not bool(kept.any()):
@@ -155,6 +161,12 @@ class Emission(ExponentialFamily):
         """States of the discrete parents, as an index into parameters."""
         values = self._values(parents)
         return tuple(values[v.name] for v in self.parents if v.is_discrete)
+
+
+def _flat(name: Hashable, x: Tensor) -> Tensor:
+    """Numbers of each row side by side."""
+    x = written_out(name, x)
+    return x.reshape(len(x), -1)
 
 
 def read_parameter(name: str, child: Variable, given: Any, shape: Sequence[int]) -> Tensor:

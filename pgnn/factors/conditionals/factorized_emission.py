@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgnn.errors import EvidenceError
 from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
+from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
 
@@ -116,8 +117,8 @@ class FactorizedEmission(Emission):
         Raises:
             EvidenceError: If a number cannot occur.
         """
-        hole = x.isnan()
-        holes = bool(hole.any())
+        holes = not all_finite(x)
+        hole = x.isnan() if holes else x
         x = x.masked_fill(hole, 0.0) if holes else x
         good = self._is_value(x)
         if not bool(good.all()):

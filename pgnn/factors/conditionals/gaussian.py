@@ -22,6 +22,7 @@ from pgnn.factors.conditionals.normal_wishart import (
     normal_log_prior,
     update_scale,
 )
+from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
 
@@ -235,5 +236,7 @@ def read_scale(
 
 def seen_rows(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Leave out the rows in which nothing was seen."""
+    if all_finite(x):
+        return x, w
     unseen = x.isnan().all(dim=1)
     return (x[~unseen], w[~unseen]) if bool(unseen.any()) else (x, w)

@@ -40,6 +40,13 @@ class Prior(ABC):
     def counts(self, conditional: Tabular) -> NDArray[np.float64]:
         r"""Pseudo-counts :math:`\alpha` of one table, parents first and child last."""
 
+    def of_each(self, name: Hashable) -> float | None:
+        """Return the pseudo-count of each outcome of a variable; None if they may differ.
+
+        What is no table, but has outcomes (``Bernoulli``, ``Multinomial``), is smoothed by it.
+        """
+        return None
+
     def check(self, names: Mapping[Hashable, Any]) -> None:  # noqa: B027
         """Check that the prior names known variables only.
 

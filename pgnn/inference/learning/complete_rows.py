@@ -14,6 +14,7 @@ from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
+from pgnn.factors.finite import all_finite
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
@@ -155,7 +156,10 @@ def _values(model: NetworkModel, rows: Evidence) -> dict[Hashable, Tensor]:
             x = codes[:, numbers.reshape(-1)].reshape(len(codes), *v.shape)
             missing = x < 0
         elif name in rows.reals:
-            x = rows.reals[name].expand(rows.num_rows, *v.shape)
+            x = rows.reals[name]
+            if all_finite(x):
+                values[name] = x
+                continue
             missing = x.isnan()
         else:
             raise DataError(

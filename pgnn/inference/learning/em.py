@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.abilities import EmittingModel, Inputs, NetworkModel, SlicedModel
+from pgnn.abilities import ClassModel, EmittingModel, Inputs, NetworkModel, SlicedModel
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.chain_e_step import ChainEStep
+from pgnn.inference.learning.class_e_step import ClassEStep
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
@@ -252,6 +253,8 @@ def e_step_of(model: Any) -> EStep[Any]:
         return ChainEStep(model)
     if isinstance(model, SlicedModel):
         return SliceEStep(model) if has_small_interface(model) else UnrolledEStep(model)
+    if isinstance(model, ClassModel):
+        return ClassEStep(model)
     if isinstance(model, NetworkModel):
         return NetworkEStep(model)
     raise Unsupported(

@@ -15,6 +15,7 @@ from pgnn.abilities import DirectedModel, SlicedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
@@ -44,7 +45,8 @@ class MaximumLikelihood(Learner):
     leaves its row of the table free; it becomes uniform, and ``history["unseen"]`` tells for each
     table how many such rows there were. Learnable conditionals of other kinds are fitted to the
     same rows, in closed form where they have one (Gaussian, Poisson, ...) and by L-BFGS otherwise
-    (logistic, noisy-or, networks); the prior applies to tables only.
+    (logistic, noisy-or, networks); the prior applies to tables, and to ``Bernoulli`` and
+    ``Multinomial`` if it gives each outcome the same pseudo-count.
 
     Tables are learnt anew, whatever they were before. Over time zeros of a table are structural: a
     prior adds nothing to them, and they stay zero until something is counted for them.
@@ -119,7 +121,7 @@ class MaximumLikelihood(Learner):
         begin = time.perf_counter()
         parts = _sort_out(model)
         learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
-        self._check_prior(learnt_tables)
+        self._check_prior(learnt_tables, {n: model.conditionals[n] for n in parts.learnt})
         if parts.rowwise:
             fit_rows(model, self, data, weights=weights, inputs=inputs)
             return
@@ -167,11 +169,13 @@ class MaximumLikelihood(Learner):
             total += value
         return states, total
 
-    def _check_prior(self, tables: Mapping[Hashable, Tabular]) -> None:
+    def _check_prior(
+        self, tables: Mapping[Hashable, Tabular], learnt: Mapping[Hashable, Conditional]
+    ) -> None:
         """Check that the prior fits all tables, before one of them changes."""
         if self.prior is None:
             return
-        self.prior.check(tables)
+        self.prior.check({n: c for n, c in learnt.items() if _smoothed(c, self.prior)} | {**tables})
         for table in tables.values():
             self.prior.counts(table)
 
@@ -225,6 +229,11 @@ def _sort_out(model: Any) -> _Parts:
         else:
             rowwise |= name in learnt
     return _Parts(learnt, tables, others, rowwise)
+
+
+def _smoothed(conditional: Conditional, prior: Prior) -> bool:
+    """Whether a prior adds something to a conditional's counts."""
+    return isinstance(conditional, ExponentialFamily) and conditional.accepts(prior)
 
 
 def _is_learnable(conditional: Conditional) -> bool:

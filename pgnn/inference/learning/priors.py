@@ -35,7 +35,11 @@ class Laplace(Prior):
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
-        return np.full(conditional.shape, _number_of(self.count, conditional))
+        return np.full(conditional.shape, self.of_each(conditional.child.name))
+
+    def of_each(self, name: Hashable) -> float:
+        """The same for every entry, see the base class."""
+        return _number_of(self.count, name)
 
     def check(self, names: Mapping[Hashable, Any]) -> None:
         """Check that every named variable exists, see the base class."""
@@ -54,6 +58,10 @@ class K2(Prior):
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
         return np.ones(conditional.shape)
+
+    def of_each(self, name: Hashable) -> float:
+        """One, see the base class."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,7 @@ class BDeu(Prior):
 
     def counts(self, conditional: Tabular) -> Floats:
         """Pseudo-counts of one table."""
-        size = _number_of(self.equivalent_sample_size, conditional)
+        size = _number_of(self.equivalent_sample_size, conditional.child.name)
         return np.full(conditional.shape, size / math.prod(conditional.shape))
 
     def check(self, names: Mapping[Hashable, Any]) -> None:
@@ -137,9 +145,9 @@ class Dirichlet(Prior):
         _check_names(self.pseudo_counts, names)
 
 
-def _number_of(given: float | Mapping[Hashable, float], conditional: Tabular) -> float:
-    """The number for one table."""
-    return float(given.get(conditional.child.name, 0.0) if isinstance(given, Mapping) else given)
+def _number_of(given: float | Mapping[Hashable, float], name: Hashable) -> float:
+    """The number for one variable."""
+    return float(given.get(name, 0.0) if isinstance(given, Mapping) else given)
 
 
 def _check_names(given: Any, names: Mapping[Hashable, Any]) -> None:

@@ -1,0 +1,194 @@
+"""Counts of several kinds of outcomes given discrete variables."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions import Multinomial as TorchMultinomial
+
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.conditionals.emission import Emission
+from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
+from pgnn.factors.conditionals.table_reader import read_numbers
+from pgnn.factors.conditionals.tabular import Prior
+from pgnn.factors.piece import Settings, learnable_zeros
+from pgnn.factors.sparse_rows import is_sparse, mapped, row_sums, stored, weighted_totals
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+
+
+class Multinomial(Emission):
+    r"""Counts of ``D`` kinds of outcomes, such as the words of a text.
+
+    .. math:: p(x \mid j) = \frac{(\sum_d x_d)!}{\prod_d x_d!} \prod_d \theta_{jd}^{x_d}
+
+    How many outcomes there are is not modelled: each row has as many as it has. Rows may come as a
+    SciPy sparse matrix. A row is seen as a whole or not at all.
+
+    Args:
+        child: Real variable of shape ``(D,)``, which holds whole numbers.
+        parents: Discrete variables.
+        probs: ``(K1, ..., Kn, D)`` probabilities of the outcomes, constants; zero is legal.
+            Learnable and the same for all outcomes if not given.
+        draws: How many outcomes a sample has.
+
+    Attributes:
+        logits: Log probabilities up to a constant, a parameter.
+
+    Raises:
+        ModelError: If a shape is wrong, or probabilities are negative or do not sum to one.
+
+    References:
+        McCallum and Nigam (1998), A comparison of event models for naive Bayes text classification.
+
+    Example:
+        >>> kind, words = Variable("kind", ["news", "spam"]), Variable("words", shape=(3,))
+        >>> p_words = Multinomial(words, [kind], probs=[[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])
+        >>> p_words.factor({"words": torch.tensor([[1.0, 1.0, 0.0]])}).values
+        tensor([[0.5000, 0.1250]], dtype=torch.float64)
+    """
+
+    integrates_missing = False
+    takes_sparse = True
+    log_numbers = ("logits",)
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        probs: Any = None,
+        draws: int = 1,
+    ) -> None:
+        super().__init__(child, parents)
+        if len(child.shape) != 1:
+            raise ModelError(
+                f"Multinomial needs a child of shape (D,), {child.name!r} has {child.shape}"
+            )
+        self.draws = whole_number("draws of Multinomial", draws, error=ModelError)
+        shape = (*self.configurations, *child.shape)
+        if probs is None:
+            self.logits = learnable_zeros(f"the outcomes of {child.name!r}", shape)
+            return
+        given = read_numbers(f"probs of {child.name!r}", probs)
+        if given.shape != shape or not ((given >= 0) & np.isfinite(given)).all():
+            raise ModelError(
+                f"probs of {child.name!r} must be probabilities of shape {shape}, states of the "
+                f"parents first, got shape {given.shape}"
+            )
+        if not np.allclose(given.sum(axis=-1), 1.0, atol=1e-4):
+            raise ModelError(f"probs of {child.name!r} must sum to one for each parent's state")
+        self.logits = nn.Parameter(torch.from_numpy(given).log(), requires_grad=False)
+
+    def settings(self) -> Settings:
+        """Return the variables, and how many outcomes a sample has."""
+        return super().settings() | {"draws": self.draws}
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of the outcomes, ``(K1, ..., Kn, D)``; differentiable."""
+        return self.logits.softmax(dim=-1)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """One less than there are outcomes, for each configuration."""
+        return self.num_configurations * (self.size - 1)
+
+    def num_free(self, parameter: Tensor) -> int:
+        """See :attr:`num_free_parameters`."""
+        return self.num_free_parameters
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Distribution:
+        """Return distributions at the parents' states, of as many outcomes as a sample has."""
+        index = self._index(parents)
+        logits = self.logits[index] if index else self.logits
+        return TorchMultinomial(self.draws, logits=logits, validate_args=False)
+
+    def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
+        """Return sums of counts, ``(K, D)``; see the base class."""
+        x = self._read(values)[self.child.name]
+        w = self._weights(weights, len(x), self.configurations)
+        return (weighted_totals(self._counts(x), w),)
+
+    @torch.no_grad()
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set probabilities to relative counts; see the base class.
+
+        Args:
+            statistics: Of :meth:`statistics`.
+            prior: Pseudo-counts, the same for all outcomes, such as ``Laplace``.
+        """
+        counts = statistics[0] + self._pseudo_count(prior)
+        if not self.logits.requires_grad:
+            return
+        total = counts.sum(dim=-1, keepdim=True)
+        known = total > LEAST_COUNT
+        new = counts.div(total.masked_fill(~known, 1.0)).log_()
+        if not bool(known.all()):
+            new = torch.where(known, new, self.logits.double().reshape(new.shape))
+        self.logits.copy_(new.reshape(self.logits.shape))
+
+    def accepts(self, prior: Any) -> bool:
+        """Whether it gives each outcome the same pseudo-count."""
+        return isinstance(prior, Prior) and prior.of_each(self.child.name) is not None
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Pseudo-counts times log probabilities; zero without a prior."""
+        count = self._pseudo_count(prior)
+        return count * self.logits.log_softmax(-1).sum() if count else self.logits.new_zeros(())
+
+    def log_likelihood(self, statistics: Statistics) -> Tensor | None:
+        """Not known: factorials of the rows are not among the statistics."""
+        return None
+
+    def _pseudo_count(self, prior: Any) -> float:
+        count = prior.of_each(self.child.name) if isinstance(prior, Prior) else None
+        if prior is not None and count is None:
+            raise ModelError(
+                f"the prior of the outcomes of {self.child.name!r} must give each the same "
+                f"pseudo-count, such as pgnn.Laplace, got {prior!r}"
+            )
+        return count or 0.0
+
+    def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
+        x = self._counts(x)
+        logs = self.logits.log_softmax(dim=-1).reshape(-1, self.size)
+        never = logs.detach().isneginf()
+        table = x @ logs.masked_fill(never, 0.0).t()
+        if bool(never.any()):
+            table = table.masked_fill(x @ never.to(x.dtype).t() > 0, -torch.inf)
+        base = torch.lgamma(row_sums(x) + 1.0) - row_sums(mapped(x, log_factorials))
+        return table + base.unsqueeze(1)
+
+    def _counts(self, x: Tensor) -> Tensor:
+        """Checked counts; zeros, whose probability is one, where nothing was seen."""
+        if not is_sparse(x):
+            hole = x.isnan()
+            if bool(hole.any()):
+                hole = hole.all(dim=1, keepdim=True)
+                x = x.masked_fill(hole, 0.0)
+        known = stored(x)
+        good = (known >= 0) & (known == known.floor()) & known.isfinite()
+        if not bool(good.all()):
+            raise EvidenceError(
+                f"Multinomial variable {self.child.name!r} holds counts, whole numbers that are "
+                f"not negative, all of a row or none; got {known[~good][0].item():g}"
+            )
+        return x
+
+    def _clustered(self, rows: Tensor) -> Tensor:
+        return (rows / row_sums(rows).clamp(min=1.0).unsqueeze(1)).sqrt()
+
+    def _filled(self, flat: Tensor, mean: Tensor) -> Tensor:
+        return torch.where(flat.isnan(), mean.round(), flat)
+
+
+def log_factorials(x: Tensor) -> Tensor:
+    """Return the logs of factorials of whole numbers."""
+    return torch.lgamma(x + 1.0)

@@ -1,0 +1,118 @@
+"""Rows of numbers most of which are zero, as tensors in compressed rows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.limits import check_size
+
+
+def is_sparse(x: Tensor) -> bool:
+    """Whether a tensor holds compressed rows, of which only numbers that are not zero are kept."""
+    return x.layout == torch.sparse_csr
+
+
+def is_scipy_sparse(value: Any) -> bool:
+    """Whether a value is a sparse matrix or array of SciPy's, which is not loaded to find out."""
+    module = sys.modules.get("scipy.sparse")
+    return module is not None and bool(module.issparse(value))
+
+
+def compressed(matrix: Any) -> Tensor:
+    """Return a SciPy sparse matrix or array ``(N, D)`` as a float tensor of compressed rows.
+
+    Example:
+        >>> from scipy.sparse import csr_array
+        >>> compressed(csr_array([[0, 2], [0, 0]])).values()
+        tensor([2.], dtype=torch.float64)
+    """
+    import numpy as np
+
+    rows = matrix.tocsr()
+    if rows is matrix and not matrix.has_canonical_format:
+        rows = matrix.copy()
+    rows.sum_duplicates()
+    kind = np.float32 if rows.dtype == np.float32 else np.float64
+    numbers = torch.from_numpy(rows.data.astype(kind, copy=False))
+    starts, columns = torch.from_numpy(rows.indptr), torch.from_numpy(rows.indices)
+    return of_parts(starts, columns, numbers, tuple(rows.shape))
+
+
+def of_parts(starts: Tensor, columns: Tensor, numbers: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a tensor of compressed rows.
+
+    Args:
+        starts: ``(N + 1,)`` where the numbers of each row begin.
+        columns: ``(M,)`` of the numbers.
+        numbers: ``(M,)``.
+        shape: ``(N, D)``.
+    """
+    import warnings
+
+    with warnings.catch_warnings():  # torch says that its support may change
+        warnings.filterwarnings("ignore", message=".*[Ss]parse.*")
+        return torch.sparse_csr_tensor(starts, columns, numbers, size=shape)
+
+
+def written_out(name: Hashable, x: Tensor) -> Tensor:
+    """Return rows with their zeros.
+
+    Raises:
+        Intractable: If they need too much memory.
+    """
+    if not is_sparse(x):
+        return x
+    advice = "Give it a conditional that takes sparse rows, such as Multinomial"
+    check_size(f"rows of {name!r} with all zeros", x.numel() * x.element_size(), advice=advice)
+    return x.to_dense()
+
+
+def stored(x: Tensor) -> Tensor:
+    """Return the numbers that are kept: all of them, unless rows are compressed."""
+    return x.values() if is_sparse(x) else x
+
+
+def mapped(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a function of each number; of compressed rows, one that is zero at zero."""
+    if not is_sparse(x):
+        return function(x)
+    return of_parts(x.crow_indices(), x.col_indices(), function(x.values()), tuple(x.shape))
+
+
+def row_sums(x: Tensor) -> Tensor:
+    """Return ``(N,)`` sums of rows ``(N, D)``."""
+    if not is_sparse(x):
+        return x.sum(dim=1)
+    return x @ x.values().new_ones(x.shape[1])
+
+
+def taken(x: Tensor, rows: Tensor) -> Tensor:
+    """Return some of the rows, by their numbers."""
+    if not is_sparse(x):
+        return x[rows.to(x.device)]
+    starts, columns, numbers = x.crow_indices(), x.col_indices(), x.values()
+    sizes = (starts[1:] - starts[:-1])[rows]
+    ends = sizes.cumsum(0)
+    first = starts[:-1][rows] - (ends - sizes)
+    place = torch.arange(len(sizes) and int(ends[-1])) + first.repeat_interleave(sizes)
+    begin = torch.cat([ends.new_zeros(1), ends])
+    return of_parts(begin, columns[place], numbers[place], (len(rows), x.shape[1]))
+
+
+def weighted_totals(x: Tensor, weights: Tensor) -> Tensor:
+    """Return ``(K, D)`` sums of rows ``(N, D)``, with weights ``(N, K)``."""
+    if not is_sparse(x):
+        return weights.t() @ x
+    from scipy.sparse import csr_array
+
+    parts = [p.numpy(force=True) for p in (x.values(), x.col_indices(), x.crow_indices())]
+    rows = csr_array((parts[0], parts[1], parts[2]), shape=tuple(x.shape))
+    own = weights.numpy(force=True)
+    few = int((weights != 0).sum()) <= len(own)  # classes that were told
+    sums = (csr_array(own).T @ rows).toarray() if few else (rows.T @ own).T
+    return torch.from_numpy(sums).to(weights)

@@ -1,0 +1,169 @@
+"""Expectations of a class and of features that depend on it alone: one table, no elimination."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.abilities import ClassModel
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.finite import all_finite
+from pgnn.factors.sparse_rows import is_sparse
+from pgnn.inference.learning.expected_statistics import (
+    ExpectedStatistics,
+    StatisticsCollector,
+    Values,
+    WeightedRows,
+)
+from pgnn.inference.learning.table_e_step import NetworkEStep
+from pgnn.inference.learning.training_data import check_possible
+
+_NUMBERS = 2**20
+"""Numbers of some rows that are worked on together, so that they stay in the cache."""
+
+
+class Block(NamedTuple):
+    """Some of the rows.
+
+    Attributes:
+        seen: ``(n, ...)`` state indices (-1: not seen) and reals of what was observed, by name.
+        inputs: Covariates.
+        weights: ``(n,)`` what each row counts.
+    """
+
+    seen: Values
+    inputs: Values
+    weights: Tensor
+
+
+class ClassEStep(NetworkEStep):
+    r"""Posterior probabilities of the class, and what features are expected to have of each.
+
+    .. math:: r_{nk} \propto p(k) \prod_i p(x_{ni} \mid k)
+
+    A feature that was not seen integrates to one and counts nothing.
+
+    Cost:
+        ``O(N K D)`` for features of ``D`` numbers, ``O(N K D^2)`` for full covariances.
+    """
+
+    model: ClassModel
+
+    def expect(self, seen: Evidence) -> ExpectedStatistics:
+        """Return expected statistics, see :class:`EStep`."""
+        seen = self._distinct(seen)
+        collector, total = StatisticsCollector(), 0.0
+        occupancy: Tensor | None = None
+        logs: list[Tensor] = []
+        with torch.no_grad():
+            for block in self._blocks(seen):
+                joint = self._joint(block)
+                log_z = joint.logsumexp(dim=1)
+                logs.append(log_z)
+                share = (joint - log_z.nan_to_num(neginf=0.0).unsqueeze(1)).exp_()
+                share *= block.weights.to(share).unsqueeze(1)
+                self._count(block, share, collector)
+                counts = share.sum(dim=0)
+                occupancy = counts if occupancy is None else occupancy + counts
+            log_evidence = torch.cat(logs)
+        check_possible(seen, log_evidence)
+        total = float(seen.weighted_sum(log_evidence))
+        return collector.collected(total, float(seen.row_weights.sum()), occupancy)
+
+    def log_partition(self, seen: Evidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was seen."""
+        with torch.no_grad():
+            return torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(seen)])
+
+    @property
+    def states(self) -> tuple[Hashable, ...]:
+        """The states of the class."""
+        return tuple(self.model.variables[self.model.class_name].states or ())
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _blocks(self, seen: Evidence) -> Iterator[Block]:
+        """Rows, some at a time."""
+        known: dict[Hashable, Tensor] = dict(seen.reals)
+        codes = torch.from_numpy(seen.codes)
+        for name, v in self.model.variables.items():
+            if v.is_discrete:
+                own = torch.from_numpy(self.model.elements.numbers(name)).reshape(-1)
+                x = codes[:, own].long()
+                if bool((x >= 0).any()):
+                    known[name] = x.reshape(seen.num_rows, *v.shape)
+        weights = torch.from_numpy(seen.row_weights)
+        width = max((x[0].numel() for x in known.values()), default=1)
+        step = max(1024, _NUMBERS // max(1, width))
+        if any(is_sparse(x) for x in known.values()):
+            step = max(1, seen.num_rows)
+        for first in range(0, seen.num_rows, step):
+            if step >= seen.num_rows:
+                yield Block(known, seen.inputs, weights)
+                return
+            rows = slice(first, first + step)
+            yield Block(
+                {n: x[rows] for n, x in known.items()},
+                {n: x[rows] for n, x in seen.inputs.items()},
+                weights[rows],
+            )
+
+    def _joint(self, block: Block) -> Tensor:
+        """``(n, K)`` log probabilities of each class together with what was seen."""
+        name, rows = self.model.class_name, len(block.weights)
+        own = self.conditionals[name]
+        covariates = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
+        table = own.factor(None, covariates or None).log_values.double()
+        table = table.expand(rows, table.shape[-1])
+        for feature, conditional in self.conditionals.items():
+            if feature != name and feature in block.seen:
+                table = table + self._log_density(conditional, block)
+        if name in block.seen:
+            states = block.seen[name]
+            other = one_hot(states.clamp_min(0), table.shape[1]) == 0
+            table = table.masked_fill(other & (states >= 0).unsqueeze(1), -torch.inf)
+        return table
+
+    def _log_density(self, own: Conditional, block: Block) -> Tensor:
+        """``(n, K)`` log densities of a feature; zeros in rows that did not see it."""
+        x, unseen = _filled(own, block.seen[own.child.name])
+        inputs = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
+        table = own.factor({own.child.name: x}, inputs or None).log_values.double()
+        return table if unseen is None else table.masked_fill(unseen.unsqueeze(1), 0.0)
+
+    def _count(self, block: Block, share: Tensor, collector: StatisticsCollector) -> None:
+        """Add the statistics of some rows."""
+        for name, own in self.pieces.items():
+            inputs = {n: block.inputs[n] for n in own.inputs if n in block.inputs}
+            if name == self.model.class_name:
+                rows = WeightedRows({}, inputs, share)
+                collector.add_counts(name, own, share.sum(dim=0), rows)
+            elif name in block.seen:
+                x, unseen = _filled(own, block.seen[name])
+                w = share if unseen is None else share.masked_fill(unseen.unsqueeze(1), 0.0)
+                if isinstance(own, ExponentialFamily) and not inputs:
+                    collector.add_sums(name, own.statistics({name: x}, w))
+                else:
+                    collector.add_rows(name, WeightedRows({name: x}, inputs, w))
+
+
+def _filled(own: Conditional, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Values without holes, and the rows that have some; as they are where the class sees to it."""
+    if own.integrates_missing or is_sparse(x):
+        return x, None
+    if own.child.is_discrete:
+        hole = x < 0
+        x = x.clamp_min(0)
+    elif all_finite(x):
+        return x, None
+    else:
+        hole = x.isnan()
+        x = x.nan_to_num()
+    rows = hole.reshape(len(x), -1).any(dim=1)
+    return x, rows if bool(rows.any()) else None

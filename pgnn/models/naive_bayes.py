@@ -1,0 +1,202 @@
+"""Naive Bayes models: a class, and features that are independent given it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+
+from pgnn.abilities import ClassModel
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.frames import columns_of
+from pgnn.evidence.states import states_of
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.tabular import Prior
+from pgnn.factors.finite import all_finite
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.limits import NOT_NEGATIVE, check_real
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.directed_declaration import by_name
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+
+class NaiveBayes(BayesianNetwork, ClassModel):
+    r"""A class, and features of any kinds that are independent given it.
+
+    .. math:: p(c, x) = p(c) \prod_i p(x_i \mid c)
+
+    Features may be missing in some rows; where classes are, the others' are used to tell them
+    (semi-supervised learning by :class:`EM`). ``model.query("class", rows)`` has the probabilities
+    of the classes.
+
+    Args:
+        states: Number or labels of the classes; those of the data if not given.
+        features: For each feature a conditional of it given the class; a table ``(K, S)``; a
+            number or labels of states (a learnable table), or None where the data tells them; or
+            a callable ``(child, parents) -> Conditional`` such as :class:`Bernoulli`,
+            :class:`Multinomial`, :class:`Gaussian` or :class:`Poisson`.
+        prior: ``(K,)`` probabilities of the classes, a conditional or a callable; learnable if not
+            given.
+        shapes: Event shapes of real features whose conditional is a callable; what is not declared
+            :meth:`fit` finds in the data.
+        name: Of the class.
+        smoothing: Pseudo-count of each state of a feature (of zero and one, of each outcome of
+            a ``Multinomial``) where no learner is named. Classes are not smoothed.
+        normalise: Whether rows of the tables are weights, each to be divided by its sum.
+
+    Raises:
+        ModelError: If there is no feature, a table does not fit, or a feature depends on more than
+            the class.
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, section 3.1.3. Nigam, McCallum,
+        Thrun and Mitchell (2000), Text classification from labeled and unlabeled documents using
+        EM.
+
+    Example:
+        >>> from pgnn import Gaussian, Multinomial
+        >>> model = NaiveBayes(["ham", "spam"], {"words": Multinomial, "length": Gaussian})
+        >>> mails = {
+        ...     "words": [[3, 0], [2, 1], [0, 4], [1, 3]],
+        ...     "length": [1.0, 1.2, 3.1, 2.9],
+        ...     "class": ["ham", "ham", "spam", "spam"],
+        ... }
+        >>> _ = model.fit(mails, progress=False)
+        >>> model.most_probable({"words": [[0, 3], [3, 0]]}, "class")["class"]
+        tensor([1, 0])
+    """
+
+    _default_name: Hashable = "class"
+
+    def __init__(
+        self,
+        states: int | Iterable[Hashable] | None,
+        features: Mapping[Hashable, Any],
+        prior: Any = None,
+        *,
+        shapes: Mapping[Hashable, tuple[int, ...]] | None = None,
+        name: Hashable = "class",
+        smoothing: float = 1.0,
+        normalise: bool = False,
+    ) -> None:
+        check_real("smoothing", smoothing, NOT_NEGATIVE)
+        features, shapes = by_name(features, "features"), by_name(shapes, "shapes")
+        if not features or name in features:
+            what = "has the name of the class" if features else "is needed"
+            raise ModelError(
+                f"a feature {what}: give features={{'x': pgnn.Gaussian}}, name='class'"
+            )
+        self._class, self.smoothing = name, smoothing
+        self._callables = {n for n, x in features.items() if _is_callable(x)}
+        given = {n: x for n, x in features.items() if not _are_states(x)}
+        known: dict[Hashable, Any] = {} if states is None else {name: states}
+        for feature, kind in features.items():
+            if feature in shapes or (_is_callable(kind) and not isinstance(kind, type)):
+                known[feature] = Variable(feature, None, shapes.get(feature, ()))
+            elif _are_states(kind) and kind is not None:
+                known[feature] = kind
+        if prior is not None:
+            given[name] = prior
+        graph = nx.DiGraph()
+        graph.add_nodes_from([name, *features])
+        graph.add_edges_from((name, n) for n in features)
+        super().__init__(graph, given, known, normalise=normalise)
+
+    def settings(self) -> Settings:
+        """Return the classes and the conditionals."""
+        own = dict(self.conditionals)
+        prior = own.pop(self._class)
+        return {
+            "states": prior.child.states,
+            "features": own,
+            "prior": prior,
+            "name": self._class,
+            "smoothing": self.smoothing,
+        }
+
+    @property
+    def class_name(self) -> Hashable:
+        """The name of the class."""
+        return self._class
+
+    @property
+    def features(self) -> dict[Hashable, Conditional]:
+        """The features given the class, by name."""
+        return {n: c for n, c in self.conditionals.items() if n != self._class}
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``MaximumLikelihood`` for complete rows, ``EM`` where something is missing."""
+        from pgnn.inference.learning.em import EM
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        prior = self.smoothing_prior()
+        return MaximumLikelihood(prior) if self._is_complete(data) else EM(prior)
+
+    def smoothing_prior(self) -> Prior | None:
+        """Return the pseudo-count of each state of features that have states; None without."""
+        from pgnn.inference.learning.priors import Laplace
+
+        smoothed = [
+            n
+            for n, c in self.features.items()
+            if isinstance(c, ExponentialFamily)
+            and c.accepts(Laplace())
+            and any(p.requires_grad for p in c.parameters())
+        ]
+        wanted = self.smoothing and smoothed
+        return Laplace(dict.fromkeys(smoothed, self.smoothing)) if wanted else None
+
+    def _is_complete(self, data: Any) -> bool:
+        """Whether every variable was seen in every row."""
+        from pgnn.inference.question import reader_of
+
+        try:
+            columns = columns_of(data)
+            known = {n: columns[n] for n in self.variables if n in columns}
+            seen = reader_of(self).read(known, states_only=True)
+        except EvidenceError:  # the learner says what is wrong
+            return True
+        reals = [n for n, v in self.variables.items() if not v.is_discrete]
+        complete = all(n in seen.reals and all_finite(seen.reals[n]) for n in reals)
+        return complete and bool((seen.codes >= 0).all())
+
+    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+        """Shapes of real features, and states of the others and of the class."""
+        reals = {n: x for n, x in columns.items() if n in self._callables}
+        states = states_of({n: x for n, x in columns.items() if n not in reals})
+        return {**states, **{n: Variable(n, None, _event_shape(x)) for n, x in reals.items()}}
+
+    def __repr__(self) -> str:
+        seen = ", ".join(repr(n) for n in self.graph if n != self._class)
+        return f"{type(self).__name__}({self._class!r}, features {seen})"
+
+
+def _is_callable(given: Any) -> bool:
+    return callable(given) and not isinstance(given, Conditional)
+
+
+def _are_states(given: Any) -> bool:
+    """Whether a number or labels of states are given, or nothing, rather than a conditional."""
+    if given is None or (isinstance(given, int) and not isinstance(given, bool)):
+        return True
+    if isinstance(given, Variable):
+        return True
+    listed = isinstance(given, list | tuple | range)
+    return listed and all(isinstance(s, str | bool | int) for s in given)
+
+
+def _event_shape(column: Any) -> tuple[int, ...]:
+    """The shape of one row of a column."""
+    shape = getattr(column, "shape", None)
+    if shape is not None and len(shape) > 1:
+        return tuple(int(n) for n in shape[1:])
+    for cell in column:
+        if cell is not None:
+            return tuple(np.shape(cell))
+    return ()
