@@ -66,6 +66,7 @@ from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.engine import Engine
+from pgnn.inference.exact.by_component import ByComponent
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.em import EM
@@ -101,12 +102,14 @@ from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,
+    ChowLiuTree,
     DynamicBayesianNetwork,
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     MarkovRandomField,
     Mixture,
     Model,
+    ModelMixture,
     NaiveBayes,
 )
 from pgnn.programs.program import Program
@@ -163,6 +166,8 @@ __all__ = [
     "DynamicBayesianNetwork",
     "NaiveBayes",
     "Mixture",
+    "ModelMixture",
+    "ChowLiuTree",
     "OnlineFilter",
     # answers
     "Posterior",
@@ -176,6 +181,7 @@ __all__ = [
     "Best",
     "Automatic",
     "JunctionTree",
+    "ByComponent",
     "ForwardBackward",
     "InterfaceAlgorithm",
     "BoyenKoller",

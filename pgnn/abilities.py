@@ -148,6 +148,53 @@ class ClassModel(NetworkModel):
         """The name of the class, which has no parents."""
 
 
+class ClosedFormModel(FactorModel):
+    """A model of which the best numbers for complete weighted rows have a closed form.
+
+    What makes up its structure may be found by that too, if it is kept in buffers.
+    """
+
+    @abstractmethod
+    def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        """Return sums over rows, which may be added to those of other rows, and scaled.
+
+        Args:
+            codes: ``(N, E)`` states of all elements.
+            weights: ``(N,)`` what each row counts.
+        """
+
+    @abstractmethod
+    def maximize(self, statistics: tuple[Tensor, ...]) -> None:
+        """Set the numbers, in place, to the best ones for some statistics."""
+
+    @abstractmethod
+    def log_density(self, codes: Tensor) -> Tensor:
+        """Return ``(N,)`` log probabilities of complete rows ``(N, E)``."""
+
+    @abstractmethod
+    def log_prior(self) -> Tensor:
+        """Return what :meth:`maximize` adds to the log-likelihood, if it smooths."""
+
+
+class MixtureModel(FactorModel):
+    """A hidden choice among models of the same variables, one of which makes each row."""
+
+    @property
+    @abstractmethod
+    def class_name(self) -> Hashable:
+        """The name of the choice, the first of the variables."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Conditional:
+        """The probabilities of the components."""
+
+    @property
+    @abstractmethod
+    def components(self) -> Sequence[Any]:
+        """The models."""
+
+
 class UnrollableModel(VariableModel):
     """A model over time: its variables are arrays whose first axis is time.
 

@@ -82,6 +82,8 @@ DEFERRED = {
     "models/hidden_markov_model.py": {"inference"},
     "models/naive_bayes.py": {"inference"},
     "models/mixture.py": {"inference"},
+    "models/model_mixture.py": {"inference"},
+    "models/chow_liu_tree.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
     "programs/program.py": {"inference"},
     "programs/program_verbs.py": {"inference"},

@@ -1,21 +1,25 @@
 """Model families, one file each."""
 
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.mixture import Mixture
 from pgnn.models.model import Model
+from pgnn.models.model_mixture import ModelMixture
 from pgnn.models.naive_bayes import NaiveBayes
 
 __all__ = [
     "BayesianNetwork",
+    "ChowLiuTree",
     "DynamicBayesianNetwork",
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
     "MarkovRandomField",
     "Mixture",
     "Model",
+    "ModelMixture",
     "NaiveBayes",
 ]

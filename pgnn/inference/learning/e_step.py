@@ -15,7 +15,7 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values
-from pgnn.inference.learning.m_step import accepting, maximize
+from pgnn.inference.learning.m_step import accepting, log_prior, maximize
 from pgnn.inference.learning.priors import Laplace
 
 Seen = TypeVar("Seen", Evidence, Sequences)
@@ -35,6 +35,29 @@ class EStep(ABC, Generic[Seen]):
     @abstractmethod
     def pieces(self) -> Mapping[Hashable, Conditional]:
         """The learnable conditionals, each by the name that priors call it."""
+
+    @property
+    def learns_as_a_whole(self) -> bool:
+        """Whether something is learnt that is in none of the pieces."""
+        return False
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Set the model to what fits expected statistics best, in place: the M-step.
+
+        Args:
+            expected: What :meth:`expect` returned, or sums of such.
+            priors: Of the pieces, by name.
+
+        Returns:
+            Names of pieces that made no step though their gradient is not zero.
+        """
+        return maximize(self.pieces, expected, priors)
+
+    def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
+        """Return what priors add to the log-likelihood."""
+        return log_prior(self.pieces, priors)
 
     @property
     def states(self) -> Sequence[Hashable]:
@@ -104,4 +127,4 @@ class EStep(ABC, Generic[Seen]):
         Raises:
             DataError: If what was filled in is impossible.
         """
-        maximize(self.pieces, self.expect(completed), accepting(self.pieces, Laplace()))
+        self.improve(self.expect(completed), accepting(self.pieces, Laplace()))

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.abilities import ClassModel, EmittingModel, Inputs, NetworkModel, SlicedModel
+from pgnn.abilities import (
+    ClassModel,
+    ClosedFormModel,
+    EmittingModel,
+    Inputs,
+    MixtureModel,
+    NetworkModel,
+    SlicedModel,
+)
 from pgnn.errors import ModelError, Unsupported
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
@@ -18,6 +26,7 @@ from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.class_e_step import ClassEStep
+from pgnn.inference.learning.closed_form import ClosedFormEStep
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
@@ -25,6 +34,7 @@ from pgnn.inference.learning.expected_statistics import (
     check_owners,
 )
 from pgnn.inference.learning.m_step import accepting, doubts
+from pgnn.inference.learning.mixture_e_step import MixtureEStep
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
@@ -142,7 +152,7 @@ class EM(Learner):
         """
         begin = time.perf_counter()
         e_step = e_step_of(model)
-        _check(e_step.pieces)
+        _check(e_step.pieces, e_step.learns_as_a_whole)
         seen = e_step.read(data, weights, inputs)
         best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
         last = best.e_step.expect(seen)
@@ -253,6 +263,10 @@ def e_step_of(model: Any) -> EStep[Any]:
         return ChainEStep(model)
     if isinstance(model, SlicedModel):
         return SliceEStep(model) if has_small_interface(model) else UnrolledEStep(model)
+    if isinstance(model, ClosedFormModel):
+        return ClosedFormEStep(model)
+    if isinstance(model, MixtureModel):
+        return MixtureEStep(model, [e_step_of(c) for c in model.components])
     if isinstance(model, ClassModel):
         return ClassEStep(model)
     if isinstance(model, NetworkModel):
@@ -263,9 +277,9 @@ def e_step_of(model: Any) -> EStep[Any]:
     )
 
 
-def _check(pieces: Pieces) -> None:
+def _check(pieces: Pieces, whole: bool) -> None:
     """Check that there is something to learn, each parameter in one conditional."""
-    if not pieces:
+    if not pieces and not whole:
         raise ModelError(
             "the model has nothing to learn: what was given is constant; model.requires_grad_() "
             "makes it where learning begins"

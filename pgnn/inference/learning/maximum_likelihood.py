@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import DirectedModel, SlicedModel
+from pgnn.abilities import ClosedFormModel, DirectedModel, SlicedModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
@@ -19,6 +19,7 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.closed_form import fit_closed_form
 from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
@@ -117,6 +118,9 @@ class MaximumLikelihood(Learner):
         """
         if isinstance(model, SlicedModel):
             fit_slices(model, self, data, weights=weights, inputs=inputs)
+            return
+        if isinstance(model, ClosedFormModel):
+            fit_closed_form(model, self, data, weights)
             return
         begin = time.perf_counter()
         parts = _sort_out(model)

@@ -14,7 +14,6 @@ from pgnn.errors import DataError
 from pgnn.inference.learning.chain_e_step import expect_side_by_side
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.m_step import log_prior, maximize
 from pgnn.inference.loop import Info
 from pgnn.inference.threads import Stop, interruptible
 
@@ -110,7 +109,7 @@ class Start:
         elif value - before <= self.settings.tolerance * scale:
             self.done, self.converged = True, not self.stuck
         else:
-            self.stuck = maximize(self.e_step.pieces, expected, self.priors)
+            self.stuck = self.e_step.improve(expected, self.priors)
 
     def _stream(self) -> None:
         """One pass of streaming EM over batches in random order."""
@@ -126,7 +125,7 @@ class Start:
             scale = total_weight / expected.weight
             self._sums = (self._sums or expected).mixed(expected, share, scale)
             self._steps += 1
-            self.stuck = maximize(self.e_step.pieces, self._sums, self.priors)
+            self.stuck = self.e_step.improve(self._sums, self.priors)
         value = self.value()
         before = self._note(value - self._log_prior(), value)
         near = abs(value - before) <= self.settings.tolerance * max(abs(value), 1.0)
@@ -142,7 +141,7 @@ class Start:
         return before
 
     def _log_prior(self) -> float:
-        return log_prior(self.e_step.pieces, self.priors)
+        return self.e_step.log_prior(self.priors)
 
 
 class Restarts:

@@ -1,0 +1,321 @@
+"""Answers about mixtures of models: each component is asked, and the answers are weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
+from pgnn.errors import Unsupported
+from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.sequences import Sequences
+from pgnn.inference.base_question import Names
+from pgnn.inference.beliefs import Beliefs, Best
+from pgnn.inference.engine import Engine
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question, names_of
+from pgnn.inference.samples import Samples
+from pgnn.limits import check_seed, check_size, whole_number
+
+
+@dataclass(frozen=True)
+class ByComponent(Engine):
+    r"""Asks each component of a mixture, and weighs the answers by its responsibility.
+
+    .. math:: p(x_i \mid e) = \sum_k p(k \mid e)\, p_k(x_i \mid e), \qquad
+        p(k \mid e) \propto \pi_k\, p_k(e)
+
+    Components are asked as they are alone, by the engines that suit them: the answer is exact where
+    theirs are. Of models over time it answers which component a sequence is of, its log
+    probability, and draws.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork, ModelMixture
+        >>> a = BayesianNetwork([], {"x": [0.9, 0.1]})
+        >>> b = BayesianNetwork([], {"x": [0.2, 0.8]})
+        >>> model = ModelMixture([a, b], [0.5, 0.5])
+        >>> model.query("component", {"x": 1}, engine=ByComponent())["component"].probs
+        tensor([0.1111, 0.8889], dtype=torch.float64)
+    """
+
+    # --- rows ---------------------------------------------------------------------------------
+
+    def infer(self, question: Question) -> Beliefs:
+        """Return marginals and log evidence."""
+        model = _mixture(question.model)
+        known, classes = component_rows(model, question.seen)
+        answers = [
+            c.query(None, known, inputs=question.inputs or None, errors="nan")
+            for c in model.components
+        ]
+        joint = joint_log_probs(model, [_log_evidence(a, known) for a in answers], classes)
+        log_z = joint.logsumexp(dim=1)
+        share = (joint - log_z.unsqueeze(1)).exp()
+        total: Tensor | float = 0.0
+        for k, answer in enumerate(answers):
+            columns = [answer.probs(v.name).reshape(known.num_rows, -1) for v in answer.variables]
+            own = torch.cat([share[:, :0], *columns], dim=1)
+            weight = share[:, k : k + 1]
+            total = total + torch.where(weight > 0, weight * own, weight)
+        kinds = {a.kind for a in answers}
+        return Beliefs(
+            torch.cat([share, total], dim=1),  # type: ignore[list-item]
+            log_z,
+            kinds.pop() if len(kinds) == 1 else "estimate",
+            {"components": sorted({a.engine for a in answers})},
+        )
+
+    def maximize(self, question: Question, maximized: NDArray[np.bool_]) -> Best:
+        """Return the best states; of some variables with the component only if that is one."""
+        model = _mixture(question.model)
+        if not maximized[0] and bool((question.seen.codes[:, 0] < 0).any()):
+            raise Unsupported(
+                "the most probable states of variables, the component summed out, are no matter "
+                "of single components; ask for the component too, or take engine=JunctionTree()"
+            )
+        known, classes = component_rows(model, question.seen)
+        first = model.components[0].elements
+        names = [first.name(int(e)) for e in np.flatnonzero(maximized[1:])]
+        inputs = question.inputs or None
+        logs, states = [], []
+        for c in model.components:
+            if names:
+                best = c.most_probable(known, names, inputs=inputs, errors="nan")
+                score = best.log_prob.reshape(-1)
+                logs.append(score.masked_fill(score.isnan(), -torch.inf))
+                states.append(best.states)
+            else:
+                logs.append(c.log_prob(known, inputs=inputs).reshape(-1))
+                states.append(torch.zeros(known.num_rows, 0, dtype=torch.int64))
+        joint = joint_log_probs(model, logs, classes)
+        log_prob, which = joint.max(dim=1)
+        found = torch.from_numpy(question.seen.codes).long()
+        rows = torch.arange(len(found))
+        found[:, 0] = torch.where(found[:, 0] < 0, which, found[:, 0])
+        place = torch.from_numpy(np.flatnonzero(maximized[1:])) + 1
+        found[:, place] = torch.stack(states)[which, rows]
+        return Best(found.clamp_min(0), log_prob)
+
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """Draw a component for each draw of each row, and the rest from it."""
+        model = _mixture(question.model)
+        known, classes = component_rows(model, question.seen)
+        inputs = question.inputs or None
+        logs = [c.log_prob(known, inputs=inputs).reshape(-1) for c in model.components]
+        joint = joint_log_probs(model, logs, classes)
+        self.check_possible(question, joint.logsumexp(dim=1))
+        which = _chosen(joint.detach(), n, seed)  # (n, B)
+        codes = torch.zeros(n, known.num_rows, len(question.model.elements), dtype=torch.int64)
+        codes[..., 0] = which
+        reals: dict[Any, Tensor] = {}
+        for k, c in enumerate(model.components):
+            rows = (which == k).any(dim=0).nonzero()[:, 0]
+            if not len(rows):
+                continue
+            own_inputs = {m: x[rows] for m, x in (inputs or {}).items()} or None
+            own = c.sample(n, known.take(rows.numpy()), inputs=own_inputs, seed=_seed(seed, k))
+            chosen = which[:, rows] == k
+            codes[:, rows, 1:] = torch.where(chosen[..., None], own.codes, codes[:, rows, 1:])
+            for v in (v for v in own.variables if not v.is_discrete):
+                x = reals.setdefault(v.name, own[v.name].new_zeros(n, known.num_rows, *v.shape))
+                where = chosen.reshape(*chosen.shape, *[1] * len(v.shape))
+                x[:, rows] = torch.where(where, own[v.name], x[:, rows])
+        alone = not question.seen.batched
+        return Samples(
+            tuple(question.model.variables.values()),
+            codes[:, 0] if alone else codes,
+            {m: x[:, 0] if alone else x for m, x in reals.items()},
+            batched=not alone,
+            index=question.seen.index,
+        )
+
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Return ``(B,)`` log probabilities."""
+        return self._log_prob(_mixture(question.model), question.seen, question.inputs)
+
+    # --- sequences ----------------------------------------------------------------------------
+
+    def query(
+        self,
+        model: Any,
+        targets: Names | None,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """Answer :meth:`Model.query`; of models over time about the component alone."""
+        mixture = _mixture(model)
+        if not _over_time(mixture):
+            return super().query(model, targets, evidence, inputs=inputs, errors=errors)
+        name = mixture.class_name
+        if targets is None or names_of(targets, {**model.variables}) != [name]:
+            raise Unsupported(
+                f"a mixture of models over time is asked for {name!r}; steps are a matter of its "
+                "components: model.components[0].query(...)"
+            )
+        seen = Sequences.of(mixture.components[0], evidence)
+        logs = [c.log_prob(seen, inputs=inputs).reshape(-1) for c in mixture.components]
+        joint = joint_log_probs(mixture, logs, None)
+        log_z = joint.logsumexp(dim=1)
+        share = (joint - log_z.unsqueeze(1)).exp()
+        return Posterior(
+            (mixture.weights.child,),
+            share,
+            log_z,
+            batched=seen.batched,
+            kind="exact",
+            engine=type(self).__name__,
+            index=seen.index,
+        )
+
+    def log_prob(self, model: Any, data: Any, *, inputs: Inputs | None = None) -> Tensor:
+        """Answer :meth:`Model.log_prob`."""
+        mixture = _mixture(model)
+        if not _over_time(mixture):
+            return super().log_prob(model, data, inputs=inputs)
+        seen = Sequences.of(mixture.components[0], data)
+        total = self._log_prob(mixture, seen, inputs)
+        return total if seen.batched else total[0]
+
+    def sample(
+        self,
+        model: Any,
+        n: int,
+        evidence: Any,
+        *,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> Samples:
+        """Answer :meth:`Model.sample`; of models over time without the component."""
+        mixture = _mixture(model)
+        if not _over_time(mixture):
+            return super().sample(model, n, evidence, inputs=inputs, seed=seed)
+        n, seed = whole_number("the number of samples", n), check_seed(seed)
+        seen = Sequences.of(mixture.components[0], evidence)
+        cells = n * seen.num_rows * max(1, seen.steps) * len(mixture.components)
+        check_size(f"{n:,} draws", cells, self.max_answer_bytes, "Draw fewer at a time")
+        logs = [c.log_prob(seen, inputs=inputs).reshape(-1) for c in mixture.components]
+        which = _chosen(joint_log_probs(mixture, logs, None).detach(), n, seed)
+        which = which if seen.batched else which[:, 0]
+        parts = [
+            c.sample(n, seen, inputs=inputs, seed=_seed(seed, k))
+            for k, c in enumerate(mixture.components)
+        ]
+        first = parts[0]
+        reals = {}
+        for v in (v for v in first.variables if not v.is_discrete):
+            reals[v.name] = _of_rows([p[v.name] for p in parts], which)
+        codes = _of_rows([p.codes for p in parts], which)
+        return Samples(first.variables, codes, reals, batched=first.batched)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _log_prob(self, model: MixtureModel, seen: Any, inputs: Inputs | None) -> Tensor:
+        known, classes = component_rows(model, seen)
+        logs = [c.log_prob(known, inputs=inputs or None).reshape(-1) for c in model.components]
+        return joint_log_probs(model, logs, classes).logsumexp(dim=1)
+
+    def reason(self) -> str:
+        """Say what it does."""
+        return "each component is asked, and the answers are weighed"
+
+    @property
+    def kind_of_evidence(self) -> str:
+        """Exact, where the components' are."""
+        return "exact"
+
+    def prepare(self, model: Any, targets: Any, observed: Any) -> Any:
+        """Answer ``compile``, by all components at once."""
+        return JunctionTree().prepare(model, targets, observed)
+
+
+def component_rows(model: MixtureModel, seen: Any) -> tuple[Any, Tensor | None]:
+    """Return what the components see of rows, and ``(B,)`` the components that were told.
+
+    Args:
+        model: The mixture.
+        seen: Evidence about it, or sequences, in which components are never told.
+
+    Raises:
+        Unsupported: If there are likelihoods of components.
+    """
+    if not isinstance(seen, Evidence):
+        return seen, None
+    size = model.weights.child.num_states
+    soft = None if seen.soft is None else seen.soft[:, size:]
+    if seen.soft is not None and (seen.soft[:, :size] != 1.0).any():
+        raise Unsupported("a component is told by its label, not by likelihoods")
+    codes = torch.from_numpy(seen.codes[:, 0]).long()
+    known = replace(
+        seen,
+        codes=np.ascontiguousarray(seen.codes[:, 1:]),
+        soft=soft,
+        names=tuple(n for n in seen.names if n != model.class_name),
+    )
+    return known, codes if bool((codes >= 0).any()) else None
+
+
+def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor | None) -> Tensor:
+    """Return ``(B, K)`` log probabilities of rows together with each component.
+
+    Args:
+        model: Its weights count.
+        logs: ``(B,)`` log probabilities of the rows under each component.
+        classes: ``(B,)`` the components that were told, -1 where not.
+    """
+    own = model.weights.factor().log_values
+    joint = torch.stack(list(logs), dim=1) + own
+    if classes is None:
+        return joint
+    other = (one_hot(classes.clamp_min(0), len(own)) == 0) & (classes >= 0).unsqueeze(1)
+    return joint.masked_fill(other, -torch.inf)
+
+
+def _mixture(model: Any) -> MixtureModel:
+    if not isinstance(model, MixtureModel):
+        raise Unsupported(
+            f"ByComponent() answers about mixtures of models, and {type(model).__name__} is none; "
+            "leave engine= out"
+        )
+    return model
+
+
+def _over_time(model: MixtureModel) -> bool:
+    return isinstance(model.components[0], UnrollableModel)
+
+
+def _log_evidence(answer: Posterior, known: Evidence) -> Tensor:
+    """``(B,)`` without the scale of likelihoods, which the mixture's own answer adds."""
+    log_z = answer.log_evidence.reshape(-1)
+    return log_z - torch.from_numpy(known.soft_scale).to(log_z)
+
+
+def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:
+    """``(n, B)`` components drawn by their responsibilities."""
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    share = joint.softmax(dim=1).nan_to_num(1.0 / joint.shape[1])
+    if not len(share):
+        return torch.zeros(n, 0, dtype=torch.int64)
+    return torch.multinomial(share, n, replacement=True, generator=generator).t()
+
+
+def _of_rows(parts: Sequence[Tensor], which: Tensor) -> Tensor:
+    """For each draw that of the component chosen for it."""
+    index = which.reshape(1, *which.shape, *[1] * (parts[0].dim() - which.dim()))
+    stacked = torch.stack(list(parts))
+    return stacked.gather(0, index.expand(1, *stacked.shape[1:]))[0]
+
+
+def _seed(seed: int | None, k: int) -> int | None:
+    """A seed of each component's own."""
+    return None if seed is None else int(np.random.default_rng([seed, k]).integers(2**31))

@@ -1,0 +1,122 @@
+"""Learning of whole models that have a closed form, from complete weighted rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import ClosedFormModel, Inputs
+from pgnn.errors import DataError
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.inference.history import History
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import check_possible, read_rows
+
+_OWN = "model"
+"""What the statistics of the model are called."""
+
+
+class ClosedFormEStep(EStep[Evidence]):
+    """Statistics of a model that sees all there is.
+
+    Args:
+        model: A model with statistics of its own.
+    """
+
+    model: ClosedFormModel
+
+    @property
+    def pieces(self) -> Mapping[Hashable, Conditional]:
+        """None: the model is learnt as a whole."""
+        return {}
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+        """Read rows, in which nothing is missing.
+
+        Raises:
+            DataError: If something is.
+        """
+        seen = read_rows(self.model, data, weights, inputs)
+        self._states(seen)
+        return seen
+
+    def expect(self, seen: Evidence) -> ExpectedStatistics:
+        """Return the statistics of the rows."""
+        log_z = self.log_partition(seen)
+        check_possible(seen, log_z)
+        weights = torch.from_numpy(seen.row_weights)
+        sums: dict[Hashable, Any] = {_OWN: self.model.statistics(self._states(seen), weights)}
+        return ExpectedStatistics(float(seen.weighted_sum(log_z)), float(weights.sum()), sums)
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Set the model to what fits its statistics best."""
+        self.model.maximize(expected.sums[_OWN])
+        return []
+
+    def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
+        """Return what the model's own prior adds."""
+        return float(self.model.log_prior())
+
+    @property
+    def learns_as_a_whole(self) -> bool:
+        """It does, as a whole."""
+        return True
+
+    def log_partition(self, seen: Evidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of the rows."""
+        return self.model.log_density(self._states(seen))
+
+    def symmetric(self, seen: Evidence) -> bool:
+        """Nothing is hidden."""
+        return False
+
+    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+        """Nothing is hidden: the first step is the last."""
+
+    def _states(self, seen: Evidence) -> Tensor:
+        """``(B, E)`` states, none of which is missing."""
+        missing = np.flatnonzero((seen.codes < 0).any(axis=1))
+        if len(missing):
+            raise DataError(
+                f"cells are missing in {len(missing)} of {seen.num_rows} rows (first row "
+                f"{missing[0]}): {type(self.model).__name__} learns from complete rows; drop or "
+                "fill those, or learn the tables of model.network() with EM()"
+            )
+        return torch.from_numpy(seen.codes)
+
+
+def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
+    """Fit a model to complete rows; ``model.history`` tells how it went.
+
+    Args:
+        model: A model with statistics of its own.
+        learner: For the history.
+        data: Rows, all at once.
+        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+
+    Raises:
+        DataError: If something was not seen, or there are no rows.
+    """
+    begin = time.perf_counter()
+    step = ClosedFormEStep(model)
+    seen = step.read(data, weights, None)
+    counts = torch.from_numpy(seen.row_weights)
+    with restored_on_failure(model):
+        model.maximize(model.statistics(torch.from_numpy(seen.codes), counts))
+        model.history = History(
+            learner=repr(learner),
+            rows=seen.num_rows,
+            weight=float(counts.sum()),
+            log_likelihood=float(seen.weighted_sum(step.log_partition(seen))),
+            seconds=time.perf_counter() - begin,
+        )

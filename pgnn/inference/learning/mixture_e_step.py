@@ -1,0 +1,190 @@
+"""Expectations of a mixture of models: responsibilities, and what each model expects of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.emission import kmeans
+from pgnn.factors.sparse_rows import written_out
+from pgnn.inference.exact.by_component import component_rows, joint_log_probs
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import (
+    ExpectedStatistics,
+    StatisticsCollector,
+    WeightedRows,
+    learnable,
+)
+from pgnn.inference.learning.m_step import maximize
+from pgnn.inference.learning.training_data import check_possible, read_rows
+
+_SHARE = 0.1
+"""How much of each row is spread over all components at a start."""
+
+
+class MixtureEStep(EStep[Any]):
+    r"""Responsibilities :math:`r_{nk} \propto \pi_k p_k(x_n)`, and what models expect of rows.
+
+    Each model sees all rows, with the weights :math:`r_{nk}`, and does by its own E-step and M-step
+    what it would do alone: so what is hidden inside it, or missing, is learnt at the same time.
+    Pieces of component ``k`` are called ``(k, name)``.
+
+    Args:
+        model: The mixture.
+        parts: The expectations of its components.
+    """
+
+    model: MixtureModel
+
+    def __init__(self, model: Any, parts: Sequence[EStep[Any]]) -> None:
+        super().__init__(model)
+        self.parts = list(parts)
+        self._own = learnable({model.class_name: model.weights})
+        self._pieces: dict[Hashable, Conditional] = dict(self._own)
+        for k, part in enumerate(self.parts):
+            self._pieces |= {(k, n): c for n, c in part.pieces.items()}
+        self._known: tuple[Any, Any] | None = None
+
+    @property
+    def pieces(self) -> Mapping[Hashable, Conditional]:
+        """The weights, and all pieces of the components."""
+        return self._pieces
+
+    @property
+    def learns_as_a_whole(self) -> bool:
+        """Whether a component does."""
+        return any(part.learns_as_a_whole for part in self.parts)
+
+    @property
+    def states(self) -> Sequence[Hashable]:
+        """The labels of the components."""
+        return tuple(self.model.weights.child.states or ())
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Read rows, or sequences as the components do."""
+        if isinstance(self.model.components[0], UnrollableModel):
+            return self.parts[0].read(data, weights, inputs)
+        return read_rows(self.model, data, weights, inputs)
+
+    def expect(self, seen: Any) -> ExpectedStatistics:
+        """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
+        known, classes = component_rows(self.model, self._distinct(seen))
+        joint = self._joint(known, classes)
+        log_z = joint.logsumexp(dim=1)
+        check_possible(known, log_z)
+        weights = torch.from_numpy(known.row_weights)
+        share = (joint - log_z.nan_to_num(neginf=0.0)[:, None]).exp() * weights[:, None]
+        expected = self._counted(known, share)
+        return replace(expected, log_likelihood=float(known.weighted_sum(log_z)))
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Set the weights, and have each component do its M-step."""
+        stuck = maximize(self._own, expected, priors)
+        for k, part in enumerate(self.parts):
+            own = part.improve(
+                replace(expected, sums=_of(k, expected.sums), rows=_of(k, expected.rows)),
+                _of(k, priors),
+            )
+            stuck += [(k, n) for n in own]
+        return stuck
+
+    def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
+        """Return what priors add, those of the components too."""
+        inner = [part.log_prior(_of(k, priors)) for k, part in enumerate(self.parts)]
+        own = super().log_prior({n: p for n, p in priors.items() if n in self._own})
+        return own + sum(inner)
+
+    def log_partition(self, seen: Any) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was seen."""
+        return self._joint(*component_rows(self.model, seen)).logsumexp(dim=1)
+
+    def symmetric(self, seen: Any) -> bool:
+        """Whether all components take the rows for the same, or one does not tell its states."""
+        known, classes = component_rows(self.model, self._distinct(seen))
+        logs = torch.stack([part.log_partition(known) for part in self.parts], dim=1)
+        spread = (logs - logs[:, :1]).nan_to_num(nan=0.0).abs().amax()
+        alike = classes is None and len(self.parts) > 1 and bool(spread <= 1e-12)
+        return alike or any(part.symmetric(known) for part in self.parts)
+
+    def initialize(self, seen: Any, seed: int, at_random: bool) -> None:
+        """Begin with a cluster of the rows for each component, and a little of all other rows."""
+        known, classes = component_rows(self.model, self._distinct(seen))
+        generator = torch.Generator().manual_seed(seed)
+        size = len(self.parts)
+        labels = classes
+        if labels is None:
+            labels = self._clusters(known, generator, at_random)
+        rest = torch.empty(known.num_rows, size, dtype=torch.float64)
+        rest.exponential_(generator=generator)
+        share = (1 - _SHARE) * one_hot(labels, size) + _SHARE * rest / rest.sum(1, keepdim=True)
+        for k, part in enumerate(self.parts):
+            part.initialize(known, seed + k, at_random or k > 0)
+        weights = torch.from_numpy(known.row_weights)
+        self.improve(self._counted(known, share * weights[:, None]), {})
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _joint(self, known: Any, classes: Tensor | None) -> Tensor:
+        """``(B, K)`` log probabilities of the rows together with each component."""
+        with torch.no_grad():
+            logs = [part.log_partition(known) for part in self.parts]
+            return joint_log_probs(self.model, logs, classes)
+
+    def _counted(self, known: Any, share: Tensor) -> ExpectedStatistics:
+        """What is expected under weights ``(B, K)``."""
+        collector = StatisticsCollector()
+        for name, own in self._own.items():
+            collector.add_counts(name, own, share.sum(dim=0), WeightedRows({}, {}, share))
+        for k, part in enumerate(self.parts):
+            found = part.expect(replace(known, weights=np.ascontiguousarray(share[:, k].numpy())))
+            for name, sums in found.sums.items():
+                collector.add_sums((k, name), sums)
+            for name, rows in found.rows.items():
+                collector.add_rows((k, name), rows)
+        return collector.collected(0.0, float(share.sum()), share.sum(dim=0))
+
+    def _distinct(self, seen: Any) -> Any:
+        """The rows that differ; those of the last call are kept."""
+        if not isinstance(seen, Evidence):
+            return seen
+        if self._known is None or self._known[0] is not seen:
+            self._known = seen, seen.merged()
+        return self._known[1]
+
+    def _clusters(self, known: Any, generator: torch.Generator, at_random: bool) -> Tensor:
+        """``(B,)`` a component for each row: clusters of rows, at random for sequences."""
+        size = len(self.parts)
+        if not isinstance(known, Evidence):
+            return torch.randint(size, (known.num_rows,), generator=generator)
+        features = _features(self.model, known)
+        return kmeans(features, size, generator, 0 if at_random else 20)
+
+
+def _features(model: MixtureModel, known: Evidence) -> Tensor:
+    """``(B, D)`` rows as numbers; means where something was not seen."""
+    elements = model.components[0].elements
+    codes = torch.from_numpy(known.codes).long()
+    columns = [torch.zeros(len(codes), 1, dtype=torch.float64)]
+    for e, card in enumerate(elements.card.tolist()):
+        hot = one_hot(codes[:, e].clamp_min(0), card)[:, 1:].double()
+        columns.append(hot.masked_fill((codes[:, e] < 0).unsqueeze(-1), torch.nan))
+    for name, x in known.reals.items():
+        columns.append(written_out(name, x).double().reshape(len(codes), -1))
+    table = torch.cat(columns, dim=1)
+    return torch.where(table.isnan(), table.nanmean(dim=0).nan_to_num(), table)
+
+
+def _of(k: int, named: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """What belongs to one component, by the names that it has there."""
+    return {n[1]: x for n, x in named.items() if isinstance(n, tuple) and n[0] == k}

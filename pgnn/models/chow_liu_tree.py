@@ -1,0 +1,347 @@
+"""Trees whose edges are found in the data."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pgnn.abilities import ClosedFormModel, Inputs
+from pgnn.errors import ModelError
+from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.graphs.spanning_tree import maximum_spanning_tree
+from pgnn.limits import NOT_NEGATIVE, check_real
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.directed_declaration import by_name, variable_of
+from pgnn.models.model import Model
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+_NUMBERS = 2**21
+"""Numbers of some rows that are counted together."""
+
+
+class ChowLiuTree(Model, ClosedFormModel):
+    r"""Discrete variables each of which depends on one other; :meth:`fit` finds on which.
+
+    .. math:: p(x) = \prod_v p(x_v \mid x_{\mathrm{pa}(v)}), \qquad
+        \text{edges} = \arg\max_{\text{trees}} \sum_{(u, v)} I(x_u; x_v)
+
+    Of all trees this is the one of the largest likelihood. With a class, ``given="class"``, every
+    variable depends on that besides, and edges have the largest information given it: tree-
+    augmented naive Bayes, a classifier. Several trees are mixed by
+    :class:`~pgnn.models.model_mixture.ModelMixture`.
+
+    Args:
+        states: Numbers or labels of states by name, or whole variables such as
+            :func:`pgnn.states_of` returns.
+        given: The name of a class on which all others depend.
+        pseudo_count: How many rows, spread evenly over all states, are added to the data.
+        parents: ``(V,)`` numbers of the variables' parents, -1 where there is none, the class not
+            counted; none has any before a fit if not given.
+
+    Raises:
+        ModelError: If a variable is not discrete, or parents do not make a forest.
+
+    References:
+        Chow and Liu (1968), Approximating discrete probability distributions with dependence
+        trees. Friedman, Geiger and Goldszmidt (1997), Bayesian network classifiers.
+
+    Example:
+        >>> import pgnn
+        >>> rows = {"a": [0, 0, 1, 1], "b": [0, 0, 1, 1], "c": [0, 1, 1, 0]}
+        >>> tree = ChowLiuTree(pgnn.states_of(rows)).fit(rows, progress=False)
+        >>> sorted(tree.graph.edges)
+        [('a', 'b'), ('a', 'c')]
+        >>> tree.query("a", {"b": 1})["a"].probs
+        tensor([0.1000, 0.9000], dtype=torch.float64)
+    """
+
+    is_normalized = True
+    parents: Tensor
+
+    def __init__(
+        self,
+        states: Mapping[Hashable, int | Iterable[Hashable] | Variable],
+        *,
+        given: Hashable | None = None,
+        pseudo_count: float = 1.0,
+        parents: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        check_real("pseudo_count", pseudo_count, NOT_NEGATIVE)
+        declared = by_name(states, "states")
+        variables = {n: variable_of(n, s) for n, s in declared.items()}
+        bad = [n for n, v in variables.items() if not v.is_discrete or v.shape]
+        if bad or not variables or (given is not None and given not in variables):
+            what = f"{bad[0]!r} is none" if bad else f"got {[*variables]}, given={given!r}"
+            raise ModelError(f"a tree is over single discrete variables by name: {what}")
+        if given is not None:  # the class comes first
+            variables = {given: variables[given], **variables}
+        self._variables, self._given, self.pseudo_count = variables, given, pseudo_count
+        self._layout = Layout([v.num_states for v in self._in_tree])
+        size = len(self._in_tree)
+        own = np.full(size, -1) if parents is None else np.asarray(parents, dtype=np.int64)
+        _check_forest(own, size)
+        self.register_buffer("parents", torch.from_numpy(own.astype(np.int64)))
+        classes = 1 if given is None else variables[given].num_states
+        tables = self._layout.uniform(classes)
+        self.log_tables = nn.Parameter(torch.from_numpy(tables))
+        self.log_class = nn.Parameter(torch.full((classes,), -np.log(classes)).double())
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The variables by name, the class first."""
+        return MappingProxyType(self._variables)
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The edges, from parents to children, and those from the class."""
+        made: nx.DiGraph = self.cached("graph", self._graph)
+        return made
+
+    @property
+    def num_free_parameters(self) -> int:
+        """How many numbers may be chosen freely, the edges not counted."""
+        classes = len(self.log_class)
+        sizes, parents = self._layout.sizes, self.parents.tolist()
+        each = [(k - 1) * (sizes[p] if p >= 0 else 1) for k, p in zip(sizes, parents, strict=True)]
+        return classes * sum(each) + classes - 1
+
+    def settings(self) -> Settings:
+        """Return states, edges and the pseudo-count."""
+        return {
+            "states": {n: v.states for n, v in self._variables.items()},
+            "given": self._given,
+            "pseudo_count": self.pseudo_count,
+            "parents": tuple(self.parents.tolist()),
+        }
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """One log table for each variable, over it, its parent and the class."""
+        own, sizes = self._in_tree, self._layout.sizes
+        first = [] if self._given is None else [self._variables[self._given]]
+        made = [Factor(first, self.log_class.log_softmax(0), self._given)] if first else []
+        for v, p in enumerate(self.parents.tolist()):
+            table = self.log_tables[v][..., : sizes[v]].log_softmax(-1)
+            table = table[:, : sizes[p]] if p >= 0 else table[:, 0]
+            scope = [*first, *([own[p]] if p >= 0 else []), own[v]]
+            made.append(Factor(scope, table if first else table[0], own[v].name))
+        known = {n: x for n, x in (observed or {}).items() if n in self._variables}
+        return tuple(f.condition({n: known[n] for n in f.names if n in known}) for f in made)
+
+    def network(self) -> BayesianNetwork:
+        """Return the same distribution as a network, whose tables are constants.
+
+        After ``requires_grad_()`` :class:`EM` learns it from rows with holes.
+        """
+        with torch.no_grad():
+            tables = {f.child: f.values for f in self.factors()}
+        states: dict[Hashable, Any] = dict(self._variables)
+        return BayesianNetwork(self.graph, tables, states)
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``MaximumLikelihood``, which has a closed form."""
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        return MaximumLikelihood()
+
+    # --- learning -----------------------------------------------------------------------------
+
+    def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+        """Return weighted counts of pairs of states, ``(C, d, d)`` for each class.
+
+        Of each variable but its first state, and of a constant: the rest follows from these.
+
+        Args:
+            codes: ``(N, E)`` states.
+            weights: ``(N,)`` what each row counts.
+
+        Cost:
+            ``O(N d^2)``, one matrix product.
+        """
+        total = torch.zeros(len(self.log_class), *[self._layout.reduced] * 2, dtype=torch.float64)
+        step = max(1, _NUMBERS // self._layout.reduced)
+        parts = zip(torch.split(codes, step), torch.split(weights.double(), step), strict=True)
+        for part, w in parts:
+            hot = self._layout.indicators(part[:, self._skipped :])
+            for c, counts in enumerate(total):
+                own = w if self._given is None else w * (part[:, 0] == c)
+                counts.addmm_((hot * own.unsqueeze(1)).t(), hot)
+        return (total,)
+
+    @torch.no_grad()
+    def maximize(self, statistics: tuple[Tensor, ...]) -> None:
+        """Set edges and tables, in place, to the best ones for some statistics."""
+        counts = self._layout.smoothed(statistics[0].numpy(force=True), self.pseudo_count)
+        parents = maximum_spanning_tree(self._layout.information(counts))
+        self.parents.copy_(torch.from_numpy(parents))
+        self.log_tables.copy_(torch.from_numpy(self._layout.tables(counts, parents)))
+        of_class = counts[:, : self._layout.sizes[0], : self._layout.sizes[0]].sum((1, 2))
+        if of_class.sum() > 0:
+            with np.errstate(divide="ignore"):
+                self.log_class.copy_(torch.from_numpy(np.log(of_class / of_class.sum())))
+        self._cache.clear()  # other edges make other factors
+
+    def log_density(self, codes: Tensor) -> Tensor:
+        """Return ``(N,)`` log probabilities of complete rows of states ``(N, E)``."""
+        states = np.ascontiguousarray(codes.numpy(force=True).T).astype(np.int64)
+        tables = self.log_tables.detach().numpy(force=True)
+        most = self._layout.most
+        begin = np.zeros(states.shape[1], dtype=np.int64)
+        total = np.zeros(states.shape[1])
+        if self._given is not None:
+            total += self.log_class.detach().numpy(force=True)[states[0]]
+            begin, states = states[0] * most**2, states[1:]
+        for v, p in enumerate(self.parents.tolist()):
+            index = begin + states[v] + (most * states[p] if p >= 0 else 0)
+            total += tables[v].reshape(-1).take(index)
+        return torch.from_numpy(total)
+
+    def log_prior(self) -> Tensor:
+        """Return what the pseudo-count adds to the log-likelihood."""
+        if not self.pseudo_count:
+            return torch.zeros((), dtype=torch.float64)
+        total = self.log_class.detach().mean()
+        for v, p in enumerate(self.parents.tolist()):
+            above = self._layout.sizes[p] if p >= 0 else 1
+            own = self.log_tables.detach()[v, :, :above, : self._layout.sizes[v]]
+            total = total + own.mean()
+        return self.pseudo_count * total
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    @property
+    def _in_tree(self) -> list[Variable]:
+        return [v for n, v in self._variables.items() if n != self._given]
+
+    @property
+    def _skipped(self) -> int:
+        """Columns of states before those of the tree."""
+        return int(self._given is not None)
+
+    def _graph(self) -> nx.DiGraph:
+        names = [v.name for v in self._in_tree]
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self._variables)
+        if self._given is not None:
+            graph.add_edges_from((self._given, n) for n in names)
+        pairs = zip(names, self.parents.tolist(), strict=True)
+        graph.add_edges_from((names[p], n) for n, p in pairs if p >= 0)
+        return nx.freeze(graph)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        return f"{len(self._variables)} variables"
+
+    def __repr__(self) -> str:
+        return f"ChowLiuTree({self.extra_repr()})"
+
+
+class Layout:
+    """Where the states of variables lie in matrices of counts of pairs.
+
+    Args:
+        sizes: Numbers of states.
+
+    Attributes:
+        most: The largest of them.
+        reduced: Rows of a matrix of counts: a constant, and all states but first ones.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes, self.most = list(sizes), max(sizes)
+        self.reduced = 1 + sum(k - 1 for k in sizes)
+        self._offset = np.concatenate([[0], np.cumsum(sizes)])
+        self._owner = np.repeat(np.arange(len(sizes)), sizes)
+        expand = np.zeros((self._offset[-1], self.reduced))
+        column = 1
+        for first, k in zip(self._offset, self.sizes, strict=False):
+            expand[first, 0] = 1.0
+            expand[first, column : column + k - 1] = -1.0
+            expand[first + 1 : first + k, column : column + k - 1] = np.eye(k - 1)
+            column += k - 1
+        self._expand = expand
+        self._of = expand[:, :0] if not len(sizes) else np.eye(len(sizes))[self._owner]
+
+    def indicators(self, codes: Tensor) -> Tensor:
+        """Return ``(N, d)`` a one, and which states but the first ones rows have."""
+        hot = torch.empty(len(codes), self.reduced, dtype=torch.float64)
+        hot[:, 0] = 1.0
+        if self.most == 2:
+            hot[:, 1:] = codes[:, [v for v, k in enumerate(self.sizes) if k == 2]]
+            return hot
+        state = np.concatenate([np.arange(1, k) for k in self.sizes])
+        owner = np.concatenate([np.full(k - 1, v) for v, k in enumerate(self.sizes)])
+        hot[:, 1:] = codes[:, torch.from_numpy(owner)] == torch.from_numpy(state)
+        return hot
+
+    def smoothed(self, counts: NDArray[np.float64], pseudo: float) -> NDArray[np.float64]:
+        """Return counts of all pairs of states ``(C, D, D)``, those of rows spread evenly added."""
+        full = (self._expand @ counts @ self._expand.T).clip(min=0.0)
+        share = np.repeat(1.0 / np.asarray(self.sizes), self.sizes)
+        extra = np.outer(share, share)
+        same = self._owner[:, None] == self._owner
+        extra[same] = 0.0
+        extra[np.diag_indices(len(share))] = share
+        full[:, same & ~np.eye(len(share), dtype=bool)] = 0.0
+        found: NDArray[np.float64] = full + pseudo / len(full) * extra
+        return found
+
+    def information(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``(V, V)`` mutual information of pairs, given the class, times the counts."""
+        single = np.diagonal(counts, axis1=1, axis2=2)
+        total = single[:, : self.sizes[0]].sum(axis=1)[:, None, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = counts * total / (single[:, :, None] * single[:, None, :])
+            terms = np.where(counts > 0, counts * np.log(ratio), 0.0).sum(axis=0)
+        found: NDArray[np.float64] = self._of.T @ terms @ self._of
+        return found
+
+    def tables(
+        self, counts: NDArray[np.float64], parents: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return ``(V, C, S, S)`` log probabilities of states given those of the parents."""
+        found = self.uniform(len(counts))
+        for v, p in enumerate(parents):
+            own = slice(self._offset[v], self._offset[v + 1])
+            if p < 0:
+                rows = np.diagonal(counts[:, own, own], axis1=1, axis2=2)[:, None, :]
+                rows = np.repeat(rows, self.most, axis=1)
+            else:
+                rows = counts[:, self._offset[p] : self._offset[p + 1], own]
+            total = rows.sum(axis=-1, keepdims=True)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = np.log(rows / total)
+            place = found[v][:, : rows.shape[1], : self.sizes[v]]
+            place[...] = np.where(total > 0, logs, place)
+        return found
+
+    def uniform(self, classes: int) -> NDArray[np.float64]:
+        """Return tables in which all states are alike; ``-inf`` where a variable has none."""
+        tables = np.full((len(self.sizes), classes, self.most, self.most), -np.inf)
+        for v, k in enumerate(self.sizes):
+            tables[v, ..., :k] = -np.log(k)
+        return tables
+
+
+def _check_forest(parents: NDArray[np.int64], size: int) -> None:
+    """Check that each variable has a parent or none, and nobody is their own ancestor."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(size))
+    if parents.shape == (size,) and ((parents >= -1) & (parents < size)).all():
+        graph.add_edges_from((int(p), v) for v, p in enumerate(parents) if p >= 0)
+        if nx.is_directed_acyclic_graph(graph):
+            return
+    raise ModelError(f"parents must be {size} numbers of variables or -1, without a cycle")

@@ -1,0 +1,163 @@
+"""Mixtures of models: trees, networks, hidden Markov models, fields."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.abilities import Inputs, MixtureModel
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.factors.factor import Factor
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.models.model import Model
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
+
+
+class ModelMixture(Model, MixtureModel):
+    r"""A mixture of models of the same variables; which of them made a row is not observed.
+
+    .. math:: p(x) = \sum_k \pi_k\, p_k(x)
+
+    ``model.query("component", rows)`` has the responsibilities :math:`p(k \mid x)`. Learning is
+    :class:`EM`: each component does its own steps, with weighted rows, so that what is hidden or
+    missing inside is learnt at the same time. Components may be trees whose edges are found
+    (:class:`ChowLiuTree`), networks, hidden Markov models (a mixture of sequences), mixtures; and
+    fields, which are asked but not learnt. Mixtures of distributions are declared by
+    :class:`~pgnn.models.mixture.Mixture`.
+
+    Args:
+        components: The models, all of the same variables.
+        weights: ``(K,)`` their probabilities; learnable if not given.
+        labels: Names of the components; numbers if not given.
+        name: Of the variable that tells the component.
+
+    Raises:
+        ModelError: If there is none, one is no model, or variables differ.
+
+    References:
+        Meilă and Jordan (2000), Learning with mixtures of trees. Smyth (1997), Clustering sequences
+        with hidden Markov models.
+
+    Example:
+        >>> import pgnn
+        >>> rows = {"a": [0, 0, 0, 1, 1, 1], "b": [0, 0, 1, 1, 1, 0], "c": [0, 0, 0, 1, 1, 1]}
+        >>> trees = [pgnn.ChowLiuTree(pgnn.states_of(rows)) for _ in range(2)]
+        >>> model = ModelMixture(trees).fit(rows, seed=0, progress=False)
+        >>> model.query("component", {"a": 1, "b": 1})["component"].probs.shape
+        torch.Size([2])
+    """
+
+    is_normalized = True
+
+    def __init__(
+        self,
+        components: Sequence[Model],
+        weights: Any = None,
+        *,
+        labels: Iterable[Hashable] | None = None,
+        name: Hashable = "component",
+    ) -> None:
+        super().__init__()
+        if not isinstance(components, list | tuple) or not components:
+            raise ModelError(f"components must be a list of models, got {components!r}")
+        for c in components:
+            if not isinstance(c, Model):
+                raise ModelError(f"a component must be a model, got {type(c).__name__}")
+            if dict(c.variables) != dict(components[0].variables):
+                raise ModelError(
+                    "components must be models of the same variables in the same order: "
+                    f"{[*components[0].variables]} and {[*c.variables]}"
+                )
+        if len({id(c) for c in components}) < len(components):
+            raise ModelError("a component is there twice: make a model for each")
+        if name in components[0].variables:
+            raise ModelError(f"components have a variable {name!r}: name the mixture's otherwise")
+        child = Variable(name, len(components) if labels is None else labels)
+        if child.num_states != len(components):
+            raise ModelError(f"{len(components)} components need as many labels, got {child}")
+        self._weights = weights if isinstance(weights, Tabular) else Tabular(child, (), weights)
+        if self._weights.child != child or self._weights.parents:
+            raise ModelError(f"weights must be probabilities of {child}")
+        self._components = nn.ModuleList(components)
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The component, and the variables of the models."""
+        own = self._weights.child
+        return MappingProxyType({own.name: own, **self.components[0].variables})
+
+    @property
+    def class_name(self) -> Hashable:
+        """The name of the variable that tells the component."""
+        return self._weights.child.name
+
+    @property
+    def weights(self) -> Conditional:
+        """The probabilities of the components."""
+        return self._weights
+
+    @property
+    def components(self) -> list[Any]:
+        """The models."""
+        return list(self._components)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Those of the components, and of their weights."""
+        inner: int = sum(c.num_free_parameters for c in self.components)
+        return inner + len(self._components) - 1
+
+    def settings(self) -> Settings:
+        """Return the components and their weights."""
+        return {
+            "components": tuple(self.components),
+            "weights": self._weights,
+            "labels": self._weights.child.states,
+            "name": self.class_name,
+        }
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Every factor of every component, which is one wherever another component is chosen.
+
+        Raises:
+            Unsupported: If a component is a field, whose normaliser depends on all of it.
+        """
+        own = self._weights.child
+        made = [self._weights.factor(observed)]
+        for k, c in enumerate(self.components):
+            if not c.is_normalized:
+                raise Unsupported("a mixture of fields has no factors: ask engine=ByComponent()")
+            for f in c.factors(observed, inputs):
+                table, axis = f.log_values, len(f.batch_shape)
+                others = [torch.zeros_like(table)] * len(self._components)
+                gated = torch.stack([*others[:k], table, *others[k + 1 :]], dim=axis)
+                made.append(Factor([own, *f.variables], gated))
+        known = {n: x for n, x in (observed or {}).items() if n == own.name}
+        return tuple(f.condition(known) if own.name in f.names else f for f in made)
+
+    def default_engine(self) -> Engine:
+        """Return ``ByComponent()``."""
+        from pgnn.inference.exact.by_component import ByComponent
+
+        return ByComponent()
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``EM()``: the component is hidden."""
+        from pgnn.inference.learning.em import EM
+
+        return EM()
+
+    def __repr__(self) -> str:
+        return f"ModelMixture({', '.join(map(repr, self.components))})"

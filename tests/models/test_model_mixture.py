@@ -1,0 +1,208 @@
+"""Mixtures of models: against their own factors, enumeration, and one EM step in NumPy."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn.errors import ModelError, Unsupported
+from pgnn.inference.learning.em import e_step_of
+
+SIZES = {"a": 2, "b": 3, "c": 2}
+EVERY = np.array(list(itertools.product(*map(range, SIZES.values()))))
+CELLS = {n: EVERY[:, k] for k, n in enumerate(SIZES)}
+
+
+def network(
+    seed: int, edges: list[tuple[str, str]], learnable: bool = True
+) -> pgnn.BayesianNetwork:
+    rng = np.random.default_rng(seed)
+    parents = {n: [u for u, v in edges if v == n] for n in SIZES}
+    tables = {
+        n: rng.dirichlet(np.ones(k), size=[SIZES[p] for p in parents[n]]) for n, k in SIZES.items()
+    }
+    model = pgnn.BayesianNetwork(edges, tables, SIZES)
+    return model.requires_grad_() if learnable else model
+
+
+def mixture() -> pgnn.ModelMixture:
+    parts = [network(0, [("a", "b"), ("b", "c")]), network(1, [("c", "a"), ("a", "b")])]
+    model = pgnn.ModelMixture(parts, labels=["u", "v"], name="k")
+    model.weights.set_probs([0.3, 0.7])
+    for p in model.parameters():
+        p.requires_grad_(False)
+    return model
+
+
+def trees(count: int, pseudo: float = 0.1) -> pgnn.ModelMixture:
+    return pgnn.ModelMixture([pgnn.ChowLiuTree(SIZES, pseudo_count=pseudo) for _ in range(count)])
+
+
+def drawn(n: int = 400, missing: float = 0.0) -> dict[str, np.ndarray]:
+    found = mixture().sample(n, seed=0)
+    rows = {name: found[name].numpy().copy() for name in SIZES}
+    for k, x in enumerate(rows.values()):
+        x[np.random.default_rng(k).random(n) < missing] = -1
+    return rows
+
+
+def test_sums_to_one_and_equals_its_factors() -> None:
+    model, exact = mixture(), pgnn.JunctionTree()
+    parts = torch.stack([c.log_prob(CELLS) for c in model.components], dim=1).exp()
+    expected = parts @ torch.tensor([0.3, 0.7]).double()
+    torch.testing.assert_close(model.log_prob(CELLS).exp(), expected)
+    assert float(expected.sum()) == pytest.approx(1.0)
+    torch.testing.assert_close(model.log_prob(CELLS, engine=exact).exp(), expected)
+    share = model.query("k", CELLS)["k"].probs
+    torch.testing.assert_close(share[:, 0], 0.3 * parts[:, 0] / expected)
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {},
+        {"b": 1},
+        {"k": "v", "c": 0},
+        {"a": [0, 1, None], "b": [2, None, None], "k": ["u", None, "v"]},
+        {"a": [0.2, 0.9], "c": 1},
+    ],
+)
+def test_answers_equal_those_of_the_factors(evidence: dict) -> None:
+    model, exact = mixture(), pgnn.JunctionTree()
+    own, other = model.query(None, evidence), model.query(None, evidence, engine=exact)
+    assert own.kind == "exact"
+    torch.testing.assert_close(own.log_evidence, other.log_evidence)
+    for name in model.variables:
+        torch.testing.assert_close(own[name].probs, other[name].probs)
+    best, expected = model.most_probable(evidence), model.most_probable(evidence, engine=exact)
+    torch.testing.assert_close(best.log_prob, expected.log_prob)
+    assert torch.equal(best.states, expected.states)
+    best = model.most_probable(evidence, ["k", "a"])
+    torch.testing.assert_close(
+        best.log_prob, model.most_probable(evidence, ["k", "a"], engine=exact).log_prob
+    )
+
+
+def test_draws_have_the_probabilities_of_the_answers() -> None:
+    model, n = mixture(), 4000
+    found = model.sample(n, {"b": [1, 2]}, seed=0)
+    answer = model.query(None, {"b": [1, 2]})
+    assert found["b"].unique(dim=0).tolist() == [[1, 2]]
+    for name in ("k", "a", "c"):
+        p = answer[name].probs[:, 1]
+        share = (found[name] == 1).double().mean(dim=0)
+        assert bool(((share - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all())
+    assert model.sample(3, seed=1)["a"].equal(model.sample(3, seed=1)["a"])
+
+
+def test_one_step_is_that_of_weighted_counts() -> None:
+    rows = drawn()
+    model = mixture().requires_grad_()
+    logs = torch.stack([c.log_prob(rows).detach() for c in model.components], dim=1)
+    share = (logs + torch.tensor([0.3, 0.7]).log()).softmax(dim=1)
+    model.fit(rows, learner=pgnn.EM(max_iterations=1, initialize=False), progress=False)
+    torch.testing.assert_close(model.weights.probs, share.mean(0), check_dtype=False)
+    for k, c in enumerate(model.components):
+        alone = network(k, list(c.graph.edges)).fit(rows, weights=share[:, k], progress=False)
+        for name in SIZES:
+            torch.testing.assert_close(c.conditionals[name].probs, alone.conditionals[name].probs)
+
+
+test_one_step_is_that_of_weighted_counts = pytest.mark.filterwarnings(
+    "ignore::pgnn.errors.NotConverged"
+)(test_one_step_is_that_of_weighted_counts)
+
+
+@pytest.mark.parametrize("kind", ["trees", "networks", "holes"])
+def test_learning_never_falls_and_leaves_symmetric_starts(kind: str) -> None:
+    rows = drawn(missing=0.2 if kind == "holes" else 0.0)
+    make = {
+        "trees": lambda: trees(2),
+        "networks": lambda: pgnn.ModelMixture(
+            [pgnn.BayesianNetwork([("a", "b"), ("b", "c")], states=SIZES) for _ in range(2)]
+        ),
+    }
+    model = make.get(kind, make["networks"])()
+    assert e_step_of(model).symmetric(e_step_of(model).read(rows, None, None))
+    model.fit(rows, learner=pgnn.EM(max_iterations=2000), seed=0, progress=False)
+    trace = model.history["trace"]["objective"]
+    assert all(b >= a - 1e-9 * abs(a) for a, b in itertools.pairwise(trace))
+    parts = [c.log_prob(CELLS) for c in model.components]
+    assert float((parts[0] - parts[1]).abs().max()) > 0.1
+    single = pgnn.ModelMixture([make.get(kind, make["networks"])().components[0]])
+    single.fit(rows, seed=0, progress=False)
+    assert float(model.log_prob(rows).sum()) > float(single.log_prob(rows).sum()) + 1.0
+    assert float(model.log_prob(CELLS).exp().sum()) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_sequences_are_told_apart() -> None:
+    def make(stay: float, learn: bool = False) -> pgnn.HiddenMarkovModel:
+        moves = [[stay, 1 - stay], [1 - stay, stay]]
+        return pgnn.HiddenMarkovModel(
+            2,
+            {"x": [[0.9, 0.1], [0.1, 0.9]]},
+            [0.5, 0.5],
+            None if learn else moves,
+        )
+
+    truth = pgnn.ModelMixture([make(0.95), make(0.1)], [0.5, 0.5])
+    own = [make(s).sample(1, {"T": [60] * 20}, seed=3)["x"][0] for s in (0.95, 0.1)]
+    rows = {"x": torch.cat(own)}
+    share = truth.query("component", rows)["component"].probs
+    assert share[:20, 0].min() > 0.99
+    assert share[20:, 1].min() > 0.99
+    logs = torch.stack([c.log_prob(rows) for c in truth.components])
+    torch.testing.assert_close(truth.log_prob(rows), logs.logsumexp(0) - np.log(2))
+    learnt = pgnn.ModelMixture([make(0.0, learn=True), make(0.0, learn=True)])
+    learnt.fit(rows, learner=pgnn.EM(restarts=3), seed=0, progress=False)
+    assert float(learnt.log_prob(rows).sum()) > float(truth.log_prob(rows).sum())
+    found = learnt.query("component", rows)["component"].probs.argmax(-1)
+    assert len(set(found[:20].tolist())) == len(set(found[20:].tolist())) == 1
+    assert truth.sample(5, {"T": 7}, seed=0)["x"].shape == (5, 7)
+    with pytest.raises(Unsupported, match="is asked for 'component'"):
+        truth.query("x", rows)
+
+
+def test_reals_are_mixed_too() -> None:
+    parts = [pgnn.BayesianNetwork([], {"x": pgnn.Gaussian(pgnn.Variable("x"))}) for _ in range(2)]
+    x = np.concatenate([np.random.default_rng(0).normal(size=50), np.full(50, 9.0) + 0.1])
+    x[::10] = np.nan
+    model = pgnn.ModelMixture(parts).fit({"x": x}, seed=0, progress=False)
+    means = sorted(float(c.conditionals["x"].mean) for c in model.components)
+    assert means == pytest.approx([float(np.nanmean(x[:50])), 9.1], abs=1e-6)
+    assert model.sample(6, seed=0)["x"].shape == (6,)
+
+
+def test_is_kept(tmp_path: Path) -> None:
+    rows = drawn()
+    model = trees(3).fit(rows, seed=0, progress=False)
+    model.save(tmp_path / "m")
+    again = pgnn.load(tmp_path / "m")
+    assert type(again) is pgnn.ModelMixture
+    assert again.log_prob(rows).equal(model.log_prob(rows))
+
+
+def test_fields_are_asked() -> None:
+    tables = [np.random.default_rng(k).gamma(1.0, size=(2, 3)) for k in range(2)]
+    a, b = pgnn.Variable("a", 2), pgnn.Variable("b", 3)
+    fields = [pgnn.MarkovRandomField([pgnn.TabularPotential([a, b], t)]) for t in tables]
+    model = pgnn.ModelMixture(fields, [0.25, 0.75])
+    joint = 0.25 * tables[0] / tables[0].sum() + 0.75 * tables[1] / tables[1].sum()
+    found = model.query("a", {"b": 1})
+    np.testing.assert_allclose(found["a"].probs, joint[:, 1] / joint[:, 1].sum())
+    assert float(found.log_evidence) == pytest.approx(np.log(joint[:, 1].sum()))
+
+
+def test_wrong_declarations() -> None:
+    one = network(0, [("a", "b")])
+    with pytest.raises(ModelError, match="list of models"):
+        pgnn.ModelMixture([])
+    with pytest.raises(ModelError, match="same variables"):
+        pgnn.ModelMixture([one, pgnn.BayesianNetwork([], states={"a": 2})])
+    with pytest.raises(ModelError, match="there twice"):
+        pgnn.ModelMixture([one, one])
+    with pytest.raises(ModelError, match="name the mixture's otherwise"):
+        pgnn.ModelMixture([one], name="a")
