@@ -139,7 +139,9 @@ class ChowLiuTree(Model, ClosedFormModel):
             scope = [*first, *([own[p]] if p >= 0 else []), own[v]]
             made.append(Factor(scope, table if first else table[0], own[v].name))
         known = {n: x for n, x in (observed or {}).items() if n in self._variables}
-        return tuple(f.condition({n: known[n] for n in f.names if n in known}) for f in made)
+        if known:
+            made = [f.condition({n: known[n] for n in f.names if n in known}) for f in made]
+        return tuple(made)
 
     def network(self) -> BayesianNetwork:
         """Return the same distribution as a network, whose tables are constants.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,7 @@ class ModelMixture(Model, MixtureModel):
     """
 
     is_normalized = True
+    _detached = False
 
     def __init__(
         self,
@@ -146,6 +147,34 @@ class ModelMixture(Model, MixtureModel):
                 made.append(Factor([own, *f.variables], gated))
         known = {n: x for n, x in (observed or {}).items() if n == own.name}
         return tuple(f.condition(known) if own.name in f.names else f for f in made)
+
+    @property
+    def detached(self) -> bool:
+        """Whether answers are plain numbers, those of the components too."""
+        return self._detached
+
+    @detached.setter
+    def detached(self, plain: bool) -> None:
+        self._detached = plain
+        for c in self.components:
+            c.detached = plain
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit weights and components to data; see :meth:`Model.fit`."""
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        super().fit(data, learner=learner, weights=weights, **rest)
+        for c in self.components:
+            c.history = self.history
+        return self
 
     def default_engine(self) -> Engine:
         """Return ``ByComponent()``."""

@@ -79,7 +79,7 @@ def test_answers_equal_those_of_the_factors(evidence: dict) -> None:
         torch.testing.assert_close(own[name].probs, other[name].probs)
     best, expected = model.most_probable(evidence), model.most_probable(evidence, engine=exact)
     torch.testing.assert_close(best.log_prob, expected.log_prob)
-    assert torch.equal(best.states, expected.states)
+    assert torch.equal(best.codes, expected.codes)
     best = model.most_probable(evidence, ["k", "a"])
     torch.testing.assert_close(
         best.log_prob, model.most_probable(evidence, ["k", "a"], engine=exact).log_prob
@@ -98,6 +98,7 @@ def test_draws_have_the_probabilities_of_the_answers() -> None:
     assert model.sample(3, seed=1)["a"].equal(model.sample(3, seed=1)["a"])
 
 
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
 def test_one_step_is_that_of_weighted_counts() -> None:
     rows = drawn()
     model = mixture().requires_grad_()
@@ -111,11 +112,7 @@ def test_one_step_is_that_of_weighted_counts() -> None:
             torch.testing.assert_close(c.conditionals[name].probs, alone.conditionals[name].probs)
 
 
-test_one_step_is_that_of_weighted_counts = pytest.mark.filterwarnings(
-    "ignore::pgnn.errors.NotConverged"
-)(test_one_step_is_that_of_weighted_counts)
-
-
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")  # after few steps
 @pytest.mark.parametrize("kind", ["trees", "networks", "holes"])
 def test_learning_never_falls_and_leaves_symmetric_starts(kind: str) -> None:
     rows = drawn(missing=0.2 if kind == "holes" else 0.0)
@@ -127,7 +124,7 @@ def test_learning_never_falls_and_leaves_symmetric_starts(kind: str) -> None:
     }
     model = make.get(kind, make["networks"])()
     assert e_step_of(model).symmetric(e_step_of(model).read(rows, None, None))
-    model.fit(rows, learner=pgnn.EM(max_iterations=2000), seed=0, progress=False)
+    model.fit(rows, learner=pgnn.EM(max_iterations=60), seed=0, progress=False)
     trace = model.history["trace"]["objective"]
     assert all(b >= a - 1e-9 * abs(a) for a, b in itertools.pairwise(trace))
     parts = [c.log_prob(CELLS) for c in model.components]
@@ -168,17 +165,18 @@ def test_sequences_are_told_apart() -> None:
 
 def test_reals_are_mixed_too() -> None:
     parts = [pgnn.BayesianNetwork([], {"x": pgnn.Gaussian(pgnn.Variable("x"))}) for _ in range(2)]
-    x = np.concatenate([np.random.default_rng(0).normal(size=50), np.full(50, 9.0) + 0.1])
+    x = np.random.default_rng(0).normal(size=100)
+    x[50:] += 20.0
     x[::10] = np.nan
     model = pgnn.ModelMixture(parts).fit({"x": x}, seed=0, progress=False)
-    means = sorted(float(c.conditionals["x"].mean) for c in model.components)
-    assert means == pytest.approx([float(np.nanmean(x[:50])), 9.1], abs=1e-6)
+    means = sorted(c.conditionals["x"].mean.item() for c in model.components)
+    assert means == pytest.approx([np.nanmean(x[:50]), np.nanmean(x[50:])], abs=1e-6)
     assert model.sample(6, seed=0)["x"].shape == (6,)
 
 
 def test_is_kept(tmp_path: Path) -> None:
     rows = drawn()
-    model = trees(3).fit(rows, seed=0, progress=False)
+    model = trees(2).fit(rows, learner=pgnn.EM(tolerance=1e-3), seed=0, progress=False)
     model.save(tmp_path / "m")
     again = pgnn.load(tmp_path / "m")
     assert type(again) is pgnn.ModelMixture

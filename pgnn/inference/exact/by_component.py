@@ -56,7 +56,9 @@ class ByComponent(Engine):
             c.query(None, known, inputs=question.inputs or None, errors="nan")
             for c in model.components
         ]
-        joint = joint_log_probs(model, [_log_evidence(a, known) for a in answers], classes)
+        pairs = zip(model.components, answers, strict=True)
+        logs = [_log_evidence(c, a, known, question.inputs) for c, a in pairs]
+        joint = joint_log_probs(model, logs, classes)
         log_z = joint.logsumexp(dim=1)
         share = (joint - log_z.unsqueeze(1)).exp()
         total: Tensor | float = 0.0
@@ -91,7 +93,7 @@ class ByComponent(Engine):
                 best = c.most_probable(known, names, inputs=inputs, errors="nan")
                 score = best.log_prob.reshape(-1)
                 logs.append(score.masked_fill(score.isnan(), -torch.inf))
-                states.append(best.states)
+                states.append(best.codes.reshape(known.num_rows, -1))
             else:
                 logs.append(c.log_prob(known, inputs=inputs).reshape(-1))
                 states.append(torch.zeros(known.num_rows, 0, dtype=torch.int64))
@@ -107,10 +109,9 @@ class ByComponent(Engine):
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Draw a component for each draw of each row, and the rest from it."""
         model = _mixture(question.model)
-        known, classes = component_rows(model, question.seen)
+        known, _ = component_rows(model, question.seen)
         inputs = question.inputs or None
-        logs = [c.log_prob(known, inputs=inputs).reshape(-1) for c in model.components]
-        joint = joint_log_probs(model, logs, classes)
+        joint = self._joint(model, question.seen, question.inputs)
         self.check_possible(question, joint.logsumexp(dim=1))
         which = _chosen(joint.detach(), n, seed)  # (n, B)
         codes = torch.zeros(n, known.num_rows, len(question.model.elements), dtype=torch.int64)
@@ -139,7 +140,9 @@ class ByComponent(Engine):
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Return ``(B,)`` log probabilities."""
-        return self._log_prob(_mixture(question.model), question.seen, question.inputs)
+        joint = self._joint(_mixture(question.model), question.seen, question.inputs)
+        total = joint.logsumexp(dim=1)
+        return total + torch.from_numpy(question.seen.soft_scale).to(total)
 
     # --- sequences ----------------------------------------------------------------------------
 
@@ -163,10 +166,10 @@ class ByComponent(Engine):
                 "components: model.components[0].query(...)"
             )
         seen = Sequences.of(mixture.components[0], evidence)
-        logs = [c.log_prob(seen, inputs=inputs).reshape(-1) for c in mixture.components]
-        joint = joint_log_probs(mixture, logs, None)
-        log_z = joint.logsumexp(dim=1)
-        share = (joint - log_z.unsqueeze(1)).exp()
+        with torch.set_grad_enabled(_wants_gradients(mixture, seen)):
+            joint = self._joint(mixture, seen, inputs)
+            log_z = joint.logsumexp(dim=1)
+            share = (joint - log_z.unsqueeze(1)).exp()
         return Posterior(
             (mixture.weights.child,),
             share,
@@ -183,7 +186,8 @@ class ByComponent(Engine):
         if not _over_time(mixture):
             return super().log_prob(model, data, inputs=inputs)
         seen = Sequences.of(mixture.components[0], data)
-        total = self._log_prob(mixture, seen, inputs)
+        with torch.set_grad_enabled(_wants_gradients(mixture, seen)):
+            total = self._joint(mixture, seen, inputs).logsumexp(dim=1)
         return total if seen.batched else total[0]
 
     def sample(
@@ -203,8 +207,7 @@ class ByComponent(Engine):
         seen = Sequences.of(mixture.components[0], evidence)
         cells = n * seen.num_rows * max(1, seen.steps) * len(mixture.components)
         check_size(f"{n:,} draws", cells, self.max_answer_bytes, "Draw fewer at a time")
-        logs = [c.log_prob(seen, inputs=inputs).reshape(-1) for c in mixture.components]
-        which = _chosen(joint_log_probs(mixture, logs, None).detach(), n, seed)
+        which = _chosen(self._joint(mixture, seen, inputs).detach(), n, seed)
         which = which if seen.batched else which[:, 0]
         parts = [
             c.sample(n, seen, inputs=inputs, seed=_seed(seed, k))
@@ -219,10 +222,11 @@ class ByComponent(Engine):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _log_prob(self, model: MixtureModel, seen: Any, inputs: Inputs | None) -> Tensor:
+    def _joint(self, model: MixtureModel, seen: Any, inputs: Inputs | None) -> Tensor:
+        """``(B, K)`` log probabilities of rows, or sequences, together with each component."""
         known, classes = component_rows(model, seen)
         logs = [c.log_prob(known, inputs=inputs or None).reshape(-1) for c in model.components]
-        return joint_log_probs(model, logs, classes).logsumexp(dim=1)
+        return joint_log_probs(model, logs, classes)
 
     def reason(self) -> str:
         """Say what it does."""
@@ -259,6 +263,7 @@ def component_rows(model: MixtureModel, seen: Any) -> tuple[Any, Tensor | None]:
         seen,
         codes=np.ascontiguousarray(seen.codes[:, 1:]),
         soft=soft,
+        soft_scale=np.zeros(seen.num_rows),  # the mixture's own answer adds it
         names=tuple(n for n in seen.names if n != model.class_name),
     )
     return known, codes if bool((codes >= 0).any()) else None
@@ -289,14 +294,22 @@ def _mixture(model: Any) -> MixtureModel:
     return model
 
 
+def _wants_gradients(model: MixtureModel, seen: Sequences) -> bool:
+    return torch.is_grad_enabled() and (model.passes_gradients or seen.requires_grad)
+
+
 def _over_time(model: MixtureModel) -> bool:
     return isinstance(model.components[0], UnrollableModel)
 
 
-def _log_evidence(answer: Posterior, known: Evidence) -> Tensor:
-    """``(B,)`` without the scale of likelihoods, which the mixture's own answer adds."""
-    log_z = answer.log_evidence.reshape(-1)
-    return log_z - torch.from_numpy(known.soft_scale).to(log_z)
+def _log_evidence(
+    component: Any, answer: Posterior, known: Evidence, inputs: Inputs | None
+) -> Tensor:
+    """``(B,)``; of a field its answer's is not normalised."""
+    if component.is_normalized:
+        return answer.log_evidence.reshape(-1)
+    found: Tensor = component.log_prob(known, inputs=inputs or None).reshape(-1)
+    return found
 
 
 def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:
