@@ -50,9 +50,10 @@ class ModelMixture(Model, MixtureModel):
 
     Example:
         >>> import pgnn
-        >>> rows = {"a": [0, 0, 0, 1, 1, 1], "b": [0, 0, 1, 1, 1, 0], "c": [0, 0, 0, 1, 1, 1]}
+        >>> rows = {"a": [0, 0, 1, 1] * 9, "b": [0, 1, 0, 1] * 9, "c": [0, 0, 1, 1] * 9}
         >>> trees = [pgnn.ChowLiuTree(pgnn.states_of(rows)) for _ in range(2)]
-        >>> model = ModelMixture(trees).fit(rows, seed=0, progress=False)
+        >>> learner = pgnn.EM(tolerance=1e-4)
+        >>> model = ModelMixture(trees).fit(rows, learner=learner, seed=0, progress=False)
         >>> model.query("component", {"a": 1, "b": 1})["component"].probs.shape
         torch.Size([2])
     """
