@@ -164,5 +164,5 @@ def test_unknown_reals_come_from_chains() -> None:
     assert float(found["mean"].mean) == pytest.approx(1.0, abs=error)
     told = model.explain("mean", {"y": 2.0})
     assert told.engine == "MCMC"
-    assert "because 'mean' is real" in told.reason
+    assert "because 'mean' has no states" in told.reason
     assert model.sample(3, {"y": 2.0}, seed=0)["mean"].shape == (3,)

@@ -59,7 +59,7 @@ def test_real_variables_have_no_number() -> None:
     sex, dose = pgnn.Variable("sex", 2), pgnn.Variable("dose")
     conditional = pgnn.Neural(dose, [sex], torch.nn.Linear(2, 1))
     model = pgnn.BayesianNetwork([("sex", "dose")], {"dose": conditional}, {"sex": 2})
-    with pytest.raises(Unsupported, match="'dose' is real"):
+    with pytest.raises(Unsupported, match="'dose' has no states"):
         targets_of(model, ["dose"])
 
 
