@@ -59,6 +59,11 @@ class Example:
         return bool(self.reals or self.inputs)
 
     @property
+    def observes_reals(self) -> bool:
+        """Whether all real variables are observed, so that none has to be integrated out."""
+        return all(v.is_discrete or n in self.reals for n, v in self.make().variables.items())
+
+    @property
     def names(self) -> list[Any]:
         """The discrete variables, in the model's order."""
         return [n for n, v in self.make().variables.items() if v.is_discrete]
@@ -540,6 +545,57 @@ def _neural_real() -> None:
     )
 
 
+# --- real variables that nobody sees ------------------------------------------------------------
+
+
+def _hidden_normals() -> None:
+    """A hidden number per kind and season with two measurements, the second one with gaps."""
+    kind, season, x = Variable("kind", 2), Variable("season", 3), Variable("x")
+    first, second = Variable("first"), Variable("second")
+    p, q = np.array([0.4, 0.6]), np.array([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
+    label = np.array([[0.9, 0.1], [0.3, 0.7]])
+    mean = np.array([[-1.0, 0.0, 2.0], [1.0, 0.5, -2.0]])
+    variance = np.array([[0.5, 1.0, 2.0], [0.3, 0.6, 1.5]])
+    slope, noise = np.array([1.0, -0.5]), np.array([0.4, 1.2])
+    values = np.random.default_rng(13).normal(size=(NUM_ROWS, 2)) * 1.5
+    values[[1, 4], 1] = np.nan
+
+    def tables(r: int) -> Tables:
+        density = np.zeros((2, 3))
+        for i, j in _grid(2, 3):
+            m, v = mean[i, j], variance[i, j]
+            a, b = slope[i], noise[i]
+            joint = np.array([[a * a * v + b, a * v], [a * v, v + 0.7]])
+            error = values[r] - [a * m + 0.1, m]
+            seen = ~np.isnan(error)
+            own, e = joint[np.ix_(seen, seen)], error[seen]
+            square = e @ np.linalg.solve(own, e)
+            density[i, j] = np.exp(-0.5 * square) / np.sqrt(np.linalg.det(2 * np.pi * own))
+        return [(("kind",), p), (("kind", "season"), q), (("kind", "label"), label),
+                (("kind", "season"), density)]  # fmt: skip
+
+    _add(
+        name="hidden_normals",
+        make=lambda: pgnn.BayesianNetwork(
+            [("kind", "season"), ("kind", "label"), ("kind", "x"), ("season", "x"),
+             ("x", "first"), ("kind", "first"), ("x", "second")],
+            {
+                "kind": pgnn.Tabular(kind, (), p),
+                "season": pgnn.Tabular(season, [kind], q),
+                "label": label,
+                "x": pgnn.Gaussian(x, [season, kind], mean.T.copy(), variance.T.copy()),
+                "first": pgnn.LinearGaussian(
+                    first, [x, kind], slope[:, None], np.full(2, 0.1), noise
+                ),
+                "second": pgnn.LinearGaussian(second, [x], [1.0], 0.0, 0.7),
+            },
+        ),
+        cards={"kind": 2, "season": 3, "label": 2},
+        tables=tables,
+        reals={n: torch.from_numpy(values[:, k]) for k, n in enumerate(["first", "second"])},
+    )  # fmt: skip
+
+
 # --- undirected ---------------------------------------------------------------------------------
 
 
@@ -666,6 +722,7 @@ _softmaxes()
 _neural_discrete("neural", torch.float64, 1e-9)
 _neural_discrete("neural_single_precision", torch.float32, 2e-6)
 _neural_real()
+_hidden_normals()
 _markov()
 _coupled()
 _features()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import Unsupported
+from pgnn.factors.gaussians.hidden_reals import RememberedReals
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
 from pgnn.inference.question import Question
@@ -23,8 +24,9 @@ _BATCH = 2**13
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
     """Return samples with all real variables, where an engine drew the discrete ones alone.
 
-    Real variables that were not seen are drawn from their conditionals, or by executions in which
-    everything else is held. That is right since nothing that was seen depends on them.
+    Real variables on which nothing depends that was seen are drawn from their conditionals, or by
+    executions in which everything else is held. Others are drawn together from their posterior, a
+    normal distribution given the states.
 
     Args:
         question: What was seen.
@@ -39,8 +41,10 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
     if not reals or any(not v.is_discrete for v in samples.variables):
         return samples
     lead = tuple(samples.codes.shape[:-1])
-    known = {v.name: _seen(question, v, lead) for v in reals}
     with private_randomness(seed), torch.no_grad():
+        together = _together(question, samples) if isinstance(model, DirectedModel) else {}
+        rest = [v for v in reals if v.name not in together]
+        known = together | {v.name: _seen(question, v, lead) for v in rest}
         if isinstance(model, DirectedModel):
             values = _by_conditionals(model, question, samples, known)
         elif isinstance(model, ExecutableModel):
@@ -147,11 +151,42 @@ def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tens
     x = question.seen.reals.get(variable.name)
     if x is None or bool(x.isnan().all()):
         return None
-    missing = x.isnan().reshape(len(x), -1)
     executed = isinstance(question.model, ExecutableModel)  # which draws what is missing
-    if not executed and not torch.equal(missing.any(1), missing.all(1)):
+    if not executed and _is_cut(x):
         raise Unsupported(f"{variable.name!r} was seen in part in some rows, the rest is not drawn")
     return x.expand(lead[0], *x.shape).flatten(end_dim=1)
+
+
+def _together(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
+    """``(R, *shape)`` values of reals on which something depends that was seen.
+
+    So are those drawn of which a row has seen some numbers only.
+    """
+    model: Any = question.model
+    given = question.seen.reals
+    partly = {n for n, x in given.items() if bool(x.isnan().any())}
+    cut = [n for n in partly if _is_cut(given[n]) and model.conditionals[n].is_linear_gaussian]
+    known: RememberedReals = model.cached("hidden reals", RememberedReals)
+    lead = tuple(samples.codes.shape[:-1])
+    drawn: dict[Hashable, Tensor | None] = {}
+    for component in known.of(model.conditionals, given.keys(), partly, cut).components:
+        observed = {
+            n: x.expand(lead[0], *x.shape).flatten(end_dim=1)
+            for n, x in component.relevant(given).items()
+        }
+        states = {v.name: samples[v.name].flatten() for v in component.discrete}
+        rows = math.prod(lead)
+        component.check(states, rows)
+        pieces = [p.draw() for p in component.system(observed, states, rows).pieces()]
+        for k, v in enumerate(component.hidden):
+            drawn[v.name] = torch.cat([p[k] for p in pieces]).reshape(rows, *v.shape)
+    return drawn
+
+
+def _is_cut(x: Tensor) -> bool:
+    """Whether some row has seen some numbers of a vector only."""
+    missing = x.isnan().unsqueeze(1).flatten(start_dim=1)
+    return not torch.equal(missing.any(1), missing.all(1))
 
 
 def _by_conditionals(

@@ -137,6 +137,16 @@ class Posterior(Mapping[Hashable, Categorical]):
         return self._index
 
     @property
+    def numbers(self) -> tuple[Numbers, Numbers]:
+        """``(B, S)`` probabilities and ``(B,)`` log evidence, as they were given."""
+        return self._numbers
+
+    @property
+    def joint_of(self) -> Callable[[tuple[Hashable, ...]], Factor] | None:
+        """What computes joint tables, if there is such."""
+        return self._joint
+
+    @property
     def num_rows(self) -> int:
         """Number of rows of evidence."""
         return int(self._numbers[0].shape[0])

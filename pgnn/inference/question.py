@@ -153,6 +153,12 @@ class Question(BaseQuestion):
         other._targets = self._targets
         return other
 
+    def about(self, names: Names | None) -> Question:
+        """Return the same with other variables asked for."""
+        return Question(
+            self.model, self._graph, self.seen, self.inputs, names=names, errors=self.errors
+        )
+
     def log_field(self) -> Floats:
         """``(B, S)`` field of every element, what was seen included: ``-inf`` at other states."""
         offset = self.graph.elements.offset

@@ -18,8 +18,10 @@ from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
 from pgnn.factors.groups.conditional_group import ConditionalGroup, is_large
 from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.gaussian_group import GaussianGroup
 from pgnn.factors.groups.grouping import Grouping, grouped
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
@@ -37,7 +39,6 @@ from pgnn.models.directed_declaration import (
     told_by_children,
 )
 from pgnn.models.interventions import intervened
-from pgnn.models.missing_reals import MissingReals
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
@@ -191,41 +192,72 @@ class BayesianNetwork(Model, NetworkModel):
         """One log table for each conditional, over what is not observed (see :class:`Model`).
 
         Real variables that nobody observes and on which nothing observed depends integrate to one
-        and are left out; so do those that some rows do not observe (``NaN``), in these rows.
+        and are left out; so do those that some rows do not observe (``NaN``), in these rows. Others
+        are integrated out if all their conditionals are linear Gaussian: those that hang together
+        make one table over the discrete variables that they depend on.
         """
-        made = self._lowered(observed, inputs)
-        return tuple(self._factor(*m, observed, inputs) for m in made)
+        seen, hidden = observed or {}, self._hidden_reals(observed or {})
+        plain = [self._factor(*m, observed, inputs) for m in self._lowered(seen, hidden)]
+        groups = [GaussianGroup.of(c, self.elements, seen) for c in hidden.components]
+        return (*plain, *(f for g in groups for f in g.factors(self.elements)))
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[FactorGroup, ...]:
         """Lower the network to groups; conditionals with large tables are not written down."""
-        whole, tables = [], []
-        for conditional, unseen in self._lowered(observed, inputs):
-            if unseen is None and is_large(conditional, observed or {}):
+        seen, hidden = observed or {}, self._hidden_reals(observed or {})
+        whole: list[FactorGroup] = []
+        tables = []
+        for conditional, unseen in self._lowered(seen, hidden):
+            if unseen is None and is_large(conditional, seen):
                 scope = [
                     int(self.elements.numbers(v.name))
                     for v in conditional.scope
-                    if v.name not in (observed or {})
+                    if v.name not in seen
                 ]
                 whole.append(ConditionalGroup(conditional, scope, observed, inputs))
             else:
                 tables.append(self._factor(conditional, unseen, observed, inputs))
+        for component in hidden.components:
+            group = GaussianGroup.of(component, self.elements, seen)
+            if group.is_large:
+                whole.append(group)
+            else:
+                tables += group.factors(self.elements)
         known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
         return (*grouped(tables, self.elements, known), *whole)
 
+    @property
+    def _reals(self) -> frozenset[Hashable]:
+        """Names of the real variables."""
+        names: frozenset[Hashable] = self.cached(
+            "reals", lambda: frozenset(n for n, v in self._variables.items() if not v.is_discrete)
+        )
+        return names
+
+    def _hidden_reals(self, observed: Mapping[Hashable, Tensor]) -> HiddenReals:
+        """What becomes of real variables that were not seen."""
+        seen = self._reals.intersection(observed)
+        partly = {n for n in seen if bool(observed[n].detach().isnan().any())}
+        known: RememberedReals = self.cached("hidden reals", RememberedReals)
+        return known.of(self._conditionals, seen, partly)
+
     def _lowered(
-        self, observed: Mapping[Hashable, Tensor] | None, inputs: Inputs | None
+        self, observed: Mapping[Hashable, Tensor], hidden: HiddenReals
     ) -> list[tuple[Conditional, Tensor | None]]:
-        """The conditionals that matter, each with the rows in which its child was not seen."""
-        skipped = self._missing.left_out(observed or {})
-        unseen = self._missing.unseen_rows(observed or {})
-        return [
+        """The conditionals with tables of their own, with the rows that did not see the child."""
+        gone = hidden.left_out | hidden.integrated
+        made: list[tuple[Conditional, Tensor | None]] = []
+        for name, c in self._conditionals.items():
+            if name in gone:
+                continue
+            unseen = None
             # conditionals that integrate out what is missing of a vector are left to do so
-            (c, None if c.integrates_missing else unseen.get(name))
-            for name, c in self._conditionals.items()
-            if name not in skipped
-        ]
+            if name in observed and name in self._reals and not c.integrates_missing:
+                missing = observed[name].detach().isnan().unsqueeze(1).flatten(start_dim=1)
+                unseen = missing.any(dim=1) if bool(missing.any()) else None
+            made.append((c, unseen))
+        return made
 
     @staticmethod
     def _factor(
@@ -244,11 +276,6 @@ class BayesianNetwork(Model, NetworkModel):
             rows = unseen.to(table.device)
             table = table.masked_fill(rows.reshape(-1, *[1] * (table.dim() - 1)), 0.0)
         return Factor(f.variables, table, None if observed and name in observed else name)
-
-    @property
-    def _missing(self) -> MissingReals[Hashable]:
-        reals = [n for n, v in self._variables.items() if not v.is_discrete]
-        return MissingReals(self.graph, reals)
 
     def fit(
         self,

@@ -123,7 +123,8 @@ class Model(CheckedModule, FactorModel, Restorable):
         r"""Return the posterior marginals :math:`p(x \mid e)` of some or all variables.
 
         Args:
-            targets: A name or names; all discrete variables if not given.
+            targets: A name or names; all discrete variables if not given, or all real ones that
+                were not seen where there are no others.
             evidence: Mapping of names to a state (label or index), ``(B,)`` states, or a
                 likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
                 Of an array ``(*shape)`` or ``(B, *shape)``; an element is named as in

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Normal
 
 import pgnn
 from pgnn import Automatic, Factor, MarkovRandomField, Variable
@@ -153,7 +154,7 @@ def test_unknown_reals_come_from_chains() -> None:
     model = pgnn.BayesianNetwork(
         [("mean", "y")],
         {
-            "mean": pgnn.Gaussian(mean, mean=0.0, covariance=1.0),
+            "mean": pgnn.Distributional(mean, [], lambda: Normal(torch.zeros(()), torch.ones(()))),
             "y": pgnn.LinearGaussian(y, [mean], [1.0], 0.0, covariance=1.0),
         },
     )

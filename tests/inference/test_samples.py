@@ -156,8 +156,11 @@ def test_rows_of_real_evidence_are_kept() -> None:
 
 
 def test_what_depends_on_a_missing_real_is_refused() -> None:
+    x = pgnn.Variable("x")
+    parts = {"x": pgnn.GaussianMixture(x, (), 2), "y": line().conditionals["y"]}
+    model = pgnn.BayesianNetwork([("x", "y")], parts)
     with pytest.raises(Unsupported, match="'x' has no states and is not observed"):
-        line().sample(3, {"y": 1.0}, engine=pgnn.JunctionTree())
+        model.sample(3, {"y": 1.0}, engine=pgnn.JunctionTree())
 
 
 def test_reals_of_programs_are_drawn_by_executions() -> None:

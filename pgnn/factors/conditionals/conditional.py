@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows, checked, in_words, select_values
 from pgnn.factors.conditionals.decomposition import Decomposition
+from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
 from pgnn.factors.sparse_rows import written_out
@@ -47,6 +48,8 @@ class Conditional(Piece):
     """Whether rows of a real child may be compressed; others see them written out."""
     integrates_missing = False
     """Whether :meth:`factor` integrates out numbers of a real child that are ``NaN``."""
+    is_linear_gaussian = False
+    """Whether :meth:`regression` gives numbers, so that exact engines integrate out reals."""
 
     def __init__(
         self,
@@ -261,6 +264,14 @@ class Conditional(Piece):
     def decomposes(self) -> bool:
         """Whether :meth:`decomposition` gives factors."""
         return False
+
+    def regression(self) -> Regression:
+        """Return the numbers of a conditional that is normal and linear; differentiable.
+
+        Raises:
+            Unsupported: If it is another; see :attr:`is_linear_gaussian`.
+        """
+        raise Unsupported(f"{type(self).__name__} is no linear regression with normal noise")
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -22,6 +22,7 @@ from pgnn.factors.conditionals.normal_wishart import (
     normal_log_prior,
     update_scale,
 )
+from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
@@ -69,6 +70,7 @@ class Gaussian(Emission):
     """
 
     centre: Tensor
+    is_linear_gaussian = True
 
     def __init__(
         self,
@@ -136,6 +138,13 @@ class Gaussian(Emission):
         if self.form.tied:
             scale = scale.expand(*mean.shape[:-1], *scale.shape)
         return self.form.distribution(mean, scale)
+
+    def regression(self) -> Regression:
+        """Return means and factors of covariances; see the base class."""
+        bias = self.mean.reshape(*self.configurations, self.size)
+        return Regression(
+            bias.new_zeros(*bias.shape, 0), bias, factors(self, self.form, self.scale)
+        )
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return counts, sums and sums of products about :attr:`centre`; see the base class.
@@ -232,6 +241,13 @@ def read_scale(
     except ModelError as error:
         raise ModelError(f"covariance of {child.name!r}: {error}") from None
     return nn.Parameter(raw, requires_grad=False)
+
+
+def factors(own: Emission, form: Covariance, scale: Tensor) -> Tensor:
+    """Lower factors ``(K1, ..., Kn, D, D)`` of unconstrained numbers; axes of 1 if tied."""
+    lead = [1] * len(own.configurations) if form.tied else own.configurations
+    raw = scale.reshape(*lead, *form.unconstrained_tail(own.size))
+    return form.cholesky(raw, own.size)
 
 
 def seen_rows(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from pgnn.factors.conditionals.covariance import Covariance, log_normalizer, whi
 from pgnn.factors.conditionals.emission import Emission, read_parameter
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.full_covariance import Full, completions, patterns
-from pgnn.factors.conditionals.gaussian import read_scale
+from pgnn.factors.conditionals.gaussian import factors, read_scale
 from pgnn.factors.conditionals.normal_wishart import (
     NormalMoments,
     NormalWishart,
@@ -23,6 +23,7 @@ from pgnn.factors.conditionals.normal_wishart import (
     normal_log_prior,
     update_scale,
 )
+from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
 
@@ -65,6 +66,7 @@ class LinearGaussian(Emission):
     """
 
     takes_reals = True
+    is_linear_gaussian = True
 
     def __init__(
         self,
@@ -118,6 +120,12 @@ class LinearGaussian(Emission):
             return Normal(mean, self.form.cholesky(scale, 1)[..., 0, 0])
         tail = self.form.unconstrained_tail(self.size)
         return self.form.distribution(mean, scale.expand(*mean.shape[:-1], *tail))
+
+    def regression(self) -> Regression:
+        """Return weights, biases and factors of covariances; see the base class."""
+        weight = self.weight.reshape(*self.configurations, self.size, self.num_features)
+        bias = self.bias.reshape(*self.configurations, self.size)
+        return Regression(weight, bias, factors(self, self.form, self.scale))
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y`.

@@ -13,6 +13,7 @@ from pgnn.errors import ModelError, closest
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
@@ -64,6 +65,7 @@ class Renamed(Conditional):
         self.conditional = conditional
         self.integrates_missing = conditional.integrates_missing
         self.is_table = conditional.is_table
+        self.is_linear_gaussian = conditional.is_linear_gaussian
         self._old = dict(zip(new, known, strict=True))
 
     def settings(self) -> Settings:
@@ -106,6 +108,10 @@ class Renamed(Conditional):
         return None if made is None else made.renamed(dict(zip(
             (v.name for v in self.conditional.scope), self.scope, strict=True
         )))  # fmt: skip
+
+    def regression(self) -> Regression:
+        """Return the conditional's numbers, in which variables have no names."""
+        return self.conditional.regression()
 
     def factor(
         self,

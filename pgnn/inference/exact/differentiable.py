@@ -7,6 +7,7 @@ derivatives of marginals, and second ones, from the torch executor.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -124,7 +125,8 @@ class Differentiable:
             arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
             found = torch_executor.beliefs(**arguments, factors=[last], create_graph=True)[0]
             parts = parts.index_put((torch.from_numpy(rows),), found.to(parts))
-        return Factor(variables, parts.log())
+        never = parts == 0  # where the logarithm has no derivative
+        return Factor(variables, parts.masked_fill(never, 1.0).log().masked_fill(never, -math.inf))
 
     def as_tensor(self, array: Floats) -> Tensor:
         """An array as a tensor of the graph's type, on its device."""

@@ -24,6 +24,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.conflict import impossible
 from pgnn.inference.exact.differentiable import Differentiable
+from pgnn.inference.exact.gaussian_posterior import RealTargets
 from pgnn.inference.exact.k_best import k_best
 from pgnn.inference.exact.planner import Ask
 from pgnn.inference.exact.solver import Solver, model_solver
@@ -71,7 +72,18 @@ class JunctionTree(Engine):
         return self.max_bytes
 
     def answer_query(self, question: Question) -> Posterior:
-        """Answer ``query`` exactly; the answer has joint tables, too."""
+        """Answer ``query`` exactly; the answer has joint tables, too.
+
+        Real variables that some row has not seen may be asked for, if they are normal given the
+        states of discrete ones; see :class:`GaussianPosterior`.
+        """
+        asked = RealTargets.of(question)
+        if asked is None:
+            return self._discrete(question)
+        return asked.answer(question, self._discrete(question.about(asked.discrete)))
+
+    def _discrete(self, question: Question) -> Posterior:
+        """The answer about discrete variables."""
         (solver, seen), targets = self._lowered(question), question.targets
         one_row = not seen.batched and seen.soft is None
         answer = solver.row(seen.codes, targets) if one_row else None
@@ -171,6 +183,9 @@ class JunctionTree(Engine):
 
     def describe(self, question: Question) -> Explanation:
         """Answer ``explain``: what the most expensive plan takes."""
+        asked = RealTargets.of(question)
+        if asked is not None:
+            question = question.about(asked.discrete)
         solver, seen = self._lowered(question)
         wanted, own = solver.graph.mask(question.targets.mask), len(question.model.elements)
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))

@@ -1,0 +1,1 @@
+"""Sums over real variables that are jointly normal given discrete ones."""

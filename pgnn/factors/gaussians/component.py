@@ -1,0 +1,264 @@
+"""Hidden real variables that hang together, with the conditionals that tell of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import Intractable
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.gaussians.elimination import elimination_order
+from pgnn.factors.gaussians.least_squares import Block, common_shape
+from pgnn.factors.gaussians.linear_system import LOG_2PI, LinearSystem, Observed
+from pgnn.factors.variable import Variable
+from pgnn.limits import human_count
+
+Values = Mapping[Hashable, Tensor]
+
+MAX_NUMBERS = 2**26
+"""Most numbers that are computed for all rows and configurations together."""
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianComponent:
+    r"""Hidden reals that are jointly normal for each configuration of their discrete neighbours.
+
+    .. math:: \phi(j) = \int \prod_i N(y_i; W_{ij} x_i + b_{ij}, \Sigma_{ij}) \, dx
+
+    Args:
+        conditionals: All that have one of the hidden variables; see
+            :meth:`Conditional.regression`.
+        hidden: Real variables that some row has not seen, or not all of.
+        discrete: The discrete parents of these conditionals.
+    """
+
+    conditionals: tuple[Conditional, ...]
+    hidden: tuple[Variable, ...]
+    discrete: tuple[Variable, ...]
+
+    @property
+    def names(self) -> set[Hashable]:
+        """Names of the hidden variables."""
+        return set(self._number)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Parameters that the numbers are made of."""
+        return [p for c in self.conditionals for p in c.parameters()]
+
+    def relevant(self, observed: Values) -> dict[Hashable, Tensor]:
+        """Return what was seen of the variables of the conditionals."""
+        names = {v.name for c in self.conditionals for v in c.scope if not v.is_discrete}
+        return {n: x for n, x in observed.items() if n in names}
+
+    def free(self, known: Values) -> tuple[Variable, ...]:
+        """Return the discrete neighbours whose states are not known."""
+        return tuple(v for v in self.discrete if v.name not in known)
+
+    def check(self, known: Values, rows: int) -> None:
+        """Check how much is to be computed.
+
+        Args:
+            known: States of discrete neighbours by name.
+            rows: How many rows there are.
+
+        Raises:
+            Intractable: If it is too much.
+        """
+        free = self.free(known)
+        configurations = math.prod(v.num_states for v in free)
+        if configurations * self._width * max(rows, 1) > MAX_NUMBERS:
+            names = ", ".join(repr(v.name) for v in free[:5]) + (", ..." if free[5:] else "")
+            reals = ", ".join(repr(v.name) for v in self.hidden[:3])
+            reals += ", ..." if self.hidden[3:] else ""
+            raise Intractable(
+                f"integrating out {len(self.hidden):,} real variables ({reals}) takes "
+                f"{human_count(configurations)} configurations of the {len(free)} discrete ones "
+                f"that they depend on ({names}) in {rows:,} rows, with matrices of "
+                f"{self._width:,} numbers; at most {human_count(MAX_NUMBERS)} numbers in all are "
+                "computed: observe more of them, ask about fewer rows, or use "
+                "engine=pgnn.ImportanceSampling(), MCMC() or Variational()"
+            )
+
+    def log_evidence(self, observed: Values, known: Values, rows: int) -> Tensor:
+        r"""Return ``(rows, K1, ..., Kn)`` logs of :math:`\phi`; differentiable.
+
+        Args:
+            observed: ``(rows or 1, *shape)`` values of reals, ``NaN`` where not seen.
+            known: ``(rows or 1,)`` states of discrete neighbours; the others are the axes.
+            rows: How many rows.
+
+        Raises:
+            Intractable: If there are too many configurations.
+        """
+        self.check(known, rows)
+        table = self.system(observed, known, rows).log_evidence()
+        # values out of all bounds make infinities of both signs: nothing is there
+        return table.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+
+    def system(self, observed: Values, known: Values, rows: int) -> LinearSystem:
+        """Return the numbers; arguments as of :meth:`log_evidence`."""
+        return _Assembly(self, observed, known).system(rows)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """In which variables are eliminated."""
+        return elimination_order(self._scopes, self._sizes)
+
+    @cached_property
+    def _number(self) -> dict[Hashable, int]:
+        return {v.name: k for k, v in enumerate(self.hidden)}
+
+    @cached_property
+    def _sizes(self) -> dict[int, int]:
+        return {k: v.num_elements for k, v in enumerate(self.hidden)}
+
+    @cached_property
+    def _scopes(self) -> list[list[int]]:
+        return [
+            [self._number[v.name] for v in c.scope if v.name in self._number]
+            for c in self.conditionals
+        ]
+
+    @cached_property
+    def _width(self) -> int:
+        """Numbers of the largest matrix that is reduced, about."""
+        scopes: dict[int, set[int]] = {k: {k} for k in self._sizes}
+        place = {v: k for k, v in enumerate(self.order)}
+        heights = dict.fromkeys(self._sizes, 0)
+        for c, scope in zip(self.conditionals, self._scopes, strict=True):
+            first = min(scope, key=place.__getitem__)
+            scopes[first].update(scope)
+            heights[first] += c.child.num_elements
+        widest = 1
+        for v in self.order:
+            width = sum(self._sizes[u] for u in scopes[v])
+            height = heights[v]
+            widest = max(widest, height * width)
+            rest = scopes[v] - {v}
+            if rest:
+                after = min(rest, key=place.__getitem__)
+                scopes[after] |= rest
+                less = width - self._sizes[v]
+                heights[after] += min(height - self._sizes[v], 2 * less)
+        return widest
+
+
+class _Assembly:
+    """Writes down the rows of a component's conditionals.
+
+    Args:
+        component: Whose.
+        observed: Values of reals.
+        known: States of discrete neighbours.
+    """
+
+    def __init__(self, component: GaussianComponent, observed: Values, known: Values) -> None:
+        self.component, self.known = component, known
+        self.free = component.free(known)
+        self._axis = {v.name: k for k, v in enumerate(self.free)}
+        relevant = component.relevant(observed)
+        flat = {n: x.double().unsqueeze(1).flatten(start_dim=1) for n, x in relevant.items()}
+        number = component._number
+        self.seen = {n: x for n, x in flat.items() if n not in number}
+        self.partly = {
+            number[n]: Observed(~x.isnan(), x.nan_to_num(nan=0.0))
+            for n, x in flat.items()
+            if n in number and not bool(x.isnan().all())
+        }
+
+    def system(self, rows: int) -> LinearSystem:
+        own = self.component
+        blocks = []
+        constant = torch.zeros((), dtype=torch.float64)
+        for c in own.conditionals:
+            block, log_normalizer = self._block(c)
+            blocks.append(block)
+            constant = constant + log_normalizer
+        for number, seen in self.partly.items():
+            blocks.append(self._held(number, seen))
+        return LinearSystem(
+            own.hidden,
+            self.free,
+            tuple(blocks),
+            constant,
+            own.order,
+            self.partly,
+            rows,
+            own._width,
+        )
+
+    def _block(self, c: Conditional) -> tuple[Block, Tensor]:
+        """The rows of a conditional, and the log of its density's factor."""
+        weight, bias, scale = (x.double() for x in c.regression())
+        size = c.child.num_elements
+        eye = torch.eye(size, dtype=scale.dtype, device=scale.device)
+        white = torch.linalg.solve_triangular(scale, eye, upper=False)
+        axes = [v for v in c.parents if v.is_discrete]
+        matrix = torch.cat([white.expand(*weight.shape[:-1], size), -(white @ weight)], dim=-1)
+        target = (white @ bias.unsqueeze(-1)).squeeze(-1)
+        logs = -scale.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - 0.5 * size * LOG_2PI
+        matrix, target, logs = (
+            self._aligned(x, axes, tail) for x, tail in ((matrix, 2), (target, 1), (logs, 0))
+        )
+        columns: list[Tensor] = []
+        scope: list[int] = []
+        first = 0
+        for v in (c.child, *(p for p in c.parents if not p.is_discrete)):
+            part = matrix[..., first : first + v.num_elements]
+            first += v.num_elements
+            number = self.component._number.get(v.name)
+            if number is None:
+                target = target - _products(part, self.seen[v.name])
+                continue
+            if number in self.partly:
+                seen = self.partly[number]
+                target = target - _products(part, seen.values)
+                hidden = (~seen.mask).to(part)
+                part = part * hidden.reshape(len(hidden), *[1] * (part.dim() - 2), -1)
+            scope.append(number)
+            columns.append(part)
+        lead = common_shape(*(x.shape[:-1] for x in columns))
+        whole = torch.cat([x.expand(*lead, x.shape[-1]) for x in columns], dim=-1)
+        return Block(tuple(scope), whole, target), logs
+
+    def _held(self, number: int, seen: Observed) -> Block:
+        """Rows that keep what was seen in its place, whatever is eliminated."""
+        matrix = torch.diag_embed(seen.mask.double())
+        lead = [len(matrix), *[1] * len(self.free)]
+        matrix = matrix.reshape(*lead, *matrix.shape[1:])
+        return Block((number,), matrix, torch.zeros_like(matrix[..., 0]))
+
+    def _aligned(self, x: Tensor, axes: Sequence[Variable], tail: int) -> Tensor:
+        """Numbers with an axis for the rows, and one for each free discrete neighbour."""
+        kept = [k for k, v in enumerate(axes) if v.name not in self.known]
+        gone = [k for k, v in enumerate(axes) if v.name in self.known]
+        last = range(len(axes), len(axes) + tail)
+        x = x.permute((*gone, *kept, *last))
+        if gone:
+            states = [self.known[axes[k].name].to(x.device) for k in gone]
+            index = [s if n > 1 else s * 0 for s, n in zip(states, x.shape, strict=False)]
+            x = x[tuple(index)]
+        else:
+            x = x.unsqueeze(0)
+        places = [self._axis[axes[k].name] for k in kept]
+        order = sorted(range(len(kept)), key=places.__getitem__)
+        x = x.permute((0, *(1 + k for k in order), *range(1 + len(kept), x.dim())))
+        shape = [1] * len(self.free)
+        for k, place in enumerate(sorted(places)):
+            shape[place] = x.shape[1 + k]
+        return x.reshape(x.shape[0], *shape, *x.shape[1 + len(kept) :])
+
+
+def _products(matrix: Tensor, values: Tensor) -> Tensor:
+    """Products ``(B, *lead, R)`` of matrices ``(1 or B, *lead, R, C)`` and values ``(B, C)``."""
+    if len(matrix) == 1:
+        found: Tensor = torch.tensordot(values.to(matrix), matrix[0], dims=([1], [-1]))
+        return found
+    lead = [len(values), *[1] * (matrix.dim() - 2), values.shape[1]]
+    return (matrix * values.to(matrix).reshape(lead)).sum(dim=-1)

@@ -1,0 +1,219 @@
+"""Real variables that were not seen, given what was: numbers of one question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.gaussians.elimination import (
+    Elimination,
+    Moments,
+    eliminate,
+    elimination_order,
+)
+from pgnn.factors.gaussians.least_squares import Block
+from pgnn.factors.gaussians.log_integral import family_moments, log_integral
+from pgnn.factors.variable import Variable
+
+LOG_2PI = math.log(2.0 * math.pi)
+AT_ONCE = 2**20
+"""Numbers of rows that are computed together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What was seen of a variable in some rows, or of some of its numbers.
+
+    Attributes:
+        mask: ``(B, D)`` which numbers were seen.
+        values: ``(B, D)`` these numbers, zeros elsewhere.
+    """
+
+    mask: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LinearSystem:
+    r"""The joint density of hidden reals and what was seen, for each configuration of states.
+
+    .. math:: p(x, e \mid j) = \exp(c_j - \tfrac12 \|A_j x - b_j\|^2)
+
+    Args:
+        hidden: The real variables, numbered in this order.
+        free: Discrete variables, whose states are the axes behind the rows.
+        blocks: Rows of the matrices, conditional by conditional.
+        constant: ``(B or 1, K1 or 1, ..., Kn or 1)`` logs :math:`c`.
+        order: In which variables are eliminated.
+        observed: What was seen of variables that only some rows have seen, by number.
+        num_rows: Rows of evidence ``B``.
+        width: Numbers of the largest matrix that is reduced, about.
+    """
+
+    hidden: tuple[Variable, ...]
+    free: tuple[Variable, ...]
+    blocks: tuple[Block, ...]
+    constant: Tensor
+    order: tuple[int, ...]
+    observed: Mapping[int, Observed]
+    num_rows: int
+    width: int
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Dimensions of each variable."""
+        return {k: v.num_elements for k, v in enumerate(self.hidden)}
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """``(K1, ..., Kn)``."""
+        return tuple(v.num_states for v in self.free)
+
+    def pieces(self) -> list[LinearSystem]:
+        """Return the same of some rows after the other, few enough to stay in a cache."""
+        step = max(1, AT_ONCE // (math.prod(self.states) * self.width))
+        starts = range(0, self.num_rows, step)
+        return [self] if len(starts) < 2 else [self._at(slice(k, k + step)) for k in starts]
+
+    def _at(self, rows: slice) -> LinearSystem:
+        def own(x: Tensor) -> Tensor:
+            return x if len(x) == 1 else x[rows]
+
+        return replace(
+            self,
+            blocks=tuple(Block(b.scope, own(b.matrix), own(b.target)) for b in self.blocks),
+            constant=own(self.constant),
+            observed={n: Observed(own(x.mask), own(x.values)) for n, x in self.observed.items()},
+            num_rows=len(range(self.num_rows)[rows]),
+        )
+
+    def with_axes(self, free: tuple[Variable, ...], first: int) -> LinearSystem:
+        """Return the same with axes for more discrete variables, its own in the same order.
+
+        Args:
+            free: The discrete variables.
+            first: The number of the first real variable.
+        """
+        own = {v.name: v.num_states for v in self.free}
+
+        def wide(x: Tensor, tail: int) -> Tensor:
+            sizes = iter(x.shape[1:])
+            lead = [next(sizes) if v.name in own else 1 for v in free]
+            return x.reshape(len(x), *lead, *x.shape[x.dim() - tail :])
+
+        return replace(
+            self,
+            free=free,
+            blocks=tuple(
+                Block(tuple(k + first for k in b.scope), wide(b.matrix, 2), wide(b.target, 1))
+                for b in self.blocks
+            ),
+            constant=wide(self.constant, 0),
+            order=tuple(k + first for k in self.order),
+            observed={k + first: x for k, x in self.observed.items()},
+        )
+
+    @classmethod
+    def joined(cls, systems: Sequence[LinearSystem], free: tuple[Variable, ...]) -> LinearSystem:
+        """Return several systems of the same rows as one.
+
+        Args:
+            systems: Of different variables.
+            free: The discrete variables of all of them, in their common order.
+        """
+        first, wide = 0, []
+        for s in systems:
+            wide.append(s.with_axes(free, first))
+            first += len(s.hidden)
+        return cls(
+            tuple(v for s in wide for v in s.hidden),
+            free,
+            tuple(b for s in wide for b in s.blocks),
+            sum((s.constant for s in wide[1:]), wide[0].constant),
+            tuple(k for s in wide for k in s.order),
+            {k: x for s in wide for k, x in s.observed.items()},
+            systems[0].num_rows,
+            max(s.width for s in systems),
+        )
+
+    def log_evidence(self) -> Tensor:
+        r"""Return ``(B, K1, ..., Kn)`` values :math:`\log p(e \mid j)`; differentiable."""
+        pieces = self.pieces()
+        if len(pieces) > 1:
+            return torch.cat([p.log_evidence() for p in pieces])
+        found = log_integral(self.blocks, self.sizes, self.order) + self.constant
+        found = found + 0.5 * LOG_2PI * self._num_hidden(found.dim())
+        return found.expand(self.num_rows, *self.states)
+
+    def elimination(self, last: Sequence[Hashable] = ()) -> Elimination:
+        """Return each variable given later ones.
+
+        Args:
+            last: Names of variables that are eliminated after all others, and together.
+        """
+        order, blocks = self.order, self.blocks
+        if last:
+            numbers = self._numbers(last)
+            size = sum(self.sizes[k] for k in numbers)
+            lead = [1] * (1 + len(self.free))
+            nothing = self.blocks[0].target.new_zeros(*lead, 1, size)
+            blocks = (*blocks, Block(tuple(numbers), nothing, nothing[..., 0]))
+            order = elimination_order([b.scope for b in blocks], self.sizes, numbers)
+        plain = not torch.is_grad_enabled() or not any(b.matrix.requires_grad for b in blocks)
+        return eliminate(blocks, self.sizes, order, compress=plain)
+
+    def moments(
+        self, found: Elimination, cliques: Mapping[int, Moments], names: Sequence[Hashable]
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``(B or 1, *lead, D)`` means and ``(B or 1, *lead, D, D)`` covariances.
+
+        Args:
+            found: An elimination.
+            cliques: Its moments.
+            names: Of a variable, or of those that were eliminated last and together.
+        """
+        numbers = self._numbers(names)
+        own = family_moments(found, cliques, numbers)
+        mean, covariance = own.mean, own.covariance
+        seen = [self.observed.get(k) for k in numbers]
+        if any(x is not None for x in seen):
+            sizes = [self.sizes[k] for k in numbers]
+            pairs = list(zip(seen, sizes, strict=True))
+            some = next(x for x in seen if x is not None)
+            mask = torch.cat([x.mask if x else some.mask.new_zeros(len(some.mask), n)
+                              for x, n in pairs], dim=1)  # fmt: skip
+            values = torch.cat([x.values if x else some.values.new_zeros(len(some.mask), n)
+                                for x, n in pairs], dim=1)  # fmt: skip
+            lead = [len(mask), *[1] * len(self.free)]
+            pair = (mask.unsqueeze(-1) | mask.unsqueeze(-2)).reshape(*lead, *[mask.shape[1]] * 2)
+            flat = [x.reshape(*lead, mask.shape[1]) for x in (mask, values)]
+            mean = torch.where(flat[0], flat[1], mean)
+            covariance = torch.where(pair, 0.0, covariance)
+        rows = self.num_rows
+        return mean.expand(rows, *mean.shape[1:]), covariance.expand(rows, *covariance.shape[1:])
+
+    def draw(self) -> dict[int, Tensor]:
+        """Return a draw ``(B, *lead, D)`` of each variable, by torch's present random state."""
+        drawn = {}
+        for number, x in self.elimination().draw(self.num_rows).items():
+            seen = self.observed.get(number)
+            if seen is not None:
+                lead = [len(seen.mask), *[1] * len(self.free), -1]
+                x = torch.where(seen.mask.reshape(lead), seen.values.reshape(lead), x)
+            drawn[number] = x
+        return drawn
+
+    def _numbers(self, names: Sequence[Hashable]) -> list[int]:
+        place = {v.name: k for k, v in enumerate(self.hidden)}
+        return [place[n] for n in names]
+
+    def _num_hidden(self, axes: int) -> Tensor:
+        """``(B or 1, 1, ...)`` how many numbers were not seen."""
+        total = self.constant.new_full((1,), float(sum(self.sizes.values())))
+        for seen in self.observed.values():
+            total = total - seen.mask.sum(dim=1)
+        return total.reshape(-1, *[1] * (axes - 1))

@@ -1,0 +1,168 @@
+"""Real variables that were integrated out, as one factor over discrete ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.factors.elements import Elements
+from pgnn.factors.gaussians.component import GaussianComponent
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.variable import Variable
+
+Ints = NDArray[np.int64]
+Values = Mapping[Hashable, Tensor]
+
+_LEAST = 2**10
+"""Entries of a row's table from which it is better not written down at once."""
+
+
+class GaussianGroup(FactorGroup):
+    r"""The density of what was seen of real variables, hidden ones integrated out.
+
+    .. math:: \phi(j) = \int p(x, e \mid j) \, dx
+
+    A factor over the discrete variables that the real ones depend on. What is observed of these is
+    put in before its table is written.
+
+    Args:
+        component: The hidden variables and their conditionals.
+        scope: ``(n,)`` numbers of the elements of its discrete variables.
+        observed: ``(B, *shape)`` values of real variables, ``NaN`` where not seen.
+    """
+
+    written_down: ClassVar[bool] = False
+
+    def __init__(self, component: GaussianComponent, scope: Ints, observed: Values) -> None:
+        self.component = component
+        self.observed = component.relevant(observed)
+        values = [*self.observed.values()]
+        rows = max((len(x) for x in values), default=1)
+        tracked = torch.is_grad_enabled() and any(
+            x.requires_grad for x in (*component.tensors, *values)
+        )
+        like = next(p for p in component.tensors if p.dtype.is_floating_point)
+        # the numbers are the conditionals' own; this tells their type, and whether they learn
+        nothing = torch.zeros((rows, 1, 0), dtype=like.dtype, device=like.device)
+        super().__init__(np.asarray(scope).reshape(1, -1), nothing.requires_grad_(tracked))
+
+    @classmethod
+    def of(
+        cls, component: GaussianComponent, elements: Elements, observed: Values
+    ) -> GaussianGroup:
+        """Return the factor of a component.
+
+        Args:
+            component: Of a model.
+            elements: Of its discrete variables.
+            observed: Values of its real variables.
+        """
+        numbers = [int(elements.numbers(v.name)) for v in component.discrete]
+        return cls(component, np.asarray(numbers, dtype=np.int64), observed)
+
+    @property
+    def number_axes(self) -> int:
+        """See :class:`FactorGroup`: the numbers are the conditionals' own."""
+        return 1
+
+    @property
+    def merge_key(self) -> tuple[object, ...]:
+        """Never joined with others."""
+        return (id(self),)
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The variables of the scope."""
+        return self.component.discrete
+
+    @property
+    def num_entries(self) -> int:
+        """Entries of a row's table."""
+        return math.prod(v.num_states for v in self.variables)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is better not written down at once."""
+        return self.num_entries > _LEAST
+
+    @property
+    def log_values(self) -> Tensor:
+        """The table written down.
+
+        Raises:
+            Intractable: If there are too many configurations.
+        """
+        return self._written({}, len(self.numbers)).unsqueeze(1)
+
+    def of_rows(self, rows: Ints) -> Self:
+        """Return the group with the values of some rows."""
+        index = torch.from_numpy(rows)
+        own = super().of_rows(rows)
+        own.observed = {n: x[index.to(x.device)] for n, x in self._spread(self.observed).items()}
+        return own
+
+    def given(self, codes: NDArray[np.int32]) -> FactorGroup:
+        """Return the table over what some row does not observe.
+
+        Args:
+            codes: ``(B, E)`` states of all elements, -1 where not observed.
+
+        Raises:
+            Intractable: If there are too many configurations.
+        """
+        own = codes[:, self.scopes[0]]
+        seen = np.asarray((own >= 0).all(axis=0)) if len(own) else np.zeros(own.shape[1], np.bool_)
+        known = {
+            v.name: torch.from_numpy(own[:, k].astype(np.int64))
+            for k, v in enumerate(self.variables)
+            if seen[k]
+        }
+        table = self._written(known, max(len(self.numbers), len(own)))
+        return TableGroup(self.scopes[:, ~seen], table.unsqueeze(1))
+
+    def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return ``(B, 1)`` log densities given complete states; see the base class."""
+        own = self if rows is None else self._at(rows)
+        flat = states[:, 0]
+        known = {v.name: flat[:, k] for k, v in enumerate(self.variables)}
+        return own._written(known, len(flat))[:, None]
+
+    def score(self, columns: Tensor) -> Tensor:
+        """Return ``(B,)`` log densities of complete rows; see the base class."""
+        scope = torch.from_numpy(self.scopes[0]).to(columns.device)
+        return self.look_up(columns.index_select(0, scope).T.long()[:, None])[:, 0]
+
+    def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
+        """Return ``(B, 1, K)`` log densities by the state at one place; see the base class."""
+        own = self if rows is None else self._at(rows)
+        flat = states[:, 0]
+        known = {v.name: flat[:, k] for k, v in enumerate(self.variables) if k != place}
+        return own._written(known, len(flat))[:, None]
+
+    def for_kernels(self) -> FactorGroup:
+        """Return the table; see the base class.
+
+        Raises:
+            Intractable: If there are too many configurations.
+        """
+        return self.as_tables()
+
+    def _written(self, known: Values, rows: int) -> Tensor:
+        """``(rows, K1, ..., Kn)`` the table over what is not known."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.numbers.requires_grad):
+            table = self.component.log_evidence(self.observed, known, rows)
+        return table.to(self.numbers.dtype)
+
+    def _at(self, rows: Tensor) -> Self:
+        return self.of_rows(rows.cpu().numpy())
+
+    def _spread(self, values: Values) -> dict[Hashable, Tensor]:
+        """Values with a row for each row of the numbers."""
+        rows = len(self.numbers)
+        return {n: x.expand(rows, *x.shape[1:]) for n, x in values.items()}

@@ -1,0 +1,276 @@
+"""Exact posteriors of real variables that are normal given discrete ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import DirectedModel
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
+from pgnn.factors.gaussians.least_squares import common_shape
+from pgnn.factors.gaussians.linear_system import LinearSystem
+from pgnn.factors.variable import Variable
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question, names_of
+from pgnn.inference.with_reals import WithReals
+
+
+@dataclass(frozen=True)
+class RealTargets:
+    """What a question asks about real variables.
+
+    Attributes:
+        discrete: Names of the discrete variables asked for; None for all.
+        reals: The real variables asked for.
+        hidden: What becomes of those that some row has not seen.
+    """
+
+    discrete: list[Hashable] | None
+    reals: tuple[Variable, ...]
+    hidden: HiddenReals
+
+    @classmethod
+    def of(cls, question: Question) -> RealTargets | None:
+        """Read a question; None if it asks about discrete variables alone.
+
+        Without names all discrete ones are asked for; if there are none, the real ones that have
+        an answer.
+
+        Raises:
+            EvidenceError: If a real variable is asked for that was seen everywhere.
+            Unsupported: If one has no posterior in closed form.
+        """
+        model, names = question.model, question.names
+        reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
+        if not reals or not isinstance(model, DirectedModel):
+            return None
+        given = question.seen.reals
+        seen = {n for n in given if n in reals and not bool(given[n].isnan().all())}
+        partly = {n for n in seen if bool(given[n].isnan().any())}
+        if names is None:
+            if len(question.model.elements):
+                return None
+            discrete, wanted = None, _answerable(model, reals.keys() - seen | partly)
+        else:
+            asked = names_of(names, model.variables, model.elements)
+            discrete, wanted = (
+                [n for n in asked if n not in reals],
+                [n for n in asked if n in reals],
+            )
+        if not wanted:
+            return None
+        for name in wanted:
+            if name in seen and name not in partly:
+                raise EvidenceError(
+                    f"{name!r} is real and observed, so there is nothing to find out"
+                )
+        known: RememberedReals = model.cached("hidden reals", RememberedReals)
+        hidden = known.of(model.conditionals, seen, partly, wanted)
+        return cls(discrete, tuple(reals[n] for n in wanted), hidden)
+
+    def answer(self, question: Question, whole: Posterior) -> GaussianPosterior:
+        """Return the posterior with the real variables.
+
+        Args:
+            question: What was asked.
+            whole: The answer about the discrete ones.
+
+        Raises:
+            Intractable: If there are too many configurations.
+        """
+        seen, rows = question.seen, question.num_rows
+        wanted = {v.name for v in self.reals}
+        systems, dtype = [], torch.float32
+        for component in self.hidden.components:
+            if wanted & component.names:
+                known = _known(question, component.discrete)
+                component.check(known, rows)
+                systems.append(component.system(seen.reals, known, rows))
+                for p in component.tensors:
+                    dtype = torch.promote_types(dtype, p.dtype)
+        return GaussianPosterior(whole, self.reals, systems, dtype)
+
+
+def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:
+    """Hidden reals that have posteriors in closed form, as far as their parents tell."""
+    found: set[Hashable] = set()
+    for name in model.order:
+        own = model.conditionals[name]
+        lost = {v.name for v in own.parents} & hidden
+        if name in hidden and own.is_linear_gaussian and lost <= found:
+            found.add(name)
+    return [n for n in model.variables if n in found]
+
+
+def _known(question: Question, discrete: Sequence[Variable]) -> dict[Hashable, Tensor]:
+    """``(B,)`` states of variables that every row has seen."""
+    elements = question.model.elements
+    known = {}
+    for v in discrete:
+        codes = question.seen.codes[:, int(elements.numbers(v.name))]
+        if len(codes) and (codes >= 0).all():
+            known[v.name] = torch.from_numpy(codes).long()
+    return known
+
+
+class GaussianPosterior(WithReals):
+    r"""A posterior of real variables that are normal given discrete ones.
+
+    .. math:: p(x \mid e) = \sum_j p(j \mid e) \, N(x; \mu_j, \Sigma_j)
+
+    ``posterior["x"]`` of a real variable is a torch distribution with ``mean``, ``std`` and
+    ``quantile`` besides: a ``Normal``, of a vector a ``MultivariateNormal``, or where discrete
+    variables matter that are not known a ``MixtureSameFamily`` of these with a part for each of
+    their configurations: its moments, and the mixture itself, are exact. All else is as in
+    :class:`Posterior`.
+
+    Args:
+        whole: The answer about the discrete variables.
+        reals: The real variables asked for.
+        systems: The densities of all that hang together with them.
+        dtype: Of the answers.
+    """
+
+    def __init__(
+        self,
+        whole: Posterior,
+        reals: Sequence[Variable],
+        systems: Sequence[LinearSystem],
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(
+            whole.variables,
+            whole.numbers[0],
+            whole.numbers[1],
+            batched=whole.batched,
+            kind=whole.kind,
+            engine=whole.engine,
+            diagnostics=whole.diagnostics,
+            joint=whole.joint_of,
+            index=whole.index,
+        )
+        self.reals = {v.name: v for v in reals}
+        self._systems, self._dtype = tuple(systems), dtype
+        self._marginals_of_reals = {n: d for s in systems for n, d in self._all(s)}
+
+    def marginal(self, name: Hashable) -> ExactMarginal:
+        """See :class:`~pgnn.inference.with_reals.WithReals`."""
+        return self._marginals_of_reals[name]
+
+    def joint(self, *names: Hashable) -> Any:
+        """Return the joint distribution of some variables, all of them discrete or all real.
+
+        Args:
+            names: As of :meth:`Posterior.joint`; or real variables that were asked for.
+
+        Returns:
+            Of discrete variables a factor; of real ones a distribution of their numbers side by
+            side, ``(*batch, D)``: a ``MultivariateNormal``, or a mixture of these.
+        """
+        real = [n for n in names if isinstance(n, Hashable) and n in self.reals]
+        if not real:
+            return super().joint(*names)
+        if len(real) < len(names) or len({*real}) < len(real):
+            raise Unsupported(
+                f"a joint is of real variables or of discrete ones, each named once, got "
+                f"{[*names]}; give states as evidence to see what follows for real variables"
+            )
+        own = [s for s in self._systems if any(v.name in real for v in s.hidden)]
+        return self._distribution(_joined(own), real)
+
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each number of each real variable.
+
+        Args:
+            row: Which row of the evidence.
+
+        Returns:
+            Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
+        """
+        import pandas as pd
+
+        lines: list[Any] = []
+        for name in self.reals:
+            own = self.marginal(name)
+            columns = torch.stack([own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])])
+            columns = columns[:, row] if self.batched else columns
+            lines += columns.detach().double().reshape(5, -1).T.tolist()
+        names = ["mean", "std", "5%", "50%", "95%"]
+        return pd.DataFrame(lines, index=self.index_of_numbers, columns=names)
+
+    def _all(self, system: LinearSystem) -> Iterator[tuple[Hashable, ExactMarginal]]:
+        """The marginals of all that is asked for of a system."""
+        asked = [v for v in system.hidden if v.name in self.reals]
+        found: dict[Hashable, list[tuple[Tensor, Tensor]]] = {v.name: [] for v in asked}
+        for piece in system.pieces():
+            elimination = piece.elimination()
+            moments = elimination.moments()
+            for v in asked:
+                found[v.name].append(piece.moments(elimination, moments, [v.name]))
+        weights = self._weights(system.free)
+        for v in asked:
+            yield v.name, self._made(found[v.name], v.shape, weights)
+
+    def _distribution(self, system: LinearSystem, names: Sequence[Hashable]) -> ExactMarginal:
+        """The joint distribution of some variables."""
+        found = []
+        for piece in system.pieces():
+            elimination = piece.elimination(names)
+            found.append(piece.moments(elimination, elimination.moments(), names))
+        size = int(found[0][0].shape[-1])
+        return self._made(found, (size,), self._weights(system.free))
+
+    def _made(
+        self,
+        moments: Sequence[tuple[Tensor, Tensor]],
+        shape: tuple[int, ...],
+        weights: Tensor | None,
+    ) -> ExactMarginal:
+        """A distribution of moments ``(B or 1, K1 or 1, ..., D)``, some rows after the other."""
+        means, covariances = zip(*moments, strict=True)
+        mean, covariance = torch.cat(means), torch.cat(covariances)
+        lead = common_shape(mean.shape[:-1], covariance.shape[:-2])
+        size = mean.shape[-1]
+        if weights is not None:  # what nothing depends on is summed out
+            same = [k for k in range(1, len(lead)) if lead[k] == 1 and weights.shape[k] > 1]
+            weights = weights.sum(same, keepdim=True) if same else weights
+            weights = weights.flatten(start_dim=1)
+        flat = (self.num_rows, math.prod(lead[1:])) if lead[1:] else (self.num_rows,)
+        mean = mean.expand(*lead, size).reshape(*flat, size)
+        covariance = covariance.expand(*lead, size, size).reshape(*flat, size, size)
+        if weights is not None and weights.shape[1] == 1:
+            mean, covariance, weights = mean[:, 0], covariance[:, 0], None
+        lost = self._log_evidence.detach().isneginf().reshape(-1, *[1] * (mean.dim() - 1))
+        mean = mean.masked_fill(lost.to(mean.device), torch.nan)
+        one = slice(None) if self.batched else 0
+        return real_marginal(
+            mean[one].to(self._dtype),
+            covariance[one].to(self._dtype),
+            shape,
+            None if weights is None else weights[one].to(self._dtype),
+        )
+
+    def _weights(self, free: Sequence[Variable]) -> Tensor | None:
+        """``(B, K1, ..., Kn)`` posterior of discrete variables; None without any."""
+        if not free:
+            return None
+        table = Posterior.joint(self, *(v.name for v in free)).values
+        lost = self._log_evidence.detach().isneginf().reshape(-1, *[1] * len(free))
+        return table.reshape(self.num_rows, *(v.num_states for v in free)).masked_fill(
+            lost.to(table.device), torch.nan
+        )
+
+
+def _joined(systems: Sequence[LinearSystem]) -> LinearSystem:
+    """Systems as one."""
+    if len(systems) == 1:
+        return systems[0]
+    axes = {v.name: v for s in systems for v in s.free}
+    return LinearSystem.joined(systems, tuple(axes.values()))
