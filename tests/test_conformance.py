@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import pgnn
-from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, Unsupported
+from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError
 from pgnn.factors.piece import Piece
 from pgnn.inference.engine import Engine
 from tests import oracle

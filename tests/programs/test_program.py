@@ -20,9 +20,7 @@ from pgnn import BayesianNetwork, ExecutionSampling, Program
 from pgnn.errors import Intractable, ModelError, Unsupported
 from tests.zoo import ZOO, Example
 
-DIRECTED = [
-    e for e in ZOO.values() if isinstance(e.make(), BayesianNetwork) and e.observes_reals
-]
+DIRECTED = [e for e in ZOO.values() if isinstance(e.make(), BayesianNetwork) and e.observes_reals]
 WITHOUT_INPUTS = [e for e in DIRECTED if not e.inputs]
 
 
