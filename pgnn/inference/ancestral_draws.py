@@ -175,7 +175,7 @@ def _together(question: Question, samples: Samples) -> dict[Hashable, Tensor | N
             for n, x in component.relevant(given).items()
         }
         states = {v.name: samples[v.name].flatten() for v in component.discrete}
-        rows = math.prod(lead)
+        rows = samples.codes.shape[:-1].numel()
         component.check(states, rows)
         pieces = [p.draw() for p in component.system(observed, states, rows).pieces()]
         for k, v in enumerate(component.hidden):
