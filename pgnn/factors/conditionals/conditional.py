@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ from pgnn.factors.piece import Piece, Settings, taken
 from pgnn.factors.sparse_rows import written_out
 from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable, check_variables
+
+if TYPE_CHECKING:
+    from pgnn.factors.gaussians.component import HiddenIntegral
 
 MAX_TABLE = 2**26
 """Most entries that one row's table may have (half a gigabyte in float64)."""
@@ -272,6 +275,13 @@ class Conditional(Piece):
             Unsupported: If it is another; see :attr:`is_linear_gaussian`.
         """
         raise Unsupported(f"{type(self).__name__} is no linear regression with normal noise")
+
+    def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
+        """Return the table of an integral over hidden reals that this conditional has a part in.
+
+        Learners put a leaf of a gradient in its place.
+        """
+        return integral.table
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
+
+if TYPE_CHECKING:
+    from pgnn.factors.gaussians.component import HiddenIntegral
 
 
 class Renamed(Conditional):
@@ -112,6 +115,10 @@ class Renamed(Conditional):
     def regression(self) -> Regression:
         """Return the conditional's numbers, in which variables have no names."""
         return self.conditional.regression()
+
+    def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
+        """See the base class; the conditional knows."""
+        return self.conditional.recorded_integral(integral)
 
     def factor(
         self,

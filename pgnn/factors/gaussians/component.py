@@ -97,9 +97,13 @@ class GaussianComponent:
             Intractable: If there are too many configurations.
         """
         self.check(known, rows)
-        table = self.system(observed, known, rows).log_evidence()
+        system = self.system(observed, known, rows)
+        table = system.log_evidence()
         # values out of all bounds make infinities of both signs: nothing is there
-        return table.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+        table = table.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)
+        for c in self.conditionals:
+            table = c.recorded_integral(HiddenIntegral(self, observed, known, system, table))
+        return table
 
     def system(self, observed: Values, known: Values, rows: int) -> LinearSystem:
         """Return the numbers; arguments as of :meth:`log_evidence`."""
@@ -147,6 +151,25 @@ class GaussianComponent:
                 less = width - self._sizes[v]
                 heights[after] += min(height - self._sizes[v], 2 * less)
         return widest
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenIntegral:
+    r"""An integral over hidden reals, and what it was made from.
+
+    Attributes:
+        component: Which reals, and their conditionals.
+        observed: ``(B or 1, *shape)`` what was seen of reals.
+        known: ``(B or 1,)`` states of discrete neighbours that all rows have seen.
+        system: The density of hidden and seen ones.
+        table: ``(B, K1, ..., Kn)`` logs of the integral.
+    """
+
+    component: GaussianComponent
+    observed: Values
+    known: Values
+    system: LinearSystem
+    table: Tensor
 
 
 class _Assembly:

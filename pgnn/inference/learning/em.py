@@ -61,7 +61,8 @@ class EM(Learner):
     The likelihood rises by expected counts. What was seen counts as it is, so that with everything
     seen this is supervised counting; what was not is summed out. Conditionals that have no closed
     form (networks, inputs) take steps of L-BFGS instead, which never lower the likelihood.
-    Discrete variables may be hidden; a real one only where nothing depends on it.
+    Discrete variables may be hidden, and real ones on which nothing depends, or nothing but linear
+    Gaussian conditionals: these are integrated out.
 
     Where nothing tells the states apart yet, learning begins with clusters of the observations
     (k-means). Of several starts each is run for a short while, and the best one to the end; they

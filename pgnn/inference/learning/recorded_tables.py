@@ -25,63 +25,14 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.factors.factor import Factor
+from pgnn.factors.gaussians.component import HiddenIntegral
 from pgnn.factors.variable import Variable
-from pgnn.inference.learning.expected_statistics import (
-    Pieces,
-    StatisticsCollector,
-    Values,
-    WeightedRows,
-    configuration_weights,
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One table that was asked for.
-
-    Attributes:
-        name: What its conditional is called.
-        conditional: Whose.
-        table: The log table, a leaf that wants its gradient.
-        values: ``(N, ...)`` what of its scope was seen.
-        inputs: Covariates ``(N, ...)``.
-    """
-
-    name: Hashable
-    conditional: Conditional
-    table: Factor
-    values: Values
-    inputs: Values
-
-    def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
-        """Add the statistics that a gradient stands for.
-
-        Args:
-            collector: To which.
-            gradient: Of the log evidence by the table: the posterior weight of each configuration,
-                for each row or for all of them.
-        """
-        own = self.conditional
-        weights = gradient if self.table.batch_shape else gradient.unsqueeze(0)
-        if isinstance(own, ExponentialFamily) and not own.inputs:
-            spread = configuration_weights(own, self.values, weights)
-            collector.add_sums(self.name, own.statistics(self.values, spread))
-        else:
-            collector.add_rows(self.name, WeightedRows(self.values, self.inputs, weights))
-
-
-class EffectsRecord(Record):
-    """The effects of independent causes, recorded in place of a large table.
-
-    ``table`` is over the rows of :meth:`CausalIndependence.log_effects` and the child's states.
-    """
-
-    def add_to(self, collector: StatisticsCollector, gradient: Tensor) -> None:
-        """Add the expected counts of the single effects."""
-        collector.add_sums(self.name, (gradient.double(),))
+from pgnn.inference.learning.expected_statistics import Pieces, Values
+from pgnn.inference.learning.integral_record import IntegralRecord
+from pgnn.inference.learning.record import EffectsRecord, Record
 
 
 @dataclass(eq=False)
@@ -112,6 +63,18 @@ class TableRecorder:
         covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
         self.records.append(Record(self._names[id(own)], own, table, values, covariates))
         return table
+
+    def integral(self, found: HiddenIntegral) -> Tensor:
+        """Return a leaf in place of an integral over hidden reals, recorded for those it has."""
+        if self.records and self.records[-1].table.log_values is found.table:
+            return found.table
+        pairs = [unwrapped(c) for c in found.component.conditionals]
+        learnt = [(self._names[id(c)], own) for c, own in pairs if id(c) in self._names]
+        if not learnt:
+            return found.table
+        leaf = found.table.detach().clone().requires_grad_()
+        self.records.append(IntegralRecord.of(found, leaf, learnt))
+        return leaf
 
     def decomposition(self, own: Conditional) -> Decomposition | None:
         """Return a conditional's small factors; made of leaves if it is one of the recorded."""
@@ -163,6 +126,7 @@ class Recorded(Conditional):
         super().__init__(own.child, own.parents, own.inputs)
         self.own = own
         self.integrates_missing, self.is_table = own.integrates_missing, own.is_table
+        self.is_linear_gaussian = own.is_linear_gaussian
         self._recorder = recorder
 
     def distribution(
@@ -179,6 +143,15 @@ class Recorded(Conditional):
     def decomposition(self) -> Decomposition | None:
         """Return the conditional's small factors, recorded."""
         return self._recorder.decomposition(self.own)
+
+    def regression(self) -> Regression:
+        """Return the conditional's numbers, as constants."""
+        with torch.no_grad():
+            return self.own.regression()
+
+    def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
+        """Return a leaf in place of an integral."""
+        return self._recorder.integral(integral)
 
     def factor(
         self,
@@ -247,6 +220,14 @@ class RecordedSlice(SlicedModel):
     def unroll(self, steps: int) -> Any:
         """Return the model's own unrolled network, not recorded."""
         return self._model.unroll(steps)
+
+
+def unwrapped(c: Conditional) -> tuple[Conditional, Conditional]:
+    """Return what is recorded by a conditional, and the same of the conditional's variables."""
+    if isinstance(c, Renamed):
+        inner = unwrapped(c.conditional)[0]
+        return inner, c.around(inner)
+    return (c.own, c.own) if isinstance(c, Recorded) else (c, c)
 
 
 def recorded(own: Conditional, recorder: TableRecorder) -> Conditional:

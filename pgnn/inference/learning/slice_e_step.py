@@ -18,7 +18,8 @@ from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
-from pgnn.inference.learning.recorded_tables import Record, RecordedSlice, TableRecorder, recorded
+from pgnn.inference.learning.record import Record
+from pgnn.inference.learning.recorded_tables import RecordedSlice, TableRecorder, recorded
 from pgnn.inference.learning.table_e_step import RecordedEvidence, TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.time.interface_algorithm import FIRST, REST, InterfaceChain

@@ -31,7 +31,13 @@ from pgnn.inference.learning.expected_statistics import (
     StatisticsCollector,
     learnable,
 )
-from pgnn.inference.learning.recorded_tables import EffectsRecord, Record, TableRecorder, recorded
+from pgnn.inference.learning.latent_reals import (
+    latent_reals,
+    principal_components,
+    without_effect,
+)
+from pgnn.inference.learning.record import EffectsRecord, Record
+from pgnn.inference.learning.recorded_tables import TableRecorder, recorded
 from pgnn.inference.learning.training_data import check_possible, read_rows
 
 
@@ -178,17 +184,32 @@ class NetworkEStep(TableEStep[Evidence]):
             found.append(Record(owner, self.conditionals[owner], f, {}, {}))
         return found
 
+    def symmetric(self, seen: Evidence) -> bool:
+        """Whether states of a hidden variable are alike, or a latent real has no effect yet."""
+        latent = latent_reals(self.model, seen)
+        return super().symmetric(seen) or without_effect(self.model, latent)
+
     def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
-        """Begin with clusters of the rows for each hidden variable, see :class:`EStep`."""
+        """Begin with clusters of the rows for each hidden variable, see :class:`EStep`.
+
+        Latent reals begin as principal components of what depends on them.
+        """
         generator = torch.Generator().manual_seed(seed)
-        hidden = self.hidden(seen)
-        if hidden:
+        hidden, latent = self.hidden(seen), latent_reals(self.model, seen)
+        if hidden or latent:
             codes = seen.codes.copy()
+            reals = principal_components(
+                self.model,
+                latent,
+                lambda name: self._features(self._descendants(name), seen),
+                seen,
+                generator,
+            )
             for name in hidden:
                 states = self._clusters(name, seen, generator, at_random)
                 codes[:, self.model.elements.numbers(name)] = states
             try:
-                self.initialize_by(replace(seen, codes=codes))
+                self.initialize_by(replace(seen, codes=codes, reals={**seen.reals, **reals}))
             except DataError:  # some states cannot be: noise on the tables then
                 at_random = True
             else:

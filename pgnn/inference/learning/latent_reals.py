@@ -1,0 +1,72 @@
+"""Where learning begins for real variables that were never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.evidence.evidence import Evidence
+
+Features = Callable[[Hashable], Tensor]
+
+
+def latent_reals(model: Any, seen: Evidence) -> list[Hashable]:
+    """Return the real variables that no row has seen and on which real ones depend."""
+    parents = {
+        v.name for c in model.conditionals.values() if c.is_linear_gaussian for v in c.parents
+    }
+    return [
+        n for n, v in model.variables.items()
+        if not v.is_discrete and n in parents
+        and (n not in seen.reals or bool(seen.reals[n].isnan().all()))
+    ]  # fmt: skip
+
+
+def without_effect(model: Any, names: Sequence[Hashable]) -> bool:
+    """Whether nothing depends yet on some real variable: a saddle that learning can't leave."""
+    for name in names:
+        children = [
+            c for c in model.conditionals.values()
+            if c.is_linear_gaussian and any(v.name == name for v in c.parents)
+        ]  # fmt: skip
+        if children and not any(bool(c.regression().weight.detach().any()) for c in children):
+            return True
+    return False
+
+
+def principal_components(
+    model: Any,
+    names: Sequence[Hashable],
+    features: Features,
+    seen: Evidence,
+    generator: torch.Generator,
+) -> dict[Hashable, Tensor]:
+    """Return values ``(B, *shape)`` of latent reals: principal components, and noise.
+
+    Args:
+        model: Whose they are.
+        names: Of the latent reals.
+        features: Returns ``(B, F)`` numbers that tell of a variable.
+        seen: Rows.
+        generator: Of the noise, as much as there is of the components.
+    """
+    rows, used = seen.num_rows, 0
+    values: dict[Hashable, Tensor] = {}
+    for name in names:
+        v = model.variables[name]
+        size = v.num_elements
+        x = torch.randn(rows, size, dtype=torch.float64, generator=generator)
+        table = features(name)
+        table = table - table.mean(dim=0)
+        deviation = table.std(dim=0, correction=0)
+        table = table / deviation.masked_fill(deviation == 0, 1.0)
+        if table.numel():
+            left, _, _ = torch.linalg.svd(table, full_matrices=False)
+            own = left[:, used : used + size] * rows**0.5
+            x[:, : own.shape[1]] = (x[:, : own.shape[1]] + own) / 2.0**0.5
+        used += size
+        values[name] = x.reshape(rows, *v.shape)
+    return values
