@@ -16,7 +16,10 @@ from pgnn.factors.conditionals.covariance import (
     log_normalizer,
     whitened_square,
 )
+from pgnn.factors.finite import all_finite
 
+FULL_EXPANDED = 1e6
+"""Largest sum of squares, in standard deviations, that may be expanded: ten digits are left."""
 SYMMETRY = 1e-6
 """How far a given matrix may be from symmetric, relative to its largest entry."""
 
@@ -89,7 +92,7 @@ class Full(Covariance):
     def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
         """Log densities, one matrix product for each pattern of what was seen."""
         factor = self.cholesky(raw, x.shape[1])
-        if not bool(x.isnan().any()):
+        if all_finite(x):
             return normal_log_density(x, mean, factor)
         matrices = factor @ factor.mT
         table = x.new_zeros(len(x), len(mean))
@@ -102,8 +105,10 @@ class Full(Covariance):
 
     def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sums; of incomplete rows their expectations."""
+        if all_finite(x):
+            return self._complete_moments(x, w)
         hole = x.isnan().any(dim=1)
-        first, second = self._complete_moments(x, w, hole)
+        first, second = self._complete_moments(x[~hole], w[~hole])
         if bool(hole.any()):
             matrices = self.constrain(raw, x.shape[1])
             for rows, filled, spread in completions(x, mean, matrices):
@@ -114,21 +119,13 @@ class Full(Covariance):
                     second = second + self.pool(own + weight.sum(dim=0)[:, None, None] * spread)
         return first, second
 
-    def _complete_moments(self, x: Tensor, w: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
-        """Moments of the rows without a hole, products of all pairs of columns as one matrix."""
-        size = x.shape[1]
-        if bool(hole.any()):
-            x, w = x[~hole], w[~hole]
+    def _complete_moments(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Moments of rows without a hole."""
         own = w.sum(dim=1, keepdim=True) if self.tied else w
-        rows, columns = torch.tril_indices(size, size, device=x.device)
-        packed = x.new_zeros(own.shape[1], len(rows))
-        block = max(1, 2**18 // max(1, len(rows)))
-        for part, weight in zip(torch.split(x, block), torch.split(own, block), strict=True):
-            packed.addmm_(weight.t(), part[:, rows] * part[:, columns])
-        second = x.new_zeros(len(packed), size, size)
-        second[:, rows, columns] = packed
-        second[:, columns, rows] = packed
-        return w.t() @ x, second
+        packed = x.new_zeros(own.shape[1], x.shape[1] * (x.shape[1] + 1) // 2)
+        for rows, part in products(x):
+            packed.addmm_(own[rows].t(), part.t())
+        return w.t() @ x, unpacked(packed, x.shape[1])
 
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         """Whole products."""
@@ -180,7 +177,7 @@ class Tied(Full):
 
     def log_density(self, x: Tensor, mean: Tensor, raw: Tensor) -> Tensor:
         """Log densities; complete rows are whitened once for all configurations."""
-        if bool(x.isnan().any()):
+        if not all_finite(x):
             return super().log_density(x, mean, raw)
         factor = self.cholesky(raw, x.shape[1])[0]
         white = torch.linalg.solve_triangular(factor, torch.cat([x, mean]).t(), upper=False).t()
@@ -190,14 +187,82 @@ class Tied(Full):
 
 
 def normal_log_density(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
-    """Log densities ``(N, K)`` of complete rows, for factors ``(K or 1, D, D)``."""
+    """Log densities ``(N, K)`` of complete rows, for factors ``(K or 1, D, D)``.
+
+    Squares are expanded where that loses no digits and nobody differentiates: half the work.
+    """
     size = x.shape[1]
     inverse = torch.linalg.solve_triangular(
         factor, torch.eye(size, dtype=x.dtype, device=x.device), upper=False
     ).expand(len(mean), -1, -1)
     offset = (inverse @ mean.unsqueeze(-1)).squeeze(-1)
     log_scale = factor.diagonal(dim1=-2, dim2=-1).log()
-    return log_normalizer(log_scale) - 0.5 * whitened_square(x, inverse, offset)
+    constant = log_normalizer(log_scale)
+    if not (torch.is_grad_enabled() and (x.requires_grad or inverse.requires_grad)):
+        precision = inverse.mT @ inverse
+        if len(x) >= size and _keeps_digits(x, mean, precision):
+            constant = constant - 0.5 * offset.square().sum(dim=1)
+            return _expanded_log_density(
+                x, precision, (inverse.mT @ offset[..., None])[..., 0], constant
+            )
+    return constant - 0.5 * whitened_square(x, inverse, offset)
+
+
+def _keeps_digits(x: Tensor, mean: Tensor, precision: Tensor) -> bool:
+    """Whether terms of expanded squares are small enough."""
+    far = torch.maximum(x.abs().amax(dim=0), mean.abs().amax(dim=0))
+    most = (precision.abs() * far * far[:, None]).sum(dim=(1, 2)).max()
+    return bool(most <= FULL_EXPANDED)
+
+
+def _expanded_log_density(x: Tensor, precision: Tensor, slope: Tensor, constant: Tensor) -> Tensor:
+    """``-x'Px / 2 + s'x + c`` for each row and configuration, ``(N, K)``."""
+    rows, columns = packed_index(x.shape[1], x.device)
+    twice = torch.where(rows == columns, -0.5, -1.0).to(x)
+    weight = precision[:, rows, columns] * twice
+    table = slope @ x.t() + constant.unsqueeze(1)
+    for part, squares in products(x):
+        table[:, part].addmm_(weight, squares)
+    return table.t()
+
+
+def products(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield products of all pairs of columns ``(D (D + 1) / 2, n)`` of some rows after others.
+
+    What was yielded is written over by the next.
+
+    Args:
+        x: ``(N, D)`` rows; as many at a time as have products that stay in the cache.
+    """
+    size = x.shape[1]
+    pairs = size * (size + 1) // 2
+    step = min(len(x), max(64, 2**19 // max(1, pairs)))
+    space = x.new_empty(pairs * step)
+    for first in range(0, len(x), max(1, step)):
+        rows = slice(first, first + step)
+        columns = x[rows].t().contiguous()
+        found = space[: pairs * columns.shape[1]].view(pairs, -1)
+        begin = 0
+        for i in range(size):
+            end = begin + size - i
+            torch.mul(columns[i:], columns[i], out=found[begin:end])
+            begin = end
+        yield rows, found
+
+
+def packed_index(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the rows and columns of a matrix that :func:`products` makes, in their order."""
+    rows, columns = torch.triu_indices(size, size, device=device)
+    return rows, columns
+
+
+def unpacked(packed: Tensor, size: int) -> Tensor:
+    """Return symmetric matrices ``(C, D, D)`` of sums of :func:`products`, ``(C, ...)``."""
+    rows, columns = packed_index(size, packed.device)
+    matrices = packed.new_zeros(len(packed), size, size)
+    matrices[:, rows, columns] = packed
+    matrices[:, columns, rows] = packed
+    return matrices
 
 
 def patterns(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -158,8 +158,17 @@ class Gaussian(Emission):
         x, w = seen_rows(x, w)
         mean = self.mean.detach().double().reshape(-1, self.size) - self.centre
         raw = self._scale(self.scale.detach().double())
-        first, second = self.form.moments(x - self.centre, w, mean, raw)
-        return w.sum(dim=0), first, second
+        count = w.sum(dim=0)
+        if not all_finite(x):
+            return count, *self.form.moments(x - self.centre, w, mean, raw)
+        # rows without a hole by blocks that stay in the cache
+        step = max(1024, 2**18 // self.size)
+        parts = zip(torch.split(x, step), torch.split(w, step), strict=True)
+        sums = [self.form.moments(a - self.centre, b, mean, raw) for a, b in parts]
+        if not sums:
+            return count, *self.form.moments(x, w, mean, raw)
+        first, second = (torch.stack(s).sum(dim=0) for s in zip(*sums, strict=True))
+        return count, first, second
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:

@@ -1,0 +1,104 @@
+"""Gaussian mixtures: scikit-learn from the same start, holes, and the number of components."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+
+FORMS = {
+    "full": pgnn.Full(),
+    "tied": pgnn.Tied(),
+    "diag": pgnn.Diagonal(),
+    "spherical": pgnn.Spherical(),
+}
+
+
+def rows(n: int = 400, size: int = 3) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(size, size))
+    return rng.normal(size=(n, size)) @ mix + rng.integers(0, 3, (n, 1)) * 3.0
+
+
+def start(form: str, x: np.ndarray) -> pgnn.Mixture:
+    """Means at rows, unit covariances."""
+
+    def feature(child: pgnn.Variable, parents: Any) -> pgnn.Gaussian:
+        own = pgnn.Gaussian(child, parents, form=FORMS[form])
+        eye = {"full": np.stack([np.eye(3)] * 3), "tied": np.eye(3), "diag": np.ones((3, 3))}
+        own.set_parameters(x[:3], eye.get(form, np.ones(3)))
+        return own
+
+    return pgnn.Mixture(3, {"x": feature}, shapes={"x": (3,)})
+
+
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+@pytest.mark.parametrize("form", FORMS)
+def test_equals_scikit_learn_from_the_same_start(form: str) -> None:
+    sklearn = pytest.importorskip("sklearn.mixture")
+    x, eye = rows(), np.eye(3)
+    shape = {"full": np.stack([eye] * 3), "tied": eye, "diag": np.ones((3, 3))}
+    other = sklearn.GaussianMixture(
+        3,
+        covariance_type=form,
+        tol=0.0,
+        reg_covar=0.0,
+        max_iter=25,
+        weights_init=np.ones(3) / 3,
+        means_init=x[:3],
+        precisions_init=shape.get(form, np.ones(3)),
+    ).fit(x)
+    learner = pgnn.EM(max_iterations=25, tolerance=0.0, initialize=False)
+    model = start(form, x).fit({"x": x}, learner=learner, progress=False)
+    np.testing.assert_allclose(model.log_prob({"x": x}), other.score_samples(x), atol=1e-6)
+    found = model.conditionals["x"]
+    np.testing.assert_allclose(found.mean.detach(), other.means_, atol=1e-6)
+    share = model.query("component", {"x": x})["component"].probs
+    np.testing.assert_allclose(share, other.predict_proba(x), atol=1e-6)
+    assert pgnn.metrics.bic(model, {"x": x}) == pytest.approx(other.bic(x), rel=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_numbers_may_be_missing(form: str) -> None:
+    x = rows()
+    x[np.random.default_rng(1).random(x.shape) < 0.2] = np.nan
+    model = start(form, x[~np.isnan(x).any(axis=1)])
+    learner = pgnn.EM(max_iterations=500, tolerance=1e-6)
+    model.fit({"x": x}, learner=learner, seed=0, progress=False)
+    trace = model.history["trace"]["log_likelihood"]
+    assert model.history["converged"]
+    assert min(np.diff(trace)) >= -1e-9 * abs(trace[-1])
+    assert trace[-1] > trace[0] + 10
+    total = float(model.log_prob({"x": x}).sum())
+    assert model.history["log_likelihood"] == pytest.approx(total)
+
+
+def test_the_number_of_components_is_chosen() -> None:
+    rng = np.random.default_rng(2)
+    x = {"x": np.concatenate([rng.normal(m, 1.0, size=(80, 2)) for m in (0.0, 8.0, 16.0)])}
+    candidates = {
+        k: pgnn.Mixture(k, {"x": pgnn.Gaussian}, shapes={"x": (2,)}) for k in (1, 2, 3, 4)
+    }
+    figures = {}
+    for k, m in candidates.items():
+        count = pgnn.metrics.num_learnable(m)
+        m.fit(x, learner=pgnn.EM(tolerance=1e-5), seed=0, progress=False)
+        figures[k] = pgnn.metrics.bic(m, x, num_parameters=count)
+    assert min(figures, key=figures.__getitem__) == 3
+
+
+def test_expanded_squares_keep_their_digits() -> None:
+    """Rows far from zero, and narrow directions: against the squares of differences."""
+    x = torch.from_numpy(rows())
+    for shift, scale in ((0.0, 1.0), (1e6, 1.0), (0.0, 1e-5), (1e3, 1e4)):
+        own = pgnn.Gaussian(pgnn.Variable("x", shape=(3,)), form=pgnn.Full())
+        y = x * scale + shift
+        own.prepare({"x": y})
+        own.maximize(own.statistics({"x": y}, torch.ones(len(y))))
+        with torch.no_grad():
+            plain = own.factor({"x": y}).log_values
+        wanted = own.factor({"x": y.requires_grad_()}).log_values
+        torch.testing.assert_close(plain, wanted.detach(), rtol=0, atol=1e-8)
