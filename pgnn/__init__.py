@@ -71,6 +71,7 @@ from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
+from pgnn.inference.learning.k_means import KMeans
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
@@ -222,6 +223,7 @@ __all__ = [
     "Gradient",
     "PseudoLikelihood",
     "EM",
+    "KMeans",
     "Laplace",
     "BDeu",
     "K2",

@@ -17,6 +17,7 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.finite import all_finite
+from pgnn.factors.lloyd import lloyd, nearest, spread_centres
 from pgnn.factors.randomness import generator
 from pgnn.factors.sparse_rows import is_sparse, written_out
 from pgnn.factors.variable import Variable
@@ -227,33 +228,5 @@ def kmeans(
     if len(rows) > max(MAX_ROWS, 100 * num_clusters):
         chosen = torch.randperm(len(rows), generator=generator)[: max(MAX_ROWS, 100 * num_clusters)]
         few = scaled[chosen.to(rows.device)]
-    centres = _spread_centres(few, num_clusters, generator)
-    labels = _nearest(few, centres)
-    for _ in range(num_iter):
-        counts = torch.bincount(labels, minlength=num_clusters).unsqueeze(1)
-        sums = torch.zeros_like(centres).index_add_(0, labels, few)
-        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
-        before, labels = labels, _nearest(few, centres)
-        if torch.equal(before, labels):
-            break
-    return labels if few is scaled else _nearest(scaled, centres)
-
-
-def _spread_centres(rows: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
-    """Draw rows one after another, each with probability proportional to its squared distance."""
-    first = int(torch.randint(len(rows), (1,), generator=generator))
-    chosen = [rows[first]]
-    distance = (rows - rows[first]).square().sum(dim=1)
-    for _ in range(num_clusters - 1):
-        total = distance.cumsum(0)
-        at = torch.rand(1, generator=generator, dtype=torch.float64).to(rows.device) * total[-1]
-        number = int(torch.searchsorted(total, at, right=True).clamp(max=len(rows) - 1))
-        chosen.append(rows[number])
-        distance = torch.minimum(distance, (rows - rows[number]).square().sum(dim=1))
-    return torch.stack(chosen)
-
-
-def _nearest(rows: Tensor, centres: Tensor) -> Tensor:
-    """Number of the nearest centre of each row; the rows' own lengths do not matter for that."""
-    score = torch.addmm(centres.square().sum(dim=1), rows, centres.t(), alpha=-2.0)
-    return score.argmin(dim=1)
+    found = lloyd(few, spread_centres(few, num_clusters, generator), num_iter)
+    return found.labels if few is scaled else nearest(scaled, found.centres)

@@ -1,0 +1,84 @@
+"""Lloyd's algorithm: rows go to the nearest centre, and centres to the mean of their rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Clusters(NamedTuple):
+    """What Lloyd's algorithm came to.
+
+    Attributes:
+        labels: ``(N,)`` the number of each row's centre.
+        centres: ``(K, D)``.
+        iterations: Rounds of assigning and averaging.
+        converged: Whether no row changed its centre any more.
+    """
+
+    labels: Tensor
+    centres: Tensor
+    iterations: int
+    converged: bool
+
+
+def lloyd(
+    rows: Tensor, centres: Tensor, max_iterations: int, weights: Tensor | None = None
+) -> Clusters:
+    r"""Lower :math:`\sum_n w_n \min_k \|x_n - m_k\|^2` until it is at rest.
+
+    A centre without rows stays where it is.
+
+    Args:
+        rows: ``(N, D)`` numbers.
+        centres: ``(K, D)`` where to begin.
+        max_iterations: Most rounds.
+        weights: ``(N,)`` what each row counts; one each if not given.
+
+    Cost:
+        ``O(rounds N K D)``.
+
+    References:
+        Lloyd (1982), Least squares quantization in PCM.
+
+    Example:
+        >>> rows = torch.tensor([[0.0], [1.0], [8.0], [9.0]])
+        >>> lloyd(rows, torch.tensor([[0.0], [1.0]]), 10).centres.tolist()
+        [[0.5], [8.5]]
+    """
+    labels, settled, done = nearest(rows, centres), False, 0
+    w = rows.new_ones(len(rows)) if weights is None else weights.to(rows)
+    weighted = rows if weights is None else rows * w.unsqueeze(1)
+    while done < max_iterations and not settled:
+        counts = torch.bincount(labels, w, minlength=len(centres)).to(rows).unsqueeze(1)
+        sums = torch.zeros_like(centres).index_add_(0, labels, weighted)
+        centres = torch.where(counts > 0, sums / counts.masked_fill(counts <= 0, 1.0), centres)
+        before, labels = labels, nearest(rows, centres)
+        settled, done = torch.equal(before, labels), done + 1
+    return Clusters(labels, centres, done, settled)
+
+
+def spread_centres(rows: Tensor, num_clusters: int, generator: torch.Generator) -> Tensor:
+    """Draw rows one after another, each with probability proportional to its squared distance.
+
+    References:
+        Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding.
+    """
+    first = int(torch.randint(len(rows), (1,), generator=generator))
+    chosen = [rows[first]]
+    distance = (rows - rows[first]).square().sum(dim=1)
+    for _ in range(num_clusters - 1):
+        total = distance.cumsum(0)
+        at = torch.rand(1, generator=generator, dtype=torch.float64).to(rows.device) * total[-1]
+        number = int(torch.searchsorted(total, at, right=True).clamp(max=len(rows) - 1))
+        chosen.append(rows[number])
+        distance = torch.minimum(distance, (rows - rows[number]).square().sum(dim=1))
+    return torch.stack(chosen)
+
+
+def nearest(rows: Tensor, centres: Tensor) -> Tensor:
+    """Return the number of the nearest centre of each row: their own lengths do not matter."""
+    score = torch.addmm(centres.square().sum(dim=1), rows, centres.t(), alpha=-2.0)
+    return score.argmin(dim=1)

@@ -1,0 +1,192 @@
+"""Learning of Gaussian mixtures by clusters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from pgnn.abilities import ClassModel, Inputs
+from pgnn.errors import DataError, Unsupported
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.finite import all_finite
+from pgnn.factors.lloyd import Clusters, lloyd, spread_centres
+from pgnn.inference.convergence import Convergence
+from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import read_rows
+from pgnn.inference.loop import progress_bar
+from pgnn.limits import check_settings
+
+
+@dataclass(frozen=True)
+class KMeans(Learner):
+    r"""K-means: expectation maximisation of a Gaussian mixture whose variances go to zero.
+
+    .. math:: \min_m \sum_n \min_k \|x_n - m_k\|^2
+
+    With one variance :math:`\sigma^2` for all components and directions, responsibilities become
+    zeros and ones as :math:`\sigma \to 0`: each row belongs to the nearest mean. The means of the
+    model are set to the centres that were found; its weights and covariances, of whatever form, to
+    the best ones for these clusters, so that :class:`EM` may go on from here.
+
+    ``model.history`` has ``inertia`` (the sum of squares), ``occupancy`` (rows of each cluster),
+    ``iterations`` and ``converged``.
+
+    Args:
+        restarts: Starts, each from centres spread by k-means++; the best result counts.
+        initialize: Whether to begin with such centres; if not, with the means of the model.
+        max_iterations: Most rounds of a start.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    References:
+        MacQueen (1967); Lloyd (1982), Least squares quantization in PCM. Bishop (2006), Pattern
+        Recognition and Machine Learning, section 9.3.2.
+
+    Example:
+        >>> from pgnn import Gaussian, Mixture
+        >>> rows = {"x": [0.0, 0.2, 5.0, 5.2]}
+        >>> model = Mixture(2, {"x": Gaussian}).fit(rows, learner=KMeans(), seed=0)
+        >>> sorted(model.conditionals["x"].mean.tolist()), round(model.history["inertia"], 6)
+        ([0.1, 5.1], 0.04)
+    """
+
+    restarts: int = 10
+    initialize: bool = True
+    max_iterations: int = 300
+
+    def __post_init__(self) -> None:
+        check_settings(self, restarts=1, max_iterations=1)
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Fit a mixture of Gaussians; ``model.history`` tells how it went.
+
+        Args:
+            model: A :class:`~pgnn.models.mixture.Mixture` or another class with features, all
+                of them Gaussian.
+            data: Complete rows.
+            weights: ``(N,)`` what each row counts.
+            inputs: None: nothing depends on any.
+            seed: Of the starts.
+            progress: Show a progress bar over the starts.
+
+        Raises:
+            DataError: If a number is missing, or the class was seen.
+            Unsupported: If the model is no class with Gaussian features.
+
+        Warns:
+            NotConverged: If the best start was still moving at the limit.
+        """
+        begin = time.perf_counter()
+        features = _features(model)
+        seen = read_rows(model, data, weights, inputs)
+        rows, counts = _rows(model, features, seen), torch.from_numpy(seen.row_weights)
+        best, inertia = self._best(model, features, rows, counts, seed, progress)
+        share = one_hot(best.labels, len(best.centres)) * counts.unsqueeze(1)
+        with restored_on_failure(model), torch.no_grad():
+            for name, own in features.items():
+                x = {name: seen.reals[name]}
+                own.prepare(x)
+                own.maximize(own.statistics(x, share))
+            prior = model.conditionals[model.class_name]
+            if isinstance(prior, ExponentialFamily):
+                prior.maximize((share.sum(dim=0),))
+            model.history = History(
+                learner=repr(self),
+                rows=seen.num_rows,
+                weight=float(counts.sum()),
+                inertia=inertia,
+                occupancy=share.sum(dim=0).tolist(),
+                iterations=best.iterations,
+                converged=best.converged,
+                seconds=time.perf_counter() - begin,
+            )
+        verdict = Convergence("KMeans")
+        if not best.converged:
+            verdict.stopped(best.iterations, "raise max_iterations", "while rows still moved")
+        verdict.warn(stacklevel=4)
+
+    def _best(
+        self,
+        model: ClassModel,
+        features: dict[Hashable, Gaussian],
+        rows: Tensor,
+        counts: Tensor,
+        seed: int | None,
+        progress: bool,
+    ) -> tuple[Clusters, float]:
+        """The clusters of the smallest sum of squares, and that."""
+        size = model.variables[model.class_name].num_states
+        origin = rows.mean(dim=0)  # digits of rows far from zero
+        rows = rows - origin
+        means = [c.mean.detach().double().reshape(size, -1) for c in features.values()]
+        seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
+        best: tuple[Clusters, float] | None = None
+        with progress_bar(self.restarts, "k-means", progress) as bar:
+            for own in seeds if self.initialize else seeds[:1]:
+                if self.initialize:
+                    first = spread_centres(rows, size, torch.Generator().manual_seed(own))
+                else:
+                    first = torch.cat(means, dim=1) - origin
+                found = lloyd(rows, first, self.max_iterations, counts)
+                squares = (rows - found.centres[found.labels]).square().sum(dim=1)
+                inertia = float((squares * counts).sum())
+                if best is None or inertia < best[1]:
+                    best = found, inertia
+                bar.update()
+        if best is None:
+            raise DataError("there was no start")
+        return best
+
+
+def _features(model: Any) -> dict[Hashable, Gaussian]:
+    """The features by name.
+
+    Raises:
+        Unsupported: If the model is no class, or a feature is not Gaussian.
+    """
+    if not isinstance(model, ClassModel):
+        raise Unsupported(
+            "KMeans learns mixtures such as Mixture(3, {'x': pgnn.Gaussian}), not a "
+            f"{type(model).__name__}"
+        )
+    found = {}
+    for name, own in model.conditionals.items():
+        if name == model.class_name:
+            continue
+        if not isinstance(own, Gaussian):
+            raise Unsupported(
+                f"KMeans is about Gaussian features, not {type(own).__name__} {name!r}; take EM()"
+            )
+        found[name] = own
+    return found
+
+
+def _rows(model: ClassModel, features: dict[Hashable, Gaussian], seen: Evidence) -> Tensor:
+    """``(N, D)`` the numbers of all features side by side."""
+    told = (seen.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
+    missing = [n for n in features if n not in seen.reals or not all_finite(seen.reals[n])]
+    if told or missing:
+        what = f"{missing[0]!r} is missing in some" if missing else "the class was seen in some"
+        raise DataError(f"KMeans needs complete rows of features alone; {what}: take EM()")
+    return torch.cat([seen.reals[n].double().reshape(seen.num_rows, -1) for n in features], dim=1)
