@@ -69,7 +69,8 @@ class BayesianNetwork(Model, NetworkModel):
             labels), ``shape`` (of a real variable) and ``conditional`` are read.
         conditionals: For each node a :class:`Conditional`, a table (parents in the order of the
             graph's edges, child last), or a callable ``(child, parents) -> Conditional`` such as
-            the class :class:`Sigmoid`. What is missing gets a learnable table.
+            the class :class:`Sigmoid`. What is missing is learnable: a table, or a
+            :class:`LinearGaussian` of a real variable.
         states: Numbers or labels of states by name, or whole variables such as
             :func:`~pgnn.states_of` returns, where the graph does not carry them. What nothing
             tells, :meth:`fit` finds in the data.

@@ -42,7 +42,7 @@ class CheckedModule(CachingModule):
                 self.cached_numbers("checked", self.check)
 
     def _tell_unset(self) -> None:
-        """Say at the first question which tables were neither given nor fitted."""
+        """Say at the first question which parameters were neither given nor fitted."""
         if self._asked:
             return
         self._asked = True
@@ -52,6 +52,7 @@ class CheckedModule(CachingModule):
         if unset:
             shown = ", ".join(map(repr, unset[:5])) + (", ..." if len(unset) > 5 else "")
             logging.getLogger("pgnn").warning(
-                "the tables of %s were neither given nor fitted: answers take them for uniform",
+                "the parameters of %s were neither given nor fitted: answers use initial values, "
+                "uniform ones for tables",
                 shown,
             )

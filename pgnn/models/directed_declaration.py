@@ -13,6 +13,7 @@ import torch
 from pgnn.errors import ModelError, closest
 from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
 
@@ -259,7 +260,8 @@ def conditional_of(
         name: The node.
         graph: Its edges.
         variables: By name.
-        given: The conditional, a table, a callable that makes one, or None.
+        given: The conditional, a table, a callable that makes one, or None: a table that is
+            learnable, or of a real variable a ``LinearGaussian``.
         normalise: Whether rows of tables are weights to be divided by their sums.
 
     Raises:
@@ -284,7 +286,7 @@ def conditional_of(
         _check_parents(name, conditional, parents)
         return conditional
     if given is None and not variables[name].is_discrete:
-        raise ModelError(f"{name!r} is real and needs a conditional, such as pgnn.Neural")
+        return LinearGaussian(variables[name], parents)
     return Tabular(variables[name], parents, given, normalise=normalise)
 
 

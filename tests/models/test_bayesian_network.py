@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pgnn
-from pgnn import BayesianNetwork, DataError, ModelError, NoisyOr, Sigmoid, Tabular, Variable
+from pgnn import (
+    BayesianNetwork,
+    DataError,
+    LinearGaussian,
+    ModelError,
+    NoisyOr,
+    Sigmoid,
+    Tabular,
+    Variable,
+)
 from pgnn.factors import NormalHead
 from tests import oracle
 
@@ -435,10 +444,28 @@ def test_unset_tables_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         model.query("a")
     assert [r.getMessage() for r in caplog.records] == [
-        "the tables of 'b' were neither given nor fitted: answers take them for uniform"
+        "the parameters of 'b' were neither given nor fitted: answers use initial values, "
+        "uniform ones for tables"
     ]
     caplog.clear()
     again = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5]}, states={"a": 2, "b": 2})
     again.fit({"a": [0, 1], "b": [0, 1]}, progress=False).query("a")
     BayesianNetwork([], {"a": [0.5, 0.5]}).query("a")
     assert not caplog.records
+
+
+def test_real_nodes_are_linear_gaussian_unless_told_otherwise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = BayesianNetwork([("x", "y")], states={"x": None, "y": None})
+    assert type(model.conditionals["y"]) is LinearGaussian
+    x = np.array([0.0, 1.0, 2.0, 3.0])
+    model.fit({"x": x, "y": 2 * x + 1 + np.array([0.1, -0.1, -0.1, 0.1])}, progress=False)
+    torch.testing.assert_close(
+        model.conditionals["y"].weight.detach(), torch.tensor([2.0]).double()
+    )
+    with pytest.raises(ModelError, match=r"'x' is real; use Softmax, LinearGaussian or Neural"):
+        BayesianNetwork([("x", "k")], states={"x": None, "k": 2})
+    without_parents = LinearGaussian(Variable("x"), [], bias=0.0, covariance=1.0)
+    BayesianNetwork([], {"x": without_parents}).query("x")
+    assert not caplog.records  # nothing was left to be told: there is no weight

@@ -280,6 +280,8 @@ def _log_density(y: Tensor, x: Tensor, coefficients: Tensor, factor: Tensor) -> 
 
 
 def _numbers(name: str, child: Variable, given: Any, shape: tuple[int, ...]) -> nn.Parameter:
+    if given is None and 0 in shape:
+        given = torch.zeros(shape)
     if given is None:
         return learnable_zeros(f"{name} of {child.name!r}", shape)
     return nn.Parameter(read_parameter(name, child, given, shape), requires_grad=False)
