@@ -9,7 +9,7 @@ import torch
 
 import pgnn
 from pgnn.errors import ModelError, Unsupported
-from pgnn.inference.learning.em import e_step_of
+from pgnn.inference.learning.e_steps import e_step_of
 
 SIZES = {"a": 2, "b": 3, "c": 2}
 EVERY = np.array(list(itertools.product(*map(range, SIZES.values()))))

@@ -179,6 +179,13 @@ class RenamedFamily(Renamed, ExponentialFamily):
         self.conditional.initialize(self._back(values), seed)
 
 
+def bare(conditional: Conditional) -> Conditional:
+    """Return the conditional whose numbers a renamed one has; any other itself."""
+    while isinstance(conditional, Renamed):
+        conditional = conditional.conditional
+    return conditional
+
+
 def _rename(variable: Variable, names: Mapping[Hashable, Hashable]) -> Variable:
     new = names.get(variable.name, variable.name)
     return Variable(new, variable.states, variable.shape)

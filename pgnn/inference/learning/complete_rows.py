@@ -16,7 +16,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
 from pgnn.factors.finite import all_finite
 from pgnn.inference.history import History
-from pgnn.inference.learning.conditional_fit import gradient_step
+from pgnn.inference.learning.conditional_fit import Term, gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_rows
@@ -96,7 +96,7 @@ def fit_to(
         return 0
     if own.inputs or not isinstance(own, ExponentialFamily):
         covariates = {n: inputs[n] for n in own.inputs if n in inputs}
-        gradient_step(own, values, covariates, weights, learner.max_iter)
+        gradient_step([Term(own, values, covariates, weights)], learner.max_iterations)
         return 0
     with torch.no_grad():
         spread = configuration_weights(own, values, weights)
@@ -104,7 +104,7 @@ def fit_to(
         own.make_uninformative()
         own.prepare(values)
         if own.has_hidden_parts:
-            _by_passes(own, values, spread, weights, prior, learner.max_iter)
+            _by_passes(own, values, spread, weights, prior, learner.max_iterations)
         else:
             own.maximize(own.statistics(values, spread), prior)
     per_configuration = spread.sum(dim=0)
@@ -130,12 +130,12 @@ def _by_passes(
     spread: Tensor,
     weights: Tensor,
     prior: Any,
-    max_iter: int,
+    max_iterations: int,
 ) -> None:
     """Repeat what raises the likelihood until it is at rest."""
     own.initialize(values, 0)
     value = log_likelihood(own, values, {}, weights)
-    for _ in range(max_iter):
+    for _ in range(max_iterations):
         own.maximize(own.statistics(values, spread), prior)
         before, value = value, log_likelihood(own, values, {}, weights)
         if value - before <= _GAIN * max(1.0, abs(value)):

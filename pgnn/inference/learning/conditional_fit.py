@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from pgnn.errors import DataError, PgnnError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.convergence import Convergence
+from pgnn.inference.learning.expected_statistics import WeightedRows
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -30,7 +33,7 @@ _ITERATIONS = 20
 
 
 def fit_conditional(
-    conditional: Conditional, rows: Codes, weights: Floats, max_iter: int
+    conditional: Conditional, rows: Codes, weights: Floats, max_iterations: int
 ) -> tuple[dict[str, Any], float]:
     r"""Maximise :math:`\sum_u w_u \log p(y_u \mid x_u)` over the learnable parameters.
 
@@ -38,7 +41,7 @@ def fit_conditional(
         conditional: Discrete, without inputs; it is not changed.
         rows: ``(U, parents + 1)`` state indices of its scope.
         weights: ``(U,)`` what each row counts.
-        max_iter: Most iterations.
+        max_iterations: Most iterations.
 
     Returns:
         The parameters (a ``state_dict``) and the log-likelihood.
@@ -47,7 +50,7 @@ def fit_conditional(
         DataError: If the rows are impossible under the starting values.
 
     Warns:
-        NotConverged: If the gradient is not yet small after ``max_iter`` iterations.
+        NotConverged: If the gradient is not yet small after ``max_iterations`` iterations.
 
     References:
         Nocedal and Wright (2006), Numerical Optimization, section 7.2.
@@ -57,7 +60,7 @@ def fit_conditional(
     total = float(weights.sum())
     optimizer = torch.optim.LBFGS(
         parameters,
-        max_iter=max_iter,
+        max_iter=max_iterations,
         tolerance_grad=_GRADIENT,
         tolerance_change=1e-12,
         history_size=20,
@@ -81,8 +84,8 @@ def fit_conditional(
     worst = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None and p.numel())
     if not worst <= 10 * _GRADIENT:
         Convergence(f"the fit of {conditional.child.name!r}").stopped(
-            max_iter,
-            "raise max_iter",
+            max_iterations,
+            "raise max_iterations",
             f"at a derivative of {worst:.2g}, more than {10 * _GRADIENT:g}",
         ).warn()
     return fitted.state_dict(), value
@@ -103,22 +106,43 @@ def _log_likelihood(conditional: Conditional, rows: Codes, weights: Floats) -> T
     return (log_probs * torch.from_numpy(weights[weights > 0]).to(log_probs)).sum()
 
 
-def gradient_step(
-    conditional: Conditional,
-    values: Mapping[Hashable, Tensor],
-    inputs: Mapping[Hashable, Tensor],
-    weights: Tensor,
-    max_iterations: int = _ITERATIONS,
-) -> bool:
-    r"""Raise :math:`\sum_n \sum_j w_{nj} \log p(x_n \mid j)` by L-BFGS, in place.
+@dataclass(frozen=True, eq=False)
+class Term:
+    r"""What weighted rows say of a conditional: :math:`\sum_n \sum_j w_{nj} \log p(x_n \mid j)`.
 
-    A generalised M-step: the value is raised, not necessarily maximised, and never falls.
-
-    Args:
+    Attributes:
         conditional: With learnable parameters.
         values: What was seen, ``(N, ...)`` by name; what is not seen are axes of the weights.
         inputs: Covariates ``(N, ...)``.
         weights: ``(N, K...)`` in the order of the conditional's unseen variables.
+    """
+
+    conditional: Conditional
+    values: Mapping[Hashable, Tensor]
+    inputs: Mapping[Hashable, Tensor]
+    weights: Tensor
+
+    @classmethod
+    def of(cls, conditional: Conditional, rows: WeightedRows) -> Term:
+        """Return what rows with posterior weights say."""
+        return cls(bare(conditional), rows.values, rows.inputs, rows.weights)
+
+    def value(self) -> Tensor:
+        """The sum, ``()``."""
+        table = self.conditional.factor(dict(self.values), dict(self.inputs) or None).log_values
+        # what has no weight may be impossible
+        weights = self.weights
+        terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))
+        return terms.sum()
+
+
+def gradient_step(terms: Sequence[Term], max_iterations: int = _ITERATIONS) -> bool:
+    r"""Raise a sum of terms by L-BFGS, in place.
+
+    A generalised M-step: the value is raised, not necessarily maximised, and never falls.
+
+    Args:
+        terms: Several where conditionals share parameters.
         max_iterations: Of L-BFGS.
 
     Returns:
@@ -131,22 +155,47 @@ def gradient_step(
         Neal and Hinton (1998), A view of the EM algorithm that justifies incremental, sparse, and
         other variants.
     """
-    parameters = [p for p in conditional.parameters() if p.requires_grad]
-    total = float(weights.sum())
+    pieces = [t.conditional for t in terms]
+    parameters = [*dict.fromkeys(p for c in pieces for p in c.parameters() if p.requires_grad)]
+    total = sum(float(t.weights.sum()) for t in terms)
     if not parameters or total <= 0:
         return True
+    named = ", ".join(repr(c.child.name) for c in pieces)
+
+    def loss() -> Tensor:
+        return -torch.stack([t.value() for t in terms]).sum() / total
+
+    training = [c.training for c in pieces]
+    for c in pieces:
+        c.eval()  # the same value at each look
+    try:
+        return raised(loss, parameters, named, max_iterations)
+    finally:
+        for c, was in zip(pieces, training, strict=True):
+            c.train(was)
+
+
+def raised(
+    loss: Callable[[], Tensor], parameters: Sequence[Tensor], what: str, max_iterations: int
+) -> bool:
+    """Lower a mean loss by L-BFGS, in place; it never rises.
+
+    Args:
+        loss: Returns the loss, ``()``.
+        parameters: That it depends on.
+        what: What messages speak of.
+        max_iterations: Of L-BFGS.
+
+    Returns:
+        Whether it was lowered, or is at rest already.
+
+    Raises:
+        DataError: If the loss or its gradient is not finite to begin with.
+    """
     before = [p.detach().clone() for p in parameters]
-    training = conditional.training
-    conditional.eval()  # the same value at each look
     optimizer = torch.optim.LBFGS(
         parameters, max_iter=max_iterations, history_size=10, line_search_fn="strong_wolfe"
     )
-
-    def loss() -> Tensor:
-        table = conditional.factor(dict(values), dict(inputs) or None).log_values
-        # what has no weight may be impossible
-        terms = torch.where(weights > 0, weights.to(table) * table, torch.zeros_like(table))
-        return -terms.sum() / total
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -157,7 +206,7 @@ def gradient_step(
     try:
         with torch.enable_grad():
             first = float(closure().detach())
-            _check_finite(conditional, first, parameters)
+            _check_finite(what, first, parameters)
             steepest = max(float(p.grad.abs().max()) for p in parameters if p.grad is not None)
             last = _stepped(optimizer, closure, loss)
         with torch.no_grad():
@@ -167,7 +216,6 @@ def gradient_step(
     finally:
         for p in parameters:
             p.grad = None
-        conditional.train(training)
     return last < first or steepest <= _AT_REST
 
 
@@ -183,15 +231,14 @@ def _stepped(
         return math.nan
 
 
-def _check_finite(conditional: Conditional, value: float, parameters: Sequence[Tensor]) -> None:
+def _check_finite(what: str, value: float, parameters: Sequence[Tensor]) -> None:
     """Check that there is a gradient to follow where a step begins."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if math.isfinite(value) and all(bool(g.isfinite().all()) for g in gradients):
         return
-    what = "log-likelihood" if not math.isfinite(value) else "gradient"
+    kind = "log-likelihood" if not math.isfinite(value) else "gradient"
     raise DataError(
-        f"what was seen of {conditional.child.name!r} has no finite {what} under the present "
-        f"numbers of its {type(conditional).__name__} conditional: a value at the edge of what is "
-        "possible (such as 0 of a Gamma distribution), or numbers that were given as infinite; "
-        "check the data, or begin with other numbers"
+        f"what was seen of {what} has no finite {kind} under the present numbers: a value at the "
+        "edge of what is possible (such as 0 of a Gamma distribution), or numbers that were given "
+        "as infinite; check the data, or begin with other numbers"
     )

@@ -18,6 +18,9 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Valu
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
 from pgnn.inference.learning.priors import Laplace
 
+_NOISE = 0.6
+"""Share of a start that is not what clusters say."""
+
 Seen = TypeVar("Seen", Evidence, Sequences)
 
 
@@ -119,12 +122,20 @@ class EStep(ABC, Generic[Seen]):
             elif at_random:
                 conditional.add_noise(generator)
 
-    def initialize_by(self, completed: Seen) -> None:
+    def initialize_by(self, completed: Seen, noise: Seen | None = None) -> None:
         """Start all conditionals from rows in which hidden states were filled in.
 
         One M-step; tables count each possible entry once more, so that none becomes zero.
 
+        Args:
+            completed: With states that tell something, such as clusters.
+            noise: The same rows with states at random, which count too: states that are certain
+                given a row would stay so.
+
         Raises:
             DataError: If what was filled in is impossible.
         """
-        self.improve(self.expect(completed), accepting(self.pieces, Laplace()))
+        expected = self.expect(completed)
+        if noise is not None:
+            expected = expected.mixed(self.expect(noise), _NOISE, 1.0)
+        self.improve(expected, accepting(self.pieces, Laplace()))

@@ -10,37 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from pgnn.abilities import (
-    ClassModel,
-    ClosedFormModel,
-    EmittingModel,
-    Inputs,
-    MixtureModel,
-    NetworkModel,
-    SlicedModel,
-)
-from pgnn.errors import ModelError, Unsupported
+from pgnn.abilities import Inputs
+from pgnn.errors import ModelError
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.chain_e_step import ChainEStep
-from pgnn.inference.learning.class_e_step import ClassEStep
-from pgnn.inference.learning.closed_form import ClosedFormEStep
-from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     Pieces,
-    check_owners,
+    check_ties,
 )
 from pgnn.inference.learning.m_step import accepting, doubts
-from pgnn.inference.learning.mixture_e_step import MixtureEStep
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
-from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
-from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.loop import iterate
-from pgnn.inference.time.engine_over_time import has_small_interface
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
@@ -59,10 +44,15 @@ class EM(Learner):
         + \log p(\theta)
 
     The likelihood rises by expected counts. What was seen counts as it is, so that with everything
-    seen this is supervised counting; what was not is summed out. Conditionals that have no closed
-    form (networks, inputs) take steps of L-BFGS instead, which never lower the likelihood.
-    Discrete variables may be hidden, and real ones on which nothing depends, or nothing but linear
-    Gaussian conditionals: these are integrated out.
+    seen this is supervised counting; what was not is summed out, as is right where cells are
+    missing at random: what is missing may depend on what was seen, not on what was not. Otherwise
+    model it by further columns that tell what is missing.
+
+    Conditionals that have no closed form (networks, inputs) take steps of L-BFGS instead, which
+    never lower the likelihood. Conditionals that share all parameters, or whose networks share
+    some, are learnt together from the sum of what is expected of them. Discrete variables may be
+    hidden, and real ones on which nothing depends, or nothing but linear Gaussian conditionals:
+    these are integrated out.
 
     Where nothing tells the states apart yet, learning begins with clusters of the observations
     (k-means). Of several starts each is run for a short while, and the best one to the end; they
@@ -80,8 +70,11 @@ class EM(Learner):
         initialize: Whether to begin with clusters; if not given, where no state differs.
         batch_size: Sequences for each step of streaming EM; all at once if not given.
         decay: Streaming EM forgets by steps of :math:`(k + 2)^{-\text{decay}}`, in (0.5, 1].
-        max_iterations: Most passes over the sequences.
-        tolerance: Gain of the value for each sequence, relative to it, at which to stop.
+        accelerate: Whether to extrapolate after every two steps (SQUAREM), where that raises the
+            value; it never falls.
+        max_iterations: Most passes over the rows.
+        tolerance: What is still to be gained, relative to the value, at which to stop; estimated
+            from the last gains, which shrink at some rate.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -104,6 +97,7 @@ class EM(Learner):
     initialize: bool | None = None
     batch_size: int | None = None
     decay: float = 0.7
+    accelerate: bool = True
     max_iterations: int = 500
     tolerance: float = 1e-7
 
@@ -145,7 +139,7 @@ class EM(Learner):
                 raised, the model stays as it was.
             ModelError: If nothing is learnable, or a prior is none.
             Unsupported: If the model is undirected, a real variable on which others depend was not
-                seen, or conditionals share parameters.
+                seen, or conditionals with a closed form share some parameters and not others.
 
         Warns:
             NotConverged: If the limit was reached, the value fell, a state is unused, or a variance
@@ -211,15 +205,20 @@ class EM(Learner):
             if clustered or k:
                 start.initialize(at_random=k > 0)
         if self.restarts == 1:
-            iterate(Restarts(starts), self.max_iterations, progress=progress, label="EM")
+            self._to_the_end(starts[0], self.max_iterations, progress)
             return starts[0]
         short = min(_SHORT, self.max_iterations)
         iterate(Restarts(starts), short, progress=progress, label=f"EM, {self.restarts} starts")
         best = max(starts, key=lambda s: s.value())
         if not best.done and self.max_iterations > _SHORT:
-            left = self.max_iterations - _SHORT
-            iterate(Restarts([best]), left, progress=progress, label="EM")
+            self._to_the_end(best, self.max_iterations - _SHORT, progress)
         return best
+
+    def _to_the_end(self, start: Start, iterations: int, progress: bool) -> None:
+        if self.accelerate:
+            start.accelerate()
+        iterate(Restarts([start]), iterations, progress=progress, label="EM")
+        start.settle()
 
     def _warn(self, best: Start, last: ExpectedStatistics) -> None:
         verdict = Convergence("EM")
@@ -254,35 +253,11 @@ class EM(Learner):
         verdict.warn(stacklevel=5)
 
 
-def e_step_of(model: Any) -> EStep[Any]:
-    """Return the expectations of a model.
-
-    Raises:
-        Unsupported: If it has none.
-    """
-    if isinstance(model, EmittingModel):
-        return ChainEStep(model)
-    if isinstance(model, SlicedModel):
-        return SliceEStep(model) if has_small_interface(model) else UnrolledEStep(model)
-    if isinstance(model, ClosedFormModel):
-        return ClosedFormEStep(model)
-    if isinstance(model, MixtureModel):
-        return MixtureEStep(model, [e_step_of(c) for c in model.components])
-    if isinstance(model, ClassModel):
-        return ClassEStep(model)
-    if isinstance(model, NetworkModel):
-        return NetworkEStep(model)
-    raise Unsupported(
-        f"EM learns directed models; {type(model).__name__} has no conditionals to count for: "
-        "name another learner, such as Gradient()"
-    )
-
-
 def _check(pieces: Pieces, whole: bool) -> None:
-    """Check that there is something to learn, each parameter in one conditional."""
+    """Check that there is something to learn, and that what is shared can be."""
     if not pieces and not whole:
         raise ModelError(
             "the model has nothing to learn: what was given is constant; model.requires_grad_() "
             "makes it where learning begins"
         )
-    check_owners(pieces)
+    check_ties(pieces)

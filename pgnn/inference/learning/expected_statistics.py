@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.renamed import bare
 
 Values = Mapping[Hashable, Tensor]
 Pieces = Mapping[Hashable, Conditional]
@@ -120,6 +122,48 @@ def learnable(pieces: Pieces) -> dict[Hashable, Conditional]:
     return {n: c for n, c in pieces.items() if any(p.requires_grad for p in c.parameters())}
 
 
+def tied(pieces: Pieces) -> list[list[Hashable]]:
+    """Return the names of conditionals, those together that share learnable parameters."""
+    group_of: dict[int, list[Hashable]] = {}
+    groups: list[list[Hashable]] = []
+    for name, conditional in pieces.items():
+        own = [id(p) for p in conditional.parameters() if p.requires_grad]
+        group = [name]
+        for known in {id(g): g for p in own if (g := group_of.get(p)) is not None}.values():
+            group = known + group
+            groups.remove(known)
+        groups.append(group)
+        members = (pieces[n] for n in group)
+        group_of.update({id(p): group for c in members for p in c.parameters() if p.requires_grad})
+    return groups
+
+
+def check_ties(pieces: Pieces) -> None:
+    """Check that conditionals that share parameters can be learnt together.
+
+    Either all of them have the same parameters, whose statistics are added; or none has a closed
+    form, and gradients are.
+
+    Raises:
+        Unsupported: If neither is so.
+    """
+    for first, *others in tied(pieces):
+        for other in others:
+            one, two = bare(pieces[first]), bare(pieces[other])
+            closed = [_has_closed_form(c) for c in (one, two)]
+            shared = [[id(p) for p in c.parameters()] for c in (one, two)]
+            if any(closed) and not (all(closed) and type(one) is type(two) and
+                                    shared[0] == shared[1]):  # fmt: skip
+                raise Unsupported(
+                    f"the conditionals of {first!r} and {other!r} share some parameters and not "
+                    "others, for which there is no M-step; learn with Gradient()"
+                )
+
+
+def _has_closed_form(own: Conditional) -> bool:
+    return isinstance(own, ExponentialFamily | CausalIndependence) and not own.inputs
+
+
 def check_owners(pieces: Pieces) -> None:
     """Check that each parameter is learnt in one conditional, from all that counts for it.
 
@@ -133,7 +177,7 @@ def check_owners(pieces: Pieces) -> None:
             if p.requires_grad and owner != name:
                 raise Unsupported(
                     f"the conditionals of {owner!r} and {name!r} share parameters, which have no "
-                    "M-step of their own; learn with Gradient()"
+                    "estimate of their own; learn with EM() or Gradient()"
                 )
 
 

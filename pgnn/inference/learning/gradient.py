@@ -15,7 +15,7 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
-from pgnn.inference.learning.em import e_step_of
+from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.likelihood_objective import (
     LikelihoodObjective,
     SampledObjective,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
-from pgnn.factors.conditionals.exponential_family import ExponentialFamily
-from pgnn.inference.learning.conditional_fit import gradient_step
-from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.renamed import bare
+from pgnn.inference.learning.conditional_fit import Term, gradient_step
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces, tied
 
 
 def maximize(
@@ -16,26 +17,30 @@ def maximize(
 ) -> list[Hashable]:
     """Set learnable conditionals to what fits expected statistics best, in place.
 
-    In closed form where there is one, by steps of L-BFGS otherwise.
+    In closed form where there is one, by steps of L-BFGS otherwise. Conditionals that share
+    parameters are set together, to what fits the sum of their statistics.
 
     Args:
         pieces: The conditionals by name.
         expected: Their statistics.
-        priors: What is believed of some of them beforehand, by name.
+        priors: What is believed of some of them beforehand, by name; of several that share
+            parameters the first one's counts.
 
     Returns:
         Names of those that made no step though their gradient is not zero.
     """
-    stuck = []
-    for name, conditional in pieces.items():
-        if name in expected.sums and isinstance(conditional, ExponentialFamily):
-            conditional.maximize(expected.sums[name], priors.get(name))
-        elif name in expected.sums and isinstance(conditional, CausalIndependence):
-            conditional.maximize_effects(*expected.sums[name])
-        elif name in expected.rows:
-            rows = expected.rows[name]
-            if not gradient_step(conditional, rows.values, rows.inputs, rows.weights):
-                stuck.append(name)
+    stuck: list[Hashable] = []
+    for names in tied(pieces):
+        closed = [n for n in names if n in expected.sums]
+        if closed:
+            own, sums = bare(pieces[names[0]]), _added([expected.sums[n] for n in closed])
+            if isinstance(own, ExponentialFamily):
+                own.maximize(sums, priors.get(names[0]))
+            elif isinstance(own, CausalIndependence):
+                own.maximize_effects(*sums)
+        terms = [Term.of(pieces[n], expected.rows[n]) for n in names if n in expected.rows]
+        if terms and not gradient_step(terms):
+            stuck += names
     return stuck
 
 
@@ -48,8 +53,10 @@ def accepting(pieces: Pieces, prior: Any) -> dict[Hashable, Any]:
 def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
     """Return what the priors add to the log-likelihood."""
     total = 0.0
-    for name, conditional in pieces.items():
-        prior = priors.get(name)
+    if not priors:
+        return total
+    for name, *_ in tied(pieces):
+        prior, conditional = priors.get(name), pieces[name]
         if prior is not None and isinstance(conditional, ExponentialFamily):
             total += float(conditional.log_prior(prior).detach())
     return total
@@ -62,3 +69,7 @@ def doubts(pieces: Pieces, expected: ExpectedStatistics) -> list[str]:
         if name in expected.sums and isinstance(conditional, ExponentialFamily):
             told.append(conditional.doubt(expected.sums[name]))
     return [message for message in told if message is not None]
+
+
+def _added(parts: Sequence[Statistics]) -> Statistics:
+    return tuple(sum(each[1:], start=each[0]) for each in zip(*parts, strict=True))

@@ -57,7 +57,7 @@ class MaximumLikelihood(Learner):
 
     Args:
         prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies.
-        max_iter: Most L-BFGS iterations for each conditional that is no table.
+        max_iterations: Most L-BFGS iterations for each conditional that is no table.
 
     Raises:
         ModelError: If ``prior`` is no prior.
@@ -74,10 +74,10 @@ class MaximumLikelihood(Learner):
     """
 
     prior: Prior | None = None
-    max_iter: int = 500
+    max_iterations: int = 500
 
     def __post_init__(self) -> None:
-        check_settings(self, max_iter=1)
+        check_settings(self, max_iterations=1)
         if self.prior is not None and not isinstance(self.prior, Prior):
             raise ModelError(
                 "prior must be Laplace(...), BDeu(...), K2(), Dirichlet(...) or None, got "
@@ -167,7 +167,9 @@ class MaximumLikelihood(Learner):
         for name, conditional in parts.others.items():
             rows, weights = statistics.configurations(name)
             if name in parts.learnt:
-                states[name], value = fit_conditional(conditional, rows, weights, self.max_iter)
+                states[name], value = fit_conditional(
+                    conditional, rows, weights, self.max_iterations
+                )
             else:
                 value = log_likelihood(conditional, rows, weights)
             total += value

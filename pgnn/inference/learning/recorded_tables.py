@@ -26,7 +26,7 @@ from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
 from pgnn.factors.conditionals.regression import Regression
-from pgnn.factors.conditionals.renamed import Renamed
+from pgnn.factors.conditionals.renamed import Renamed, bare
 from pgnn.factors.factor import Factor
 from pgnn.factors.gaussians.component import HiddenIntegral
 from pgnn.factors.variable import Variable
@@ -50,42 +50,53 @@ class TableRecorder:
     def __post_init__(self) -> None:
         self._names = {id(c): name for name, c in self.pieces.items()}
 
-    def factor(self, own: Conditional, observed: Values | None, inputs: Values | None) -> Factor:
-        """Return a conditional's table; a leaf if it is one of the recorded."""
+    def name_of(self, own: Conditional) -> Hashable | None:
+        """What a conditional is called; None if it is not one of the recorded."""
+        inner = bare(own)
+        return inner.name if isinstance(inner, Recorded) else self._names.get(id(own))
+
+    def factor(
+        self,
+        name: Hashable | None,
+        own: Conditional,
+        observed: Values | None,
+        inputs: Values | None,
+    ) -> Factor:
+        """Return a conditional's table; a leaf if it has a name among the recorded."""
         with torch.no_grad():
             factor = own.factor(observed, inputs)
-        if id(own) not in self._names:
+        if name is None:
             return factor
         leaf = factor.log_values.detach().clone().requires_grad_()
         table = Factor(factor.variables, leaf, factor.child)
         scope = [v.name for v in own.scope]
         values = {n: x for n, x in (observed or {}).items() if n in scope}
         covariates = {n: x for n, x in (inputs or {}).items() if n in own.inputs}
-        self.records.append(Record(self._names[id(own)], own, table, values, covariates))
+        self.records.append(Record(name, own, table, values, covariates))
         return table
 
     def integral(self, found: HiddenIntegral) -> Tensor:
         """Return a leaf in place of an integral over hidden reals, recorded for those it has."""
         if self.records and self.records[-1].table.log_values is found.table:
             return found.table
-        pairs = [unwrapped(c) for c in found.component.conditionals]
-        learnt = [(self._names[id(c)], own) for c, own in pairs if id(c) in self._names]
+        named = ((self.name_of(c), unwrapped(c)) for c in found.component.conditionals)
+        learnt = [(name, own) for name, own in named if name is not None]
         if not learnt:
             return found.table
         leaf = found.table.detach().clone().requires_grad_()
         self.records.append(IntegralRecord.of(found, leaf, learnt))
         return leaf
 
-    def decomposition(self, own: Conditional) -> Decomposition | None:
-        """Return a conditional's small factors; made of leaves if it is one of the recorded."""
+    def decomposition(self, name: Hashable | None, own: Conditional) -> Decomposition | None:
+        """Return a conditional's small factors; of leaves if it has a name among the recorded."""
         with torch.no_grad():
-            if id(own) not in self._names or not isinstance(own, CausalIndependence):
+            if name is None or not isinstance(own, CausalIndependence):
                 return own.decomposition()
             logs = own.log_effects()
         leaf = logs.detach().clone().requires_grad_()
         rows = Variable(HiddenName(own.child.name, -1), len(leaf))
         table = Factor([rows, own.child], leaf, own.child.name)
-        self.records.append(EffectsRecord(self._names[id(own)], own, table, {}, {}))
+        self.records.append(EffectsRecord(name, own, table, {}, {}))
         return own.chained(leaf)
 
     def gradients(
@@ -120,14 +131,18 @@ class Recorded(Conditional):
     Args:
         own: The conditional; used, not copied.
         recorder: Who keeps them.
+        name: What it is called there; if not given, what the recorder calls it.
     """
 
-    def __init__(self, own: Conditional, recorder: TableRecorder) -> None:
+    def __init__(
+        self, own: Conditional, recorder: TableRecorder, name: Hashable | None = None
+    ) -> None:
         super().__init__(own.child, own.parents, own.inputs)
         self.own = own
         self.integrates_missing, self.is_table = own.integrates_missing, own.is_table
         self.is_linear_gaussian = own.is_linear_gaussian
         self._recorder = recorder
+        self.name = recorder.name_of(own) if name is None else name
 
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
@@ -142,7 +157,7 @@ class Recorded(Conditional):
 
     def decomposition(self) -> Decomposition | None:
         """Return the conditional's small factors, recorded."""
-        return self._recorder.decomposition(self.own)
+        return self._recorder.decomposition(self.name, self.own)
 
     def regression(self) -> Regression:
         """Return the conditional's numbers, as constants."""
@@ -159,7 +174,7 @@ class Recorded(Conditional):
         inputs: Mapping[Hashable, Tensor] | None = None,
     ) -> Factor:
         """Return the conditional's table, recorded."""
-        return self._recorder.factor(self.own, observed, inputs)
+        return self._recorder.factor(self.name, self.own, observed, inputs)
 
 
 class RecordedSlice(SlicedModel):
@@ -222,19 +237,26 @@ class RecordedSlice(SlicedModel):
         return self._model.unroll(steps)
 
 
-def unwrapped(c: Conditional) -> tuple[Conditional, Conditional]:
-    """Return what is recorded by a conditional, and the same of the conditional's variables."""
+def unwrapped(c: Conditional) -> Conditional:
+    """Return a conditional that is not recorded, of the same variables."""
     if isinstance(c, Renamed):
-        inner = unwrapped(c.conditional)[0]
-        return inner, c.around(inner)
-    return (c.own, c.own) if isinstance(c, Recorded) else (c, c)
+        return c.around(unwrapped(c.conditional))
+    return c.own if isinstance(c, Recorded) else c
 
 
-def recorded(own: Conditional, recorder: TableRecorder) -> Conditional:
+def recorded(
+    own: Conditional, recorder: TableRecorder, name: Hashable | None = None
+) -> Conditional:
     """Return a conditional whose tables are recorded.
 
     Of one that only names another's variables anew, those of the other are, under its own names.
+
+    Args:
+        own: The conditional.
+        recorder: Who keeps its tables.
+        name: What it is called there; if not given, what the recorder calls it.
     """
+    name = recorder.name_of(own) if name is None else name
     if isinstance(own, Renamed):
-        return own.around(recorded(own.conditional, recorder))
-    return Recorded(own, recorder)
+        return own.around(recorded(own.conditional, recorder, name))
+    return Recorded(own, recorder, name)

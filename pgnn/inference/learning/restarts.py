@@ -10,13 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, PgnnError
 from pgnn.inference.learning.chain_e_step import expect_side_by_side
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.squarem import Squarem
 from pgnn.inference.loop import Info
 from pgnn.inference.threads import Stop, interruptible
 
+_ROUNDING = 1e-13
+"""Relative gain that is none."""
 _FALL = 1e-8
 """Relative fall of the value that rounding explains."""
 
@@ -72,6 +75,8 @@ class Start:
         self._value, self._steps = -math.inf, 0
         self._sums: ExpectedStatistics | None = None
         self._rng = np.random.default_rng(seed)
+        self._gain = math.inf
+        self._squarem: Squarem | None = None
 
     @property
     def streams(self) -> bool:
@@ -81,6 +86,17 @@ class Start:
     def initialize(self, at_random: bool) -> None:
         """Begin with clusters of what was seen; from somewhere else at random."""
         self.e_step.initialize(self.seen, self._seed, at_random)
+
+    def accelerate(self) -> None:
+        """Extrapolate from now on, where that raises the value and parameters are all there is."""
+        if not self.streams and not self.e_step.learns_as_a_whole:
+            learnable = [p for c in self.e_step.pieces.values() for p in c.parameters()]
+            self._squarem = Squarem(dict.fromkeys(p for p in learnable if p.requires_grad))
+
+    def settle(self) -> None:
+        """Put back what was extrapolated last, if nobody has seen yet whether it is a gain."""
+        if self._squarem is not None and (self._squarem.pending or self._squarem.unproven):
+            self._squarem.reject()
 
     def value(self) -> float:
         """Log-likelihood and log prior at the present parameters."""
@@ -100,16 +116,62 @@ class Start:
         if self.streams:
             self._stream()
             return
+        expected, value = self._valued(expected)
+        before, scale = self._note(expected.log_likelihood, value), max(abs(value), 1.0)
+        gain, self._gain = self._gain, value - before
+        if value < before - _FALL * scale:
+            self.done, self.fell = True, (before, value)
+        elif self._to_come(gain, self._gain) <= self.settings.tolerance * scale:
+            self.done, self.converged = True, not self.stuck
+        else:
+            self._step(expected)
+
+    def _valued(self, expected: ExpectedStatistics | None) -> tuple[ExpectedStatistics, float]:
+        """What is expected, and its value; extrapolated parameters are kept only if that rose."""
+        squarem = self._squarem
+        if squarem is not None and squarem.pending:
+            try:
+                moved = self.e_step.expect(self.seen)
+                value = moved.log_likelihood + self._log_prior()
+            except (PgnnError, ValueError):  # a distribution cannot be made of such numbers
+                value = -math.inf
+            if value >= self._value:
+                squarem.accept()
+                return moved, value
+            squarem.reject()
+            expected = None
         if expected is None:
             expected = self.e_step.expect(self.seen)
         value = expected.log_likelihood + self._log_prior()
-        before, scale = self._note(expected.log_likelihood, value), max(abs(value), 1.0)
-        if value < before - _FALL * scale:
-            self.done, self.fell = True, (before, value)
-        elif value - before <= self.settings.tolerance * scale:
-            self.done, self.converged = True, not self.stuck
-        else:
-            self.stuck = self.e_step.improve(expected, self.priors)
+        if squarem is not None and squarem.unproven:
+            if value < self._value - _ROUNDING * abs(self._value):
+                self._forget_last()
+                squarem.reject()
+                return self._valued(None)
+            squarem.prove()
+        return expected, value
+
+    def _forget_last(self) -> None:
+        """Take the last value out of the record."""
+        for figure in self.trace.values():
+            figure.pop()
+        self._value = self.trace["objective"][-1]
+
+    def _step(self, expected: ExpectedStatistics) -> None:
+        """An M-step, and an extrapolation if it is its turn."""
+        if self._squarem is not None:
+            self._squarem.before_step()
+        self.stuck = self.e_step.improve(expected, self.priors)
+        if self._squarem is not None:
+            self._squarem.after_step()
+
+    def _to_come(self, before: float, gain: float) -> float:
+        """The gain, and what those that follow it add if they shrink at the same rate (Aitken)."""
+        if gain <= _ROUNDING * abs(self._value):
+            return 0.0
+        if self._squarem is not None and self._squarem.length > 1.0:
+            return max(gain, before) * self._squarem.length  # of a step, and of an extrapolation
+        return gain / (1.0 - gain / before) if gain < before else math.inf
 
     def _stream(self) -> None:
         """One pass of streaming EM over batches in random order."""

@@ -136,7 +136,10 @@ class NetworkEStep(TableEStep[Evidence]):
         super().__init__(model)
         self._engine = JunctionTree() if engine is None else engine
         self._recorder = TableRecorder(self.pieces)
-        pieces = {n: recorded(c, self._recorder) for n, c in self.model.conditionals.items()}
+        pieces = {
+            n: recorded(c, self._recorder, self._name(n))
+            for n, c in self.model.conditionals.items()
+        }
         self._network = self.model.with_conditionals(pieces)
         self._merged: tuple[Evidence, Evidence] | None = None
 
@@ -144,6 +147,10 @@ class NetworkEStep(TableEStep[Evidence]):
     def conditionals(self) -> Pieces:
         """Those of the model."""
         return self.model.conditionals
+
+    def _name(self, name: Hashable) -> Hashable | None:
+        """What a conditional is recorded as; None if it is not learnt."""
+        return name if name in self.pieces else None
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
         """Read rows."""
@@ -197,7 +204,6 @@ class NetworkEStep(TableEStep[Evidence]):
         generator = torch.Generator().manual_seed(seed)
         hidden, latent = self.hidden(seen), latent_reals(self.model, seen)
         if hidden or latent:
-            codes = seen.codes.copy()
             reals = principal_components(
                 self.model,
                 latent,
@@ -205,11 +211,9 @@ class NetworkEStep(TableEStep[Evidence]):
                 seen,
                 generator,
             )
-            for name in hidden:
-                states = self._clusters(name, seen, generator, at_random)
-                codes[:, self.model.elements.numbers(name)] = states
+            rows = self._completed(hidden, seen, generator, at_random, noisy=not latent)
             try:
-                self.initialize_by(replace(seen, codes=codes, reals={**seen.reals, **reals}))
+                self.initialize_by(*(replace(r, reals={**seen.reals, **reals}) for r in rows))
             except DataError:  # some states cannot be: noise on the tables then
                 at_random = True
             else:
@@ -226,6 +230,28 @@ class NetworkEStep(TableEStep[Evidence]):
         if self._merged is None or self._merged[0] is not seen:
             self._merged = seen, seen.merged()
         return self._merged[1]
+
+    def _completed(
+        self,
+        hidden: Sequence[Hashable],
+        seen: Evidence,
+        generator: torch.Generator,
+        at_random: bool,
+        noisy: bool,
+    ) -> list[Evidence]:
+        """Rows with states of hidden variables: clusters; and at random, where all is discrete.
+
+        Clusters of states are often those of one column, whose table would be certain and stay so.
+        """
+        codes, noise = seen.codes.copy(), seen.codes.copy()
+        for name in hidden:
+            column, size = self.model.elements.numbers(name), self.model.variables[name].num_states
+            codes[:, column] = self._clusters(name, seen, generator, at_random)
+            drawn = torch.randint(size, (seen.num_rows,), generator=generator)
+            noise[:, column] = drawn.numpy().astype(np.int32)
+            noisy &= not any(n in seen.reals for n in self._descendants(name))
+        rows = [replace(seen, codes=codes)]
+        return [*rows, replace(seen, codes=noise)] if noisy and hidden else rows
 
     def _clusters(
         self, name: Hashable, seen: Evidence, generator: torch.Generator, at_random: bool

@@ -8,12 +8,15 @@ import pytest
 import torch
 
 import pgnn
-from pgnn import EM, BayesianNetwork, Gaussian, MarkovRandomField, Variable
+from pgnn import EM, BayesianNetwork, Gaussian, Laplace, MarkovRandomField, Variable
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.factors import Bernoulli, Poisson, Tabular
+from pgnn.factors.conditionals.renamed import Renamed
 from pgnn.inference.learning.table_e_step import NetworkEStep
+from tests import oracle
 
 K, S = 2, 3
+BEST_OF_COINS = -5113.0345  # of 30 starts of EM in NumPy, 3,000 steps each
 
 
 def network(seed: int) -> BayesianNetwork:
@@ -142,6 +145,86 @@ def test_a_hidden_cause_is_learnt_from_tables_that_say_nothing(seed: int) -> Non
     model.fit(data, learner=EM(), seed=seed, progress=False)
     assert model.history["converged"]
     assert truth < model.history["log_likelihood"] < truth + 15
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_that_clusters_of_one_column_would_hide(seed: int) -> None:
+    """Clusters of few coins are those of one of them, and a table that is certain stays so."""
+    rng = np.random.default_rng(1)
+    share, heads = rng.dirichlet([5.0, 5.0]), rng.dirichlet([0.7, 0.7], size=(2, 4))[..., 1]
+    rows = rng.random((2000, 4)) < heads[rng.choice(2, size=2000, p=share)]
+    data = {f"c{k}": rows[:, k].astype(int) for k in range(4)}
+    model = BayesianNetwork([("h", c) for c in data], states={"h": 2} | dict.fromkeys(data, 2))
+    model.fit(data, learner=EM(), seed=seed, progress=False)
+    assert model.history["log_likelihood"] == pytest.approx(BEST_OF_COINS, abs=0.05)
+
+
+def test_tables_at_several_places_are_one() -> None:
+    """What is expected at all places is counted together."""
+    rng = np.random.default_rng(0)
+    moves = Tabular(Variable("b", S), [Variable("a", S)])
+    places = {"b": moves}
+    for old, new in itertools.pairwise("bcd"):
+        places[new] = Renamed(moves, {"a": old, "b": new})
+    edges = list(itertools.pairwise("abcd"))
+    model = BayesianNetwork(edges, places, states=dict.fromkeys("abcd", S))
+    moves.set_probs(rng.dirichlet(np.ones(S), S))
+    given = moves.probs.detach().clone()
+    data = {n: rng.integers(-1, S, size=50) for n in "abcd"}
+    start = model.conditionals["a"].probs.detach().numpy()
+    counts = np.full((S, S), 0.7)
+    for row in np.stack([*data.values()], axis=1):
+        joint = oracle.joint(
+            dict.fromkeys("abcd", S),
+            [(("a",), start), *((pair, given.numpy()) for pair in edges)],
+            {n: int(k) for n, k in zip("abcd", row, strict=True) if k >= 0},
+        )
+        counts += sum(oracle.expected_counts(joint, edges))
+    learner = EM(Laplace({"b": 0.7}), max_iterations=1)
+    with pytest.warns(NotConverged):
+        model.fit(pgnn.codes(data), learner=learner, progress=False)
+    right = counts / counts.sum(1, keepdims=True)
+    np.testing.assert_allclose(moves.probs.detach().numpy(), right, atol=1e-9)
+
+
+def test_networks_at_several_places_take_steps_together() -> None:
+    rng = np.random.default_rng(0)
+    data = {n: rng.integers(-1, S, size=60) for n in "abc"}
+    found = []
+    for learner in (EM(), pgnn.Gradient()):
+        shared = torch.nn.Linear(S, S).double()
+        torch.nn.init.zeros_(shared.weight)
+        torch.nn.init.zeros_(shared.bias)
+        a, b, c = (Variable(n, S) for n in "abc")
+        model = BayesianNetwork(
+            [("a", "b"), ("b", "c")],
+            {"b": pgnn.Neural(b, [a], shared), "c": pgnn.Neural(c, [b], shared)},
+            states={"a": S},
+        )
+        model.fit(pgnn.codes(data), learner=learner, progress=False)
+        found.append(model.history["log_likelihood"])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
+def test_some_shared_parameters_are_refused() -> None:
+    h, x, y = Variable("h", 2), Variable("x"), Variable("y")
+    one, two = Gaussian(x, [h]), Gaussian(y, [h])
+    two.mean = one.mean
+    model = BayesianNetwork([("h", "x"), ("h", "y")], {"x": one, "y": two})
+    with pytest.raises(Unsupported, match=r"'x' and 'y' share some parameters.*Gradient"):
+        model.fit({"x": [0.0, 1.0], "y": [1.0, 2.0]}, learner=EM(), progress=False)
+
+
+def test_extrapolation_never_falls_and_gets_further() -> None:
+    data, reached = votes(300)[0], []
+    for accelerate in (False, True):
+        model = BayesianNetwork([("h", c) for c in data], states={"h": 3} | dict.fromkeys(data, 2))
+        learner = EM(accelerate=accelerate, max_iterations=60, tolerance=0.0)
+        with pytest.warns(NotConverged):
+            model.fit(data, learner=learner, seed=0, progress=False)
+        assert (np.diff(model.history["trace"]["log_likelihood"]) > -1e-9).all()
+        reached.append(model.history["log_likelihood"])
+    assert reached[1] > reached[0] + 0.01
 
 
 def test_starts_differ_by_seed_and_the_best_goes_on() -> None:
