@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -146,6 +147,24 @@ def real_marginal(
         deviation = variance.masked_fill(known, 1.0).sqrt().masked_fill(known, 0.0)
         part = NormalMarginal(mean[..., 0], deviation)
     return part if weights is None else MixtureMarginal(weights, part)
+
+
+def summary_table(marginals: Sequence[ExactMarginal], row: int | None, index: Any) -> Any:
+    """Return a data frame with a row for each number of some variables.
+
+    Args:
+        marginals: Of the variables.
+        row: Which row of a batch; None if there is one alone.
+        index: The names of the numbers.
+    """
+    import pandas as pd
+
+    lines: list[Any] = []
+    for own in marginals:
+        columns = torch.stack([own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])])
+        columns = columns if row is None else columns[:, row]
+        lines += columns.detach().double().reshape(5, -1).T.tolist()
+    return pd.DataFrame(lines, index=index, columns=["mean", "std", "5%", "50%", "95%"])
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
+from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.mixture import Mixture
 from pgnn.models.model import Model
@@ -17,6 +18,7 @@ __all__ = [
     "DynamicBayesianNetwork",
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
+    "LinearDynamicalSystem",
     "MarkovRandomField",
     "Mixture",
     "Model",

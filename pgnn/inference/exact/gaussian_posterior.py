@@ -16,7 +16,7 @@ from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
 from pgnn.factors.gaussians.least_squares import common_shape
 from pgnn.factors.gaussians.linear_system import LinearSystem
 from pgnn.factors.variable import Variable
-from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, summary_table
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
 from pgnn.inference.with_reals import WithReals
@@ -194,16 +194,8 @@ class GaussianPosterior(WithReals):
         Returns:
             Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
         """
-        import pandas as pd
-
-        lines: list[Any] = []
-        for name in self.reals:
-            own = self.marginal(name)
-            columns = torch.stack([own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])])
-            columns = columns[:, row] if self.batched else columns
-            lines += columns.detach().double().reshape(5, -1).T.tolist()
-        names = ["mean", "std", "5%", "50%", "95%"]
-        return pd.DataFrame(lines, index=self.index_of_numbers, columns=names)
+        own = [self.marginal(name) for name in self.reals]
+        return summary_table(own, row if self.batched else None, self.index_of_numbers)
 
     def _all(self, system: LinearSystem) -> Iterator[tuple[Hashable, ExactMarginal]]:
         """The marginals of all that is asked for of a system."""

@@ -8,6 +8,7 @@ from pgnn.abilities import (
     ClassModel,
     ClosedFormModel,
     EmittingModel,
+    GaussianChainModel,
     MixtureModel,
     NetworkModel,
     SlicedModel,
@@ -17,6 +18,7 @@ from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.class_e_step import ClassEStep
 from pgnn.inference.learning.closed_form import ClosedFormEStep
 from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.kalman_e_step import KalmanEStep
 from pgnn.inference.learning.mixture_e_step import MixtureEStep
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.table_e_step import NetworkEStep
@@ -31,6 +33,8 @@ def e_step_of(model: Any) -> EStep[Any]:
     """
     if isinstance(model, EmittingModel):
         return ChainEStep(model)
+    if isinstance(model, GaussianChainModel):
+        return KalmanEStep(model)
     if isinstance(model, SlicedModel):
         return SliceEStep(model) if has_small_interface(model) else UnrolledEStep(model)
     if isinstance(model, ClosedFormModel):

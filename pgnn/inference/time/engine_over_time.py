@@ -9,7 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from pgnn.abilities import ChainModel, Inputs, SlicedModel, UnrollableModel
+from pgnn.abilities import (
+    ChainModel,
+    GaussianChainModel,
+    Inputs,
+    SlicedModel,
+    UnrollableModel,
+)
 from pgnn.evidence.sequences import Sequences
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
@@ -20,6 +26,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
@@ -116,6 +123,8 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
     if isinstance(model, ChainModel):
         return ForwardBackward()
+    if isinstance(model, GaussianChainModel):
+        return KalmanFilter()
     small = isinstance(model, SlicedModel) and has_small_interface(model)
     exact: SequenceEngine = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
     if isinstance(model, SlicedModel) and real_states(model):

@@ -1,0 +1,29 @@
+"""A few weighted points in place of a distribution of which two moments matter."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def moment_points(mean: Tensor, covariance: Tensor) -> Tensor:
+    r"""Return ``(*batch, 2 D, D)`` points of equal weight with a mean and a covariance.
+
+    .. math:: \mu \pm \sqrt D \, L_i, \quad i = 1, \dots, D, \qquad L L^\top = \Sigma
+
+    Sums of products over them are those expected under any distribution with these moments.
+
+    Args:
+        mean: ``(*batch, D)``.
+        covariance: ``(*batch, D, D)``; it may be singular.
+
+    References:
+        Julier and Uhlmann (1997), A new extension of the Kalman filter to nonlinear systems.
+    """
+    values, vectors = torch.linalg.eigh((covariance + covariance.mT) / 2)
+    root = vectors * values.clamp_min(0.0).sqrt().unsqueeze(-2)
+    steps = math.sqrt(mean.shape[-1]) * root.mT
+    center = mean.unsqueeze(-2)
+    return torch.cat([center + steps, center - steps], dim=-2)

@@ -1,0 +1,237 @@
+"""Linear Gaussian chains of states: moments of all steps, forward and backward."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.conditionals.regression import Regression
+from pgnn.inference.gaussian_marginals import semidefinite_cholesky
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+class StepMoments(NamedTuple):
+    """Moments of a vector at every step.
+
+    Attributes:
+        mean: ``(B, T, D)``.
+        covariance: ``(U, T, D, D)`` of each pattern of what was observed.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+class Filtered(NamedTuple):
+    """What was known of the states at each step.
+
+    Attributes:
+        ahead: Moments before the step's own observation.
+        now: Moments after it.
+        increments: ``(B, T)`` log densities of each observation given those before.
+    """
+
+    ahead: StepMoments
+    now: StepMoments
+    increments: Tensor
+
+
+class Smoothed(NamedTuple):
+    """What is known of the states in the end.
+
+    Attributes:
+        states: Their moments.
+        gain: ``(U, T - 1, D, D)`` how a state follows from the next one; the covariance of both is
+            the next one's times the gain's transpose.
+    """
+
+    states: StepMoments
+    gain: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianChain:
+    r"""A chain of hidden states with observations, all of them linear and Gaussian.
+
+    .. math:: z_1 \sim N(\mu, P), \quad z_t \sim N(A z_{t-1} + b, Q), \quad
+        y_t \sim N(C z_t + c, R)
+
+    Numbers that are ``NaN`` were not observed. Covariances do not depend on values: they are
+    computed once for each of the ``U`` patterns of what was observed.
+
+    Args:
+        start: Bias and factor of the covariance of the first state.
+        move: Of a state given the one before.
+        emit: Of an observation given its state.
+        observed: ``(B, T, M)`` observations.
+
+    Cost:
+        :math:`O(U T (D^3 + M^3) + B T (D + M)^2)`.
+
+    References:
+        Kalman (1960), A new approach to linear filtering and prediction problems; Rauch, Tung and
+        Striebel (1965), Maximum likelihood estimates of linear dynamic systems; Bucy and Joseph
+        (1968), for the update that keeps covariances positive.
+    """
+
+    start: Regression
+    move: Regression
+    emit: Regression
+    observed: Tensor
+
+    def __post_init__(self) -> None:
+        seen = ~self.observed.isnan()
+        rows, steps, size = seen.shape
+        patterns, kind = torch.unique(seen.reshape(rows, -1), dim=0, return_inverse=True)
+        object.__setattr__(self, "seen", patterns.reshape(-1, steps, size))
+        object.__setattr__(self, "kind", kind)
+
+    seen: Tensor = None  # type: ignore[assignment]
+    kind: Tensor = None  # type: ignore[assignment]
+
+    @property
+    def steps(self) -> int:
+        """Steps ``T``."""
+        return int(self.observed.shape[1])
+
+    def filtered(self) -> Filtered:
+        """Return what was known of each state by its step (the Kalman filter)."""
+        weight, bias, noise = self.move.weight, self.move.bias, _covariance(self.move)
+        rows, kinds = len(self.observed), len(self.seen)
+        mean = self.start.bias.expand(rows, -1)
+        covariance = _covariance(self.start).expand(kinds, -1, -1)
+        ahead, now, increments = [], [], []
+        for t in range(self.steps):
+            if t:
+                mean = mean @ weight.mT + bias
+                covariance = weight @ covariance @ weight.mT + noise
+            ahead.append((mean, covariance))
+            mean, covariance, gained = self._updated(t, mean, covariance)
+            now.append((mean, covariance))
+            increments.append(gained)
+        return Filtered(_stacked(ahead), _stacked(now), torch.stack(increments, dim=1))
+
+    def smoothed(self, filtered: Filtered) -> Smoothed:
+        """Return what all observations tell of each state (Rauch, Tung and Striebel)."""
+        mean, covariance = filtered.now.mean[:, -1], filtered.now.covariance[:, -1]
+        gains = self.gains(filtered)
+        found = [(mean, covariance)]
+        for t in reversed(range(self.steps - 1)):
+            gain = gains[:, t]
+            error = mean - filtered.ahead.mean[:, t + 1]
+            mean = filtered.now.mean[:, t] + self.of_rows(gain, error)
+            change = covariance - filtered.ahead.covariance[:, t + 1]
+            covariance = filtered.now.covariance[:, t] + gain @ change @ gain.mT
+            found.append((mean, covariance))
+        return Smoothed(_stacked(found[::-1]), gains)
+
+    def gains(self, filtered: Filtered) -> Tensor:
+        """Return ``(U, T - 1, D, D)`` gains of all steps at once."""
+        across = self.move.weight @ filtered.now.covariance[:, :-1]
+        factor = torch.linalg.cholesky(filtered.ahead.covariance[:, 1:])
+        gains: Tensor = torch.cholesky_solve(across, factor).mT
+        return gains
+
+    def observations(self, states: StepMoments) -> tuple[StepMoments, Tensor]:
+        """Return moments of the observations, certain where they were seen.
+
+        Args:
+            states: Moments of the states.
+
+        Returns:
+            The moments, and ``(U, T, M, D)`` their covariances with the states.
+        """
+        hidden = (~self.seen).double()
+        noise = _covariance(self.emit)
+        inner = self._noise_of_seen(self.seen)
+        # what the noise of numbers that were seen tells about that of the others
+        both = hidden.unsqueeze(-1) * noise * self.seen.double().unsqueeze(-2)
+        told = torch.linalg.solve(inner, both.mT).mT
+        weight = hidden.unsqueeze(-1) * (self.emit.weight - told @ self.emit.weight)
+        left = hidden.unsqueeze(-1) * (noise - told @ noise) * hidden.unsqueeze(-2)
+        predicted = states.mean @ self.emit.weight.mT + self.emit.bias
+        error = (self.observed - predicted).nan_to_num(nan=0.0)
+        seen = ~self.observed.isnan()
+        extra = predicted + self.of_rows(told, error)
+        mean = torch.where(seen, self.observed, extra)
+        across = weight @ states.covariance
+        covariance = across @ weight.mT + left
+        return StepMoments(mean, (covariance + covariance.mT) / 2), across
+
+    def draw(self, filtered: Filtered, n: int) -> tuple[Tensor, Tensor]:
+        """Return ``(n, B, T, D)`` states and ``(n, B, T, M)`` observations given what was seen.
+
+        Backward from the last state, by torch's present random state.
+        """
+        gains, now = self.gains(filtered), filtered.now
+        eye = torch.eye(gains.shape[-1], dtype=gains.dtype)
+        rest = eye - gains @ self.move.weight
+        left = rest @ now.covariance[:, :-1] @ rest.mT + gains @ _covariance(self.move) @ gains.mT
+        last = now.covariance[:, -1:]
+        factors = semidefinite_cholesky(torch.cat([left, last], dim=1))
+        state = None
+        found = []
+        for t in reversed(range(self.steps)):
+            mean = now.mean[:, t]
+            if state is not None:
+                mean = mean + self.of_rows(gains[:, t], state - filtered.ahead.mean[:, t + 1])
+            noise = torch.randn(n, *now.mean[:, t].shape, dtype=mean.dtype)
+            state = mean + self.of_rows(factors[:, t], noise)
+            found.append(state)
+        states = torch.stack(found[::-1], dim=2)
+        certain = StepMoments(now.mean, torch.zeros_like(now.covariance))
+        spread, _ = self.observations(certain)
+        factor = semidefinite_cholesky(spread.covariance)
+        values = []
+        for drawn in states:
+            own, _ = self.observations(StepMoments(drawn, certain.covariance))
+            noise = torch.randn(own.mean.shape, dtype=own.mean.dtype)
+            values.append(own.mean + self.of_rows(factor, noise))
+        return states, torch.stack(values)
+
+    def of_rows(self, matrices: Tensor, vectors: Tensor) -> Tensor:
+        """Products of ``(U, ..., R, C)`` matrices with ``(*, B, ..., C)`` vectors of all rows."""
+        if len(matrices) == 1 and matrices.dim() == 3:
+            return vectors @ matrices[0].mT
+        own = matrices if len(matrices) == 1 else matrices[self.kind]
+        return (own * vectors.unsqueeze(-2)).sum(-1)
+
+    def _updated(self, t: int, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Moments of a state after an observation, and its log density."""
+        seen = self.seen[:, t]
+        if not bool(seen.any()):
+            return mean, covariance, mean.new_zeros(len(mean))
+        weight = seen.unsqueeze(-1) * self.emit.weight
+        noise = self._noise_of_seen(seen)
+        across = weight @ covariance
+        factor = torch.linalg.cholesky(across @ weight.mT + noise)
+        gain = torch.cholesky_solve(across, factor).mT
+        eye = torch.eye(factor.shape[-1], dtype=factor.dtype)
+        white = torch.linalg.solve_triangular(factor, eye, upper=False)
+        error = self.observed[:, t] - (mean @ self.emit.weight.mT + self.emit.bias)
+        error = error.nan_to_num(nan=0.0)
+        logs = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * LOG_2PI * seen.sum(-1)
+        density = -0.5 * self.of_rows(white, error).square().sum(-1) - logs[self.kind]
+        rest = torch.eye(mean.shape[1], dtype=mean.dtype) - gain @ weight
+        covariance = rest @ covariance @ rest.mT + gain @ noise @ gain.mT
+        return mean + self.of_rows(gain, error), covariance, density
+
+    def _noise_of_seen(self, seen: Tensor) -> Tensor:
+        """Covariances of the noise, the unit one for numbers that were not seen."""
+        both = seen.unsqueeze(-1) & seen.unsqueeze(-2)
+        unit = torch.diag_embed((~seen).double())
+        return torch.where(both, _covariance(self.emit), 0.0) + unit
+
+
+def _covariance(own: Regression) -> Tensor:
+    return own.scale @ own.scale.mT
+
+
+def _stacked(moments: list[tuple[Tensor, Tensor]]) -> StepMoments:
+    means, covariances = zip(*moments, strict=True)
+    return StepMoments(torch.stack(means, dim=1), torch.stack(covariances, dim=1))
