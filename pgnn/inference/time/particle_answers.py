@@ -38,10 +38,11 @@ def particle_posterior(
         told: More diagnostics.
         traced: Whether values are those of paths, which descend from families of particles.
     """
-    seen, weights = question.seen, log_weights.exp()
+    seen = question.seen
     log_evidence = torch.from_numpy(run.weights.log_evidence)
     gone = ~seen.inside | log_evidence.isneginf()[:, None]
     parts = [torch.zeros(seen.num_rows, 0, dtype=torch.float64)]
+    weights = log_weights.exp() if question.asked else log_weights
     for v in question.asked:
         hot = one_hot(values[v.name].long(), v.num_states).double()
         probs = torch.einsum("nbt,nbtk->btk", weights, hot)
@@ -82,7 +83,7 @@ def cloud_weights(run: ParticleHistory) -> Tensor:
     if not run.step_weights:
         rows, n = run.weights.rows, run.weights.number
         return torch.zeros(n, rows, 0, dtype=torch.float64)
-    return logs(np.stack(run.step_weights, axis=-1)).transpose(0, 1)
+    return logs(np.stack(run.step_weights)).permute(2, 1, 0)
 
 
 def chosen_paths(
@@ -160,5 +161,7 @@ def logs(weights: NDArray[np.float64]) -> Tensor:
 
 def _blank(values: Tensor, outside: Tensor, fill: float) -> Tensor:
     """``(n, B, T, *shape)`` values with something else where ``(B, T)`` says."""
+    if not bool(outside.any()):
+        return values
     gone = outside.reshape(*outside.shape, *[1] * (values.dim() - 3))
     return values.masked_fill(gone, fill)

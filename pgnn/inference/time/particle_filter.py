@@ -92,8 +92,8 @@ class ParticleHistory:
             own = self.kept[at]
             kind = torch.int64 if own.is_discrete else torch.float64
             return torch.zeros(n, rows, 0, *own.shape[1:], dtype=kind)
-        whole = np.stack([x.reshape(rows, n, *x.shape[1:]) for x in steps], axis=2)
-        return torch.from_numpy(np.ascontiguousarray(whole.swapaxes(0, 1)))
+        whole = np.stack([x.reshape(rows, n, *x.shape[1:]) for x in steps])
+        return torch.from_numpy(whole.swapaxes(0, 2))  # a view: to copy it takes as long as a step
 
 
 @dataclass(frozen=True, eq=False)
