@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pgnn.inference.compilation import Compilation
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.threads import Stop, in_threads, interruptible
 from pgnn.inference.wiring import LocalWiring, Neighbours
@@ -17,6 +18,10 @@ Mask = NDArray[np.bool_]
 
 _PATIENCE = 10
 _VISIT = 5.0  # nanoseconds
+_VISITS = 1000  # of every slot, until nothing is gained any more
+
+KERNELS = Compilation("pgnn.inference")
+"""Whether the kernels of this file are compiled; until then Python does what is little."""
 
 
 class Work(NamedTuple):
@@ -66,10 +71,12 @@ def score_all(
     """See :func:`pgnn.inference.kernels.local_fields.score_rows`."""
     from pgnn.inference.kernels.local_fields import score_rows
 
-    def work(stop: Stop) -> None:
-        score_rows(wiring, tables, fields, rows, states, scores, stop)
-
     cost = _VISIT * len(rows) * (len(wiring.card) + len(wiring.slot_var))
+    kernel = KERNELS.choose(score_rows, cost)
+
+    def work(stop: Stop) -> None:
+        kernel(wiring, tables, fields, rows, states, scores, stop)
+
     interruptible([work], cost=cost)
 
 
@@ -119,13 +126,14 @@ def polish(
     before = score(graph, log_field, given, rows)
     if given.size == 0:
         return given, before
-    from pgnn.inference.kernels.polishing import polish as run
+    from pgnn.inference.kernels import polishing
 
     wiring = graph.local_wiring
     tables, fields, scale = penalised(graph, log_field)
     may = np.array(np.broadcast_to(free, given.shape), order="C")
     found = given.copy()
     near, tolerance = Neighbours.of(wiring), 1e-13 * scale
+    run = KERNELS.choose(polishing.polish, _VISIT * _VISITS * len(found) * len(wiring.slot_var))
 
     def improve(part: Ints, stop: Stop) -> None:
         which = np.stack([rows[part], part], axis=1)

@@ -1,5 +1,6 @@
 """Until the kernels are compiled torch answers what is small, and a child process compiles them."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -12,13 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from pgnn.inference import compilation
+import pgnn
+from pgnn.inference import compilation, local_search
 from pgnn.inference.compilation import SWITCH, Compilation
 from pgnn.inference.exact import planner
 from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.exact.cpu_executor import CpuExecutor
 from pgnn.inference.exact.kernels.rows import distinct
 from pgnn.inference.exact.row_answer import RowAnswer
+from pgnn.inference.kernels.interpreted import interpreted
+from pgnn.inference.mean_field import coordinate_ascent
+from pgnn.inference.search import dual_bound
 from tests.inference.test_numba_support import ROOT, ROWS, SEEN, asia, close
 
 COLD = """
@@ -243,3 +248,40 @@ class TestWhenNoChildIsStarted:
         monkeypatch.setattr(compilation, "has_numba", lambda: False)
         assert not self.waits()
         assert self.started == []
+
+
+class Interpreting:
+    """Chooses what Python makes of a kernel, whatever the work."""
+
+    def choose(self, kernel: Any, cost: float, guarded: bool = False) -> Any:
+        return interpreted(kernel, guarded)
+
+
+def test_python_improves_bounds_and_ascends_as_the_kernels_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    field = np.random.default_rng(0).normal(size=(3, 3))
+    model = pgnn.MarkovRandomField.grid((3, 3), coupling=0.7, field=field, name="x")
+    edges = {"b": [[1.0, 0.0], [0.3, 0.7]], "a": [0.5, 0.5], "c": [[0.2, 0.8], [0.0, 1.0]]}
+    chain = pgnn.BayesianNetwork([("a", "b"), ("b", "c")], edges)
+
+    def answers() -> list[Any]:
+        dual = model.most_probable(engine=pgnn.DualDecomposition())
+        cooled = model.most_probable(engine=pgnn.Annealing(sweeps=20, seed=0, progress=False))
+        ascended = [m.query(engine=pgnn.MeanField(seed=0)) for m in (model, chain)]
+        return [
+            *(float(x) for x in (dual.log_prob, dual.upper_bound, cooled.log_prob)),
+            *(float(found.log_evidence) for found in ascended),
+            *(dual.codes.tolist(), cooled.codes.tolist()),
+        ]
+
+    compiled = answers()
+    for module in (local_search, dual_bound, coordinate_ascent):
+        monkeypatch.setattr(module, "KERNELS", Interpreting())
+    for one, other in zip(compiled, answers(), strict=True):
+        assert one == pytest.approx(other, rel=1e-9)
+
+
+@pytest.mark.parametrize("room", ["", ".mean_field", ".search"])
+def test_every_room_asks_for_its_kernels(room: str) -> None:
+    importlib.import_module(f"pgnn.inference{room}.compile_all").ask_everything()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pgnn.inference.loop import Info
+from pgnn.inference.mean_field.compilation import KERNELS
 from pgnn.inference.question import Question
 from pgnn.inference.threads import Stop, in_threads, interruptible
 from pgnn.inference.wiring import Wiring
@@ -131,12 +132,13 @@ class CoordinateAscent:
         """Bring one element after the other to its optimum in some rows of ``q``."""
         from pgnn.inference.mean_field.kernels import mean_field
 
-        def work(part: Ints, stop: Stop) -> None:
-            mean_field.sweep(
-                self.wiring, self.sizes, tables, self.field, part, elements, q, residual, stop
-            )
+        cost = self.cost(rows)
+        kernel = KERNELS.choose(mean_field.sweep, cost)
 
-        in_threads(work, rows, self.cost(rows))
+        def work(part: Ints, stop: Stop) -> None:
+            kernel(self.wiring, self.sizes, tables, self.field, part, elements, q, residual, stop)
+
+        in_threads(work, rows, cost)
 
     def bounds(self, q: Floats) -> Floats:
         """Return ``(B,)`` lower bounds of the log evidence; ``-inf`` beside impossible states."""
@@ -159,11 +161,13 @@ class CoordinateAscent:
         from pgnn.inference.mean_field.kernels import mean_field
 
         out = np.zeros(len(q))
+        cost = self.cost(self.all_rows)
+        kernel = KERNELS.choose(mean_field.energies, cost)
 
         def work(part: Ints, stop: Stop) -> None:
-            mean_field.energies(self.wiring, self.sizes, self.tables, part, q, counted, out, stop)
+            kernel(self.wiring, self.sizes, self.tables, part, q, counted, out, stop)
 
-        in_threads(work, self.all_rows, self.cost(self.all_rows))
+        in_threads(work, self.all_rows, cost)
         return out
 
     def cost(self, rows: Ints) -> float:
@@ -262,12 +266,14 @@ class CoordinateAscent:
         else:
             orders = np.tile(elements, (len(liked), 1))
         status = np.zeros(len(liked), dtype=np.int64)
+        cost = self.cost(rows) * max(budget, 1)
+        kernel = KERNELS.choose(consistency.search, self.cost(rows) * len(wiring.card))
 
         def work(stop: Stop) -> None:
-            consistency.search(
+            kernel(
                 wiring, self.sizes, self.tables, self.hard, orders, liked, budget, rows, alive,
                 status, stop,
             )  # fmt: skip
 
-        interruptible([work], cost=self.cost(rows) * max(budget, 1))
+        interruptible([work], cost=cost)
         return status

@@ -101,7 +101,7 @@ class AnnealingPath:
 
         backward = bool(betas[-1] < betas[0])
         cost = _VISIT * sweeps * len(betas) * at.states.size
-        follow = KERNELS.choose(follow_path, cost)
+        follow = KERNELS.choose(follow_path, 2 * cost * len(self.betas) / len(betas))  # there, back
 
         def run(part: Ints, stop: Stop) -> None:
             follow(

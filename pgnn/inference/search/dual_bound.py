@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.inference.local_search import score_all
+from pgnn.inference.search.compilation import KERNELS
 from pgnn.inference.threads import Stop, interruptible
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class DualBound:
 
         wiring = self.graph.wiring
         bits = np.zeros(len(wiring.slot_var), dtype=np.int8)
-        other_elements(wiring.factor_ptr, wiring.slot_var, bits)
+        run = KERNELS.choose(other_elements, _ENTRY * len(bits))
+        run(wiring.factor_ptr, wiring.slot_var, bits)
         return bits
 
     @cached_property
@@ -134,12 +136,13 @@ class DualBound:
         what = Sweep(self.sweeps % 2 == 1, self.sweeps == 0, decode, self.others)
         wiring, tables = self.graph.wiring, self.tables
 
-        def work(stop: Stop) -> None:
-            sweep_rows(
-                wiring, what, tables, self.fields, self.deltas, cuts, rows, states, bounds, stop
-            )
+        cost = _ENTRY * len(rows) * (tables.shape[1] + self.deltas.shape[1])
+        run = KERNELS.choose(sweep_rows, cost)
 
-        interruptible([work], cost=_ENTRY * len(rows) * (tables.shape[1] + self.deltas.shape[1]))
+        def work(stop: Stop) -> None:
+            run(wiring, what, tables, self.fields, self.deltas, cuts, rows, states, bounds, stop)
+
+        interruptible([work], cost=cost)
         self.bounds = np.minimum(self.bounds, bounds)
         self.sweeps += 1
         if decode:

@@ -1,0 +1,8 @@
+"""Whether the kernels of mean field are compiled; until then Python does what is little."""
+
+from __future__ import annotations
+
+from pgnn.inference.compilation import Compilation
+
+KERNELS = Compilation("pgnn.inference.mean_field")
+"""Of this process."""

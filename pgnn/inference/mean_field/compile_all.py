@@ -1,0 +1,30 @@
+"""Ascends once, zeros included, so that all kernels of mean field are compiled and kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
+from pgnn.inference.question import Question
+
+
+def ask_everything() -> None:
+    """Look for a start among the states that are possible, sweep, and bound."""
+    a, b = Variable("a", 3), Variable("b", 2)
+    table = torch.zeros(3, 2, dtype=torch.float64)
+    table[0, 0] = -torch.inf
+    graph = FactorGraph((a, b), (Factor([a, b], table),))
+    seen = Evidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
+    nobody: Any = None  # no ascent looks at the model
+    question = Question(nobody, graph, seen)
+    ascent, _ = CoordinateAscent(question, question.log_field(), 1e-6).possible()
+    q = ascent.start(np.random.default_rng(0), 0.1)
+    state, _ = ascent.step(ascent.begin(q, ascent.all_rows))
+    ascent.bounds(state.q)
