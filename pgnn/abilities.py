@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, Unsupported, closest
@@ -278,26 +277,7 @@ class EmittingModel(ChainModel, SlicedModel):
 
 
 class GaussianChainModel(SlicedModel):
-    """A chain of real hidden states, each with an observation, linear and with normal noise.
-
-    Its conditionals are those of the state given the state before and of the observation given the
-    state, both linear Gaussian; the first state has a conditional of its own.
-    """
-
-    @property
-    @abstractmethod
-    def state(self) -> Variable:
-        """The states, an array over time."""
-
-    @property
-    @abstractmethod
-    def observation(self) -> Hashable:
-        """Name of what is observed."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> torch.dtype:
-        """Type of the answers."""
+    """A chain of one real state (``hidden``) and what is observed of it, all linear Gaussian."""
 
 
 class DensityModel(ABC):

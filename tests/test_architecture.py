@@ -85,6 +85,7 @@ DEFERRED = {
     "models/model_mixture.py": {"inference"},
     "models/chow_liu_tree.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
+    "models/linear_dynamical_system.py": {"inference"},
     "programs/program.py": {"inference"},
     "programs/program_verbs.py": {"inference"},
     "inference/history.py": {"plot"},

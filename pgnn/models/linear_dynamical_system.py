@@ -123,11 +123,6 @@ class LinearDynamicalSystem(RepeatedSlice, GaussianChainModel):
         """The state."""
         return [self._names[0]]
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the parameters, and of answers."""
-        return next(self.parameters()).dtype
-
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM()``."""
         from pgnn.inference.learning.em import EM

@@ -25,7 +25,7 @@ from pgnn.inference.learning.expected_statistics import (
 from pgnn.inference.learning.moment_points import moment_points
 from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.time.gaussian_chain import StepMoments
-from pgnn.inference.time.kalman_filter import chain_of
+from pgnn.inference.time.kalman_filter import chain_of, slice_of
 
 _NOISE = 0.3
 """Standard deviation of what is added to the states that learning begins with."""
@@ -50,7 +50,7 @@ class KalmanEStep(EStep[Sequences]):
     @cached_property
     def conditionals(self) -> dict[Hashable, Conditional]:
         """All conditionals by name."""
-        state = self.model.state.name
+        state = self.model.hidden[0]
         return {("initial", state): self.model.first(state), **self.model.conditionals}
 
     @cached_property
@@ -64,7 +64,7 @@ class KalmanEStep(EStep[Sequences]):
         Raises:
             DataError: If there is nothing to learn from, or states were seen.
         """
-        seen, state = read_sequences(self.model, data, weights, inputs), self.model.state.name
+        seen, state = read_sequences(self.model, data, weights, inputs), self.model.hidden[0]
         if state in seen.reals and not bool(seen.reals[state].isnan().all()):
             raise DataError(f"{state!r} was seen: EM() learns from observations alone")
         return seen
@@ -88,7 +88,7 @@ class KalmanEStep(EStep[Sequences]):
         total = float((weights * found.increments.sum(dim=1)).sum())
         collector, kind = StatisticsCollector(), chain.kind
         counted = weights[:, None] * seen.inside
-        state, observation = self.model.state.name, self.model.observation
+        state, observation = (v.name for v in slice_of(self.model))
         first = StepMoments(states.mean[:, :1], states.covariance[:, :1])
         self._add(collector, ("initial", state), [state], first, counted[:, :1], kind)
         before = StepMoments(states.mean[:, :-1], states.covariance[:, :-1])
@@ -104,7 +104,7 @@ class KalmanEStep(EStep[Sequences]):
 
     def symmetric(self, seen: Sequences) -> bool:
         """Whether observations do not depend on the states yet."""
-        own = self.pieces.get(self.model.observation)
+        own = self.pieces.get(slice_of(self.model)[1].name)
         return own is not None and not bool(own.regression().weight.detach().any())
 
     def initialize(self, seen: Sequences, seed: int, at_random: bool) -> None:
@@ -112,7 +112,7 @@ class KalmanEStep(EStep[Sequences]):
         generator = torch.Generator().manual_seed(seed)
         chain = chain_of(self.model, seen)
         rows, steps, width = chain.observed.shape
-        size = self.model.conditionals[self.model.state.name].child.num_elements
+        size = self.model.conditionals[self.model.hidden[0]].child.num_elements
         inside = seen.inside.reshape(-1)
         flat = chain.observed.reshape(-1, width)[inside]
         mean = flat.nanmean(dim=0).nan_to_num()
@@ -130,7 +130,7 @@ class KalmanEStep(EStep[Sequences]):
         states = values.reshape(rows, steps, size)
         counted = torch.from_numpy(seen.row_weights)[:, None] * seen.inside
         seen_here = counted * ~chain.observed.isnan().any(dim=-1)
-        state, observation = self.model.state.name, self.model.observation
+        state, observation = (v.name for v in slice_of(self.model))
         self._start(("initial", state), {state: states[:, :1]}, counted[:, :1])
         pairs = {state: states[:, 1:], lagged_name(state): states[:, :-1]}
         self._start(state, pairs, counted[:, 1:])

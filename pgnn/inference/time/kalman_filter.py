@@ -61,7 +61,7 @@ class KalmanFilter(SequenceEngine):
             Unsupported: If states were seen, or the model is another one.
         """
         plain = super().read(model, evidence, inputs, names=[], errors=errors)
-        state, seen = model.state.name, plain.seen
+        state, seen = model.hidden[0], plain.seen
         if state in seen.reals and not bool(seen.reals[state].isnan().all()):
             raise Unsupported(
                 f"{state!r} was seen, which KalmanFilter() does not take; ask "
@@ -69,7 +69,7 @@ class KalmanFilter(SequenceEngine):
             )
         told: dict[str, Any] = {"errors": errors, "engine": type(self).__name__}
         question = SequenceQuestion(model, seen, inputs, names=names, takes_reals=True, **told)
-        size = sum(v.num_elements for v in _slice(model)) ** 2
+        size = sum(v.num_elements for v in slice_of(model)) ** 2
         self._check_cost(question, 4 * question.num_rows * seen.steps * size)
         return question
 
@@ -85,7 +85,7 @@ class KalmanFilter(SequenceEngine):
         """Return moments of the next steps; see the base class."""
         steps = whole_number("steps", steps, least=1)
         seen = Sequences.of(model, evidence)
-        size = sum(v.num_elements for v in _slice(model)) ** 2
+        size = sum(v.num_elements for v in slice_of(model)) ** 2
         check_size(f"{steps:,} steps", 4 * seen.num_rows * (seen.steps + steps) * size,
                    self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
         asked = [*model.variables] if targets is None else targets
@@ -102,10 +102,10 @@ class KalmanFilter(SequenceEngine):
         """Moments of each step given the observations so far; see the base class."""
         chain = _chain(question)
         found = chain.filtered()
-        state = question.model.state.name
+        state = question.model.hidden[0]
         if question.every_name != [state]:
             raise Unsupported(f"filter() answers about {state!r}")
-        told = {"log_increments": question.alone(found.increments.to(question.model.dtype))}
+        told = {"log_increments": question.alone(found.increments.to(_dtype(question.model)))}
         log_z = found.increments.sum(dim=1)
         return _posterior(question, chain, {state: found.now}, log_z, None, told)
 
@@ -122,20 +122,20 @@ class KalmanFilter(SequenceEngine):
             states, values = chain.draw(chain.filtered(), n)
         gone = (~question.seen.inside)[None, :, :, None]
         drawn = {}
-        for v, x in zip(_slice(model), (states, values), strict=True):
-            x = x.masked_fill(gone, torch.nan).to(model.dtype)
+        for v, x in zip(slice_of(model), (states, values), strict=True):
+            x = x.masked_fill(gone, torch.nan).to(_dtype(model))
             drawn[v.name] = x.reshape(*x.shape[:3], *v.shape)
         return question.samples(drawn, n)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Log densities of what was observed; see the base class."""
-        return _chain(question).filtered().increments.sum(dim=1).to(question.model.dtype)
+        return _chain(question).filtered().increments.sum(dim=1).to(_dtype(question.model))
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""
         seen = question.seen
         cells = seen.num_rows * seen.steps
-        size = sum(v.num_elements for v in _slice(question.model))
+        size = sum(v.num_elements for v in slice_of(question.model))
         return Explanation(
             engine=type(self).__name__,
             kind="exact",
@@ -151,7 +151,7 @@ class KalmanFilter(SequenceEngine):
     def _smoothed(self, question: SequenceQuestion, ahead: Tensor | None = None) -> Posterior:
         chain = _chain(question)
         found = chain.filtered()
-        state, observation = (v.name for v in _slice(question.model))
+        state, observation = (v.name for v in slice_of(question.model))
         names = question.every_name
         moments: dict[Hashable, StepMoments] = {}
         if names:
@@ -203,9 +203,16 @@ class GaussianSequencePosterior(WithReals):
         return summary_table(own, row if self.batched else None, self.index_of_numbers)
 
 
-def _slice(model: GaussianChainModel) -> tuple[Variable, Variable]:
+def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
     """The state and the observation of one step."""
-    return model.conditionals[model.state.name].child, model.conditionals[model.observation].child
+    state = model.hidden[0]
+    observation = next(n for n in model.conditionals if n != state)
+    return model.conditionals[state].child, model.conditionals[observation].child
+
+
+def _dtype(model: GaussianChainModel) -> torch.dtype:
+    """Type of the parameters, and of answers."""
+    return next(model.conditionals[model.hidden[0]].parameters()).dtype
 
 
 def chain_of(model: GaussianChainModel, seen: Sequences) -> GaussianChain:
@@ -214,7 +221,7 @@ def chain_of(model: GaussianChainModel, seen: Sequences) -> GaussianChain:
     Raises:
         EvidenceError: If there are no steps.
     """
-    state, observation = _slice(model)
+    state, observation = slice_of(model)
     if not seen.steps:
         raise EvidenceError("the sequences have no steps; {'T': 100} says how many there are")
     shape = (seen.num_rows, seen.steps, observation.num_elements)
@@ -241,8 +248,8 @@ def _posterior(
     told: Mapping[str, Any] | None = None,
 ) -> GaussianSequencePosterior:
     """Put moments together, of all steps or of some ``(B, h)``."""
-    seen, dtype = question.seen, question.model.dtype
-    shapes = {v.name: v.shape for v in _slice(question.model)}
+    seen, dtype = question.seen, _dtype(question.model)
+    shapes = {v.name: v.shape for v in slice_of(question.model)}
     rows = torch.arange(seen.num_rows)[:, None]
     one = slice(None) if seen.batched else 0
     marginals = {}
