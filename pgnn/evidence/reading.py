@@ -99,6 +99,8 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
         value = dense(value)
     if isinstance(value, Tensor) and not value.is_complex():
         return ordinary(value) if value.is_floating_point() else value.double()
+    if _is_plain(value):
+        return torch.from_numpy(value)  # which nobody writes to
     try:
         if shape and is_column(value):
             value = list(value)
@@ -110,6 +112,13 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
             f"evidence for real variable {variable.name!r} must be numbers of shape {shape}, or "
             f"rows of them, got {type(value).__name__}"
         ) from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is an array that torch may look at as it is."""
+    if type(value) is not np.ndarray or value.dtype not in (np.float64, np.float32):
+        return False
+    return bool(value.size and value.flags.writeable and min(value.strides, default=0) >= 0)
 
 
 def floats_of(value: Any) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pgnn.factors.sparse_rows import stored
+from pgnn.factors.sparse_rows import is_sparse, stored
 
 
 def all_finite(x: Tensor) -> bool:
@@ -20,3 +20,13 @@ def all_finite(x: Tensor) -> bool:
     """
     numbers = stored(x.detach())
     return bool(numbers.sum().isfinite()) or bool(numbers.isfinite().all())
+
+
+def has_nan(x: Tensor) -> bool:
+    """Whether a number is ``NaN``; that of compressed rows too."""
+    return not all_finite(x) and bool(stored(x.detach()).isnan().any())
+
+
+def is_all_nan(x: Tensor) -> bool:
+    """Whether every number is ``NaN``; compressed rows have zeros that are none."""
+    return not is_sparse(x) and not all_finite(x) and bool(x.detach().isnan().all())

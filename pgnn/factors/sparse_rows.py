@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,8 +32,6 @@ def compressed(matrix: Any) -> Tensor:
         >>> compressed(csr_array([[0, 2], [0, 0]])).values()
         tensor([2.], dtype=torch.float64)
     """
-    import numpy as np
-
     rows = matrix.tocsr()
     if rows is matrix and not matrix.has_canonical_format:
         rows = matrix.copy()
@@ -108,11 +107,19 @@ def weighted_totals(x: Tensor, weights: Tensor) -> Tensor:
     """Return ``(K, D)`` sums of rows ``(N, D)``, with weights ``(N, K)``."""
     if not is_sparse(x):
         return weights.t() @ x
+    numbers, columns, starts = (
+        p.numpy(force=True) for p in (x.values(), x.col_indices(), x.crow_indices())
+    )
+    own = weights.numpy(force=True)
+    used = own != 0
+    if used.sum() <= len(own) and (used.sum(axis=1) <= 1).all():  # classes that were told
+        label = used.argmax(axis=1)
+        size = np.diff(starts)
+        place = np.repeat(label * x.shape[1], size) + columns
+        each = numbers * np.repeat(own[np.arange(len(own)), label], size)
+        sums = np.bincount(place, each, minlength=own.shape[1] * x.shape[1])
+        return torch.from_numpy(sums).to(weights).reshape(own.shape[1], x.shape[1])
     from scipy.sparse import csr_array
 
-    parts = [p.numpy(force=True) for p in (x.values(), x.col_indices(), x.crow_indices())]
-    rows = csr_array((parts[0], parts[1], parts[2]), shape=tuple(x.shape))
-    own = weights.numpy(force=True)
-    few = int((weights != 0).sum()) <= len(own)  # classes that were told
-    sums = (csr_array(own).T @ rows).toarray() if few else (rows.T @ own).T
-    return torch.from_numpy(sums).to(weights)
+    rows = csr_array((numbers, columns, starts), shape=tuple(x.shape))
+    return torch.from_numpy(np.ascontiguousarray((rows.T @ own).T)).to(weights)

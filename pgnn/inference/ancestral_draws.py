@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import Unsupported
+from pgnn.factors.finite import has_nan, is_all_nan
 from pgnn.factors.gaussians.hidden_reals import RememberedReals
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
@@ -149,7 +150,7 @@ def _repeated(x: Tensor, row: int, n: int) -> Tensor:
 def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:
     """``(R, *shape)`` what was seen of a real variable at each draw, or None."""
     x = question.seen.reals.get(variable.name)
-    if x is None or bool(x.isnan().all()):
+    if x is None or is_all_nan(x):
         return None
     executed = isinstance(question.model, ExecutableModel)  # which draws what is missing
     if not executed and _is_cut(x):
@@ -164,7 +165,7 @@ def _together(question: Question, samples: Samples) -> dict[Hashable, Tensor | N
     """
     model: Any = question.model
     given = question.seen.reals
-    partly = {n for n, x in given.items() if bool(x.isnan().any())}
+    partly = {n for n, x in given.items() if has_nan(x)}
     cut = [n for n in partly if _is_cut(given[n]) and model.conditionals[n].is_linear_gaussian]
     known: RememberedReals = model.cached("hidden reals", RememberedReals)
     lead = tuple(samples.codes.shape[:-1])

@@ -18,6 +18,7 @@ from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
+from pgnn.factors.finite import has_nan
 from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
 from pgnn.factors.groups.conditional_group import ConditionalGroup, is_large
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -239,7 +240,7 @@ class BayesianNetwork(Model, NetworkModel):
     def _hidden_reals(self, observed: Mapping[Hashable, Tensor]) -> HiddenReals:
         """What becomes of real variables that were not seen."""
         seen = self._reals.intersection(observed)
-        partly = {n for n in seen if bool(observed[n].detach().isnan().any())}
+        partly = {n for n in seen if has_nan(observed[n])}
         known: RememberedReals = self.cached("hidden reals", RememberedReals)
         return known.of(self._conditionals, seen, partly)
 
@@ -254,9 +255,10 @@ class BayesianNetwork(Model, NetworkModel):
                 continue
             unseen = None
             # conditionals that integrate out what is missing of a vector are left to do so
-            if name in observed and name in self._reals and not c.integrates_missing:
+            known = name in observed and name in self._reals
+            if known and not c.integrates_missing and has_nan(observed[name]):
                 missing = observed[name].detach().isnan().unsqueeze(1).flatten(start_dim=1)
-                unseen = missing.any(dim=1) if bool(missing.any()) else None
+                unseen = missing.any(dim=1)
             made.append((c, unseen))
         return made
 

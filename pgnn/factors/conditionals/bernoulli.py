@@ -148,6 +148,8 @@ class Bernoulli(FactorizedEmission):
     def _log_partition(self, natural: Tensor) -> Tensor:
         return softplus(natural)
 
+    takes_sparse = True
+
     def _log_base(self, x: Tensor) -> Tensor | None:
         return None
 

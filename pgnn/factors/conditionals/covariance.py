@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from pgnn.errors import ModelError
+from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Restorable
 from pgnn.limits import POSITIVE, check_settings
 
@@ -94,6 +95,14 @@ class Covariance(Restorable, ABC):
     @abstractmethod
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         r"""The part that this form keeps of :math:`a_k b_k^\top`, for ``(K, D, F)`` each."""
+
+    @abstractmethod
+    def misfit(self, natural: Tensor, scatter: Tensor) -> Tensor:
+        r"""Return ``(C,)`` traces :math:`\mathrm{tr}(\Sigma^{-1} S)` of scatters ``(C, *tail)``."""
+
+    def log_determinant(self, raw: Tensor, size: int) -> Tensor:
+        """Return ``(C,)`` log determinants of covariances, from unconstrained numbers."""
+        return 2.0 * self.cholesky(raw, size).diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
 
     @abstractmethod
     def restrict(self, matrix: Tensor) -> Tensor:
@@ -215,10 +224,9 @@ class Diagonal(Covariance):
 
     def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sums of numbers and of their squares."""
+        if all_finite(x):
+            return w.t() @ x, self._gather(w.t() @ x.square())
         hole = x.isnan()
-        if not bool(hole.any()):
-            first, second = (w.t() @ torch.cat([x, x.square()], dim=1)).chunk(2, dim=1)
-            return first, self._gather(second)
         x = x.masked_fill(hole, 0.0)
         unseen = w.t() @ hole.to(x.dtype)
         variance = (2.0 * self._log_scale(raw, x.shape[1])).exp()
@@ -232,6 +240,14 @@ class Diagonal(Covariance):
     def product(self, a: Tensor, b: Tensor) -> Tensor:
         """Diagonals of products."""
         return self._gather((a * b).sum(dim=-1))
+
+    def misfit(self, natural: Tensor, scatter: Tensor) -> Tensor:
+        """Sums over dimensions, in units of the variances."""
+        return (scatter / natural).reshape(len(natural), -1).sum(dim=1)
+
+    def log_determinant(self, raw: Tensor, size: int) -> Tensor:
+        """Sums of logs of variances."""
+        return 2.0 * self._log_scale(raw, size).sum(dim=-1)
 
     def restrict(self, matrix: Tensor) -> Tensor:
         """The diagonal."""

@@ -119,10 +119,6 @@ class Emission(ExponentialFamily):
         self._centre_on(rows)
         self.maximize(self.statistics(filled, weights.reshape(-1, *self.configurations)))
 
-    def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
-        """Choose an origin near the rows; see the base class."""
-        self._centre_on(self._complete(values)[1])
-
     def _clustered(self, rows: Tensor) -> Tensor:
         """What clusters are looked for in, of the rows ``(N, E)`` of child and real parents."""
         return rows

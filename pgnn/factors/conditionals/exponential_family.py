@@ -100,6 +100,21 @@ class ExponentialFamily(Conditional):
             values: As for :meth:`statistics`.
         """
 
+    def log_likelihood(
+        self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
+    ) -> Tensor | None:
+        """Return the log-likelihood of rows without holes under the present numbers.
+
+        Args:
+            statistics: Of the rows, by :meth:`statistics`.
+            values: The rows, for what no number changes, such as factorials.
+            weights: ``(N,)`` what each row counts.
+
+        Returns:
+            The weighted sum over the rows; None where statistics do not tell it.
+        """
+        return None
+
     def doubt(self, statistics: Statistics) -> str | None:
         """Return what is doubtful about the present numbers as an estimate from some statistics.
 

@@ -14,7 +14,11 @@ from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
 from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import learnable_zeros
+from pgnn.factors.sparse_rows import is_sparse, stored, weighted_totals
 from pgnn.factors.variable import Variable
+
+_NUMBERS = 2**17
+"""Numbers of some rows that are worked on together."""
 
 
 class FactorizedEmission(Emission):
@@ -64,12 +68,37 @@ class FactorizedEmission(Emission):
 
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return counts and sums, ``(K, D)`` each; see the base class."""
-        x = self._read(values)[self.child.name].reshape(-1, self.size)
+        x = self._read(values)[self.child.name]
         w = self._weights(weights, len(x), self.configurations)
-        x, seen = self._parts(x)
-        if seen is not None:
-            return w.t() @ seen, w.t() @ x
-        return w.sum(dim=0).unsqueeze(1).expand(-1, self.size).clone(), w.t() @ x
+        if is_sparse(x):
+            self._parts(x)
+            return self._counted(w), weighted_totals(x, w)
+        x = x.reshape(-1, self.size)
+        count, total = w.new_zeros(w.shape[1], self.size), w.new_zeros(w.shape[1], self.size)
+        step = max(64, _NUMBERS // self.size)  # rows that stay in the cache
+        for part, own in zip(torch.split(x, step), torch.split(w, step), strict=True):
+            known, seen = self._parts(part)
+            count += self._counted(own) if seen is None else own.t() @ seen
+            total.addmm_(own.t(), known)
+        return count, total
+
+    def _counted(self, w: Tensor) -> Tensor:
+        """``(K, D)`` what rows count in which everything was seen."""
+        return w.sum(dim=0).unsqueeze(1).expand(-1, self.size).clone()
+
+    def log_likelihood(
+        self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
+    ) -> Tensor | None:
+        """Return that of rows without holes, where no number is certain; see the base class."""
+        count, total = statistics
+        natural = self.natural.detach().double().reshape(-1, self.size)
+        if not bool(natural.isfinite().all()):
+            return None
+        own = (total * natural - count * self._log_partition(natural)).sum()
+        if self._log_base(total[:0]) is None:
+            return own
+        base = self._log_base(self._read(values)[self.child.name].reshape(-1, self.size))
+        return own if base is None else own + (base.sum(dim=1) * weights.to(base)).sum()
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
@@ -98,16 +127,17 @@ class FactorizedEmission(Emission):
         finite = natural.masked_fill(infinite, 0.0)
         partition = self._log_partition(finite).masked_fill(infinite, 0.0)
         if seen is None:
-            table = torch.addmm(-partition.sum(dim=1), x, finite.t())
+            table = x @ finite.t() - partition.sum(dim=1)
         else:
             table = torch.cat([x, seen], dim=1) @ torch.cat([finite, -partition], dim=1).t()
         base = self._log_base(x)
         if base is not None:
             table = table + base.sum(dim=1, keepdim=True)
         if bool(infinite.any()):
-            ones = torch.ones_like(x) if seen is None else seen
-            never = x @ natural.detach().isneginf().to(x).t()
-            always = (ones - x) @ natural.detach().isposinf().to(x).t()
+            never = x @ natural.detach().isneginf().to(x.dtype).t()
+            certain = natural.detach().isposinf().to(x.dtype).t()
+            every = certain.sum(dim=0) if seen is None else seen @ certain
+            always = every - x @ certain
             table = table.masked_fill(never + always > 0, -torch.inf)
         return table
 
@@ -117,13 +147,24 @@ class FactorizedEmission(Emission):
         Raises:
             EvidenceError: If a number cannot occur.
         """
+        if is_sparse(x):
+            self._check_values(stored(x))
+            return x, None
         holes = not all_finite(x)
         hole = x.isnan() if holes else x
         x = x.masked_fill(hole, 0.0) if holes else x
+        self._check_values(x)
+        return x, (~hole).to(x.dtype) if holes else None
+
+    def _check_values(self, x: Tensor) -> None:
+        """Check numbers.
+
+        Raises:
+            EvidenceError: If one cannot occur.
+        """
         good = self._is_value(x)
         if not bool(good.all()):
             raise EvidenceError(
                 f"{type(self).__name__} variable {self.child.name!r} cannot be "
                 f"{x[~good][0].item():g}"
             )
-        return x, (~hole).to(x.dtype) if holes else None

@@ -131,6 +131,11 @@ class Full(Covariance):
         """Whole products."""
         return self.pool(a @ b.mT)
 
+    def misfit(self, natural: Tensor, scatter: Tensor) -> Tensor:
+        """Traces of quotients."""
+        quotient: Tensor = torch.linalg.solve(natural, scatter)
+        return quotient.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+
     def restrict(self, matrix: Tensor) -> Tensor:
         """The matrix."""
         return matrix.unsqueeze(0)

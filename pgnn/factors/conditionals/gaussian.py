@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from pgnn.errors import ModelError
-from pgnn.factors.conditionals.covariance import Covariance
+from pgnn.factors.conditionals.covariance import LOG_2PI, Covariance
 from pgnn.factors.conditionals.emission import Emission, read_parameter
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.full_covariance import Full
@@ -162,7 +162,7 @@ class Gaussian(Emission):
         if not all_finite(x):
             return count, *self.form.moments(x - self.centre, w, mean, raw)
         # rows without a hole by blocks that stay in the cache
-        step = max(1024, 2**18 // self.size)
+        step = max(64, 2**17 // self.size)
         parts = zip(torch.split(x, step), torch.split(w, step), strict=True)
         sums = [self.form.moments(a - self.centre, b, mean, raw) for a, b in parts]
         if not sums:
@@ -195,6 +195,18 @@ class Gaussian(Emission):
         if self.scale.requires_grad:
             update_scale(self.scale, moments, old, prior, centre)
 
+    def log_likelihood(
+        self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
+    ) -> Tensor | None:
+        """Return that of rows without holes; see the base class."""
+        moments = self._moments(statistics)
+        mean = (self.mean.detach().double().reshape(-1, self.size) - self.centre).unsqueeze(-1)
+        raw = self._scale(self.scale.detach().double())
+        natural = self.form.constrain(raw, self.size)
+        misfit = self.form.misfit(natural, moments.scatter(mean))
+        constant = self.form.log_determinant(raw, self.size) + self.size * LOG_2PI
+        return -0.5 * (misfit + self.form.pool(moments.count) * constant).sum()
+
     def doubt(self, statistics: Statistics) -> str | None:
         """Tell whether a learnable covariance stands on its floor; see the base class."""
         if not self.scale.requires_grad:
@@ -220,6 +232,10 @@ class Gaussian(Emission):
         if prior is None:
             return torch.zeros_like(self.centre).double().unsqueeze(-1)
         return (prior.location(self.size).to(self._device) - self.centre).unsqueeze(-1)
+
+    def prepare(self, values: Mapping[Hashable, Tensor]) -> None:
+        """Choose an origin near the rows; see the base class."""
+        self._centre_on(self._complete(values)[1])
 
     def _centre_on(self, rows: Tensor) -> None:
         self.centre.copy_(rows.mean(dim=0))

@@ -16,10 +16,16 @@ from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, Statistics
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.conditionals.tabular import Prior
+from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.sparse_rows import is_sparse, mapped, row_sums, stored, weighted_totals
 from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
+
+_NUMBERS = 2**17
+"""Numbers of some rows that are worked on together."""
+_TABLE = 2**12
+"""Whole numbers whose factorials are looked up."""
 
 
 class Multinomial(Emission):
@@ -114,7 +120,13 @@ class Multinomial(Emission):
         """Return sums of counts, ``(K, D)``; see the base class."""
         x = self._read(values)[self.child.name]
         w = self._weights(weights, len(x), self.configurations)
-        return (weighted_totals(self._counts(x), w),)
+        if is_sparse(x):
+            return (weighted_totals(self._counts(x), w),)
+        total = w.new_zeros(w.shape[1], self.size)
+        step = max(64, _NUMBERS // self.size)  # rows that stay in the cache
+        for part, own in zip(torch.split(x, step), torch.split(w, step), strict=True):
+            total.addmm_(own.t(), self._counts(part))
+        return (total,)
 
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
@@ -143,10 +155,6 @@ class Multinomial(Emission):
         count = self._pseudo_count(prior)
         return count * self.logits.log_softmax(-1).sum() if count else self.logits.new_zeros(())
 
-    def log_likelihood(self, statistics: Statistics) -> Tensor | None:
-        """Not known: factorials of the rows are not among the statistics."""
-        return None
-
     def _pseudo_count(self, prior: Any) -> float:
         count = prior.of_each(self.child.name) if isinstance(prior, Prior) else None
         if prior is not None and count is None:
@@ -163,18 +171,33 @@ class Multinomial(Emission):
         table = x @ logs.masked_fill(never, 0.0).t()
         if bool(never.any()):
             table = table.masked_fill(x @ never.to(x.dtype).t() > 0, -torch.inf)
-        base = torch.lgamma(row_sums(x) + 1.0) - row_sums(mapped(x, log_factorials))
-        return table + base.unsqueeze(1)
+        return table + self._log_coefficient(x).unsqueeze(1)
+
+    def log_likelihood(
+        self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
+    ) -> Tensor | None:
+        """Return that of rows without holes; see the base class."""
+        logs = self.logits.detach().double().log_softmax(dim=-1).reshape(-1, self.size)
+        if not all_finite(logs):
+            return None
+        base = self._log_coefficient(self._read(values)[self.child.name])
+        return (statistics[0] * logs).sum() + (base * weights.to(base)).sum()
+
+    def _log_coefficient(self, x: Tensor) -> Tensor:
+        """``(N,)`` logs of in how many orders the outcomes of a row may come."""
+        if is_sparse(x):
+            inner = row_sums(mapped(x, log_factorials))
+        else:
+            step = max(64, _NUMBERS // self.size)
+            inner = torch.cat([log_factorials(part).sum(dim=1) for part in torch.split(x, step)])
+        return torch.lgamma(row_sums(x) + 1.0) - inner
 
     def _counts(self, x: Tensor) -> Tensor:
         """Checked counts; zeros, whose probability is one, where nothing was seen."""
-        if not is_sparse(x):
-            hole = x.isnan()
-            if bool(hole.any()):
-                hole = hole.all(dim=1, keepdim=True)
-                x = x.masked_fill(hole, 0.0)
+        if not all_finite(x):
+            x = x.masked_fill(x.isnan().all(dim=1, keepdim=True), 0.0)
         known = stored(x)
-        good = (known >= 0) & (known == known.floor()) & known.isfinite()
+        good = (known >= 0) & (known == known.floor()) & (known < torch.inf)
         if not bool(good.all()):
             raise EvidenceError(
                 f"Multinomial variable {self.child.name!r} holds counts, whole numbers that are "
@@ -191,4 +214,7 @@ class Multinomial(Emission):
 
 def log_factorials(x: Tensor) -> Tensor:
     """Return the logs of factorials of whole numbers."""
-    return torch.lgamma(x + 1.0)
+    if x.numel() < _TABLE or float(x.detach().max()) >= _TABLE or x.requires_grad:
+        return torch.lgamma(x + 1.0)
+    table = torch.lgamma(torch.arange(_TABLE, dtype=x.dtype, device=x.device) + 1.0)
+    return table.index_select(0, x.reshape(-1).int()).reshape(x.shape)

@@ -140,11 +140,15 @@ class NormalMoments:
             new[..., free] = yz @ torch.linalg.pinv(own, hermitian=True)
         return new
 
+    def scatter(self, w: Tensor) -> Tensor:
+        """Sums of products ``(C, *tail)`` of the errors of coefficients ``(K, D, F)``."""
+        scatter = self.yy - self.form.product(self.yz, w) - self.form.product(w, self.yz)
+        return scatter + self.form.product(w @ self.zz, w)
+
     def covariances(self, w: Tensor, prior: NormalWishart | None, centre: Tensor) -> Tensor:
         """Best natural numbers ``(C, *tail)`` of the covariances about coefficients ``w``."""
         size, terms = self.yz.shape[1:]
-        scatter = self.yy - self.form.product(self.yz, w) - self.form.product(w, self.yz)
-        scatter = scatter + self.form.product(w @ self.zz, w)
+        scatter = self.scatter(w)
         weight = self.form.pool(self.count)
         if prior is not None:
             scatter = scatter + self.form.restrict(prior.matrix(size).to(w))

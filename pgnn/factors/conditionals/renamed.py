@@ -162,6 +162,12 @@ class RenamedFamily(Renamed, ExponentialFamily):
         """Whether the conditional does."""
         return self.conditional.accepts(prior)
 
+    def log_likelihood(
+        self, statistics: Statistics, values: Mapping[Hashable, Tensor], weights: Tensor
+    ) -> Tensor | None:
+        """Return that of the conditional."""
+        return self.conditional.log_likelihood(statistics, self._back(values), weights)
+
     def add_noise(self, generator: torch.Generator) -> None:
         """Make the conditional's configurations differ."""
         self.conditional.add_noise(generator)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel
 from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.finite import has_nan, is_all_nan
 from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
 from pgnn.factors.gaussians.least_squares import common_shape
 from pgnn.factors.gaussians.linear_system import LinearSystem
@@ -52,8 +53,8 @@ class RealTargets:
         if not reals or not isinstance(model, DirectedModel):
             return None
         given = question.seen.reals
-        seen = {n for n in given if n in reals and not bool(given[n].isnan().all())}
-        partly = {n for n in seen if bool(given[n].isnan().any())}
+        seen = {n for n in given if n in reals and not is_all_nan(given[n])}
+        partly = {n for n in seen if has_nan(given[n])}
         if names is None:
             if len(question.model.elements):
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 
 _GAIN = 1e-10
 """Relative gain of the log-likelihood at which a conditional with hidden parts is at rest."""
+
+
+class Fitted(NamedTuple):
+    """What came of fitting a conditional.
+
+    Attributes:
+        unseen: How many configurations of discrete parents no row has, where it is learnt in
+            closed form.
+        log_likelihood: Of the rows, where their statistics tell it.
+    """
+
+    unseen: int = 0
+    log_likelihood: float | None = None
 
 
 def fit_rows(
@@ -60,9 +73,12 @@ def fit_rows(
     with restored_on_failure(model):
         for name, own in model.conditionals.items():
             seen = {v.name: values[v.name] for v in own.scope}
-            missing = fit_to(own, seen, rows.inputs, counts, learner)
-            unseen |= {name: missing} if missing else {}
-            total += log_likelihood(own, seen, rows.inputs, counts)
+            fitted = fit_to(own, seen, rows.inputs, counts, learner)
+            unseen |= {name: fitted.unseen} if fitted.unseen else {}
+            if fitted.log_likelihood is not None:
+                total += fitted.log_likelihood
+            else:
+                total += log_likelihood(own, seen, rows.inputs, counts)
         model.history = History(
             learner=repr(learner),
             rows=rows.num_rows,
@@ -79,7 +95,7 @@ def fit_to(
     inputs: Mapping[Hashable, Tensor],
     weights: Tensor,
     learner: MaximumLikelihood,
-) -> int:
+) -> Fitted:
     """Fit a conditional, in place, to rows in which all of its variables were seen.
 
     Args:
@@ -90,14 +106,15 @@ def fit_to(
         learner: Its prior, which applies to tables, and its limit of iterations.
 
     Returns:
-        How many configurations of discrete parents no row has, where it is learnt in closed form.
+        What came of it.
     """
     if not any(p.requires_grad for p in own.parameters()):
-        return 0
+        return Fitted()
     if own.inputs or not isinstance(own, ExponentialFamily):
         covariates = {n: inputs[n] for n in own.inputs if n in inputs}
         gradient_step([Term(own, values, covariates, weights)], learner.max_iterations)
-        return 0
+        return Fitted()
+    value: Tensor | None = None
     with torch.no_grad():
         spread = configuration_weights(own, values, weights)
         prior = learner.prior if own.accepts(learner.prior) else None
@@ -106,9 +123,12 @@ def fit_to(
         if own.has_hidden_parts:
             _by_passes(own, values, spread, weights, prior, learner.max_iterations)
         else:
-            own.maximize(own.statistics(values, spread), prior)
-    per_configuration = spread.sum(dim=0)
-    return int((per_configuration <= LEAST_COUNT).sum()) if per_configuration.dim() else 0
+            statistics = own.statistics(values, spread)
+            own.maximize(statistics, prior)
+            value = own.log_likelihood(statistics, values, weights)
+    each = spread.sum(dim=0)
+    unseen = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
+    return Fitted(unseen, None if value is None else float(value))
 
 
 def log_likelihood(

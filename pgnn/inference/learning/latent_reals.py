@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.evidence.evidence import Evidence
+from pgnn.factors.finite import is_all_nan
 
 Features = Callable[[Hashable], Tensor]
 
@@ -21,7 +22,7 @@ def latent_reals(model: Any, seen: Evidence) -> list[Hashable]:
     return [
         n for n, v in model.variables.items()
         if not v.is_discrete and n in parents
-        and (n not in seen.reals or bool(seen.reals[n].isnan().all()))
+        and (n not in seen.reals or is_all_nan(seen.reals[n]))
     ]  # fmt: skip
 
 

@@ -385,3 +385,22 @@ def test_forms_refuse_senseless_floors() -> None:
     for form in (Full, Tied, Diagonal, Spherical):
         with pytest.raises(ModelError, match="min_variance"):
             form(0.0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_statistics_tell_the_likelihood(name: str) -> None:
+    """Where they tell it, it is that of the rows."""
+    case = CASES[name]
+    values, weights = case.values(40), case.weights(40)
+    c = case.make()
+    c.initialize(values, 0)
+    total = weights.reshape(40, -1).sum(dim=1)
+    told = c.log_likelihood(c.statistics(values, weights), values, total)
+    if told is None:
+        assert name in TELLS_NOT
+        return
+    expected = float(log_likelihood(c, values, weights).detach())
+    assert float(told) == pytest.approx(expected, rel=1e-10)
+
+
+TELLS_NOT = {"table", "mixture", *(n for n in CASES if "regression" in n)}
