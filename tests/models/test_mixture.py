@@ -46,12 +46,12 @@ def test_equals_scikit_learn_from_the_same_start(form: str) -> None:
         covariance_type=form,
         tol=0.0,
         reg_covar=0.0,
-        max_iter=25,
+        max_iter=12,
         weights_init=np.ones(3) / 3,
         means_init=x[:3],
         precisions_init=shape.get(form, np.ones(3)),
     ).fit(x)
-    learner = pgnn.EM(max_iterations=25, tolerance=0.0, initialize=False, accelerate=False)
+    learner = pgnn.EM(max_iterations=12, tolerance=0.0, initialize=False, accelerate=False)
     model = start(form, x).fit({"x": x}, learner=learner, progress=False)
     np.testing.assert_allclose(model.log_prob({"x": x}), other.score_samples(x), atol=1e-6)
     found = model.conditionals["x"]
