@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs
+from pgnn.errors import ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
-from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
 from pgnn.inference.learning.m_step import accepting, log_prior, maximize
 from pgnn.inference.learning.priors import Laplace
 
@@ -62,6 +63,17 @@ class EStep(ABC, Generic[Seen]):
         """Return what priors add to the log-likelihood."""
         return log_prior(self.pieces, priors)
 
+    noisy = False
+    """Whether values and statistics are averages over draws."""
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """The learnable parameters, each once."""
+        found: dict[Tensor, None] = {}
+        for conditional in self.pieces.values():
+            found |= dict.fromkeys(p for p in conditional.parameters() if p.requires_grad)
+        return [*found]
+
     @property
     def states(self) -> Sequence[Hashable]:
         """Labels of the states whose expected steps are counted; empty if none are."""
@@ -86,6 +98,30 @@ class EStep(ABC, Generic[Seen]):
     @abstractmethod
     def log_partition(self, seen: Seen) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
+
+    def check(self) -> None:
+        """Check that there is something to learn, and that what is shared can be.
+
+        Raises:
+            ModelError: If nothing is learnable.
+            Unsupported: If closed forms share some parameters and not others.
+        """
+        if not self.parameters and not self.learns_as_a_whole:
+            raise ModelError(
+                "the model has nothing to learn: what was given is constant; "
+                "model.requires_grad_() makes it where learning begins"
+            )
+        check_ties(self.pieces)
+
+    def completed(self, seen: Seen) -> Seen:
+        """Return rows with their most probable states filled in.
+
+        Raises:
+            Unsupported: If the model's are not known.
+        """
+        raise Unsupported(
+            f"EM(hard=True) learns networks of discrete variables, not {type(self.model).__name__}"
+        )
 
     @abstractmethod
     def symmetric(self, seen: Seen) -> bool:

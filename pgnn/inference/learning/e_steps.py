@@ -8,29 +8,52 @@ from pgnn.abilities import (
     ClassModel,
     ClosedFormModel,
     EmittingModel,
+    FactorModel,
     GaussianChainModel,
     MixtureModel,
     NetworkModel,
     SlicedModel,
 )
 from pgnn.errors import Unsupported
+from pgnn.inference.engine import Engine
 from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.class_e_step import ClassEStep
 from pgnn.inference.learning.closed_form import ClosedFormEStep
 from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.field_e_step import FieldEStep
 from pgnn.inference.learning.kalman_e_step import KalmanEStep
+from pgnn.inference.learning.likelihood_objective import only_draws
 from pgnn.inference.learning.mixture_e_step import MixtureEStep
+from pgnn.inference.learning.sampled_e_step import SampledEStep
 from pgnn.inference.learning.slice_e_step import SliceEStep, UnrolledEStep
 from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.time.engine_over_time import has_small_interface
 
 
-def e_step_of(model: Any) -> EStep[Any]:
+def e_step_of(
+    model: Any, engine: Engine | None = None, seen: Any = None, num_samples: int = 1000
+) -> EStep[Any]:
     """Return the expectations of a model.
+
+    Args:
+        model: The model.
+        engine: What sums out, or draws, what was not seen; exact if not given.
+        seen: Rows that tell whether the engine only draws.
+        num_samples: Draws for each step, of an engine that draws.
 
     Raises:
         Unsupported: If it has none.
     """
+    others = (
+        EmittingModel
+        | GaussianChainModel
+        | SlicedModel
+        | ClosedFormModel
+        | MixtureModel
+        | ClassModel
+    )
+    if isinstance(model, others) and engine is not None:
+        raise Unsupported(f"EM of {type(model).__name__} is exact: leave engine= out")
     if isinstance(model, EmittingModel):
         return ChainEStep(model)
     if isinstance(model, GaussianChainModel):
@@ -44,8 +67,12 @@ def e_step_of(model: Any) -> EStep[Any]:
     if isinstance(model, ClassModel):
         return ClassEStep(model)
     if isinstance(model, NetworkModel):
-        return NetworkEStep(model)
+        if engine is not None and seen is not None and only_draws(engine, model, seen):
+            return SampledEStep(model, engine, num_samples)
+        return NetworkEStep(model, engine)
+    if isinstance(model, FactorModel) and not model.is_normalized:
+        return FieldEStep(model, engine)
     raise Unsupported(
-        f"EM learns directed models; {type(model).__name__} has no conditionals to count for: "
-        "name another learner, such as Gradient()"
+        f"EM learns networks, fields and models over time; {type(model).__name__} has no "
+        "expectations to count: name another learner, such as Gradient()"
     )

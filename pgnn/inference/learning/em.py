@@ -14,14 +14,12 @@ from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
+from pgnn.inference.engine import Engine
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
-from pgnn.inference.learning.expected_statistics import (
-    ExpectedStatistics,
-    Pieces,
-    check_ties,
-)
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
 from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
@@ -38,7 +36,7 @@ _UNUSED = 0.5
 
 @dataclass(frozen=True)
 class EM(Learner):
-    r"""Expectation maximisation of directed models (Baum-Welch, of hidden Markov models).
+    r"""Expectation maximisation of networks, fields and models over time (there Baum-Welch).
 
     .. math:: \theta \leftarrow \arg\max_\theta E_{p(z \mid x, \theta')}[\log p(x, z \mid \theta)]
         + \log p(\theta)
@@ -50,7 +48,8 @@ class EM(Learner):
 
     Conditionals that have no closed form (networks, inputs) take steps of L-BFGS instead, which
     never lower the likelihood. Conditionals that share all parameters, or whose networks share
-    some, are learnt together from the sum of what is expected of them. Discrete variables may be
+    some, are learnt together from the sum of what is expected of them; so are all potentials of a
+    field, by L-BFGS. Discrete variables may be
     hidden, and real ones on which nothing depends, or nothing but linear Gaussian conditionals:
     these are integrated out.
 
@@ -66,6 +65,13 @@ class EM(Learner):
         prior: Of tables, such as :class:`Laplace`; or by name of the conditional. That is its
             child's name; at the first step, where it differs, ``("initial", name)``, of the state
             of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
+        engine: What sums out what was not seen: exact if not given; ``BeliefPropagation()`` or
+            another approximation with derivatives, by which the likelihood may fall; or one that
+            draws, such as ``Gibbs()``: the trace is then that of completed rows. Of networks and
+            fields.
+        num_samples: Draws for each step, of an engine that draws; each row gets one at least.
+        hard: Whether to fill in the most probable states rather than sum (classification EM, of
+            networks). The trace is that of the completed rows.
         restarts: Starts; from the second on random ones.
         initialize: Whether to begin with clusters; if not given, where no state differs.
         batch_size: Sequences for each step of streaming EM; all at once if not given.
@@ -93,6 +99,9 @@ class EM(Learner):
     """
 
     prior: Any = None
+    engine: Engine | None = None
+    num_samples: int = 1000
+    hard: bool = False
     restarts: int = 1
     initialize: bool | None = None
     batch_size: int | None = None
@@ -105,11 +114,14 @@ class EM(Learner):
         check_settings(
             self,
             restarts=1,
+            num_samples=1,
             max_iterations=1,
             batch_size=1,
             decay=Interval(0.5, 1.0, open_low=True),
             tolerance=NOT_NEGATIVE,
         )
+        if self.engine is not None and not isinstance(self.engine, Engine):
+            raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
         if self.prior is not None and not isinstance(self.prior, Prior | Mapping):
             raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
 
@@ -123,11 +135,12 @@ class EM(Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Fit a directed model; ``model.history`` tells how it went.
+        """Fit a model; ``model.history`` tells how it went.
 
         Args:
-            model: A :class:`BayesianNetwork`, :class:`HiddenMarkovModel` or
-                :class:`DynamicBayesianNetwork`, or another model with their abilities.
+            model: A :class:`BayesianNetwork`, :class:`MarkovRandomField`,
+                :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`, or another model
+                with their abilities.
             data: Rows with holes; or sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
             weights: ``(B,)`` what each row or sequence counts.
             inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
@@ -138,16 +151,19 @@ class EM(Learner):
             DataError: If there is nothing to learn from, or a row is impossible. Whatever is
                 raised, the model stays as it was.
             ModelError: If nothing is learnable, or a prior is none.
-            Unsupported: If the model is undirected, a real variable on which others depend was not
-                seen, or conditionals with a closed form share some parameters and not others.
+            Unsupported: If a real variable on which others depend was not seen, a field has inputs
+                or real variables, or conditionals with a closed form share some parameters and not
+                others.
 
         Warns:
             NotConverged: If the limit was reached, the value fell, a state is unused, or a variance
                 stands at the least that is allowed.
         """
         begin = time.perf_counter()
-        e_step = e_step_of(model)
-        _check(e_step.pieces, e_step.learns_as_a_whole)
+        e_step = self._e_step(model)
+        e_step.check()
+        if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
+            raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
         seen = e_step.read(data, weights, inputs)
         best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
         last = best.e_step.expect(seen)
@@ -159,6 +175,10 @@ class EM(Learner):
             "iterations": len(best.trace["log_likelihood"]),
             "converged": best.converged,
         }
+        if self.engine is not None:
+            told["engine"] = repr(self.engine)
+        if best.e_step.noisy:
+            told["completed_log_likelihood"] = told.pop("log_likelihood")
         if last.occupancy is not None:
             told["occupancy"] = last.occupancy.tolist()
         told |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
@@ -168,6 +188,9 @@ class EM(Learner):
         self._warn(best, last)
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _e_step(self, model: Any, seen: Any = None) -> EStep[Any]:
+        return e_step_of(model, self.engine, seen, self.num_samples)
 
     def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
         if self.prior is None:
@@ -197,7 +220,9 @@ class EM(Learner):
         check_size(f"{self.restarts:,} copies of the model", self.restarts * size,
                    advice="Take fewer restarts")  # fmt: skip
         seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
-        starts = [Start(e_step_of(copy.deepcopy(model)), seen, priors, self, s) for s in seeds]
+        starts = [
+            Start(self._e_step(copy.deepcopy(model), seen), seen, priors, self, s) for s in seeds
+        ]
         clustered = self.initialize
         if clustered is None:
             clustered = starts[0].e_step.symmetric(seen)
@@ -236,7 +261,8 @@ class EM(Learner):
         if best.fell is not None:
             verdict.add(
                 f"fell from {best.fell[0]:.6f} to {best.fell[1]:.6f}: a step without a closed "
-                "form went too far, or numbers are at the end of their precision; stopped"
+                "form went too far, the engine is approximate, or numbers are at the end of their "
+                "precision; stopped"
             )
         elif best.stuck:
             verdict.add(
@@ -251,13 +277,3 @@ class EM(Learner):
                 "before the likelihood came to rest",
             )
         verdict.warn(stacklevel=5)
-
-
-def _check(pieces: Pieces, whole: bool) -> None:
-    """Check that there is something to learn, and that what is shared can be."""
-    if not pieces and not whole:
-        raise ModelError(
-            "the model has nothing to learn: what was given is constant; model.requires_grad_() "
-            "makes it where learning begins"
-        )
-    check_ties(pieces)

@@ -16,6 +16,7 @@ from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.e_steps import e_step_of
+from pgnn.inference.learning.field_e_step import has_symmetric_element
 from pgnn.inference.learning.likelihood_objective import (
     LikelihoodObjective,
     SampledObjective,
@@ -23,7 +24,6 @@ from pgnn.inference.learning.likelihood_objective import (
     only_draws,
 )
 from pgnn.inference.learning.optimisation_problem import LearnableParameters, MeanObjective
-from pgnn.inference.learning.table_e_step import TableEStep, spread_along
 from pgnn.inference.learning.training_data import read_sequences
 
 _NOISE = 0.1
@@ -98,7 +98,7 @@ class Gradient(Ascent):
                 symmetric = bool(e_step.pieces) and e_step.symmetric(rows)
             if symmetric:
                 e_step.initialize(rows, number, at_random=False)
-        elif isinstance(rows, Evidence) and _has_symmetric_element(model, rows):
+        elif isinstance(rows, Evidence) and has_symmetric_element(model, rows):
             noise = np.random.default_rng(number).normal(size=sum(learnable.sizes))
             learnable.assign(learnable.vector() + _NOISE * noise)
 
@@ -120,18 +120,3 @@ class Gradient(Ascent):
                 "optimizer with small steps, such as lambda p: torch.optim.Adam(p, lr=0.05)"
             )
         return SampledObjective(model, engine, self.num_samples, seed)
-
-
-def _has_symmetric_element(model: Any, rows: Evidence) -> bool:
-    """Whether some element that was never seen has states that no other table tells apart."""
-    hidden = np.flatnonzero(~(rows.codes >= 0).any(axis=0)).tolist()
-    if not hidden:
-        return False
-    with torch.no_grad():
-        factors = model.factors(rows.reals or None, rows.inputs or None)
-    joint = [f for f in factors if len(f.names) > 1]
-    for name in (model.elements.name(k) for k in hidden):
-        spreads = [spread_along(f, name) for f in joint]
-        if max((x for x in spreads if x is not None), default=1.0) <= TableEStep.SAME:
-            return True
-    return False

@@ -171,7 +171,7 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
     Returns:
         Counts, shaped like the numbers of each group; like its tables if its kind is not linear.
     """
-    groups = [_linear(g) for g in graph.groups]
+    groups = [linear(g) for g in graph.groups]
     leaves = [torch.zeros_like(g.numbers, requires_grad=True) for g in groups]
     blank = [g.with_numbers(n) for g, n in zip(groups, leaves, strict=True)]
     counts = [torch.zeros_like(n) for n in leaves]
@@ -193,14 +193,14 @@ def counted(graph: FactorGraph, codes: Codes, weights: Floats) -> list[Tensor]:
 def dotted(groups: Sequence[FactorGroup], counts: Sequence[Tensor]) -> Tensor:
     """Return the sum of numbers times counts, ``()``; numbers that do not count may be infinite."""
     total = torch.zeros((), dtype=torch.float64)
-    for g, c in zip((_linear(g) for g in groups), counts, strict=True):
+    for g, c in zip((linear(g) for g in groups), counts, strict=True):
         kept = g.numbers.masked_fill(c == 0, 0.0)
         total = total.to(kept.device) + (kept.double() * c).sum()
     return total
 
 
-def _linear(g: FactorGroup) -> FactorGroup:
-    """A group whose log values are sums of its numbers."""
+def linear(g: FactorGroup) -> FactorGroup:
+    """Return a group whose log values are sums of its numbers."""
     return g if g.is_linear else g.as_tables()
 
 

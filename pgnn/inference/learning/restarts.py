@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pgnn.errors import DataError, PgnnError
+from pgnn.inference.convergence import Trend
 from pgnn.inference.learning.chain_e_step import expect_side_by_side
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
@@ -18,6 +19,8 @@ from pgnn.inference.learning.squarem import Squarem
 from pgnn.inference.loop import Info
 from pgnn.inference.threads import Stop, interruptible
 
+_WINDOW = 10
+"""Noisy values that are compared with as many before."""
 _ROUNDING = 1e-13
 """Relative gain that is none."""
 _FALL = 1e-8
@@ -34,6 +37,10 @@ class EMSettings(Protocol):
     @property
     def decay(self) -> float:
         """Power by which streaming EM forgets."""
+
+    @property
+    def hard(self) -> bool:
+        """Whether hidden states are set to the most probable ones."""
 
     @property
     def tolerance(self) -> float:
@@ -89,9 +96,9 @@ class Start:
 
     def accelerate(self) -> None:
         """Extrapolate from now on, where that raises the value and parameters are all there is."""
-        if not self.streams and not self.e_step.learns_as_a_whole:
-            learnable = [p for c in self.e_step.pieces.values() for p in c.parameters()]
-            self._squarem = Squarem(dict.fromkeys(p for p in learnable if p.requires_grad))
+        e_step = self.e_step
+        if not (self.streams or e_step.learns_as_a_whole or e_step.noisy):
+            self._squarem = Squarem(self.e_step.parameters)
 
     def settle(self) -> None:
         """Put back what was extrapolated last, if nobody has seen yet whether it is a gain."""
@@ -119,7 +126,10 @@ class Start:
         expected, value = self._valued(expected)
         before, scale = self._note(expected.log_likelihood, value), max(abs(value), 1.0)
         gain, self._gain = self._gain, value - before
-        if value < before - _FALL * scale:
+        if self.e_step.noisy:
+            self.done = self.converged = self._at_rest()
+            self._step(expected)
+        elif value < before - _FALL * scale:
             self.done, self.fell = True, (before, value)
         elif self._to_come(gain, self._gain) <= self.settings.tolerance * scale:
             self.done, self.converged = True, not self.stuck
@@ -131,7 +141,7 @@ class Start:
         squarem = self._squarem
         if squarem is not None and squarem.pending:
             try:
-                moved = self.e_step.expect(self.seen)
+                moved = self._expect()
                 value = moved.log_likelihood + self._log_prior()
             except (PgnnError, ValueError):  # a distribution cannot be made of such numbers
                 value = -math.inf
@@ -141,7 +151,7 @@ class Start:
             squarem.reject()
             expected = None
         if expected is None:
-            expected = self.e_step.expect(self.seen)
+            expected = self._expect()
         value = expected.log_likelihood + self._log_prior()
         if squarem is not None and squarem.unproven:
             if value < self._value - _ROUNDING * abs(self._value):
@@ -150,6 +160,11 @@ class Start:
                 return self._valued(None)
             squarem.prove()
         return expected, value
+
+    def _expect(self) -> ExpectedStatistics:
+        """The E-step; of completed rows if it is a hard one."""
+        hard = self.settings.hard
+        return self.e_step.expect(self.e_step.completed(self.seen) if hard else self.seen)
 
     def _forget_last(self) -> None:
         """Take the last value out of the record."""
@@ -164,6 +179,14 @@ class Start:
         self.stuck = self.e_step.improve(expected, self.priors)
         if self._squarem is not None:
             self._squarem.after_step()
+
+    def _at_rest(self) -> bool:
+        """Whether a noisy value is seen to stay."""
+        values = self.trace["objective"]
+        if len(values) < 2 * _WINDOW:
+            return False
+        tolerance = self.settings.tolerance * max(abs(self._value), 1.0)
+        return Trend.of(values, _WINDOW).at_rest(tolerance, math.inf)
 
     def _to_come(self, before: float, gain: float) -> float:
         """The gain, and what those that follow it add if they shrink at the same rate (Aitken)."""

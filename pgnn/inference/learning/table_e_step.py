@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, NetworkModel
-from pgnn.errors import DataError
+from pgnn.errors import DataError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
@@ -24,6 +24,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.time_steps import lagged_name
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.exact.solver import model_solver
 from pgnn.inference.learning.e_step import EStep, Seen
 from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
@@ -99,6 +100,11 @@ class TableEStep(EStep[Seen]):
             evaluation = self.evaluate(seen)
             check_possible(seen, evaluation.log_evidence)
             total = seen.weighted_sum(evaluation.log_evidence.double())
+            if not total.requires_grad:
+                raise Unsupported(
+                    "the engine's log evidence has no derivatives; leave engine= out, or take "
+                    "BeliefPropagation() or Gibbs()"
+                )
             by_record, posteriors = evaluation.recorder.gradients(total, evaluation.probes)
         collector = StatisticsCollector()
         for record, gradient in by_record:
@@ -159,6 +165,14 @@ class NetworkEStep(TableEStep[Evidence]):
     def expect(self, seen: Evidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         return super().expect(self._distinct(seen))
+
+    def completed(self, seen: Evidence) -> Evidence:
+        """Return rows with their most probable states, see :class:`EStep`."""
+        solver = model_solver(self.model, seen.reals or None, seen.inputs or None)
+        asked = solver.graph.evidence(seen)
+        everything = np.ones(len(self.model.elements), dtype=np.bool_)
+        states, _ = solver.best(asked.codes, None, solver.graph.mask(everything))
+        return replace(seen, codes=np.ascontiguousarray(states[:, : len(everything)]))
 
     def evaluate(self, seen: Evidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""

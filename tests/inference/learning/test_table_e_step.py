@@ -320,3 +320,45 @@ def test_expected_counts_are_those_of_the_posterior() -> None:
     counts = joint / joint.sum(0) * np.array([2.0, 1.0])
     np.testing.assert_allclose(expected.sums["a"][0], counts, atol=1e-12)
     np.testing.assert_allclose(expected.sums["h"][0], counts.sum(1), atol=1e-12)
+
+
+def holes(n: int = 200) -> tuple[list[tuple[str, str]], dict[str, np.ndarray]]:
+    """A loop of coins, and rows of them with holes."""
+    rng = np.random.default_rng(0)
+    a = rng.random(n) < 0.4
+    b, c = a ^ (rng.random(n) < 0.2), a ^ (rng.random(n) < 0.3)
+    d = (b & c) ^ (rng.random(n) < 0.1)
+    gone = rng.random((4, n)) < 0.2
+    columns = (np.where(g, -1, x) for g, x in zip(gone, (a, b, c, d), strict=True))
+    edges = [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]
+    return edges, dict(zip("abcd", columns, strict=True))
+
+
+def fitted(learner: EM) -> BayesianNetwork:
+    edges, data = holes()
+    model = BayesianNetwork(edges, states=dict.fromkeys("abcd", 2))
+    return model.fit(pgnn.codes(data), learner=learner, seed=0, progress=False)
+
+
+def test_engines_that_approximate_or_draw_come_near() -> None:
+    exact = fitted(EM())
+    data = pgnn.codes(holes()[1])
+    best = exact.history["log_likelihood"]
+    assert best == pytest.approx(float(exact.log_prob(data).sum()), abs=1e-8)
+    loopy = fitted(EM(engine=pgnn.BeliefPropagation()))
+    assert float(loopy.log_prob(data).sum()) == pytest.approx(best, abs=1.0)
+    with pytest.warns(NotConverged):
+        drawn = fitted(EM(engine=pgnn.Gibbs(), num_samples=2000, max_iterations=8))
+    assert float(drawn.log_prob(data).sum()) == pytest.approx(best, abs=1.0)
+    assert "log_likelihood" not in drawn.history
+    assert "Gibbs" in drawn.history["engine"]
+
+
+def test_hard_steps_raise_the_probability_of_completed_rows() -> None:
+    model = fitted(EM(hard=True, accelerate=False))
+    assert model.history["converged"]
+    trace = model.history["trace"]["log_likelihood"]
+    assert (np.diff(trace) > -1e-9).all()
+    best = model.most_probable(pgnn.codes(holes()[1]))
+    assert trace[-1] == pytest.approx(float(best.log_prob.sum()), abs=1e-8)
+    assert model.history["log_likelihood"] > trace[-1]

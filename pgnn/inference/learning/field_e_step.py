@@ -1,0 +1,158 @@
+"""Expectations of fields: what rows say of their numbers, whatever was seen; and the M-step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import FactorModel, Inputs
+from pgnn.errors import Unsupported
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.inference.engine import Engine
+from pgnn.inference.exact.evaluated_model import EvaluatedModel
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.learning.conditional_fit import raised
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.likelihood_objective import dotted, linear
+from pgnn.inference.learning.optimisation_problem import LearnableParameters
+from pgnn.inference.learning.table_e_step import TableEStep, spread_along
+from pgnn.inference.learning.training_data import check_possible, read_rows
+
+_NOISE = 0.3
+"""Standard deviation of what breaks the symmetry of hidden states."""
+_STEPS = 20
+"""Of L-BFGS, in an M-step."""
+_ALL = "field"
+"""Under which statistics go: all potentials are learnt together."""
+
+
+class FieldEStep(EStep[Evidence]):
+    r"""Expectations of a field from rows with holes.
+
+    .. math:: \log p(e) = \log Z(e) - \log Z, \qquad
+        E[N_f \mid e] = \frac{\partial \log Z(e)}{\partial \theta_f}
+
+    The M-step raises :math:`\sum_f \langle N_f, \theta_f \rangle - N \log Z(\theta)` by L-BFGS: it
+    is concave where numbers are linear in the parameters, and the normaliser ties all of them.
+
+    Args:
+        model: An undirected model of discrete variables.
+        engine: What sums, with a differentiable log partition function; exact if not given.
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, section 20.3.3.
+    """
+
+    def __init__(self, model: Any, engine: Engine | None = None) -> None:
+        super().__init__(model)
+        self._engine = JunctionTree() if engine is None else engine
+        self._merged: tuple[Evidence, Evidence] | None = None
+
+    @property
+    def pieces(self) -> Mapping[Hashable, Conditional]:
+        """None: potentials have no M-step of their own."""
+        return {}
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """Those that are learnt."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+        """Read rows; they may not have tables of their own."""
+        seen = read_rows(self.model, data, weights, inputs)
+        if seen.rowwise:
+            raise Unsupported(
+                "EM learns fields of discrete variables without inputs; learn with Gradient()"
+            )
+        return seen
+
+    def expect(self, seen: Evidence) -> ExpectedStatistics:
+        """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
+        if self._merged is None or self._merged[0] is not seen:
+            self._merged = seen, seen.merged()
+        rows = self._merged[1]
+        with torch.no_grad():
+            groups = [linear(g) for g in self.model.factor_groups()]
+        leaves = [g.numbers.detach().clone().requires_grad_() for g in groups]
+        with torch.enable_grad():
+            given = [g.with_numbers(x) for g, x in zip(groups, leaves, strict=True)]
+            log_z = self._engine.log_prob(_GivenGroups(self.model, given), rows).reshape(-1)
+            check_possible(rows, log_z)
+            total = rows.weighted_sum(log_z.double())
+            if not total.requires_grad:
+                raise Unsupported(
+                    f"the log evidence of {type(self._engine).__name__} has no derivatives; leave "
+                    "engine= out, or take BeliefPropagation()"
+                )
+            counts = torch.autograd.grad(total, leaves, materialize_grads=True)
+        weight = float(rows.row_weights.sum())
+        log_likelihood = float(total.detach()) - weight * float(self._log_normalizer().detach())
+        sums = (*counts, torch.tensor(weight, dtype=torch.float64))
+        return ExpectedStatistics(log_likelihood, weight, {_ALL: sums})
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Raise the expected log-likelihood, see :class:`EStep`."""
+        *counts, weight = expected.sums[_ALL]
+        shares = [c / weight for c in counts]
+
+        def loss() -> Tensor:
+            return self._log_normalizer().double() - dotted(self.model.factor_groups(), shares)
+
+        improved = raised(loss, self.parameters, "the field", _STEPS)
+        return [] if improved else [_ALL]
+
+    def log_partition(self, seen: Evidence) -> Tensor:
+        """Return ``(B,)`` log probabilities of what was seen."""
+        with torch.no_grad():
+            log_z = self._engine.log_prob(self.model, seen).reshape(-1)
+            return log_z - self._log_normalizer()
+
+    def symmetric(self, seen: Evidence) -> bool:
+        """Whether some element that was never seen has states that nothing tells apart."""
+        return has_symmetric_element(self.model, seen)
+
+    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+        """Begin with noise on all parameters."""
+        learnable = LearnableParameters(self.model)
+        noise = np.random.default_rng(seed).normal(size=sum(learnable.sizes))
+        learnable.assign(learnable.vector() + _NOISE * noise)
+
+    def _log_normalizer(self) -> Tensor:
+        return self._engine.log_prob(self.model, None).reshape(())
+
+
+class _GivenGroups(EvaluatedModel):
+    """A model with other groups of factors."""
+
+    def __init__(self, model: FactorModel, groups: Sequence[FactorGroup]) -> None:
+        super().__init__(model)
+        self._groups = tuple(groups)
+
+    def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Make it: the model keeps what is of its own numbers."""
+        return make()
+
+
+def has_symmetric_element(model: Any, rows: Evidence) -> bool:
+    """Whether some element that was never seen has states that no other table tells apart."""
+    hidden = np.flatnonzero(~(rows.codes >= 0).any(axis=0)).tolist()
+    if not hidden:
+        return False
+    with torch.no_grad():
+        factors = model.factors(rows.reals or None, rows.inputs or None)
+    joint = [f for f in factors if len(f.names) > 1]
+    for name in (model.elements.name(k) for k in hidden):
+        spreads = [spread_along(f, name) for f in joint]
+        if max((x for x in spreads if x is not None), default=1.0) <= TableEStep.SAME:
+            return True
+    return False

@@ -1,0 +1,53 @@
+"""Expectations of directed networks as averages over draws of what was not seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pgnn.errors import Unsupported
+from pgnn.evidence.evidence import Evidence
+from pgnn.inference.engine import Engine
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.table_e_step import NetworkEStep
+
+
+class SampledEStep(NetworkEStep):
+    """Expectations under a network in which an engine completes the rows, several times each.
+
+    The value is that of completed rows, and noisy: Monte Carlo EM.
+
+    Args:
+        model: A directed network.
+        engine: What draws, such as ``Gibbs()``.
+        num_samples: Draws in all; each row gets one at least.
+
+    References:
+        Wei and Tanner (1990), A Monte Carlo implementation of the EM algorithm.
+    """
+
+    noisy = True
+
+    def __init__(self, model: Any, engine: Engine, num_samples: int) -> None:
+        super().__init__(model)
+        self._sampler, self._num_samples = engine, num_samples
+        self._random = np.random.default_rng(0)
+
+    def expect(self, seen: Evidence) -> ExpectedStatistics:
+        """Return averages over draws, see :class:`EStep`."""
+        number = -(-self._num_samples // seen.num_rows)
+        seed = int(self._random.integers(2**31))
+        drawn = self._sampler.sample(
+            self.model, number, seen, inputs=seen.inputs or None, seed=seed
+        )
+        if drawn.log_weights is not None:
+            raise Unsupported(
+                f"draws of {type(self._sampler).__name__} count differently; learn with Gibbs() or "
+                "JunctionTree()"
+            )
+        codes = drawn.codes.cpu().numpy().astype(np.int32).reshape(-1, seen.codes.shape[1])
+        rows = replace(seen.tiled(number), codes=codes)
+        weights = np.tile(seen.row_weights, number) / number
+        return super().expect(replace(rows, weights=weights))
