@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn import EM, BayesianNetwork, Gaussian, Laplace, MarkovRandomField, Variable
+from pgnn import EM, BayesianNetwork, Gaussian, Laplace, Variable
 from pgnn.errors import DataError, ModelError, NotConverged, Unsupported
 from pgnn.factors import Bernoulli, Poisson, Tabular
 from pgnn.factors.conditionals.renamed import Renamed
@@ -290,15 +290,14 @@ def test_streaming_comes_near() -> None:
     assert model.history["log_likelihood"] > truth - 5
 
 
-def test_impossible_rows_and_undirected_models_are_refused() -> None:
+def test_impossible_rows_and_models_without_expectations_are_refused() -> None:
     model = BayesianNetwork(
         [("h", "a")], {"h": [0.5, 0.5], "a": [[1.0, 0.0], [1.0, 0.0]]}
     ).requires_grad_()
     with pytest.raises(DataError, match="1 of 2 rows have probability zero"):
         model.fit({"a": [0, 1]}, learner=EM(), progress=False)
-    field = MarkovRandomField([("a", "b")], states={"a": 2, "b": 2})
-    with pytest.raises(Unsupported, match="EM learns directed models"):
-        field.fit({"a": [0], "b": [1]}, learner=EM())
+    with pytest.raises(Unsupported, match="has no expectations to count"):
+        EM().fit(torch.nn.Linear(1, 1), {"a": [0]})
 
 
 def test_the_model_stays_as_it_was_where_a_fit_fails() -> None:
