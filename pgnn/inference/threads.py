@@ -6,6 +6,7 @@ import _thread
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar, copy_context
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ Stop = NDArray[np.int64]
 
 LITTLE = 3e6
 """Nanoseconds of work that this thread does itself: nobody interrupts what is over so soon."""
+
+_FILLED = 2**22
+"""Numbers that NumPy writes without a look at signals: some hundredths of a second."""
 
 _OUTER: ContextVar[Stop | None] = ContextVar("_OUTER", default=None)
 """The flag of the work that the present thread is a part of."""
@@ -109,6 +113,38 @@ class _Worker:
         finally:
             self._done = True
             self._bell.release()
+
+
+def parts(count: int, each: int) -> Iterator[slice]:
+    """Yield slices of an axis, which NumPy fills one after the other: signals come in between.
+
+    Args:
+        count: Length of the axis.
+        each: How many numbers lie at each of its places.
+
+    Example:
+        >>> [*parts(5, 2**21)]
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = max(1, _FILLED // max(each, 1))
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))
+
+
+def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
+    """Return copies of an array along a new axis, made in :func:`parts`.
+
+    Args:
+        array: What is repeated.
+        count: How many copies.
+        axis: Where the new axis is put.
+    """
+    shape = [*array.shape[:axis], count, *array.shape[axis:]]
+    whole = np.empty(shape, array.dtype)
+    along = np.moveaxis(whole, axis, 0)
+    for some in parts(count, array.size):
+        along[some] = array
+    return whole
 
 
 def in_threads(run: Callable[[Ints, Stop], None], work: Ints, cost: float = np.inf) -> None:

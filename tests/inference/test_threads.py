@@ -9,9 +9,18 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from pgnn.inference import threads
 from pgnn.inference.exact.kernels import execution
 from pgnn.inference.exact.plan import make_plan, make_task
-from pgnn.inference.threads import LITTLE, Stop, go_on, in_threads, interruptible
+from pgnn.inference.threads import (
+    LITTLE,
+    Stop,
+    go_on,
+    in_threads,
+    interruptible,
+    parts,
+    repeated,
+)
 from tests.inference.random_graphs import everything, graph_of
 
 
@@ -122,3 +131,14 @@ def test_a_second_interrupt_does_not_wait() -> None:
     with pytest.raises(KeyboardInterrupt):
         interruptible([work])
     assert time.perf_counter() - began < 0.8
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_repeated_in_parts(monkeypatch: pytest.MonkeyPatch, axis: int) -> None:
+    monkeypatch.setattr(threads, "_FILLED", 8)  # more than one part, the last one shorter
+    array = np.arange(6).reshape(2, 3)
+    for count in (0, 1, 7):
+        right = np.repeat(np.expand_dims(array, axis), count, axis=axis)
+        np.testing.assert_array_equal(repeated(array, count, axis), right)
+    assert [s.stop - s.start for s in parts(7, 4)] == [2, 2, 2, 1]
+    assert [s.stop - s.start for s in parts(2, 100)] == [1, 1]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.inference.chains.chain_tensors import ChainTensors
-from pgnn.inference.threads import Stop, in_threads, interruptible
+from pgnn.inference.threads import Stop, in_threads, interruptible, repeated
 
 if TYPE_CHECKING:
     from pgnn.inference.chains.kernels import PathSums, Potentials
@@ -166,7 +166,7 @@ class CpuChain:
         from pgnn.inference.chains.kernels import FILTER, draw_rows
 
         B, T, K = self.tensors.field.shape
-        states = np.full((n, B, T), -1)
+        states = repeated(np.full((B, T), -1), n)
         sums = self._empty(FILTER)
         self._sum(sums, FILTER, self.rows)
         with np.errstate(divide="ignore"):

@@ -17,7 +17,7 @@ from pgnn.inference.exact.kernels.rows import distinct
 from pgnn.inference.exact.plan import TILE, Mask, Plan
 from pgnn.inference.exact.underflow import underflow
 from pgnn.inference.factor_graph import FactorGraph
-from pgnn.inference.threads import Stop, go_on, interruptible
+from pgnn.inference.threads import Stop, go_on, interruptible, repeated
 
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
@@ -142,7 +142,7 @@ class CpuExecutor:
             impossible or numbers left the range of doubles.
         """
         tables = self.tables(codes, soft)
-        states = np.repeat(codes[:, None, :], max(draws, 1), axis=1)
+        states = repeated(codes, max(draws, 1), axis=1)
         log_z = np.zeros(len(codes))
 
         most = int(self.graph.card.max(initial=1))

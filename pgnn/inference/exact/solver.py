@@ -25,7 +25,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.model_graph import model_graph
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Targets
-from pgnn.inference.threads import Stop, interruptible
+from pgnn.inference.threads import Stop, interruptible, parts, repeated
 from pgnn.limits import check_size, human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Solver:
             seed: Of the draws.
             repeatable: Whether the draws must be the same in all processes.
         """
-        states = np.repeat(codes[None], n, axis=0)
+        states = repeated(codes, n)
         log_z = np.zeros(len(codes))
         ask = Ask(soft=self.softly(soft), prune=False, repeatable=repeatable)
         for part, (plan, rows) in enumerate(self.plans(codes, ask)):
@@ -269,7 +269,8 @@ class Solver:
             mine, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
             if cpu is not None:
                 found, log_z[rows] = cpu.decode(plan, codes[rows], mine, n, own)
-                states[:, rows] = found.transpose(1, 0, 2)
+                for some in parts(n, found[:, 0].size):
+                    states[some, rows] = found[:, some].transpose(1, 0, 2)
                 lost = rows[np.isneginf(log_z[rows])]
                 if len(lost):
                     again = self.torch_rows(plan, codes, soft, lost)
