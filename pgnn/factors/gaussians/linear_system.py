@@ -193,8 +193,7 @@ class LinearSystem:
             flat = [x.reshape(*lead, mask.shape[1]) for x in (mask, values)]
             mean = torch.where(flat[0], flat[1], mean)
             covariance = torch.where(pair, 0.0, covariance)
-        rows = self.num_rows
-        return mean.expand(rows, *mean.shape[1:]), covariance.expand(rows, *covariance.shape[1:])
+        return mean, covariance
 
     def draw(self) -> dict[int, Tensor]:
         """Return a draw ``(B, *lead, D)`` of each variable, by torch's present random state."""

@@ -206,7 +206,7 @@ class GaussianPosterior(WithReals):
             elimination = piece.elimination()
             moments = elimination.moments()
             for v in asked:
-                found[v.name].append(piece.moments(elimination, moments, [v.name]))
+                found[v.name].append(_of_rows(piece, piece.moments(elimination, moments, [v.name])))
         weights = self._weights(system.free)
         for v in asked:
             yield v.name, self._made(found[v.name], v.shape, weights)
@@ -216,7 +216,8 @@ class GaussianPosterior(WithReals):
         found = []
         for piece in system.pieces():
             elimination = piece.elimination(names)
-            found.append(piece.moments(elimination, elimination.moments(), names))
+            own = piece.moments(elimination, elimination.moments(), names)
+            found.append(_of_rows(piece, own))
         size = int(found[0][0].shape[-1])
         return self._made(found, (size,), self._weights(system.free))
 
@@ -259,6 +260,12 @@ class GaussianPosterior(WithReals):
         return table.reshape(self.num_rows, *(v.num_states for v in free)).masked_fill(
             lost.to(table.device), torch.nan
         )
+
+
+def _of_rows(system: LinearSystem, moments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Moments with an entry for each row."""
+    mean, covariance = (x.expand(system.num_rows, *x.shape[1:]) for x in moments)
+    return mean, covariance
 
 
 def _joined(systems: Sequence[LinearSystem]) -> LinearSystem:

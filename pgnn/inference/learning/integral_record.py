@@ -16,12 +16,13 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.gaussians.component import HiddenIntegral
 from pgnn.factors.gaussians.elimination import Elimination, Moments
 from pgnn.factors.gaussians.linear_system import LinearSystem
-from pgnn.inference.gaussian_marginals import semidefinite_cholesky
+from pgnn.factors.variable import Variable
 from pgnn.inference.learning.expected_statistics import (
     StatisticsCollector,
     WeightedRows,
     configuration_weights,
 )
+from pgnn.inference.learning.moment_points import moment_points
 from pgnn.inference.learning.record import Record
 
 
@@ -30,10 +31,8 @@ class IntegralRecord(Record):
     r"""An integral over hidden reals, recorded in place of a table.
 
     The gradient by its table is the posterior of the discrete neighbours. Given their states the
-    hidden reals are normal, and statistics that are sums of products have the same expectations
-    under points with the same mean and covariance,
-
-    .. math:: \mu \pm \sqrt d \, L_i, \quad i = 1, \dots, d, \qquad L L^\top = \Sigma .
+    hidden reals are normal, and statistics that are sums of products are those of a few points with
+    the same moments, see :func:`moment_points`.
 
     Attributes:
         integral: What was integrated.
@@ -41,7 +40,6 @@ class IntegralRecord(Record):
 
     References:
         Lauritzen (1995), The EM algorithm for graphical association models with missing data.
-        Julier and Uhlmann (1997), for the points.
     """
 
     integral: HiddenIntegral
@@ -84,38 +82,114 @@ class IntegralRecord(Record):
         found: Elimination,
         cliques: dict[int, Moments],
     ) -> None:
-        """Add the statistics of one conditional in some rows."""
-        names = {v.name for v in piece.hidden}
-        hidden = [v for v in own.scope if v.name in names]
-        mean, covariance = piece.moments(found, cliques, [v.name for v in hidden])
-        size = mean.shape[-1]
-        lead = (piece.num_rows, *piece.states)
-        mean = mean.expand(*lead, size).reshape(-1, size)
-        root = semidefinite_cholesky(covariance).mT.expand(*lead, size, size)
-        steps = math.sqrt(size) * root.reshape(-1, size, size)
-        points = torch.cat([mean.unsqueeze(1) + steps, mean.unsqueeze(1) - steps], dim=1)
-        count, each = len(mean), 2 * size
-        values, start = {}, 0
-        for v in hidden:
-            part = points[..., start : start + v.num_elements]
-            values[v.name] = part.reshape(count * each, *v.shape)
-            start += v.num_elements
-        per_row = count // piece.num_rows if piece.num_rows else 0
-        axis = {v.name: k for k, v in enumerate(piece.free)}
-        for v in own.scope:
-            if v.name in axis:
-                shape = [1] * len(lead)
-                shape[1 + axis[v.name]] = v.num_states
-                states = torch.arange(v.num_states).reshape(shape).expand(lead)
-                values[v.name] = states.reshape(-1).repeat_interleave(each)
-            elif v.name not in names:
-                given = self.integral.known if v.is_discrete else self.integral.observed
-                x = given[v.name]
-                x = x.expand(piece.num_rows, *x.shape[1:]) if len(x) == 1 else x[rows]
-                values[v.name] = x.repeat_interleave(per_row * each, dim=0)
-        flat = weights.double().clamp_min(0.0).reshape(-1).repeat_interleave(each) / each
+        """Add the statistics of one conditional in some rows.
+
+        They are those of a few points for each configuration of its own discrete parents.
+        """
+        family = self._family(own, piece, rows, found, cliques)
+        discrete = [v for v in own.parents if v.is_discrete]
+        configuration = self._configuration(discrete, piece, rows)
+        flat = weights.double().clamp_min(0.0).reshape(-1)
+        points, counts, states = [], [], []
+        for j in range(math.prod(v.num_states for v in discrete)):
+            w = torch.where(configuration == j, flat, 0.0)
+            total = w.sum()
+            if float(total) > 0:
+                points.append(family.points(w, total))
+                counts.append(total.expand(len(points[-1])) / len(points[-1]))
+                states.append(torch.full((len(points[-1]),), j))
+        if not points:
+            return
+        values = family.split(torch.cat(points))
+        label = torch.cat(states)
+        for v in reversed(discrete):
+            values[v.name] = label % v.num_states
+            label = label // v.num_states
+        each = torch.cat(counts)
         if isinstance(own, ExponentialFamily):
-            spread = configuration_weights(own, values, flat)
+            spread = configuration_weights(own, values, each)
             collector.add_sums(name, own.statistics(values, spread))
         else:
-            collector.add_rows(name, WeightedRows(values, {}, flat))
+            collector.add_rows(name, WeightedRows(values, {}, each))
+
+    def _family(
+        self,
+        own: Conditional,
+        piece: LinearSystem,
+        rows: slice,
+        found: Elimination,
+        cliques: dict[int, Moments],
+    ) -> _Family:
+        """The moments of the real variables of a conditional."""
+        names = {v.name for v in piece.hidden}
+        reals = [v for v in own.scope if not v.is_discrete]
+        hidden = [v for v in reals if v.name in names]
+        known = [v for v in reals if v.name not in names]
+        mean, covariance = piece.moments(found, cliques, [v.name for v in hidden])
+        seen = [self._rows(self.integral.observed[v.name], piece, rows) for v in known]
+        columns = [x.double().reshape(piece.num_rows, -1) for x in seen]
+        lead = (piece.num_rows, *piece.states)
+        mean = mean.expand(*lead, mean.shape[-1]).reshape(-1, mean.shape[-1])
+        per_row = math.prod(piece.states)
+        side = [x.repeat_interleave(per_row, dim=0) for x in columns]
+        return _Family((*hidden, *known), torch.cat([mean, *side], dim=1), covariance, lead)
+
+    def _configuration(
+        self, discrete: Sequence[Variable], piece: LinearSystem, rows: slice
+    ) -> Tensor:
+        """Number of the configuration of some variables, for each row and configuration of all."""
+        lead = (piece.num_rows, *piece.states)
+        axis = {v.name: k for k, v in enumerate(piece.free)}
+        number = torch.zeros(lead, dtype=torch.int64)
+        for v in discrete:
+            shape = [1] * len(lead)
+            if v.name in axis:
+                shape[1 + axis[v.name]] = v.num_states
+                states = torch.arange(v.num_states).reshape(shape)
+            else:
+                shape[0] = piece.num_rows
+                states = self._rows(self.integral.known[v.name], piece, rows).reshape(shape)
+            number = number * v.num_states + states
+        return number.reshape(-1)
+
+    @staticmethod
+    def _rows(x: Tensor, piece: LinearSystem, rows: slice) -> Tensor:
+        return x.expand(piece.num_rows, *x.shape[1:]) if len(x) == 1 else x[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """Moments of some real variables, for each row and configuration of discrete ones.
+
+    Attributes:
+        variables: Hidden ones first.
+        mean: ``(N, D)`` their numbers side by side.
+        covariance: ``(B or 1, K1 or 1, ..., H, H)`` of the hidden ones.
+        lead: ``(B, K1, ...)``, whose product is ``N``.
+    """
+
+    variables: tuple[Variable, ...]
+    mean: Tensor
+    covariance: Tensor
+    lead: tuple[int, ...]
+
+    def points(self, weights: Tensor, total: Tensor) -> Tensor:
+        """Return points with the moments of rows ``(N,)`` that weigh so much together."""
+        mean = (weights.unsqueeze(1) * self.mean).sum(dim=0) / total
+        error = self.mean - mean
+        scatter = (weights.unsqueeze(1) * error).mT @ error
+        own = weights.reshape(self.lead).sum_to_size(self.covariance.shape[:-2])
+        hidden = self.covariance.shape[-1]
+        scatter[:hidden, :hidden] += torch.einsum(
+            "n,nij->ij", own.reshape(-1), self.covariance.reshape(-1, hidden, hidden)
+        )
+        return moment_points(mean, scatter / total)
+
+    def split(self, points: Tensor) -> dict[Hashable, Tensor]:
+        """Return values of each variable."""
+        values, start = {}, 0
+        for v in self.variables:
+            part = points[:, start : start + v.num_elements]
+            values[v.name] = part.reshape(len(points), *v.shape)
+            start += v.num_elements
+        return values
