@@ -98,6 +98,7 @@ from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.inference.time.boyen_koller import BoyenKoller
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.online_filter import OnlineFilter
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
@@ -186,6 +187,7 @@ __all__ = [
     "JunctionTree",
     "ByComponent",
     "ForwardBackward",
+    "KalmanFilter",
     "InterfaceAlgorithm",
     "BoyenKoller",
     "BeliefPropagation",

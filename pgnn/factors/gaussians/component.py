@@ -220,11 +220,15 @@ class _Assembly:
         """The rows of a conditional, and the log of its density's factor."""
         weight, bias, scale = (x.double() for x in c.regression())
         size = c.child.num_elements
-        eye = torch.eye(size, dtype=scale.dtype, device=scale.device)
-        white = torch.linalg.solve_triangular(scale, eye, upper=False)
+        if size == 1:
+            white = scale.reciprocal()
+            slope, target = -(white * weight), white[..., 0] * bias
+        else:
+            eye = torch.eye(size, dtype=scale.dtype, device=scale.device)
+            white = torch.linalg.solve_triangular(scale, eye, upper=False)
+            slope, target = -(white @ weight), (white @ bias.unsqueeze(-1)).squeeze(-1)
         axes = [v for v in c.parents if v.is_discrete]
-        matrix = torch.cat([white.expand(*weight.shape[:-1], size), -(white @ weight)], dim=-1)
-        target = (white @ bias.unsqueeze(-1)).squeeze(-1)
+        matrix = torch.cat([white.expand(*slope.shape[:-1], size), slope], dim=-1)
         logs = -scale.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - 0.5 * size * LOG_2PI
         matrix, target, logs = (
             self._aligned(x, axes, tail) for x, tail in ((matrix, 2), (target, 1), (logs, 0))
@@ -259,6 +263,8 @@ class _Assembly:
 
     def _aligned(self, x: Tensor, axes: Sequence[Variable], tail: int) -> Tensor:
         """Numbers with an axis for the rows, and one for each free discrete neighbour."""
+        if not axes:
+            return x.reshape([1] * (1 + len(self.free)) + list(x.shape))
         kept = [k for k, v in enumerate(axes) if v.name not in self.known]
         gone = [k for k, v in enumerate(axes) if v.name in self.known]
         last = range(len(axes), len(axes) + tail)

@@ -42,6 +42,16 @@ class KalmanFilter(SequenceEngine):
     References:
         Kalman (1960); Rauch, Tung and Striebel (1965); Särkkä (2013), Bayesian filtering and
         smoothing, chapters 4 and 8.
+
+    Example:
+        >>> from pgnn import LinearDynamicalSystem
+        >>> walk = LinearDynamicalSystem(
+        ...     1, 1, [[1.0]], [[1.0]], [[1.0]], [[1.0]], [0.0], [[1.0]], observation_offset=[0.0]
+        ... )
+        >>> seen = {"observation": torch.tensor([[1.0], [2.0]])}
+        >>> found = walk.filter(seen, engine=KalmanFilter())
+        >>> found["state"].mean[:, 0]
+        tensor([0.5000, 1.4000], dtype=torch.float64)
     """
 
     answers_about = GaussianChainModel
