@@ -75,6 +75,7 @@ from pgnn.inference.learning.k_means import KMeans
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
+from pgnn.inference.learning.variational_bayes import VariationalBayes
 from pgnn.inference.mean_field.block_ascent import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.particles.execution_enumeration import ExecutionEnumeration
@@ -226,6 +227,7 @@ __all__ = [
     "MaximumLikelihood",
     "Gradient",
     "PseudoLikelihood",
+    "VariationalBayes",
     "EM",
     "KMeans",
     "Laplace",

@@ -13,6 +13,7 @@ from pgnn.abilities import (
     MixtureModel,
     NetworkModel,
     SlicedModel,
+    UnrollableModel,
 )
 from pgnn.errors import Unsupported
 from pgnn.inference.engine import Engine
@@ -70,7 +71,8 @@ def e_step_of(
         if engine is not None and seen is not None and only_draws(engine, model, seen):
             return SampledEStep(model, engine, num_samples)
         return NetworkEStep(model, engine)
-    if isinstance(model, FactorModel) and not model.is_normalized:
+    over_time = isinstance(model, UnrollableModel)
+    if isinstance(model, FactorModel) and not over_time and not model.is_normalized:
         return FieldEStep(model, engine)
     raise Unsupported(
         f"EM learns networks, fields and models over time; {type(model).__name__} has no "

@@ -13,10 +13,12 @@ from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.evaluated_model import EvaluatedModel
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.learning.conditional_fit import raised
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
@@ -84,7 +86,7 @@ class FieldEStep(EStep[Evidence]):
         leaves = [g.numbers.detach().clone().requires_grad_() for g in groups]
         with torch.enable_grad():
             given = [g.with_numbers(x) for g, x in zip(groups, leaves, strict=True)]
-            log_z = self._engine.log_prob(_GivenGroups(self.model, given), rows).reshape(-1)
+            log_z = self._engine.log_prob(GivenTables(self.model, given), rows).reshape(-1)
             check_possible(rows, log_z)
             total = rows.weighted_sum(log_z.double())
             if not total.requires_grad:
@@ -131,12 +133,18 @@ class FieldEStep(EStep[Evidence]):
         return self._engine.log_prob(self.model, None).reshape(())
 
 
-class _GivenGroups(EvaluatedModel):
-    """A model with other groups of factors."""
+class GivenTables(EvaluatedModel):
+    """A model with other factors, of any numbers.
 
-    def __init__(self, model: FactorModel, groups: Sequence[FactorGroup]) -> None:
+    Args:
+        model: Whose variables and plans these are.
+        groups: The factors, in groups or single ones.
+    """
+
+    def __init__(self, model: FactorModel, groups: Sequence[FactorGroup | Factor]) -> None:
         super().__init__(model)
-        self._groups = tuple(groups)
+        graph = FactorGraph(model.elements, groups)
+        self._groups = graph.groups
 
     def cached_numbers(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Make it: the model keeps what is of its own numbers."""

@@ -1,0 +1,253 @@
+"""Variational Bayes of networks of tables: Dirichlet posteriors of their rows."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Dirichlet as DirichletDistribution
+from torch.distributions import kl_divergence
+
+from pgnn.abilities import Inputs, NetworkModel
+from pgnn.errors import ModelError, Unsupported
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.tabular import Prior, Tabular
+from pgnn.factors.factor import Factor
+from pgnn.inference.convergence import Convergence
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
+from pgnn.inference.learning.field_e_step import GivenTables
+from pgnn.inference.learning.priors import Dirichlet, Laplace
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.table_e_step import NetworkEStep
+from pgnn.inference.learning.training_data import check_possible
+from pgnn.inference.loop import Info, iterate
+from pgnn.limits import NOT_NEGATIVE, check_settings
+
+
+@dataclass(frozen=True)
+class VariationalBayes(Learner):
+    r"""Approximates the posterior of all tables and hidden states by a product.
+
+    .. math:: \log p(D) \ge \sum_n \log \sum_h \prod_f \tilde\theta_f(h, e_n)
+        - \sum_j \mathrm{KL}\big(\mathrm{Dir}(a_j) \,\|\, \mathrm{Dir}(\alpha_j)\big), \qquad
+        \tilde\theta_{jk} = e^{\psi(a_{jk}) - \psi(\sum_l a_{jl})}
+
+    for rows :math:`j` of the tables, with pseudo-counts :math:`a = \alpha + E[N]`. With everything
+    observed the posterior is exact and the bound is :math:`\log p(D)`. Tables become the posterior
+    means, by which queries about one further row are the posterior predictive distribution.
+
+    ``model.history`` has ``lower_bound``, its parts ``expected`` (the sum over rows) and
+    ``kl_divergence``, the ``trace``, and ``posterior``: a :class:`Dirichlet` with the pseudo-counts
+    of every table, which can be the prior of a next fit.
+
+    Args:
+        prior: Pseudo-counts, positive wherever a table is.
+        max_iterations: Most passes over the rows.
+        tolerance: Gain of the bound, relative to it, at which to stop.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    References:
+        Beal (2003), Variational algorithms for approximate Bayesian inference, chapter 5.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+        >>> _ = model.fit({"a": [0, 1, None], "b": [0, 1, 1]}, learner=VariationalBayes())
+        >>> round(float(model.history["posterior"].pseudo_counts["b"].sum()), 6)
+        7.0
+    """
+
+    prior: Prior = field(default_factory=Laplace)
+    max_iterations: int = 500
+    tolerance: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_iterations=1, tolerance=NOT_NEGATIVE)
+        if not isinstance(self.prior, Prior):
+            raise ModelError(f"prior must be one such as Laplace(), got {self.prior!r}")
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Fit the tables of a network; ``model.history`` tells how it went.
+
+        Args:
+            model: A directed network of discrete variables; what is learnt are tables.
+            data: Rows with holes.
+            weights: ``(B,)`` what each row counts.
+            inputs: None: tables have no covariates.
+            seed: Of the start, where variables are hidden.
+            progress: Show a progress bar.
+
+        Raises:
+            DataError: If there is nothing to learn from, or a row is impossible.
+            ModelError: If nothing is learnable, or a pseudo-count is zero where a table is not.
+            Unsupported: If the model is no network, or something else than tables is learnable.
+
+        Warns:
+            NotConverged: If the limit was reached.
+        """
+        begin = time.perf_counter()
+        _check_network(model)
+        own = copy.deepcopy(model)
+        e_step = NetworkEStep(own)
+        e_step.check()
+        tables = _tables(e_step)
+        self.prior.check(tables)
+        seen = e_step.read(data, weights, inputs)
+        if e_step.symmetric(seen):
+            e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
+        method = _Passes(own, tables, seen.merged(), self)
+        run = iterate(method, self.max_iterations, progress=progress, label="variational Bayes")
+        method.finish()
+        with restored_on_failure(model):
+            for name, table in tables.items():
+                posterior = method.posterior[name]
+                table.set_probs(posterior / posterior.sum(-1, keepdim=True))
+            model.load_state_dict(own.state_dict())
+            model.history = History(
+                learner=repr(self),
+                rows=seen.num_rows,
+                weight=float(seen.row_weights.sum()),
+                lower_bound=method.expected - method.divergence,
+                expected=method.expected,
+                kl_divergence=method.divergence,
+                posterior=Dirichlet({n: x.numpy() for n, x in method.posterior.items()}),
+                iterations=run.iterations,
+                converged=run.converged,
+                seconds=time.perf_counter() - begin,
+                trace=run.history,
+            )
+        if not run.converged:
+            Convergence("VariationalBayes").stopped(run.iterations, "raise max_iterations").warn(4)
+
+
+class _Passes:
+    """Passes over rows, each an update of the posterior and then of the hidden states."""
+
+    def __init__(
+        self,
+        model: Any,
+        tables: Mapping[Hashable, Tabular],
+        rows: Evidence,
+        settings: VariationalBayes,
+    ) -> None:
+        self._model, self._tables, self._rows = model, tables, rows
+        self._tolerance, self._bound = settings.tolerance, -math.inf
+        self._prior = {n: _pseudo_counts(settings.prior, c) for n, c in tables.items()}
+        self._logs = {n: c.log_probs.detach() for n, c in model.conditionals.items()}
+        self.posterior: dict[Hashable, Tensor] = {}
+        self.expected = self.divergence = 0.0
+
+    def init(self) -> None:
+        """The first tables are those of the model."""
+
+    def step(self, state: None) -> tuple[None, Info]:
+        """Expect counts under the present tables; update the posterior; look at the bound."""
+        counts = self._expect()
+        self.posterior = {n: self._prior[n] + counts[n] for n in self._tables}
+        for name, a in self.posterior.items():
+            self._logs[name] = (a.digamma() - a.sum(-1, keepdim=True).digamma()).masked_fill(
+                a == 0, -math.inf
+            )
+        self.finish()
+        bound, before = self.expected - self.divergence, self._bound
+        self._bound = bound
+        done = bound - before <= self._tolerance * max(abs(bound), 1.0)
+        return None, Info(done, {"lower_bound": bound})
+
+    def finish(self) -> None:
+        """Evaluate the two parts of the bound at the present posterior."""
+        with torch.no_grad():
+            self.expected = float(self._total().detach())
+        self.divergence = sum(
+            _divergence(a, self._prior[name]) for name, a in self.posterior.items()
+        )
+
+    def _expect(self) -> dict[Hashable, Tensor]:
+        """Expected counts of all learnable tables."""
+        leaves = {n: self._logs[n].clone().requires_grad_() for n in self._tables}
+        self._logs |= leaves
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(self._total(), [*leaves.values()])
+        return dict(zip(leaves, (g.clamp_min(0.0) for g in gradients), strict=True))
+
+    def _total(self) -> Tensor:
+        """The weighted sum over rows of the log of what tables that do not sum to one give."""
+        pairs = self._model.conditionals.items()
+        factors = [Factor(c.scope, self._logs[n]) for n, c in pairs]
+        log_z = JunctionTree().log_prob(GivenTables(self._model, factors), self._rows).reshape(-1)
+        check_possible(self._rows, log_z)
+        return self._rows.weighted_sum(log_z)
+
+
+def _check_network(model: Any) -> None:
+    """Check that a model is a directed network.
+
+    Raises:
+        Unsupported: If it is none.
+    """
+    if not isinstance(model, NetworkModel):
+        raise Unsupported(
+            f"VariationalBayes learns networks of tables, not {type(model).__name__}; take EM()"
+        )
+
+
+def _tables(e_step: NetworkEStep) -> dict[Hashable, Tabular]:
+    """The learnable tables.
+
+    Raises:
+        Unsupported: If something is no table.
+    """
+    for name, own in e_step.conditionals.items():
+        if not isinstance(own, Tabular):
+            raise Unsupported(
+                f"VariationalBayes learns tables; {name!r} has a {type(own).__name__}: take EM()"
+            )
+    return {n: c for n, c in e_step.pieces.items() if isinstance(c, Tabular)}
+
+
+def _pseudo_counts(prior: Prior, table: Tabular) -> Tensor:
+    """Pseudo-counts of a table's possible entries, zero elsewhere.
+
+    Raises:
+        ModelError: If one of them is zero.
+    """
+    counts = torch.from_numpy(np.array(prior.counts(table), dtype=np.float64))
+    possible = table.probs.detach().ne(0)
+    if bool((counts[possible] <= 0).any()):
+        raise ModelError(
+            f"the prior of the table of {table.child.name!r} must have positive pseudo-counts for "
+            "all possible entries"
+        )
+    return counts * possible
+
+
+def _divergence(posterior: Tensor, prior: Tensor) -> float:
+    """Kullback-Leibler divergence of Dirichlet distributions, summed over the rows of a table."""
+    total = 0.0
+    for a, b in zip(posterior.reshape(-1, posterior.shape[-1]), prior.reshape(-1, prior.shape[-1]),
+                    strict=True):  # fmt: skip
+        possible = b > 0
+        if int(possible.sum()) > 1:
+            pair = (DirichletDistribution(x[possible]) for x in (a, b))
+            total += float(kl_divergence(*pair))
+    return total
