@@ -31,9 +31,8 @@ class ModelMixture(Model, MixtureModel):
     ``model.query("component", rows)`` has the responsibilities :math:`p(k \mid x)`. Learning is
     :class:`EM`: each component does its own steps, with weighted rows, so that what is hidden or
     missing inside is learnt at the same time. Components may be trees whose edges are found
-    (:class:`ChowLiuTree`), networks, hidden Markov models (a mixture of sequences), mixtures; and
-    fields, which are asked but not learnt. Mixtures of distributions are declared by
-    :class:`~pgnn.models.mixture.Mixture`.
+    (:class:`ChowLiuTree`), networks, fields, hidden Markov models (a mixture of sequences), and
+    mixtures. Mixtures of distributions are declared by :class:`~pgnn.models.mixture.Mixture`.
 
     Args:
         components: The models, all of the same variables.

@@ -166,6 +166,16 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         complete = all(n in seen.reals and all_finite(seen.reals[n]) for n in reals)
         return complete and bool((seen.codes >= 0).all())
 
+    def _check_declared(self) -> None:
+        unknown = [] if self._undeclared is None else self._undeclared.unknown
+        for name in unknown:
+            if name in self._callables:
+                raise ModelError(
+                    f"the shape of {name!r} is not known; give shapes={{{name!r}: (D,)}}, () of a "
+                    "number, or fit the model to data first, which tells it"
+                )
+        super()._check_declared()
+
     def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Shapes of real features, and states of the others and of the class."""
         reals = {n: x for n, x in columns.items() if n in self._callables}

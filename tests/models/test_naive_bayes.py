@@ -148,6 +148,12 @@ def test_wrong_declarations(make: Any, message: str) -> None:
         make()
 
 
+def test_a_shape_that_nobody_told() -> None:
+    model = pgnn.NaiveBayes(2, {"x": pgnn.Gaussian})
+    with pytest.raises(ModelError, match=r"the shape of 'x' is not known; give shapes="):
+        model.query("class", {"x": 1.0})
+
+
 def test_wrong_counts() -> None:
     model = pgnn.NaiveBayes(2, {"x": pgnn.Multinomial}, shapes={"x": (2,)})
     with pytest.raises(EvidenceError, match="whole numbers"):
