@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -361,3 +362,31 @@ def test_hard_steps_raise_the_probability_of_completed_rows() -> None:
     best = model.most_probable(pgnn.codes(holes()[1]))
     assert trace[-1] == pytest.approx(float(best.log_prob.sum()), abs=1e-8)
     assert model.history["log_likelihood"] > trace[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", ["holes", "one value", "never seen", "few rows"])
+def test_random_networks_with_random_holes_never_fall(kind: str, seed: int) -> None:
+    """Nor do columns of one value, or without any, stop them."""
+    rng = np.random.default_rng(seed)
+    drawn = oracle.random_network(rng, "loop", num_variables=5, max_states=3)
+    size = 2 if kind == "few rows" else 50
+    data = {n: rng.integers(0, k, size=size) for n, k in drawn.cards.items()}
+    data = {n: np.where(rng.random(size) < 0.3, -1, x) for n, x in data.items()}
+    first = next(iter(data))
+    data[first] = {"one value": 0 * data[first], "never seen": 0 * data[first] - 1}.get(
+        kind, data[first]
+    )
+    model = BayesianNetwork(drawn.edges, states=drawn.cards)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotConverged)
+        learner = EM(max_iterations=20, tolerance=0.0)
+        model.fit(pgnn.codes(data), learner=learner, seed=seed, progress=False)
+    assert (np.diff(model.history["trace"]["log_likelihood"]) > -1e-9).all()
+    tables = [((*(v.name for v in c.parents), n), c.probs.detach().numpy())
+              for n, c in model.conditionals.items()]  # fmt: skip
+    value = 0.0
+    for row in zip(*data.values(), strict=True):
+        known = {n: int(k) for n, k in zip(data, row, strict=True) if k >= 0}
+        value += oracle.log_evidence(oracle.joint(drawn.cards, tables, known))
+    assert model.history["log_likelihood"] == pytest.approx(value, abs=1e-8)
