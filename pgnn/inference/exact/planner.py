@@ -80,6 +80,7 @@ class Planner:
     _any_row: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
     _plates: OrderedDict[bytes, PlateElimination] = field(default_factory=OrderedDict)
     _components: OrderedDict[bytes, HiddenComponents] = field(default_factory=OrderedDict)
+    _last_components: tuple[NDArray[np.int32], bytes, HiddenComponents] | None = None
 
     def plates(self, graph: FactorGraph, free: Mask) -> PlateElimination:
         """Return which whole arrays of unobserved variables can be summed out at once.
@@ -108,6 +109,9 @@ class Planner:
             codes: ``(B, V)`` observed states, -1 where none.
             ask: What a plan would be asked.
         """
+        last = self._last_components
+        if last is not None and last[0] is codes and last[1] == graph.structure:
+            return last[2]
         digest = blake2b(graph.structure, digest_size=16)
         digest.update(codes.tobytes())
         key = digest.digest()
@@ -118,6 +122,7 @@ class Planner:
             plan = self._general(graph, always, ever, len(codes), ask)
             most = min(_WORTH * plan.multiply_adds, _MOST_WORK)
             found = HiddenComponents.of(graph, codes, most)
+        self._last_components = codes, graph.structure, found
         self._components[key] = found
         while len(self._components) > _BATCHES:
             self._components.popitem(last=False)
