@@ -19,8 +19,8 @@ class Mixture(NaiveBayes):
     What a row belongs to is not observed: ``model.query("component", rows)`` has the
     responsibilities :math:`p(k \mid x)`, ``model.log_prob(rows)`` the log density. A Gaussian
     mixture is ``Mixture(3, {"x": pgnn.Gaussian})``; its covariances have the form of the
-    ``Gaussian``: ``lambda x, k: pgnn.Gaussian(x, k, form=pgnn.Diagonal())``. Numbers of ``x`` may
-    be missing.
+    ``Gaussian``, as in ``functools.partial(pgnn.Gaussian, form=pgnn.Diagonal())``. Numbers of
+    ``x`` may be missing. :class:`KMeans` learns it as well.
 
     Args:
         components: Number or labels of the components.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
@@ -33,7 +34,8 @@ class NaiveBayes(BayesianNetwork, ClassModel):
 
     Features may be missing in some rows; where classes are, the others' are used to tell them
     (semi-supervised learning by :class:`EM`). ``model.query("class", rows)`` has the probabilities
-    of the classes.
+    of the classes. With one Gaussian vector as feature this is Gaussian discriminant analysis,
+    linear with ``Tied()`` covariances and quadratic with ``Full()`` ones.
 
     Args:
         states: Number or labels of the classes; those of the data if not given.
@@ -43,8 +45,9 @@ class NaiveBayes(BayesianNetwork, ClassModel):
             :class:`Multinomial`, :class:`Gaussian` or :class:`Poisson`.
         prior: ``(K,)`` probabilities of the classes, a conditional or a callable; learnable if not
             given.
-        shapes: Event shapes of real features whose conditional is a callable; what is not declared
-            :meth:`fit` finds in the data.
+        shapes: Event shapes of real features whose conditional is a callable. Of a class, or a
+            class with settings such as ``functools.partial(Gaussian, form=Tied())``, :meth:`fit`
+            finds what is not declared in the data; any other callable makes single numbers.
         name: Of the class.
         smoothing: Pseudo-count of each state of a feature (of zero and one, of each outcome of
             a ``Multinomial``) where no learner is named. Classes are not smoothed.
@@ -97,7 +100,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         given = {n: x for n, x in features.items() if not _are_states(x)}
         known: dict[Hashable, Any] = {} if states is None else {name: states}
         for feature, kind in features.items():
-            if feature in shapes or (_is_callable(kind) and not isinstance(kind, type)):
+            if feature in shapes or (_is_callable(kind) and not _is_class(kind)):
                 known[feature] = Variable(feature, None, shapes.get(feature, ()))
             elif _are_states(kind) and kind is not None:
                 known[feature] = kind
@@ -189,6 +192,11 @@ class NaiveBayes(BayesianNetwork, ClassModel):
 
 def _is_callable(given: Any) -> bool:
     return callable(given) and not isinstance(given, Conditional)
+
+
+def _is_class(given: Any) -> bool:
+    """Whether a class is given, or one with settings: they fit any shape."""
+    return isinstance(given.func if isinstance(given, partial) else given, type)
 
 
 def _are_states(given: Any) -> bool:

@@ -1,5 +1,6 @@
 """Naive Bayes models and mixtures: the second library's numbers, holes, and a slow twin."""
 
+import functools
 import itertools
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,16 @@ def test_classes_that_nobody_told_apart_are_found() -> None:
 def test_wrong_declarations(make: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         make()
+
+
+def test_equals_linear_discriminants() -> None:
+    analysis = pytest.importorskip("sklearn.discriminant_analysis")
+    x = COUNTS + RNG.normal(size=COUNTS.shape)
+    model = pgnn.NaiveBayes(None, {"x": functools.partial(pgnn.Gaussian, form=pgnn.Tied())})
+    model.fit({"x": x, "class": Y}, progress=False)  # the shape is found in the data
+    other = analysis.LinearDiscriminantAnalysis(solver="lsqr").fit(x, Y)
+    found = model.query("class", {"x": x})["class"].probs
+    np.testing.assert_allclose(found, other.predict_proba(x), atol=1e-9)
 
 
 def test_a_shape_that_nobody_told() -> None:
