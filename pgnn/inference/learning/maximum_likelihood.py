@@ -56,7 +56,9 @@ class MaximumLikelihood(Learner):
     learnable.
 
     Args:
-        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies.
+        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies. With one,
+            ``model.history["posterior"]`` has the pseudo-counts of the tables' Dirichlet posteriors
+            by name, for ``Dirichlet(...)`` in a next fit (where all variables are discrete).
         max_iterations: Most L-BFGS iterations for each conditional that is no table.
 
     Raises:
@@ -137,6 +139,7 @@ class MaximumLikelihood(Learner):
         counts = statistics.counts
         states, total = self._fit_others(parts, statistics)
         unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in learnt_tables}
+        posterior = self._posterior(learnt_tables, counts)
         with restored_on_failure(model):
             for name, table in parts.tables.items():
                 if name in learnt_tables:
@@ -154,9 +157,19 @@ class MaximumLikelihood(Learner):
                     "weight": statistics.weight,
                     "log_likelihood": total,
                     "unseen": {n: number for n, number in unseen.items() if number},
+                    **posterior,
                     "seconds": time.perf_counter() - begin,
                 }
             )
+
+    def _posterior(
+        self, tables: Mapping[Hashable, Tabular], counts: Mapping[Hashable, NDArray[Any]]
+    ) -> dict[str, Any]:
+        """The pseudo-counts of the tables' Dirichlet posteriors, if there is a prior."""
+        if self.prior is None:
+            return {}
+        own = {n: counts[n] + self.prior.counts(c) for n, c in tables.items()}
+        return {"posterior": own} if own else {}
 
     def _fit_others(
         self, parts: _Parts, statistics: Statistics

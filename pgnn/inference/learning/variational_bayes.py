@@ -25,7 +25,7 @@ from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.field_e_step import GivenTables
-from pgnn.inference.learning.priors import Dirichlet, Laplace
+from pgnn.inference.learning.priors import Laplace
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.learning.training_data import check_possible
@@ -46,8 +46,8 @@ class VariationalBayes(Learner):
     means, by which queries about one further row are the posterior predictive distribution.
 
     ``model.history`` has ``lower_bound``, its parts ``expected`` (the sum over rows) and
-    ``kl_divergence``, the ``trace``, and ``posterior``: a :class:`Dirichlet` with the pseudo-counts
-    of every table, which can be the prior of a next fit.
+    ``kl_divergence``, the ``trace``, and ``posterior``: the pseudo-counts of every table, by name.
+    ``Dirichlet(model.history["posterior"])`` is the prior of a next fit.
 
     Args:
         prior: Pseudo-counts, positive wherever a table is.
@@ -64,7 +64,7 @@ class VariationalBayes(Learner):
         >>> from pgnn.models import BayesianNetwork
         >>> model = BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
         >>> _ = model.fit({"a": [0, 1, None], "b": [0, 1, 1]}, learner=VariationalBayes())
-        >>> round(float(model.history["posterior"].pseudo_counts["b"].sum()), 6)
+        >>> round(float(model.history["posterior"]["b"].sum()), 6)
         7.0
     """
 
@@ -130,7 +130,7 @@ class VariationalBayes(Learner):
                 lower_bound=method.expected - method.divergence,
                 expected=method.expected,
                 kl_divergence=method.divergence,
-                posterior=Dirichlet({n: x.numpy() for n, x in method.posterior.items()}),
+                posterior={n: x.numpy() for n, x in method.posterior.items()},
                 iterations=run.iterations,
                 converged=run.converged,
                 seconds=time.perf_counter() - begin,

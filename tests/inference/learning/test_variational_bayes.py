@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import pgnn
-from pgnn import BayesianNetwork, Gaussian, Laplace, Variable
+from pgnn import BayesianNetwork, Dirichlet, Gaussian, Laplace, MaximumLikelihood, Variable
 from pgnn.errors import ModelError, NotConverged, Unsupported
 from pgnn.inference.learning.variational_bayes import VariationalBayes
 
@@ -47,7 +48,7 @@ def test_complete_rows_have_the_exact_posterior() -> None:
     assert history["lower_bound"] == pytest.approx(parts, abs=1e-12)
     counts = np.full((2, 3), 0.5)
     np.add.at(counts, (data["a"], data["b"]), 1.0)
-    np.testing.assert_allclose(history["posterior"].pseudo_counts["b"], counts, atol=1e-9)
+    np.testing.assert_allclose(history["posterior"]["b"], counts, atol=1e-9)
     mean = counts / counts.sum(1, keepdims=True)
     np.testing.assert_allclose(own.conditionals["b"].probs.detach(), mean, atol=1e-9)
 
@@ -69,17 +70,22 @@ def test_with_holes_it_is_a_bound_that_never_falls(seed: int) -> None:
     assert (np.diff(own.history["trace"]["lower_bound"]) > -1e-9).all()
 
 
-def test_the_posterior_is_the_prior_of_a_next_fit() -> None:
+def test_the_posterior_is_the_prior_of_a_next_fit(tmp_path: Path) -> None:
     data = rows(40)
     first, second = ({n: x[part] for n, x in data.items()} for part in (slice(25), slice(25, 40)))
     whole, parts = model(), model()
     whole.fit(pgnn.codes(data), learner=VariationalBayes(), progress=False)
     parts.fit(pgnn.codes(first), learner=VariationalBayes(), progress=False)
-    learner = VariationalBayes(parts.history["posterior"])
+    parts.save(tmp_path / "model")
+    parts = pgnn.load(tmp_path / "model").requires_grad_()
+    learner = VariationalBayes(Dirichlet(parts.history["posterior"]))
     parts.fit(pgnn.codes(second), learner=learner, progress=False)
     for name in STATES:
         ours, theirs = (m.conditionals[name].probs.detach() for m in (parts, whole))
         torch.testing.assert_close(ours, theirs, atol=1e-9, rtol=0.0)
+    whole.fit(pgnn.codes(data), learner=MaximumLikelihood(Laplace()), progress=False)
+    for name, counts in parts.history["posterior"].items():
+        np.testing.assert_allclose(whole.history["posterior"][name], counts, atol=1e-9)
 
 
 def test_states_that_explain_nothing_are_left_to_the_prior() -> None:
