@@ -1,4 +1,4 @@
-"""A network of hundreds of diseases and findings: exact answers against the quickscore recursion."""
+"""Hundreds of diseases and findings: exact answers against the quickscore recursion."""
 
 import itertools
 from decimal import Decimal, localcontext
