@@ -114,7 +114,7 @@ class Conditional(Piece):
         return table_frame(self.scope, values, across=True)
 
     @property
-    def title(self) -> str:
+    def _title(self) -> str:
         """What it is of, as in ``p(wet | rain)``."""
         given = ", ".join(str(n) for n in (*(v.name for v in self.parents), *self.inputs))
         return f"p({self.child.name} | {given})" if given else f"p({self.child.name})"
@@ -132,7 +132,7 @@ class Conditional(Piece):
         if not plain or math.prod(self.shape) > MAX_CELLS:
             return repr(self)
         kind = type(self).__name__
-        return table_text(f"{self.title}, {kind}", self.frame())
+        return table_text(f"{self._title}, {kind}", self.frame())
 
     @abstractmethod
     def distribution(
