@@ -49,6 +49,8 @@ class RealTargets:
             Unsupported: If one has no posterior in closed form.
         """
         model, names = question.model, question.names
+        if names is None and len(model.elements):
+            return None
         reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
         if not reals or not isinstance(model, DirectedModel):
             return None
@@ -56,8 +58,6 @@ class RealTargets:
         seen = {n for n in given if n in reals and not is_all_nan(given[n])}
         partly = {n for n in seen if has_nan(given[n])}
         if names is None:
-            if len(question.model.elements):
-                return None
             discrete, wanted = None, _answerable(model, reals.keys() - seen | partly)
         else:
             asked = names_of(names, model.variables, model.elements)
