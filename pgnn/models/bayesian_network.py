@@ -38,6 +38,7 @@ from pgnn.models.directed_declaration import (
     listed_edges,
     read_graph,
     told_by_children,
+    variable_of,
 )
 from pgnn.models.interventions import intervened
 from pgnn.models.model import Model
@@ -130,7 +131,8 @@ class BayesianNetwork(Model, NetworkModel):
         self._undeclared = None
         told = {**told_by_children(self.graph, given), **told}
         unknown = [n for n in self.graph if not is_told(n, self.graph, given, told)]
-        if unknown:
+        if unknown:  # what is told is checked now, not when data tells the rest
+            told = {n: x if x is None else variable_of(n, x) for n, x in told.items()}
             self._undeclared = Undeclared(given, told, unknown, normalise)
         else:
             self._declare(given, told, normalise)

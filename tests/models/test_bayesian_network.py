@@ -469,3 +469,11 @@ def test_real_nodes_are_linear_gaussian_unless_told_otherwise(
     without_parents = LinearGaussian(Variable("x"), [], bias=0.0, covariance=1.0)
     BayesianNetwork([], {"x": without_parents}).query("x")
     assert not caplog.records  # nothing was left to be told: there is no weight
+
+
+@pytest.mark.parametrize("states", [0, -1, 2.5, ["a", "a"], []])
+def test_wrong_states_are_refused_though_others_are_not_known_yet(states: Any) -> None:
+    with pytest.raises(ModelError, match="'a'"):
+        BayesianNetwork([("a", "b")], states={"a": states})
+    with pytest.raises(ModelError, match="'component'"):
+        pgnn.Mixture(states, {"x": pgnn.Gaussian})
