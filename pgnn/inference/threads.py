@@ -18,6 +18,9 @@ Stop = NDArray[np.int64]
 """``(1,)``: a kernel that takes it returns early, its answer unfinished, once it is not zero."""
 
 LITTLE = 3e6
+"""Nanoseconds of work that are not shared between threads."""
+
+_SOON = 1e7
 """Nanoseconds of work that this thread does itself: nobody interrupts what is over so soon."""
 
 _FILLED = 2**22
@@ -57,7 +60,7 @@ def interruptible(
     """
     outer = _OUTER.get()
     stop = go_on() if outer is None else outer
-    if cost <= LITTLE:
+    if threads == 1 and cost <= _SOON:
         for piece in work:
             piece(stop)
         return

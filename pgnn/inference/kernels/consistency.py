@@ -29,6 +29,7 @@ def _support(wiring, table, f, alive, states, kept):
             wiring.card[one], kept,
         )  # fmt: skip
         return
+    card, offset, slot_var = wiring.card, wiring.offset, wiring.slot_var
     for d in range(n):
         states[d] = 0
     kept[: wiring.message[last] - wiring.message[first]] = False
@@ -37,12 +38,12 @@ def _support(wiring, table, f, alive, states, kept):
     while d >= 0:
         allowed = table[at] > -np.inf
         for d in range(n):
-            allowed &= alive[wiring.offset[wiring.slot_var[first + d]] + states[d]]
+            allowed &= alive[offset[slot_var[first + d]] + states[d]]
         if allowed:
             for d in range(n):
                 kept[wiring.message[first + d] - wiring.message[first] + states[d]] = True
         at += 1
-        d = next_joint_state(wiring, first, last, states)
+        d = next_joint_state(card, slot_var, first, last, states)
 
 
 @inner

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pgnn.inference.kernels.compiled import inner
+from pgnn.inference.kernels.compiled import inlined_lean
 
 
-@inner
-def next_joint_state(wiring, first, last, states):
+@inlined_lean
+def next_joint_state(card, slot_var, first, last, states):
     """Move on to the next joint state of the slots ``first, ..., last - 1``, the last one fastest.
 
     Args:
-        wiring: Of the graph.
+        card: ``(N,)`` state counts of the elements.
+        slot_var: Element of each slot.
         first: First slot.
         last: One behind the last slot.
         states: ``(last - first,)`` changed; zeros after the last joint state.
@@ -21,7 +22,7 @@ def next_joint_state(wiring, first, last, states):
     d = last - first - 1
     while d >= 0:
         states[d] += 1
-        if states[d] < wiring.card[wiring.slot_var[first + d]]:
+        if states[d] < card[slot_var[first + d]]:
             break
         states[d] = 0
         d -= 1

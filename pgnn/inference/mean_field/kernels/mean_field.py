@@ -13,11 +13,12 @@ from pgnn.inference.kernels.kinds import add_expected_row
 @inner
 def _many(wiring, table, q, slot, states, out):
     """:func:`_expect` for a table over three or more elements: its entries, one after another."""
+    card, offset, slot_var = wiring.card, wiring.offset, wiring.slot_var
     f = wiring.slot_factor[slot]
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1] - 1
     me = slot - first
-    innermost = wiring.slot_var[last]
-    num, at = wiring.card[innermost], wiring.offset[innermost]
+    innermost = slot_var[last]
+    num, at = card[innermost], offset[innermost]
     for d in range(last - first):
         states[d] = 0
     entry_at = wiring.table[f]
@@ -26,7 +27,7 @@ def _many(wiring, table, q, slot, states, out):
         weight = 1.0
         for d in range(last - first):
             if d != me:
-                weight *= q[wiring.offset[wiring.slot_var[first + d]] + states[d]]
+                weight *= q[offset[slot_var[first + d]] + states[d]]
         if weight > 0.0 and slot == last:
             for k in range(num):
                 out[k] += weight * table[entry_at + k]
@@ -37,7 +38,7 @@ def _many(wiring, table, q, slot, states, out):
                     total += q[at + k] * table[entry_at + k]
             out[states[me]] += weight * total
         entry_at += num
-        d = next_joint_state(wiring, first, last, states)
+        d = next_joint_state(card, slot_var, first, last, states)
 
 
 @inlined
