@@ -138,10 +138,10 @@ def _likelihoods(code, tables, rows, memory, lanes):
         for w in range(width):
             seen = tables.codes[rows[w], v]
             for s in range(num):
-                value = 1.0 if seen < 0 or seen == s else 0.0
-                if tables.soft.shape[0] > 0:
-                    value *= tables.soft[rows[w], column + s]
-                memory[base + s * width + w] = value
+                memory[base + s * width + w] = 1.0 if seen < 0 or seen == s else 0.0
+            if tables.soft.shape[0] > 0:
+                for s in range(num):
+                    memory[base + s * width + w] *= tables.soft[rows[w], column + s]
 
 
 @lean
