@@ -127,7 +127,7 @@ class Bic(Criterion):
 
     def figure(self, model: Model, data: Any, inputs: Inputs | None, **fit: Any) -> float:
         """See the base class."""
-        k = num_learnable(model)
+        k = _count(model)
         model.fit(data, inputs=inputs, **fit)
         return bic(model, data, inputs, num_parameters=k)
 
@@ -254,8 +254,9 @@ def choose(
     own = Bic() if criterion is None else criterion
     table: dict[Hashable, dict[str, float]] = {}
     for name, model in candidates.items():
-        count = num_learnable(model)
+        count = _count(model)
         figure = own.figure(model, data, inputs, **fit)
+        count = num_learnable(model) if count is None else count
         if math.isnan(figure):
             raise DataError(f"the figure of candidate {name!r} is not a number")
         table[name] = {
@@ -265,6 +266,15 @@ def choose(
         }
     best = min(table, key=lambda name: table[name]["figure"])
     return Choice(best, candidates[best], table, candidates)
+
+
+def _count(model: Model) -> int | None:
+    """Learnable numbers before a fit; None where only data tells what the model is."""
+    try:
+        model.variables  # noqa: B018
+    except ModelError:
+        return None
+    return num_learnable(model)
 
 
 def _total(model: Model, data: Any, inputs: Inputs | None) -> float:

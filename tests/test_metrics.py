@@ -168,3 +168,11 @@ class TestChoose:
         network = pgnn.BayesianNetwork(nx.DiGraph([("a", "b")]), states={"a": 2, "b": 3})
         with pytest.raises(pgnn.Unsupported, match="over time"):
             choose([network], {"a": [0], "b": [0]}, criterion=HeldOut())
+
+    def test_shapes_that_only_data_tells_count(self) -> None:
+        x = np.random.default_rng(0).normal(size=(200, 2))
+        x[100:] += 6.0
+        mixtures = {k: pgnn.Mixture(k, {"x": pgnn.Gaussian}) for k in (1, 2, 3)}
+        found = choose(mixtures, {"x": x}, **QUICK)
+        assert found.name == 2
+        assert [row["parameters"] for row in found.table.values()] == [5, 11, 17]

@@ -21,7 +21,7 @@ from pgnn.evidence.values import RawEvidence, Rule, read_discrete
 from pgnn.evidence.wrappers import Codes
 from pgnn.factors.elements import Elements
 from pgnn.factors.labels import MISSING, Column
-from pgnn.factors.sparse_rows import is_sparse
+from pgnn.factors.sparse_rows import is_scipy_sparse, is_sparse
 from pgnn.factors.variable import Variable
 
 
@@ -107,6 +107,8 @@ class EvidenceReader:
             return evidence
         given = RawEvidence.of(evidence, states_only)
         values = given.values
+        if self._is_only_real(values):
+            return self._assemble([self._find(next(iter(self._reals)), values, given)])
         if isinstance(values, Tensor | np.ndarray) and values.ndim > 1:
             return self._read_matrix(values, given.rule)
         if isinstance(values, Mapping):
@@ -230,6 +232,19 @@ class EvidenceReader:
                 for v in elements.variables
             ]
         )
+
+    def _is_only_real(self, values: Any) -> bool:
+        """Whether a bare array has rows of the model's only real variable."""
+        if len(self._reals) != 1:
+            return False
+        (own,) = self._reals.values()
+        if is_scipy_sparse(values):
+            return tuple(values.shape[1:]) == own.shape
+        if isinstance(values, Tensor):
+            floats = values.is_floating_point()
+        else:
+            floats = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+        return floats and values.ndim > 0 and tuple(values.shape[1:]) == own.shape
 
     def _indices(self, matrix: Any, rule: Rule) -> NDArray[np.integer[Any]] | None:
         """An integer matrix whose numbers are the states' indices; None if it is another one."""

@@ -72,7 +72,8 @@ def _labels(name: Hashable, column: Any) -> list[Any]:
     if len(reals) > MAX_REALS:
         raise DataError(
             f"column {name!r} has {len(labels)} different real numbers; cut it into states with "
-            f"pandas.cut or pandas.qcut, or declare Variable({name!r}) as real"
+            f"pandas.cut or pandas.qcut, or declare it as real, states={{{name!r}: "
+            f"Variable({name!r})}}"
         )
     if len(labels) > MAX_LABELS:
         raise DataError(

@@ -161,10 +161,11 @@ def summary_table(marginals: Sequence[ExactMarginal], row: int | None, index: An
 
     lines: list[Any] = []
     for own in marginals:
-        columns = torch.stack([own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])])
-        columns = columns if row is None else columns[:, row]
-        lines += columns.detach().double().reshape(5, -1).T.tolist()
-    return pd.DataFrame(lines, index=index, columns=["mean", "std", "5%", "50%", "95%"])
+        told = torch.stack([own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])])
+        told = told if row is None else told[:, row]
+        lines += told.detach().double().reshape(5, -1).T.tolist()
+    columns = ["mean", "std", "5%", "50%", "95%"]
+    return pd.DataFrame(lines, index=index, columns=columns) + 0.0  # zero has no sign
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:

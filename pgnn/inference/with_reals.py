@@ -109,5 +109,6 @@ class WithReals(Posterior):
 
     def __str__(self) -> str:
         shown = self.reals and self.num_rows
-        first = self.summary().round(4).to_string(max_rows=100) if shown else ""
+        # zero has no sign: rounding a small number would give it one
+        first = (self.summary().round(4) + 0.0).to_string(max_rows=100) if shown else ""
         return "\n".join(filter(None, [first, super().__str__()]))

@@ -34,8 +34,10 @@ from pgnn.models.directed_declaration import (
     check_spelling,
     conditional_of,
     declare,
+    event_shape,
     is_told,
     listed_edges,
+    makes_reals,
     read_graph,
     told_by_children,
     variable_of,
@@ -301,7 +303,7 @@ class BayesianNetwork(Model, NetworkModel):
         """
         undeclared = self._undeclared
         if undeclared is not None:
-            columns = columns_of(data)
+            columns = self._columns(data)
             hidden = [n for n in undeclared.unknown if n not in columns]
             if hidden:
                 raise ModelError(
@@ -320,7 +322,14 @@ class BayesianNetwork(Model, NetworkModel):
 
     def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """The variables that were not declared, as their columns tell them."""
-        return states_of(columns)
+        given = {} if self._undeclared is None else self._undeclared.given
+        reals = {n: x for n, x in columns.items() if makes_reals(given.get(n))}
+        states = states_of({n: x for n, x in columns.items() if n not in reals})
+        return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
+
+    def _columns(self, data: Any) -> Mapping[Hashable, Any]:
+        """The columns of data by name."""
+        return columns_of(data)
 
     def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
         """Return the network with other conditionals on the same graph; see the base class."""

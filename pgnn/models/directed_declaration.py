@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import networkx as nx
@@ -13,6 +14,7 @@ import torch
 from pgnn.errors import ModelError, closest
 from pgnn.factors.cells import dense
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.emission import Emission
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.variable import Variable
@@ -161,6 +163,28 @@ def is_told(
     if conditional is None or isinstance(conditional, Mapping):
         return False
     return isinstance(conditional, Conditional) or not callable(conditional)
+
+
+def is_class(given: Any) -> bool:
+    """Whether a class of conditionals is given, or one with settings: they fit any shape."""
+    return isinstance(given.func if isinstance(given, partial) else given, type)
+
+
+def makes_reals(given: Any) -> bool:
+    """Whether a class is given whose children are real, or one with settings."""
+    own = given.func if isinstance(given, partial) else given
+    return isinstance(own, type) and issubclass(own, Emission) and not own.takes_states
+
+
+def event_shape(column: Any) -> tuple[int, ...]:
+    """Return the shape of one row of a column."""
+    shape = getattr(column, "shape", None)
+    if shape is not None and len(shape) > 1:
+        return tuple(int(n) for n in shape[1:])
+    for cell in column:
+        if cell is not None:
+            return tuple(np.shape(cell))
+    return ()
 
 
 def told_by_children(

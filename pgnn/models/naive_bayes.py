@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import numpy as np
+from torch import Tensor
 
 from pgnn.abilities import ClassModel
 from pgnn.errors import EvidenceError, ModelError
-from pgnn.evidence.frames import columns_of
 from pgnn.evidence.states import states_of
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Settings
+from pgnn.factors.sparse_rows import is_scipy_sparse
 from pgnn.factors.variable import Variable
 from pgnn.limits import NOT_NEGATIVE, check_real
 from pgnn.models.bayesian_network import BayesianNetwork
-from pgnn.models.directed_declaration import by_name
+from pgnn.models.directed_declaration import by_name, event_shape, is_class
 
 if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
@@ -96,11 +96,12 @@ class NaiveBayes(BayesianNetwork, ClassModel):
                 f"a feature {what}: give features={{'x': pgnn.Gaussian}}, name='class'"
             )
         self._class, self.smoothing = name, smoothing
+        self._features = [*features]
         self._callables = {n for n, x in features.items() if _is_callable(x)}
         given = {n: x for n, x in features.items() if not _are_states(x)}
         known: dict[Hashable, Any] = {} if states is None else {name: states}
         for feature, kind in features.items():
-            if feature in shapes or (_is_callable(kind) and not _is_class(kind)):
+            if feature in shapes or (_is_callable(kind) and not is_class(kind)):
                 known[feature] = Variable(feature, None, shapes.get(feature, ()))
             elif _are_states(kind) and kind is not None:
                 known[feature] = kind
@@ -160,7 +161,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         from pgnn.inference.question import reader_of
 
         try:
-            columns = columns_of(data)
+            columns = self._columns(data)
             known = {n: columns[n] for n in self.variables if n in columns}
             seen = reader_of(self).read(known, states_only=True)
         except EvidenceError:  # the learner says what is wrong
@@ -179,11 +180,18 @@ class NaiveBayes(BayesianNetwork, ClassModel):
                 )
         super()._check_declared()
 
+    def _columns(self, data: Any) -> Mapping[Hashable, Any]:
+        """Columns by name; an array without one is the only feature."""
+        bare = isinstance(data, np.ndarray | Tensor) or is_scipy_sparse(data)
+        if bare and len(self._features) == 1:
+            return {self._features[0]: data}
+        return super()._columns(data)
+
     def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
         """Shapes of real features, and states of the others and of the class."""
         reals = {n: x for n, x in columns.items() if n in self._callables}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
-        return {**states, **{n: Variable(n, None, _event_shape(x)) for n, x in reals.items()}}
+        return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
 
     def __repr__(self) -> str:
         seen = ", ".join(repr(n) for n in self.graph if n != self._class)
@@ -194,11 +202,6 @@ def _is_callable(given: Any) -> bool:
     return callable(given) and not isinstance(given, Conditional)
 
 
-def _is_class(given: Any) -> bool:
-    """Whether a class is given, or one with settings: they fit any shape."""
-    return isinstance(given.func if isinstance(given, partial) else given, type)
-
-
 def _are_states(given: Any) -> bool:
     """Whether a number or labels of states are given, or nothing, rather than a conditional."""
     if given is None or (isinstance(given, int) and not isinstance(given, bool)):
@@ -207,14 +210,3 @@ def _are_states(given: Any) -> bool:
         return True
     listed = isinstance(given, list | tuple | range)
     return listed and all(isinstance(s, str | bool | int) for s in given)
-
-
-def _event_shape(column: Any) -> tuple[int, ...]:
-    """The shape of one row of a column."""
-    shape = getattr(column, "shape", None)
-    if shape is not None and len(shape) > 1:
-        return tuple(int(n) for n in shape[1:])
-    for cell in column:
-        if cell is not None:
-            return tuple(np.shape(cell))
-    return ()

@@ -477,3 +477,11 @@ def test_wrong_states_are_refused_though_others_are_not_known_yet(states: Any) -
         BayesianNetwork([("a", "b")], states={"a": states})
     with pytest.raises(ModelError, match="'component'"):
         pgnn.Mixture(states, {"x": pgnn.Gaussian})
+
+
+def test_classes_of_real_children_tell_that_columns_are_real() -> None:
+    a = np.random.default_rng(0).normal(size=300)
+    given = {"a": pgnn.Gaussian, "b": pgnn.LinearGaussian}
+    model = pgnn.BayesianNetwork([("a", "b")], given).fit({"a": a, "b": 2 * a + 1}, progress=False)
+    assert model.conditionals["b"].weight.item() == pytest.approx(2.0, abs=1e-6)
+    assert "-0.0 " not in str(model.query("a", {"b": 1.0}))

@@ -102,3 +102,25 @@ def test_expanded_squares_keep_their_digits() -> None:
             plain = own.factor({"x": y}).log_values
         wanted = own.factor({"x": y.requires_grad_()}).log_values
         torch.testing.assert_close(plain, wanted.detach(), rtol=0, atol=1e-8)
+
+
+def test_rows_far_from_zero_keep_their_digits() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    fitted = []
+    for far in (0.0, 1e8):
+        model = pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit({"x": x + far}, seed=0, progress=False)
+        fitted.append(model.history["log_likelihood"])
+    assert fitted[0] == pytest.approx(fitted[1], abs=1e-4)
+
+
+def test_an_array_without_a_name_is_of_the_only_variable() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    bare = pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit(x, seed=0, progress=False)
+    named = pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit({"x": x}, seed=0, progress=False)
+    np.testing.assert_array_equal(bare.log_prob(x), named.log_prob({"x": x}))
+    assert bare.query("component", x[0:1])["component"].probs.shape == (1, 2)
+
+
+def test_data_without_anything_seen_is_refused() -> None:
+    with pytest.raises(pgnn.DataError, match="every cell"):
+        pgnn.Mixture(2, {"x": pgnn.Gaussian}).fit({"x": [np.nan, np.nan]}, progress=False)

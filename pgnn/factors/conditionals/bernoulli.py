@@ -149,6 +149,7 @@ class Bernoulli(FactorizedEmission):
         return softplus(natural)
 
     takes_sparse = True
+    takes_states = True
 
     def _log_base(self, x: Tensor) -> Tensor | None:
         return None

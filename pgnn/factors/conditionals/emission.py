@@ -45,6 +45,9 @@ class Emission(ExponentialFamily):
     takes_reals = False
     """Whether parents may be real."""
 
+    takes_states = False
+    """Whether the child may have states."""
+
     def __init__(self, child: Variable, parents: Sequence[Variable] = ()) -> None:
         super().__init__(child, parents)
         for v in self.scope:

@@ -86,6 +86,10 @@ class ChainEStep(EStep[Sequences]):
         """Read sequences."""
         return read_sequences(self.model, data, weights, inputs)
 
+    def values_of(self, name: Hashable, own: Conditional, seen: Sequences) -> Values | None:
+        """Return reals that were seen, see :class:`EStep`."""
+        return observed(own, seen)[1] if name in seen.reals else None
+
     def chain(self, seen: Sequences) -> Chain | SegmentChain:
         """Return the chain given what was seen."""
         with torch.no_grad():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from pgnn.abilities import Inputs
-from pgnn.errors import ModelError, Unsupported
+from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
@@ -106,12 +107,30 @@ class EStep(ABC, Generic[Seen]):
             ModelError: If nothing is learnable.
             Unsupported: If closed forms share some parameters and not others.
         """
+        if not self.model.variables:
+            raise ModelError("the model has no variables; give it edges, or nodes")
         if not self.parameters and not self.learns_as_a_whole:
             raise ModelError(
                 "the model has nothing to learn: what was given is constant; "
                 "model.requires_grad_() makes it where learning begins"
             )
         check_ties(self.pieces)
+
+    def prepare(self, seen: Seen) -> None:
+        """Choose what statistics are taken about, such as origins near the rows.
+
+        Args:
+            seen: What is learnt from, all of it or what came first.
+        """
+        for name, own in self.pieces.items():
+            values = self.values_of(name, own, seen)
+            if isinstance(own, ExponentialFamily) and not own.inputs and values is not None:
+                with suppress(DataError):  # nobody saw it
+                    own.prepare(values)
+
+    def values_of(self, name: Hashable, own: Conditional, seen: Seen) -> Values | None:
+        """Return what was seen of a real child and of real parents, or None if that is not all."""
+        return None
 
     def completed(self, seen: Seen) -> Seen:
         """Return rows with their most probable states filled in.

@@ -23,6 +23,7 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Piec
 from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import check_seen
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
@@ -165,6 +166,7 @@ class EM(Learner):
         if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
             raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
         seen = e_step.read(data, weights, inputs)
+        check_seen(seen)
         best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
         last = best.e_step.expect(seen)
         told: dict[str, Any] = {
@@ -223,6 +225,8 @@ class EM(Learner):
         starts = [
             Start(self._e_step(copy.deepcopy(model), seen), seen, priors, self, s) for s in seeds
         ]
+        for start in starts:
+            start.e_step.prepare(seen)
         clustered = self.initialize
         if clustered is None:
             clustered = starts[0].e_step.symmetric(seen)

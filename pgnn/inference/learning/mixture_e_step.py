@@ -75,6 +75,12 @@ class MixtureEStep(EStep[Any]):
             return self.parts[0].read(data, weights, inputs)
         return read_rows(self.model, data, weights, inputs)
 
+    def prepare(self, seen: Any) -> None:
+        """Let the components choose origins, see :class:`EStep`."""
+        known, _ = component_rows(self.model, seen)
+        for part in self.parts:
+            part.prepare(known)
+
     def expect(self, seen: Any) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         known, classes = component_rows(self.model, self._distinct(seen))

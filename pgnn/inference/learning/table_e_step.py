@@ -30,6 +30,7 @@ from pgnn.inference.learning.expected_statistics import (
     ExpectedStatistics,
     Pieces,
     StatisticsCollector,
+    Values,
     learnable,
 )
 from pgnn.inference.learning.latent_reals import (
@@ -165,6 +166,12 @@ class NetworkEStep(TableEStep[Evidence]):
     def expect(self, seen: Evidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         return super().expect(self._distinct(seen))
+
+    def values_of(self, name: Hashable, own: Conditional, seen: Evidence) -> Values | None:
+        """Return reals that were seen, see :class:`EStep`."""
+        reals = [v.name for v in own.scope if not v.is_discrete]
+        known = bool(reals) and all(n in seen.reals for n in reals)
+        return {n: seen.reals[n] for n in reals} if known else None
 
     def completed(self, seen: Evidence) -> Evidence:
         """Return rows with their most probable states, see :class:`EStep`."""

@@ -18,6 +18,8 @@ from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container
+from pgnn.factors.finite import is_all_nan
+from pgnn.factors.sparse_rows import is_scipy_sparse
 from pgnn.inference.loop import progress_bar
 from pgnn.inference.question import reader_of
 
@@ -87,6 +89,20 @@ def read_sequences(
     if not int(seen.lengths.sum()):
         raise DataError("there are no steps to learn from")
     return replace(seen, weights=_counts(weights, seen.num_rows), inputs=covariates)
+
+
+def check_seen(seen: Evidence | Sequences) -> None:
+    """Check that something was seen at all.
+
+    Raises:
+        DataError: If every cell is missing.
+    """
+    codes = [seen.codes] if isinstance(seen, Evidence) else [*seen.codes.values()]
+    told = any(bool((x >= 0).any()) for x in codes)
+    told = told or any(not is_all_nan(x) for x in seen.reals.values())
+    told = told or bool(seen.soft if isinstance(seen, Sequences) else seen.soft is not None)
+    if not told:
+        raise DataError("every cell of the data is missing: there is nothing to learn from")
 
 
 def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:
@@ -163,7 +179,7 @@ def _shown(data: Iterable[Any], progress: bool) -> Iterator[tuple[int, Any]]:
 def is_single(data: Any) -> bool:
     """Whether an object is one data set and not an iterable of batches."""
     known = (Tensor, np.ndarray, Mapping, Observed, Codes, Evidence)
-    return isinstance(data, known) or is_frame(data) or _are_rows(data)
+    return isinstance(data, known) or is_frame(data) or _are_rows(data) or is_scipy_sparse(data)
 
 
 def _are_rows(data: Any) -> bool:
