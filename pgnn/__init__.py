@@ -107,6 +107,8 @@ from pgnn.models import (
     BayesianNetwork,
     ChowLiuTree,
     DynamicBayesianNetwork,
+    FactorAnalysis,
+    GaussianDiscriminant,
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     LinearDynamicalSystem,
@@ -115,6 +117,7 @@ from pgnn.models import (
     Model,
     ModelMixture,
     NaiveBayes,
+    PrincipalComponents,
 )
 from pgnn.programs.program import Program
 
@@ -173,6 +176,9 @@ __all__ = [
     "Mixture",
     "ModelMixture",
     "ChowLiuTree",
+    "FactorAnalysis",
+    "PrincipalComponents",
+    "GaussianDiscriminant",
     "OnlineFilter",
     # answers
     "Posterior",

@@ -50,6 +50,8 @@ class EvidenceReader:
         elements: Those of the discrete variables, if they have been numbered already.
         in_part: Real variables of which some numbers may be ``NaN`` and others not: how many of
             their last axes make a value that is seen as a whole.
+        vector: Name of the real variable that a bare matrix of numbers is.
+        columns: Names of its numbers, which are then read like variables.
 
     Raises:
         Unsupported: If an axis of an array has a name instead of a length.
@@ -68,6 +70,8 @@ class EvidenceReader:
         variables: Sequence[Variable],
         elements: Elements | None = None,
         in_part: Mapping[Hashable, int] | None = None,
+        vector: Hashable = None,
+        columns: Sequence[Hashable] = (),
     ) -> None:
         self.variables = tuple(variables)
         self._in_part = dict(in_part or {})
@@ -82,6 +86,8 @@ class EvidenceReader:
         self._codes = {name: (k, v.labels.codes) for name, (k, v) in self._single.items()}
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
+        self._vector = vector
+        self._cells: dict[Hashable, Hashable] = {n: (vector, k) for k, n in enumerate(columns)}
 
     def read(self, evidence: Any = None, *, states_only: bool = False) -> Evidence:
         """Return the evidence as arrays.
@@ -123,7 +129,7 @@ class EvidenceReader:
                 f"{type(values).__name__}"
             )
         frame, by_rows = is_frame(values), is_frame(values) or _are_rows(values)
-        found = [(n, x) for n, x in items if n not in given.ignore]
+        found = [(self._cells.get(n, n), x) for n, x in items if n not in given.ignore]
         found = joined_cells(found, self._reals)
         self._check_names([n for n, _ in found], "column" if frame else "variable")
         given = replace(given, rule=replace(given.rule, rows=given.rule.rows or by_rows))
@@ -199,10 +205,10 @@ class EvidenceReader:
     def _read_matrix(self, matrix: Any, rule: Rule) -> Evidence:
         """A column for each element, or an array ``(N, *shape)`` of the only variable."""
         rows, *rest = matrix.shape
-        if len(self.variables) == 1 and self.variables[0].shape == tuple(rest):
-            return self._assemble(
-                [self._find(self.variables[0].name, matrix, RawEvidence(matrix, rule))]
-            )
+        alone = len(self.variables) == 1 and self.variables[0].shape == tuple(rest)
+        if alone or self._vector is not None:
+            name = self.variables[0].name if alone else self._vector
+            return self._assemble([self._find(name, matrix, RawEvidence(matrix, rule))])
         elements = self.elements
         if rest != [len(elements)]:
             what = "discrete variable" if elements.plain else "element of the discrete variables"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
+from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs, VectorModel
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
@@ -181,9 +181,16 @@ def reader_of(model: FactorModel) -> EvidenceReader:
     """Return what reads evidence about a model's variables, made once."""
     reader: EvidenceReader = model.cached(
         "evidence reader",
-        lambda: EvidenceReader(tuple(model.variables.values()), model.elements, _in_part(model)),
+        lambda: EvidenceReader(
+            tuple(model.variables.values()), model.elements, _in_part(model), *_vector_of(model)
+        ),
     )
     return reader
+
+
+def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:
+    """The variable that a matrix is read as, and the names of its columns."""
+    return (model.vector, model.columns) if isinstance(model, VectorModel) else (None, ())
 
 
 def _in_part(model: Any) -> dict[Hashable, int]:

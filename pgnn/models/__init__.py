@@ -3,6 +3,8 @@
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
+from pgnn.models.factor_analysis import FactorAnalysis
+from pgnn.models.gaussian_discriminant import GaussianDiscriminant
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
@@ -11,11 +13,14 @@ from pgnn.models.mixture import Mixture
 from pgnn.models.model import Model
 from pgnn.models.model_mixture import ModelMixture
 from pgnn.models.naive_bayes import NaiveBayes
+from pgnn.models.principal_components import PrincipalComponents
 
 __all__ = [
     "BayesianNetwork",
     "ChowLiuTree",
     "DynamicBayesianNetwork",
+    "FactorAnalysis",
+    "GaussianDiscriminant",
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
     "LinearDynamicalSystem",
@@ -24,4 +29,5 @@ __all__ = [
     "Model",
     "ModelMixture",
     "NaiveBayes",
+    "PrincipalComponents",
 ]

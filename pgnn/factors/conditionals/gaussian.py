@@ -262,7 +262,7 @@ def read_scale(
     tail = form.tail(size)
     given = read_parameter("covariance", child, covariance, (*lead, *(tail if child.shape else ())))
     try:
-        raw = form.unconstrain(given.reshape(*lead, *tail))
+        raw = form.unconstrain(given.reshape((*lead, *tail)))
     except ModelError as error:
         raise ModelError(f"covariance of {child.name!r}: {error}") from None
     return nn.Parameter(raw, requires_grad=False)
@@ -271,7 +271,7 @@ def read_scale(
 def factors(own: Emission, form: Covariance, scale: Tensor) -> Tensor:
     """Lower factors ``(K1, ..., Kn, D, D)`` of unconstrained numbers; axes of 1 if tied."""
     lead = [1] * len(own.configurations) if form.tied else own.configurations
-    raw = scale.reshape(*lead, *form.unconstrained_tail(own.size))
+    raw = scale.reshape((*lead, *form.unconstrained_tail(own.size)))
     return form.cholesky(raw, own.size)
 
 

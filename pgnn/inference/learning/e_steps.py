@@ -10,6 +10,7 @@ from pgnn.abilities import (
     EmittingModel,
     FactorModel,
     GaussianChainModel,
+    LatentFactorModel,
     MixtureModel,
     NetworkModel,
     SlicedModel,
@@ -21,6 +22,7 @@ from pgnn.inference.learning.chain_e_step import ChainEStep
 from pgnn.inference.learning.class_e_step import ClassEStep
 from pgnn.inference.learning.closed_form import ClosedFormEStep
 from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.factor_e_step import FactorEStep
 from pgnn.inference.learning.field_e_step import FieldEStep
 from pgnn.inference.learning.kalman_e_step import KalmanEStep
 from pgnn.inference.learning.likelihood_objective import only_draws
@@ -67,6 +69,8 @@ def e_step_of(
         return MixtureEStep(model, [e_step_of(c) for c in model.components])
     if isinstance(model, ClassModel):
         return ClassEStep(model)
+    if isinstance(model, LatentFactorModel) and engine is None:
+        return FactorEStep(model)
     if isinstance(model, NetworkModel):
         if engine is not None and seen is not None and only_draws(engine, model, seen):
             return SampledEStep(model, engine, num_samples)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import ClosedFormModel, DirectedModel, SlicedModel
+from pgnn.abilities import ClosedFormModel, DirectedModel, SlicedModel, SolvableModel
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
@@ -26,6 +26,7 @@ from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelih
 from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.solved_model import fit_solved, has_solution
 from pgnn.inference.learning.statistics import Statistics
 from pgnn.inference.learning.training_data import batches
 from pgnn.limits import check_settings
@@ -123,6 +124,9 @@ class MaximumLikelihood(Learner):
             return
         if isinstance(model, ClosedFormModel):
             fit_closed_form(model, self, data, weights)
+            return
+        if isinstance(model, SolvableModel) and has_solution(model, data):
+            fit_solved(model, self, data, weights)
             return
         begin = time.perf_counter()
         parts = _sort_out(model)

@@ -229,4 +229,4 @@ def check_weights(weights: Any, num_rows: int) -> Floats:
     if bad.any():
         row = int(bad.argmax())
         raise DataError(f"weights must be finite and not negative, row {row} has {array[row]}")
-    return array
+    return array if array.flags.writeable else array.copy()  # torch takes no others

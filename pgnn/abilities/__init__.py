@@ -1,0 +1,50 @@
+"""What a model can do, declared by base classes: engines, learners and files ask for these.
+
+A model says what it can by inheriting an ability, and then it must implement it: a class that a
+user writes is asked in the same words as those of this library. Whoever needs an ability writes
+``isinstance(model, ChainModel)``, and never looks whether an attribute happens to be there.
+"""
+
+from pgnn.abilities.core import (
+    ChainModel,
+    ClassModel,
+    ClosedFormModel,
+    DensityModel,
+    DirectedModel,
+    EmittingModel,
+    ExecutableModel,
+    FactorModel,
+    GaussianChainModel,
+    Inputs,
+    MixtureModel,
+    NetworkModel,
+    SlicedModel,
+    UnrollableModel,
+    VariableModel,
+)
+from pgnn.abilities.vectors import (
+    LatentFactorModel,
+    SolvableModel,
+    VectorModel,
+)
+
+__all__ = [
+    "ChainModel",
+    "ClassModel",
+    "ClosedFormModel",
+    "DensityModel",
+    "DirectedModel",
+    "EmittingModel",
+    "ExecutableModel",
+    "FactorModel",
+    "GaussianChainModel",
+    "Inputs",
+    "LatentFactorModel",
+    "MixtureModel",
+    "NetworkModel",
+    "SlicedModel",
+    "SolvableModel",
+    "UnrollableModel",
+    "VariableModel",
+    "VectorModel",
+]

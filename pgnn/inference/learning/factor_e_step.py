@@ -1,0 +1,192 @@
+"""Expectations of models with few hidden numbers, whatever is missing in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs, LatentFactorModel
+from pgnn.errors import DataError, ModelError
+from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.gaussians.latent_factors import FactorPosterior, blocks, factor_posterior
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, learnable
+from pgnn.inference.learning.training_data import read_rows
+
+_OWN = "rows of loadings"
+"""What the statistics are called."""
+_NOISE = 0.3
+"""Standard deviation of what is added to the factors that a start at random begins with."""
+
+
+class FactorEStep(EStep[Evidence]):
+    r"""Expectations of a vector that depends on hidden factors.
+
+    Each number of the vector is a regression on the factors, to which those rows contribute that
+    have seen it: what is missing needs no expectation.
+
+    Args:
+        model: The model.
+
+    References:
+        Rubin and Thayer (1982), EM algorithms for ML factor analysis. Ghahramani and Jordan (1994),
+        Learning from incomplete data, section 4.
+    """
+
+    model: LatentFactorModel
+
+    @cached_property
+    def pieces(self) -> dict[Hashable, Conditional]:
+        """The vector's conditional, if it is learnable."""
+        return learnable({self.model.vector: self.model.conditionals[self.model.vector]})
+
+    @property
+    def _own(self) -> LinearGaussian:
+        own: Any = self.model.conditionals[self.model.vector]
+        found: LinearGaussian = own
+        return found
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+        """Read rows.
+
+        Raises:
+            DataError: If a column has no number at all, or factors were seen.
+        """
+        seen = read_rows(self.model, data, weights, inputs)
+        if self.model.latent in seen.reals:
+            raise DataError(
+                f"{self.model.latent!r} was seen: EM() learns from rows of {self.model.vector!r}"
+            )
+        x = seen.reals.get(self.model.vector)
+        if x is None:
+            raise DataError(f"{self.model.vector!r} was not seen in any row")
+        empty = x.isnan().all(dim=0).nonzero()[:, 0].tolist()
+        if empty:
+            names = [self.model.columns[k] if self.model.columns else k for k in empty[:5]]
+            raise DataError(
+                f"no row has seen the numbers {names} of {self.model.vector!r}: leave them out"
+            )
+        return seen
+
+    def expect(self, seen: Evidence) -> ExpectedStatistics:
+        """Return expected statistics, see :class:`EStep`."""
+        x = seen.reals[self.model.vector].double()
+        weights = torch.from_numpy(seen.row_weights)
+        origin = self._origin(seen)
+        sums: Any = 0
+        total = 0.0
+        for rows in blocks(x, self._own.num_features + 1):
+            found = self._posterior(x[rows])
+            total += float(weights[rows] @ found.log_density)
+            parts = _sums(x[rows] - origin, weights[rows], found)
+            sums = parts if sums == 0 else tuple(a + b for a, b in zip(sums, parts, strict=True))
+        return ExpectedStatistics(total, float(weights.sum()), {_OWN: sums})
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Set loadings, means and noise to what fits best, each number on its own."""
+        if priors:
+            raise ModelError("EM() of factors takes no prior")
+        count, zz, yz, yy = expected.sums[_OWN]
+        own = self._own
+        k = own.num_features
+        origin = self._known_origin
+        known = count > LEAST_COUNT
+        with torch.no_grad():
+            old = torch.cat([own.weight, (own.bias - origin).unsqueeze(1)], dim=1).double()
+            free = [own.weight.requires_grad] * k + [own.bias.requires_grad]
+            mask = torch.tensor(free)
+            new = old.clone()
+            if bool(mask.any()):
+                target = yz[:, mask] - torch.einsum(
+                    "df,dfg->dg", old[:, ~mask], zz[:, ~mask][..., mask]
+                )
+                solved = torch.linalg.lstsq(zz[:, mask][..., mask], target.unsqueeze(-1)).solution
+                new[:, mask] = solved.squeeze(-1)
+                new = torch.where(known.unsqueeze(1), new, old)
+                own.weight.copy_(new[:, :k])
+                own.bias.copy_(new[:, k] + origin)
+            if own.scale.requires_grad:
+                self._set_noise(count, zz, yz, yy, new)
+        return []
+
+    def _set_noise(
+        self, count: Tensor, zz: Tensor, yz: Tensor, yy: Tensor, coefficients: Tensor
+    ) -> None:
+        own = self._own
+        fitted = torch.einsum("df,dfg,dg->d", coefficients, zz, coefficients)
+        squares = yy - 2.0 * (coefficients * yz).sum(dim=1) + fitted
+        each = count.clamp_min(LEAST_COUNT)
+        floor = own.form.floor((yy / each - (yz[:, -1] / each).square()).clamp_min(0.0))
+        if own.form.shared:
+            natural = (squares.sum() / count.sum()).maximum(floor.mean())
+        else:
+            before = own.form.constrain(own.scale.double(), own.size)
+            natural = torch.where(count > LEAST_COUNT, (squares / each).maximum(floor), before)
+        own.scale.copy_(own.form.unconstrain(natural).reshape(own.scale.shape))
+
+    def log_partition(self, seen: Evidence) -> Tensor:
+        """Return ``(B,)`` log densities of what was seen."""
+        x = seen.reals[self.model.vector].double()
+        parts = [self._posterior(x[rows]).log_density for rows in blocks(x, self._own.num_features)]
+        return torch.cat(parts)
+
+    def symmetric(self, seen: Evidence) -> bool:
+        """Whether the vector does not depend on the factors yet."""
+        own = self._own
+        return own.weight.requires_grad and not bool(own.weight.detach().any())
+
+    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+        """Begin with principal components as factors, holes filled with means."""
+        x, own = seen.reals[self.model.vector].double(), self._own
+        generator = torch.Generator().manual_seed(seed)
+        weights = torch.from_numpy(seen.row_weights)
+        error = (x - self._origin(seen)).nan_to_num(nan=0.0)
+        deviation = error.square().mean(dim=0).sqrt()
+        scaled = error / deviation.masked_fill(deviation == 0, 1.0)
+        left, _, _ = torch.linalg.svd(scaled, full_matrices=False)
+        z = torch.zeros(len(x), own.num_features, dtype=torch.float64)
+        z[:, : left.shape[1]] = left[:, : own.num_features] * len(x) ** 0.5
+        noise = torch.randn(z.shape, generator=generator, dtype=torch.float64)
+        z += (3.0 * _NOISE if at_random else 0.0) * noise
+        z[:, left.shape[1] :] = noise[:, left.shape[1] :]
+        spread = _NOISE**2 * torch.eye(own.num_features, dtype=torch.float64).unsqueeze(0)
+        found = FactorPosterior(z, spread, weights)
+        sums = _sums(x - self._origin(seen), weights, found)
+        self.improve(ExpectedStatistics(0.0, 0.0, {_OWN: sums}), {})
+
+    def _posterior(self, x: Tensor) -> FactorPosterior:
+        own = self._own
+        with torch.no_grad():
+            variance = own.covariance.double().diagonal()
+            return factor_posterior(x, own.weight.double(), own.bias.double(), variance)
+
+    _known_origin: Tensor
+
+    def _origin(self, seen: Evidence) -> Tensor:
+        """``(D,)`` near the rows, which keeps digits; the same for all batches."""
+        if "_known_origin" not in vars(self):
+            self._known_origin = seen.reals[self.model.vector].double().nanmean(dim=0).nan_to_num()
+        return self._known_origin
+
+
+def _sums(x: Tensor, weights: Tensor, found: FactorPosterior) -> tuple[Tensor, ...]:
+    """Counts ``(D,)``, and sums of products of factors (and one) and numbers, for each number."""
+    hole = x.isnan()
+    counted = (~hole).double() * weights.unsqueeze(1)
+    error = x.nan_to_num(nan=0.0)
+    z = torch.cat([found.mean, torch.ones_like(found.mean[:, :1])], dim=1)
+    second = z.unsqueeze(2) * z.unsqueeze(1)
+    second[:, :-1, :-1] += found.covariance
+    size = z.shape[1]
+    zz = (counted.T @ second.reshape(len(z), size * size)).reshape(-1, size, size)
+    yz = (counted * error).T @ z
+    return counted.sum(dim=0), zz, yz, (counted * error.square()).sum(dim=0)

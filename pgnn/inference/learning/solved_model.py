@@ -1,0 +1,61 @@
+"""Learning of models that have a solution of their own for complete rows."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from pgnn.abilities import SolvableModel
+from pgnn.errors import DataError
+from pgnn.factors.finite import all_finite
+from pgnn.inference.history import History
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import is_single, read_rows
+
+
+def has_solution(model: SolvableModel, data: Any) -> bool:
+    """Whether data tells nothing of what the model takes for hidden."""
+    if not is_single(data):
+        return True
+    seen = set(read_rows(model, data).names)
+    return not seen - set(model.observable)
+
+
+def fit_solved(model: SolvableModel, learner: Any, data: Any, weights: Any) -> None:
+    """Fit a model to complete rows; ``model.history`` tells how it went.
+
+    Args:
+        model: One with a solution of its own.
+        learner: For the history.
+        data: Rows, all at once.
+        weights: ``(N,)`` what each row counts, or the name of the column that tells.
+
+    Raises:
+        DataError: If something was not seen, or there are no rows.
+    """
+    begin = time.perf_counter()
+    rows = read_rows(model, data, weights)
+    values = {}
+    for name in model.observable:
+        x = rows.reals.get(name)
+        if x is None or not all_finite(x):
+            where = "in all rows" if x is None else "in some rows"
+            raise DataError(
+                f"numbers of {name!r} are missing {where}: maximum likelihood needs complete rows; "
+                "learn with EM(), which sums out what was not seen, or drop or fill those rows"
+            )
+        values[name] = x
+    counts = torch.from_numpy(rows.row_weights)
+    with restored_on_failure(model):
+        model.solve(values, counts)
+        with torch.no_grad():
+            logs = model.log_prob(rows)  # type: ignore[attr-defined]
+        model.history = History(  # type: ignore[attr-defined]
+            learner=repr(learner),
+            rows=rows.num_rows,
+            weight=float(counts.sum()),
+            log_likelihood=float(rows.weighted_sum(logs.double())),
+            seconds=time.perf_counter() - begin,
+        )

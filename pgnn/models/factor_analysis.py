@@ -1,0 +1,104 @@
+"""Factor analysis: a vector that few hidden numbers make correlated."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.covariance import Diagonal
+from pgnn.factors.gaussians.factor_loadings import factor_loadings, orthomax
+from pgnn.factors.piece import Settings
+from pgnn.limits import FINITE, check_real, whole_number
+from pgnn.models.latent_factors import LatentFactors
+from pgnn.models.vector_network import Features
+
+
+class FactorAnalysis(LatentFactors):
+    r"""Factor analysis: a vector that hidden factors make correlated, with noise of its own.
+
+    .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \mathrm{diag}(\psi))
+
+    ``model.query("factors", rows)`` has the posterior of the factors, whatever was seen of the
+    rows; ``model.scores(rows)`` its means. Complete rows are learnt from by the profile likelihood
+    of the variances :math:`\psi`, incomplete ones by :class:`EM`. Factors are determined but for a
+    rotation, see :meth:`rotate`.
+
+    Args:
+        factors: How many hidden numbers there are.
+        features: Number or names of those of the vector; :meth:`fit` finds them if not given.
+        weight: ``(D, factors)`` :math:`W`; learnable if not given.
+        mean: ``(D,)`` :math:`\mu`, likewise.
+        noise: ``(D,)`` variances :math:`\psi`, likewise.
+        min_variance: Least variance of the noise that is learnt; see :class:`Diagonal`.
+        name: Of the vector.
+        latent: Of the factors.
+
+    Raises:
+        ModelError: If a shape or size is wrong.
+
+    References:
+        Jöreskog (1967), Some contributions to maximum likelihood factor analysis. Rubin and Thayer
+        (1982), EM algorithms for ML factor analysis. Barber (2012), Bayesian Reasoning and Machine
+        Learning, chapter 21.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(500, 1)) @ [[1.0, 2.0, 3.0]] + 0.1 * rng.normal(size=(500, 3))
+        >>> model = FactorAnalysis(1).fit(x)
+        >>> (model.weight[:, 0] / model.weight[0, 0]).round(decimals=1)
+        tensor([1., 2., 3.], dtype=torch.float64)
+        >>> model.query("factors", {"x": x[0]})["factors"].mean.shape
+        torch.Size([1])
+    """
+
+    def __init__(
+        self,
+        factors: int,
+        features: Features = None,
+        weight: Any = None,
+        mean: Any = None,
+        noise: Any = None,
+        *,
+        min_variance: float | None = None,
+        name: Hashable = "x",
+        latent: Hashable = "factors",
+    ) -> None:
+        self.min_variance = min_variance
+        form = Diagonal(min_variance)
+        super().__init__(factors, features, weight, mean, noise, form, name, latent)
+
+    def settings(self) -> Settings:
+        """Return the sizes, names and the least variance."""
+        return super().settings() | {"min_variance": self.min_variance}
+
+    def rotate(self, gamma: float = 1.0, max_iterations: int = 500) -> FactorAnalysis:
+        r"""Turn the factors so that each loads on few numbers; the distribution stays the same.
+
+        The orthomax criterion is raised as far as it goes,
+
+        .. math:: \sum_k \Big( \sum_d w_{dk}^4 - \tfrac{\gamma}{D} \big(\sum_d w_{dk}^2\big)^2 \Big)
+
+        Args:
+            gamma: 1 for varimax, 0 for quartimax.
+            max_iterations: Most rounds.
+
+        Returns:
+            The model itself.
+
+        References:
+            Kaiser (1958), The varimax criterion for analytic rotation in factor analysis.
+        """
+        check_real("gamma", gamma, FINITE)
+        rounds = whole_number("max_iterations", max_iterations, 1, ModelError)
+        turned = self.weight @ torch.from_numpy(orthomax(self.weight.numpy(), gamma, rounds))
+        with torch.no_grad():
+            self._regression.weight.copy_(turned)
+        return self
+
+    def _solution(self, centred: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return factor_loadings(centred.T @ centred, self.num_factors, floor)

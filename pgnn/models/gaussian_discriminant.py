@@ -1,0 +1,131 @@
+"""Gaussian discriminant analysis: classes whose vectors are normal."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.covariance import Covariance
+from pgnn.factors.conditionals.full_covariance import Tied
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.piece import Settings
+from pgnn.models.naive_bayes import NaiveBayes
+from pgnn.models.vector_network import Features, VectorNetwork
+
+
+class LinearScores(NamedTuple):
+    """Scores of the classes: they are as probable as the softmax of ``x @ weight.T + bias``.
+
+    Attributes:
+        weight: ``(K, D)``.
+        bias: ``(K,)``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+
+class GaussianDiscriminant(VectorNetwork, NaiveBayes):
+    r"""A class, and a vector that is normal given it: linear or quadratic discriminant analysis.
+
+    .. math:: p(c, x) = \pi_c \, N(x; \mu_c, \Sigma_c)
+
+    With one covariance for all classes the boundaries between them are linear, see
+    :meth:`linear_scores`; with covariances of their own quadratic; with diagonal ones this is
+    Gaussian naive Bayes. ``model.query("class", rows)`` has the probabilities of the classes, with
+    any numbers missing. Rows without a class are learnt from, too (semi-supervised, by
+    :class:`EM`).
+
+    Args:
+        states: Number or labels of the classes; those of the data if not given.
+        features: Number or names of the numbers of the vector; those of the data if not given.
+        form: Of the covariances: ``Tied()`` if not given, ``Full()``, ``Diagonal()``, ...
+        prior: ``(K,)`` probabilities of the classes; learnable if not given.
+        name: Of the vector.
+        target: Of the class.
+
+    Raises:
+        ModelError: If a size or name is wrong.
+
+    References:
+        Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 4.3.
+
+    Example:
+        >>> rows = {"class": ["a", "a", "b", "b"], "x": [[0.0, 1], [1, 0], [4, 5], [5, 4.5]]}
+        >>> model = GaussianDiscriminant().fit(rows, progress=False)
+        >>> model.most_probable({"x": [0.5, 0.0]}, "class")["class"]
+        'a'
+    """
+
+    def __init__(
+        self,
+        states: int | Iterable[Hashable] | None = None,
+        features: Features = None,
+        form: Covariance | None = None,
+        prior: Any = None,
+        *,
+        name: Hashable = "x",
+        target: Hashable = "class",
+    ) -> None:
+        self.form = Tied() if form is None else form
+        if not isinstance(self.form, Covariance):
+            raise ModelError(f"form must be one such as Tied(), Full() or Diagonal(), got {form!r}")
+        known = self.declare_vector(name, features)
+        kind = partial(Gaussian, form=self.form)
+        shapes = {n: v.shape for n, v in known.items()}
+        NaiveBayes.__init__(
+            self, states, {name: kind}, prior, shapes=shapes, name=target, smoothing=0.0
+        )
+
+    def settings(self) -> Settings:
+        """Return the classes, sizes and form; numbers of the vector are kept apart."""
+        prior = self.conditionals[self.class_name]
+        return {
+            "states": prior.child.states,
+            "features": self._layout,
+            "form": self.form,
+            "prior": prior,
+            "name": self._vector,
+            "target": self.class_name,
+        }
+
+    @property
+    def mean(self) -> Tensor:
+        """``(K, D)`` means of the classes."""
+        return self._normal.mean.detach()
+
+    @property
+    def covariance(self) -> Tensor:
+        """``(K, D, D)`` covariances of the classes."""
+        return self._normal.covariance.detach()
+
+    @property
+    def _normal(self) -> Gaussian:
+        own: Any = self.conditionals[self._vector]
+        found: Gaussian = own
+        return found
+
+    def linear_scores(self) -> LinearScores:
+        r"""Return what the classes' probabilities follow from, where they share a covariance.
+
+        .. math:: p(c \mid x) \propto \exp\big(\mu_c^\top \Sigma^{-1} x
+            - \tfrac12 \mu_c^\top \Sigma^{-1} \mu_c + \log \pi_c\big)
+
+        Raises:
+            Unsupported: If each has its own.
+        """
+        if not self.form.tied:
+            raise Unsupported("scores are linear where classes share a covariance: form=Tied()")
+        mean = self.mean
+        weight = torch.linalg.solve(self.covariance[0], mean.T).T
+        with torch.no_grad():
+            log_prior = self.conditionals[self.class_name].factor().log_values
+        return LinearScores(weight, log_prior - 0.5 * (weight * mean).sum(dim=1))
+
+    def __repr__(self) -> str:
+        return f"GaussianDiscriminant({self.class_name!r}, {self._vector!r}, {self.form!r})"

@@ -1,0 +1,236 @@
+"""Vectors that depend on few hidden numbers: what all such models share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Collection, Hashable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs, LatentFactorModel
+from pgnn.errors import DataError, EvidenceError, ModelError
+from pgnn.factors.conditionals.covariance import Covariance, Diagonal
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.factor import Factor
+from pgnn.factors.gaussians.latent_factors import FactorPosterior, blocks, factor_posterior
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import Grouping, grouped
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+from pgnn.models.vector_network import Features, VectorNetwork
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+
+class LatentFactors(VectorNetwork, LatentFactorModel):
+    r"""A vector that is linear in fewer hidden numbers, with noise.
+
+    .. math:: z \sim N(0, I), \qquad x \mid z \sim N(W z + \mu, \Psi)
+
+    Args:
+        factors: How many hidden numbers there are.
+        features: Number or names of those of the vector; :meth:`fit` finds them if not given.
+        weight: ``(D, factors)`` :math:`W`; learnable if not given.
+        mean: ``(D,)`` :math:`\mu`, likewise.
+        noise: Variances of the noise, likewise.
+        form: Of the noise.
+        name: Of the vector.
+        latent: Of the hidden numbers.
+    """
+
+    def __init__(
+        self,
+        factors: int,
+        features: Features,
+        weight: Any,
+        mean: Any,
+        noise: Any,
+        form: Covariance,
+        name: Hashable,
+        latent: Hashable,
+    ) -> None:
+        size = whole_number("factors", factors, 1, ModelError)
+        self._latent = latent
+        known: dict[Hashable, Any] = dict(self.declare_vector(name, features))
+        if name == latent:
+            raise ModelError(f"the vector and the factors need different names, both are {name!r}")
+        z = Variable(latent, None, (size,))
+        kinds: dict[Hashable, Any] = {
+            latent: Gaussian(z, [], np.zeros(size), np.ones(size), Diagonal()),
+            name: partial(LinearGaussian, weight=weight, bias=mean, covariance=noise, form=form),
+        }
+        graph = nx.DiGraph()
+        graph.add_nodes_from([latent, name])
+        graph.add_edge(latent, name)
+        super().__init__(graph, kinds, known, latents=[latent])
+
+    def settings(self) -> Settings:
+        """Return the sizes and names; numbers are kept apart."""
+        return {
+            "factors": self.num_factors,
+            "features": self._layout,
+            "name": self._vector,
+            "latent": self._latent,
+        }
+
+    @property
+    def latent(self) -> Hashable:
+        """Name of the hidden numbers."""
+        return self._latent
+
+    @property
+    def observable(self) -> Collection[Hashable]:
+        """The vector."""
+        return [self._vector]
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """See :meth:`CachingModule.requires_grad_`; the factors stay standard normal ones."""
+        super().requires_grad_(requires_grad)
+        self.conditionals[self._latent].requires_grad_(False)
+        return self
+
+    @property
+    def num_factors(self) -> int:
+        """How many hidden numbers there are."""
+        return int(self.conditionals[self._latent].child.num_elements)
+
+    @property
+    def weight(self) -> Tensor:
+        r"""``(D, factors)`` :math:`W`, the loadings."""
+        return self._regression.weight.detach()
+
+    @property
+    def mean(self) -> Tensor:
+        r"""``(D,)`` :math:`\mu`."""
+        return self._regression.bias.detach()
+
+    @property
+    def noise(self) -> Tensor:
+        """``(D,)`` variances of the noise."""
+        return self._regression.covariance.detach().diagonal()
+
+    @property
+    def covariance(self) -> Tensor:
+        r"""``(D, D)`` :math:`W W^\top + \Psi`, that of the vector."""
+        return self.weight @ self.weight.T + torch.diag(self.noise)
+
+    @property
+    def num_free_parameters(self) -> int:
+        """Free numbers of mean, loadings and noise; a rotation of the factors changes nothing."""
+        k = self.num_factors
+        return super().num_free_parameters - k * (k - 1) // 2
+
+    @property
+    def _regression(self) -> LinearGaussian:
+        own: Any = self.conditionals[self._vector]
+        found: LinearGaussian = own
+        return found
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """One number for each row where the vector alone was seen, the factors integrated out."""
+        density = self._density(observed or {})
+        return super().factors(observed, inputs) if density is None else (density,)
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """The same as :meth:`factors`, as groups."""
+        density = self._density(observed or {})
+        if density is None:
+            return super().factor_groups(observed, inputs)
+        known: deque[Grouping] = self.cached("groupings", lambda: deque(maxlen=4))
+        return grouped([density], self.elements, known)
+
+    def _density(self, observed: Mapping[Hashable, Tensor]) -> Factor | None:
+        x = observed.get(self._vector)
+        if x is None or self._latent in observed:
+            return None
+        parts = [self._posterior(x[rows]).log_density for rows in blocks(x, self.num_factors)]
+        return Factor([], torch.cat(parts) if parts else x.new_zeros(0))
+
+    def _posterior(self, x: Tensor) -> FactorPosterior:
+        own = self._regression
+        return factor_posterior(x, own.weight, own.bias, own.covariance.diagonal())
+
+    def scores(self, data: Any) -> Tensor:
+        """Return ``(N, factors)`` posterior means of the hidden numbers, whatever was seen.
+
+        Args:
+            data: As for :meth:`fit`.
+        """
+        x = self._read(data)
+        with torch.no_grad():
+            parts = [self._posterior(x[rows]).mean for rows in blocks(x, self.num_factors)]
+        return torch.cat(parts) if parts else x.new_zeros(0, self.num_factors)
+
+    def reconstruct(self, data: Any) -> Tensor:
+        """Return ``(N, D)`` rows with the missing numbers at their posterior means.
+
+        Args:
+            data: As for :meth:`fit`.
+        """
+        x = self._read(data)
+        return torch.where(x.isnan(), self.scores(x) @ self.weight.T + self.mean, x)
+
+    def _read(self, data: Any) -> Tensor:
+        """``(N, D)`` rows of the vector."""
+        from pgnn.inference.question import reader_of
+
+        seen = reader_of(self).read(data)
+        if self._latent in seen.names:
+            raise EvidenceError(f"{self._latent!r} was seen: ask by query() what follows")
+        x = seen.reals.get(self._vector)
+        if x is None:
+            return torch.full((seen.num_rows, len(self.mean)), torch.nan, dtype=torch.float64)
+        return x.detach().double()
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``MaximumLikelihood`` for complete rows, ``EM`` where numbers are missing."""
+        from pgnn.inference.learning.em import EM
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        return MaximumLikelihood() if self._is_complete(data) else EM()
+
+    def solve(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+        """Set the learnable numbers to the most likely ones; see the base class."""
+        own = self._regression
+        held = [n for n in ("weight", "bias", "scale") if not getattr(own, n).requires_grad]
+        if held:
+            raise DataError(
+                f"{held[0]!r} of {self._vector!r} was given: the others have no closed form beside "
+                "it; take learner=EM()"
+            )
+        x = values[self._vector].double()
+        share = (weights / weights.sum()).to(x)
+        mean = share @ x
+        centred = (x - mean) * share.sqrt().unsqueeze(1)
+        floor = own.form.floor(centred.square().sum(dim=0)).numpy(force=True)
+        weight, noise = self._solution(centred.numpy(force=True), floor)
+        with torch.no_grad():
+            own.bias.copy_(mean)
+            own.weight.copy_(torch.from_numpy(weight))
+            natural = torch.from_numpy(np.asarray(noise))
+            own.scale.copy_(own.form.unconstrain(natural).reshape(own.scale.shape))
+
+    @abstractmethod
+    def _solution(self, centred: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weights ``(D, factors)`` and variances of the noise.
+
+        Args:
+            centred: ``(N, D)`` rows, whose products sum to the covariance.
+            floor: ``(D,)`` least variances.
+        """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_factors}, features={self._layout!r})"

@@ -1,0 +1,177 @@
+"""Networks about a vector, whose size and the names of whose numbers data may tell."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from pgnn.abilities import VectorModel
+from pgnn.errors import DataError, EvidenceError, ModelError
+from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.reading import floats_of
+from pgnn.factors.finite import all_finite
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+from pgnn.models.bayesian_network import BayesianNetwork
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+Features = int | Iterable[Hashable] | None
+"""Number or names of the numbers of a vector; None where data tells them."""
+
+
+class VectorNetwork(BayesianNetwork, VectorModel):
+    """A network about a vector: rows are a matrix, or columns with the names of its numbers.
+
+    A subclass calls :meth:`declare_vector` before the constructor of :class:`BayesianNetwork`.
+    """
+
+    _vector: Hashable
+    _column_names: tuple[Hashable, ...] = ()
+
+    def declare_vector(self, name: Hashable, features: Features) -> dict[Hashable, Variable]:
+        """Read what is known of the vector.
+
+        Args:
+            name: Of the vector.
+            features: Number or names of its numbers; None where :meth:`fit` finds them.
+
+        Returns:
+            The vector by its name, if it is known.
+
+        Raises:
+            ModelError: If a name is there twice, or is that of the vector.
+        """
+        self._vector = name
+        if features is None:
+            return {}
+        if not isinstance(features, Iterable) or isinstance(features, str):
+            size = whole_number("features", features, 1, ModelError)
+            return {name: Variable(name, None, (size,))}
+        columns = tuple(features)
+        self._name_columns(columns)
+        return {name: Variable(name, None, (len(columns),))}
+
+    def _name_columns(self, columns: tuple[Hashable, ...]) -> None:
+        twice = (
+            [n for n in columns if columns.count(n) > 1] if len({*columns}) < len(columns) else []
+        )
+        if not columns or twice or self._vector in columns:
+            what = f"{twice[0]!r} is there twice" if twice else "one is needed, with another name"
+            raise ModelError(f"names of the numbers of {self._vector!r}: {what}; got {columns}")
+        self._column_names = columns
+
+    @property
+    def vector(self) -> Hashable:
+        """Name of the vector."""
+        return self._vector
+
+    @property
+    def columns(self) -> tuple[Hashable, ...]:
+        """Names of its numbers; empty if they have none."""
+        return self._column_names
+
+    @property
+    def _layout(self) -> Any:
+        """What is known of the vector: names of its numbers, or how many there are."""
+        if self._column_names:
+            return self._column_names
+        return None if self._undeclared is not None else self.variables[self._vector].shape[0]
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Any = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit the model; see :meth:`BayesianNetwork.fit`.
+
+        Args:
+            data: A matrix ``(N, D)``, a data frame or mapping whose columns are the numbers of the
+                vector, or a mapping from the vector's name to a matrix. ``NaN`` is missing.
+            learner: That of :meth:`default_learner` if not given.
+            weights: ``(N,)`` what each row counts, or the name of a column.
+            inputs: None: nothing depends on any.
+            seed: Of whatever is random.
+            progress: Show a progress bar.
+        """
+        before = self._column_names
+        if self._undeclared is not None:
+            data = self._gathered(data, weights)
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        try:
+            return super().fit(data, learner=learner, weights=weights, **rest)
+        except BaseException:
+            self._column_names = before
+            raise
+
+    def _is_complete(self, data: Any) -> bool:
+        """Whether every number, and every state, was seen in every row."""
+        from pgnn.inference.question import reader_of
+
+        if is_frame(data) or isinstance(data, Mapping):
+            known = {*self.variables, *self._column_names}
+            data = {n: x for n, x in columns_of(data).items() if n in known}
+        try:
+            seen = reader_of(self).read(data, states_only=True)
+        except EvidenceError:  # the learner says what is wrong
+            return True
+        x = seen.reals.get(self._vector)
+        return x is not None and all_finite(x) and bool((seen.codes >= 0).all())
+
+    def _gathered(self, data: Any, weights: Any) -> Any:
+        """The columns that nobody has named yet as one matrix."""
+        if isinstance(data, np.ndarray | Tensor):
+            if data.ndim != 2:
+                raise DataError(f"rows must be a matrix (N, D), got shape {tuple(data.shape)}")
+            return {self._vector: data}
+        if not is_frame(data) and not isinstance(data, Mapping):
+            return data
+        columns = columns_of(data)
+        if self._vector in columns:
+            return data
+        known = {n for n in self.graph if n != self._vector}
+        known |= {weights} if isinstance(weights, str) else set()
+        own = tuple(n for n in columns if n not in known)
+        self._name_columns(own)
+        return {
+            **{n: x for n, x in columns.items() if n in known},
+            self._vector: _matrix(columns, own),
+        }
+
+    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+        """The shape of the vector, and states of others."""
+        rest = {n: x for n, x in columns.items() if n != self._vector}
+        found = dict(super()._found_in(rest)) if rest else {}
+        if self._vector in columns:
+            shape = np.shape(columns[self._vector])
+            if len(shape) != 2 or not shape[1]:
+                raise DataError(
+                    f"{self._vector!r} must be a matrix (N, D), got shape {tuple(shape)}"
+                )
+            found[self._vector] = Variable(self._vector, None, (int(shape[1]),))
+        return found
+
+
+def _matrix(columns: Mapping[Hashable, Any], names: tuple[Hashable, ...]) -> np.ndarray:
+    """Columns of numbers side by side."""
+    made = []
+    for name in names:
+        try:
+            made.append(floats_of(columns[name]))
+        except (TypeError, ValueError, EvidenceError):
+            raise DataError(
+                f"column {name!r} must hold numbers; leave it out, or declare a network in which "
+                "it has states"
+            ) from None
+    if len({x.shape for x in made}) > 1 or made[0].ndim != 1:
+        raise DataError(f"columns must have one number for each row, got {[*names]}")
+    return np.stack(made, axis=1)
