@@ -54,7 +54,7 @@ SHELVES: dict[str, set[str]] = {
     "particles": {"kernels"},
     "time": {"kernels", "exact", "chains", "particles"},
     "learning": {"kernels", "exact", "chains", "time"},
-    "continuous": {"kernels", "exact", "learning"},
+    "continuous": {"kernels", "exact", "learning", "mean_field"},
 }
 # Files that reach for rooms above them: who chooses among engines, and whose parts know of them.
 CHOOSING = {

@@ -15,6 +15,7 @@ from torch.distributions import Categorical
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.checks import check_rows
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import learnable_zeros
@@ -87,6 +88,10 @@ class Additive(Conditional):
     def _log_probs(self, score: Tensor) -> Tensor:
         """Log probabilities ``(..., K_child)`` from scores ``(..., C)``."""
 
+    def _log_weights(self, score: Tensor) -> Tensor | None:
+        """What the child's distribution is the softmax of, linear in scores ``(..., C)``."""
+        return None
+
     def _num_rows(self) -> Sequence[int]:
         """How many rows of :meth:`_scores` belong to each parent and input."""
         return [v.num_states - 1 for v in self.parents]
@@ -153,6 +158,23 @@ class Additive(Conditional):
         log_probs = self._log_probs(score)
         child = states[:, -1].to(log_probs.device)[:, None, None]
         return log_probs.gather(2, child.expand(-1, len(own), 1))[:, :, 0]
+
+    def linear_predictor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> LinearPredictor | None:
+        """Return the sums whose softmax the child's distribution is; see the base class."""
+        known = {**self._seen(observed), **self._covariates(inputs)}
+        offset = self._log_weights(self._grid_score([], known))
+        scores = self._row_scores([v for v in self.parents if v.name not in known])
+        rows = self._log_weights(scores.rows)
+        if offset is None or rows is None:
+            return None
+        most = int(scores.card.max()) if len(scores.card) else 0
+        state = torch.arange(most, device=rows.device)[:, None]
+        place = scores.places(state).masked_fill(state >= scores.card, 0)
+        return LinearPredictor(offset.reshape(-1, offset.shape[-1]), rows[place.T])
 
     def factor(
         self,

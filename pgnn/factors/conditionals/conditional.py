@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from pgnn.errors import EvidenceError, Intractable, ModelError, Unsupported
 from pgnn.factors.conditionals.checks import check_rows, checked, in_words, select_values
 from pgnn.factors.conditionals.decomposition import Decomposition
+from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.factor import Factor, check_states
 from pgnn.factors.piece import Piece, Settings, taken
@@ -255,6 +256,19 @@ class Conditional(Piece):
             for values in (observed, inputs)
         )
         return self.log_prob_rows(each, own, covariates).reshape(len(states), size)
+
+    def linear_predictor(
+        self,
+        observed: Mapping[Hashable, Tensor] | None = None,
+        inputs: Mapping[Hashable, Tensor] | None = None,
+    ) -> LinearPredictor | None:
+        """Return the sums whose softmax the child's distribution is; None if it is another.
+
+        Args:
+            observed: Values of some parents, ``(B, ...)``; all that are real.
+            inputs: Covariates by name, ``(B, ...)``.
+        """
+        return None
 
     def decomposition(self) -> Decomposition | None:
         """Return small factors that make up the table; None where there are none.

@@ -52,5 +52,8 @@ class Sigmoid(Additive):
     def _scores(self) -> Tensor:
         return self.weight[:, None]
 
+    def _log_weights(self, score: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(score), score], dim=-1)
+
     def _log_probs(self, score: Tensor) -> Tensor:
         return logsigmoid(torch.cat([-score, score], dim=-1))

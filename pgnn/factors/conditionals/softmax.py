@@ -106,5 +106,8 @@ class Softmax(Additive):
     def _num_rows(self) -> Sequence[int]:
         return self._sizes
 
+    def _log_weights(self, score: Tensor) -> Tensor:
+        return score
+
     def _log_probs(self, score: Tensor) -> Tensor:
         return score.log_softmax(dim=-1)

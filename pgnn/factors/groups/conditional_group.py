@@ -15,6 +15,7 @@ from pgnn.errors import Intractable
 from pgnn.factors.conditionals.checks import in_words
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition
+from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.variable import Variable
@@ -117,6 +118,11 @@ class ConditionalGroup(FactorGroup):
         with torch.set_grad_enabled(self.numbers.requires_grad):
             return self.conditional.decomposition()
 
+    def linear_predictor(self) -> LinearPredictor | None:
+        """See :class:`FactorGroup`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.numbers.requires_grad):
+            return self.conditional.linear_predictor(self.observed, self.inputs)
+
     def given(self, codes: NDArray[np.int32]) -> FactorGroup:
         """Return the table over what some row does not observe.
 
@@ -197,7 +203,8 @@ class ConditionalGroup(FactorGroup):
                 f"the table of {name!r} over its {len(free)} unobserved variables has "
                 f"{in_words(entries)} entries" + (f" in each of {rows:,} rows" if rows > 1 else "")
                 + f", at most {MAX_ENTRIES:,} are written down; observe more of its parents, or "
-                "use Gibbs() or ImportanceSampling(), which need no table"
+                "use Gibbs() or ImportanceSampling(), which need no table, or MeanField() (of a "
+                "Sigmoid or Softmax)"
             )  # fmt: skip
         return self.conditional.factor({**self.observed, **known}, self.inputs or None)
 

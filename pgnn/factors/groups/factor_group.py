@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.decomposition import Decomposition
+from pgnn.factors.conditionals.linear_predictor import LinearPredictor
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.group_messages import GroupMessages, TableMessages, WrittenDownMessages
@@ -114,6 +115,10 @@ class FactorGroup(ABC):
 
     def decomposition(self) -> Decomposition | None:
         """Return small factors that make up the table of the one factor, if there are such."""
+        return None
+
+    def linear_predictor(self) -> LinearPredictor | None:
+        """Return the sums whose softmax the one factor is, its child last; None if it is not."""
         return None
 
     def given(self, codes: NDArray[np.int32]) -> FactorGroup:

@@ -29,6 +29,8 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
+from pgnn.inference.mean_field.mean_field import MeanField
+from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, listed, names_of, targets_of
 from pgnn.inference.samples import Samples
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, check_callable, check_settings
@@ -43,6 +45,7 @@ class Variational(Engine, Learner):
     Discrete latent variables are summed out of :math:`p(r, e)` exactly by the junction tree, so
     that the gradient goes through the draws (reparameterised) alone; their marginals are averages
     of exact ones given the draws. Supports such as positive numbers are reached by bijections.
+    Where nothing real is latent, :class:`MeanField` answers.
 
     As an engine it answers queries; each row of evidence has an approximation of its own, unless
     it shares latents with the others. As a learner it raises the same bound over the parameters of
@@ -128,7 +131,7 @@ class Variational(Engine, Learner):
         if not isinstance(self.objective, Objective):
             raise ModelError(f"objective must be one such as pgnn.Elbo(), got {self.objective!r}")
 
-    def answer_query(self, question: Question) -> VariationalPosterior:
+    def answer_query(self, question: Question) -> Posterior:
         """See :class:`Engine`; targets may be real variables too.
 
         Raises:
@@ -136,6 +139,8 @@ class Variational(Engine, Learner):
         """
         model, density = question.model, _density(question)
         asked = self._asked(model, question.names, density)
+        if self.guide is None and not density.latents and not question.complete:
+            return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
         self._model_and_guide(density).check_draws(self.num_samples, density.seen.num_rows)
         with self._fitted(density, question.errors) as (problem, history):
             found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)

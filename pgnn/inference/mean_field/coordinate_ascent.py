@@ -145,6 +145,15 @@ class CoordinateAscent:
         counted = np.ones(len(self.hard), dtype=np.bool_)
         return self.scores(q) + self.entropies(q) + self.energies(q, counted)
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether any number wants a gradient."""
+        return self.question.graph.requires_grad
+
+    def expected_bounds(self, q: torch.Tensor) -> torch.Tensor:
+        """Return ``(B,)`` bounds of the expected logs of factors without tables: here, of none."""
+        return torch.zeros(len(q), dtype=torch.float64, device=q.device)
+
     def scores(self, q: Floats) -> Floats:
         """Return ``(B,)`` expected log fields, with the factors over nothing."""
         taken = q > 0

@@ -16,11 +16,11 @@ from pgnn.factors.groups.factor_group import FactorGroup, weighed
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
-from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import iterate
 from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
 from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+from pgnn.inference.mean_field.predictor_ascent import PredictorAscent, with_bounds
 from pgnn.inference.question import Question
 from pgnn.limits import NOT_NEGATIVE, check_settings, check_work
 
@@ -44,6 +44,11 @@ class MeanField(Engine):
     bound is ``-inf``, which is said by a warning and ``diagnostics["feasible"]``; where it is
     proven that there is none, the evidence is impossible.
 
+    :class:`Sigmoid` and :class:`Softmax` children of very many parents, whose tables cannot be
+    written down, have no closed expectation; it is bounded from below (the tilted bound of Saul,
+    Jaakkola and Jordan 1996, or the quadratic one of Jaakkola and Jordan 1996 where that is
+    tighter), so that the answer is a bound still. Others of that size are :class:`Intractable`.
+
     Args:
         blocks: Lists of names of variables or elements, or :class:`Slices` of an array, whose
             joint distribution is exact; elements in no block are independent.
@@ -55,11 +60,12 @@ class MeanField(Engine):
 
     Raises:
         ModelError: If a setting is out of range or an element is in two blocks.
-        Intractable: If a block is too wide for the exact engine.
+        Intractable: If a block is too wide for the exact engine, or a table too large.
 
     Cost:
         A sweep: one multiply-add for each entry of each table and element of its scope, ``O(K)``
-        for a Potts factor. A block costs an exact answer about it.
+        for a Potts factor; a few exponentials for each parent of a child without a table. A block
+        costs an exact answer about it.
 
     References:
         Wainwright and Jordan (2008), Graphical models, exponential families, and variational
@@ -100,12 +106,19 @@ class MeanField(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """See :class:`Engine`."""
-        columns, question = question.graph.offset[-1], question.expanded(WRITTEN)
-        start = CoordinateAscent(question, question.log_field(), self.tolerance)
+        columns = question.graph.offset[-1]
+        question, bounds = with_bounds(question)
+        settings = question, question.log_field(), self.tolerance
+        start = PredictorAscent(*settings, bounds) if bounds else CoordinateAscent(*settings)
         ascent, possible = start.possible()
         rows = np.flatnonzero(possible)
         blocks = None
         if self.blocks is not None:
+            if bounds:
+                raise self._cannot(
+                    "has no blocks beside conditionals whose tables are too large to be written",
+                    "it without blocks, or Gibbs()",
+                )
             numbers = in_blocks(question.graph.elements, self.blocks)
             blocks = BlockAscent(ascent, Blocks(ascent.wiring, numbers))
         elements = len(question.graph.elements)
@@ -120,7 +133,7 @@ class MeanField(Engine):
         state, bound = found
         lost = rows[np.isneginf(bound[rows])]
         possible[lost] = ~ascent.proven_impossible(lost)
-        beliefs = _beliefs(question, state, bound, possible, independent=blocks is None)
+        beliefs = _beliefs(ascent, state, bound, possible, independent=blocks is None)
         return replace(beliefs, marginals=beliefs.marginals[:, :columns])
 
     def reason(self) -> str:
@@ -186,15 +199,16 @@ def _better(
 
 
 def _beliefs(
-    question: Question, state: Ascending, bound: Floats, possible: Any, *, independent: bool
+    ascent: CoordinateAscent, state: Ascending, bound: Floats, possible: Any, *, independent: bool
 ) -> Beliefs:
     """The answer as tensors, impossible rows marked."""
-    graph = question.graph
+    graph = ascent.question.graph
     q = torch.from_numpy(np.where(possible[:, None], state.q, np.nan))
     log_evidence = torch.from_numpy(np.where(possible, bound, -np.inf))
     log_evidence = log_evidence.to(graph.device, graph.dtype)
-    if independent and graph.requires_grad and torch.is_grad_enabled():
-        score = _expected_score(graph, torch.from_numpy(state.q).to(graph.device))
+    if independent and torch.is_grad_enabled() and ascent.requires_grad:
+        found = torch.from_numpy(state.q).to(graph.device)
+        score = _expected_score(graph, found) + ascent.expected_bounds(found)
         log_evidence = log_evidence + (score - score.detach()).to(graph.dtype)
     converged = np.ones(len(bound), dtype=np.bool_)
     converged[state.todo] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from pgnn.inference.diagnostics import BatchSums
 from pgnn.inference.engine import Engine
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
+from pgnn.inference.linear_predictors import split_predictors
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Question
@@ -84,7 +85,9 @@ class Gibbs(Engine):
 
     Cost:
         ``O(E)`` for a sweep where the neighbours of an element have up to 131,072 joint states
-        (the full conditionals are then tables), else a product of its factors' columns.
+        (the full conditionals are then tables), else a product of its factors' columns. Of
+        :class:`Sigmoid` and :class:`Softmax` children with many parents the sums are kept: a visit
+        costs the number of an element's children.
 
     References:
         Geman and Geman (1984), IEEE PAMI 6(6). Gelfand and Smith (1990), JASA 85(410), section
@@ -223,20 +226,25 @@ class Gibbs(Engine):
             yield first, min(first + step, rows)
 
     def _chains(self, question: Question, rows: tuple[int, int], seed: int | None) -> GibbsChains:
-        tables = TemperedTables(_with_small_tables(question), self.temperatures, rows)
+        question = _with_small_tables(question)
+        graph, tables = question.graph, TemperedTables(question, self.temperatures, rows)
         words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
         seeds = words.view(np.uint64)[rows[0] * self.chains :]
-        if (
-            question.graph.device.type != "cpu"
-            or not has_numba()
-            or not tables.question.graph.written_down
-        ):
-            from pgnn.inference.sampling.torch_gibbs import TorchChains
+        visits = self.burn_in + self.samples * self.thin
+        if graph.device.type == "cpu" and has_numba():
+            if graph.written_down:
+                from pgnn.inference.sampling.cpu_gibbs import CpuChains
 
-            return TorchChains(tables, seeds)
-        from pgnn.inference.sampling.cpu_gibbs import CpuChains
+                return CpuChains(tables, seeds, visits)
+            rest, predictors = split_predictors(graph.elements, graph.groups)
+            if all(g.written_down for g in rest):
+                from pgnn.inference.sampling.predictor_chains import PredictorChains
 
-        return CpuChains(tables, seeds, self.burn_in + self.samples * self.thin)
+                tables = replace(tables, question=question.over(FactorGraph(graph.elements, rest)))
+                return PredictorChains(tables, seeds, visits, predictors)
+        from pgnn.inference.sampling.torch_gibbs import TorchChains
+
+        return TorchChains(tables, seeds)
 
     def _started(self, question: Question, chains: GibbsChains, rows: slice) -> tuple[Mask, Mask]:
         """Start the chains of some rows; return which are impossible, and which in doubt.

@@ -1,0 +1,123 @@
+"""Factors that depend on sums over many elements: the sums, not tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+
+from pgnn.factors.conditionals.linear_predictor import LinearPredictor
+from pgnn.factors.elements import Elements
+from pgnn.factors.groups.factor_group import FactorGroup
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPredictors:
+    r"""Children of ``C`` states each, whose log weights are sums over their parents' states.
+
+    .. math:: p(y_u = c \mid x) = \mathrm{softmax}(\eta_u)_c, \qquad
+        \eta_u = b_u + \sum_{n : u(n) = u} h_n(x_{i(n)})
+
+    A change of one element changes the sums of its children, nothing else.
+
+    Args:
+        elements: Of the graph.
+        child: ``(U,)`` the children's elements.
+        unit: ``(N,)`` rising: the child of each term, by its place in ``child``.
+        parent: ``(N,)`` the parents' elements.
+        offset: ``(1, U, C)`` or ``(B, U, C)``.
+        terms: ``(N, K, C)``; zeros where a parent has fewer than ``K`` states.
+    """
+
+    elements: Elements
+    child: Ints
+    unit: Ints
+    parent: Ints
+    offset: Tensor
+    terms: Tensor
+
+    @property
+    def num_classes(self) -> int:
+        """States ``C`` of each child."""
+        return int(self.terms.shape[2])
+
+    @cached_property
+    def first_term(self) -> Ints:
+        """``(U,)`` where each child's terms begin."""
+        return np.searchsorted(self.unit, np.arange(len(self.child)))
+
+    @cached_property
+    def parent_columns(self) -> Ints:
+        """``(N, K)`` columns of the parents' states; one past the last where there is none."""
+        state = np.arange(self.terms.shape[1])
+        columns = self.elements.offset[self.parent][:, None] + state
+        past = state >= self.elements.card[self.parent][:, None]
+        return np.where(past, self.elements.offset[-1], columns)
+
+    @cached_property
+    def child_columns(self) -> Ints:
+        """``(U, C)`` columns of the children's states."""
+        return np.asarray(self.elements.offset[self.child][:, None] + np.arange(self.num_classes))
+
+    @cached_property
+    def terms_of(self) -> dict[int, Ints]:
+        """Numbers of the terms of each parent."""
+        order = np.argsort(self.parent, kind="stable")
+        parents, first = np.unique(self.parent[order], return_index=True)
+        return dict(zip(parents.tolist(), np.split(order, first[1:]), strict=True))
+
+    @cached_property
+    def unit_of(self) -> dict[int, int]:
+        """The place of each child."""
+        return {int(e): u for u, e in enumerate(self.child)}
+
+    def summed(self, by_term: Tensor) -> Tensor:
+        """Return ``(B, U, ...)`` sums over the terms of each child, of ``(B, N, ...)``."""
+        rest = by_term.shape[2:]
+        size, left = divmod(len(self.unit), max(len(self.child), 1))
+        if not left and (np.diff(self.first_term) == size).all():  # several times as fast
+            return by_term.reshape(len(by_term), len(self.child), size, *rest).sum(2)
+        total = by_term.new_zeros(len(by_term), len(self.child), *rest)
+        return total.index_add(1, torch.from_numpy(self.unit).to(by_term.device), by_term)
+
+
+def split_predictors(
+    elements: Elements, groups: Iterable[FactorGroup]
+) -> tuple[list[FactorGroup], list[LinearPredictors]]:
+    """Take the factors that are the softmax of sums out of those that are not written down.
+
+    Returns:
+        The rest, and the sums, those of as many states together.
+    """
+    rest: list[FactorGroup] = []
+    by_size: dict[int, list[tuple[Ints, LinearPredictor]]] = {}
+    for g in groups:
+        found = None if g.written_down else g.linear_predictor()
+        if found is None:
+            rest.append(g)
+        else:
+            by_size.setdefault(found.offset.shape[-1], []).append((g.scopes[0], found))
+    return rest, [_gathered(elements, own) for own in by_size.values()]
+
+
+def _gathered(elements: Elements, own: list[tuple[Ints, LinearPredictor]]) -> LinearPredictors:
+    most = max(found.terms.shape[1] for _, found in own)
+    terms = [pad(f.terms, (0, 0, 0, most - f.terms.shape[1])) for _, f in own]
+    rows = max(len(found.offset) for _, found in own)
+    return LinearPredictors(
+        elements,
+        np.array([scope[-1] for scope, _ in own], dtype=np.int64),
+        np.repeat(np.arange(len(own)), [len(scope) - 1 for scope, _ in own]),
+        np.concatenate([scope[:-1] for scope, _ in own]),
+        torch.stack([found.offset.expand(rows, -1) for _, found in own], dim=1).double(),
+        torch.cat(terms).double(),
+    )

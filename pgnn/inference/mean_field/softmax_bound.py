@@ -1,0 +1,238 @@
+"""Lower bounds of the expected log of a softmax whose arguments are sums of independent terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad, softplus
+
+from pgnn.inference.linear_predictors import LinearPredictors
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_NUMBERS = 2**22
+"""Numbers that are worked on together."""
+_LEAST_STEP = 0.05
+
+
+@dataclass(eq=False)
+class Moments:
+    r"""What the bounds of ``U`` children need to know of the others' distributions, in some rows.
+
+    Attributes:
+        mean: ``(B, U, C)`` expected sums :math:`E\,\eta`.
+        variance: ``(B, U)`` of :math:`\eta_1 - \eta_0`; ``(B, 0)`` of more than two states.
+        tilt: ``(B, U, C)`` the free numbers :math:`\xi` of the tilted bound.
+        log_tilted: ``(B, U, C)`` values of :math:`\log E \exp(\eta_c - \xi^\top \eta)`.
+        quadratic: ``(B, U)`` whether the quadratic bound is the tighter one.
+    """
+
+    mean: Floats
+    variance: Floats
+    tilt: Floats
+    log_tilted: Floats
+    quadratic: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxBound:
+    r"""Bounds :math:`E_q[\log \mathrm{softmax}(\eta)_y]` from below, the parents independent.
+
+    The normaliser is what has no closed form. For any numbers :math:`\xi_c`, by Jensen,
+
+    .. math:: E \log \sum_c e^{\eta_c} \le \xi^\top E\,\eta +
+        \log \sum_c E\, e^{\eta_c - \xi^\top \eta},
+
+    which is a product over the parents. Of two states with :math:`z = \eta_1 - \eta_0`, the
+    tangent of :math:`\log 2\cosh(z/2)`, which is concave in :math:`z^2`, gives
+
+    .. math:: E \log (e^{\eta_0} + e^{\eta_1}) \le \tfrac12 E(\eta_0 + \eta_1) +
+        \log 2 \cosh\big(\tfrac12 \sqrt{E z^2}\big).
+
+    The first is tight where the sum is nearly certain, the second where it varies much; each child
+    takes the tighter one.
+
+    Args:
+        predictors: The sums.
+
+    References:
+        Saul, Jaakkola and Jordan (1996), Mean field theory for sigmoid belief networks, section
+        3.1 (two states). Jaakkola and Jordan (1996), A variational approach to Bayesian logistic
+        regression models and their extensions, section 2.
+    """
+
+    predictors: LinearPredictors
+
+    # --- the bound itself ----------------------------------------------------------------------
+
+    def value(self, q: Tensor, tilt: Floats, rows: Ints) -> Tensor:
+        """Return ``(B,)`` sums of the bounds of all children; differentiable by the terms.
+
+        Args:
+            q: ``(B, S)`` probabilities of all elements' states.
+            tilt: ``(B, U, C)``.
+            rows: ``(B,)`` which rows of the sums' offsets these are, if they differ.
+        """
+        own, xi = self.predictors, torch.from_numpy(tilt).to(q.device)
+        mean, log_tilted, variance = self._sums(q, xi, rows)
+        seen = q[:, torch.from_numpy(own.child_columns).to(q.device)]
+        normaliser = (xi * mean).sum(-1) + log_tilted.logsumexp(-1)
+        if own.num_classes == 2:
+            normaliser = torch.minimum(normaliser, _quadratic(mean, variance))
+        return ((seen * mean).sum(-1) - normaliser).sum(-1)
+
+    def _sums(self, q: Tensor, xi: Tensor, rows: Ints) -> tuple[Tensor, Tensor, Tensor]:
+        """Expected sums, logs of expected exponentials ``(B, U, C)``, and variances ``(B, U)``."""
+        own = self.predictors
+        unit = torch.from_numpy(own.unit).to(q.device)
+        start = own.offset if len(own.offset) == 1 else own.offset[torch.from_numpy(rows)]
+        p = pad(q, (0, 1))[:, torch.from_numpy(own.parent_columns).to(q.device)]
+        expected = torch.einsum("bnk,nkc->bnc", p, own.terms)
+        mean = start + own.summed(expected)
+        log_p = torch.where(p > 0, p, 1.0).log().masked_fill(p <= 0, -torch.inf)[..., None]
+        shift = torch.einsum("bnc,nkc->bnk", xi[:, unit], own.terms)
+        log_each = (log_p + own.terms - shift[..., None]).logsumexp(2)
+        log_tilted = start - (xi * start).sum(-1, keepdim=True) + own.summed(log_each)
+        if own.num_classes != 2:
+            return mean, log_tilted, mean[..., :0, 0]
+        d = own.terms[..., 1] - own.terms[..., 0]
+        variance = torch.einsum("bnk,nk->bn", p, d.square()) - (p * d).sum(-1).square()
+        return mean, log_tilted, own.summed(variance.clamp(min=0.0))
+
+    # --- its free numbers ----------------------------------------------------------------------
+
+    def rows_at_once(self) -> int:
+        """How many rows fit."""
+        return max(1, _NUMBERS // max(self.predictors.terms.numel(), 1))
+
+    def moments(self, q: Floats, rows: Ints, tilt: Floats | None, steps: int) -> Moments:
+        r"""Return what the bounds are made of, after some steps that lower the normaliser.
+
+        It is convex in :math:`\xi`, least where :math:`\sum_c \pi_c E_c\,\eta = E\,\eta` with
+        :math:`\pi` the shares of the exponentials; a step goes from :math:`\xi` towards
+        :math:`\pi`, which is where it is least if sums are normal. A step that does not help is
+        not taken.
+
+        Args:
+            q: ``(B, S)`` probabilities of all elements' states.
+            rows: As of :meth:`value`.
+            tilt: ``(B, U, C)`` to begin with, if there are.
+            steps: How many.
+        """
+        with torch.no_grad():
+            p = torch.from_numpy(q)
+            xi = self._first_tilt(p, rows) if tilt is None else torch.from_numpy(tilt)
+            mean, log_tilted, variance = self._sums(p, xi, rows)
+            value = (xi * mean).sum(-1) + log_tilted.logsumexp(-1)
+            step = torch.ones_like(value)
+            for _ in range(steps):
+                other = xi + step[..., None] * (log_tilted.softmax(-1) - xi)
+                _, logs, _ = self._sums(p, other, rows)
+                new = (other * mean).sum(-1) + logs.logsumexp(-1)
+                better = new < value
+                value = torch.where(better, new, value)
+                xi = torch.where(better[..., None], other, xi)
+                log_tilted = torch.where(better[..., None], logs, log_tilted)
+                step = torch.where(better, step, 0.5 * step).clamp(min=_LEAST_STEP)
+            quadratic = torch.zeros_like(value, dtype=torch.bool)
+            if self.predictors.num_classes == 2:
+                quadratic = _quadratic(mean, variance) < value
+        return Moments(*(x.numpy() for x in (mean, variance, xi, log_tilted, quadratic)))
+
+    def _first_tilt(self, q: Tensor, rows: Ints) -> Tensor:
+        own = self.predictors
+        zero = torch.zeros(len(q), len(own.child), own.num_classes, dtype=torch.float64)
+        return self._sums(q, zero, rows)[0].softmax(-1)
+
+    # --- one element ---------------------------------------------------------------------------
+
+    @cached_property
+    def _terms(self) -> Floats:
+        return np.asarray(self.predictors.terms.detach().cpu().numpy())
+
+    def message(self, moments: Moments, element: int, q: Floats) -> Floats:
+        """Return ``(B, K)`` by how much the states of an element raise the bounds.
+
+        The tangent at the present distribution, where the bound is not linear in it.
+        """
+        own, total = self.predictors, np.zeros(())
+        if element in own.unit_of:
+            total = moments.mean[:, own.unit_of[element]]
+        if element not in own.terms_of:
+            return total
+        here = self._of_parent(moments, element, q)
+        units, h, p = here.units, here.terms, here.probabilities
+        seen = q[:, own.child_columns[units]]  # (B, n, C)
+        up = np.einsum("bnc,nkc->bkn", seen - moments.tilt[:, units], h)
+        share = moments.log_tilted[:, units]
+        share = share - np.logaddexp.reduce(share, axis=-1, keepdims=True) - here.log_each
+        down = np.exp(np.minimum(share[:, :, None] + here.tilted, 700.0)).sum(-1)
+        tilted = up - down.swapaxes(1, 2)
+        quadratic = moments.quadratic[:, units]
+        if not quadratic.any():
+            return np.asarray(total + tilted.sum(-1))
+        d = h[..., 1] - h[..., 0]  # (n, K)
+        m = moments.mean[:, units, 1] - moments.mean[:, units, 0]
+        curve = _curvature(np.sqrt(m * m + np.maximum(moments.variance[:, units], 0.0)))
+        rest = m - np.einsum("bk,nk->bn", p, d)
+        flat = np.einsum("bnc,nkc->bkn", seen - 0.5, h)
+        bent = curve[:, None] * (d.T**2 + 2.0 * d.T * rest[:, None])
+        chosen = np.where(quadratic[:, None], flat - bent, tilted)
+        return np.asarray(total + chosen.sum(-1))
+
+    def move(self, moments: Moments, element: int, before: Floats, after: Floats) -> None:
+        """Bring the moments up to date after an element's distribution changed."""
+        own = self.predictors
+        if element not in own.terms_of:
+            return
+        old = self._of_parent(moments, element, before)
+        new = self._of_parent(moments, element, after)
+        units, h = old.units, old.terms
+        change = new.probabilities - old.probabilities
+        moments.mean[:, units] += np.einsum("bk,nkc->bnc", change, h)
+        moments.log_tilted[:, units] += new.log_each - old.log_each
+        if own.num_classes == 2:
+            d = h[..., 1] - h[..., 0]
+            one, two = (x.probabilities @ d.T for x in (old, new))
+            moments.variance[:, units] += change @ (d.T**2) + one**2 - two**2
+
+    def _of_parent(self, moments: Moments, element: int, q: Floats) -> _OfParent:
+        own, size = self.predictors, int(self.predictors.elements.card[element])
+        which = own.terms_of[element]
+        units, h = own.unit[which], self._terms[which, :size]
+        first = own.elements.offset[element]
+        p = q[:, first : first + size]
+        g = h - np.einsum("bnc,nkc->bnk", moments.tilt[:, units], h)[..., None]
+        with np.errstate(divide="ignore"):
+            log_each = np.logaddexp.reduce(np.log(p)[:, None, :, None] + g, axis=2)
+        return _OfParent(units, h, p, g, log_each)
+
+
+@dataclass(frozen=True, eq=False)
+class _OfParent:
+    """The terms of one parent: ``n`` children, their terms ``(n, K, C)``, and expectations."""
+
+    units: Ints
+    terms: Floats
+    probabilities: Floats
+    tilted: Floats
+    log_each: Floats
+
+
+def _quadratic(mean: Tensor, variance: Tensor) -> Tensor:
+    """The quadratic bound of the normaliser of two states."""
+    square = (mean[..., 1] - mean[..., 0]).square() + variance
+    root = square.clamp(min=1e-300).sqrt()
+    return 0.5 * mean.sum(-1) + 0.5 * root + softplus(-root)
+
+
+def _curvature(root: Floats) -> Floats:
+    """The slope of ``log 2 cosh(x / 2)`` by the square of ``x``."""
+    safe = np.maximum(root, 1e-8)
+    return np.asarray(np.tanh(0.5 * safe) / (4.0 * safe))
