@@ -101,10 +101,10 @@ class GaussianChain:
 
     def filtered(self) -> Filtered:
         """Return what was known of each state by its step (the Kalman filter)."""
-        weight, bias, noise = self.move.weight, self.move.bias, _covariance(self.move)
+        weight, bias, noise = self.move.weight, self.move.bias, covariance_of(self.move)
         rows, kinds = len(self.observed), len(self.seen)
         mean = self.start.bias.expand(rows, -1)
-        covariance = _covariance(self.start).expand(kinds, -1, -1)
+        covariance = covariance_of(self.start).expand(kinds, -1, -1)
         ahead, now, increments = [], [], []
         for t in range(self.steps):
             if t:
@@ -147,7 +147,7 @@ class GaussianChain:
             The moments, and ``(U, T, M, D)`` their covariances with the states.
         """
         hidden = (~self.seen).double()
-        noise = _covariance(self.emit)
+        noise = covariance_of(self.emit)
         inner = self._noise_of_seen(self.seen)
         # what the noise of numbers that were seen tells about that of the others
         both = hidden.unsqueeze(-1) * noise * self.seen.double().unsqueeze(-2)
@@ -171,7 +171,7 @@ class GaussianChain:
         gains, now = self.gains(filtered), filtered.now
         eye = torch.eye(gains.shape[-1], dtype=gains.dtype)
         rest = eye - gains @ self.move.weight
-        left = rest @ now.covariance[:, :-1] @ rest.mT + gains @ _covariance(self.move) @ gains.mT
+        left = rest @ now.covariance[:, :-1] @ rest.mT + gains @ covariance_of(self.move) @ gains.mT
         last = now.covariance[:, -1:]
         factors = semidefinite_cholesky(torch.cat([left, last], dim=1))
         state = None
@@ -215,7 +215,9 @@ class GaussianChain:
         white = torch.linalg.solve_triangular(factor, eye, upper=False)
         error = self.observed[:, t] - (mean @ self.emit.weight.mT + self.emit.bias)
         error = error.nan_to_num(nan=0.0)
-        logs = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * LOG_2PI * seen.sum(-1)
+        logs = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * LOG_2PI * seen.double().sum(
+            -1
+        )
         density = -0.5 * self.of_rows(white, error).square().sum(-1) - logs[self.kind]
         rest = torch.eye(mean.shape[1], dtype=mean.dtype) - gain @ weight
         covariance = rest @ covariance @ rest.mT + gain @ noise @ gain.mT
@@ -225,10 +227,11 @@ class GaussianChain:
         """Covariances of the noise, the unit one for numbers that were not seen."""
         both = seen.unsqueeze(-1) & seen.unsqueeze(-2)
         unit = torch.diag_embed((~seen).double())
-        return torch.where(both, _covariance(self.emit), 0.0) + unit
+        return torch.where(both, covariance_of(self.emit), 0.0) + unit
 
 
-def _covariance(own: Regression) -> Tensor:
+def covariance_of(own: Regression) -> Tensor:
+    """Return the covariance of a regression's noise."""
     return own.scale @ own.scale.mT
 
 

@@ -21,6 +21,7 @@ from pgnn.inference.explanation import Explanation
 from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, summary_table
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
+from pgnn.inference.time.compiled_chain import CompiledChain
 from pgnn.inference.time.gaussian_chain import GaussianChain, StepMoments
 from pgnn.inference.time.sequence_engine import SequenceEngine, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
@@ -242,7 +243,7 @@ def chain_of(model: GaussianChainModel, seen: Sequences) -> GaussianChain:
     parts = model.first(state.name), own[state.name], own[observation.name]
     start, move, emit = (Regression(*(x.double() for x in c.regression())) for c in parts)
     values = values.double().expand(shape[0], *values.shape[1:])
-    return GaussianChain(start, move, emit, values.reshape(shape))
+    return CompiledChain(start, move, emit, values.reshape(shape))
 
 
 def _chain(question: SequenceQuestion) -> GaussianChain:

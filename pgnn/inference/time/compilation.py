@@ -1,0 +1,8 @@
+"""The kernels of engines over time."""
+
+from __future__ import annotations
+
+from pgnn.inference.compilation import Compilation
+
+KERNELS = Compilation("pgnn.inference.time")
+"""Whether they are compiled yet."""

@@ -1,0 +1,17 @@
+"""Filters and smooths a chain, so that the kernels are compiled and kept."""
+
+from __future__ import annotations
+
+import torch
+
+from pgnn.factors.conditionals.regression import Regression
+from pgnn.inference.time.compiled_chain import CompiledChain
+
+
+def ask_everything() -> None:
+    """Filter, smooth and look at the gains."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    own = Regression(one, one[0], one)
+    start = Regression(one[:, :0], one[0], one)
+    chain = CompiledChain(start, own, own, one.expand(1, 3000, 1).contiguous())
+    chain.smoothed(chain.filtered())

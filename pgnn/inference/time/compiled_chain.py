@@ -1,0 +1,123 @@
+"""Linear Gaussian chains with few numbers in a state, filtered and smoothed by compiled kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.threads import Ints, Stop, in_threads
+from pgnn.inference.time.compilation import KERNELS
+from pgnn.inference.time.gaussian_chain import (
+    Filtered,
+    GaussianChain,
+    Smoothed,
+    StepMoments,
+    covariance_of,
+)
+
+MOST = 16
+"""Numbers of a state or observation up to which loops are faster than calls of a library."""
+_LITTLE = 2000
+"""Steps, of all patterns, that torch does while nothing is compiled yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledChain(GaussianChain):
+    """A chain whose moments are found by kernels where that is the fast way.
+
+    Step by step, for one pattern of holes after the other.
+    """
+
+    def filtered(self) -> Filtered:
+        """Return what was known of each state by its step; see the base class."""
+        if not self._compiled:
+            return super().filtered()
+        from pgnn.inference.time.kernels.kalman import filter_rows, space_of
+
+        rows, steps, width = self.observed.shape
+        size, kinds = self.move.weight.shape[0], len(self.seen)
+        shapes = [(rows, steps, size), (kinds, steps, size, size)]
+        ahead, now = ([np.empty(s) for s in shapes] for _ in range(2))
+        increments = np.empty((rows, steps))
+        given = (
+            self.seen.numpy(), _array(self.observed),
+            _array(self.move.weight), _array(self.move.bias), _array(covariance_of(self.move)),
+            _array(self.emit.weight), _array(self.emit.bias), _array(covariance_of(self.emit)),
+            _array(self.start.bias), _array(covariance_of(self.start)),
+        )  # fmt: skip
+
+        def run(patterns: Ints, stop: Stop) -> None:
+            space = space_of(max(size, width))
+            _check(
+                filter_rows(patterns, *self._rows, *given, *ahead, *now, increments, space, stop)
+            )
+
+        in_threads(run, np.arange(kinds), self._cost)
+        return Filtered(_moments(ahead), _moments(now), torch.from_numpy(increments))
+
+    def smoothed(self, filtered: Filtered) -> Smoothed:
+        """Return what all observations tell of each state; see the base class."""
+        if not self._compiled or filtered.now.mean.requires_grad:
+            return super().smoothed(filtered)
+        from pgnn.inference.time.kernels.kalman import smooth_rows, space_of
+
+        size, kinds = self.move.weight.shape[0], len(self.seen)
+        ahead = [_array(x) for x in filtered.ahead]
+        moments = [_array(x).copy() for x in filtered.now]
+        gains = np.empty((kinds, max(self.steps - 1, 0), size, size))
+        move = _array(self.move.weight)
+
+        def run(patterns: Ints, stop: Stop) -> None:
+            space = space_of(size)
+            _check(smooth_rows(patterns, *self._rows, move, *ahead, *moments, gains, space, stop))
+
+        in_threads(run, np.arange(kinds), self._cost)
+        return Smoothed(_moments(moments), torch.from_numpy(gains))
+
+    @cached_property
+    def _compiled(self) -> bool:
+        """Whether kernels are the fast way, and give all that is asked for."""
+        width = max(self.observed.shape[2], self.move.weight.shape[0])
+        parts = (*self.start, *self.move, *self.emit, self.observed)
+        differentiates = torch.is_grad_enabled() and any(x.requires_grad for x in parts)
+        here = all(x.device.type == "cpu" for x in parts)
+        if width > MOST or differentiates or not here or not has_numba():
+            return False
+        return KERNELS.ready() or len(self.seen) * self.steps > _LITTLE
+
+    @cached_property
+    def _rows(self) -> tuple[Ints, Ints]:
+        """Where the rows of each pattern begin, and the rows in that order."""
+        kind = self.kind.numpy()
+        counts = np.bincount(kind, minlength=len(self.seen))
+        first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return first, np.argsort(kind, kind="stable").astype(np.int64)
+
+    @property
+    def _cost(self) -> float:
+        """About how many nanoseconds a pass takes."""
+        size, steps = self.move.weight.shape[0], self.steps
+        return steps * (len(self.seen) * 10.0 * size**3 + len(self.kind) * 4 * size**2)
+
+
+def _array(x: Tensor) -> Any:
+    return np.ascontiguousarray(x.detach().numpy(), dtype=np.float64)
+
+
+def _moments(arrays: list[Any]) -> StepMoments:
+    return StepMoments(*(torch.from_numpy(x) for x in arrays))
+
+
+def _check(lost: int) -> None:
+    if lost:
+        raise ModelError(
+            "a covariance of the chain is not positive definite: a state has no noise, or numbers "
+            "are at the end of their precision"
+        )

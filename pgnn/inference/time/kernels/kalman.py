@@ -1,0 +1,285 @@
+"""Kalman filter and smoother of states with few numbers, one pattern of holes after the other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pgnn.inference.kernels.compiled import Bools, Floats, Ints, inner_numeric, numeric
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+@inner_numeric
+def _cholesky(matrix: Floats, size: int) -> bool:
+    """Put the lower factor in the place of a matrix; whether there is one."""
+    for i in range(size):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= matrix[i, k] * matrix[j, k]
+            if i > j:
+                matrix[i, j] = total / matrix[j, j]
+            elif total > 0.0:
+                matrix[i, i] = math.sqrt(total)
+            else:
+                return False
+    return True
+
+
+@inner_numeric
+def _solve(factor: Floats, size: int, right: Floats, columns: int) -> None:
+    """Solve ``L L' X = R`` in place, from the factor of :func:`_cholesky`."""
+    for i in range(size):
+        for c in range(columns):
+            total = right[i, c]
+            for k in range(i):
+                total -= factor[i, k] * right[k, c]
+            right[i, c] = total / factor[i, i]
+    for i in range(size - 1, -1, -1):
+        for c in range(columns):
+            total = right[i, c]
+            for k in range(i + 1, size):
+                total -= factor[k, i] * right[k, c]
+            right[i, c] = total / factor[i, i]
+
+
+@inner_numeric
+def _sandwich(a: Floats, p: Floats, size: int, rest: Floats, out: Floats) -> None:
+    """Write ``A P A'`` of symmetric ``P``, symmetric to the last digit."""
+    for i in range(size):
+        for j in range(size):
+            total = 0.0
+            for k in range(size):
+                total += a[i, k] * p[k, j]
+            rest[i, j] = total
+    for i in range(size):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(size):
+                total += rest[i, k] * a[j, k]
+            out[i, j] = total
+            out[j, i] = total
+
+
+@numeric
+def filter_rows(
+    patterns: Ints,
+    first: Ints,
+    rows: Ints,
+    seen: Bools,
+    observed: Floats,
+    move: Floats,
+    drift: Floats,
+    noise: Floats,
+    emit: Floats,
+    offset: Floats,
+    error_noise: Floats,
+    start_mean: Floats,
+    start_covariance: Floats,
+    ahead_mean: Floats,
+    ahead_covariance: Floats,
+    now_mean: Floats,
+    now_covariance: Floats,
+    increments: Floats,
+    space: Floats,
+    stop: Ints,
+) -> int:
+    """Filter the rows of some patterns of holes.
+
+    Args:
+        patterns: Numbers of the patterns.
+        first: ``(U + 1,)`` where the rows of each pattern begin.
+        rows: ``(B,)`` numbers of rows, those of a pattern side by side.
+        seen: ``(U, T, M)`` what each pattern has seen.
+        observed: ``(B, T, M)``.
+        move: ``(D, D)``; ``drift`` and ``noise`` are bias and covariance of a state.
+        emit: ``(M, D)``; ``offset`` and ``error_noise`` those of an observation.
+        start_mean: ``(D,)``; ``start_covariance`` its covariance.
+        ahead_mean: ``(B, T, D)``, written, as what follows.
+        space: ``(7, max(D, M), max(D, M))``.
+        stop: See :mod:`pgnn.inference.threads`.
+
+    Returns:
+        0; -1 if a covariance was not positive.
+    """
+    size, steps = move.shape[0], observed.shape[1]
+    p, rest, inner, gain, keep, other, white = (
+        space[0], space[1], space[2], space[3], space[4], space[5], space[6]
+    )  # fmt: skip
+    for u in patterns:
+        if stop[0] != 0:
+            return 0
+        begin, end = first[u], first[u + 1]
+        for t in range(steps):
+            if t == 0:
+                for i in range(size):
+                    for j in range(size):
+                        p[i, j] = start_covariance[i, j]
+                for n in range(begin, end):
+                    for i in range(size):
+                        ahead_mean[rows[n], 0, i] = start_mean[i]
+            else:
+                _sandwich(move, p, size, rest, other)
+                for i in range(size):
+                    for j in range(size):
+                        p[i, j] = other[i, j] + noise[i, j]
+                for n in range(begin, end):
+                    r = rows[n]
+                    for i in range(size):
+                        total = drift[i]
+                        for k in range(size):
+                            total += move[i, k] * now_mean[r, t - 1, k]
+                        ahead_mean[r, t, i] = total
+            for i in range(size):
+                for j in range(size):
+                    ahead_covariance[u, t, i, j] = p[i, j]
+            # numbers that were seen come first
+            count = 0
+            for m in range(seen.shape[2]):
+                if seen[u, t, m]:
+                    white[0, count] = m
+                    count += 1
+            for a in range(count):
+                m = int(white[0, a])
+                for i in range(size):
+                    total = 0.0
+                    for k in range(size):
+                        total += emit[m, k] * p[k, i]
+                    gain[a, i] = total
+            for a in range(count):
+                for b in range(a + 1):
+                    m = int(white[0, b])
+                    total = error_noise[int(white[0, a]), m]
+                    for k in range(size):
+                        total += gain[a, k] * emit[m, k]
+                    inner[a, b] = total
+            if count and not _cholesky(inner, count):
+                return -1
+            constant = 0.5 * LOG_2PI * count
+            for a in range(count):
+                constant += math.log(inner[a, a])
+            if count:
+                _solve(inner, count, gain, size)
+                for i in range(size):
+                    for j in range(size):
+                        total = 1.0 if i == j else 0.0
+                        for a in range(count):
+                            total -= gain[a, i] * emit[int(white[0, a]), j]
+                        keep[i, j] = total
+                _sandwich(keep, p, size, rest, other)
+                for i in range(size):
+                    for b in range(count):
+                        total = 0.0
+                        for a in range(count):
+                            total += gain[a, i] * error_noise[int(white[0, a]), int(white[0, b])]
+                        rest[i, b] = total
+                for i in range(size):
+                    for j in range(i + 1):
+                        total = other[i, j]
+                        for b in range(count):
+                            total += rest[i, b] * gain[b, j]
+                        p[i, j] = total
+                        p[j, i] = total
+            for i in range(size):
+                for j in range(size):
+                    now_covariance[u, t, i, j] = p[i, j]
+            for n in range(begin, end):
+                r = rows[n]
+                square = 0.0
+                for a in range(count):
+                    m = int(white[0, a])
+                    total = observed[r, t, m] - offset[m]
+                    for k in range(size):
+                        total -= emit[m, k] * ahead_mean[r, t, k]
+                    white[1, a] = total
+                for a in range(count):
+                    total = white[1, a]
+                    for b in range(a):
+                        total -= inner[a, b] * rest[0, b]
+                    rest[0, a] = total / inner[a, a]
+                    square += rest[0, a] * rest[0, a]
+                increments[r, t] = -0.5 * square - constant if count else 0.0
+                for i in range(size):
+                    total = ahead_mean[r, t, i]
+                    for a in range(count):
+                        total += gain[a, i] * white[1, a]
+                    now_mean[r, t, i] = total
+    return 0
+
+
+@numeric
+def smooth_rows(
+    patterns: Ints,
+    first: Ints,
+    rows: Ints,
+    move: Floats,
+    ahead_mean: Floats,
+    ahead_covariance: Floats,
+    mean: Floats,
+    covariance: Floats,
+    gains: Floats,
+    space: Floats,
+    stop: Ints,
+) -> int:
+    """Turn filtered moments into smoothed ones, in place, and write the gains.
+
+    Args:
+        patterns: As of :func:`filter_rows`.
+        first: Likewise.
+        rows: Likewise.
+        move: Likewise.
+        ahead_mean: ``(B, T, D)`` of each state, before its own observation.
+        ahead_covariance: ``(U, T, D, D)`` likewise.
+        mean: ``(B, T, D)`` after it; then given all.
+        covariance: ``(U, T, D, D)`` likewise.
+        gains: ``(U, T - 1, D, D)``, written.
+        space: As of :func:`filter_rows`.
+        stop: Likewise.
+
+    Returns:
+        0; -1 if a covariance was not positive.
+    """
+    size, steps = move.shape[0], mean.shape[1]
+    inner, turned, gain, change, rest, other = (
+        space[0], space[1], space[2], space[3], space[4], space[5]
+    )  # fmt: skip
+    for u in patterns:
+        if stop[0] != 0:
+            return 0
+        for t in range(steps - 2, -1, -1):
+            for i in range(size):
+                for j in range(size):
+                    inner[i, j] = ahead_covariance[u, t + 1, i, j]
+                    change[i, j] = covariance[u, t + 1, i, j] - ahead_covariance[u, t + 1, i, j]
+                    total = 0.0
+                    for k in range(size):
+                        total += move[i, k] * covariance[u, t, k, j]
+                    turned[i, j] = total
+            if not _cholesky(inner, size):
+                return -1
+            _solve(inner, size, turned, size)
+            for i in range(size):
+                for j in range(size):
+                    gain[i, j] = turned[j, i]
+                    gains[u, t, i, j] = turned[j, i]
+            _sandwich(gain, change, size, rest, other)
+            for i in range(size):
+                for j in range(size):
+                    covariance[u, t, i, j] += other[i, j]
+            for n in range(first[u], first[u + 1]):
+                r = rows[n]
+                for i in range(size):
+                    total = mean[r, t, i]
+                    for k in range(size):
+                        total += gain[i, k] * (mean[r, t + 1, k] - ahead_mean[r, t + 1, k])
+                    rest[0, i] = total
+                for i in range(size):
+                    mean[r, t, i] = rest[0, i]
+    return 0
+
+
+def space_of(size: int) -> Floats:
+    """Return room to work in."""
+    return np.empty((7, max(size, 2), max(size, 2)))
