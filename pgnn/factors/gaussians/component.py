@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +21,40 @@ from pgnn.limits import human_count
 
 Values = Mapping[Hashable, Tensor]
 
+_FEW = 2**12
+"""Numbers of a conditional whose whitened rows are kept."""
 MAX_NUMBERS = 2**26
 """Most numbers that are computed for all rows and configurations together."""
+
+
+class Whitened(NamedTuple):
+    """Rows of a conditional in units of its noise, an axis for each discrete parent first.
+
+    Attributes:
+        matrix: ``(K1, ..., Kn, D, D + F)`` of the child and the real parents.
+        target: ``(K1, ..., Kn, D)``.
+        logs: ``(K1, ..., Kn)`` of the density's factor.
+    """
+
+    matrix: Tensor
+    target: Tensor
+    logs: Tensor
+
+    @classmethod
+    def of(cls, c: Conditional) -> Whitened:
+        """Make it of a conditional's numbers."""
+        weight, bias, scale = (x.double() for x in c.regression())
+        size = c.child.num_elements
+        if size == 1:
+            white = scale.reciprocal()
+            slope, target = -(white * weight), white[..., 0] * bias
+        else:
+            eye = torch.eye(size, dtype=scale.dtype, device=scale.device)
+            white = torch.linalg.solve_triangular(scale, eye, upper=False)
+            slope, target = -(white @ weight), (white @ bias.unsqueeze(-1)).squeeze(-1)
+        matrix = torch.cat([white.expand(*slope.shape[:-1], size), slope], dim=-1)
+        logs = -scale.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - 0.5 * size * LOG_2PI
+        return cls(matrix, target, logs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +141,29 @@ class GaussianComponent:
     def system(self, observed: Values, known: Values, rows: int) -> LinearSystem:
         """Return the numbers; arguments as of :meth:`log_evidence`."""
         return _Assembly(self, observed, known).system(rows)
+
+    def whitened(self, c: Conditional) -> Whitened:
+        """Return the rows of one of the conditionals; kept while its numbers stay, if plain."""
+        own = [*c.parameters()]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in own):
+            return Whitened.of(c)
+        key = tuple((p.data_ptr(), p._version) for p in own)
+        known = self._whitened.get(c.child.name)
+        if known is None or known[0] != key:
+            with torch.no_grad():
+                known = key, Whitened.of(c)
+            if self._keeps(c):
+                self._whitened[c.child.name] = known
+        return known[1]
+
+    @cached_property
+    def _whitened(self) -> dict[Hashable, tuple[Any, Whitened]]:
+        return {}
+
+    @staticmethod
+    def _keeps(c: Conditional) -> bool:
+        """Whether the numbers are those of the parameters alone, and few."""
+        return bool([*c.parameters()]) and sum(p.numel() for p in c.parameters()) <= _FEW
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -218,28 +274,21 @@ class _Assembly:
 
     def _block(self, c: Conditional) -> tuple[Block, Tensor]:
         """The rows of a conditional, and the log of its density's factor."""
-        weight, bias, scale = (x.double() for x in c.regression())
-        size = c.child.num_elements
-        if size == 1:
-            white = scale.reciprocal()
-            slope, target = -(white * weight), white[..., 0] * bias
-        else:
-            eye = torch.eye(size, dtype=scale.dtype, device=scale.device)
-            white = torch.linalg.solve_triangular(scale, eye, upper=False)
-            slope, target = -(white @ weight), (white @ bias.unsqueeze(-1)).squeeze(-1)
         axes = [v for v in c.parents if v.is_discrete]
-        matrix = torch.cat([white.expand(*slope.shape[:-1], size), slope], dim=-1)
-        logs = -scale.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1) - 0.5 * size * LOG_2PI
+        whitened = self.component.whitened(c)
         matrix, target, logs = (
-            self._aligned(x, axes, tail) for x, tail in ((matrix, 2), (target, 1), (logs, 0))
+            self._aligned(x, axes, tail) for x, tail in zip(whitened, (2, 1, 0), strict=True)
         )
+        reals = [c.child, *(p for p in c.parents if not p.is_discrete)]
+        numbers = [self.component._number.get(v.name) for v in reals]
+        if all(n is not None and n not in self.partly for n in numbers):
+            return Block(tuple(n for n in numbers if n is not None), matrix, target), logs
         columns: list[Tensor] = []
         scope: list[int] = []
         first = 0
-        for v in (c.child, *(p for p in c.parents if not p.is_discrete)):
+        for v, number in zip(reals, numbers, strict=True):
             part = matrix[..., first : first + v.num_elements]
             first += v.num_elements
-            number = self.component._number.get(v.name)
             if number is None:
                 target = target - _products(part, self.seen[v.name])
                 continue
@@ -264,7 +313,7 @@ class _Assembly:
     def _aligned(self, x: Tensor, axes: Sequence[Variable], tail: int) -> Tensor:
         """Numbers with an axis for the rows, and one for each free discrete neighbour."""
         if not axes:
-            return x.reshape([1] * (1 + len(self.free)) + list(x.shape))
+            return x.reshape([1] * (1 + len(self.free)) + list(x.shape)) if self.free else x[None]
         kept = [k for k, v in enumerate(axes) if v.name not in self.known]
         gone = [k for k, v in enumerate(axes) if v.name in self.known]
         last = range(len(axes), len(axes) + tail)

@@ -65,6 +65,11 @@ class Elimination(NamedTuple):
     log_integral: Tensor
     sizes: Mapping[int, int]
 
+    @property
+    def place(self) -> dict[int, int]:
+        """When each variable is eliminated."""
+        return {g.variable: k for k, g in enumerate(self.given)}
+
     def moments(self) -> dict[int, Moments]:
         """Return moments of each variable together with those that it depends on, itself first.
 
@@ -72,7 +77,7 @@ class Elimination(NamedTuple):
             Cubic in the dimensions of the largest of these sets, linear in the variables.
         """
         found: dict[int, Moments] = {}
-        place = {g.variable: k for k, g in enumerate(self.given)}
+        place = self.place
         for own in reversed(self.given):
             noise = own.spread @ own.spread.mT
             if not own.rest:

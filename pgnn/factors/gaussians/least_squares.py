@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,7 +112,7 @@ def reduced(matrix: Tensor, target: Tensor, count: int) -> Reduced:
 
 def common_shape(*shapes: Sequence[int]) -> tuple[int, ...]:
     """Shape of arrays that are broadcast together."""
-    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+    return tuple(np.broadcast_shapes(*(tuple(s) for s in shapes)))  # torch's is slow
 
 
 def times(matrix: Tensor, vector: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from pgnn.factors.gaussians.elimination import (
 )
 from pgnn.factors.gaussians.least_squares import Block
 from pgnn.factors.gaussians.log_integral import family_moments, log_integral
+from pgnn.factors.gaussians.plain_elimination import PlainElimination
 from pgnn.factors.variable import Variable
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -63,7 +65,7 @@ class LinearSystem:
     num_rows: int
     width: int
 
-    @property
+    @cached_property
     def sizes(self) -> dict[int, int]:
         """Dimensions of each variable."""
         return {k: v.num_elements for k, v in enumerate(self.hidden)}
@@ -149,7 +151,7 @@ class LinearSystem:
         found = found + 0.5 * LOG_2PI * self._num_hidden(found.dim())
         return found.expand(self.num_rows, *self.states)
 
-    def elimination(self, last: Sequence[Hashable] = ()) -> Elimination:
+    def elimination(self, last: Sequence[Hashable] = ()) -> Elimination | PlainElimination:
         """Return each variable given later ones.
 
         Args:
@@ -163,11 +165,16 @@ class LinearSystem:
             nothing = self.blocks[0].target.new_zeros(*lead, 1, size)
             blocks = (*blocks, Block(tuple(numbers), nothing, nothing[..., 0]))
             order = elimination_order([b.scope for b in blocks], self.sizes, numbers)
-        plain = not torch.is_grad_enabled() or not any(b.matrix.requires_grad for b in blocks)
-        return eliminate(blocks, self.sizes, order, compress=plain)
+        tensors = (x for b in blocks for x in (b.matrix, b.target))
+        plain = not torch.is_grad_enabled() or not any(x.requires_grad for x in tensors)
+        found = PlainElimination.of(blocks, self.sizes, order) if plain else None
+        return found or eliminate(blocks, self.sizes, order, compress=plain)
 
     def moments(
-        self, found: Elimination, cliques: Mapping[int, Moments], names: Sequence[Hashable]
+        self,
+        found: Elimination | PlainElimination,
+        cliques: Mapping[int, Moments],
+        names: Sequence[Hashable],
     ) -> tuple[Tensor, Tensor]:
         """Return ``(B or 1, *lead, D)`` means and ``(B or 1, *lead, D, D)`` covariances.
 
@@ -207,8 +214,11 @@ class LinearSystem:
         return drawn
 
     def _numbers(self, names: Sequence[Hashable]) -> list[int]:
-        place = {v.name: k for k, v in enumerate(self.hidden)}
-        return [place[n] for n in names]
+        return [self._place[n] for n in names]
+
+    @cached_property
+    def _place(self) -> dict[Hashable, int]:
+        return {v.name: k for k, v in enumerate(self.hidden)}
 
     def _num_hidden(self, axes: int) -> Tensor:
         """``(B or 1, 1, ...)`` how many numbers were not seen."""

@@ -11,6 +11,7 @@ from torch.autograd import Function
 
 from pgnn.factors.gaussians.elimination import Elimination, Moments, eliminate
 from pgnn.factors.gaussians.least_squares import Block, common_shape, times
+from pgnn.factors.gaussians.plain_elimination import PlainElimination
 
 
 def log_integral(blocks: Sequence[Block], sizes: Mapping[int, int], order: Sequence[int]) -> Tensor:
@@ -31,14 +32,17 @@ def log_integral(blocks: Sequence[Block], sizes: Mapping[int, int], order: Seque
     """
     tensors = [x for b in blocks for x in (b.matrix, b.target)]
     if not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
-        return eliminate(blocks, sizes, order).log_integral
+        plain = PlainElimination.of(blocks, sizes, order)
+        return (plain or eliminate(blocks, sizes, order)).log_integral
     scopes = [b.scope for b in blocks]
     found: Tensor = _LogIntegral.apply(scopes, sizes, order, *tensors)  # type: ignore[no-untyped-call]
     return found
 
 
 def family_moments(
-    found: Elimination, all_moments: Mapping[int, Moments], scope: Sequence[int]
+    found: Elimination | PlainElimination,
+    all_moments: Mapping[int, Moments],
+    scope: Sequence[int],
 ) -> Moments:
     """Return the moments of variables that occur together, from those of all cliques.
 
@@ -47,8 +51,8 @@ def family_moments(
         all_moments: Of :meth:`Elimination.moments`.
         scope: Some variables of one block.
     """
-    place = {g.variable: k for k, g in enumerate(found.given)}
-    return found.marginal(all_moments[min(scope, key=place.__getitem__)], scope)
+    first = scope[0] if len(scope) == 1 else min(scope, key=found.place.__getitem__)
+    return found.marginal(all_moments[first], scope)
 
 
 class _LogIntegral(Function):

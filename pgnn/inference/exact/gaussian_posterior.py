@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -159,7 +160,7 @@ class GaussianPosterior(WithReals):
         )
         self.reals = {v.name: v for v in reals}
         self._systems, self._dtype = tuple(systems), dtype
-        self._marginals_of_reals = {n: d for s in systems for n, d in self._all(s)}
+        self._marginals_of_reals = _Lazy(self._makers())
 
     def marginal(self, name: Hashable) -> ExactMarginal:
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
@@ -198,18 +199,17 @@ class GaussianPosterior(WithReals):
         own = [self.marginal(name) for name in self.reals]
         return summary_table(own, row if self.batched else None, self.index_of_numbers)
 
-    def _all(self, system: LinearSystem) -> Iterator[tuple[Hashable, ExactMarginal]]:
-        """The marginals of all that is asked for of a system."""
-        asked = [v for v in system.hidden if v.name in self.reals]
-        found: dict[Hashable, list[tuple[Tensor, Tensor]]] = {v.name: [] for v in asked}
-        for piece in system.pieces():
-            elimination = piece.elimination()
-            moments = elimination.moments()
-            for v in asked:
-                found[v.name].append(_of_rows(piece, piece.moments(elimination, moments, [v.name])))
-        weights = self._weights(system.free)
-        for v in asked:
-            yield v.name, self._made(found[v.name], v.shape, weights)
+    def _makers(self) -> Iterator[tuple[Hashable, Callable[[], ExactMarginal]]]:
+        """What makes the marginal of each variable that is asked for, when it is looked at."""
+        for system in self._systems:
+            solved = _Solved(system)
+            for v in system.hidden:
+                if v.name in self.reals:
+                    yield v.name, partial(self._marginal_of, solved, v)
+
+    def _marginal_of(self, solved: _Solved, v: Variable) -> ExactMarginal:
+        moments = [_of_rows(p, p.moments(*found, [v.name])) for p, found in solved.pieces]
+        return self._made(moments, v.shape, self._weights(solved.system.free))
 
     def _distribution(self, system: LinearSystem, names: Sequence[Hashable]) -> ExactMarginal:
         """The joint distribution of some variables."""
@@ -260,6 +260,40 @@ class GaussianPosterior(WithReals):
         return table.reshape(self.num_rows, *(v.num_states for v in free)).masked_fill(
             lost.to(table.device), torch.nan
         )
+
+
+class _Solved:
+    """A system whose moments are found once."""
+
+    def __init__(self, system: LinearSystem) -> None:
+        self.system = system
+
+    @cached_property
+    def pieces(self) -> list[tuple[LinearSystem, tuple[Any, Any]]]:
+        """Some rows after the other, each with its elimination and the moments of that."""
+        found = []
+        for piece in self.system.pieces():
+            elimination = piece.elimination()
+            found.append((piece, (elimination, elimination.moments())))
+        return found
+
+
+class _Lazy(Mapping[Hashable, ExactMarginal]):
+    """Marginals that are made when they are looked at."""
+
+    def __init__(self, makers: Iterable[tuple[Hashable, Callable[[], ExactMarginal]]]) -> None:
+        self._makers, self._made = dict(makers), dict[Hashable, ExactMarginal]()
+
+    def __getitem__(self, name: Hashable) -> ExactMarginal:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 def _of_rows(system: LinearSystem, moments: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +16,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.gaussians.component import HiddenIntegral
 from pgnn.factors.gaussians.elimination import Elimination, Moments
 from pgnn.factors.gaussians.linear_system import LinearSystem
+from pgnn.factors.gaussians.plain_elimination import PlainElimination
 from pgnn.factors.variable import Variable
 from pgnn.inference.learning.expected_statistics import (
     StatisticsCollector,
@@ -79,8 +80,8 @@ class IntegralRecord(Record):
         piece: LinearSystem,
         rows: slice,
         weights: Tensor,
-        found: Elimination,
-        cliques: dict[int, Moments],
+        found: Elimination | PlainElimination,
+        cliques: Mapping[int, Moments],
     ) -> None:
         """Add the statistics of one conditional in some rows.
 
@@ -117,8 +118,8 @@ class IntegralRecord(Record):
         own: Conditional,
         piece: LinearSystem,
         rows: slice,
-        found: Elimination,
-        cliques: dict[int, Moments],
+        found: Elimination | PlainElimination,
+        cliques: Mapping[int, Moments],
     ) -> _Family:
         """The moments of the real variables of a conditional."""
         names = {v.name for v in piece.hidden}

@@ -1,0 +1,229 @@
+"""The elimination of reals whose coefficients are the same in all rows: one matrix each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.factors.gaussians.elimination import Moments
+from pgnn.factors.gaussians.least_squares import Block
+
+Floats = NDArray[np.float64]
+
+
+class PlainGiven(NamedTuple):
+    r"""A variable given those that are eliminated after it, :math:`x = G s + g + T \epsilon`.
+
+    Attributes:
+        variable: Its number.
+        rest: The numbers of the variables :math:`s`.
+        gain: ``(D, C)`` :math:`G`.
+        offset: ``(B or 1, D)`` :math:`g`.
+        spread: ``(D, D)`` :math:`T`.
+    """
+
+    variable: int
+    rest: tuple[int, ...]
+    gain: Floats
+    offset: Floats
+    spread: Floats
+
+
+class PlainMoments(NamedTuple):
+    """Moments of some variables together: ``(B or 1, C)`` means, and one covariance."""
+
+    scope: tuple[int, ...]
+    mean: Floats
+    covariance: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class PlainElimination:
+    """What :class:`~pgnn.factors.gaussians.elimination.Elimination` is, by one matrix a variable.
+
+    Args:
+        given: Each variable given later ones, in the order of elimination.
+        total: ``(B or 1,)`` log integral, see there.
+        sizes: Dimensions of each variable.
+        axes: Axes of answers before that of the numbers.
+    """
+
+    given: list[PlainGiven]
+    total: Floats
+    sizes: Mapping[int, int]
+    axes: int
+
+    @classmethod
+    def of(
+        cls, blocks: Sequence[Block], sizes: Mapping[int, int], order: Sequence[int]
+    ) -> PlainElimination | None:
+        """Eliminate all variables, by a QR factorisation each; None where matrices differ by row.
+
+        Args:
+            blocks: Terms of the energy; nobody differentiates.
+            sizes: Dimensions of each variable.
+            order: All variables.
+
+        References:
+            Cox and Higham (1998), Stability of Householder QR factorization for weighted least
+            squares problems: rows are sorted by their largest entries.
+        """
+        place = {v: k for k, v in enumerate(order)}
+        waiting: dict[int, list[tuple[tuple[int, ...], Floats, Floats]]] = {v: [] for v in order}
+        axes = 0
+        for scope, matrix, target in blocks:
+            height, width = matrix.shape[-2:]
+            if matrix.device.type != "cpu" or matrix.numel() != height * width:
+                return None
+            if target.dim() > 1 and target.numel() != len(target) * height:
+                return None
+            axes = max(axes, target.dim() - 1, matrix.dim() - 2)
+            own = matrix.detach().numpy().reshape(height, width)
+            rows = target.detach().numpy().reshape(-1, height)
+            waiting[min(scope, key=place.__getitem__)].append((scope, own, rows))
+        given: list[PlainGiven] = []
+        total: Floats = np.zeros(1)
+        for v in order:
+            one = _eliminated(v, waiting.pop(v), sizes, place)
+            given.append(one.given)
+            total = total + one.log_integral
+            if one.given.rest:
+                waiting[one.given.rest[0]].append((one.given.rest, one.matrix, one.target))
+        return cls(given, total, sizes, axes)
+
+    @property
+    def log_integral(self) -> Tensor:
+        """``(B or 1, 1, ...)``."""
+        lead = [1] * (self.axes - 1) if self.axes else []
+        return torch.from_numpy(self.total).reshape(-1, *lead)
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """When each variable is eliminated."""
+        return {g.variable: k for k, g in enumerate(self.given)}
+
+    def moments(self) -> Mapping[int, Moments]:
+        """Return moments of each variable together with those that it depends on."""
+        found: dict[int, PlainMoments] = {}
+        for own in reversed(self.given):
+            noise = own.spread @ own.spread.T
+            if not own.rest:
+                found[own.variable] = PlainMoments((own.variable,), own.offset, noise)
+                continue
+            base = found[min(own.rest, key=self.place.__getitem__)]
+            mean, inner = base.mean, base.covariance
+            if base.scope != own.rest:
+                index = self._columns(base.scope, own.rest)
+                mean, inner = mean[:, index], inner[index[:, None], index]
+            across = own.gain @ inner
+            size = len(noise)
+            covariance = np.empty((size + len(inner), size + len(inner)))
+            covariance[:size, :size] = noise + across @ own.gain.T
+            covariance[:size, size:] = across
+            covariance[size:, :size] = across.T
+            covariance[size:, size:] = inner
+            ahead = own.offset + mean @ own.gain.T
+            mean = np.broadcast_to(mean, (len(ahead), mean.shape[1]))
+            both = np.concatenate([ahead, mean], axis=1)
+            found[own.variable] = PlainMoments((own.variable, *own.rest), both, covariance)
+        return _Cliques(found, self.axes)
+
+    def marginal(self, moments: Moments, scope: Sequence[int]) -> Moments:
+        """Return the moments of some of the variables."""
+        if tuple(scope) == moments.scope:
+            return moments
+        index = torch.from_numpy(self._columns(moments.scope, scope))
+        covariance = moments.covariance.index_select(-1, index).index_select(-2, index)
+        return Moments(tuple(scope), moments.mean.index_select(-1, index), covariance)
+
+    def draw(self, rows: int) -> dict[int, Tensor]:
+        """Return draws ``(rows, 1, ..., D)`` of each variable, by torch's random state."""
+        drawn: dict[int, Floats] = {}
+        for own in reversed(self.given):
+            noise = torch.randn(rows, len(own.spread), dtype=torch.float64).numpy()
+            value = own.offset + noise @ own.spread.T
+            if own.rest:
+                value = value + np.concatenate([drawn[v] for v in own.rest], axis=1) @ own.gain.T
+            drawn[own.variable] = value
+        lead = [1] * max(self.axes - 1, 0)
+        return {v: torch.from_numpy(x).reshape(rows, *lead, -1) for v, x in drawn.items()}
+
+    def _columns(self, within: Sequence[int], scope: Sequence[int]) -> NDArray[np.int64]:
+        first, width = {}, 0
+        for v in within:
+            first[v] = width
+            width += self.sizes[v]
+        return np.array([first[v] + k for v in scope for k in range(self.sizes[v])])
+
+
+class _Cliques(Mapping[int, Moments]):
+    """Moments as tensors, made when they are looked at."""
+
+    def __init__(self, found: Mapping[int, PlainMoments], axes: int) -> None:
+        self._found, self._lead = found, [1] * max(axes - 1, 0)
+
+    def __getitem__(self, variable: int) -> Moments:
+        own = self._found[variable]
+        mean = torch.from_numpy(own.mean).reshape(-1, *self._lead, own.mean.shape[1])
+        covariance = torch.from_numpy(own.covariance)
+        return Moments(own.scope, mean, covariance.reshape(1, *self._lead, *covariance.shape))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class _Eliminated(NamedTuple):
+    """A variable given others, what it leaves in the energy of those, and its own integral."""
+
+    given: PlainGiven
+    matrix: Floats
+    target: Floats
+    log_integral: Floats
+
+
+def _eliminated(
+    variable: int,
+    blocks: Sequence[tuple[tuple[int, ...], Floats, Floats]],
+    sizes: Mapping[int, int],
+    place: Mapping[int, int],
+) -> _Eliminated:
+    """Eliminate one variable from the blocks that have it."""
+    scope = sorted({u for b in blocks for u in b[0]}, key=place.__getitem__)
+    size, first, width = sizes[variable], {}, 0
+    for u in scope:
+        first[u] = width
+        width += sizes[u]
+    height = sum(len(b[1]) for b in blocks)
+    matrix = np.zeros((height, width))
+    target = np.zeros((max(len(b[2]) for b in blocks), height))
+    begin = 0
+    for names, own, rows in blocks:
+        end, column = begin + len(own), 0
+        for u in names:
+            matrix[begin:end, first[u] : first[u] + sizes[u]] = own[:, column : column + sizes[u]]
+            column += sizes[u]
+        target[:, begin:end] = rows
+        begin = end
+    order = np.argsort(-np.abs(matrix).max(axis=1), kind="stable")
+    whole, upper = np.linalg.qr(matrix[order], mode="complete")
+    turned = target[:, order] @ whole
+    top, left = upper[:size, :size], upper[size:width]
+    logs = -np.log(np.abs(np.diagonal(top))).sum() - 0.5 * np.square(turned[:, width:]).sum(axis=1)
+    if size == 1:
+        spread = 1.0 / top
+        gain, offset = -upper[:1, 1:] * spread, turned[:, :1] * spread
+    else:
+        spread = np.linalg.solve(top, np.eye(size))
+        gain, offset = -spread @ upper[:size, size:], turned[:, :size] @ spread.T
+    given = PlainGiven(variable, tuple(scope[1:]), gain, offset, spread)
+    return _Eliminated(given, left[:, size:], turned[:, size : size + len(left)], logs)
