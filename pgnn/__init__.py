@@ -13,6 +13,7 @@ from pgnn.errors import (
 )
 from pgnn.evidence import codes, likelihood, observed, states_of
 from pgnn.factors import (
+    BayesianLinear,
     Bernoulli,
     BernoulliHead,
     Beta,
@@ -27,8 +28,10 @@ from pgnn.factors import (
     Gaussian,
     GaussianMixture,
     Ising,
+    LaplacePrior,
     Lattice,
     LinearGaussian,
+    Logistic,
     LogLinear,
     Multinomial,
     Neural,
@@ -38,7 +41,9 @@ from pgnn.factors import (
     NoisyMin,
     NoisyOr,
     NormalHead,
+    NormalPrior,
     NormalWishart,
+    ParameterPrior,
     Poisson,
     Potential,
     Potts,
@@ -105,6 +110,7 @@ from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     BayesianNetwork,
+    BayesianRegression,
     ChowLiuTree,
     DynamicBayesianNetwork,
     FactorAnalysis,
@@ -112,12 +118,15 @@ from pgnn.models import (
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     LinearDynamicalSystem,
+    LinearRegression,
+    LogisticRegression,
     MarkovRandomField,
     Mixture,
     Model,
     ModelMixture,
     NaiveBayes,
     PrincipalComponents,
+    Regression,
 )
 from pgnn.programs.program import Program
 
@@ -144,6 +153,8 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "LinearGaussian",
+    "BayesianLinear",
+    "Logistic",
     "Poisson",
     "Bernoulli",
     "Multinomial",
@@ -179,6 +190,10 @@ __all__ = [
     "FactorAnalysis",
     "PrincipalComponents",
     "GaussianDiscriminant",
+    "Regression",
+    "LinearRegression",
+    "LogisticRegression",
+    "BayesianRegression",
     "OnlineFilter",
     # answers
     "Posterior",
@@ -241,6 +256,9 @@ __all__ = [
     "K2",
     "Dirichlet",
     "NormalWishart",
+    "ParameterPrior",
+    "NormalPrior",
+    "LaplacePrior",
     "Gamma",
     "Beta",
     "codes",

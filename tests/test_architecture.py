@@ -86,6 +86,8 @@ DEFERRED = {
     "models/chow_liu_tree.py": {"inference"},
     "models/latent_factors.py": {"inference"},
     "models/vector_network.py": {"inference"},
+    "models/regression.py": {"inference"},
+    "models/bayesian_regression.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
     "models/linear_dynamical_system.py": {"inference"},
     "programs/program.py": {"inference"},

@@ -1,5 +1,6 @@
 """Local pieces: variables, factors, conditionals p(child | parents) and potentials."""
 
+from pgnn.factors.conditionals.bayesian_linear import BayesianLinear
 from pgnn.factors.conditionals.bernoulli import Bernoulli, Beta
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.covariance import Covariance, Diagonal, Spherical
@@ -10,10 +11,16 @@ from pgnn.factors.conditionals.full_covariance import Full, Tied
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.conditionals.logistic import Logistic
 from pgnn.factors.conditionals.multinomial import Multinomial
 from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
 from pgnn.factors.conditionals.noisy_or import NoisyAnd, NoisyMax, NoisyMin, NoisyOr
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
+from pgnn.factors.conditionals.parameter_prior import (
+    LaplacePrior,
+    NormalPrior,
+    ParameterPrior,
+)
 from pgnn.factors.conditionals.poisson import Gamma, Poisson
 from pgnn.factors.conditionals.renamed import Renamed, RenamedFamily
 from pgnn.factors.conditionals.scaled_posterior import ScaledPosterior
@@ -54,6 +61,8 @@ __all__ = [
     "Gaussian",
     "GaussianMixture",
     "LinearGaussian",
+    "BayesianLinear",
+    "Logistic",
     "Poisson",
     "Bernoulli",
     "Multinomial",
@@ -71,6 +80,9 @@ __all__ = [
     "Spherical",
     # priors
     "NormalWishart",
+    "ParameterPrior",
+    "NormalPrior",
+    "LaplacePrior",
     "Gamma",
     "Beta",
     # potentials

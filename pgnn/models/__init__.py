@@ -1,6 +1,7 @@
 """Model families, one file each."""
 
 from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.factor_analysis import FactorAnalysis
@@ -8,15 +9,19 @@ from pgnn.models.gaussian_discriminant import GaussianDiscriminant
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
+from pgnn.models.linear_regression import LinearRegression
+from pgnn.models.logistic_regression import LogisticRegression
 from pgnn.models.markov_random_field import MarkovRandomField
 from pgnn.models.mixture import Mixture
 from pgnn.models.model import Model
 from pgnn.models.model_mixture import ModelMixture
 from pgnn.models.naive_bayes import NaiveBayes
 from pgnn.models.principal_components import PrincipalComponents
+from pgnn.models.regression import Regression
 
 __all__ = [
     "BayesianNetwork",
+    "BayesianRegression",
     "ChowLiuTree",
     "DynamicBayesianNetwork",
     "FactorAnalysis",
@@ -24,10 +29,13 @@ __all__ = [
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
     "LinearDynamicalSystem",
+    "LinearRegression",
+    "LogisticRegression",
     "MarkovRandomField",
     "Mixture",
     "Model",
     "ModelMixture",
     "NaiveBayes",
     "PrincipalComponents",
+    "Regression",
 ]

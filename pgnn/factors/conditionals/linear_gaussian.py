@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
@@ -23,9 +25,16 @@ from pgnn.factors.conditionals.normal_wishart import (
     normal_log_prior,
     update_scale,
 )
+from pgnn.factors.conditionals.parameter_prior import ParameterPrior
+from pgnn.factors.conditionals.penalised_quadratic import penalised_coefficients
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
+
+_ROUNDS = 200
+"""Most turns of coefficients and covariances, under a prior of parameters."""
+_AT_REST = 1e-10
+"""Largest move of the logs of deviations that is none."""
 
 
 class LinearGaussian(Emission):
@@ -177,11 +186,15 @@ class LinearGaussian(Emission):
 
         Args:
             statistics: Of :meth:`statistics`.
-            prior: A :class:`NormalWishart`, of the biases about its mean and the weights about 0.
+            prior: A :class:`NormalWishart`, of the biases about its mean and the weights about 0;
+                or a :class:`ParameterPrior`, such as :class:`NormalPrior` of the weights.
 
         Raises:
             ModelError: If the prior is of another kind.
         """
+        if isinstance(prior, ParameterPrior):
+            self._maximize_penalised(NormalMoments(self.form, *statistics), prior)
+            return
         check_prior(prior, NormalWishart, "LinearGaussian")
         moments = NormalMoments(self.form, *statistics)
         centre = self._prior_coefficients(prior)
@@ -199,6 +212,38 @@ class LinearGaussian(Emission):
         if self.scale.requires_grad:
             update_scale(self.scale, moments, old, prior, centre)
 
+    def _maximize_penalised(self, moments: NormalMoments, prior: ParameterPrior) -> None:
+        """Coefficients given the covariances and these given those in turn, to the joint mode."""
+        terms = self.num_features * [prior.rates("weight")] + [prior.rates("bias")]
+        l1, l2 = np.array(terms).T
+        free = np.array([self.weight.requires_grad] * self.num_features + [self.bias.requires_grad])
+        centre = self._prior_coefficients(None)
+        counted = moments.counted.tolist()
+        before = torch.full_like(self.scale, math.inf).double()
+        for _ in range(_ROUNDS if self.scale.requires_grad else 1):
+            factor = self._factor(self.scale.double())
+            precision = torch.cholesky_inverse(factor).expand(self.num_configurations, -1, -1)
+            old = self._coefficients().double()
+            new = old.clone()
+            for k in range(self.num_configurations) if free.any() else ():
+                if counted[k]:
+                    zz, yz, p, own = (
+                        x[k].numpy(force=True) for x in (moments.zz, moments.yz, precision, old)
+                    )
+                    new[k] = torch.from_numpy(penalised_coefficients(zz, yz, p, l1, l2, own, free))
+            self.weight.copy_(new[..., :-1].reshape(self.weight.shape))
+            self.bias.copy_(new[..., -1].reshape(self.bias.shape))
+            if self.scale.requires_grad:
+                update_scale(self.scale, moments, new, None, centre)
+            now = self.scale.detach().double().clone()
+            moved, before = float((now - before).abs().max()), now
+            if moved <= _AT_REST:
+                break
+
+    def accepts(self, prior: Any) -> bool:
+        """Whether a prior is one of parameters that are learnable here."""
+        return isinstance(prior, ParameterPrior) and prior.applies(self)
+
     def doubt(self, statistics: Statistics) -> str | None:
         """Tell whether a learnable covariance stands on its floor; see the base class."""
         if not self.scale.requires_grad:
@@ -206,7 +251,9 @@ class LinearGaussian(Emission):
         return floor_doubt(self.child, NormalMoments(self.form, *statistics), self.scale)
 
     def log_prior(self, prior: Any) -> Tensor:
-        """Log density of a :class:`NormalWishart`, up to a constant; zero without one."""
+        """Log density of a prior, up to a constant; zero without one."""
+        if isinstance(prior, ParameterPrior):
+            return prior.log_density(self)
         check_prior(prior, NormalWishart, "LinearGaussian")
         if prior is None:
             return self.bias.new_zeros(())

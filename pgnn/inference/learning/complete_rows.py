@@ -18,6 +18,7 @@ from pgnn.factors.finite import all_finite
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import Term, gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
+from pgnn.inference.learning.penalised_fit import fit_penalised
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_rows
 
@@ -103,7 +104,7 @@ def fit_to(
         values: ``(N, ...)`` of its scope, by name.
         inputs: ``(N, ...)`` covariates; others than its own are ignored.
         weights: ``(N,)`` what each row counts.
-        learner: Its prior, which applies to tables, and its limit of iterations.
+        learner: Its prior and its limit of iterations.
 
     Returns:
         What came of it.
@@ -112,12 +113,16 @@ def fit_to(
         return Fitted()
     if own.inputs or not isinstance(own, ExponentialFamily):
         covariates = {n: inputs[n] for n in own.inputs if n in inputs}
-        gradient_step([Term(own, values, covariates, weights)], learner.max_iterations)
+        term, prior = Term(own, values, covariates, weights), learner.prior_of(own)
+        if prior is None:
+            gradient_step([term], learner.max_iterations)
+        else:
+            fit_penalised([term], prior, learner.max_iterations)
         return Fitted()
     value: Tensor | None = None
     with torch.no_grad():
         spread = configuration_weights(own, values, weights)
-        prior = learner.prior if own.accepts(learner.prior) else None
+        prior = learner.prior_of(own)
         own.make_uninformative()
         own.prepare(values)
         if own.has_hidden_parts:

@@ -13,6 +13,7 @@ from pgnn.abilities import Inputs
 from pgnn.errors import DataError, ModelError
 from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.history import History
 from pgnn.inference.learning.complete_rows import fit_to
@@ -59,7 +60,7 @@ def fit_slices(
         )
     pieces = _pieces(model)
     check_owners(pieces)
-    if learner.prior is not None:
+    if isinstance(learner.prior, Prior):
         learner.prior.check({c.child.name: c for c in pieces.values()})
     with restored_on_failure(model):
         for name, conditional in model.conditionals.items():

@@ -12,6 +12,7 @@ import numpy as np
 
 from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
+from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
@@ -63,7 +64,8 @@ class EM(Learner):
     each state).
 
     Args:
-        prior: Of tables, such as :class:`Laplace`; or by name of the conditional. That is its
+        prior: Of tables, such as :class:`Laplace`; of parameters, such as :class:`NormalPrior`; or
+            by name of the conditional. That is its
             child's name; at the first step, where it differs, ``("initial", name)``, of the state
             of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
         engine: What sums out what was not seen: exact if not given; ``BeliefPropagation()`` or
@@ -123,7 +125,7 @@ class EM(Learner):
         )
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
-        if self.prior is not None and not isinstance(self.prior, Prior | Mapping):
+        if self.prior is not None and not isinstance(self.prior, Prior | ParameterPrior | Mapping):
             raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
 
     def fit(

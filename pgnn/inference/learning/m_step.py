@@ -7,9 +7,14 @@ from typing import Any
 
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Statistics
+from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.renamed import bare
 from pgnn.inference.learning.conditional_fit import Term, gradient_step
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces, tied
+from pgnn.inference.learning.penalised_fit import fit_penalised
+
+_ITERATIONS = 50
+"""Of L-BFGS, under a prior of parameters."""
 
 
 def maximize(
@@ -39,13 +44,20 @@ def maximize(
             elif isinstance(own, CausalIndependence):
                 own.maximize_effects(*sums)
         terms = [Term.of(pieces[n], expected.rows[n]) for n in names if n in expected.rows]
-        if terms and not gradient_step(terms):
-            stuck += names
+        prior = priors.get(names[0])
+        moved = not terms or (
+            fit_penalised(terms, prior, _ITERATIONS)
+            if isinstance(prior, ParameterPrior)
+            else gradient_step(terms)
+        )
+        stuck += [] if moved else names
     return stuck
 
 
 def accepting(pieces: Pieces, prior: Any) -> dict[Hashable, Any]:
     """Return a prior for those conditionals that it applies to, by name."""
+    if isinstance(prior, ParameterPrior):
+        return {n: prior for n, c in pieces.items() if prior.applies(c)}
     families = {n: c for n, c in pieces.items() if isinstance(c, ExponentialFamily)}
     return {n: prior for n, c in families.items() if c.accepts(prior)}
 
@@ -57,7 +69,9 @@ def log_prior(pieces: Pieces, priors: Mapping[Hashable, Any]) -> float:
         return total
     for name, *_ in tied(pieces):
         prior, conditional = priors.get(name), pieces[name]
-        if prior is not None and isinstance(conditional, ExponentialFamily):
+        if isinstance(prior, ParameterPrior):
+            total += float(prior.log_density(bare(conditional)).detach())
+        elif prior is not None and isinstance(conditional, ExponentialFamily):
             total += float(conditional.log_prior(prior).detach())
     return total
 

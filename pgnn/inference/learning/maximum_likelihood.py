@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.abilities import ClosedFormModel, DirectedModel, SlicedModel, SolvableModel
-from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.errors import DataError, ModelError, Unsupported, closest
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
@@ -24,6 +25,7 @@ from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.expected_statistics import check_owners
+from pgnn.inference.learning.penalised_fit import fit_states
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.solved_model import fit_solved, has_solution
@@ -57,7 +59,9 @@ class MaximumLikelihood(Learner):
     learnable.
 
     Args:
-        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies. With one,
+        prior: ``Laplace``, ``BDeu``, ``K2`` or ``Dirichlet``; none for plain frequencies. A
+            :class:`ParameterPrior`, such as :class:`NormalPrior`, of parameters of other kinds. Or
+            by name of the child, any that its conditional takes. With one of tables,
             ``model.history["posterior"]`` has the pseudo-counts of the tables' Dirichlet posteriors
             by name, for ``Dirichlet(...)`` in a next fit (where all variables are discrete).
         max_iterations: Most L-BFGS iterations for each conditional that is no table.
@@ -76,15 +80,16 @@ class MaximumLikelihood(Learner):
         Koller and Friedman (2009), Probabilistic Graphical Models, sections 17.2 and 17.4.
     """
 
-    prior: Prior | None = None
+    prior: Prior | ParameterPrior | Mapping[Hashable, Any] | None = None
     max_iterations: int = 500
 
     def __post_init__(self) -> None:
         check_settings(self, max_iterations=1)
-        if self.prior is not None and not isinstance(self.prior, Prior):
+        if self.prior is not None and not isinstance(self.prior, Prior | ParameterPrior | Mapping):
             raise ModelError(
-                "prior must be Laplace(...), BDeu(...), K2(), Dirichlet(...) or None, got "
-                f"{self.prior!r}"
+                "prior must be Laplace(...), BDeu(...), K2(), Dirichlet(...) or None, one of "
+                "parameters such as NormalPrior(...), or a mapping from names of variables to "
+                f"such, got {self.prior!r}"
             )
 
     def fit(
@@ -150,7 +155,7 @@ class MaximumLikelihood(Learner):
                     sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
                     with torch.no_grad():
                         table.logits.zero_()  # what an earlier fit made zero is possible again
-                    table.maximize((sums,), self.prior)
+                    table.maximize((sums,), self.prior_of(table))
                 total += _log_likelihood(counts[name], table)
             for name, state in states.items():
                 parts.others[name].load_state_dict(state)
@@ -170,10 +175,18 @@ class MaximumLikelihood(Learner):
         self, tables: Mapping[Hashable, Tabular], counts: Mapping[Hashable, NDArray[Any]]
     ) -> dict[str, Any]:
         """The pseudo-counts of the tables' Dirichlet posteriors, if there is a prior."""
-        if self.prior is None:
-            return {}
-        own = {n: counts[n] + self.prior.counts(c) for n, c in tables.items()}
+        priors = {n: self.prior_of(c) for n, c in tables.items()}
+        own = {n: counts[n] + p.counts(tables[n]) for n, p in priors.items() if p is not None}
         return {"posterior": own} if own else {}
+
+    def prior_of(self, conditional: Conditional) -> Any:
+        """Return the prior that applies to a conditional; None without one."""
+        if isinstance(self.prior, Mapping):
+            return self.prior.get(conditional.child.name)
+        if isinstance(self.prior, ParameterPrior):
+            return self.prior if self.prior.applies(conditional) else None
+        closed = isinstance(conditional, ExponentialFamily) and conditional.accepts(self.prior)
+        return self.prior if closed or isinstance(conditional, Tabular) else None
 
     def _fit_others(
         self, parts: _Parts, statistics: Statistics
@@ -184,8 +197,11 @@ class MaximumLikelihood(Learner):
         for name, conditional in parts.others.items():
             rows, weights = statistics.configurations(name)
             if name in parts.learnt:
-                states[name], value = fit_conditional(
-                    conditional, rows, weights, self.max_iterations
+                prior = self.prior_of(conditional)
+                states[name], value = (
+                    fit_conditional(conditional, rows, weights, self.max_iterations)
+                    if prior is None
+                    else fit_states(conditional, rows, weights, prior, self.max_iterations)
                 )
             else:
                 value = log_likelihood(conditional, rows, weights)
@@ -196,11 +212,25 @@ class MaximumLikelihood(Learner):
         self, tables: Mapping[Hashable, Tabular], learnt: Mapping[Hashable, Conditional]
     ) -> None:
         """Check that the prior fits all tables, before one of them changes."""
-        if self.prior is None:
-            return
-        self.prior.check({n: c for n, c in learnt.items() if _smoothed(c, self.prior)} | {**tables})
+        if isinstance(self.prior, Mapping):
+            for name in self.prior:
+                if name not in learnt:
+                    raise ModelError(
+                        f"a prior is given for {name!r}, which is nothing to learn"
+                        f"{closest(name, learnt)}"
+                    )
+        if isinstance(self.prior, Prior):
+            smoothed = {n: c for n, c in learnt.items() if self.prior_of(c) is not None}
+            self.prior.check(smoothed | {**tables})
         for table in tables.values():
-            self.prior.counts(table)
+            own = self.prior_of(table)
+            if isinstance(own, Prior):
+                own.counts(table)
+            elif own is not None:
+                raise ModelError(
+                    f"the table of {table.child.name!r} takes a prior such as Laplace(), got "
+                    f"{own!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -252,11 +282,6 @@ def _sort_out(model: Any) -> _Parts:
         else:
             rowwise |= name in learnt
     return _Parts(learnt, tables, others, rowwise)
-
-
-def _smoothed(conditional: Conditional, prior: Prior) -> bool:
-    """Whether a prior adds something to a conditional's counts."""
-    return isinstance(conditional, ExponentialFamily) and conditional.accepts(prior)
 
 
 def _is_learnable(conditional: Conditional) -> bool:

@@ -22,6 +22,7 @@ from pgnn.factors import (
     GaussianMixture,
     LinearGaussian,
     Multinomial,
+    NormalPrior,
     NormalWishart,
     Poisson,
     Spherical,
@@ -74,6 +75,8 @@ CASES = {
     "table": Case(lambda: Tabular(Variable("x", 3), [S, R]), "state", Laplace(0.7)),
     "number": Case(lambda: Gaussian(X, [S]), "real", WISHART),
     "tied number": Case(lambda: Gaussian(X, [S], form=Tied()), "real", WISHART),
+    "ridge": Case(lambda: LinearGaussian(X, [S, U2]), "real", NormalPrior(0.5)),
+    "ridge of a vector": Case(lambda: LinearGaussian(X3, [S, U]), "real", NormalPrior(0.5)),
     "no parents": Case(lambda: Gaussian(X3), "real", WISHART),
     "full": Case(lambda: Gaussian(X3, [S, R]), "real", MATRIX),
     "tied": Case(lambda: Gaussian(X3, [S, R], form=Tied()), "real", MATRIX),
@@ -403,4 +406,10 @@ def test_statistics_tell_the_likelihood(name: str) -> None:
     assert float(told) == pytest.approx(expected, rel=1e-10)
 
 
-TELLS_NOT = {"table", "mixture", *(n for n in CASES if "regression" in n)}
+TELLS_NOT = {
+    "ridge",
+    "ridge of a vector",
+    "table",
+    "mixture",
+    *(n for n in CASES if "regression" in n),
+}

@@ -1,0 +1,238 @@
+"""Bayesian linear regression: the coefficients have a posterior, predictions allow for it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.exponential_family import Statistics
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.conditionals.regression import Regression
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.limits import POSITIVE, check_real
+
+_ROUNDS = 100_000
+"""Most rounds of the fixed point of the evidence."""
+_AT_REST = 1e-13
+"""Relative move of a round that is none."""
+
+
+class BayesianLinear(LinearGaussian):
+    r"""A linear regression whose weights have a normal prior, and are integrated out.
+
+    .. math:: w \sim N(0, s^2 I), \quad y \mid x, w \sim N(w^\top x + b, \sigma^2): \qquad
+        p(y \mid x, \text{data}) = N\big(y; m^\top z, \sigma^2 + z^\top S z\big), \quad z = (x, 1)
+
+    The bias has a flat prior. A fit finds the posterior :math:`N(m, S)` of the coefficients; before
+    one it has no spread. Where the scale :math:`s` or the noise :math:`\sigma^2` is not given, the
+    one that makes the data most probable is taken (evidence maximisation).
+
+    Args:
+        child: Real variable of shape ``()``.
+        parents: Real variables of known shape.
+        scale: Prior standard deviation :math:`s` of the weights; from the data if not given.
+        noise: Variance :math:`\sigma^2`; from the data if not given.
+
+    Attributes:
+        weight: ``(F,)`` posterior means of the weights.
+        bias: Posterior mean of the bias.
+        spread: ``(F + 1, F + 1)`` posterior covariance of weights and bias.
+        prior_scale: The scale :math:`s` in use.
+        log_evidence: Log density of the data of the last fit, the bias aside.
+
+    Raises:
+        ModelError: If a variable is of another kind, or a number is not positive.
+
+    References:
+        MacKay (1992), Bayesian interpolation. Bishop (2006), Pattern Recognition and Machine
+        Learning, sections 3.3 and 3.5.
+
+    Example:
+        >>> x, y = Variable("x"), Variable("y")
+        >>> own = BayesianLinear(y, [x], scale=1.0, noise=1.0)
+        >>> rows = {"x": torch.tensor([-1.0, 0.0, 1.0]), "y": torch.tensor([-2.0, 0.0, 2.0])}
+        >>> own.maximize(own.statistics(rows, torch.ones(3)))
+        >>> round(float(own.weight[0].detach()), 4), round(float(own.spread[0, 0]), 4)
+        (1.3333, 0.3333)
+    """
+
+    is_linear_gaussian = False
+    spread: Tensor
+    prior_scale: Tensor
+    log_evidence: Tensor
+
+    def __init__(
+        self,
+        child: Variable,
+        parents: Sequence[Variable] = (),
+        scale: float | None = None,
+        noise: float | None = None,
+    ) -> None:
+        for name, value in (("scale", scale), ("noise", noise)):
+            if value is not None:
+                check_real(f"{name} of {child.name!r}", value, POSITIVE)
+        super().__init__(child, parents, covariance=noise)
+        if child.shape or any(v.is_discrete for v in self.parents):
+            raise ModelError(
+                f"BayesianLinear needs a single number as child and real parents, {child.name!r} "
+                f"has the shape {child.shape}"
+            )
+        self._given_scale = scale
+        size = self.num_features + 1
+        self.register_buffer("spread", torch.zeros(size, size, dtype=torch.float64))
+        start = torch.tensor(1.0 if scale is None else float(scale), dtype=torch.float64)
+        self.register_buffer("prior_scale", start)
+        self.register_buffer("log_evidence", torch.zeros((), dtype=torch.float64))
+
+    def settings(self) -> Settings:
+        """Return the variables, and the scale and noise that were given."""
+        noise = None if self.scale.requires_grad else float(self.covariance.detach())
+        own = {"child": self.child, "parents": self.parents}
+        return own | {"scale": self._given_scale, "noise": noise}
+
+    @property
+    def posterior(self) -> MultivariateNormal:
+        """Of the weights and, last, the bias."""
+        mean = torch.cat([self.weight.detach(), self.bias.detach().reshape(1)])
+        return MultivariateNormal(mean, self.spread)
+
+    def distribution(
+        self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
+    ) -> Normal:
+        """Return the predictive distributions at the parents' values."""
+        values = self._values(parents)
+        reals = [values[v.name] for v in self.parents]
+        pairs = zip(self.parents, reals, strict=True)
+        flat = [x.reshape(*x.shape[: x.dim() - len(v.shape)], v.num_elements) for v, x in pairs]
+        z = torch.cat([*flat, torch.ones_like(flat[0][..., :1])], dim=-1).to(self.bias)
+        return Normal(self._mean(z), self._variance(z).sqrt())
+
+    def regression(self) -> Regression:
+        """Refused: the variance depends on the parents; see the base class."""
+        return super(LinearGaussian, self).regression()
+
+    def maximize(self, statistics: Statistics, prior: Any = None) -> None:
+        """Set the posterior of the coefficients; see the base class.
+
+        Args:
+            statistics: Of :meth:`statistics`.
+            prior: None: the weights have theirs.
+        """
+        if prior is not None:
+            raise ModelError(f"the weights of {self.child.name!r} have a prior: leave prior= out")
+        count, zz, yz, yy = (float(x) if x.dim() == 1 and x.numel() == 1 else x for x in statistics)
+        zz, yz = np.asarray(zz)[0], np.asarray(yz)[0, 0]
+        yy = float(np.asarray(yy).reshape(-1)[0])
+        if count <= 0:
+            return
+        evidence = _Evidence(float(count), zz, yz, yy)
+        scale = self._given_scale
+        noise = None if self.scale.requires_grad else float(self.covariance.detach())
+        scale, noise = evidence.maximized(scale, noise)
+        mean, spread = evidence.posterior(scale, noise)
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(mean[:-1]))
+            self.bias.copy_(torch.tensor(mean[-1]))
+            self.spread.copy_(torch.from_numpy(spread))
+            self.prior_scale.fill_(scale)
+            self.log_evidence.fill_(evidence.log(scale, noise))
+            if self.scale.requires_grad:
+                self.scale.fill_(0.5 * np.log(noise))
+
+    def doubt(self, statistics: Statistics) -> str | None:
+        """Nothing is: a variance has the posterior beside it."""
+        return None
+
+    def log_prior(self, prior: Any) -> Tensor:
+        """Zero: see :meth:`maximize`."""
+        return self.bias.new_zeros(())
+
+    def accepts(self, prior: Any) -> bool:
+        """It does not: the weights have a prior of their own."""
+        return False
+
+    def _mean(self, z: Tensor) -> Tensor:
+        return z @ torch.cat([self.weight, self.bias.reshape(1)])
+
+    def _variance(self, z: Tensor) -> Tensor:
+        spread = self.spread.to(z)
+        return self.covariance + ((z @ spread) * z).sum(dim=-1)
+
+    def _log_density(self, x: Tensor, values: Mapping[Hashable, Tensor]) -> Tensor:
+        features = self._features(values).to(x)
+        missing = x[:, 0].isnan()
+        self._check_features(features[~missing])
+        z = torch.cat([features.nan_to_num(), torch.ones_like(x[:, :1])], dim=1)
+        own = Normal(self._mean(z), self._variance(z).sqrt())
+        logs: Tensor = own.log_prob(x[:, 0].nan_to_num())  # type: ignore[no-untyped-call]
+        return torch.where(missing, torch.zeros_like(logs), logs).unsqueeze(1)
+
+
+class _Evidence:
+    """Log density of data as a function of the prior's scale and the noise.
+
+    Args:
+        count: Rows.
+        zz: ``(F + 1, F + 1)`` sums of products of features, the last of them one.
+        yz: ``(F + 1,)`` sums of products with the child.
+        yy: Sum of its squares.
+    """
+
+    def __init__(self, count: float, zz: np.ndarray, yz: np.ndarray, yy: float) -> None:
+        self.count, self.zz, self.yz = count, zz, yz
+        mean, centre = zz[-1, :-1] / count, yz[-1] / count
+        scatter = zz[:-1, :-1] - count * np.outer(mean, mean)
+        values, vectors = np.linalg.eigh(scatter)
+        self.values = np.maximum(values, 0.0)
+        self.squares = (vectors.T @ (yz[:-1] - count * centre * mean)) ** 2
+        self.total = max(yy - count * centre**2, 0.0)
+
+    def log(self, scale: float, noise: float) -> float:
+        """The logarithm, the bias integrated out under a flat prior."""
+        ratio = noise / scale**2
+        left = self.total - (self.squares / (self.values + ratio)).sum()
+        determinant = np.log1p(self.values / ratio).sum()
+        terms = (self.count - 1.0) * np.log(2.0 * np.pi * noise) + np.log(self.count)
+        return float(-0.5 * (terms + determinant + left / noise))
+
+    def maximized(self, scale: float | None, noise: float | None) -> tuple[float, float]:
+        """The best scale and noise; those that are given stay.
+
+        Every round sets both to what the effective number of parameters makes of them, until they
+        are at rest.
+        """
+        least = 1e-12 * self.total / self.count or 1e-300
+        s = 1.0 if scale is None else scale
+        v = max(self.total / self.count, least) if noise is None else noise
+        if scale is None and self.values.any():
+            s = float(np.sqrt(max(self.total, least) / max(self.values.sum(), 1e-300)))
+        for _ in range(_ROUNDS):
+            ratio = v / s**2
+            effective = float((self.values / (self.values + ratio)).sum())
+            shrunk = self.squares / (self.values + ratio) ** 2
+            weights = float(shrunk.sum())
+            misfit = self.total - float((shrunk * (self.values + 2.0 * ratio)).sum())
+            before = s, v
+            if noise is None:
+                v = max(misfit / max(self.count - 1.0 - effective, 1e-6), least)
+            if scale is None:
+                s = float(np.sqrt(max(weights / max(effective, 1e-12), 1e-24)))
+            if abs(s - before[0]) <= _AT_REST * s and abs(v - before[1]) <= _AT_REST * v:
+                break
+        return s, v
+
+    def posterior(self, scale: float, noise: float) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and covariance of weights and bias."""
+        precision = self.zz / noise
+        size = len(precision) - 1
+        precision[np.arange(size), np.arange(size)] += scale**-2
+        spread = np.linalg.inv(precision)
+        spread = (spread + spread.T) / 2.0
+        return spread @ self.yz / noise, spread

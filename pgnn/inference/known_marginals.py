@@ -1,0 +1,68 @@
+"""Posteriors of real variables whose marginals are normal and known."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.variable import Variable
+from pgnn.inference.gaussian_marginals import ExactMarginal, summary_table
+from pgnn.inference.with_reals import WithReals
+
+
+class KnownMarginals(WithReals):
+    """A posterior of real variables, a normal distribution for each.
+
+    Args:
+        reals: The variables asked for.
+        marginals: Their distributions by name, made when they are looked at.
+        log_evidence: ``(B,)``.
+        batched: Whether the evidence came in rows.
+        kind: What the answer is.
+        engine: What answered.
+        index: The data frame's index, if the evidence was one.
+    """
+
+    def __init__(
+        self,
+        reals: Sequence[Variable],
+        marginals: Mapping[Hashable, ExactMarginal],
+        log_evidence: Tensor,
+        *,
+        batched: bool,
+        kind: str = "exact",
+        engine: str = "",
+        index: Any = None,
+        diagnostics: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            (),
+            torch.zeros(len(log_evidence), 0, dtype=log_evidence.dtype),
+            log_evidence,
+            batched=batched,
+            kind=kind,
+            engine=engine,
+            index=index,
+            diagnostics=diagnostics,
+        )
+        self.reals = {v.name: v for v in reals}
+        self._known = marginals
+
+    def marginal(self, name: Hashable) -> ExactMarginal:
+        """See :class:`WithReals`."""
+        return self._known[name]
+
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each number of each real variable.
+
+        Args:
+            row: Which row of the evidence.
+
+        Returns:
+            Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
+        """
+        own = [self.marginal(name) for name in self.reals]
+        return summary_table(own, row if self.batched else None, self.index_of_numbers)

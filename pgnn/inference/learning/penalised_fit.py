@@ -1,0 +1,185 @@
+"""The mode of a conditional's parameters under a prior, where there is no closed form."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.parameter_prior import ParameterPrior
+from pgnn.inference.learning.conditional_fit import Term
+from pgnn.inference.learning.lbfgs import run_lbfgs
+from pgnn.inference.learning.optimisation_problem import (
+    FitRecord,
+    LearnableParameters,
+    Mean,
+    OptimisationProblem,
+)
+
+Floats = NDArray[np.float64]
+
+_NEAR = 1e-3
+"""Largest derivative of the mean at which Newton's method takes over."""
+_GRADIENT = 1e-9
+"""The same at which L-BFGS alone stops, of few parameters."""
+_LARGE = 1e-6
+"""The same of many."""
+_NEWTON = 400
+"""Parameters up to which steps of Newton's method follow."""
+_STEPS = 12
+
+
+class _Terms:
+    """What weighted rows say of conditionals, as a mean."""
+
+    figure: str | None = "log_likelihood"
+
+    def __init__(self, terms: Sequence[Term], total: float) -> None:
+        self.terms, self.total = terms, total
+
+    def __call__(self, rows: Any) -> Mean:
+        return lambda: torch.stack([t.value() for t in self.terms]).sum() / self.total
+
+
+def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_iterations: int) -> bool:
+    r"""Maximise the weighted log-likelihood and the log prior of a conditional, in place.
+
+    .. math:: \sum_n w_n \log p(x_n \mid \theta) + \log p(\theta)
+
+    L-BFGS, with exact zeros under a :class:`LaplacePrior`; then Newton's method, of generalised
+    linear models iteratively reweighted least squares, on what is not zero.
+
+    Args:
+        terms: What rows say; of conditionals that share their parameters if there are several.
+        prior: On the parameters.
+        max_iterations: Of L-BFGS.
+
+    Returns:
+        Whether it is at rest.
+
+    References:
+        Nocedal and Wright (2006), Numerical Optimization, sections 3.3 and 7.2. McCullagh and
+        Nelder (1989), Generalized Linear Models, section 2.5.
+    """
+    own = terms[0].conditional
+    total = sum(float(t.weights.sum()) for t in terms)
+    if total <= 0 or not any(p.requires_grad for p in own.parameters()):
+        return True
+    training = own.training
+    own.eval()
+    try:
+        learnable = LearnableParameters(own)
+        rates = [(0.0, 0.0) if prior is None else prior.rates(n) for n in learnable.names]
+        l1, l2 = ([r[k] / total for r in rates] for k in (0, 1))
+        few = sum(learnable.sizes) <= _NEWTON
+        rows: Any = None
+
+        def problem(tolerance: float) -> OptimisationProblem:
+            record = FitRecord(learnable, None, 0)
+            return OptimisationProblem(
+                learnable, rows, _Terms(terms, total), l1, l2, tolerance, record
+            )
+
+        converged = False
+        if few and not any(l1):
+            near = problem(_NEAR)
+            run_lbfgs(near, max_iterations, False)
+            converged = _newton(near)
+        if not converged:
+            last = problem(_GRADIENT if few else _LARGE)
+            converged = run_lbfgs(last, max_iterations, False)
+            converged = (few and _newton(last)) or converged
+        learnable.clear()
+    finally:
+        own.train(training)
+    return converged
+
+
+def _newton(problem: OptimisationProblem) -> bool:
+    """Steps on the parameters that are not zero; whether the gradient is at rest then."""
+    learnable, mean = problem.learnable, problem.objective(problem.rows)
+    l1, l2 = (learnable.spread(rates) for rates in (problem.l1, problem.l2))
+    theta = learnable.vector()
+    kept = (l1 == 0) | (theta != 0)
+    sign = np.sign(theta)
+    best, before = np.inf, theta
+    for _ in range(_STEPS):
+        gradient, hessian = _derivatives(learnable, mean, kept)
+        slope = (gradient - l2 * theta - l1 * sign)[kept]
+        largest = float(np.abs(slope).max(initial=0.0))
+        if not largest < best:  # rounding, or no convex function
+            learnable.assign(before)
+            return best <= 1e3 * _GRADIENT
+        before, best = theta, largest
+        if largest <= 1e-14:
+            return True
+        curvature = np.diag(l2[kept]) - hessian
+        step = np.linalg.lstsq(curvature, slope, rcond=1e-12)[0]
+        theta = theta.copy()
+        theta[kept] += step
+        if ((np.sign(theta) != sign) & (l1 > 0)).any() or not np.isfinite(theta).all():
+            return best <= 1e3 * _GRADIENT
+        learnable.assign(theta)
+    return True
+
+
+def _derivatives(
+    learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """The gradient, and the Hessian of the parameters that are kept."""
+    finite = [torch.isfinite(p.detach()) for p in learnable.parameters]
+
+    def flat(tensors: Sequence[Tensor | None]) -> Tensor:
+        pairs = zip(tensors, learnable.parameters, finite, strict=True)
+        parts = [(torch.zeros_like(p) if t is None else t)[f] for t, p, f in pairs]
+        return torch.cat([x.double() for x in parts])
+
+    with torch.enable_grad():
+        value = mean()
+        first = torch.autograd.grad(
+            value, learnable.parameters, create_graph=True, allow_unused=True
+        )
+        gradient = flat(first)
+        rows = []
+        for k in np.flatnonzero(kept).tolist():
+            second = torch.autograd.grad(
+                gradient[k], learnable.parameters, retain_graph=True, allow_unused=True
+            )
+            rows.append(flat(second).detach())
+    hessian = torch.stack(rows) if rows else gradient.new_zeros(0, len(gradient))
+    return gradient.detach().numpy(), hessian.numpy()[:, kept]
+
+
+def fit_states(
+    conditional: Conditional,
+    rows: NDArray[np.int32],
+    weights: Floats,
+    prior: ParameterPrior,
+    max_iterations: int,
+) -> tuple[dict[str, Any], float]:
+    """As :func:`fit_penalised`, of a copy of a discrete conditional.
+
+    Args:
+        conditional: It is not changed.
+        rows: ``(U, parents + 1)`` state indices of its scope.
+        weights: ``(U,)`` what each row counts.
+        prior: On the parameters.
+        max_iterations: Of L-BFGS.
+
+    Returns:
+        The parameters (a ``state_dict``) and the log-likelihood.
+    """
+    own = copy.deepcopy(conditional)
+    counting = weights > 0
+    columns = torch.from_numpy(np.ascontiguousarray(rows[counting].T)).long()
+    values = {v.name: x for v, x in zip(own.scope, columns, strict=True)}
+    term = Term(own, values, {}, torch.from_numpy(weights[counting]))
+    fit_penalised([term], prior, max_iterations)
+    with torch.no_grad():
+        return own.state_dict(), float(term.value())

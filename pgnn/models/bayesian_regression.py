@@ -1,0 +1,128 @@
+"""Bayesian linear regression."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pgnn.errors import Unsupported
+from pgnn.factors.conditionals.bayesian_linear import BayesianLinear
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.models.regression import Parents, Regression
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+    from pgnn.inference.posterior import Posterior
+
+
+class BayesianRegression(Regression):
+    r"""Bayesian linear regression: predictions allow for what is not known of the weights.
+
+    .. math:: p(y \mid x, \text{data}) = N\big(y; m^\top z, \sigma^2 + z^\top S z\big), \quad
+        z = (x, 1)
+
+    ``model.posterior`` is the posterior of the weights and, last, the bias. See
+    :class:`BayesianLinear` for prior and evidence.
+
+    Args:
+        child: See :class:`Regression`; a single number.
+        parents: See :class:`Regression`; numbers.
+        scale: Prior standard deviation of the weights; that of the largest evidence if not given.
+        noise: Variance of the noise, likewise.
+
+    Raises:
+        ModelError: See :class:`Regression`.
+
+    References:
+        MacKay (1992), Bayesian interpolation.
+
+    Example:
+        >>> rows = {"x": [-1.0, 0.0, 1.0], "y": [-2.0, 0.0, 2.0]}
+        >>> model = BayesianRegression("y", "x", scale=1.0, noise=1.0).fit(rows, progress=False)
+        >>> answer = model.query("y", {"x": [0.0, 3.0]})["y"]
+        >>> answer.mean.round(decimals=4), answer.std.square().round(decimals=4)
+        (tensor([0., 4.], dtype=torch.float64), tensor([1.3333, 4.3333], dtype=torch.float64))
+    """
+
+    def __init__(
+        self,
+        child: Hashable | Variable,
+        parents: Parents = None,
+        scale: float | None = None,
+        noise: float | None = None,
+    ) -> None:
+        self.scale, self.noise = scale, noise
+        super().__init__(child, parents, BayesianLinear)
+
+    def _made(self, child: Variable, parents: list[Variable]) -> Conditional:
+        return BayesianLinear(child, parents, self.scale, self.noise)
+
+    def settings(self) -> Settings:
+        """Return the variables, the scale and the noise."""
+        own = self.conditional
+        told = {"scale": self.scale, "noise": self.noise}
+        return {"child": own.child, "parents": own.parents, **told}
+
+    def _arguments(self, parents: Any) -> dict[str, Any]:
+        told = {"scale": self.scale, "noise": self.noise}
+        return {"child": self._child, "parents": parents, **told}
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``MaximumLikelihood()``: the weights have their prior."""
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        return MaximumLikelihood()
+
+    @property
+    def posterior(self) -> Any:
+        """A ``MultivariateNormal`` of the weights and, last, the bias."""
+        own: Any = self.conditional
+        return own.posterior
+
+    @property
+    def log_evidence(self) -> float:
+        """Log density of the data that was learnt from, for comparing models."""
+        own: Any = self.conditional
+        return float(own.log_evidence)
+
+    def query(
+        self,
+        targets: Any = None,
+        evidence: Any = None,
+        *,
+        inputs: Any = None,
+        engine: Any = None,
+        errors: str = "raise",
+    ) -> Posterior:
+        """Return the predictive distribution of the child; see :meth:`Model.query`."""
+        from pgnn.inference.gaussian_marginals import NormalMarginal
+        from pgnn.inference.known_marginals import KnownMarginals
+        from pgnn.inference.question import names_of, reader_of
+
+        own: Any = self.conditional
+        asked = [self._child] if targets is None else names_of(targets, self.variables)
+        seen = reader_of(self).read(evidence)
+        known = [v.name for v in own.parents if v.name in seen.reals]
+        if engine is not None or asked != [self._child] or self._child in seen.reals:
+            return super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
+        if len(known) < len(own.parents) or any(bool(seen.reals[n].isnan().any()) for n in known):
+            raise Unsupported(
+                f"{self._child!r} is predicted where all of {[v.name for v in own.parents]} were "
+                "seen"
+            )
+        with torch.no_grad():
+            normal = own.distribution({n: seen.reals[n] for n in known})
+        pick = slice(None) if seen.batched else 0
+        marginal = NormalMarginal(normal.mean[pick], normal.stddev[pick])
+        return KnownMarginals(
+            [own.child],
+            {self._child: marginal},
+            torch.zeros(seen.num_rows, dtype=torch.float64),
+            batched=seen.batched,
+            engine="predictive",
+            index=seen.index,
+        )

@@ -1,0 +1,243 @@
+"""Regressions: models of one variable given others, which are not modelled themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import networkx as nx
+import numpy as np
+from torch import Tensor
+
+from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.evidence.frames import columns_of
+from pgnn.evidence.reading import floats_of
+from pgnn.evidence.states import states_of
+from pgnn.factors.conditionals.bayesian_linear import BayesianLinear
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.exogenous import Exogenous
+from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
+from pgnn.factors.conditionals.parameter_prior import NormalPrior, ParameterPrior
+from pgnn.factors.conditionals.softmax import Softmax
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.directed_declaration import event_shape
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+Parents = Hashable | Variable | Iterable[Hashable | Variable] | None
+
+
+class Regression(BayesianNetwork):
+    r"""One variable given others: :math:`p(y \mid x)`, with nothing said of :math:`x`.
+
+    ``model.query("y", rows)`` has the distribution of :math:`y` in each row, and
+    ``model.predict(rows)`` its mean or most probable state. Parents must be seen wherever something
+    is asked.
+
+    Args:
+        child: The variable that is told; its name, or a :class:`Variable`.
+        parents: Those that tell, likewise; all other columns of the data if not given. Matrices of
+            numbers are vectors.
+        kind: Makes the conditional, ``(child, parents) -> Conditional``, or is it.
+        prior: On its parameters; flat if not given.
+        discrete: Whether the child has states.
+
+    Raises:
+        ModelError: If a name is there twice, or the conditional does not fit.
+
+    Example:
+        >>> import pgnn
+        >>> rows = {"x": [0.0, 1.0, 2.0, 3.0], "n": [1.0, 3.0, 4.0, 9.0]}
+        >>> kind = lambda y, x: pgnn.LinearGaussian(y, x)
+        >>> model = Regression("n", "x", kind).fit(rows, progress=False)
+        >>> model.predict({"x": [4.0]})
+        tensor([10.5000], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        child: Hashable | Variable,
+        parents: Parents = None,
+        kind: Callable[..., Conditional] | Conditional | None = None,
+        prior: ParameterPrior | None = None,
+        *,
+        discrete: bool = False,
+    ) -> None:
+        if prior is not None and not isinstance(prior, ParameterPrior):
+            raise ModelError(f"prior must be one such as NormalPrior(1.0), got {prior!r}")
+        # a conditional is a module, which is to be registered in its place in the network alone
+        self._kind = (lambda *_: kind) if isinstance(kind, Conditional) else kind or LinearGaussian
+        self.prior, self._discrete = prior, discrete
+        self._child, self._told = _name(child), parents
+        every = [] if parents is None else _listed(parents)
+        names = [_name(p) for p in every]
+        if len({self._child, *names}) < 1 + len(names):
+            raise ModelError(f"a variable is there twice: {[self._child, *names]}")
+        graph = nx.DiGraph()
+        graph.add_nodes_from([*names, self._child])
+        graph.add_edges_from((n, self._child) for n in names)
+        known: dict[Hashable, Any] = {
+            _name(v): v for v in [child, *every] if isinstance(v, Variable)
+        }
+        kinds: dict[Hashable, Any] = dict.fromkeys(names, _exogenous)
+        super().__init__(graph, {**kinds, self._child: self._made}, known)
+
+    def _made(self, child: Variable, parents: list[Variable]) -> Conditional:
+        return self._kind(child, parents)
+
+    def settings(self) -> Settings:
+        """Return the variables and the conditional."""
+        own = self.conditionals[self._child]
+        return {
+            "child": own.child,
+            "parents": own.parents,
+            "kind": own,
+            "prior": self.prior,
+            "discrete": self._discrete,
+        }
+
+    @property
+    def child(self) -> Hashable:
+        """Name of the variable that is told."""
+        return self._child
+
+    @property
+    def conditional(self) -> Conditional:
+        """What was learnt: that of the child."""
+        return self.conditionals[self._child]
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Any = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit the conditional to rows; see :meth:`BayesianNetwork.fit`."""
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        if self._told is not None:
+            return super().fit(data, learner=learner, weights=weights, **rest)
+        others = [n for n in columns_of(data) if n != self._child and n is not weights]
+        others = [n for n in others if not (isinstance(weights, str) and n == weights)]
+        if not others:
+            raise DataError(f"data has no column beside {self._child!r}")
+        begun = type(self)(**self._arguments(others))
+        begun.fit(data, learner=learner, weights=weights, **rest)
+        self.__dict__.update(begun.__dict__)
+        return self
+
+    def _arguments(self, parents: Any) -> dict[str, Any]:
+        """What the constructor is called with again, once the parents are known."""
+        own = {"kind": self._kind, "prior": self.prior, "discrete": self._discrete}
+        return {"child": self._child, "parents": parents, **own}
+
+    def predict(self, data: Any) -> Any:
+        """Return the means ``(N,)`` of a real child, or the most probable states as an array.
+
+        Args:
+            data: Rows with the parents; the child's column is not looked at.
+        """
+        names = [v.name for v in self.conditional.parents]
+        rows = {n: x for n, x in columns_of(data).items() if n in names}
+        if self.conditional.child.is_discrete:
+            best = self.most_probable(rows, self._child)
+            return best.frame()[self._child].to_numpy() if best.batched else best[self._child]
+        return self.query(self._child, rows)[self._child].mean.detach()
+
+    def coefficients(self) -> Any:
+        """Return a data frame of what each feature adds: a row for each, the bias last.
+
+        Raises:
+            Unsupported: If the conditional is no linear or logistic regression.
+        """
+        import pandas as pd
+
+        own: Any = self.conditional
+        if not isinstance(own, Softmax | LinearGaussian) or (
+            isinstance(own, LinearGaussian) and own.configurations
+        ):
+            raise Unsupported(f"{type(own).__name__} has no table of coefficients; see conditional")
+        weight = own.weight.detach().cpu().numpy()
+        bias = np.asarray(own.bias.detach().cpu().numpy())
+        table = weight.T if isinstance(own, LinearGaussian) else weight
+        rows = np.concatenate([table, bias[None]])
+        index = [*(n for v in own.parents for n in _features(v)), "bias"]
+        if rows.ndim == 1:
+            frame = pd.DataFrame({"weight": rows}, index=pd.Index(index, tupleize_cols=False))
+            if isinstance(own, BayesianLinear):
+                frame["std"] = own.spread.diagonal().sqrt().numpy()
+            return frame
+        columns = own.child.states or range(rows.shape[1])
+        return pd.DataFrame(rows, index=pd.Index(index, tupleize_cols=False), columns=[*columns])
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``MaximumLikelihood`` with the prior."""
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        own = self.conditional
+        prior = NormalPrior(float("inf")) if self.prior is None else self.prior
+        return MaximumLikelihood({self._child: prior} if prior.applies(own) else None)
+
+    def _found_in(self, columns: Mapping[Hashable, Any]) -> Mapping[Hashable, Variable]:
+        """Numbers are real, all else has states; of the child the model tells."""
+        found = {}
+        for name, column in columns.items():
+            real = not self._discrete if name == self._child else _is_numeric(column)
+            found[name] = (
+                Variable(name, None, event_shape(column))
+                if real
+                else states_of({name: column})[name]
+            )
+        return found
+
+    def __repr__(self) -> str:
+        parents = [*self.graph.predecessors(self._child)]
+        return (
+            f"{type(self).__name__}({self._child!r}, {parents if self._told is not None else None})"
+        )
+
+
+def _exogenous(child: Variable, parents: Any) -> Conditional:
+    return Exogenous(child, parents)
+
+
+def _name(told: Hashable | Variable) -> Hashable:
+    return told.name if isinstance(told, Variable) else told
+
+
+def _listed(told: Any) -> list[Any]:
+    one = isinstance(told, str | Variable) or not isinstance(told, Iterable)
+    if one or (isinstance(told, tuple) and not _are_variables(told)):
+        return [told]
+    return [*told]
+
+
+def _are_variables(told: Any) -> bool:
+    return isinstance(told, tuple) and all(isinstance(v, Variable) for v in told)
+
+
+def _is_numeric(column: Any) -> bool:
+    """Whether a column is of numbers, rather than of labels or truth values."""
+    kind = getattr(column, "dtype", None)
+    if str(kind) in ("bool", "boolean", "category", "torch.bool"):
+        return False
+    if isinstance(column, list | tuple) and any(isinstance(x, bool) for x in column):
+        return False
+    try:
+        floats_of(column.numpy(force=True) if isinstance(column, Tensor) else column)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _features(v: Variable) -> list[Hashable]:
+    """What the features of a parent are called."""
+    if v.is_discrete:
+        return [(v.name, s) for s in (v.states or ())[1:]]
+    return [v.name] if not v.shape else [(v.name, *i) for i in np.ndindex(*v.shape)]
