@@ -73,6 +73,7 @@ from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.by_component import ByComponent
 from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.exact.sparse_normal import SparseNormal
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
@@ -115,6 +116,7 @@ from pgnn.models import (
     DynamicBayesianNetwork,
     FactorAnalysis,
     GaussianDiscriminant,
+    GaussianMarkovField,
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     LinearDynamicalSystem,
@@ -190,6 +192,7 @@ __all__ = [
     "FactorAnalysis",
     "PrincipalComponents",
     "GaussianDiscriminant",
+    "GaussianMarkovField",
     "Regression",
     "LinearRegression",
     "LogisticRegression",
@@ -208,6 +211,7 @@ __all__ = [
     "Automatic",
     "JunctionTree",
     "ByComponent",
+    "SparseNormal",
     "ForwardBackward",
     "KalmanFilter",
     "InterfaceAlgorithm",

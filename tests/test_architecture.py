@@ -87,6 +87,7 @@ DEFERRED = {
     "models/latent_factors.py": {"inference"},
     "models/vector_network.py": {"inference"},
     "models/regression.py": {"inference"},
+    "models/gaussian_markov_field.py": {"inference"},
     "models/bayesian_regression.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
     "models/linear_dynamical_system.py": {"inference"},

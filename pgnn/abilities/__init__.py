@@ -23,6 +23,7 @@ from pgnn.abilities.core import (
     VariableModel,
 )
 from pgnn.abilities.vectors import (
+    GaussianFieldModel,
     LatentFactorModel,
     SolvableModel,
     VectorModel,
@@ -38,6 +39,7 @@ __all__ = [
     "ExecutableModel",
     "FactorModel",
     "GaussianChainModel",
+    "GaussianFieldModel",
     "Inputs",
     "LatentFactorModel",
     "MixtureModel",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from pgnn.abilities.core import NetworkModel, VariableModel
+from pgnn.abilities.core import FactorModel, NetworkModel, VariableModel
 
 
 class VectorModel(VariableModel):
@@ -24,8 +25,11 @@ class VectorModel(VariableModel):
         return ()
 
 
-class SolvableModel(NetworkModel):
-    """A network of which the best numbers have a solution of their own where some of it is seen."""
+class SolvableModel(FactorModel):
+    """A model of which the best numbers have a solution of their own where some of it is seen."""
+
+    takes_holes = False
+    """Whether numbers may be missing in the rows that it is solved for."""
 
     @property
     @abstractmethod
@@ -42,7 +46,7 @@ class SolvableModel(NetworkModel):
         """
 
 
-class LatentFactorModel(SolvableModel, VectorModel):
+class LatentFactorModel(NetworkModel, SolvableModel, VectorModel):
     """A vector that is linear in few hidden numbers, standard normal ones, with independent noise.
 
     The conditional of the vector is a ``LinearGaussian`` of diagonal covariance.
@@ -52,3 +56,43 @@ class LatentFactorModel(SolvableModel, VectorModel):
     @abstractmethod
     def latent(self) -> Hashable:
         """Name of the hidden numbers."""
+
+
+class GaussianFieldModel(SolvableModel, VectorModel):
+    """Numbers at the nodes of a graph, jointly normal with a sparse precision."""
+
+    @property
+    @abstractmethod
+    def numbers(self) -> Mapping[Hashable, int]:
+        """The place of each node in the vector."""
+
+    @property
+    @abstractmethod
+    def location(self) -> float:
+        """The mean of every node."""
+
+    @property
+    @abstractmethod
+    def is_proper(self) -> bool:
+        """Whether the precision is positive definite; if not, the level of each part is free."""
+
+    @property
+    @abstractmethod
+    def anchor_root(self) -> float:
+        """Root of what is added to the diagonal of the precision."""
+
+    @abstractmethod
+    def precision(self) -> Any:
+        """The precision, a SciPy sparse matrix ``(n, n)``."""
+
+    @abstractmethod
+    def log_determinant(self) -> float:
+        """Log of the product of the eigenvalues of the precision that are not zero."""
+
+    @abstractmethod
+    def edges(self) -> tuple[Any, Any, Any]:
+        """``(E,)`` places of first and second nodes, and roots of what edges add."""
+
+    @abstractmethod
+    def parts(self) -> Any:
+        """``(n,)`` numbers of the connected parts that nodes are in."""

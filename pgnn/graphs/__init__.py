@@ -7,6 +7,7 @@ from pgnn.graphs.heuristics import Heuristic, MinDegree, MinFill, MinWeight, Wei
 from pgnn.graphs.interaction import interaction_graph
 from pgnn.graphs.junction_tree import is_junction_tree, junction_tree, triangulate
 from pgnn.graphs.moral import moral_graph
+from pgnn.graphs.neighbours import neighbour_graph
 from pgnn.graphs.relatives import ancestors, barren_nodes, markov_blanket
 from pgnn.graphs.separation import active_trails, d_connected, is_d_separated
 
@@ -37,6 +38,8 @@ __all__ = [
     "greedy_colouring",
     "saturation_colouring",
     "is_colouring",
+    # points
+    "neighbour_graph",
     # checks
     "Node",
     "check_directed_acyclic",

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs, VectorModel
+from pgnn.abilities import (
+    DirectedModel,
+    ExecutableModel,
+    FactorModel,
+    GaussianFieldModel,
+    Inputs,
+    VectorModel,
+)
 from pgnn.errors import EvidenceError, Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
@@ -197,6 +204,8 @@ def _in_part(model: Any) -> dict[Hashable, int]:
     """Real variables that may be seen in part: how many of the last axes are seen as a whole."""
     if isinstance(model, ExecutableModel):
         return model.event_axes
+    if isinstance(model, GaussianFieldModel):
+        return {model.vector: 0}
     if not isinstance(model, DirectedModel):
         return {}
     return {n: 0 for n, c in model.conditionals.items() if c.integrates_missing}

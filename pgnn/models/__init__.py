@@ -6,6 +6,7 @@ from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.factor_analysis import FactorAnalysis
 from pgnn.models.gaussian_discriminant import GaussianDiscriminant
+from pgnn.models.gaussian_markov_field import GaussianMarkovField
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
@@ -26,6 +27,7 @@ __all__ = [
     "DynamicBayesianNetwork",
     "FactorAnalysis",
     "GaussianDiscriminant",
+    "GaussianMarkovField",
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
     "LinearDynamicalSystem",

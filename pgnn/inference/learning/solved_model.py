@@ -23,7 +23,7 @@ def has_solution(model: SolvableModel, data: Any) -> bool:
     return not seen - set(model.observable)
 
 
-def fit_solved(model: SolvableModel, learner: Any, data: Any, weights: Any) -> None:
+def fit_solved(model: Any, learner: Any, data: Any, weights: Any) -> None:
     """Fit a model to complete rows; ``model.history`` tells how it went.
 
     Args:
@@ -40,7 +40,7 @@ def fit_solved(model: SolvableModel, learner: Any, data: Any, weights: Any) -> N
     values = {}
     for name in model.observable:
         x = rows.reals.get(name)
-        if x is None or not all_finite(x):
+        if x is None or not (model.takes_holes or all_finite(x)):
             where = "in all rows" if x is None else "in some rows"
             raise DataError(
                 f"numbers of {name!r} are missing {where}: maximum likelihood needs complete rows; "
@@ -51,8 +51,8 @@ def fit_solved(model: SolvableModel, learner: Any, data: Any, weights: Any) -> N
     with restored_on_failure(model):
         model.solve(values, counts)
         with torch.no_grad():
-            logs = model.log_prob(rows)  # type: ignore[attr-defined]
-        model.history = History(  # type: ignore[attr-defined]
+            logs = model.log_prob(rows)
+        model.history = History(
             learner=repr(learner),
             rows=rows.num_rows,
             weight=float(counts.sum()),

@@ -1,0 +1,385 @@
+"""Exact answers about numbers at the nodes of a graph, by a sparse factorisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pgnn.abilities import FactorModel, GaussianFieldModel
+from pgnn.errors import EvidenceError, Unsupported, closest
+from pgnn.factors.gaussians.sparse_precision import SparseFactor, iterated
+from pgnn.inference.base_question import Names
+from pgnn.inference.engine import Engine
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.gaussian_marginals import NormalMarginal
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question, listed
+from pgnn.inference.samples import Samples
+from pgnn.inference.with_reals import WithReals
+from pgnn.limits import POSITIVE, check_settings
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_SUMMED = 5_000
+"""Nodes up to which a table shows deviations."""
+
+
+@dataclass(frozen=True)
+class SparseNormal(Engine):
+    r"""Posteriors of a Gaussian field by a sparse factorisation of its precision.
+
+    .. math:: E[x_u \mid x_o] = m - Q_{uu}^{-1} Q_{uo} (x_o - m), \qquad
+        \mathrm{Cov}[x_u \mid x_o] = Q_{uu}^{-1}
+
+    Rows that have seen the same nodes share a factorisation. Variances are found where they are
+    looked at, each by a solution. Draws solve for noise on the edges and nodes.
+
+    Args:
+        iterative: Whether to find means by conjugate gradients, where factors do not fit the
+            memory; there are no variances, draws or log evidence then.
+        tolerance: Relative residual of conjugate gradients.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    References:
+        Rue and Held (2005), Gaussian Markov Random Fields, chapter 2. Papandreou and Yuille (2010),
+        Gaussian sampling by local perturbations.
+
+    Example:
+        >>> import networkx as nx
+        >>> from pgnn import GaussianMarkovField
+        >>> model = GaussianMarkovField(nx.path_graph(3), anchor=1.0)
+        >>> model.query(evidence={0: 3.0}, engine=SparseNormal())["x"].mean
+        tensor([3.0000, 1.2000, 0.6000], dtype=torch.float64)
+    """
+
+    iterative: bool = False
+    tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        check_settings(self, tolerance=POSITIVE)
+
+    def answer_query(self, question: Question) -> FieldPosterior:
+        """Answer ``query``: means at once, variances when they are looked at."""
+        field = _field(question.model)
+        names = None if question.names is None else listed(question.names)
+        if isinstance(question.names, tuple) and question.names in field.numbers:
+            names = [question.names]
+        for name in names or ():
+            if name != field.vector and name not in field.numbers:
+                raise EvidenceError(f"the field has no node {name!r}{closest(name, field.numbers)}")
+        x = _rows(question, field)
+        mean = np.empty_like(x)
+        log_evidence = np.full(len(x), np.nan)
+        factors: list[tuple[Mask, NDArray[np.intp], SparseFactor | None]] = []
+        for seen, rows in patterns(~np.isnan(x)):
+            _check_levels(field, seen)
+            factor = self._condition(field, x, seen, rows, mean, log_evidence)
+            factors.append((seen, rows, factor))
+        return FieldPosterior(
+            field, mean, log_evidence, factors, question.seen.batched, question.seen.index, names
+        )
+
+    def _condition(
+        self,
+        field: GaussianFieldModel,
+        x: Floats,
+        seen: Mask,
+        rows: NDArray[np.intp],
+        mean: Floats,
+        log_evidence: Floats,
+    ) -> SparseFactor | None:
+        """Fill in means and log evidence of the rows that have seen some nodes."""
+        precision, level = field.precision(), field.location
+        hidden = ~seen
+        error = np.where(seen, np.nan_to_num(x[rows]) - level, 0.0)
+        target = -(precision[hidden][:, seen] @ error[:, seen].T)
+        own = precision[hidden][:, hidden]
+        factor = None if self.iterative else SparseFactor(own)
+        found = iterated(own, target, self.tolerance) if factor is None else factor.solve(target)
+        error[:, hidden] = found.T
+        mean[rows] = level + error
+        if factor is not None:
+            whole = self._log_determinant(field, precision)
+            # what is left of the quadratic form where hidden nodes are at their means
+            square = (error * (precision @ error.T).T).sum(axis=1)
+            parts = 0 if field.is_proper else int(field.parts().max()) + 1
+            rank = int(seen.sum()) - parts
+            value = 0.5 * (whole - factor.log_determinant - rank * math.log(2 * math.pi) - square)
+            log_evidence[rows] = value if seen.any() else 0.0
+        return factor
+
+    @staticmethod
+    def _log_determinant(field: GaussianFieldModel, precision: Any) -> float:
+        found: float = field.cached_numbers("log determinant", field.log_determinant)
+        return found
+
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Answer ``log_prob``."""
+        if self.iterative:
+            raise Unsupported("conjugate gradients find no log evidence: iterative=False")
+        return torch.from_numpy(self.answer_query(question).log_numbers)
+
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """Answer ``sample``: from the posterior."""
+        field = _field(question.model)
+        if self.iterative:
+            raise Unsupported("conjugate gradients do not draw: iterative=False")
+        x = _rows(question, field)
+        rng = np.random.default_rng(seed)
+        posterior = self.answer_query(question)
+        drawn = np.repeat(posterior.means[None], n, axis=0)
+        first, second, root = field.edges()
+        for seen, rows, factor in posterior.factors:
+            hidden = ~seen
+            if factor is None or not hidden.any():
+                continue
+            for row in rows.tolist():
+                noise = np.zeros((n, x.shape[1]))
+                along = root * rng.standard_normal((n, len(root)))
+                np.add.at(noise.T, first, along.T)
+                np.subtract.at(noise.T, second, along.T)
+                noise += field.anchor_root * rng.standard_normal(noise.shape)
+                drawn[:, row, hidden] += factor.solve(noise[:, hidden].T).T
+        reals = torch.from_numpy(drawn)
+        batched = question.seen.batched
+        codes = torch.zeros((n, len(x), 0) if batched else (n, 0), dtype=torch.int64)
+        return Samples(
+            tuple(field.variables.values()),
+            codes,
+            {field.vector: reals if batched else reals[:, 0]},
+            batched=batched,
+            index=question.seen.index,
+        )
+
+    def describe(self, question: Question) -> Explanation:
+        """Answer ``explain``: the fill of the factors."""
+        field = _field(question.model)
+        unseen: Any = np.isnan(_rows(question, field)).all(axis=0)
+        seen = np.asarray(~unseen)
+        hidden = int((~seen).sum())
+        return Explanation(
+            engine="SparseNormal",
+            kind="exact",
+            reason="numbers at the nodes are jointly normal with a sparse precision",
+            num_variables=len(seen),
+            num_eliminated=hidden,
+            num_sliced=int(seen.sum()),
+            num_factors=int(field.precision().nnz),
+            memory_bytes=16 * int(field.precision().nnz),
+        )
+
+    def maximize(self, question: Any, maximized: Any) -> Any:
+        """Refused: the most probable numbers are the means.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise self._cannot(
+            "has no states to choose from: the means are the most probable", "query()"
+        )
+
+    def prepare(
+        self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None
+    ) -> Any:
+        """Refused: nothing is prepared but what the model keeps anyway."""
+        raise self._cannot("has no compiled queries", "query()")
+
+
+class FieldMarginal:
+    """The posterior of all nodes of a field, one by one.
+
+    Attributes:
+        mean: ``(*batch, n)``.
+    """
+
+    def __init__(self, posterior: FieldPosterior) -> None:
+        self._posterior = posterior
+        mean = torch.from_numpy(posterior.means)
+        self.mean: Tensor = mean if posterior.batched else mean[0]
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """``(*batch, n)`` variances, zero where a node was seen; a solution for each."""
+        own = self._posterior
+        every = np.arange(own.means.shape[1])
+        rows = [own.variances(row, every) for row in range(len(own.means))]
+        found = torch.from_numpy(np.stack(rows))
+        return found if own.batched else found[0]
+
+    @property
+    def std(self) -> Tensor:
+        """``(*batch, n)`` standard deviations."""
+        return self.variance.sqrt()
+
+    stddev = std
+
+    def quantile(self, q: float | Sequence[float]) -> Tensor:
+        """Return quantiles of each node, ``(*batch, n)``, or ``(Q, *batch, n)``."""
+        return NormalMarginal(self.mean, self.std).quantile(q)
+
+
+class FieldPosterior(WithReals):
+    """The posterior of a Gaussian field, for each row of evidence.
+
+    ``posterior[node]`` is a normal distribution with ``mean``, ``std`` and ``quantile``;
+    ``posterior["x"]``, by the name of the array, has the ``mean`` of all nodes, and their ``std``
+    when it is looked at.
+
+    Args:
+        field: The model.
+        means: ``(B, n)``.
+        log_evidence: ``(B,)``.
+        factors: Which nodes were seen, by which rows, and the factors of the rest's precision.
+        batched: Whether the evidence came in rows.
+        index: The data frame's index, if the evidence was one.
+        names: What was asked for; all nodes if None.
+    """
+
+    def __init__(
+        self,
+        field: GaussianFieldModel,
+        means: Floats,
+        log_evidence: Floats,
+        factors: Sequence[tuple[Mask, NDArray[np.intp], SparseFactor | None]],
+        batched: bool,
+        index: Any,
+        names: Sequence[Hashable] | None,
+    ) -> None:
+        logs = torch.from_numpy(log_evidence)
+        super().__init__(
+            (),
+            torch.zeros(len(means), 0, dtype=torch.float64),
+            logs,
+            batched=batched,
+            kind="exact",
+            engine="SparseNormal",
+            index=index,
+        )
+        self.reals = dict(field.variables)
+        self.means, self.log_numbers, self.factors = means, log_evidence, tuple(factors)
+        self._places, self._array = field.numbers, field.vector
+        asked = [n for n in names or () if n != field.vector]
+        self._asked = asked if names is not None and len(asked) == len(names) else None
+
+    def variances(self, row: int, places: NDArray[np.intp]) -> Floats:
+        """Return variances of some nodes in one row.
+
+        Args:
+            row: Of the evidence.
+            places: ``(m,)`` numbers of nodes.
+
+        Raises:
+            Unsupported: If means were found by conjugate gradients.
+        """
+        seen, _, factor = next(f for f in self.factors if row in f[1])
+        if factor is None:
+            raise Unsupported("conjugate gradients find no variances: iterative=False")
+        found = np.zeros(len(places))
+        hidden = ~seen[places]
+        number = np.cumsum(~seen) - 1
+        found[hidden] = factor.variances(number[places[hidden]])
+        return found
+
+    def marginal(self, name: Hashable) -> Any:
+        """See :class:`WithReals`."""
+        return FieldMarginal(self)
+
+    def _node(self, name: Hashable) -> NormalMarginal:
+        place = self._places[name]
+        rows = range(len(self.means))
+        spread = np.sqrt([self.variances(r, np.array([place]))[0] for r in rows])
+        mean, std = torch.from_numpy(self.means[:, place].copy()), torch.from_numpy(spread)
+        return NormalMarginal(mean, std) if self.batched else NormalMarginal(mean[0], std[0])
+
+    def summary(self, row: int = 0) -> Any:
+        """Return a data frame with a row for each node: its mean, and of few nodes its deviation.
+
+        Args:
+            row: Which row of the evidence.
+        """
+        import pandas as pd
+
+        names = [*self._places] if self._asked is None else self._asked
+        places = np.array([self._places[n] for n in names], dtype=np.intp)
+        index = pd.Index(names, dtype=object, name="node", tupleize_cols=False)
+        frame = pd.DataFrame({"mean": self.means[row, places]}, index=index)
+        if len(names) <= _SUMMED and all(f[2] is not None for f in self.factors):
+            frame["std"] = np.sqrt(self.variances(row, places))
+        return frame
+
+    def __getitem__(self, name: Hashable) -> Any:
+        if isinstance(name, Hashable) and name in self._places:
+            return self._node(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, Hashable) and name in self._places)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter([self._array] if self._asked is None else self._asked)
+
+    def __len__(self) -> int:
+        return 1 if self._asked is None else len(self._asked)
+
+    def __str__(self) -> str:
+        if not self.num_rows:
+            return Posterior.__str__(self)
+        return super().__str__()
+
+
+def patterns(seen: Mask) -> list[tuple[Mask, NDArray[np.intp]]]:
+    """Return which nodes were seen, and the rows that have seen just these.
+
+    Args:
+        seen: ``(B, n)``.
+    """
+    keys: dict[bytes, list[int]] = {}
+    for row, own in enumerate(seen):
+        keys.setdefault(np.packbits(own).tobytes(), []).append(row)
+    return [(seen[rows[0]], np.array(rows, dtype=np.intp)) for rows in keys.values()]
+
+
+def _field(model: Any) -> GaussianFieldModel:
+    if not isinstance(model, GaussianFieldModel):
+        raise Unsupported(f"SparseNormal() is about Gaussian fields, not {type(model).__name__}")
+    return model
+
+
+def _rows(question: Question, field: GaussianFieldModel) -> Floats:
+    """``(B, n)`` what was seen, ``NaN`` elsewhere."""
+    size = len(field.numbers)
+    x = question.seen.reals.get(field.vector)
+    if x is None:
+        return np.full((question.num_rows, size), np.nan)
+    return np.array(x.detach().double().numpy(force=True))
+
+
+def _check_levels(field: GaussianFieldModel, seen: Mask) -> None:
+    """Check that the posterior is a distribution.
+
+    Raises:
+        EvidenceError: If nothing tells the level of a part of the graph.
+    """
+    if field.is_proper:
+        return
+    parts = field.parts()
+    known = np.zeros(int(parts.max()) + 1, dtype=bool)
+    known[parts[seen]] = True
+    lost = np.flatnonzero(~known[parts])
+    if len(lost):
+        node = next(n for n, k in field.numbers.items() if k == lost[0])
+        raise EvidenceError(
+            f"nothing was seen of the part of the graph that has the node {node!r}, and nothing "
+            "else tells its level: observe one of its nodes, or give the field an anchor="
+        )

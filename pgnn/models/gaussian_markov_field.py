@@ -1,0 +1,418 @@
+"""Gaussian Markov fields: numbers at the nodes of a graph, alike along its edges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgnn.abilities import GaussianFieldModel, Inputs
+from pgnn.errors import DataError, ModelError, Unsupported
+from pgnn.factors.factor import Factor
+from pgnn.factors.gaussians.sparse_precision import SparseFactor
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.limits import FINITE, NOT_NEGATIVE, POSITIVE, check_real
+from pgnn.models.model import Model
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
+
+_RATIOS = (-16.0, 16.0)
+"""Logs between which the ratio of anchor and smoothness is sought."""
+
+
+class GaussianMarkovField(Model, GaussianFieldModel):
+    r"""Numbers at the nodes of a graph that differ little along its edges.
+
+    .. math:: p(x) \propto \exp\Big(-\frac{\tau}{2} \sum_{(i, j)} w_{ij} (x_i - x_j)^2
+        - \frac{\kappa}{2} \sum_i (x_i - m)^2\Big)
+
+    ``model.query(evidence={node: value})`` has the posterior of all nodes: its mean is what label
+    propagation finds, with variances where they are asked for. Several classes are rows of evidence
+    with ones and zeros. Without an anchor the level of each part of the graph is free, and known
+    once one of its nodes was seen.
+
+    Evidence is given by node; or as an array ``(B, n)`` in the order of :attr:`columns`,
+    ``NaN`` where not seen.
+
+    Args:
+        graph: An undirected ``nx.Graph``, whose edges may have a positive ``weight``; or a
+            symmetric SciPy sparse matrix of weights, whose nodes are numbers.
+        smoothness: :math:`\tau`; learnable if None.
+        anchor: :math:`\kappa`, what keeps numbers near the mean; learnable if None.
+        mean: :math:`m`; learnable if None.
+        weight: The attribute of edges that holds their weight; edges without one weigh one.
+        name: Of the array of all nodes.
+
+    Raises:
+        ModelError: If the graph is directed, a weight is not positive, or a number out of range.
+
+    References:
+        Zhu, Ghahramani and Lafferty (2003), Semi-supervised learning using Gaussian fields and
+        harmonic functions. Rue and Held (2005), Gaussian Markov Random Fields.
+
+    Example:
+        >>> model = GaussianMarkovField(nx.path_graph(5))
+        >>> answer = model.query(evidence={0: 0.0, 4: 1.0})
+        >>> answer["x"].mean
+        tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000], dtype=torch.float64)
+        >>> round(float(answer[2].variance), 4)
+        1.0
+    """
+
+    def __init__(
+        self,
+        graph: Any,
+        smoothness: float | None = 1.0,
+        anchor: float | None = 0.0,
+        mean: float | None = 0.0,
+        *,
+        weight: str = "weight",
+        name: Hashable = "x",
+    ) -> None:
+        super().__init__()
+        for what, value, span in (
+            ("smoothness", smoothness, POSITIVE),
+            ("anchor", anchor, NOT_NEGATIVE),
+            ("mean", mean, FINITE),
+        ):
+            if value is not None:
+                check_real(what, value, span)
+        nodes, adjacency = _read(graph, weight)
+        if name in nodes:
+            raise ModelError(f"{name!r} is a node: name the array of all nodes otherwise")
+        self._nodes, self._adjacency = nodes, adjacency
+        self._number = {n: k for k, n in enumerate(nodes)}
+        self._variables = {name: Variable(name, None, (len(nodes),))}
+        self._name = name
+        if isinstance(graph, nx.Graph):
+            self.graph = graph
+        for what, value, start in (
+            ("smoothness", smoothness, 1.0),
+            ("anchor", anchor, 0.1),
+            ("mean", mean, 0.0),
+        ):
+            number = torch.tensor(start if value is None else float(value), dtype=torch.float64)
+            self.register_parameter(what, nn.Parameter(number, requires_grad=value is None))
+
+    smoothness: nn.Parameter
+    anchor: nn.Parameter
+    mean: nn.Parameter
+
+    def settings(self) -> Settings:
+        """Return nodes and edges; numbers are kept apart."""
+        upper = _upper(self._adjacency)
+        return {
+            "nodes": tuple(self._nodes),
+            "edges": np.stack([upper.row, upper.col]).astype(np.int64),
+            "weights": upper.data,
+            "name": self._name,
+        }
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, numbers: Mapping[str, Tensor]
+    ) -> GaussianMarkovField:
+        """Make a field of its nodes and edges."""
+        from scipy.sparse import coo_array
+
+        size = len(settings["nodes"])
+        first, second = settings["edges"]
+        half = coo_array((settings["weights"], (first, second)), shape=(size, size))
+        made = cls((half + half.T).tocsr(), name=settings["name"])
+        made._nodes = tuple(settings["nodes"])
+        made._number = {n: k for k, n in enumerate(made._nodes)}
+        return made
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The array of all nodes, by its name."""
+        return MappingProxyType(self._variables)
+
+    @property
+    def vector(self) -> Hashable:
+        """Name of the array of all nodes."""
+        return self._name
+
+    @property
+    def columns(self) -> Sequence[Hashable]:
+        """The nodes, in the order of the array."""
+        return self._nodes
+
+    @property
+    def numbers(self) -> Mapping[Hashable, int]:
+        """The place of each node in the array."""
+        return self._number
+
+    @property
+    def adjacency(self) -> Any:
+        """``(n, n)`` weights of the edges, a SciPy sparse matrix."""
+        return self._adjacency
+
+    @property
+    def location(self) -> float:
+        """The mean that the anchor pulls to."""
+        return float(self.mean.detach())
+
+    @property
+    def is_proper(self) -> bool:
+        """Whether the field itself is a distribution: whether there is an anchor."""
+        return float(self.anchor.detach()) > 0
+
+    def precision(self) -> Any:
+        r"""Return :math:`\tau (D - W) + \kappa I`, a SciPy sparse matrix."""
+        return self._precision(float(self.smoothness.detach()), float(self.anchor.detach()))
+
+    def _precision(self, smoothness: float, anchor: float) -> Any:
+        from scipy.sparse import diags_array
+
+        degree = np.asarray(self._adjacency.sum(axis=1)).reshape(-1)
+        return (diags_array(smoothness * degree + anchor) - smoothness * self._adjacency).tocsc()
+
+    @property
+    def anchor_root(self) -> float:
+        """Root of the anchor."""
+        return math.sqrt(float(self.anchor.detach()))
+
+    def log_determinant(self) -> float:
+        """Return the log of the product of the eigenvalues that are not zero."""
+        return log_determinant(self, self.precision(), float(self.anchor.detach()))
+
+    def edges(self) -> tuple[Any, Any, Any]:
+        """Return places of first and second nodes, and roots of what edges add."""
+        upper: Any = self.cached("edges", lambda: _upper(self._adjacency))
+        return upper.row, upper.col, np.sqrt(float(self.smoothness.detach()) * upper.data)
+
+    def parts(self) -> np.ndarray:
+        """Return ``(n,)`` numbers of the connected parts that nodes are in."""
+        from scipy.sparse.csgraph import connected_components
+
+        found: np.ndarray = self.cached(
+            "parts", lambda: connected_components(self._adjacency, directed=False)[1]
+        )
+        return found
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Refused: numbers have no tables.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported("a Gaussian field has no tables: ask it without naming an engine")
+
+    def default_engine(self) -> Engine:
+        """Return ``SparseNormal()``."""
+        from pgnn.inference.exact.sparse_normal import SparseNormal
+
+        return SparseNormal()
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``MaximumLikelihood()``."""
+        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+
+        return MaximumLikelihood()
+
+    # --- learning -----------------------------------------------------------------------------
+
+    @property
+    def observable(self) -> Collection[Hashable]:
+        """The array of all nodes."""
+        return [self._name]
+
+    takes_holes = True
+
+    def solve(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+        """Set what is learnable to the most likely numbers, nodes that were not seen summed out.
+
+        Smoothness and mean have closed forms given the ratio of the anchor to the smoothness, which
+        is sought along a line.
+        """
+        from scipy.optimize import minimize_scalar
+
+        free = [n for n in ("smoothness", "anchor", "mean") if getattr(self, n).requires_grad]
+        if not free:
+            raise ModelError("smoothness, anchor and mean were given: there is nothing to learn")
+        x, w = values[self._name].double().numpy(force=True), weights.numpy(force=True)
+        if np.isnan(x).all():
+            raise DataError("no node was seen in any row")
+        problem = _Profile(self, x, w)
+        if "anchor" in free:
+            found = minimize_scalar(
+                lambda log_ratio: -problem.at(float(np.exp(log_ratio)))[0],
+                bounds=_RATIOS,
+                method="bounded",
+                options={"xatol": 1e-8},
+            )
+            ratio = float(np.exp(found.x))
+        else:
+            ratio = None
+        _, smoothness, anchor, mean = problem.at(ratio)
+        with torch.no_grad():
+            self.smoothness.fill_(smoothness)
+            self.anchor.fill_(anchor)
+            self.mean.fill_(mean)
+
+    def __repr__(self) -> str:
+        edges = self._adjacency.nnz // 2
+        return f"GaussianMarkovField({len(self._nodes):,} nodes, {edges:,} edges)"
+
+
+class _Profile:
+    """The likelihood of rows as a function of the ratio of anchor and smoothness.
+
+    Args:
+        field: What is given, and what is not.
+        x: ``(N, n)`` rows.
+        weights: ``(N,)``.
+    """
+
+    def __init__(self, field: GaussianMarkovField, x: np.ndarray, weights: np.ndarray) -> None:
+        self.field, self.x, self.weights = field, x, weights
+        self.patterns = _patterns(~np.isnan(x))
+
+    def at(self, ratio: float | None) -> tuple[float, float, float, float]:
+        """The log-likelihood, and the best smoothness, anchor and mean; None for given ratios."""
+        own = self.field
+        given = {n: float(getattr(own, n).detach()) for n in ("smoothness", "anchor", "mean")}
+        learnt = {n for n in given if getattr(own, n).requires_grad}
+        if ratio is None and "smoothness" in learnt and given["anchor"] > 0:
+            return self._by_line(given, learnt)
+        if "smoothness" not in learnt:
+            tau = given["smoothness"]
+            kappa = given["anchor"] if ratio is None else ratio * tau
+            return self._evaluated(tau, kappa, 1.0, given["mean"], "mean" in learnt, False)
+        kappa = 0.0 if ratio is None else ratio
+        return self._evaluated(1.0, kappa, 1.0, given["mean"], "mean" in learnt, True)
+
+    def _by_line(
+        self, given: Mapping[str, float], learnt: Collection[str]
+    ) -> tuple[float, float, float, float]:
+        """Smoothness beside a given anchor."""
+        from scipy.optimize import minimize_scalar
+
+        kappa, mean, free = given["anchor"], given["mean"], "mean" in learnt
+
+        def value(log_tau: float) -> tuple[float, float, float, float]:
+            return self._evaluated(float(np.exp(log_tau)), kappa, 1.0, mean, free, False)
+
+        best = minimize_scalar(
+            lambda t: -value(float(t))[0], bounds=_RATIOS, method="bounded", options={"xatol": 1e-8}
+        )
+        return value(float(best.x))
+
+    def _evaluated(
+        self, tau: float, kappa: float, scale: float, mean: float, free: bool, scaled: bool
+    ) -> tuple[float, float, float, float]:
+        """The value at a precision; its mean, and its scale, are the best if they are free."""
+        field = self.field
+        precision = field._precision(tau, kappa)
+        whole = log_determinant(field, precision, kappa)
+        terms = [self._sums(precision, seen, rows) for seen, rows in self.patterns]
+        if free and kappa > 0:
+            up, down = (sum(t[k] for t in terms) for k in (0, 1))
+            mean = up / down if down > 0 else mean
+        if not kappa > 0:
+            mean = 0.0 if free else mean
+        parts = 0 if kappa > 0 else int(field.parts().max()) + 1
+        count = rank = log_det = square = 0.0
+        for (_, rows), (up, down, own, remaining, size) in zip(self.patterns, terms, strict=True):
+            w = self.weights[rows].sum()
+            square += own - 2.0 * mean * up + mean**2 * down
+            log_det += w * (whole - remaining)
+            rank += w * (size - parts)
+            count += w
+        if scaled:
+            scale = rank / square if square > 0 else 1e12
+        value = 0.5 * (log_det + rank * np.log(scale / (2.0 * np.pi)) - scale * square)
+        return value, tau * scale, kappa * scale, mean
+
+    def _sums(
+        self, precision: Any, seen: np.ndarray, rows: np.ndarray
+    ) -> tuple[float, float, float, float, int]:
+        """Weighted products of rows and ones with the precision of what was seen, and its size."""
+        hidden = ~seen
+        x, w = self.x[rows][:, seen], self.weights[rows]
+        factor = SparseFactor(precision[hidden][:, hidden])
+        both = np.column_stack([x.T, np.ones(int(seen.sum()))])
+        across = precision[hidden][:, seen] @ both
+        whole = precision[seen][:, seen] @ both - precision[seen][:, hidden] @ factor.solve(across)
+        ones = whole[:, -1]
+        up = float((x @ ones) @ w)
+        down = float(w.sum() * ones.sum())
+        square = float(((x.T * whole[:, :-1]).sum(axis=0) * w).sum())
+        return up, down, square, factor.log_determinant, int(seen.sum())
+
+
+def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) -> float:
+    """Return the log determinant of a precision; without an anchor, that of what is proper.
+
+    Of each part of the graph one node is held: what is left times the number of its nodes is the
+    product of the eigenvalues that are not zero.
+    """
+    if anchor > 0:
+        return SparseFactor(precision).log_determinant
+    parts = field.parts()
+    _, first, sizes = np.unique(parts, return_index=True, return_counts=True)
+    kept = np.ones(len(parts), dtype=bool)
+    kept[first] = False
+    own = SparseFactor(precision[kept][:, kept]).log_determinant
+    return own + float(np.log(sizes).sum())
+
+
+def _patterns(seen: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Which nodes were seen, and the rows that have seen just these."""
+    keys, place = np.unique(seen, axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    return [(k, np.flatnonzero(place == i)) for i, k in enumerate(keys) if k.any()]
+
+
+def _read(graph: Any, weight: str) -> tuple[tuple[Hashable, ...], Any]:
+    """Nodes, and weights of edges as a symmetric sparse matrix.
+
+    Raises:
+        ModelError: If the graph is of another kind, or a weight is not positive and finite.
+    """
+    from scipy import sparse
+
+    if isinstance(graph, nx.Graph):
+        if graph.is_directed() or graph.is_multigraph():
+            raise ModelError("a Gaussian field is on an undirected nx.Graph without double edges")
+        nodes = tuple(graph)
+        try:
+            matrix = nx.to_scipy_sparse_array(graph, weight=weight, dtype=np.float64, format="csr")
+        except (nx.NetworkXError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the graph has no nodes, or weights are no numbers: {error}"
+            ) from None
+    elif sparse.issparse(graph):
+        matrix = sparse.csr_array(graph).astype(np.float64)
+        nodes = tuple(range(matrix.shape[0]))
+        if matrix.shape[0] != matrix.shape[1] or not len(nodes):
+            raise ModelError(f"weights must be a square matrix, got shape {matrix.shape}")
+        if abs(matrix - matrix.T).max() > 1e-12 * abs(matrix).max():
+            raise ModelError("weights must be a symmetric matrix: w + w.T, say")
+    else:
+        raise ModelError(f"expected an nx.Graph or a SciPy sparse matrix of weights, got {graph!r}")
+    matrix = sparse.csr_array(matrix)
+    if matrix.diagonal().any():
+        matrix = sparse.csr_array(matrix - sparse.diags_array(matrix.diagonal()))
+    matrix.eliminate_zeros()
+    if not (np.isfinite(matrix.data) & (matrix.data > 0)).all():
+        raise ModelError("weights of edges must be positive and finite")
+    return nodes, matrix
+
+
+def _upper(matrix: Any) -> Any:
+    from scipy.sparse import coo_array, triu
+
+    return coo_array(triu(matrix, 1))
