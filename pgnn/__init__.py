@@ -110,9 +110,11 @@ from pgnn.inference.time.online_filter import OnlineFilter
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
+    AttributeScores,
     BayesianNetwork,
     BayesianRegression,
     ChowLiuTree,
+    ConditionalRandomField,
     DynamicBayesianNetwork,
     FactorAnalysis,
     GaussianDiscriminant,
@@ -127,8 +129,11 @@ from pgnn.models import (
     Model,
     ModelMixture,
     NaiveBayes,
+    NeuralScores,
     PrincipalComponents,
     Regression,
+    StepScores,
+    bio_mask,
 )
 from pgnn.programs.program import Program
 
@@ -197,6 +202,11 @@ __all__ = [
     "LinearRegression",
     "LogisticRegression",
     "BayesianRegression",
+    "ConditionalRandomField",
+    "StepScores",
+    "AttributeScores",
+    "NeuralScores",
+    "bio_mask",
     "OnlineFilter",
     # answers
     "Posterior",

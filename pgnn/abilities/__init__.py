@@ -6,21 +6,24 @@ user writes is asked in the same words as those of this library. Whoever needs a
 """
 
 from pgnn.abilities.core import (
-    ChainModel,
     ClassModel,
     ClosedFormModel,
     DensityModel,
     DirectedModel,
-    EmittingModel,
     ExecutableModel,
     FactorModel,
-    GaussianChainModel,
     Inputs,
     MixtureModel,
     NetworkModel,
+    VariableModel,
+)
+from pgnn.abilities.over_time import (
+    ChainModel,
+    EmittingModel,
+    GaussianChainModel,
+    LikelihoodModel,
     SlicedModel,
     UnrollableModel,
-    VariableModel,
 )
 from pgnn.abilities.vectors import (
     GaussianFieldModel,
@@ -42,6 +45,7 @@ __all__ = [
     "GaussianFieldModel",
     "Inputs",
     "LatentFactorModel",
+    "LikelihoodModel",
     "MixtureModel",
     "NetworkModel",
     "SlicedModel",

@@ -131,22 +131,38 @@ class Sequences(ObservedRows):
         )
 
     @classmethod
-    def of(cls, model: Any, evidence: Any) -> Sequences:
+    def of(
+        cls, model: Any, evidence: Any, inputs: Mapping[Hashable, Any] | None = None
+    ) -> Sequences:
         """Read evidence of a model over time, see :meth:`read`.
 
         Sequences without a name are those of the model's only observed variable: the only one that
-        is not hidden.
+        is not hidden, or the only one that there is.
+
+        Args:
+            model: The model.
+            evidence: Evidence.
+            inputs: Covariates by name, which may tell lengths (``model.input_lengths``).
 
         Raises:
-            EvidenceError: If there are several such variables; besides what :meth:`read` raises.
+            EvidenceError: If there are several such variables, or evidence and inputs have other
+                lengths; besides what :meth:`read` raises.
         """
         if isinstance(evidence, cls):
             return evidence
         raw = RawEvidence.of(evidence)
         if _is_bare(raw.values):
-            seen = [n for n in model.variables if n not in model.hidden]
-            raw = replace(raw, values={_only(seen): raw.values})
-        return cls._read([*model.variables.values()], raw)
+            observed = [n for n in model.variables if n not in model.hidden]
+            raw = replace(raw, values={_only(observed or [*model.variables]): raw.values})
+        lengths = model.input_lengths(inputs)
+        variables = [*model.variables.values()]
+        if lengths is None:
+            return cls._read(variables, raw)
+        if raw.values is None or not len(raw.values):
+            return cls._read(variables, replace(raw, values={AXIS: lengths}))
+        rows = cls._read(variables, raw)
+        _check_lengths(rows, np.asarray(lengths))
+        return rows
 
     @classmethod
     def event_shapes(
@@ -238,6 +254,17 @@ class Sequences(ObservedRows):
             likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
             soft[name] = torch.where((hard >= 0).unsqueeze(-1), likely, soft[name])
         return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
+
+
+def _check_lengths(rows: Sequences, lengths: np.ndarray) -> None:
+    """Check that evidence has the lengths that inputs tell."""
+    if lengths.size != rows.num_rows:
+        raise EvidenceError(f"{rows.num_rows} sequences, but the inputs are those of {lengths.size}")
+    for row in np.flatnonzero(rows.lengths.numpy() != lengths.reshape(-1)):
+        raise EvidenceError(
+            f"sequence {row} has {int(rows.lengths[row])} steps, but its inputs are those of "
+            f"{int(lengths.reshape(-1)[row])}; they must be of one length"
+        )
 
 
 def _is_bare(evidence: Any) -> bool:

@@ -3,6 +3,7 @@
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.chow_liu_tree import ChowLiuTree
+from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.factor_analysis import FactorAnalysis
 from pgnn.models.gaussian_discriminant import GaussianDiscriminant
@@ -19,11 +20,17 @@ from pgnn.models.model_mixture import ModelMixture
 from pgnn.models.naive_bayes import NaiveBayes
 from pgnn.models.principal_components import PrincipalComponents
 from pgnn.models.regression import Regression
+from pgnn.models.scores.attribute_scores import AttributeScores
+from pgnn.models.scores.bio_mask import bio_mask
+from pgnn.models.scores.neural_scores import NeuralScores
+from pgnn.models.scores.step_scores import StepScores
 
 __all__ = [
+    "AttributeScores",
     "BayesianNetwork",
     "BayesianRegression",
     "ChowLiuTree",
+    "ConditionalRandomField",
     "DynamicBayesianNetwork",
     "FactorAnalysis",
     "GaussianDiscriminant",
@@ -40,4 +47,7 @@ __all__ = [
     "NaiveBayes",
     "PrincipalComponents",
     "Regression",
+    "NeuralScores",
+    "StepScores",
+    "bio_mask",
 ]

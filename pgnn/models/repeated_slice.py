@@ -47,6 +47,7 @@ class RepeatedSlice(SequenceModel, SlicedModel):
     """
 
     graph: nx.DiGraph
+    is_normalized = True
 
     def __init__(
         self,

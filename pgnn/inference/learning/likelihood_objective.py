@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pgnn.abilities import LikelihoodModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.sequences import Sequences
@@ -230,16 +232,17 @@ class SequenceObjective:
 
     def __call__(self, rows: Sequences) -> Mean:
         """Return a function that returns the mean of some sequences, ``()``."""
-        inputs = rows.inputs or None
+        if isinstance(self.model, LikelihoodModel) and self.engine is None:
+            log_probs = self.model.log_likelihood(rows)
+        else:
+            log_probs = partial(self._by_engine, rows)
+        return lambda: rows.weighted_sum(log_probs().double()) / float(rows.row_weights.sum())
 
-        def mean() -> Tensor:
-            log_z = self.model.log_prob(rows, inputs=inputs, engine=self.engine)
-            if torch.is_grad_enabled() and not log_z.requires_grad:
-                raise Unsupported(
-                    f"the log evidence of {type(self.engine).__name__} has no derivatives; leave "
-                    "engine= out"
-                )
-            total: Tensor = (log_z * rows.shares(log_z)).sum()
-            return total
-
-        return mean
+    def _by_engine(self, rows: Sequences) -> Tensor:
+        log_z: Tensor = self.model.log_prob(rows, inputs=rows.inputs or None, engine=self.engine)
+        if torch.is_grad_enabled() and not log_z.requires_grad:
+            raise Unsupported(
+                f"the log evidence of {type(self.engine).__name__} has no derivatives; leave "
+                "engine= out"
+            )
+        return log_z

@@ -82,7 +82,7 @@ def read_sequences(
         DataError: If there is nothing to learn from, or something is wrong with it.
     """
     try:
-        seen = Sequences.of(model, data)
+        seen = Sequences.of(model, data, inputs)
         covariates = model.covariates(inputs, seen)
     except EvidenceError as error:
         raise DataError(str(error)) from None

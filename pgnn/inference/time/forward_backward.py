@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import ChainModel, EmittingModel
 from pgnn.errors import Unsupported
+from pgnn.evidence.sequences import Sequences
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
@@ -83,6 +84,17 @@ class ForwardBackward(SequenceEngine):
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Log probabilities of the evidence; see the base class."""
         return _chain(question).log_partition()
+
+    def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
+        """See the base class; known states of an undirected chain are looked up."""
+        model, seen = question.model, question.seen
+        if model.is_normalized or not seen.is_known(model.state.name):
+            return super().answer_log_prob(question)
+        unobserved = Sequences(seen.lengths, seen.steps, batched=seen.batched)
+        chain: Chain | SegmentChain = model.chain(unobserved, question.inputs)
+        if not isinstance(chain, Chain):
+            return super().answer_log_prob(question)
+        return chain.log_score(seen.codes[model.state.name]) - chain.log_partition()
 
     def describe(self, question: SequenceQuestion) -> Explanation:
         """See :meth:`Model.explain`."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs, UnrollableModel
+from pgnn.abilities import ChainModel, Inputs, UnrollableModel
 from pgnn.errors import ImpossibleEvidence, Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.inference.assignment import Assignment, KBest
@@ -68,7 +68,7 @@ class SequenceEngine(Engine):
         Rows go on from their own ends: they are smoothed with so many unseen steps more.
         """
         steps = whole_number("steps", steps, least=1)
-        seen = Sequences.of(model, evidence)
+        seen = Sequences.of(model, evidence, inputs)
         states = sum(v.num_states for v in model.variables.values() if v.is_discrete)
         cells = seen.num_rows * (seen.steps + steps) * states
         check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
@@ -133,7 +133,7 @@ class SequenceEngine(Engine):
                 f"{type(model).__name__} is not; leave engine= out to have one chosen"
             )
         over_time: Any = model
-        seen = Sequences.of(over_time, evidence)
+        seen = Sequences.of(over_time, evidence, inputs)
         question = SequenceQuestion(over_time, seen, inputs, names=names, errors=errors, engine=own)
         self._check_cost(question, question.num_cells)
         return question
@@ -156,8 +156,13 @@ class SequenceEngine(Engine):
         return self.draw_paths(question, n, seed)
 
     def answer_log_prob(self, question: SequenceQuestion) -> Tensor:
-        """Return one number for each sequence."""
-        return self.log_evidence(question)
+        """Return one number for each sequence, of undirected chains less the log partition."""
+        log_z, model = self.log_evidence(question), question.model
+        if not isinstance(model, ChainModel) or model.is_normalized:
+            return log_z
+        seen = question.seen
+        unobserved = Sequences(seen.lengths, seen.steps, batched=seen.batched)
+        return log_z - self.log_evidence(SequenceQuestion(model, unobserved, question.inputs))
 
     def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
         """Make the error for some rows of probability zero: at which step each becomes so."""

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs, UnrollableModel
+from pgnn.abilities import ChainModel, Inputs, UnrollableModel
+from pgnn.errors import Unsupported
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import codes, likelihood
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
@@ -34,6 +36,31 @@ class Unrolling(SequenceEngine):
     """
 
     engine: Engine
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> SequenceQuestion:
+        """Read evidence; see the base class.
+
+        Raises:
+            Unsupported: If sequences of an undirected chain have several lengths: what lies beyond
+                an end would count.
+        """
+        question = super().read(model, evidence, inputs, names=names, errors=errors)
+        lengths = question.seen.lengths
+        normalized = not isinstance(model, ChainModel) or model.is_normalized
+        if not normalized and len(lengths) and bool((lengths != lengths[0]).any()):
+            raise Unsupported(
+                f"{type(self.engine).__name__}() takes sequences of one length at a time of a "
+                f"{type(model).__name__}; leave engine= out for several lengths"
+            )
+        return question
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Marginals given all evidence; see the base class."""

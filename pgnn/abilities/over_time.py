@@ -1,0 +1,127 @@
+"""What a model over time can do."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from pgnn.abilities.core import DirectedModel, FactorModel, Inputs, VariableModel
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.variable import Variable
+
+if TYPE_CHECKING:
+    from pgnn.evidence.sequences import Sequences
+    from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.segment_chain import SegmentChain
+
+
+class UnrollableModel(VariableModel):
+    """A model over time: its variables are arrays whose first axis is time.
+
+    It has no tables before a length is known, and is then an ordinary model over ``(name, t)``.
+    """
+
+    @property
+    def hidden(self) -> Sequence[Hashable]:
+        """Names of the variables that are states rather than observations; none if not told."""
+        return ()
+
+    @abstractmethod
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Return covariates as ``(B, T, ...)`` each."""
+
+    def input_lengths(self, inputs: Inputs | None) -> Any:
+        """Return the lengths of sequences that inputs tell: ``(B,)``, a number of a lone one.
+
+        None where they do not: then evidence tells.
+        """
+        return None
+
+    @abstractmethod
+    def unroll(self, steps: int) -> FactorModel:
+        """Return the model of so many steps, with variables ``(name, t)``."""
+
+
+class SlicedModel(DirectedModel, UnrollableModel):
+    """A directed slice that repeats along time.
+
+    ``conditionals`` are those of a slice; parents in the slice before are named ``(name, -1)``.
+    """
+
+    @property
+    @abstractmethod
+    def initial(self) -> Mapping[Hashable, Conditional]:
+        """Conditionals of the first slice, where they differ."""
+
+    @property
+    @abstractmethod
+    def interface(self) -> list[Hashable]:
+        """The discrete variables on which the next slice depends."""
+
+    @abstractmethod
+    def first(self, name: Hashable) -> Conditional:
+        """Return the conditional of a variable at the first step."""
+
+
+class ChainModel(UnrollableModel):
+    """A model over time whose states form a chain, directed or not, and that makes it itself."""
+
+    is_normalized: bool = False
+    """Whether the chain given nothing has ``Z = 1``; if not, ``log_prob`` divides by it."""
+
+    @property
+    @abstractmethod
+    def state(self) -> Variable:
+        """The variable that forms the chain, an array over time."""
+
+    @abstractmethod
+    def chain(
+        self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+    ) -> Chain | SegmentChain:
+        """Return the chain given what was observed; one of segments where states last.
+
+        Args:
+            seen: Evidence.
+            inputs: Covariates by name, ``(B, T, ...)``.
+            best: What was not observed takes its best states, instead of being summed out.
+        """
+
+
+class LikelihoodModel(UnrollableModel):
+    """A model over time that prepares rows once, to be scored again and again while it learns."""
+
+    @abstractmethod
+    def log_likelihood(self, rows: Sequences) -> Callable[[], Tensor]:
+        """Return a function of the parameters alone that returns ``(B,)`` log probabilities.
+
+        Args:
+            rows: Evidence, with covariates as its ``inputs``.
+        """
+
+
+class EmittingModel(ChainModel, SlicedModel):
+    """A directed chain of hidden states, each of which emits what is observed at its step."""
+
+    is_normalized: bool = True
+
+    @property
+    @abstractmethod
+    def transitions(self) -> Conditional:
+        """The state given the one before."""
+
+    @property
+    @abstractmethod
+    def emissions(self) -> Mapping[Hashable, Conditional]:
+        """What is observed at each step, given the state."""
+
+    @property
+    def durations(self) -> Conditional | None:
+        """The duration of a segment given its state; None where a state lasts one step."""
+        return None
+
+
+class GaussianChainModel(SlicedModel):
+    """A chain of one real state (``hidden``) and what is observed of it, all linear Gaussian."""

@@ -1,0 +1,56 @@
+"""Sums of rows of a table of weights, one for each attribute of a step, and their gradient."""
+
+from __future__ import annotations
+
+from pgnn.inference.kernels.compiled import numeric
+
+
+@numeric
+def add_rows(numbers, values, table, out, stop):
+    """Add to each step the rows of the table that its attributes have.
+
+    Args:
+        numbers: ``(N, A)`` of attributes, -1 where there is none.
+        values: ``(N, A)``, or ``(0, 0)`` for ones.
+        table: ``(F, K)`` weights.
+        out: ``(N, K)`` added to.
+        stop: Looked at at each step.
+    """
+    for n in range(numbers.shape[0]):
+        if stop[0]:
+            return
+        for a in range(numbers.shape[1]):
+            f = numbers[n, a]
+            if f < 0:
+                continue
+            if values.shape[0] == 0:
+                for k in range(table.shape[1]):
+                    out[n, k] += table[f, k]
+            else:
+                for k in range(table.shape[1]):
+                    out[n, k] += values[n, a] * table[f, k]
+
+
+@numeric
+def spread_rows(numbers, values, gradient, out, stop):
+    """Add each step's gradient to the rows of its attributes: the transpose of :func:`add_rows`.
+
+    Args:
+        numbers, values: As of :func:`add_rows`.
+        gradient: ``(N, K)``.
+        out: ``(F, K)`` added to.
+        stop: Looked at at each step.
+    """
+    for n in range(numbers.shape[0]):
+        if stop[0]:
+            return
+        for a in range(numbers.shape[1]):
+            f = numbers[n, a]
+            if f < 0:
+                continue
+            if values.shape[0] == 0:
+                for k in range(out.shape[1]):
+                    out[f, k] += gradient[n, k]
+            else:
+                for k in range(out.shape[1]):
+                    out[f, k] += values[n, a] * gradient[n, k]

@@ -1,0 +1,416 @@
+"""Conditional random fields over sequences of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgnn.abilities import ChainModel, Inputs, LikelihoodModel
+from pgnn.errors import DataError, EvidenceError, ModelError, closest
+from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.wrappers import with_lengths
+from pgnn.factors.conditionals.table_reader import read_numbers
+from pgnn.factors.piece import Settings
+from pgnn.factors.time_steps import AXIS
+from pgnn.factors.variable import MISSING, Variable
+from pgnn.models.labels_from_data import labels_of
+from pgnn.models.markov_random_field import MarkovRandomField
+from pgnn.models.scores.attribute_scores import AttributeScores
+from pgnn.models.scores.step_scores import StepScores
+from pgnn.models.scores.unrolled_scores import UnrolledScores
+from pgnn.models.sequence_model import SequenceModel
+from pgnn.models.structure_restored_on_failure import structure_restored_on_failure
+
+if TYPE_CHECKING:
+    from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.learner import Learner
+
+
+class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
+    r"""A chain of labels given inputs, the undirected counterpart of a hidden Markov model.
+
+    .. math:: p(z \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_{t=1}^T f_t(z_t; x)
+        + \sum_{t=2}^T A(z_{t-1}, z_t) \Big)
+
+    The scores :math:`f` are sums of parts: linear in named attributes (:class:`AttributeScores`),
+    computed by a network (:class:`NeuralScores`), or both. ``log_prob`` is that of labels given
+    inputs; labels that are missing are summed out, so that partly labelled data is learned from.
+
+    Args:
+        labels: Number or names of the labels; :meth:`fit` finds them in the data if not given.
+        scores: The parts, or one of them, or the name of an input with attributes.
+        transitions: ``(K, K)`` scores from row to column, constants; learnable if not given.
+        mask: ``(K, K)`` which transitions there are; all if not given, see :func:`bio_mask`.
+        ends: Whether the first and the last label of a sequence have scores of their own.
+        seen_transitions: Whether only transitions that occur in training are learned; others
+            score zero, as in CRFsuite.
+        name: Of the label.
+
+    Raises:
+        ModelError: If a part is no :class:`StepScores`, or a table does not fit.
+
+    References:
+        Lafferty, McCallum and Pereira (2001), Conditional random fields: probabilistic models for
+        segmenting and labeling sequence data; Sutton and McCallum (2012), An introduction to
+        conditional random fields.
+
+    Example:
+        >>> words = [["the", "dog", "barks"], ["a", "cat", "sleeps"], ["the", "cat", "barks"]]
+        >>> inputs = {"attributes": [[{"word": w} for w in sentence] for sentence in words]}
+        >>> tags = [["DET", "NOUN", "VERB"]] * 3
+        >>> tagger = ConditionalRandomField().fit(tags, inputs=inputs, progress=False)
+        >>> sentence = {"attributes": [{"word": "a"}, {"word": "dog"}, {"word": "sleeps"}]}
+        >>> tagger.decode(inputs=sentence)["label"].tolist()
+        ['DET', 'NOUN', 'VERB']
+    """
+
+    is_normalized = False
+    barred: Tensor
+    unlearned: Tensor
+
+    def __init__(
+        self,
+        labels: int | Iterable[Hashable] | None = None,
+        scores: Hashable | StepScores | Sequence[StepScores] = "attributes",
+        transitions: Any = None,
+        *,
+        mask: Any = None,
+        ends: bool = False,
+        seen_transitions: bool = False,
+        name: Hashable = "label",
+    ) -> None:
+        super().__init__()
+        self.scores = nn.ModuleList(_parts(scores))
+        self.name, self.ends, self.seen_transitions = name, ends, seen_transitions
+        self._given = {"labels": labels, "transitions": transitions, "mask": mask}
+        self.graph = nx.freeze(nx.Graph([((name, -1), name)]))
+        self._label: Variable | None = None
+        if labels is not None:
+            self._declare(Variable(name, labels, (AXIS,)))
+
+    def _declare(self, label: Variable) -> None:
+        """Make what depends on the number of labels."""
+        k, transitions, mask = label.num_states, self._given["transitions"], self._given["mask"]
+        table = torch.zeros(k, k, dtype=torch.float64)
+        if transitions is not None:
+            table = torch.from_numpy(_square(read_numbers("transitions", transitions), k))
+        allowed = np.ones((k, k), dtype=bool) if mask is None else np.asarray(mask).astype(bool)
+        barred = torch.from_numpy(~_square(allowed, k))
+        self._label = label
+        self.register_buffer("barred", barred)
+        self.register_buffer("unlearned", torch.zeros(k, k, dtype=torch.bool))
+        self.transitions = nn.Parameter(table, requires_grad=transitions is None)
+        if self.ends:
+            self.first = nn.Parameter(torch.zeros(k, dtype=torch.float64))
+            self.last = nn.Parameter(torch.zeros(k, dtype=torch.float64))
+
+    @property
+    def learns_transitions(self) -> bool:
+        """Whether the scores of transitions are learned."""
+        return self._given["transitions"] is None
+
+    def settings(self) -> Settings:
+        """Return the labels and the parts."""
+        return {
+            "labels": None if self._label is None else self._label.states,
+            "scores": tuple(self.scores),
+            "transitions": None if self.learns_transitions else self.transitions.detach(),
+            "ends": self.ends,
+            "seen_transitions": self.seen_transitions,
+            "name": self.name,
+        }
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The label, an array over time.
+
+        Raises:
+            ModelError: If labels were not declared, and no data has told them yet.
+        """
+        return {self.name: self.state}
+
+    @property
+    def state(self) -> Variable:
+        """The label, see :attr:`variables`."""
+        if self._label is None:
+            raise ModelError(
+                "the labels are not known yet: give them, as in ConditionalRandomField(['B', 'I', "
+                "'O']), or fit the field to data that has them"
+            )
+        return self._label
+
+    @property
+    def hidden(self) -> list[Hashable]:
+        """The label's name."""
+        return [self.name]
+
+    # --- inputs -------------------------------------------------------------------------------
+
+    def input_lengths(self, inputs: Inputs | None) -> Any:
+        """Return the lengths that inputs tell, see the base class.
+
+        Raises:
+            EvidenceError: If two of them have other lengths.
+        """
+        known: dict[Hashable, Any] = {}
+        inputs = {} if inputs is None else inputs
+        for part in self._parts:
+            lengths = part.lengths(inputs[part.input_name]) if part.input_name in inputs else None
+            if lengths is not None:
+                known[part.input_name] = lengths
+        if not known:
+            return None
+        first = next(iter(known))
+        for name, lengths in known.items():
+            if not np.array_equal(lengths, known[first]):
+                raise EvidenceError(
+                    f"inputs {first!r} and {name!r} have sequences of other lengths"
+                )
+        return known[first]
+
+    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+        """Return what the parts make of the inputs, ``(B, T, ...)`` each."""
+        shape = (seen.num_rows, seen.steps)
+        covariates: dict[Hashable, Tensor] = {}
+        for part in self._parts:
+            covariates |= part.covariates(_input(part, inputs), shape, seen.batched)
+            for name in (inputs or {}).keys() - covariates.keys():
+                if isinstance(name, tuple) and name[0] == part.input_name:  # was read before
+                    covariates[name] = (inputs or {})[name]
+        return covariates
+
+    # --- the chain ----------------------------------------------------------------------------
+
+    def chain(self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False) -> Chain:
+        """Return the chain of labels given inputs, and labels that were observed.
+
+        Args:
+            seen: Evidence.
+            inputs: Covariates by name.
+            best: Makes no difference: there is nothing besides the labels.
+        """
+        from pgnn.inference.chains.chain import Chain
+
+        steps = self.field(self.covariates(inputs, seen), seen.lengths, seen.steps)
+        inside = seen.inside.to(steps.device)
+        field = steps.new_zeros((*inside.shape, steps.shape[1])).index_put((inside,), steps)
+        if self.name in seen.codes:
+            codes = seen.codes[self.name].to(field.device).unsqueeze(-1)
+            other = torch.arange(self.state.num_states, device=field.device) != codes
+            field = field.masked_fill(other & (codes >= 0), -torch.inf)
+        if self.name in seen.soft:
+            field = field + seen.soft[self.name].to(field).log()
+        return Chain(self._begins().to(field), self.moves().to(field), field, seen.lengths)
+
+    def log_likelihood(self, rows: Sequences) -> Callable[[], Tensor]:
+        """Return a function of the parameters alone: ``(B,)`` log probabilities of some rows.
+
+        Where all labels are known nothing is padded to the longest row, which is what learning
+        takes its time with.
+
+        Args:
+            rows: Labels, and as ``inputs`` what :meth:`covariates` returned.
+        """
+        if not rows.is_known(self.name):
+            return lambda: self.log_prob(rows, inputs=rows.inputs)
+        from pgnn.inference.chains.chain import Chain
+        from pgnn.inference.chains.ragged_steps import RaggedSteps
+
+        ragged = RaggedSteps(rows.lengths)
+        labels = [rows.take(g).codes[self.name] for g in ragged.groups]
+
+        def log_probs() -> Tensor:
+            steps = self.field(rows.inputs, rows.lengths, rows.steps)
+            begins, moves = self._begins().to(steps), self.moves().to(steps)
+            parts = []
+            for field, lengths, z in zip(ragged.padded(steps), ragged.lengths, labels, strict=True):
+                chain = Chain(begins, moves, field, lengths)
+                parts.append(chain.log_score(z) - chain.log_partition())
+            return ragged.joined(parts)
+
+        return log_probs
+
+    def field(self, covariates: Mapping[Hashable, Tensor], lengths: Tensor, steps: int) -> Tensor:
+        """Return ``(N, K)`` scores of the labels at each step, sequence after sequence.
+
+        Args:
+            covariates: What :meth:`covariates` returned.
+            lengths: ``(B,)`` steps of each sequence.
+            steps: Most steps ``T``.
+
+        Raises:
+            ModelError: If a part has scores of another number of labels.
+        """
+        k = self.state.num_states
+        inside = torch.arange(steps) < lengths[:, None]
+        total: Tensor | None = None
+        for part in self._parts:
+            scores = part.scores(covariates, inside)
+            if scores.shape[-1] != k:
+                raise ModelError(
+                    f"there are {k} labels, but the scores of {part.input_name!r} are of "
+                    f"{scores.shape[-1]}; fit the field first, or give the network {k} outputs"
+                )
+            total = scores if total is None else total + scores
+        assert total is not None
+        if self.ends:
+            ends = (lengths.cumsum(0) - 1)[lengths > 0].to(total.device)
+            total = total.index_add(0, ends, self.last.to(total).expand(len(ends), -1))
+        return total
+
+    def _begins(self) -> Tensor:
+        """``(K,)`` scores of the first label."""
+        return self.first if self.ends else self.transitions.new_zeros(self.state.num_states)
+
+    def moves(self) -> Tensor:
+        """Return ``(K, K)`` scores of transitions, ``-inf`` of those that there are not."""
+        kept = self.transitions.masked_fill(self.unlearned, 0.0)
+        return kept.masked_fill(self.barred, -torch.inf)
+
+    def unroll(self, steps: int) -> MarkovRandomField:
+        """Return the field over ``steps`` labels, with inputs ``(name, t)`` of each step."""
+        return MarkovRandomField([UnrolledScores(self, steps)])
+
+    # --- learning -----------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+        lengths: Any = None,
+    ) -> Self:
+        """Fit the weights; attributes, and labels that were not declared, are those of the data.
+
+        See :meth:`Model.fit`. ``Gradient(l2=...)`` by default: L-BFGS with half the squares of all
+        weights as a penalty, of the variance one.
+
+        Raises:
+            DataError: If there are no labels, or no attributes, to learn from.
+        """
+        data = with_lengths(data, lengths)
+        with structure_restored_on_failure(self):
+            if self._given["labels"] is None:
+                self._declare(Variable(self.name, labels_of(self.name, data), (AXIS,)))
+            rows = self._read(data, inputs)
+            raw = {p.input_name: p.read(_input(p, inputs)) for p in self._parts}
+            self._prepare(rows, raw)
+            covariates = self.covariates(raw, rows)
+            rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
+            return super().fit(rows, learner=learner, inputs=covariates, **rest)
+
+    def _read(self, data: Any, inputs: Inputs | None) -> Sequences:
+        try:
+            return Sequences.of(self, data, inputs)
+        except EvidenceError as error:
+            raise DataError(str(error)) from None
+
+    def _prepare(self, rows: Sequences, inputs: Mapping[Hashable, Any]) -> None:
+        """Replace parts whose parameters depend on what occurs, and begin anew."""
+        codes = rows.codes.get(self.name)
+        if codes is None:
+            codes = torch.full((rows.num_rows, rows.steps), MISSING)
+        k = self.state.num_states
+        self.scores = nn.ModuleList(
+            p.prepared(inputs[p.input_name], codes[rows.inside], k) for p in self._parts
+        )
+        if self.seen_transitions:
+            before, after = codes[:, :-1], codes[:, 1:]
+            both = (before >= 0) & (after >= 0)
+            unlearned = torch.ones(k, k, dtype=torch.bool)
+            unlearned[before[both], after[both]] = False
+            self.register_buffer("unlearned", unlearned)
+        if self.transitions.requires_grad:
+            self.transitions = nn.Parameter(torch.zeros_like(self.transitions))
+        if self.ends:
+            self.first = nn.Parameter(torch.zeros_like(self.first))
+            self.last = nn.Parameter(torch.zeros_like(self.last))
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return L-BFGS with a normal prior of each weight, of the variance one half."""
+        from pgnn.inference.learning.gradient import Gradient
+
+        rows = data.num_rows if isinstance(data, Sequences) else 1
+        return Gradient(l2=_PRECISION / max(rows, 1))
+
+    @property
+    def _parts(self) -> list[StepScores]:
+        return list(self.scores)  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows between the brackets."""
+        return "labels unknown" if self._label is None else f"{self._label.num_states} labels"
+
+
+_PRECISION = 2.0
+"""Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
+
+
+def _parts(self) -> list[StepScores]:
+        return list(self.scores)  # type: ignore[arg-type]
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows between the brackets."""
+        return "labels unknown" if self._label is None else f"{self._label.num_states} labels"
+
+
+_PRECISION = 2.0
+"""Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
+
+
+def bio_mask(labels: Sequence[str]) -> Tensor:
+    """Return the ``(K, K)`` transitions that chunks allow: ``I-x`` goes on after ``B-x`` or itself.
+
+    Args:
+        labels: Such as ``["O", "B-NP", "I-NP"]``, ``B`` and ``I`` alone too.
+
+    Example:
+        >>> bio_mask(["O", "B", "I"]).int().tolist()
+        [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
+    """
+    allowed = torch.ones(len(labels), len(labels), dtype=torch.bool)
+    for j, after in enumerate(labels):
+        if after[:1] == "I":
+            for i, before in enumerate(labels):
+                allowed[i, j] = before[:1] in "BI" and before[1:] == after[1:]
+    return allowed
+
+
+def _parts(scores: Any) -> list[StepScores]:
+    listed = (
+        [scores]
+        if isinstance(scores, StepScores) or not isinstance(scores, list | tuple)
+        else scores
+    )
+    parts = [p if isinstance(p, StepScores) else AttributeScores(p) for p in listed]
+    names = [p.input_name for p in parts]
+    if not parts:
+        raise ModelError("a conditional random field needs scores: a part, or the name of an input")
+    if len(set(names)) < len(names):
+        raise ModelError(f"two parts look at the same input: {names}; give it under two names")
+    return parts
+
+
+def _input(part: StepScores, inputs: Inputs | None) -> Any:
+    if not isinstance(inputs, Mapping) or part.input_name not in inputs:
+        hint = closest(part.input_name, inputs) if isinstance(inputs, Mapping) else ""
+        raise EvidenceError(
+            f"the field needs the input {part.input_name!r}: inputs={{{part.input_name!r}: ...}}"
+            f"{hint}"
+        )
+    return inputs[part.input_name]
+
+
+def _square(table: Any, k: int) -> Any:
+    if table.shape != (k, k):
+        raise ModelError(f"{k} labels need a table ({k}, {k}) of transitions, got {table.shape}")
+    return table

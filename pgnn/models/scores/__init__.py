@@ -1,0 +1,1 @@
+"""Scores of labels given inputs: the parts of conditional random fields."""

@@ -1,0 +1,202 @@
+"""Scores of labels that are linear in named attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pgnn.errors import DataError, EvidenceError
+from pgnn.evidence.step_attributes import StepAttributes, sequence_lengths
+from pgnn.factors.piece import MAX_LEARNABLE, Settings
+from pgnn.limits import check_size, whole_number
+from pgnn.models.scores.step_scores import Covariates, StepScores
+
+Ints = NDArray[np.int64]
+
+NONE = -1
+"""The number that stands where there is no attribute (any more), or one that has no weight."""
+
+
+class AttributeScores(StepScores):
+    r"""Weights of attributes, :math:`f_t(k; x) = \sum_{a \in x_t} v_a w_{a k}`.
+
+    The attributes of a step are names, such as ``["w=dog", "suffix=og"]``, or a mapping of names
+    to numbers, see :class:`~pgnn.evidence.step_attributes.StepAttributes`. Which attributes there
+    are, and which pairs of an attribute and a label have a weight, the training data tells: those
+    that occur. Attributes without a weight count nothing.
+
+    Args:
+        input_name: Name of the input.
+        min_count: Attributes that occur less often in training have no weight.
+        all_pairs: Whether each attribute has a weight for each label, also for labels that it
+            never came with.
+
+    Attributes:
+        names: The attributes that have weights.
+        weights: ``(P,)`` learnable, of the pairs ``(pair_names[i], pair_labels[i])``.
+
+    References:
+        Lafferty, McCallum and Pereira (2001), Conditional random fields: probabilistic models for
+        segmenting and labeling sequence data, section 3.
+
+    Example:
+        >>> empty = AttributeScores("words", all_pairs=True)
+        >>> scores = empty.prepared([[["a"], ["b"]]], torch.tensor([0, 1]), 2)
+        >>> scores.names, scores.weights.shape
+        (('a', 'b'), torch.Size([4]))
+    """
+
+    pair_names: Tensor
+    pair_labels: Tensor
+
+    def __init__(
+        self, input_name: Hashable = "attributes", min_count: int = 1, all_pairs: bool = False
+    ) -> None:
+        super().__init__()
+        self.input_name, self.all_pairs = input_name, all_pairs
+        self.min_count = whole_number("min_count", min_count, least=1)
+        self.num_labels = 0
+        self._set((), np.zeros((2, 0), dtype=np.int64))
+
+    @property
+    def scope(self) -> tuple[Any, ...]:
+        """No variables: the field that it is a part of tells them."""
+        return ()
+
+    def settings(self) -> Settings:
+        """Return what it looks at, and the names of the attributes."""
+        return {
+            "input_name": self.input_name,
+            "min_count": self.min_count,
+            "all_pairs": self.all_pairs,
+            "names": self.names,
+            "num_labels": self.num_labels,
+        }
+
+    @classmethod
+    def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
+        """Make scores of their pairs, which the file has among the numbers."""
+        names, num_labels = settings.pop("names"), settings.pop("num_labels")
+        scores = cls(**settings)
+        scores.num_labels = num_labels
+        pairs = torch.stack([numbers["pair_names"], numbers["pair_labels"]])
+        scores._set(tuple(names), pairs.numpy(force=True))
+        return scores
+
+    def read(self, raw: Any) -> Any:
+        """Return attributes with their names numbered."""
+        return raw if isinstance(raw, Tensor) else StepAttributes.read(self.input_name, raw)
+
+    def prepared(self, raw: Any, codes: Tensor, num_labels: int) -> AttributeScores:
+        """Return scores with weights of the attributes that occur, the most frequent first.
+
+        Raises:
+            DataError: If nothing occurs.
+        """
+        attributes = StepAttributes.read(self.input_name, raw)
+        occurrences = attributes.occurrences()
+        order = np.argsort(-occurrences, kind="stable")
+        order = order[occurrences[order] >= self.min_count]
+        if not len(order):
+            raise DataError(
+                f"the input {self.input_name!r} has no attribute that occurs {self.min_count} "
+                "times: there is nothing to learn from"
+            )
+        check_size(
+            f"weights of {len(order):,} attributes and {num_labels} labels",
+            8 * len(order) * num_labels,
+            MAX_LEARNABLE,
+            "Raise min_count",
+        )
+        scores = AttributeScores(self.input_name, self.min_count, self.all_pairs)
+        scores.num_labels = num_labels
+        place = np.full(len(occurrences), NONE, dtype=np.int64)
+        place[order] = np.arange(len(order))
+        names = tuple(attributes.names[i] for i in order)
+        labels = np.repeat(codes.numpy(force=True), attributes.counts)
+        scores._set(names, scores._pairs(place[attributes.which], labels, len(names)))
+        return scores.to(self.weights.device, self.weights.dtype)
+
+    def _pairs(self, numbers: Ints, labels: Ints, count: int) -> Ints:
+        """``(2, P)`` attributes and labels that come together, ordered; all if some are hidden."""
+        k = self.num_labels
+        if self.all_pairs or (labels < 0).any():
+            pairs = np.arange(count * k)
+        else:
+            known = numbers >= 0
+            pairs = np.flatnonzero(np.bincount(numbers[known] * k + labels[known]))
+        return np.stack(np.divmod(pairs, k))
+
+    def _set(self, names: tuple[Hashable, ...], pairs: Ints) -> None:
+        self.names = names
+        self._index = {n: i for i, n in enumerate(names)}
+        self.register_buffer("pair_names", torch.from_numpy(pairs[0].copy()))
+        self.register_buffer("pair_labels", torch.from_numpy(pairs[1].copy()))
+        self.weights = nn.Parameter(torch.zeros(pairs.shape[1], dtype=torch.float64))
+
+    @property
+    def is_unset(self) -> bool:
+        """Whether no training data has told the attributes yet."""
+        return not self.names or super().is_unset
+
+    def lengths(self, raw: Any) -> Any:
+        """Return the lengths of the sequences; none of what was read before."""
+        return None if isinstance(raw, Tensor) else sequence_lengths(self.input_name, raw)
+
+    def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
+        """Return numbers of attributes ``(B, T, A)``, and their values where these differ."""
+        if isinstance(raw, Tensor):
+            return {self.input_name: self._checked(raw, shape)}
+        attributes = StepAttributes.read(self.input_name, raw)
+        find = self._index.get
+        place = np.fromiter((find(n, NONE) for n in attributes.names), np.int32)
+        counts = attributes.counts
+        width = int(counts.max(initial=0))
+        check_size(f"attributes of {shape[0]:,} sequences", 4 * shape[0] * shape[1] * width)
+        inside = np.arange(shape[1]) < attributes.lengths[:, None]
+        there = np.arange(width) < counts[:, None]
+        found: Covariates = {self.input_name: _spread(place[attributes.which], there, inside, NONE)}
+        if attributes.values is not None:
+            found[self.values_name] = _spread(attributes.values, there, inside, 0)
+        return found
+
+    @property
+    def values_name(self) -> Hashable:
+        """Under what name the values of attributes are found among covariates."""
+        return self.input_name, "values"
+
+    def _checked(self, numbers: Tensor, shape: tuple[int, int]) -> Tensor:
+        if numbers.is_floating_point() or numbers.shape[:2] != shape or numbers.dim() != 3:
+            raise EvidenceError(
+                f"the input {self.input_name!r} must be lists of attributes, or their numbers as "
+                f"integers {(*shape, 'A')}, got {numbers.dtype} {tuple(numbers.shape)}"
+            )
+        return numbers
+
+    def scores(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
+        """Return ``(N, K)``, see the base class."""
+        from pgnn.inference.chains.attribute_sums import WeightTable, attribute_sums
+
+        shape = (len(self.names), self.num_labels)
+        table = WeightTable(self.weights, self.pair_names, self.pair_labels, shape)
+        numbers, values = covariates[self.input_name], covariates.get(self.values_name)
+        inside = inside.to(numbers.device)
+        return attribute_sums(table, numbers[inside], None if values is None else values[inside])
+
+    def extra_repr(self) -> str:
+        """What ``print`` shows between the brackets."""
+        return f"{self.input_name!r}, {len(self.names)} attributes, {self.weights.numel()} weights"
+
+
+def _spread(flat: Any, there: Any, inside: Any, fill: float) -> Tensor:
+    """Numbers of attributes, step after step, put in their places ``(B, T, A)``."""
+    rows = np.full(there.shape, fill, dtype=flat.dtype)
+    rows[there] = flat
+    spread = np.full((*inside.shape, there.shape[1]), fill, dtype=flat.dtype)
+    spread[inside] = rows
+    return torch.from_numpy(spread)

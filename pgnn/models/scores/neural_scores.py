@@ -1,0 +1,101 @@
+"""Scores of labels that a network computes from inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import EvidenceError, ModelError
+from pgnn.factors.piece import Settings
+from pgnn.models.scores.step_scores import Covariates, StepScores
+
+
+class NeuralScores(StepScores):
+    r"""A network's output as log potentials, :math:`f_t(k; x) = g_\theta(x)_{t k}`.
+
+    Args:
+        module: Maps ``(B, T, ...)`` to ``(B, T, K)``, such as a convolutional, recurrent or
+            attention network with a linear layer at its end.
+        input_name: Name of the input: ``(B, T, ...)``, a list of sequences ``(T, ...)`` of any
+            lengths, or one of them.
+        takes_lengths: Whether the module is called with the ``(B,)`` lengths, too; what reads
+            sequences from their ends needs them.
+
+    Example:
+        >>> scores = NeuralScores(nn.Linear(5, 3), "x")
+        >>> scores.scores({"x": torch.zeros(2, 4, 5)}, torch.ones(2, 4, dtype=torch.bool)).shape
+        torch.Size([8, 3])
+    """
+
+    def __init__(
+        self, module: nn.Module, input_name: Hashable = "x", takes_lengths: bool = False
+    ) -> None:
+        super().__init__()
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"module must be a torch module, got {type(module).__name__}")
+        self.module, self.input_name, self.takes_lengths = module, input_name, takes_lengths
+
+    @property
+    def scope(self) -> tuple[Any, ...]:
+        """No variables: the field that it is a part of tells them."""
+        return ()
+
+    @property
+    def is_unset(self) -> bool:
+        """Never: a network begins with numbers of its own."""
+        return False
+
+    def settings(self) -> Settings:
+        """Return the network, and how it is called."""
+        return {
+            "module": self.module,
+            "input_name": self.input_name,
+            "takes_lengths": self.takes_lengths,
+        }
+
+    def lengths(self, raw: Any) -> Any:
+        """Return the lengths of a list of sequences; an array tells its own steps alone."""
+        if not isinstance(raw, list | tuple) or not len(raw):
+            return None
+        parts = [np.shape(x) for x in raw]
+        return np.array([p[0] for p in parts], np.int64) if all(parts) else None
+
+    def covariates(self, raw: Any, shape: tuple[int, int], batched: bool) -> Covariates:
+        """Return ``(B, T, ...)``, zero beyond the sequences' ends."""
+        if isinstance(raw, list | tuple) and len(raw):
+            parts = [torch.as_tensor(x) for x in raw]
+            values = nn.utils.rnn.pad_sequence(parts, batch_first=True)
+        else:
+            values = torch.as_tensor(raw)
+            if not batched and values.shape[:2] != (1, shape[1]):
+                values = values[None]
+        if values.shape[:2] != shape:
+            raise EvidenceError(
+                f"the input {self.input_name!r} must be ({shape[0]}, {shape[1]}, ...), a value for "
+                f"each step, got {tuple(values.shape)}"
+            )
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise EvidenceError(f"the input {self.input_name!r} has values that are not finite")
+        return {self.input_name: values}
+
+    def scores(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
+        """Return ``(N, K)``, see the base class.
+
+        Raises:
+            ModelError: If the module returns something else.
+        """
+        x = covariates[self.input_name]
+        if x.is_floating_point():
+            x = x.to(next((p.dtype for p in self.module.parameters()), x.dtype))
+        out = self.module(x, inside.sum(dim=1)) if self.takes_lengths else self.module(x)
+        if not isinstance(out, Tensor) or out.dim() != 3 or out.shape[:2] != x.shape[:2]:
+            what = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise ModelError(
+                f"the network of {self.input_name!r} must return scores "
+                f"({x.shape[0]}, {x.shape[1]}, K), got {what}"
+            )
+        return out[inside.to(out.device)]
