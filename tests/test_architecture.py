@@ -392,7 +392,7 @@ def test_every_licence_is_used(sources):
         ("inference/history.py", "", "DEFERRED: inference/history.py -> plot"),
         ("inference/history.py", "import pgnn.plot", "DEFERRED: inference/history.py -> plot"),
         ("inference/automatic.py", "", "CHOOSING: inference/automatic.py -> search"),
-        ("abilities/core.py", "", "TYPES: abilities -> evidence"),
+        ("abilities/over_time.py", "", "TYPES: abilities -> evidence"),
         ("io/pgmpy.py", "", "FENCES: pgmpy: io/pgmpy.py"),
         ("programs/guide.py", "def f():\n    import pyro", "LAZY: pyro: programs/guide.py"),
     ],

@@ -17,9 +17,7 @@ from pgnn.factors.support import Support
 from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
-    from pgnn.evidence.sequences import Sequences
-    from pgnn.inference.chains.chain import Chain
-    from pgnn.inference.chains.segment_chain import SegmentChain
+    pass
 
 Inputs = Mapping[Hashable, Tensor]
 """Covariates by name, ``(B, ...)``."""

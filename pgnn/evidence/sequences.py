@@ -152,16 +152,14 @@ class Sequences(ObservedRows):
             return evidence
         raw = RawEvidence.of(evidence)
         if _is_bare(raw.values):
-            observed = [n for n in model.variables if n not in model.hidden]
-            raw = replace(raw, values={_only(observed or [*model.variables]): raw.values})
+            observed = model.variables.keys() - {*model.hidden} or model.variables.keys()
+            raw = replace(raw, values={_only([*observed]): raw.values})
         lengths = model.input_lengths(inputs)
-        variables = [*model.variables.values()]
-        if lengths is None:
-            return cls._read(variables, raw)
-        if raw.values is None or not len(raw.values):
-            return cls._read(variables, replace(raw, values={AXIS: lengths}))
-        rows = cls._read(variables, raw)
-        _check_lengths(rows, np.asarray(lengths))
+        if lengths is not None and (raw.values is None or not len(raw.values)):
+            raw = replace(raw, values={AXIS: lengths})
+        rows = cls._read([*model.variables.values()], raw)
+        if lengths is not None:
+            _check_lengths(rows, np.asarray(lengths))
         return rows
 
     @classmethod
@@ -259,12 +257,12 @@ class Sequences(ObservedRows):
 def _check_lengths(rows: Sequences, lengths: np.ndarray) -> None:
     """Check that evidence has the lengths that inputs tell."""
     if lengths.size != rows.num_rows:
-        raise EvidenceError(f"{rows.num_rows} sequences, but the inputs are those of {lengths.size}")
-    for row in np.flatnonzero(rows.lengths.numpy() != lengths.reshape(-1)):
         raise EvidenceError(
-            f"sequence {row} has {int(rows.lengths[row])} steps, but its inputs are those of "
-            f"{int(lengths.reshape(-1)[row])}; they must be of one length"
+            f"{rows.num_rows} sequences, but the inputs are those of {lengths.size}"
         )
+    for row, (own, told) in enumerate(zip(rows.lengths.tolist(), lengths.ravel(), strict=True)):
+        if own != told:
+            raise EvidenceError(f"sequence {row} has {own} steps, its inputs have {told}")
 
 
 def _is_bare(evidence: Any) -> bool:

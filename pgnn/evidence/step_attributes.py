@@ -103,7 +103,7 @@ def sequence_lengths(name: Hashable, raw: Any) -> Any:
     if isinstance(raw, StepAttributes):
         return raw.lengths if raw.batched else int(raw.lengths[0])
     batched, sequences = _sequences(name, raw)
-    lengths = np.array([s.shape[0] if is_scipy_sparse(s) else len(s) for s in sequences], np.int64)
+    lengths = np.array([_length(name, s) for s in sequences], np.int64)
     return lengths if batched else int(lengths[0])
 
 
@@ -140,6 +140,12 @@ def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:
                 f"{sequence!r}; one attribute is [{sequence!r}]"
             )
     return True, raw
+
+
+def _length(name: Hashable, sequence: Any) -> int:
+    if is_scipy_sparse(sequence):
+        return int(sequence.shape[0])
+    return len(sequence) if is_frame(sequence) else len(_steps(name, sequence))
 
 
 def _steps(name: Hashable, sequence: Any) -> Sequence[Any]:

@@ -291,8 +291,8 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
     ) -> Self:
         """Fit the weights; attributes, and labels that were not declared, are those of the data.
 
-        See :meth:`Model.fit`. ``Gradient(l2=...)`` by default: L-BFGS with half the squares of all
-        weights as a penalty, of the variance one.
+        See :meth:`Model.fit`. ``Gradient(l2=...)`` by default: L-BFGS with a normal prior of
+        each weight, see :meth:`default_learner`.
 
         Raises:
             DataError: If there are no labels, or no attributes, to learn from.
@@ -355,42 +355,8 @@ _PRECISION = 2.0
 """Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
 
 
-def _parts(self) -> list[StepScores]:
-        return list(self.scores)  # type: ignore[arg-type]
-
-    def extra_repr(self) -> str:
-        """What ``print`` shows between the brackets."""
-        return "labels unknown" if self._label is None else f"{self._label.num_states} labels"
-
-
-_PRECISION = 2.0
-"""Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
-
-
-def bio_mask(labels: Sequence[str]) -> Tensor:
-    """Return the ``(K, K)`` transitions that chunks allow: ``I-x`` goes on after ``B-x`` or itself.
-
-    Args:
-        labels: Such as ``["O", "B-NP", "I-NP"]``, ``B`` and ``I`` alone too.
-
-    Example:
-        >>> bio_mask(["O", "B", "I"]).int().tolist()
-        [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
-    """
-    allowed = torch.ones(len(labels), len(labels), dtype=torch.bool)
-    for j, after in enumerate(labels):
-        if after[:1] == "I":
-            for i, before in enumerate(labels):
-                allowed[i, j] = before[:1] in "BI" and before[1:] == after[1:]
-    return allowed
-
-
 def _parts(scores: Any) -> list[StepScores]:
-    listed = (
-        [scores]
-        if isinstance(scores, StepScores) or not isinstance(scores, list | tuple)
-        else scores
-    )
+    listed = scores if isinstance(scores, list | tuple) else [scores]
     parts = [p if isinstance(p, StepScores) else AttributeScores(p) for p in listed]
     names = [p.input_name for p in parts]
     if not parts:

@@ -38,9 +38,7 @@ def fitted() -> pgnn.ConditionalRandomField:
 def weights_by_name(field: pgnn.ConditionalRandomField) -> dict[tuple[str, int], float]:
     part: Any = field.scores[0]
     pairs = zip(part.pair_names.tolist(), part.pair_labels.tolist(), strict=True)
-    return {
-        (part.names[a], k): w for (a, k), w in zip(pairs, part.weights.tolist(), strict=True)
-    }
+    return {(part.names[a], k): w for (a, k), w in zip(pairs, part.weights.tolist(), strict=True)}
 
 
 def enumerated(field: pgnn.ConditionalRandomField, row: int) -> dict[tuple[int, ...], float]:
@@ -173,7 +171,7 @@ def test_masks_forbid_transitions() -> None:
     inputs = {"attributes": [[["x"], ["y"], ["y"]]]}
     field.fit([["O", "B", "I"]], inputs=inputs, progress=False)
     assert float(field.log_prob([["O", "I", "I"]], inputs=inputs)) == -math.inf
-    with pytest.raises(DataError, match="probability zero|impossible"):
+    with pytest.raises(DataError, match=r"-inf|probability zero"):
         field.fit([["O", "I", "I"]], inputs=inputs, progress=False)
     assert pgnn.bio_mask(["I-a", "B-b"]).tolist() == [[True, True], [False, True]]
 
@@ -283,7 +281,7 @@ def test_empty_sentences(fitted: pgnn.ConditionalRandomField) -> None:
 def test_wrong_inputs_are_told(fitted: pgnn.ConditionalRandomField) -> None:
     with pytest.raises(EvidenceError, match="needs the input 'attributes'"):
         fitted.decode({"T": 3})
-    with pytest.raises(EvidenceError, match=r"sequence 1 has 3 steps.*inputs are those of 4"):
+    with pytest.raises(EvidenceError, match="sequence 1 has 3 steps, its inputs have 4"):
         fitted.log_prob([TAGS[0], TAGS[1][:3]], inputs={"attributes": INPUTS["attributes"][:2]})
     with pytest.raises(EvidenceError, match="2 sequences, but the inputs are those of 4"):
         fitted.log_prob(TAGS[:2], inputs=INPUTS)

@@ -8,4 +8,19 @@ import torch
 from torch import Tensor
 
 
+def bio_mask(labels: Sequence[str]) -> Tensor:
+    """Return the ``(K, K)`` transitions that chunks allow: ``I-x`` goes on after ``B-x`` or itself.
 
+    Args:
+        labels: Such as ``["O", "B-NP", "I-NP"]``, ``B`` and ``I`` alone too.
+
+    Example:
+        >>> bio_mask(["O", "B", "I"]).int().tolist()
+        [[1, 1, 0], [1, 1, 1], [1, 1, 1]]
+    """
+    allowed = torch.ones(len(labels), len(labels), dtype=torch.bool)
+    for j, after in enumerate(labels):
+        if after[:1] == "I":
+            for i, before in enumerate(labels):
+                allowed[i, j] = before[:1] in "BI" and before[1:] == after[1:]
+    return allowed
