@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 
+RUNNING = "running"
+"""Name of the statistics that further batches are added to; they are not shown."""
+
+
 class History(dict[str, Any]):
     """Figures of a fit by name: ``learner``, ``rows``, ``log_likelihood``, ``seconds``, ...
 
@@ -17,7 +21,7 @@ class History(dict[str, Any]):
     """
 
     def __repr__(self) -> str:
-        shown = {k: v for k, v in self.items() if k != "trace"}
+        shown = {k: v for k, v in self.items() if k not in ("trace", RUNNING)}
         steps = {k: f"{len(v)} values" for k, v in self.get("trace", {}).items()}
         return f"History({shown | ({'trace': steps} if steps else {})})"
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from pgnn.abilities import Inputs
+from pgnn.errors import Unsupported
 
 
 class Learner(ABC):
@@ -23,3 +24,22 @@ class Learner(ABC):
         progress: bool = True,
     ) -> None:
         """Answer :meth:`Model.fit`: change the parameters only if all went well."""
+
+    def partial_fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Answer :meth:`Model.partial_fit`: go on learning from one batch more.
+
+        Raises:
+            Unsupported: If this learner takes all data at once.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} takes all data at once: partial_fit() is for "
+            "MaximumLikelihood() and EM()"
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -301,6 +302,31 @@ class BayesianNetwork(Model, NetworkModel):
         Raises:
             ModelError: If states are not known and the data does not tell them.
         """
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        with self._declared_by(data):
+            return super().fit(data, learner=learner, weights=weights, **rest)
+
+    def partial_fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Go on learning from one batch more; see :meth:`Model.partial_fit`."""
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
+        with self._declared_by(data):
+            return super().partial_fit(data, learner=learner, weights=weights, **rest)
+
+    @contextmanager
+    def _declared_by(self, data: Any) -> Iterator[None]:
+        """Have data tell what was not declared; it stays so if all goes well.
+
+        Raises:
+            ModelError: If the data does not tell it.
+        """
         undeclared = self._undeclared
         if undeclared is not None:
             columns = self._columns(data)
@@ -314,8 +340,7 @@ class BayesianNetwork(Model, NetworkModel):
             known = {**undeclared.states, **from_data}
             self._declare(undeclared.given, known, undeclared.normalise)
         try:
-            rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-            return super().fit(data, learner=learner, weights=weights, **rest)
+            yield
         except BaseException:
             self._undeclared = undeclared
             raise

@@ -280,22 +280,63 @@ class Model(CheckedModule, FactorModel, Restorable):
             The model itself. If fitting fails, it is as it was before. A fitted model answers
             with plain numbers: gradients flow again after ``model.requires_grad_()``.
         """
+        own = self._learner(learner, data)
+        rest: dict[str, Any] = {"weights": weights, "inputs": inputs, "progress": progress}
+        self._learn(own.fit, data, seed=check_seed(seed), **rest)
+        return self
+
+    def partial_fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Go on learning from one batch more; what earlier batches told is kept in the history.
+
+        With the learner of complete rows, ``MaximumLikelihood()``, all batches count alike, as if
+        they came at once. ``EM()`` takes one step for each batch and forgets earlier ones by its
+        ``decay``: what they were expected to tell was found with worse parameters. States, and
+        shapes of vectors, that are not declared are those of the first batch.
+
+        Args:
+            data: A batch, as for :meth:`fit`.
+            learner: That of :meth:`default_learner` if not given.
+            weights: ``(N,)`` what each row counts.
+            inputs: Covariates by name.
+            seed: Of a start, at the first batch.
+
+        Returns:
+            The model itself. If that fails, it is as it was before.
+
+        Raises:
+            Unsupported: If the learner takes all data at once.
+        """
+        own = self._learner(learner, data)
+        rest: dict[str, Any] = {"weights": weights, "inputs": inputs}
+        self._learn(own.partial_fit, data, seed=check_seed(seed), **rest)
+        return self
+
+    def _learner(self, learner: Learner | None, data: Any) -> Learner:
         from pgnn.inference.learner import Learner
 
-        seed = check_seed(seed)
         self._asked = True  # tables that learning begins with are no answers
         own = self.default_learner(data) if learner is None else learner
         if not isinstance(own, Learner):
             raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
+        return own
+
+    def _learn(self, learn: Callable[..., None], data: Any, **rest: Any) -> None:
+        """Have parameters changed, and answer with plain numbers afterwards."""
         self.look_parameters_up()
         was, self.detached, self._fitting = self.detached, False, True
         try:
-            learn = outside_inference_mode(own.fit)
-            learn(self, data, weights=weights, inputs=inputs, seed=seed, progress=progress)
+            outside_inference_mode(learn)(self, data, **rest)
             was = True
         finally:
             self.detached, self._fitting = was, False
-        return self
 
     def explain(
         self,

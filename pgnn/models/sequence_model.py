@@ -105,6 +105,21 @@ class SequenceModel(Model, UnrollableModel):
         rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
         return super().fit(seen, learner=learner, weights=weights, **rest)
 
+    def partial_fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        lengths: Any = None,
+    ) -> Self:
+        """See :meth:`Model.partial_fit`; ``lengths`` as in :meth:`smooth`."""
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
+        seen = with_lengths(data, lengths)
+        return super().partial_fit(seen, learner=learner, weights=weights, **rest)
+
     # --- the field's own names ----------------------------------------------------------------
 
     def filter(

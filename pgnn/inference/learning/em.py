@@ -16,7 +16,7 @@ from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
-from pgnn.inference.history import History
+from pgnn.inference.history import RUNNING, History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
@@ -24,6 +24,7 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Piec
 from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Restarts, Start
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.running_statistics import RunningStatistics, learn_from_batch
 from pgnn.inference.learning.training_data import check_seen
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
@@ -186,10 +187,42 @@ class EM(Learner):
         if last.occupancy is not None:
             told["occupancy"] = last.occupancy.tolist()
         told |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
+        if last.sums and not last.rows and not best.e_step.noisy:
+            told[RUNNING] = RunningStatistics.first(last).kept()
         with restored_on_failure(model):
             model.load_state_dict(best.e_step.model.state_dict())
             model.history = History(told)
         self._warn(best, last)
+
+    def partial_fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Take one step, from one batch; see :meth:`Model.partial_fit`.
+
+        Earlier batches are forgotten by ``decay``. ``model.history`` has ``batches``, and the
+        ``batch_log_likelihood`` of each before its step.
+
+        Raises:
+            DataError: If there is nothing to learn from, or a row is impossible.
+            ModelError: If nothing is learnable, or a prior is none.
+        """
+        learn_from_batch(
+            model,
+            self,
+            self._e_step,
+            data,
+            weights=weights,
+            inputs=inputs,
+            seed=seed,
+            decay=self.decay,
+            priors=lambda e_step: self._priors(e_step.pieces),
+        )
 
     # --- helpers ------------------------------------------------------------------------------
 

@@ -24,13 +24,16 @@ from pgnn.inference.learning.closed_form import fit_closed_form
 from pgnn.inference.learning.complete_rows import fit_rows
 from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
+from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.penalised_fit import fit_states
+from pgnn.inference.learning.m_step import accepting
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.solved_model import fit_solved, has_solution
 from pgnn.inference.learning.statistics import Statistics
-from pgnn.inference.learning.training_data import batches
+from pgnn.inference.learning.running_statistics import learn_from_batch
+from pgnn.inference.learning.training_data import batches, check_complete
 from pgnn.limits import check_settings
 
 __all__ = ["BDeu", "Dirichlet", "K2", "Laplace", "MaximumLikelihood", "Prior"]
@@ -170,6 +173,34 @@ class MaximumLikelihood(Learner):
                     "seconds": time.perf_counter() - begin,
                 }
             )
+
+    def partial_fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+    ) -> None:
+        """Count one batch more, all of them alike; see :meth:`Model.partial_fit`.
+
+        Raises:
+            DataError: If a cell is missing (use EM).
+            ModelError: If nothing is learnable, or the prior does not fit.
+        """
+        learn_from_batch(
+            model,
+            self,
+            e_step_of,
+            data,
+            weights=weights,
+            inputs=inputs,
+            seed=seed,
+            decay=None,
+            priors=lambda e_step: {} if self.prior is None else accepting(e_step.pieces, self.prior),
+            check=check_complete,
+        )
 
     def _posterior(
         self, tables: Mapping[Hashable, Tabular], counts: Mapping[Hashable, NDArray[Any]]

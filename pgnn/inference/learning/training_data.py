@@ -18,7 +18,7 @@ from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container
-from pgnn.factors.finite import is_all_nan
+from pgnn.factors.finite import all_finite, is_all_nan
 from pgnn.factors.sparse_rows import is_scipy_sparse
 from pgnn.inference.loop import progress_bar
 from pgnn.inference.question import reader_of
@@ -103,6 +103,26 @@ def check_seen(seen: Evidence | Sequences) -> None:
     told = told or bool(seen.soft if isinstance(seen, Sequences) else seen.soft is not None)
     if not told:
         raise DataError("every cell of the data is missing: there is nothing to learn from")
+
+
+def check_complete(model: Any, seen: Evidence | Sequences) -> None:
+    """Check that everything was seen.
+
+    Raises:
+        DataError: If something was not.
+    """
+    for name, v in model.variables.items():
+        if isinstance(seen, Sequences):
+            known = seen.is_known(name) if v.is_discrete else seen.knows(name)
+        elif v.is_discrete:
+            known = bool((seen.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
+        else:
+            known = name in seen.reals and all_finite(seen.reals[name])
+        if not known:
+            raise DataError(
+                f"{name!r} was not seen everywhere. Maximum likelihood needs complete rows; learn "
+                "with EM(), which sums out what was not seen"
+            )
 
 
 def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:

@@ -1,0 +1,148 @@
+"""Statistics of batches that came one after the other, kept with the model: streaming EM."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.abilities import Inputs
+from pgnn.inference.history import RUNNING, History
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import check_seen
+
+
+@dataclass(frozen=True)
+class RunningStatistics:
+    r"""Means over the rows of all batches so far, later ones counting more.
+
+    .. math:: s \leftarrow (1 - \eta_k) s + \eta_k \hat s_k, \qquad
+        \eta_k = (k + 2)^{-\kappa} \text{ or } w_k / \textstyle\sum_{j \le k} w_j
+
+    Args:
+        batches: How many there were.
+        weight: What their rows counted together.
+        mean: Statistics, for each unit of weight.
+
+    References:
+        Cappé and Moulines (2009), On-line expectation-maximization algorithm for latent data
+        models. Neal and Hinton (1998), A view of the EM algorithm that justifies incremental,
+        sparse, and other variants.
+    """
+
+    batches: int
+    weight: float
+    mean: ExpectedStatistics
+
+    @classmethod
+    def of(cls, history: Mapping[str, Any]) -> RunningStatistics | None:
+        """Take up what a model's history has kept; None if that is nothing."""
+        kept = history.get(RUNNING)
+        if kept is None:
+            return None
+        sums = {
+            name: tuple(torch.from_numpy(np.array(x)) for x in own)
+            for name, own in kept["sums"].items()
+        }
+        return cls(int(kept["batches"]), float(kept["weight"]), ExpectedStatistics(0.0, 1.0, sums))
+
+    @classmethod
+    def first(cls, expected: ExpectedStatistics) -> RunningStatistics:
+        """Begin with a batch."""
+        return cls(1, expected.weight, expected.mixed(expected, 1.0, 1.0 / expected.weight))
+
+    def with_batch(self, expected: ExpectedStatistics, decay: float | None) -> RunningStatistics:
+        """Return the statistics with one batch more.
+
+        Args:
+            expected: Of its rows.
+            decay: By which power of their number earlier batches are forgotten; None to count all
+                rows alike.
+        """
+        weight = self.weight + expected.weight
+        share = expected.weight / weight if decay is None else (self.batches + 2.0) ** -decay
+        mean = self.mean.mixed(expected, share, 1.0 / expected.weight)
+        return RunningStatistics(self.batches + 1, weight, mean)
+
+    @property
+    def total(self) -> ExpectedStatistics:
+        """Sums, as if all rows so far were like the mean."""
+        return self.mean.mixed(self.mean, 1.0, self.weight)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what a history keeps, and a file."""
+        sums: dict[Hashable, Any] = {
+            name: [x.numpy(force=True) for x in own] for name, own in self.mean.sums.items()
+        }
+        return {"batches": self.batches, "weight": self.weight, "sums": sums}
+
+
+def learn_from_batch(
+    model: Any,
+    learner: Any,
+    e_step_of: Callable[[Any], EStep[Any]],
+    data: Any,
+    *,
+    weights: Any = None,
+    inputs: Inputs | None = None,
+    seed: int | None = None,
+    decay: float | None,
+    priors: Callable[[EStep[Any]], Mapping[Hashable, Any]],
+    check: Callable[[Any, Any], None] = lambda _, seen: check_seen(seen),
+) -> None:
+    """Take one step of streaming EM, from one batch.
+
+    Args:
+        model: What is changed, if all goes well.
+        learner: For the history.
+        e_step_of: Makes the expectations of a copy of the model.
+        data: The batch.
+        weights: What each of its rows counts.
+        inputs: Covariates.
+        seed: Of a start, at the first batch.
+        decay: See :meth:`RunningStatistics.with_batch`.
+        priors: Of the pieces, by name.
+        check: Raises if the model cannot learn from the batch.
+    """
+    begin = time.perf_counter()
+    own = copy.deepcopy(model)
+    e_step = e_step_of(own)
+    e_step.check()
+    seen = e_step.read(data, weights, inputs)
+    check(own, seen)
+    before = RunningStatistics.of(model.history)
+    if before is None:
+        e_step.prepare(seen)
+        if e_step.symmetric(seen):
+            e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
+    expected = e_step.expect(seen)
+    after = (
+        RunningStatistics.first(expected)
+        if before is None
+        else before.with_batch(expected, decay)
+    )
+    e_step.improve(after.total, priors(e_step))
+    trace = model.history.get("trace", {}).get("batch_log_likelihood", [])
+    with restored_on_failure(model):
+        model.load_state_dict(own.state_dict())
+        model.history = History(
+            {
+                "learner": repr(learner),
+                "batches": after.batches,
+                "rows": (0 if before is None else model.history.get("rows", 0)) + seen.num_rows,
+                "weight": after.weight,
+                "batch_log_likelihood": expected.log_likelihood / expected.weight,
+                "seconds": time.perf_counter() - begin,
+                "trace": {
+                    "batch_log_likelihood": [*trace, expected.log_likelihood / expected.weight]
+                },
+                RUNNING: after.kept(),
+            }
+        )
