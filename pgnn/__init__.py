@@ -75,6 +75,7 @@ from pgnn.inference.exact.by_component import ByComponent
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.exact.sparse_normal import SparseNormal
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.checkpoints import Checkpoints
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.k_means import KMeans
@@ -264,6 +265,7 @@ __all__ = [
     "PseudoLikelihood",
     "VariationalBayes",
     "EM",
+    "Checkpoints",
     "KMeans",
     "Laplace",
     "BDeu",

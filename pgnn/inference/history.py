@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 RUNNING = "running"
 """Name of the statistics that further batches are added to; they are not shown."""
 

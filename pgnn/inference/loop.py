@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -74,6 +74,7 @@ def iterate(
     state: State | None = None,
     progress: bool = True,
     label: str = "",
+    after: Callable[[int], None] | None = None,
 ) -> Run[State]:
     """Run an iterative method until it converges or reaches its limit.
 
@@ -83,6 +84,7 @@ def iterate(
         state: Where to begin, instead of ``method.init()`` (a warm start).
         progress: Show a bar on a terminal if it takes longer than a second.
         label: What the bar says.
+        after: Called after each step, with how many were taken.
     """
     begin = time.perf_counter()
     run = Run(method.init() if state is None else state)
@@ -92,6 +94,8 @@ def iterate(
             run.iterations += 1
             for name, value in info.values.items():
                 run.history.setdefault(name, []).append(float(value))
+            if after is not None:
+                after(run.iterations)
             bar.update()
             if info.values:
                 bar.set_postfix({k: f"{v:.4g}" for k, v in info.values.items()}, refresh=False)

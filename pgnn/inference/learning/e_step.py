@@ -67,6 +67,26 @@ class EStep(ABC, Generic[Seen]):
     noisy = False
     """Whether values and statistics are averages over draws."""
 
+    shared = False
+    """Whether other processes take part."""
+
+    def total(self, seen: Seen) -> float:
+        """Return the log-likelihood of all rows, weighted."""
+        with torch.no_grad():
+            log_z = self.log_partition(seen)
+        return float(seen.weighted_sum(log_z.double()))
+
+    def of_all(self, number: float) -> float:
+        """Return the sum of a number over all processes that take part."""
+        return number
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return what expectations depend on besides the model's numbers and what was seen."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`snapshot` returned."""
+
     @property
     def parameters(self) -> Sequence[Tensor]:
         """The learnable parameters, each once."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,14 @@ from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
 from pgnn.inference.history import RUNNING, History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
+from pgnn.inference.learning.distributed_e_step import (
+    DistributedEStep,
+    check_group,
+    from_first,
+    is_first,
+    together,
+)
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Pieces
@@ -85,6 +93,10 @@ class EM(Learner):
         max_iterations: Most passes over the rows.
         tolerance: What is still to be gained, relative to the value, at which to stop; estimated
             from the last gains, which shrink at some rate.
+        checkpoints: Where to write down how far it is; a fit that was ended goes on from there.
+        distributed: Whether rows are split over the processes of ``torch.distributed`` (of a
+            script that ``torchrun`` runs): each hands over its own rows, and all end up with the
+            model of all rows. Starts are clusters of the first one's.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -113,6 +125,8 @@ class EM(Learner):
     accelerate: bool = True
     max_iterations: int = 500
     tolerance: float = 1e-7
+    checkpoints: Checkpoints | None = None
+    distributed: bool = False
 
     def __post_init__(self) -> None:
         check_settings(
@@ -124,6 +138,10 @@ class EM(Learner):
             decay=Interval(0.5, 1.0, open_low=True),
             tolerance=NOT_NEGATIVE,
         )
+        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
+            raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
+        if self.distributed and self.batch_size is not None:
+            raise ModelError("batch_size is of one process: leave it out with distributed=True")
         if self.engine is not None and not isinstance(self.engine, Engine):
             raise ModelError(f"engine must be one such as pgnn.JunctionTree(), got {self.engine!r}")
         if self.prior is not None and not isinstance(self.prior, Prior | ParameterPrior | Mapping):
@@ -164,6 +182,8 @@ class EM(Learner):
                 stands at the least that is allowed.
         """
         begin = time.perf_counter()
+        if self.distributed:
+            check_group()
         e_step = self._e_step(model)
         e_step.check()
         if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
@@ -174,8 +194,8 @@ class EM(Learner):
         last = best.e_step.expect(seen)
         told: dict[str, Any] = {
             "learner": repr(self),
-            "rows": seen.num_rows,
-            "weight": float(seen.row_weights.sum()),
+            "rows": int(e_step.of_all(seen.num_rows)),
+            "weight": last.weight,
             "log_likelihood": last.log_likelihood,
             "iterations": len(best.trace["log_likelihood"]),
             "converged": best.converged,
@@ -227,7 +247,8 @@ class EM(Learner):
     # --- helpers ------------------------------------------------------------------------------
 
     def _e_step(self, model: Any, seen: Any = None) -> EStep[Any]:
-        return e_step_of(model, self.engine, seen, self.num_samples)
+        own = e_step_of(model, self.engine, seen, self.num_samples)
+        return DistributedEStep(own) if self.distributed else own
 
     def _priors(self, pieces: Pieces) -> dict[Hashable, Any]:
         if self.prior is None:
@@ -256,10 +277,36 @@ class EM(Learner):
         size = sum(p.numel() for p in model.parameters()) + _LEAST_MODEL
         check_size(f"{self.restarts:,} copies of the model", self.restarts * size,
                    advice="Take fewer restarts")  # fmt: skip
-        seeds = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
+        keeper = self._keeper(model, seen, seed)
+        state = self._agreed(keeper.state)
+        if state is None:
+            drawn = np.random.default_rng(seed).integers(2**31, size=self.restarts).tolist()
+            seeds = self._agreed(lambda: drawn)
+        else:
+            seeds = state["seeds"]
         starts = [
             Start(self._e_step(copy.deepcopy(model), seen), seen, priors, self, s) for s in seeds
         ]
+        run = _UnderWay(starts, seeds, keeper)
+        if state is not None:
+            run.restore(state)
+        else:
+            self._begin(starts, seen)
+        if run.best is None and self.restarts > 1:
+            short = min(_SHORT, self.max_iterations)
+            run.go_on(starts, short, progress, f"EM, {self.restarts} starts")
+        best = run.chosen()
+        if self.accelerate:
+            best.accelerate()
+        if not best.done:
+            left = self.max_iterations - (_SHORT if self.restarts > 1 else 0)
+            run.go_on([best], left, progress, "EM")
+        best.settle()
+        keeper.close()
+        return best
+
+    def _begin(self, starts: list[Start], seen: Any) -> None:
+        """Put the starts where they begin."""
         for start in starts:
             start.e_step.prepare(seen)
         clustered = self.initialize
@@ -268,21 +315,26 @@ class EM(Learner):
         for k, start in enumerate(starts):
             if clustered or k:
                 start.initialize(at_random=k > 0)
-        if self.restarts == 1:
-            self._to_the_end(starts[0], self.max_iterations, progress)
-            return starts[0]
-        short = min(_SHORT, self.max_iterations)
-        iterate(Restarts(starts), short, progress=progress, label=f"EM, {self.restarts} starts")
-        best = max(starts, key=lambda s: s.value())
-        if not best.done and self.max_iterations > _SHORT:
-            self._to_the_end(best, self.max_iterations - _SHORT, progress)
-        return best
 
-    def _to_the_end(self, start: Start, iterations: int, progress: bool) -> None:
-        if self.accelerate:
-            start.accelerate()
-        iterate(Restarts([start]), iterations, progress=progress, label="EM")
-        start.settle()
+    def _keeper(self, model: Any, seen: Any, seed: int | None) -> Keeper:
+        """What writes down how far the fit is, of the first process alone."""
+        if self.checkpoints is None or (self.distributed and not is_first()):
+            return Keeper(None, {})
+        fields = {n: getattr(seen, n) for n in seen.__dataclass_fields__ if n != "index"}
+        settings = replace(self, checkpoints=None, max_iterations=1)
+        return Keeper(
+            self.checkpoints,
+            {
+                "settings": repr(settings),
+                "seed": seed,
+                "data": digest(fields),
+                "model": digest(model.state_dict()),
+            },
+        )
+
+    def _agreed(self, make: Callable[[], Any]) -> Any:
+        """What the first process has."""
+        return from_first(together(make)) if self.distributed else make()
 
     def _warn(self, best: Start, last: ExpectedStatistics) -> None:
         verdict = Convergence("EM")
@@ -316,3 +368,55 @@ class EM(Learner):
                 "before the likelihood came to rest",
             )
         verdict.warn(stacklevel=5)
+
+
+class _UnderWay:
+    """A fit with some starts, that is written down now and then.
+
+    Args:
+        starts: All of them.
+        seeds: Theirs.
+        keeper: Writes.
+
+    Attributes:
+        best: Number of the start that goes on alone; None as long as all do.
+    """
+
+    def __init__(self, starts: list[Start], seeds: list[int], keeper: Keeper) -> None:
+        self._starts, self._seeds, self._keeper = starts, seeds, keeper
+        self.best: int | None = None
+        self._done = 0
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what was written."""
+        self.best, self._done = state["best"], state["iterations"]
+        for start, own in zip(self._starts, state["starts"], strict=True):
+            if own is not None:
+                start.restore(own)
+
+    def chosen(self) -> Start:
+        """The best start."""
+        if self.best is None:
+            values = [s.value() for s in self._starts] if len(self._starts) > 1 else [0.0]
+            self.best, self._done = values.index(max(values)), 0
+        return self._starts[self.best]
+
+    def go_on(self, starts: list[Start], iterations: int, progress: bool, label: str) -> None:
+        """Run some starts up to so many iterations, those before counted."""
+        before = self._done
+
+        def after(taken: int) -> None:
+            self._done = before + taken
+            if self._keeper.due:
+                self._keeper.write(self._state())
+
+        iterate(Restarts(starts), iterations - before, progress=progress, label=label, after=after)
+
+    def _state(self) -> dict[str, Any]:
+        going = range(len(self._starts)) if self.best is None else [self.best]
+        return {
+            "seeds": self._seeds,
+            "best": self.best,
+            "iterations": self._done,
+            "starts": [s.snapshot() if k in going else None for k, s in enumerate(self._starts)],
+        }

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import ClosedFormModel, DirectedModel, SlicedModel, SolvableModel
+from pgnn.abilities import ClosedFormModel, DirectedModel, Inputs, SlicedModel, SolvableModel
 from pgnn.errors import DataError, ModelError, Unsupported, closest
 from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.factors.conditionals.conditional import Conditional
@@ -26,13 +26,13 @@ from pgnn.inference.learning.complete_sequences import fit_slices
 from pgnn.inference.learning.conditional_fit import fit_conditional, log_likelihood
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import check_owners
-from pgnn.inference.learning.penalised_fit import fit_states
 from pgnn.inference.learning.m_step import accepting
+from pgnn.inference.learning.penalised_fit import fit_states
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.running_statistics import learn_from_batch
 from pgnn.inference.learning.solved_model import fit_solved, has_solution
 from pgnn.inference.learning.statistics import Statistics
-from pgnn.inference.learning.running_statistics import learn_from_batch
 from pgnn.inference.learning.training_data import batches, check_complete
 from pgnn.limits import check_settings
 
@@ -198,7 +198,9 @@ class MaximumLikelihood(Learner):
             inputs=inputs,
             seed=seed,
             decay=None,
-            priors=lambda e_step: {} if self.prior is None else accepting(e_step.pieces, self.prior),
+            priors=lambda e_step: (
+                {} if self.prior is None else accepting(e_step.pieces, self.prior)
+            ),
             check=check_complete,
         )
 

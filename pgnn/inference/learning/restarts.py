@@ -97,7 +97,8 @@ class Start:
     def accelerate(self) -> None:
         """Extrapolate from now on, where that raises the value and parameters are all there is."""
         e_step = self.e_step
-        if not (self.streams or e_step.learns_as_a_whole or e_step.noisy):
+        plain = self.streams or e_step.learns_as_a_whole or e_step.noisy
+        if not plain and self._squarem is None:
             self._squarem = Squarem(self.e_step.parameters)
 
     def settle(self) -> None:
@@ -107,9 +108,39 @@ class Start:
 
     def value(self) -> float:
         """Log-likelihood and log prior at the present parameters."""
-        with torch.no_grad():
-            log_z = self.e_step.log_partition(self.seen)
-        return float(self.seen.weighted_sum(log_z.double())) + self._log_prior()
+        return self.e_step.total(self.seen) + self._log_prior()
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that further passes depend on, as a file can hold it."""
+        sums = self._sums
+        return {
+            "model": {n: x.clone() for n, x in self.e_step.model.state_dict().items()},
+            "e_step": self.e_step.snapshot(),
+            "trace": {n: [*x] for n, x in self.trace.items()},
+            "flags": (self.done, self.converged, self.fell, [*self.stuck]),
+            "value": (self._value, self._gain, self._steps),
+            "random": self._rng.bit_generator.state,
+            "squarem": None if self._squarem is None else self._squarem.snapshot(),
+            "sums": None
+            if sums is None
+            else (sums.log_likelihood, sums.weight, dict(sums.sums), sums.occupancy),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`snapshot` returned."""
+        self.e_step.model.load_state_dict(state["model"])
+        self.e_step.restore(state["e_step"])
+        self.trace = state["trace"]
+        self.done, self.converged, self.fell, self.stuck = state["flags"]
+        self._value, self._gain, self._steps = state["value"]
+        self._rng.bit_generator.state = state["random"]
+        if state["squarem"] is not None:
+            self.accelerate()
+            if self._squarem is not None:
+                self._squarem.restore(state["squarem"])
+        if state["sums"] is not None:
+            total, weight, sums, occupancy = state["sums"]
+            self._sums = ExpectedStatistics(total, weight, sums, {}, occupancy)
 
     def advance(self, expected: ExpectedStatistics | None = None) -> None:
         """One pass: an E-step, whether that was a gain, and an M-step.
@@ -260,7 +291,8 @@ class Restarts:
         return None, Info(done, {"log_likelihood": best.trace["log_likelihood"][-1]})
 
     def _on_threads(self, active: Sequence[Start]) -> None:
-        threads = min(torch.get_num_threads(), len(active))
+        shared = bool(active) and active[0].e_step.shared  # processes keep one order of calls
+        threads = 1 if shared else min(torch.get_num_threads(), len(active))
         if threads == 1:
             for start in active:
                 start.advance()

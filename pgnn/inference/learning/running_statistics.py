@@ -124,9 +124,7 @@ def learn_from_batch(
             e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
     expected = e_step.expect(seen)
     after = (
-        RunningStatistics.first(expected)
-        if before is None
-        else before.with_batch(expected, decay)
+        RunningStatistics.first(expected) if before is None else before.with_batch(expected, decay)
     )
     e_step.improve(after.total, priors(e_step))
     trace = model.history.get("trace", {}).get("batch_log_likelihood", [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,6 +35,14 @@ class SampledEStep(NetworkEStep):
         super().__init__(model)
         self._sampler, self._num_samples = engine, num_samples
         self._random = np.random.default_rng(0)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state of the seeds, see :class:`EStep`."""
+        return {"random": self._random.bit_generator.state}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take it up again, see :class:`EStep`."""
+        self._random.bit_generator.state = state["random"]
 
     def expect(self, seen: Evidence) -> ExpectedStatistics:
         """Return averages over draws, see :class:`EStep`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,21 @@ class Squarem:
     def prove(self) -> None:
         """Note that a step from accepted parameters was a gain: they stay."""
         self._last, self.unproven = None, False
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return all that further steps depend on besides the parameters."""
+        return {
+            "points": self._points,
+            "last": self._last,
+            "flags": (self.pending, self.unproven),
+            "lengths": (self._longest, self.length),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what :meth:`snapshot` returned."""
+        self._points, self._last = state["points"], state["last"]
+        self.pending, self.unproven = state["flags"]
+        self._longest, self.length = state["lengths"]
 
     def before_step(self) -> None:
         """Note where a step begins, if none has been noted yet."""

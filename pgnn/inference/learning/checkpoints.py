@@ -1,0 +1,153 @@
+"""Checkpoints of a fit under way: a process that ended goes on where the last one was written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import DataError, ModelError
+from pgnn.limits import NOT_NEGATIVE, check_settings
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where, and how often, a learner writes down how far it is.
+
+    If the file is there when a fit begins, the fit goes on from it, to the same numbers as if it
+    had never ended; data, seed, settings and the model that it began with must be the same, but
+    for ``max_iterations``. When the fit is complete, the file is removed.
+
+    Args:
+        path: File. It is replaced when the next one is complete, so that there is always a whole
+            one.
+        every: Seconds between two of them, at least; each iteration is written down at 0.
+
+    Raises:
+        ModelError: If the path is none, or the time is negative.
+
+    Example:
+        >>> Checkpoints("fit.checkpoint", every=0.0)
+        Checkpoints(path='fit.checkpoint', every=0.0)
+    """
+
+    path: str | os.PathLike[str]
+    every: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, every=NOT_NEGATIVE)
+        if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
+            raise ModelError(f"path must be that of a file, got {self.path!r}")
+
+
+class Keeper:
+    """Writes the state of one fit, and reads it again.
+
+    Args:
+        settings: Where to; nothing is kept if None.
+        fit: What the fit is of: figures by name that must be the same.
+    """
+
+    def __init__(self, settings: Checkpoints | None, fit: Mapping[str, Any]) -> None:
+        self._settings, self._fit = settings, dict(fit)
+        self._last = time.monotonic()
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what was written last; None if the fit begins.
+
+        Raises:
+            DataError: If the file is no checkpoint, or one of another fit.
+        """
+        if self._settings is None or not self._path.exists():
+            return None
+        try:
+            held = torch.load(self._path, weights_only=True)
+            version, fit, state = held["version"], held["fit"], held["state"]
+        except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError) as error:
+            raise DataError(
+                f"{self._path} is no checkpoint of a fit ({type(error).__name__}); remove it, or "
+                "give another path"
+            ) from None
+        differ = [n for n, x in self._fit.items() if fit.get(n) != x]
+        if version != _VERSION or differ:
+            what = ", ".join(differ) or "version"
+            raise DataError(
+                f"{self._path} is the checkpoint of another fit, which differs in its {what}; "
+                "remove the file, or give another path"
+            )
+        found: dict[str, Any] = state
+        return found
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Write a state: numbers, text, tensors, and lists, tuples and dicts of these."""
+        if self._settings is None:
+            return
+        draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        try:
+            torch.save({"version": _VERSION, "fit": self._fit, "state": dict(state)}, draft)
+            draft.replace(self._path)
+        finally:
+            draft.unlink(missing_ok=True)
+        self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        settings = self._settings
+        return settings is not None and time.monotonic() - self._last >= settings.every
+
+    def close(self) -> None:
+        """Remove the file: the fit is complete."""
+        if self._settings is not None:
+            self._path.unlink(missing_ok=True)
+
+    @property
+    def _path(self) -> Path:
+        if self._settings is None:
+            raise ModelError("nothing is kept")
+        return Path(self._settings.path)
+
+
+def digest(*parts: Any) -> str:
+    """Return a short text that differs where data does: arrays, tensors, dicts and lists of them.
+
+    Example:
+        >>> digest(np.arange(3)) == digest(np.arange(3)) != digest(np.arange(4))
+        True
+    """
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        _add(found, part)
+    return found.hexdigest()
+
+
+def _add(found: Any, part: Any) -> None:
+    if isinstance(part, Tensor):
+        if part.layout == torch.sparse_csr:
+            for x in (part.crow_indices(), part.col_indices(), part.values()):
+                _add(found, x)
+            return
+        part = part.numpy(force=True)
+    if isinstance(part, np.ndarray) and part.dtype != object:
+        found.update(f"{part.dtype} {part.shape}".encode())
+        found.update(np.ascontiguousarray(part).data)
+    elif isinstance(part, Mapping):
+        for name, x in part.items():
+            found.update(repr(name).encode())
+            _add(found, x)
+    elif isinstance(part, list | tuple):
+        for x in part:
+            _add(found, x)
+    else:
+        found.update(repr(part).encode())

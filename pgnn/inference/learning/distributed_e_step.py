@@ -1,0 +1,212 @@
+"""Expectations of rows that are split over processes: counts are added up over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pgnn.abilities import Inputs
+from pgnn.errors import DataError, ModelError, PgnnError, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics
+
+
+class DistributedEStep(EStep[Any]):
+    """Expectations of what all processes of ``torch.distributed`` have seen together.
+
+    Each process reads rows of its own, and has the same model: the first one's numbers are sent to
+    all, and every M-step is made of the same sums.
+
+    Args:
+        own: The expectations of this process's rows.
+
+    Raises:
+        ModelError: If there is no group of processes.
+    """
+
+    shared = True
+
+    def __init__(self, own: EStep[Any]) -> None:
+        super().__init__(own.model)
+        self._own = own
+
+    @property
+    def pieces(self) -> Mapping[Hashable, Conditional]:
+        """The learnable conditionals."""
+        return self._own.pieces
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        """The learnable parameters."""
+        return self._own.parameters
+
+    @property
+    def states(self) -> Sequence[Hashable]:
+        """Labels of the states whose expected steps are counted."""
+        return self._own.states
+
+    @property
+    def learns_as_a_whole(self) -> bool:
+        """Whether something is learnt that is in none of the pieces."""
+        return self._own.learns_as_a_whole
+
+    def check(self) -> None:
+        """Check that there is something to learn."""
+        self._own.check()
+
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Read this process's rows."""
+        return together(lambda: self._own.read(data, weights, inputs))
+
+    def improve(
+        self, expected: ExpectedStatistics, priors: Mapping[Hashable, Any]
+    ) -> list[Hashable]:
+        """Set the model to what fits expected statistics best, the same in all processes."""
+        return self._own.improve(expected, priors)
+
+    def log_prior(self, priors: Mapping[Hashable, Any]) -> float:
+        """Return what priors add."""
+        return self._own.log_prior(priors)
+
+    def expect(self, seen: Any) -> ExpectedStatistics:
+        """Return the sum of what is expected of all rows."""
+        own = together(lambda: self._own.expect(seen))
+        if own.rows:
+            name = next(iter(own.rows))
+            raise Unsupported(
+                f"the conditional of {name!r} has no closed form: its rows cannot be added up over "
+                "processes; learn in one process"
+            )
+        return _summed(own)
+
+    def total(self, seen: Any) -> float:
+        """Return the log-likelihood of all rows."""
+        return self.of_all(together(lambda: self._own.total(seen)))
+
+    def of_all(self, number: float) -> float:
+        """Return the sum over processes."""
+        found = torch.tensor([number], dtype=torch.float64)
+        _guarded(lambda: dist.all_reduce(found))
+        return float(found)
+
+    def log_partition(self, seen: Any) -> Tensor:
+        """Return ``(B,)`` log probabilities of this process's rows."""
+        return self._own.log_partition(seen)
+
+    def completed(self, seen: Any) -> Any:
+        """Return rows with their most probable states filled in."""
+        return together(lambda: self._own.completed(seen))
+
+    def symmetric(self, seen: Any) -> bool:
+        """Whether some hidden states are alike, as any process sees it."""
+        return any(exchanged(together(lambda: self._own.symmetric(seen))))
+
+    def prepare(self, seen: Any) -> None:
+        """Choose origins as the first process would."""
+        together(lambda: self._own.prepare(seen))
+        self._send()
+
+    def initialize(self, seen: Any, seed: int, at_random: bool) -> None:
+        """Begin at clusters of the first process's rows."""
+        together(lambda: self._own.initialize(seen, seed, at_random))
+        self._send()
+
+    def _send(self) -> None:
+        """Have the first process's numbers everywhere."""
+        self.model.load_state_dict(from_first(self.model.state_dict()))
+
+
+def check_group() -> None:
+    """Check that there are processes to share the rows with.
+
+    Raises:
+        ModelError: If there are none.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        raise ModelError(
+            "distributed=True needs a group of processes: run the script by torchrun, and call "
+            "torch.distributed.init_process_group('gloo') first"
+        )
+
+
+def is_first() -> bool:
+    """Whether this is the first process of the group."""
+    return bool(dist.get_rank() == 0)
+
+
+def from_first(thing: Any) -> Any:
+    """Return what the first process has."""
+    held = [thing]
+    _guarded(lambda: dist.broadcast_object_list(held, src=0))
+    return held[0]
+
+
+def exchanged(thing: Any) -> list[Any]:
+    """Return what each process has."""
+    held = [None] * dist.get_world_size()
+    _guarded(lambda: dist.all_gather_object(held, thing))
+    return held
+
+
+def together(work: Callable[[], Any]) -> Any:
+    """Do something in all processes, and fail in all of them if one does.
+
+    Raises:
+        DataError: What another process raised.
+    """
+    done: Any = None
+    error: PgnnError | None = None
+    try:
+        done = work()
+    except PgnnError as raised:
+        error = raised
+    told = exchanged(None if error is None else str(error))
+    if error is not None:
+        raise error
+    lost = [(rank, text) for rank, text in enumerate(told) if text is not None]
+    if lost:
+        raise DataError(f"process {lost[0][0]}: {lost[0][1]}")
+    return done
+
+
+def _guarded(work: Callable[[], Any]) -> None:
+    """Say in plain words that another process has ended."""
+    try:
+        work()
+    except RuntimeError as error:
+        raise PgnnError(
+            "another process of the group has ended, or cannot be reached; start all of them "
+            f"again, with checkpoints= where they left off ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def _summed(own: ExpectedStatistics) -> ExpectedStatistics:
+    """Add up statistics; what one process counted nothing for is zero there."""
+    shapes: dict[Hashable, list[torch.Size]] = {}
+    mine = {name: [x.shape for x in sums] for name, sums in own.sums.items()}
+    for theirs in exchanged(mine):
+        shapes |= theirs
+    zeros = {
+        n: tuple(torch.zeros(s, dtype=torch.float64) for s in all_) for n, all_ in shapes.items()
+    }
+    sums = {n: own.sums.get(n, zeros[n]) for n in shapes}
+    occupancy = [] if own.occupancy is None else [own.occupancy.double().reshape(-1)]
+    head = torch.tensor([own.log_likelihood, own.weight], dtype=torch.float64)
+    flat = [x.double().reshape(-1) for each in sums.values() for x in each]
+    vector = torch.cat([head, *occupancy, *flat])
+    _guarded(lambda: dist.all_reduce(vector))
+    begin = 2 + sum(len(x) for x in occupancy)
+    added = {}
+    for name, each in sums.items():
+        parts = []
+        for x in each:
+            parts.append(vector[begin : begin + x.numel()].reshape(x.shape))
+            begin += x.numel()
+        added[name] = tuple(parts)
+    counted = None if own.occupancy is None else vector[2 : 2 + own.occupancy.numel()]
+    return ExpectedStatistics(float(vector[0]), float(vector[1]), added, {}, counted)

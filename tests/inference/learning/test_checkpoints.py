@@ -1,0 +1,99 @@
+"""A fit that was ended goes on from its last checkpoint, to the same numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn import EM, BayesianNetwork, Checkpoints, Gaussian, HiddenMarkovModel, Mixture
+from pgnn.errors import DataError, ModelError
+from pgnn.inference.learning import checkpoints
+from pgnn.inference.learning.checkpoints import Keeper, digest
+
+
+class Killed(BaseException):
+    """What ends a process."""
+
+
+def cases() -> dict[str, tuple[Any, Any, dict[str, Any]]]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 2)) + 1.5 * rng.integers(0, 3, (80, 1))
+    rows = {n: rng.integers(0, 2, 60) for n in "abc"}
+    return {
+        "mixture": (lambda: Mixture(3, {"x": Gaussian}), {"x": x}, {"restarts": 3}),
+        "streaming": (lambda: Mixture(2, {"x": Gaussian}), {"x": x}, {"batch_size": 20}),
+        "network": (
+            lambda: BayesianNetwork([("h", n) for n in rows], states=dict.fromkeys("habc", 2)),
+            pgnn.codes(rows),
+            {"restarts": 2},
+        ),
+        "draws": (
+            lambda: BayesianNetwork([("h", n) for n in rows], states=dict.fromkeys("habc", 2)),
+            pgnn.codes(rows),
+            {"engine": pgnn.Gibbs(burn_in=5), "num_samples": 60},
+        ),
+        "chain": (
+            lambda: HiddenMarkovModel(2, {"x": 2}),
+            {"x": rng.integers(0, 2, (4, 30))},
+            {"restarts": 2},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["mixture", "streaming", "network", "draws", "chain"])
+@pytest.mark.filterwarnings("ignore::pgnn.errors.NotConverged")
+def test_it_goes_on_to_the_same_numbers(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, data, settings = cases()[name]
+    number = 40 if name != "draws" else 24
+    whole = make().fit(data, learner=EM(max_iterations=number, **settings), seed=1, progress=False)
+    path = tmp_path / "fit"
+    learner = EM(max_iterations=number, checkpoints=Checkpoints(path, every=0.0), **settings)
+    deaths = 0
+    for after in (7, 16):  # killed among the starts, and later
+        with monkeypatch.context() as patch:
+            written = []
+            write = Keeper.write
+
+            def dying(self: Keeper, state: Any, after: int = after, written: list = written,
+                      write: Any = write) -> None:  # fmt: skip
+                write(self, state)
+                written.append(0)
+                if len(written) == after:
+                    raise Killed
+
+            patch.setattr(checkpoints.Keeper, "write", dying)
+            ended = False
+            try:
+                own = make().fit(data, learner=learner, seed=1, progress=False)
+            except Killed:
+                ended = True
+                deaths += 1
+        if not ended:
+            break
+        assert path.exists()
+    else:
+        own = make().fit(data, learner=learner, seed=1, progress=False)
+    assert deaths
+    assert own.history["trace"] == whole.history["trace"]
+    for n, x in whole.state_dict().items():
+        assert torch.equal(own.state_dict()[n], x)
+    assert not path.exists()  # the fit is complete
+
+
+def test_checkpoints_of_other_fits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fit"
+    Keeper(Checkpoints(path), {"seed": 1, "data": "a"}).write({"x": torch.ones(2)})
+    assert Keeper(Checkpoints(path), {"seed": 1, "data": "a"}).state() is not None
+    with pytest.raises(DataError, match="differs in its data"):
+        Keeper(Checkpoints(path), {"seed": 1, "data": "b"}).state()
+    path.write_bytes(b"nonsense")
+    with pytest.raises(DataError, match="no checkpoint"):
+        Keeper(Checkpoints(path), {}).state()
+    with pytest.raises(ModelError, match="path"):
+        Checkpoints(3)  # type: ignore[arg-type]
+    assert digest({"x": np.zeros(2)}) != digest({"y": np.zeros(2)})
