@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import ModelError
-from pgnn.evidence.frames import columns_of
 from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes as state_indices
 from pgnn.factors.conditionals.conditional import Conditional
@@ -351,10 +350,6 @@ class BayesianNetwork(Model, NetworkModel):
         reals = {n: x for n, x in columns.items() if makes_reals(given.get(n))}
         states = states_of({n: x for n, x in columns.items() if n not in reals})
         return {**states, **{n: Variable(n, None, event_shape(x)) for n, x in reals.items()}}
-
-    def _columns(self, data: Any) -> Mapping[Hashable, Any]:
-        """The columns of data by name."""
-        return columns_of(data)
 
     def with_conditionals(self, conditionals: Mapping[Hashable, Conditional]) -> BayesianNetwork:
         """Return the network with other conditionals on the same graph; see the base class."""

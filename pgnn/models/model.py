@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import networkx as nx
 from torch import Tensor
@@ -17,10 +17,8 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.groups.grouping import Grouping, grouped
-from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.factors.piece import Restorable, Settings
-from pgnn.limits import check_seed
-from pgnn.models.checked_module import CheckedModule
+from pgnn.models.learning_verbs import LearningVerbs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.exact.compiled_query import CompiledQuery
     from pgnn.inference.explanation import Explanation
-    from pgnn.inference.learner import Learner
     from pgnn.inference.posterior import Posterior
     from pgnn.inference.samples import Samples
 
@@ -44,7 +41,7 @@ def _automatic() -> Engine:
     return AUTOMATIC
 
 
-class Model(CheckedModule, FactorModel, Restorable):
+class Model(LearningVerbs, FactorModel, Restorable):
     """A probabilistic model over named variables.
 
     A subclass says what its :attr:`variables` are and how it lowers to :meth:`factors`; then the
@@ -255,89 +252,6 @@ class Model(CheckedModule, FactorModel, Restorable):
         """
         return self._engine(engine).log_prob(self, data, inputs=inputs)
 
-    def fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-        progress: bool = True,
-    ) -> Self:
-        """Fit the parameters to data; :attr:`history` tells how it went.
-
-        Args:
-            data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
-                over time sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
-            learner: That of :meth:`default_learner` if not given.
-            weights: ``(N,)`` what each row, or sequence, counts, or the name of a column.
-            inputs: Covariates by name.
-            seed: Of whatever is random.
-            progress: Show a progress bar.
-
-        Returns:
-            The model itself. If fitting fails, it is as it was before. A fitted model answers
-            with plain numbers: gradients flow again after ``model.requires_grad_()``.
-        """
-        own = self._learner(learner, data)
-        rest: dict[str, Any] = {"weights": weights, "inputs": inputs, "progress": progress}
-        self._learn(own.fit, data, seed=check_seed(seed), **rest)
-        return self
-
-    def partial_fit(
-        self,
-        data: Any,
-        *,
-        learner: Learner | None = None,
-        weights: Any = None,
-        inputs: Inputs | None = None,
-        seed: int | None = None,
-    ) -> Self:
-        """Go on learning from one batch more; what earlier batches told is kept in the history.
-
-        With the learner of complete rows, ``MaximumLikelihood()``, all batches count alike, as if
-        they came at once. ``EM()`` takes one step for each batch and forgets earlier ones by its
-        ``decay``: what they were expected to tell was found with worse parameters. States, and
-        shapes of vectors, that are not declared are those of the first batch.
-
-        Args:
-            data: A batch, as for :meth:`fit`.
-            learner: That of :meth:`default_learner` if not given.
-            weights: ``(N,)`` what each row counts.
-            inputs: Covariates by name.
-            seed: Of a start, at the first batch.
-
-        Returns:
-            The model itself. If that fails, it is as it was before.
-
-        Raises:
-            Unsupported: If the learner takes all data at once.
-        """
-        own = self._learner(learner, data)
-        rest: dict[str, Any] = {"weights": weights, "inputs": inputs}
-        self._learn(own.partial_fit, data, seed=check_seed(seed), **rest)
-        return self
-
-    def _learner(self, learner: Learner | None, data: Any) -> Learner:
-        from pgnn.inference.learner import Learner
-
-        self._asked = True  # tables that learning begins with are no answers
-        own = self.default_learner(data) if learner is None else learner
-        if not isinstance(own, Learner):
-            raise ModelError(f"learner must be one such as MaximumLikelihood(), got {learner!r}")
-        return own
-
-    def _learn(self, learn: Callable[..., None], data: Any, **rest: Any) -> None:
-        """Have parameters changed, and answer with plain numbers afterwards."""
-        self.look_parameters_up()
-        was, self.detached, self._fitting = self.detached, False, True
-        try:
-            outside_inference_mode(learn)(self, data, **rest)
-            was = True
-        finally:
-            self.detached, self._fitting = was, False
-
     def explain(
         self,
         targets: Names | None = None,
@@ -402,16 +316,6 @@ class Model(CheckedModule, FactorModel, Restorable):
     def default_engine(self) -> Engine:
         """Return what answers where no engine is named."""
         return _automatic()
-
-    def default_learner(self, data: Any) -> Learner:
-        """Return what learns from data where no learner is named.
-
-        Maximum likelihood of directed models, which counts; the gradient of others.
-        """
-        from pgnn.inference.learning.gradient import Gradient
-        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
-
-        return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
 
     def _engine(self, engine: Engine | None) -> Engine:
         self._tell_unset()

@@ -10,12 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from pgnn.abilities import ClassModel
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import ModelError
 from pgnn.evidence.states import states_of
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.tabular import Prior
-from pgnn.factors.finite import all_finite
 from pgnn.factors.piece import Settings
 from pgnn.factors.sparse_rows import is_scipy_sparse
 from pgnn.factors.variable import Variable
@@ -140,7 +139,7 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
         prior = self.smoothing_prior()
-        return MaximumLikelihood(prior) if self._is_complete(data) else EM(prior)
+        return MaximumLikelihood(prior) if self.is_complete(data) else EM(prior)
 
     def smoothing_prior(self) -> Prior | None:
         """Return the pseudo-count of each state of features that have states; None without."""
@@ -155,20 +154,6 @@ class NaiveBayes(BayesianNetwork, ClassModel):
         ]
         wanted = self.smoothing and smoothed
         return Laplace(dict.fromkeys(smoothed, self.smoothing)) if wanted else None
-
-    def _is_complete(self, data: Any) -> bool:
-        """Whether every variable was seen in every row."""
-        from pgnn.inference.question import reader_of
-
-        try:
-            columns = self._columns(data)
-            known = {n: columns[n] for n in self.variables if n in columns}
-            seen = reader_of(self).read(known, states_only=True)
-        except EvidenceError:  # the learner says what is wrong
-            return True
-        reals = [n for n, v in self.variables.items() if not v.is_discrete]
-        complete = all(n in seen.reals and all_finite(seen.reals[n]) for n in reals)
-        return complete and bool((seen.codes >= 0).all())
 
     def _check_declared(self) -> None:
         unknown = [] if self._undeclared is None else self._undeclared.unknown

@@ -1,0 +1,62 @@
+"""Starts of expectation maximisation that go on, and how far they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgnn.inference.learning.checkpoints import Keeper
+from pgnn.inference.learning.restarts import Restarts, Start
+from pgnn.inference.loop import iterate
+
+
+class FitUnderWay:
+    """A fit with some starts, that is written down now and then.
+
+    Args:
+        starts: All of them.
+        seeds: Theirs.
+        keeper: Writes.
+
+    Attributes:
+        best: Number of the start that goes on alone; None as long as all do.
+    """
+
+    def __init__(self, starts: list[Start], seeds: list[int], keeper: Keeper) -> None:
+        self._starts, self._seeds, self._keeper = starts, seeds, keeper
+        self.best: int | None = None
+        self._done = 0
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what was written."""
+        self.best, self._done = state["best"], state["iterations"]
+        for start, own in zip(self._starts, state["starts"], strict=True):
+            if own is not None:
+                start.restore(own)
+
+    def chosen(self) -> Start:
+        """The best start."""
+        if self.best is None:
+            values = [s.value() for s in self._starts] if len(self._starts) > 1 else [0.0]
+            self.best, self._done = values.index(max(values)), 0
+        return self._starts[self.best]
+
+    def go_on(self, starts: list[Start], iterations: int, progress: bool, label: str) -> None:
+        """Run some starts up to so many iterations, those before counted."""
+        before = self._done
+
+        def after(taken: int) -> None:
+            self._done = before + taken
+            if self._keeper.due:
+                self._keeper.write(self._state())
+
+        iterate(Restarts(starts), iterations - before, progress=progress, label=label, after=after)
+
+    def _state(self) -> dict[str, Any]:
+        going = range(len(self._starts)) if self.best is None else [self.best]
+        return {
+            "seeds": self._seeds,
+            "best": self.best,
+            "iterations": self._done,
+            "starts": [s.snapshot() if k in going else None for k, s in enumerate(self._starts)],
+        }
