@@ -15,18 +15,15 @@ from torch import Tensor, nn
 from pgnn.abilities import GaussianFieldModel, Inputs
 from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.factor import Factor
-from pgnn.factors.gaussians.sparse_precision import SparseFactor
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 from pgnn.limits import FINITE, NOT_NEGATIVE, POSITIVE, check_real
+from pgnn.models.field_profile import FieldProfile, log_determinant
 from pgnn.models.model import Model
 
 if TYPE_CHECKING:
     from pgnn.inference.engine import Engine
     from pgnn.inference.learner import Learner
-
-_RATIOS = (-16.0, 16.0)
-"""Logs between which the ratio of anchor and smoothness is sought."""
 
 
 class GaussianMarkovField(Model, GaussianFieldModel):
@@ -169,9 +166,10 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
     def precision(self) -> Any:
         r"""Return :math:`\tau (D - W) + \kappa I`, a SciPy sparse matrix."""
-        return self._precision(float(self.smoothness.detach()), float(self.anchor.detach()))
+        return self.precision_at(float(self.smoothness.detach()), float(self.anchor.detach()))
 
-    def _precision(self, smoothness: float, anchor: float) -> Any:
+    def precision_at(self, smoothness: float, anchor: float) -> Any:
+        """Return the precision at other numbers than the present ones."""
         from scipy.sparse import diags_array
 
         degree = np.asarray(self._adjacency.sum(axis=1)).reshape(-1)
@@ -237,26 +235,17 @@ class GaussianMarkovField(Model, GaussianFieldModel):
         Smoothness and mean have closed forms given the ratio of the anchor to the smoothness, which
         is sought along a line.
         """
-        from scipy.optimize import minimize_scalar
-
         free = [n for n in ("smoothness", "anchor", "mean") if getattr(self, n).requires_grad]
         if not free:
             raise ModelError("smoothness, anchor and mean were given: there is nothing to learn")
         x, w = values[self._name].double().numpy(force=True), weights.numpy(force=True)
         if np.isnan(x).all():
             raise DataError("no node was seen in any row")
-        problem = _Profile(self, x, w)
+        problem = FieldProfile(self, x, w)
         if "anchor" in free:
-            found = minimize_scalar(
-                lambda log_ratio: -problem.at(float(np.exp(log_ratio)))[0],
-                bounds=_RATIOS,
-                method="bounded",
-                options={"xatol": 1e-8},
-            )
-            ratio = float(np.exp(found.x))
+            _, smoothness, anchor, mean = problem.best()
         else:
-            ratio = None
-        _, smoothness, anchor, mean = problem.at(ratio)
+            _, smoothness, anchor, mean = problem.at(None)
         with torch.no_grad():
             self.smoothness.fill_(smoothness)
             self.anchor.fill_(anchor)
@@ -265,115 +254,6 @@ class GaussianMarkovField(Model, GaussianFieldModel):
     def __repr__(self) -> str:
         edges = self._adjacency.nnz // 2
         return f"GaussianMarkovField({len(self._nodes):,} nodes, {edges:,} edges)"
-
-
-class _Profile:
-    """The likelihood of rows as a function of the ratio of anchor and smoothness.
-
-    Args:
-        field: What is given, and what is not.
-        x: ``(N, n)`` rows.
-        weights: ``(N,)``.
-    """
-
-    def __init__(self, field: GaussianMarkovField, x: np.ndarray, weights: np.ndarray) -> None:
-        self.field, self.x, self.weights = field, x, weights
-        self.patterns = _patterns(~np.isnan(x))
-
-    def at(self, ratio: float | None) -> tuple[float, float, float, float]:
-        """The log-likelihood, and the best smoothness, anchor and mean; None for given ratios."""
-        own = self.field
-        given = {n: float(getattr(own, n).detach()) for n in ("smoothness", "anchor", "mean")}
-        learnt = {n for n in given if getattr(own, n).requires_grad}
-        if ratio is None and "smoothness" in learnt and given["anchor"] > 0:
-            return self._by_line(given, learnt)
-        if "smoothness" not in learnt:
-            tau = given["smoothness"]
-            kappa = given["anchor"] if ratio is None else ratio * tau
-            return self._evaluated(tau, kappa, 1.0, given["mean"], "mean" in learnt, False)
-        kappa = 0.0 if ratio is None else ratio
-        return self._evaluated(1.0, kappa, 1.0, given["mean"], "mean" in learnt, True)
-
-    def _by_line(
-        self, given: Mapping[str, float], learnt: Collection[str]
-    ) -> tuple[float, float, float, float]:
-        """Smoothness beside a given anchor."""
-        from scipy.optimize import minimize_scalar
-
-        kappa, mean, free = given["anchor"], given["mean"], "mean" in learnt
-
-        def value(log_tau: float) -> tuple[float, float, float, float]:
-            return self._evaluated(float(np.exp(log_tau)), kappa, 1.0, mean, free, False)
-
-        best = minimize_scalar(
-            lambda t: -value(float(t))[0], bounds=_RATIOS, method="bounded", options={"xatol": 1e-8}
-        )
-        return value(float(best.x))
-
-    def _evaluated(
-        self, tau: float, kappa: float, scale: float, mean: float, free: bool, scaled: bool
-    ) -> tuple[float, float, float, float]:
-        """The value at a precision; its mean, and its scale, are the best if they are free."""
-        field = self.field
-        precision = field._precision(tau, kappa)
-        whole = log_determinant(field, precision, kappa)
-        terms = [self._sums(precision, seen, rows) for seen, rows in self.patterns]
-        if free and kappa > 0:
-            up, down = (sum(t[k] for t in terms) for k in (0, 1))
-            mean = up / down if down > 0 else mean
-        if not kappa > 0:
-            mean = 0.0 if free else mean
-        parts = 0 if kappa > 0 else int(field.parts().max()) + 1
-        count = rank = log_det = square = 0.0
-        for (_, rows), (up, down, own, remaining, size) in zip(self.patterns, terms, strict=True):
-            w = self.weights[rows].sum()
-            square += own - 2.0 * mean * up + mean**2 * down
-            log_det += w * (whole - remaining)
-            rank += w * (size - parts)
-            count += w
-        if scaled:
-            scale = rank / square if square > 0 else 1e12
-        value = 0.5 * (log_det + rank * np.log(scale / (2.0 * np.pi)) - scale * square)
-        return value, tau * scale, kappa * scale, mean
-
-    def _sums(
-        self, precision: Any, seen: np.ndarray, rows: np.ndarray
-    ) -> tuple[float, float, float, float, int]:
-        """Weighted products of rows and ones with the precision of what was seen, and its size."""
-        hidden = ~seen
-        x, w = self.x[rows][:, seen], self.weights[rows]
-        factor = SparseFactor(precision[hidden][:, hidden])
-        both = np.column_stack([x.T, np.ones(int(seen.sum()))])
-        across = precision[hidden][:, seen] @ both
-        whole = precision[seen][:, seen] @ both - precision[seen][:, hidden] @ factor.solve(across)
-        ones = whole[:, -1]
-        up = float((x @ ones) @ w)
-        down = float(w.sum() * ones.sum())
-        square = float(((x.T * whole[:, :-1]).sum(axis=0) * w).sum())
-        return up, down, square, factor.log_determinant, int(seen.sum())
-
-
-def log_determinant(field: GaussianFieldModel, precision: Any, anchor: float) -> float:
-    """Return the log determinant of a precision; without an anchor, that of what is proper.
-
-    Of each part of the graph one node is held: what is left times the number of its nodes is the
-    product of the eigenvalues that are not zero.
-    """
-    if anchor > 0:
-        return SparseFactor(precision).log_determinant
-    parts = field.parts()
-    _, first, sizes = np.unique(parts, return_index=True, return_counts=True)
-    kept = np.ones(len(parts), dtype=bool)
-    kept[first] = False
-    own = SparseFactor(precision[kept][:, kept]).log_determinant
-    return own + float(np.log(sizes).sum())
-
-
-def _patterns(seen: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Which nodes were seen, and the rows that have seen just these."""
-    keys, place = np.unique(seen, axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    return [(k, np.flatnonzero(place == i)) for i, k in enumerate(keys) if k.any()]
 
 
 def _read(graph: Any, weight: str) -> tuple[tuple[Hashable, ...], Any]:
