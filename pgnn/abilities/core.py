@@ -147,6 +147,9 @@ class ClosedFormModel(FactorModel):
     What makes up its structure may be found by that too, if it is kept in buffers.
     """
 
+    takes_holes: bool = False
+    """Whether states may be -1, not seen: statistics are then what the model expects."""
+
     @abstractmethod
     def statistics(self, codes: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
         """Return sums over rows, which may be added to those of other rows, and scaled.

@@ -22,6 +22,7 @@ from pgnn.limits import NOT_NEGATIVE, check_real
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.directed_declaration import by_name, variable_of
 from pgnn.models.model import Model
+from pgnn.models.tree_expectations import TreeExpectations
 
 if TYPE_CHECKING:
     from pgnn.inference.learner import Learner
@@ -67,6 +68,7 @@ class ChowLiuTree(Model, ClosedFormModel):
     """
 
     is_normalized = True
+    takes_holes = True
     parents: Tensor
 
     def __init__(
@@ -146,7 +148,7 @@ class ChowLiuTree(Model, ClosedFormModel):
     def network(self) -> BayesianNetwork:
         """Return the same distribution as a network, whose tables are constants.
 
-        After ``requires_grad_()`` :class:`EM` learns it from rows with holes.
+        After ``requires_grad_()`` :class:`EM` learns its tables, the edges given.
         """
         with torch.no_grad():
             tables = {f.child: f.values for f in self.factors()}
@@ -154,10 +156,11 @@ class ChowLiuTree(Model, ClosedFormModel):
         return BayesianNetwork(self.graph, tables, states)
 
     def default_learner(self, data: Any) -> Learner:
-        """Return ``MaximumLikelihood``, which has a closed form."""
+        """Return ``MaximumLikelihood``, which has a closed form; ``EM`` where cells are missing."""
+        from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
-        return MaximumLikelihood()
+        return MaximumLikelihood() if self.is_complete(data) else EM()
 
     # --- learning -----------------------------------------------------------------------------
 
@@ -167,12 +170,14 @@ class ChowLiuTree(Model, ClosedFormModel):
         Of each variable but its first state, and of a constant: the rest follows from these.
 
         Args:
-            codes: ``(N, E)`` states.
+            codes: ``(N, E)`` states; of what was not seen (-1) counts are expected ones.
             weights: ``(N,)`` what each row counts.
 
         Cost:
-            ``O(N d^2)``, one matrix product.
+            ``O(N d^2)``, one matrix product; and a pass over the tree for each hole and state.
         """
+        if bool((codes < 0).any()):
+            return (self._expected(codes.numpy(force=True), weights.numpy(force=True)),)
         total = torch.zeros(len(self.log_class), *[self._layout.reduced] * 2, dtype=torch.float64)
         step = max(1, _NUMBERS // self._layout.reduced)
         parts = zip(torch.split(codes, step), torch.split(weights.double(), step), strict=True)
@@ -197,7 +202,11 @@ class ChowLiuTree(Model, ClosedFormModel):
         self._cache.clear()  # other edges make other factors
 
     def log_density(self, codes: Tensor) -> Tensor:
-        """Return ``(N,)`` log probabilities of complete rows of states ``(N, E)``."""
+        """Return ``(N,)`` log probabilities of rows of states ``(N, E)``, -1 where not seen."""
+        if bool((codes < 0).any()):
+            return torch.from_numpy(
+                np.logaddexp.reduce(self._joint(codes.numpy(force=True)), axis=1)
+            )
         states = np.ascontiguousarray(codes.numpy(force=True).T).astype(np.int64)
         tables = self.log_tables.detach().numpy(force=True)
         most = self._layout.most
@@ -223,6 +232,44 @@ class ChowLiuTree(Model, ClosedFormModel):
         return self.pseudo_count * total
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _trees(self) -> list[TreeExpectations]:
+        """The tree of each class."""
+        parents = self.parents.numpy(force=True)
+        sizes, tables = np.asarray(self._layout.sizes), self.log_tables.detach().exp()
+        return [
+            TreeExpectations(parents, tables[:, k].numpy(force=True), sizes)
+            for k in range(tables.shape[1])
+        ]
+
+    def _joint(self, codes: NDArray[Any]) -> NDArray[np.float64]:
+        """``(N, C)`` log probabilities of what was seen of rows, together with each class."""
+        own = codes[:, self._skipped :]
+        joint = np.stack([t.log_evidence(own) for t in self._trees()], axis=1)
+        if self._given is not None:
+            joint = joint + self.log_class.detach().log_softmax(0).numpy(force=True)
+            other = np.arange(joint.shape[1]) != codes[:, :1]
+            joint[other & (codes[:, :1] >= 0)] = -np.inf
+        return joint
+
+    def _expected(self, codes: NDArray[Any], weights: NDArray[np.float64]) -> Tensor:
+        """:meth:`statistics` of rows with holes."""
+        joint, own = self._joint(codes), codes[:, self._skipped :]
+        top = joint.max(axis=1, keepdims=True)
+        share = np.exp(joint - np.where(np.isfinite(top), top, 0.0))
+        share = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300) * weights[:, None]
+        total = torch.zeros(len(self.log_class), *[self._layout.reduced] * 2, dtype=torch.float64)
+        kept = self._layout.kept
+        for k, tree in enumerate(self._trees()):
+            rows = np.flatnonzero(share[:, k] > 0)
+            part, w = own[rows], share[rows, k]
+            marginals = tree.marginals(part)
+            hot = np.concatenate([np.ones((len(rows), 1)), marginals[:, kept[0], kept[1]]], axis=1)
+            counts = (hot * w[:, None]).T @ hot
+            pairs = tree.covariances(part, w, marginals)[kept[0], kept[1]][:, kept[0], kept[1]]
+            counts[1:, 1:] += pairs
+            total[k] = torch.from_numpy(counts)
+        return total
 
     @property
     def _in_tree(self) -> list[Variable]:
@@ -260,6 +307,7 @@ class Layout:
     Attributes:
         most: The largest of them.
         reduced: Rows of a matrix of counts: a constant, and all states but first ones.
+        kept: Variables and states of these.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -275,6 +323,8 @@ class Layout:
             expand[first + 1 : first + k, column : column + k - 1] = np.eye(k - 1)
             column += k - 1
         self._expand = expand
+        owners = [np.full(k - 1, v) for v, k in enumerate(sizes)]
+        self.kept = np.concatenate(owners), np.concatenate([np.arange(1, k) for k in sizes])
         self._of = expand[:, :0] if not len(sizes) else np.eye(len(sizes))[self._owner]
 
     def indicators(self, codes: Tensor) -> Tensor:

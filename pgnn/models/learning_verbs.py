@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of
+from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.finite import all_finite
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.limits import check_seed
@@ -125,8 +126,10 @@ class LearningVerbs(CheckedModule, FactorModel):
         from pgnn.inference.question import reader_of
 
         try:
-            columns = self._columns(data)
-            known = {n: columns[n] for n in self.variables if n in columns}
+            known = data
+            if not isinstance(data, Codes | Observed):  # a column may be one of weights
+                columns = self._columns(data)
+                known = {n: columns[n] for n in self.variables if n in columns}
             seen = reader_of(self).read(known, states_only=True)
         except EvidenceError:  # the learner says what is wrong
             return True

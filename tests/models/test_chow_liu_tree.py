@@ -119,6 +119,56 @@ def test_wrong_declarations_and_holes() -> None:
         pgnn.ChowLiuTree(SIZES, given="z")
     tree = pgnn.ChowLiuTree(SIZES)
     before = tree.log_prob(rows(0))
-    with pytest.raises(DataError, match=r"cells are missing in 1 of 3 rows \(first row 1\)"):
-        tree.fit({**{n: [0, 1, 1] for n in "abc"}, "d": [0, None, 1]}, progress=False)
+    holes = {**{n: [0, 1, 1] for n in "abc"}, "d": [0, None, 1]}
+    with pytest.raises(DataError, match="'d' was not seen everywhere"):
+        tree.fit(holes, learner=pgnn.MaximumLikelihood(), progress=False)
     assert tree.log_prob(rows(0)).equal(before)
+
+
+@pytest.mark.parametrize("given", [None, "a"])
+def test_expected_counts_of_rows_with_holes(given: str | None) -> None:
+    tree = pgnn.ChowLiuTree(SIZES, given=given).fit(pgnn.codes(rows(3, 60)), progress=False)
+    names = [*tree.variables]
+    random = np.random.default_rng(0)
+    full = np.stack([np.asarray(rows(4, 12)[n]) for n in names], axis=1)
+    codes = np.where(random.random(full.shape) < 0.4, -1, full).astype(np.int32)
+    codes[0] = -1
+    weights = random.random(len(codes)) + 0.5
+    expected, logs = 0.0, []
+    sizes = [tree.variables[n].num_states for n in names]
+    for row, weight in zip(codes, weights, strict=True):
+        states = [range(k) if x < 0 else [x] for x, k in zip(row, sizes, strict=True)]
+        every = torch.tensor(list(itertools.product(*states)), dtype=torch.int32)
+        log_p = tree.log_density(every)
+        logs.append(float(log_p.logsumexp(0)))
+        expected = expected + tree.statistics(every, weight * log_p.softmax(0))[0]
+    found = tree.statistics(torch.from_numpy(codes), torch.from_numpy(weights))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(tree.log_density(torch.from_numpy(codes)), logs, atol=1e-10)
+
+
+def test_em_of_rows_with_holes_never_falls_and_finds_the_edges() -> None:
+    whole = pgnn.ChowLiuTree(SIZES, pseudo_count=0.5).fit(pgnn.codes(rows(5, 400)), progress=False)
+    data = whole.sample(600, seed=0)
+    holes = {}
+    for k, n in enumerate(SIZES):
+        gone = np.random.default_rng(k).random(600) < 0.2
+        holes[n] = np.where(gone, -1, data[n].numpy())
+    tree = pgnn.ChowLiuTree(SIZES).fit(pgnn.codes(holes), progress=False, seed=0)
+    assert (np.diff(tree.history["trace"]["objective"]) > -1e-8).all()
+    assert tree.history["converged"]
+    assert set(map(frozenset, tree.graph.edges)) == set(map(frozenset, whole.graph.edges))
+
+
+def test_classes_may_be_missing_from_tree_augmented_naive_bayes() -> None:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 400)
+    first = np.where(random.random(400) < 0.9, y, 1 - y)
+    data = {"y": y, "u": first, "v": np.where(random.random(400) < 0.9, first, 1 - first),
+            "w": np.where(random.random(400) < 0.9, y, 1 - y)}  # fmt: skip
+    told = {**data, "y": np.where(np.arange(400) < 40, y, -1)}
+    model = pgnn.ChowLiuTree(dict.fromkeys(data, 2), given="y")
+    model.fit(pgnn.codes(told), progress=False, seed=0)
+    features = pgnn.codes({n: x for n, x in data.items() if n != "y"})
+    right = (model.most_probable(features, "y")["y"].numpy() == y).mean()
+    assert right > 0.85

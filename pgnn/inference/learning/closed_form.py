@@ -18,14 +18,18 @@ from pgnn.inference.history import History
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
-from pgnn.inference.learning.training_data import check_possible, read_rows
+from pgnn.inference.learning.training_data import (
+    check_complete,
+    check_possible,
+    read_rows,
+)
 
 _OWN = "model"
 """What the statistics of the model are called."""
 
 
 class ClosedFormEStep(EStep[Evidence]):
-    """Statistics of a model that sees all there is.
+    """Statistics of a model that is learnt as a whole.
 
     Args:
         model: A model with statistics of its own.
@@ -39,7 +43,7 @@ class ClosedFormEStep(EStep[Evidence]):
         return {}
 
     def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
-        """Read rows, in which nothing is missing.
+        """Read rows, in which nothing is missing unless the model takes holes.
 
         Raises:
             DataError: If something is.
@@ -77,14 +81,24 @@ class ClosedFormEStep(EStep[Evidence]):
         return self.model.log_density(self._states(seen))
 
     def symmetric(self, seen: Evidence) -> bool:
-        """Nothing is hidden."""
-        return False
+        """Whether some variable was never seen."""
+        return bool((seen.codes < 0).all(axis=0).any())
 
     def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
-        """Nothing is hidden: the first step is the last."""
+        """Begin with states at random where nothing was seen: of a variable, or of a cell."""
+        codes, random = seen.codes.copy(), np.random.default_rng(seed)
+        hidden = np.logical_or((codes < 0).all(axis=0), at_random).tolist()
+        for e, size in enumerate(self.model.elements.card.tolist()):
+            holes = codes[:, e] < 0
+            if hidden[e]:
+                codes[holes, e] = random.integers(size, size=int(holes.sum()))
+        weights = torch.from_numpy(seen.row_weights)
+        self.model.maximize(self.model.statistics(torch.from_numpy(codes), weights))
 
     def _states(self, seen: Evidence) -> Tensor:
-        """``(B, E)`` states, none of which is missing."""
+        """``(B, E)`` states; -1 only where the model takes holes."""
+        if self.model.takes_holes:
+            return torch.from_numpy(seen.codes)
         missing = np.flatnonzero((seen.codes < 0).any(axis=1))
         if len(missing):
             raise DataError(
@@ -110,6 +124,7 @@ def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
     begin = time.perf_counter()
     step = ClosedFormEStep(model)
     seen = step.read(data, weights, None)
+    check_complete(model, seen)
     counts = torch.from_numpy(seen.row_weights)
     with restored_on_failure(model):
         model.maximize(model.statistics(torch.from_numpy(seen.codes), counts))
