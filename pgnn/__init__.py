@@ -17,9 +17,11 @@ from pgnn.factors import (
     Bernoulli,
     BernoulliHead,
     Beta,
+    Bias,
     ByName,
     Concatenate,
     Conditional,
+    Coupling,
     Diagonal,
     Distributional,
     Factor,
@@ -58,6 +60,7 @@ from pgnn.factors import (
 )
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.automatic import Automatic
+from pgnn.inference.automatic_units import AutomaticUnits
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.continuous.flow import Flow
 from pgnn.inference.continuous.guides import (
@@ -71,15 +74,18 @@ from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.engine import Engine
+from pgnn.inference.exact.block_elimination import BlockElimination
 from pgnn.inference.exact.by_component import ByComponent
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.exact.sparse_normal import SparseNormal
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints
+from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.k_means import KMeans
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+from pgnn.inference.learning.pattern_storage import Hebbian, PseudoInverse, Unlearning
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.learning.variational_bayes import VariationalBayes
@@ -114,14 +120,17 @@ from pgnn.models import (
     AttributeScores,
     BayesianNetwork,
     BayesianRegression,
+    BoltzmannMachine,
     ChowLiuTree,
     ConditionalRandomField,
     DynamicBayesianNetwork,
+    EnergyModel,
     FactorAnalysis,
     GaussianDiscriminant,
     GaussianMarkovField,
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
+    Hopfield,
     LinearDynamicalSystem,
     LinearRegression,
     LogisticRegression,
@@ -133,6 +142,7 @@ from pgnn.models import (
     NeuralScores,
     PrincipalComponents,
     Regression,
+    RestrictedBoltzmannMachine,
     StepScores,
     bio_mask,
 )
@@ -177,6 +187,8 @@ __all__ = [
     "Potts",
     "Lattice",
     "LogLinear",
+    "Coupling",
+    "Bias",
     "NeuralPotential",
     # rooms
     "abilities",
@@ -208,6 +220,10 @@ __all__ = [
     "AttributeScores",
     "NeuralScores",
     "bio_mask",
+    "EnergyModel",
+    "BoltzmannMachine",
+    "RestrictedBoltzmannMachine",
+    "Hopfield",
     "OnlineFilter",
     # answers
     "Posterior",
@@ -220,7 +236,9 @@ __all__ = [
     "Beliefs",
     "Best",
     "Automatic",
+    "AutomaticUnits",
     "JunctionTree",
+    "BlockElimination",
     "ByComponent",
     "SparseNormal",
     "ForwardBackward",
@@ -266,6 +284,10 @@ __all__ = [
     "VariationalBayes",
     "EM",
     "Checkpoints",
+    "ContrastiveDivergence",
+    "Hebbian",
+    "PseudoInverse",
+    "Unlearning",
     "KMeans",
     "Laplace",
     "BDeu",

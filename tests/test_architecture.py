@@ -66,6 +66,7 @@ CHOOSING = {
         "particles",
         "continuous",
     },
+    "inference/automatic_units.py": {"exact", "sampling"},
 }
 # Upward edges that exist for type checkers only: what verbs read and answer, in signatures.
 TYPES = {
@@ -94,6 +95,8 @@ DEFERRED = {
     "models/bayesian_regression.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},
     "models/linear_dynamical_system.py": {"inference"},
+    "models/energy_model.py": {"inference"},
+    "models/hopfield.py": {"inference"},
     "programs/program.py": {"inference"},
     "programs/program_verbs.py": {"inference"},
     "inference/history.py": {"plot"},

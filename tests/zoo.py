@@ -709,6 +709,34 @@ def _neural_field() -> None:
     )
 
 
+# --- units -------------------------------------------------------------------------------------
+
+
+def _energy() -> None:
+    """Binary units and a label with three states, joined to hidden units at a temperature."""
+    rng = np.random.default_rng(14)
+    cards = {"v": 2, "w": 2, "label": 3, "h": 2, "g": 2}
+    features = {n: np.eye(k) if k > 2 else np.arange(2.0)[:, None] for n, k in cards.items()}
+    size = {n: x.shape[1] for n, x in features.items()}
+    biases = {n: rng.normal(size=size[n]) for n in cards}
+    pairs = [*((a, b) for a in ("v", "w", "label") for b in ("h", "g")), ("v", "w")]
+    couplings = [(a, b, rng.normal(size=(size[a], size[b]))) for a, b in pairs]
+
+    def joined(a: str, b: str, w: np.ndarray) -> np.ndarray:
+        return np.exp(features[a] @ w @ features[b].T / 1.5)
+
+    tables: Tables = [((n,), np.exp(features[n] @ b / 1.5)) for n, b in biases.items()]
+    tables += [((a, b), joined(a, b, w)) for a, b, w in couplings]
+    _add(
+        name="energy",
+        make=lambda: pgnn.EnergyModel(
+            [Variable(n, k) for n, k in cards.items()], couplings, biases, temperature=1.5
+        ),
+        cards=cards,
+        tables=_constant(tables),
+    )
+
+
 _sprinkler()
 _structural_zeros()
 _shapes()
@@ -727,3 +755,4 @@ _markov()
 _coupled()
 _features()
 _neural_field()
+_energy()

@@ -29,7 +29,9 @@ from pgnn.factors.conditionals.softmax import Softmax
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Piece, Restorable
+from pgnn.factors.potentials.bias import Bias
 from pgnn.factors.potentials.conditional_potential import ConditionalPotential
+from pgnn.factors.potentials.coupling import Coupling
 from pgnn.factors.potentials.factor_tables import FactorTables
 from pgnn.factors.potentials.ising import Ising
 from pgnn.factors.potentials.lattice import Lattice
@@ -37,6 +39,7 @@ from pgnn.factors.potentials.log_linear import LogLinear
 from pgnn.factors.potentials.neural_potential import NeuralPotential
 from pgnn.factors.potentials.potential import Potential
 from pgnn.factors.potentials.potts import Potts
+from pgnn.factors.potentials.real_units import RealUnits
 from pgnn.factors.potentials.tabular_potential import TabularPotential
 from pgnn.factors.variable import Variable
 
@@ -89,6 +92,9 @@ __all__ = [
     "Potential",
     "TabularPotential",
     "Ising",
+    "Coupling",
+    "Bias",
+    "RealUnits",
     "Potts",
     "Lattice",
     "LogLinear",

@@ -13,11 +13,16 @@ class History(dict[str, Any]):
 
     Learners that iterate have ``iterations``, ``converged`` and ``trace``, a list for each figure.
 
+    Attributes:
+        progress: Where a learner stopped, if it can go on; not kept in files.
+
     Example:
         >>> record = History(iterations=2, trace={"log_likelihood": [-3.0, -2.5]})
         >>> record["trace"]["log_likelihood"][-1]
         -2.5
     """
+
+    progress: Any = None
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.items() if k not in ("trace", RUNNING)}

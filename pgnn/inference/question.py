@@ -25,6 +25,7 @@ from pgnn.evidence.evidence_reader import EvidenceReader
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.inference_mode import ordinary
+from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.answer_columns import AnswerColumns
 from pgnn.inference.base_question import BaseQuestion, Names
@@ -206,6 +207,8 @@ def _in_part(model: Any) -> dict[Hashable, int]:
         return model.event_axes
     if isinstance(model, GaussianFieldModel):
         return {model.vector: 0}
+    if isinstance(model, UnitModel):
+        return {n: 0 for n, v in model.layers().variables.items() if not v.is_discrete}
     if not isinstance(model, DirectedModel):
         return {}
     return {n: 0 for n, c in model.conditionals.items() if c.integrates_missing}

@@ -2,14 +2,17 @@
 
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.bayesian_regression import BayesianRegression
+from pgnn.models.boltzmann_machine import BoltzmannMachine
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
+from pgnn.models.energy_model import EnergyModel
 from pgnn.models.factor_analysis import FactorAnalysis
 from pgnn.models.gaussian_discriminant import GaussianDiscriminant
 from pgnn.models.gaussian_markov_field import GaussianMarkovField
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
+from pgnn.models.hopfield import Hopfield
 from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
 from pgnn.models.linear_regression import LinearRegression
 from pgnn.models.logistic_regression import LogisticRegression
@@ -20,6 +23,7 @@ from pgnn.models.model_mixture import ModelMixture
 from pgnn.models.naive_bayes import NaiveBayes
 from pgnn.models.principal_components import PrincipalComponents
 from pgnn.models.regression import Regression
+from pgnn.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
 from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.bio_mask import bio_mask
 from pgnn.models.scores.neural_scores import NeuralScores
@@ -29,14 +33,17 @@ __all__ = [
     "AttributeScores",
     "BayesianNetwork",
     "BayesianRegression",
+    "BoltzmannMachine",
     "ChowLiuTree",
     "ConditionalRandomField",
     "DynamicBayesianNetwork",
     "FactorAnalysis",
     "GaussianDiscriminant",
     "GaussianMarkovField",
+    "EnergyModel",
     "HiddenMarkovModel",
     "HiddenSemiMarkovModel",
+    "Hopfield",
     "LinearDynamicalSystem",
     "LinearRegression",
     "LogisticRegression",
@@ -50,4 +57,5 @@ __all__ = [
     "NeuralScores",
     "StepScores",
     "bio_mask",
+    "RestrictedBoltzmannMachine",
 ]

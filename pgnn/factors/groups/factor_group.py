@@ -113,6 +113,11 @@ class FactorGroup(ABC):
         count = self.numbers.shape[len(self.batch_shape)]
         return count != self.num_factors or self.num_factors == 1
 
+    @property
+    def sides(self) -> tuple[Ints, Ints] | None:
+        """Two sets of elements if each of one is joined to each of the other, as by a matrix."""
+        return None
+
     def decomposition(self) -> Decomposition | None:
         """Return small factors that make up the table of the one factor, if there are such."""
         return None

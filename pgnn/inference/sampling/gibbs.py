@@ -22,6 +22,7 @@ from pgnn.inference.linear_predictors import split_predictors
 from pgnn.inference.loop import Info, iterate
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.question import Question
+from pgnn.inference.sampling.block_chains import block_chains
 from pgnn.inference.sampling.cpu_gibbs import TemperedTables
 from pgnn.inference.sampling.possibility import proven_impossible
 from pgnn.limits import POSITIVE, Interval, check_real, check_settings, check_size, check_work
@@ -84,6 +85,7 @@ class Gibbs(Engine):
         ModelError: If a setting is out of range.
 
     Cost:
+        A matrix product for a block of units and sweep where dense matrices join them;
         ``O(E)`` for a sweep where the neighbours of an element have up to 131,072 joint states
         (the full conditionals are then tables), else a product of its factors' columns. Of
         :class:`Sigmoid` and :class:`Softmax` children with many parents the sums are kept: a visit
@@ -230,6 +232,9 @@ class Gibbs(Engine):
         graph, tables = question.graph, TemperedTables(question, self.temperatures, rows)
         words = np.random.SeedSequence(seed).generate_state(2 * rows[1] * self.chains)
         seeds = words.view(np.uint64)[rows[0] * self.chains :]
+        blocks = block_chains(tables, seeds)
+        if blocks is not None:
+            return blocks
         visits = self.burn_in + self.samples * self.thin
         if graph.device.type == "cpu" and has_numba():
             if graph.written_down:

@@ -8,6 +8,7 @@ from pgnn.errors import ModelError
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.grouping import grouped, merged
+from pgnn.factors.groups.matrix_group import MatrixGroup, Sides
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
 from tests.factors.groups.parity import ParityGroup
@@ -20,6 +21,8 @@ def normal(seed: int, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).normal(size=shape))
 
 
+ALL = np.arange(4)
+WITHIN = Sides(ALL, ALL)
 GROUPS = {
     "own tables": TableGroup([[0, 1, 2], [3, 1, 0]], normal(0, 2, 3, 3, 3)),
     "a shared table": TableGroup(PAIRS, normal(1, 1, 3, 3)),
@@ -29,6 +32,19 @@ GROUPS = {
     "row-wise Potts": PottsGroup(PAIRS, normal(5, ROWS, 3), 3),
     "forbidden Potts": PottsGroup(PAIRS, torch.tensor([0.3, -np.inf, 0.0]).double(), 3),
     "parity": ParityGroup([[0, 1, 2], [2, 3, 0]], normal(6, 2)),
+    "matrix": MatrixGroup(
+        Sides(np.array([2, 0]), np.array([1, 3])),
+        normal(60, 4, 3, 1),
+        torch.eye(3).double(),
+        normal(61, 3, 1),
+    ),
+    "matrix within": MatrixGroup(WITHIN, normal(62, 6, 2, 2), normal(63, 3, 2), normal(63, 3, 2)),
+    "row-wise matrix": MatrixGroup(
+        Sides(np.array([0, 3]), np.array([1])),
+        normal(64, ROWS, 2, 1, 1),
+        normal(65, 3, 1),
+        normal(66, 3, 1),
+    ),
     "row-wise parity": ParityGroup([[0, 1], [2, 3]], normal(7, ROWS, 2)),
 }
 KINDS = pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)

@@ -1,0 +1,1 @@
+"""Arrays of units: what values they have, and dense arithmetic on layers of them."""

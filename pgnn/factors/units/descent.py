@@ -1,0 +1,108 @@
+"""Units that settle: each takes the value that its field asks for, until none changes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.units.unit_layers import State, UnitLayers
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """Where units came to rest.
+
+    Attributes:
+        state: Values of every layer.
+        log_scores: ``(N,)`` after each sweep, the start first; they never fall when units move one
+            after the other.
+        sweeps: How many were made.
+        settled: ``(N,)`` rows in which the last sweep changed nothing.
+    """
+
+    state: State
+    log_scores: list[Tensor]
+    sweeps: int
+    settled: Tensor
+
+
+def descend(
+    layers: UnitLayers,
+    state: State,
+    free: Sequence[Hashable],
+    *,
+    max_sweeps: int,
+    synchronous: bool = False,
+    held: State | None = None,
+    rng: torch.Generator | None = None,
+) -> Descent:
+    """Let units settle; one whose field is zero stays as it is.
+
+    Args:
+        layers: Units of two states.
+        state: Where they begin.
+        free: Names of the layers that move.
+        max_sweeps: Most sweeps.
+        synchronous: Whether all units of all layers move at once, instead of one after the other
+            in random order.
+        held: ``(N, n)`` of a layer: units that do not move.
+        rng: Of the order.
+    """
+    state = {n: x.clone() for n, x in state.items()}
+    low = {n: float(layers.kinds[n].table(layers.like)[0, 0]) for n in free}
+    scores = [layers.log_score(state)]
+    active = torch.arange(len(scores[0]), device=scores[0].device)
+    sweeps = 0
+    while sweeps < max_sweeps and len(active):
+        own = {n: x[active] for n, x in state.items()}
+        fixed = None if held is None else {n: x[active] for n, x in held.items()}
+        changed = torch.zeros(len(active), dtype=torch.bool, device=active.device)
+        if synchronous:
+            fields = {n: layers.field(n, own) for n in free}
+            for n in free:
+                changed |= _move(own, n, slice(None), fields[n], low[n], fixed)
+        else:
+            for n in free:
+                changed |= _one_by_one(layers, own, n, low[n], fixed, rng)
+        for n in free:
+            state[n][active] = own[n]
+        sweeps += 1
+        score = scores[-1].clone()
+        score[active] = layers.log_score(own)
+        scores.append(score)
+        active = active[changed]
+    settled = torch.ones(len(scores[0]), dtype=torch.bool, device=active.device)
+    settled[active] = False
+    return Descent(state, scores, sweeps, settled)
+
+
+def _one_by_one(
+    layers: UnitLayers, state: State, name: Hashable, low: float, held: State | None,
+    rng: torch.Generator | None,
+) -> Tensor:  # fmt: skip
+    within = [c.matrix for c in layers.couplings if c.is_within and c.first == name]
+    field = layers.field(name, state)
+    if not within:
+        return _move(state, name, slice(None), field, low, held)
+    outer = field - state[name] @ within[0]
+    changed = torch.zeros(len(field), dtype=torch.bool, device=field.device)
+    rows = within[0].contiguous()
+    for k in torch.randperm(field.shape[1], generator=rng).tolist():
+        own = outer[:, k : k + 1] + (state[name] @ rows[k])[:, None]
+        changed |= _move(state, name, slice(k, k + 1), own, low, held)
+    return changed
+
+
+def _move(
+    state: State, name: Hashable, units: slice, field: Tensor, low: float, held: State | None
+) -> Tensor:
+    now = state[name][:, units]
+    new = torch.where(field > 0, 1.0, torch.where(field < 0, low, now))
+    if held is not None and name in held:
+        new = torch.where(held[name][:, units], now, new)
+    changed = (new != now).any(1)
+    state[name][:, units] = new
+    return changed

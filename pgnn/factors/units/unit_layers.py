@@ -1,0 +1,293 @@
+"""Layers of units with biases and couplings: fields, draws and scores as dense arithmetic."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.units.unit_kind import UnitKind
+from pgnn.factors.variable import Variable
+
+State = dict[Hashable, Tensor]
+"""Values ``(N, n d)`` of each layer's units."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnitCoupling:
+    """A matrix between two layers, or within one.
+
+    Attributes:
+        first: Name of a layer.
+        second: Name of another one, or the same.
+        matrix: ``(m d, n e)``, in log units; symmetric within one layer, zero on its diagonal.
+    """
+
+    first: Hashable
+    second: Hashable
+    matrix: Tensor
+
+    @property
+    def is_within(self) -> bool:
+        """Whether both sides are one layer."""
+        return self.first == self.second
+
+
+@dataclass(frozen=True, eq=False)
+class UnitLayers:
+    r"""Layers of units :math:`x_a`, and what couples them.
+
+    .. math:: \log \tilde p(x) = \sum_a \bigl(b_a^\top \varphi(x_a) + \beta(x_a)\bigr)
+        + \sum_{a < b} \varphi(x_a)^\top W_{ab} \varphi(x_b)
+        + \tfrac12 \sum_a \varphi(x_a)^\top W_{aa} \varphi(x_a)
+
+    where only real units have :math:`\beta`, half their squares. Values are kept as features
+    ``(N, n d)`` of all units of a layer side by side, of real units as the values themselves.
+
+    Attributes:
+        variables: The arrays by name.
+        kinds: What their units are.
+        biases: ``(n d,)`` in log units; of a real layer so that it is the mean without others.
+        couplings: All matrices.
+        log_constant: What is added to every score.
+    """
+
+    variables: Mapping[Hashable, Variable]
+    kinds: Mapping[Hashable, UnitKind]
+    biases: Mapping[Hashable, Tensor]
+    couplings: Sequence[UnitCoupling]
+    log_constant: Tensor
+
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """Names of the layers, in order."""
+        return tuple(self.variables)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and place of all others."""
+        return next(iter(self.biases.values()))
+
+    def size(self, name: Hashable) -> int:
+        """Return the length of a layer's features."""
+        return len(self.biases[name])
+
+    @cached_property
+    def inner(self) -> frozenset[Hashable]:
+        """Layers whose own units are coupled, which are drawn one after the other."""
+        return frozenset(c.first for c in self.couplings if c.is_within)
+
+    @cached_property
+    def _pulls(self) -> dict[Hashable, list[tuple[Hashable, Tensor]]]:
+        found: dict[Hashable, list[tuple[Hashable, Tensor]]] = {n: [] for n in self.names}
+        for c in self.couplings:
+            found[c.first].append((c.second, c.matrix.T))
+            if not c.is_within:
+                found[c.second].append((c.first, c.matrix))
+        return found
+
+    def joined(self, first: Hashable, second: Hashable) -> bool:
+        """Whether two layers are coupled."""
+        return any(other == second for other, _ in self._pulls[first])
+
+    def are_independent(self, names: Iterable[Hashable]) -> bool:
+        """Whether all units of some layers are independent once all others are known."""
+        chosen = list(names)
+        return not any(self.joined(a, b) for a in chosen for b in chosen)
+
+    def field(self, name: Hashable, state: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return what a layer feels ``(N, n d)``, from itself too."""
+        total = self.biases[name]
+        for other, matrix in self._pulls[name]:
+            seen = self.kinds[other].features(state[other])
+            total = torch.addmm(total, seen, matrix)
+        return total if total.dim() > 1 else total.expand(_rows(state), -1)
+
+    def mean(self, name: Hashable, state: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return the expected values of a layer given the others."""
+        return self.kinds[name].mean(self.field(name, state))
+
+    def log_score(self, state: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return ``(N,)`` values of the log score above."""
+        total: Tensor = self.log_constant.expand(_rows(state))
+        seen = {n: self.kinds[n].features(x) for n, x in state.items()}
+        for name in self.names:
+            total = total + seen[name] @ self.biases[name] + self.kinds[name].base(state[name])
+        for c in self.couplings:
+            pulled = ((seen[c.first] @ c.matrix) * seen[c.second]).sum(-1)
+            total = total + (0.5 * pulled if c.is_within else pulled)
+        return total
+
+    def log_sum(self, state: Mapping[Hashable, Tensor], summed: Collection[Hashable]) -> Tensor:
+        """Return ``(N,)`` logs of the score summed over layers that are independent.
+
+        Args:
+            state: Values of all other layers.
+            summed: Names of layers that are not coupled to each other.
+        """
+        known = {n: state[n] for n in self.names if n not in summed}
+        total = self.without(summed).log_score(known)
+        for name in summed:
+            total = total + self.kinds[name].log_normaliser(self.field(name, known))
+        return total
+
+    def without(self, names: Collection[Hashable]) -> UnitLayers:
+        """Return the same without some layers."""
+        return UnitLayers(
+            {n: v for n, v in self.variables.items() if n not in names},
+            {n: k for n, k in self.kinds.items() if n not in names},
+            {n: b for n, b in self.biases.items() if n not in names},
+            [c for c in self.couplings if c.first not in names and c.second not in names],
+            self.log_constant,
+        )
+
+    def scaled(self, beta: float, base: Mapping[Hashable, Tensor] | None = None) -> UnitLayers:
+        """Return the same with all couplings weaker, and biases between others and its own.
+
+        Args:
+            beta: From 0, no couplings and the biases ``base``, to 1.
+            base: Biases at 0; the model's own if not given.
+        """
+        biases = self.biases
+        if base is not None:
+            biases = {n: (1 - beta) * base[n] + beta * b for n, b in self.biases.items()}
+        weaker = [UnitCoupling(c.first, c.second, beta * c.matrix) for c in self.couplings]
+        return UnitLayers(self.variables, self.kinds, biases, weaker, self.log_constant)
+
+    def start(self, rows: int, rng: torch.Generator | None) -> State:
+        """Return values drawn from the biases alone."""
+        return {
+            n: self.kinds[n].draw(self.biases[n].expand(rows, -1).contiguous(), rng)
+            for n in self.names
+        }
+
+    def draw(self, name: Hashable, state: Mapping[Hashable, Tensor],
+             rng: torch.Generator | None) -> Tensor:  # fmt: skip
+        """Return new values of a layer given all others; unit by unit if they are coupled."""
+        if name not in self.inner:
+            return self.kinds[name].draw(self.field(name, state), rng)
+        return self._one_by_one(name, state, rng)
+
+    def sweep(self, state: State, rng: torch.Generator | None,
+              order: Iterable[Hashable] | None = None) -> None:  # fmt: skip
+        """Draw layers anew, one after the other, in place.
+
+        Args:
+            state: Values of all layers.
+            rng: Where the draws come from.
+            order: Names of those that move; all if not given.
+        """
+        for name in self.names if order is None else order:
+            state[name] = self.draw(name, state, rng)
+
+    def mean_field(self, state: Mapping[Hashable, Tensor], free: Sequence[Hashable], *,
+                   steps: int, tolerance: float) -> tuple[State, float]:  # fmt: skip
+        """Return means of free layers at a fixed point, each given the means of the others.
+
+        Args:
+            state: Values of the other layers; free ones that are there are where it begins.
+            free: Names of the free layers.
+            steps: Most rounds.
+            tolerance: Largest change of the last round, if it is to end before.
+
+        Returns:
+            Values and means of all layers, and the largest change of the last round.
+        """
+        q = dict(state)
+        rows = _rows(q)
+        for name in free:
+            if name not in q:
+                q[name] = self.kinds[name].mean(self.biases[name]).expand(rows, -1)
+        change = 0.0
+        for _ in range(steps):
+            change = 0.0
+            for name in free:
+                own = self.field(name, q)
+                new = self.kinds[name].mean(own)
+                if name in self.inner:  # damped: units of one layer move at once
+                    new = 0.5 * (new + q[name])
+                change = max(change, float((new - q[name]).abs().max()) if new.numel() else 0.0)
+                q[name] = new
+            if change <= tolerance:
+                break
+        return q, change
+
+    def _one_by_one(
+        self, name: Hashable, state: Mapping[Hashable, Tensor], rng: torch.Generator | None
+    ) -> Tensor:
+        kind, values = self.kinds[name], state[name].clone()
+        within = next(c.matrix for c in self.couplings if c.is_within and c.first == name)
+        field = self.field(name, state).clone()
+        for k in range(0, values.shape[1], kind.size):
+            own = slice(k, k + kind.size)
+            new = kind.draw(field[:, own], rng)
+            field.addmm_(new - values[:, own], within[own])
+            values[:, own] = new
+        return values
+
+
+def two_sides(layers: UnitLayers, first: Sequence[Hashable]) -> tuple[list[Hashable], ...]:
+    """Return layers in two sides of which each is independent given the other; all in one if not.
+
+    Args:
+        layers: What is coupled.
+        first: Names of layers, of which the first side has as many as it can.
+    """
+    if layers.inner:
+        return (list(layers.names),)
+    side: dict[Hashable, int] = {}
+    for root in [*first, *layers.names]:
+        if root in side:
+            continue
+        side[root] = 0
+        queue = [root]
+        while queue:
+            name = queue.pop()
+            for other in layers.names:
+                if not layers.joined(name, other):
+                    continue
+                if other not in side:
+                    side[other] = 1 - side[name]
+                    queue.append(other)
+                elif side[other] == side[name]:
+                    return (list(layers.names),)
+    return [n for n in layers.names if side[n] == 0], [n for n in layers.names if side[n] == 1]
+
+
+class UnitModel(ABC):
+    """A field that is nothing but layers of units with biases and couplings."""
+
+    @abstractmethod
+    def layers(self) -> UnitLayers:
+        """Return the layers with the present numbers, in log units."""
+
+    @property
+    @abstractmethod
+    def visible(self) -> tuple[Hashable, ...]:
+        """Names of the layers that data tells."""
+
+    @abstractmethod
+    def set_gradients(self, biases: Mapping[Hashable, Tensor], couplings: Sequence[Tensor]) -> None:
+        """Put derivatives of what is minimised, by the numbers of :meth:`layers`, into ``.grad``.
+
+        Args:
+            biases: By name of the layer.
+            couplings: In their order.
+        """
+
+    @abstractmethod
+    def begin_learning(self, means: Mapping[Hashable, Tensor], rng: torch.Generator) -> None:
+        """Put numbers that were never set where learning is to begin.
+
+        Args:
+            means: Average values ``(n d,)`` of each visible layer.
+            rng: Of small random couplings.
+        """
+
+
+def _rows(state: Mapping[Hashable, Tensor]) -> int:
+    return next((len(x) for x in state.values()), 1)

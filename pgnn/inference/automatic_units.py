@@ -1,0 +1,105 @@
+"""The engine of models of units, where none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from pgnn.abilities import FactorModel
+from pgnn.errors import Intractable, Unsupported
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
+from pgnn.inference.engine import Engine
+from pgnn.inference.exact.block_elimination import BlockElimination
+from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import Question
+from pgnn.inference.samples import Samples
+from pgnn.inference.sampling.annealing import Annealing
+from pgnn.inference.sampling.gibbs import Gibbs
+from pgnn.limits import POSITIVE, check_settings
+
+
+@dataclass(frozen=True)
+class AutomaticUnits(Engine):
+    """Exact where few units have to be enumerated, otherwise chains that draw block by block.
+
+    Most probable states beyond that come from simulated annealing. ``log_prob`` is exact or
+    raises ``Intractable``.
+
+    Args:
+        max_states: Most joint states that are enumerated.
+        max_work: Most multiply-adds of an exact answer.
+        seed: Of chains, where they are what answers.
+
+    Example:
+        >>> import pgnn
+        >>> pgnn.RestrictedBoltzmannMachine(3, 2).query("hidden", {"visible": [1, 0, 1]}).engine
+        'BlockElimination'
+    """
+
+    max_states: int = 2**25
+    max_work: float = 1e12
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_states=1, max_work=POSITIVE)
+
+    @property
+    def _exact(self) -> BlockElimination:
+        return BlockElimination(self.max_states, self.max_work)
+
+    def answer_query(self, question: Question) -> Posterior:
+        """Answer ``query``: exactly, or by chains."""
+        try:
+            return self._exact.answer_query(question)
+        except Intractable as error:
+            told = Gibbs(seed=self.seed).answer_query(question)
+            told.diagnostics = {"reason": str(error), **told.diagnostics}
+            return told
+
+    def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
+        """Answer ``most_probable``: exactly, or by annealing."""
+        if k > 1:
+            return JunctionTree().answer_most_probable(question, k)
+        try:
+            return self._exact.answer_most_probable(question, k)
+        except Unsupported:
+            return JunctionTree().answer_most_probable(question, k)
+        except Intractable as error:
+            best: Any = Annealing(seed=self.seed).answer_most_probable(question, k)
+            best.diagnostics = {"reason": str(error), **best.diagnostics}
+            found: Assignment = best
+            return found
+
+    def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
+        """Answer ``sample``: exactly, or by chains."""
+        try:
+            return self._exact.answer_sample(question, n, seed)
+        except Intractable:
+            return Gibbs(seed=self.seed).answer_sample(question, n, seed)
+
+    def answer_log_prob(self, question: Question) -> Tensor:
+        """Answer ``log_prob``: exactly or not at all."""
+        return self._exact.answer_log_prob(question)
+
+    def describe(self, question: Question) -> Explanation:
+        """Answer ``explain``."""
+        try:
+            return self._exact.describe(question)
+        except Intractable as error:
+            told = self._exact.outline(question)
+            chains = Gibbs(seed=self.seed)
+            return replace(told, engine="Gibbs", kind=chains.kind_of_evidence,
+                           reason=f"{chains.reason()}, because {error}")  # fmt: skip
+
+    def prepare(
+        self, model: FactorModel, targets: Names | None, observed: Iterable[Any] | None
+    ) -> CompiledQuery:
+        """Answer ``compile`` exactly."""
+        return JunctionTree().prepare(model, targets, observed)

@@ -1,0 +1,194 @@
+"""Storing patterns as minima of an energy: Hebb's rule, the pseudo-inverse, unlearning."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs
+from pgnn.errors import DataError, ModelError
+from pgnn.factors.randomness import generator
+from pgnn.factors.units.descent import descend
+from pgnn.factors.units.unit_kind import SpinUnits
+from pgnn.factors.units.unit_layers import UnitCoupling, UnitLayers, UnitModel
+from pgnn.factors.variable import Variable
+from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.unit_rows import read_unit_rows
+from pgnn.limits import POSITIVE, check_settings
+
+
+@dataclass(frozen=True)
+class PatternStorage(Learner):
+    """Sets the couplings of visible units so that some patterns are stable."""
+
+    @abstractmethod
+    def couplings(self, spins: Tensor, weights: Tensor) -> Tensor:
+        """Return symmetric couplings ``(n, n)`` of spins that store some patterns.
+
+        Args:
+            spins: ``(P, n)`` patterns of -1 and 1.
+            weights: ``(P,)`` what each counts.
+        """
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Store rows as patterns; see :meth:`Model.fit`.
+
+        Couplings that were given are written over too: storing is what was asked for.
+
+        Args:
+            model: Visible units of two states, all joined to each other.
+            data: Patterns as rows.
+            weights: ``(P,)`` how strongly each is stored.
+            inputs: None.
+            seed: Of whatever is random.
+            progress: Nothing is shown.
+
+        Raises:
+            DataError: If patterns are missing units.
+            ModelError: If the model has hidden units or others than of two states.
+        """
+        layers = units_of_patterns(model)
+        rows = read_unit_rows(model, data, weights)
+        if rows.missing:
+            raise DataError("patterns to be stored must be complete")
+        values = torch.cat([rows.values[n] for n in layers.names], dim=1)
+        binary = torch.cat([
+            torch.full((layers.size(n),), float(not isinstance(layers.kinds[n], SpinUnits)))
+            for n in layers.names
+        ]).to(values)  # fmt: skip
+        spins = torch.where(binary.bool(), 2 * values - 1, values)
+        counts = values.new_ones(len(values)) if rows.weights is None else rows.weights
+        with restored_on_failure(model), torch.no_grad():
+            own = self.couplings(spins, counts)
+            own = 0.5 * (own + own.T)
+            own.fill_diagonal_(0.0)
+            scale = 1 + binary  # a spin is twice a binary unit, less one
+            felt = -(own * binary).sum(1) * scale
+            model.write_couplings(own * scale[:, None] * scale, felt)
+            model.history = History({"learner": repr(self), "rows": len(values),
+                                     "iterations": 1, "converged": True})  # fmt: skip
+
+
+def units_of_patterns(model: Any) -> UnitLayers:
+    """Return the layers of a model that stores patterns.
+
+    Raises:
+        ModelError: If it has hidden units, or others than of two states.
+    """
+    if not isinstance(model, UnitModel):
+        raise ModelError(f"patterns are stored in units, a {type(model).__name__} has none")
+    layers = model.layers()
+    hidden = [n for n in layers.names if n not in model.visible]
+    if hidden or any(k.size > 1 for k in layers.kinds.values()):
+        other = f"the hidden layer {hidden[0]!r}" if hidden else "units of more states"
+        raise ModelError(
+            "patterns are stored in visible units of two states, such as those of a Hopfield "
+            f"network; this model has {other}"
+        )
+    return layers
+
+
+@dataclass(frozen=True)
+class Hebbian(PatternStorage):
+    r"""Hebb's rule: :math:`W = \frac1n \sum_p s_p s_p^\top`, the diagonal left out.
+
+    Stores about ``0.138 n`` random patterns with few errors.
+
+    References:
+        Hopfield (1982), Neural networks and physical systems with emergent collective
+        computational abilities.
+
+    Example:
+        >>> import pgnn
+        >>> net = pgnn.Hopfield(4).fit(torch.tensor([[1, -1, 1, -1]]), learner=Hebbian())
+        >>> net.recall([1, 1, 1, -1]).states.tolist()
+        [1, -1, 1, -1]
+    """
+
+    def couplings(self, spins: Tensor, weights: Tensor) -> Tensor:
+        """See :class:`PatternStorage`."""
+        return (spins.T * weights) @ spins / spins.shape[1]
+
+
+@dataclass(frozen=True)
+class PseudoInverse(PatternStorage):
+    r"""The projection :math:`W = S^+ S` on what the patterns span: stable up to ``n`` of them.
+
+    References:
+        Personnaz, Guyon and Dreyfus (1985), Information storage and retrieval in spin-glass like
+        neural networks.
+    """
+
+    def couplings(self, spins: Tensor, weights: Tensor) -> Tensor:
+        """See :class:`PatternStorage`."""
+        inverse: Tensor = torch.linalg.pinv(spins)
+        return inverse @ spins
+
+
+@dataclass(frozen=True)
+class Unlearning(PatternStorage):
+    r"""Hebb's rule, then steps that lower the patterns' energy and raise that of what is recalled.
+
+    .. math:: W \leftarrow W + \eta\, \frac1{n P} \sum_p (s_p s_p^\top - \hat s_p \hat s_p^\top)
+
+    where :math:`\hat s_p` is where the network comes to rest from :math:`s_p`, or, with noise, from
+    near it. Where all patterns are recalled nothing is left to do.
+
+    Args:
+        steps: Most steps.
+        rate: :math:`\eta`, in multiples of what Hebb's rule gives a pattern.
+        noise: Share of the units that are flipped first.
+
+    References:
+        Hopfield, Feinstein and Palmer (1983), Unlearning has a stabilizing effect in collective
+        memories.
+    """
+
+    steps: int = 200
+    rate: float = 1.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, steps=1, rate=POSITIVE)
+
+    def couplings(self, spins: Tensor, weights: Tensor) -> Tensor:
+        """See :class:`PatternStorage`."""
+        w = Hebbian().couplings(spins, weights)
+        w.fill_diagonal_(0.0)
+        rng = generator(0)
+        for _ in range(self.steps):
+            start = spins
+            if self.noise:
+                flips = torch.rand(spins.shape, generator=rng).to(spins) < self.noise
+                start = torch.where(flips, -spins, spins)
+            found = _settled(w, start)
+            if bool((found == spins).all()):
+                break
+            gap = (spins.T * weights) @ spins - (found.T * weights) @ found
+            w += self.rate * gap / spins.shape[1]
+            w.fill_diagonal_(0.0)
+        return w
+
+
+def _settled(w: Tensor, start: Tensor) -> Tensor:
+    name = "units"
+    layers = UnitLayers(
+        {name: Variable(name, (-1, 1), (len(w),))}, {name: SpinUnits()},
+        {name: w.new_zeros(len(w))}, [UnitCoupling(name, name, w)], w.new_zeros(()),
+    )  # fmt: skip
+    return descend(layers, {name: start}, [name], max_sweeps=10, rng=generator(0)).state[name]

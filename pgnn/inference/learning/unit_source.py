@@ -1,0 +1,84 @@
+"""Where learning takes batches of visible units from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from pgnn.errors import DataError
+from pgnn.factors.randomness import generator
+from pgnn.inference.learning.unit_rows import UnitRows, is_one_set, read_unit_rows, unit_batches
+
+
+class UnitSource:
+    """Batches of rows of visible units, in memory or from an iterable.
+
+    Args:
+        model: A model of layers of units.
+        data: Rows, or an iterable of batches.
+        weights: ``(N,)`` what each row counts.
+        seed: Of the order.
+        batch_size: Rows of a batch, where data comes at once.
+        validation: Share of the rows that is set apart.
+        probabilities: Whether binary units may have values between 0 and 1.
+        passes: How often the data will be gone through.
+
+    Attributes:
+        rows: All rows to learn from; None of an iterable.
+        held: Rows that were set apart, if there are any.
+        num_rows: Rows of a pass.
+
+    Raises:
+        DataError: If the data is wrong.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        weights: Any,
+        seed: int | None,
+        *,
+        batch_size: int,
+        validation: float,
+        probabilities: bool,
+        passes: int,
+    ) -> None:
+        self.model, self.data, self._size = model, data, batch_size
+        self._probabilities = probabilities
+        self.rng = generator(seed)
+        self.held: UnitRows | None = None
+        self.rows: UnitRows | None = None
+        self.num_rows = 0
+        if is_one_set(data):
+            rows = read_unit_rows(model, data, weights, probabilities=probabilities)
+            order = torch.randperm(len(rows), generator=self.rng)
+            count = int(len(rows) * validation)
+            if count:
+                self.held, rows = rows.take(order[:count]), rows.take(order[count:])
+            self.rows, self.num_rows = rows, len(rows)
+            self.first = rows
+            return
+        if weights is not None or validation:
+            raise DataError("weights and validation need all rows at once, not batches")
+        if passes > 1 and iter(data) is data:
+            raise DataError(
+                "an iterator can be gone through only once: give epochs=1, or a list or "
+                "DataLoader of batches"
+            )
+        self.first = UnitRows({}, {})
+
+    def batches(self) -> Iterator[UnitRows]:
+        """Batches of one pass."""
+        if self.rows is None:
+            count = 0
+            for batch in unit_batches(self.model, self.data, probabilities=self._probabilities):
+                count += len(batch)
+                yield batch
+            self.num_rows = count
+            return
+        order = torch.randperm(len(self.rows), generator=self.rng)
+        for k in range(0, len(order), self._size):
+            yield self.rows.take(order[k : k + self._size])

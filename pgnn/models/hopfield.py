@@ -1,0 +1,193 @@
+"""Hopfield networks: memories that are minima of an energy."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import EvidenceError
+from pgnn.factors.randomness import generator
+from pgnn.factors.units.descent import descend
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+from pgnn.models.boltzmann_machine import blocks_of
+from pgnn.models.energy_model import EnergyModel
+from pgnn.models.unit_declaration import layer_of
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+
+@dataclass(frozen=True, eq=False)
+class Recall:
+    """What a network came to rest at.
+
+    Attributes:
+        values: Values of the units of each layer, ``(*shape)`` or ``(N, *shape)``, as their labels.
+        energies: After each sweep ``()`` or ``(N,)``, the start first.
+        sweeps: How many were made.
+        settled: Whether the last one changed nothing, ``()`` or ``(N,)``.
+    """
+
+    values: Mapping[Hashable, Tensor]
+    energies: list[Tensor] = field(repr=False)
+    sweeps: int
+    settled: Tensor
+
+    @property
+    def states(self) -> Tensor:
+        """The values of the first layer."""
+        return next(iter(self.values.values()))
+
+    def __getitem__(self, name: Hashable) -> Tensor:
+        return self.values[name]
+
+
+class Hopfield(EnergyModel):
+    r"""A Boltzmann machine without hidden units that stores patterns and recalls them.
+
+    .. math:: E(x) = -\tfrac12 x^\top W x - b^\top x, \qquad
+        x_i \leftarrow \mathrm{sign}(W_{i\cdot} x + b_i)
+
+    ``fit(patterns)`` stores them, by :class:`~pgnn.Hebbian` if no other rule such as
+    :class:`~pgnn.PseudoInverse` or :class:`~pgnn.Unlearning` is named; :meth:`recall` lets the
+    units settle from a damaged or incomplete pattern. One after the other the energy never rises.
+    At a temperature the units are random and all verbs work; recall is the limit
+    :math:`T \to 0`. With several layers one may be held: the others then recall what belongs to it
+    (hetero-association).
+
+    Args:
+        units: Number of units, the shape of their array, or a variable of two states; or a mapping
+            of names of layers to these.
+        weight: ``(n, n)`` symmetric couplings of all units; learnable if not given.
+        bias: ``(n,)``, zeros if not given.
+        temperature: ``T`` of the verbs that draw or weigh.
+        states: Labels of the two states; -1 and 1 if not given.
+
+    Raises:
+        ModelError: If the couplings are not symmetric, a shape is wrong, or the temperature is not
+            positive.
+
+    References:
+        Hopfield (1982), Neural networks and physical systems with emergent collective
+        computational abilities.
+
+    Example:
+        >>> patterns = torch.tensor([[1, 1, 1, -1, -1, -1], [1, -1, 1, -1, 1, -1]])
+        >>> net = Hopfield(6).fit(patterns)
+        >>> net.recall([1, 1, 1, -1, -1, 1]).states.tolist()
+        [1, 1, 1, -1, -1, -1]
+    """
+
+    def __init__(
+        self,
+        units: Any,
+        *,
+        weight: Any = None,
+        bias: Any = None,
+        temperature: float = 1.0,
+        states: Any = (-1, 1),
+    ) -> None:
+        given = units if isinstance(units, Mapping) else {"units": units}
+        layers: list[Variable] = [layer_of(n, x, states) for n, x in given.items()]
+        self._layers = {v.name: v for v in layers}
+        couplings, biases = blocks_of(layers, weight, 0.0 if bias is None else bias)
+        super().__init__(layers, couplings, biases, None, temperature=temperature)
+
+    def declaration(self) -> dict[str, Any]:
+        """Return the layers and the temperature."""
+        return {"units": self._layers, "temperature": self.temperature}
+
+    @property
+    def couplings(self) -> Tensor:
+        """``(n, n)`` couplings of all units."""
+        own = list(self.variables)
+        return torch.cat([torch.cat([self._between(a, b) for b in own], 1) for a in own], 0)
+
+    def _between(self, a: Hashable, b: Hashable) -> Tensor:
+        alone = a == b and self.num_units(a) == 1
+        return self.bias(a).new_zeros(1, 1) if alone else self.weight(a, b)
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return ``Hebbian()``."""
+        from pgnn.inference.learning.pattern_storage import Hebbian
+
+        return Hebbian()
+
+    def recall(
+        self,
+        start: Any,
+        *,
+        hold: Iterable[Hashable] | Hashable = (),
+        hold_seen: bool = False,
+        synchronous: bool = False,
+        max_sweeps: int = 100,
+        seed: int | None = 0,
+    ) -> Recall:
+        """Let the units settle.
+
+        Args:
+            start: Patterns as evidence: of one layer an array of labels ``(*shape)`` or
+                ``(N, *shape)``, of several a mapping. Units that are missing begin at random.
+            hold: Names of layers that do not move.
+            hold_seen: Whether all units that are told do not move.
+            synchronous: Whether all move at once, which may end in a cycle of two, instead of one
+                after the other in random order.
+            max_sweeps: Most sweeps over all units.
+            seed: Of the order.
+
+        Raises:
+            EvidenceError: If a layer is unknown.
+        """
+        from pgnn.inference.question import Question
+
+        names = [hold] if isinstance(hold, str) or not isinstance(hold, Iterable) else list(hold)
+        for name in names:
+            self.variable(name)
+        max_sweeps = whole_number("max_sweeps", max_sweeps, 1)
+        lone = next(iter(self.variables))
+        if not isinstance(start, Mapping):
+            if len(self.variables) > 1 and isinstance(start, Sequence | np.ndarray | Tensor):
+                raise EvidenceError(f"say which of {list(self.variables)} the patterns are of")
+            start = {lone: start}
+        seen = Question.read(self, start).seen
+        with torch.no_grad():
+            layers, rng = self.layers(), generator(seed)
+            state, held = {}, {}
+            for n in layers.names:
+                codes = torch.from_numpy(seen.codes[:, self.elements.numbers(n).ravel()]).long()
+                known = codes >= 0
+                noise = torch.randint(0, 2, codes.shape, generator=rng)
+                chosen = torch.where(known, codes, noise).to(layers.like.device)
+                state[n] = layers.kinds[n].encode(chosen, layers.like)
+                held[n] = known.to(chosen.device)
+            found = descend(
+                layers, state, [n for n in layers.names if n not in names],
+                max_sweeps=max_sweeps, synchronous=synchronous,
+                held=held if hold_seen else None, rng=rng,
+            )  # fmt: skip
+            values = {}
+            for n, v in self.variables.items():
+                labels = v.states or ()
+                numeric = all(isinstance(s, int) for s in labels)
+                codes = layers.kinds[n].decode(found.state[n])
+                shown = torch.tensor(labels)[codes.cpu()] if numeric else codes
+                shown = shown.reshape(len(codes), *v.shape)
+                values[n] = shown if seen.batched else shown[0]
+            energies = [-self.temperature * s for s in found.log_scores]
+            return Recall(
+                values,
+                energies if seen.batched else [e[0] for e in energies],
+                found.sweeps,
+                found.settled if seen.batched else found.settled[0],
+            )
+
+
+def overlap(first: Tensor, second: Tensor) -> Tensor:
+    r"""Return :math:`\frac1n \sum_i s_i t_i` of patterns of -1 and 1, over the last axis."""
+    return (first.double() * second.double()).mean(-1)

@@ -1,0 +1,50 @@
+"""What a user's words say about layers of units."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pgnn.errors import ModelError, closest
+from pgnn.factors.variable import Variable
+
+
+def layer_of(name: Hashable, given: Any, states: Any = 2) -> Variable:
+    """Return a layer of units: a variable as it is, or a number or shape of units.
+
+    Args:
+        name: Of the layer, unless a variable is given.
+        given: A :class:`Variable`, a number of units, or the shape of their array.
+        states: Number or labels of the states; None for real units.
+
+    Raises:
+        ModelError: If it is none of these, or there is no unit.
+    """
+    if isinstance(given, Variable):
+        return given
+    shape = (given,) if isinstance(given, int) and not isinstance(given, bool) else given
+    if isinstance(shape, str) or not isinstance(shape, Sequence | torch.Size):
+        raise ModelError(
+            f"{name!r} must be a number of units, the shape of their array or a Variable, got "
+            f"{given!r}"
+        )
+    made = Variable(name, states, tuple(shape))
+    if not made.num_elements:
+        raise ModelError(f"{name!r} must have at least one unit, got the shape {made.shape}")
+    return made
+
+
+def coupling_of(pair: Any, layers: Mapping[Hashable, Variable]) -> tuple[Hashable, Hashable, Any]:
+    """Return a coupling ``(name, name, weight)`` of known layers.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    if not isinstance(pair, tuple) or len(pair) != 3:
+        raise ModelError(f"a coupling is (name, name, weight or None), got {pair!r}")
+    for name in pair[:2]:
+        if name not in layers:
+            raise ModelError(f"a coupling names the unknown layer {name!r}{closest(name, layers)}")
+    return pair

@@ -1,0 +1,197 @@
+"""Contrastive divergence: step for step as the textbook has it, and in the limit."""
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn.errors import ModelError, PgnnError
+from pgnn.factors.units.unit_layers import two_sides
+from pgnn.inference.learning.unit_chains import Phase, UnitChains, gradients
+
+BARS = torch.tensor([[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0]] * 20)
+
+
+def small(seed: int = 0) -> pgnn.RestrictedBoltzmannMachine:
+    rng = np.random.default_rng(seed)
+    return pgnn.RestrictedBoltzmannMachine(
+        6, 4, weight=rng.normal(size=(6, 4)), visible_bias=rng.normal(size=6),
+        hidden_bias=rng.normal(size=4),
+    ).requires_grad_()  # fmt: skip
+
+
+def sgd(rate: float = 0.1, **settings: float) -> object:
+    return lambda p: torch.optim.SGD(p, lr=rate, **settings)
+
+
+def test_one_step_is_that_of_the_textbook() -> None:
+    """h from the data, v from h, p(h | v) for the end: W += rate (v0 p0' - v1 p1') / N."""
+    model, rows = small(), BARS[:5].double()
+    w = model.weight("visible", "hidden").detach().clone()
+    b, c = (model.bias(n).detach().clone() for n in ("visible", "hidden"))
+    learner = pgnn.ContrastiveDivergence(
+        k=2, persistent=False, centred=False, optimizer=sgd(), epochs=1, batch_size=5
+    )
+    model.fit(rows, learner=learner, seed=3, progress=False)
+    order = torch.Generator().manual_seed(3)
+    torch.randperm(5, generator=order)
+    v0 = rows[torch.randperm(5, generator=order)]
+    rng = torch.Generator().manual_seed(4)
+
+    def draw(p: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(p).uniform_(generator=rng).lt(p).double()
+
+    p0 = torch.sigmoid(v0 @ w + c)
+    h = draw(p0)
+    for step in range(2):
+        v1 = draw(torch.sigmoid(h @ w.T + b))
+        p1 = torch.sigmoid(v1 @ w + c)
+        h = draw(p1) if step == 0 else h
+    torch.testing.assert_close(
+        model.weight("visible", "hidden").detach(), w + 0.1 * (v0.T @ p0 - v1.T @ p1) / 5
+    )
+    torch.testing.assert_close(model.bias("visible").detach(), b + 0.1 * (v0 - v1).mean(0))
+    torch.testing.assert_close(model.bias("hidden").detach(), c + 0.1 * (p0 - p1).mean(0))
+
+
+@pytest.mark.parametrize("make", [
+    small,
+    lambda: pgnn.BoltzmannMachine(
+        4, 2, weight=0.5 * (1 - np.eye(6)), bias=np.linspace(-1, 0, 6)
+    ).requires_grad_(),
+], ids=["restricted", "full"])  # fmt: skip
+def test_long_chains_have_the_exact_gradient(make: object) -> None:
+    model = make()  # type: ignore[operator]
+    layers, rng = model.layers(), torch.Generator().manual_seed(0)
+    rows = BARS[:3, : layers.size("visible")]
+    value = model.log_prob({"visible": rows}, engine=pgnn.BlockElimination()).mean()
+    exact = torch.autograd.grad(value, list(model.parameters()))
+    with torch.no_grad():
+        layers = model.layers()
+        sides = two_sides(layers, ["visible"])
+        chains = UnitChains(layers.start(20000, rng), (1.0,), rng, {}, [])
+        shown = chains.advance(layers, sides, 30)
+        own = model.query(None, {"visible": rows})
+        if len(sides) == 2:
+            means = own["hidden"].probs[..., 1]
+            data = Phase({"visible": rows.double(), "hidden": means})
+        else:  # hidden units are coupled: draws of them
+            drawn = model.sample(5000, {"visible": rows}, seed=0)
+            data = Phase({n: drawn[n].double().flatten(0, 1) for n in layers.names})
+        for offsets in (None, {n: x.mean(0) for n, x in shown.items()}):
+            biases, couplings = gradients(layers, data, Phase(shown), offsets)
+            if offsets is not None:  # the same direction in other coordinates
+                for k, g in zip(layers.couplings, couplings, strict=True):
+                    biases[k.first] = biases[k.first] + g @ offsets[k.second]
+                    if not k.is_within:
+                        biases[k.second] = biases[k.second] + g.T @ offsets[k.first]
+            model.set_gradients(biases, couplings)
+            if offsets is None:
+                for p, want in zip(model.parameters(), exact, strict=True):
+                    torch.testing.assert_close(-p.grad, want, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("settings", [
+    {"persistent": False, "k": 3},
+    {},
+    {"tempering": 4, "chains": 20},
+    {"centred": False, "optimizer": sgd(0.05, momentum=0.5, weight_decay=1e-4)},
+], ids=["cd", "persistent", "tempered", "plain"])  # fmt: skip
+def test_learning_finds_the_patterns(settings: dict) -> None:
+    settings = {"optimizer": sgd(0.3), **settings}
+    learner = pgnn.ContrastiveDivergence(epochs=60, batch_size=20, **settings)
+    model = pgnn.RestrictedBoltzmannMachine(6, 4).fit(BARS, learner=learner, seed=0, progress=False)
+    share = BARS.double().mean(0)
+    alone = float((BARS * share.log() + (1 - BARS) * (1 - share).log()).sum(1).mean())
+    assert float(model.log_prob(BARS).mean()) > alone + 1.0
+    trace = model.history["trace"]
+    assert trace["reconstruction_error"][-1] < trace["reconstruction_error"][0]
+    assert len(trace["pseudo_likelihood"]) == 60
+
+
+def test_a_fit_in_two_pieces_goes_on() -> None:
+    whole, parts = (pgnn.RestrictedBoltzmannMachine(6, 4) for _ in range(2))
+    settings = {"batch_size": 60, "optimizer": sgd(0.1, momentum=0.9), "centred": False}
+    whole.fit(BARS, learner=pgnn.ContrastiveDivergence(epochs=4, **settings), seed=0)
+    first = pgnn.ContrastiveDivergence(epochs=2, **settings)
+    parts.fit(BARS, learner=first, seed=0)
+    again = pgnn.ContrastiveDivergence(epochs=2, resume=True, **settings)
+    parts.fit(BARS, learner=again, seed=0)
+    assert parts.history.progress.chains.count == 60
+    # the same rows in another order, the same chains
+    torch.testing.assert_close(parts.bias("visible"), whole.bias("visible"), atol=0.05, rtol=0)
+    with pytest.raises(ModelError, match="resume=True goes on"):
+        pgnn.RestrictedBoltzmannMachine(6, 4).fit(BARS, learner=again)
+
+
+def test_early_stopping_keeps_the_best() -> None:
+    learner = pgnn.ContrastiveDivergence(epochs=300, batch_size=20, validation=0.3, patience=3)
+    model = pgnn.RestrictedBoltzmannMachine(6, 4).fit(BARS, learner=learner, seed=0, progress=False)
+    assert model.history["stopped_early"]
+    assert model.history["iterations"] < 300
+    assert "free_energy_gap" in model.history["trace"]
+
+
+def test_missing_units_batches_labels_and_weights() -> None:
+    rows = BARS.double()
+    rows[::3, 0] = np.nan
+    learner = pgnn.ContrastiveDivergence(epochs=20, batch_size=20)
+    model = pgnn.RestrictedBoltzmannMachine(6, 4).fit(rows, learner=learner, seed=0, progress=False)
+    assert bool(model.weight("visible", "hidden").isfinite().all())
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(BARS), batch_size=20)
+    model.fit(loader, learner=learner, seed=0, progress=False)
+    assert model.history["rows"] == 60
+    label = (BARS[:, 0] + 2 * BARS[:, 4]) % 3
+    told = pgnn.RestrictedBoltzmannMachine(6, 8, labels=pgnn.Variable("label", 3))
+    learner = pgnn.ContrastiveDivergence(epochs=100, batch_size=20, optimizer=sgd(0.3))
+    told.fit({"visible": BARS, "label": label}, learner=learner, seed=0, progress=False)
+    found = told.query("label", {"visible": BARS})["label"].probs.argmax(-1)
+    assert bool((found == label).all())
+    counts = torch.zeros(60)
+    counts[::3] = 1.0
+    model.fit(BARS, weights=counts, learner=learner, seed=0, progress=False)
+    assert float(model.log_prob(BARS[0]).exp()) > 0.6
+
+
+@pytest.mark.parametrize("visible", [
+    pgnn.Variable("visible", shape=(6,)), pgnn.Variable("visible", 3, (6,)),
+    pgnn.Variable("visible", (-1, 1), (6,)),
+], ids=["real", "categories", "spins"])  # fmt: skip
+def test_other_units_learn(visible: pgnn.Variable) -> None:
+    rows = 2 * BARS - 1 if visible.states == (-1, 1) else BARS
+    rows = rows + 0.1 * torch.randn(60, 6) if not visible.is_discrete else rows
+    learner = pgnn.ContrastiveDivergence(epochs=40, batch_size=20)
+    variance = {"variance": 0.1} if not visible.is_discrete else {}
+    model = pgnn.RestrictedBoltzmannMachine(visible, 4, **variance)
+    before = None
+    for _ in range(2):
+        model.fit(rows, learner=learner, seed=0, progress=False)
+        value = float(model.log_prob(rows).mean())
+        assert before is None or value > before - 0.5
+        before = value
+    assert model.history["trace"]["reconstruction_error"][-1] < 0.25
+
+
+def test_divergence_is_stopped_and_undone() -> None:
+    model = pgnn.RestrictedBoltzmannMachine(pgnn.Variable("visible", shape=(6,)), 4)
+    learner = pgnn.ContrastiveDivergence(epochs=50, optimizer=sgd(50.0))
+    with pytest.raises(PgnnError, match=r"diverged at step \d+: .* smaller learning rate"):
+        model.fit(BARS.double(), learner=learner, seed=0, progress=False)
+    assert not any(bool(p.any()) for p in model.parameters())
+
+
+def test_wrong_settings() -> None:
+    with pytest.raises(ModelError, match="tempering needs chains"):
+        pgnn.ContrastiveDivergence(persistent=False, tempering=3)
+    with pytest.raises(ModelError, match="k must be at least 1"):
+        pgnn.ContrastiveDivergence(k=0)
+    with pytest.raises(ModelError, match="is none"):
+        pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}).fit(
+            {"a": [0], "b": [1]}, learner=pgnn.ContrastiveDivergence()
+        )
+    with pytest.raises(ModelError, match="nothing to learn"):
+        small().requires_grad_(False).fit(BARS, learner=pgnn.ContrastiveDivergence())
+    with pytest.raises(PgnnError, match="only once"):
+        pgnn.RestrictedBoltzmannMachine(6, 4).fit(
+            iter([BARS]), learner=pgnn.ContrastiveDivergence(epochs=2)
+        )
