@@ -91,6 +91,7 @@ DEFERRED = {
     "models/latent_factors.py": {"inference"},
     "models/vector_network.py": {"inference"},
     "models/regression.py": {"inference"},
+    "models/sparse_coding.py": {"inference"},
     "models/gaussian_markov_field.py": {"inference"},
     "models/bayesian_regression.py": {"inference"},
     "models/dynamic_bayesian_network.py": {"inference"},

@@ -37,12 +37,18 @@ class SolvableModel(FactorModel):
         """Names of the variables that complete rows have; the others are hidden."""
 
     @abstractmethod
-    def solve(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+    def solve(
+        self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
+    ) -> Mapping[str, Any] | None:
         """Set the learnable numbers, in place, to the most likely ones for complete rows.
 
         Args:
             values: ``(N, *shape)`` of each observable variable.
             weights: ``(N,)`` what each row counts.
+            seed: Of whatever is random.
+
+        Returns:
+            Figures for the history; None where the log-likelihood is to be told.
         """
 
 

@@ -10,9 +10,18 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Stat
 from pgnn.factors.conditionals.full_covariance import Full, Tied
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
+from pgnn.factors.conditionals.histogram import Histogram
+from pgnn.factors.conditionals.kernel_density import (
+    Bandwidth,
+    KernelDensity,
+    LeaveOneOut,
+    Scott,
+    Silverman,
+)
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.logistic import Logistic
 from pgnn.factors.conditionals.multinomial import Multinomial
+from pgnn.factors.conditionals.nearest_neighbours import NearestNeighbours
 from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
 from pgnn.factors.conditionals.noisy_or import NoisyAnd, NoisyMax, NoisyMin, NoisyOr
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
@@ -25,7 +34,23 @@ from pgnn.factors.conditionals.poisson import Gamma, Poisson
 from pgnn.factors.conditionals.renamed import Renamed, RenamedFamily
 from pgnn.factors.conditionals.scaled_posterior import ScaledPosterior
 from pgnn.factors.conditionals.sigmoid import Sigmoid
+from pgnn.factors.conditionals.smoothing_kernels import (
+    CosineKernel,
+    EpanechnikovKernel,
+    ExponentialKernel,
+    GaussianKernel,
+    LinearKernel,
+    SmoothingKernel,
+    TophatKernel,
+)
 from pgnn.factors.conditionals.softmax import Softmax
+from pgnn.factors.conditionals.sparse_prior import (
+    AbsolutePenalty,
+    ExpPenalty,
+    LogPenalty,
+    SparsePenalty,
+    SparsePrior,
+)
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
 from pgnn.factors.piece import Piece, Restorable
@@ -75,6 +100,26 @@ __all__ = [
     "Exogenous",
     "ExponentialFamily",
     "Statistics",
+    # densities made of rows
+    "Histogram",
+    "KernelDensity",
+    "NearestNeighbours",
+    "Bandwidth",
+    "Scott",
+    "Silverman",
+    "LeaveOneOut",
+    "SmoothingKernel",
+    "GaussianKernel",
+    "TophatKernel",
+    "EpanechnikovKernel",
+    "ExponentialKernel",
+    "LinearKernel",
+    "CosineKernel",
+    "SparsePrior",
+    "SparsePenalty",
+    "AbsolutePenalty",
+    "LogPenalty",
+    "ExpPenalty",
     # forms of covariances
     "Covariance",
     "Full",

@@ -5,6 +5,7 @@ from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.boltzmann_machine import BoltzmannMachine
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.conditional_random_field import ConditionalRandomField
+from pgnn.models.density import Density
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.energy_model import EnergyModel
 from pgnn.models.factor_analysis import FactorAnalysis
@@ -28,6 +29,7 @@ from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.bio_mask import bio_mask
 from pgnn.models.scores.neural_scores import NeuralScores
 from pgnn.models.scores.step_scores import StepScores
+from pgnn.models.sparse_coding import SparseCoding
 
 __all__ = [
     "AttributeScores",
@@ -36,6 +38,7 @@ __all__ = [
     "BoltzmannMachine",
     "ChowLiuTree",
     "ConditionalRandomField",
+    "Density",
     "DynamicBayesianNetwork",
     "FactorAnalysis",
     "GaussianDiscriminant",
@@ -54,6 +57,7 @@ __all__ = [
     "NaiveBayes",
     "PrincipalComponents",
     "Regression",
+    "SparseCoding",
     "NeuralScores",
     "StepScores",
     "bio_mask",

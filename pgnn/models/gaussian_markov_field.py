@@ -229,7 +229,9 @@ class GaussianMarkovField(Model, GaussianFieldModel):
 
     takes_holes = True
 
-    def solve(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+    def solve(
+        self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
+    ) -> None:
         """Set what is learnable to the most likely numbers, nodes that were not seen summed out.
 
         Smoothness and mean have closed forms given the ratio of the anchor to the smoothness, which

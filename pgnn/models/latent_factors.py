@@ -202,7 +202,9 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
         return MaximumLikelihood() if self._is_complete(data) else EM()
 
-    def solve(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> None:
+    def solve(
+        self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None
+    ) -> None:
         """Set the learnable numbers to the most likely ones; see the base class."""
         own = self._regression
         held = [n for n in ("weight", "bias", "scale") if not getattr(own, n).requires_grad]

@@ -30,6 +30,8 @@ class VectorNetwork(BayesianNetwork, VectorModel):
     A subclass calls :meth:`declare_vector` before the constructor of :class:`BayesianNetwork`.
     """
 
+    allows_numbers = False
+    """Whether rows may be single numbers, of shape ``()``."""
     _vector: Hashable
     _column_names: tuple[Hashable, ...] = ()
 
@@ -80,7 +82,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
         """What is known of the vector: names of its numbers, or how many there are."""
         if self._column_names:
             return self._column_names
-        return None if self._undeclared is not None else self.variables[self._vector].shape[0]
+        return None if self._undeclared is not None else self.variables[self._vector].num_elements
 
     def fit(
         self,
@@ -130,7 +132,7 @@ class VectorNetwork(BayesianNetwork, VectorModel):
     def _gathered(self, data: Any, weights: Any) -> Any:
         """The columns that nobody has named yet as one matrix."""
         if isinstance(data, np.ndarray | Tensor):
-            if data.ndim != 2:
+            if data.ndim != 2 and not (self.allows_numbers and data.ndim == 1):
                 raise DataError(f"rows must be a matrix (N, D), got shape {tuple(data.shape)}")
             return {self._vector: data}
         if not is_frame(data) and not isinstance(data, Mapping):
@@ -153,6 +155,8 @@ class VectorNetwork(BayesianNetwork, VectorModel):
         found = dict(super()._found_in(rest)) if rest else {}
         if self._vector in columns:
             shape = np.shape(columns[self._vector])
+            if self.allows_numbers and len(shape) == 1:
+                return {**found, self._vector: Variable(self._vector)}
             if len(shape) != 2 or not shape[1]:
                 raise DataError(
                     f"{self._vector!r} must be a matrix (N, D), got shape {tuple(shape)}"

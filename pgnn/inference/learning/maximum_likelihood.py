@@ -134,7 +134,7 @@ class MaximumLikelihood(Learner):
             fit_closed_form(model, self, data, weights)
             return
         if isinstance(model, SolvableModel) and has_solution(model, data):
-            fit_solved(model, self, data, weights)
+            fit_solved(model, self, data, weights, seed)
             return
         begin = time.perf_counter()
         parts = _sort_out(model)

@@ -23,7 +23,7 @@ def has_solution(model: SolvableModel, data: Any) -> bool:
     return not seen - set(model.observable)
 
 
-def fit_solved(model: Any, learner: Any, data: Any, weights: Any) -> None:
+def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | None = None) -> None:
     """Fit a model to complete rows; ``model.history`` tells how it went.
 
     Args:
@@ -31,6 +31,7 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any) -> None:
         learner: For the history.
         data: Rows, all at once.
         weights: ``(N,)`` what each row counts, or the name of the column that tells.
+        seed: Of whatever is random.
 
     Raises:
         DataError: If something was not seen, or there are no rows.
@@ -49,13 +50,15 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any) -> None:
         values[name] = x
     counts = torch.from_numpy(rows.row_weights)
     with restored_on_failure(model):
-        model.solve(values, counts)
-        with torch.no_grad():
-            logs = model.log_prob(rows)
+        figures = model.solve(values, counts, seed)
+        if figures is None:
+            with torch.no_grad():
+                logs = model.log_prob(rows)
+            figures = {"log_likelihood": float(rows.weighted_sum(logs.double()))}
         model.history = History(
             learner=repr(learner),
             rows=rows.num_rows,
             weight=float(counts.sum()),
-            log_likelihood=float(rows.weighted_sum(logs.double())),
+            **figures,
             seconds=time.perf_counter() - begin,
         )
