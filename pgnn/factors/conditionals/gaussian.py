@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.covariance import LOG_2PI, Covariance
 from pgnn.factors.conditionals.emission import Emission, read_parameter
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.full_covariance import Full
+from pgnn.factors.conditionals.normal_beliefs import NormalBeliefs
 from pgnn.factors.conditionals.normal_wishart import (
     NormalMoments,
     NormalWishart,
@@ -28,7 +30,7 @@ from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
 
 
-class Gaussian(Emission):
+class Gaussian(Emission, Conjugate):
     r"""A normal distribution for each configuration of discrete parents.
 
     .. math:: p(x \mid j) = N(x; \mu_j, \Sigma_j)
@@ -71,6 +73,8 @@ class Gaussian(Emission):
 
     centre: Tensor
     is_linear_gaussian = True
+    offset: Tensor | None = None
+    """``(K,)`` logs of what densities are multiplied by, where they are geometric means."""
 
     def __init__(
         self,
@@ -248,7 +252,54 @@ class Gaussian(Emission):
         mean = self.mean.reshape(-1, self.size)
         # a common origin near the means leaves them the most digits in products
         origin = mean.detach().mean(dim=0)
-        return self.form.log_density(x - origin, mean - origin, self._scale(self.scale))
+        table = self.form.log_density(x - origin, mean - origin, self._scale(self.scale))
+        if self.offset is None:
+            return table
+        seen = ~x.isnan().all(dim=1, keepdim=True)
+        return table + self.offset.to(table) * seen
+
+    # --- variational Bayes --------------------------------------------------------------------
+
+    def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
+        """Return a normal-inverse-Wishart prior, means about :attr:`centre`; see the base class."""
+        check_prior(prior, NormalWishart, "Gaussian")
+        if self.form.tied or self.form.shared:
+            raise Unsupported(
+                f"variational Bayes has full or diagonal covariances, not the "
+                f"{type(self.form).__name__} of {self.child.name!r}"
+            )
+        rows = None if values is None else values[self.child.name].double().reshape(-1, self.size)
+        diagonal = len(self.form.tail(self.size)) == 1
+        own = NormalBeliefs.of(prior, rows, self.num_configurations, self.size, diagonal)
+        return own._replace(mean=own.mean - self.centre)
+
+    def updated(self, prior: Beliefs, statistics: Statistics) -> Beliefs:
+        """See the base class."""
+        return NormalBeliefs(*prior).updated(*statistics)
+
+    @torch.no_grad()
+    def set_geometric_mean(self, posterior: Beliefs) -> None:
+        """See the base class."""
+        self.set_mean(posterior)
+        self.offset = NormalBeliefs(*posterior).offset
+
+    @torch.no_grad()
+    def set_mean(self, posterior: Beliefs) -> None:
+        """Take the posterior means, and the inverses of mean precisions; see the base class."""
+        own = NormalBeliefs(*posterior)
+        self.mean.copy_((own.mean + self.centre).reshape(self.mean.shape))
+        self.scale.copy_(self.form.unconstrain(own.covariance).reshape(self.scale.shape))
+        self.offset = None
+
+    def divergence(self, posterior: Beliefs, prior: Beliefs) -> float:
+        """See the base class."""
+        return NormalBeliefs(*posterior).divergence(NormalBeliefs(*prior))
+
+    def described(self, posterior: Beliefs) -> Any:
+        """Numbers of the normal-inverse-Wishart distributions by name."""
+        own = NormalBeliefs(*posterior)
+        own = own._replace(mean=own.mean + self.centre)
+        return {name: x.numpy(force=True) for name, x in own._asdict().items()}
 
 
 def read_scale(

@@ -16,6 +16,7 @@ from torch.distributions import Categorical
 from pgnn.errors import Intractable, ModelError
 from pgnn.factors.conditionals.checks import check_rows, require_table
 from pgnn.factors.conditionals.conditional import MAX_TABLE
+from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.exponential_family import (
     LEAST_COUNT,
     ExponentialFamily,
@@ -55,7 +56,7 @@ class Prior(ABC):
         """
 
 
-class Tabular(ExponentialFamily):
+class Tabular(ExponentialFamily, Conjugate):
     r"""A conditional probability table :math:`p(x = k \mid \mathrm{pa} = j) = \theta_{jk}`.
 
     The table is kept as ``logits``, log probabilities in float64, and always used normalised:
@@ -86,6 +87,8 @@ class Tabular(ExponentialFamily):
     """
 
     is_table = True
+    normalized = True
+    """Whether rows are distributions, and not geometric means of such."""
 
     def __init__(
         self,
@@ -127,7 +130,7 @@ class Tabular(ExponentialFamily):
     @property
     def log_probs(self) -> Tensor:
         """Normalised log probabilities ``(K_pa1, ..., K_child)``, differentiable."""
-        return self.logits.log_softmax(dim=-1)
+        return self.logits.log_softmax(dim=-1) if self.normalized else self.logits + 0.0
 
     @property
     def probs(self) -> Tensor:
@@ -253,6 +256,52 @@ class Tabular(ExponentialFamily):
             if seen.any():
                 rows = rows * (1.0 + torch.from_numpy(seen / seen.mean()).to(rows))
         self.maximize((rows,))
+
+    def beliefs(self, prior: Any, values: Mapping[Hashable, Tensor] | None) -> Beliefs:
+        """Return pseudo-counts of possible entries, ones without a prior; see the base class."""
+        possible = self.probs.detach().ne(0)
+        if prior is None:
+            return (possible.double(),)
+        counts = self._pseudo_counts(prior)
+        if bool((counts[possible] <= 0).any()):
+            raise ModelError(
+                f"the prior of the table of {self.child.name!r} must have positive pseudo-counts "
+                "for all possible entries"
+            )
+        return (counts,)
+
+    def updated(self, prior: Beliefs, statistics: Statistics) -> Beliefs:
+        """Add counts; see the base class."""
+        return (prior[0] + statistics[0] * (prior[0] > 0),)
+
+    @torch.no_grad()
+    def set_geometric_mean(self, posterior: Beliefs) -> None:
+        """See the base class."""
+        a = posterior[0]
+        logs = a.digamma() - a.sum(-1, keepdim=True).digamma()
+        self.logits.copy_(logs.masked_fill(a == 0, -math.inf))
+        self.normalized = False
+
+    @torch.no_grad()
+    def set_mean(self, posterior: Beliefs) -> None:
+        """See the base class."""
+        a = posterior[0]
+        self.logits.copy_((a / a.sum(-1, keepdim=True)).log())
+        self.normalized = True
+
+    def divergence(self, posterior: Beliefs, prior: Beliefs) -> float:
+        """Sum over the rows; see the base class."""
+        a, b = posterior[0], prior[0]
+        there = b > 0
+        a, b = (x.masked_fill(~there, 1.0) for x in (a, b))
+        total_a, total_b = ((x * there).sum(-1) for x in (a, b))
+        rows = total_a.lgamma() - total_b.lgamma()
+        each = b.lgamma() - a.lgamma() + (a - b) * (a.digamma() - total_a[..., None].digamma())
+        return float((rows + (each * there).sum(-1)).sum())
+
+    def described(self, posterior: Beliefs) -> Any:
+        """The pseudo-counts."""
+        return posterior[0].numpy(force=True)
 
     @property
     def _device(self) -> torch.device:

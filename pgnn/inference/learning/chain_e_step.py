@@ -30,9 +30,10 @@ from pgnn.inference.learning.expected_statistics import (
     configuration_weights,
     learnable,
 )
-from pgnn.inference.learning.training_data import check_possible, read_sequences
+from pgnn.inference.learning.training_data import check_possible, filled_in, read_sequences
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.time.emission_chain import at_steps, emission_tables, log_field, observed
+from pgnn.inference.time.forward_backward import ForwardBackward
 
 MAX_WORK = 2**18
 """Most multiplications ``B T K^2`` of a chain that is worth joining to others.
@@ -130,6 +131,13 @@ class ChainEStep(EStep[Sequences]):
         log_likelihood = float(seen.weighted_sum(sums.log_z.double()))
         weight = float(seen.row_weights.sum())
         return collector.collected(log_likelihood, weight, posterior.sum((0, 1)))
+
+    def completed(self, seen: Sequences) -> Sequences:
+        """Return sequences with their most probable states, see :class:`EStep`."""
+        model: Any = self.model
+        state = [self.model.state.name]
+        best = ForwardBackward().most_probable(model, seen, state, inputs=seen.inputs)
+        return filled_in(seen, best)
 
     def log_partition(self, seen: Sequences) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""

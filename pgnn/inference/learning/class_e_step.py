@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -75,6 +76,15 @@ class ClassEStep(NetworkEStep):
         check_possible(seen, log_evidence)
         total = float(seen.weighted_sum(log_evidence))
         return collector.collected(total, float(seen.row_weights.sum()), occupancy)
+
+    def completed(self, seen: Evidence) -> Evidence:
+        """Return rows with their most probable classes, see :class:`EStep`."""
+        column = int(self.model.elements.numbers(self.model.class_name))
+        with torch.no_grad():
+            best = torch.cat([self._joint(b).argmax(dim=1) for b in self._blocks(seen)])
+        codes = seen.codes.copy()
+        codes[:, column] = best.numpy()
+        return replace(seen, codes=codes)
 
     def log_partition(self, seen: Evidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""

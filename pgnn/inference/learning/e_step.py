@@ -159,7 +159,8 @@ class EStep(ABC, Generic[Seen]):
             Unsupported: If the model's are not known.
         """
         raise Unsupported(
-            f"EM(hard=True) learns networks of discrete variables, not {type(self.model).__name__}"
+            "EM(hard=True) fills in discrete variables of networks, mixtures and models over time; "
+            f"{type(self.model).__name__} has others: leave hard= out"
         )
 
     @abstractmethod

@@ -47,16 +47,10 @@ def e_step_of(
     Raises:
         Unsupported: If it has none.
     """
-    others = (
-        EmittingModel
-        | GaussianChainModel
-        | SlicedModel
-        | ClosedFormModel
-        | MixtureModel
-        | ClassModel
-    )
-    if isinstance(model, others) and engine is not None:
+    if isinstance(model, GaussianChainModel | ClosedFormModel) and engine is not None:
         raise Unsupported(f"EM of {type(model).__name__} is exact: leave engine= out")
+    if isinstance(model, SlicedModel) and engine is not None:
+        return UnrolledEStep(model, engine)
     if isinstance(model, EmittingModel):
         return ChainEStep(model)
     if isinstance(model, GaussianChainModel):
@@ -66,8 +60,8 @@ def e_step_of(
     if isinstance(model, ClosedFormModel):
         return ClosedFormEStep(model)
     if isinstance(model, MixtureModel):
-        return MixtureEStep(model, [e_step_of(c) for c in model.components])
-    if isinstance(model, ClassModel):
+        return MixtureEStep(model, [e_step_of(c, engine) for c in model.components])
+    if isinstance(model, ClassModel) and engine is None:
         return ClassEStep(model)
     if isinstance(model, LatentFactorModel) and engine is None:
         return FactorEStep(model)

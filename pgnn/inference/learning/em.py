@@ -79,11 +79,11 @@ class EM(Learner):
             of a hidden Markov model ``"initial"``. Structural zeros stay zeros.
         engine: What sums out what was not seen: exact if not given; ``BeliefPropagation()`` or
             another approximation with derivatives, by which the likelihood may fall; or one that
-            draws, such as ``Gibbs()``: the trace is then that of completed rows. Of networks and
-            fields.
+            draws, such as ``Gibbs()``: the trace is then that of completed rows (of networks).
+            Models over time are unrolled for it; components of a mixture have it each.
         num_samples: Draws for each step, of an engine that draws; each row gets one at least.
-        hard: Whether to fill in the most probable states rather than sum (classification EM, of
-            networks). The trace is that of the completed rows.
+        hard: Whether to fill in the most probable states rather than sum (classification EM;
+            segmental k-means of sequences). The trace is that of the completed rows.
         restarts: Starts; from the second on random ones.
         initialize: Whether to begin with clusters; if not given, where no state differs.
         batch_size: Sequences for each step of streaming EM; all at once if not given.

@@ -115,6 +115,14 @@ class MixtureEStep(EStep[Any]):
         """Return ``(B,)`` log probabilities of what was seen."""
         return self._joint(*component_rows(self.model, seen)).logsumexp(dim=1)
 
+    def completed(self, seen: Any) -> Any:
+        """Return rows with their most probable components, see :class:`EStep`."""
+        if not isinstance(seen, Evidence):
+            return super().completed(seen)
+        codes = seen.codes.copy()
+        codes[:, 0] = self._joint(*component_rows(self.model, seen)).argmax(dim=1).numpy()
+        return replace(seen, codes=codes)
+
     def symmetric(self, seen: Any) -> bool:
         """Whether all components take the rows for the same, or one does not tell its states."""
         known, classes = component_rows(self.model, self._distinct(seen))

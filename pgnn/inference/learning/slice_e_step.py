@@ -16,13 +16,15 @@ from pgnn.evidence.sequences import Sequences
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
+from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.expected_statistics import Values, WeightedRows
 from pgnn.inference.learning.record import Record
 from pgnn.inference.learning.recorded_tables import RecordedSlice, TableRecorder, recorded
 from pgnn.inference.learning.table_e_step import RecordedEvidence, TableEStep, spread_along
-from pgnn.inference.learning.training_data import read_sequences
-from pgnn.inference.time.interface_algorithm import FIRST, REST, InterfaceChain
+from pgnn.inference.learning.training_data import filled_in, read_sequences
+from pgnn.inference.time.engine_over_time import has_small_interface
+from pgnn.inference.time.interface_algorithm import FIRST, REST, InterfaceAlgorithm, InterfaceChain
 from pgnn.inference.time.slice_tables import LeafSliceTables
 from pgnn.inference.time.unrolling import Unrolling
 
@@ -77,6 +79,13 @@ class SliceEStep(TableEStep[Sequences]):
         prepared = self._prepare(seen)
         probes = [*prepared.tables.probes.values()]
         return RecordedEvidence(prepared.log_partition(), prepared.recorder, probes)
+
+    def completed(self, seen: Sequences) -> Sequences:
+        """Return sequences with their most probable states, see :class:`EStep`."""
+        model: Any = self.model
+        small = has_small_interface(model)
+        exact = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
+        return filled_in(seen, exact.most_probable(model, seen, None, inputs=seen.inputs))
 
     def hidden(self, seen: Sequences) -> list[Hashable]:
         """Return the discrete variables of which no state was seen."""
@@ -171,11 +180,14 @@ class UnrolledEStep(SliceEStep):
     expected of it.
 
     Args:
-        model: A dynamic Bayesian network.
+        model: A dynamic Bayesian network, or a hidden Markov model.
+        engine: What sums out what was not seen, with a differentiable log evidence; exact if not
+            given.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, engine: Engine | None = None) -> None:
         super().__init__(model)
+        self._engine = JunctionTree() if engine is None else engine
         self._recorder = TableRecorder(self.pieces)
         self._networks: dict[int, _Unrolled] = {}
 
@@ -195,15 +207,18 @@ class UnrolledEStep(SliceEStep):
     def _network(self, steps: int) -> _Unrolled:
         """The network of so many steps, made once: its plans are kept."""
         if steps not in self._networks:
-            self._networks[steps] = _Unrolled(self.model, steps, self._recorder)
+            self._networks[steps] = _Unrolled(self.model, steps, self._recorder, self._engine)
         return self._networks[steps]
 
 
 class _Unrolled(RecordedSlice):
     """A model over time that unrolls to one network of recorded conditionals."""
 
-    def __init__(self, model: SlicedModel, steps: int, recorder: TableRecorder) -> None:
+    def __init__(
+        self, model: SlicedModel, steps: int, recorder: TableRecorder, engine: Engine
+    ) -> None:
         super().__init__(model, recorder)
+        self._engine = engine
         plain: Any = model.unroll(steps)
         pieces = {n: recorded(c, recorder) for n, c in plain.conditionals.items()}
         self._network: NetworkModel = plain.with_conditionals(pieces)
@@ -216,7 +231,7 @@ class _Unrolled(RecordedSlice):
         """Return ``(B,)`` log probabilities, whose gradients are the expected counts."""
         unrolled: Any = self
         try:
-            log_z = Unrolling(JunctionTree()).log_prob(unrolled, seen, inputs=seen.inputs)
+            log_z = Unrolling(self._engine).log_prob(unrolled, seen, inputs=seen.inputs)
         except Intractable as error:
             raise Intractable(
                 f"EM needs exact answers about the unrolled network, and {error}; or learn with "

@@ -20,6 +20,8 @@ from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container
 from pgnn.factors.finite import all_finite, is_all_nan
 from pgnn.factors.sparse_rows import is_scipy_sparse
+from pgnn.factors.variable import MISSING
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.loop import progress_bar
 from pgnn.inference.question import reader_of
 
@@ -89,6 +91,22 @@ def read_sequences(
     if not int(seen.lengths.sum()):
         raise DataError("there are no steps to learn from")
     return replace(seen, weights=_counts(weights, seen.num_rows), inputs=covariates)
+
+
+def filled_in(seen: Sequences, best: Assignment | KBest) -> Sequences:
+    """Return sequences in which some variables have given states.
+
+    Args:
+        seen: The sequences.
+        best: States of discrete variables at all steps.
+    """
+    codes, first = dict(seen.codes), 0
+    states = torch.as_tensor(best.codes).reshape(seen.num_rows, -1).long()
+    for v in best.variables:
+        own = states[:, first : first + seen.steps]
+        codes[v.name] = own.masked_fill(~seen.inside, MISSING)
+        first += seen.steps
+    return replace(seen, codes=codes)
 
 
 def check_seen(seen: Evidence | Sequences) -> None:

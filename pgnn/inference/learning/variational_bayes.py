@@ -1,4 +1,4 @@
-"""Variational Bayes of networks of tables: Dirichlet posteriors of their rows."""
+"""Variational Bayes: posteriors of tables and of normal distributions, beside hidden states."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from torch import Tensor
 from torch.distributions import Dirichlet as DirichletDistribution
 from torch.distributions import kl_divergence
 
-from pgnn.abilities import Inputs, NetworkModel
+from pgnn.abilities import ClassModel, Inputs, NetworkModel
 from pgnn.errors import ModelError, Unsupported
 from pgnn.evidence.evidence import Evidence
+from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.factors.factor import Factor
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.conjugate_fit import fit_conjugate
 from pgnn.inference.learning.field_e_step import GivenTables
 from pgnn.inference.learning.priors import Laplace
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
@@ -45,12 +47,19 @@ class VariationalBayes(Learner):
     observed the posterior is exact and the bound is :math:`\log p(D)`. Tables become the posterior
     means, by which queries about one further row are the posterior predictive distribution.
 
+    Normal distributions, whose covariances are full or diagonal, have normal-inverse-Wishart
+    posteriors; what is learnt are then their means, and the inverses of their mean precisions.
+    Classes with features, mixtures, networks, and models over time are learnt alike. A component
+    that the data does not need loses its rows to others.
+
     ``model.history`` has ``lower_bound``, its parts ``expected`` (the sum over rows) and
     ``kl_divergence``, the ``trace``, and ``posterior``: the pseudo-counts of every table, by name.
     ``Dirichlet(model.history["posterior"])`` is the prior of a next fit.
 
     Args:
-        prior: Pseudo-counts, positive wherever a table is.
+        prior: Pseudo-counts, positive wherever a table is; or by name of the conditional, such as
+            ``{"class": Laplace(0.1), "x": NormalWishart(...)}``. Normal distributions without one
+            have a weak one about the mean and the covariance of the data.
         max_iterations: Most passes over the rows.
         tolerance: Gain of the bound, relative to it, at which to stop.
 
@@ -58,7 +67,8 @@ class VariationalBayes(Learner):
         ModelError: If a setting is out of range.
 
     References:
-        Beal (2003), Variational algorithms for approximate Bayesian inference, chapter 5.
+        Beal (2003), Variational algorithms for approximate Bayesian inference, chapters 3 to 5.
+        Bishop (2006), Pattern Recognition and Machine Learning, section 10.2.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -68,14 +78,14 @@ class VariationalBayes(Learner):
         7.0
     """
 
-    prior: Prior = field(default_factory=Laplace)
+    prior: Any = field(default_factory=Laplace)
     max_iterations: int = 500
     tolerance: float = 1e-8
 
     def __post_init__(self) -> None:
         check_settings(self, max_iterations=1, tolerance=NOT_NEGATIVE)
-        if not isinstance(self.prior, Prior):
-            raise ModelError(f"prior must be one such as Laplace(), got {self.prior!r}")
+        if not isinstance(self.prior, Prior | NormalWishart | Mapping):
+            raise ModelError(f"prior must be one such as Laplace(), or by name, got {self.prior!r}")
 
     def fit(
         self,
@@ -90,8 +100,9 @@ class VariationalBayes(Learner):
         """Fit the tables of a network; ``model.history`` tells how it went.
 
         Args:
-            model: A directed network of discrete variables; what is learnt are tables.
-            data: Rows with holes.
+            model: A network, class, mixture or model over time; what is learnt are tables and
+                normal distributions.
+            data: Rows with holes, or sequences.
             weights: ``(B,)`` what each row counts.
             inputs: None: tables have no covariates.
             seed: Of the start, where variables are hidden.
@@ -100,13 +111,21 @@ class VariationalBayes(Learner):
         Raises:
             DataError: If there is nothing to learn from, or a row is impossible.
             ModelError: If nothing is learnable, or a pseudo-count is zero where a table is not.
-            Unsupported: If the model is no network, or something else than tables is learnable.
+            Unsupported: If something else than tables and normal distributions is learnable.
 
         Warns:
             NotConverged: If the limit was reached.
         """
+        if not _is_of_tables(model):
+            fit_conjugate(
+                model, self, data, weights=weights, inputs=inputs, seed=seed, progress=progress
+            )
+            return
+        if not isinstance(self.prior, Prior):
+            raise ModelError(
+                f"the prior of a network of tables is one such as Laplace(), got {self.prior!r}"
+            )
         begin = time.perf_counter()
-        _check_network(model)
         own = copy.deepcopy(model)
         e_step = NetworkEStep(own)
         e_step.check()
@@ -199,16 +218,10 @@ class _Passes:
         return self._rows.weighted_sum(log_z)
 
 
-def _check_network(model: Any) -> None:
-    """Check that a model is a directed network.
-
-    Raises:
-        Unsupported: If it is none.
-    """
-    if not isinstance(model, NetworkModel):
-        raise Unsupported(
-            f"VariationalBayes learns networks of tables, not {type(model).__name__}; take EM()"
-        )
+def _is_of_tables(model: Any) -> bool:
+    """Whether a model is a directed network of tables."""
+    network = isinstance(model, NetworkModel) and not isinstance(model, ClassModel)
+    return network and all(isinstance(c, Tabular) for c in model.conditionals.values())
 
 
 def _tables(e_step: NetworkEStep) -> dict[Hashable, Tabular]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn import BayesianNetwork, Dirichlet, Gaussian, Laplace, MaximumLikelihood, Variable
+from pgnn import BayesianNetwork, Dirichlet, Laplace, MaximumLikelihood, Variable
 from pgnn.errors import ModelError, NotConverged, Unsupported
 from pgnn.inference.learning.variational_bayes import VariationalBayes
 
@@ -103,9 +103,9 @@ def test_what_is_refused() -> None:
     with pytest.raises(ModelError, match="positive pseudo-counts"):
         model().fit(pgnn.codes(rows(5)), learner=VariationalBayes(Laplace(0.0)), progress=False)
     h, x = Variable("h", 2), Variable("x")
-    normal = BayesianNetwork([("h", "x")], {"x": Gaussian(x, [h])}, states={"h": 2})
-    with pytest.raises(Unsupported, match="'x' has a Gaussian"):
-        normal.fit({"x": [0.0, 1.0]}, learner=VariationalBayes())
+    counts = BayesianNetwork([("h", "x")], {"x": pgnn.Poisson(x, [h])}, states={"h": 2})
+    with pytest.raises(Unsupported, match="'x' has a Poisson"):
+        counts.fit({"x": [0.0, 1.0]}, learner=VariationalBayes())
     with pytest.raises(ModelError, match="prior must be"):
         VariationalBayes(prior=1.0)
     with pytest.warns(NotConverged, match="stopped after 1 iterations"):

@@ -1,0 +1,144 @@
+"""Normal-inverse-Wishart distributions of means and covariances, updated and compared."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.normal_wishart import NormalWishart
+
+
+class NormalBeliefs(NamedTuple):
+    r"""Beliefs :math:`\mu \mid \Sigma \sim N(m, \Sigma / \kappa), \Sigma \sim W^{-1}(\Psi, \nu)`.
+
+    Of diagonal covariances each dimension has beliefs of its own, of one dimension.
+
+    Attributes:
+        mean: ``(K, D)`` :math:`m`.
+        confidence: ``(K,)`` :math:`\kappa`.
+        degrees: ``(K,)`` :math:`\nu`.
+        scale: ``(K, D, D)`` :math:`\Psi`, or ``(K, D)`` of diagonal covariances.
+    """
+
+    mean: Tensor
+    confidence: Tensor
+    degrees: Tensor
+    scale: Tensor
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether dimensions have beliefs of their own."""
+        return self.scale.dim() == 2
+
+    @classmethod
+    def of(
+        cls, prior: NormalWishart | None, rows: Tensor | None, count: int, size: int, diagonal: bool
+    ) -> NormalBeliefs:
+        """Return a prior for each of some configurations.
+
+        Args:
+            prior: What was given; a weak one about mean and covariance of the rows if not.
+            rows: ``(N, D)``, ``NaN`` where not seen.
+            count: How many configurations.
+            size: Dimensions ``D``.
+            diagonal: Whether dimensions have beliefs of their own.
+
+        Raises:
+            ModelError: If that is no distribution.
+        """
+        if prior is None:
+            if rows is None:
+                rows = torch.zeros(0, size, dtype=torch.float64)
+            mean = rows.nanmean(dim=0).nan_to_num()
+            error = (rows - mean).nan_to_num(nan=0.0)
+            seen = (~rows.isnan()).double()
+            scale = (error.T @ error) / (seen.T @ seen).clamp(min=1.0)
+            spread = scale.diagonal()
+            scale = scale + torch.diag(torch.where(spread > 0, 1e-6 * spread, 1.0))
+            confidence, degrees = 1.0, float(size)
+            if diagonal:
+                degrees = 1.0
+        else:
+            mean, scale = prior.location(size), prior.matrix(size)
+            confidence, degrees = prior.confidence, prior.degrees
+        if diagonal:  # the same density, restricted to diagonal matrices
+            scale, degrees = scale.diagonal(), degrees + size - 1.0
+        least = 0.0 if diagonal else size - 1.0
+        proper = scale.min() > 0 if diagonal else torch.linalg.eigvalsh(scale)[0] > 0
+        if not (confidence > 0 and degrees > least and bool(proper)):
+            raise ModelError(
+                "a NormalWishart prior of variational Bayes must be a distribution: confidence "
+                f"above 0, degrees above {size - 1}, a positive definite scale; got {prior!r}"
+            )
+        lead = torch.ones(count, dtype=torch.float64)
+        return cls(
+            mean.expand(count, size),
+            confidence * lead,
+            degrees * lead,
+            scale.expand(count, *scale.shape),
+        )
+
+    def updated(self, count: Tensor, first: Tensor, second: Tensor) -> NormalBeliefs:
+        """Return the posterior for sums over rows, ``(K,)``, ``(K, D)``, ``(K, D, D)``."""
+        confidence = self.confidence + count
+        mean = (self.confidence[:, None] * self.mean + first) / confidence[:, None]
+        scale = self.scale + second
+        for weight, m, sign in ((self.confidence, self.mean, 1.0), (confidence, mean, -1.0)):
+            square = m.square() if self.diagonal else m[:, :, None] * m[:, None, :]
+            scale = scale + sign * weight.reshape(-1, *[1] * (square.dim() - 1)) * square
+        if not self.diagonal:
+            scale = (scale + scale.mT) / 2
+        return NormalBeliefs(mean, confidence, self.degrees + count, scale)
+
+    @property
+    def covariance(self) -> Tensor:
+        """The inverse of the mean precision, ``(K, D, D)`` or ``(K, D)``."""
+        return self.scale / self.degrees.reshape(-1, *[1] * (self.scale.dim() - 1))
+
+    @property
+    def offset(self) -> Tensor:
+        r"""``(K,)`` :math:`E[\log N(x; \mu, \Sigma)] - \log N(x; m, \Psi / \nu)`, for any ``x``."""
+        size, nu = self.mean.shape[1], self.degrees
+        if self.diagonal:
+            each = 0.5 * ((nu / 2).digamma() + math.log(2.0) - nu.log()) - 0.5 / self.confidence
+            return size * each
+        logs = _digammas(nu, size) + size * math.log(2.0) - size * nu.log()
+        return 0.5 * logs - 0.5 * size / self.confidence
+
+    def divergence(self, other: NormalBeliefs) -> float:
+        """Return the Kullback-Leibler divergence from other beliefs, over all configurations."""
+        size = self.mean.shape[1]
+        ratio = other.confidence / self.confidence
+        change = self.mean - other.mean
+        if self.diagonal:
+            inverse = self.scale.reciprocal()
+            square = (change.square() * inverse).sum(1)
+            trace = (other.scale * inverse).sum(1)
+            logs = (self.scale.log() - other.scale.log()).sum(1)
+            parts, width = size, 1
+        else:
+            square = (change * torch.linalg.solve(self.scale, change)).sum(1)
+            trace = torch.linalg.solve(self.scale, other.scale).diagonal(dim1=-2, dim2=-1).sum(-1)
+            logs = torch.linalg.slogdet(self.scale)[1] - torch.linalg.slogdet(other.scale)[1]
+            parts, width = 1, size
+        of_means = 0.5 * (
+            size * (ratio - 1.0 - ratio.log()) + other.confidence * self.degrees * square
+        )
+        a, b = self.degrees / 2, other.degrees / 2
+        normalizers = torch.mvlgamma(b, width) - torch.mvlgamma(a, width)
+        of_scales = (
+            b * logs
+            + a * (trace - size)
+            + parts * (normalizers + (a - b) * _digammas(self.degrees, width))
+        )
+        return float((of_means + of_scales).sum())
+
+
+def _digammas(degrees: Tensor, size: int) -> Tensor:
+    """``(K,)`` multivariate digamma functions of half the degrees."""
+    steps = torch.arange(size, dtype=degrees.dtype)
+    return ((degrees[:, None] - steps) / 2).digamma().sum(dim=1)

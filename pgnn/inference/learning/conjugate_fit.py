@@ -1,0 +1,186 @@
+"""Variational Bayes of models whose conditionals are conjugate, by their own expectations."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgnn.abilities import Inputs
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
+from pgnn.factors.conditionals.exponential_family import ExponentialFamily
+from pgnn.factors.conditionals.tabular import Prior
+from pgnn.inference.convergence import Convergence
+from pgnn.inference.history import History
+from pgnn.inference.learning.e_step import EStep
+from pgnn.inference.learning.e_steps import e_step_of
+from pgnn.inference.learning.expected_statistics import ExpectedStatistics, tied
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import check_seen
+from pgnn.inference.loop import Info, iterate
+
+if TYPE_CHECKING:
+    from pgnn.inference.learning.variational_bayes import VariationalBayes
+
+
+def fit_conjugate(
+    model: Any,
+    learner: VariationalBayes,
+    data: Any,
+    *,
+    weights: Any,
+    inputs: Inputs | None,
+    seed: int | None,
+    progress: bool,
+) -> None:
+    """Approximate the posterior of all numbers and hidden states by a product.
+
+    Args:
+        model: What is changed, if all goes well.
+        learner: Its prior and limits.
+        data: Rows or sequences with holes.
+        weights: What each counts.
+        inputs: Covariates.
+        seed: Of the start.
+        progress: Show a bar.
+
+    Raises:
+        Unsupported: If something is learnable that has no conjugate prior.
+    """
+    begin = time.perf_counter()
+    own = copy.deepcopy(model)
+    e_step = e_step_of(own)
+    e_step.check()
+    pieces = _conjugate(e_step)
+    seen = e_step.read(data, weights, inputs)
+    check_seen(seen)
+    e_step.prepare(seen)
+    priors = _priors(e_step, pieces, learner.prior, seen)
+    if e_step.symmetric(seen):
+        e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
+    method = _Rounds(e_step, seen, pieces, priors, learner.tolerance)
+    run = iterate(method, learner.max_iterations, progress=progress, label="variational Bayes")
+    for name, piece in pieces.items():
+        piece.set_mean(method.posterior[name])
+    told = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
+    with restored_on_failure(model):
+        model.load_state_dict(own.state_dict())
+        history: dict[str, Any] = {
+            "learner": repr(learner),
+            "rows": seen.num_rows,
+            "weight": float(seen.row_weights.sum()),
+            "lower_bound": method.expected - method.divergence,
+            "expected": method.expected,
+            "kl_divergence": method.divergence,
+            "posterior": {n: x for n, x in told.items() if not isinstance(x, dict)},
+            "normal_posterior": {n: x for n, x in told.items() if isinstance(x, dict)},
+            "iterations": run.iterations,
+            "converged": run.converged,
+            "seconds": time.perf_counter() - begin,
+            "trace": run.history,
+        }
+        if method.occupancy is not None:
+            history["occupancy"] = method.occupancy
+        model.history = History(history)
+    if not run.converged:
+        Convergence("VariationalBayes").stopped(run.iterations, "raise max_iterations").warn(5)
+
+
+class _Rounds:
+    """Updates of the posterior of numbers, and of hidden states, in turn."""
+
+    def __init__(
+        self,
+        e_step: EStep[Any],
+        seen: Any,
+        pieces: Mapping[Hashable, Conjugate],
+        priors: Mapping[Hashable, Beliefs],
+        tolerance: float,
+    ) -> None:
+        self._e_step, self._seen, self._pieces, self._priors = e_step, seen, pieces, priors
+        self._tolerance, self._bound = tolerance, -math.inf
+        self._next: ExpectedStatistics | None = None
+        self.posterior: dict[Hashable, Beliefs] = {}
+        self.expected = self.divergence = 0.0
+        self.occupancy: list[float] | None = None
+
+    def init(self) -> None:
+        """The first expectations are those of the model as it is."""
+
+    def step(self, state: None) -> tuple[None, Info]:
+        """One round, and the bound after it."""
+        expected = self._e_step.expect(self._seen) if self._next is None else self._next
+        self.divergence = 0.0
+        for name, piece in self._pieces.items():
+            prior = self._priors[name]
+            sums = expected.sums.get(name)
+            self.posterior[name] = prior if sums is None else piece.updated(prior, sums)
+            piece.set_geometric_mean(self.posterior[name])
+            self.divergence += piece.divergence(self.posterior[name], prior)
+        self._next = self._e_step.expect(self._seen)
+        self.expected = self._next.log_likelihood
+        if self._next.occupancy is not None:
+            self.occupancy = self._next.occupancy.tolist()
+        bound, before = self.expected - self.divergence, self._bound
+        self._bound = bound
+        done = bound - before <= self._tolerance * max(abs(bound), 1.0)
+        return None, Info(done, {"lower_bound": bound})
+
+
+def _conjugate(e_step: EStep[Any]) -> dict[Hashable, Conjugate]:
+    """The learnable pieces.
+
+    Raises:
+        Unsupported: If one has no conjugate prior, learns by halves, or shares its numbers.
+    """
+    found: dict[Hashable, Conjugate] = {}
+    for name, own in e_step.pieces.items():
+        if not isinstance(own, Conjugate) or own.inputs:
+            raise Unsupported(
+                f"VariationalBayes learns tables and normal distributions; {name!r} has a "
+                f"{type(own).__name__}: take EM()"
+            )
+        if any(not p.requires_grad for p in own.parameters()):
+            raise Unsupported(
+                f"some numbers of {name!r} are constants: VariationalBayes learns all or none"
+            )
+        found[name] = own
+    if not found or e_step.learns_as_a_whole:
+        kind = type(e_step.model).__name__
+        raise Unsupported(f"VariationalBayes learns no {kind}: it has other numbers; take EM()")
+    shared = [names for names in tied(e_step.pieces) if len(names) > 1]
+    if shared:
+        raise Unsupported(f"{shared[0][0]!r} and {shared[0][1]!r} share their numbers: take EM()")
+    return found
+
+
+def _priors(
+    e_step: EStep[Any], pieces: Mapping[Hashable, Conjugate], given: Any, seen: Any
+) -> dict[Hashable, Beliefs]:
+    """The prior of each piece; those that were given apply where they can."""
+    if isinstance(given, Mapping):
+        unknown = [n for n in given if n not in pieces]
+        if unknown:
+            known = ", ".join(map(repr, pieces))
+            raise ModelError(f"a prior is given for {unknown[0]!r}; what can be learnt are {known}")
+    found = {}
+    for name, piece in pieces.items():
+        own: Any = piece
+        conditional: Conditional = own
+        prior = given.get(name) if isinstance(given, Mapping) else given
+        if isinstance(prior, Prior) and not _takes(conditional, prior):
+            prior = None
+        elif not isinstance(given, Mapping) and not isinstance(prior, Prior):
+            prior = prior if not conditional.child.is_discrete else None
+        found[name] = piece.beliefs(prior, e_step.values_of(name, conditional, seen))
+    return found
+
+
+def _takes(own: Conditional, prior: Prior) -> bool:
+    return isinstance(own, ExponentialFamily) and own.accepts(prior)
