@@ -1,6 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
-from pgnn import abilities, metrics, plot
+from pgnn import abilities, divergences, metrics, plot
 from pgnn.errors import (
     DataError,
     EvidenceError,
@@ -233,6 +233,7 @@ __all__ = [
     "NeuralPotential",
     # rooms
     "abilities",
+    "divergences",
     "metrics",
     "plot",
     # models

@@ -34,11 +34,12 @@ ALLOWED = {
     "programs": _BELOW | {"tape", "models"},
     "inference": _BELOW | {"tape"},
     "metrics": _CORE,
+    "divergences": _CORE,
     "io": _CORE,
     "plot": _CORE,
     "cli": _CORE | {"metrics", "io", "plot", "__init__"},
     "__main__": {"cli"},
-    "__init__": _CORE | {"metrics", "io", "plot"},
+    "__init__": _CORE | {"metrics", "divergences", "io", "plot"},
 }
 # What each room of inference may import of the others; the shared files, which lie in inference
 # itself (""), stand below them all.

@@ -12,7 +12,17 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.metrics import Bic, HeldOut, aic, bic, choose, num_learnable, num_observations
+from pgnn.errors import ModelError
+from pgnn.metrics import (
+    Bic,
+    HeldOut,
+    aic,
+    bic,
+    choose,
+    credible_intervals,
+    num_learnable,
+    num_observations,
+)
 
 QUICK = {"learner": pgnn.EM(tolerance=1e-6), "seed": 0, "progress": False}
 
@@ -176,3 +186,23 @@ class TestChoose:
         found = choose(mixtures, {"x": x}, **QUICK)
         assert found.name == 2
         assert [row["parameters"] for row in found.table.values()] == [5, 11, 17]
+
+
+class TestCredibleIntervals:
+    def test_a_table_has_the_quantiles_of_its_posterior(self) -> None:
+        from scipy.stats import beta
+
+        rows = {"a": [0, 0, 1, 1, 1, 1], "b": [0, 1, 1, 1, 1, 0]}
+        net = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+        net.fit(rows, learner=pgnn.MaximumLikelihood(pgnn.Laplace()), progress=False)
+        before = net.log_prob(rows)
+        found = credible_intervals(net, "b", {"a": [1, 0]}, level=0.8, draws=4000, seed=0)
+        exact = beta(4, 2)  # three of four rows, and one each
+        assert found.low["b"][0, 1] == pytest.approx(exact.ppf(0.1), abs=0.02)
+        assert found.high["b"][0, 1] == pytest.approx(exact.ppf(0.9), abs=0.02)
+        assert found.frame().loc[("b", 0, 1), "mean"] == pytest.approx(4 / 6, abs=0.01)
+        assert net.log_prob(rows).equal(before)  # the model stays as it is
+
+    def test_without_posteriors_it_says_how_to_have_them(self) -> None:
+        with pytest.raises(ModelError, match="fit with a prior"):
+            credible_intervals(pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2}))

@@ -1,0 +1,330 @@
+"""How far simpler distributions are from a model, and the nearest ones of a form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.errors import ModelError, Unsupported
+from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.factors.factor import Factor
+from pgnn.factors.variable import Variable
+from pgnn.graphs.spanning_tree import maximum_spanning_tree
+from pgnn.inference.exact.junction_tree import JunctionTree
+from pgnn.inference.posterior import Posterior
+from pgnn.limits import whole_number
+from pgnn.models.bayesian_network import BayesianNetwork
+from pgnn.models.model import Model
+
+Edges = Iterable[tuple[Hashable, Hashable]]
+
+
+@dataclass(frozen=True)
+class EvidenceDecomposition:
+    r"""The log evidence as a lower bound and what is missing from it.
+
+    .. math:: \log p(e) = \underbrace{E_q[\log p(x, e)] + H(q)}_{\text{ELBO}}
+        + \mathrm{KL}(q(x) \,\|\, p(x \mid e))
+
+    Attributes:
+        log_evidence: :math:`\log p(e)`.
+        energy: :math:`E_q[\log p(x, e)]`.
+        entropy: :math:`H(q)`.
+    """
+
+    log_evidence: Tensor
+    energy: Tensor
+    entropy: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """The evidence lower bound."""
+        return self.energy + self.entropy
+
+    @property
+    def kl(self) -> Tensor:
+        """The divergence of ``q`` from the posterior, zero only if they are the same."""
+        return self.log_evidence - self.elbo
+
+
+def decompose(
+    model: Model, q: Model | Posterior | Mapping[Hashable, Any], evidence: Any = None
+) -> EvidenceDecomposition:
+    """Return the log evidence of a discrete model as ELBO + KL for any ``q``.
+
+    Args:
+        model: Any model of single discrete variables.
+        q: A distribution of the variables that were not seen: a model of them; or a product of
+            marginals, as a :class:`Posterior` has them or by name, ``(K,)``.
+        evidence: One row, as in a query.
+
+    Raises:
+        ModelError: If ``q`` is of other variables.
+        Unsupported: If a variable is real or an array.
+
+    Cost:
+        That of the joint marginals of ``q`` over the scopes of the model's factors.
+
+    References:
+        Bishop (2006), Pattern Recognition and Machine Learning, section 9.4 and 10.1.
+
+    Example:
+        >>> net = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> parts = decompose(net, {"a": [0.5, 0.5]}, {"b": 1})
+        >>> round(float(parts.elbo), 4), round(float(parts.kl), 4)
+        (-1.2629, 0.4644)
+    """
+    hidden = _hidden(model, evidence)
+    own: _Distribution = _OfModel(q, hidden) if isinstance(q, Model) else _Product(q, hidden)
+    factors, log_normalizer = _factors(model, evidence)
+    energy = sum((own.mean(f) for f in factors), start=torch.zeros((), dtype=torch.float64))
+    with torch.no_grad():
+        log_evidence = JunctionTree().log_prob(model, evidence).reshape(()).double()
+    if not model.is_normalized:
+        log_evidence = log_evidence - log_normalizer
+    return EvidenceDecomposition(log_evidence, energy - log_normalizer, own.entropy())
+
+
+def forward_projection(
+    model: Model, evidence: Any = None, edges: Edges | None = ()
+) -> BayesianNetwork:
+    r"""Return the network nearest to a posterior by :math:`\mathrm{KL}(p \,\|\, q)`.
+
+    Its tables are the posterior's own conditionals, so that families have the same joint
+    distributions: it covers all that is probable.
+
+    Args:
+        model: Any model of single discrete variables.
+        evidence: One row, as in a query.
+        edges: Directed, of the network: none for a product of marginals; None for the best tree.
+
+    Cost:
+        A joint marginal for each family; of all pairs for the best tree.
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, section 8.5.
+
+    Example:
+        >>> net = BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+        >>> forward_projection(net).conditionals["b"].probs
+        tensor([0.5500, 0.4500], dtype=torch.float64)
+    """
+    hidden = _hidden(model, evidence)
+    with torch.no_grad():
+        posterior = model.query([*hidden], evidence, engine=JunctionTree())
+        graph = _graph(hidden, _best_tree(posterior, hidden) if edges is None else edges)
+        tables = {}
+        for name in graph:
+            scope = [*graph.predecessors(name), name]
+            joint = posterior.joint(*scope).values.double()
+            total = joint.sum(-1, keepdim=True)
+            uniform = torch.full_like(joint, 1.0 / joint.shape[-1])
+            tables[name] = torch.where(total > 0, joint / total.clamp_min(1e-300), uniform)
+    states: dict[Hashable, Any] = dict(hidden)
+    return BayesianNetwork(graph, tables, states)
+
+
+def reverse_projection(
+    model: Model,
+    evidence: Any = None,
+    edges: Edges = (),
+    *,
+    restarts: int = 5,
+    seed: int | None = None,
+) -> BayesianNetwork:
+    r"""Return a network near to a posterior by :math:`\mathrm{KL}(q \,\|\, p)`.
+
+    It keeps to what is probable, and of several modes it may choose one. Found by ascending the
+    ELBO from several starts: a local optimum.
+
+    Args:
+        model: Any model of single discrete variables, all states of which are possible.
+        evidence: One row, as in a query.
+        edges: Directed, of the network; none for a product of marginals (mean field).
+        restarts: Starts, of which the best result counts.
+        seed: Of the starts.
+
+    Raises:
+        Unsupported: If some states are impossible together.
+
+    References:
+        Koller and Friedman (2009), Probabilistic Graphical Models, sections 8.5 and 11.5.
+    """
+    restarts = whole_number("restarts", restarts, 1, ModelError)
+    hidden = _hidden(model, evidence)
+    factors, _ = _factors(model, evidence)
+    if any(bool(f.log_values.isneginf().any()) for f in factors):
+        raise Unsupported(
+            "some states are impossible together, and the divergence infinite nearly everywhere: "
+            "take forward_projection(), or MeanField()"
+        )
+    graph = _graph(hidden, edges)
+    random = np.random.default_rng(seed)
+    best: tuple[float, BayesianNetwork] | None = None
+    for _ in range(restarts):
+        states: dict[Hashable, Any] = dict(hidden)
+        network = BayesianNetwork(graph, states=states)
+        network._asked = True
+        value = _ascended(network, factors, random)
+        if best is None or value > best[0]:
+            best = value, network
+    if best is None:
+        raise ModelError("there was no start")
+    return best[1].requires_grad_(False)
+
+
+# --- helpers ----------------------------------------------------------------------------------
+
+
+class _Distribution:
+    """What is asked of ``q``."""
+
+    def mean(self, f: Factor) -> Tensor:
+        """The expectation of a log factor."""
+        raise NotImplementedError
+
+    def entropy(self) -> Tensor:
+        """Its entropy."""
+        raise NotImplementedError
+
+
+class _Product(_Distribution):
+    """Independent variables."""
+
+    def __init__(self, q: Any, hidden: Mapping[Hashable, Variable]) -> None:
+        self._probs = {}
+        for name, v in hidden.items():
+            if name not in q:
+                raise ModelError(f"q says nothing of {name!r}, which was not seen")
+            given = q[name]
+            probs = given.probs if hasattr(given, "probs") else given
+            own = torch.as_tensor(probs, dtype=torch.float64).reshape(-1)
+            if len(own) != v.num_states or not math.isclose(float(own.sum()), 1.0, abs_tol=1e-6):
+                raise ModelError(f"q of {name!r} must be {v.num_states} probabilities, got {given}")
+            self._probs[name] = own
+
+    def mean(self, f: Factor) -> Tensor:
+        """See the base class."""
+        table = torch.ones((), dtype=torch.float64)
+        for name in f.names:
+            table = table.unsqueeze(-1) * self._probs[name]
+        return _expectation(table, f.log_values)
+
+    def entropy(self) -> Tensor:
+        """See the base class."""
+        return -sum((torch.special.xlogy(p, p).sum() for p in self._probs.values()),
+                    start=torch.zeros((), dtype=torch.float64))  # fmt: skip
+
+
+class _OfModel(_Distribution):
+    """A model of the same variables."""
+
+    def __init__(self, q: Model, hidden: Mapping[Hashable, Variable]) -> None:
+        if set(q.variables) != set(hidden):
+            raise ModelError(f"q must be a model of {[*hidden]}, got one of {[*q.variables]}")
+        self._q = q
+        self._posterior = q.query([*hidden], engine=JunctionTree()) if hidden else None
+
+    def mean(self, f: Factor) -> Tensor:
+        """See the base class."""
+        if not f.names or self._posterior is None:
+            return f.log_values.double().reshape(())
+        return _expectation(self._posterior.joint(*f.names).values, f.log_values)
+
+    def entropy(self) -> Tensor:
+        """See the base class."""
+        factors, log_normalizer = _factors(self._q, None)
+        zero = torch.zeros((), dtype=torch.float64)
+        return log_normalizer - sum((self.mean(f) for f in factors), start=zero)
+
+
+def _expectation(table: Tensor, logs: Tensor) -> Tensor:
+    """The mean of logs; what has no probability counts nothing."""
+    table, logs = table.double(), logs.double().reshape(table.shape)
+    return torch.where(table > 0, table * torch.where(table > 0, logs, 0.0), 0.0).sum()
+
+
+def _hidden(model: Model, evidence: Any) -> dict[Hashable, Variable]:
+    """The variables that were not seen."""
+    bad = [n for n, v in model.variables.items() if not v.is_discrete or v.shape]
+    if bad:
+        raise Unsupported(f"divergences are of single discrete variables, and {bad[0]!r} is none")
+    codes = _codes(model, evidence)
+    return {n: v for n, v in model.variables.items() if codes[n] < 0}
+
+
+def _codes(model: Model, evidence: Any) -> dict[Hashable, int]:
+    seen = EvidenceReader(tuple(model.variables.values())).read(evidence)
+    if seen.num_rows != 1 or seen.soft is not None:
+        raise ModelError("a divergence is from the posterior of one row of states")
+    return dict(zip(model.variables, seen.codes[0].tolist(), strict=True))
+
+
+def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
+    """Log tables over what was not seen, and the log normalizer of the model."""
+    known = {n: torch.tensor([c]) for n, c in _codes(model, evidence).items() if c >= 0}
+    zero = torch.zeros((), dtype=torch.float64)
+    if not model.is_normalized:
+        zero = JunctionTree().log_prob(model, None).reshape(()).double()
+    return list(model.factors(known or None)), zero
+
+
+def _graph(hidden: Mapping[Hashable, Variable], edges: Edges) -> nx.DiGraph:
+    graph = nx.DiGraph()
+    graph.add_nodes_from(hidden)
+    for a, b in edges:
+        if a not in hidden or b not in hidden:
+            raise ModelError(f"the edge {(a, b)!r} has a variable that was seen, or is unknown")
+        graph.add_edge(a, b)
+    return graph
+
+
+def _best_tree(
+    posterior: Posterior, hidden: Mapping[Hashable, Variable]
+) -> list[tuple[Hashable, Hashable]]:
+    """Edges of the largest mutual information."""
+    names = [*hidden]
+    weights = np.zeros((len(names), len(names)))
+    for i, a in enumerate(names):
+        for j in range(i):
+            joint = posterior.joint(names[j], a).values.double()
+            product = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+            weights[i, j] = weights[j, i] = float(
+                torch.special.xlogy(joint, joint / product.clamp_min(1e-300)).sum()
+            )
+    parents = maximum_spanning_tree(weights)
+    return [(names[p], names[v]) for v, p in enumerate(parents.tolist()) if p >= 0]
+
+
+def _ascended(
+    network: BayesianNetwork, factors: list[Factor], random: np.random.Generator
+) -> float:
+    """Raise the ELBO of a network; return it."""
+    parameters = [*network.parameters()]
+    with torch.no_grad():
+        for p in parameters:
+            p.copy_(torch.from_numpy(random.normal(size=p.shape)))
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe",
+                                  tolerance_grad=1e-9, tolerance_change=1e-12)  # fmt: skip
+    network.detached = False
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        own = _OfModel(network, dict(network.variables))
+        value = sum((own.mean(f) for f in factors), start=own.entropy())
+        (-value).backward()  # type: ignore[no-untyped-call]
+        return -value.detach()
+
+    with torch.enable_grad():
+        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        value = -float(loss())
+    optimizer.zero_grad()
+    network.detached = True
+    return value
