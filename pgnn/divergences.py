@@ -7,7 +7,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import torch
 from torch import Tensor
@@ -119,16 +118,16 @@ def forward_projection(
     hidden = _hidden(model, evidence)
     with torch.no_grad():
         posterior = model.query([*hidden], evidence, engine=JunctionTree())
-        graph = _graph(hidden, _best_tree(posterior, hidden) if edges is None else edges)
+        arcs = _checked(hidden, _best_tree(posterior, hidden) if edges is None else edges)
         tables = {}
-        for name in graph:
-            scope = [*graph.predecessors(name), name]
+        for name in hidden:
+            scope = [*(a for a, b in arcs if b == name), name]
             joint = posterior.joint(*scope).values.double()
             total = joint.sum(-1, keepdim=True)
             uniform = torch.full_like(joint, 1.0 / joint.shape[-1])
             tables[name] = torch.where(total > 0, joint / total.clamp_min(1e-300), uniform)
     states: dict[Hashable, Any] = dict(hidden)
-    return BayesianNetwork(graph, tables, states)
+    return BayesianNetwork(arcs, tables, states)
 
 
 def reverse_projection(
@@ -165,12 +164,12 @@ def reverse_projection(
             "some states are impossible together, and the divergence infinite nearly everywhere: "
             "take forward_projection(), or MeanField()"
         )
-    graph = _graph(hidden, edges)
+    arcs = _checked(hidden, edges)
     random = np.random.default_rng(seed)
     best: tuple[float, BayesianNetwork] | None = None
     for _ in range(restarts):
         states: dict[Hashable, Any] = dict(hidden)
-        network = BayesianNetwork(graph, states=states)
+        network = BayesianNetwork(arcs, states=states)
         network._asked = True
         value = _ascended(network, factors, random)
         if best is None or value > best[0]:
@@ -276,14 +275,13 @@ def _factors(model: Model, evidence: Any) -> tuple[list[Factor], Tensor]:
     return list(model.factors(known or None)), zero
 
 
-def _graph(hidden: Mapping[Hashable, Variable], edges: Edges) -> nx.DiGraph:
-    graph = nx.DiGraph()
-    graph.add_nodes_from(hidden)
-    for a, b in edges:
+def _checked(hidden: Mapping[Hashable, Variable], edges: Edges) -> list[tuple[Hashable, Hashable]]:
+    """Edges between variables that were not seen."""
+    found = list(edges)
+    for a, b in found:
         if a not in hidden or b not in hidden:
             raise ModelError(f"the edge {(a, b)!r} has a variable that was seen, or is unknown")
-        graph.add_edge(a, b)
-    return graph
+    return found
 
 
 def _best_tree(
