@@ -101,12 +101,15 @@ from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints
 from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
 from pgnn.inference.learning.em import EM
+from pgnn.inference.learning.entropy_regularization import EntropyRegularization
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.k_means import KMeans
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.pattern_storage import Hebbian, PseudoInverse, Unlearning
+from pgnn.inference.learning.prior_shift import PriorShift
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
+from pgnn.inference.learning.self_training import CoTraining, SelfTraining
 from pgnn.inference.learning.variational_bayes import VariationalBayes
 from pgnn.inference.mean_field.block_ascent import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
@@ -333,6 +336,10 @@ __all__ = [
     "PseudoInverse",
     "Unlearning",
     "KMeans",
+    "SelfTraining",
+    "CoTraining",
+    "EntropyRegularization",
+    "PriorShift",
     "Laplace",
     "BDeu",
     "K2",

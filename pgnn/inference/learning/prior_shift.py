@@ -1,0 +1,120 @@
+"""New frequencies of classes, whose features look as before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgnn.abilities import Inputs
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.tabular import Tabular
+from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.self_training import predicted, target_of
+from pgnn.inference.learning.training_data import read_rows
+from pgnn.limits import NOT_NEGATIVE, check_settings
+
+
+@dataclass(frozen=True)
+class PriorShift(Learner):
+    r"""Re-estimates :math:`p(y)` from rows without labels, :math:`p(x \mid y)` staying as it is.
+
+    .. math:: \pi_y \leftarrow \frac{1}{N} \sum_n
+        \frac{\pi_y\, p_0(y \mid x_n) / \pi^0_y}{\sum_k \pi_k\, p_0(k \mid x_n) / \pi^0_k}
+
+    That is :class:`EM` of the one table, from posteriors that are computed once. Labels that rows
+    may have are not looked at.
+
+    Args:
+        target: Name of the class; that of the model, or its only discrete variable, if not given.
+        max_iterations: Most rounds.
+        tolerance: Largest move of a probability that is none.
+
+    Raises:
+        ModelError: If a setting is out of range.
+
+    References:
+        Saerens, Latinne and Decaestecker (2002), Adjusting the outputs of a classifier to new a
+        priori probabilities: a simple procedure.
+
+    Example:
+        >>> from pgnn import Gaussian, NaiveBayes
+        >>> rows = {"class": [0, 0, 1, 1], "x": [-1.0, 1.0, 9.0, 11.0]}
+        >>> model = NaiveBayes(2, {"x": Gaussian}).fit(rows, progress=False)
+        >>> _ = model.fit({"x": [0.0, 10.0, 9.5, 10.5]}, learner=PriorShift())
+        >>> model.query("class")["class"].probs
+        tensor([0.2500, 0.7500], dtype=torch.float64)
+    """
+
+    target: Hashable = None
+    max_iterations: int = 10_000
+    tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_iterations=1, tolerance=NOT_NEGATIVE)
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Change the table of the class alone; ``model.history`` tells how it went.
+
+        Args:
+            model: A directed network with a class that has no parents.
+            data: Rows of features.
+            weights: ``(N,)`` what each row counts.
+            inputs: Covariates.
+            seed: Not used.
+            progress: Not used.
+
+        Raises:
+            DataError: If there are no rows.
+            ModelError: If the class has parents, or no table.
+        """
+        begin = time.perf_counter()
+        name = target_of(model, self.target)
+        table = model.conditionals[name]
+        if not isinstance(table, Tabular) or table.parents:
+            raise ModelError(
+                f"{name!r} has parents, or no table: PriorShift() is of a class without"
+            )
+        seen = read_rows(model, data, weights, inputs)
+        codes = seen.codes.copy()
+        codes[:, model.elements.numbers(name)] = -1
+        posterior = predicted(model, replace(seen, codes=codes), name)
+        counts = seen.row_weights / seen.row_weights.sum()
+        with torch.no_grad():
+            old = table.probs.detach().double().numpy(force=True)
+        likely = posterior / np.where(old > 0, old, 1.0) * (old > 0)
+        new, moved, rounds = old.copy(), np.inf, 0
+        while rounds < self.max_iterations and moved > self.tolerance:
+            share = likely * new
+            share /= share.sum(axis=1, keepdims=True)
+            after = counts @ share
+            moved, new, rounds = float(np.abs(after - new).max()), after, rounds + 1
+        with restored_on_failure(model), torch.no_grad():
+            with np.errstate(divide="ignore"):
+                table.logits.copy_(torch.from_numpy(np.log(new)))
+            model.history = History(
+                learner=repr(self),
+                rows=seen.num_rows,
+                weight=float(seen.row_weights.sum()),
+                before=old.tolist(),
+                after=new.tolist(),
+                gain=float(seen.row_weights @ np.log((likely * new).sum(axis=1))),
+                iterations=rounds,
+                converged=moved <= self.tolerance,
+                seconds=time.perf_counter() - begin,
+            )

@@ -1,0 +1,296 @@
+"""Semi-supervised learning by pseudo-labels: self-training, co-training."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.abilities import ClassModel, Inputs, NetworkModel
+from pgnn.errors import DataError, ModelError, Unsupported, closest
+from pgnn.evidence.evidence import Evidence
+from pgnn.inference.history import History
+from pgnn.inference.learner import Learner
+from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.training_data import read_rows
+from pgnn.limits import Interval, check_settings
+
+Rows = NDArray[np.intp]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PseudoLabels(Learner):
+    """Fits to rows with labels, labels others by the fit, and fits again.
+
+    Args:
+        target: Name of the variable that is the label; the class of a model that has one, or its
+            only discrete variable, if not given.
+        learner: What fits; the model's own choice for complete rows if not given.
+        threshold: Least probability of a label that is taken for one.
+        rounds: Most rounds.
+
+    Raises:
+        ModelError: If a setting is out of range.
+    """
+
+    target: Hashable = None
+    learner: Learner | None = None
+    threshold: float = 0.9
+    rounds: int = 20
+
+    def __post_init__(self) -> None:
+        check_settings(self, threshold=Interval(0.0, 1.0), rounds=1)
+        if self.learner is not None and not isinstance(self.learner, Learner):
+            raise ModelError(
+                f"learner must be one such as MaximumLikelihood(), got {self.learner!r}"
+            )
+
+    @abstractmethod
+    def label(self, model: Any, seen: Evidence, column: int, name: Hashable) -> Evidence:
+        """Return the rows to learn from in the next round.
+
+        Args:
+            model: Fitted to the last ones.
+            seen: All rows, without labels where they have none.
+            column: Of the label among the states.
+            name: Of the label.
+        """
+
+    def fit(
+        self,
+        model: Any,
+        data: Any,
+        *,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Fit a model; ``model.history`` tells how it went.
+
+        Args:
+            model: A directed network with a discrete label.
+            data: Rows; the label is missing in some.
+            weights: ``(N,)`` what each row counts.
+            inputs: Covariates.
+            seed: Of the learner.
+            progress: Of the learner.
+
+        Raises:
+            DataError: If no row has a label.
+            ModelError: If the target is no discrete variable of the model.
+            Unsupported: If the model is no directed network.
+        """
+        begin = time.perf_counter()
+        name = target_of(model, self.target)
+        seen = read_rows(model, data, weights, inputs)
+        column = int(model.elements.numbers(name))
+        told = np.flatnonzero(seen.codes[:, column] >= 0)
+        if not len(told):
+            raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
+        rows = seen.take(told)
+        trace: list[float] = []
+        converged = False
+        with restored_on_failure(model):
+            for _ in range(self.rounds):
+                own = model.default_learner(rows) if self.learner is None else self.learner
+                own.fit(model, rows, weights=rows.row_weights, inputs=rows.inputs or None,
+                        seed=seed, progress=progress)  # fmt: skip
+                labelled = self.label(model, seen, column, name)
+                trace.append(float(labelled.row_weights.sum() - seen.take(told).row_weights.sum()))
+                converged = _same(rows, labelled)
+                rows = labelled
+                if converged:
+                    break
+            model.history = History(
+                learner=repr(self),
+                rows=seen.num_rows,
+                weight=float(seen.row_weights.sum()),
+                labelled=len(told),
+                iterations=len(trace),
+                converged=converged,
+                seconds=time.perf_counter() - begin,
+                trace={"pseudo_labels": trace},
+            )
+
+
+@dataclass(frozen=True)
+class SelfTraining(PseudoLabels):
+    """Learns from its own predictions for rows without a label.
+
+    Rows whose most probable label reaches the threshold count with it, all of them anew in each
+    round (hard); or every row counts with each label by its probability (soft), which is
+    :class:`EM` for a generative model.
+
+    Args:
+        target: Name of the label; see :class:`PseudoLabels`.
+        learner: What fits.
+        threshold: Least probability of a hard label.
+        rounds: Most rounds.
+        hard: Whether labels are hard.
+
+    References:
+        Yarowsky (1995), Unsupervised word sense disambiguation rivaling supervised methods. Scudder
+        (1965), Probability of error of some adaptive pattern-recognition machines.
+
+    Example:
+        >>> from pgnn import Gaussian, NaiveBayes
+        >>> rows = {"class": ["a", "b", None, None], "x": [0.0, 9.0, 1.0, 8.0]}
+        >>> rows = {n: v * 2 for n, v in rows.items()}
+        >>> model = NaiveBayes(["a", "b"], {"x": Gaussian})
+        >>> model.fit(rows, learner=SelfTraining(threshold=0.5)).history["labelled"]
+        4
+    """
+
+    hard: bool = True
+
+    def label(self, model: Any, seen: Evidence, column: int, name: Hashable) -> Evidence:
+        """See the base class."""
+        open_rows = np.flatnonzero(seen.codes[:, column] < 0)
+        told = np.flatnonzero(seen.codes[:, column] >= 0)
+        probs = predicted(model, seen.take(open_rows), name)
+        if self.hard:
+            sure = probs.max(axis=1, initial=0.0) >= self.threshold
+            chosen = np.concatenate([told, open_rows[sure]])
+            labels = np.concatenate([seen.codes[told, column], probs[sure].argmax(axis=1)])
+            return with_labels(seen, chosen, labels, column)
+        size = probs.shape[1]
+        chosen = np.concatenate([told, np.repeat(open_rows, size)])
+        labels = np.concatenate(
+            [seen.codes[told, column], np.tile(np.arange(size), len(open_rows))]
+        )
+        return with_labels(seen, chosen, labels, column, np.append(np.ones(len(told)), probs))
+
+
+@dataclass(frozen=True)
+class CoTraining(PseudoLabels):
+    """Two groups of features label rows for each other.
+
+    Either group by itself tells the label well, and given the label they are independent: what is
+    sure from one group alone is news to the features of the other. Rows get the label that a group
+    is sure of, and where both are, that of the surer one.
+
+    Args:
+        target: Name of the label; see :class:`PseudoLabels`.
+        learner: What fits.
+        threshold: Least probability of a label from one group.
+        rounds: Most rounds.
+        views: Two or more lists of names of features.
+
+    Raises:
+        ModelError: If there are fewer than two views, or a feature is in two.
+
+    References:
+        Blum and Mitchell (1998), Combining labeled and unlabeled data with co-training.
+
+    Example:
+        >>> CoTraining(views=[["page"], ["links"]]).views
+        (('page',), ('links',))
+    """
+
+    views: Sequence[Iterable[Hashable]] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        views = tuple((v,) if isinstance(v, str) else tuple(v) for v in self.views)
+        names = [n for v in views for n in v]
+        if len(views) < 2 or not all(views) or len({*names}) < len(names):
+            raise ModelError(
+                f"views must be two or more lists of different features, got {self.views!r}"
+            )
+        object.__setattr__(self, "views", views)
+
+    def label(self, model: Any, seen: Evidence, column: int, name: Hashable) -> Evidence:
+        """See the base class."""
+        for n in (n for v in self.views for n in v):
+            if n not in model.variables:
+                raise ModelError(
+                    f"a view has {n!r}, which is no feature{closest(n, model.variables)}"
+                )
+        open_rows = np.flatnonzero(seen.codes[:, column] < 0)
+        told = np.flatnonzero(seen.codes[:, column] >= 0)
+        rows = seen.take(open_rows)
+        best = np.zeros(len(open_rows))
+        labels = np.zeros(len(open_rows), dtype=np.int64)
+        for view in self.views:
+            probs = predicted(model, _alone(model, rows, view), name)
+            better = probs.max(axis=1, initial=0.0) > best
+            best = np.where(better, probs.max(axis=1, initial=0.0), best)
+            labels = np.where(better, probs.argmax(axis=1), labels) if len(probs) else labels
+        sure = best >= self.threshold
+        chosen = np.concatenate([told, open_rows[sure]])
+        return with_labels(
+            seen, chosen, np.concatenate([seen.codes[told, column], labels[sure]]), column
+        )
+
+
+def target_of(model: Any, name: Hashable) -> Hashable:
+    """Return the name of the label.
+
+    Args:
+        model: A directed network.
+        name: What somebody gave; None if nothing.
+
+    Raises:
+        ModelError: If it is no discrete variable, or not given where there are several.
+        Unsupported: If the model is no directed network.
+    """
+    if not isinstance(model, NetworkModel):
+        raise Unsupported(f"labels are of directed networks, not of a {type(model).__name__}")
+    discrete = [n for n, v in model.variables.items() if v.is_discrete and not v.shape]
+    if name is None and isinstance(model, ClassModel):
+        return model.class_name
+    if name is None and len(discrete) == 1:
+        return discrete[0]
+    if name not in discrete:
+        what = "target= is not given" if name is None else f"target= is {name!r}"
+        raise ModelError(f"{what}, but must be one of the discrete variables {discrete}")
+    return name
+
+
+def predicted(model: Any, rows: Evidence, name: Hashable) -> Floats:
+    """Return ``(N, K)`` probabilities of the states of a variable that was not seen."""
+    size = model.variables[name].num_states
+    if not rows.num_rows:
+        return np.zeros((0, size))
+    with torch.no_grad():
+        found = model.query(name, rows, inputs=rows.inputs or None)[name].probs
+    return np.asarray(found.double().numpy(force=True))
+
+
+def with_labels(
+    seen: Evidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
+) -> Evidence:
+    """Return some rows with other labels, each counting a share of what it counts."""
+    own = seen.take(rows)
+    codes = own.codes.copy()
+    codes[:, column] = labels
+    counts = np.array(own.row_weights) * (1.0 if share is None else share)
+    names = tuple(dict.fromkeys(own.names))
+    made = replace(own, codes=codes, weights=counts, names=names)
+    return made if (counts > 0).all() else made.take(np.flatnonzero(counts))
+
+
+def _alone(model: Any, rows: Evidence, names: Iterable[Hashable]) -> Evidence:
+    """The rows as if they had seen some features only."""
+    kept = {*names}
+    codes = rows.codes.copy()
+    for n, v in model.variables.items():
+        if v.is_discrete and n not in kept:
+            codes[:, model.elements.numbers(n)] = -1
+    reals = {n: x for n, x in rows.reals.items() if n in kept}
+    return replace(rows, codes=codes, reals=reals, names=tuple(n for n in rows.names if n in kept))
+
+
+def _same(a: Evidence, b: Evidence) -> bool:
+    """Whether two sets of rows have the same labels and weights."""
+    if a.codes.shape != b.codes.shape or not np.array_equal(a.codes, b.codes):
+        return False
+    return bool(np.abs(a.row_weights - b.row_weights).max(initial=0.0) <= 1e-9)
