@@ -63,6 +63,10 @@ class LatentFactorModel(NetworkModel, SolvableModel, VectorModel):
     def latent(self) -> Hashable:
         """Name of the hidden numbers."""
 
+    @abstractmethod
+    def reconstruct(self, data: Any) -> Tensor:
+        """Return ``(N, D)`` rows with the missing numbers at their posterior means."""
+
 
 class GaussianFieldModel(SolvableModel, VectorModel):
     """Numbers at the nodes of a graph, jointly normal with a sparse precision."""

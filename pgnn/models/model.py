@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -251,6 +251,44 @@ class Model(LearningVerbs, FactorModel, Restorable):
             Intractable: If no engine is named and the exact sum does not fit.
         """
         return self._engine(engine).log_prob(self, data, inputs=inputs)
+
+    def impute(
+        self,
+        data: Any,
+        *,
+        draws: int | None = None,
+        to: str | Path | None = None,
+        ignore: Collection[Hashable] = (),
+        engine: Engine | None = None,
+        seed: int | None = None,
+    ) -> Any:
+        """Complete a table with holes.
+
+        Args:
+            data: A data frame, a mapping of columns, or the path of a CSV file.
+            draws: How many completed tables are drawn from the posterior of what is missing
+                (multiple imputation); if not given there is one, with the most probable states and,
+                given these, the means of numbers.
+            to: Path of a CSV file to write as well; several tables have a column ``draw``.
+            ignore: Columns that are no variables; they stay as they are.
+            engine: How to compute.
+            seed: Of the draws.
+
+        Returns:
+            A data frame with the columns and index of the data; with ``draws`` a list of them.
+
+        Raises:
+            DataError: If the data is no table.
+            EvidenceError: If a column is no variable, or a value no state.
+            Unsupported: If the model is one over time.
+
+        References:
+            Rubin (1987), Multiple Imputation for Nonresponse in Surveys.
+        """
+        from pgnn.inference.imputation import impute
+
+        told: dict[str, Any] = {"draws": draws, "to": to, "ignore": ignore}
+        return impute(self, data, engine=engine, seed=seed, **told)
 
     def explain(
         self,
