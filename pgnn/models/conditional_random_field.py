@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
@@ -218,20 +219,15 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         """
         if not rows.is_known(self.name):
             return lambda: self.log_prob(rows, inputs=rows.inputs)
-        from pgnn.inference.chains.chain import Chain
-        from pgnn.inference.chains.ragged_steps import RaggedSteps
+        from pgnn.inference.chains.label_likelihood import LabelLikelihood
 
-        ragged = RaggedSteps(rows.lengths)
-        labels = [rows.take(g).codes[self.name] for g in ragged.groups]
+        inside = rows.inside
+        likelihood = LabelLikelihood(rows.lengths, rows.codes[self.name][inside])
+        scorers = [part.scorer(rows.inputs, inside) for part in self._parts]
 
         def log_probs() -> Tensor:
-            steps = self.field(rows.inputs, rows.lengths, rows.steps)
-            begins, moves = self._begins().to(steps), self.moves().to(steps)
-            parts = []
-            for field, lengths, z in zip(ragged.padded(steps), ragged.lengths, labels, strict=True):
-                chain = Chain(begins, moves, field, lengths)
-                parts.append(chain.log_score(z) - chain.log_partition())
-            return ragged.joined(parts)
+            steps = self._total([scores() for scores in scorers], rows.lengths)
+            return likelihood(steps, self._begins().to(steps), self.moves().to(steps))
 
         return log_probs
 
@@ -246,18 +242,19 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         Raises:
             ModelError: If a part has scores of another number of labels.
         """
-        k = self.state.num_states
         inside = torch.arange(steps) < lengths[:, None]
-        total: Tensor | None = None
-        for part in self._parts:
-            scores = part.scores(covariates, inside)
-            if scores.shape[-1] != k:
+        return self._total([part.scores(covariates, inside) for part in self._parts], lengths)
+
+    def _total(self, scores: Sequence[Tensor], lengths: Tensor) -> Tensor:
+        """The sum of the parts' scores, ``(N, K)``, with those of last labels."""
+        k = self.state.num_states
+        for part, own in zip(self._parts, scores, strict=True):
+            if own.shape[-1] != k:
                 raise ModelError(
                     f"there are {k} labels, but the scores of {part.input_name!r} are of "
-                    f"{scores.shape[-1]}; fit the field first, or give the network {k} outputs"
+                    f"{own.shape[-1]}; fit the field first, or give the network {k} outputs"
                 )
-            total = scores if total is None else total + scores
-        assert total is not None
+        total = reduce(torch.add, scores)
         if self.ends:
             ends = (lengths.cumsum(0) - 1)[lengths > 0].to(total.device)
             total = total.index_add(0, ends, self.last.to(total).expand(len(ends), -1))

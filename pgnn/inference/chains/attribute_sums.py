@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,111 +17,113 @@ _ADDITION = 1.0
 """About how many nanoseconds one addition takes, in rows that are not in the cache."""
 
 
-class WeightTable(NamedTuple):
-    """Weights of some pairs of an attribute and a label.
+class AttributeSums:
+    r"""Sums :math:`\sum_a v_a w_{a k}` over the attributes of each step, of weights that change.
 
-    Attributes:
-        weights: ``(P,)``.
-        rows: ``(P,)`` attribute of each.
-        columns: ``(P,)`` label of each.
-        shape: Numbers of attributes and labels.
-    """
-
-    weights: Tensor
-    rows: Tensor
-    columns: Tensor
-    shape: tuple[int, int]
-
-    def dense(self) -> Tensor:
-        """Return ``(A, K)`` weights, zero for pairs that have none."""
-        table = self.weights.new_zeros(self.shape)
-        return table.index_put_((self.rows, self.columns), self.weights)
-
-
-def attribute_sums(table: WeightTable, numbers: Tensor, values: Tensor | None) -> Tensor:
-    """Return ``(N, K)`` sums of the weights of each step's attributes, for each label.
+    Only some pairs of an attribute and a label have a weight. They are written into a table, whose
+    rows are added: that takes a third of the time of walks along the pairs.
 
     Args:
-        table: The weights.
         numbers: ``(N, A)`` of attributes, -1 where there is none.
         values: ``(N, A)``, ones if ``None``.
+        pairs: ``(2, P)`` attribute and label of each weight.
+        shape: Numbers of attributes and labels.
 
     Cost: An addition for each attribute of each step, and label.
+
+    Example:
+        >>> numbers, pairs = torch.tensor([[0, 1], [1, -1]]), torch.tensor([[0, 1], [0, 1]])
+        >>> AttributeSums(numbers, None, pairs, (2, 2))(torch.tensor([0.5, 2.0]))
+        tensor([[0.5000, 2.0000],
+                [0.0000, 2.0000]])
     """
-    wanted = values is not None and values.requires_grad
-    if wanted or table.weights.device.type != "cpu" or not has_numba():
-        return torch_sums(table, numbers, values)
-    out: Tensor = _Sums.apply(table, numbers, values, table.weights)  # type: ignore[no-untyped-call]
-    return out
 
+    def __init__(
+        self, numbers: Tensor, values: Tensor | None, pairs: Tensor, shape: tuple[int, int]
+    ) -> None:
+        self.numbers, self.values, self.pairs, self.shape = numbers, values, pairs, shape
+        self._tables: dict[Any, tuple[Any, Any]] = {}
 
-def torch_sums(table: WeightTable, numbers: Tensor, values: Tensor | None) -> Tensor:
-    """The same by torch, differentiable any number of times."""
-    dense = table.dense()
-    padded = torch.cat([dense, dense.new_zeros(1, table.shape[1])])
-    places = torch.where(numbers < 0, len(dense), numbers).long()
-    if not places.numel():
-        return dense.new_zeros((len(numbers), table.shape[1]))
-    each = None if values is None else values.to(dense)
-    sums: Tensor = embedding_bag(places, padded, mode="sum", per_sample_weights=each)
-    return sums
+    def __call__(self, weights: Tensor) -> Tensor:
+        """Return ``(N, K)`` sums, of ``(P,)`` weights."""
+        wanted = self.values is not None and self.values.requires_grad
+        if wanted or weights.device.type != "cpu" or not has_numba():
+            return self.by_torch(weights)
+        out: Tensor = _Sums.apply(self, weights)  # type: ignore[no-untyped-call]
+        return out
+
+    def by_torch(self, weights: Tensor) -> Tensor:
+        """The same by torch, differentiable any number of times."""
+        table = weights.new_zeros((self.shape[0] + 1, self.shape[1]))
+        table = table.index_put((self.pairs[0], self.pairs[1]), weights)
+        places = torch.where(self.numbers < 0, self.shape[0], self.numbers).long()
+        if not places.numel():
+            return table.new_zeros((len(places), self.shape[1]))
+        each = None if self.values is None else self.values.to(table)
+        sums: Tensor = embedding_bag(places, table, mode="sum", per_sample_weights=each)
+        return sums
+
+    def gradient_by_torch(self, upstream: Tensor) -> Tensor:
+        """Return ``(P,)`` gradients by the weights, linear in ``(N, K)`` from above."""
+        here = self.numbers >= 0
+        each = here.to(upstream) if self.values is None else self.values.to(upstream) * here
+        rows = (upstream.unsqueeze(1) * each.unsqueeze(-1)).flatten(0, 1)
+        places = self.numbers.clamp_min(0).flatten().long()
+        table = upstream.new_zeros(self.shape).index_add(0, places, rows)
+        return table[self.pairs[0], self.pairs[1]]
+
+    def tables(self, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Two tables ``(A, K)``, of weights and of their gradient; zero where there is no pair.
+
+        They are kept, because to have memory of that size anew takes as long as the sums.
+        """
+        if dtype not in self._tables:
+            table = torch.zeros(self.shape, dtype=dtype).numpy()
+            self._tables[dtype] = table, np.zeros_like(table)
+        return self._tables[dtype]
+
+    def arrays(self, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Numbers and values as the kernels take them; no values for ones."""
+        numbers = np.ascontiguousarray(self.numbers.to(torch.int32).numpy())
+        if self.values is None:
+            return numbers, torch.zeros((0, 0), dtype=dtype).numpy()
+        return numbers, np.ascontiguousarray(self.values.detach().to(dtype).numpy())
 
 
 class _Sums(Function):
     """The sums; their gradient by the weights adds up what is asked of each pair."""
 
     @staticmethod
-    def forward(
-        ctx: Any, table: WeightTable, numbers: Tensor, values: Tensor | None, weights: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, sums: AttributeSums, weights: Tensor) -> Tensor:
         from pgnn.inference.chains.kernels.attribute_sums import add_rows
 
-        ctx.table, ctx.numbers, ctx.values = table, numbers, values
-        flat, each = _arrays(numbers, values, weights.dtype)
-        dense = table.dense().numpy()
-        out = np.zeros((len(flat), table.shape[1]), dtype=dense.dtype)
+        ctx.sums, ctx.dtype = sums, weights.dtype
+        numbers, values = sums.arrays(weights.dtype)
+        table, _ = sums.tables(weights.dtype)
+        table[sums.pairs[0].numpy(), sums.pairs[1].numpy()] = weights.detach().numpy()
+        out = np.zeros((len(numbers), sums.shape[1]), dtype=table.dtype)
 
         def work(rows: Any, stop: Stop) -> None:
             part = slice(rows[0], rows[-1] + 1)
-            add_rows(flat[part], each[part], dense, out[part], stop)
+            add_rows(numbers[part], values[part], table, out[part], stop)
 
-        in_threads(work, np.arange(len(flat)), _ADDITION * flat.size * table.shape[1])
+        in_threads(work, np.arange(len(numbers)), _ADDITION * numbers.size * table.shape[1])
         return torch.from_numpy(out)
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        table, numbers, values = ctx.table, ctx.numbers, ctx.values
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[None, Tensor]:
+        sums: AttributeSums = ctx.sums
         if torch.is_grad_enabled():
-            return None, None, None, _differentiable(table, numbers, values, upstream[0])
+            return None, sums.gradient_by_torch(upstream[0])
         from pgnn.inference.chains.kernels.attribute_sums import spread_rows
 
-        gradient = np.ascontiguousarray(upstream[0].numpy())
-        flat, each = _arrays(numbers, values, upstream[0].dtype)
-        out = np.zeros(table.shape, dtype=gradient.dtype)
+        numbers, values = sums.arrays(ctx.dtype)
+        gradient = np.ascontiguousarray(upstream[0].to(ctx.dtype).numpy())
+        _, out = sums.tables(ctx.dtype)
+        out[...] = 0.0
 
         def work(stop: Stop) -> None:
-            spread_rows(flat, each, gradient, out, stop)
+            spread_rows(numbers, values, gradient, out, stop)
 
-        interruptible([work], cost=_ADDITION * flat.size * table.shape[1])
-        pairs = (table.rows.numpy(), table.columns.numpy())
-        return None, None, None, torch.from_numpy(out[pairs])
-
-
-def _differentiable(
-    table: WeightTable, numbers: Tensor, values: Tensor | None, upstream: Tensor
-) -> Tensor:
-    """The gradient as a differentiable operation: it is linear in what comes from above."""
-    here = numbers >= 0
-    each = here.to(upstream) if values is None else values.to(upstream) * here
-    rows = upstream.unsqueeze(1) * each.unsqueeze(-1)
-    dense = upstream.new_zeros(table.shape)
-    dense = dense.index_add(0, numbers.clamp_min(0).flatten().long(), rows.flatten(0, 1))
-    return dense[table.rows, table.columns]
-
-
-def _arrays(numbers: Tensor, values: Tensor | None, dtype: torch.dtype) -> tuple[Any, Any]:
-    """``(N, A)`` numbers and values of the steps; no values for ones."""
-    flat = np.ascontiguousarray(numbers.to(torch.int32).numpy())
-    if values is None:
-        return flat, torch.zeros((0, 0), dtype=dtype).numpy()
-    return flat, np.ascontiguousarray(values.detach().to(dtype).numpy())
+        interruptible([work], cost=_ADDITION * numbers.size * out.shape[1])
+        return None, torch.from_numpy(out[sums.pairs[0].numpy(), sums.pairs[1].numpy()])

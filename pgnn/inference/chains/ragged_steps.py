@@ -52,6 +52,16 @@ class RaggedSteps:
         parts: Any = _Padded.apply(values, self._inside, self._steps)  # type: ignore[no-untyped-call]
         return list(parts)
 
+    def unpadded(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return ``(N, ...)`` values of the steps from those of each group, without gradients."""
+        values = parts[0].new_empty((len(self._steps), *parts[0].shape[2:]))
+        begin = 0
+        for part, inside in zip(parts, self._inside, strict=True):
+            rows = part[inside]
+            values[self._steps[begin : begin + len(rows)]] = rows
+            begin += len(rows)
+        return values
+
     def joined(self, parts: Sequence[Tensor]) -> Tensor:
         """Return ``(B,)`` of a number for each sequence of each group."""
         return torch.cat([*parts])[torch.argsort(torch.cat(self.groups)).to(parts[0].device)]
@@ -79,7 +89,7 @@ class _Padded(Function):
             [part[x.to(part.device)] for part, x in zip(upstream, ctx.inside, strict=True)]
         )
         steps = ctx.steps.to(rows.device)
-        return rows.new_zeros(ctx.shape).index_put((steps,), rows), None, None
+        return rows.new_zeros(ctx.shape).index_copy(0, steps, rows), None, None
 
 
 def _bounds(lengths: list[int]) -> list[int]:

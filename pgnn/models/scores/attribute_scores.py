@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -180,13 +180,22 @@ class AttributeScores(StepScores):
 
     def scores(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Tensor:
         """Return ``(N, K)``, see the base class."""
-        from pgnn.inference.chains.attribute_sums import WeightTable, attribute_sums
+        return self.scorer(covariates, inside)()
 
-        shape = (len(self.names), self.num_labels)
-        table = WeightTable(self.weights, self.pair_names, self.pair_labels, shape)
+    def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
+        """Pick the steps out once, see the base class."""
+        from pgnn.inference.chains.attribute_sums import AttributeSums
+
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
-        inside = inside.to(numbers.device)
-        return attribute_sums(table, numbers[inside], None if values is None else values[inside])
+        there = inside.to(numbers.device)
+        pairs = torch.stack([self.pair_names, self.pair_labels])
+        sums = AttributeSums(
+            numbers[there],
+            None if values is None else values[there],
+            pairs,
+            (len(self.names), self.num_labels),
+        )
+        return lambda: sums(self.weights)
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""

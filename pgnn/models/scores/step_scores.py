@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -70,3 +70,7 @@ class StepScores(Piece):
             covariates: What :meth:`covariates` made, ``(B, T, ...)`` each.
             inside: ``(B, T)`` whether a step belongs to its sequence.
         """
+
+    def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
+        """Return what scores the same steps again and again, as :meth:`scores` does once."""
+        return lambda: self.scores(covariates, inside)

@@ -1,0 +1,151 @@
+"""The log-likelihood of known labels of an undirected chain, as one differentiable operation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from pgnn.inference.chains.chain import Chain
+from pgnn.inference.chains.chain_tensors import ChainTensors
+from pgnn.inference.chains.cpu_chain import CpuChain
+from pgnn.inference.chains.ragged_steps import RaggedSteps
+from pgnn.inference.numba_support import has_numba
+
+
+class LabelLikelihood:
+    r"""The function :math:`\log p(z \mid f, A)` of scores, for labels that stay the same.
+
+    .. math:: \sum_t f_t(z_t) + \sum_t A(z_{t-1}, z_t) - \log Z(f, A)
+
+    Its gradient is what was counted less what is expected; both are put together here, without
+    padding to the longest sequence and with few passes over the steps.
+
+    Args:
+        lengths: ``(B,)`` steps of each sequence.
+        labels: ``(N,)`` labels of all steps, sequence after sequence.
+
+    Example:
+        >>> likelihood = LabelLikelihood(torch.tensor([2, 1]), torch.tensor([0, 1, 1]))
+        >>> likelihood(torch.zeros(3, 2), torch.zeros(2), torch.zeros(2, 2)).exp()
+        tensor([0.2500, 0.5000])
+    """
+
+    def __init__(self, lengths: Tensor, labels: Tensor) -> None:
+        self.ragged, self.labels, self.num_rows = RaggedSteps(lengths), labels, len(lengths)
+        self.row = torch.arange(len(lengths)).repeat_interleave(lengths)
+        first = torch.ones(len(labels), dtype=torch.bool)
+        first[1:] = self.row[1:] != self.row[:-1]
+        self.first, self.later = first.nonzero()[:, 0], (~first).nonzero()[:, 0]
+
+    def __call__(self, steps: Tensor, begins: Tensor, moves: Tensor) -> Tensor:
+        """Return ``(B,)`` log probabilities.
+
+        Args:
+            steps: ``(N, K)`` scores :math:`f`.
+            begins: ``(K,)`` scores of the first label.
+            moves: ``(K, K)`` scores :math:`A`, ``-inf`` where there is no transition.
+        """
+        if steps.device.type != "cpu" or not has_numba():
+            return self.by_torch(steps, begins, moves)
+        log_probs: Tensor = _LogLikelihood.apply(self, steps, begins, moves)  # type: ignore[no-untyped-call]
+        return log_probs
+
+    def by_torch(self, steps: Tensor, begins: Tensor, moves: Tensor) -> Tensor:
+        """The same from the operations of chains, differentiable any number of times."""
+        parts = [
+            Chain(begins, moves, field, lengths).log_partition()
+            for field, lengths in zip(self.ragged.padded(steps), self.ragged.lengths, strict=True)
+        ]
+        return self._scores(steps, begins, moves) - self.ragged.joined(parts)
+
+    def _scores(self, steps: Tensor, begins: Tensor, moves: Tensor) -> Tensor:
+        """``(B,)`` what the labels score."""
+        z, row = self.labels.to(steps.device), self.row.to(steps.device)
+        scores = steps.gather(1, z[:, None])[:, 0]
+        scores = scores.index_add(0, self.first, begins[z[self.first]].to(scores))
+        scores = scores.index_add(0, self.later, moves[z[self.later - 1], z[self.later]].to(scores))
+        return scores.new_zeros(self.num_rows).index_add(0, row, scores)
+
+
+class _Group(NamedTuple):
+    """Sequences of about the same length, and what the kernel found about them."""
+
+    rows: Tensor
+    kernel: CpuChain
+    sums: Any
+
+
+class _LogLikelihood(Function):
+    """Marginals are found with the value, for the gradient, where one is wanted."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, labels: LabelLikelihood, steps: Tensor, begins: Tensor, moves: Tensor
+    ) -> Tensor:
+        ctx.labels = labels
+        ctx.save_for_backward(steps, begins, moves)
+        wanted = any(ctx.needs_input_grad)
+        ctx.groups, log_z = [], steps.new_zeros(labels.num_rows)
+        ragged = labels.ragged
+        for rows, lengths, field in zip(
+            ragged.groups, ragged.lengths, ragged.padded(steps), strict=True
+        ):
+            tensors = ChainTensors.read(begins, moves, field, lengths, per_step=False)
+            kernel = CpuChain(tensors)
+            sums = kernel.smooth(pairs=(1, 1)) if wanted else None
+            found = kernel.log_partition() if sums is None else sums.log_z
+            log_z[rows] = torch.from_numpy(found).to(log_z)
+            if wanted:
+                ctx.groups.append(_Group(rows, kernel, sums))
+        return labels._scores(steps, begins, moves) - log_z
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+        labels, (steps, begins, moves) = ctx.labels, ctx.saved_tensors
+        if torch.is_grad_enabled():
+            parts = [x.detach().requires_grad_() for x in (steps, begins, moves)]
+            again = labels.by_torch(*parts)
+            return None, *torch.autograd.grad(again, parts, upstream[0], create_graph=True)
+        return None, *_gradients(labels, ctx.groups, upstream[0], begins, moves)
+
+
+def _gradients(
+    labels: LabelLikelihood, groups: list[_Group], weights: Tensor, begins: Tensor, moves: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by the scores of steps, of first labels and of transitions."""
+    z, weight = labels.labels, weights[labels.row]
+    possible = torch.ones(labels.num_rows, dtype=torch.bool)
+    expected_moves = torch.zeros_like(moves)
+    marginals = []
+    for group in groups:
+        own, there = weights[group.rows], torch.from_numpy(group.sums.log_z > -np.inf)
+        possible[group.rows] = there
+        marginals.append(torch.from_numpy(group.sums.states))
+        expected_moves += _expected_moves(group, own, there).to(expected_moves)
+    steps = labels.ragged.unpadded(marginals)
+    if not bool(possible.all()):
+        lost = ~possible[labels.row]
+        steps[lost], weight = 0.0, weight.masked_fill(lost, 0.0)
+    steps *= -weight[:, None]
+    steps[torch.arange(len(z)), z] += weight
+    first = torch.zeros_like(begins)
+    first += steps[labels.first].sum(0).to(first)
+    later = labels.later
+    counted = torch.zeros_like(moves)
+    counted.index_put_((z[later - 1], z[later]), weight[later].to(counted), accumulate=True)
+    return steps, first, counted - expected_moves
+
+
+def _expected_moves(group: _Group, weights: Tensor, possible: Tensor) -> Tensor:
+    """``(K, K)`` expected transitions, a weight for each sequence."""
+    counted = weights[possible]
+    if not len(counted):
+        return torch.zeros(group.sums.pairs.shape[2:])
+    if bool((counted == counted[0]).all()):
+        return torch.from_numpy(group.sums.pairs[0, 0]) * counted[0]
+    array = weights.masked_fill(~possible, 0.0).double().numpy()
+    return torch.from_numpy(group.kernel.smooth(array, (1, 1)).pairs[0, 0])
