@@ -35,6 +35,7 @@ ALLOWED = {
     "inference": _BELOW | {"tape"},
     "metrics": _CORE,
     "divergences": _CORE,
+    "estimators": _CORE | {"metrics"},
     "io": _CORE,
     "plot": _CORE,
     "cli": _CORE | {"metrics", "io", "plot", "__init__"},
@@ -126,7 +127,7 @@ LAZY: dict[str, tuple[str, ...]] = {
     ),
     "safetensors": (),
     "scipy": (),
-    "sklearn": (),
+    "sklearn": ("estimators.py",),
 }
 
 

@@ -737,6 +737,36 @@ def _energy() -> None:
     )
 
 
+# --- labels -------------------------------------------------------------------------------------
+
+
+def _labels() -> None:
+    """A conditional random field of three labels, whose scores a network makes of inputs."""
+    rng = np.random.default_rng(13)
+    u, moves = rng.normal(size=(NUM_ROWS, 3, 4)), rng.normal(size=(3, 3))
+    cards = {("label", t): 3 for t in range(3)}
+
+    def module() -> nn.Linear:
+        return _linear(np.random.default_rng(14), 4, 3, torch.float64)
+
+    weight, bias = _numbers(module())
+
+    def tables(r: int) -> Tables:
+        steps = [((("label", t),), np.exp(u[r, t] @ weight.T + bias)) for t in range(3)]
+        pairs = [((("label", t), ("label", t + 1)), np.exp(moves)) for t in range(2)]
+        return [*steps, *pairs]
+
+    _add(
+        name="labels_given_inputs",
+        make=lambda: pgnn.ConditionalRandomField(
+            3, pgnn.NeuralScores(module(), "u"), transitions=moves
+        ).unroll(3),
+        cards=cards,
+        tables=tables,
+        inputs={("u", t): torch.from_numpy(u[:, t]) for t in range(3)},
+    )
+
+
 _sprinkler()
 _structural_zeros()
 _shapes()
@@ -756,3 +786,4 @@ _coupled()
 _features()
 _neural_field()
 _energy()
+_labels()

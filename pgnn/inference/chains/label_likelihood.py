@@ -107,9 +107,13 @@ class _LogLikelihood(Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
         labels, (steps, begins, moves) = ctx.labels, ctx.saved_tensors
         if torch.is_grad_enabled():
-            parts = [x.detach().requires_grad_() for x in (steps, begins, moves)]
-            again = labels.by_torch(*parts)
-            return None, *torch.autograd.grad(again, parts, upstream[0], create_graph=True)
+            # views, so that the gradient stops at them where one is computed from another
+            views = [
+                x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+                for x in (steps, begins, moves)
+            ]
+            again = labels.by_torch(*views)
+            return None, *torch.autograd.grad(again, views, upstream[0], create_graph=True)
         return None, *_gradients(labels, ctx.groups, upstream[0], begins, moves)
 
 

@@ -1,0 +1,124 @@
+"""Models as estimators of scikit-learn, which this module needs: ``import pgnn.estimators``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from pgnn.errors import DataError
+from pgnn.inference.learner import Learner
+from pgnn.inference.learning.gradient import Gradient
+from pgnn.metrics import token_accuracy
+from pgnn.models.conditional_random_field import ConditionalRandomField
+from pgnn.models.scores.attribute_scores import AttributeScores
+
+Sentences = Sequence[Sequence[Any]]
+"""Sequences of steps, each with its attributes: lists of names, or mappings."""
+
+
+class SequenceTagger(BaseEstimator):  # type: ignore[misc]
+    r"""A linear conditional random field as an estimator, with the settings of CRFsuite.
+
+    It minimises :math:`-\sum_n \log p(y_n \mid x_n) + c_1 \sum_k |w_k| + c_2 \sum_k w_k^2`.
+
+    Args:
+        c1: Strength of the absolute values; many weights are then exactly zero.
+        c2: Strength of the squares.
+        min_count: Attributes that occur less often have no weight.
+        all_pairs: Whether attributes have weights for labels that they never came with.
+        all_transitions: Whether transitions have weights that never occur.
+        max_iterations: Most iterations of L-BFGS.
+        tolerance: Largest derivative of the mean at which to stop; see
+            :class:`~pgnn.inference.learning.ascent.Ascent`.
+        learner: Another learner; ``c1``, ``c2`` and the limits are then its affair.
+
+    Attributes:
+        model_: The fitted :class:`~pgnn.models.conditional_random_field.ConditionalRandomField`.
+        classes_: The labels.
+
+    Example:
+        >>> X = [[{"word": "the"}, {"word": "dog"}], [{"word": "a"}, {"word": "cat"}]]
+        >>> tagger = SequenceTagger().fit(X, [["DET", "NOUN"], ["DET", "NOUN"]])
+        >>> tagger.predict([[{"word": "the"}, {"word": "cat"}]])
+        [['DET', 'NOUN']]
+    """
+
+    def __init__(
+        self,
+        c1: float = 0.0,
+        c2: float = 1.0,
+        min_count: int = 1,
+        all_pairs: bool = False,
+        all_transitions: bool = False,
+        max_iterations: int = 500,
+        tolerance: float | None = 1e-4,
+        learner: Learner | None = None,
+    ) -> None:
+        self.c1 = c1
+        self.c2 = c2
+        self.min_count = min_count
+        self.all_pairs = all_pairs
+        self.all_transitions = all_transitions
+        self.max_iterations = max_iterations
+        self.tolerance = tolerance
+        self.learner = learner
+
+    def fit(self, X: Sentences, y: Sequence[Sequence[Any]]) -> Self:
+        """Fit the weights.
+
+        Args:
+            X: Sentences, see :class:`~pgnn.evidence.step_attributes.StepAttributes`.
+            y: For each a list of labels; None where a label is not known.
+
+        Raises:
+            DataError: If there are not as many labels as steps, or none at all.
+        """
+        if len(X) != len(y):
+            raise DataError(f"there are {len(X)} sentences, but labels of {len(y)}")
+        scores = AttributeScores("attributes", self.min_count, self.all_pairs)
+        model = ConditionalRandomField(scores=scores, seen_transitions=not self.all_transitions)
+        rows = max(len(X), 1)
+        learner = self.learner or Gradient(
+            l1=self.c1 / rows,
+            l2=2.0 * self.c2 / rows,
+            max_iterations=self.max_iterations,
+            tolerance=self.tolerance,
+        )
+        labels: Any = {model.name: [list(labels) for labels in y]}
+        model.fit(labels, inputs=_inputs(X), learner=learner, progress=False)
+        self.model_, self.classes_ = model, list(model.state.states or ())
+        return self
+
+    def predict(self, X: Sentences) -> list[list[Any]]:
+        """Return the most probable labels of each sentence."""
+        check_is_fitted(self, "model_")
+        if not len(X):
+            return []
+        best = np.asarray(self.model_.decode(inputs=_inputs(X))[self.model_.name])
+        return [
+            [self.classes_[k] for k in row[: len(x)]]
+            for row, x in zip(best.tolist(), X, strict=True)
+        ]
+
+    def predict_marginals(self, X: Sentences) -> list[list[dict[Any, float]]]:
+        """Return the probability of each label at each step of each sentence."""
+        check_is_fitted(self, "model_")
+        if not len(X):
+            return []
+        probs = self.model_.smooth(inputs=_inputs(X))[self.model_.name].probs
+        return [
+            [dict(zip(self.classes_, step, strict=True)) for step in row[: len(x)]]
+            for row, x in zip(probs.tolist(), X, strict=True)
+        ]
+
+    def score(self, X: Sentences, y: Sequence[Sequence[Any]]) -> float:
+        """Return the share of labels that are right."""
+        return token_accuracy(y, self.predict(X))
+
+
+def _inputs(X: Sentences) -> Any:
+    return {"attributes": list(X)}

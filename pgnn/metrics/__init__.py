@@ -1,0 +1,37 @@
+"""Figures by which models and predictions are compared, and the choice among candidates."""
+
+from pgnn.metrics.model_choice import (
+    Bic,
+    Choice,
+    Criterion,
+    HeldOut,
+    aic,
+    bic,
+    choose,
+    num_learnable,
+    num_observations,
+)
+from pgnn.metrics.sequence_labels import (
+    ChunkScores,
+    chunk_scores,
+    chunks,
+    edit_distance,
+    token_accuracy,
+)
+
+__all__ = [
+    "Bic",
+    "Choice",
+    "ChunkScores",
+    "Criterion",
+    "HeldOut",
+    "aic",
+    "bic",
+    "choose",
+    "chunk_scores",
+    "chunks",
+    "edit_distance",
+    "num_learnable",
+    "num_observations",
+    "token_accuracy",
+]

@@ -1,0 +1,134 @@
+"""How well sequences of labels were predicted."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pgnn.errors import DataError
+
+Labels = Sequence[Sequence[Any]]
+
+
+class ChunkScores(NamedTuple):
+    """How many chunks were found, as the evaluation of CoNLL-2000 counts them.
+
+    Attributes:
+        precision: Share of the predicted chunks that are right, in both their ends and their type.
+        recall: Share of the true chunks that were predicted.
+        f1: Their harmonic mean; zero where there is nothing to count.
+        by_type: The same for each type of chunks.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    by_type: Mapping[str, ChunkScores]
+
+
+def chunks(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return begin, end (one behind) and type of the chunks that labels stand for.
+
+    Labels are ``O``, or ``B-``, ``I-``, ``E-`` or ``S-`` and a type. An ``I-`` that goes on from no
+    chunk of its type begins one, as in the evaluation of CoNLL-2000.
+
+    Example:
+        >>> chunks(["B-NP", "I-NP", "O", "I-VP", "B-VP"])
+        [(0, 2, 'NP'), (3, 4, 'VP'), (4, 5, 'VP')]
+    """
+    found: list[tuple[int, int, str]] = []
+    begin, kind, closed = 0, "", True
+    for t, label in enumerate([*labels, "O"]):
+        prefix, _, own = label.partition("-")
+        goes_on = prefix in ("I", "E") and own == kind and not closed
+        if not closed and not goes_on:
+            found.append((begin, t, kind))
+            closed = True
+        if prefix != "O" and not goes_on:
+            begin, kind, closed = t, own, False
+        if prefix in ("E", "S") and not closed:
+            found.append((begin, t + 1, kind))
+            closed = True
+    return found
+
+
+def chunk_scores(true: Labels, predicted: Labels) -> ChunkScores:
+    """Compare chunks, each of which counts as right only as a whole.
+
+    Args:
+        true: For each sequence its labels.
+        predicted: Likewise.
+
+    Raises:
+        DataError: If lengths differ.
+
+    References:
+        Tjong Kim Sang and Buchholz (2000), Introduction to the CoNLL-2000 shared task: chunking.
+
+    Example:
+        >>> scores = chunk_scores([["B-NP", "I-NP", "B-VP"]], [["B-NP", "O", "B-VP"]])
+        >>> scores.f1, scores.by_type["VP"].f1
+        (0.5, 1.0)
+    """
+    right: Counter[str] = Counter()
+    here: Counter[str] = Counter()
+    there: Counter[str] = Counter()
+    for a, b in _pairs(true, predicted):
+        expected, found = set(chunks(a)), set(chunks(b))
+        right.update(kind for *_, kind in expected & found)
+        here.update(kind for *_, kind in expected)
+        there.update(kind for *_, kind in found)
+    by_type = {k: _scores(right[k], here[k], there[k], {}) for k in sorted({*here, *there})}
+    return _scores(right.total(), here.total(), there.total(), by_type)
+
+
+def token_accuracy(true: Labels, predicted: Labels) -> float:
+    """Return the share of labels that are right, over all sequences; NaN if there is none.
+
+    Example:
+        >>> token_accuracy([["A", "B"], ["A"]], [["A", "A"], ["A"]])
+        0.6666666666666666
+    """
+    right = [x == y for a, b in _pairs(true, predicted) for x, y in zip(a, b, strict=True)]
+    return sum(right) / len(right) if right else math.nan
+
+
+def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Return how many insertions, deletions and substitutions make one sequence of the other.
+
+    Cost: The product of the lengths.
+
+    References:
+        Wagner and Fischer (1974), The string-to-string correction problem.
+
+    Example:
+        >>> edit_distance("kitten", "sitting")
+        3
+    """
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        above, row = row, [i]
+        for j, y in enumerate(b, start=1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+    return row[-1]
+
+
+def _scores(
+    right: int, expected: int, found: int, by_type: Mapping[str, ChunkScores]
+) -> ChunkScores:
+    precision = right / found if found else 0.0
+    recall = right / expected if expected else 0.0
+    f1 = 2 * right / (expected + found) if expected + found else 0.0
+    return ChunkScores(precision, recall, f1, by_type)
+
+
+def _pairs(true: Labels, predicted: Labels) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
+    """Sequences of labels side by side, which must be of one length."""
+    if len(true) != len(predicted):
+        raise DataError(f"labels of {len(true)} sequences, predictions of {len(predicted)}")
+    for row, (a, b) in enumerate(zip(true, predicted, strict=True)):
+        if len(a) != len(b):
+            raise DataError(f"sequence {row} has {len(a)} labels, but {len(b)} predictions")
+        yield a, b

@@ -1,0 +1,54 @@
+"""Scores of chunks as CoNLL counts them, and distances of sequences."""
+
+import math
+import random
+
+import pytest
+
+from pgnn.errors import DataError
+from pgnn.metrics import chunk_scores, chunks, edit_distance, token_accuracy
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (["B-X", "I-X", "I-X"], [(0, 3, "X")]),
+        (["I-X", "I-X", "B-X"], [(0, 2, "X"), (2, 3, "X")]),
+        (["B-X", "I-Y"], [(0, 1, "X"), (1, 2, "Y")]),
+        (["O", "I-X", "O", "I-X"], [(1, 2, "X"), (3, 4, "X")]),
+        (["S-X", "S-X", "B-Y", "I-Y", "E-Y", "I-Y"],
+         [(0, 1, "X"), (1, 2, "X"), (2, 5, "Y"), (5, 6, "Y")]),
+        (["B", "I", "O", "B"], [(0, 2, ""), (3, 4, "")]),
+        ([], []),
+    ],
+)  # fmt: skip
+def test_chunks(labels: list[str], expected: list[tuple[int, int, str]]) -> None:
+    assert chunks(labels) == expected
+
+
+def test_scores_of_the_shared_task() -> None:
+    true = [["B-NP", "I-NP", "B-VP", "O"], ["B-NP", "O"]]
+    predicted = [["B-NP", "I-NP", "B-NP", "O"], ["B-NP", "I-NP"]]
+    scores = chunk_scores(true, predicted)
+    assert (scores.precision, scores.recall, scores.f1) == (1 / 3, 1 / 3, 1 / 3)
+    assert scores.by_type["VP"].f1 == 0.0
+    assert scores.by_type["NP"].precision == 1 / 3
+    assert scores.by_type["NP"].recall == 1 / 2
+    assert chunk_scores([["O"]], [["O"]]).f1 == 0.0
+    with pytest.raises(DataError, match="sequence 1 has 2 labels, but 1"):
+        chunk_scores([[], ["O", "O"]], [[], ["O"]])
+    with pytest.raises(DataError, match="labels of 1 sequences, predictions of 2"):
+        token_accuracy([[]], [[], []])
+    assert math.isnan(token_accuracy([[]], [[]]))
+
+
+def test_edit_distances_are_a_metric() -> None:
+    rng = random.Random(0)
+    words = ["".join(rng.choices("ab", k=rng.randrange(6))) for _ in range(12)]
+    for a in words:
+        for b in words:
+            distance = edit_distance(a, b)
+            assert distance == edit_distance(b, a) >= abs(len(a) - len(b))
+            assert (distance == 0) == (a == b)
+            assert all(distance <= edit_distance(a, c) + edit_distance(c, b) for c in words)
+    assert edit_distance(["the", "dog"], ["a", "dog"]) == 1

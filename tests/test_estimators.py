@@ -1,0 +1,63 @@
+"""Estimators in scikit-learn's own tools."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils import estimator_html_repr
+
+import pgnn
+from pgnn.errors import DataError
+from pgnn.estimators import SequenceTagger
+from tests.models.test_conditional_random_field import INPUTS, STATES, TAGS
+
+X: Any = INPUTS["attributes"]
+
+
+def test_a_tagger_says_what_its_field_says() -> None:
+    tagger = SequenceTagger(tolerance=1e-5).fit(X, TAGS)
+    assert tagger.classes_ == list(STATES)
+    assert tagger.predict(X) == TAGS
+    assert tagger.score(X, TAGS) == 1.0
+    marginals = tagger.predict_marginals(X)
+    assert [len(m) for m in marginals] == [len(s) for s in X]
+    probs = tagger.model_.smooth(inputs=INPUTS)["label"].probs
+    assert marginals[1][3]["ADV"] == pytest.approx(float(probs[1, 3, 0]))
+    assert tagger.predict([]) == [] == tagger.predict_marginals([])
+    assert tagger.predict([[], X[0]]) == [[], TAGS[0]]
+
+
+def test_penalties_are_those_of_crfsuite() -> None:
+    tagger = SequenceTagger(c1=0.3, c2=0.1, tolerance=1e-6).fit(X, TAGS)
+    weights = tagger.model_.scores[0].weights.detach().numpy()
+    assert (weights == 0).any()
+    assert (weights != 0).any()
+    strong = SequenceTagger(c2=10.0, tolerance=1e-6).fit(X, TAGS)
+    assert np.abs(strong.model_.scores[0].weights.detach().numpy()).max() < np.abs(weights).max()
+
+
+def test_searches_and_copies() -> None:
+    many, tags = X * 3, TAGS * 3
+    tagger = SequenceTagger(max_iterations=30, tolerance=1e-3)
+    search = GridSearchCV(tagger, {"c2": [0.1, 10.0]}, cv=2, error_score="raise")
+    search.fit(many, tags)
+    assert set(search.best_params_) == {"c2"}
+    assert cross_val_score(tagger, many, tags, cv=2).shape == (2,)
+    copy = clone(SequenceTagger(c1=0.5, learner=pgnn.Gradient(l2=0.1)))
+    assert copy.get_params()["c1"] == 0.5
+    assert "SequenceTagger" in estimator_html_repr(copy)
+    assert copy.fit(X, TAGS).predict(X)[0] == TAGS[0]
+
+
+def test_wrong_calls() -> None:
+    with pytest.raises(NotFittedError):
+        SequenceTagger().predict(X)
+    with pytest.raises(DataError, match="4 sentences, but labels of 1"):
+        SequenceTagger().fit(X, TAGS[:1])
+    with pytest.raises(DataError, match="sequence 0 has 2 steps, its inputs have 3"):
+        SequenceTagger().fit(X[:1], [TAGS[0][:2]])
+    with pytest.raises(DataError, match="no values of 'label'"):
+        SequenceTagger().fit([], [])
