@@ -41,7 +41,7 @@ class UnrolledScores(Potential):
         rows = len(next(iter(covariates.values())))
         lengths = torch.full((rows,), self.steps)
         scores = self.field.field(covariates, lengths, self.steps)
-        scores = scores.reshape(rows, self.steps, -1)
+        scores = scores.reshape(rows, self.steps, self.field.state.num_states)
         if self.field.ends:
             begins = (torch.arange(self.steps, device=scores.device) == 0).unsqueeze(-1)
             scores = scores + begins * self.field.first.to(scores)
