@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import itertools
+from abc import ABCMeta
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +19,10 @@ class PgnnError(Exception):
 
 class ModelError(PgnnError, ValueError):
     """A model is declared wrongly: a cycle, a shape, a row that does not sum to one."""
+
+
+class ArgumentError(ModelError, TypeError):
+    """A model, an engine or a part of one is made without an argument that it needs."""
 
 
 class EvidenceError(PgnnError, ValueError):
@@ -104,3 +110,48 @@ def shortened(text: str, most: int = 200) -> str:
         'no, ...'
     """
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+class SaysArguments(ABCMeta):
+    """The type of classes that say which of their arguments are missing or unknown.
+
+    Attributes:
+        arguments_hint: What a message says of them besides.
+    """
+
+    arguments_hint: str = ""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=[*own.parameters.values()][1:])
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an object.
+
+        Raises:
+            ArgumentError: If an argument is missing or unknown, or there are too many.
+        """
+        try:
+            return super().__call__(*args, **kwargs)
+        except TypeError as error:
+            told = None if isinstance(error, PgnnError) else _wrong_arguments(cls, args, kwargs)
+            if told is None:
+                raise
+            raise ArgumentError(told) from None
+
+
+def _wrong_arguments(cls: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
+    """What is wrong with the arguments of a class, if it is their names or their number."""
+    signature = cls.__signature__
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        text = str(error)
+    else:
+        return None
+    known, name = signature.parameters, cls.__name__
+    unknown = [n for n in kwargs if n not in known]
+    if unknown:
+        return f"{name} has no argument {unknown[0]!r}{closest(unknown[0], known)}"
+    return f"{name}: {text}; it takes {name}({', '.join(known)}){cls.arguments_hint}"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, SaysArguments
 from pgnn.factors.variable import Variable
 from pgnn.limits import check_size, entries_of
 
@@ -22,7 +22,7 @@ Settings = dict[str, Any]
 """Arguments by name."""
 
 
-class Restorable:
+class Restorable(metaclass=SaysArguments):
     """Something that a file can keep: it gives its settings, and is made of them again.
 
     The settings are what the constructor takes by name, all but learnable numbers: text, numbers,
@@ -57,7 +57,7 @@ KEPT = frozenset(
 _HIDDEN = frozenset(n for n in dir(nn.Module) if not n.startswith("_")) - KEPT
 
 
-class Listed(nn.Module):
+class Listed(nn.Module, metaclass=SaysArguments):
     """A module that lists its own names when it is asked by ``dir()``, and few of torch's."""
 
     def __dir__(self) -> list[str]:
@@ -78,10 +78,7 @@ class Piece(Listed, Restorable):
     noun: ClassVar[str]
     """What messages call it."""
 
-    def __init_subclass__(cls, **named: Any) -> None:
-        super().__init_subclass__(**named)
-        if "__init__" in vars(cls):
-            setattr(cls, "__init__", _told(vars(cls)["__init__"]))  # noqa: B010
+    arguments_hint: ClassVar[str] = ", variables first, such as pgnn.Variable('x', 2)"
 
     log_numbers: ClassVar[tuple[str, ...]] = ()
     """Names of parameters and buffers that are logarithms: ``-inf`` is a zero there."""
@@ -136,30 +133,6 @@ class Piece(Listed, Restorable):
                     f"{numbers[bad].flatten()[0].item()} among its numbers; set it, or fit the "
                     "model again"
                 )
-
-
-def _told(init: Any) -> Any:
-    """The constructor of a class, which says what to write if it is called without an argument."""
-
-    @functools.wraps(init)
-    def made(self: Piece, *args: Any, **named: Any) -> None:
-        try:
-            init(self, *args, **named)
-        except TypeError as error:
-            if vars(type(self)).get("__init__", made) is not made:
-                raise  # a constructor that calls this one
-            try:
-                inspect.signature(init).bind(self, *args, **named)
-            except TypeError as misfit:
-                kind = type(self).__name__
-                accepted = ", ".join([*inspect.signature(init).parameters][1:])
-                raise ModelError(
-                    f"{kind}: {misfit}; it takes {kind}({accepted}), variables first, such as "
-                    "pgnn.Variable('x', 2)"
-                ) from error
-            raise
-
-    return made
 
 
 def learnable_zeros(what: str, shape: Sequence[int]) -> nn.Parameter:

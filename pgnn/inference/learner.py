@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 from pgnn.abilities import Inputs
-from pgnn.errors import Unsupported
+from pgnn.errors import SaysArguments, Unsupported
 
 
-class Learner(ABC):
+class Learner(metaclass=SaysArguments):
     """Frozen settings of a way to fit a model."""
 
     @abstractmethod

@@ -15,6 +15,7 @@ from pgnn.errors import DataError, closest
 from pgnn.factors.piece import Piece, Restorable, signature_of
 from pgnn.factors.variable import Variable
 from pgnn.io.labels import decode, encode
+from pgnn.models.checked_module import CheckedModule
 
 
 def name_of(kind: type) -> str:
@@ -63,6 +64,8 @@ class SettingsWriter:
             held = dict(made.named_parameters())
             constant = [n for n in own if n in held and not held[n].requires_grad]
             described |= {"number": number, "constant": constant}
+        if isinstance(made, CheckedModule):
+            made.check()
         if isinstance(made, Piece):
             made.check()
             key = (made.key, "initial") if place == "initial" else made.key
@@ -184,7 +187,7 @@ class SettingsReader:
             fill(made, what, state, described["constant"], nested)
             self._made[described["number"]] = made
             self._within.append(made)
-        if isinstance(made, Piece):
+        if isinstance(made, Piece | CheckedModule):
             made.check()
         return made
 

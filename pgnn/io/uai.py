@@ -193,7 +193,7 @@ def number(model: BayesianNetwork | MarkovRandomField) -> NumberedTables:
         tables = tuple(t.values for t in network.tables.values())
         kind: Literal["BAYES", "MARKOV"] = "BAYES"
     else:
-        if model.inputs:
+        if isinstance(model, MarkovRandomField) and model.inputs:
             raise Unsupported(
                 f"potentials depend on the inputs {', '.join(map(repr, model.inputs))} and are no "
                 "tables; save a checkpoint instead"

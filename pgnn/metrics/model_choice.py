@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def num_learnable(model: nn.Module) -> int:
+def num_free_parameters(model: nn.Module) -> int:
     """Return how many numbers of a model are free to be learnt.
 
     Constants, such as tables that were given, do not count. A table has one number less in each
@@ -33,7 +33,7 @@ def num_learnable(model: nn.Module) -> int:
 
     Example:
         >>> from pgnn import HiddenMarkovModel
-        >>> num_learnable(HiddenMarkovModel(3, {"x": 4}))  # 3 rows of 4, 3 of 3 and 1 of 3
+        >>> num_free_parameters(HiddenMarkovModel(3, {"x": 4}))  # 3 rows of 4, 3 of 3 and 1 of 3
         17
     """
     counted: dict[nn.Parameter, int] = {}
@@ -78,7 +78,7 @@ def bic(
         model: After a fit to the data.
         data: As for ``model.log_prob``.
         inputs: Covariates.
-        num_parameters: ``k``; :func:`num_learnable` of the model as it is if not given.
+        num_parameters: ``k``; :func:`num_free_parameters` of the model as it is if not given.
 
     Raises:
         DataError: If nothing was seen.
@@ -89,7 +89,7 @@ def bic(
     n = num_observations(model, data)
     if not n:
         raise DataError("nothing was seen, so that there is no criterion")
-    k = num_learnable(model) if num_parameters is None else num_parameters
+    k = num_free_parameters(model) if num_parameters is None else num_parameters
     return k * math.log(n) - 2.0 * _total(model, data, inputs)
 
 
@@ -103,7 +103,7 @@ def aic(
     References:
         Akaike (1974), A new look at the statistical model identification.
     """
-    k = num_learnable(model) if num_parameters is None else num_parameters
+    k = num_free_parameters(model) if num_parameters is None else num_parameters
     return 2.0 * k - 2.0 * _total(model, data, inputs)
 
 
@@ -257,7 +257,7 @@ def choose(
     for name, model in candidates.items():
         count = _count(model)
         figure = own.figure(model, data, inputs, **fit)
-        count = num_learnable(model) if count is None else count
+        count = num_free_parameters(model) if count is None else count
         if math.isnan(figure):
             raise DataError(f"the figure of candidate {name!r} is not a number")
         table[name] = {
@@ -275,7 +275,7 @@ def _count(model: Model) -> int | None:
         model.variables  # noqa: B018
     except ModelError:
         return None
-    return num_learnable(model)
+    return num_free_parameters(model)
 
 
 def _total(model: Model, data: Any, inputs: Inputs | None) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pgnn.errors import ModelError
 from pgnn.factors.piece import Piece
 from pgnn.models.caching import CachingModule
 
@@ -23,7 +24,7 @@ class CheckedModule(CachingModule):
     _fitting = False
 
     def check(self) -> None:
-        """Check the numbers of all conditionals and potentials.
+        """Check the numbers of all conditionals and potentials, and those of the model's own.
 
         Raises:
             ModelError: If one is ``NaN``, or infinite where that has no meaning.
@@ -31,13 +32,33 @@ class CheckedModule(CachingModule):
         for part in self.modules():
             if isinstance(part, Piece):
                 part.check()
+            elif isinstance(part, CheckedModule):
+                part._check_own()
+
+    def _check_own(self) -> None:
+        """Check the numbers that are no conditional's: logarithms may be minus infinity."""
+        for name, numbers in self.named_parameters(recurse=False):
+            if bool(numbers.isfinite().all()):
+                continue
+            log = name.startswith("log_")
+            bad = numbers.isnan() | (numbers.isposinf() if log else numbers.isinf())
+            if bool(bad.any()):
+                raise ModelError(
+                    f"{name!r} of {type(self).__name__} has {numbers[bad].flatten()[0].item()} "
+                    "among its numbers; set it, or fit the model again"
+                )
 
     def _check_learnable(self) -> None:
         """Check numbers that gradients are wanted of; others are checked when tables are made.
 
         A learner's steps may overshoot: it looks at what comes out.
         """
-        if not self._fitting and self._wants_gradients():
+        if self._wants_gradients():
+            self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Check all numbers, once while they stay."""
+        if not self._fitting:
             with torch.no_grad():
                 self.cached_numbers("checked", self.check)
 

@@ -22,9 +22,9 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.gaussians.latent_factors import FactorPosterior, blocks, factor_posterior
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.factors.groups.grouping import Grouping, grouped
-from pgnn.factors.piece import Settings
+from pgnn.factors.piece import MAX_LEARNABLE, Settings
 from pgnn.factors.variable import Variable
-from pgnn.limits import whole_number
+from pgnn.limits import check_size, whole_number
 from pgnn.models.vector_network import Features, VectorNetwork
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         latent: Hashable,
     ) -> None:
         size = whole_number("factors", factors, 1, ModelError)
+        check_size(
+            f"{size:,} factors", size, MAX_LEARNABLE, "Take fewer, hardly more than features"
+        )
         self._latent = latent
         known: dict[Hashable, Any] = dict(self.declare_vector(name, features))
         if name == latent:
@@ -217,6 +220,11 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         share = (weights / weights.sum()).to(x)
         mean = share @ x
         centred = (x - mean) * share.sqrt().unsqueeze(1)
+        if not bool(torch.isfinite(centred.square().sum())):
+            raise DataError(
+                f"numbers of {self._vector!r} are so large that their squares are no numbers any "
+                "more; take other units"
+            )
         floor = own.form.floor(centred.square().sum(dim=0)).numpy(force=True)
         weight, noise = self._solution(centred.numpy(force=True), floor)
         with torch.no_grad():

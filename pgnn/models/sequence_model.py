@@ -266,5 +266,5 @@ class SequenceModel(Model, UnrollableModel):
         from pgnn.inference.time.engine_over_time import engine_over_time
 
         self._tell_unset()
-        self._check_learnable()
+        self._check_numbers()
         return engine_over_time(self, None if engine is None else super()._engine(engine))

@@ -1,8 +1,11 @@
 """Models without discrete variables, sequences without steps, evidence without rows."""
 
+import contextlib
+import inspect
 import math
 import warnings
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -130,6 +133,32 @@ def test_tensors_of_any_kind_are_numbers() -> None:
         chains()[0].sample(1, {"T": two})
 
 
+_ANSWERS = {"Assignment", "Beliefs", "Best", "KBest", "OnlineFilter", "Posterior", "Question",
+            "Resampling", "Samples", "Flooding", "Residual", "Sequential"}  # fmt: skip
+
+
+def test_wrong_arguments_of_public_classes_are_told() -> None:
+    tried = 0
+    for name, kind in vars(pgnn).items():
+        wanted = isinstance(kind, type) and kind.__init__ is not object.__init__
+        if not wanted or issubclass(kind, BaseException) or name in _ANSWERS:
+            continue
+        if getattr(kind, "__abstractmethods__", None):
+            continue
+        tried += 1
+        with pytest.raises((pgnn.PgnnError, TypeError)) as told:
+            kind(no_such_argument=1)
+        assert isinstance(told.value, pgnn.PgnnError), (name, told.value)
+        with contextlib.suppress(pgnn.PgnnError):
+            kind()
+        with contextlib.suppress(pgnn.PgnnError):
+            kind(*range(30))
+    assert tried > 60
+    with pytest.raises(TypeError, match=r"'max_iter'; did you mean 'max_iterations'\?"):
+        pgnn.MeanField(max_iter=3)  # type: ignore[call-arg]
+    assert next(iter(inspect.signature(pgnn.ChowLiuTree).parameters)) == "states"
+
+
 def test_conditionals_without_arguments_say_what_they_take() -> None:
     kinds = [
         kind
@@ -148,3 +177,42 @@ def test_conditionals_without_arguments_say_what_they_take() -> None:
         pgnn.Tabular(V("x", 2), [0.5, 0.5])
     with pytest.raises(pgnn.ModelError, match=r"list of variables, got 0.0; .*mean="):
         pgnn.Gaussian(V("x"), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("learner", [pgnn.EM(), pgnn.Gradient()], ids=["em", "gradient"])
+@pytest.mark.parametrize("real", [False, True])
+def test_columns_that_no_row_has_seen_teach_nothing_and_that_is_said(learner, real) -> None:
+    x, y, z = V("x"), V("y"), V("z")
+    given = {"x": pgnn.Gaussian(x), "y": pgnn.LinearGaussian(y, [x]), "z": pgnn.Gaussian(z)}
+    names = {} if real else {"x": 2, "y": 2, "z": 2}
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=30) if real else rng.integers(0, 2, 30)
+    hole = np.full(30, np.nan)
+
+    def model() -> pgnn.BayesianNetwork:
+        # "y" is a leaf, "z" has nothing to do with the rest
+        return pgnn.BayesianNetwork(
+            _graph(), given if real else None, states=names or None
+        )  # fmt: skip
+
+    with pytest.warns(pgnn.NotConverged, match=r"nothing was seen of '[yz]', '[yz]', nor"):
+        found = model().fit(
+            {"x": seen, "y": hole, "z": hole}, learner=learner, progress=False, seed=0
+        )
+    assert found.conditionals["x"].num_free_parameters > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a parent of what was seen is learnt about
+        model().fit({"x": hole, "y": seen, "z": seen}, learner=learner, progress=False, seed=0)
+
+
+def _graph() -> nx.DiGraph:
+    graph = nx.DiGraph([("x", "y")])
+    graph.add_node("z")
+    return graph
+
+
+def test_an_emission_that_no_step_has_seen_is_named() -> None:
+    model = pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian, "y": pgnn.Gaussian})
+    data = {"x": np.arange(20.0)[None], "y": np.full((1, 20), np.nan)}
+    with pytest.raises(pgnn.DataError, match="'y' was not seen in any row"):
+        model.fit(data, seed=0, progress=False)

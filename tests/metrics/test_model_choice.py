@@ -20,7 +20,7 @@ from pgnn.metrics import (
     bic,
     choose,
     credible_intervals,
-    num_learnable,
+    num_free_parameters,
     num_observations,
 )
 
@@ -33,16 +33,16 @@ def chain(states: int, **options: Any) -> pgnn.HiddenMarkovModel:
 
 class TestNumLearnable:
     def test_tables(self) -> None:
-        assert num_learnable(chain(3)) == 3 * 3 + 3 * 2 + 2
+        assert num_free_parameters(chain(3)) == 3 * 3 + 3 * 2 + 2
 
     def test_constants_do_not_count(self) -> None:
         given = chain(2, transitions=[[0.9, 0.1], [0.2, 0.8]])
-        assert num_learnable(given) == 2 * 3 + 1
-        assert num_learnable(given.requires_grad_()) == 2 * 3 + 1 + 2
-        assert num_learnable(given.requires_grad_(False)) == 0
+        assert num_free_parameters(given) == 2 * 3 + 1
+        assert num_free_parameters(given.requires_grad_()) == 2 * 3 + 1 + 2
+        assert num_free_parameters(given.requires_grad_(False)) == 0
 
     def test_structural_zeros_do_not_count(self) -> None:
-        assert num_learnable(chain(3, mask=np.triu(np.ones((3, 3))))) == 9 + (2 + 1 + 0) + 2
+        assert num_free_parameters(chain(3, mask=np.triu(np.ones((3, 3))))) == 9 + (2 + 1 + 0) + 2
 
     @pytest.mark.parametrize(
         ("form", "numbers"),
@@ -57,19 +57,19 @@ class TestNumLearnable:
         emission = pgnn.Gaussian(
             pgnn.Variable("y", shape=(3,)), [pgnn.Variable("state", 2)], form=form
         )
-        assert num_learnable(emission) == 2 * 3 + numbers
+        assert num_free_parameters(emission) == 2 * 3 + numbers
 
     def test_mixtures(self) -> None:
         emission = pgnn.GaussianMixture(pgnn.Variable("y"), [pgnn.Variable("state", 2)], 3)
-        assert num_learnable(emission) == 2 * 2 + 2 * 3 * 2
+        assert num_free_parameters(emission) == 2 * 2 + 2 * 3 * 2
 
     def test_shared_numbers_count_once(self) -> None:
         model = chain(2)
-        assert num_learnable(model.unroll(5)) == num_learnable(model)
+        assert num_free_parameters(model.unroll(5)) == num_free_parameters(model)
 
     def test_networks(self) -> None:
         state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
-        assert num_learnable(pgnn.Neural(y, [state], torch.nn.Linear(2, 3))) == 9
+        assert num_free_parameters(pgnn.Neural(y, [state], torch.nn.Linear(2, 3))) == 9
 
     def test_a_piece_says_how_many_are_free(self) -> None:
         class Scores(pgnn.Softmax):
@@ -78,8 +78,8 @@ class TestNumLearnable:
 
         state, y = pgnn.Variable("state", 2), pgnn.Variable("y", 3)
         scores = Scores(y, [state])
-        assert num_learnable(pgnn.Softmax(y, [state])) == 6
-        assert num_learnable(scores) == scores.num_free_parameters == 4
+        assert num_free_parameters(pgnn.Softmax(y, [state])) == 6
+        assert num_free_parameters(scores) == scores.num_free_parameters == 4
 
 
 class TestNumObservations:

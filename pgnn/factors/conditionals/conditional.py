@@ -166,6 +166,9 @@ class Conditional(Piece):
             inputs: Covariates by name, ``rows`` of each.
             rows: How many.
         """
+        if not rows:  # torch's distributions cannot check the parameters of no rows
+            kind = torch.int64 if self.child.is_discrete else self._dtype
+            return torch.zeros(0, *self.child.shape, dtype=kind)
         with torch.no_grad():
             own = self.distribution(parents, inputs)
             drawn: Tensor = own.sample() if own.batch_shape else own.sample(torch.Size((rows,)))
@@ -264,9 +267,7 @@ class Conditional(Piece):
     ) -> LinearPredictor | None:
         """Return the sums whose softmax the child's distribution is; None if it is another.
 
-        Args:
-            observed: Values of some parents, ``(B, ...)``; all that are real.
-            inputs: Covariates by name, ``(B, ...)``.
+        Values ``(B, ...)`` of some parents, of all that are real, may be given, and covariates.
         """
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ RELATIVE_FLOOR = 1e-6
 
 
 @dataclass(frozen=True)
-class Covariance(Restorable, ABC):
+class Covariance(Restorable):
     """The form of a covariance for each of ``K`` configurations.
 
     Three shapes of one thing: *matrices* ``(C, D, D)``; *natural* numbers, as a person gives them,

@@ -166,7 +166,7 @@ class Emission(ExponentialFamily):
 def _flat(name: Hashable, x: Tensor) -> Tensor:
     """Numbers of each row side by side."""
     x = written_out(name, x)
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def read_parameter(name: str, child: Variable, given: Any, shape: Sequence[int]) -> Tensor:

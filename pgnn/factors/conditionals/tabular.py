@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from pgnn.errors import Intractable, ModelError
+from pgnn.errors import Intractable, ModelError, SaysArguments
 from pgnn.factors.conditionals.checks import check_rows, require_table
 from pgnn.factors.conditionals.conditional import MAX_TABLE
 from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
@@ -30,7 +30,7 @@ from pgnn.factors.variable import Variable
 from pgnn.limits import entries_of, human_count
 
 
-class Prior(ABC):
+class Prior(metaclass=SaysArguments):
     r"""Independent Dirichlet distributions on the rows :math:`\theta_{j\cdot}` of each table.
 
     Pseudo-counts :math:`\alpha_{jk}` are added to the counts of the data; the estimate is the
@@ -48,7 +48,7 @@ class Prior(ABC):
         """
         return None
 
-    def check(self, names: Mapping[Hashable, Any]) -> None:  # noqa: B027
+    def check(self, names: Mapping[Hashable, Any]) -> None:
         """Check that the prior names known variables only.
 
         Raises:

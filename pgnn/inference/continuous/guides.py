@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, SaysArguments
 from pgnn.limits import POSITIVE, check_settings, check_size
 
 _LOG_2PI = math.log(2.0 * math.pi)
@@ -51,7 +51,7 @@ class Approximation(nn.Module, ABC):
         """Return log densities ``(S, R)``."""
 
 
-class Guide(ABC):
+class Guide(metaclass=SaysArguments):
     """Settings of a family of approximations, over the real latent variables of a model."""
 
     @abstractmethod

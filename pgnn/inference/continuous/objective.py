@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from pgnn.errors import SaysArguments
 from pgnn.limits import FINITE, check_settings
 
 
 @dataclass(frozen=True)
-class Objective(ABC):
+class Objective(metaclass=SaysArguments):
     r"""A function of the log weights :math:`\log w_s = \log p(z_s, e) - \log q(z_s)` of draws.
 
     Args:

@@ -15,6 +15,7 @@ from pgnn.abilities import Inputs
 from pgnn.errors import ModelError, PgnnError
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
+from pgnn.inference.continuous.long_way import LongWay
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
 from pgnn.inference.convergence import Convergence, Trend
@@ -34,6 +35,9 @@ WINDOW = 100
 """Fewest steps over which values are averaged; how often it is asked whether they still rise."""
 _NOISE = 0.1
 """Largest standard error, in nats for each row, of means that are compared: noise hides a rise."""
+_FAR = 1.0
+"""Nats for each row that are gained in a window, where a long way is still to go."""
+_DRAWS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,8 @@ class StochasticAscent:
         self._values: list[float] = []
         self._flat = False
         self._active = problem.active
+        whole = problem.batches is None and steps.batch_size is None and problem.is_density
+        self._long_way = LongWay(self.parameters if whole else [])
 
     def init(self) -> AscentState:
         """See :class:`Iterative`."""
@@ -105,9 +111,32 @@ class StochasticAscent:
         if self.steps.scheduler is not None:
             self.steps.scheduler.step()
         self._values.append(value)
+        self._long_way.note()
+        if len(self._values) % WINDOW == 0:
+            self._go_on()
         mean = values if state.baseline is None else 0.9 * state.baseline + 0.1 * values
         kept = None if left is not None and "shared" not in self.problem.parts else mean
         return AscentState(kept, left), Info(self._settled(), {"objective": value})
+
+    def _go_on(self) -> None:
+        """Where steps of a fixed length hold the ascent up, go by steps that know the curvature."""
+        trend, goes_on = self.trend(), self._long_way.goes_on
+        if goes_on and trend is not None and trend.change > _FAR * self._rows_count:
+            seed = int(torch.randint(2**62, (), generator=self.generator))
+
+            def value(other: int = 0) -> Tensor:
+                same = torch.Generator().manual_seed(seed + other)
+                found = self.problem.weighted(self.objective, same, draws=_DRAWS)
+                return self.problem.total(found, self.objective)
+
+            def worth() -> float:
+                with torch.no_grad():
+                    return float(value(1))
+
+            if self._long_way.walk(value, worth):
+                # what the optimiser remembers is of steeper places
+                self.steps.optimizer.state.clear()
+        self._long_way.begin()
 
     def _rows(self, left: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """The rows of a step; None for all. Rows left over that are too few are passed by."""

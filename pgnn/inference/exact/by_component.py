@@ -63,7 +63,10 @@ class ByComponent(Engine):
         share = (joint - log_z.unsqueeze(1)).exp()
         total: Tensor | float = 0.0
         for k, answer in enumerate(answers):
-            columns = [answer.probs(v.name).reshape(known.num_rows, -1) for v in answer.variables]
+            columns = [
+                answer.probs(v.name).reshape(known.num_rows, v.num_elements * v.num_states)
+                for v in answer.variables
+            ]
             own = torch.cat([share[:, :0], *columns], dim=1)
             weight = share[:, k : k + 1]
             total = total + torch.where(weight > 0, weight * own, weight)
@@ -291,6 +294,8 @@ def _mixture(model: Any) -> MixtureModel:
             f"ByComponent() answers about mixtures of models, and {type(model).__name__} is none; "
             "leave engine= out"
         )
+    checked: Any = model
+    checked.cached_numbers("checked", checked.check)
     return model
 
 
@@ -317,8 +322,8 @@ def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     share = joint.softmax(dim=1).nan_to_num(1.0 / joint.shape[1])
-    if not len(share):
-        return torch.zeros(n, 0, dtype=torch.int64)
+    if not len(share) or not n:
+        return torch.zeros(n, len(share), dtype=torch.int64)
     return torch.multinomial(share, n, replacement=True, generator=generator).t()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel
-from pgnn.errors import ImpossibleEvidence, Intractable
+from pgnn.errors import ImpossibleEvidence, Intractable, ModelError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
@@ -48,6 +48,9 @@ class JunctionTree(Engine):
             before anything is allocated; large batches are cut into pieces.
         max_work: Multiply-adds that an answer may take for all rows together (about a billion a
             second); one that needs more raises ``Intractable`` as well.
+        order: Names of all discrete variables (or elements of arrays), first eliminated first, as
+            :func:`pgnn.graphs.elimination_order` finds them; chosen greedily if not given. Those
+            that are maximised over come after the others all the same.
 
     Cost:
         Time and memory exponential in the treewidth of the graph that is left when what every row
@@ -62,9 +65,14 @@ class JunctionTree(Engine):
 
     max_bytes: int = 2**32
     max_work: float = math.inf
+    order: Sequence[Hashable] | None = None
 
     def __post_init__(self) -> None:
         check_settings(self, max_work=Interval(0.0, open_low=True))
+        if self.order is not None:
+            if isinstance(self.order, str) or not isinstance(self.order, Iterable):
+                raise ModelError(f"order must be a list of names, got {self.order!r}")
+            object.__setattr__(self, "order", tuple(self.order))
 
     @property
     def max_answer_bytes(self) -> int:
@@ -120,7 +128,7 @@ class JunctionTree(Engine):
         """Answer ``most_probable`` exactly."""
         elements = question.model.elements
         check_size(f"{k:,} assignments for each of {question.num_rows:,} rows",
-                   k * question.num_rows * len(elements), self.max_bytes,
+                   k * question.num_rows * max(len(elements), 1), self.max_bytes,
                    "Ask for a smaller k")  # fmt: skip
         (solver, seen), targets = self._lowered(question), question.targets
         maximized = solver.graph.mask(targets.mask)
@@ -261,9 +269,11 @@ class JunctionTree(Engine):
         return solver.given(seen.codes), seen
 
     def _solver(self, question: Question) -> Solver:
+        rank = None if self.order is None else _rank(question.model.elements, self.order)
         return model_solver(
-            question.model, question.seen.reals, question.inputs, self.max_bytes, self.max_work
-        )
+            question.model, question.seen.reals, question.inputs, self.max_bytes, self.max_work,
+            rank,
+        )  # fmt: skip
 
 
 @dataclass(eq=False, slots=True)
@@ -291,6 +301,27 @@ class ExactJoint:
         whole = self.solver
         bare = Solver(whole.graph, max_bytes=whole.max_bytes, max_work=whole.max_work)
         return ExactJoint, (bare, self.seen, self.elements, dict(self.variables))
+
+
+def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
+    """The place of each element in an order.
+
+    Raises:
+        ModelError: If the order does not name every element once.
+    """
+    rank, place = [-1] * len(elements), 0
+    for name in order:
+        known = elements.find(name)
+        if known is None:
+            raise ModelError(f"order names {name!r}, which is no discrete variable of the model")
+        for e in known[1].ravel().tolist():
+            if rank[e] >= 0:
+                raise ModelError(f"order names {elements.name(e)!r} twice")
+            rank[e], place = place, place + 1
+    if -1 in rank:
+        raise ModelError(f"order must name every variable; {elements.name(rank.index(-1))!r} is "
+                         "missing")  # fmt: skip
+    return tuple(rank)
 
 
 def _reason(solver: Solver, own: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -284,6 +286,25 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     return Plan(graph.skeleton, task, best[0], total, largest, int(width))
 
 
+def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interim: bool) -> Plan:
+    """Return the plan of an order that somebody chose.
+
+    Args:
+        graph: The factor graph.
+        task: What is asked of it; what is maximised over comes after the rest in any case.
+        rank: ``(V,)`` by which variables are eliminated.
+        interim: Whether torch is to run it.
+    """
+    from pgnn.graphs import evaluate_order
+
+    free = np.flatnonzero(task.free)
+    order = free[np.lexsort((rank[free], task.maximize[free]))]
+    states: dict[Hashable, int] = {v: int(graph.card[v]) for v in free.tolist()}
+    found = evaluate_order(_interactions(graph, task), order.tolist(), states)
+    largest = 2.0**found.largest
+    return Plan(graph.skeleton, task, order, float(found.total), largest, found.width, interim)
+
+
 def interim_plan(graph: FactorGraph, task: Task) -> Plan:
     """Find an elimination order for torch, without a kernel."""
     return _plan_without_kernels(graph, task, interim=True)
@@ -291,14 +312,10 @@ def interim_plan(graph: FactorGraph, task: Task) -> Plan:
 
 def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False) -> Plan:
     from pgnn.graphs import WeightedMinFill, elimination_order
-    from pgnn.graphs.interaction import interaction_graph
 
     free = np.flatnonzero(task.free).tolist()
-    scopes = [
-        [v for v in graph.scopes[f] if task.free[v]] for f in np.flatnonzero(task.used).tolist()
-    ]
     found = elimination_order(
-        interaction_graph(scopes, free),
+        _interactions(graph, task),
         {v: int(graph.card[v]) for v in free},
         heuristic=WeightedMinFill(),
         last=np.flatnonzero(task.maximize & task.free).tolist(),
@@ -306,3 +323,13 @@ def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False)
     order = np.array(found.order, dtype=np.int64)
     largest = 2.0**found.largest
     return Plan(graph.skeleton, task, order, float(found.total), largest, found.width, interim)
+
+
+def _interactions(graph: FactorGraph, task: Task) -> Any:
+    """Which free variables share a factor that is used."""
+    from pgnn.graphs.interaction import interaction_graph
+
+    scopes = [
+        [v for v in graph.scopes[f] if task.free[v]] for f in np.flatnonzero(task.used).tolist()
+    ]
+    return interaction_graph(scopes, np.flatnonzero(task.free).tolist())

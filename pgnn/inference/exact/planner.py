@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from pgnn.inference.exact.compilation import KERNELS
 from pgnn.inference.exact.hidden_components import HiddenComponents
-from pgnn.inference.exact.plan import Mask, Plan, Task, interim_plan, make_plan, make_task
+from pgnn.inference.exact.plan import (
+    Mask,
+    Plan,
+    Task,
+    interim_plan,
+    make_plan,
+    make_task,
+    ordered_plan,
+)
 from pgnn.inference.exact.plate_elimination import PlateElimination
 from pgnn.inference.factor_graph import FactorGraph
 
@@ -74,8 +82,13 @@ class Planner:
     every table. Which is faster is estimated from the plans' costs.
 
     Small questions that come before the kernels are compiled get plans for torch.
+
+    Args:
+        rank: ``(E,)`` by which a model's elements are eliminated, if somebody chose; hidden ones
+            that its gates are made of come first.
     """
 
+    rank: tuple[int, ...] | None = None
     _plans: OrderedDict[bytes, tuple[Plan, int]] = field(default_factory=OrderedDict)
     _any_row: OrderedDict[bytes, Plan] = field(default_factory=OrderedDict)
     _plates: OrderedDict[bytes, PlateElimination] = field(default_factory=OrderedDict)
@@ -187,12 +200,20 @@ class Planner:
         key = graph.structure + task.key
         found, served = self._plans.pop(key, (None, 0))
         if found is None or rows > _MANY_MORE * served:
-            better = make_plan(graph, task, rows)
+            better = self._made(graph, task, rows)
             if found is None or better.total < found.total:
                 found = better
             served = rows
         self._remember(key, found, served)
         return found
+
+    def _made(self, graph: FactorGraph, task: Task, rows: int) -> Plan:
+        """A new plan; one for torch, for no rows."""
+        if self.rank is not None:
+            rank = np.full(len(graph.card), -1)
+            rank[: len(self.rank)] = self.rank
+            return ordered_plan(graph, task, rank, not rows)
+        return make_plan(graph, task, rows) if rows else interim_plan(graph, task)
 
     def _remember(self, key: bytes, plan: Plan, served: int) -> None:
         self._plans[key] = plan, served
@@ -208,7 +229,7 @@ class Planner:
         task = self._task(graph, always, ask, ever)
         key = b"interim" + graph.structure + task.key
         found = self._plans.pop(key, None)
-        plan = interim_plan(graph, task) if found is None else found[0]
+        plan = self._made(graph, task, 0) if found is None else found[0]
         self._remember(key, plan, len(codes))
         return plan if plan.total * len(codes) <= _FEW_ENTRIES else None
 

@@ -36,8 +36,7 @@ Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-# a batch of so many rows is searched for rows that occur again; they are answered once if the
-# distinct ones are at most this share
+# so many rows are searched for ones that occur again; least share of distinct ones not to mind
 _MANY_ROWS, _REPEATED = 32, 0.8
 
 
@@ -49,7 +48,7 @@ class Solver:
         graph: Variables and tables.
         planner: Plans that are remembered for this structure.
         max_bytes: Memory that messages may take.
-        max_work: Multiply-adds that an answer may take, for all rows together.
+        max_work: Multiply-adds that an answer may take. for all rows together.
     """
 
     graph: FactorGraph
@@ -378,6 +377,7 @@ def model_solver(
     inputs: Inputs | None = None,
     max_bytes: int = 2**32,
     max_work: float = math.inf,
+    rank: tuple[int, ...] | None = None,
 ) -> Solver:
     """Return the solver for a model's present parameters, remembered where nothing is row-wise.
 
@@ -385,16 +385,16 @@ def model_solver(
         model: Whose factor graph is solved; plans for its structure are remembered.
         observed: ``(B, *shape)`` values of real variables.
         inputs: ``(B, ...)`` covariates.
-        max_bytes: Memory that messages may take.
-        max_work: Multiply-adds that an answer may take.
+        max_bytes: See :class:`Solver`.
+        max_work: Likewise.
+        rank: By which elements are eliminated, if somebody chose.
     """
 
     def make() -> Solver:
-        planner = model.cached("planner", Planner)
-        graph = model_graph(model, observed, inputs).expanded()
-        return Solver(graph, planner, max_bytes, max_work)
+        planner = model.cached(("planner", rank), lambda: Planner(rank))
+        return Solver(model_graph(model, observed, inputs).expanded(), planner, max_bytes, max_work)
 
     if observed or inputs:
         return make()
-    solver: Solver = model.cached_numbers(("solver", max_bytes, max_work), make)
+    solver: Solver = model.cached_numbers(("solver", max_bytes, max_work, rank), make)
     return solver

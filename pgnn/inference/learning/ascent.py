@@ -30,7 +30,7 @@ from pgnn.inference.learning.optimisation_problem import (
     Penalty,
 )
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
-from pgnn.inference.learning.training_data import read_rows
+from pgnn.inference.learning.training_data import nothing_told, read_rows
 from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, POSITIVE, Interval, check_callable, check_real, check_settings
 
@@ -190,6 +190,7 @@ class Ascent(Learner):
             finally:
                 learnable.clear()
             model.history = self._history(rows, record, total, converged)
+        Convergence(type(self).__name__).add(nothing_told(model, rows)).warn(stacklevel=3)
         self._warn(record, converged, last)
 
     def _problem(

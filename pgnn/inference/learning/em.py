@@ -34,7 +34,7 @@ from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Start
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.running_statistics import RunningStatistics, learn_from_batch
-from pgnn.inference.learning.training_data import check_seen
+from pgnn.inference.learning.training_data import check_seen, nothing_told
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
 
 _SHORT = 20
@@ -212,7 +212,7 @@ class EM(Learner):
         with restored_on_failure(model):
             model.load_state_dict(best.e_step.model.state_dict())
             model.history = History(told)
-        self._warn(best, last)
+        self._warn(best, last, nothing_told(model, seen))
 
     def partial_fit(
         self,
@@ -336,8 +336,8 @@ class EM(Learner):
         """What the first process has."""
         return from_first(together(make)) if self.distributed else make()
 
-    def _warn(self, best: Start, last: ExpectedStatistics) -> None:
-        verdict = Convergence("EM")
+    def _warn(self, best: Start, last: ExpectedStatistics, untold: str | None) -> None:
+        verdict = Convergence("EM").add(untold)
         for concern in doubts(best.e_step.pieces, last):
             verdict.add(concern)
         unused = (

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import FactorModel, Inputs
+from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
@@ -141,6 +141,41 @@ def check_complete(model: Any, seen: Evidence | Sequences) -> None:
                 f"{name!r} was not seen everywhere. Maximum likelihood needs complete rows; learn "
                 "with EM(), which sums out what was not seen"
             )
+
+
+def nothing_told(model: FactorModel, seen: Any) -> str | None:
+    """Return what data cannot tell of a directed model, for a warning; None if there is nothing.
+
+    Of a variable that no row has seen, and on which nothing depends that was seen, there is nothing
+    to learn.
+
+    Args:
+        model: Whose conditionals are learnt.
+        seen: The rows.
+    """
+    if (
+        not isinstance(model, DirectedModel)
+        or not isinstance(seen, Evidence)
+        or seen.soft is not None
+    ):
+        return None
+    elements = reader_of(model).elements
+    told = np.asarray((seen.codes >= 0).any(axis=0))
+    known = {n for n, x in seen.reals.items() if not is_all_nan(x)}
+    unknown: list[Hashable] = []
+    for name in reversed(model.order):
+        own, v = model.conditionals[name], model.variables[name]
+        if name in known or (v.is_discrete and told[elements.numbers(name)].any()):
+            known |= {name, *(p.name for p in own.parents)}
+        elif any(p.requires_grad for p in own.parameters()):
+            unknown.append(name)
+    if not unknown:
+        return None
+    names = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+    return (
+        f"nothing was seen of {names}, nor of what depends on it, so that its conditional stays as "
+        "it was; leave the variable out, or give its numbers"
+    )
 
 
 def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:

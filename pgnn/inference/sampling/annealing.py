@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pgnn.errors import ModelError
+from pgnn.errors import ModelError, SaysArguments
 from pgnn.inference.beliefs import Best
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.marginal_map import MarginalSearch
@@ -40,7 +40,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Cooling(ABC):
+class Cooling(metaclass=SaysArguments):
     """A way from a high temperature to a low one.
 
     Args:

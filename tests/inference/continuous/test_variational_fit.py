@@ -20,6 +20,7 @@ from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Program, Variable
 from pgnn.errors import NotConverged, PgnnError
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide, MeanFieldNormal
+from pgnn.inference.continuous.long_way import LongWay
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo
 from pgnn.inference.continuous.variational_fit import WINDOW, StochasticAscent
@@ -237,13 +238,45 @@ def test_noise_is_no_rest(spread, settles):
 
 def test_far_observations_are_not_called_converged():
     """Steps of 0.01 do not come to a mean of 50,000: neither the value nor the draws say so."""
-    engine = pgnn.Variational(seed=0, max_iterations=600, progress=False)
+    engine = pgnn.Variational(seed=0, max_iterations=150, progress=False)
     with pytest.warns(NotConverged) as told:
         found = line().query("x", {"y": 1e5}, engine=engine)
     text = " ".join(str(w.message) for w in told)
     assert "objective still changing" in text
     assert "worth 1 independent" in text
     assert not found.diagnostics["converged"]
+
+
+@pytest.mark.parametrize("y", [100.0, 1e5, -1e7])
+@pytest.mark.parametrize("guide", [pgnn.MeanFieldNormal(), pgnn.FullRankNormal()])
+def test_far_observations_are_arrived_at(y, guide):
+    """Steps of 0.01 are too short; those that know the curvature are not."""
+    found = line().query("x", {"y": y}, engine=pgnn.Variational(guide, seed=0, progress=False))
+    assert found.diagnostics["converged"]
+    assert float(found["x"].mean) == pytest.approx(0.5 + y, rel=1e-5, abs=0.3)
+    assert float(found["x"].std) == pytest.approx(1.0, abs=0.15)
+
+
+def test_steps_that_know_the_curvature_are_taken_back_where_they_are_no_gain():
+    """Of a value that falls behind, and of one that is not finite."""
+    x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    way = LongWay([x])
+    for k in range(5):
+        with torch.no_grad():
+            x += (-1.0) ** k * 0.1
+        way.note()
+    assert not way.goes_on
+    assert not way.walk(lambda: -(x - 50.0).square().sum(), lambda: float(-x.detach().abs().sum()))
+    assert not way.walk(lambda: x.sum() / 0.0, lambda: 0.0)
+    np.testing.assert_allclose(x.detach(), [1.1, 2.1])
+    way.begin()
+    for _ in range(5):
+        with torch.no_grad():
+            x += 0.1
+        way.note()
+    assert way.goes_on
+    assert way.walk(lambda: -(x - 50.0).square().sum(), lambda: float(x.detach().sum()))
+    np.testing.assert_allclose(x.detach(), [50.0, 50.0], atol=1e-6)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e9])
@@ -253,7 +286,7 @@ def test_constants_in_the_density_do_not_matter(offset):
         pyro.factor("constant", torch.tensor(-offset).double())
         pyro.sample("y", dist.Normal(x, 0.1), obs=torch.tensor(30.0).double())
 
-    engine = pgnn.Variational(seed=0, max_iterations=400, progress=False)
+    engine = pgnn.Variational(seed=0, max_iterations=150, progress=False)
     with pytest.warns(NotConverged) as told:
         Program(program).query("x", engine=engine)
     assert "still changing" in " ".join(str(w.message) for w in told)

@@ -397,3 +397,45 @@ def test_inputs_make_a_batch() -> None:
         model.query("y", {"a": torch.tensor([0, 1])}, inputs=inputs)
     with pytest.raises(EvidenceError, match=r"'u'.*inputs="):
         model.query("y", {"a": 1})
+
+
+# --- orders that somebody chose -------------------------------------------------------------------
+
+
+def test_any_order_gives_the_same_answers_and_costs_what_it_costs():
+    rng = np.random.default_rng(0)
+    names, edges = (
+        "abcdef",
+        [("a", "c"), ("b", "c"), ("c", "d"), ("c", "e"), ("d", "f"), ("e", "f")],
+    )
+    model = pgnn.BayesianNetwork(edges, states={n: 2 + k % 2 for k, n in enumerate(names)})
+    model.fit(model.sample(200, seed=0).frame(), progress=False)
+    seen = [{"f": 1}, {"a": 0}, {}]
+    exact, best = model.query(None, seen), model.most_probable(seen, ["a", "d"])
+    for _ in range(5):
+        engine = pgnn.JunctionTree(order=[str(n) for n in rng.permutation(list(names))])
+        found = model.query(None, seen, engine=engine)
+        torch.testing.assert_close(found.log_evidence, exact.log_evidence)
+        for n in names:
+            torch.testing.assert_close(found[n].probs, exact[n].probs)
+        again = model.most_probable(seen, ["a", "d"], engine=engine)
+        torch.testing.assert_close(again.log_prob, best.log_prob)
+    star = pgnn.BayesianNetwork([("h", f"x{k}") for k in range(6)], states={"h": 3} | {
+        f"x{k}": 3 for k in range(6)})  # fmt: skip
+    leaves = [f"x{k}" for k in range(6)]
+    costs = [
+        star.explain(leaves, engine=pgnn.JunctionTree(order=order)).memory_bytes
+        for order in ([*leaves, "h"], ["h", *leaves])
+    ]
+    assert costs[1] > 10 * costs[0]
+
+
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [(["a"], "'b' is missing"), (["a", "b", "a"], "'a' twice"), (["a", "q"], "'q', which is no"),
+     ("ab", "a list of names"), (3, "a list of names")],
+)  # fmt: skip
+def test_an_order_names_every_variable_once(order, text):
+    model = pgnn.BayesianNetwork([("a", "b")], {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.2, 0.8]]})
+    with pytest.raises(pgnn.errors.ModelError, match=text):
+        model.query(None, engine=pgnn.JunctionTree(order=order))
