@@ -74,7 +74,12 @@ class LongWay:
         try:
             optimizer.step(loss)  # type: ignore[no-untyped-call]
             gone = worth() > old
-        except (ValueError, ArithmeticError, RuntimeError):  # it left the numbers that there are
+        except (
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+        ):  # it left the numbers that there are
             gone = False
         if not gone:
             with torch.no_grad():

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import DataError, ModelError
+from pgnn.errors import DataError, ModelError, SaysArguments
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
 _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Checkpoints:
+class Checkpoints(metaclass=SaysArguments):
     """Where, and how often, a learner writes down how far it is.
 
     If the file is there when a fit begins, the fit goes on from it, to the same numbers as if it
