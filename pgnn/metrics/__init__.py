@@ -8,7 +8,7 @@ from pgnn.metrics.model_choice import (
     aic,
     bic,
     choose,
-    num_learnable,
+    num_free_parameters,
     num_observations,
 )
 from pgnn.metrics.sequence_labels import (
@@ -31,7 +31,7 @@ __all__ = [
     "chunk_scores",
     "chunks",
     "edit_distance",
-    "num_learnable",
+    "num_free_parameters",
     "num_observations",
     "token_accuracy",
 ]
