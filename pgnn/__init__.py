@@ -103,6 +103,7 @@ from pgnn.inference.learning.contrastive_divergence import ContrastiveDivergence
 from pgnn.inference.learning.em import EM
 from pgnn.inference.learning.entropy_regularization import EntropyRegularization
 from pgnn.inference.learning.gradient import Gradient
+from pgnn.inference.learning.greedy_layerwise import GreedyLayerwise
 from pgnn.inference.learning.k_means import KMeans
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.pattern_storage import Hebbian, PseudoInverse, Unlearning
@@ -111,6 +112,7 @@ from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
 from pgnn.inference.learning.self_training import CoTraining, SelfTraining
 from pgnn.inference.learning.variational_bayes import VariationalBayes
+from pgnn.inference.learning.wake_sleep import WakeSleep
 from pgnn.inference.mean_field.block_ascent import Slices
 from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.particles.execution_enumeration import ExecutionEnumeration
@@ -145,6 +147,8 @@ from pgnn.models import (
     BoltzmannMachine,
     ChowLiuTree,
     ConditionalRandomField,
+    DeepBeliefNetwork,
+    DeepBoltzmannMachine,
     Density,
     DynamicBayesianNetwork,
     EnergyModel,
@@ -166,6 +170,7 @@ from pgnn.models import (
     PrincipalComponents,
     Regression,
     RestrictedBoltzmannMachine,
+    SigmoidBeliefNetwork,
     SparseCoding,
     StepScores,
     bio_mask,
@@ -271,6 +276,9 @@ __all__ = [
     "BoltzmannMachine",
     "RestrictedBoltzmannMachine",
     "Hopfield",
+    "SigmoidBeliefNetwork",
+    "DeepBoltzmannMachine",
+    "DeepBeliefNetwork",
     "OnlineFilter",
     # answers
     "Posterior",
@@ -332,6 +340,8 @@ __all__ = [
     "EM",
     "Checkpoints",
     "ContrastiveDivergence",
+    "WakeSleep",
+    "GreedyLayerwise",
     "Hebbian",
     "PseudoInverse",
     "Unlearning",

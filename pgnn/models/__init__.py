@@ -5,6 +5,8 @@ from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.boltzmann_machine import BoltzmannMachine
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.conditional_random_field import ConditionalRandomField
+from pgnn.models.deep_belief_network import DeepBeliefNetwork
+from pgnn.models.deep_boltzmann_machine import DeepBoltzmannMachine
 from pgnn.models.density import Density
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.energy_model import EnergyModel
@@ -29,9 +31,13 @@ from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.bio_mask import bio_mask
 from pgnn.models.scores.neural_scores import NeuralScores
 from pgnn.models.scores.step_scores import StepScores
+from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
 
 __all__ = [
+    "SigmoidBeliefNetwork",
+    "DeepBoltzmannMachine",
+    "DeepBeliefNetwork",
     "AttributeScores",
     "BayesianNetwork",
     "BayesianRegression",

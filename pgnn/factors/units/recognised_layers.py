@@ -1,0 +1,69 @@
+"""What learning by wake and sleep asks of a model of layers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RecognisedLayers(ABC):
+    """Layers of binary units with a second network that draws hidden ones from the visible ones."""
+
+    @property
+    @abstractmethod
+    def visible(self) -> Hashable:
+        """Name of the layer that data tells."""
+
+    @abstractmethod
+    def begin_learning(self, mean: Tensor, rng: torch.Generator) -> None:
+        """Put numbers that were never set where learning is to begin.
+
+        Args:
+            mean: ``(n,)`` of the visible units.
+            rng: Of small random weights.
+        """
+
+    @abstractmethod
+    def recognise(self, visible: Tensor, rng: torch.Generator | None) -> list[Tensor]:
+        """Return ``(N, n_k)`` states of all layers, hidden ones drawn from below."""
+
+    @abstractmethod
+    def log_recognition(self, states: Sequence[Tensor]) -> Tensor:
+        """Return ``(N,)`` log probabilities of these draws."""
+
+    @abstractmethod
+    def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
+        """Return ``(N,)`` log scores of complete states, differentiable.
+
+        Where the top is not normalised its gradient is less that of the log partition function in
+        :meth:`log_normaliser`.
+        """
+
+    @abstractmethod
+    def log_normaliser(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
+        """Return a number whose gradient estimates that of the log partition function."""
+
+    @abstractmethod
+    def dream(self, rows: int, rng: torch.Generator | None) -> list[Tensor]:
+        """Return states ``(rows, n_k)`` of all layers, drawn from the model."""
+
+
+class PairedLayers(RecognisedLayers):
+    """Layers of which each pair may be learnt as a restricted Boltzmann machine."""
+
+    @property
+    @abstractmethod
+    def num_pairs(self) -> int:
+        """How many pairs there are."""
+
+    @abstractmethod
+    def machine(self, k: int) -> Any:
+        """Return layers ``k`` and ``k + 1`` as a machine of its own, to be learnt."""
+
+    @abstractmethod
+    def put_machine(self, k: int, machine: Any) -> None:
+        """Take the numbers of layers ``k`` and ``k + 1`` from a machine."""

@@ -1,0 +1,147 @@
+"""Deep belief networks: logistic layers below a restricted Boltzmann machine."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.potentials.bias import Bias
+from pgnn.factors.potentials.coupling import Coupling
+from pgnn.factors.units.recognised_layers import PairedLayers
+from pgnn.factors.units.unit_kind import BinaryUnits
+from pgnn.factors.units.unit_layers import State, UnitCoupling, UnitLayers
+from pgnn.models.layered_belief_network import LayeredBeliefNetwork
+from pgnn.models.restricted_boltzmann_machine import RestrictedBoltzmannMachine
+
+
+class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
+    r"""Logistic layers whose top two are a restricted Boltzmann machine.
+
+    .. math:: p(x) = \frac{1}{Z} e^{x_{L-1}^\top W_{L-1} x_L + b_{L-1}^\top x_{L-1} + b_L^\top x_L}
+        \prod_{k < L - 1} \prod_i \sigma(\pm (b_k + W_k x_{k+1})_i)
+
+    :class:`~pgnn.GreedyLayerwise`, which :meth:`fit` takes, learns it layer by layer as restricted
+    Boltzmann machines, each of what the one below makes of the data;
+    :class:`~pgnn.WakeSleep` goes on from there (up-down). :meth:`to_classifier` gives a torch
+    module to be fine-tuned.
+
+    Args:
+        layers: Number of units, shape or variable of each layer, the visible one first.
+
+    References:
+        Hinton, Osindero and Teh (2006), A fast learning algorithm for deep belief nets.
+
+    Example:
+        >>> model = DeepBeliefNetwork([4, 3, 2])
+        >>> model.top_machine().variables["hidden"].shape
+        (2,)
+    """
+
+    sweeps = 200
+    """Sweeps of the top before a draw of the network."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__(layers)
+        self._chain: State = {}
+
+    @property
+    def directed(self) -> int:
+        """See :class:`LayeredBeliefNetwork`: all but the top two."""
+        return len(self.weights) - 1
+
+    @property
+    def num_pairs(self) -> int:
+        """See :class:`PairedLayers`."""
+        return len(self.weights)
+
+    def machine(self, k: int) -> RestrictedBoltzmannMachine:
+        """Return layers ``k`` and ``k + 1`` as a machine with numbers of its own, to be learnt."""
+        w = self.weights[k]
+        made = RestrictedBoltzmannMachine(w.shape[0], w.shape[1]).to(w)
+        with torch.no_grad():
+            made.weight("visible", "hidden").copy_(w)
+            made.bias("visible").copy_(self.biases[k])
+            made.bias("hidden").copy_(self.biases[k + 1])
+        return made
+
+    def top_machine(self) -> RestrictedBoltzmannMachine:
+        """Return the top two layers, whose log partition function is that of the network."""
+        return self.machine(len(self.weights) - 1)
+
+    def put_machine(self, k: int, machine: RestrictedBoltzmannMachine) -> None:
+        """Take the numbers of layers ``k`` and ``k + 1`` from a machine, for both directions."""
+        with torch.no_grad():
+            w = machine.weight("visible", "hidden")
+            self.weights[k].copy_(w)
+            self.up_weights[k].copy_(w)
+            self.biases[k].copy_(machine.bias("visible"))
+            self.biases[k + 1].copy_(machine.bias("hidden"))
+            self.up_biases[k].copy_(machine.bias("hidden"))
+
+    def top_groups(self) -> tuple[FactorGroup, ...]:
+        """See :class:`LayeredBeliefNetwork`."""
+        below, above = list(self.variables.values())[-2:]
+        parts = [
+            Bias(below, self.biases[-2].detach().flatten()),
+            Bias(above, self.biases[-1].detach().flatten()),
+            Coupling(below, above, self.weights[-1].detach()),
+        ]
+        groups = [g for p in parts for g in p.groups(self.elements)]
+        return tuple(g.with_numbers(g.numbers.to(self.weights[-1].dtype)) for g in groups)
+
+    def log_partition(self) -> Tensor:
+        """Return the log partition function, exact up to 25 units on the top's smaller side.
+
+        Raises:
+            Intractable: Beyond that; ``top_machine().log_partition_bracket()`` bounds it.
+        """
+        with torch.no_grad():
+            return self.top_machine().requires_grad_(False).log_partition()
+
+    def log_prob(self, data: Any, *, inputs: Any = None, engine: Any = None) -> Tensor:
+        """See :meth:`Model.log_prob`: the log score less the log partition function."""
+        return super().log_prob(data, inputs=inputs, engine=engine) - self.log_partition()
+
+    def _top(self) -> UnitLayers:
+        names: list[Hashable] = list(self.variables)[-2:]
+        own = {n: self.variables[n] for n in names}
+        biases = dict(zip(names, self.biases[-2:], strict=True))
+        return UnitLayers(
+            own, dict.fromkeys(names, BinaryUnits()), biases,
+            [UnitCoupling(names[0], names[1], self.weights[-1])], self.biases[-1].new_zeros(()),
+        )  # fmt: skip
+
+    def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None = None) -> Tensor:
+        """See :class:`RecognisedLayers`: not normalised."""
+        top = dict(zip(list(self.variables)[-2:], states[-2:], strict=True))
+        return self.log_directed(states) + self._top().log_score(top)
+
+    def log_normaliser(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
+        """See :class:`RecognisedLayers`: by persistent chains of the top."""
+        layers = self._top()
+        with torch.no_grad():
+            if next((len(x) for x in self._chain.values()), 0) != len(states[0]):
+                self._chain = dict(zip(layers.names, (x.clone() for x in states[-2:]), strict=True))
+            layers.sweep(self._chain, rng)
+        return layers.log_score(self._chain).mean()
+
+    def dream(self, rows: int, rng: torch.Generator | None) -> list[Tensor]:
+        """See :class:`RecognisedLayers`: from where the chains of the top are."""
+        layers = self._top()
+        with torch.no_grad():
+            state = dict(self._chain)
+            if next((len(x) for x in state.values()), 0) != rows:
+                state = layers.start(rows, rng)
+                for _ in range(self.sweeps):
+                    layers.sweep(state, rng)
+        return self.drawn_down([state[n] for n in layers.names], rng)
+
+    def default_learner(self, data: Any) -> Any:
+        """Return ``GreedyLayerwise()``."""
+        from pgnn.inference.learning.greedy_layerwise import GreedyLayerwise
+
+        return GreedyLayerwise()

@@ -1,0 +1,284 @@
+"""Layers of logistic units, drawn from the top, with a network that recognises them from below."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from pgnn.abilities import Inputs
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.sigmoid import Sigmoid
+from pgnn.factors.factor import Factor
+from pgnn.factors.groups.conditional_group import ConditionalGroup, is_large
+from pgnn.factors.groups.factor_group import FactorGroup
+from pgnn.factors.groups.grouping import grouped
+from pgnn.factors.piece import learnable_zeros
+from pgnn.factors.randomness import generator
+from pgnn.factors.units.recognised_layers import RecognisedLayers
+from pgnn.factors.units.unit_kind import drawn_below
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+from pgnn.models.model import Model
+from pgnn.models.unit_declaration import layer_of
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.samples import Samples
+
+_SPREAD = 0.4
+_SMALL = 24
+"""Units up to which answers are exact where no engine is named."""
+
+
+class LayeredBeliefNetwork(Model, RecognisedLayers):
+    r"""Binary units in layers :math:`x_0` (visible) to :math:`x_L`, each drawn given the one above.
+
+    .. math:: p(x) = p(x_L) \prod_{k < L} \prod_i \sigma(\pm (b_k + W_k x_{k+1})_i), \qquad
+        q(x_{1:L} \mid x_0) = \prod_{k < L} \sigma(\pm (d_{k+1} + V_k^\top x_k))
+
+    The second network recognises hidden layers from below. It is no part of the distribution:
+    learning and :meth:`bound` use it. A subclass says what the top is.
+
+    Args:
+        layers: Number of units, shape or variable of each layer, the visible one first.
+
+    Attributes:
+        biases: ``(n_k,)`` of each layer.
+        weights: ``(n_k, n_{k+1})`` of each layer but the top one.
+        up_biases: ``(n_{k+1},)`` of the recognition.
+        up_weights: ``(n_k, n_{k+1})`` of the recognition.
+
+    Raises:
+        ModelError: If there is no hidden layer, or a layer is not of binary units.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        super().__init__()
+        if isinstance(layers, str) or not isinstance(layers, Sequence) or len(layers) < 2:
+            raise ModelError(
+                f"layers must be a list of at least two, the visible one first, got {layers!r}"
+            )
+        names = ["visible", *(f"hidden{k}" for k in range(1, len(layers)))]
+        own = [layer_of(n, x) for n, x in zip(names, layers, strict=True)]
+        for v in own:
+            if not v.is_discrete or v.num_states != 2:
+                raise ModelError(f"{v.name!r} must have units of two states")
+        self._variables = {v.name: v for v in own}
+        if len(self._variables) < len(own):
+            raise ModelError("every layer needs a name of its own")
+        graph = nx.DiGraph()
+        graph.add_nodes_from(self._variables)
+        graph.add_edges_from((b.name, a.name) for a, b in pairwise(own))
+        self.graph = nx.freeze(graph)
+        sizes = [v.num_elements for v in own]
+        pairs = list(pairwise(sizes))
+        zeros = learnable_zeros
+        self.biases = nn.ParameterList(zeros("a bias", [n]) for n in sizes)
+        self.weights = nn.ParameterList(zeros("weights", p) for p in pairs)
+        self.up_biases = nn.ParameterList(zeros("a bias", [n]) for n in sizes[1:])
+        self.up_weights = nn.ParameterList(zeros("weights", p) for p in pairs)
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The layers by name, the visible one first."""
+        return MappingProxyType(self._variables)
+
+    @property
+    def visible(self) -> Hashable:
+        """Name of the layer that data tells."""
+        return next(iter(self._variables))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the layers; numbers are parameters."""
+        self.check()
+        return {"layers": tuple(self._variables.values())}
+
+    def check(self) -> None:
+        """See :class:`~pgnn.abilities.FactorModel`."""
+        for name, p in self.named_parameters():
+            if not bool(p.isfinite().all()):
+                raise ModelError(
+                    f"{name!r} of {type(self).__name__} has "
+                    f"{p[~p.isfinite()].flatten()[0].item()} among its numbers"
+                )
+
+    # --- lowering ------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def directed(self) -> int:
+        """How many layers from below are drawn given the one above."""
+
+    @abstractmethod
+    def top_groups(self) -> tuple[FactorGroup, ...]:
+        """Return the factors of the layers that are not."""
+
+    def factor_groups(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[FactorGroup, ...]:
+        """A logistic unit for every element of a layer, and the factors of the top.
+
+        Large ones are not written down: engines know how to go on without tables.
+        """
+        layers, elements = list(self._variables.values()), self.elements
+        tables: list[Factor] = []
+        whole: list[FactorGroup] = []
+        for k in range(self.directed):
+            above = list(layers[k + 1].elements())
+            places = elements.numbers(layers[k + 1].name).ravel().tolist()
+            for i, child in enumerate(layers[k].elements()):
+                unit = Sigmoid(child, above, self.weights[k][i].detach(),
+                               self.biases[k][i].detach())  # fmt: skip
+                if is_large(unit, ()):
+                    number = int(elements.numbers(layers[k].name).ravel()[i])
+                    whole.append(ConditionalGroup(unit, [*places, number]))
+                else:
+                    tables.append(unit.factor())
+        return (*grouped(tables, elements), *whole, *self.top_groups())
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """The same as tables on their own, see :class:`~pgnn.models.model.Model`."""
+        groups = self.factor_groups(observed, inputs)
+        return tuple(f for g in groups for f in g.snapshot().factors(self.elements))
+
+    # --- dense arithmetic ----------------------------------------------------------------------
+
+    def begin_learning(self, mean: Tensor, rng: torch.Generator) -> None:
+        """See :class:`RecognisedLayers`."""
+        with torch.no_grad():
+            for p in (*self.weights, *self.up_weights):
+                if p.requires_grad and not bool(p.any()):
+                    p.copy_(torch.empty_like(p).normal_(generator=rng) * _SPREAD
+                            / max(sum(p.shape), 1) ** 0.5)  # fmt: skip
+            if not bool(self.biases[0].any()):
+                self.biases[0].copy_(mean.clamp(0.01, 0.99).logit())
+
+    def recognise(self, visible: Tensor, rng: torch.Generator | None) -> list[Tensor]:
+        """See :class:`RecognisedLayers`."""
+        states = [visible]
+        for d, v in zip(self.up_biases, self.up_weights, strict=True):
+            states.append(drawn_below(torch.addmm(d, states[-1], v).sigmoid().detach(), rng))
+        return states
+
+    def log_recognition(self, states: Sequence[Tensor]) -> Tensor:
+        """See :class:`RecognisedLayers`."""
+        total = states[0].new_zeros(len(states[0]))
+        for k, (d, v) in enumerate(zip(self.up_biases, self.up_weights, strict=True)):
+            total = total + bernoulli(states[k + 1], torch.addmm(d, states[k], v))
+        return total
+
+    def log_directed(self, states: Sequence[Tensor]) -> Tensor:
+        """Return ``(N,)`` log probabilities of the directed layers, each given the one above."""
+        total = states[0].new_zeros(len(states[0]))
+        for k in range(self.directed):
+            field = torch.addmm(self.biases[k], states[k + 1], self.weights[k].T)
+            total = total + bernoulli(states[k], field)
+        return total
+
+    def drawn_down(self, top: list[Tensor], rng: torch.Generator | None) -> list[Tensor]:
+        """Draw the directed layers below layers that are there, and return all."""
+        states = list(top)
+        for k in reversed(range(self.directed)):
+            field = torch.addmm(self.biases[k], states[0], self.weights[k].T)
+            states.insert(0, drawn_below(field.sigmoid().detach(), rng))
+        return states
+
+    # --- verbs ---------------------------------------------------------------------------------
+
+    def bound(self, data: Any, *, samples: int = 10, seed: int | None = 0) -> Tensor:
+        r"""Return ``(N,)`` importance-weighted lower bounds of the log score of rows.
+
+        .. math:: \log \frac1S \sum_s \frac{p(x_0, x^{(s)})}{q(x^{(s)} \mid x_0)}, \qquad
+            x^{(s)} \sim q
+
+        In expectation no more than :meth:`log_prob`; of a model whose top is not normalised its
+        log partition function has to be taken off.
+
+        Args:
+            data: Complete rows of visible units.
+            samples: ``S``.
+            seed: Of the draws.
+        """
+        rows = self._rows(data)
+        rng = torch.Generator(rows.device)
+        rng.manual_seed(0 if seed is None else seed)
+        with torch.no_grad():
+            scores = []
+            for _ in range(samples):
+                states = self.recognise(rows, rng)
+                scores.append(self.log_joint(states, rng) - self.log_recognition(states))
+            total = torch.stack(scores).logsumexp(0)
+            return total - total.new_tensor(float(samples)).log()
+
+    def to_classifier(self, classes: int) -> nn.Sequential:
+        """Return the recognition as a torch module with a linear layer on top, to be fine-tuned.
+
+        Args:
+            classes: Outputs, as logits.
+        """
+        modules: list[nn.Module] = []
+        for d, v in zip(self.up_biases, self.up_weights, strict=True):
+            layer = nn.Linear(v.shape[0], v.shape[1], dtype=v.dtype, device=v.device)
+            with torch.no_grad():
+                layer.weight.copy_(v.T)
+                layer.bias.copy_(d)
+            modules += [layer, nn.Sigmoid()]
+        top = self.up_weights[-1]
+        head = nn.Linear(top.shape[1], classes, dtype=top.dtype, device=top.device)
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.zero_()
+        return nn.Sequential(*modules, head)
+
+    def sample(
+        self, n: int = 1, evidence: Any = None, *, inputs: Inputs | None = None,
+        engine: Engine | None = None, seed: int | None = None,
+    ) -> Samples:  # fmt: skip
+        """See :meth:`Model.sample`; without evidence and engine layer by layer from the top."""
+        if evidence is not None or engine is not None or len(self.elements) <= _SMALL:
+            return super().sample(n, evidence, inputs=inputs, engine=engine, seed=seed)
+        from pgnn.inference.samples import Samples
+
+        rng = generator(seed)
+        states = self.dream(whole_number("the number of samples", n), rng)
+        codes = torch.cat([x.long().cpu() for x in states], dim=1)
+        return Samples(tuple(self._variables.values()), codes)
+
+    def default_engine(self) -> Engine:
+        """Return the exact engine where there are few units, else chains."""
+        from pgnn.inference.sampling.gibbs import Gibbs
+
+        return super().default_engine() if len(self.elements) <= _SMALL else Gibbs()
+
+    def default_learner(self, data: Any) -> Any:
+        """Return ``WakeSleep()``."""
+        from pgnn.inference.learning.wake_sleep import WakeSleep
+
+        return WakeSleep()
+
+    def _rows(self, data: Any) -> Tensor:
+        from pgnn.inference.learning.layered_rows import read_layered_rows
+
+        return read_layered_rows(self, data)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        return ", ".join(f"{n!r}: {v.num_elements}" for n, v in self._variables.items())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+def bernoulli(states: Tensor, field: Tensor) -> Tensor:
+    """Return ``(N,)`` log probabilities of states 0 and 1 with some log odds."""
+    return logsigmoid(torch.where(states > 0.5, field, -field)).sum(-1)

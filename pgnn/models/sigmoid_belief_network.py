@@ -1,0 +1,68 @@
+"""Sigmoid belief networks: layers of logistic units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.units.unit_kind import drawn_below
+from pgnn.models.layered_belief_network import LayeredBeliefNetwork, bernoulli
+
+
+class SigmoidBeliefNetwork(LayeredBeliefNetwork):
+    r"""Layers of logistic units, the top ones independent, each layer drawn given the one above.
+
+    .. math:: p(x) = \prod_i \sigma(\pm b_{L, i}) \prod_{k < L} \prod_i
+        \sigma(\pm (b_k + W_k x_{k+1})_i)
+
+    All verbs work, exactly where there are few units; with hundreds of parents no table is
+    written (``Gibbs()``, ``MeanField()``). Learnt by :class:`~pgnn.WakeSleep`, which learns a
+    network that recognises the hidden layers besides. Of any other acyclic graph a
+    ``BayesianNetwork`` with :class:`~pgnn.Sigmoid` units is one.
+
+    Args:
+        layers: Number of units, shape or variable of each layer, the visible one first.
+
+    References:
+        Neal (1992), Connectionist learning of belief networks. Hinton et al. (1995), The wake-sleep
+        algorithm for unsupervised neural networks.
+
+    Example:
+        >>> model = SigmoidBeliefNetwork([4, 3, 2])
+        >>> model.sample(2, seed=0)["visible"].shape
+        torch.Size([2, 4])
+        >>> round(float(model.log_prob({"visible": [0, 1, 1, 0]}).exp()), 4)  # nothing was learnt
+        0.0625
+    """
+
+    is_normalized = True
+
+    @property
+    def directed(self) -> int:
+        """See :class:`LayeredBeliefNetwork`: all but the top."""
+        return len(self.weights)
+
+    def top_groups(self) -> tuple[FactorGroup, ...]:
+        """See :class:`LayeredBeliefNetwork`."""
+        own = self.elements.numbers(list(self.variables)[-1]).ravel()
+        logits = self.biases[-1].detach()
+        table = torch.nn.functional.logsigmoid(torch.stack([-logits, logits], dim=1))
+        return (TableGroup(np.asarray(own)[:, None], table, 0),)
+
+    def log_joint(self, states: Sequence[Tensor], rng: torch.Generator | None = None) -> Tensor:
+        """See :class:`RecognisedLayers`."""
+        top = bernoulli(states[-1], self.biases[-1].expand(len(states[-1]), -1))
+        return self.log_directed(states) + top
+
+    def log_normaliser(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
+        """See :class:`RecognisedLayers`: nothing, the network is normalised."""
+        return states[0].new_zeros(())
+
+    def dream(self, rows: int, rng: torch.Generator | None) -> list[Tensor]:
+        """See :class:`RecognisedLayers`."""
+        share = self.biases[-1].detach().sigmoid().expand(rows, -1)
+        return self.drawn_down([drawn_below(share.contiguous(), rng)], rng)

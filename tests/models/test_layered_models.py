@@ -1,0 +1,159 @@
+"""Deep Boltzmann machines, deep belief networks and sigmoid belief networks."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import pgnn
+from pgnn.errors import DataError, ModelError
+
+ROWS = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0]] * 20)
+
+
+def numbered(model: pgnn.Model, seed: int = 0) -> pgnn.Model:
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.from_numpy(rng.normal(size=p.shape)))
+    return model
+
+
+def all_states(units: int) -> np.ndarray:
+    return np.array(list(itertools.product((0, 1), repeat=units)))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def of_layer(x: np.ndarray, field: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log(sigmoid(np.where(x == 1, field, -field))).sum(1))
+
+
+def joint(model: pgnn.Model) -> tuple[np.ndarray, np.ndarray]:
+    """All states of 4, 3 and 2 units, and their log scores."""
+    x = all_states(9)
+    v, h, g = x[:, :4], x[:, 4:7], x[:, 7:]
+    (b0, b1, b2), (w0, w1) = (
+        [p.detach().numpy() for p in ps] for ps in (model.biases, model.weights)
+    )
+    score = of_layer(v, b0 + h @ w0.T)
+    if isinstance(model, pgnn.SigmoidBeliefNetwork):
+        return x, score + of_layer(h, b1 + g @ w1.T) + of_layer(g, np.broadcast_to(b2, g.shape))
+    return x, score + np.einsum("ni,ij,nj->n", h, w1, g) + h @ b1 + g @ b2
+
+
+@pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
+def test_layers_equal_enumeration(kind: type, tmp_path: object) -> None:
+    model = numbered(kind([4, 3, 2]))
+    x, score = joint(model)
+    total = np.logaddexp.reduce(score)
+    if kind is pgnn.SigmoidBeliefNetwork:
+        assert total == pytest.approx(0.0)
+    else:
+        assert float(model.log_partition()) == pytest.approx(total)
+    by_visible = np.logaddexp.reduce(score.reshape(16, 32), axis=1) - total
+    got = model.log_prob({"visible": all_states(4)})
+    np.testing.assert_allclose(got, by_visible, atol=1e-9)
+    chosen = np.exp(score - total) * (x[:, 0] == 1) * (x[:, 3] == 0)
+    on = chosen @ x / chosen.sum()
+    answer = model.query(None, {("visible", 0): 1, ("visible", 3): 0})
+    for name, own in zip(model.variables, (slice(0, 4), slice(4, 7), slice(7, 9)), strict=True):
+        np.testing.assert_allclose(answer[name].probs[..., 1], on[own], atol=1e-9)
+    drawn = model.sample(3000, seed=0)["visible"].double().mean(0)
+    np.testing.assert_allclose(drawn, np.exp(score - total) @ x[:, :4], atol=0.04)
+    bound = model.bound(torch.from_numpy(all_states(4)), samples=300) - total
+    np.testing.assert_allclose(bound, by_visible, atol=0.7)
+    assert (bound.numpy() - by_visible).mean() < 0.02
+    model.save(f"{tmp_path}/m.safetensors")
+    again = pgnn.load(f"{tmp_path}/m.safetensors")
+    torch.testing.assert_close(again.log_prob({"visible": all_states(4)}), got)
+
+
+def test_mean_field_bounds_a_deep_boltzmann_machine() -> None:
+    model = numbered(pgnn.DeepBoltzmannMachine(4, [3, 2])).requires_grad_(False)
+    rows = torch.from_numpy(all_states(4))
+    exact, bound = model.log_score(rows), model.score_bound(rows)
+    assert bool((bound <= exact + 1e-9).all())
+    assert float((exact - bound).max()) < 0.5
+    want = model.log_partition(engine=pgnn.JunctionTree())
+    torch.testing.assert_close(model.log_partition(), want)
+    bracket = model.log_partition_bracket(temperatures=300, seed=0)
+    assert abs(bracket.lower - float(want)) < 0.1
+    weak = pgnn.DeepBoltzmannMachine(4, [3, 2])
+    torch.testing.assert_close(weak.score_bound(rows), weak.log_score(rows).detach())
+
+
+def test_a_deep_boltzmann_machine_learns() -> None:
+    learner = pgnn.ContrastiveDivergence(
+        epochs=80, batch_size=20, optimizer=lambda p: torch.optim.SGD(p, lr=0.2)
+    )
+    model = pgnn.DeepBoltzmannMachine(4, [4, 3]).fit(ROWS, learner=learner, seed=0)
+    assert float(model.log_prob(ROWS).mean()) > -1.8  # independent units: -2.4; the best: -1.1
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"samples": 5}, {"score_function": True},
+], ids=["wake-sleep", "reweighted", "score function"])  # fmt: skip
+@pytest.mark.parametrize("kind", [pgnn.SigmoidBeliefNetwork, pgnn.DeepBeliefNetwork])
+def test_both_networks_learn(kind: type, settings: dict) -> None:
+    learner = pgnn.WakeSleep(
+        epochs=100, batch_size=20, optimizer=lambda p: torch.optim.Adam(p, lr=0.03), **settings
+    )
+    model = kind([4, 3, 2]).fit(ROWS, learner=learner, seed=0, progress=False)
+    value = float(model.log_prob({"visible": ROWS}).detach().mean())
+    assert value > -2.0  # independent units: -2.4; the best: -1.1
+    assert len(model.history["trace"]["bound"]) == 100
+    if kind is pgnn.SigmoidBeliefNetwork:
+        assert float(model.bound(ROWS, samples=1).mean()) < value
+
+
+def test_layers_are_learnt_one_after_the_other() -> None:
+    machines = pgnn.ContrastiveDivergence(
+        epochs=60, batch_size=20, optimizer=lambda p: torch.optim.SGD(p, lr=0.3)
+    )
+    learner = pgnn.GreedyLayerwise(machines)
+    model = pgnn.DeepBeliefNetwork([4, 4, 3]).fit(ROWS, learner=learner, seed=0, progress=False)
+    before = float(model.log_prob({"visible": ROWS}).mean())
+    assert before > -2.0
+    up_down = pgnn.WakeSleep(epochs=30, batch_size=20)
+    model.fit(ROWS, learner=up_down, seed=0, progress=False)
+    assert float(model.log_prob({"visible": ROWS}).mean()) > before - 0.3
+    network = model.to_classifier(3)
+    assert network(ROWS[:5].double()).shape == (5, 3)
+    top = torch.sigmoid(ROWS[:5].double() @ model.up_weights[0] + model.up_biases[0])
+    torch.testing.assert_close(network[:2](ROWS[:5].double()), top)
+
+
+def test_hundreds_of_units_without_tables() -> None:
+    model = numbered(pgnn.SigmoidBeliefNetwork([30, 60, 10]))
+    drawn = model.sample(20, seed=0)
+    assert drawn["hidden1"].shape == (20, 60)
+    engine = pgnn.Gibbs(chains=2, samples=20, burn_in=20, seed=0, max_r_hat=100.0)
+    answer = model.query("hidden2", {"visible": drawn["visible"][:2]}, engine=engine)
+    assert bool(answer["hidden2"].probs.isfinite().all())
+    whole = {n: drawn[n] for n in model.variables}
+    states = [drawn[n].double() for n in model.variables]
+    torch.testing.assert_close(
+        model.log_prob(whole).detach(), model.log_joint(states).detach(), check_dtype=False
+    )
+
+
+def test_what_cannot_be_declared_or_learnt() -> None:
+    with pytest.raises(ModelError, match="at least two"):
+        pgnn.SigmoidBeliefNetwork([3])
+    with pytest.raises(ModelError, match="two states"):
+        pgnn.DeepBeliefNetwork([pgnn.Variable("x", 3, (2,)), 2])
+    with pytest.raises(ModelError, match="list of layers"):
+        pgnn.DeepBoltzmannMachine(4, 3)  # type: ignore[arg-type]
+    model = pgnn.SigmoidBeliefNetwork([4, 2])
+    with pytest.raises(DataError, match="range from 0 to 2"):
+        model.fit(torch.full((3, 4), 2) * ROWS[:3], progress=False)
+    with pytest.raises(DataError, match=r"shape \(N, 4\)"):
+        model.fit(torch.zeros(3, 5), progress=False)
+    with pytest.raises(ModelError, match="DeepBeliefNetwork"):
+        model.fit(ROWS, learner=pgnn.GreedyLayerwise(), progress=False)
+    with pytest.raises(ModelError, match="has none"):
+        pgnn.RestrictedBoltzmannMachine(4, 2).fit(ROWS, learner=pgnn.WakeSleep())
