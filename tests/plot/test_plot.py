@@ -192,3 +192,24 @@ def test_without_matplotlib_the_message_names_what_to_install(
         pgnn.plot.transitions(casino)
     with pytest.raises(pgnn.Unsupported, match=r"pgnn\[plot\]"):
         pgnn.plot.states(casino.smooth({"roll": ROLLS}))
+
+
+def test_clusters_and_loadings() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 3)) + 5.0 * rng.integers(0, 3, (150, 1))
+    mixture = pgnn.Mixture(3, {"x": pgnn.Gaussian}).fit({"x": x}, seed=0, progress=False)
+    ax = pgnn.plot.clusters(mixture, {"x": x}, axes=(0, 2))
+    assert len(ax.collections) == 3
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["0", "1", "2"]
+    with pytest.raises(pgnn.Unsupported, match="no mixture"):
+        pgnn.plot.clusters(pgnn.FactorAnalysis(1, 2))
+    with pytest.raises(pgnn.EvidenceError, match="axes must be"):
+        pgnn.plot.clusters(mixture, axes=(0, 3))
+    factors = pgnn.FactorAnalysis(1, ["a", "b", "c"]).fit(x, progress=False)
+    ax = pgnn.plot.loadings(factors)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    pgnn.plot.loadings(pgnn.PrincipalComponents(2).fit(rng.normal(size=(50, 6))), shape=(2, 3))
+    with pytest.raises(pgnn.EvidenceError, match="pixels"):
+        pgnn.plot.loadings(factors, shape=(2, 2))
+    with pytest.raises(pgnn.Unsupported, match="no factors"):
+        pgnn.plot.loadings(mixture)

@@ -1,0 +1,74 @@
+"""Loadings of factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pgnn.abilities import LatentFactorModel
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.plot.axes import axes_of
+
+_WRITTEN = 20
+"""Numbers up to which loadings are written into the cells."""
+
+
+def loadings(model: Any, *, shape: Sequence[int] | None = None, ax: Any = None) -> Any:
+    """Draw what each factor adds to each number of a vector; or to each pixel of a picture.
+
+    Args:
+        model: A fitted ``FactorAnalysis`` or ``PrincipalComponents``.
+        shape: ``(height, width)`` of pictures whose pixels the numbers are: each factor is drawn as
+            a picture.
+        ax: Axes to draw on; a new figure if not given.
+
+    Returns:
+        The axes.
+
+    Raises:
+        Unsupported: If the model has no factors.
+        EvidenceError: If the shape does not fit.
+    """
+    if not isinstance(model, LatentFactorModel):
+        raise Unsupported(f"a {type(model).__name__} has no factors")
+    own: Any = model.conditionals[model.vector]
+    weight = own.weight.detach().cpu().numpy()
+    if shape is not None:
+        return _pictures(weight, shape, ax)
+    labels = [str(n) for n in model.columns] or [str(k) for k in range(len(weight))]
+    ax = axes_of(ax, (1.6 + 0.55 * min(weight.shape[1], 20), 1.2 + 0.3 * min(len(labels), 30)))
+    largest = float(np.abs(weight).max()) or 1.0
+    image = ax.imshow(weight, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
+    ax.set_xticks(range(weight.shape[1]), [str(k) for k in range(weight.shape[1])])
+    every = -(-len(labels) // 40)
+    ax.set_yticks(range(0, len(labels), every), labels[::every])
+    ax.set(xlabel=str(model.latent))
+    if len(labels) > _WRITTEN:
+        ax.figure.colorbar(image, ax=ax, label="loading")
+        return ax
+    for (i, j), value in np.ndenumerate(weight):
+        colour = "white" if abs(value) > 0.6 * largest else "black"
+        ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=8)
+    return ax
+
+
+def _pictures(weight: np.ndarray, shape: Sequence[int], ax: Any) -> Any:
+    height, width = (int(n) for n in shape)
+    if height * width != len(weight):
+        raise EvidenceError(f"pictures of shape {(height, width)} have not {len(weight)} pixels")
+    number = weight.shape[1]
+    across = int(np.ceil(number**0.5))
+    down = -(-number // across)
+    sheet = np.full((down * (height + 1) - 1, across * (width + 1) - 1), np.nan)
+    for k in range(number):
+        picture = weight[:, k].reshape(height, width)
+        largest = np.abs(picture).max() or 1.0
+        i, j = divmod(k, across)
+        top, left = i * (height + 1), j * (width + 1)
+        sheet[top : top + height, left : left + width] = picture / largest
+    ax = axes_of(ax, (1.1 * across, 1.1 * down * height / width))
+    ax.imshow(sheet, cmap="RdBu_r", vmin=-1, vmax=1)
+    ax.set_axis_off()
+    return ax
