@@ -95,3 +95,41 @@ def test_chunking(example: Example) -> None:
     assert figures["f1"] > 0.84
     assert figures["np"] > 0.84
     assert 0.8 < figures["certainty"] < 1.0
+
+
+def test_alarm_missing(example: Example) -> None:
+    found = example("alarm_missing", rows=600)
+    assert found["EM"] > found["most frequent state"] + 0.5
+    assert found["no holes"] - 0.3 < found["EM"] < found["truth"]
+    assert found["filled in"] > found["guessed"] + 0.08
+
+
+def test_sachs(example: Example) -> None:
+    found = example("sachs", every=3)
+    assert found["agreed network"] > found["no edges"] + 0.5
+    assert found["agreed network, right"] > found["no edges, right"] + 0.03
+
+
+def test_spam(example: Example) -> None:
+    found = example("spam", repeats=1)
+    assert found["EM, 20"] > 0.93
+    assert found["self-training, 20"] > 0.9 > found["labels alone, 20"]
+
+
+def test_digits_50_labels(example: Example) -> None:
+    found = example("digits_50_labels", count=2500)
+    assert found["Gaussian field"] > 0.8
+    assert found["Gaussian field"] > max(found["softmax regression"], found["naive Bayes"]) + 0.08
+
+
+def test_impute_table(example: Example) -> None:
+    found = example("impute_table", draws=5)
+    assert found["mixture"] < 0.6 * found["column mean"]
+    assert found["labels"] > 0.8
+    assert abs(found["pooled"] - found["slope"]) < 3 * found["pooled error"]
+
+
+def test_tracking_gaps(example: Example) -> None:
+    found = example("tracking_gaps")
+    assert found["smoother"] < 0.8 * found["straight lines"]
+    assert 1.5 < found["noise"] < 2.5
