@@ -26,6 +26,7 @@ from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
+from pgnn.inference.time.joint_kalman_filter import JointKalmanFilter
 from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
@@ -125,6 +126,8 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         return ForwardBackward()
     if isinstance(model, GaussianChainModel):
         return KalmanFilter()
+    if isinstance(model, SlicedModel) and JointKalmanFilter.serves(model):
+        return JointKalmanFilter()
     small = isinstance(model, SlicedModel) and has_small_interface(model)
     exact: SequenceEngine = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
     if isinstance(model, SlicedModel) and real_states(model):

@@ -168,6 +168,22 @@ class GaussianChain:
 
         Backward from the last state, by torch's present random state.
         """
+        states, now = self.backward_draws(filtered, n), filtered.now
+        certain = StepMoments(now.mean, torch.zeros_like(now.covariance))
+        spread, _ = self.observations(certain)
+        factor = semidefinite_cholesky(spread.covariance)
+        values = []
+        for drawn in states:
+            own, _ = self.observations(StepMoments(drawn, certain.covariance))
+            noise = torch.randn(own.mean.shape, dtype=own.mean.dtype)
+            values.append(own.mean + self.of_rows(factor, noise))
+        return states, torch.stack(values)
+
+    def backward_draws(self, filtered: Filtered, n: int) -> Tensor:
+        """Return ``(n, B, T, D)`` states given what was seen.
+
+        Backward from the last state, by torch's present random state.
+        """
         gains, now = self.gains(filtered), filtered.now
         eye = torch.eye(gains.shape[-1], dtype=gains.dtype)
         rest = eye - gains @ self.move.weight
@@ -183,16 +199,7 @@ class GaussianChain:
             noise = torch.randn(n, *now.mean[:, t].shape, dtype=mean.dtype)
             state = mean + self.of_rows(factors[:, t], noise)
             found.append(state)
-        states = torch.stack(found[::-1], dim=2)
-        certain = StepMoments(now.mean, torch.zeros_like(now.covariance))
-        spread, _ = self.observations(certain)
-        factor = semidefinite_cholesky(spread.covariance)
-        values = []
-        for drawn in states:
-            own, _ = self.observations(StepMoments(drawn, certain.covariance))
-            noise = torch.randn(own.mean.shape, dtype=own.mean.dtype)
-            values.append(own.mean + self.of_rows(factor, noise))
-        return states, torch.stack(values)
+        return torch.stack(found[::-1], dim=2)
 
     def of_rows(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         """Products of ``(U, ..., R, C)`` matrices with ``(*, B, ..., C)`` vectors of all rows."""

@@ -118,7 +118,7 @@ class KalmanFilter(SequenceEngine):
             raise Unsupported(f"filter() answers about {state!r}")
         told = {"log_increments": question.alone(found.increments.to(_dtype(question.model)))}
         log_z = found.increments.sum(dim=1)
-        return _posterior(question, chain, {state: found.now}, log_z, None, told)
+        return gaussian_posterior(question, chain.kind, {state: found.now}, log_z, None, told)
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Refused: the most probable path of real states is that of their means."""
@@ -171,7 +171,7 @@ class KalmanFilter(SequenceEngine):
             if observation in names:
                 moments[observation] = chain.observations(states)[0]
         ordered = {n: moments[n] for n in names}
-        return _posterior(question, chain, ordered, found.increments.sum(dim=1), ahead)
+        return gaussian_posterior(question, chain.kind, ordered, found.increments.sum(dim=1), ahead)
 
 
 class GaussianSequencePosterior(WithReals):
@@ -183,14 +183,19 @@ class GaussianSequencePosterior(WithReals):
     Args:
         marginals: Of each variable.
         log_evidence: ``(B,)``.
+        engine: Whose answer it is.
         **rest: See :class:`Posterior`.
     """
 
     def __init__(
-        self, marginals: Mapping[Hashable, ExactMarginal], log_evidence: Tensor, **rest: Any
+        self,
+        marginals: Mapping[Hashable, ExactMarginal],
+        log_evidence: Tensor,
+        engine: str = "KalmanFilter",
+        **rest: Any,
     ) -> None:
         none = log_evidence.new_zeros((len(log_evidence), 0))
-        super().__init__([], none, log_evidence, kind="exact", engine="KalmanFilter", **rest)
+        super().__init__([], none, log_evidence, kind="exact", engine=engine, **rest)
         lead = 1 if self.batched else 0
         self._marginals_of_reals = dict(marginals)
         self.reals = {
@@ -250,30 +255,43 @@ def _chain(question: SequenceQuestion) -> GaussianChain:
     return chain_of(question.model, question.seen)
 
 
-def _posterior(
+def gaussian_posterior(
     question: SequenceQuestion,
-    chain: GaussianChain,
+    kind: Tensor,
     moments: Mapping[Hashable, StepMoments],
     log_evidence: Tensor,
     ahead: Tensor | None = None,
     told: Mapping[str, Any] | None = None,
+    engine: str = "KalmanFilter",
 ) -> GaussianSequencePosterior:
-    """Put moments together, of all steps or of some ``(B, h)``."""
-    seen, dtype = question.seen, _dtype(question.model)
-    shapes = {v.name: v.shape for v in slice_of(question.model)}
+    """Put moments together, of all steps or of some.
+
+    Args:
+        question: What was asked.
+        kind: ``(B,)`` the pattern of each row, to which a covariance belongs.
+        moments: By name.
+        log_evidence: ``(B,)``.
+        ahead: ``(B, h)`` the steps that are answered about, if not all.
+        told: Diagnostics.
+        engine: Whose answer it is.
+    """
+    seen, own = question.seen, question.model.conditionals
+    dtype = next(iter(own.values())).regression().bias.dtype
     rows = torch.arange(seen.num_rows)[:, None]
     one = slice(None) if seen.batched else 0
     marginals = {}
-    for name, (mean, covariance) in moments.items():
-        own = covariance[chain.kind]
+    for name, (mean, covariances) in moments.items():
+        covariance = covariances[kind]
         if ahead is None:
             mean = mean.masked_fill(~seen.inside.unsqueeze(-1), torch.nan)
         else:
-            mean, own = mean[rows, ahead], own[rows, ahead]
-        marginals[name] = real_marginal(mean[one].to(dtype), own[one].to(dtype), shapes[name])
+            mean, covariance = mean[rows, ahead], covariance[rows, ahead]
+        shape = own[name].child.shape
+        marginals[name] = real_marginal(mean[one].to(dtype), covariance[one].to(dtype), shape)
     return GaussianSequencePosterior(
         marginals,
         log_evidence.to(dtype),
+        engine,
         batched=seen.batched,
         index=question.index,
         diagnostics=told,
