@@ -102,6 +102,23 @@ def effective_sample_size(traces: ArrayLike) -> Any:
     return np.where(still, m * n, m * n / time)[()]
 
 
+def weighted_sample_size(total: Any, squares: Any) -> Any:
+    r"""Return how many draws of equal weight would do as well, :math:`(\sum w)^2 / \sum w^2`.
+
+    Args:
+        total: Sums of weights, arrays or tensors; where they are zero, so is the answer.
+        squares: Sums of their squares.
+
+    Example:
+        >>> weighted_sample_size(np.array([3.0, 0.0]), np.array([5.0, 0.0]))
+        array([1.8, 0. ])
+
+    References:
+        Kong, Liu and Wong (1994), Sequential imputations and Bayesian missing data problems.
+    """
+    return total * total / (squares + (squares == 0))
+
+
 def standard_error(traces: ArrayLike) -> Any:
     r"""Return the Monte Carlo standard error of the mean over chains and time.
 

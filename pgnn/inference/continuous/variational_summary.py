@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, Weighted, by_row
 from pgnn.inference.continuous.objective import Objective, Renyi
+from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.question import Targets
 from pgnn.inference.samples import Samples
 
@@ -99,7 +100,7 @@ def _bounded(
         kind = "estimate"
     best = log_weights.max(0).values
     scaled = (log_weights - best.nan_to_num(neginf=0.0)).exp()
-    size = scaled.sum(0).square() / scaled.square().sum(0)
+    size = weighted_sample_size(scaled.sum(0), scaled.square().sum(0))
     spread = (values - mean).square().sum(0) / (len(values) - 1.0)
     diagnostics["standard_error"] = (spread / len(values)).sqrt()
     diagnostics["importance_weighted"] = log_weights.logsumexp(0) - float(np.log(len(log_weights)))

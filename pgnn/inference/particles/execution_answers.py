@@ -15,6 +15,7 @@ from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
+from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.particles.executions import (
     Executions,
     weighted_marginals,
@@ -241,7 +242,7 @@ def _figures(
             f"it is impossible, or too rare for so few; draw more with {engine}(...)",
             tuple(lost.tolist()),
         )
-    sizes = np.array([1.0 / np.square(r.normalised).sum() for r in runs])
+    sizes = np.array([weighted_sample_size(1.0, np.square(r.normalised).sum()) for r in runs])
     sizes[lost] = 0.0
     least = np.array([min(r.weights.least[0], s) for r, s in zip(runs, sizes, strict=True)])
     judged = Convergence(engine).few_draws(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pgnn.errors import ModelError
+from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.particles.resampling import Resampling, chosen
 
@@ -151,7 +152,7 @@ class ParticleWeights:
         w = np.exp(log_weights - top)
         self._log_evidence[b, 1] = self._log_evidence[b, 0] + top + np.log(w.mean())
         self.weights[b] = w / w.sum()
-        size = 1.0 / np.square(self.weights[b]).sum()
+        size = weighted_sample_size(1.0, np.square(self.weights[b]).sum())
         self.least[b] = min(self.least[b], size)
         if size >= self.threshold * n:
             return False

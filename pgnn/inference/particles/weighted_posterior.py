@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.errors import Unsupported
 from pgnn.factors.variable import Variable
+from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.posterior import Numbers
 from pgnn.inference.samples import Samples
 from pgnn.inference.with_reals import WithReals
@@ -81,7 +82,8 @@ class WeightedMarginal:
     @property
     def effective_sample_size(self) -> Tensor:
         """``(*batch, *shape)`` draws of equal weight that would do as well, at most."""
-        return 1.0 / self.weights.square().sum(0)
+        size: Tensor = weighted_sample_size(1.0, self.weights.square().sum(0))
+        return size
 
     @property
     def standard_error(self) -> Tensor:

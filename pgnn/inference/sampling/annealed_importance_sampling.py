@@ -14,6 +14,7 @@ from torch import Tensor
 from pgnn.errors import ModelError
 from pgnn.factors.cells import plain_numbers
 from pgnn.inference.beliefs import Beliefs
+from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.engine import Engine
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.factor_graph import FactorGraph
@@ -279,8 +280,7 @@ class AnnealedImportanceSampling(Engine):
         weights = np.exp(log_weights - _finite(log_weights.max(axis=1))[:, None])
         lost = np.isneginf(total)
         mean = np.where(lost, 1.0, weights.mean(axis=1))
-        squares = np.where(lost, 1.0, (weights**2).sum(axis=1))
-        size = weights.sum(axis=1) ** 2 / squares
+        size = weighted_sample_size(weights.sum(axis=1), (weights**2).sum(axis=1))
         shares = np.where(lost[:, None], 0.0, weights / (mean[:, None] * self.chains))
         marginals = path.smoothed(states, shares)
         marginals[lost] = np.nan

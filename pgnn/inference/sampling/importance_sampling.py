@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pgnn.inference.beliefs import Beliefs
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
+from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.engine import Engine
 from pgnn.inference.loop import iterate
 from pgnn.inference.question import Question
@@ -144,7 +145,7 @@ def _beliefs(question: Question, sums: Sums, samples: int) -> Beliefs:
         spread = squares * (1 - p) ** 2 + np.maximum(two[:, None] - squares, 0.0) * p**2
         error = np.sqrt(spread) / one[:, None]
         log_evidence = np.where(one > 0, sums.log_top + np.log(one / samples), -np.inf)
-        size = np.where(one > 0, one**2 / two, 0.0)
+        size = weighted_sample_size(one, two)
         surplus = np.maximum(samples / np.where(one > 0, size, np.nan) - 1.0, 0.0)
         log_error = np.sqrt(surplus / (samples - 1)) if samples > 1 else np.full(len(one), np.inf)
     impossible = proven_impossible(question, np.asarray(one == 0))
