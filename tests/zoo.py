@@ -545,6 +545,33 @@ def _neural_real() -> None:
     )
 
 
+def _discriminant() -> None:
+    """A class of normal vectors that are always seen."""
+    p, values = np.array([0.5, 0.3, 0.2]), np.random.default_rng(18).normal(size=(NUM_ROWS, 2))
+    mean = np.array([[0.0, 0.0], [1.0, -1.0], [2.0, 0.5]])
+    covariance = np.array([[1.0, 0.3], [0.3, 0.5]])
+    inverse, root = np.linalg.inv(covariance), np.sqrt(np.linalg.det(covariance))
+
+    def make() -> Model:
+        model = pgnn.GaussianDiscriminant(3, 2, prior=p)
+        normal: Any = model.conditionals["x"]
+        normal.set_parameters(mean, covariance)
+        return model.requires_grad_(False)
+
+    def tables(r: int) -> Tables:
+        error = values[r] - mean
+        square = np.einsum("ki,ij,kj->k", error, inverse, error)
+        return [(("class",), p), (("class",), np.exp(-0.5 * square) / (2 * np.pi * root))]
+
+    _add(
+        name="discriminant",
+        make=make,
+        cards={"class": 3},
+        tables=tables,
+        reals={"x": torch.from_numpy(values)},
+    )
+
+
 # --- real variables that nobody sees ------------------------------------------------------------
 
 
@@ -780,6 +807,7 @@ _softmaxes()
 _neural_discrete("neural", torch.float64, 1e-9)
 _neural_discrete("neural_single_precision", torch.float32, 2e-6)
 _neural_real()
+_discriminant()
 _hidden_normals()
 _markov()
 _coupled()
