@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_finding,
         metavar="NAME=STATE",
-        help="a variable seen in a state; may be repeated",
+        help="a variable observed in a state; may be repeated",
     )
     query.add_argument("--evidence-file", metavar="EVID", help="evidence in UAI format")
     query.add_argument(
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="a variable to ask for; may be repeated (default: all that were not seen)",
+        help="a variable to ask for; may be repeated (default: all that were not observed)",
     )
     query.add_argument("--mpe", action="store_true", help="most probable explanation too")
 
@@ -218,7 +218,9 @@ def _evidence(model: Any, options: argparse.Namespace) -> dict[Any, Any]:
         known = _lookup(name, model.variables, "variable")
         label = _lookup(state, model.variables[known].states, f"state of {name!r}")
         if evidence.setdefault(known, label) != label:
-            raise EvidenceError(f"{name!r} was seen as {str(evidence[known])!r} and as {state!r}")
+            raise EvidenceError(
+                f"{name!r} was observed as {str(evidence[known])!r} and as {state!r}"
+            )
     return evidence
 
 

@@ -34,8 +34,8 @@ class ImpossibleEvidence(EvidenceError):
 
     Attributes:
         rows: Numbers of the impossible rows of the batch.
-        steps: Of sequences, the first step of each of these rows at which what was observed by
-            then has probability zero.
+        steps: Of sequences, the first step of each of these rows at which the evidence
+            so far has probability zero.
         conflict: A minimal subset of the first impossible row's findings that cannot occur
             together (variable name to state label); dropping any one of them makes it possible.
     """

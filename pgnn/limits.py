@@ -72,8 +72,8 @@ def check_settings(settings: Any, **bounds: int | Interval) -> None:
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        told = field.type.__name__ if isinstance(field.type, type) else str(field.type)
-        words = {word.strip() for word in told.split("|")}
+        annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+        words = {word.strip() for word in annotation.split("|")}
         if value is None and "None" in words:
             continue
         bound = bounds.get(field.name)
@@ -101,8 +101,8 @@ def whole_number(
         name: What messages call it.
         value: What came.
         least: The smallest that makes sense.
-        error: What is raised.
-        most: The largest; what is made of it is checked apart.
+        error: Class of the error that is raised.
+        most: The largest; sizes that depend on it are checked separately.
 
     Raises:
         EvidenceError: Or the given error: if it is no whole number, smaller or larger.
@@ -134,7 +134,7 @@ def check_real(
         name: What messages call it.
         value: What came.
         interval: Where it must lie.
-        error: What is raised.
+        error: Class of the error that is raised.
 
     Raises:
         ModelError: Or the given error: if it is no number, ``NaN``, or outside.
@@ -177,7 +177,7 @@ def check_size(
     Args:
         what: What it would hold, for the message.
         entries: How many numbers.
-        max_bytes: What is allowed.
+        max_bytes: The limit.
         advice: What to do instead.
         each: Bytes of one number.
 

@@ -203,7 +203,7 @@ def test_a_variable_seen_in_two_states_is_an_error(
     asia: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = complaint(capsys, "query", asia, "-e", "lung=yes", "-e", "lung=no")
-    assert "'lung' was seen as 'yes' and as 'no'" in line
+    assert "'lung' was observed as 'yes' and as 'no'" in line
     assert run("query", asia, "-e", "lung=yes", "-e", "lung=yes") == 0
 
 

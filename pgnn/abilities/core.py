@@ -28,7 +28,7 @@ class VariableModel(ABC):
 
     Attributes:
         detached: Whether answers are plain numbers although parameters may be learned, unless
-            evidence or inputs want gradients.
+            evidence or inputs require gradients.
     """
 
     detached: bool = False
@@ -80,7 +80,7 @@ class FactorModel(VariableModel):
         """The same tables, gathered by shape into arrays."""
 
     def check(self) -> None:
-        """Check the model's numbers, which anybody may have written.
+        """Check the model's parameters, which may have been changed from outside.
 
         Raises:
             ModelError: If one is ``NaN``, or infinite where that has no meaning.
@@ -113,7 +113,7 @@ class DirectedModel(VariableModel):
 
     @property
     def latents(self) -> Sequence[Hashable]:
-        """Names of the variables that were declared to be never seen."""
+        """Names of the variables that were declared to be never observed."""
         return ()
 
 
@@ -226,7 +226,7 @@ class ExecutableModel(DensityModel):
 
         Args:
             held: State indices (-1: not held) or reals (``NaN``: not held), ``(*shape)`` by name.
-            seed: Of what is drawn.
+            seed: Seed of the draws.
         """
 
     def execute_together(
@@ -244,7 +244,7 @@ class ExecutableModel(DensityModel):
         Args:
             held: As in :meth:`execute`.
             number: How many runs.
-            seed: Of what is drawn.
+            seed: Seed of the draws.
             weigh: Takes in ``(number,)`` log probabilities of what was held or observed, one
                 variable after the other, and may return ``(number,)`` runs that go on in the place
                 of all.
@@ -277,13 +277,13 @@ class ExecutableModel(DensityModel):
     @property
     @abstractmethod
     def event_axes(self) -> dict[Hashable, int]:
-        """How many of the last axes of each variable make one value, seen as a whole or not."""
+        """How many of the last axes of each variable make one value, observed as a whole or not."""
 
     @property
     def power(self) -> float:
         """What the logarithm of a sum over discrete variables is multiplied by.
 
-        More than one where the model sees some of its rows, which stand for all.
+        More than one where the model has a subset of its rows, which represents all.
         """
         return 1.0
 

@@ -1,4 +1,4 @@
-"""Everything that was seen, read into arrays: values, frames, sequences, training rows."""
+"""Evidence read into arrays: values, frames, sequences, training rows."""
 
 from pgnn.evidence.states import states_of
 from pgnn.evidence.wrappers import codes, likelihood, observed

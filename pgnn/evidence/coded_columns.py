@@ -55,9 +55,9 @@ class MatrixColumns(CodedColumns):
         names: Sequence[Hashable],
         block: int,
     ) -> None:
-        own = [v.name for v in variables]
+        declared = [v.name for v in variables]
         self.variables, self._matrix, self._block = tuple(variables), matrix, block
-        self._which = None if own == list(names) else [names.index(n) for n in own]
+        self._which = None if declared == list(names) else [names.index(n) for n in declared]
         self._card = np.array([v.num_states for v in variables], dtype=np.int64)
         self.num_rows = len(matrix)
 
@@ -83,7 +83,7 @@ def check_matrix(
     Args:
         matrix: ``(N, E)`` indices, -1 where missing.
         card: ``(E,)`` state counts.
-        name: Tells the name of a column.
+        name: Function from a column's number to its name.
         start: Number of the first row.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What was observed, as arrays for the engines."""
+"""Evidence as arrays for the engines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evidence(ObservedRows):
-    """What was seen in each of ``B`` rows, as arrays; what questions, learners and samplers use.
+    """``B`` rows of evidence as arrays, which questions, learners and samplers use.
 
     Attributes:
         codes: ``(B, E)`` int32 state indices of the elements of the discrete variables, in order
@@ -33,7 +33,7 @@ class Evidence(ObservedRows):
             soft.
         soft_scale: ``(B,)`` logarithms of the scales taken out of ``soft``, summed.
         soft_tensors: ``(B, *shape, K)`` unscaled likelihoods of the variables whose likelihoods
-            came as tensors that want a gradient; ones where nothing was observed.
+            came as tensors that require a gradient; ones where nothing was observed.
         reals: ``(B, *event)`` values of real variables; ``NaN`` where not observed.
         names: Variables that are observed in at least one row, arrays if one of their elements is:
             discrete ones in order, then real ones.
@@ -70,7 +70,7 @@ class Evidence(ObservedRows):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a value, or a likelihood, wants a gradient."""
+        """Whether a value, or a likelihood, requires a gradient."""
         return bool(self.soft_tensors) or any(x.requires_grad for x in self.reals.values())
 
     @property
@@ -82,7 +82,7 @@ class Evidence(ObservedRows):
         """Return some of the rows."""
         index = torch.from_numpy(rows)
 
-        def own(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
+        def rows_of(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
             return {n: taken(x, index) for n, x in values.items()}
 
         return replace(
@@ -91,11 +91,11 @@ class Evidence(ObservedRows):
             batched=True,
             soft=None if self.soft is None else self.soft[rows],
             soft_scale=self.soft_scale[rows],
-            soft_tensors=own(self.soft_tensors),
-            reals=own(self.reals),
+            soft_tensors=rows_of(self.soft_tensors),
+            reals=rows_of(self.reals),
             index=None if self.index is None else self.index[rows],
             weights=None if self.weights is None else self.weights[rows],
-            inputs=own(self.inputs),
+            inputs=rows_of(self.inputs),
         )
 
     def merged(self) -> Evidence:
@@ -110,7 +110,7 @@ class Evidence(ObservedRows):
     def tiled(self, times: int) -> Evidence:
         """Return the rows so many times, one block after the other."""
 
-        def own(x: Tensor) -> Tensor:
+        def repeated(x: Tensor) -> Tensor:
             once = len(x) == 1
             return x.expand(times, *x.shape[1:]) if once else x.repeat(times, *[1] * (x.dim() - 1))
 
@@ -120,10 +120,10 @@ class Evidence(ObservedRows):
             batched=True,
             soft=None if self.soft is None else np.tile(self.soft, (times, 1)),
             soft_scale=np.tile(self.soft_scale, times),
-            soft_tensors={n: own(x) for n, x in self.soft_tensors.items()},
-            reals={n: own(x) for n, x in self.reals.items()},
+            soft_tensors={n: repeated(x) for n, x in self.soft_tensors.items()},
+            reals={n: repeated(x) for n, x in self.reals.items()},
             weights=None if self.weights is None else np.tile(self.weights, times),
-            inputs={n: own(x) for n, x in self.inputs.items()},
+            inputs={n: repeated(x) for n, x in self.inputs.items()},
         )
 
     def over(self, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:

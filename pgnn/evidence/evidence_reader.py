@@ -1,4 +1,4 @@
-"""Reads what was seen, in any form that people have it, into arrays for the engines."""
+"""Reads evidence in any form into arrays for the engines."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ class EvidenceReader:
     A value means the same in every container (see :class:`~pgnn.factors.labels.Labels`): an
     integer or boolean is a *label* where the labels are numbers or spell them, an *index* where no
     label could be meant; a string is a label; ``None``, ``NaN``, ``NA``, masked cells and -1 are
-    not seen. Containers are scalars, (nested) lists and tuples, arrays of any dtype, masked arrays,
-    tensors, Series and Categoricals, of pandas, polars or another library.
+    not observed. Containers are scalars, (nested) lists and tuples, arrays of any dtype, masked
+    arrays, tensors, Series and Categoricals, of pandas, polars or another library.
 
     - :func:`pgnn.codes` says that integers are state indices, whatever the labels.
     - Floats ``(K,)`` or ``(B, K)`` that could not be states are *likelihoods*, in probability
-      units, finite, not negative, not all zero; a row of ``NaN`` is not seen. So are mappings from
-      label to weight, and what :func:`pgnn.likelihood` is given. What could be both is an error.
+      units, finite, not negative, not all zero; a row of ``NaN`` is not observed. So are mappings
+      from label to weight, and what :func:`pgnn.likelihood` is given. What could be both is an
+      error.
     - A finding on a real variable is a number or an array ``event`` or ``(B, *event)``.
 
     Findings without a ``B`` hold for all rows; the others must agree on ``B``. A finding on an
@@ -49,9 +50,9 @@ class EvidenceReader:
         variables: All variables of a model.
         elements: Those of the discrete variables, if they have been numbered already.
         in_part: Real variables of which some numbers may be ``NaN`` and others not: how many of
-            their last axes make a value that is seen as a whole.
+            their last axes make a value that is observed as a whole.
         vector: Name of the real variable that a bare matrix of numbers is.
-        columns: Names of its numbers, which are then read like variables.
+        columns: Names of its numbers, which are then readings like variables.
 
     Raises:
         Unsupported: If an axis of an array has a name instead of a length.
@@ -95,8 +96,8 @@ class EvidenceReader:
         Args:
             evidence: ``None``, a mapping (or a Series) from variable to finding, a data frame whose
                 columns are variables, a list of mappings, a matrix of states with a column for
-                each element, :func:`pgnn.codes` or :func:`pgnn.observed` of these, or what was
-                read before.
+                each element, :func:`pgnn.codes` or :func:`pgnn.observed` of these, or what an
+                earlier call returned.
             states_only: Whether there are no likelihoods, as in data that is learnt from.
 
         Raises:
@@ -111,12 +112,12 @@ class EvidenceReader:
                 return known
         elif isinstance(evidence, Evidence):
             return evidence
-        given = RawEvidence.of(evidence, states_only)
-        values = given.values
+        raw = RawEvidence.of(evidence, states_only)
+        values = raw.values
         if self._is_only_real(values):
-            return self._assemble([self._find(next(iter(self._reals)), values, given)])
+            return self._assemble([self._find(next(iter(self._reals)), values, raw)])
         if isinstance(values, Tensor | np.ndarray) and values.ndim > 1:
-            return self._read_matrix(values, given.rule)
+            return self._read_matrix(values, raw.rule)
         if isinstance(values, Mapping):
             items: Iterable[tuple[Hashable, Any]] = values.items()
         elif is_frame(values) or _are_rows(values):
@@ -129,16 +130,16 @@ class EvidenceReader:
                 f"{type(values).__name__}"
             )
         frame, by_rows = is_frame(values), is_frame(values) or _are_rows(values)
-        found = [(self._cells.get(n, n), x) for n, x in items if n not in given.ignore]
-        found = joined_cells(found, self._reals)
-        self._check_names([n for n, _ in found], "column" if frame else "variable")
-        given = replace(given, rule=replace(given.rule, rows=given.rule.rows or by_rows))
-        read = [self._find(name, value, given) for name, value in found]
+        cells = [(self._cells.get(n, n), x) for n, x in items if n not in raw.ignore]
+        cells = joined_cells(cells, self._reals)
+        self._check_names([n for n, _ in cells], "column" if frame else "variable")
+        raw = replace(raw, rule=replace(raw.rule, rows=raw.rule.rows or by_rows))
+        readings = [self._find(name, value, raw) for name, value in cells]
         if not by_rows:
-            return self._assemble(read)
+            return self._assemble(readings)
         rows = len(values)
-        check_cells([r for _, r in read], rows)
-        return self._assemble(read, rows, getattr(values, "index", None))
+        check_cells([r for _, r in readings], rows)
+        return self._assemble(readings, rows, getattr(values, "index", None))
 
     def columns(
         self, data: Any, names: Iterable[Hashable] | None = None, block: int = BLOCK
@@ -186,21 +187,21 @@ class EvidenceReader:
     def _knows(self, name: Hashable) -> bool:
         return name in self._single or name in self._reals or self.elements.find(name) is not None
 
-    def _find(self, name: Hashable, value: Any, given: RawEvidence) -> tuple[int, Reading]:
-        """What was seen of a variable, and the number of its first element."""
-        rule = given.rule_of(value)
+    def _find(self, name: Hashable, value: Any, raw: RawEvidence) -> tuple[int, Reading]:
+        """The evidence on a variable, and the number of its first element."""
+        rule = raw.rule_of(value)
         if name in self._single:
             number, variable = self._single[name]
             return number, read_discrete(variable, value, rule)
         if name in self._reals:
             value = value.values if isinstance(value, Codes) else value
             return -1, read_real(self._reals[name], value, self._in_part.get(name))
-        found = self.elements.find(name)
-        if found is None:
+        element = self.elements.find(name)
+        if element is None:
             raise unknown_columns([name], self.variables, "variable")
-        if found[0].shape:
-            return self.elements.first[name], read_discrete(found[0], value, rule)
-        return int(found[1]), read_discrete(found[0], value, rule)
+        if element[0].shape:
+            return self.elements.first[name], read_discrete(element[0], value, rule)
+        return int(element[1]), read_discrete(element[0], value, rule)
 
     def _read_matrix(self, matrix: Any, rule: Rule) -> Evidence:
         """A column for each element, or an array ``(N, *shape)`` of the only variable."""
@@ -272,7 +273,7 @@ class EvidenceReader:
         index_rows: int | None = None,
         index: Any = None,
     ) -> Evidence:
-        """Spread over the rows what was seen of each variable."""
+        """Spread the evidence on each variable over the rows."""
         readings = [r for _, r in placed]
         check_apart(readings)
         rows = common_rows(readings, index_rows)
@@ -288,17 +289,17 @@ class EvidenceReader:
             if r.real is not None:
                 reals[v.name] = r.real if is_sparse(r.real) else r.real.expand(size, *v.shape)
                 continue
-            own = 1 if r.rows is None else r.rows
+            count = 1 if r.rows is None else r.rows
             last = first + v.num_elements
             if r.column is not None:
-                codes[:, first:last] = r.column.take().reshape(own, last - first)
+                codes[:, first:last] = r.column.take().reshape(count, last - first)
             elif r.likelihood is not None:
                 softly.add(first)
                 offset = self.elements.offset
                 if soft is None:
                     soft = np.ones((size, int(offset[-1])))
                 width = int(offset[last] - offset[first])
-                soft[:, offset[first] : offset[last]] = r.likelihood.reshape(own, width)
+                soft[:, offset[first] : offset[last]] = r.likelihood.reshape(count, width)
                 scale += r.log_scale
                 if r.tensor is not None:
                     tensors[v.name] = r.tensor.expand(size, *v.shape, v.num_states)
@@ -313,17 +314,17 @@ class EvidenceReader:
         seen = np.union1d(self.elements.owners(hard), self.elements.owners(sorted(softly)))
         return [self.elements.variables[k].name for k in seen.astype(int).tolist()]
 
-    def _coded(self, variables: Sequence[Variable], given: RawEvidence, block: int) -> CodedColumns:
-        values = given.values
+    def _coded(self, variables: Sequence[Variable], raw: RawEvidence, block: int) -> CodedColumns:
+        values = raw.values
         if isinstance(values, Tensor | np.ndarray):
             named = self._matrix_columns(values)
-            indices = self._indices(values, given.rule)
+            indices = self._indices(values, raw.rule)
             if indices is not None and len(indices):
                 return MatrixColumns(variables, indices, list(named), block)
             values = {n: np.ascontiguousarray(x) for n, x in named.items()}
         else:
             values = columns_of(values)
-        names = [n for n in values if n not in given.ignore]
+        names = [n for n in values if n not in raw.ignore]
         known = [v.name for v in self.variables]
         wrong = [n for n in names if not self._knows(n)]
         if wrong:
@@ -333,7 +334,7 @@ class EvidenceReader:
             if v.name not in names:
                 rest = [name for name in names if name not in known] or names
                 raise DataError(
-                    f"data has no column {v.name!r} (a variable that is never seen is latent: "
+                    f"data has no column {v.name!r} (a variable that is never observed is latent: "
                     f"that takes EM){closest(v.name, rest)}"
                 )
             shape = np.shape(values[v.name]) if hasattr(values[v.name], "shape") else (1,)
@@ -342,7 +343,7 @@ class EvidenceReader:
                     f"column {v.name!r} must hold one value for each row, shape (N,), got shape "
                     f"{tuple(shape)}"
                 )
-            reading = read_discrete(v, values[v.name], replace(given.rule, rows=True))
+            reading = read_discrete(v, values[v.name], replace(raw.rule, rows=True))
             if reading.column is None or reading.rows is None:
                 raise DataError(
                     f"column {v.name!r} must be a sequence with one value for each row, got "

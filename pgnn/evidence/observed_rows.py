@@ -18,7 +18,7 @@ Ints = NDArray[np.int64]
 
 
 class ObservedRows(ABC):
-    """``B`` rows of what was observed.
+    """``B`` rows of evidence.
 
     Attributes:
         batched: Whether they came as rows. If not, ``B`` is 1 and answers have no axis for it.
@@ -47,7 +47,7 @@ class ObservedRows(ABC):
     @property
     @abstractmethod
     def requires_grad(self) -> bool:
-        """Whether a value, or a likelihood, wants a gradient."""
+        """Whether a value, or a likelihood, requires a gradient."""
 
     @abstractmethod
     def take(self, rows: Ints) -> Self:

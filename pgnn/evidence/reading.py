@@ -1,4 +1,4 @@
-"""What was seen of one variable, as arrays; real values in any container."""
+"""Evidence on one variable, as arrays; real values in any container."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Reading:
-    """What was seen of one variable; one of ``column``, ``likelihood``, ``real``, or none of them.
+    """Evidence on one variable: one of ``column``, ``likelihood`` and ``real``, or none of them.
 
     Attributes:
         variable: The variable.
@@ -33,8 +33,8 @@ class Reading:
         column: Of states, ``shape`` or ``(B, *shape)``.
         likelihood: ``(*shape, K)`` or ``(B, *shape, K)``, scaled to a largest entry of one.
         log_scale: ``()`` or ``(B,)`` logarithms of the scales, summed over the shape.
-        tensor: The unscaled likelihood as given, if it wants a gradient.
-        real: ``event`` or ``(B, *event)`` values, ``NaN`` where not seen.
+        tensor: The unscaled likelihood as given, if it requires a gradient.
+        real: ``event`` or ``(B, *event)`` values, ``NaN`` where not observed.
     """
 
     variable: Variable
@@ -47,13 +47,13 @@ class Reading:
 
 
 def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Reading:
-    """Read what was seen of a real variable.
+    """Read evidence on a real variable.
 
     Args:
         variable: The variable.
         value: Its value, or rows of them.
         in_part: If some numbers may be ``NaN``, of how many of the last axes none or all are: 0
-            where each number may be. None: the value is seen as a whole or not at all.
+            where each number may be. None: the value is observed as a whole or not at all.
 
     Raises:
         EvidenceError: If it is no number, infinite, partly ``NaN``, or of the wrong shape.
@@ -73,7 +73,7 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
     if is_sparse(tensor):
         raise EvidenceError(
             f"evidence for real variable {variable.name!r} must be finite: a sparse matrix has no "
-            "holes; a row that was not seen takes a dense one"
+            "holes; a row that was not observed takes a dense one"
         )
     flat = tensor.detach().reshape(tensor.shape[0] if batched else 1, math.prod(event))
     missing = flat.isnan()
@@ -85,7 +85,7 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
         raise EvidenceError(
             f"evidence for {variable.name!r} is NaN in a part of an event of shape {event}; that "
             "needs a conditional that integrates out what is missing, such as Gaussian: here a "
-            "value is seen as a whole or not at all"
+            "value is observed as a whole or not at all"
         )
     unseen = flat.numel() > 0 and bool(missing.all())
     return Reading(variable, rows, real=None if unseen else tensor)
@@ -100,7 +100,7 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
     if isinstance(value, Tensor) and not value.is_complex():
         return ordinary(value) if value.is_floating_point() else value.double()
     if _is_plain(value):
-        return torch.from_numpy(value)  # which nobody writes to
+        return torch.from_numpy(value)  # which is never written to
     try:
         if shape and is_column(value):
             value = list(value)
@@ -115,7 +115,7 @@ def _real_tensor(variable: Variable, value: Any) -> Tensor:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a value is an array that torch may look at as it is."""
+    """Whether a value is an array that torch can share without a copy."""
     if type(value) is not np.ndarray or value.dtype not in (np.float64, np.float32):
         return False
     return bool(value.size and value.flags.writeable and min(value.strides, default=0) >= 0)
@@ -140,10 +140,10 @@ def floats_of(value: Any) -> NDArray[Any]:
         missing = np.array([is_missing(x) for x in values.ravel()], dtype=np.bool_)
         missing = missing.reshape(values.shape)
         values = np.where(missing, np.nan, values)
-    made = np.array(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
+    floats = np.array(values, dtype=np.float32 if values.dtype == np.float32 else np.float64)
     if missing is not None:
-        made[missing] = np.nan
-    return made
+        floats[missing] = np.nan
+    return floats
 
 
 def common_rows(readings: Sequence[Reading], index_rows: int | None) -> int | None:
@@ -184,7 +184,7 @@ def check_cells(readings: Sequence[Reading], rows: int) -> None:
 
 
 def check_apart(readings: Sequence[Reading]) -> None:
-    """Refuse what was seen of an array as a whole together with elements of it.
+    """Refuse evidence on an array as a whole together with evidence on its elements.
 
     Raises:
         EvidenceError: If there are both.
@@ -195,5 +195,5 @@ def check_apart(readings: Sequence[Reading]) -> None:
         if isinstance(name, tuple) and len(name) > 1 and name[0] in whole:
             raise EvidenceError(
                 f"{name[0]!r} is given as a whole, and its element {name!r} again; put all into "
-                "one array, -1 where a cell was not seen"
+                "one array, -1 where a cell was not observed"
             )

@@ -1,4 +1,4 @@
-"""Numbers seen in single cells of arrays of real variables."""
+"""Numbers observed in single cells of arrays of real variables."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def cell_of(name: Hashable, arrays: Mapping[Hashable, Variable]) -> tuple[int, .
 
 
 def joined_cells(
-    found: Iterable[tuple[Hashable, Any]], arrays: Mapping[Hashable, Variable]
+    findings: Iterable[tuple[Hashable, Any]], arrays: Mapping[Hashable, Variable]
 ) -> list[tuple[Hashable, Any]]:
     """Return findings where single cells are gathered to arrays, ``NaN`` in the other cells.
 
     Args:
-        found: Names and values.
+        findings: Names and values.
         arrays: Real variables by name.
 
     Raises:
@@ -47,16 +47,18 @@ def joined_cells(
     """
     rest: list[tuple[Hashable, Any]] = []
     cells: dict[Hashable, dict[tuple[int, ...], Tensor]] = {}
-    for name, value in found:
+    for name, value in findings:
         place = cell_of(name, arrays)
         if place is None or not isinstance(name, tuple):
             rest.append((name, value))
             continue
-        own = read_real(Variable(name), value).real
-        seen = torch.full((), torch.nan, dtype=torch.float64) if own is None else own.double()
+        reading = read_real(Variable(name), value).real
+        seen = (
+            torch.full((), torch.nan, dtype=torch.float64) if reading is None else reading.double()
+        )
         cells.setdefault(name[0], {})[place] = seen
     _check_apart([n for n, _ in rest], cells)
-    return [*rest, *((n, _array(n, arrays[n], own)) for n, own in cells.items())]
+    return [*rest, *((n, _array(n, arrays[n], values)) for n, values in cells.items())]
 
 
 def _check_apart(names: Collection[Hashable], cells: Mapping[Hashable, Any]) -> None:
@@ -64,7 +66,7 @@ def _check_apart(names: Collection[Hashable], cells: Mapping[Hashable, Any]) -> 
         if name in cells:
             raise EvidenceError(
                 f"{name!r} is given as a whole, and cells of it again; put all into one array, NaN "
-                "where a cell was not seen"
+                "where a cell was not observed"
             )
 
 

@@ -1,4 +1,4 @@
-"""What was observed of one variable over time: one sequence, or a sequence for each row."""
+"""Evidence on one variable over time: one sequence, or a sequence for each row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Parts:
         return max((len(p) for p in self.rows), default=0)
 
     def cut(self, lengths: Array | None) -> Parts:
-        """Return one sequence as several that stand one after the other, if lengths tell so.
+        """Return one sequence cut into consecutive ones, if lengths are given.
 
         Raises:
             EvidenceError: If there are several lengths and their sum is not that of the sequence.
@@ -62,7 +62,7 @@ class Parts:
         return replace(self, rows=np.split(row, np.cumsum(lengths)[:-1]), batched=True)
 
     def filled(self, rows: int, steps: int, lengths: Array, mask: Array | None) -> Tensor:
-        """``(B, T, ...)``, nothing seen beyond the ends and outside the mask."""
+        """``(B, T, ...)``, nothing observed beyond the ends and outside the mask."""
         event = tuple(self.variable.shape[1:])
         if self.soft:
             fill: Any = 1.0
@@ -89,7 +89,7 @@ class Parts:
 
 
 def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | None) -> Parts:
-    """Read what was observed of a variable.
+    """Read the evidence on a variable.
 
     Args:
         variable: With the axis of time first in its shape.
@@ -151,7 +151,7 @@ def read_parts(variable: Variable, values: Any, rule: Rule, lengths: Array | Non
 
 
 def event_shape(name: Hashable, values: Any, lengths: Array | None) -> tuple[int, ...]:
-    """Return the shape that each step of a real variable has, where only data tells it.
+    """Return the shape of each step of a real variable, inferred from data.
 
     Args:
         name: Of the variable.
@@ -194,8 +194,8 @@ def _codes(variable: Variable, values: Any, rule: Rule) -> Array:
     cells = cells_of(values, variable.labels.codes)
     if rule.coded and cells.categories is None:
         return variable.labels.check_indices(whole_numbers(cells)).astype(np.int64)
-    found = variable.labels.column(cells, ignore_unknown=rule.ignore_unknown)
-    return found.take().astype(np.int64)
+    column = variable.labels.column(cells, ignore_unknown=rule.ignore_unknown)
+    return column.take().astype(np.int64)
 
 
 def _holds_several(variable: Variable, values: Any) -> bool:

@@ -24,13 +24,13 @@ from pgnn.factors.variable import MISSING, Variable
 
 @dataclass(frozen=True, eq=False)
 class Sequences(ObservedRows):
-    """What was observed in ``B`` rows over ``T`` steps.
+    """Evidence in ``B`` rows over ``T`` steps.
 
     Attributes:
         lengths: ``(B,)`` int64 steps of each row.
         steps: Most steps ``T``.
         codes: ``(B, T)`` int64 states of discrete variables by name; -1 where not observed. Only
-            variables that somebody saw.
+            variables with evidence.
         reals: ``(B, T, *event)`` values of real variables; NaN where not observed.
         soft: ``(B, T, K)`` likelihoods of discrete variables.
         batched: Whether the evidence came in rows; if not, ``B`` is 1.
@@ -71,7 +71,7 @@ class Sequences(ObservedRows):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a value, or a likelihood, wants a gradient."""
+        """Whether a value, or a likelihood, requires a gradient."""
         return any(x.requires_grad for x in (*self.reals.values(), *self.soft.values()))
 
     def is_known(self, name: Hashable) -> bool:
@@ -166,7 +166,7 @@ class Sequences(ObservedRows):
     def event_shapes(
         cls, names: Collection[Hashable], evidence: Any
     ) -> dict[Hashable, tuple[int, ...]]:
-        """Return the shapes of real variables that nobody declared, as far as evidence tells.
+        """Return the shapes of undeclared real variables, inferred from evidence.
 
         Args:
             names: Of the variables.
@@ -185,8 +185,8 @@ class Sequences(ObservedRows):
         else:
             return {}
         length = columns.get(AXIS, raw.lengths)
-        told = None if length is None else _array(length)
-        return {n: event_shape(n, columns[n], told) for n in names if n in columns}
+        lengths = None if length is None else _array(length)
+        return {n: event_shape(n, columns[n], lengths) for n in names if n in columns}
 
     @classmethod
     def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:
@@ -203,9 +203,9 @@ class Sequences(ObservedRows):
                 reals, ``-1``, ``None`` or NaN where nothing was observed; floats ``(T, K)`` or
                 ``(B, T, K)`` of discrete variables are likelihoods. The name ``"T"`` stands for
                 the lengths: a number, ``(B,)`` of them, or a mask ``(B, T)`` of the steps at which
-                something was seen. ``(name, t)`` is the state at one step. Or a data frame, whose
-                rows are the steps of one sequence, or a list of them. Where there is one variable,
-                its sequences need no name. Or :func:`pgnn.observed` of these, which has
+                something was observed. ``(name, t)`` is the state at one step. Or a data frame,
+                whose rows are the steps of one sequence, or a list of them. Where there is one
+                variable, its sequences need no name. Or :func:`pgnn.observed` of these, which has
                 ``lengths=`` too, or what this returned before.
 
         Raises:
@@ -247,7 +247,7 @@ class Sequences(ObservedRows):
         for (name, step), state in at_steps.items():
             rule = raw.rule_of(state)
             codes[name] = _with_step(known[name], codes.get(name), (rows, steps), step, state, rule)
-        for name in codes.keys() & soft.keys():  # known where both tell
+        for name in codes.keys() & soft.keys():  # known where both have evidence
             hard = codes.pop(name)
             likely = one_hot(hard.clamp_min(0), known[name].num_states).to(soft[name])
             soft[name] = torch.where((hard >= 0).unsqueeze(-1), likely, soft[name])
@@ -346,35 +346,35 @@ def _lengths(
     columns: Mapping[Hashable, Parts], length: Any, rows: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """``(B,)`` lengths, and the mask if there is one."""
-    found = np.zeros(rows, dtype=np.int64)
+    steps = np.zeros(rows, dtype=np.int64)
     for name, column in columns.items():
-        own = np.array([len(p) for p in column.rows], dtype=np.int64)
-        own = own if column.batched else np.repeat(own, rows)
-        clash = (found > 0) & (own > 0) & (found != own)
+        column_steps = np.array([len(p) for p in column.rows], dtype=np.int64)
+        column_steps = column_steps if column.batched else np.repeat(column_steps, rows)
+        clash = (steps > 0) & (column_steps > 0) & (steps != column_steps)
         if clash.any():
             row = int(clash.argmax())
             raise EvidenceError(
-                f"{name!r} has {own[row]} steps in row {row}, another variable {found[row]}; pad "
-                "what was not seen with None, NaN or -1"
+                f"{name!r} has {column_steps[row]} steps in row {row}, another variable "
+                f"{steps[row]}; pad what was not observed with None, NaN or -1"
             )
-        found = np.maximum(found, own)
+        steps = np.maximum(steps, column_steps)
     if length is None:
-        return found, None
+        return steps, None
     array = _array(length)
     mask = None
     if array.ndim == 2 and array.dtype == np.bool_:
         mask = array
-        steps = np.arange(1, array.shape[1] + 1)
-        array = np.where(array, steps, 0).max(axis=1, initial=0)
+        positions = np.arange(1, array.shape[1] + 1)
+        array = np.where(array, positions, 0).max(axis=1, initial=0)
     if array.ndim > 1 or array.dtype.kind not in "iu" or (array < 0).any():
         raise EvidenceError(
             f"{AXIS!r} must be a length, (B,) lengths or a boolean mask (B, T), got {length!r}"
         )
     array = np.broadcast_to(array, (rows,)).astype(np.int64)
-    longer = (found > 0) & (array > found)
+    longer = (steps > 0) & (array > steps)
     if columns and longer.any():
         row = int(longer.argmax())
-        raise EvidenceError(f"row {row} has {found[row]} steps, but {AXIS!r} says {array[row]}")
+        raise EvidenceError(f"row {row} has {steps[row]} steps, but {AXIS!r} says {array[row]}")
     return array, mask
 
 
@@ -391,7 +391,7 @@ def _with_step(
         raise EvidenceError(f"{variable.name!r} is real: give its whole sequence")
     if not 0 <= step < shape[1]:
         raise EvidenceError(
-            f"step {step} of {variable.name!r} is not within the {shape[1]} steps; {AXIS!r} tells "
+            f"step {step} of {variable.name!r} is not within the {shape[1]} steps; {AXIS!r} gives "
             "their number where no sequence does"
         )
     codes = torch.full(shape, MISSING) if codes is None else codes.clone()

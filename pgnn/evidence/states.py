@@ -23,7 +23,7 @@ def states_of(data: Any, ignore: Collection[Hashable] = ()) -> dict[Hashable, Va
 
     A categorical column has its categories as states, in their order; another one its distinct
     values, sorted, without missing ones. Integer arrays and tensors of a mapping are indices: they
-    have as many states as the largest of them tells.
+    have one state more than the largest of them.
 
     Args:
         data: DataFrame (pandas, polars) or mapping from names to sequences of labels.

@@ -24,7 +24,7 @@ class UnknownVariable(EvidenceError, KeyError):
 def unknown_variable(
     name: object, variables: Iterable[Variable], what: str = "variable"
 ) -> UnknownVariable:
-    """Make the error that says what is known instead; of an array, its shape."""
+    """Make the error that lists what is known instead; of an array, its shape."""
     known = list(variables)
     return UnknownVariable(name, [v.name for v in known], what, _hint(name, known))
 
@@ -36,7 +36,7 @@ def unknown_columns(
     known = list(variables)
     shown = ", ".join(map(repr, names))
     hint = _hint(names[0], known).rstrip("?") + (
-        f"; what is no variable is left out by pgnn.observed(data, ignore=[{shown}])"
+        f"; leave columns out by pgnn.observed(data, ignore=[{shown}])"
     )
     if len(names) > 1:
         noun, *rest = what.split()

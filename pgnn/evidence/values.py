@@ -1,4 +1,4 @@
-"""What was seen of one variable: states, likelihoods or real values, in any container."""
+"""Evidence on one variable: states, likelihoods or real values, in any container."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RawEvidence:
         values: The evidence itself.
         rule: How its values are read.
         ignore: Names that are left out.
-        lengths: Of sequences, if they were told.
+        lengths: Of sequences, if given.
         tensors_coded: Whether tensors hold state indices.
     """
 
@@ -80,7 +80,7 @@ _SCALARS = {str, int, float, bool, type(None)}
 
 
 def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading:
-    """Read what was seen of a discrete variable, or of an array of them.
+    """Read evidence on a discrete variable, or on an array of them.
 
     Raises:
         EvidenceError: If a value is no state, a likelihood or a shape is wrong, or two readings
@@ -122,10 +122,10 @@ def read_discrete(variable: Variable, value: Any, rule: Rule = PLAIN) -> Reading
     if column and len(shape) == axes:
         raise _wrong_shape(variable, f"a column of {shape[0]} cells that are no arrays")
     if rule.coded and cells.categories is None:
-        found = Column(labels.check_indices(whole_numbers(cells)))
+        states = Column(labels.check_indices(whole_numbers(cells)))
     else:
-        found = labels.column(cells, ignore_unknown=rule.ignore_unknown)
-    return Reading(variable, shape[0] if len(shape) > axes else None, found)
+        states = labels.column(cells, ignore_unknown=rule.ignore_unknown)
+    return Reading(variable, shape[0] if len(shape) > axes else None, states)
 
 
 def _single(variable: Variable, value: Any, rule: Rule) -> Reading:
@@ -171,7 +171,7 @@ def _lists_mappings(value: Any) -> bool:
 
 
 def _stacked(value: Any) -> Any:
-    """A list of float tensors as one, ``NaN`` where nothing was seen: they may want gradients."""
+    """A list of float tensors as one, ``NaN`` where not observed: they may require gradients."""
     if not isinstance(value, list | tuple) or set(map(type, value)) <= _SCALARS:
         return value
     parts = [x for x in value if isinstance(x, Tensor) and x.is_floating_point() and x.dim()]

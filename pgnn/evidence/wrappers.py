@@ -37,8 +37,8 @@ def codes(values: Any) -> Codes:
     """Say that integers are state indices, of variables whose labels are numbers too.
 
     Args:
-        values: An index or a container of them, -1 where not seen; or whole evidence: a mapping,
-            data frame or matrix of them.
+        values: An index or a container of them, -1 where not observed; or whole evidence: a
+            mapping, data frame or matrix of them.
 
     Example:
         >>> import pgnn
@@ -80,7 +80,7 @@ def likelihood(values: Any, *more: Any) -> Likelihood:
 
 
 def _product(findings: list[Any]) -> Any:
-    """The product of likelihoods; what was not seen counts one."""
+    """The product of likelihoods; missing ones count one."""
     if any(isinstance(x, Tensor) for x in findings):
         tensors = [torch.as_tensor(x).double() for x in findings]
         return math.prod(x.masked_fill(x.isnan(), 1.0) for x in tensors)
@@ -103,20 +103,20 @@ def with_lengths(evidence: Any, lengths: Any) -> Any:
 
     Args:
         evidence: In any form.
-        lengths: ``(B,)``; None where the evidence itself tells.
+        lengths: ``(B,)``; None where the evidence has them.
 
     Raises:
-        EvidenceError: If the evidence tells lengths, too.
+        EvidenceError: If the evidence has lengths, too.
     """
     if lengths is None:
         return evidence
     if isinstance(evidence, Observed):
-        told, made = evidence.lengths is not None, replace(evidence, lengths=lengths)
+        has_lengths, result = evidence.lengths is not None, replace(evidence, lengths=lengths)
     else:
-        told, made = False, observed(evidence, lengths=lengths)
-    if told or (isinstance(made.values, Mapping) and AXIS in made.values):
+        has_lengths, result = False, observed(evidence, lengths=lengths)
+    if has_lengths or (isinstance(result.values, Mapping) and AXIS in result.values):
         raise EvidenceError("lengths= is given twice, as an argument and in the evidence")
-    return made
+    return result
 
 
 def observed(
@@ -131,8 +131,8 @@ def observed(
     Args:
         values: Evidence or data in any form.
         ignore: Names of columns that are no variables.
-        unknown: What is done about labels that are no states: ``"error"``, or ``"missing"``, as
-            if nothing had been seen.
+        unknown: How labels that are no states are handled: ``"error"``, or ``"missing"``, as
+            if nothing had been observed.
         lengths: ``(B,)`` lengths of sequences that stand one after the other.
 
     Raises:

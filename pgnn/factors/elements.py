@@ -106,10 +106,10 @@ class Elements:
         Raises:
             KeyError: If there is no such variable or element.
         """
-        found = self.find(name)
-        if found is None:
+        element = self.find(name)
+        if element is None:
             raise KeyError(name)
-        return found[1]
+        return element[1]
 
     def name(self, number: int) -> Hashable:
         """Return the name of an element."""
@@ -120,7 +120,7 @@ class Elements:
         return (v.name, *(int(i) for i in index))
 
     def owners(self, numbers: ArrayLike) -> Ints:
-        """Return the places in :attr:`variables` of what some elements belong to."""
+        """Return the places in :attr:`variables` of the variables that some elements belong to."""
         return np.asarray(np.searchsorted(self._starts, numbers, side="right") - 1)
 
     def _array(self, name: object) -> Variable | None:

@@ -175,19 +175,19 @@ class Factor(metaclass=SaysArguments):
         return self.cross_entropy(other) - self.entropy()
 
     def mutual_information(self, names: Iterable[Hashable]) -> Tensor:
-        """Return what some variables tell about the others, in nats, ``(*batch)``.
+        """Return the mutual information of some variables and the others, in nats, ``(*batch)``.
 
         Args:
-            names: Of some variables; the others of the factor are what they are compared with.
+            names: Of some variables; the others are the remaining variables of the factor.
 
         Raises:
             EvidenceError: If a name is not in the scope.
         """
-        own = self.normalize()
+        joint = self.normalize()
         some = set(names)
         rest = [n for n in self.names if n not in some]
-        apart = own.marginalize(some).entropy() + own.marginalize(rest).entropy()
-        return apart - own.entropy()
+        apart = joint.marginalize(some).entropy() + joint.marginalize(rest).entropy()
+        return apart - joint.entropy()
 
     def frame(self) -> Any:
         """Return a data frame with a row for each joint state and a column ``value``.
@@ -261,7 +261,7 @@ def check_states(variable: Variable, states: int | Tensor) -> Tensor:
     if bool(bad.any()):
         raise EvidenceError(
             f"state index {index[bad][0].item()} of {name!r} is out of range 0..{last}; leave a "
-            "variable out where it was not seen"
+            "variable out where it was not observed"
         )
     return index.long()
 

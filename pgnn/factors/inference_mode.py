@@ -42,22 +42,22 @@ def ordinary(value: Any) -> Any:
 
 
 def make_ordinary(module: nn.Module) -> bool:
-    """Replace parameters and buffers that were made in inference mode; tell whether there were.
+    """Replace parameters and buffers that were made in inference mode; return whether any were.
 
     Modules that share one share it afterwards.
     """
-    made: dict[int, Tensor] = {}
+    copies: dict[int, Tensor] = {}
     for part in module.modules():
-        own: list[dict[str, Any]] = [vars(part)["_parameters"], vars(part)["_buffers"]]
-        for names in own:
+        registries: list[dict[str, Any]] = [vars(part)["_parameters"], vars(part)["_buffers"]]
+        for names in registries:
             for name, x in names.items():
                 if x is None or not x.is_inference():
                     continue
-                if id(x) not in made:
+                if id(x) not in copies:
                     with torch.inference_mode(False):
                         copy: Tensor = x.clone()
                         if isinstance(x, nn.Parameter):
                             copy = nn.Parameter(copy, requires_grad=x.requires_grad)
-                    made[id(x)] = copy
-                names[name] = made[id(x)]
-    return bool(made)
+                    copies[id(x)] = copy
+                names[name] = copies[id(x)]
+    return bool(copies)

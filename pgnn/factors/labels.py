@@ -15,7 +15,7 @@ from pgnn.errors import EvidenceError, closest
 from pgnn.factors.cells import Cells, is_missing
 
 MISSING = -1
-"""The state index of what was not seen."""
+"""The state index of a missing value."""
 
 Codes = NDArray[np.int32]
 
@@ -52,7 +52,7 @@ class Column(NamedTuple):
 
 
 class Labels:
-    """The labels of the states of a variable, by which values are told.
+    """The labels of the states of a variable, by which values are read.
 
     An integer or boolean is a *label* where one is equal to it, or where the labels are numbers or
     spell them (``"1"``, ``"2"``); only where no label could be meant is it an *index*. A string is
@@ -76,12 +76,12 @@ class Labels:
     def numbers(self) -> dict[Any, int]:
         """States by the number that their labels are or spell; empty if none does."""
         if self._numbers is None:
-            found: dict[Any, int] = {}
+            by_number: dict[Any, int] = {}
             for k, label in enumerate(self.labels):
                 number = _number(label)
                 if number is not None:
-                    found.setdefault(number, k)
-            self._numbers = found
+                    by_number.setdefault(number, k)
+            self._numbers = by_number
         return self._numbers
 
     @property
@@ -130,23 +130,23 @@ class Labels:
             ignore_unknown: Whether values that are no states are missing.
 
         Raises:
-            EvidenceError: If one is no state; it names the first row, and tells how many more.
+            EvidenceError: If one is no state; it names the first row and the number of others.
         """
         values, missing = cells.values, cells.missing
         kind = values.dtype.kind
         if cells.categories is not None:
-            raw, found = values, cells.categories
+            raw, distinct = values, cells.categories
         elif kind in "iuf" and self.direct:
             return self._indices(values, missing, ignore_unknown)
         elif kind == "b":
-            raw, found = values.astype(np.int8), [False, True]
+            raw, distinct = values.astype(np.int8), [False, True]
         else:
-            raw, found = self._factorize(values)
+            raw, distinct = self._factorize(values)
         if missing is not None:
             raw = np.where(missing, MISSING, raw)
-        lookup = np.full(len(found) + 1, MISSING, dtype=np.int32)
+        lookup = np.full(len(distinct) + 1, MISSING, dtype=np.int32)
         unknown: dict[int, EvidenceError] = {}
-        for k, value in enumerate(found):
+        for k, value in enumerate(distinct):
             try:
                 lookup[k] = self.index(value)
             except EvidenceError as error:
@@ -155,7 +155,7 @@ class Labels:
             bad = np.isin(raw, list(unknown))
             if bad.any():
                 raise self._wrong_cell(bad, str(unknown[int(raw[bad][0])]))
-        if np.array_equal(lookup[:-1], np.arange(len(found))):
+        if np.array_equal(lookup[:-1], np.arange(len(distinct))):
             return Column(raw)
         return Column(raw, lookup)
 
@@ -211,8 +211,8 @@ class Labels:
             return code
         if self.numbers or int(value) >= len(self.labels):
             raise self._unknown(value)
-        own = {_TRUTH[x] for x in (str(self.labels[int(value)]).lower(),) if x in _TRUTH}
-        if own == {not value}:
+        spelled_truth = {_TRUTH[x] for x in (str(self.labels[int(value)]).lower(),) if x in _TRUTH}
+        if spelled_truth == {not value}:
             meant = next((x for x in spelled if _TRUTH.get(x) == value), str(value).lower())
             raise EvidenceError(
                 f"{value} for {self.name!r} could be the label {meant!r} or the state index "
@@ -250,8 +250,8 @@ class Labels:
             kind = {"U": object, "S": object}.get(flat.dtype.kind, flat.dtype)
             flat = flat.astype(np.float32 if kind == np.float16 else kind, copy=False)
             try:
-                raw, found = pd.factorize(flat)
-                return raw.reshape(values.shape), found.tolist()
+                raw, distinct = pd.factorize(flat)
+                return raw.reshape(values.shape), distinct.tolist()
             except TypeError:  # some are not hashable, and are named below
                 pass
         known: dict[Any, int] = {}
@@ -283,7 +283,7 @@ class WrongCell(EvidenceError):
     Args:
         name: Of the variable.
         at: Where in the column: a row, and the indices of an array.
-        message: What is wrong with it.
+        message: Description of the error.
         more: How many other cells are wrong.
     """
 
@@ -294,7 +294,7 @@ class WrongCell(EvidenceError):
         self.name, self.at, self.message, self.more = name, at, message, more
 
     def over_time(self, row: int | None, step: int | None, *rest: int) -> EvidenceError:
-        """Return the error of a value that stands at a step of a row; None where that is alone."""
+        """Return the error of a value at a step of a row; None of a lone value."""
         where = [f"row {row}"] if row is not None else []
         where += [f"step {step}"] if step is not None else []
         where += [f"element {rest}"] if rest else []

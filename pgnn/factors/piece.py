@@ -31,9 +31,9 @@ class Restorable(metaclass=SaysArguments):
 
     def settings(self) -> Settings:
         """Return what the object is made of: of a dataclass its fields."""
-        own: Any = self
-        fields = dataclasses.fields(own) if dataclasses.is_dataclass(own) else ()
-        return {f.name: vars(own)[f.name] for f in fields}
+        instance: Any = self
+        fields = dataclasses.fields(instance) if dataclasses.is_dataclass(instance) else ()
+        return {f.name: vars(instance)[f.name] for f in fields}
 
     @classmethod
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
@@ -61,15 +61,15 @@ class Listed(nn.Module, metaclass=SaysArguments):
     """A module that lists its own names when it is asked by ``dir()``, and few of torch's."""
 
     def __dir__(self) -> list[str]:
-        own = {
+        defined = {
             name
             for kind in type(self).__mro__
             if kind is not nn.Module and kind is not object
             for name in vars(kind)
         }
-        hidden = (_HIDDEN - own) | {"extra_repr"}  # torch's, for printing
-        every: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
-        return [name for name in every if name not in hidden]
+        hidden = (_HIDDEN - defined) | {"extra_repr"}  # torch's, for printing
+        names: list[str] = super().__dir__()  # type: ignore[no-untyped-call]
+        return [name for name in names if name not in hidden]
 
 
 class Piece(Listed, Restorable):
@@ -109,7 +109,7 @@ class Piece(Listed, Restorable):
         return numbers.isnan() | (numbers.isposinf() if log else numbers.isinf())
 
     def check(self) -> None:
-        """Check the numbers, which anybody may have written.
+        """Check the parameters, which may have been changed from outside.
 
         Raises:
             ModelError: If one is ``NaN``, or infinite where that has no meaning.

@@ -11,12 +11,12 @@ import torch
 
 def generator(seed: int | None) -> torch.Generator:
     """Return a random generator of its own; seeded from the machine without a seed."""
-    made = torch.Generator()
+    new_generator = torch.Generator()
     if seed is None:
-        made.seed()
+        new_generator.seed()
     else:
-        made.manual_seed(seed)
-    return made
+        new_generator.manual_seed(seed)
+    return new_generator
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def private_randomness(seed: int | None) -> Iterator[None]:
     """Let torch's own generators depend on a seed alone; afterwards they are as they were.
 
     Args:
-        seed: The same seed, the same draws; draws that nobody can repeat if not given.
+        seed: The same seed gives the same draws; not reproducible if not given.
 
     Example:
         >>> before = torch.random.get_rng_state()

@@ -110,16 +110,16 @@ def weighted_totals(x: Tensor, weights: Tensor) -> Tensor:
     numbers, columns, starts = (
         p.numpy(force=True) for p in (x.values(), x.col_indices(), x.crow_indices())
     )
-    own = weights.numpy(force=True)
-    used = own != 0
-    if used.sum() <= len(own) and (used.sum(axis=1) <= 1).all():  # classes that were told
+    dense_weights = weights.numpy(force=True)
+    used = dense_weights != 0
+    if used.sum() <= len(dense_weights) and (used.sum(axis=1) <= 1).all():  # known classes
         label = used.argmax(axis=1)
         size = np.diff(starts)
         place = np.repeat(label * x.shape[1], size) + columns
-        each = numbers * np.repeat(own[np.arange(len(own)), label], size)
-        sums = np.bincount(place, each, minlength=own.shape[1] * x.shape[1])
-        return torch.from_numpy(sums).to(weights).reshape(own.shape[1], x.shape[1])
+        each = numbers * np.repeat(dense_weights[np.arange(len(dense_weights)), label], size)
+        sums = np.bincount(place, each, minlength=dense_weights.shape[1] * x.shape[1])
+        return torch.from_numpy(sums).to(weights).reshape(dense_weights.shape[1], x.shape[1])
     from scipy.sparse import csr_array
 
     rows = csr_array((numbers, columns, starts), shape=tuple(x.shape))
-    return torch.from_numpy(np.ascontiguousarray((rows.T @ own).T)).to(weights)
+    return torch.from_numpy(np.ascontiguousarray((rows.T @ dense_weights).T)).to(weights)

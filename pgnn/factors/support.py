@@ -51,7 +51,7 @@ class Support:
 
 
 def support_of(distribution: Any) -> Any:
-    """Return the support of a distribution; all real numbers where it does not tell."""
+    """Return the support of a distribution; all real numbers where it is not declared."""
     try:
         return constraints.real if distribution.support is None else distribution.support
     except NotImplementedError:
@@ -95,15 +95,15 @@ def inside_of(constraint: Any, value: Any) -> Tensor | None:
         if inner is None or not axes:
             return inner
         return inner.flatten(start_dim=inner.dim() - axes).all(-1)
-    found: Tensor
+    inside: Tensor
     if isinstance(constraint, type(constraints.simplex)):
         off = (value.sum(-1) - 1.0).abs()
-        found = (value >= 0).all(-1) & (off <= _SUM.get(value.dtype, 1e-3))
-        return found
+        inside = (value >= 0).all(-1) & (off <= _SUM.get(value.dtype, 1e-3))
+        return inside
     if isinstance(constraint, _ELEMENTWISE):
         check: Any = constraint.check
-        found = check(value)
-        return found
+        inside = check(value)
+        return inside
     return None
 
 
@@ -133,15 +133,16 @@ def log_density(distribution: Distribution, value: Tensor) -> Tensor:
     axes = len(distribution.event_shape)
     inside: Tensor = support_of(distribution).check(value)
     more = inside.dim() - (value.dim() - axes)
-    if more > 0:  # all real numbers, of a vector that does not tell
+    if more > 0:  # all real numbers, of a vector without a declared support
         inside = inside.flatten(start_dim=inside.dim() - more).all(-1)
+    log_probs: Tensor
     if bool(inside.all()):
-        whole: Tensor = distribution.log_prob(value)
-        return whole
+        log_probs = distribution.log_prob(value)
+        return log_probs
     with kept_randomness(), torch.no_grad():
         stand_in = distribution.sample()
     event = [1] * axes
-    found: Tensor = distribution.log_prob(
+    log_probs = distribution.log_prob(
         torch.where(inside.reshape(*inside.shape, *event), value, stand_in.to(value))
     )
-    return found.masked_fill(~inside, -torch.inf)
+    return log_probs.masked_fill(~inside, -torch.inf)

@@ -71,5 +71,5 @@ def _labels(variable: Variable) -> Any:
 
 
 def _number(x: float) -> str:
-    """Four decimals; what would be rounded to zero is told apart from it."""
+    """Four decimals; numbers that would be rounded to zero are shown as such."""
     return f"{x:.4g}" if 0.0 < abs(x) < 5e-5 or abs(x) >= 1e5 else f"{x:.4f}"

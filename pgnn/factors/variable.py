@@ -29,7 +29,7 @@ class Variable(metaclass=SaysArguments):
     A discrete variable has states ``0 .. K-1``, each with a label. A value means the same in every
     container: an integer or boolean is a *label* wherever the labels are numbers or spell them,
     and an *index* where no label could be meant; a string is a label. ``None``, ``NaN``,
-    ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not seen".
+    ``pandas.NA``, masked cells and ``-1`` (where it is no label) mean "not observed".
 
     Args:
         name: Any hashable; unique within a model.
@@ -177,19 +177,21 @@ class Variable(metaclass=SaysArguments):
         return single
 
 
-def check_variables(what: str, given: Iterable[Any]) -> tuple[Variable, ...]:
+def check_variables(what: str, candidates: Iterable[Any]) -> tuple[Variable, ...]:
     """Return variables, all of which are some.
 
     Args:
         what: Whose they are, for the message.
-        given: What came.
+        candidates: What came.
 
     Raises:
         ModelError: If one is no variable.
     """
-    if isinstance(given, Variable | str) or not isinstance(given, Iterable):
-        raise ModelError(f"{what} must be a list of variables, got {given!r}{_by_name(given)}")
-    variables = tuple(given)
+    if isinstance(candidates, Variable | str) or not isinstance(candidates, Iterable):
+        raise ModelError(
+            f"{what} must be a list of variables, got {candidates!r}{_by_name(candidates)}"
+        )
+    variables = tuple(candidates)
     for v in variables:
         if not isinstance(v, Variable):
             raise ModelError(
@@ -221,7 +223,7 @@ def _labels(name: Hashable, states: int | Iterable[Hashable] | None) -> tuple[An
     missing = next((x for x in labels if x is not None and is_missing(x)), None)
     if missing is not None:
         raise ModelError(
-            f"variable {name!r} has the label {missing!r}, which stands for what was not seen; "
+            f"variable {name!r} has the label {missing!r}, which stands for a missing value; "
             "call the state otherwise, such as 'none'"
         )
     if distinct != len(labels):
@@ -250,10 +252,10 @@ def _axes(name: Hashable, shape: Any) -> tuple[int | str, ...]:
     return tuple(n if isinstance(n, str) else int(n) for n in axes)
 
 
-def _by_name(given: Any) -> str:
+def _by_name(value: Any) -> str:
     """What to write, where numbers came in the place of variables."""
     try:
-        numeric = np.asarray(given).dtype.kind in "fiu"
+        numeric = np.asarray(value).dtype.kind in "fiu"
     except (TypeError, ValueError, RuntimeError):
         numeric = False
     return "; numbers are given by name, as in table=[0.5, 0.5] or mean=0.0" if numeric else ""

@@ -20,24 +20,24 @@ class HasGraph(Protocol):
     graph: nx.Graph
 
 
-def graph_of(given: nx.Graph | HasGraph) -> nx.Graph:
+def graph_of(source: nx.Graph | HasGraph) -> nx.Graph:
     """Return a graph as it is, and of a model the graph that it was declared on.
 
     Raises:
         ModelError: If it is neither.
     """
-    if isinstance(given, nx.Graph):
-        return given
-    if isinstance(given, HasGraph) and isinstance(given.graph, nx.Graph):
-        return given.graph
-    raise ModelError(f"expected a graph of networkx, or a model that has one, got {given!r}")
+    if isinstance(source, nx.Graph):
+        return source
+    if isinstance(source, HasGraph) and isinstance(source.graph, nx.Graph):
+        return source.graph
+    raise ModelError(f"expected a graph of networkx, or a model that has one, got {source!r}")
 
 
 def check_directed(graph: nx.DiGraph) -> None:
     """Raise unless a graph is directed.
 
     Args:
-        graph: Graph to look at.
+        graph: Graph to check.
 
     Raises:
         ModelError: If it is not.
@@ -53,7 +53,7 @@ def check_directed_acyclic(graph: nx.DiGraph) -> None:
     """Raise unless a graph is directed and has no directed cycle.
 
     Args:
-        graph: Graph to look at.
+        graph: Graph to check.
 
     Raises:
         ModelError: If the graph is undirected, or has a cycle (the message spells one out).
@@ -71,7 +71,7 @@ def check_undirected(graph: nx.Graph) -> None:
     """Raise unless a graph is undirected and joins no node to itself.
 
     Args:
-        graph: Graph to look at.
+        graph: Graph to check.
 
     Raises:
         ModelError: If the graph is directed or has a self-loop.
@@ -118,14 +118,14 @@ def node_set(graph: nx.Graph, nodes: Node | Iterable[Node], role: str = "node") 
     Raises:
         ModelError: If one of them is not in the graph.
     """
-    found: set[Node]
+    members: set[Node]
     if isinstance(nodes, Iterable) and nodes not in graph and not isinstance(nodes, (str, bytes)):
-        found = set(nodes)
+        members = set(nodes)
     else:
-        found = {nodes}  # type: ignore[arg-type]
-    for node in found:
+        members = {nodes}  # type: ignore[arg-type]
+    for node in members:
         check_node(graph, node, role)
-    return found
+    return members
 
 
 def check_permutation(graph: nx.Graph, order: Iterable[Node]) -> tuple[Node, ...]:

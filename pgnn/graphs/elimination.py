@@ -23,7 +23,7 @@ _SPREADS = (0, 1, 8, 32)  # restarts multiply costs by 32, .., 32 + spread, in t
 
 @dataclass(frozen=True)
 class EliminationOrder:
-    """An elimination order of a graph and what it costs.
+    """An elimination order of a graph and its cost.
 
     Eliminating a node joins its remaining neighbours to each other; the node and these neighbours
     are its elimination clique.
@@ -84,7 +84,7 @@ def elimination_order(
 
     Cost:
         A try takes :math:`O(n d^2)` operations on ``n``-bit integers where ``d`` is the typical
-        degree: 0.01 to 0.1 s for networks of 1,000 nodes. Dear tries are broken off.
+        degree: 0.01 to 0.1 s for networks of 1,000 nodes. Expensive tries are stopped early.
 
     Source:
         Kjærulff (1990); Koller and Friedman (2009), section 9.4.3 and algorithm 9.4.
@@ -215,7 +215,7 @@ def _choices(
             if new != cost[other]:
                 cost[other] = new
                 heapq.heappush(heap, (late[other], new, rank[other], other))
-    # Whoever is left is joined to all the others, so that all cost the same.
+    # The remaining nodes are joined to each other, so that all cost the same.
     for node in sorted(bits(remaining), key=lambda i: (late[i], rank[i])):
         yield node, remaining
         remaining ^= 1 << node
@@ -224,7 +224,7 @@ def _choices(
 def _eliminate(adjacency: list[int], node: int, follow_fill: bool = False) -> int:
     """Join a node's neighbours and drop the node, in place; return the nodes that notice.
 
-    Those are the neighbours and, with ``follow_fill``, everyone who has both ends of a new edge
+    Those are the neighbours and, with ``follow_fill``, every node that has both ends of a new edge
     as neighbours.
     """
     around = adjacency[node]

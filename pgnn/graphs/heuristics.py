@@ -73,7 +73,7 @@ class Heuristic(ABC):
 
     @abstractmethod
     def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
-        """Return what it costs to eliminate a node next.
+        """Return the cost of eliminating a node next.
 
         Args:
             node: Position of the node.

@@ -37,10 +37,10 @@ def triangulate(graph: nx.Graph | HasGraph, order: EliminationOrder | Iterable[N
         [('b', 'd')]
     """
     graph = undirected_of(graph)
-    found = evaluate_order(graph, _nodes(order))
+    elimination = evaluate_order(graph, _nodes(order))
     filled = graph.copy()
-    rank = {node: i for i, node in enumerate(found.order)}
-    for node, clique in zip(found.order, found.cliques, strict=True):
+    rank = {node: i for i, node in enumerate(elimination.order)}
+    for node, clique in zip(elimination.order, elimination.cliques, strict=True):
         for other in sorted(clique - {node}, key=rank.__getitem__):
             if not filled.has_edge(node, other):
                 filled.add_edge(node, other)
@@ -88,21 +88,23 @@ def junction_tree(
     graph = undirected_of(graph)
     if order is None:
         rules = MinFill(), WeightedMinFill(), MinWeight()
-        found = elimination_order(graph, num_states, heuristic=rules)
+        elimination = elimination_order(graph, num_states, heuristic=rules)
     else:
-        found = evaluate_order(graph, _nodes(order), num_states)
-    rank = {node: i for i, node in enumerate(found.order)}
-    rests = [clique - {node} for node, clique in zip(found.order, found.cliques, strict=True)]
+        elimination = evaluate_order(graph, _nodes(order), num_states)
+    rank = {node: i for i, node in enumerate(elimination.order)}
+    rests = [
+        clique - {node} for node, clique in zip(elimination.order, elimination.cliques, strict=True)
+    ]
     above = [min((rank[node] for node in rest), default=None) for rest in rests]
     host = list(range(len(rests)))  # the maximal clique that an elimination clique lies in
     for i, parent in enumerate(above):
-        if parent is not None and rests[i] == found.cliques[parent]:
+        if parent is not None and rests[i] == elimination.cliques[parent]:
             host[parent] = host[i]
     tree = nx.Graph()
-    tree.add_nodes_from(found.cliques[i] for i in range(len(host)) if host[i] == i)
+    tree.add_nodes_from(elimination.cliques[i] for i in range(len(host)) if host[i] == i)
     for i, parent in enumerate(above):
         if parent is not None and host[parent] != host[i]:
-            a, b = found.cliques[host[i]], found.cliques[host[parent]]
+            a, b = elimination.cliques[host[i]], elimination.cliques[host[parent]]
             tree.add_edge(a, b, separator=a & b)
     return tree
 

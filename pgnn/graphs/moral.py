@@ -47,11 +47,11 @@ def moral_graph(graph: nx.DiGraph | HasGraph) -> nx.Graph:
     return moral
 
 
-def undirected_of(given: nx.Graph | HasGraph) -> nx.Graph:
+def undirected_of(source: nx.Graph | HasGraph) -> nx.Graph:
     """Return a graph as it is, and of a model its graph, moral if that is directed.
 
     Raises:
         ModelError: If it is neither a graph nor a model that has one.
     """
-    graph = graph_of(given)
-    return moral_graph(graph) if graph is not given and graph.is_directed() else graph
+    graph = graph_of(source)
+    return moral_graph(graph) if graph is not source and graph.is_directed() else graph

@@ -63,14 +63,14 @@ def ancestors(graph: nx.DiGraph | HasGraph, nodes: Node | Iterable[Node]) -> set
     """
     graph = graph_of(graph)
     check_directed(graph)
-    found = node_set(graph, nodes)
-    queue = list(found)
+    reached = node_set(graph, nodes)
+    queue = list(reached)
     while queue:
         for parent in graph.pred[queue.pop()]:
-            if parent not in found:
-                found.add(parent)
+            if parent not in reached:
+                reached.add(parent)
                 queue.append(parent)
-    return found
+    return reached
 
 
 def barren_nodes(

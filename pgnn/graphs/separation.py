@@ -1,4 +1,4 @@
-"""Which nodes of a directed graph tell something about which others, from the edges alone."""
+"""d-separation: which nodes of a directed graph depend on which others, from the edges alone."""
 
 from __future__ import annotations
 

@@ -25,17 +25,17 @@ _BATCH = 2**13
 def with_reals(question: Question, samples: Samples, seed: int | None) -> Samples:
     """Return samples with all real variables, where an engine drew the discrete ones alone.
 
-    Real variables on which nothing depends that was seen are drawn from their conditionals, or by
-    executions in which everything else is held. Others are drawn together from their posterior, a
-    normal distribution given the states.
+    Real variables on which nothing depends that was observed are drawn from their conditionals, or
+    by executions in which everything else is held. Others are drawn together from their posterior,
+    a normal distribution given the states.
 
     Args:
-        question: What was seen.
+        question: The question, with its evidence.
         samples: What an engine drew.
         seed: Same seed, same draws; global random state is untouched.
 
     Raises:
-        Unsupported: If a vector was seen in part.
+        Unsupported: If a vector was observed in part.
     """
     model: Any = question.model
     reals = [v for v in model.variables.values() if not v.is_discrete]
@@ -63,7 +63,7 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
 
 
 def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
-    """Return ``(n, B, E)`` states of a directed model, parents first, where nothing was seen.
+    """Return ``(n, B, E)`` states of a directed model, parents first, where nothing was observed.
 
     No table is needed: every conditional draws by its own distribution.
 
@@ -82,7 +82,7 @@ def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
 def weighted_states(question: Question, row: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
     r"""Return ``(n, E)`` states drawn parents first, and ``(n,)`` log weights, for one row.
 
-    What was seen is held; its log probability given its parents is the weight.
+    Observed variables are held; the weight is their log probability given their parents.
 
     Args:
         question: About a directed model.
@@ -103,16 +103,16 @@ def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
                   (question.inputs or {}).items()}  # fmt: skip
     values: dict[Hashable, Tensor] = {}
     for name in model.order:
-        own, v = model.conditionals[name], model.variables[name]
-        parents = {p.name: values[p.name] for p in own.parents}
-        inputs = {k: x for k, x in covariates.items() if k in own.inputs} or None
+        conditional, v = model.conditionals[name], model.variables[name]
+        parents = {p.name: values[p.name] for p in conditional.parents}
+        inputs = {k: x for k, x in covariates.items() if k in conditional.inputs} or None
         held = _held(question, v, row, n)
         if held is None:
-            values[name] = own.draw(parents, inputs, n)
+            values[name] = conditional.draw(parents, inputs, n)
         else:
             values[name] = held
-            found = own.distribution(parents, inputs).log_prob(held)
-            log_weights += found.double().expand(n, *found.shape[1:]).reshape(n, -1).sum(1)
+            log_probs = conditional.distribution(parents, inputs).log_prob(held)
+            log_weights += log_probs.double().expand(n, *log_probs.shape[1:]).reshape(n, -1).sum(1)
         if v.is_discrete:
             numbers = torch.from_numpy(elements.numbers(name).reshape(-1))
             states[:, numbers] = values[name].reshape(n, -1).long()
@@ -123,57 +123,59 @@ def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
 
 
 def _held(question: Question, variable: Variable, row: int, n: int) -> Tensor | None:
-    """``(n, *shape)`` what was seen of a variable in a row; None if nothing was."""
+    """``(n, *shape)`` observed values of a variable in a row; None if it was not observed."""
     seen = question.seen
     if variable.is_discrete:
         codes = seen.codes[row, question.model.elements.numbers(variable.name)]
-        given = torch.from_numpy(np.asarray(codes, dtype=np.int64)).reshape(variable.shape)
-        missing = given < 0
+        values = torch.from_numpy(np.asarray(codes, dtype=np.int64)).reshape(variable.shape)
+        missing = values < 0
     elif variable.name in seen.reals:
-        given = seen.reals[variable.name]
-        given = given[row if len(given) > 1 else 0]
-        missing = given.isnan()
+        values = seen.reals[variable.name]
+        values = values[row if len(values) > 1 else 0]
+        missing = values.isnan()
     else:
         return None
     if bool(missing.all()):
         return None
     if bool(missing.any()):
-        raise Unsupported(f"{variable.name!r} was seen in part, and the rest is not drawn")
-    return given.expand(n, *given.shape)
+        raise Unsupported(f"{variable.name!r} was observed in part, and the rest is not drawn")
+    return values.expand(n, *values.shape)
 
 
 def _repeated(x: Tensor, row: int, n: int) -> Tensor:
-    own = x[row if len(x) > 1 else 0]
-    return own.expand(n, *own.shape)
+    value = x[row if len(x) > 1 else 0]
+    return value.expand(n, *value.shape)
 
 
 def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:
-    """``(R, *shape)`` what was seen of a real variable at each draw, or None."""
+    """``(R, *shape)`` observed values of a real variable at each draw, or None."""
     x = question.seen.reals.get(variable.name)
     if x is None or is_all_nan(x):
         return None
-    executed = isinstance(question.model, ExecutableModel)  # which draws what is missing
+    executed = isinstance(question.model, ExecutableModel)  # which draws missing values
     if not executed and _is_cut(x):
-        raise Unsupported(f"{variable.name!r} was seen in part in some rows, the rest is not drawn")
+        raise Unsupported(
+            f"{variable.name!r} was observed in part in some rows, the rest is not drawn"
+        )
     return x.expand(lead[0], *x.shape).flatten(end_dim=1)
 
 
 def _together(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
-    """``(R, *shape)`` values of reals on which something depends that was seen.
+    """``(R, *shape)`` values of reals on which something depends that was observed.
 
-    So are those drawn of which a row has seen some numbers only.
+    So are those drawn of which a row has observed some numbers only.
     """
     model: Any = question.model
-    given = question.seen.reals
-    partly = {n for n, x in given.items() if has_nan(x)}
-    cut = [n for n in partly if _is_cut(given[n]) and model.conditionals[n].is_linear_gaussian]
+    reals = question.seen.reals
+    partly = {n for n, x in reals.items() if has_nan(x)}
+    cut = [n for n in partly if _is_cut(reals[n]) and model.conditionals[n].is_linear_gaussian]
     known: RememberedReals = model.cached("hidden reals", RememberedReals)
     lead = tuple(samples.codes.shape[:-1])
     drawn: dict[Hashable, Tensor | None] = {}
-    for component in known.of(model.conditionals, given.keys(), partly, cut).components:
+    for component in known.of(model.conditionals, reals.keys(), partly, cut).components:
         observed = {
             n: x.expand(lead[0], *x.shape).flatten(end_dim=1)
-            for n, x in component.relevant(given).items()
+            for n, x in component.relevant(reals).items()
         }
         states = {v.name: samples[v.name].flatten() for v in component.discrete}
         rows = samples.codes.shape[:-1].numel()
@@ -185,7 +187,7 @@ def _together(question: Question, samples: Samples) -> dict[Hashable, Tensor | N
 
 
 def _is_cut(x: Tensor) -> bool:
-    """Whether some row has seen some numbers of a vector only."""
+    """Whether some row has observed some numbers of a vector only."""
     missing = x.isnan().unsqueeze(1).flatten(start_dim=1)
     return not torch.equal(missing.any(1), missing.all(1))
 
@@ -206,14 +208,14 @@ def _by_conditionals(
         if name in values or (seen is not None and not bool(seen.isnan().any())):
             values[name] = values[name] if seen is None else seen
             continue
-        own = model.conditionals[name]
-        parents = {v.name: values[v.name] for v in own.parents}
+        conditional = model.conditionals[name]
+        parents = {v.name: values[v.name] for v in conditional.parents}
         covariates = {
             n: x.expand(lead[0], *x.shape).flatten(end_dim=1)
             for n, x in inputs.items()
-            if n in own.inputs
+            if n in conditional.inputs
         }
-        drawn = own.draw(parents, covariates or None, rows)
+        drawn = conditional.draw(parents, covariates or None, rows)
         values[name] = drawn if seen is None else torch.where(seen.isnan(), drawn.to(seen), seen)
     return values
 
@@ -224,7 +226,7 @@ def _by_executions(
     samples: Samples,
     known: Mapping[Hashable, Tensor | None],
 ) -> dict[Hashable, Tensor]:
-    """``(R, *shape)`` values, one execution for each draw unless all of them were seen."""
+    """``(R, *shape)`` values, one execution for each draw unless all of them were observed."""
     seen = {n: x for n, x in known.items() if x is not None}
     if len(seen) == len(known) and not any(bool(x.isnan().any()) for x in seen.values()):
         return seen
@@ -232,8 +234,8 @@ def _by_executions(
     states = {n: x.flatten(end_dim=len(lead) - 1) for n, x in samples.items()}
     runs = executed(model, {**states, **seen}, lead.numel(), int(torch.randint(2**62, ())))
     blank = {v.name: torch.full(v.shape, torch.nan) for v in reals}
-    found = {n: [r.values.get(n, x) for r in runs] for n, x in blank.items()}
-    return {n: torch.stack(x) if x else torch.zeros(0) for n, x in found.items()}
+    drawn = {n: [r.values.get(n, x) for r in runs] for n, x in blank.items()}
+    return {n: torch.stack(x) if x else torch.zeros(0) for n, x in drawn.items()}
 
 
 class Run(NamedTuple):
@@ -241,7 +243,7 @@ class Run(NamedTuple):
 
     Attributes:
         values: Of variables.
-        computed: Of what is computed from them.
+        computed: Values that are computed from them.
     """
 
     values: Mapping[Hashable, Tensor]
@@ -254,10 +256,11 @@ def executed(
     """Run a model with some values held, once for each of ``number`` draws.
 
     Args:
-        model: What is run: side by side where that can be done.
-        held: ``(number, *shape)`` states and reals by variable; what is -1 or ``NaN`` is drawn.
+        model: The program, run side by side where possible.
+        held: ``(number, *shape)`` states and reals by variable; those that are -1 or ``NaN`` are
+            drawn.
         number: How many.
-        seed: Of what is drawn.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     runs: list[Run] = []
@@ -298,16 +301,16 @@ def _side_by_side(
 
 
 def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
-    """Return samples in which real numbers that were not seen are drawn, where nothing else is.
+    """Return samples in which real numbers that were not observed are drawn, where nothing else is.
 
     Args:
-        question: What was seen.
+        question: The question, with its evidence.
         samples: Draws of all variables, ``NaN`` where a real number is missing on which nothing
             depends.
         seed: Same seed, same draws; global random state is untouched.
 
     Raises:
-        Unsupported: If a vector of a graph was seen in part.
+        Unsupported: If a vector of a graph was observed in part.
     """
     model: Any = question.model
     reals = [v for v in model.variables.values() if not v.is_discrete]
@@ -318,12 +321,18 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
     known = {v.name: samples[v.name].flatten(end_dim=lead - 1) for v in reals}
     with private_randomness(seed), torch.no_grad():
         if isinstance(model, DirectedModel):
-            for v in reals:  # raises for a vector that was seen in part
+            for v in reals:  # raises for a vector that was observed in part
                 _seen(question, v, tuple(samples.codes.shape[:-1]))
             values = _by_conditionals(model, question, states, known)
         else:
             values = _by_executions(model, reals, states, known)
-    own = {v.name: values[v.name].reshape(samples[v.name].shape).to(samples[v.name]) for v in reals}
+    real_values = {
+        v.name: values[v.name].reshape(samples[v.name].shape).to(samples[v.name]) for v in reals
+    }
     return Samples(
-        samples.variables, samples.codes, own, batched=samples.batched, index=question.seen.index
+        samples.variables,
+        samples.codes,
+        real_values,
+        batched=samples.batched,
+        index=question.seen.index,
     )

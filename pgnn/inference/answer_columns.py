@@ -32,17 +32,17 @@ class AnswerColumns:
     def __init__(self, variables: Sequence[Variable], of: str, *, states: bool = False) -> None:
         self._of = of
         self._states = states
-        self._found: dict[Hashable, tuple[Variable, int]] = {}
+        self._first_columns: dict[Hashable, tuple[Variable, int]] = {}
         self.num_columns = 0
         self._sizes: list[int] = []
         for v in variables:
-            self._found[v.name] = (v, self.num_columns)
+            self._first_columns[v.name] = (v, self.num_columns)
             self._sizes.append((v.num_elements if v.shape else 1) * self._width(v))
             self.num_columns += self._sizes[-1]
         self._shaped = [v for v in variables if v.shape or not states]
 
     def __iter__(self) -> Iterator[Hashable]:
-        return iter(self._found)
+        return iter(self._first_columns)
 
     def __contains__(self, name: object) -> bool:
         return self._find(name) is not None
@@ -53,11 +53,11 @@ class AnswerColumns:
         Raises:
             EvidenceError: If it has no columns here (also a ``KeyError``).
         """
-        found = self._find(name)
-        if found is None:
-            variables = [v for v, _ in self._found.values()]
+        place = self._find(name)
+        if place is None:
+            variables = [v for v, _ in self._first_columns.values()]
             raise unknown_variable(name, variables, f"variable of {self._of}")
-        return found
+        return place
 
     def cut(self, table: Tensor, name: object) -> Tensor:
         """Return ``(..., *shape)`` or ``(..., *shape, K)`` of one variable from ``(..., S)``."""
@@ -72,17 +72,17 @@ class AnswerColumns:
 
     def views(self, table: Tensor) -> dict[Hashable, Tensor]:
         """Return what :meth:`cut` does for each variable, cut all at once."""
-        parts = dict(zip(self._found, table.split_with_sizes(self._sizes, -1), strict=True))
+        parts = dict(zip(self._first_columns, table.split_with_sizes(self._sizes, -1), strict=True))
         for v in self._shaped:
             parts[v.name] = self.cut(table, v.name)
         return parts
 
     def _find(self, name: object) -> tuple[Variable, int] | None:
         try:
-            found = self._found.get(name)
-            if found is not None or not isinstance(name, tuple) or len(name) < 2:
-                return found
-            array, first = self._found.get(name[0], (None, 0))
+            place = self._first_columns.get(name)
+            if place is not None or not isinstance(name, tuple) or len(name) < 2:
+                return place
+            array, first = self._first_columns.get(name[0], (None, 0))
         except TypeError:  # not hashable
             return None
         if array is None or not array.has_element(name[1:]):

@@ -80,14 +80,14 @@ def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
     first = 0
     for v in variables:
         size = v.num_elements
-        own = codes[first : first + size].reshape(v.shape)
+        states = codes[first : first + size].reshape(v.shape)
         first += size
         if not v.shape:
-            entries.append((str(v.name), str(v.decode([own])[0])))
+            entries.append((str(v.name), str(v.decode([states])[0])))
         elif 0 < size <= CELLS:
-            entries += _array_lines(v, own)
+            entries += _array_lines(v, states)
         else:
-            entries.append((str(v.name), f"{_shape(v)}: {_counted(v, own)}"))
+            entries.append((str(v.name), f"{_shape(v)}: {_counted(v, states)}"))
     width = max([len("variable"), *(len(name) for name, _ in entries)])
     lines = [f"{'variable':<{width}}  most probable state"]
     return "\n".join([*lines, *(f"{name:<{width}}  {text}" for name, text in entries)])
@@ -96,7 +96,7 @@ def state_table(variables: Sequence[Variable], codes: NDArray[Any]) -> str:
 def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
     """Return what an engine has to say about one row, in a line; empty if there is nothing.
 
-    Numbers of all rows and of this one are told, of ``r_hat`` and ``effective_sample_size`` the
+    Numbers of all rows and of this one are shown, of ``r_hat`` and ``effective_sample_size`` the
     worst; truth values by their name; a ``reason`` in a line of its own. Other things, such as a
     history, are left to those who look.
 
@@ -104,16 +104,16 @@ def diagnostics_text(diagnostics: Mapping[str, Any], row: int = 0) -> str:
         >>> diagnostics_text({"converged": np.array([True, False]), "iterations": 12}, row=1)
         'not converged, iterations 12'
     """
-    told = []
+    phrases = []
     for name, value in diagnostics.items():
         number = _number_of(name, value, row)
         words = name.replace("_", " ")
         if isinstance(number, bool):
-            told.append(words if number else f"not {words}")
+            phrases.append(words if number else f"not {words}")
         elif number is not None:
-            told.append(f"{_WORDS.get(name, words)} {number:.6g}")
+            phrases.append(f"{_WORDS.get(name, words)} {number:.6g}")
     reason = f"reason: {diagnostics['reason']}" if diagnostics.get("reason") else ""
-    return "\n".join(filter(None, [", ".join(told), reason]))
+    return "\n".join(filter(None, [", ".join(phrases), reason]))
 
 
 _WORST = {"r_hat": np.max, "effective_sample_size": np.min}
@@ -126,7 +126,7 @@ _WORDS = {
 
 
 def _number_of(name: str, value: Any, row: int) -> bool | float | None:
-    """The number to tell of a diagnostic, if there is one."""
+    """The number to show of a diagnostic, if there is one."""
     if isinstance(value, str | list | tuple | dict | None):
         return None
     value = value.detach().cpu() if hasattr(value, "detach") else value
@@ -164,11 +164,11 @@ def _lines(
 
 
 def _summed_up(v: Variable, states: Sequence[str], table: NDArray[Any]) -> _Line:
-    told = table[~np.isnan(table).any(axis=1)]  # a sequence shorter than the longest has no more
-    cells = _shape(v) if len(told) == len(table) else f"{len(told):,} of {_shape(v)}"
-    if not len(told):
+    known = table[~np.isnan(table).any(axis=1)]  # a sequence shorter than the longest has no more
+    cells = _shape(v) if len(known) == len(table) else f"{len(known):,} of {_shape(v)}"
+    if not len(known):
         return _Line(str(v.name), [], [], cells)
-    table, best = told, told.argmax(axis=1)
+    table, best = known, known.argmax(axis=1)
     sure = int((table.max(axis=1) >= _SURE).sum())
     after = (f"most probable: {_counted(v, best)}", f"at least {_SURE} sure in {sure:,}")
     return _Line(str(v.name), states, table.mean(axis=0).tolist(), f"{cells}, mean:", after)
@@ -199,13 +199,13 @@ def _counted(v: Variable, codes: NDArray[Any]) -> str:
     counts = np.bincount(codes.ravel() + 1, minlength=v.num_states + 1)
     order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
     names = ["None", *map(str, v.states or ())]
-    told = [f"{names[k]} in {counts[k]:,}" for k in order[:_STATES_NAMED]]
-    rest = len(order) - len(told)
-    return ", ".join([*told, *([f"{rest} more states"] if rest else [])])
+    phrases = [f"{names[k]} in {counts[k]:,}" for k in order[:_STATES_NAMED]]
+    rest = len(order) - len(phrases)
+    return ", ".join([*phrases, *([f"{rest} more states"] if rest else [])])
 
 
 def _number(p: float) -> str:
-    """Four decimals; exact zeros and ones, and what would be rounded to zero, are told apart."""
+    """Four decimals; exact zeros and ones differ from numbers that are rounded to them."""
     if p in (0.0, 1.0):
         return f"{p:.0f}"
     return f"{p:.0e}" if 0.0 < p < 5e-5 else f"{p:.4f}"

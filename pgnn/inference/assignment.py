@@ -90,11 +90,11 @@ class Assignment(CodedMapping):
 
     def to_the_power(self, power: float) -> Assignment:
         """Return the same where log probabilities are multiplied by a number."""
-        made = copy.copy(self)
-        made._log_prob = self._log_prob * power
+        scaled = copy.copy(self)
+        scaled._log_prob = self._log_prob * power
         if self._upper_bound is not None:
-            made._upper_bound = self._upper_bound * power
-        return made
+            scaled._upper_bound = self._upper_bound * power
+        return scaled
 
     @property
     def codes(self) -> Tensor:
@@ -224,9 +224,9 @@ class KBest(Sequence[Assignment]):
 
     def to_the_power(self, power: float) -> KBest:
         """Return the same where log probabilities are multiplied by a number."""
-        made = copy.copy(self)
-        made._log_prob = self._log_prob * power
-        return made
+        scaled = copy.copy(self)
+        scaled._log_prob = self._log_prob * power
+        return scaled
 
     @property
     def codes(self) -> Tensor:
@@ -276,6 +276,6 @@ def _labels(variable: Variable, codes: NDArray[Any]) -> NDArray[Any]:
     natural = indices or kinds <= {str} or kinds <= {bool}
     table = np.empty(len(states) + 1, dtype=object)  # the last one for -1
     table[:-1] = states
-    found = table[codes]
+    labels = table[codes]
     kind = np.array(states).dtype if natural and (codes >= 0).all() else object
-    return np.asarray(found, dtype=kind)
+    return np.asarray(labels, dtype=kind)

@@ -46,7 +46,7 @@ class Automatic(Engine):
     Marginals then come from belief propagation, most probable states from dual decomposition with
     local search, draws from Gibbs sampling. Where real variables are unknown on which something
     depends, chains of :class:`MCMC` draw these and the discrete ones are summed out. The answer
-    names the engine and says why. A bare number cannot say what it is: ``log_prob`` is exact or
+    names the engine and says why. A bare number carries no kind: ``log_prob`` is exact or
     raises ``Intractable``, unless an engine is named.
 
     Args:
@@ -141,20 +141,20 @@ class Automatic(Engine):
         why = self._obstacle(question)
         if why is None:
             try:
-                told = self._exact.describe(question)
+                explanation = self._exact.describe(question)
             except Unsupported as error:
                 if _discrete(question.model):
                     raise
                 try:
-                    told = MCMC(seed=self.seed).describe(question)
+                    explanation = MCMC(seed=self.seed).describe(question)
                 except Unsupported:
-                    told = _executions(question, self.seed).describe(question)
-                return replace(told, reason=f"{told.reason}, because {error}")
-            if told.fits:
-                return told
-            why = told.reason
-        told = self._estimating(question).describe(question)
-        return replace(told, reason=f"{told.reason}, because {why}")
+                    explanation = _executions(question, self.seed).describe(question)
+                return replace(explanation, reason=f"{explanation.reason}, because {error}")
+            if explanation.fits:
+                return explanation
+            why = explanation.reason
+        explanation = self._estimating(question).describe(question)
+        return replace(explanation, reason=f"{explanation.reason}, because {why}")
 
     def prepare(
         self, model: FactorModel, targets: Names | None, observed: Iterable[Hashable] | None

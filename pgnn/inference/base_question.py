@@ -16,7 +16,7 @@ Names = Hashable | Iterable[Hashable]
 
 
 class BaseQuestion:
-    """A model, the rows that were observed of it, and what is asked.
+    """A model, rows of evidence, and what is asked for.
 
     Args:
         model: Whose variables the question is about.
@@ -60,7 +60,7 @@ class BaseQuestion:
 
     @property
     def wants_gradients(self) -> bool:
-        """Whether somebody asked for gradients: of parameters, of evidence or of inputs."""
+        """Whether gradients are required: of parameters, of evidence or of inputs."""
         if not torch.is_grad_enabled():
             return False
         if self.model.passes_gradients or self.seen.requires_grad:

@@ -39,7 +39,7 @@ class Best:
         states: ``(B, E)`` int64 states of all elements.
         log_prob: ``(B,)`` their log score, without the scale of soft evidence (of marginal MAP:
             with the rest summed out).
-        upper_bound: ``(B,)`` no assignment has a larger one, if the engine knows.
+        upper_bound: ``(B,)`` upper bound on the log probability of any assignment, if known.
         diagnostics: As of :class:`Beliefs`.
         advice: As of :class:`Beliefs`.
     """

@@ -1,4 +1,4 @@
-"""Whether a room's kernels are compiled, and the child process that sees to it."""
+"""Whether a package's kernels are compiled, and the child process that compiles them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ compile_all({room!r}, {done!r}, {begun!r})
 
 
 class Compilation:
-    """Has the kernels of a room compiled by a child process while something slower answers.
+    """Compiles the kernels of a package in a child process while something slower answers.
 
     The child asks one question of each sort, which leaves the compiled kernels in numba's cache,
-    and then an empty file beside them that says so. It outlives this process if need be.
+    and then creates an empty file beside them as a mark. It may outlive this process.
 
     Args:
         room: Full name of a package. Its module ``compile_all`` has a function
@@ -52,7 +52,7 @@ class Compilation:
         self._lock = threading.Lock()
 
     def ready(self) -> bool:
-        """Whether kernels are to answer; until then torch may answer what is small.
+        """Whether kernels are to answer; until then torch may answer small questions.
 
         They are once they are compiled, and where no child can compile them: they are then
         compiled in this process when they are first used.
@@ -65,13 +65,13 @@ class Compilation:
         Both give the same numbers but for rounding, random ones included.
 
         Args:
-            kernel: Of the room.
+            kernel: One of the package.
             cost: About how many nanoseconds the compiled kernel would take.
             guarded: See :func:`~pgnn.inference.kernels.interpreted.interpreted`.
         """
         if cost > INTERPRETED or self.ready():
-            found: Callable[..., Any] = kernel
-            return found
+            compiled: Callable[..., Any] = kernel
+            return compiled
         from pgnn.inference.kernels.interpreted import interpreted
 
         return interpreted(kernel, guarded)
@@ -130,9 +130,9 @@ def compile_all(room: str, done: str, begun: str) -> None:
     """What the child process does.
 
     Args:
-        room: Whose kernels are to be compiled.
+        room: Package whose kernels are to be compiled.
         done: The file to make when everything is compiled.
-        begun: The file to remove at the end, however it came.
+        begun: The file to remove at the end in any case.
     """
     try:
         importlib.import_module(f"{room}.compile_all").ask_everything()
@@ -142,7 +142,7 @@ def compile_all(room: str, done: str, begun: str) -> None:
 
 
 def _begun(done: Path) -> Path:
-    """The file that says that a child has been started."""
+    """The file that marks a started child."""
     return done.with_suffix(".begun")
 
 
@@ -167,6 +167,6 @@ def _stamp(room: str) -> str:
     sources = sorted(
         [*here.glob("kernels/*.py"), *here.glob(f"{room.split('.')[-1]}/kernels/*.py")]
     )
-    told: list[object] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sources]
-    told += [numba.__version__, get_host_cpu_name(), sys.version]
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    ingredients: list[object] = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sources]
+    ingredients += [numba.__version__, get_host_cpu_name(), sys.version]
+    return hashlib.sha256(repr(ingredients).encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Whether a method came to rest where it should: judged, and said, in one place."""
+"""Whether an iterative method converged, judged and reported in one place."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ROUNDING = 1.0 + 1e-9  # draws of equal weight are worth all of them
 
 @dataclass
 class Convergence:
-    """What is doubtful about the result of an iterative method; it converged if nothing is.
+    """Doubts about the result of an iterative method; it converged if there are none.
 
     Every learner and engine judges by these rules, so that no result leaves without a word that
     made no progress, stands at a saddle or at a bound, was stopped at its limit, or is made of
@@ -33,7 +33,7 @@ class Convergence:
         method: What messages begin with.
 
     Attributes:
-        concerns: What is doubtful, a sentence each.
+        concerns: The doubts, a sentence each.
 
     Example:
         >>> fit = Convergence("Gradient").stopped(500, "raise max_iterations")
@@ -76,7 +76,7 @@ class Convergence:
         """Note that no step was a gain although there is a gradient.
 
         Args:
-            gradient: The largest derivative where it stands.
+            gradient: The largest derivative there.
             advice: What to do.
             what: What did not change.
         """
@@ -92,13 +92,13 @@ class Convergence:
         """Note that estimates are held by a bound; nothing if there are no names.
 
         Args:
-            names: What stands there.
+            names: Of the parameters at the bound.
             what: The bound, such as "the least variance that is allowed".
             advice: What to do.
         """
-        every = [repr(n) for n in names]
-        shown = ", ".join(every[:_NAMES]) + (", ..." if len(every) > _NAMES else "")
-        return self.add(f"{shown} stands at {what}; {advice}" if every else None)
+        quoted = [repr(n) for n in names]
+        shown = ", ".join(quoted[:_NAMES]) + (", ..." if len(quoted) > _NAMES else "")
+        return self.add(f"{shown} stands at {what}; {advice}" if quoted else None)
 
     def few_draws(
         self, sizes: Any, total: int, advice: str, least: float = LEAST_EFFECTIVE
@@ -141,7 +141,7 @@ class Convergence:
         return self.add(f"the chains disagree about {worst}, R-hat above {largest}; {advice}")
 
     def warn(self, stacklevel: int = 2) -> None:
-        """Warn of what is doubtful.
+        """Warn of the doubts.
 
         Warns:
             NotConverged: If something is.
@@ -185,15 +185,15 @@ class Trend:
         return cls(float(last - before), float(error), float(last - first))
 
     def at_rest(self, tolerance: float, noise: float) -> bool:
-        """Whether the value is seen to stay: it changes by no more than the noise, which is small.
+        """Whether the value has settled: it changes by no more than the noise, which is small.
 
         Args:
             tolerance: What changes may be in any case.
-            noise: Largest standard error at which that can be said; else noise hides a rise.
+            noise: Largest standard error at which that can be decided; more noise hides a rise.
         """
         flat = abs(self.change) <= tolerance + self.error
         return flat and self.error <= max(tolerance, noise)
 
     def rises(self, tolerance: float) -> bool:
-        """Whether the value is seen to change by more than the noise."""
+        """Whether the value changes by more than the noise."""
         return abs(self.change) > tolerance + 2.0 * self.error

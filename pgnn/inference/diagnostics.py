@@ -141,7 +141,7 @@ def standard_error(traces: ArrayLike) -> Any:
 class BatchSums:
     r"""The same figures from sums kept while the chains run, never a trace.
 
-    Each chain's time is cut into batches; the spread of the batches' means tells the standard
+    Each chain's time is cut into batches; the spread of the batches' means estimates the standard
     error, whatever the autocorrelation, once a batch is much longer than it (batch means).
 
     Args:

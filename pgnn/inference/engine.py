@@ -36,17 +36,17 @@ class Engine(metaclass=SaysArguments):
     """Frozen settings of a way to answer questions; state lives in the call.
 
     The verbs are those of :class:`pgnn.models.model.Model`, with the model as first argument. They
-    read the question, check its numbers, and leave the rest to hooks. A subclass overrides what it
-    can do of
+    read the question, check its numbers, and leave the rest to hooks. A subclass overrides the ones
+    it can do of
 
     - :meth:`infer`, for ``query`` and ``log_prob``; :meth:`maximize`, for ``most_probable``;
       :meth:`draw`, for ``sample``: numbers about all elements in, numbers out;
     - or of :meth:`answer_query`, :meth:`answer_most_probable`, :meth:`answer_sample` and
       :meth:`answer_log_prob`, the whole answers, where it has more to say than those numbers;
-    - :meth:`judge`, what is doubtful about an answer, of which the caller is warned;
+    - :meth:`judge`, doubts about an answer, of which the caller is warned;
     - :meth:`reason` or :meth:`describe`, for ``explain``; :meth:`prepare`, for ``compile``.
 
-    What it leaves out refuses, and names an engine that can.
+    A hook that is left out refuses, and names an engine that can.
 
     Example:
         >>> from pgnn.models import BayesianNetwork
@@ -186,7 +186,7 @@ class Engine(metaclass=SaysArguments):
         names: Names | None = None,
         errors: str = "raise",
     ) -> BaseQuestion:
-        """Read evidence and names: as rows, unless an engine knows of other forms."""
+        """Read evidence and names: as rows, unless an engine reads other forms."""
         return Question.read(model, evidence, inputs, names=names, errors=errors)
 
     def answer_query(self, question: Any) -> Posterior:
@@ -198,7 +198,7 @@ class Engine(metaclass=SaysArguments):
         return Posterior(
             targets.variables,
             beliefs.marginals[:, columns.to(beliefs.marginals.device)],
-            beliefs.log_evidence + _like(seen.soft_scale, beliefs.log_evidence),
+            beliefs.log_evidence + _as_tensor_like(seen.soft_scale, beliefs.log_evidence),
             batched=seen.batched,
             kind=beliefs.kind,
             engine=type(self).__name__,
@@ -220,7 +220,7 @@ class Engine(metaclass=SaysArguments):
         if question.errors == "raise":
             self.check_found(unknown.numpy(force=True))
         self.check_rows(question, best.log_prob, best.diagnostics, best.advice)
-        scale = _like(seen.soft_scale, best.log_prob)
+        scale = _as_tensor_like(seen.soft_scale, best.log_prob)
         none = best.log_prob.isneginf() | unknown
         states = best.states.masked_fill(none[:, None], -1)
         return Assignment(
@@ -265,38 +265,40 @@ class Engine(metaclass=SaysArguments):
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
         self.check_found(beliefs.log_evidence.detach().isnan().numpy(force=True))
-        return beliefs.log_evidence + _like(question.seen.soft_scale, beliefs.log_evidence)
+        return beliefs.log_evidence + _as_tensor_like(
+            question.seen.soft_scale, beliefs.log_evidence
+        )
 
     def check_rows(
-        self, question: Question, log_values: Tensor, told: Mapping[str, Any], advice: str
+        self, question: Question, log_values: Tensor, diagnostics: Mapping[str, Any], advice: str
     ) -> None:
         """Raise for impossible rows, warn about rows that did not converge.
 
         Args:
-            question: Says whether impossible rows are an error.
+            question: Has ``errors``, whether impossible rows are an error.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
-            told: Diagnostics.
+            diagnostics: Diagnostics.
             advice: What to do about rows that did not converge.
         """
         self.check_possible(question, log_values)
-        self.judge(told, advice).warn(stacklevel=5)
+        self.judge(diagnostics, advice).warn(stacklevel=5)
 
-    def judge(self, told: Mapping[str, Any], advice: str) -> Convergence:
-        """Return what is doubtful about an answer: rows that did not converge.
+    def judge(self, diagnostics: Mapping[str, Any], advice: str) -> Convergence:
+        """Return doubts about an answer: rows that did not converge.
 
         Args:
-            told: Diagnostics.
+            diagnostics: Diagnostics.
             advice: What to do about such rows.
         """
         return Convergence(type(self).__name__).rows_not_converged(
-            told.get("converged", True), advice
+            diagnostics.get("converged", True), advice
         )
 
     def check_possible(self, question: BaseQuestion, log_values: Tensor) -> None:
         """Raise for rows of probability zero, unless they are to be answered by NaN.
 
         Args:
-            question: Says which of the two.
+            question: Determines which of the two.
             log_values: ``(B,)`` log evidence, or log probability of the best states.
 
         Raises:
@@ -333,7 +335,7 @@ class Engine(metaclass=SaysArguments):
             raise EvidenceError(
                 f"{type(self).__name__} found no state of positive probability in {unknown.sum()} "
                 f"rows (first: row {unknown.argmax()}); the evidence may be impossible, or the "
-                "factors exclude nearly all states: JunctionTree() tells which, where it fits; "
+                "factors exclude nearly all states: JunctionTree() finds which, where it fits; "
                 "errors='nan' skips such rows in queries"
             )
 
@@ -395,5 +397,5 @@ class Engine(metaclass=SaysArguments):
         return Unsupported(f"{type(self).__name__}() {what}; use {instead}")
 
 
-def _like(array: Floats, tensor: Tensor) -> Tensor:
+def _as_tensor_like(array: Floats, tensor: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(tensor)

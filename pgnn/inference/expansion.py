@@ -47,7 +47,7 @@ class CertainStates(NamedTuple):
 
 @dataclass(eq=False)
 class KnownExpansions:
-    """What was found for graphs of the same scopes.
+    """Cached results for graphs of the same scopes.
 
     Attributes:
         elements: The elements with hidden ones, of each expansion so far.
@@ -57,15 +57,15 @@ class KnownExpansions:
     elements: list[Elements] = field(default_factory=list)
     groupings: deque[Grouping] = field(default_factory=lambda: deque(maxlen=_GROUPINGS))
 
-    def with_hidden(self, own: Elements, hidden: Sequence[Variable]) -> Elements:
+    def with_hidden(self, elements: Elements, hidden: Sequence[Variable]) -> Elements:
         """Return a graph's elements with hidden ones behind them."""
-        variables = (*own.variables, *hidden)
+        variables = (*elements.variables, *hidden)
         for known in self.elements:
             if known.variables == variables:
                 return known
-        made = Elements(variables)
-        self.elements = [*self.elements[1 - _GROUPINGS :], made]
-        return made
+        extended = Elements(variables)
+        self.elements = [*self.elements[1 - _GROUPINGS :], extended]
+        return extended
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class Expansion:
         elements: The elements, hidden ones last.
         groups: The factors; what neither decomposes nor is small stays as it was.
         num_own: How many elements are the graph's own.
-        rules: What observed states tell of hidden elements.
+        rules: States of hidden elements that are certain given observed ones.
     """
 
     elements: Elements
@@ -96,7 +96,7 @@ class Expansion:
             elements: Of a graph.
             groups: Its factors.
             most: Entries of the largest table that is rather written down.
-            known: What is known of such graphs; added to.
+            known: Cache for such graphs; it is extended.
         """
         kept: list[FactorGroup] = []
         factors: list[Factor] = []
@@ -116,21 +116,21 @@ class Expansion:
             child = int(g.scopes[0, -1])
             rules += [CertainStates(child, s, first, last, a) for s, a in parts.certain.items()]
             factors += parts.factors
-        own = known.with_hidden(elements, hidden) if hidden else elements
-        small_ones = grouped(factors, own, known.groupings) if factors else ()
-        return cls(own, (*kept, *small_ones), len(elements), tuple(rules))
+        extended = known.with_hidden(elements, hidden) if hidden else elements
+        small_ones = grouped(factors, extended, known.groupings) if factors else ()
+        return cls(extended, (*kept, *small_ones), len(elements), tuple(rules))
 
     def codes(self, codes: Codes) -> Codes:
         """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""
         count = len(self.elements) - self.num_own
         if not count or codes.shape[1] != self.num_own:
             return codes
-        own = np.concatenate([codes, np.full((len(codes), count), -1, codes.dtype)], axis=1)
+        extended = np.concatenate([codes, np.full((len(codes), count), -1, codes.dtype)], axis=1)
         for rule in self.rules:
             rows = codes[:, rule.element] == rule.state
             if rows.any():
-                own[rows, rule.first : rule.last] = rule.certain
-        return own
+                extended[rows, rule.first : rule.last] = rule.certain
+        return extended
 
     def evidence(self, seen: Evidence) -> Evidence:
         """Return evidence as it is about these elements."""

@@ -1,4 +1,4 @@
-"""What a query will cost, told before anything is computed."""
+"""What a query will cost, known before anything is computed."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.variable import Variable
 from pgnn.inference.expansion import DECOMPOSED, Expansion
 from pgnn.inference.graph_structure import GraphStructure
-from pgnn.inference.linear_tables import LinearTables
 from pgnn.inference.lookup_tables import LookupTables
+from pgnn.inference.scaled_tables import ScaledTables
 from pgnn.inference.wiring import LocalWiring, MessageWiring, Wiring
 
 Ints = NDArray[np.int64]
@@ -46,7 +46,7 @@ class FactorGraph:
     Attributes:
         elements: The numbered elements.
         groups: All factors in groups.
-        skeleton: What it has in common with graphs of the same scopes.
+        structure: What is shared with graphs of the same scopes.
         origin: Of a graph with hidden elements, how it was made.
     """
 
@@ -59,7 +59,7 @@ class FactorGraph:
         self.groups: tuple[FactorGroup, ...] = tuple(
             self._alone(f) if isinstance(f, Factor) else f for f in factors
         )
-        self.skeleton = GraphStructure.of(self.elements, self.groups)
+        self.structure = GraphStructure.of(self.elements, self.groups)
         self.origin: Expansion | None = None
         self._expanded: dict[int, FactorGraph] = {}
 
@@ -73,22 +73,22 @@ class FactorGraph:
     @property
     def num_factors(self) -> int:
         """Number of factors ``F``."""
-        return self.skeleton.num_factors
+        return self.structure.num_factors
 
     @property
-    def structure(self) -> bytes:
+    def digest(self) -> bytes:
         """Equal for graphs that one plan serves, see :attr:`GraphStructure.digest`."""
-        return self.skeleton.digest
+        return self.structure.digest
 
     @property
     def first(self) -> Ints:
         """See :class:`GraphStructure`."""
-        return self.skeleton.first
+        return self.structure.first
 
     @property
     def index(self) -> dict[Hashable, int]:
         """See :class:`GraphStructure`."""
-        return self.skeleton.index
+        return self.structure.index
 
     @property
     def card(self) -> Ints:
@@ -103,56 +103,57 @@ class FactorGraph:
     @property
     def scopes(self) -> tuple[tuple[int, ...], ...]:
         """See :class:`GraphStructure`."""
-        return self.skeleton.scopes
+        return self.structure.scopes
 
     @property
     def scope_ptr(self) -> Ints:
         """See :class:`GraphStructure`."""
-        return self.skeleton.scope_ptr
+        return self.structure.scope_ptr
 
     @property
     def scope_var(self) -> Ints:
         """See :class:`GraphStructure`."""
-        return self.skeleton.scope_var
+        return self.structure.scope_var
 
     @property
     def rowwise(self) -> Mask:
         """See :class:`GraphStructure`."""
-        return self.skeleton.rowwise
+        return self.structure.rowwise
 
     @property
     def sizes(self) -> Ints:
         """See :class:`GraphStructure`."""
-        return self.skeleton.sizes
+        return self.structure.sizes
 
     @property
     def start(self) -> Ints:
         """See :class:`GraphStructure`."""
-        return self.skeleton.start
+        return self.structure.start
 
     @property
     def child_factor(self) -> Ints:
         """See :class:`GraphStructure`."""
-        return self.skeleton.child_factor
+        return self.structure.child_factor
 
     @property
     def lookup(self) -> LookupTables:
         """See :class:`GraphStructure`."""
-        return self.skeleton.lookup
+        return self.structure.lookup
 
     def columns(self, wanted: Mask) -> Ints:
         """``(V,)`` first column of each element where the wanted ones' states stand together."""
         sizes = np.where(wanted, self.card, 0)
         return np.cumsum(sizes) - sizes
 
-    def like(self, others: Iterable[GraphStructure]) -> bool:
-        """Whether this graph has some known structure, which it then need not look at itself.
+    def adopt_structure(self, known: Iterable[GraphStructure]) -> bool:
+        """Share a known structure, with what it has cached, if its groups have the same scopes.
 
-        That is seen by the groups having the very same scopes.
+        Returns:
+            Whether one of them fits.
         """
-        for other in others:
-            if other.is_of(self.groups):
-                self.skeleton = other
+        for structure in known:
+            if structure.is_of(self.groups):
+                self.structure = structure
                 return True
         return False
 
@@ -161,17 +162,17 @@ class FactorGraph:
     @cached_property
     def sources(self) -> tuple[Tensor, ...]:
         """The log tables of each group."""
-        with torch.enable_grad():  # kept for those who want gradients, whoever asks first
+        with torch.enable_grad():  # cached, so that later callers can differentiate
             return tuple(g.log_values for g in self.groups)
 
     @cached_property
     def learned(self) -> tuple[int, ...]:
-        """Numbers of the groups that want gradients."""
+        """Numbers of the groups that require gradients."""
         return tuple(k for k, x in enumerate(self.sources) if x.requires_grad)
 
     @cached_property
     def requires_grad(self) -> bool:
-        """Whether any number wants a gradient."""
+        """Whether any number requires a gradient."""
         return any(g.numbers.requires_grad for g in self.groups)
 
     @cached_property
@@ -201,9 +202,9 @@ class FactorGraph:
             return tuple(f for g in self.groups for f in g.over(self.variables))
 
     @cached_property
-    def linear(self) -> LinearTables:
+    def scaled_tables(self) -> ScaledTables:
         """The tables in linear units, as the compiled exact kernels read them."""
-        return LinearTables.of(self.groups, self.sources, self.skeleton)
+        return ScaledTables.of(self.groups, self.sources, self.structure)
 
     @cached_property
     def flat_log_values(self) -> Tensor:
@@ -325,12 +326,12 @@ class FactorGraph:
         if self.written_down:
             return self
         if most not in self._expanded:
-            found = Expansion.of(self.elements, self.groups, most, self.skeleton.expansions)
-            other = FactorGraph(found.elements, found.groups)
-            other.origin = found
-            known = self.skeleton.expanded
-            if not other.like(s for s in known if s.elements is found.elements):
-                known[:] = [*known[-3:], other.skeleton]
+            expansion = Expansion.of(self.elements, self.groups, most, self.structure.expansions)
+            other = FactorGraph(expansion.elements, expansion.groups)
+            other.origin = expansion
+            known = self.structure.expanded
+            if not other.adopt_structure(s for s in known if s.elements is expansion.elements):
+                known[:] = [*known[-3:], other.structure]
             self._expanded[most] = other
         return self._expanded[most]
 
@@ -344,7 +345,7 @@ class FactorGraph:
         return np.concatenate([mask, np.zeros(hidden, dtype=np.bool_)]) if hidden else mask
 
     def given(self, codes: Codes) -> FactorGraph:
-        """Return the graph with the tables that evidence leaves of what is not written down."""
+        """Return the graph with the unwritten factors as tables given the evidence."""
         groups = self.groups if self.written_down else [g.given(codes) for g in self.groups]
         return self if self.written_down else FactorGraph(self.elements, groups)
 
@@ -353,7 +354,7 @@ class FactorGraph:
     def with_groups(self, groups: Sequence[FactorGroup]) -> FactorGraph:
         """Return the graph with other groups of factors."""
         other = FactorGraph(self.elements, groups)
-        other.like([self.skeleton])
+        other.adopt_structure([self.structure])
         return other
 
     def with_sources(self, tables: Mapping[int, Tensor]) -> FactorGraph:
@@ -367,7 +368,7 @@ class FactorGraph:
 
     def at_rows(self, rows: Ints) -> FactorGraph:
         """Keep some rows of the row-wise numbers."""
-        if not any(self.skeleton.batched):
+        if not any(self.structure.batched):
             return self
         return self.with_groups([g.of_rows(rows) for g in self.groups])
 

@@ -16,7 +16,7 @@ _HALVINGS = 60
 
 
 class NormalMarginal(Normal):
-    """A ``Normal`` of a real variable, or of a number of it; with standard deviation 0 if seen.
+    """A ``Normal`` of a real variable, or of a number of it; with standard deviation 0 if observed.
 
     Args:
         loc: ``(*batch)`` means.
@@ -37,7 +37,7 @@ class NormalMarginal(Normal):
         return self.stddev
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return log densities; infinite where a number was seen, ``-inf`` beside it."""
+        """Return log densities; infinite where a number was observed, ``-inf`` beside it."""
         certain = self.scale == 0
         scale = self.scale.masked_fill(certain, 1.0)
         logs = -0.5 * ((value - self.loc) / scale).square() - scale.log() - 0.5 * LOG_2PI
@@ -52,7 +52,7 @@ class NormalMarginal(Normal):
 
 
 class VectorMarginal(MultivariateNormal):
-    """A ``MultivariateNormal``; numbers that were seen have variance 0.
+    """A ``MultivariateNormal``; numbers that were observed have variance 0.
 
     Args:
         loc: ``(*batch, D)`` means.
@@ -105,26 +105,30 @@ class MixtureMarginal(MixtureSameFamily):
         weights = self.mixture_distribution.probs
         weights = weights.reshape(*weights.shape, *[1] * event)
         axis = weights.dim() - 1 - event
-        own = NormalMarginal(parts.mean, parts.stddev)
-        levels = torch.as_tensor(q, dtype=own.loc.dtype, device=own.loc.device)
-        found = [self._quantile(own, weights, axis, level) for level in levels.reshape(-1)]
-        return torch.stack(found) if levels.dim() else found[0]
+        components = NormalMarginal(parts.mean, parts.stddev)
+        levels = torch.as_tensor(q, dtype=components.loc.dtype, device=components.loc.device)
+        quantiles = [
+            self._quantile(components, weights, axis, level) for level in levels.reshape(-1)
+        ]
+        return torch.stack(quantiles) if levels.dim() else quantiles[0]
 
     @staticmethod
-    def _quantile(own: NormalMarginal, weights: Tensor, axis: int, level: Tensor) -> Tensor:
-        ends = own.quantile(level.clamp(1e-12, 1 - 1e-12).item())
+    def _quantile(components: NormalMarginal, weights: Tensor, axis: int, level: Tensor) -> Tensor:
+        ends = components.quantile(level.clamp(1e-12, 1 - 1e-12).item())
         low, high = ends.amin(axis), ends.amax(axis)
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            distance = middle.unsqueeze(axis) - own.loc
-            below = 0.5 * torch.erfc(-distance / (own.scale.clamp_min(1e-300) * math.sqrt(2.0)))
+            distance = middle.unsqueeze(axis) - components.loc
+            below = 0.5 * torch.erfc(
+                -distance / (components.scale.clamp_min(1e-300) * math.sqrt(2.0))
+            )
             right = (weights * below).sum(axis) < level
             low, high = torch.where(right, middle, low), torch.where(right, high, middle)
         return (low + high) / 2
 
 
 ExactMarginal = NormalMarginal | VectorMarginal | MixtureMarginal
-"""What is known exactly of a real variable."""
+"""An exact marginal of a real variable."""
 
 
 def real_marginal(
@@ -134,7 +138,7 @@ def real_marginal(
 
     Args:
         mean: ``(*batch, D)``, or ``(*batch, K, D)`` for each configuration.
-        covariance: ``(*batch, D, D)`` or ``(*batch, K, D, D)``, zero where numbers were seen.
+        covariance: ``(*batch, D, D)`` or ``(*batch, K, D, D)``, zero where numbers were observed.
         shape: Of the variable: ``()``, or ``(D,)``.
         weights: ``(*batch, K)`` posterior probabilities of the configurations.
     """
@@ -160,10 +164,10 @@ def summary_table(marginals: Sequence[ExactMarginal], row: int | None, index: An
     import pandas as pd
 
     lines: list[Any] = []
-    for own in marginals:
-        told = torch.stack([own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])])
-        told = told if row is None else told[:, row]
-        lines += told.detach().double().reshape(5, -1).T.tolist()
+    for marginal in marginals:
+        numbers = torch.stack([marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])])
+        numbers = numbers if row is None else numbers[:, row]
+        lines += numbers.detach().double().reshape(5, -1).T.tolist()
     columns = ["mean", "std", "5%", "50%", "95%"]
     return pd.DataFrame(lines, index=index, columns=columns) + 0.0  # zero has no sign
 

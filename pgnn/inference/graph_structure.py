@@ -1,4 +1,4 @@
-"""What factor graphs with the same scopes have in common."""
+"""What factor graphs with the same scopes share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class GraphStructure:
-    """What graphs with the same scopes have in common, whatever their numbers: found once.
+    """What graphs with the same scopes share, whatever their numbers; computed once.
 
     Args:
         elements: The numbered elements.
@@ -129,12 +129,12 @@ class GraphStructure:
     @cached_property
     def child_factor(self) -> Ints:
         """``(V,)`` the factor whose rows sum to one over the element, -1 where there is none."""
-        own = np.full(len(self.elements), -1, dtype=np.int64)
+        factor = np.full(len(self.elements), -1, dtype=np.int64)
         for first, scopes, child in zip(self.first.tolist(), self.scopes_of, self.children,
                                         strict=False):  # fmt: skip
             if child is not None:
-                own[scopes[:, child]] = np.arange(first, first + len(scopes))
-        return own
+                factor[scopes[:, child]] = np.arange(first, first + len(scopes))
+        return factor
 
     @cached_property
     def lookup(self) -> LookupTables:

@@ -15,7 +15,7 @@ def with_gradients(value: Tensor, numbers: Sequence[Tensor], gradients: Sequence
 
     Args:
         value: The value.
-        numbers: What it was computed from.
+        numbers: The numbers that it was computed from.
         gradients: The derivative by each of them, in its shape.
 
     Example:
@@ -25,8 +25,8 @@ def with_gradients(value: Tensor, numbers: Sequence[Tensor], gradients: Sequence
         >>> x.grad
         tensor(6.)
     """
-    found: Tensor = _Known.apply(value, list(gradients), *numbers)  # type: ignore[no-untyped-call]
-    return found
+    differentiable: Tensor = _Known.apply(value, list(gradients), *numbers)  # type: ignore[no-untyped-call]
+    return differentiable
 
 
 class _Known(Function):

@@ -1,4 +1,4 @@
-"""Exact local improvement of complete assignments, and what it walks along."""
+"""Exact local improvement of complete assignments."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _VISIT = 5.0  # nanoseconds
 _VISITS = 1000  # of every slot, until nothing is gained any more
 
 KERNELS = Compilation("pgnn.inference")
-"""Whether the kernels of this file are compiled; until then Python does what is little."""
+"""Whether the kernels of this file are compiled; until then small tasks run in Python."""
 
 
 class Work(NamedTuple):
-    """Scratch of the polishing kernel: two rings of elements to look at, and a forest."""
+    """Scratch of the polishing kernel: two queues of elements to visit, and a forest."""
 
     singles: Ints
     single_ends: Ints
@@ -120,31 +120,31 @@ def polish(
         >>> polish(graph, field, np.array([[0, 0]]), np.array([True, True]))
         (array([[1, 1]]), array([3.]))
     """
-    given = np.array(states, dtype=np.int64, order="C")
+    start = np.array(states, dtype=np.int64, order="C")
     if rows is None:
         rows = np.arange(len(log_field))
-    before = score(graph, log_field, given, rows)
-    if given.size == 0:
-        return given, before
+    before = score(graph, log_field, start, rows)
+    if start.size == 0:
+        return start, before
     from pgnn.inference.kernels import polishing
 
     wiring = graph.local_wiring
     tables, fields, scale = penalised(graph, log_field)
-    may = np.array(np.broadcast_to(free, given.shape), order="C")
-    found = given.copy()
+    may = np.array(np.broadcast_to(free, start.shape), order="C")
+    improved = start.copy()
     near, tolerance = Neighbours.of(wiring), 1e-13 * scale
-    run = KERNELS.choose(polishing.polish, _VISIT * _VISITS * len(found) * len(wiring.slot_var))
+    run = KERNELS.choose(polishing.polish, _VISIT * _VISITS * len(improved) * len(wiring.slot_var))
 
     def improve(part: Ints, stop: Stop) -> None:
         which = np.stack([rows[part], part], axis=1)
         work = _work(wiring)
-        run(wiring, near, tables, fields, may, which, tolerance, _PATIENCE, found, work, stop)
+        run(wiring, near, tables, fields, may, which, tolerance, _PATIENCE, improved, work, stop)
 
-    in_threads(improve, np.arange(len(found)))
-    after = score(graph, log_field, found, rows)
+    in_threads(improve, np.arange(len(improved)))
+    after = score(graph, log_field, improved, rows)
     worse = after < before  # by rounding
-    found[worse] = given[worse]
-    return found, np.where(worse, before, after)
+    improved[worse] = start[worse]
+    return improved, np.where(worse, before, after)
 
 
 def penalised(graph: FactorGraph, log_field: Floats) -> tuple[Floats, Floats, float]:

@@ -28,7 +28,7 @@ def log_score(question: Question) -> Tensor:
         The sums, differentiable in the tables.
 
     Cost:
-        One look at every factor for every row; memory for some rows at a time.
+        One lookup of every factor for every row; memory for some rows at a time.
     """
     graph, codes = question.graph, question.seen.codes
     if _is_of_few_tables(graph):

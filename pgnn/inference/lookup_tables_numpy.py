@@ -50,8 +50,8 @@ def count(
 ) -> None:
     """Add one to the entry of every table that each row falls on."""
     for base, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
-        found = np.bincount(index - base)
-        out[base : base + len(found)] += found
+        counts = np.bincount(index - base)
+        out[base : base + len(counts)] += counts
 
 
 def count_weighted(
@@ -66,8 +66,8 @@ def count_weighted(
 ) -> None:
     """Add each row's weight to the entries that it falls on."""
     for base, index in _located(columns, scope_ptr, scope_var, stride, start, stop):
-        found = np.bincount(index - base, weights)
-        out[base : base + len(found)] += found
+        totals = np.bincount(index - base, weights)
+        out[base : base + len(totals)] += totals
 
 
 def uniform(key: Any, counter: NDArray[np.uint64]) -> Floats:

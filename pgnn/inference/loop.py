@@ -57,7 +57,7 @@ def progress_bar(total: int | None, label: str, progress: bool, unit: str = "it"
 
     Args:
         total: Steps, if that is known.
-        label: What the bar says.
+        label: Text of the progress bar.
         progress: Whether a bar is wanted.
         unit: What a step is called.
     """
@@ -83,7 +83,7 @@ def iterate(
         max_iterations: Most steps.
         state: Where to begin, instead of ``method.init()`` (a warm start).
         progress: Show a bar on a terminal if it takes longer than a second.
-        label: What the bar says.
+        label: Text of the progress bar.
         after: Called after each step, with how many were taken.
     """
     begin = time.perf_counter()

@@ -53,10 +53,10 @@ def max_marginals(
     )
     logs = best.log_prob.clone()
     for k in np.flatnonzero((known >= 0) & (known != state)).tolist():
-        logs[k] = -np.inf  # something else was seen
-    found, first = {}, 0
+        logs[k] = -np.inf  # something else was observed
+    by_name, first = {}, 0
     for v in asked.variables:
         width = v.num_elements * v.num_states
-        found[v.name] = logs[first : first + width].reshape(*v.shape, v.num_states)
+        by_name[v.name] = logs[first : first + width].reshape(*v.shape, v.num_states)
         first += width
-    return found
+    return by_name

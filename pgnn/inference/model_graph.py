@@ -29,7 +29,7 @@ def model_graph(
         observed: ``(B, *shape)`` values of real variables.
         inputs: ``(B, ...)`` covariates.
     """
-    # a learner's steps may overshoot: where gradients are wanted it looks at what comes out
+    # a learner's steps may overshoot: where gradients are required it checks the results
     model.cached_numbers("checked", lambda: None if torch.is_grad_enabled() else model.check())
     if observed or inputs:
         return _graph(model, observed, inputs)
@@ -44,6 +44,6 @@ def _graph(
     # many factors over nothing are one
     graph = FactorGraph(model.elements, [g if g.arity else g.product() for g in groups])
     known: deque[GraphStructure] = model.cached("structures", lambda: deque(maxlen=_STRUCTURES))
-    if not graph.like(known):
-        known.append(graph.skeleton)
+    if not graph.adopt_structure(known):
+        known.append(graph.structure)
     return graph

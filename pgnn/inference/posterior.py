@@ -186,10 +186,10 @@ class Posterior(Mapping[Hashable, Categorical]):
 
     def to_the_power(self, power: float) -> Posterior:
         """Return the same where the log evidence is multiplied by a number."""
-        made = copy.copy(self)
-        made.__dict__.pop("_log_evidence", None)
-        made._numbers = self._numbers[0], self._numbers[1] * power
-        return made
+        scaled = copy.copy(self)
+        scaled.__dict__.pop("_log_evidence", None)
+        scaled._numbers = self._numbers[0], self._numbers[1] * power
+        return scaled
 
     def frame(self, *, steps: bool = False) -> Any:
         """Return the probabilities as a data frame.
@@ -250,9 +250,9 @@ class Posterior(Mapping[Hashable, Categorical]):
             raise EvidenceError(f"there is no row {row}: the posterior has {self.num_rows}")
         variables, table = self.variables, self._marginals[row]
         if names:
-            found = [self._columns.find(name)[0] for name in names]
+            chosen = [self._columns.find(name)[0] for name in names]
             parts = [self._columns.cut(table, name).reshape(-1) for name in names]
-            variables, table = tuple(found), torch.cat(parts)
+            variables, table = tuple(chosen), torch.cat(parts)
         values = table.detach().cpu().numpy()
         return probability_table(variables, values, max_lines, max_cells)
 

@@ -1,4 +1,4 @@
-"""One question to a model: what was seen, what is asked; read once, for any engine."""
+"""One question to a model: evidence and targets, read once for any engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 
 
 class Question(BaseQuestion):
-    """A model, what was seen of it, and what is asked: all that an engine needs to answer.
+    """A model, evidence and targets: all that an engine needs to answer.
 
     Names and evidence were read and checked when the verb was called; graph and targets are made
     when they are first looked at.
@@ -138,13 +138,13 @@ class Question(BaseQuestion):
     def expanded(self, most: int = DECOMPOSED) -> Question:
         """Return the same of factors that are all written down, see :meth:`FactorGraph.expanded`.
 
-        Hidden elements come last; what their states are is nobody's business.
+        Hidden elements come last; their states are not part of answers.
 
         Args:
             most: Entries of the largest table that is not decomposed.
 
         Raises:
-            Intractable: If a table is too large, whatever was seen.
+            Intractable: If a table is too large for any evidence.
         """
         if self.graph.written_down:
             return self
@@ -153,7 +153,7 @@ class Question(BaseQuestion):
         return self.over(graph.given(seen.codes), seen)
 
     def over(self, graph: FactorGraph, seen: Evidence | None = None) -> Question:
-        """Return the same question about other factors, and what was seen of their elements."""
+        """Return the same question about other factors, with the evidence on their elements."""
         known = self.seen if seen is None else seen
         other = Question(
             self.model, graph, known, self.inputs, names=self.names, errors=self.errors
@@ -168,10 +168,10 @@ class Question(BaseQuestion):
         )
 
     def log_field(self) -> Floats:
-        """``(B, S)`` field of every element, what was seen included: ``-inf`` at other states."""
+        """``(B, S)`` field of each element, evidence included: ``-inf`` at states it excludes."""
         offset = self.graph.elements.offset
-        own = self.graph.log_field.detach().to("cpu", torch.float64).numpy()
-        total = np.array(np.broadcast_to(own, (self.num_rows, own.shape[1])))
+        field = self.graph.log_field.detach().to("cpu", torch.float64).numpy()
+        total = np.array(np.broadcast_to(field, (self.num_rows, field.shape[1])))
         if self.seen.soft is not None:
             with np.errstate(divide="ignore"):
                 total += np.log(self.seen.soft)
@@ -202,7 +202,7 @@ def _vector_of(model: Any) -> tuple[Hashable, Sequence[Hashable]]:
 
 
 def _in_part(model: Any) -> dict[Hashable, int]:
-    """Real variables that may be seen in part: how many of the last axes are seen as a whole."""
+    """Of real variables that may be partly observed, how many last axes are observed as a whole."""
     if isinstance(model, ExecutableModel):
         return model.event_axes
     if isinstance(model, GaussianFieldModel):
@@ -232,7 +232,7 @@ def names_of(
     A tuple is one name if a variable or an element has it, otherwise several.
 
     Args:
-        names: What somebody asked for.
+        names: The names asked for.
         variables: By name.
         elements: Of arrays, if elements may be named too.
         what: What messages call a variable.
@@ -267,7 +267,7 @@ def _is_known(name: object, variables: Variables, elements: Elements | None) -> 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What is asked for.
+    """The targets of a question.
 
     Args:
         variables: The named variables; an element of an array is one of its own.
@@ -334,12 +334,12 @@ def targets_of(model: FactorModel, names: Names | None) -> Targets:
 
 
 def _named(elements: Elements, variables: Variables, names: Names) -> Targets:
-    whole = elements.find(names)
-    if whole is not None:
-        return Targets((whole[0],), whole[1].ravel(), elements)
-    found = [_found(elements, name) for name in names_of(names, variables, elements)]
-    numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in found)])
-    targets = Targets(tuple(v for v, _ in found), numbers, elements)
+    array = elements.find(names)
+    if array is not None:
+        return Targets((array[0],), array[1].ravel(), elements)
+    located = [_located(elements, name) for name in names_of(names, variables, elements)]
+    numbers = np.concatenate([np.zeros(0, np.int64), *(n.ravel() for _, n in located)])
+    targets = Targets(tuple(v for v, _ in located), numbers, elements)
     if np.count_nonzero(targets.mask) < len(numbers):
         values, counts = np.unique(numbers, return_counts=True)
         raise EvidenceError(f"{elements.name(int(values[counts > 1][0]))!r} is named twice")
@@ -365,10 +365,10 @@ def scope_of(elements: Elements, variables: Variables, names: Iterable[Hashable]
     return [int(e) for e in scope.numbers]
 
 
-def _found(elements: Elements, name: Hashable) -> tuple[Variable, Ints]:
-    found = elements.find(name)
-    if found is None:
+def _located(elements: Elements, name: Hashable) -> tuple[Variable, Ints]:
+    element = elements.find(name)
+    if element is None:
         raise Unsupported(
             f"{name!r} has no states; this engine answers about discrete variables alone"
         )
-    return found
+    return element

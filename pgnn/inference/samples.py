@@ -142,11 +142,11 @@ class Samples(CodedMapping):
 
         columns, names, done = [], [], 0
         for v in self.variables:
-            own = [single.name for single in v.elements()] if v.is_discrete else [v.name]
-            names += own
+            element_names = [single.name for single in v.elements()] if v.is_discrete else [v.name]
+            names += element_names
             if v.is_discrete:
-                columns += [frame.iloc[:, done + k] for k in range(len(own))]
-                done += len(own)
+                columns += [frame.iloc[:, done + k] for k in range(len(element_names))]
+                done += len(element_names)
             else:
                 columns.append(pd.Series(self._cells(v), index=frame.index))
         table = pd.concat(columns, axis=1)

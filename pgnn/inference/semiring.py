@@ -34,7 +34,7 @@ class Reduction(ABC):
         """Return the derivative of each slice's value with respect to its entries.
 
         Args:
-            log_values: What was reduced.
+            log_values: The reduced values.
             reduced: Its :meth:`reduce`, with ``dim`` kept at size one.
             dim: The axis.
         """
@@ -126,7 +126,7 @@ def contract(tables: Sequence[Tensor], reduction: Reduction, dim: int) -> Tensor
 
     Args:
         tables: Logs of shapes that broadcast against each other; at least one.
-        reduction: What is done to ``dim``.
+        reduction: Of ``dim``.
         dim: An axis of the product.
     """
     out: Tensor = _Contract.apply(reduction, dim, *tables)  # type: ignore[no-untyped-call]
@@ -195,5 +195,5 @@ def _finite(tops: Tensor) -> Tensor:
     return tops.masked_fill(tops == -math.inf, 0.0)
 
 
-def _one_hot(like: Tensor, index: Tensor, dim: int) -> Tensor:
-    return torch.zeros_like(like).scatter(dim, index.unsqueeze(dim), 1.0)
+def _one_hot(reference: Tensor, index: Tensor, dim: int) -> Tensor:
+    return torch.zeros_like(reference).scatter(dim, index.unsqueeze(dim), 1.0)

@@ -36,10 +36,10 @@ class StateColumns:
         self._of_card: list[tuple[int, Tensor]] = []
         order = [np.zeros(0, np.int64)]
         for states in np.unique(card).tolist():
-            own = np.flatnonzero(card == states)
-            columns = elements.offset[own][:, None] + np.arange(states)
+            members = np.flatnonzero(card == states)
+            columns = elements.offset[members][:, None] + np.arange(states)
             self._of_card.append((states, torch.from_numpy(columns.ravel()).to(device)))
-            order.append(own)
+            order.append(members)
         self._order = torch.from_numpy(np.argsort(np.concatenate(order))).to(device)
 
     def log_sums(self, values: Tensor, hard: bool = False) -> Tensor:

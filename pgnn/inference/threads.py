@@ -1,4 +1,4 @@
-"""Compiled work on threads, which Ctrl-C ends: Python waits, the work looks at a flag."""
+"""Compiled work on threads, which Ctrl-C ends: Python waits, the work polls a flag."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LITTLE = 3e6
 """Nanoseconds of work that are not shared between threads."""
 
 _SOON = 1e7
-"""Nanoseconds of work that this thread does itself: nobody interrupts what is over so soon."""
+"""Nanoseconds of work that this thread does itself: too short to be interrupted."""
 
 _FILLED = 2**22
-"""Numbers that NumPy writes without a look at signals: some hundredths of a second."""
+"""Numbers that NumPy writes before signals are handled: some hundredths of a second."""
 
 _OUTER: ContextVar[Stop | None] = ContextVar("_OUTER", default=None)
 """The flag of the work that the present thread is a part of."""
@@ -35,7 +35,7 @@ class _Stopped(BaseException):
 
 
 def go_on() -> Stop:
-    """Return a flag that nobody sets, for work that is over in no time."""
+    """Return a flag that is never set, for short work."""
     return np.zeros(1, dtype=np.int64)
 
 
@@ -49,10 +49,10 @@ def interruptible(
     Work inside work is stopped with it.
 
     Args:
-        work: Pieces of work; each hands the flag to its kernels, which look at it at least every
+        work: Pieces of work; each passes the flag to its kernels, which poll it at least every
             tenth of a second.
         threads: How many run at once.
-        cost: About how many nanoseconds all of it takes; this thread itself does what is little.
+        cost: About how many nanoseconds all of it takes; this thread itself does short work.
 
     Raises:
         BaseException: What a piece raised; or what interrupted this thread, after all pieces have
@@ -138,7 +138,7 @@ def repeated(array: NDArray[Any], count: int, axis: int = 0) -> NDArray[Any]:
     """Return copies of an array along a new axis, made in :func:`parts`.
 
     Args:
-        array: What is repeated.
+        array: The array.
         count: How many copies.
         axis: Where the new axis is put.
     """

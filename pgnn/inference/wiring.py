@@ -1,4 +1,4 @@
-"""The integers of a factor graph: which factors touch which elements, and where numbers stand."""
+"""The integers of a factor graph: which factors touch which elements, and where numbers lie."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 
 class Wiring(NamedTuple):
-    """The integers of a graph: which factors touch which elements, and where numbers stand.
+    """The integers of a graph: which factors touch which elements, and where numbers lie.
 
     A *slot* is one place of one factor's scope; messages between the factor and the element at
     that place stand at ``message[slot] : message[slot] + card``.
@@ -170,7 +170,7 @@ class LocalWiring(NamedTuple):
         arity = np.diff(wiring.factor_ptr)
         stride = wiring.stride
         two = arity[wiring.slot_factor] == 2
-        own, slots = (
+        elements, slots = (
             np.repeat(np.arange(len(wiring.card)), np.diff(wiring.var_ptr)),
             wiring.var_slot,
         )
@@ -191,9 +191,9 @@ class LocalWiring(NamedTuple):
             stride=stride,
             kind=wiring.kind,
             table=wiring.table,
-            pair_ptr=_pointers(own[paired], len(wiring.card)),
+            pair_ptr=_pointers(elements[paired], len(wiring.card)),
             pair=np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.int64),
-            wide_ptr=_pointers(own[~paired], len(wiring.card)),
+            wide_ptr=_pointers(elements[~paired], len(wiring.card)),
             wide_slot=slots[~paired],
         )
 
@@ -217,13 +217,13 @@ class Neighbours(NamedTuple):
     def of(cls, wiring: LocalWiring) -> Neighbours:
         """Find the elements that share factors; ``O(sum of squared factor sizes)``."""
         arity = np.diff(wiring.factor_ptr)
-        found = [np.zeros((0, 2), np.int64)]
+        pairs = [np.zeros((0, 2), np.int64)]
         for n in np.unique(arity):
             first = wiring.factor_ptr[:-1][arity == n]
             one, two = np.nonzero(~np.eye(int(n), dtype=np.bool_))
             both = np.stack([first[:, None] + one, first[:, None] + two], axis=2)
-            found.append(both.reshape(-1, 2))
-        shared = np.concatenate(found)
+            pairs.append(both.reshape(-1, 2))
+        shared = np.concatenate(pairs)
         num = max(len(wiring.card), 1)
         key = wiring.slot_var[shared[:, 0]] * num + wiring.slot_var[shared[:, 1]]
         order = np.argsort(key, kind="stable")

@@ -1,4 +1,4 @@
-"""Posteriors that tell about real variables too."""
+"""Posteriors of real variables, too."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class WithReals(Posterior):
         return pd.Index(self._names_of_numbers(), dtype=object, name="variable")
 
     def frame(self, *, steps: bool = False) -> Any:
-        """Return what is known of each variable as a data frame.
+        """Return the marginals of all variables as a data frame.
 
         Args:
             steps: See :class:`Posterior`; of discrete variables alone.
@@ -56,25 +56,26 @@ class WithReals(Posterior):
             return super().frame(steps=steps)
         if self.batched:
             return self._batch_frame()
-        told = self.summary()
+        summary = self.summary()
         if not self.variables:
-            return told
+            return summary
         states = pd.MultiIndex.from_arrays(
-            [told.index, pd.Index([""] * len(told), dtype=object)], names=["variable", "state"]
+            [summary.index, pd.Index([""] * len(summary), dtype=object)],
+            names=["variable", "state"],
         )
-        return pd.concat([super().frame(), told.set_axis(states, axis=0)])
+        return pd.concat([super().frame(), summary.set_axis(states, axis=0)])
 
     def _batch_frame(self) -> Any:
         """A row for each row of evidence."""
         import pandas as pd
 
-        own = super().frame()
+        states = super().frame()
         parts = [self.summary(row).stack() for row in range(self.num_rows)]
         if not parts:
-            return own
-        reals = pd.DataFrame([p.to_numpy() for p in parts], index=own.index)
-        reals.columns = pd.MultiIndex.from_tuples(list(parts[0].index), names=own.columns.names)
-        return pd.concat([own, reals], axis=1) if self.variables else reals
+            return states
+        reals = pd.DataFrame([p.to_numpy() for p in parts], index=states.index)
+        reals.columns = pd.MultiIndex.from_tuples(list(parts[0].index), names=states.columns.names)
+        return pd.concat([states, reals], axis=1) if self.variables else reals
 
     def summary(self, row: int = 0) -> Any:
         """Return a data frame with a row for each number of each real variable.

@@ -119,25 +119,25 @@ def load(
             misses one or has one that does not fit.
         OSError: If the file cannot be opened.
     """
-    own = tuple(classes)
-    for kind in own:
+    user_classes = tuple(classes)
+    for kind in user_classes:
         if not isinstance(kind, type) or not issubclass(kind, Restorable):
             raise DataError(
                 f"classes= takes classes of models, conditionals or potentials, got {kind!r}"
             )
     exported = [vars(room)[name] for room in (factors, models) for name in room.__all__]
     known = [c for c in exported if isinstance(c, type) and issubclass(c, Restorable)]
-    return restored(path, [*known, *own], modules)
+    return restored(path, [*known, *user_classes], modules)
 
 
-def _format(file: PathOrFile, given: str | None) -> str:
+def _format(file: PathOrFile, format: str | None) -> str:
     known = ", ".join(f"'{k}'" for k in _READERS)
-    if given is not None and (not isinstance(given, str) or given not in _READERS):
-        raise DataError(f"unknown format {given!r}; expected one of {known}")
-    if given is not None:
-        return given
+    if format is not None and (not isinstance(format, str) or format not in _READERS):
+        raise DataError(f"unknown format {format!r}; expected one of {known}")
+    if format is not None:
+        return format
     if not isinstance(file, str | os.PathLike):
-        raise DataError(f"an open stream does not tell its format; pass format= as one of {known}")
+        raise DataError(f"an open stream has no file ending; pass format= as one of {known}")
     name = path_of(file).name
     ending = ending_of(name)
     if ending not in _READERS:

@@ -36,7 +36,7 @@ def read_bif(file: PathOrFile | Source, encoding: str = "utf-8") -> BayesianNetw
         A network of constant tables; names and states are strings, as written.
 
     Raises:
-        DataError: If anything is wrong, with line and column; what is accepted is told at
+        DataError: If anything is wrong, with line and column; the accepted syntax is described at
             :func:`parse_bif`.
         OSError: If the file cannot be opened.
     """
@@ -48,7 +48,7 @@ def write_bif(model: BayesianNetwork, file: PathOrFile, name: str = "unknown") -
 
     Every conditional is written as its table, whatever kind it is. Numbers are the shortest
     decimals that read back as the same log probabilities; names and states are put in double
-    quotes only where they would not be read back otherwise. BIF knows only text: a name or state
+    quotes only where they would not be read back otherwise. BIF has only text: a name or state
     that is not a string is written as ``str()`` of it, so the integer ``1`` is read back as
     ``"1"``. A checkpoint (:func:`pgnn.io.checkpoint.save`) keeps types and kinds.
 
@@ -71,7 +71,7 @@ def parse_bif(source: Source) -> Network:
     Blocks may come in any order and the ``network`` block may be missing; names may be bare or in
     double quotes (with ``\"`` and ``\\`` inside); ``//`` and ``/* */`` are comments; numbers and
     names are separated by commas or blanks; properties are skipped, but for
-    ``latent = yes`` of a variable that is never seen. A ``table`` runs through the
+    ``latent = yes`` of a variable that is never observed. A ``table`` runs through the
     child slowest and the last parent fastest; a row ``(states of the parents)`` holds the child's
     probabilities; ``default`` stands for the rows that are not written. Source: F. G. Cozman
     (1998), The Interchange Format for Bayesian Networks, version 0.15.
@@ -136,9 +136,9 @@ def format_bif(network: Network) -> str:
             f"{latent}}}\n"
         )
     for table in network.tables.values():
-        given = ", ".join(texts[p] for p in table.parents)
-        given = f"{texts[table.child]} | {given}" if given else texts[table.child]
-        parts += [f"probability ( {given} ) {{\n", *_rows(table, states), "}\n"]
+        scope = ", ".join(texts[p] for p in table.parents)
+        scope = f"{texts[table.child]} | {scope}" if scope else texts[table.child]
+        parts += [f"probability ( {scope} ) {{\n", *_rows(table, states), "}\n"]
     return "".join(parts)
 
 

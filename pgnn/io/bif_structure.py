@@ -30,7 +30,7 @@ _HEADER = re.compile(until("{}();"), re.DOTALL)
 _KEYWORD = re.compile(r"(?:network|variable|probability)\b")
 _ENTRY = re.compile(r"(?:type|property)\b")
 _LATENT = re.compile(r'\s*"?latent"?\s*=?\s*"?(?:yes|true)"?\s*', re.IGNORECASE)
-"""The property of a variable that is never seen."""
+"""The property of a variable that is never observed."""
 _UNTIL_SEMICOLON = re.compile(until(";{}"), re.DOTALL)
 _UNTIL_BRACE = re.compile(until("{}"), re.DOTALL)
 _ITEM = re.compile(rf'(?:{STRING}|[^,"])++', re.DOTALL)
@@ -38,7 +38,7 @@ _ITEM = re.compile(rf'(?:{STRING}|[^,"])++', re.DOTALL)
 
 @dataclass(frozen=True)
 class Declaration:
-    """A ``variable`` block: its states in order, and their numbers; whether it is never seen."""
+    """A ``variable`` block: its states in order and their numbers; whether it is latent."""
 
     states: tuple[str, ...]
     offset: int
@@ -86,7 +86,7 @@ class Structure:
             raise source.error(len(self.text), "expected a variable, got the end of the file")
 
     def unexpected(self, offset: int, what: str) -> DataError:
-        """Return the error that tells what stands at an offset instead of what was expected."""
+        """Return the error that quotes the text at an offset and says what was expected."""
         offset = self.skip_space(offset)
         token = _TOKEN.match(self.text, offset)
         got = repr(token.group()[:40]) if token else "the end of the file"
@@ -181,9 +181,9 @@ class Structure:
 
     def _accept(self, mark: str) -> bool:
         self._at = self.skip_space(self._at)
-        found = self.text.startswith(mark, self._at)
-        self._at += len(mark) if found else 0
-        return found
+        matches = self.text.startswith(mark, self._at)
+        self._at += len(mark) if matches else 0
+        return matches
 
     def _expect(self, pattern: str | re.Pattern[str], what: str) -> str:
         """Move past blanks and one match of the pattern, or say what came instead."""
@@ -223,11 +223,11 @@ def _blank_comments(source: Source) -> str:
         return text
 
     def blank(match: re.Match[str]) -> str:
-        found = match.group()
-        if found.startswith('"'):
-            return found
-        if found == "/*":
+        comment = match.group()
+        if comment.startswith('"'):
+            return comment
+        if comment == "/*":
             raise source.error(match.start(), "this comment has no end; expected '*/'")
-        return re.sub(r"[^\n]", " ", found)
+        return re.sub(r"[^\n]", " ", comment)
 
     return _COMMENT.sub(blank, text)

@@ -107,9 +107,9 @@ class _TableReader:
     def _read_other(self, at: int) -> int:
         text, end = self.text, self.block.end
         at = min(self.structure.skip_space(at), end)
-        found = PROPERTY.match(text, at, end)
-        if found or at == end:
-            return found.end() if found else end
+        declaration = PROPERTY.match(text, at, end)
+        if declaration or at == end:
+            return declaration.end() if declaration else end
         whole = _WHOLE.match(text, at, end)
         if whole is None:
             raise self._malformed(at)
@@ -119,7 +119,7 @@ class _TableReader:
         return whole.end()
 
     def _malformed(self, at: int) -> DataError:
-        """Say what is missing in an entry that is neither a row nor anything else known."""
+        """Return the error about a malformed entry."""
         opening = _OPENING.match(self.text, at, self.block.end)
         if opening is None:
             what = f"'(', 'table', 'default' or '}}' in the table of {self.block.child!r}"
@@ -143,7 +143,7 @@ class _TableReader:
     def _whole_table(self, match: re.Match[str]) -> np.ndarray:
         """The numbers of all rows in one entry."""
         values = self._parse_entry(match, self.size * self.num_rows)
-        # The child is the slowest axis of a BIF table and the last one of ours.
+        # The child is the slowest axis of a BIF table and the last one of pgnn's.
         table = np.ascontiguousarray(values.reshape(self.size, self.num_rows).T)
         transposed = np.abs(values.reshape(self.num_rows, self.size).sum(axis=1) - 1)
         hint = ""

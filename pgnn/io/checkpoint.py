@@ -1,7 +1,7 @@
 """Checkpoints: one file with a model's structure as JSON and its numbers as tensors.
 
 Every piece gives its settings and is made of them again (:class:`~pgnn.factors.piece.Restorable`);
-this file only writes settings as JSON and reads them, and knows no kind of piece.
+this file only writes settings as JSON and reads them, and depends on no kind of piece.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def _path(path: Any, other: str) -> Path:
             f"expected the path of a file, got {path!r}; models are saved by "
             "model.save(path) and come back by pgnn.load(path)"
         )
-    found = path_of(path)
-    if ending_of(found.name) in ("bif", "uai"):
-        raise DataError(f"{found.name}: a checkpoint is a .safetensors file; {other} this format")
-    return found
+    file = path_of(path)
+    if ending_of(file.name) in ("bif", "uai"):
+        raise DataError(f"{file.name}: a checkpoint is a .safetensors file; {other} this format")
+    return file
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -59,11 +59,11 @@ def _conditional(
     child, parents = {"variable": old["child"]}, [{"variable": k} for k in old["parents"]]
     kind, known = old["kind"], old["known"]
     settings: dict[str, Any] = {"child": child, "parents": parents}
-    own = dict(old.get("settings") or {})
-    if "form" in own:
-        form = {"class": own.pop("form"), "settings": {"min_variance": own.pop("min_variance")}}
+    extra = dict(old.get("settings") or {})
+    if "form" in extra:
+        form = {"class": extra.pop("form"), "settings": {"min_variance": extra.pop("min_variance")}}
         settings["form"] = {"object": form}
-    settings |= own
+    settings |= extra
     if kind == "Softmax" and known:
         settings["inputs"] = {"map": old["inputs"]}
     if kind == "Neural" and known:
@@ -109,7 +109,7 @@ def _over_time(old: Mapping[str, Any], names: list[Any]) -> dict[str, Any]:
         return {"graph": edges, **by_name}
     state = old["state"]
     is_state = [c["settings"]["child"]["variable"] == state for c in slices]
-    emissions = [c for c, own in zip(slices, is_state, strict=True) if not own]
+    emissions = [c for c, transition in zip(slices, is_state, strict=True) if not transition]
     settings = {
         "states": old["variables"][state]["states"],
         "emissions": _by_name(emissions, names),
@@ -128,8 +128,8 @@ def _field(
     for k, one in enumerate(old["potentials"]):
         first = len(variables)
         variables += one["variables"]
-        own = [{"variable": first + j} for j in range(len(one["variables"]))]
-        potentials.append({"object": _potential(one, own, k, numbers)})
+        scope = [{"variable": first + j} for j in range(len(one["variables"]))]
+        potentials.append({"object": _potential(one, scope, k, numbers)})
     settings = {
         "graph": [[names[a], names[b]] for a, b in old["edges"]],
         "potentials": potentials,
@@ -139,10 +139,10 @@ def _field(
 
 
 def _potential(
-    old: Mapping[str, Any], own: list[Any], k: int, numbers: dict[str, Tensor]
+    old: Mapping[str, Any], scope: list[Any], k: int, numbers: dict[str, Tensor]
 ) -> dict[str, Any]:
     kind, names = old["kind"], [v["name"] for v in old["variables"]]
-    settings: dict[str, Any] = {"variables": own}
+    settings: dict[str, Any] = {"variables": scope}
     arrays = {key: {"array": key} for key in numbers if key.startswith(f"@{k}.")}
     if kind == "ConditionalPotential":
         number = f"{k}.conditional"
@@ -150,7 +150,7 @@ def _potential(
         for key in [key for key in numbers if key.startswith(prefix)]:
             numbers[f"{k}c.{key.removeprefix(prefix)}"] = numbers.pop(key)
         inner = dict(old["conditional"])
-        shift = own[0]["variable"]
+        shift = scope[0]["variable"]
         inner |= {"child": inner["child"] + shift}
         inner |= {"parents": [parent + shift for parent in inner["parents"]]}
         names_of_all = [None] * shift + names
@@ -179,7 +179,7 @@ def _potential(
         "constant": [] if kind == "ConditionalPotential" else old["constant"],
         "piece": "potential",
         "key": names[0] if len(names) == 1 else names,
-        "scope": own,
+        "scope": scope,
         "whole": not old["known"],
     }
 

@@ -47,7 +47,7 @@ class Network:
         name: What the file calls the network.
         states: State labels of every variable, in declared order.
         tables: One table for each variable, in the same order.
-        latents: Names of variables that are never seen.
+        latents: Names of variables that are never observed.
     """
 
     name: str

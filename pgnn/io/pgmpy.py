@@ -76,13 +76,13 @@ def from_factors(model: Any) -> MarkovRandomField:
     """
     variables: dict[Hashable, Variable] = {}
     factors = []
-    for given in model.get_factors():
-        for name in given.variables:
-            variables.setdefault(name, Variable(name, list(given.state_names[name])))
-        values = np.asarray(given.values, dtype=np.float64)
-        for axis, name in enumerate(given.variables):
-            values = _in_order(values, axis, name, list(given.state_names[name]), variables[name])
-        scope = [variables[name] for name in given.variables]
+    for factor in model.get_factors():
+        for name in factor.variables:
+            variables.setdefault(name, Variable(name, list(factor.state_names[name])))
+        values = np.asarray(factor.values, dtype=np.float64)
+        for axis, name in enumerate(factor.variables):
+            values = _in_order(values, axis, name, list(factor.state_names[name]), variables[name])
+        scope = [variables[name] for name in factor.variables]
         with np.errstate(divide="ignore"):
             logs = torch.from_numpy(np.ascontiguousarray(np.log(values)))
         factors.append(Factor(scope, logs))
@@ -210,15 +210,15 @@ def _spread(conditional: Conditional, scope: Sequence[Variable]) -> NDArray[np.f
 
 
 def _in_order(
-    values: NDArray[Any], axis: int, name: Hashable, given: list[Any], variable: Variable
+    values: NDArray[Any], axis: int, name: Hashable, states: list[Any], variable: Variable
 ) -> NDArray[Any]:
     """A table whose states along an axis are in the order of the variable's."""
     want = list(variable.states or ())
-    if given == want:
+    if states == want:
         return values
-    if set(given) != set(want) or len(given) != len(want):
-        raise ModelError(f"tables disagree about the states of {name!r}: {given} and {want}")
-    return values.take([given.index(s) for s in want], axis=axis)
+    if set(states) != set(want) or len(states) != len(want):
+        raise ModelError(f"tables disagree about the states of {name!r}: {states} and {want}")
+    return values.take([states.index(s) for s in want], axis=axis)
 
 
 def _table(cpd: Any, states: dict[Hashable, tuple[Any, ...]]) -> Table:
@@ -227,13 +227,13 @@ def _table(cpd: Any, states: dict[Hashable, tuple[Any, ...]]) -> Table:
     for axis, name in enumerate(cpd.variables):
         if name not in states:
             raise ModelError(f"the table of {child!r} has the parent {name!r}, which is no node")
-        given = list(cpd.state_names[name])
-        if set(given) != set(states[name]) or len(given) != len(states[name]):
+        labels = list(cpd.state_names[name])
+        if set(labels) != set(states[name]) or len(labels) != len(states[name]):
             raise ModelError(
-                f"the table of {child!r} has states {given} of {name!r}, "
+                f"the table of {child!r} has states {labels} of {name!r}, "
                 f"but that of {name!r} has {list(states[name])}"
             )
-        values = values.take([given.index(label) for label in states[name]], axis=axis)
+        values = values.take([labels.index(label) for label in states[name]], axis=axis)
     return Table(child, tuple(parents), np.ascontiguousarray(np.moveaxis(values, 0, -1)))
 
 
@@ -247,18 +247,20 @@ def from_dynamic(model: Any) -> DynamicBayesianNetwork:
     Raises:
         ModelError: If a node has no table, or tables disagree about states.
     """
-    found = [{_plain(c.variables[0])[0]: c for c in model.get_cpds(time_slice=t)} for t in (0, 1)]
+    cpds = [{_plain(c.variables[0])[0]: c for c in model.get_cpds(time_slice=t)} for t in (0, 1)]
     names = dict.fromkeys(_plain(n)[0] for n in model.nodes())
     for name in names:
-        if name not in found[0]:
+        if name not in cpds[0]:
             raise ModelError(f"pgmpy model has no table for {(name, 0)!r}; add a TabularCPD")
-    variables = {n: Variable(n, _states(found[0][n], 0)) for n in names}
-    first = {n: _conditional(found[0][n], variables) for n in names}
-    made = {n: _conditional(found[1][n], variables) if n in found[1] else first[n] for n in names}
-    edges = [(v.name, n) for n, c in made.items() for v in c.parents]
-    begun = {n: c for n, c in first.items() if not _same(c, made[n])}
+    variables = {n: Variable(n, _states(cpds[0][n], 0)) for n in names}
+    first = {n: _conditional(cpds[0][n], variables) for n in names}
+    conditionals = {
+        n: _conditional(cpds[1][n], variables) if n in cpds[1] else first[n] for n in names
+    }
+    edges = [(v.name, n) for n, c in conditionals.items() for v in c.parents]
+    initial = {n: c for n, c in first.items() if not _same(c, conditionals[n])}
     states = {n: v.states or () for n, v in variables.items()}
-    return DynamicBayesianNetwork(edges, made, begun, states)
+    return DynamicBayesianNetwork(edges, conditionals, initial, states)
 
 
 def _plain(node: Any) -> tuple[Hashable, int]:
@@ -284,5 +286,5 @@ def _conditional(cpd: Any, variables: dict[Hashable, Variable]) -> Tabular:
 def _same(a: Conditional, b: Conditional) -> bool:
     if a is b:
         return True
-    own = [v.name for v in a.parents] == [v.name for v in b.parents]
-    return own and bool((a.factor().log_values == b.factor().log_values).all())
+    same_parents = [v.name for v in a.parents] == [v.name for v in b.parents]
+    return same_parents and bool((a.factor().log_values == b.factor().log_values).all())

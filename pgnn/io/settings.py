@@ -19,9 +19,9 @@ from pgnn.models.checked_module import CheckedModule
 
 
 def name_of(kind: type) -> str:
-    """Return the name under which a file knows a class: with its module if it is not of pgnn."""
-    own = kind.__module__.split(".")[0] == "pgnn"
-    return kind.__name__ if own else f"{kind.__module__}:{kind.__qualname__}"
+    """Return the name of a class in files: with its module if it is not of pgnn."""
+    is_pgnn = kind.__module__.split(".")[0] == "pgnn"
+    return kind.__name__ if is_pgnn else f"{kind.__module__}:{kind.__qualname__}"
 
 
 class SettingsWriter:
@@ -39,40 +39,40 @@ class SettingsWriter:
         self._modules: dict[int, tuple[str, nn.Module]] = {}
         self._within: list[nn.Module] = []
 
-    def object(self, made: Restorable, place: str = "") -> dict[str, Any]:
+    def object(self, restorable: Restorable, place: str = "") -> dict[str, Any]:
         """Describe a restorable object.
 
         Args:
-            made: The object.
-            place: Name of the setting in which it stands.
+            restorable: The object.
+            place: Name of the setting that holds it.
         """
-        if id(made) in self._modules:
-            number, module = self._modules[id(made)]
+        if id(restorable) in self._modules:
+            number, module = self._modules[id(restorable)]
             self._within.append(module)
             return {"same": number}
-        begin, kind = len(self._within), type(made)
-        settings = made.settings()
+        begin, kind = len(self._within), type(restorable)
+        settings = restorable.settings()
         described: dict[str, Any] = {"class": name_of(kind)}
         described["settings"] = {n: self.value(x, n) for n, x in settings.items()}
-        if isinstance(made, nn.Module):
+        if isinstance(restorable, nn.Module):
             nested = {id(x) for m in self._within[begin:] for x in _state(m).values()}
-            own = {n: x for n, x in _state(made).items() if id(x) not in nested}
+            tensors = {n: x for n, x in _state(restorable).items() if id(x) not in nested}
             number = str(len(self._modules))
-            self._modules[id(made)] = (number, made)
-            self._within.append(made)
-            self.tensors |= {f"{number}.{n}": x for n, x in own.items()}
-            held = dict(made.named_parameters())
-            constant = [n for n in own if n in held and not held[n].requires_grad]
+            self._modules[id(restorable)] = (number, restorable)
+            self._within.append(restorable)
+            self.tensors |= {f"{number}.{n}": x for n, x in tensors.items()}
+            held = dict(restorable.named_parameters())
+            constant = [n for n in tensors if n in held and not held[n].requires_grad]
             described |= {"number": number, "constant": constant}
-        if isinstance(made, CheckedModule):
-            made.check()
-        if isinstance(made, Piece):
-            made.check()
-            key = (made.key, "initial") if place == "initial" else made.key
+        if isinstance(restorable, CheckedModule):
+            restorable.check()
+        if isinstance(restorable, Piece):
+            restorable.check()
+            key = (restorable.key, "initial") if place == "initial" else restorable.key
             described |= {
-                "piece": made.noun,
+                "piece": restorable.noun,
                 "key": encode(key),
-                "scope": [self.value(v) for v in made.scope],
+                "scope": [self.value(v) for v in restorable.scope],
                 "whole": not _fits(kind, settings),
             }
         return described
@@ -144,7 +144,7 @@ class SettingsReader:
                 self._plain[key] = tensor
             else:
                 self._states.setdefault(number, {})[name] = tensor
-        self._made: dict[str, nn.Module] = {}
+        self._restored: dict[str, nn.Module] = {}
         self._within: list[nn.Module] = []
 
     def model(self, described: Mapping[str, Any]) -> Any:
@@ -154,18 +154,18 @@ class SettingsReader:
             hint = f"; pass it in classes=[{_short(name)}]"
             hint = hint if ":" in name else closest(name, self._known)
             raise DataError(f"a model of the unknown class {_short(name)!r}{hint}")
-        made = self.object(described)
+        model = self.object(described)
         if self._modules:
             unused = next(iter(self._modules))
             raise DataError(
                 f"modules= has {unused!r}, which has no potential and no conditional that needs one"
             )
-        return made
+        return model
 
     def object(self, described: Mapping[str, Any]) -> Any:
         """Make an object of its description, and put its numbers in."""
         if "same" in described:
-            module = self._made[described["same"]]
+            module = self._restored[described["same"]]
             self._within.append(module)
             return module
         name, begin = described["class"], len(self._within)
@@ -174,28 +174,32 @@ class SettingsReader:
         if "piece" in described:
             code, whole = self._of_caller(described)
         if whole:
-            made = code
+            restored = code
         else:
             kind = self._class(name)
             if kind is None:
                 raise DataError(f"an object of the unknown kind {_short(name)!r}")
             settings = {n: self.value(x, code) for n, x in described["settings"].items()}
-            made = kind.from_settings(settings, state)
-        if isinstance(made, nn.Module):
+            restored = kind.from_settings(settings, state)
+        if isinstance(restored, nn.Module):
             nested = {id(x) for m in self._within[begin:] for x in _state(m).values()}
-            what = f"the {made.noun} of {made.key!r}" if isinstance(made, Piece) else "the model"
-            fill(made, what, state, described["constant"], nested)
-            self._made[described["number"]] = made
-            self._within.append(made)
-        if isinstance(made, Piece | CheckedModule):
-            made.check()
-        return made
+            what = (
+                f"the {restored.noun} of {restored.key!r}"
+                if isinstance(restored, Piece)
+                else "the model"
+            )
+            fill(restored, what, state, described["constant"], nested)
+            self._made[described["number"]] = restored
+            self._within.append(restored)
+        if isinstance(restored, Piece | CheckedModule):
+            restored.check()
+        return restored
 
     def value(self, x: Any, code: Any = None) -> Any:
         """Read one setting.
 
         Args:
-            x: What was written.
+            x: The written value.
             code: The caller's, where it has a place.
         """
         if isinstance(x, list):
@@ -233,19 +237,23 @@ class SettingsReader:
                 f"{key!r} has a {kind} {noun}, whose code is not in the file; pass "
                 f"modules={{{key!r}: ...}} with {wanted}{also}"
             )
-        given = copy.deepcopy(self._take(key))
-        if isinstance(given, Piece):
+        replacement = copy.deepcopy(self._take(key))
+        if isinstance(replacement, Piece):
             scope = tuple(self.value(v) for v in described["scope"])
-            if type(given).__name__ != kind or given.scope != scope:
+            if type(replacement).__name__ != kind or replacement.scope != scope:
                 raise DataError(
                     f"modules[{key!r}]: expected a {kind} over {[v.name for v in scope]} with the "
-                    f"saved states, got {type(given).__name__}({given!r})"
+                    f"saved states, got {type(replacement).__name__}({replacement!r})"
                 )
-            return given, True
-        if whole or not isinstance(given, nn.Module):
-            got = "a bare module" if isinstance(given, nn.Module) else type(given).__name__
+            return replacement, True
+        if whole or not isinstance(replacement, nn.Module):
+            got = (
+                "a bare module"
+                if isinstance(replacement, nn.Module)
+                else type(replacement).__name__
+            )
             raise DataError(f"modules[{key!r}]: expected {wanted}, got {got}")
-        return given, False
+        return replacement, False
 
     def _needs(self, settings: Any) -> Iterator[str]:
         """What of a piece's settings is code: ``module``, ``code``, or a class unknown here."""
@@ -293,20 +301,20 @@ def fill(
         module: One of the saved kind.
         what: What messages call it.
         state: Its tensors by name.
-        constant: Names of the parameters that want no gradient.
+        constant: Names of the parameters that require no gradient.
         nested: Identities of tensors that parts of it have been given before.
 
     Raises:
         DataError: If it has other tensors.
     """
-    own = {name: x for name, x in _state(module).items() if id(x) not in nested}
-    if set(own) != set(state):
-        missing, extra = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    tensors = {name: x for name, x in _state(module).items() if id(x) not in nested}
+    if set(tensors) != set(state):
+        missing, extra = sorted(set(tensors) - set(state)), sorted(set(state) - set(tensors))
         raise DataError(
             f"{what} needs other tensors than the file has: "
             f"missing {missing}, left over {extra}; is it the same architecture?"
         )
-    for key, tensor in own.items():
+    for key, tensor in tensors.items():
         if tensor.shape != state[key].shape:
             raise DataError(
                 f"{key!r} of {what} must have shape {tuple(tensor.shape)}, "
@@ -314,7 +322,7 @@ def fill(
             )
         tensor.data = state[key]
     for key, parameter in module.named_parameters():
-        if key in own:
+        if key in tensors:
             parameter.requires_grad_(key not in constant)
 
 

@@ -79,7 +79,7 @@ class Source:
         return line, offset - self._line_starts[line - 1] + 1
 
     def error(self, offset: int, message: str) -> DataError:
-        """Return (not raise) the error that says what is wrong at an offset."""
+        """Return (not raise) an error at an offset."""
         line, column = self.position(min(offset, len(self.text)))
         return DataError(f"{self.name}:{line}:{column}: {message}", line=line, column=column)
 
@@ -144,7 +144,7 @@ def _no_file(file: object) -> DataError:
 
 
 def _all_of(stream: IO[Any], name: str, limit: int) -> Any:
-    """What is left in a stream, bytes or text."""
+    """The rest of a stream, bytes or text."""
     if not hasattr(stream, "read"):
         raise _no_file(stream)
     parts: list[Any] = []

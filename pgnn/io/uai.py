@@ -39,7 +39,7 @@ _LARGE = 700.0
 
 @dataclass(frozen=True)
 class NumberedTables:
-    """What a UAI file says.
+    """The contents of a UAI file.
 
     Attributes:
         kind: ``"BAYES"`` or ``"MARKOV"``.
@@ -283,11 +283,11 @@ def _to_network(tables: NumberedTables) -> Network:
     states: dict[Hashable, tuple[int, ...]] = {
         k: tuple(range(n)) for k, n in enumerate(tables.num_states)
     }
-    found = {
+    by_child = {
         scope[-1]: Table(scope[-1], scope[:-1], values)
         for scope, values in zip(tables.scopes, tables.tables, strict=True)
     }
-    return Network("unknown", states, {k: found[k] for k in range(len(states))})
+    return Network("unknown", states, {k: by_child[k] for k in range(len(states))})
 
 
 def _to_markov_random_field(tables: NumberedTables) -> MarkovRandomField:

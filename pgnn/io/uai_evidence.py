@@ -18,7 +18,7 @@ def read_evidence(
 ) -> dict[int, int]:
     """Read a UAI evidence file.
 
-    Two dialects are told apart by the number of words in them: ``count`` and then pairs of
+    Two dialects are distinguished by the number of words in them: ``count`` and then pairs of
     variable and state; or the number of samples, and then ``count`` and pairs for each sample.
     An empty file is no evidence.
 
@@ -113,9 +113,9 @@ def _read_pairs(tokens: Tokens, count: int) -> dict[int, int]:
 def _numbers(
     model: BayesianNetwork | MarkovRandomField, name: Hashable, state: Hashable
 ) -> tuple[int, int]:
-    found = model.elements.find(name)
-    if found is None:
+    element = model.elements.find(name)
+    if element is None:
         raise EvidenceError(f"there is no variable {name!r}{closest(name, model.variables)}")
-    if found[0].shape:
+    if element[0].shape:
         raise EvidenceError(f"{name!r} is an array; give the states of its elements one by one")
-    return numbering(model)[name], found[0].index(state)
+    return numbering(model)[name], element[0].index(state)

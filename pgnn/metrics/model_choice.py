@@ -40,13 +40,13 @@ def num_free_parameters(model: nn.Module) -> int:
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             if parameter.requires_grad:  # shared ones count once
-                own = module.num_free(parameter) if isinstance(module, Piece) else None
-                counted[parameter] = parameter.numel() if own is None else own
+                free = module.num_free(parameter) if isinstance(module, Piece) else None
+                counted[parameter] = parameter.numel() if free is None else free
     return sum(counted.values())
 
 
 def num_observations(model: Model, data: Any) -> int:
-    """Return how many steps, or rows of a model without time, have something seen.
+    """Return how many steps, or rows of a model without time, have something observed.
 
     Args:
         model: Whose variables the data names.
@@ -72,7 +72,7 @@ def bic(
 
     .. math:: -2 \log p(\text{data} \mid \hat\theta) + k \log n
 
-    with :math:`k` learnable numbers and :math:`n` steps (or rows) that were seen.
+    with :math:`k` learnable numbers and :math:`n` steps (or rows) that were observed.
 
     Args:
         model: After a fit to the data.
@@ -81,14 +81,14 @@ def bic(
         num_parameters: ``k``; :func:`num_free_parameters` of the model as it is if not given.
 
     Raises:
-        DataError: If nothing was seen.
+        DataError: If nothing was observed.
 
     References:
         Schwarz (1978), Estimating the dimension of a model.
     """
     n = num_observations(model, data)
     if not n:
-        raise DataError("nothing was seen, so that there is no criterion")
+        raise DataError("nothing was observed, so that there is no criterion")
     k = num_free_parameters(model) if num_parameters is None else num_parameters
     return k * math.log(n) - 2.0 * _total(model, data, inputs)
 
@@ -135,9 +135,9 @@ class Bic(Criterion):
 
 @dataclass(frozen=True)
 class HeldOut(Criterion):
-    r"""Minus the log-likelihood, for each step that was seen, of sequences or rows set apart.
+    r"""Minus the log-likelihood, for each step that was observed, of sequences or rows set apart.
 
-    A single sequence is cut in two: what comes last is set apart, and predicted from what was
+    A single sequence is cut in two: the last steps are held out, and predicted from those
     before, :math:`\log p(x_{1:T}) - \log p(x_{1:S})`. The fit sees the rest alone.
 
     Args:
@@ -165,21 +165,23 @@ class HeldOut(Criterion):
             raise Unsupported("HeldOut sets sequences apart; use a model over time")
         sequential: Any = model
         seen = Sequences.of(model, data)
-        given = sequential.covariates(inputs, seen)
+        covariates = sequential.covariates(inputs, seen)
         if seen.num_rows == 1:
             first = seen.take(torch.tensor([0]), self._left(int(seen.lengths[0])))
-            own = {n: x[:, : first.steps] for n, x in given.items()} or None
-            model.fit(first, inputs=own, **fit)
-            before = _total(model, first, own)
+            first_covariates = {n: x[:, : first.steps] for n, x in covariates.items()} or None
+            model.fit(first, inputs=first_covariates, **fit)
+            before = _total(model, first, first_covariates)
             later = num_observations(model, seen) - num_observations(model, first)
             return (before - _total(model, seen, inputs)) / max(later, 1)
         order = torch.from_numpy(np.random.default_rng(self.seed).permutation(seen.num_rows))
         left = self._left(seen.num_rows)
         kept, apart = order[:left].sort().values, order[left:].sort().values
         parts = [seen.take(rows, seen.steps) for rows in (kept, apart)]
-        own_inputs = [{n: x[rows] for n, x in given.items()} or None for rows in (kept, apart)]
-        model.fit(parts[0], inputs=own_inputs[0], **fit)
-        total = _total(model, parts[1], own_inputs[1])
+        split_covariates = [
+            {n: x[rows] for n, x in covariates.items()} or None for rows in (kept, apart)
+        ]
+        model.fit(parts[0], inputs=split_covariates[0], **fit)
+        total = _total(model, parts[1], split_covariates[1])
         return -total / max(num_observations(model, parts[1]), 1)
 
     def _left(self, count: int) -> int:
@@ -252,11 +254,11 @@ def choose(
     candidates = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if not candidates:
         raise ModelError("there are no candidates to choose from")
-    own = Bic() if criterion is None else criterion
+    criterion_used = Bic() if criterion is None else criterion
     table: dict[Hashable, dict[str, float]] = {}
     for name, model in candidates.items():
         count = _count(model)
-        figure = own.figure(model, data, inputs, **fit)
+        figure = criterion_used.figure(model, data, inputs, **fit)
         count = num_free_parameters(model) if count is None else count
         if math.isnan(figure):
             raise DataError(f"the figure of candidate {name!r} is not a number")

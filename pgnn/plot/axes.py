@@ -35,7 +35,7 @@ def _require() -> None:
 
 
 def colours_of(count: int) -> list[Any]:
-    """Return so many colours that are told apart, also by those who do not see all of them."""
+    """Return distinguishable colours, also for colour-blind readers."""
     _require()
     import matplotlib
 

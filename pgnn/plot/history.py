@@ -19,7 +19,7 @@ _STEEP = 0.02
 
 
 def history(record: FactorModel | Mapping[str, Any], *, ax: Any = None) -> Any:
-    """Draw what was recorded at each iteration: likelihood, objective, value on rows set apart.
+    """Plot the values recorded at each iteration: likelihood, objective, value on rows set apart.
 
     Of a long record the first iterations, which are far from the rest, may lie outside.
 

@@ -55,8 +55,8 @@ def transitions(model: Any, *, ax: Any = None) -> Any:
 
 def _label(ax: Any, labels: list[str]) -> None:
     """Write the states beside rows and columns; upright where they are long, some where many."""
-    every = -(-len(labels) // _LABELS)
+    step = -(-len(labels) // _LABELS)
     upright = max(map(len, labels)) > 8
-    ax.set_xticks(range(0, len(labels), every), labels[::every])
+    ax.set_xticks(range(0, len(labels), step), labels[::step])
     ax.tick_params(axis="x", rotation=90 if upright else 0)
-    ax.set_yticks([0, *range(1, len(labels) + 1, every)], ["first", *labels[::every]])
+    ax.set_yticks([0, *range(1, len(labels) + 1, step)], ["first", *labels[::step]])

@@ -36,7 +36,7 @@ _ABOUT_SHAPES = {
     torch.is_complex,
     torch.numel,
 }
-"""What is the same in all executions."""
+"""What all executions have in common."""
 
 
 class ExecutionBatch:
@@ -56,7 +56,7 @@ class ExecutionBatch:
         return len(self._ancestors)
 
     def replace(self, ancestors: Tensor) -> None:
-        """Let each execution go on where another one stands.
+        """Let each execution go on from the state of another one.
 
         Args:
             ancestors: ``(number,)`` which one.
@@ -65,9 +65,9 @@ class ExecutionBatch:
 
     def tensor(self, values: Tensor) -> BatchedTensor:
         """Return values ``(number, ...)`` as one tensor of the program."""
-        made: BatchedTensor = values[0].as_subclass(BatchedTensor)
-        made.per_execution, made.batch, made.generation = values, self, self.generation
-        return made
+        batched: BatchedTensor = values[0].as_subclass(BatchedTensor)
+        batched.per_execution, batched.batch, batched.generation = values, self, self.generation
+        return batched
 
     def per_execution(self, value: Tensor) -> Tensor:
         """Return what a tensor is in each of the executions as they are now, ``(number, ...)``."""
@@ -85,8 +85,8 @@ class BatchedTensor(Tensor):
     """A tensor of a program with another value in each of many executions.
 
     It looks like the tensor of one execution, and everything that torch computes of it is computed
-    in each of them. A look at its number raises :class:`~pgnn.programs.tracking.LatentRead`, since
-    there are many. After :meth:`ExecutionBatch.replace` it stands for the values of the executions
+    in each of them. Reading its number raises :class:`~pgnn.programs.tracking.LatentRead`, since
+    there are many. After :meth:`ExecutionBatch.replace` it holds the values of the executions
     that went on: they are moved when it is next used.
     """
 
@@ -123,22 +123,22 @@ def _in_each(
     batched: list[Tensor],
     batch: ExecutionBatch,
 ) -> Any:
-    """The result of a function in each execution; what is no tensor is the same in all."""
+    """The result of a function in each execution; values other than tensors are the same in all."""
     shape: Any = None
     rest: list[Any] = []
 
     def one(*values: Tensor) -> tuple[Tensor, ...]:
         nonlocal shape, rest
-        given = list(leaves)
+        arguments = list(leaves)
         for k, x in zip(places, values, strict=True):
-            given[k] = x
-        args, kwargs = tree_unflatten(given, form)
+            arguments[k] = x
+        args, kwargs = tree_unflatten(arguments, form)
         rest, shape = tree_flatten(func(*args, **kwargs))
         return tuple(x for x in rest if isinstance(x, Tensor))
 
-    found = iter(torch.func.vmap(one, randomness="different")(*batched))
-    whole = [batch.tensor(next(found)) if isinstance(x, Tensor) else x for x in rest]
-    return tree_unflatten(whole, shape)
+    results = iter(torch.func.vmap(one, randomness="different")(*batched))
+    outputs = [batch.tensor(next(results)) if isinstance(x, Tensor) else x for x in rest]
+    return tree_unflatten(outputs, shape)
 
 
 def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
@@ -154,16 +154,16 @@ def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
     Raises:
         Unsupported: If a transform of a distribution has parameters that differ.
     """
-    made = copy.copy(fn)
+    joint = copy.copy(fn)
     for name, x in vars(fn).items():
         if isinstance(x, Tensor):
-            made.__dict__[name] = batch.per_execution(x)
+            joint.__dict__[name] = batch.per_execution(x)
         elif isinstance(x, Distribution):
-            made.__dict__[name] = side_by_side(x, batch)
+            joint.__dict__[name] = side_by_side(x, batch)
         elif isinstance(x, list | tuple) and any(_differs(t) for t in x):
             raise Unsupported(f"a transform of a {type(fn).__name__} differs between executions")
-    made.__dict__["_batch_shape"] = torch.Size((batch.number, *fn.batch_shape))
-    return made
+    joint.__dict__["_batch_shape"] = torch.Size((batch.number, *fn.batch_shape))
+    return joint
 
 
 def _differs(transform: Any) -> bool:

@@ -36,7 +36,7 @@ def check_call(
             )
         try:
             signature = inspect.signature(program)
-        except (TypeError, ValueError):  # of compiled callables Python may know none
+        except (TypeError, ValueError):  # compiled callables may have no signature
             continue
         try:
             signature.bind(*args, **kwargs)

@@ -26,7 +26,7 @@ _EXECUTIONS = 10
 
 @dataclass(frozen=True, eq=False)
 class Dependencies:
-    """What was found.
+    """The analysis of a program.
 
     Attributes:
         sites: By name, in the order of the program.
@@ -44,7 +44,7 @@ class Dependencies:
     def of(
         cls, program: Program, parameters: ProgramParameters, batch: bool = False
     ) -> Dependencies:
-        """Run a program and say what it is.
+        """Run a program and analyse it.
 
         Args:
             program: Its arguments bound.
@@ -97,8 +97,8 @@ def _with_tables(program: Program, parameters: ProgramParameters) -> Dependencie
     graph = dependencies(sites)
     layout = Layout.of(sites, {n: list(graph.predecessors(n)) for n in sites})
     scopes: dict[str, set[str]] = {}
-    for seed, found in enumerate((first, second), start=2):  # what is hidden is drawn anew
-        for name, table in _checked_tables(program, parameters, layout, found, seed).items():
+    for seed, execution in enumerate((first, second), start=2):  # hidden sites are drawn anew
+        for name, table in _checked_tables(program, parameters, layout, execution, seed).items():
             scopes.setdefault(name, set()).update(table.scope)
     for child in sites:  # computed from, but not a function of
         parents = [p for p in graph.predecessors(child) if sites[p].kind is Kind.DISCRETE]
@@ -110,29 +110,29 @@ def _checked_tables(
     program: Program,
     parameters: ProgramParameters,
     layout: Layout,
-    found: Mapping[str, Site],
+    execution: Mapping[str, Site],
     seed: int,
 ) -> Mapping[str, SiteTable]:
-    """The tables at the real values of one execution, which must say what it says."""
+    """The tables at the real values of one execution, checked against it."""
 
     def run() -> None:
         seeded_with(seed)
         program()
 
-    drawn = {n: s.value for n, s in found.items() if s.kind is Kind.REAL}
+    drawn = {n: s.value for n, s in execution.items() if s.kind is Kind.REAL}
     try:
         tables = tables_of(run, layout, parameters, drawn)
     except ModelError as error:
         raise Unsupported(f"{error} (given all states of its discrete sites)") from error
-    check_tables(tables, found, layout.power)
+    check_tables(tables, execution, layout.power)
     return tables
 
 
-def _merged(known: Mapping[str, Site], found: Mapping[str, Site]) -> dict[str, Site]:
+def _merged(known: Mapping[str, Site], latest: Mapping[str, Site]) -> dict[str, Site]:
     """Sites of two executions, each in its order; of two of a name the one with more states."""
     merged: dict[str, Site] = {}
     rest = iter(known.items())
-    for name, site in found.items():
+    for name, site in latest.items():
         if name in known:
             for other, old in rest:
                 merged[other] = old
@@ -175,7 +175,7 @@ def discover(
 
     Raises:
         ModelError: If a name occurs twice or a shape does not fit a plate.
-        LatentRead: If the program looks at a random number.
+        LatentRead: If the program reads a random number.
     """
     visitor = _Discovery()
 

@@ -39,7 +39,7 @@ class Layout:
         values: Of each discrete site, its states along that dimension.
         plates: How many dimensions are left to plates.
         power: What the logarithm of the sum over the discrete sites is multiplied by: they are
-            scaled, or stand in plates of which some rows are seen; tables are without it.
+            scaled, or in plates of which only a batch of rows is there; tables are without it.
     """
 
     sites: Mapping[str, Site]
@@ -84,15 +84,15 @@ class Layout:
         dims = {n: -(deepest + 1 + c) for n, c in colours.items()}
         values = {n: _laid_out(sites[n], dims[n]) for n in dims}
         power = next((sites[n].scale for n in discrete), 1.0)
-        made = cls(sites, scopes, dims, values, deepest, power)
+        layout = cls(sites, scopes, dims, values, deepest, power)
         if power != 1.0 or any(sites[n].scale != 1.0 for n in discrete):
-            made.check_independent()
-        return made
+            layout.check_independent()
+        return layout
 
     def check_independent(self) -> None:
         """Check that discrete sites, and what depends on them, have one scale.
 
-        So a cell that is seen stands for others with all that it decides, and the logarithm of a
+        So a cell of the batch represents others with all its descendants, and the logarithm of a
         sum over batches is right on average.
 
         Raises:
@@ -105,9 +105,9 @@ class Layout:
                     f"site {name!r} (in {site.where()}) counts {_times(site.scale)}, site "
                     f"{other!r} (in {self.sites[other].where()}) {_times(self.power)}, by "
                     "poutine.scale or by plates of some of their rows, and discrete sites are "
-                    "summed out of both: that has a meaning only where they count alike, such as "
-                    "cells of one plate, independent given the rest; give them one scale, or let "
-                    "plates see all of their rows"
+                    "summed out of both: that has a meaning only where their scales are equal, "
+                    "such as cells of one plate, independent given the rest; give them one scale, "
+                    "or let plates see all of their rows"
                 )
 
     def _counts_alike(self, site: Site) -> bool:
@@ -245,7 +245,7 @@ def tables_of(
         program: The program, its arguments bound.
         layout: Where states are laid out.
         parameters: Of the program.
-        reals: Values ``(*sizes, *event)`` of real sites; what was drawn once where not given.
+        reals: Values ``(*sizes, *event)`` of real sites; earlier draws where not given.
         skipped: Sites whose tables are not wanted.
 
     Raises:
@@ -266,7 +266,7 @@ def tables_of(
 def check_tables(
     tables: Mapping[str, SiteTable], sites: Mapping[str, Site], power: float = 1.0
 ) -> None:
-    """Check that the tables say about one execution what the program itself said of it.
+    """Check that the tables agree with the program about one execution.
 
     Args:
         tables: Of all sites.
@@ -283,19 +283,19 @@ def check_tables(
         sizes = site.sizes
         shape = (*sizes, *table.log_values.shape[len(sizes) :])
         cells = torch.meshgrid(*(torch.arange(n) for n in sizes), indexing="ij") if sizes else ()
-        found = table.log_values.detach().expand(shape)[(*cells, *index)]
-        told = _squeezed(site.log_prob, site, ())
+        from_table = table.log_values.detach().expand(shape)[(*cells, *index)]
+        direct = _squeezed(site.log_prob, site, ())
         if site.kind is not Kind.DISCRETE:
-            told = told / power
-        told = told.expand(sizes)
-        tolerance = _TOLERANCE.get(found.dtype, 1e-2)
-        if not torch.allclose(found, told.to(found), rtol=tolerance, atol=tolerance):
+            direct = direct / power
+        direct = direct.expand(sizes)
+        tolerance = _TOLERANCE.get(from_table.dtype, 1e-2)
+        if not torch.allclose(from_table, direct.to(from_table), rtol=tolerance, atol=tolerance):
             others = [n for n in site.sources if n != name]
             raise Unsupported(
                 f"site {name!r} is not what a table over {listed(table.scope)} can say: for one "
-                f"execution the program gave the log probability {told.sum().item():.6g}, the "
-                f"table {found.sum().item():.6g}. It depends on {listed(others)} by operations "
-                "that couple elements of a plate or do not broadcast; use "
+                f"execution the program gave the log probability {direct.sum().item():.6g}, the "
+                f"table {from_table.sum().item():.6g}. It depends on {listed(others)} by "
+                "operations that couple elements of a plate or do not broadcast; use "
                 "engine=pgnn.ExecutionSampling()"
             )
 

@@ -77,7 +77,7 @@ class _Stage(Enum):
     NEW = "the program was not run yet"
     RUN = "it was run once"
     RECORDED = "its tape has not been seen to be right for other numbers"
-    TRUSTED = "its tape stands in for it"
+    TRUSTED = "its tape replaces it"
     REFUSED = "it has no tape"
 
 
@@ -86,8 +86,8 @@ class Evaluation:
 
     The first time the program is run; the second time its arithmetic is written down as well; the
     third time, with other numbers, the tape's results are compared with the program's; from then on
-    the tape alone is run. What is neither a parameter nor a real value is taken to stay, but for
-    the numbers in the tensors that are watched.
+    the tape alone is run. Everything but parameters and real values is taken to be constant, but
+    for the numbers in the tensors that are watched.
 
     Args:
         run: Runs the program with the values of real sites.
@@ -133,17 +133,17 @@ class Evaluation:
 
     @property
     def trusted(self) -> bool:
-        """Whether a tape serves, that no change of what was watched has made void so far."""
+        """Whether there is a valid tape: none of the watched objects has changed since."""
         return self._stage is _Stage.TRUSTED
 
     def _record(
         self, reals: Mapping[str, Tensor], inputs: list[Tensor], state: tuple[Any, ...]
     ) -> Tables:
-        made: dict[str, SiteTable] = {}
+        tables: dict[str, SiteTable] = {}
 
         def compute() -> list[Tensor]:
-            made.update(self._run(reals))
-            return [t.log_values for t in made.values()]
+            tables.update(self._run(reals))
+            return [t.log_values for t in tables.values()]
 
         with torch.set_grad_enabled(True):
             tape = record(compute, inputs)
@@ -151,23 +151,23 @@ class Evaluation:
             self._stage = _Stage.REFUSED
         else:
             self._stage = _Stage.RECORDED
-            self._taped = _Taped.of(tape, made, state, inputs)
+            self._taped = _Taped.of(tape, tables, state, inputs)
         if torch.is_grad_enabled():
-            return made
-        return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in made.items()}
+            return tables
+        return {n: SiteTable(t.scope, t.log_values.detach(), t.shared) for n, t in tables.items()}
 
     def _compare(self, reals: Mapping[str, Tensor], inputs: list[Tensor]) -> Tables:
         assert self._taped is not None
-        found = self._run(reals)
+        tables = self._run(reals)
         if all(torch.equal(x, y) for x, y in zip(inputs, self._taped.inputs, strict=True)):
-            return found  # the same numbers would prove nothing
+            return tables  # the same numbers would prove nothing
         replayed = Replayed(self._taped, inputs)
-        same = all(_are_close(found[n].log_values, replayed[n].log_values) for n in found)
+        same = all(_are_close(tables[n].log_values, replayed[n].log_values) for n in tables)
         if same:
             self._stage = _Stage.TRUSTED
         else:
             self._taped, self._stage = None, _Stage.REFUSED
-        return found
+        return tables
 
 
 def _are_close(one: Tensor, other: Tensor) -> bool:
@@ -207,13 +207,13 @@ def _mapped(run: Run, reals: Mapping[str, Tensor]) -> Tables:
     scopes: dict[str, SiteTable] = {}
 
     def values(row: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = {}
+        mapped = {}
         for name, table in run(row).items():
             if torch._C._functorch.is_batchedtensor(table.log_values):
-                found[name], scopes[name] = table.log_values, table
+                mapped[name], scopes[name] = table.log_values, table
             else:
                 same[name] = table
-        return found
+        return mapped
 
     rows = torch.func.vmap(values, randomness="different")(dict(reals))
     varying = {n: SiteTable(scopes[n].scope, x, scopes[n].shared) for n, x in rows.items()}

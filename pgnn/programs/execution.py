@@ -1,4 +1,4 @@
-"""Executions of a program with some values held: what is drawn, and how much it weighs."""
+"""Executions of a program with some values held: draws and weights."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Execution:
     Attributes:
         sites: The sites it came by, in order.
         values: State indices of finite latent sites, values of the other latent ones.
-        log_weight: Log probability of what was held or observed, given what was drawn.
+        log_weight: Log probability of the held and observed values given the draws.
         terms: The parts that it is the sum of, by site.
-        log_joint: Log density of everything, what was drawn included.
-        unnamed: Latent sites that no variable of the model stands for.
+        log_joint: Log density of everything, draws included.
+        unnamed: Latent sites without a variable of the model.
         computed: Values of the sites that are computed, not drawn.
     """
 
@@ -48,14 +48,14 @@ class Execution:
 
 
 class _Weighing(Visitor):
-    """Draws what is not held; the weight is the probability of what is (likelihood weighting)."""
+    """Draws the sites that are not held; the weight is the probability of the others."""
 
     def __init__(self, held: Mapping[str, Tensor]) -> None:
-        self.held, self.found = held, Execution()
+        self.held, self.execution = held, Execution()
 
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """See :class:`Visitor`."""
-        if name in self.found.sites:
+        if name in self.execution.sites:
             raise ModelError(f"site {name!r} occurs twice in the program; rename one")
         if observed is None and is_computed(fn):
             if not has_density(fn):
@@ -66,7 +66,7 @@ class _Weighing(Visitor):
             drawn = fn() if observed is None else observed
         value = drawn if observed is None else observed
         site = site_of(name, fn, value, observed, message)
-        self.found.sites[name] = site
+        self.execution.sites[name] = site
         if observed is not None:
             known = log_prob_of(fn, seen_values(fn, value, message), site.in_support)
             self._count(name, scaled(known, message).sum())
@@ -78,36 +78,36 @@ class _Weighing(Visitor):
             )
         if name in self.held:
             value, seen = self._held(site, value)
-            own = log_prob_of(elementwise(fn) if site.elements else fn, value)
-            log_prob = scaled(own, message, latent=True).expand(seen.shape)
+            per_element = log_prob_of(elementwise(fn) if site.elements else fn, value)
+            log_prob = scaled(per_element, message, latent=True).expand(seen.shape)
             total = torch.where(seen, log_prob, torch.zeros_like(log_prob)).sum()
             self._count(name, total)
             rest = torch.where(seen, torch.zeros_like(log_prob), log_prob)
-            self.found.log_joint += float(rest.detach().sum())
+            self.execution.log_joint += float(rest.detach().sum())
         else:
-            self.found.log_joint += float(site.log_prob.sum())
-        self.found.values[name] = _read(site, value)
+            self.execution.log_joint += float(site.log_prob.sum())
+        self.execution.values[name] = _read(site, value)
         return value
 
     def note(self, name: str, value: Tensor) -> None:
         """See :class:`Visitor`."""
-        self.found.computed[name] = value.detach()
+        self.execution.computed[name] = value.detach()
 
     def _count(self, name: str, term: Tensor) -> None:
-        self.found.terms[name] = term
-        self.found.log_weight = self.found.log_weight + term
-        self.found.log_joint += float(term.detach())
+        self.execution.terms[name] = term
+        self.execution.log_weight = self.execution.log_weight + term
+        self.execution.log_joint += float(term.detach())
 
     def _held(self, site: Site, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value with what is held in its place, and which cells are."""
-        given = self.held[site.name]
+        """Return the value with held cells in their places, and which cells are held."""
+        values = self.held[site.name]
         if site.kind is Kind.REAL:
-            flat = given.reshape(drawn.shape)
+            flat = values.reshape(drawn.shape)
             missing = flat.isnan()
             lead = drawn.shape[: drawn.dim() - len(site.event)]
             seen = ~missing.reshape([*lead, -1]).any(-1)
             return torch.where(missing, drawn, flat.to(drawn)), seen
-        codes = given.reshape(site.shape_in(drawn))
+        codes = values.reshape(site.shape_in(drawn))
         seen = codes >= 0
         chosen = site.states[codes.clamp(min=0)].reshape(drawn.shape)
         cells = seen.reshape([*seen.shape, *[1] * (drawn.dim() - seen.dim())])
@@ -126,7 +126,7 @@ def run_once(
         program: The program, its arguments bound.
         parameters: Of the program.
         held: State indices of finite sites (-1: not held), values of the others (NaN: not held).
-        seed: Of what is drawn.
+        seed: Seed of the draws.
     """
     visitor = _Weighing(held)
 
@@ -137,11 +137,11 @@ def run_once(
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in held.values())
     with torch.set_grad_enabled(wanted):
         execute(run, visitor, parameters)
-    return visitor.found
+    return visitor.execution
 
 
 def _read(site: Site, value: Tensor) -> Tensor:
-    """State indices of a finite site's value, ``(*sizes, *elements)``; reals likewise."""
+    """State indices of a finite site's value, ``(*sizes, *elements)``; of reals their values."""
     if site.kind is Kind.REAL:
         return value.reshape([*site.sizes, *site.event])
     return site.codes(value).reshape([*site.sizes, *site.elements])

@@ -26,7 +26,7 @@ PLATE = "rows"
 
 
 class ModelProgram(nn.Module):
-    """The Pyro program of a model, which knows whose value each of its sites draws.
+    """The Pyro program of a model, with the variable of each of its sites.
 
     Attributes:
         sites: The site of each variable.
@@ -104,8 +104,10 @@ class GraphProgram(ModelProgram):
     def _sampled(self) -> dict[Hashable, Tensor]:
         values: dict[Hashable, Tensor] = {}
         for name in self._order:
-            own = site_distribution(self._conditionals[name], values, self._inputs, self._rows)
-            values[name] = pyro.sample(self.sites[name], own)
+            distribution = site_distribution(
+                self._conditionals[name], values, self._inputs, self._rows
+            )
+            values[name] = pyro.sample(self.sites[name], distribution)
         return values
 
 
@@ -136,13 +138,15 @@ def site_distribution(
     flat = {n: _flat(x, batch, x.shape[x.dim() - events[n] :]) for n, x in parents.items()}
     skipped = int(rows is not None)
     known = {n: inputs[n] for n in conditional.inputs}
-    own = {n: _flat(x, batch, x.shape[skipped:]) for n, x in known.items()}
-    found = conditional.distribution(flat, own or None)
-    return pyro_distribution(found, batch if lead or own else found.batch_shape)
+    covariates = {n: _flat(x, batch, x.shape[skipped:]) for n, x in known.items()}
+    distribution = conditional.distribution(flat, covariates or None)
+    return pyro_distribution(
+        distribution, batch if lead or covariates else distribution.batch_shape
+    )
 
 
 class _Unsaid(dist.TorchDistribution):
-    """Of a variable that is observed, and of whose distribution nothing is said."""
+    """A placeholder for the distribution of an observed variable that has none."""
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
 
@@ -186,7 +190,7 @@ def _flat(value: Tensor, batch: torch.Size, event: torch.Size) -> Tensor:
 
 
 def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
-    """Return a name of a site for each variable; no two are alike.
+    """Return a name of a site for each variable; all distinct.
 
     Text stays as it is. Anything else is written as text, with primes where that is taken.
 
@@ -195,7 +199,7 @@ def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
         {'a': 'a', ('a', 0): "('a', 0)", 7: "7'", '7': '7'}
     """
     taken = {n for n in names if isinstance(n, str)} | {PLATE}
-    found: dict[Hashable, str] = {}
+    unique: dict[Hashable, str] = {}
     for name in names:
         text = str(name)
         if not isinstance(name, str):
@@ -204,52 +208,52 @@ def site_names(names: Mapping[Hashable, Any]) -> dict[Hashable, str]:
             taken.add(text)
         elif name == PLATE:
             text = name + "'"
-        found[name] = text
-    return found
+        unique[name] = text
+    return unique
 
 
-def pyro_distribution(own: Distribution, batch: torch.Size) -> Any:
+def pyro_distribution(distribution: Distribution, batch: torch.Size) -> Any:
     """Return a torch distribution as Pyro's, its one batch axis laid out as a shape.
 
     Args:
-        own: Of batch shape ``()``, ``(N,)``, or already ``batch``.
+        distribution: Of batch shape ``()``, ``(N,)``, or already ``batch``.
         batch: With ``N`` cells.
 
     Raises:
         Unsupported: If the kind of distribution cannot be laid out.
     """
-    if tuple(own.batch_shape) == tuple(batch):
-        return _as_pyro(own)
-    return _laid_out(own, batch)
+    if tuple(distribution.batch_shape) == tuple(batch):
+        return _as_pyro(distribution)
+    return _laid_out(distribution, batch)
 
 
-def _laid_out(own: Distribution, batch: torch.Size) -> Any:
-    if isinstance(own, torch.distributions.Independent):
-        inner = own.base_dist
-        count = own.reinterpreted_batch_ndims
-        own_shape = inner.batch_shape[len(inner.batch_shape) - count :]
-        return dist.Independent(_laid_out(inner, batch + own_shape), count)
-    if isinstance(own, torch.distributions.MixtureSameFamily):
-        parts = own.component_distribution.batch_shape[-1:]
+def _laid_out(distribution: Distribution, batch: torch.Size) -> Any:
+    if isinstance(distribution, torch.distributions.Independent):
+        inner = distribution.base_dist
+        count = distribution.reinterpreted_batch_ndims
+        inner_shape = inner.batch_shape[len(inner.batch_shape) - count :]
+        return dist.Independent(_laid_out(inner, batch + inner_shape), count)
+    if isinstance(distribution, torch.distributions.MixtureSameFamily):
+        parts = distribution.component_distribution.batch_shape[-1:]
         return dist.MixtureSameFamily(
-            _laid_out(own.mixture_distribution, batch),
-            _laid_out(own.component_distribution, batch + parts),
+            _laid_out(distribution.mixture_distribution, batch),
+            _laid_out(distribution.component_distribution, batch + parts),
         )
-    known = getattr(own, "arg_constraints", {})
-    kind: Any = type(own)
+    known = getattr(distribution, "arg_constraints", {})
+    kind: Any = type(distribution)
     wanted = [n for n in _arguments(kind) if n in known]
-    given = {n: x for n in wanted if isinstance(x := own.__dict__.get(n), Tensor)}
-    if not given:
+    parameters = {n: x for n in wanted if isinstance(x := distribution.__dict__.get(n), Tensor)}
+    if not parameters:
         raise Unsupported(
-            f"a {type(own).__name__} cannot be given several batch axes; use one of torch's "
-            "distributions with tensors as parameters"
+            f"a {type(distribution).__name__} cannot be given several batch axes; use one of "
+            "torch's distributions with tensors as parameters"
         )
-    axes = len(own.batch_shape)
+    axes = len(distribution.batch_shape)
     laid = {}
-    for name, x in given.items():
-        whole = x.expand([*own.batch_shape, *x.shape[axes:]]) if axes else x
+    for name, x in parameters.items():
+        whole = x.expand([*distribution.batch_shape, *x.shape[axes:]]) if axes else x
         laid[name] = whole.reshape([*batch, *x.shape[axes:]])
-    return _class(type(own))(**laid, validate_args=False)
+    return _class(type(distribution))(**laid, validate_args=False)
 
 
 @functools.cache
@@ -257,23 +261,23 @@ def _arguments(kind: Any) -> tuple[str, ...]:
     return tuple(inspect.signature(kind.__init__).parameters)
 
 
-def _as_pyro(own: Distribution) -> Any:
+def _as_pyro(distribution: Distribution) -> Any:
     """The same object as an instance of Pyro's class."""
-    if isinstance(own, TorchDistributionMixin):
-        return own
-    kind = _class(type(own))
-    made = object.__new__(kind)
-    made.__dict__.update(own.__dict__)
-    if isinstance(own, torch.distributions.Independent):
-        made.__dict__["base_dist"] = _as_pyro(own.base_dist)
-    return made
+    if isinstance(distribution, TorchDistributionMixin):
+        return distribution
+    kind = _class(type(distribution))
+    converted = object.__new__(kind)
+    converted.__dict__.update(distribution.__dict__)
+    if isinstance(distribution, torch.distributions.Independent):
+        converted.__dict__["base_dist"] = _as_pyro(distribution.base_dist)
+    return converted
 
 
 def _class(kind: type) -> Any:
     """Pyro's class of the same name, or one made of torch's."""
-    found = getattr(dist, kind.__name__, None)
-    if isinstance(found, type) and issubclass(found, kind):
-        return found
+    pyro_class = getattr(dist, kind.__name__, None)
+    if isinstance(pyro_class, type) and issubclass(pyro_class, kind):
+        return pyro_class
     if issubclass(kind, TorchDistributionMixin):
         return kind
     if kind not in _MADE:

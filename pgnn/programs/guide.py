@@ -54,7 +54,7 @@ def check_guide(
 ) -> frozenset[str]:
     """Check that the sites of a guide are those of its program, and return their names.
 
-    Which real sites it must have is known once a question tells what was seen of the others.
+    Which real sites it must have depends on the evidence of a question.
 
     Args:
         guide: With its arguments bound.
@@ -64,14 +64,14 @@ def check_guide(
     Raises:
         ModelError: If it has others, or a shape differs; the site is named.
     """
-    found = drawn_sites(guide, parameters)
+    drawn = drawn_sites(guide, parameters)
     for name, site in sites.items():
-        if name in found and site.kind is not Kind.OBSERVED:
-            _check_shapes(site, found[name])
-    for name, site in found.items():
+        if name in drawn and site.kind is not Kind.OBSERVED:
+            _check_shapes(site, drawn[name])
+    for name, site in drawn.items():
         if name not in sites and not site.auxiliary:
             raise ModelError(f"the guide has site {name!r}, the model has not")
-    return frozenset(found)
+    return frozenset(drawn)
 
 
 def set_up(guide: Callable[[], Any]) -> None:
@@ -86,7 +86,7 @@ class GuideRuns(NamedTuple):
 
     Attributes:
         values: ``(n, *shape)`` of the model's variables; state indices of finite ones.
-        log_q: ``(n,)`` log densities of what was drawn.
+        log_q: ``(n,)`` log densities of the draws.
         reparameterised: Whether all draws can be differentiated through.
     """
 
@@ -141,13 +141,13 @@ class GuideExecutions:
     @property
     def names(self) -> tuple[Hashable, ...]:
         """The real variables that it draws, or must draw since others depend on them."""
-        source, found = self.source, []
+        source, names = self.source, []
         for v in source.variables.values():
             site = source.site_names[v.name]
             needed = site in source.guide_sites or any(source.graph.successors(site))
             if needed and not v.is_discrete and v.name not in self.seen:
-                found.append(v.name)
-        return tuple(found)
+                names.append(v.name)
+        return tuple(names)
 
     def _sites(
         self, held: Mapping[str, Tensor], around: Callable[..., Any] = lambda f: f
@@ -166,13 +166,13 @@ class GuideExecutions:
             self._depth = max([len(s["fn"].batch_shape) for s in alone.values()], default=0)
             try:
                 many = self._many(n)
-                found = self._read(many, n)
+                runs = self._read(many, n)
             except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError):
                 return False
-            return all(self._agrees(many, found, alone, k) for k in (0, n - 1))
+            return all(self._agrees(many, runs, alone, k) for k in (0, n - 1))
 
     def _agrees(
-        self, many: Mapping[str, Any], found: GuideRuns, alone: Mapping[str, Any], k: int
+        self, many: Mapping[str, Any], runs: GuideRuns, alone: Mapping[str, Any], k: int
     ) -> bool:
         held = {
             name: many[name]["value"][k].reshape(site["value"].shape)
@@ -180,10 +180,10 @@ class GuideExecutions:
             if type(site["fn"]).__name__ != "Delta"
         }
         one = self._read(self._sites(held), 1)
-        pairs = [(x[0], found.values[n][k]) for n, x in one.values.items()]
+        pairs = [(x[0], runs.values[n][k]) for n, x in one.values.items()]
         return all(
             torch.allclose(a.double(), b.double(), rtol=_CLOSE, atol=_CLOSE)
-            for a, b in [*pairs, (one.log_q[0], found.log_q[k])]
+            for a, b in [*pairs, (one.log_q[0], runs.log_q[k])]
         )
 
     def _read(self, nodes: Mapping[str, Any], n: int) -> GuideRuns:
@@ -196,8 +196,8 @@ class GuideExecutions:
             if v is not None and v.name in self.seen:
                 continue
             # where a site is masked it keeps its density, in the model too
-            own = node["unscaled_log_prob"] * node["scale"]
-            log_q = log_q + own.expand(node["log_prob"].shape).reshape(n, -1).sum(1)
+            log_prob = node["unscaled_log_prob"] * node["scale"]
+            log_q = log_q + log_prob.expand(node["log_prob"].shape).reshape(n, -1).sum(1)
             if v is None or node["infer"].get("is_auxiliary", False):
                 continue
             value = node["value"]

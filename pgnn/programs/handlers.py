@@ -34,7 +34,7 @@ class Plate:
 
 
 class Visitor:
-    """What is done at every sample statement of one execution."""
+    """The handler of every sample statement of one execution."""
 
     def visit(self, name: str, fn: Any, observed: Any, message: dict[str, Any]) -> Any:
         """Return the value of a site.
@@ -105,7 +105,7 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
 
     Raises:
         ModelError: If the program fails, or a shape does not fit a plate; the site is named.
-        LatentRead: If it looks at a random number.
+        LatentRead: If it reads a random number.
     """
     handler = _Handler(visitor, parameters)
     with unchanged_globals(), handler:
@@ -116,7 +116,7 @@ def execute(program: Callable[[], Any], visitor: Visitor, parameters: ProgramPar
         except (LatentRead, PgnnError):
             raise
         except Exception as error:
-            raise _told(error, handler.last) from error
+            raise _explained(error, handler.last) from error
 
 
 @contextlib.contextmanager
@@ -138,11 +138,11 @@ _MISMATCH = re.compile(
 )
 
 
-def _told(error: Exception, last: str) -> Exception:
+def _explained(error: Exception, last: str) -> Exception:
     """The error with the site's name."""
-    found = _MISMATCH.search(str(error))
-    if found:
-        plate, site, dim, size, other = found.groups()
+    mismatch = _MISMATCH.search(str(error))
+    if mismatch:
+        plate, site, dim, size, other = mismatch.groups()
         shapes = _shapes(error, site)
         return ModelError(
             f"site {site!r} does not fit plate {plate!r}: the plate has size {size} along "
@@ -202,14 +202,14 @@ def scaled(
 
 def thinning(message: dict[str, Any]) -> float:
     """Return how many times as many rows the plates around a site have as it sees."""
-    found = 1.0
+    factor = 1.0
     for frame in message["cond_indep_stack"]:
-        found *= float(frame.full_size) / float(frame.size)
-    return found
+        factor *= float(frame.full_size) / float(frame.size)
+    return factor
 
 
 def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
-    """Return what is observed, with a number in its place where it is masked.
+    """Return the observed value, with a number in its place where it is masked.
 
     There it may be ``NaN``, of which derivatives are none even where they do not count.
     """
@@ -246,12 +246,12 @@ class PlateRows:
 
     def _choose(self, name: str, size: int, number: int) -> Tensor:
         self.sizes[name] = (size, number)
-        found = self.rows.get(name)
-        return torch.arange(size) if found is None else found
+        rows = self.rows.get(name)
+        return torch.arange(size) if rows is None else rows
 
 
 def check_vectorised(message: Mapping[str, Any]) -> None:
-    """Raise if a site stands in a loop over some rows of a plate: its name would change."""
+    """Raise if a site is in a loop over some rows of a plate: its name would change."""
     for frame in message["cond_indep_stack"]:
         if frame.dim is None and frame.size != frame.full_size:
             raise Unsupported(
@@ -268,7 +268,7 @@ def _chosen_by(choose: Callable[[str, int, int], Tensor]) -> Iterator[None]:
     Pyro's messages can say which rows, but not how many: that is for the plate to say.
     """
     plates: Any = SubsampleMessenger
-    own = vars(plates)["_subsample"]
+    original = vars(plates)["_subsample"]
 
     def subsample(
         name: str,
@@ -280,10 +280,10 @@ def _chosen_by(choose: Callable[[str, int, int], Tensor]) -> Iterator[None]:
         if subsample is None and size is not None and (subsample_size or size) < size:
             assert subsample_size is not None
             subsample, subsample_size = choose(name, int(size), int(subsample_size)), None
-        return own.__func__(name, size, subsample_size, subsample, *rest)
+        return original.__func__(name, size, subsample_size, subsample, *rest)
 
     plates._subsample = staticmethod(subsample)
     try:
         yield
     finally:
-        plates._subsample = own
+        plates._subsample = original

@@ -37,7 +37,7 @@ class JointExecution:
 
 
 class _Joint(Visitor):
-    """Draws what is not held, in each execution; hands on the probability of what is."""
+    """Draws the sites that are not held, in each execution; passes on the others' probability."""
 
     def __init__(
         self,
@@ -77,8 +77,8 @@ class _Joint(Visitor):
         value, seen = self._value(site, fn)
         if self.scored or seen is not None:
             bare = log_prob_of(fn, value) if seen is not None else self.drawn
-            own = scaled(bare, message, latent=True)
-            log_prob = own.reshape(site.sizes)
+            log_probs = scaled(bare, message, latent=True)
+            log_prob = log_probs.reshape(site.sizes)
             if seen is not None and not bool(seen.all()):
                 nothing = torch.zeros_like(log_prob)
                 self._count(torch.where(seen, nothing, log_prob).sum(), seen=False)
@@ -102,18 +102,18 @@ class _Joint(Visitor):
 
     def _value(self, site: Site, fn: Any) -> tuple[Any, Tensor | None]:
         """The value of a latent site, and which of its cells are held."""
-        given = self.held.get(site.name)
-        if given is None:
+        held = self.held.get(site.name)
+        if held is None:
             return self._drawn(fn), None
         batch, event = [*fn.batch_shape], [*site.event]
         if site.kind is Kind.REAL:
-            value, missing = given.to(site.value.dtype), given.isnan()
-            own = len(site.sizes) + len(event)
+            value, missing = held.to(site.value.dtype), held.isnan()
+            axes = len(site.sizes) + len(event)
         else:
             assert site.support is not None
-            value, missing = site.support[given.clamp(min=0)], given < 0
-            own, event = len(site.sizes), [1] * len(event)
-        if given.dim() > own:  # one for each execution, none of which is missing
+            value, missing = site.support[held.clamp(min=0)], held < 0
+            axes, event = len(site.sizes), [1] * len(event)
+        if held.dim() > axes:  # one for each execution, none of which is missing
             value = self.batch.tensor(value.reshape([self.batch.number, *batch, *site.event]))
             return value, torch.ones(site.sizes, dtype=torch.bool)
         value = value.reshape([*batch, *site.event])
@@ -152,14 +152,14 @@ def run_together(
         held: State indices of finite sites (-1: not held), values of the others (NaN: not held),
             ``(*shape)``; or complete ones ``(number, *shape)`` for each execution.
         number: How many executions.
-        seed: Of what is drawn.
-        weigh: Is given the log probabilities of what was held or observed, site after site.
+        seed: Seed of the draws.
+        weigh: Receives the log probabilities of held and observed values, site after site.
         scored: Whether log densities of all sites are wanted.
 
     Raises:
         PgnnError: If executions differ in more than their numbers, or an operation cannot be
             carried out for all at once.
-        LatentRead: If the program looks at a number.
+        LatentRead: If the program reads a random number.
     """
     batch = ExecutionBatch(number)
     visitor = _Joint(sites, held, batch, weigh, scored)

@@ -27,11 +27,11 @@ def log_prob_of(fn: Any, value: Any, possible: bool = False) -> Tensor:
         chosen: Tensor = pair[1].gather(-1, pair[0][..., :1]).squeeze(-1)
         return chosen
     if isinstance(fn, Bernoulli) and _of_probs(fn):
-        found = torch.where(value != 0, _log(fn.probs), _log(1 - fn.probs))
+        log_prob = torch.where(value != 0, _log(fn.probs), _log(1 - fn.probs))
     else:
-        found = fn.log_prob(value)
+        log_prob = fn.log_prob(value)
     inside = None if possible else inside_of(support_of(fn), value)
-    return found if inside is None else torch.where(inside, found, -math.inf)
+    return log_prob if inside is None else torch.where(inside, log_prob, -math.inf)
 
 
 def all_possible(fn: Any, value: Any) -> bool:

@@ -64,7 +64,7 @@ class Lowering:
 
     def _arranged(self, tables: Mapping[str, SiteTable]) -> list[_Part]:
         """Which sites' tables make a group together."""
-        alike: dict[Hashable, list[str]] = {}
+        groups: dict[Hashable, list[str]] = {}
         same: dict[Hashable, list[str]] = {}
         for name, table in tables.items():
             same.setdefault((id(table.log_values), self._child(name)), []).append(name)
@@ -76,8 +76,8 @@ class Lowering:
                 key = (id(x), self._widths(table), child)
             else:
                 key = (tuple(x.shape), x.dtype, self._widths(table), child)
-            alike.setdefault(key, []).append(name)
-        return [self._part(names, tables) for names in alike.values()]
+            groups.setdefault(key, []).append(name)
+        return [self._part(names, tables) for names in groups.values()]
 
     def _widths(self, table: SiteTable) -> tuple[int, ...]:
         """Elements of each site that a table is over."""
@@ -108,32 +108,34 @@ class Lowering:
 
     def _over(self, name: str, scope: tuple[str, ...]) -> tuple[list[Over], list[Hashable]]:
         """Variables of the factors of a site, cell by cell, and their children."""
-        found = self._variables.get(name)
-        if found is None or found[0] != scope:
+        cached = self._variables.get(name)
+        if cached is None or cached[0] != scope:
             singles = self.elements.singles
             over = [tuple(singles[e] for e in row) for row in self._scope(name, scope).tolist()]
             normal = self._child(name)
-            found = (scope, over, [v[-1].name if normal else None for v in over])
-            self._variables[name] = found
-        return found[1], found[2]
+            cached = (scope, over, [v[-1].name if normal else None for v in over])
+            self._variables[name] = cached
+        return cached[1], cached[2]
 
     def _scope(self, name: str, scope: tuple[str, ...]) -> Ints:
         """``(F, n)`` elements that the cells of a site are over."""
-        found = self._scopes.get((name, scope))
-        if found is None:
+        elements = self._scopes.get((name, scope))
+        if elements is None:
             site = self.sites[name]
             columns = [self._numbers(site, self.sites[n]) for n in scope]
             cells = int(np.prod(site.sizes, dtype=np.int64))
-            found = np.concatenate([np.zeros((cells, 0), np.int64), *columns], axis=1)
-            self._scopes[name, scope] = found
-        return found
+            elements = np.concatenate([np.zeros((cells, 0), np.int64), *columns], axis=1)
+            self._scopes[name, scope] = elements
+        return elements
 
     def _numbers(self, site: Site, parent: Site) -> Ints:
         """Elements of a parent that the cells of a site depend on, ``(F, n)``."""
-        own = self.elements.numbers(self.names[parent.name])
+        elements = self.elements.numbers(self.names[parent.name])
         shape = [a.size if a in parent.axes else 1 for a in site.axes]
         each = math.prod(parent.elements)
-        return np.broadcast_to(own.reshape([*shape, each]), [*site.sizes, each]).reshape(-1, each)
+        return np.broadcast_to(elements.reshape([*shape, each]), [*site.sizes, each]).reshape(
+            -1, each
+        )
 
     def flat(self, name: str, table: SiteTable) -> Tensor:
         """``(*rows, F or 1, K1, ..., Kn)`` values."""
@@ -187,30 +189,30 @@ class _Part:
 
 def _factor(variables: Over, table: Tensor, child: Hashable) -> Factor:
     """A factor whose variables and shape are known to fit: there may be very many."""
-    made = Factor.__new__(Factor)
-    made.variables, made.log_values, made.child = variables, table, child
-    return made
+    factor = Factor.__new__(Factor)
+    factor.variables, factor.log_values, factor.child = variables, table, child
+    return factor
 
 
 def masked(
     tables: Mapping[str, SiteTable], unseen: Mapping[str, Tensor]
 ) -> Mapping[str, SiteTable]:
-    """Return tables that are zero in cells where a real site was not seen: it integrates to one.
+    """Return tables that are zero where a real site is unobserved, since it integrates to one.
 
     Args:
         tables: Of all sites, with a first axis for rows.
-        unseen: ``(B, *sizes)`` cells that were not seen, by site.
+        unseen: ``(B, *sizes)`` cells that were not observed, by site.
     """
     if not unseen:
         return tables
-    found = dict(tables)
+    result = dict(tables)
     for name, cells in unseen.items():
         t = tables[name]
         mask = cells.to(t.log_values.device)
         mask = mask.reshape([*mask.shape, *[1] * (t.log_values.dim() - mask.dim())])
         zero = torch.zeros_like(t.log_values)
-        found[name] = SiteTable(t.scope, torch.where(mask, zero, t.log_values), False)
-    return found
+        result[name] = SiteTable(t.scope, torch.where(mask, zero, t.log_values), False)
+    return result
 
 
 def conditioned(
@@ -226,5 +228,5 @@ def conditioned(
     if not seen:
         return factor
     child = None if factor.child in seen else factor.child
-    made = factor.condition(seen)
-    return Factor(made.variables, made.log_values, child)
+    reduced = factor.condition(seen)
+    return Factor(reduced.variables, reduced.log_values, child)

@@ -48,7 +48,7 @@ class ProgramParameters(nn.Module):
         self._start = store.get_state()
 
     def forget_start(self) -> None:
-        """Let go of Pyro's global store."""
+        """Release Pyro's global store."""
         self._start = _EMPTY
 
     def _make(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
@@ -114,19 +114,19 @@ def _unfolded(parts: Iterable[Any], depth: int = 4) -> Iterable[Any]:
 
 def _enclosed(function: Callable[..., Any]) -> list[Any]:
     """What a function or method refers to outside of itself."""
-    found: list[Any] = [getattr(function, "__self__", None)]
+    enclosed: list[Any] = [getattr(function, "__self__", None)]
     wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
-    found.append(wrapped)
+    enclosed.append(wrapped)
     inner = getattr(function, "__func__", function)
     code = getattr(inner, "__code__", None)
     if code is None:
-        return found
+        return enclosed
     for cell in inner.__closure__ or ():
         try:
-            found.append(cell.cell_contents)
+            enclosed.append(cell.cell_contents)
         except ValueError:  # not bound yet
             continue
     spaces = inner.__globals__
     outside = [spaces[n] for n in code.co_names if n in spaces]
-    found += [x for x in outside if isinstance(x, nn.Module | nn.Parameter)]
-    return found
+    enclosed += [x for x in outside if isinstance(x, nn.Module | nn.Parameter)]
+    return enclosed

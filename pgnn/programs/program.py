@@ -49,13 +49,13 @@ class Program(ProgramVerbs):
     Plates with ``subsample_size`` show all of their rows to questions, and batches of so many to
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
-    A program whose control flow depends on a latent value has no tables: :attr:`obstacle` says so,
-    and questions are answered by all of its executions where they are few, otherwise by random ones
-    that are weighed (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
+    A program whose control flow depends on a latent value has no tables: :attr:`obstacle` has the
+    reason, and questions are answered by all of its executions where they are few, otherwise by
+    random ones that are weighed (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.
-        guide: Another program, with the real sites that nobody observes; its parameters are kept
+        guide: Another program, with the unobserved real sites; its parameters are kept
             here too.
         args: What the program is called with, such as data.
         kwargs: By name.
@@ -97,7 +97,7 @@ class Program(ProgramVerbs):
         kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.own = ProgramParameters()
+        self.param_statements = ProgramParameters()
         self._programs = (model, guide)
         self.args = tuple(ordinary(x) for x in args)
         self.kwargs = {n: ordinary(x) for n, x in (kwargs or {}).items()}
@@ -138,10 +138,10 @@ class Program(ProgramVerbs):
         Raises:
             EvidenceError: If no execution came by a site of that name.
         """
-        found = self._source.execute({}, 0).sites.get(name, self._source.sites.get(name))
-        if found is None:
+        site = self._source.execute({}, 0).sites.get(name, self._source.sites.get(name))
+        if site is None:
             raise EvidenceError(f"the program has no site {name!r}{closest(name, self.sites)}")
-        return found.constraint
+        return site.constraint
 
     @property
     def event_axes(self) -> dict[Hashable, int]:
@@ -162,14 +162,14 @@ class Program(ProgramVerbs):
 
     def with_arguments(self, *args: Any, **kwargs: Any) -> Program:
         """Return the same program with the same parameters, called with other arguments."""
-        made = Program.__new__(Program)
-        Model.__init__(made)
-        made.own, made._programs = self.own, self._programs
-        made.args = tuple(ordinary(x) for x in args)
-        made.kwargs = {n: ordinary(x) for n, x in kwargs.items()}
-        made._collect()
-        made._read()
-        return made
+        program = Program.__new__(Program)
+        Model.__init__(program)
+        program.param_statements, program._programs = self.param_statements, self._programs
+        program.args = tuple(ordinary(x) for x in args)
+        program.kwargs = {n: ordinary(x) for n, x in kwargs.items()}
+        program._collect()
+        program._read()
+        return program
 
     def batch(self) -> ProgramBatch | None:
         """Return the program as it sees some rows of its plates; None if it always sees all."""
@@ -184,7 +184,7 @@ class Program(ProgramVerbs):
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
     ) -> tuple[Factor, ...]:
-        """One log table for each cell of each site, over what is not observed (see :class:`Model`).
+        """One log table for each cell of each site, over unobserved variables (see :class:`Model`).
 
         Raises:
             Unsupported: If a real site is not observed and something depends on it, or the
@@ -192,9 +192,9 @@ class Program(ProgramVerbs):
         """
         from pgnn.programs.lowering import conditioned
 
-        made = self._source.factors(self._known(inputs), observed or {}, self.elements)
+        factors = self._source.factors(self._known(inputs), observed or {}, self.elements)
         codes = {n: x for n, x in (observed or {}).items() if self.variable(n).is_discrete}
-        return tuple(conditioned(f, codes, self._variables) for f in made) if codes else made
+        return tuple(conditioned(f, codes, self._variables) for f in factors) if codes else factors
 
     def factor_groups(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
@@ -293,7 +293,7 @@ class Program(ProgramVerbs):
         from pgnn.programs.source import ProgramSource
 
         read = outside_inference_mode(ProgramSource)
-        source = read(self._programs, self.args, self.kwargs, self.own, self._rows)
+        source = read(self._programs, self.args, self.kwargs, self.param_statements, self._rows)
         self._source: ProgramSource = source
         self._variables = dict(source.variables)
         self._sites = ProgramSite.read(source)
@@ -308,7 +308,7 @@ class Program(ProgramVerbs):
         return self
 
     def _no_findings(self) -> dict[Hashable, Tensor]:
-        """One row in which nothing was seen."""
+        """One row in which nothing was observed."""
         discrete = [v for v in self._variables.values() if v.is_discrete]
         return {v.name: torch.full((1, *v.shape), -1) for v in discrete}
 
@@ -331,7 +331,7 @@ def _refuse(inputs: Inputs | None) -> None:
 
 
 class ProgramBatch(Program):
-    r"""A program whose plates see some of their rows, which stand for all.
+    r"""A program whose plates have a batch of their rows, which represents all.
 
     Of a plate of ``N`` rows that sees ``B``, each counts ``N / B`` times, so that on average over
     the choice of rows the log density is right. Discrete sites in the plate are summed out first:
@@ -350,7 +350,7 @@ class ProgramBatch(Program):
 
     def __init__(self, whole: Program) -> None:
         Model.__init__(self)
-        self.own, self._programs = whole.own, whole._programs
+        self.param_statements, self._programs = whole.param_statements, whole._programs
         self.args, self.kwargs = whole.args, whole.kwargs
         chosen = whole._source.rows
         self._drawn = {n: s for n, s in chosen.sizes.items() if n not in chosen.rows}

@@ -1,4 +1,4 @@
-"""The verbs of programs: scaled log evidence, and questions about what is computed."""
+"""The verbs of programs: scaled log evidence, and questions about computed values."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class ProgramVerbs(Model, ExecutableModel):
 
             others = [n for n in _listed(targets) if n not in computed]
             return computed_posterior(self, computed, others, evidence, self._engine(engine))
-        found = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
-        return found if self.power == 1.0 else found.to_the_power(self.power)
+        posterior = super().query(targets, evidence, inputs=inputs, engine=engine, errors=errors)
+        return posterior if self.power == 1.0 else posterior.to_the_power(self.power)
 
     def most_probable(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`Model.most_probable`."""
-        found: Any = super().most_probable(*args, **kwargs)
-        return found if self.power == 1.0 else found.to_the_power(self.power)
+        assignment: Any = super().most_probable(*args, **kwargs)
+        return assignment if self.power == 1.0 else assignment.to_the_power(self.power)
 
     def log_prob(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None

@@ -87,7 +87,7 @@ class SequenceProgram(ModelProgram):
         Returns:
             Values by ``(name, t)``.
         """
-        found: Values = {}
+        values: Values = {}
         with contextlib.ExitStack() as inside:
             if self._rows is not None:
                 inside.enter_context(pyro.plate(PLATE, self._rows, dim=-1))
@@ -95,8 +95,8 @@ class SequenceProgram(ModelProgram):
             for t in pyro.markov(range(self.steps)):
                 with self._mask(t):
                     before = self._step(t, before)
-                found.update({(n, t): x for n, x in before.items()})
-        return found
+                values.update({(n, t): x for n, x in before.items()})
+        return values
 
     def _cells(self) -> list[Variable]:
         """The variables of one slice, in the order in which the model names them."""
@@ -114,8 +114,8 @@ class SequenceProgram(ModelProgram):
         name = conditional.child.name
         axis = int(self._rows is not None)
         inputs = {n: self._inputs[n].select(axis, t) for n in conditional.inputs}
-        own = site_distribution(conditional, known, inputs, self._rows)
-        return pyro.sample(self.sites[name, t], own)
+        distribution = site_distribution(conditional, known, inputs, self._rows)
+        return pyro.sample(self.sites[name, t], distribution)
 
     def _mask(self, t: int) -> Any:
         """Leave out the sequences that have ended."""
@@ -124,7 +124,7 @@ class SequenceProgram(ModelProgram):
 
     def _by_step(self, inputs: Mapping[Hashable, Tensor]) -> Values:
         lead = (self.steps,) if self._rows is None else (self._rows, self.steps)
-        found = {}
+        by_step = {}
         for name, value in inputs.items():
             x = torch.as_tensor(value)
             if tuple(x.shape[: len(lead)]) != lead:
@@ -133,8 +133,8 @@ class SequenceProgram(ModelProgram):
                     f"the input {name!r} must be ({shape}, ...), a value for each step, got "
                     f"{tuple(x.shape)}"
                 )
-            found[name] = x
-        return found
+            by_step[name] = x
+        return by_step
 
 
 class SemiMarkovProgram(SequenceProgram):
@@ -200,15 +200,15 @@ def sequence_program(
     return (SemiMarkovProgram if lasting else SequenceProgram)(model, lengths, inputs)
 
 
-def _lengths(given: int | Iterable[int] | None) -> tuple[int | None, Tensor]:
+def _lengths(steps: int | Iterable[int] | None) -> tuple[int | None, Tensor]:
     """The number of rows (None: one sequence that has no axis of rows), and the lengths."""
-    if given is None:
+    if steps is None:
         raise EvidenceError(
             "a program over time has a site for each step: say how many there are, such as "
             "program(lengths=10), or program(lengths=[10, 7]) for a batch"
         )
-    single = isinstance(given, int)
-    lengths = torch.as_tensor([given] if single else list(given), dtype=torch.int64)  # type: ignore[arg-type]
+    single = isinstance(steps, int)
+    lengths = torch.as_tensor([steps] if single else list(steps), dtype=torch.int64)  # type: ignore[arg-type]
     if lengths.dim() != 1 or not len(lengths) or int(lengths.min()) < 1:
-        raise EvidenceError(f"lengths must be positive numbers of steps, got {given!r}")
+        raise EvidenceError(f"lengths must be positive numbers of steps, got {steps!r}")
     return (None if single else len(lengths)), lengths

@@ -47,13 +47,13 @@ class Site:
         elements: Their shape, if there are such: each is a variable of its own.
         states: ``(K,)`` values of one of them; otherwise the support.
         sources: The latent sites that its log probability was computed from.
-        value: What was drawn.
-        log_prob: Of what was drawn, in the shape of the axes; of a finite one without the scale.
+        value: The draw.
+        log_prob: Of the draw, in the shape of the axes; of a finite one without the scale.
         weighted: Whether it is scaled, so that it need not sum to one.
         scale: How often it counts; NaN if its cells differ.
         thinning: How many times as many rows its plates have as it sees; a part of the scale.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
-        constraint: What its values fulfil; all real numbers where the distribution does not tell.
+        constraint: On its values; all real numbers where the distribution declares none.
         in_support: Whether what the program observes is data, all of it possible.
     """
 
@@ -80,7 +80,7 @@ class Site:
 
     @property
     def drawn(self) -> Tensor:
-        """What was drawn, ``(*sizes, *event)``."""
+        """The draw, ``(*sizes, *event)``."""
         return self.value.reshape([*self.sizes, *self.event])
 
     @property
@@ -119,14 +119,14 @@ class Site:
 
     def variable(self, declared: Mapping[str, Variable]) -> Variable:
         """Return the site as a variable, with the name and labels that the program declares."""
-        own = declared.get(self.name)
-        name = self.name if own is None else own.name
+        variable = declared.get(self.name)
+        name = self.name if variable is None else variable.name
         if self.kind is Kind.REAL:
             return Variable(name, None, (*self.sizes, *self.event))
         count = self.num_element_states
         labels: Any = count
-        if own is not None and own.is_discrete and own.num_states == count:
-            labels = own.states
+        if variable is not None and variable.is_discrete and variable.num_states == count:
+            labels = variable.states
         return Variable(name, labels, (*self.sizes, *self.elements))
 
     def where(self) -> str:
@@ -245,7 +245,7 @@ def _number(scale: Any) -> float:
 
 
 def _axes(plates: Mapping[int, Plate], shape: tuple[int, ...]) -> tuple[Plate, ...]:
-    """The plates of a site, and its own batch dimensions that stand in none."""
+    """The plates of a site, and its own batch dimensions outside of them."""
     deepest = min([-len(shape), *plates])
     axes = [plates.get(d, Plate(None, d, _size(shape, d))) for d in range(deepest, 0)]
     return tuple(a for a in axes if a.name is not None or a.size != 1)
@@ -293,7 +293,7 @@ class ProgramSite:
 
     Attributes:
         name: Of the site.
-        variable: What stands for it in questions and evidence; None if the program observes it.
+        variable: Its variable in questions and evidence; None if the program observes it.
         parents: The sites that its distribution depends on, in the order of the program.
         plates: The size of each plate around it, the outermost first.
         observed: Whether the program itself observes it (``obs=``).
@@ -313,18 +313,18 @@ class ProgramSite:
             source: With ``sites``, ``names``, ``variables`` and ``graph``.
         """
         graph: nx.DiGraph = source.graph
-        found = {}
+        described = {}
         for name, site in source.sites.items():
             plates = {a.name: a.size for a in site.axes if a.name is not None}
             before = set(graph.predecessors(name))
-            found[name] = cls(
+            described[name] = cls(
                 name=name,
                 variable=source.variables[source.names[name]] if name in source.names else None,
                 parents=tuple(n for n in source.sites if n in before),
                 plates=MappingProxyType(plates),
                 observed=name not in source.names,
             )
-        return found
+        return described
 
 
 def _check_numbers(name: str, fn: Any, observed: Any) -> None:
@@ -339,5 +339,5 @@ def _check_numbers(name: str, fn: Any, observed: Any) -> None:
         place = f" at {where}" if where else ""
         raise ModelError(
             f"site {name!r} is observed as NaN{place}; leave it out of the data, or say by "
-            "obs_mask= or poutine.mask which values were seen"
+            "obs_mask= or poutine.mask which values were observed"
         )

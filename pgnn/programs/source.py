@@ -1,4 +1,4 @@
-"""What stands behind a program as a model: its sites, and the runs that make its tables."""
+"""A program read as a model: its sites, and the runs that make its tables."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ProgramSource:
     Attributes:
         program: The program with its arguments bound.
         model: The same, its rows chosen.
-        guide: The guide likewise.
+        guide: The guide, called in the same way.
         guide_sites: Names of its sites.
         rows: The rows that plates see.
         incomplete: Why only a batch of rows can be seen, or None.
@@ -97,10 +97,10 @@ class ProgramSource:
     def _name_variables(self, declared: Mapping[str, Variable]) -> None:
         """Make a variable of each latent site; those that the program declares come first."""
         latent = [s for s in self.sites.values() if s.kind is not Kind.OBSERVED]
-        made = {s.name: s.variable(declared) for s in latent}
-        self.names = {site: v.name for site, v in made.items()}
+        by_site = {s.name: s.variable(declared) for s in latent}
+        self.names = {site: v.name for site, v in by_site.items()}
         self.site_names = {v: site for site, v in self.names.items()}
-        variables = {v.name: v for v in made.values()}
+        variables = {v.name: v for v in by_site.values()}
         first = [v.name for v in declared.values() if v.name in variables]
         self.variables = {n: variables[n] for n in dict.fromkeys([*first, *variables])}
 
@@ -108,18 +108,18 @@ class ProgramSource:
         """Find the sites: with all rows of the plates, or of a batch if the data is one."""
         self.model = self.rows.bound(self.program)
         try:
-            found = Dependencies.of(self.model, self.parameters, batch)
+            analysis = Dependencies.of(self.model, self.parameters, batch)
         except ModelError as error:
             if batch or not self.rows.sizes:
                 raise
-            found = self._in_part(error)
-        self.sites, self.graph, self.obstacle = found.sites, found.graph, found.obstacle
+            analysis = self._in_part(error)
+        self.sites, self.graph, self.obstacle = analysis.sites, analysis.graph, analysis.obstacle
         reals = [n for n, s in self.sites.items() if s.kind is Kind.REAL]
         self.missing_reals = MissingReals(self.graph, reals)
-        if found.layout is None:
+        if analysis.layout is None:
             return
-        self.layout = found.layout
-        if self.layout.power != 1.0:  # what is seen stands for the rest
+        self.layout = analysis.layout
+        if self.layout.power != 1.0:  # the rows of the batch stand for the others
             self.incomplete = None
 
     def _in_part(self, error: ModelError) -> Dependencies:
@@ -128,7 +128,7 @@ class ProgramSource:
         self.rows = PlateRows({n: torch.arange(b) for n, (_, b) in sizes.items()})
         self.model = self.rows.bound(self.program)
         try:
-            found = Dependencies.of(self.model, self.parameters)
+            analysis = Dependencies.of(self.model, self.parameters)
         except ModelError:
             raise error from None
         plates = " and ".join(f"{b} of {n} rows of plate {p!r}" for p, (n, b) in sizes.items())
@@ -136,7 +136,7 @@ class ProgramSource:
             f"the program has data for {plates}, answers need all of them: give it all data, and "
             f"choose by the rows of the plate. With all rows, {error}"
         )
-        return found
+        return analysis
 
     def check_complete(self) -> None:
         """Raise if there are answers for batches of rows only."""
@@ -164,8 +164,8 @@ class ProgramSource:
     def execute(self, held: Mapping[Hashable, Tensor], seed: int) -> Execution:
         """Run the program once with some values held; values are named by variable."""
         self.check_complete()
-        own = {self.site_names[n]: x for n, x in held.items()}
-        done = run_once(self.model, self.parameters, own, seed)
+        by_site = {self.site_names[n]: x for n, x in held.items()}
+        done = run_once(self.model, self.parameters, by_site, seed)
         named = {self.names[str(n)]: x for n, x in done.values.items() if n in self.names}
         rest = tuple(str(n) for n in done.values if n not in self.names)
         return Execution(
@@ -203,10 +203,10 @@ class ProgramSource:
         scored: bool,
     ) -> JointExecution:
         self.check_complete()
-        own = {self.site_names[n]: x for n, x in held.items()}
+        by_site = {self.site_names[n]: x for n, x in held.items()}
         try:
             done = run_together(
-                self.model, self.parameters, self.sites, own, number, seed, weigh, scored
+                self.model, self.parameters, self.sites, by_site, number, seed, weigh, scored
             )
         except LatentRead as read:
             raise Unsupported(f"the program reads a latent value by {read.reader}") from read
@@ -222,10 +222,10 @@ class ProgramSource:
         except PgnnError as error:
             return str(error)
         assert done.log_joint is not None
-        for k, found in enumerate(done.log_joint.tolist()):
+        for k, log_joint in enumerate(done.log_joint.tolist()):
             one = self.execute({n: x[k] for n, x in done.values.items()}, 0)
-            if not math.isclose(one.log_joint, found, rel_tol=1e-3, abs_tol=1e-3):
-                return f"they have the log density {found:.6g}, run alone {one.log_joint:.6g}"
+            if not math.isclose(one.log_joint, log_joint, rel_tol=1e-3, abs_tol=1e-3):
+                return f"they have the log density {log_joint:.6g}, run alone {one.log_joint:.6g}"
         return None
 
     def real_supports(
@@ -240,7 +240,7 @@ class ProgramSource:
             runs = [self.execute(held, seed).sites for seed in (0, 1)]
         else:
             runs = [drawn_sites(self.model, self.parameters, seed) for seed in (0, 1)]
-        found = {}
+        supports = {}
         for name in names:
             site, other = (sites[self.site_names[name]] for sites in runs)
             if not same_constraint(site.constraint, other.constraint):
@@ -248,16 +248,16 @@ class ProgramSource:
                     f"the support of site {site.name!r} depends on latent sites; declare it as a "
                     "graph, or as a transform of a site that has the same support always"
                 )
-            found[name] = Support(site.constraint, site.value.dtype, tuple(site.value.shape))
-        return found
+            supports[name] = Support(site.constraint, site.value.dtype, tuple(site.value.shape))
+        return supports
 
     def _lowering(self, elements: Elements) -> Lowering:
-        if getattr(self, "_made", None) is None:
-            self._made = Lowering(self.sites, self.names, elements)
-        return self._made
+        if getattr(self, "_cached_lowering", None) is None:
+            self._cached_lowering = Lowering(self.sites, self.names, elements)
+        return self._cached_lowering
 
     def _tables(self, owner: CachingModule, observed: Mapping[Hashable, Tensor]) -> Tables:
-        """The tables given what was observed of real sites."""
+        """The tables given the observed real sites."""
         reals = {
             self.site_names[n]: x
             for n, x in observed.items()
@@ -273,9 +273,9 @@ class ProgramSource:
         missing = {n: x.detach().isnan() for n, x in reals.items()}
         missing = {n: x for n, x in missing.items() if bool(x.any())}
         self.missing_reals.unseen_rows({n: reals[n] for n in missing})  # on which nothing depends
-        for name, cells in missing.items():  # what was drawn once stands in
-            own = self.sites[name].drawn.to(reals[name])
-            reals[name] = torch.where(cells, own, reals[name])
+        for name, cells in missing.items():  # an earlier draw stands in
+            stand_in = self.sites[name].drawn.to(reals[name])
+            reals[name] = torch.where(cells, stand_in, reals[name])
         tables = self._in_rows(owner, ready, shaped(self.layout, reals), left_out)
         return masked(tables, {n: self._cells(n, x) for n, x in missing.items()})
 
@@ -294,12 +294,12 @@ class ProgramSource:
             changing, _ = self._inputs(owner)
             return tables_in_rows(lambda row: one.again(row, changing), self.layout, rows)
 
-        made: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
+        evaluations: OrderedDict[Any, Evaluation] = owner.cached("evaluations in rows", OrderedDict)
         key = (number, tuple(reals), frozenset(left_out))
-        many = made.pop(key, None) or Evaluation(run)
-        made[key] = many  # the latest comes last
-        while len(made) > _ROW_COUNTS:
-            made.popitem(last=False)
+        many = evaluations.pop(key, None) or Evaluation(run)
+        evaluations[key] = many  # the latest comes last
+        while len(evaluations) > _ROW_COUNTS:
+            evaluations.popitem(last=False)
         if number and not many.trusted:
             one.tables({n: x[0] for n, x in reals.items()}, *inputs)
         return many.tables(reals, *inputs)
@@ -310,8 +310,10 @@ class ProgramSource:
         def run(reals: Mapping[str, Tensor]) -> Tables:
             return tables_of(self.model, self.layout, self.parameters, reals, left_out)
 
-        made: Evaluation = owner.cached(("evaluation", *sorted(left_out)), lambda: Evaluation(run))
-        return made
+        evaluation: Evaluation = owner.cached(
+            ("evaluation", *sorted(left_out)), lambda: Evaluation(run)
+        )
+        return evaluation
 
     def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
         """What changes while learning, and what makes a tape void when it changes."""

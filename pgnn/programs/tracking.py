@@ -1,4 +1,4 @@
-"""Tensors that know which random choices of a program they were computed from."""
+"""Tensors with the random choices of a program that they were computed from."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ READERS = {
     torch.equal: "torch.equal()",
     Tensor.equal: ".equal()",
 }
-"""What looks at a number, and what it is called."""
+"""Functions that read a number, and their names."""
 
 # checks of arguments and of shapes read values, but what they compute does not depend on them
 _CHECKERS = ("torch.distributions", "pyro.", "pgnn.factors")
@@ -40,7 +40,7 @@ class LatentRead(Exception):
 
     Args:
         sources: The sites that the number was computed from.
-        reader: What was called.
+        reader: Name of the function.
     """
 
     def __init__(self, sources: Sources, reader: str) -> None:
@@ -51,7 +51,7 @@ class LatentRead(Exception):
 class Tracked(Tensor):
     """A tensor with the names of the sample sites from which it was computed.
 
-    Everything that torch computes of it is tracked too. A look at its number, such as ``bool()``,
+    Everything that torch computes of it is tracked too. Reading its number, such as by ``bool()``,
     raises :class:`LatentRead`.
     """
 
@@ -67,15 +67,15 @@ class Tracked(Tensor):
         if sources and (func in READERS or _picks_by_mask(func, args)) and not checking():
             raise LatentRead(sources, READERS.get(func, "a mask as an index"))
         with torch._C.DisableTorchFunctionSubclass():
-            found = func(*args, **kwargs)
-        return tracked(found, sources) if sources else found
+            result = func(*args, **kwargs)
+        return tracked(result, sources) if sources else result
 
 
 def track(value: Tensor, name: str) -> Tracked:
     """Return a value that was drawn at a site."""
-    made: Tracked = plain(value).as_subclass(Tracked)
-    made.sources = frozenset([name])
-    return made
+    tracked_value: Tracked = plain(value).as_subclass(Tracked)
+    tracked_value.sources = frozenset([name])
+    return tracked_value
 
 
 def plain(value: Any) -> Any:
@@ -83,18 +83,18 @@ def plain(value: Any) -> Any:
     return value.as_subclass(Tensor) if isinstance(value, Tracked) else value
 
 
-def tracked(found: Any, sources: Sources) -> Any:
-    """Return results, in whatever container, that come from some sites."""
-    if isinstance(found, Tensor):
-        made = found if isinstance(found, Tracked) else found.as_subclass(Tracked)
-        made.sources = sources
-        return made
-    if isinstance(found, tuple | list):
-        parts = [tracked(x, sources) for x in found]
-        if hasattr(found, "_fields"):
-            return type(found)(*parts)
-        return type(found)(parts)
-    return found
+def tracked(result: Any, sources: Sources) -> Any:
+    """Return results, in any container, that come from some sites."""
+    if isinstance(result, Tensor):
+        tracked_result = result if isinstance(result, Tracked) else result.as_subclass(Tracked)
+        tracked_result.sources = sources
+        return tracked_result
+    if isinstance(result, tuple | list):
+        parts = [tracked(x, sources) for x in result]
+        if hasattr(result, "_fields"):
+            return type(result)(*parts)
+        return type(result)(parts)
+    return result
 
 
 def sources_of(value: Any) -> Sources:
@@ -109,11 +109,11 @@ def sources_of(value: Any) -> Sources:
 
 
 def _union(values: Iterable[Any]) -> Sources:
-    found = _NOTHING
+    union = _NOTHING
     for value in values:
         more = sources_of(value)
-        found = found | more if more else found
-    return found
+        union = union | more if more else union
+    return union
 
 
 def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:

@@ -98,13 +98,13 @@ class ArrayTape:
                 held[out] = operation(held[places[0]])
             else:
                 held[out] = operation(*[held[k] for k in places])
-        found = []
+        outputs = []
         for place, shape, kind in self.outputs:
             value = held[place]
             if value.shape != shape:
                 value = np.broadcast_to(value, shape)
-            found.append(value if value.dtype == kind else value.astype(kind))
-        return found
+            outputs.append(value if value.dtype == kind else value.astype(kind))
+        return outputs
 
     @classmethod
     def of(cls, tape: Tape, outputs: Sequence[Tensor]) -> ArrayTape | None:
@@ -112,7 +112,7 @@ class ArrayTape:
 
         Args:
             tape: Without guards.
-            outputs: What it gave, for their shapes and dtypes.
+            outputs: Its outputs, for their shapes and dtypes.
 
         Returns:
             None if an operation is not elementwise, or draws other than standard normal numbers.

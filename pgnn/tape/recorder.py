@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import (
 from pgnn.tape.tape import OpaqueStep, Slot, Step, Tape
 
 _SMALL = 4096
-"""Constants of so many numbers at most are told apart by their numbers."""
+"""Constants of at most so many numbers are compared by value."""
 
 
 def record(
@@ -33,13 +33,13 @@ def record(
         compute: It may use the inputs, and constants.
         inputs: Tensors whose numbers will differ.
         numbers_only: Whether no derivatives are taken of what the tape computes. Then tensors that
-            want gradients may be constants, results may be written into, there may be opaque steps
-            (:func:`opaque_step`), and answers of yes or no become guards.
-        with_draws: Whether what is drawn at random is drawn anew each time the tape is run.
+            require gradients may be constants, results may be written into, there may be opaque
+            steps (:func:`opaque_step`), and answers of yes or no become guards.
+        with_draws: Whether random draws are made anew each time the tape is run.
 
     Returns:
-        The tape; ``None`` if the computation cannot be repeated by its operations: it looks at
-        numbers, writes into inputs or constants, or is random; and what is named above.
+        The tape; ``None`` if the computation cannot be repeated by its operations: it reads
+        numbers, writes into inputs or constants, or is random, unless allowed above.
     """
     recorder = _Recorder(inputs, numbers_only, with_draws)
     with recorder:
@@ -82,24 +82,24 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run an operation, and write it down if it depends on the inputs."""
         kwargs = kwargs or {}
-        found = func(*args, **kwargs)
+        result = func(*args, **kwargs)
         noted = func._schema.is_mutable or self._draws(func) or self._depends((args, kwargs))
         if self.possible and noted:
-            self._note(func, args, kwargs, found)
-        return found
+            self._note(func, args, kwargs, result)
+        return result
 
     def opaque(
         self, step: Callable[..., Sequence[Tensor]], tensors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
         """Run a step that is no operation of torch, and write it down."""
         with _disable_current_modes():
-            made = [x.detach() for x in step(*tensors)]
+            results = [x.detach() for x in step(*tensors)]
         self.possible &= self.numbers_only
         if self.possible:
-            self._write(OpaqueStep(step), tuple(tensors), {}, made)
-        return made
+            self._write(OpaqueStep(step), tuple(tensors), {}, results)
+        return results
 
-    def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Any) -> None:
+    def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         targets = _targets(func, args, kwargs) if func._schema.is_mutable else []
         if targets and self._draws(func):
             self.possible = False
@@ -108,15 +108,15 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif (
             self.numbers_only
             and func is torch.ops.aten._local_scalar_dense.default
-            and (isinstance(found, bool))
+            and (isinstance(result, bool))
         ):
-            self.guards.append((self._slots(args[0]), found))
-        elif (_is_random(func) and not self.with_draws) or not _all_tensors(found):
+            self.guards.append((self._slots(args[0]), result))
+        elif (_is_random(func) and not self.with_draws) or not _all_tensors(result):
             self.possible = False  # random, or a number was looked at
         elif targets and not (self.numbers_only and self._may_write(targets)):
             self.possible = False
         else:
-            self._write(func, args, kwargs, found, writes=bool(targets))
+            self._write(func, args, kwargs, result, writes=bool(targets))
 
     def _draws(self, func: Any) -> bool:
         return self.with_draws and _is_random(func)
@@ -128,16 +128,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._all_ours(targets) and self.fixed.isdisjoint(places)
 
     def _write(
-        self, operation: Any, args: Any, kwargs: Any, found: Any, writes: bool = False
+        self, operation: Any, args: Any, kwargs: Any, result: Any, writes: bool = False
     ) -> None:
-        own, named = self._slots(args), {k: self._slots(a) for k, a in kwargs.items()}
-        single = isinstance(found, Tensor)
+        slots, named = self._slots(args), {k: self._slots(a) for k, a in kwargs.items()}
+        single = isinstance(result, Tensor)
         first = len(self.kept)
-        for tensor in [found] if single else found:
+        for tensor in [result] if single else result:
             self.numbers[id(tensor)] = len(self.kept)
             self.kept.append(tensor)
         out = tuple(range(first, len(self.kept)))
-        self.steps.append(Step(operation, own, named, out, single, writes))
+        self.steps.append(Step(operation, slots, named, out, single, writes))
 
     def _depends(self, value: Any) -> bool:
         return any(id(x) in self.numbers for x in _tensors(value))
@@ -160,7 +160,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return value.detach()
 
     def tape(self, outputs: Sequence[Tensor]) -> Tape | None:
-        """What was written down: each result once, without what the outputs do not need."""
+        """The recorded tape: each result once, without operations that the outputs do not need."""
         ends = tuple(self._slots(x) for x in outputs)
         if not self.possible:
             return None
@@ -208,7 +208,7 @@ def _renamed(value: Any, same: Mapping[int, int]) -> Any:
 
 
 def _key(value: Any) -> Hashable:
-    """What tells arguments apart: of small constants their numbers."""
+    """The key of arguments: of small constants their values."""
     if isinstance(value, Tensor):
         if value.numel() > _SMALL or value.device.type != "cpu":
             return value.data_ptr(), value.dtype, tuple(value.shape), value.stride()
@@ -232,11 +232,11 @@ def _tensors(value: Any) -> Iterable[Tensor]:
 
 def _targets(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """The tensors that an operation writes into."""
-    found: list[Any] = []
+    written: list[Any] = []
     for k, a in enumerate(func._schema.arguments):
         if a.alias_info is not None and a.alias_info.is_write:
-            found.append(args[k] if k < len(args) else kwargs.get(a.name))
-    return [*_tensors(found)]
+            written.append(args[k] if k < len(args) else kwargs.get(a.name))
+    return [*_tensors(written)]
 
 
 def _is_random(operation: Any) -> bool:
@@ -249,7 +249,7 @@ def _storage(x: Tensor) -> int:
     return int(x.untyped_storage()._cdata)
 
 
-def _all_tensors(found: Any) -> bool:
-    return isinstance(found, Tensor) or (
-        isinstance(found, tuple | list) and all(isinstance(x, Tensor) for x in found)
+def _all_tensors(result: Any) -> bool:
+    return isinstance(result, Tensor) or (
+        isinstance(result, tuple | list) and all(isinstance(x, Tensor) for x in result)
     )

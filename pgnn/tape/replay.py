@@ -24,12 +24,12 @@ def recorded(
     Where the function asked whether something is true, the answer is asked again at each point.
 
     Args:
-        function: What is to be written down, at the first point.
+        function: The function to record, at the first point.
         points: ``(C, D)`` each; at all of them both must agree.
         tolerance: How well, relatively and absolutely.
 
     Returns:
-        ``None`` if the function looks at numbers in other ways, or disagrees.
+        ``None`` if the function reads numbers in other ways, or disagrees.
     """
     point = points[0]
     tape = record(lambda: function(point), [point], numbers_only=True)
@@ -37,8 +37,8 @@ def recorded(
         return None
     replay = Replay(tape, point)
     for x in points:
-        found = replay(x)
-        if found is not None and not _agree(found, function(x), tolerance):
+        replayed = replay(x)
+        if replayed is not None and not _agree(replayed, function(x), tolerance):
             return None
     return replay
 
@@ -87,8 +87,8 @@ class Replay:
         values[self.start] = point
         with torch.no_grad():
             for part in self.parts:
-                found = part.run(*[values[k] for k in part.inputs])
-                for k, x in zip(part.outputs, found, strict=True):
+                results = part.run(*[values[k] for k in part.inputs])
+                for k, x in zip(part.outputs, results, strict=True):
                     values[k] = x
         if any(bool(values[k]) != answer for k, answer in self.guards):
             return None
@@ -110,12 +110,12 @@ def _parts(tape: Tape) -> list[Tape]:
 
 
 def _runs(steps: Sequence[Step]) -> list[list[Step]]:
-    found: list[list[Step]] = []
+    runs: list[list[Step]] = []
     for step in steps:
-        if step.is_opaque or not found or found[-1][0].is_opaque:
-            found.append([])
-        found[-1].append(step)
-    return found
+        if step.is_opaque or not runs or runs[-1][0].is_opaque:
+            runs.append([])
+        runs[-1].append(step)
+    return runs
 
 
 def _agree(a: Sequence[Tensor], b: Sequence[Tensor], tolerance: float) -> bool:

@@ -65,7 +65,7 @@ class Step:
 class Tape:
     """Operations that compute tensors from inputs.
 
-    What does not depend on the inputs is a constant; what was computed twice is computed once, so
+    Results that do not depend on the inputs are constants; repeated computations are made once, so
     a loop that looks the same rows of a table up at each step becomes a few operations.
 
     Attributes:
@@ -101,14 +101,14 @@ class Tape:
         for place, value in zip(self.inputs, inputs, strict=True):
             held[place] = value
         for step in self.steps:
-            found = step.operation(
+            result = step.operation(
                 *[_fill(a, held) for a in step.args],
                 **{k: _fill(a, held) for k, a in step.kwargs.items()},
             )
             if step.single:
-                held[step.out[0]] = found
+                held[step.out[0]] = result
             else:
-                for place, value in zip(step.out, found, strict=True):
+                for place, value in zip(step.out, result, strict=True):
                     held[place] = value
         return [held[o.number] if isinstance(o, Slot) else o for o in self.outputs]
 

@@ -316,7 +316,7 @@ def test_unknown_variables_are_key_errors_with_a_readable_message() -> None:
         READER.read({"rian": "yes"})
     assert isinstance(caught.value, UnknownVariable)
     assert str(caught.value) == (
-        "unknown variable 'rian'; did you mean 'rain'; what is no variable is left out by "
+        "unknown variable 'rian'; did you mean 'rain'; leave columns out by "
         "pgnn.observed(data, ignore=['rian'])"
     )
 

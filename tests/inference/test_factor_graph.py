@@ -33,7 +33,7 @@ def bytes_of_views(num: int, potts: bool) -> int:
     tracemalloc.start()
     graph = pairs(num, potts)
     wiring = graph.local_wiring
-    held = (graph.linear, graph.log_tables, graph.log_field, graph.structure, graph.sizes,
+    held = (graph.scaled_tables, graph.log_tables, graph.log_field, graph.digest, graph.sizes,
             graph.start, graph.child_factor, Neighbours.of(wiring))  # fmt: skip
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -80,11 +80,11 @@ def test_tables_constants_and_fields_are_the_same_product() -> None:
 def test_structure_is_found_once_for_graphs_with_the_same_scopes() -> None:
     graph = LoopyField(4).graph
     other = graph.with_sources({0: graph.sources[0] + 1.0})
-    assert other.skeleton is graph.skeleton
-    assert other.structure == graph.structure
+    assert other.structure is graph.structure
+    assert other.digest == graph.digest
     changed = FactorGraph(graph.elements, graph.groups[1:])
-    assert not changed.like([graph.skeleton])
-    assert changed.structure != graph.structure
+    assert not changed.adopt_structure([graph.structure])
+    assert changed.digest != graph.digest
 
 
 def test_tables_on_their_own_are_groups_of_one() -> None:

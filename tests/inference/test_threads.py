@@ -66,9 +66,10 @@ def test_exact_kernels_stop_when_they_are_told_to() -> None:
     graph = graph_of([2, 2], [([0, 1], np.log([[2.0, 1.0], [1.0, 2.0]]))])
     plan = make_plan(graph, make_task(graph, ~everything(graph), wanted=everything(graph)))
     program, column = plan.program(1), graph.columns(everything(graph))
+    scaled = graph.scaled_tables
     tables = execution.ProgramInputs(
-        graph.linear.values, graph.start, graph.linear.row_values, np.full((3, 2), -1, np.int32),
-        np.zeros((0, 0)), graph.linear.flushed,
+        scaled.values, graph.start, scaled.row_values, np.full((3, 2), -1, np.int32),
+        np.zeros((0, 0)), scaled.flushed,
     )  # fmt: skip
     for stop in (go_on(), np.ones(1, np.int64)):
         log_z, marginals = np.full(3, 7.0), np.zeros((3, 4))

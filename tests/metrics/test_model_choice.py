@@ -115,7 +115,7 @@ class TestCriteria:
         assert bic(model, data) == pytest.approx(expected)
 
     def test_nothing_seen(self) -> None:
-        with pytest.raises(pgnn.DataError, match="nothing was seen"):
+        with pytest.raises(pgnn.DataError, match="nothing was observed"):
             bic(chain(2), {"T": 3})
 
 

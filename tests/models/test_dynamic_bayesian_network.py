@@ -345,7 +345,7 @@ def test_reals_and_inputs():
     assert drawn["v"].shape == (5, 4)
     assert not drawn["v"].isnan().any()
     gap = {"v": [0.1, None, 0.3, 0.2], "x": [0, 1, 1, 1]}
-    with pytest.raises(Unsupported, match="'v' is real and was not seen"):
+    with pytest.raises(Unsupported, match="'v' is real and not observed"):
         model.query(evidence=gap, inputs=own, engine=pgnn.InterfaceAlgorithm())
 
 

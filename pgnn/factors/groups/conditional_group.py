@@ -1,4 +1,4 @@
-"""A conditional as a factor that is not written down as a table unless somebody has to."""
+"""A conditional as a factor, written down as a table only on demand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NUMBERS = 2**22
 class ConditionalGroup(FactorGroup):
     r"""One conditional :math:`p(x \mid \mathrm{pa}(x))`, scored by its distribution.
 
-    Complete rows need no table, and what is observed is put in before one is written. So a
+    Complete rows need no table, and evidence is put in before one is written. So a
     conditional may have hundreds of parents.
 
     Args:
@@ -63,10 +63,10 @@ class ConditionalGroup(FactorGroup):
             x.requires_grad for x in (*conditional.parameters(), *values)
         )
         parameters = (p for p in conditional.parameters() if p.dtype.is_floating_point)
-        like = next(parameters, torch.zeros(0, dtype=torch.float64))
+        reference = next(parameters, torch.zeros(0, dtype=torch.float64))
         rows = [len(x) for x in values]
-        # the numbers are the conditional's own; this tells their type, and whether they learn
-        nothing = torch.zeros((*rows[:1], 1, 0), dtype=like.dtype, device=like.device)
+        # the parameters stay in the conditional; this has their dtype, and whether they learn
+        nothing = torch.zeros((*rows[:1], 1, 0), dtype=reference.dtype, device=reference.device)
         nothing.requires_grad_(tracked)
         super().__init__(np.asarray(scope).reshape(1, -1), nothing, len(scope) - 1)
 
@@ -106,10 +106,10 @@ class ConditionalGroup(FactorGroup):
         if not self.batch_shape:
             return self
         index = torch.from_numpy(rows)
-        own = super().of_rows(rows)
-        own.observed = {n: x[index.to(x.device)] for n, x in self.observed.items()}
-        own.inputs = {n: x[index.to(x.device)] for n, x in self.inputs.items()}
-        return own
+        subset = super().of_rows(rows)
+        subset.observed = {n: x[index.to(x.device)] for n, x in self.observed.items()}
+        subset.inputs = {n: x[index.to(x.device)] for n, x in self.inputs.items()}
+        return subset
 
     def decomposition(self) -> Decomposition | None:
         """Return small factors that make up the table, if there are such."""
@@ -124,7 +124,7 @@ class ConditionalGroup(FactorGroup):
             return self.conditional.linear_predictor(self.observed, self.inputs)
 
     def given(self, codes: NDArray[np.int32]) -> FactorGroup:
-        """Return the table over what some row does not observe.
+        """Return the table over the variables that some row does not observe.
 
         Args:
             codes: ``(B, E)`` states of all elements, -1 where not observed.
@@ -132,26 +132,26 @@ class ConditionalGroup(FactorGroup):
         Raises:
             Intractable: If it has too many entries.
         """
-        own = codes[:, self.scopes[0]]
-        if not self.batch_shape and len(own) and (own == own[:1]).all():
-            own = own[:1]  # one table serves all rows
-        seen = np.asarray((own >= 0).all(axis=0))
+        states = codes[:, self.scopes[0]]
+        if not self.batch_shape and len(states) and (states == states[:1]).all():
+            states = states[:1]  # one table serves all rows
+        seen = np.asarray((states >= 0).all(axis=0))
         known = {
-            v.name: torch.from_numpy(own[:, k].astype(np.int64)).to(self.numbers.device)
+            v.name: torch.from_numpy(states[:, k].astype(np.int64)).to(self.numbers.device)
             for k, v in enumerate(self.variables)
             if seen[k]
         }
-        rows = len(own) if known or self.batch_shape else 1
+        rows = len(states) if known or self.batch_shape else 1
         if self.batch_shape:
             known = {n: x.expand(rows) for n, x in known.items()}
         with torch.set_grad_enabled(self.numbers.requires_grad):
-            made = self._written(known, rows)
-        table = made.log_values
+            factor = self._written(known, rows)
+        table = factor.log_values
         if rows == 1 and not self.batch_shape:
-            table = table.reshape(table.shape[len(made.batch_shape) :]).unsqueeze(0)
+            table = table.reshape(table.shape[len(factor.batch_shape) :]).unsqueeze(0)
         else:
             table = table.unsqueeze(1)
-        child = len(made.variables) - 1 if not seen[-1] else None
+        child = len(factor.variables) - 1 if not seen[-1] else None
         return TableGroup(self.scopes[:, ~seen], table, child)
 
     def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -175,11 +175,13 @@ class ConditionalGroup(FactorGroup):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.numbers.requires_grad):
             flat = states[:, 0].to(self.numbers.device)
             values, inputs = (self._at(x, rows, len(flat)) for x in (self.observed, self.inputs))
-            own = self.conditional
-            return own.log_conditionals(flat, place, values, inputs, self._prepared)[:, None]
+            conditional = self.conditional
+            return conditional.log_conditionals(flat, place, values, inputs, self._prepared)[
+                :, None
+            ]
 
     def prepared(self) -> Self:
-        """Return the group with what is looked up again and again; see the base class."""
+        """Return the group with cached lookups; see the base class."""
         other = self.with_numbers(self.numbers.detach())
         with torch.no_grad():
             other._prepared = self.conditional.prepared()
@@ -194,7 +196,7 @@ class ConditionalGroup(FactorGroup):
         return self.as_tables()
 
     def _written(self, known: Values, rows: int = 1) -> Factor:
-        """The table over what is not known, checked before it is written."""
+        """The table over the unknown variables, its size checked before it is written."""
         free = [v for v in self.variables if v.name not in known]
         entries = math.prod(v.num_states for v in free)
         if entries * rows > MAX_ENTRIES:

@@ -47,7 +47,7 @@ class FactorGroup(ABC):
     Attributes:
         scopes: The scopes as an int64 array.
         numbers: The tensor that the factors are made of.
-        kernel_kind: By which code the compiled kernels know the kind
+        kernel_kind: The kind's code for the compiled kernels
             (:mod:`pgnn.inference.kernels.kinds`); ``None`` if they read its tables.
         written_down: Whether the tables are small enough to be written down at once.
         is_linear: Whether log values are sums of numbers, so that counts of the numbers are
@@ -250,8 +250,8 @@ class FactorGroup(ABC):
         """
         table = self.log_values.movedim(place - self.arity, -1)
         others = [s for k, s in enumerate(states.unbind(-1)) if k != place]
-        found = table[(*self.lead(states, rows), *others)]
-        return found.expand(len(states), self.num_factors, table.shape[-1])
+        values = table[(*self.lead(states, rows), *others)]
+        return values.expand(len(states), self.num_factors, table.shape[-1])
 
     def add_conditionals(self, total: Tensor, first: Tensor, states: Tensor, place: int) -> Tensor:
         """Return ``(B, S)`` sums with :meth:`conditionals` added.
@@ -275,9 +275,9 @@ class FactorGroup(ABC):
             probabilities: For each place of the scopes ``(B, F, K)``.
         """
         weights = probabilities[0]
-        for own in probabilities[1:]:
-            shape = [*own.shape[:2], *[1] * (weights.dim() - 2), own.shape[2]]
-            weights = weights[..., None] * own.reshape(shape)
+        for probs in probabilities[1:]:
+            shape = [*probs.shape[:2], *[1] * (weights.dim() - 2), probs.shape[2]]
+            weights = weights[..., None] * probs.reshape(shape)
         return weighed(weights, self.log_values.double()).flatten(start_dim=1).sum(dim=1)
 
     def messages(self, numbers: Tensor, scale: Tensor | float, hard: bool) -> GroupMessages:
@@ -307,7 +307,7 @@ class FactorGroup(ABC):
 
     @property
     def message_cost(self) -> int:
-        """Numbers that the messages of one factor walk over."""
+        """Table entries that the messages of one factor visit."""
         return self.num_entries
 
     def entries(self) -> Tensor:

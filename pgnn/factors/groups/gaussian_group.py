@@ -24,17 +24,17 @@ _LEAST = 2**10
 
 
 class GaussianGroup(FactorGroup):
-    r"""The density of what was seen of real variables, hidden ones integrated out.
+    r"""The density of observed real variables, hidden ones integrated out.
 
     .. math:: \phi(j) = \int p(x, e \mid j) \, dx
 
-    A factor over the discrete variables that the real ones depend on. What is observed of these is
+    A factor over the discrete variables that the real ones depend on. Evidence on these is
     put in before its table is written.
 
     Args:
         component: The hidden variables and their conditionals.
         scope: ``(n,)`` numbers of the elements of its discrete variables.
-        observed: ``(B, *shape)`` values of real variables, ``NaN`` where not seen.
+        observed: ``(B, *shape)`` values of real variables, ``NaN`` where not observed.
     """
 
     written_down: ClassVar[bool] = False
@@ -47,9 +47,9 @@ class GaussianGroup(FactorGroup):
         tracked = torch.is_grad_enabled() and any(
             x.requires_grad for x in (*component.tensors, *values)
         )
-        like = next(p for p in component.tensors if p.dtype.is_floating_point)
-        # the numbers are the conditionals' own; this tells their type, and whether they learn
-        nothing = torch.zeros((rows, 1, 0), dtype=like.dtype, device=like.device)
+        reference = next(p for p in component.tensors if p.dtype.is_floating_point)
+        # the parameters stay in the conditionals; this has their dtype, and whether they learn
+        nothing = torch.zeros((rows, 1, 0), dtype=reference.dtype, device=reference.device)
         super().__init__(np.asarray(scope).reshape(1, -1), nothing.requires_grad_(tracked))
 
     @classmethod
@@ -103,12 +103,12 @@ class GaussianGroup(FactorGroup):
     def of_rows(self, rows: Ints) -> Self:
         """Return the group with the values of some rows."""
         index = torch.from_numpy(rows)
-        own = super().of_rows(rows)
-        own.observed = {n: x[index.to(x.device)] for n, x in self._spread(self.observed).items()}
-        return own
+        subset = super().of_rows(rows)
+        subset.observed = {n: x[index.to(x.device)] for n, x in self._spread(self.observed).items()}
+        return subset
 
     def given(self, codes: NDArray[np.int32]) -> FactorGroup:
-        """Return the table over what some row does not observe.
+        """Return the table over the variables that some row does not observe.
 
         Args:
             codes: ``(B, E)`` states of all elements, -1 where not observed.
@@ -116,22 +116,26 @@ class GaussianGroup(FactorGroup):
         Raises:
             Intractable: If there are too many configurations.
         """
-        own = codes[:, self.scopes[0]]
-        seen = np.asarray((own >= 0).all(axis=0)) if len(own) else np.zeros(own.shape[1], np.bool_)
+        states = codes[:, self.scopes[0]]
+        seen = (
+            np.asarray((states >= 0).all(axis=0))
+            if len(states)
+            else np.zeros(states.shape[1], np.bool_)
+        )
         known = {
-            v.name: torch.from_numpy(own[:, k].astype(np.int64))
+            v.name: torch.from_numpy(states[:, k].astype(np.int64))
             for k, v in enumerate(self.variables)
             if seen[k]
         }
-        table = self._written(known, max(len(self.numbers), len(own)))
+        table = self._written(known, max(len(self.numbers), len(states)))
         return TableGroup(self.scopes[:, ~seen], table.unsqueeze(1))
 
     def look_up(self, states: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return ``(B, 1)`` log densities given complete states; see the base class."""
-        own = self if rows is None else self._at(rows)
+        group = self if rows is None else self._at(rows)
         flat = states[:, 0]
         known = {v.name: flat[:, k] for k, v in enumerate(self.variables)}
-        return own._written(known, len(flat))[:, None]
+        return group._written(known, len(flat))[:, None]
 
     def score(self, columns: Tensor) -> Tensor:
         """Return ``(B,)`` log densities of complete rows; see the base class."""
@@ -140,10 +144,10 @@ class GaussianGroup(FactorGroup):
 
     def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
         """Return ``(B, 1, K)`` log densities by the state at one place; see the base class."""
-        own = self if rows is None else self._at(rows)
+        group = self if rows is None else self._at(rows)
         flat = states[:, 0]
         known = {v.name: flat[:, k] for k, v in enumerate(self.variables) if k != place}
-        return own._written(known, len(flat))[:, None]
+        return group._written(known, len(flat))[:, None]
 
     def for_kernels(self) -> FactorGroup:
         """Return the table; see the base class.
@@ -154,7 +158,7 @@ class GaussianGroup(FactorGroup):
         return self.as_tables()
 
     def _written(self, known: Values, rows: int) -> Tensor:
-        """``(rows, K1, ..., Kn)`` the table over what is not known."""
+        """``(rows, K1, ..., Kn)`` the table over the unknown variables."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.numbers.requires_grad):
             table = self.component.log_evidence(self.observed, known, rows)
         return table.to(self.numbers.dtype)

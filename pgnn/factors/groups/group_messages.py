@@ -84,7 +84,7 @@ class TableMessages(GroupMessages):
         if isinstance(scale, Tensor):
             scale = scale.view(-1, *[1] * arity)
         self.arity = arity
-        self.given = numbers
+        self.log_values = numbers
         self.table = (numbers if numbers.dim() > arity + 1 else numbers[None]) * scale
 
     def messages(self, cavities: Sequence[Tensor]) -> list[Tensor]:
@@ -92,15 +92,15 @@ class TableMessages(GroupMessages):
 
         The last axes are summed out once for all places before them.
         """
-        rest, found = self.table, []
+        rest, messages = self.table, []
         for place in reversed(range(self.arity)):
             message = rest
             for axis in range(place):
                 message = self._summed(message, cavities[axis], axis)
-            found.append(self._filled(message.flatten(2), cavities[place]))
+            messages.append(self._filled(message.flatten(2), cavities[place]))
             if place:
                 rest = self._summed(rest, cavities[place], place)
-        return found[::-1]
+        return messages[::-1]
 
     def log_total(self, cavities: Sequence[Tensor]) -> Tensor:
         """See :meth:`GroupMessages.log_total`."""
@@ -122,12 +122,12 @@ class TableMessages(GroupMessages):
         rows, factors = joint.shape[:2]
         probs = normalized(joint.reshape(rows, factors, math.prod(joint.shape[2:])), False).exp()
         probs = probs * weights[:, None, None]
-        axes = len(self.given.shape) - self.arity - 1
-        if self.given.shape[axes] == 1:
+        axes = len(self.log_values.shape) - self.arity - 1
+        if self.log_values.shape[axes] == 1:
             probs = probs.sum(1, keepdim=True)
-        if axes == 0 or self.given.shape[0] == 1:
+        if axes == 0 or self.log_values.shape[0] == 1:
             probs = probs.sum(0, keepdim=True)
-        return probs.reshape(self.given.shape)
+        return probs.reshape(self.log_values.shape)
 
     def _summed(self, table: Tensor, cavity: Tensor, axis: int) -> Tensor:
         return reduced(table + self._along(cavity, axis), axis + 2, self.hard, keepdim=True)

@@ -65,11 +65,11 @@ class Grouping:
 
     def groups(self, factors: Sequence[Factor]) -> tuple[FactorGroup, ...]:
         """Return the groups of factors that fit."""
-        found = []
+        groups = []
         for scopes, members, batch, _, child, shared in self._groups:
             tables = [factors[k].log_values for k in (members[:1] if shared else members)]
-            found.append(TableGroup(scopes, torch.stack(tables, dim=1 if batch else 0), child))
-        return tuple(found)
+            groups.append(TableGroup(scopes, torch.stack(tables, dim=1 if batch else 0), child))
+        return tuple(groups)
 
 
 def grouped(
@@ -80,7 +80,7 @@ def grouped(
     Args:
         factors: Tables on their own.
         elements: What their variables are.
-        known: What was found for such factors before, looked at first and added to.
+        known: Cache of earlier results for such factors; it is extended.
     """
     each = tuple(factors)
     grouping = next((g for g in known or () if g.fits(each)), None)
@@ -103,8 +103,8 @@ def merged(groups: Sequence[FactorGroup]) -> tuple[FactorGroup, ...]:
     """
     by_key: dict[Any, list[FactorGroup]] = {}
     for k, g in enumerate(groups):
-        own = g.num_factors == 1 or not g.shared
-        by_key.setdefault(g.merge_key if own else k, []).append(g)
+        separate = g.num_factors == 1 or not g.shared
+        by_key.setdefault(g.merge_key if separate else k, []).append(g)
     return tuple(_joined(held) if len(held) > 1 else held[0] for held in by_key.values())
 
 

@@ -1,3 +1,3 @@
-"""Codes by which compiled kernels know kinds of factors: the ``kernel_kind`` of their classes."""
+"""Codes of the kinds of factors for compiled kernels: the ``kernel_kind`` of their classes."""
 
 TABLE, POTTS = 0, 1

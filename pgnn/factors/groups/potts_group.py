@@ -96,8 +96,8 @@ class PottsGroup(FactorGroup):
     def conditionals(self, states: Tensor, place: int, rows: Tensor | None = None) -> Tensor:
         """See :meth:`FactorGroup.conditionals`."""
         coupling = self.numbers[self.lead(states, rows)].expand(states.shape[:2])[..., None]
-        own = torch.arange(self.num_states, device=states.device)
-        same = states[..., 1 - place, None] == own
+        candidates = torch.arange(self.num_states, device=states.device)
+        same = states[..., 1 - place, None] == candidates
         return torch.where(same, coupling, torch.zeros_like(coupling))
 
     def add_conditionals(self, total: Tensor, first: Tensor, states: Tensor, place: int) -> Tensor:
@@ -128,7 +128,7 @@ class PottsMessages(GroupMessages):
 
     def __init__(self, coupling: Tensor, scale: Tensor | float, hard: bool) -> None:
         super().__init__(scale, hard)
-        self.given = coupling
+        self.given_coupling = coupling
         self.coupling = (coupling if coupling.dim() > 1 else coupling[None]) * scale
 
     def messages(self, cavities: Sequence[Tensor]) -> list[Tensor]:
@@ -151,11 +151,11 @@ class PottsMessages(GroupMessages):
         same = self.coupling + logsumexp(cavities[0] + cavities[1], [-1])
         total = self.log_total(cavities)
         probs = (same - total.masked_fill(total.isneginf(), 0.0)).exp() * weights[:, None]
-        if self.given.shape[-1] == 1:
+        if self.given_coupling.shape[-1] == 1:
             probs = probs.sum(1, keepdim=True)
-        if self.given.dim() == 1 or self.given.shape[0] == 1:
+        if self.given_coupling.dim() == 1 or self.given_coupling.shape[0] == 1:
             probs = probs.sum(0, keepdim=True)
-        return probs.reshape(self.given.shape)
+        return probs.reshape(self.given_coupling.shape)
 
     def _message(self, cavity: Tensor) -> Tensor:
         agree = cavity + self.coupling[..., None]

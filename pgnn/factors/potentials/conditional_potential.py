@@ -41,9 +41,9 @@ class ConditionalPotential(Potential):
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
         """Return the table; of one that depends on inputs, one for each of their rows."""
-        given = self._covariates(inputs) if self.inputs else None
-        made = self.conditional.factor(None, given)
-        return [Factor(made.variables, made.log_values, self.conditional.child.name)]
+        covariates = self._covariates(inputs) if self.inputs else None
+        table = self.conditional.factor(None, covariates)
+        return [Factor(table.variables, table.log_values, self.conditional.child.name)]
 
     @property
     def num_free_parameters(self) -> int:

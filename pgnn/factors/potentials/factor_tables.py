@@ -94,21 +94,21 @@ class FactorTables(Potential):
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group for each shape and type."""
-        own = self.numbers(elements)
+        numbers = self.numbers(elements)
         return tuple(
-            TableGroup(own[scopes].reshape(len(scopes), -1), table)
+            TableGroup(numbers[scopes].reshape(len(scopes), -1), table)
             for scopes, table in zip(self.scope_groups, self.tables, strict=True)
         )
 
     def factors(self, elements: Elements, inputs: Inputs | None = None) -> list[Factor]:
         """Return the factors in the order in which they were given."""
-        made = [g.snapshot().factors(elements) for g in self.groups(elements)]
-        return [made[k][place] for k, place in self.order]
+        factors = [g.snapshot().factors(elements) for g in self.groups(elements)]
+        return [factors[k][place] for k, place in self.order]
 
     def scopes_in(self, elements: Elements) -> list[list[int]]:
         """Return the elements of a model that each factor joins."""
-        own = self.numbers(elements)
-        return [own[self.scope_groups[k][place]].tolist() for k, place in self.order]
+        numbers = self.numbers(elements)
+        return [numbers[self.scope_groups[k][place]].tolist() for k, place in self.order]
 
     @property
     def num_factors(self) -> int:
@@ -141,9 +141,9 @@ def variables_of(factors: Sequence[Factor]) -> dict[Hashable, Variable]:
     Raises:
         ModelError: If two factors disagree about one.
     """
-    found: dict[Hashable, Variable] = {}
+    variables: dict[Hashable, Variable] = {}
     for f in factors:
         for v in f.variables:
-            if found.setdefault(v.name, v) != v:
-                raise ModelError(f"potentials disagree: {found[v.name]} and {v}")
-    return found
+            if variables.setdefault(v.name, v) != v:
+                raise ModelError(f"potentials disagree: {variables[v.name]} and {v}")
+    return variables

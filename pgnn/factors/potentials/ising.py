@@ -60,17 +60,17 @@ class Ising(PairwisePotential):
 
         :math:`J s_i s_j = 2 J [x_i = x_j] - J`.
         """
-        made: list[FactorGroup] = []
+        groups: list[FactorGroup] = []
         if self.num_factors:
             coupling = self.edge_coupling if self.coupling.dim() else self.coupling.reshape(1)
-            made.append(PottsGroup(self.placed(elements), 2 * coupling, 2))
+            groups.append(PottsGroup(self.placed(elements), 2 * coupling, 2))
             constant = -(self.coupling * self._num_edges).sum().reshape(1)
-            made.append(TableGroup(np.zeros((1, 0), dtype=np.int64), constant))
+            groups.append(TableGroup(np.zeros((1, 0), dtype=np.int64), constant))
         if self.field is not None:
             h = self.field.reshape(-1)
             scopes = self.numbers(elements)[:, None]
-            made.append(TableGroup(scopes, torch.stack([-h, h], dim=1)))
-        return tuple(made)
+            groups.append(TableGroup(scopes, torch.stack([-h, h], dim=1)))
+        return tuple(groups)
 
     def _check_states(self) -> None:
         for v in self.variables:
@@ -84,17 +84,17 @@ class Ising(PairwisePotential):
         if not np.isfinite(values).all():
             raise ModelError(f"{what} must be finite, got {values[~np.isfinite(values)][0]:g}")
 
-    def _read_field(self, given: Any) -> nn.Parameter | None:
-        if given is None:
-            shape = [] if self.lattice is not None else [len(self.own)]
+    def _read_field(self, field: Any) -> nn.Parameter | None:
+        if field is None:
+            shape = [] if self.lattice is not None else [len(self.own_elements)]
             return learnable_zeros("the field of Ising", shape)
-        values = read_numbers("field of Ising", given)
+        values, size = read_numbers("field of Ising", field), len(self.own_elements)
         if values.shape not in {(), *self._array_shapes}:
             raise ModelError(
                 f"field of Ising must be one number or have the shape {self.variables[0].shape} "
-                f"or ({len(self.own)},), got {values.shape}"
+                f"or ({size},), got {values.shape}"
                 if len(self.variables) == 1
-                else f"field of Ising must be one number or ({len(self.own)},), got {values.shape}"
+                else f"field of Ising must be one number or ({size},), got {values.shape}"
             )
         self._check_logs("field of Ising", values)
         if values.shape == () and values == 0:

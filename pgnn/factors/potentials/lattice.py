@@ -40,9 +40,9 @@ class Lattice(Restorable):
 
     def __post_init__(self) -> None:
         check_settings(self)
-        given = self.periodic if isinstance(self.periodic, tuple) else (self.periodic,)
-        if not all(isinstance(p, bool) for p in given):
-            raise ModelError(f"periodic must be True, False, or one for each axis, got {given}")
+        periodic = self.periodic if isinstance(self.periodic, tuple) else (self.periodic,)
+        if not all(isinstance(p, bool) for p in periodic):
+            raise ModelError(f"periodic must be True, False, or one for each axis, got {periodic}")
 
     def directions(self, num_axes: int) -> tuple[tuple[int, ...], ...]:
         """Return the steps to neighbours: along each axis in order, then the diagonal ones."""
@@ -71,12 +71,14 @@ class Lattice(Restorable):
         return np.concatenate([np.zeros((0, 2), dtype=np.int64), *each]), numbers
 
     def _wraps(self, shape: Sequence[int]) -> list[bool]:
-        given = self.periodic if isinstance(self.periodic, tuple) else [self.periodic] * len(shape)
-        if len(given) != len(shape):
+        periodic = (
+            self.periodic if isinstance(self.periodic, tuple) else [self.periodic] * len(shape)
+        )
+        if len(periodic) != len(shape):
             raise ModelError(
                 f"periodic={self.periodic} needs one entry for each axis of the shape {shape}"
             )
-        return [wrap and n > 2 for wrap, n in zip(given, shape, strict=True)]
+        return [wrap and n > 2 for wrap, n in zip(periodic, shape, strict=True)]
 
 
 def _slanted(num_axes: int) -> Iterator[tuple[int, ...]]:

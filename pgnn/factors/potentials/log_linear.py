@@ -27,9 +27,9 @@ Feature = Callable[..., Any]
 class LogLinear(Potential):
     r"""Features of a scope's states, :math:`\log \phi(x) = \sum_d w_d f_d(x)`.
 
-    The gradient of a row's log probability by :math:`w_d` is what was counted of feature ``d`` less
-    what is expected, :math:`\sum_s f_d(x_s) - E \sum_s f_d(X_s)`, so that fitted models reproduce
-    the observed averages (maximum entropy). Features are evaluated once, when declared.
+    The gradient of a row's log probability by :math:`w_d` is the observed count of feature ``d``
+    less the expected one, :math:`\sum_s f_d(x_s) - E \sum_s f_d(X_s)`, so that fitted models
+    reproduce the observed averages (maximum entropy). Features are evaluated once, when declared.
 
     Args:
         variables: Discrete variables.
@@ -85,9 +85,9 @@ class LogLinear(Potential):
     def from_settings(cls, settings: Settings, numbers: Mapping[str, Tensor]) -> Self:
         """Make features of their numbers: the functions are not kept."""
         names = settings.pop("feature_names")
-        made = cls(features=numbers["features"], weights=numbers["weights"], **settings)
-        made.feature_names = names
-        return made
+        potential = cls(features=numbers["features"], weights=numbers["weights"], **settings)
+        potential.feature_names = names
+        return potential
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group, its table shared by all scopes."""
@@ -95,10 +95,10 @@ class LogLinear(Potential):
         return (TableGroup(self.placed(elements), table[None]),)
 
 
-def _weights(given: Any, number: int) -> nn.Parameter:
-    if given is None:
+def _weights(weights: Any, number: int) -> nn.Parameter:
+    if weights is None:
         return nn.Parameter(torch.zeros(number, dtype=torch.float64))
-    values = read_numbers("weights of LogLinear", given)
+    values = read_numbers("weights of LogLinear", weights)
     if values.shape != (number,):
         raise ModelError(f"{number} features need weights ({number},), got {values.shape}")
     if not np.isfinite(values).all():

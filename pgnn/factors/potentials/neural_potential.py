@@ -62,7 +62,7 @@ class NeuralPotential(Potential):
         chosen = scopes if edges is None else read_edges(variables, edges).scopes
         super().__init__(variables, chosen, inputs)
         if not self.inputs:
-            raise ModelError("a neural potential needs an input to look at; use TabularPotential")
+            raise ModelError("a neural potential needs an input; use TabularPotential")
         if not isinstance(network, nn.Module):
             raise ModelError(f"network must be a torch module, got {type(network).__name__}")
         if not self.num_factors:
@@ -74,8 +74,8 @@ class NeuralPotential(Potential):
 
     def settings(self) -> Settings:
         """Return the variables, the network, its inputs, and the scopes or edges."""
-        own = {"variables": self.variables, "network": self.network, "inputs": self.inputs}
-        return own | ({self.arrangement: self.scopes} if self.arrangement else {})
+        settings = {"variables": self.variables, "network": self.network, "inputs": self.inputs}
+        return settings | ({self.arrangement: self.scopes} if self.arrangement else {})
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -94,9 +94,9 @@ class NeuralPotential(Potential):
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return one group whose tables differ from row to row."""
-        given = self._covariates(inputs)
-        output = self.network(*(self._cast(x) for x in given.values()))
-        self._check(output, next(iter(given.values())))
+        covariates = self._covariates(inputs)
+        output = self.network(*(self._cast(x) for x in covariates.values()))
+        self._check(output, next(iter(covariates.values())))
         scopes = self.placed(elements)
         if self.on_edges:
             return (PottsGroup(scopes, output, self.axis_variables[0].num_states),)
@@ -105,10 +105,10 @@ class NeuralPotential(Potential):
 
     def _cast(self, value: Tensor) -> Tensor:
         """On the network's device; reals in its dtype."""
-        like = next((p for p in self.parameters() if p.is_floating_point()), None)
-        if like is None:
+        parameter = next((p for p in self.parameters() if p.is_floating_point()), None)
+        if parameter is None:
             return value
-        return value.to(like.device, like.dtype if value.is_floating_point() else None)
+        return value.to(parameter.device, parameter.dtype if value.is_floating_point() else None)
 
     def _check(self, output: Any, first: Tensor) -> None:
         names = [v.name for v in self.variables]

@@ -57,12 +57,15 @@ class PairwisePotential(Potential):
         field: Any = 0.0,
         edges: Any = None,
     ) -> None:
-        given = read_edges(variables, edges)
-        super().__init__(variables, given.scopes)
+        checked_edges = read_edges(variables, edges)
+        super().__init__(variables, checked_edges.scopes)
         if self.scopes.shape[1] != 2:
             raise ModelError(f"an edge joins two elements, got scopes of {self.scopes.shape[1]}")
         self.lattice: Lattice | None = _lattice_of(self.variables, edges)
-        self._direction, self._num_directions = given.direction, given.num_directions
+        self._direction, self._num_directions = (
+            checked_edges.direction,
+            checked_edges.num_directions,
+        )
         self._check_states()
         self.coupling = self._read_coupling(coupling)
         self.register_parameter("field", self._read_field(field))
@@ -97,7 +100,7 @@ class PairwisePotential(Potential):
 
     @property
     def _num_edges(self) -> Tensor:
-        """Edges that each number of the coupling stands for."""
+        """Edges that share each number of the coupling."""
         if self._by_direction:
             counts = np.bincount(self._direction, minlength=self._num_directions)
             return torch.from_numpy(counts).to(self.coupling)
@@ -113,12 +116,12 @@ class PairwisePotential(Potential):
                 + ", ".join(f"{v.name!r}: {v.num_states}" for v in self.variables[:8])
             )
 
-    def _read_coupling(self, given: Any) -> nn.Parameter:
-        if given is None:
+    def _read_coupling(self, coupling: Any) -> nn.Parameter:
+        if coupling is None:
             shape = [] if self.lattice is not None else [self.num_factors]
             return learnable_zeros(f"the coupling of {type(self).__name__}", shape)
         what = f"coupling of {type(self).__name__}"
-        values = read_numbers(what, given)
+        values = read_numbers(what, coupling)
         allowed = {(): "one number", (self.num_factors,): "one for each edge"}
         if self._num_directions:
             allowed[(self._num_directions,)] = "one for each direction of the lattice"
@@ -128,7 +131,7 @@ class PairwisePotential(Potential):
         self._check_logs(what, values)
         return nn.Parameter(torch.from_numpy(values), requires_grad=False)
 
-    def _read_field(self, given: Any) -> nn.Parameter | None:
+    def _read_field(self, field: Any) -> nn.Parameter | None:
         raise NotImplementedError
 
     def _check_logs(self, what: str, values: NDArray[np.float64]) -> None:
@@ -138,25 +141,27 @@ class PairwisePotential(Potential):
     def _array_shapes(self) -> set[tuple[int, ...]]:
         """How the elements may be arranged: flat, or as the only array is."""
         alone = [self.variables[0].shape] if len(self.variables) == 1 else []
-        return {(len(self.own),), *alone}
+        return {(len(self.own_elements),), *alone}
 
 
 def read_edges(variables: Variable | Sequence[Variable], edges: Any) -> Edges:
-    """Return the edges that are given, or those that stand to reason.
+    """Return the edges that are given, or default ones.
 
     Raises:
         ModelError: If an array's lattice does not fit.
     """
-    found = listed_variables(variables)
-    lattice = _lattice_of(found, edges)
+    listed = listed_variables(variables)
+    lattice = _lattice_of(listed, edges)
     if lattice is not None:
-        shape = array_shape(Elements(found))
+        shape = array_shape(Elements(listed))
         pairs, direction = lattice.edges(shape)
         return Edges(pairs, direction, len(lattice.directions(len(shape))))
     none = np.zeros(0, dtype=np.int64)
-    if edges is None and found:
-        own = Elements(found)
-        parts = [elementwise(own, pair) for pair in itertools.combinations(range(len(found)), 2)]
+    if edges is None and listed:
+        elements = Elements(listed)
+        parts = [
+            elementwise(elements, pair) for pair in itertools.combinations(range(len(listed)), 2)
+        ]
         return Edges(np.concatenate([np.zeros((0, 2), dtype=np.int64), *parts]), none, 0)
     return Edges(edges, none, 0)
 

@@ -27,7 +27,7 @@ class Potential(Piece):
     r"""Factors :math:`\prod_f \phi(x_{s_f})` of one kind, the piece an undirected model is made of.
 
     A subclass implements :meth:`groups`. Numbers that are given are constants
-    (``requires_grad=False``); what is missing is learnable and starts neutral, at
+    (``requires_grad=False``); missing ones are learnable and start neutral, at
     :math:`\log \phi = 0`. Call ``requires_grad_()`` to learn given numbers as well.
 
     Args:
@@ -58,8 +58,8 @@ class Potential(Piece):
         super().__init__()
         self.variables = _checked(variables)
         self.inputs: tuple[Hashable, ...] = _listed(inputs)
-        self.own = Elements(self.variables)
-        self.scopes = read_scopes(self.own, scopes)
+        self.own_elements = Elements(self.variables)
+        self.scopes = read_scopes(self.own_elements, scopes)
         self._placed: tuple[Elements, Ints, Ints] | None = None
 
     def settings(self) -> Settings:
@@ -144,10 +144,10 @@ class Potential(Piece):
         """Numbers and scopes in a model, kept for the model that asked last."""
         if self._placed is None or self._placed[0] is not elements:
             parts = [elements.numbers(v.name).ravel() for v in self.variables]
-            own = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
-            scopes = own[self.scopes]
+            numbers = np.concatenate([np.zeros(0, dtype=np.int64), *parts])
+            scopes = numbers[self.scopes]
             check_distinct(elements, scopes)
-            self._placed = (elements, own, scopes)
+            self._placed = (elements, numbers, scopes)
         return self._placed[1], self._placed[2]
 
     @property
@@ -158,16 +158,16 @@ class Potential(Piece):
 
     def _covariates(self, inputs: Inputs | None) -> dict[Hashable, Tensor]:
         """The potential's own inputs; all have the same number of rows."""
-        given = dict(inputs or {})
-        found = {}
+        available = dict(inputs or {})
+        covariates = {}
         for name in self.inputs:
-            if name not in given:
+            if name not in available:
                 raise EvidenceError(
                     f"the potential of {_label(self.variables)} needs the input {name!r}; pass it "
-                    f"in inputs={{{name!r}: ...}}" + (closest(name, given) if given else "")
+                    f"in inputs={{{name!r}: ...}}" + (closest(name, available) if available else "")
                 )
-            found[name] = torch.as_tensor(given[name])
-        return found
+            covariates[name] = torch.as_tensor(available[name])
+        return covariates
 
 
 def listed_variables(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:
@@ -176,22 +176,22 @@ def listed_variables(variables: Variable | Sequence[Variable]) -> tuple[Variable
     Raises:
         ModelError: If one is no variable.
     """
-    found = [variables] if isinstance(variables, Variable) else variables
-    return check_variables("the variables of a potential", found)
+    sequence = [variables] if isinstance(variables, Variable) else variables
+    return check_variables("the variables of a potential", sequence)
 
 
 def _checked(variables: Variable | Sequence[Variable]) -> tuple[Variable, ...]:
-    found = listed_variables(variables)
-    for v in found:
+    listed = listed_variables(variables)
+    for v in listed:
         if not v.is_discrete:
             raise ModelError(
                 f"{v.name!r} is real; potentials are over discrete variables, with states"
             )
-    names = [v.name for v in found]
+    names = [v.name for v in listed]
     if len(set(names)) < len(names):
         twice = next(n for k, n in enumerate(names) if n in names[:k])
         raise ModelError(f"a potential names the variable {twice!r} twice")
-    return found
+    return listed
 
 
 def _listed(inputs: Hashable | Iterable[Hashable]) -> tuple[Hashable, ...]:

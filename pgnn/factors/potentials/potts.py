@@ -53,27 +53,27 @@ class Potts(PairwisePotential):
 
     def groups(self, elements: Elements, inputs: Inputs | None = None) -> tuple[FactorGroup, ...]:
         """Return the couplings and the field."""
-        made: list[FactorGroup] = []
+        groups: list[FactorGroup] = []
         states = self.variables[0].num_states
         if self.num_factors:
             coupling = self.edge_coupling if self.coupling.dim() else self.coupling.reshape(1)
-            made.append(PottsGroup(self.placed(elements), coupling, states))
+            groups.append(PottsGroup(self.placed(elements), coupling, states))
         if self.field is not None:
             scopes = self.numbers(elements)[:, None]
-            made.append(TableGroup(scopes, self.field.reshape(-1, states)))
-        return tuple(made)
+            groups.append(TableGroup(scopes, self.field.reshape(-1, states)))
+        return tuple(groups)
 
     def _check_logs(self, what: str, values: NDArray[np.float64]) -> None:
         if not (values < np.inf).all():  # NaN is not
             bad = values[~(values < np.inf)][0]
             raise ModelError(f"{what} must be finite logs, or -inf, got {bad:g}")
 
-    def _read_field(self, given: Any) -> nn.Parameter | None:
+    def _read_field(self, field: Any) -> nn.Parameter | None:
         states = self.variables[0].num_states
-        if given is None:
-            shape = [states] if self.lattice is not None else [len(self.own), states]
+        if field is None:
+            shape = [states] if self.lattice is not None else [len(self.own_elements), states]
             return learnable_zeros("the field of Potts", shape)
-        values = read_numbers("field of Potts", given)
+        values = read_numbers("field of Potts", field)
         if values.shape == () and values == 0:
             return None
         allowed = {(states,), *((*shape, states) for shape in self._array_shapes)}
@@ -83,6 +83,8 @@ class Potts(PairwisePotential):
         self._check_logs("field of Potts", values)
         lost = np.isneginf(values.reshape(-1, states)).all(axis=1)
         if lost.any():
-            which = self.own.name(int(lost.argmax())) if values.ndim > 1 else "every element"
+            which = (
+                self.own_elements.name(int(lost.argmax())) if values.ndim > 1 else "every element"
+            )
             raise ModelError(f"field of Potts is -inf in all states of {which!r}")
         return nn.Parameter(torch.from_numpy(values), requires_grad=False)

@@ -89,9 +89,14 @@ class TabularPotential(Potential):
     def _read(self, table: Any, shape: tuple[int, ...]) -> Tensor:
         what = f"table over {[v.name for v in self.axis_variables]}"
         values = read_numbers(what, table)
-        own = values.shape[: values.ndim - len(shape)]
+        lead = values.shape[: values.ndim - len(shape)]
         arrays = next((v.shape for v in self.variables if v.shape), ())
-        if values.shape[len(own) :] != shape or own not in ((), (1,), (self.num_factors,), arrays):
+        if values.shape[len(lead) :] != shape or lead not in (
+            (),
+            (1,),
+            (self.num_factors,),
+            arrays,
+        ):
             each = f" or {(self.num_factors, *shape)}" if self.num_factors > 1 else ""
             raise ModelError(f"{what} must have shape {shape}{each}, got {values.shape}")
         bad = ~np.isfinite(values) | (values < 0)

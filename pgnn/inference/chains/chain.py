@@ -38,7 +38,7 @@ class Chain:
     .. math:: \tilde p(z) = e^{\pi(z_1)} \prod_{t=2}^T e^{A_t(z_{t-1}, z_t)}
         \prod_{t=1}^T e^{f_t(z_t)}, \qquad p(z) = \tilde p(z) / Z
 
-    In a hidden Markov model the field is the log likelihood of what was observed, and Z the
+    In a hidden Markov model the field is the log-likelihood of the evidence, and Z the
     probability of all that was observed; potentials need not be probabilities. Any entry may be
     ``-inf``. Empty rows have log Z zero. In impossible rows log Z is ``-inf``, probabilities are
     NaN and states -1.
@@ -53,7 +53,7 @@ class Chain:
             ``per_step``, ``(T - 1, K, K)`` or ``(B, T - 1, K, K)``.
         log_field: ``(B, T, K)`` logs :math:`f`.
         lengths: ``(B,)`` lengths of the rows, or a ``(B, T)`` mask: where it is False nothing was
-            seen, and a row ends at its last True. All rows are of length T if not given.
+            observed, and a row ends at its last True. All rows are of length T if not given.
         per_step: Whether each step has a transition of its own.
 
     Raises:
@@ -118,8 +118,8 @@ class Chain:
             probe = torch.zeros_like(t.field, requires_grad=True)
             moved = ChainTensors(t.initial, t.transition, t.field + probe, t.lengths)
             log_z = log_partition(moved, self._cpu)
-            (found,) = torch.autograd.grad(log_z.sum(), probe, create_graph=True)
-        return found.masked_fill(log_z.isneginf()[:, None, None], torch.nan), log_z
+            (marginals,) = torch.autograd.grad(log_z.sum(), probe, create_graph=True)
+        return marginals.masked_fill(log_z.isneginf()[:, None, None], torch.nan), log_z
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_1..t-1).
@@ -143,18 +143,18 @@ class Chain:
             nothing in a sum.
         """
         if self._by_torch:
-            found = self._torch.transitions()
+            pairs = self._torch.transitions()
             if weights is None:
-                return found
+                return pairs
             impossible = self._torch.log_partition().isneginf()
-            found = found.masked_fill(impossible[:, None, None], 0.0)
-            return torch.einsum("b,bij->ij", weights.to(found), found)
+            pairs = pairs.masked_fill(impossible[:, None, None], 0.0)
+            return torch.einsum("b,bij->ij", weights.to(pairs), pairs)
         if weights is not None:
             return self._transitions(self._weights(weights)).sum(0)
         shape = (self.tensors.num_rows, self.tensors.transition.shape[1])
         sums = self._cpu.smooth(pairs=shape)
-        found = self._tensor(sums.pairs).sum(1)
-        return found.masked_fill(self._tensor(sums.log_z).isneginf()[:, None, None], math.nan)
+        pairs = self._tensor(sums.pairs).sum(1)
+        return pairs.masked_fill(self._tensor(sums.log_z).isneginf()[:, None, None], math.nan)
 
     def pair_marginals(self) -> Tensor:
         """Return ``(B, T - 1, K, K)`` p(z_t, z_t+1 | x): zero beyond the end.
@@ -165,9 +165,9 @@ class Chain:
             return self._torch.pairs()
         B, T = self.tensors.field.shape[:2]
         sums = self._cpu.smooth(pairs=(B, max(T - 1, 0)))
-        found = self._tensor(sums.pairs)
-        found[self._tensor(sums.log_z).isneginf()] = math.nan
-        return found.masked_fill(~self.tensors.within[:, 1:, None, None], 0.0)
+        pairs = self._tensor(sums.pairs)
+        pairs[self._tensor(sums.log_z).isneginf()] = math.nan
+        return pairs.masked_fill(~self.tensors.within[:, 1:, None, None], 0.0)
 
     def expectations(self, weights: Tensor | None = None) -> ChainExpectations:
         """Return all that Baum-Welch's E-step needs, in one pass.
@@ -239,8 +239,8 @@ class Chain:
         """
         if self._by_torch:
             return entropy_by_potentials(self.tensors)
-        found = entropy_by_steps(self.tensors, self.filtered()[0], self.marginals())
-        return found.to(self.tensors.field.dtype)
+        entropies = entropy_by_steps(self.tensors, self.filtered()[0], self.marginals())
+        return entropies.to(self.tensors.field.dtype)
 
     def log_score(self, states: Tensor) -> Tensor:
         """Return ``(B,)`` logs of what given paths weigh, differentiable.

@@ -51,9 +51,9 @@ class ChainTensors:
         if not per_step:
             transition = transition.unsqueeze(1)
         lengths, field = _extent(lengths, log_field)
-        found = ChainTensors(initial.to(field), transition.to(field), field, lengths)
-        found._check()
-        return found
+        tensors = ChainTensors(initial.to(field), transition.to(field), field, lengths)
+        tensors._check()
+        return tensors
 
     @property
     def num_rows(self) -> int:
@@ -72,7 +72,7 @@ class ChainTensors:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether some number wants a gradient and torch records one."""
+        """Whether some number requires a gradient and torch records one."""
         parts = (self.initial, self.transition, self.field)
         return torch.is_grad_enabled() and any(part.requires_grad for part in parts)
 
@@ -116,7 +116,7 @@ class ChainTensors:
         field = self.field.detach()
         if not field.numel() or bool(field.amax() < math.inf):  # NaN compares as false
             return
-        top = field.amax(2)  # what is beyond the ends does not matter
+        top = field.amax(2)  # entries beyond the ends do not matter
         bad = ~(top < math.inf) & self.within
         if bool(bad.any()):
             row, step = bad.nonzero()[0].tolist()

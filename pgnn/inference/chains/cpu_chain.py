@@ -38,8 +38,8 @@ class CpuChain:
     be held is lost. Whether that matters is known afterwards: with :math:`\alpha` and
     :math:`\beta` summing to one, a part :math:`\epsilon` of either adds at most
     :math:`\epsilon` to :math:`\sum_k \alpha_t(k) \beta_t(k)`. Rows in which that sum is ever tiny
-    are computed again from logs. A forward pass alone carries along a bound of what was lost,
-    unless every transition is possible, so that what is lost anywhere is made up for everywhere.
+    are computed again from logs. A forward pass alone carries along a bound on the loss,
+    unless every transition is possible, so that no loss matters.
 
     Args:
         tensors: The chain.
@@ -173,8 +173,8 @@ class CpuChain:
             log_alpha = np.log(sums.states.astype(np.float64))
         doubtful = self._doubtful(sums)
         if len(doubtful):
-            found = self._from_logs(FILTER, doubtful)
-            log_alpha[doubtful], sums.log_z[doubtful] = found.states, found.log_z
+            replaced = self._from_logs(FILTER, doubtful)
+            log_alpha[doubtful], sums.log_z[doubtful] = replaced.states, replaced.log_z
         logs = _in_doubles(self.logs)
         possible = self.rows[sums.log_z[self.rows] > -math.inf]
 
@@ -205,7 +205,7 @@ class CpuChain:
         )
 
     def _sum(self, sums: PathSums, mode: int, rows: Ints, weights: Floats | None = None) -> None:
-        """Run the kernels, without a look at what was lost."""
+        """Run the kernels without checking for underflow."""
         from pgnn.inference.chains.kernels import LANES, PAIRS, SMOOTH, STEPS, sum_rows, sum_tiles
 
         numbers, dense = self.numbers, self._dense
@@ -219,15 +219,15 @@ class CpuChain:
                 alpha = np.empty((T if mode == SMOOTH else 2) * P, kind)
             room = np.empty(STEPS * P, kind), np.empty(STEPS), alpha
             ahead = np.empty((1 + 2 * PAIRS) * P, kind)
-            with _own_pairs(sums) as own:
-                sum_rows(numbers, own, mode, dense, rows, weight, *room, ahead, stop)
+            with _thread_pairs(sums) as thread_sums:
+                sum_rows(numbers, thread_sums, mode, dense, rows, weight, *room, ahead, stop)
 
         def side_by_side(tiles: Ints, stop: Stop) -> None:
             size = K * tiles.shape[1]
             room = np.empty(T * size, kind), np.empty(T * size, kind), np.empty(2 * size, kind)
             lanes = np.empty(LANES, kind), np.empty(LANES), np.empty(tiles.shape[1], np.int64)
-            with _own_pairs(sums) as own:
-                sum_tiles(numbers, own, mode, dense, tiles, weight, *room, *lanes, stop)
+            with _thread_pairs(sums) as thread_sums:
+                sum_tiles(numbers, thread_sums, mode, dense, tiles, weight, *room, *lanes, stop)
 
         in_threads(side_by_side, tiles, self._cost(tiles.size))
         in_threads(one_by_one, rest, self._cost(len(rest)))
@@ -277,29 +277,29 @@ class CpuChain:
         part = CpuChain(self._part(rows))
         B, T, K = part.tensors.field.shape
         shape = pairs if pairs is None or pairs[0] == 1 else (B, pairs[1])
-        found = part._empty(mode, shape)
+        sums = part._empty(mode, shape)
         weight = np.ones(B) if weights is None else weights[rows]
         P = K + -K % 4
         room = np.empty(T * P), np.empty(2 * P), np.empty(P)
         everything = np.arange(B)
 
         def work(stop: Stop) -> None:
-            sum_rows_of_logs(part.logs, found, mode, everything, weight, *room, stop)
+            sum_rows_of_logs(part.logs, sums, mode, everything, weight, *room, stop)
 
         interruptible([work], cost=_LOGS * part._cost(B))
-        return found
+        return sums
 
-    def _replace(self, sums: PathSums, found: PathSums, rows: Ints) -> None:
-        sums.log_z[rows] = found.log_z
+    def _replace(self, sums: PathSums, replacement: PathSums, rows: Ints) -> None:
+        sums.log_z[rows] = replacement.log_z
         if sums.states.size:
             inside = np.arange(sums.states.shape[1]) < self.lengths[rows, None]
-            sums.states[rows] = np.where(inside[:, :, None], np.exp(found.states), 0.0)
+            sums.states[rows] = np.where(inside[:, :, None], np.exp(replacement.states), 0.0)
         if sums.increments.size:
-            sums.increments[rows] = found.increments
+            sums.increments[rows] = replacement.increments
         if sums.pairs.shape[0] > 1:
-            sums.pairs[rows] = found.pairs
+            sums.pairs[rows] = replacement.pairs
         elif sums.pairs.size:
-            sums.pairs[...] += found.pairs
+            sums.pairs[...] += replacement.pairs
 
     @cached_property
     def _dense(self) -> bool:
@@ -315,23 +315,23 @@ class CpuChain:
 
 
 @contextmanager
-def _own_pairs(sums: PathSums) -> Iterator[PathSums]:
+def _thread_pairs(sums: PathSums) -> Iterator[PathSums]:
     """Sums of a thread's own, which are added to the others' in the end."""
     if len(sums.pairs) != 1:
         yield sums
         return
-    own = np.zeros_like(sums.pairs)
-    yield sums._replace(pairs=own)
+    thread_pairs = np.zeros_like(sums.pairs)
+    yield sums._replace(pairs=thread_pairs)
     with _LOCK:
-        sums.pairs[...] += own
+        sums.pairs[...] += thread_pairs
 
 
 def _padded(matrices: Floats) -> Floats:
     """Columns of ``-inf`` up to a multiple of four."""
     K = matrices.shape[3]
-    found = np.full((*matrices.shape[:3], K + -K % 4), -np.inf, matrices.dtype)
-    found[..., :K] = matrices
-    return found
+    padded = np.full((*matrices.shape[:3], K + -K % 4), -np.inf, matrices.dtype)
+    padded[..., :K] = matrices
+    return padded
 
 
 def _array(tensor: Tensor) -> Floats:

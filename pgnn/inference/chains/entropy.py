@@ -67,8 +67,8 @@ def _times(left: Tensor, table: Tensor) -> Tensor:
 
 
 def _x_log_x(x: Tensor) -> Tensor:
-    found: Tensor = torch.special.xlogy(x, x)
-    return found
+    product: Tensor = torch.special.xlogy(x, x)
+    return product
 
 
 def _finite(logs: Tensor) -> Tensor:

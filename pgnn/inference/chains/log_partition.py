@@ -89,7 +89,7 @@ class _Smoothed(NamedTuple):
 
 
 class _Gradients(Function):
-    """Gradients by the kernel; their own gradients are torch's, where somebody asks for them."""
+    """Gradients by the kernel; second derivatives are torch's, where required."""
 
     @staticmethod
     def forward(
@@ -108,8 +108,8 @@ class _Gradients(Function):
                 p.view_as(p) if p.requires_grad else p.detach().requires_grad_()
                 for p in ctx.saved_tensors
             ]
-            found = _through_torch(ctx.smoothed.tensors, views[1:], views[0])
-            asked = [(x, u) for x, u in zip(found, upstream, strict=True) if u is not None]
+            statistics = _through_torch(ctx.smoothed.tensors, views[1:], views[0])
+            asked = [(x, u) for x, u in zip(statistics, upstream, strict=True) if u is not None]
             gradients = torch.autograd.grad(
                 [x for x, _ in asked],
                 views,

@@ -111,11 +111,11 @@ class SegmentChain:
 
     def smoothed(self) -> tuple[Tensor, Tensor]:
         """Return :meth:`marginals` and :meth:`log_partition`."""
-        found = self.expectations()
-        return found.marginals, found.log_partition
+        expectations = self.expectations()
+        return expectations.marginals, expectations.log_partition
 
     def filtered(self) -> tuple[Tensor, Tensor]:
-        """Refused: a step does not know how long its segment will last.
+        """Refused: at a step the end of its segment is not known.
 
         Raises:
             Unsupported: Always.
@@ -138,8 +138,8 @@ class SegmentChain:
             raise ModelError(f"weights must be ({B},), got {tuple(weight.shape)}")
         if self._by_torch:
             return self._expectations_by_torch(weight)
-        found = self._cpu.expectations(weight.detach().double().numpy(), True)
-        return SegmentExpectations(*(self._tensor(part) for part in found))
+        sums = self._cpu.expectations(weight.detach().double().numpy(), True)
+        return SegmentExpectations(*(self._tensor(part) for part in sums))
 
     def best(self, k: int = 1) -> tuple[Tensor, Tensor]:
         """Return ``(B, T)`` states of the most probable segmentation and ``(B,)`` its score.
@@ -174,8 +174,8 @@ class SegmentChain:
         states = torch.full((n, B, T), -1, device=field.device)
         outside = ~tensors.within | score.detach().isneginf()[:, None]
         for draw in range(n if T else 0):
-            (found,) = torch.autograd.grad(total, field, retain_graph=True)
-            states[draw] = found.argmax(2).masked_fill(outside, -1)
+            (gradient,) = torch.autograd.grad(total, field, retain_graph=True)
+            states[draw] = gradient.argmax(2).masked_fill(outside, -1)
         return states, score.detach()
 
     def _torch(
@@ -282,11 +282,11 @@ class CpuSegmentChain:
             row_weights = np.ones(B) if weights is None else np.ascontiguousarray(weights)
 
         def work(rows: Ints, stop: Stop) -> None:
-            own = SegmentSums(*sums[:2], *(np.zeros_like(part) for part in sums[2:]))
+            thread_sums = SegmentSums(*sums[:2], *(np.zeros_like(part) for part in sums[2:]))
             room = np.empty(T * K * D), np.empty(K * D + K), np.empty(K + max(K, D))
-            sum_segments(numbers, own, rows, row_weights, self.censored, *room, stop)
+            sum_segments(numbers, thread_sums, rows, row_weights, self.censored, *room, stop)
             with lock:
-                for whole, part in zip(sums[2:], own[2:], strict=True):
+                for whole, part in zip(sums[2:], thread_sums[2:], strict=True):
                     whole += part
 
         in_threads(work, np.flatnonzero(self.lengths), 20.0 * B * T * K * (K + D))

@@ -71,19 +71,19 @@ class TorchChain:
         """Return ``(B, T, K)`` p(z_t), zero beyond the end, NaN in impossible rows."""
         alpha = self.alpha()
         log_z = self.total(alpha)
-        found = (alpha + self.beta() - _finite(log_z)[:, None, None]).exp()
-        return self._rows_that_can_be(found, log_z)
+        marginals = (alpha + self.beta() - _finite(log_z)[:, None, None]).exp()
+        return self._rows_that_can_be(marginals, log_z)
 
     def filtered(self) -> tuple[Tensor, Tensor]:
         """Return ``(B, T, K)`` p(z_t | x_1..t) and ``(B, T)`` log p(x_t | x_<t)."""
         alpha = self.alpha()
         total = log_sum_exp(alpha, 2)
-        found = (alpha - _finite(total)[:, :, None]).exp()
-        found = found.masked_fill(total.isneginf()[:, :, None], math.nan)
+        filtered = (alpha - _finite(total)[:, :, None]).exp()
+        filtered = filtered.masked_fill(total.isneginf()[:, :, None], math.nan)
         before = torch.cat([torch.zeros_like(total[:, :1]), total[:, :-1]], 1)
         increments = torch.where(before.isneginf(), math.nan, total - _finite(before))
         outside = ~self.tensors.within
-        return found.masked_fill(outside[:, :, None], 0.0), increments.masked_fill(outside, 0.0)
+        return filtered.masked_fill(outside[:, :, None], 0.0), increments.masked_fill(outside, 0.0)
 
     def pairs(self) -> Tensor:
         """Return ``(B, T-1, K, K)`` p(z_t, z_t+1), zero beyond the end."""
@@ -110,8 +110,8 @@ class TorchChain:
         return self._total(alpha[:, -1]) if alpha.shape[1] else self.log_partition()
 
     def _total(self, last: Tensor) -> Tensor:
-        found = contract([last], self.reduction, 1)
-        return torch.where(self.tensors.ends > 0, found, torch.zeros_like(found))
+        total = contract([last], self.reduction, 1)
+        return torch.where(self.tensors.ends > 0, total, torch.zeros_like(total))
 
     def _last(self) -> Tensor:
         if not self.tensors.num_steps:
@@ -128,21 +128,21 @@ class TorchChain:
         return contract([self.first[:, :, None], steps[:, 0]], self.reduction, 1)
 
     def _alphas(self) -> list[Tensor]:
-        found, ends = [self.first], self.tensors.ends[:, None]
+        alphas, ends = [self.first], self.tensors.ends[:, None]
         for t in range(1, self.tensors.num_steps):
-            arrived = contract([found[-1][:, :, None], self.step(t - 1)], self.reduction, 1)
-            found.append(torch.where(t < ends, arrived + self.tensors.field[:, t], found[-1]))
-        return found
+            arrived = contract([alphas[-1][:, :, None], self.step(t - 1)], self.reduction, 1)
+            alphas.append(torch.where(t < ends, arrived + self.tensors.field[:, t], alphas[-1]))
+        return alphas
 
     def _betas(self) -> list[Tensor]:
         ends, zero = self.tensors.ends[:, None], torch.zeros_like(self.first)
-        found = [zero]
+        betas = [zero]
         for t in range(self.tensors.num_steps - 2, -1, -1):
-            ahead = (found[-1] + self.tensors.field[:, t + 1])[:, None, :]
+            ahead = (betas[-1] + self.tensors.field[:, t + 1])[:, None, :]
             ahead = torch.where((t + 1 < ends)[:, None], ahead, zero[:, None])
             sent = contract([ahead, self.step(t)], self.reduction, 2)
-            found.append(torch.where(t + 1 < ends, sent, zero))
-        return found[::-1]
+            betas.append(torch.where(t + 1 < ends, sent, zero))
+        return betas[::-1]
 
     def _alpha_by_scan(self) -> Tensor:
         steps = prefixes(self._matrices(), self._times)
@@ -171,14 +171,14 @@ class TorchChain:
         tables = tensors.transition
         tables = tables[:, steps] if tables.shape[1] > 1 else tables
         ahead = (tensors.field + beta)[:, 1:][:, steps]
-        found = alpha[:, :-1][:, steps][..., None] + tables + ahead[:, :, None, :]
-        found = (found - _finite(log_z)[:, None, None, None]).exp()
-        found = found.masked_fill(log_z.isneginf()[:, None, None, None], math.nan)
-        return found.masked_fill(~tensors.within[:, 1:][:, steps, None, None], 0.0)
+        pairs = alpha[:, :-1][:, steps][..., None] + tables + ahead[:, :, None, :]
+        pairs = (pairs - _finite(log_z)[:, None, None, None]).exp()
+        pairs = pairs.masked_fill(log_z.isneginf()[:, None, None, None], math.nan)
+        return pairs.masked_fill(~tensors.within[:, 1:][:, steps, None, None], 0.0)
 
-    def _rows_that_can_be(self, found: Tensor, log_z: Tensor) -> Tensor:
-        found = found.masked_fill(log_z.isneginf()[:, None, None], math.nan)
-        return found.masked_fill(~self.tensors.within[:, :, None], 0.0)
+    def _rows_that_can_be(self, marginals: Tensor, log_z: Tensor) -> Tensor:
+        marginals = marginals.masked_fill(log_z.isneginf()[:, None, None], math.nan)
+        return marginals.masked_fill(~self.tensors.within[:, :, None], 0.0)
 
 
 def prefixes(elements: Tensor, times: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -314,7 +314,7 @@ class TorchChainPaths:
 
 
 def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The ``k`` largest of the last axis, of equal ones the first; ``-inf`` for want of more."""
+    """The ``k`` largest of the last axis, of equal ones the first; padded with ``-inf``."""
     short = k - values.shape[-1]
     if short > 0:
         values = torch.nn.functional.pad(values, (0, short), value=-math.inf)

@@ -18,11 +18,11 @@ from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_h
 def diagnostics_of(
     potential: PotentialEnergy, draws: Draws, values: Mapping[Hashable, Tensor]
 ) -> dict[str, Any]:
-    """Return what there is to say about chains; see :class:`pgnn.MCMC`."""
+    """Return diagnostics of chains; see :class:`pgnn.MCMC`."""
     r_hats = {n: float(np.max(rank_r_hat(x.numpy()))) for n, x in values.items()}
     sizes = {n: float(np.min(rank_effective_sample_size(x.numpy()))) for n, x in values.items()}
     number = draws.diverged.sum(axis=1)
-    told = {
+    diagnostics = {
         "r_hat": r_hats,
         "effective_sample_size": sizes,
         "divergences": number,
@@ -34,8 +34,8 @@ def diagnostics_of(
         "converged": bool(number.sum() == 0 and all(x <= LARGEST_R_HAT for x in r_hats.values())),
     }
     if number.sum():
-        told["divergent_at"] = _divergent_at(potential, draws)
-    return told
+        diagnostics["divergent_at"] = _divergent_at(potential, draws)
+    return diagnostics
 
 
 def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
@@ -46,17 +46,17 @@ def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
     return potential.coordinates.name_of(int(off.argmax()))
 
 
-def report(potential: PotentialEnergy, told: Mapping[str, Any], total: int) -> None:
+def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: int) -> None:
     """Warn of chains that disagree and trajectories that diverged."""
-    verdict = Convergence("MCMC").chains_apart(told["r_hat"], "run them longer")
-    number = int(np.sum(told["divergences"]))
+    verdict = Convergence("MCMC").chains_apart(diagnostics["r_hat"], "run them longer")
+    number = int(np.sum(diagnostics["divergences"]))
     if number:
         advice = "raise target_accept"
         if potential.is_centred:
             advice += ", or declare the model with the scale taken out (non-centred)"
         verdict.add(
             f"{number} of {total} trajectories diverged, most often near "
-            f"{told['divergent_at']!r}; {advice}"
+            f"{diagnostics['divergent_at']!r}; {advice}"
         )
     verdict.warn(stacklevel=4)
 
@@ -87,11 +87,11 @@ def all_reals(
     potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int
 ) -> dict[Hashable, Tensor]:
     """Return all real variables, those that were observed too."""
-    found = dict(reals)
+    values = dict(reals)
     for v in potential.model.variables.values():
-        if not v.is_discrete and v.name not in found:
-            found[v.name] = potential.seen.reals[v.name].expand(n, *v.shape)
-    return found
+        if not v.is_discrete and v.name not in values:
+            values[v.name] = potential.seen.reals[v.name].expand(n, *v.shape)
+    return values
 
 
 def marginals_of(

@@ -74,8 +74,8 @@ class TriangularMatrix(Transform):
         place[*_below(n)] = torch.arange(n, x.shape[-1])
         place.fill_diagonal_(0).add_(torch.diag(torch.arange(n)))
         zero = x.new_zeros(*x.shape[:-1], 1)
-        every = torch.cat([x[..., :n].exp(), x[..., n:], zero], dim=-1)
-        return every.index_select(-1, place.reshape(-1)).reshape(*x.shape[:-1], n, n)
+        entries = torch.cat([x[..., :n].exp(), x[..., n:], zero], dim=-1)
+        return entries.index_select(-1, place.reshape(-1)).reshape(*x.shape[:-1], n, n)
 
     def _inverse(self, y: Tensor) -> Tensor:
         diagonal = y.diagonal(dim1=-2, dim2=-1).log()
@@ -185,12 +185,12 @@ class Coordinates:
         for v in variables:
             support = supports[v.name]
             bijection = _bijection(v, support.given(point))
-            own = v.shape if support.shape is None else support.shape
-            shape = tuple(bijection.inverse_shape(torch.Size((1, *own)))[1:])
-            made = Coordinate(v, support, shape, self.size)
-            self.each.append(made)
-            self.size = made.last
-            point[v.name] = self._value(made, bijection, torch.zeros(1, *shape).double())[0]
+            event = v.shape if support.shape is None else support.shape
+            shape = tuple(bijection.inverse_shape(torch.Size((1, *event)))[1:])
+            coordinate = Coordinate(v, support, shape, self.size)
+            self.each.append(coordinate)
+            self.size = coordinate.last
+            point[v.name] = self._value(coordinate, bijection, torch.zeros(1, *shape).double())[0]
 
     @property
     def names(self) -> tuple[Hashable, ...]:
@@ -214,8 +214,8 @@ class Coordinates:
         values, log_jacobian = {}, q.new_zeros(len(q))
         for c in self.each:
             bijection = _bijection(c.variable, c.support.given(values))
-            own = q[:, c.first : c.last].reshape(len(q), *c.shape)
-            values[c.variable.name], log_det = self._value(c, bijection, own)
+            block = q[:, c.first : c.last].reshape(len(q), *c.shape)
+            values[c.variable.name], log_det = self._value(c, bijection, block)
             if log_det is not None:
                 log_jacobian = log_jacobian + log_det
         return values, log_jacobian
@@ -230,28 +230,34 @@ class Coordinates:
             lead = x.shape[: x.dim() - len(shape)]
             x = flat[c.variable.name] = x.reshape(lead.numel(), *shape)
             bijection = _bijection(c.variable, c.support.given(flat))
-            own = shape if c.support.shape is None else c.support.shape
-            parts[k] = bijection.inv(x.reshape(len(x), *own)).reshape(len(x), -1)
+            event = shape if c.support.shape is None else c.support.shape
+            parts[k] = bijection.inv(x.reshape(len(x), *event)).reshape(len(x), -1)
         return torch.cat(parts, dim=1).reshape(*lead, self.size)
 
     def name_of(self, column: int) -> Hashable:
         """Return the variable to which a coordinate belongs."""
         return next(c.variable.name for c in self.each if column < c.last)
 
-    def _value(self, c: Coordinate, bijection: Any, own: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _value(
+        self, c: Coordinate, bijection: Any, unconstrained: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """Values ``(B, *shape)`` of numbers ``(B, ...)`` and their log determinant, if any."""
-        x = bijection(own)
+        x = bijection(unconstrained)
         log_det = None
-        if x is not own:
-            log_det = bijection.log_abs_det_jacobian(own, x).reshape(len(own), -1).sum(dim=1)
-        x = x.reshape(len(own), *c.variable.shape)
+        if x is not unconstrained:
+            log_det = (
+                bijection.log_abs_det_jacobian(unconstrained, x)
+                .reshape(len(unconstrained), -1)
+                .sum(dim=1)
+            )
+        x = x.reshape(len(unconstrained), *c.variable.shape)
         return (x.to(c.support.dtype) if self.keep_dtype else x), log_det
 
 
 def _bijection(variable: Variable, constraint: Any) -> Any:
-    """From unconstrained numbers to the support; the identity gives back what it is given."""
+    """From unconstrained numbers to the support; the identity returns its argument itself."""
     if constraint is None:
-        raise Unsupported(f"the distribution of {variable.name!r} does not tell its support")
+        raise Unsupported(f"the distribution of {variable.name!r} does not declare its support")
     if constraint.is_discrete:
         raise Unsupported(
             f"{variable.name!r} is a count ({constraint}), along which there is no gradient; "

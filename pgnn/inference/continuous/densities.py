@@ -1,4 +1,4 @@
-"""Joint densities of the latent real variables of a model and what was seen."""
+"""Joint densities of the latent real variables of a model and the evidence."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _CELLS = 2**20
 class JointDensity(ABC):
     r"""Evaluates :math:`\log p(r, e)` at points of the latent reals, one or many at once.
 
-    ``reals`` are ``(N, *shape)`` values by name. Discrete variables that were not seen are summed
-    out, and answered about given the reals.
+    ``reals`` are ``(N, *shape)`` values by name. Discrete variables that were not observed are
+    summed out, and answered about given the reals.
     """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class JointDensity(ABC):
 
 
 class KnownStates(JointDensity):
-    """A density in which every discrete variable was seen.
+    """A density in which every discrete variable was observed.
 
     Args:
         elements: Of the discrete variables.
@@ -138,25 +138,27 @@ class ProductDensity(KnownStates):
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
         """Return the log density of each variable."""
         rows = num_points(reals)
-        own = {c.child.name: self._term(c, reals, rows).expand(rows) for c in self.varying}
-        return {**own, **{n: x.expand(rows) for n, x in self.fixed.items()}}
+        terms = {c.child.name: self._term(c, reals, rows).expand(rows) for c in self.varying}
+        return {**terms, **{n: x.expand(rows) for n, x in self.fixed.items()}}
 
     def _term(self, c: Conditional, reals: Reals, rows: int) -> Tensor:
         values = {}
         for v in c.scope:
             x = reals.get(v.name)
             values[v.name] = self.seen[v.name].expand(rows, *v.shape) if x is None else x
-        own = values[c.child.name]
+        value = values[c.child.name]
         inputs = {n: x.expand(rows, *x.shape[1:]) for n, x in (self.inputs or {}).items()}
         distribution = c.distribution({v.name: values[v.name] for v in c.parents}, inputs or None)
         seen = c.child.name not in reals and not c.child.is_discrete
-        found: Tensor = log_density_of(distribution, own) if seen else distribution.log_prob(own)
-        if found.dim() > 1 or (found.dim() == 1 and len(found) not in (1, rows)):
+        log_probs: Tensor = (
+            log_density_of(distribution, value) if seen else distribution.log_prob(value)
+        )
+        if log_probs.dim() > 1 or (log_probs.dim() == 1 and len(log_probs) not in (1, rows)):
             raise ModelError(
                 f"the distribution of {c.child.name!r} must have batch shape ({rows},) for {rows} "
-                f"values of its parents, got log probabilities of shape {tuple(found.shape)}"
+                f"values of its parents, got log probabilities of shape {tuple(log_probs.shape)}"
             )
-        return found
+        return log_probs
 
 
 class SummedDensity(JointDensity):
@@ -196,8 +198,10 @@ class SummedDensity(JointDensity):
         if points > most and not torch.is_grad_enabled():
             parts = [{n: x[k : k + most] for n, x in reals.items()} for k in range(0, points, most)]
             return torch.cat([self.log_density(part) for part in parts])
-        found = self.solved(reals).log_evidence()
-        return self._guarded(reals, found if self.power == 1.0 else found * self.power)
+        log_evidence = self.solved(reals).log_evidence()
+        return self._guarded(
+            reals, log_evidence if self.power == 1.0 else log_evidence * self.power
+        )
 
     def recordable(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
@@ -212,16 +216,16 @@ class SummedDensity(JointDensity):
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
         """Return the largest entry of each variable's table."""
         rows = num_points(reals)
-        found: dict[Hashable, Tensor] = {}
+        largest: dict[Hashable, Tensor] = {}
         for factor in self._solver(reals, self._over(reals)).graph.factors:
             table = factor.log_values
             table = table.reshape(rows if table.dim() > len(factor.variables) else 1, -1)
             names = [v.name for v in factor.variables]
-            found[factor.child or tuple(names)] = table.amax(dim=1).expand(rows)
-        return found
+            largest[factor.child or tuple(names)] = table.amax(dim=1).expand(rows)
+        return largest
 
     def blame(self, reals: Reals) -> str:
-        """See :class:`JointDensity`; of what can be executed, its sites tell."""
+        """See :class:`JointDensity`; of executable models, by their sites."""
         if isinstance(self.model, ExecutableModel):
             with torch.no_grad():
                 lost = ~self.log_density(reals).isfinite()
@@ -241,10 +245,10 @@ class SummedDensity(JointDensity):
         """See :class:`JointDensity`."""
         seen = self._over(reals)
         solver = self._solver(reals, seen)
-        given = solver.graph.evidence(seen)
-        states, _ = solver.draw(given.codes, given.soft, 1, seed)
-        own = states[..., : len(self.model.elements)]
-        return torch.from_numpy(own.astype(np.int64)).reshape(num_points(reals), -1)
+        observed = solver.graph.evidence(seen)
+        states, _ = solver.draw(observed.codes, observed.soft, 1, seed)
+        model_states = states[..., : len(self.model.elements)]
+        return torch.from_numpy(model_states.astype(np.int64)).reshape(num_points(reals), -1)
 
     def _log_density_by_torch(self, reals: Reals) -> Tensor:
         """Operations of torch alone: no step out of it, but several for each element."""
@@ -252,18 +256,18 @@ class SummedDensity(JointDensity):
         solver = self._solver(reals, seen)
         if not solver.graph.variables:
             return self._guarded(reals, Differentiable(solver, seen).log_evidence())
-        found, seen = torch.zeros(rows, dtype=torch.float64), solver.graph.evidence(seen)
+        log_evidence, seen = torch.zeros(rows, dtype=torch.float64), solver.graph.evidence(seen)
         for plan, part in solver.plans(seen.codes, Ask(soft=solver.softly(seen.soft))):
             arguments = solver.torch_rows(plan, seen.codes, seen.soft, part).arguments
-            own = torch_executor.log_partition(**arguments).to(found)
-            found = found.index_add(0, torch.from_numpy(part), own)
-        return self._guarded(reals, found + torch.from_numpy(seen.soft_scale))
+            part_evidence = torch_executor.log_partition(**arguments).to(log_evidence)
+            log_evidence = log_evidence.index_add(0, torch.from_numpy(part), part_evidence)
+        return self._guarded(reals, log_evidence + torch.from_numpy(seen.soft_scale))
 
     def _solver(self, reals: Reals, seen: Evidence) -> Solver:
         times = seen.num_rows // max(self.seen.num_rows, 1)
-        own = {n: x for n, x in reals.items() if not self.model.variables[n].is_discrete}
+        real_values = {n: x for n, x in reals.items() if not self.model.variables[n].is_discrete}
         inputs = {n: _tiled(x, times) for n, x in self.inputs.items()}
-        return model_solver(self.model, {**seen.reals, **own}, inputs)
+        return model_solver(self.model, {**seen.reals, **real_values}, inputs)
 
     def _over(self, reals: Reals) -> Evidence:
         """The evidence once for each block of points, drawn states among it."""
@@ -288,13 +292,13 @@ class SummedDensity(JointDensity):
         return rows * max(1, _CELLS // max(1, rows * cells))
 
     @staticmethod
-    def _guarded(reals: Reals, found: Tensor) -> Tensor:
-        """``NaN`` where a value is none: tables take it as not seen."""
+    def _guarded(reals: Reals, log_densities: Tensor) -> Tensor:
+        """``NaN`` where a value is none: tables take it as not observed."""
         for x in reals.values():
             if x.is_floating_point():
                 bad = ~x.detach().isfinite().reshape(len(x), math.prod(x.shape[1:])).all(dim=1)
-                found = found.masked_fill(bad, torch.nan)
-        return found
+                log_densities = log_densities.masked_fill(bad, torch.nan)
+        return log_densities
 
 
 def log_density(
@@ -317,9 +321,9 @@ def log_density(
     Raises:
         EvidenceError: If a name is unknown, a shape wrong, or rows do not agree.
     """
-    own = {n: _checked(model, n, x) for n, x in reals.items()}
+    checked = {n: _checked(model, n, x) for n, x in reals.items()}
     covariates = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
-    rows = {len(x) for x in [*own.values(), *(x for x in covariates.values() if len(x) != 1)]}
+    rows = {len(x) for x in [*checked.values(), *(x for x in covariates.values() if len(x) != 1)]}
     seen = reader_of(model).read(evidence)
     if seen.batched:
         rows.add(seen.num_rows)
@@ -328,7 +332,7 @@ def log_density(
     number = next(iter(rows), 1)
     seen = seen if seen.num_rows == number else seen.tiled(number)
     repeated = {n: x.expand(number, *x.shape[1:]) for n, x in covariates.items()}
-    solver = model_solver(model, {**seen.reals, **own}, repeated)
+    solver = model_solver(model, {**seen.reals, **checked}, repeated)
     return _power(model) * Differentiable(solver, seen).log_evidence()
 
 

@@ -49,9 +49,9 @@ class ExecutedDensity(KnownStates):
     """
 
     def __init__(self, model: ExecutableModel, latent: Sequence[Variable], seen: Reals) -> None:
-        own: Any = model
-        super().__init__(own.elements, seen)
-        self.model, self.latent, self.variables = model, tuple(latent), own.variables
+        executable: Any = model
+        super().__init__(executable.elements, seen)
+        self.model, self.latent, self.variables = model, tuple(latent), executable.variables
         self.held = {n: x[0] for n, x in seen.items()}
         for v in self.elements.variables:
             if v.name not in seen:
@@ -64,25 +64,27 @@ class ExecutedDensity(KnownStates):
 
     def log_density(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
-        found = []
+        log_densities = []
         for k in range(num_points(reals)):
-            own = {n: x[k] for n, x in reals.items()}
-            if all(bool(x.detach().isfinite().all()) for x in own.values()):
-                found.append(self._executed(own).log_weight.double())
+            point = {n: x[k] for n, x in reals.items()}
+            if all(bool(x.detach().isfinite().all()) for x in point.values()):
+                log_densities.append(self._executed(point).log_weight.double())
             else:
-                found.append(torch.stack([x.sum() for x in own.values()]).sum() * torch.nan)
-        return torch.stack(found)
+                log_densities.append(
+                    torch.stack([x.sum() for x in point.values()]).sum() * torch.nan
+                )
+        return torch.stack(log_densities)
 
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
         """Return the log density of each site."""
-        found: dict[Hashable, list[Tensor]] = {}
+        terms: dict[Hashable, list[Tensor]] = {}
         for k in range(num_points(reals)):
             for name, x in self._executed({n: x[k] for n, x in reals.items()}).terms.items():
-                found.setdefault(name, []).append(x)
-        return {n: torch.stack(x) for n, x in found.items()}
+                terms.setdefault(name, []).append(x)
+        return {n: torch.stack(x) for n, x in terms.items()}
 
-    def _executed(self, own: Mapping[Hashable, Tensor]) -> Any:
-        done = self.model.execute({**self.held, **own}, 0)
+    def _executed(self, point: Mapping[Hashable, Tensor]) -> Any:
+        done = self.model.execute({**self.held, **point}, 0)
         self._check(done)
         return done
 

@@ -117,8 +117,8 @@ class ProgramDraws(GuideDraws):
     @property
     def names(self) -> tuple[Hashable, ...]:
         """See :class:`GuideDraws`."""
-        found: tuple[Hashable, ...] = self.__dict__["executions"].names
-        return found
+        names: tuple[Hashable, ...] = self.__dict__["executions"].names
+        return names
 
     def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """See :class:`GuideDraws`."""
@@ -141,7 +141,7 @@ class ProgramDraws(GuideDraws):
 
 
 class PlateBatches:
-    """The densities of batches stand for that of all rows: on average they are it.
+    """Densities of batches are unbiased estimates of that of all rows.
 
     Args:
         whole: With all rows.
@@ -155,7 +155,7 @@ class PlateBatches:
         self.whole, self.model = whole, model
         if whole.seen.soft is not None or whole.seen.soft_tensors:
             raise Unsupported(
-                "soft evidence about a program whose plates are seen in part cannot be taken in "
+                "soft evidence on a program whose plates are observed in part cannot be taken in "
                 "batches; leave subsample_size out"
             )
 
@@ -194,9 +194,9 @@ class PlateBatches:
     def _elements(self) -> Any:
         """The element of the whole program that each element of the batch is."""
         elements = self.whole.model.elements
-        found = [np.zeros(0, np.int64)]
+        rows = [np.zeros(0, np.int64)]
         for v in self.model.elements.variables:
-            own = torch.from_numpy(np.asarray(elements.numbers(v.name), np.int64))
+            numbers = torch.from_numpy(np.asarray(elements.numbers(v.name), np.int64))
             shape = self.whole.model.variables[v.name].shape
-            found.append(self.model.of_rows(v.name, own.reshape(shape)).reshape(-1).numpy())
-        return np.concatenate(found)
+            rows.append(self.model.of_rows(v.name, numbers.reshape(shape)).reshape(-1).numpy())
+        return np.concatenate(rows)

@@ -1,4 +1,4 @@
-"""Guides: families of distributions that stand in for a posterior."""
+"""Guides: families of distributions that approximate a posterior."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class At(NamedTuple):
 
     Attributes:
         rows: ``(R,)`` their numbers.
-        features: ``(R, F)`` what was seen in them, as numbers.
+        features: ``(R, F)`` their evidence as numbers.
     """
 
     rows: Tensor
@@ -203,17 +203,17 @@ class _LowRank(Approximation):
         self.factor = nn.Parameter(0.1 * start)
 
     def draw(self, noise: Tensor, at: At) -> Tensor:
-        own, shared = noise[..., : self.size], noise[..., self.size :]
-        spread = self.log_scale[at.rows].exp() * own
+        independent, shared = noise[..., : self.size], noise[..., self.size :]
+        spread = self.log_scale[at.rows].exp() * independent
         return self.loc[at.rows] + spread + times(self.factor[at.rows], shared)
 
     def forward(self, z: Tensor, at: At) -> Tensor:
         scale = (2 * self.log_scale[at.rows]).exp()
-        own = LowRankMultivariateNormal(
+        distribution = LowRankMultivariateNormal(
             self.loc[at.rows], self.factor[at.rows], scale, validate_args=False
         )
-        found: Tensor = own.log_prob(z)  # type: ignore[no-untyped-call]
-        return found
+        log_probs: Tensor = distribution.log_prob(z)  # type: ignore[no-untyped-call]
+        return log_probs
 
 
 class _Point(Approximation):
@@ -258,13 +258,13 @@ def times(matrix: Tensor, noise: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Amortised(Guide):
-    r"""A normal distribution whose parameters an encoder computes from what was seen.
+    r"""A normal distribution whose parameters an encoder computes from the evidence.
 
     Args:
         encoder: Maps ``(R, F)`` findings to ``(R, 2 D)`` numbers: means, then logs of standard
             deviations; or to ``(R, D + D (D + 1) / 2)``: means, then the rows of a triangular
             matrix :math:`L`, its diagonal as logs. The findings are the observed real variables
-            (flattened; zero where not seen), then an indicator of each state of the observed
+            (flattened; zero where not observed), then an indicator of each state of the observed
             discrete ones, in the order of the model's variables, then the inputs. A fit of the
             model trains it; a query works on a copy.
 

@@ -189,7 +189,7 @@ class _Machine:
         return state + 1, Info()
 
     def draws(self) -> Draws:
-        """What was recorded after the warm-up."""
+        """The record after the warm-up."""
         kept = self.chains.statistics[:, self.settings.warmup :]
         return Draws(
             points=self.chains.draws,

@@ -114,8 +114,8 @@ class MCMC(Engine):
         reals, discrete = _split(model, potential, question.names)
         draws = self._run(potential)
         values = potential.values(draws.points)
-        told = diagnostics_of(potential, draws, values)
-        report(potential, told, self.chains * self.samples)
+        diagnostics = diagnostics_of(potential, draws, values)
+        report(potential, diagnostics, self.chains * self.samples)
         asked = targets_of(model, discrete)
         marginals = marginals_of(potential, values, asked.mask)
         order = asked.order
@@ -124,7 +124,7 @@ class MCMC(Engine):
             marginals if order is None else marginals[:, torch.from_numpy(order)],
             reals,
             values,
-            diagnostics=told,
+            diagnostics=diagnostics,
             statistics={
                 "lp": -draws.potential,
                 "acceptance_rate": draws.acceptance,
@@ -137,20 +137,20 @@ class MCMC(Engine):
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`; draws are spread over all chains, which are long enough."""
-        own = replace(self, seed=self.seed if seed is None else seed)
-        own = replace(own, samples=max(self.samples, -(-n // self.chains)))
+        engine = replace(self, seed=self.seed if seed is None else seed)
+        engine = replace(engine, samples=max(self.samples, -(-n // self.chains)))
         potential = PotentialEnergy(question.model, question.seen, question.inputs)
-        draws = own._run(potential)
+        draws = engine._run(potential)
         values = potential.values(draws.points)
-        told = diagnostics_of(potential, draws, values)
-        report(potential, told, own.chains * own.samples)
+        diagnostics = diagnostics_of(potential, draws, values)
+        report(potential, diagnostics, engine.chains * engine.samples)
         picked = spread(values, n)
         drawn = Samples(
             tuple(question.model.variables.values()),
-            codes_of(potential, picked, n, own.seed),
+            codes_of(potential, picked, n, engine.seed),
             all_reals(potential, picked, n),
         )
-        return filled(question, drawn, own.seed)
+        return filled(question, drawn, engine.seed)
 
     def describe(self, question: Question) -> Explanation:
         """See :class:`Engine`."""

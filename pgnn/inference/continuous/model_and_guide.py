@@ -1,4 +1,4 @@
-"""A model, what was seen, and a guide: log weights of draws."""
+"""A model, evidence and a guide: log weights of draws."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Weighted(NamedTuple):
         log_weights: ``(S, G)``, a column for each row; one for all rows if they share latents.
         log_q: ``(S, G)`` log densities of the draws.
         counts: ``(G,)`` what each column counts in the total.
-        local: What was drawn for each row.
-        shared: What was drawn for all rows together.
+        local: Draws for each row.
+        shared: Draws for all rows together.
     """
 
     log_weights: Tensor
@@ -55,13 +55,13 @@ class Weighted(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ModelAndGuide:
-    """What is approximated by what.
+    """A density and the guide that approximates it.
 
     Attributes:
-        density: Of the model and what was seen.
+        density: Of the model and the evidence.
         weights: ``(N,)`` what each row counts.
         parts: The guide of latents that each row has its own of, and of those that rows share.
-        features: ``(N, F)`` what was seen as numbers.
+        features: ``(N, F)`` the evidence as numbers.
         batches: Of the rows of a program's plates, for steps; None if a step takes all.
         in_batch: Whether the density is that of one.
     """
@@ -85,7 +85,7 @@ class ModelAndGuide:
         """Begin a fit.
 
         Args:
-            density: Of the model and what was seen.
+            density: Of the model and the evidence.
             guide: Family of the latents; that of the program, or a mean field, if not given.
             shared: Variables that all rows have in common.
             weights: ``(N,)`` what each row counts; one if not given.
@@ -105,9 +105,9 @@ class ModelAndGuide:
         if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
             parts["local"] = ProgramDraws(model, known_values(model, density.seen))
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
-        own = MeanFieldNormal() if guide is None else guide
-        if isinstance(own, Amortised) and not keep:
-            own = Amortised(copy.deepcopy(own.encoder))
+        approximation = MeanFieldNormal() if guide is None else guide
+        if isinstance(approximation, Amortised) and not keep:
+            approximation = Amortised(copy.deepcopy(approximation.encoder))
         latents = density.latents
         for name in shared:
             if name not in latents:
@@ -126,7 +126,9 @@ class ModelAndGuide:
             if variables:
                 known = Coordinates(variables, supports, keep_dtype=True)
                 family = (
-                    MeanFieldNormal() if what == "shared" and isinstance(own, Amortised) else own
+                    MeanFieldNormal()
+                    if what == "shared" and isinstance(approximation, Amortised)
+                    else approximation
                 )
                 parts[what] = ApproximationDraws(known, family.start(number, known.size))
         return cls(density, counts, nn.ModuleDict(parts), features_of(density), batches)
@@ -164,8 +166,8 @@ class ModelAndGuide:
     def batch(self, rows: Tensor | None) -> tuple[SummedDensity, At, Tensor]:
         """Return some rows (None: all), and ``(R,)`` what each counts in an unbiased total."""
         if rows is None:
-            every = torch.arange(self.num_rows)
-            return self.density, At(every, self.features), self.weights
+            all_rows = torch.arange(self.num_rows)
+            return self.density, At(all_rows, self.features), self.weights
         scale = len(self.active) / len(rows)
         at = At(rows, self.features[rows])
         return self.density.take(rows), at, scale * self.weights[rows]
@@ -180,7 +182,7 @@ class ModelAndGuide:
         """Draw, and weigh.
 
         Args:
-            objective: Says how many draws, and what is differentiated.
+            objective: Its number of draws, and how it is differentiated.
             generator: Of the draws.
             rows: ``(R,)`` numbers of the rows of a batch; all if not given.
             draws: Instead of the objective's number.
@@ -198,15 +200,15 @@ class ModelAndGuide:
             local = self._local(n, at, objective, generator)
             values = {**values, **local.values}
         log_p = density.log_density(by_row(values)).double().reshape(n, -1)
-        own = log_p if local is None else log_p - local.log_q
+        log_ratios = log_p if local is None else log_p - local.log_q
         if shared is None:
             assert local is not None
-            factors = objective.path_factors(own)
+            factors = objective.path_factors(log_ratios)
             if factors is not None:
                 local.scale_paths(factors)
-            return Weighted(own, local.log_q, counts, local, None)
+            return Weighted(log_ratios, local.log_q, counts, local, None)
         prior = prior_log_density(density.model, {k: x[:, 0] for k, x in shared.values.items()})
-        total = prior - shared.log_q[:, 0] + ((own - prior.unsqueeze(1)) * counts).sum(1)
+        total = prior - shared.log_q[:, 0] + ((log_ratios - prior.unsqueeze(1)) * counts).sum(1)
         log_q = shared.log_q
         factors = objective.path_factors(total.unsqueeze(1))
         if factors is not None:
@@ -235,35 +237,35 @@ class ModelAndGuide:
         check_size(what, n * numbers * rows, advice="Take fewer particles or samples")
 
     def total(
-        self, found: Weighted, objective: Objective, baseline: Tensor | None = None
+        self, draws: Weighted, objective: Objective, baseline: Tensor | None = None
     ) -> Tensor:
         """Return the objective summed over rows, to be differentiated."""
-        if found.pathwise:
-            values = objective.combine(found.log_weights)
+        if draws.pathwise:
+            values = objective.combine(draws.log_weights)
         else:
-            values = surrogate(objective, found.log_weights, found.log_q, baseline)
-        return (values * found.counts).sum()
+            values = surrogate(objective, draws.log_weights, draws.log_q, baseline)
+        return (values * draws.counts).sum()
 
-    def blame(self, found: Weighted, rows: Tensor | None) -> str:
+    def blame(self, draws: Weighted, rows: Tensor | None) -> str:
         """Say which variable makes weights infinite or undefined."""
         density, at, _ = self.batch(rows)
-        if not bool(found.log_q.detach().isfinite().all()):
+        if not bool(draws.log_q.detach().isfinite().all()):
             names = ", ".join(map(repr, self.names))
             return f"the log density of {names} under the guide is not finite there"
         values: dict[Hashable, Tensor] = {}
-        for drawn in (found.shared, found.local):
+        for drawn in (draws.shared, draws.local):
             for k, x in ({} if drawn is None else drawn.values).items():
                 values[k] = x.detach().expand(len(x), len(at.rows), *x.shape[2:])
         return density.blame(by_row(values))
 
     def _local(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
         """Draw what each row has of its own; of plates, what belongs to the rows of the batch."""
-        own = self._part("local")
-        found = own.draw(n, at, objective, generator)
-        if not self.in_batch or isinstance(own, ProgramDraws):
-            return found
+        local = self._part("local")
+        drawn = local.draw(n, at, objective, generator)
+        if not self.in_batch or isinstance(local, ProgramDraws):
+            return drawn
         assert self.batches is not None
-        return found._replace(values=self.batches.values(found.values))
+        return drawn._replace(values=self.batches.values(drawn.values))
 
     @contextlib.contextmanager
     def fitted_parameters(self, generator: torch.Generator) -> Iterator[list[Tensor]]:
@@ -272,11 +274,11 @@ class ModelAndGuide:
         Those of a program's own guide are the parameters of the program that its draws depend on,
         and the density does not.
         """
-        own = self._part("local") if "local" in self.parts else None
-        if not isinstance(own, ProgramDraws):
+        local = self._part("local") if "local" in self.parts else None
+        if not isinstance(local, ProgramDraws):
             yield [*self.parts.parameters()]
             return
-        moved = self._parameters_of_draws(own, generator)
+        moved = self._parameters_of_draws(local, generator)
         with restored(self.density.model):
             try:
                 yield moved
@@ -284,21 +286,21 @@ class ModelAndGuide:
                 for p in moved:
                     p.grad = None
 
-    def _parameters_of_draws(self, own: ProgramDraws, generator: torch.Generator) -> list[Tensor]:
+    def _parameters_of_draws(self, draws: ProgramDraws, generator: torch.Generator) -> list[Tensor]:
         """The learnable parameters that draws depend on, and their density under the model not."""
         model: Any = self.density.model
-        every = [p for p in model.parameters() if p.requires_grad]
-        if not every:
+        learnable = [p for p in model.parameters() if p.requires_grad]
+        if not learnable:
             return []
         _, at, _ = self.batch(None)
         with torch.enable_grad():
-            drawn = own.draw(1, at, Elbo(), generator)
+            drawn = draws.draw(1, at, Elbo(), generator)
             total = drawn.log_q.sum()
             for x in drawn.values.values():
                 total = total + (x.sum() if x.is_floating_point() else 0.0)
             values = {n: x.detach() for n, x in drawn.values.items()}
             density = self.density.log_density(by_row(values)).sum()
-        return [p for p in every if _depends(total, p) and not _depends(density, p)]
+        return [p for p in learnable if _depends(total, p) and not _depends(density, p)]
 
     def _part(self, name: str) -> GuideDraws:
         part = self.parts[name]
@@ -310,8 +312,8 @@ def _depends(value: Tensor, parameter: Tensor) -> bool:
     """Whether there is a derivative of a value by a parameter."""
     if not value.requires_grad:
         return False
-    (found,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
-    return found is not None
+    (gradient,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
+    return gradient is not None
 
 
 def make_generator(seed: int | None) -> torch.Generator:
@@ -334,24 +336,26 @@ def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
     """
     if not isinstance(model, DirectedModel):
         raise Unsupported(
-            "shared latents are those of directed graphs; in a program put what is in rows in "
+            "shared latents are those of directed graphs; in a program put what differs by row in "
             "a plate, and the rest outside of it"
         )
     total = torch.zeros((), dtype=torch.float64)
     for name, value in values.items():
-        own = model.conditionals[name]
-        rest = [v.name for v in own.parents if v.name not in values] + list(own.inputs)
+        conditional = model.conditionals[name]
+        rest = [v.name for v in conditional.parents if v.name not in values] + list(
+            conditional.inputs
+        )
         if rest:
             raise ModelError(
                 f"{name!r} is to be shared by all rows but depends on {rest[0]!r}, which is not"
             )
-        parents = {v.name: values[v.name] for v in own.parents}
-        total = total + own.distribution(parents).log_prob(value)
+        parents = {v.name: values[v.name] for v in conditional.parents}
+        total = total + conditional.distribution(parents).log_prob(value)
     return total.double()
 
 
 def features_of(density: SummedDensity) -> Tensor:
-    """Return ``(B, F)`` what was seen as numbers: reals, indicators of states, inputs."""
+    """Return ``(B, F)`` the evidence as numbers: reals, indicators of states, inputs."""
     seen, model, rows = density.seen, density.model, density.seen.num_rows
     parts = [torch.zeros(rows, 0, dtype=torch.float64)]
     latent = set(density.latents)

@@ -150,7 +150,7 @@ class ScoreFunction(Objective):
     .. math:: \nabla E_q[f] = E_q[(f - b) \nabla \log q + \nabla f]
 
     The baseline :math:`b` of each draw is the mean of the others; of a single one a mean over the
-    steps before. Guides that cannot be differentiated through get this for whatever objective.
+    steps before. Guides that cannot be differentiated through get this for any objective.
 
     Args:
         num_particles: Draws for each value.
@@ -179,7 +179,7 @@ def surrogate(
     """Return ``(R,)`` numbers whose derivatives are unbiased for draws that have none.
 
     Args:
-        objective: What is raised.
+        objective: The objective that is maximised.
         log_weights: ``(S, R)``.
         log_q: ``(S, R)`` log densities of the draws, differentiable by the guide's parameters.
         baseline: ``(R,)`` of a single draw.

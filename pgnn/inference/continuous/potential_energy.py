@@ -36,7 +36,7 @@ class PotentialEnergy:
 
     .. math:: U(q) = -\log p(r(q), e) - \log \left| \frac{\partial r}{\partial q} \right|
 
-    Structure, evidence and whatever does not depend on the latent variables are read once. The
+    Structure, evidence and everything that does not depend on latent variables are read once. The
     operations of potential and gradient are written down and run again without Python, where that
     agrees with an independent evaluation.
 
@@ -108,20 +108,20 @@ class PotentialEnergy:
         return potential.numpy(), gradient.numpy()
 
     def _evaluate(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        found = None if self._replay is None else self._replay(points)
-        return self._value_and_gradient(points) if found is None else found
+        replayed = None if self._replay is None else self._replay(points)
+        return self._value_and_gradient(points) if replayed is None else replayed
 
     def _one_by_one(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """The same; infinite where a decomposition fails, such as Cholesky's."""
         potential, gradient = torch.full((len(points),), torch.inf).double(), points * 0.0
         for k in range(len(points)):
             try:
-                value, own = self._value_and_gradient(points[k : k + 1])
+                value, point_gradient = self._value_and_gradient(points[k : k + 1])
             except (RuntimeError, ModelError) as error:
                 if not _is_numerical(error):
                     raise
             else:
-                potential[k], gradient[k] = value[0], own[0]
+                potential[k], gradient[k] = value[0], point_gradient[0]
         return potential, gradient
 
     def potential(self, q: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class PotentialEnergy:
         return potential.detach(), gradient
 
     def _check_gradient(self, points: Floats, gradient: Floats) -> None:
-        """Compare with differences along each variable: what is detached or rounded shows."""
+        """Compare with finite differences by each variable, to find detached or rounded parts."""
         if self.single:
             return
         for c in self.coordinates.each:
@@ -203,11 +203,11 @@ class PotentialEnergy:
             step[:, c.first : c.last] = _STEP * (1.0 + np.abs(points[:, c.first : c.last]))
             ahead, _ = self(points + step)
             behind, _ = self(points - step)
-            told = (2.0 * step * gradient).sum(axis=1)
+            predicted = (2.0 * step * gradient).sum(axis=1)
             scale = np.abs(2.0 * step * gradient).sum(axis=1) + 2.0 * step.max() * 1e-3
             noise = 1e-13 * (np.abs(ahead) + np.abs(behind))
             with np.errstate(invalid="ignore"):
-                change = np.abs(ahead - behind - told)
+                change = np.abs(ahead - behind - predicted)
                 off = change > _OFF * (scale + np.abs(ahead - behind)) + noise
             if off.all():
                 raise ModelError(
@@ -234,11 +234,11 @@ class PotentialEnergy:
 
 
 def _check_whole(seen: Evidence) -> None:
-    """Raise if a real variable was seen in part."""
+    """Raise if a real variable was observed in part."""
     for name, x in seen.reals.items():
         if bool(x.isnan().any()):
             raise Unsupported(
-                f"{name!r} is real and was seen in part, and others depend on it: there are no "
+                f"{name!r} is real and was observed in part, and others depend on it: there are no "
                 "coordinates of the rest alone; give all of its cells, or use "
                 "engine=pgnn.ExecutionSampling()"
             )
@@ -253,7 +253,7 @@ def density_of(
         model: A directed model, or one that can be executed.
         seen: One row of evidence.
         latent: The latent real variables.
-        known: ``(1, *shape)`` values of what was seen.
+        known: ``(1, *shape)`` observed values.
         inputs: Covariates, ``(1, ...)``.
 
     Raises:
@@ -273,9 +273,9 @@ def density_of(
 
 def _is_numerical(error: BaseException) -> bool:
     """Whether an error says that a matrix could not be decomposed."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
             return True
-        found = found.__cause__
+        cause = cause.__cause__
     return False

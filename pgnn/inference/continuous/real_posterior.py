@@ -183,17 +183,17 @@ class RealPosterior(WithReals):
         parts = [self.summary().round(4).to_string()] if self.reals else []
         if self.variables:
             parts.append(self.table(max_lines=LINES, max_cells=CELLS))
-        told = dict(self.diagnostics)
-        told["divergences"] = int(np.sum(told.get("divergences", 0)))
+        diagnostics = dict(self.diagnostics)
+        diagnostics["divergences"] = int(np.sum(diagnostics.get("divergences", 0)))
         for name in ("acceptance", "step_size", "tree_depth"):
-            if name in told:
-                told[name] = float(np.mean(told[name]))
-        parts.append(f"{self.engine} ({self.kind}): {diagnostics_text(told)}")
+            if name in diagnostics:
+                diagnostics[name] = float(np.mean(diagnostics[name]))
+        parts.append(f"{self.engine} ({self.kind}): {diagnostics_text(diagnostics)}")
         return "\n".join(parts)
 
 
 class VariationalPosterior(WithReals):
-    r"""What stands in for :math:`p(z, r \mid e)` after a variational fit.
+    r"""An approximation of :math:`p(z, r \mid e)` after a variational fit.
 
     ``posterior["tau"]`` of a real latent variable is a :class:`RealMarginal` of draws from the
     guide: ``mean``, ``std``, ``quantile`` and ``draws``, ``(n, *shape)`` or ``(n, B, *shape)``. All
@@ -255,8 +255,8 @@ class VariationalPosterior(WithReals):
         lines: list[Any] = []
         for name in self.reals:
             draws = self._draws[name].detach().double()
-            own = draws if name in self.shared else draws[:, row]
-            flat = own.reshape(len(own), -1)
+            row_draws = draws if name in self.shared else draws[:, row]
+            flat = row_draws.reshape(len(row_draws), -1)
             low, middle, high = flat.quantile(flat.new_tensor([0.05, 0.5, 0.95]), dim=0)
             columns = [flat.mean(0), flat.std(0), low, middle, high]
             lines += [*zip(*(c.tolist() for c in columns), strict=True)]
@@ -267,5 +267,5 @@ class VariationalPosterior(WithReals):
     def marginal(self, name: Hashable) -> RealMarginal:
         """See :class:`WithReals`."""
         draws = self._draws[name]
-        own = draws if self.batched or name in self.shared else draws[:, 0]
-        return RealMarginal(own.unsqueeze(0))
+        row_draws = draws if self.batched or name in self.shared else draws[:, 0]
+        return RealMarginal(row_draws.unsqueeze(0))

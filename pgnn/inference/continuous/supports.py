@@ -35,7 +35,7 @@ def supports_of(
 
     Raises:
         Unsupported: If a support depends on the state of a latent discrete variable, or on what
-            was seen in a row.
+            was observed in a row.
     """
     if isinstance(model, DirectedModel):
         return conditional_supports(model.conditionals, latent, seen, inputs)
@@ -63,12 +63,13 @@ def conditional_supports(
 ) -> dict[Hashable, Support]:
     """Return the support of each latent variable of a graph; see :func:`supports_of`."""
     first = {n: x[:1] for n, x in seen.items()}
-    own = {n: x[:1] for n, x in (inputs or {}).items()}
+    covariates = {n: x[:1] for n, x in (inputs or {}).items()}
     readers = {
-        v.name: _Read(conditional=conditionals[v.name], seen=first, inputs=own) for v in latent
+        v.name: _Read(conditional=conditionals[v.name], seen=first, inputs=covariates)
+        for v in latent
     }
     points = _two_points(latent, readers)
-    found: dict[Hashable, Support] = {}
+    supports: dict[Hashable, Support] = {}
     for name, reader in readers.items():
         constraint, other = (reader.given(p) for p in points)
         reader.check_states(points[0], constraint)
@@ -77,12 +78,12 @@ def conditional_supports(
         )
         fixed = same_constraint(constraint, other)
         dtype = reader.dtype_of(points[0])
-        found[name] = (
+        supports[name] = (
             Support(constraint, dtype)
             if fixed
-            else _Read(dtype=dtype, conditional=reader.conditional, seen=first, inputs=own)
+            else _Read(dtype=dtype, conditional=reader.conditional, seen=first, inputs=covariates)
         )
-    return found
+    return supports
 
 
 def known_values(model: Any, seen: Evidence) -> dict[Hashable, Tensor]:
@@ -104,14 +105,14 @@ class _Read(Support):
     inputs: Rows | None = None
 
     def given(self, reals: Reals) -> Any:
-        """Return the constraint; discrete parents that were not seen are in their first state."""
+        """Return the constraint, unobserved discrete parents being in their first state."""
         return support_of(self.distribution(reals, {}))
 
     def dtype_of(self, reals: Reals) -> torch.dtype:
         """Return the dtype of draws."""
         with kept_randomness(), torch.no_grad():
-            found: torch.dtype = self.distribution(reals, {}).sample().dtype
-        return found
+            dtype: torch.dtype = self.distribution(reals, {}).sample().dtype
+        return dtype
 
     def check_states(self, reals: Reals, constraint: Any) -> None:
         """Raise if another state of a discrete parent allows other values."""
@@ -129,8 +130,8 @@ class _Read(Support):
     def distribution(self, reals: Reals, states: Mapping[Hashable, int]) -> Any:
         """Return the distribution of the child."""
         values = {}
-        given = [len(x) for x in [*reals.values(), *self.seen.values()]]
-        rows = max(given, default=1)
+        counts = [len(x) for x in [*reals.values(), *self.seen.values()]]
+        rows = max(counts, default=1)
         for p in self.conditional.parents:
             if p.name in reals:
                 values[p.name] = reals[p.name].expand(rows, *p.shape)
@@ -155,11 +156,11 @@ def _two_points(latent: Sequence[Variable], supports: Mapping[Hashable, Support]
         return [coordinates.constrain(q.unsqueeze(0))[0] for q in (0.0 * spread, spread)]
 
 
-def _check_rows(every: _Read, reals: Reals, constraint: Any) -> None:
-    """Raise if another row of what was seen allows other values."""
-    if not same_constraint(support_of(every.distribution(reals, {})), constraint):
+def _check_rows(reader: _Read, reals: Reals, constraint: Any) -> None:
+    """Raise if another row of evidence allows other values."""
+    if not same_constraint(support_of(reader.distribution(reals, {})), constraint):
         raise Unsupported(
-            f"which values {every.conditional.child.name!r} can have depends on what was seen in "
-            "a row; ask for one row after the other in a loop, or write it as a transform of a "
+            f"which values {reader.conditional.child.name!r} can have depends on the evidence in a "
+            "row; ask for one row after the other in a loop, or write it as a transform of a "
             "variable that has the same support always"
         )

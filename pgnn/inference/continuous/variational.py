@@ -56,13 +56,14 @@ class Variational(Engine, Learner):
     Args:
         guide: Family of the approximation; the program's own guide if it has one, otherwise
             ``MeanFieldNormal()``.
-        objective: What is raised: ``Elbo``, ``ImportanceWeighted``, ``Renyi``, ``ScoreFunction``.
+        objective: Objective to maximise: ``Elbo``, ``ImportanceWeighted``, ``Renyi``,
+            ``ScoreFunction``.
         optimizer: What makes one of torch's optimisers; Adam with a step of 0.01 if not given.
         scheduler: What makes a learning rate scheduler of it, stepped after each step.
         max_iterations: Most steps; none leaves the guide as it starts (such as an encoder that was
             trained by a fit).
         tolerance: Stop when the mean of the objective over a quarter of the steps (100 at least)
-            differs from that over the quarter before by no more than this share of what was gained
+            differs from that over the quarter before by no more than this share of the gain
             since the start (or so many nats for each row), and its standard error, which must be
             small itself (a tenth of a nat will do); asked after each 100 steps, and twice in a row.
             0 for never.
@@ -143,25 +144,27 @@ class Variational(Engine, Learner):
             return MeanField(seed=self.seed, progress=self.progress).answer_query(question)
         self._model_and_guide(density).check_draws(self.num_samples, density.seen.num_rows)
         with self._fitted(density, question.errors) as (problem, history):
-            found = summarize(problem, self.objective, self.num_samples, self._generator(1), asked)
-        verdict = self._judged(found.diagnostics)
+            summary = summarize(
+                problem, self.objective, self.num_samples, self._generator(1), asked
+            )
+        verdict = self._judged(summary.diagnostics)
         verdict.warn(stacklevel=4)
         converged = history["converged"] and verdict.converged
         return VariationalPosterior(
             asked.variables,
-            found.marginals,
-            found.log_evidence,
-            [v for v in model.variables.values() if v.name in found.draws],
-            found.draws,
+            summary.marginals,
+            summary.log_evidence,
+            [v for v in model.variables.values() if v.name in summary.draws],
+            summary.draws,
             shared=self.shared,
             history=history,
             batched=density.seen.batched,
-            kind=found.kind,
+            kind=summary.kind,
             engine=type(self).__name__,
             diagnostics={
                 "iterations": history["iterations"],
                 "converged": converged,
-                **found.diagnostics,
+                **summary.diagnostics,
             },
             index=density.seen.index,
         )
@@ -212,8 +215,10 @@ class Variational(Engine, Learner):
             PgnnError: If the objective stops being finite; a variable is named. Whatever is
                 raised, the model, and an encoder, are as they were.
         """
-        own = self.seed if seed is None else seed
-        VariationalFit(self, own, progress and self.progress).learn(model, data, weights, inputs)
+        seed_of_fit = self.seed if seed is None else seed
+        VariationalFit(self, seed_of_fit, progress and self.progress).learn(
+            model, data, weights, inputs
+        )
 
     # --- helpers ------------------------------------------------------------------------------
 
@@ -234,10 +239,10 @@ class Variational(Engine, Learner):
                 VariationalFit(self, self.seed, self.progress).maximize(problem, parameters),
             )
 
-    def _judged(self, told: Mapping[str, Any]) -> Convergence:
-        """What is doubtful about draws of the guide."""
+    def _judged(self, diagnostics: Mapping[str, Any]) -> Convergence:
+        """Doubts about draws of the guide."""
         verdict = Convergence(type(self).__name__)
-        sizes = told.get("effective_sample_size")
+        sizes = diagnostics.get("effective_sample_size")
         if sizes is None:
             return verdict
         return verdict.few_draws(
@@ -249,13 +254,13 @@ class Variational(Engine, Learner):
 
     def _check_possible(self, problem: ModelAndGuide, errors: str) -> None:
         with torch.no_grad():
-            found = problem.weighted(self.objective, self._generator(3), draws=8)
-        lost = found.log_weights.isneginf().all(0)
+            draws = problem.weighted(self.objective, self._generator(3), draws=8)
+        lost = draws.log_weights.isneginf().all(0)
         if errors == "raise" and bool(lost.any()):
             rows = tuple(lost.nonzero()[:, 0].tolist())
             raise ImpossibleEvidence(
                 f"{len(rows)} of {len(lost)} rows have density zero at all draws of the guide "
-                f"(first: row {rows[0]}): {problem.blame(found, None)}",
+                f"(first: row {rows[0]}): {problem.blame(draws, None)}",
                 rows,
             )
         if bool(lost.any()):
@@ -279,8 +284,8 @@ class Variational(Engine, Learner):
         return make_generator(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
-        told = super()._cannot(what, instead)
-        return Unsupported(f"{told}; the most probable real values: Variational(guide=Delta())")
+        error = super()._cannot(what, instead)
+        return Unsupported(f"{error}; the most probable real values: Variational(guide=Delta())")
 
 
 def _density(question: Question) -> SummedDensity:

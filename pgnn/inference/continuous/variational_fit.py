@@ -54,11 +54,11 @@ class AscentState:
 
 
 class StochasticAscent:
-    """One step draws, differentiates and lets the optimiser move.
+    """One step draws, differentiates and updates by the optimiser.
 
     Args:
-        problem: What is approximated.
-        objective: What is raised.
+        problem: Density and guide.
+        objective: The objective that is maximised.
         parameters: What may move.
         steps: How; with the number of rows of a step.
         generator: Of draws and of the order of the rows.
@@ -98,12 +98,12 @@ class StochasticAscent:
         optimizer.zero_grad(set_to_none=True)
         with torch.enable_grad():
             problem = self.problem.redrawn(self.generator)
-            found = problem.weighted(self.objective, self.generator, rows)
-            total = problem.total(found, self.objective, state.baseline)
-            values = self.objective.combine(found.log_weights.detach())
-            value = float((values * found.counts).sum())
+            draws = problem.weighted(self.objective, self.generator, rows)
+            total = problem.total(draws, self.objective, state.baseline)
+            values = self.objective.combine(draws.log_weights.detach())
+            value = float((values * draws.counts).sum())
             if not math.isfinite(value):
-                raise self._diverged(value, problem.blame(found, rows))
+                raise self._diverged(value, problem.blame(draws, rows))
             if total.requires_grad:
                 total.neg().backward()  # type: ignore[no-untyped-call]
         self._check_gradients(value)
@@ -172,8 +172,8 @@ class StochasticAscent:
     def least_change(self, trend: Trend) -> float:
         """Return which changes do not matter.
 
-        That is relative to what was gained, or in nats for each row: no constant in a density, such
-        as that of the units of what was seen, makes a difference.
+        That is relative to the gain so far, or in nats for each row: no constant in a density, such
+        as that of the units of the data, makes a difference.
         """
         return self.tolerance * max(self._rows_count, abs(trend.gain))
 
@@ -193,7 +193,7 @@ class StochasticAscent:
         return settled
 
     def still_rises(self) -> bool:
-        """Whether the value is not seen to have come to rest, where the run ends."""
+        """Whether the value is not known to have settled by the end of the run."""
         trend = self.trend()
         return trend is None or trend.rises(self.least_change(trend))
 
@@ -227,24 +227,24 @@ class VariationalFit:
         Warns:
             NotConverged: If a tolerance was given and not met.
         """
-        own = self.settings
+        settings = self.settings
         moved = [*(problem.parts.parameters() if parameters is None else parameters)]
-        if not moved or own.max_iterations == 0 or not len(problem.active):
+        if not moved or settings.max_iterations == 0 or not len(problem.active):
             return History(iterations=0, converged=True, trace={"objective": []}, seconds=0.0)
-        optimizer = own.optimizer(moved)
+        optimizer = settings.optimizer(moved)
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise ModelError(
                 "optimizer must make one of torch's optimisers of the parameters, such as "
                 f"lambda p: torch.optim.Adam(p, lr=0.01); it made {optimizer!r}"
             )
-        scheduler = None if own.scheduler is None else own.scheduler(optimizer)
-        steps = Steps(optimizer, scheduler, own.batch_size, own.max_norm)
+        scheduler = None if settings.scheduler is None else settings.scheduler(optimizer)
+        steps = Steps(optimizer, scheduler, settings.batch_size, settings.max_norm)
         method = StochasticAscent(
-            problem, own.objective, moved, steps, make_generator(self.seed), own.tolerance
+            problem, settings.objective, moved, steps, make_generator(self.seed), settings.tolerance
         )
-        run = iterate(method, own.max_iterations, progress=self.progress, label="variational")
+        run = iterate(method, settings.max_iterations, progress=self.progress, label="variational")
         optimizer.zero_grad(set_to_none=True)
-        if own.tolerance and not run.converged and method.still_rises():
+        if settings.tolerance and not run.converged and method.still_rises():
             Convergence("Variational").stopped(
                 run.iterations,
                 "raise max_iterations or the steps of the optimizer, or draw more particles",
@@ -278,8 +278,8 @@ class VariationalFit:
                     torch.from_numpy(seen.row_weights),
                     keep=True,
                 )
-                own = [p for part in kept for p in part.parameters]
-                moved = {id(p): p for p in [*own, *problem.parts.parameters()]}
+                learnable = [p for part in kept for p in part.parameters]
+                moved = {id(p): p for p in [*learnable, *problem.parts.parameters()]}
                 history = self.maximize(problem, moved.values())
                 value = self._value(problem)
             finally:
@@ -301,8 +301,8 @@ class VariationalFit:
         total, active = 0.0, problem.active
         with torch.no_grad():
             for _ in range(draws):
-                found = problem.weighted(objective, generator, active)
-                total += float((objective.combine(found.log_weights) * found.counts).sum())
+                weighted = problem.weighted(objective, generator, active)
+                total += float((objective.combine(weighted.log_weights) * weighted.counts).sum())
         return total / draws
 
 

@@ -1,4 +1,4 @@
-"""What a fitted guide says: bounds, marginals and draws."""
+"""Answers from a fitted guide: bounds, marginals and draws."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def summarize(
     values: dict[Hashable, list[Tensor]] = {}
     with torch.no_grad():
         for part in _parts(draws, max(1, _CELLS // max(rows, 1))):
-            found = problem.weighted(objective, generator, draws=part)
-            weights.append(found.log_weights)
-            for k, x in _values(found).items():
+            weighted = problem.weighted(objective, generator, draws=part)
+            weights.append(weighted.log_weights)
+            for k, x in _values(weighted).items():
                 values.setdefault(k, []).append(x)
             if len(columns):
-                answer = problem.density.solved(by_row(_broadcast(found, rows)))
+                answer = problem.density.solved(by_row(_broadcast(weighted, rows)))
                 marginals, _ = answer.marginals(mask)
                 total += marginals.double().reshape(part, rows, len(columns)).sum(0)
     if order is not None:
@@ -118,8 +118,8 @@ def drawn_samples(
     model, seen = problem.density.model, problem.density.seen
     rows = seen.num_rows
     with torch.no_grad():
-        found = problem.weighted(objective, generator, draws=max(n, 1))
-        values = _broadcast(found, rows)
+        weighted = problem.weighted(objective, generator, draws=max(n, 1))
+        values = _broadcast(weighted, rows)
         answer = problem.density.solved(by_row(values))
         number = int(torch.randint(2**31, (), generator=generator))
         states, _ = answer.solver.draw(answer.codes, answer.soft, 1, number)
@@ -130,8 +130,8 @@ def drawn_samples(
     for v in model.variables.values():
         if v.is_discrete:
             continue
-        own = values.get(v.name)
-        reals[v.name] = seen.reals[v.name].expand(n, rows, *v.shape) if own is None else own[:n]
+        draws = values.get(v.name)
+        reals[v.name] = seen.reals[v.name].expand(n, rows, *v.shape) if draws is None else draws[:n]
     if not seen.batched:
         codes, reals = codes[:, 0], {k: x[:, 0] for k, x in reals.items()}
     variables = tuple(model.variables.values())
@@ -144,20 +144,20 @@ def _parts(draws: int, most: int) -> list[int]:
     return [most] * whole + ([rest] if rest else [])
 
 
-def _values(found: Weighted) -> dict[Hashable, Tensor]:
+def _values(weighted: Weighted) -> dict[Hashable, Tensor]:
     """``(S, B, *shape)`` draws, ``(S, *shape)`` of shared ones."""
     values: dict[Hashable, Tensor] = {}
-    if found.shared is not None:
-        values.update({k: x[:, 0] for k, x in found.shared.values.items()})
-    if found.local is not None:
-        values.update(found.local.values)
+    if weighted.shared is not None:
+        values.update({k: x[:, 0] for k, x in weighted.shared.values.items()})
+    if weighted.local is not None:
+        values.update(weighted.local.values)
     return values
 
 
-def _broadcast(found: Weighted, rows: int) -> dict[Hashable, Tensor]:
+def _broadcast(weighted: Weighted, rows: int) -> dict[Hashable, Tensor]:
     """``(S, B, *shape)`` draws of all."""
     values: dict[Hashable, Tensor] = {}
-    for drawn in (found.shared, found.local):
+    for drawn in (weighted.shared, weighted.local):
         for k, x in ({} if drawn is None else drawn.values).items():
             values[k] = x.expand(len(x), rows, *x.shape[2:])
     return values

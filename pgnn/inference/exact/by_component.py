@@ -67,9 +67,9 @@ class ByComponent(Engine):
                 answer.probs(v.name).reshape(known.num_rows, v.num_elements * v.num_states)
                 for v in answer.variables
             ]
-            own = torch.cat([share[:, :0], *columns], dim=1)
+            marginals = torch.cat([share[:, :0], *columns], dim=1)
             weight = share[:, k : k + 1]
-            total = total + torch.where(weight > 0, weight * own, weight)
+            total = total + torch.where(weight > 0, weight * marginals, weight)
         kinds = {a.kind for a in answers}
         return Beliefs(
             torch.cat([share, total], dim=1),  # type: ignore[list-item]
@@ -102,12 +102,12 @@ class ByComponent(Engine):
                 states.append(torch.zeros(known.num_rows, 0, dtype=torch.int64))
         joint = joint_log_probs(model, logs, classes)
         log_prob, which = joint.max(dim=1)
-        found = torch.from_numpy(question.seen.codes).long()
-        rows = torch.arange(len(found))
-        found[:, 0] = torch.where(found[:, 0] < 0, which, found[:, 0])
+        states_of_rows = torch.from_numpy(question.seen.codes).long()
+        rows = torch.arange(len(states_of_rows))
+        states_of_rows[:, 0] = torch.where(states_of_rows[:, 0] < 0, which, states_of_rows[:, 0])
         place = torch.from_numpy(np.flatnonzero(maximized[1:])) + 1
-        found[:, place] = torch.stack(states)[which, rows]
-        return Best(found.clamp_min(0), log_prob)
+        states_of_rows[:, place] = torch.stack(states)[which, rows]
+        return Best(states_of_rows.clamp_min(0), log_prob)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Draw a component for each draw of each row, and the rest from it."""
@@ -125,13 +125,13 @@ class ByComponent(Engine):
             if not len(rows):
                 continue
             own_inputs = {m: x[rows] for m, x in (inputs or {}).items()} or None
-            own = c.sample(n, known.take(rows.numpy()), inputs=own_inputs, seed=_seed(seed, k))
+            drawn = c.sample(n, known.take(rows.numpy()), inputs=own_inputs, seed=_seed(seed, k))
             chosen = which[:, rows] == k
-            codes[:, rows, 1:] = torch.where(chosen[..., None], own.codes, codes[:, rows, 1:])
-            for v in (v for v in own.variables if not v.is_discrete):
-                x = reals.setdefault(v.name, own[v.name].new_zeros(n, known.num_rows, *v.shape))
+            codes[:, rows, 1:] = torch.where(chosen[..., None], drawn.codes, codes[:, rows, 1:])
+            for v in (v for v in drawn.variables if not v.is_discrete):
+                x = reals.setdefault(v.name, drawn[v.name].new_zeros(n, known.num_rows, *v.shape))
                 where = chosen.reshape(*chosen.shape, *[1] * len(v.shape))
-                x[:, rows] = torch.where(where, own[v.name], x[:, rows])
+                x[:, rows] = torch.where(where, drawn[v.name], x[:, rows])
         alone = not question.seen.batched
         return Samples(
             tuple(question.model.variables.values()),
@@ -232,7 +232,7 @@ class ByComponent(Engine):
         return joint_log_probs(model, logs, classes)
 
     def reason(self) -> str:
-        """Say what it does."""
+        """Return the explanation."""
         return "each component is asked, and the answers are weighed"
 
     @property
@@ -246,11 +246,11 @@ class ByComponent(Engine):
 
 
 def component_rows(model: MixtureModel, seen: Any) -> tuple[Any, Tensor | None]:
-    """Return what the components see of rows, and ``(B,)`` the components that were told.
+    """Return the components' evidence in rows, and ``(B,)`` observed components.
 
     Args:
         model: The mixture.
-        seen: Evidence about it, or sequences, in which components are never told.
+        seen: Evidence on it, or sequences, in which components are never observed.
 
     Raises:
         Unsupported: If there are likelihoods of components.
@@ -260,7 +260,7 @@ def component_rows(model: MixtureModel, seen: Any) -> tuple[Any, Tensor | None]:
     size = model.weights.child.num_states
     soft = None if seen.soft is None else seen.soft[:, size:]
     if seen.soft is not None and (seen.soft[:, :size] != 1.0).any():
-        raise Unsupported("a component is told by its label, not by likelihoods")
+        raise Unsupported("a component is given by its label, not by likelihoods")
     codes = torch.from_numpy(seen.codes[:, 0]).long()
     known = replace(
         seen,
@@ -278,13 +278,13 @@ def joint_log_probs(model: MixtureModel, logs: Sequence[Tensor], classes: Tensor
     Args:
         model: Its weights count.
         logs: ``(B,)`` log probabilities of the rows under each component.
-        classes: ``(B,)`` the components that were told, -1 where not.
+        classes: ``(B,)`` observed components, -1 where not.
     """
-    own = model.weights.factor().log_values
-    joint = torch.stack(list(logs), dim=1) + own
+    log_weights = model.weights.factor().log_values
+    joint = torch.stack(list(logs), dim=1) + log_weights
     if classes is None:
         return joint
-    other = (one_hot(classes.clamp_min(0), len(own)) == 0) & (classes >= 0).unsqueeze(1)
+    other = (one_hot(classes.clamp_min(0), len(log_weights)) == 0) & (classes >= 0).unsqueeze(1)
     return joint.masked_fill(other, -torch.inf)
 
 
@@ -313,8 +313,8 @@ def _log_evidence(
     """``(B,)``; of a field its answer's is not normalised."""
     if component.is_normalized:
         return answer.log_evidence.reshape(-1)
-    found: Tensor = component.log_prob(known, inputs=inputs or None).reshape(-1)
-    return found
+    log_probs: Tensor = component.log_prob(known, inputs=inputs or None).reshape(-1)
+    return log_probs
 
 
 def _chosen(joint: Tensor, n: int, seed: int | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whether the kernels of exact answers are compiled; until then torch answers what is small."""
+"""Whether the kernels of exact answers are compiled; until then torch answers small questions."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ class Answer(NamedTuple):
 class CompiledQuery:
     """A prepared query: state indices in, probabilities out, no names looked up on the way.
 
-    Parameters that change are noticed at the next call. Impossible rows are not raised: look at
+    Parameters that change are noticed at the next call. Impossible rows raise no error: check
     ``log_evidence``.
 
     Args:
         model: Whose present parameters are used.
-        targets: What is asked for.
+        targets: The targets.
         observed: What every row observes; None: anything may be observed.
         max_bytes: Memory that messages may take.
 
@@ -87,7 +87,7 @@ class CompiledQuery:
 
         Args:
             codes: ``(len(observed),)`` or ``(B, len(observed))`` state indices, -1 where a
-                variable was not seen.
+                variable was not observed.
 
         Raises:
             EvidenceError: If the shape is wrong or an index out of range.
@@ -96,7 +96,7 @@ class CompiledQuery:
         row_codes = codes.numpy() if isinstance(codes, Tensor) else np.asarray(codes)
         if row_codes.dtype.kind not in "iu" and row_codes.size:
             raise EvidenceError(
-                "a compiled query takes state indices alone, integers with -1 where not seen, got "
+                "a compiled query takes state indices only, integers, -1 where not observed, got "
                 f"{row_codes.dtype}; labels and likelihoods are for model.query(...)"
             )
         row_codes = _narrowed(row_codes)
@@ -137,7 +137,7 @@ class CompiledQuery:
     def _row_answer(self, solver: Solver) -> RowAnswer | None:
         graph = solver.graph
         if not graph.written_down:
-            return None  # its tables depend on what is seen
+            return None  # its tables depend on the evidence
         seen = None if self._seen is None else graph.mask(self._seen)
         return solver.row_answer(graph.mask(self._wanted), seen)
 
@@ -147,8 +147,8 @@ class CompiledQuery:
         if self._observed is None and row_codes.shape[1] == size:
             return np.ascontiguousarray(row_codes, dtype=np.int32)
         rows = np.full((len(row_codes), size), -1, dtype=np.int32)
-        own = slice(row_codes.shape[1]) if self._observed is None else self._observed
-        rows[:, own] = row_codes
+        columns = slice(row_codes.shape[1]) if self._observed is None else self._observed
+        rows[:, columns] = row_codes
         return rows
 
     def _read(self, row_codes: NDArray[Any], solver: Solver) -> Codes:
@@ -163,7 +163,8 @@ class CompiledQuery:
             _, column = np.argwhere((rows < -1) | (rows >= card))[0]
             name = solver.graph.variables[column].name
             raise EvidenceError(
-                f"a state index of {name!r} is out of range 0..{card[column] - 1} (-1: not seen)"
+                f"a state index of {name!r} is out of range 0..{card[column] - 1} "
+                "(-1: not observed)"
             )
         return rows
 

@@ -31,7 +31,7 @@ _NOTHING = np.zeros((0, 0))
 # rows are shared between threads only when each gets this many multiply-adds
 _WORTH_A_THREAD = 2e5
 WORTH_WAITING = 3e7
-"""Multiply-adds that take so long that somebody may interrupt them."""
+"""Multiply-adds that take long enough to be interruptible."""
 _GO_ON = go_on()
 # larger memory is made anew each time, which is quick beside filling it
 _WORTH_KEEPING = 2**26
@@ -111,9 +111,9 @@ class CpuExecutor:
         start = np.zeros(self.graph.num_factors, dtype=np.int64)
         ends = [0, 0]
         for kind in (0, 1):
-            own = plan.task.belief & (per_row == kind)
-            sizes = self.graph.sizes[own]
-            start[own] = np.cumsum(sizes) - sizes
+            of_kind = plan.task.belief & (per_row == kind)
+            sizes = self.graph.sizes[of_kind]
+            start[of_kind] = np.cumsum(sizes) - sizes
             ends[kind] = int(sizes.sum())
         joint = np.zeros((len(codes), ends[1]))
         log_z, lost = np.zeros(len(codes)), np.zeros(len(codes), dtype=np.bool_)
@@ -234,18 +234,18 @@ class CpuExecutor:
         """Return what the kernels read."""
         graph = self.graph
         return execution.ProgramInputs(
-            graph.linear.values,
+            graph.scaled_tables.values,
             graph.start,
-            graph.linear.row_values,
+            graph.scaled_tables.row_values,
             codes,
             _NOTHING if soft is None else soft,
-            graph.linear.flushed,
+            graph.scaled_tables.flushed,
         )
 
     def log_scale(self, plan: Plan, rows: Rows) -> Any:
         """What scaling each table's largest entry to one has taken away."""
-        scale = float(self.graph.linear.log_scale[plan.task.used].sum())
+        scale = float(self.graph.scaled_tables.log_scale[plan.task.used].sum())
         if self.graph.rowwise.any():
             used = plan.task.used[self.graph.rowwise]
-            return scale + self.graph.linear.row_scale[rows][:, used].sum(axis=1)
+            return scale + self.graph.scaled_tables.row_scale[rows][:, used].sum(axis=1)
         return scale

@@ -1,4 +1,4 @@
-"""Answers as tensors: plain ones, or differentiable ones where a table wants a gradient.
+"""Answers as tensors: plain ones, or differentiable ones where a table requires a gradient.
 
 First derivatives of the log evidence come from the compiled kernel (they are expected counts);
 derivatives of marginals, and second ones, from the torch executor.
@@ -37,7 +37,7 @@ class Differentiable:
 
     Args:
         solver: Of the model.
-        seen: The evidence; soft evidence that wants a gradient becomes a table of the graph.
+        seen: The evidence; soft evidence that requires a gradient becomes a table of the graph.
     """
 
     def __init__(self, solver: Solver, seen: Evidence) -> None:
@@ -123,8 +123,8 @@ class Differentiable:
         ask = Ask(belief=belief, soft=solver.softly(self.soft))
         for plan, rows in solver.plans(self.codes, ask):
             arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
-            found = torch_executor.beliefs(**arguments, factors=[last], create_graph=True)[0]
-            parts = parts.index_put((torch.from_numpy(rows),), found.to(parts))
+            joint = torch_executor.beliefs(**arguments, factors=[last], create_graph=True)[0]
+            parts = parts.index_put((torch.from_numpy(rows),), joint.to(parts))
         never = parts == 0  # where the logarithm has no derivative
         return Factor(variables, parts.masked_fill(never, 1.0).log().masked_fill(never, -math.inf))
 
@@ -134,7 +134,7 @@ class Differentiable:
         return torch.from_numpy(np.ascontiguousarray(array)).to(graph.device, graph.dtype)
 
     def _scale(self) -> Tensor | float:
-        """What was divided out of the soft evidence."""
+        """The scale that was divided out of the soft evidence."""
         return self.as_tensor(self.log_scale) if self.soft is not None else 0.0
 
     def _at(self, graph: FactorGraph) -> Solver:
@@ -158,25 +158,25 @@ class Differentiable:
 
     def _log_evidence_by_torch(self, graph: FactorGraph) -> Tensor:
         solver = self._at(graph)
-        rows_of, found = [], []
+        rows_of, log_evidence = [], []
         for plan, rows in solver.plans(self.codes, Ask(soft=solver.softly(self.soft))):
             arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
-            found.append(torch_executor.log_partition(**arguments))
+            log_evidence.append(torch_executor.log_partition(**arguments))
             rows_of.append(rows)
-        return _in_order(found, rows_of)
+        return _in_order(log_evidence, rows_of)
 
     def _marginals_by_torch(self, graph: FactorGraph, wanted: Mask) -> Tensor:
         solver = self._at(graph)
-        rows_of, found = [], []
+        rows_of, marginals = [], []
         ask = Ask(wanted=wanted, soft=solver.softly(self.soft))
         for plan, rows in solver.plans(self.codes, ask):
             arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
             table, _ = torch_executor.marginals(
                 **arguments, wanted=np.flatnonzero(wanted).tolist(), create_graph=True
             )
-            found.append(table)
+            marginals.append(table)
             rows_of.append(rows)
-        return _in_order(found, rows_of)
+        return _in_order(marginals, rows_of)
 
 
 class _Marginals(Function):
@@ -204,16 +204,16 @@ class _Marginals(Function):
                 t.view_as(t) if create_graph else t.detach().requires_grad_()
                 for t in ctx.saved_tensors
             ]
-            own = dict(zip(ctx.graph.learned, views, strict=True))
-            again = ctx.reference(ctx.graph.with_sources(own))
-            found = torch.autograd.grad(
+            sources = dict(zip(ctx.graph.learned, views, strict=True))
+            again = ctx.reference(ctx.graph.with_sources(sources))
+            gradients = torch.autograd.grad(
                 again,
                 views,
                 upstream[0].to(again),
                 create_graph=create_graph,
                 materialize_grads=True,
             )
-        return (None, None, None, *found)
+        return (None, None, None, *gradients)
 
 
 def _in_order(parts: Sequence[Tensor], rows: Sequence[NDArray[np.int64]]) -> Tensor:

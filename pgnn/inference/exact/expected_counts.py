@@ -17,7 +17,7 @@ class ExpectedCounts:
     r"""Holds :math:`\sum_b w_b\, p(x_f \mid e_b)` of all factors, row by row of row-wise ones.
 
     Args:
-        graph: Says which tables are row-wise, and which factors share one.
+        graph: Its tables may be row-wise or shared.
         rows: Rows of evidence ``B``.
     """
 
@@ -27,12 +27,12 @@ class ExpectedCounts:
         self._single = np.zeros((rows, int(graph.sizes[graph.rowwise].sum())))
 
     def add(self, rows: Rows, shared: Floats, single: Floats) -> None:
-        """Add the sums over some rows, tables side by side, and ``(R, .)`` what is row-wise."""
+        """Add the sums over some rows, tables side by side, and ``(R, .)`` row-wise ones."""
         self._shared += shared
         self._single[rows] = single
 
     def add_beliefs(self, rows: Rows, weights: Floats, beliefs: Sequence[Floats]) -> None:
-        """Add what is known as ``(R, K1, ..., Kn)`` beliefs of every factor."""
+        """Add ``(R, K1, ..., Kn)`` beliefs of every factor."""
         graph = self.graph
         for f, table in enumerate(beliefs):
             flat = table.reshape(len(rows), -1)

@@ -113,7 +113,7 @@ class HiddenComponents:
         return len(self.scopes[0]) - 1
 
     def log_evidence(self, graph: FactorGraph) -> Floats:
-        """Return ``(B,)`` log evidence; of rows that are left it says nothing."""
+        """Return ``(B,)`` log evidence; undefined for rows that are left."""
         values = self._values(graph)
         log_z = self._sums(values, np.ones(self.num_components), values, False)
         return _by_row(values[self.known[1]], self.known[0]) + _by_row(
@@ -131,8 +131,8 @@ class HiddenComponents:
         spread = np.repeat(weights, np.diff(self.known[0]))
         counts: Floats = np.bincount(self.known[1], spread, len(values)).astype(np.float64)
         spread = np.repeat(weights, np.diff(self.parts[0]))
-        own = np.bincount(self.parts[1], spread, self.num_components)
-        self._sums(values, own.astype(np.float64), counts, True)
+        component_weights = np.bincount(self.parts[1], spread, self.num_components)
+        self._sums(values, component_weights.astype(np.float64), counts, True)
         return counts
 
     def _values(self, graph: FactorGraph) -> Floats:

@@ -82,7 +82,7 @@ class JunctionTree(Engine):
     def answer_query(self, question: Question) -> Posterior:
         """Answer ``query`` exactly; the answer has joint tables, too.
 
-        Real variables that some row has not seen may be asked for, if they are normal given the
+        Real variables that some row has not observed may be asked for, if they are normal given the
         states of discrete ones; see :class:`GaussianPosterior`.
         """
         asked = RealTargets.of(question)
@@ -157,7 +157,7 @@ class JunctionTree(Engine):
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states; without evidence from parents to children."""
         solver = self._solver(question)
-        graph, own = solver.graph, len(question.model.elements)
+        graph, num_elements = solver.graph, len(question.model.elements)
         seen = graph.evidence(question.seen)
         if not graph.variables:
             return torch.zeros(n, question.num_rows, 0, dtype=torch.int64), None
@@ -175,12 +175,12 @@ class JunctionTree(Engine):
         ):
             probs = graph.flat_log_values.detach().exp().cpu().numpy()
             drawn = torch.from_numpy(graph.lookup.sample(n, probs, seed))
-            return drawn.long()[:, None, :own], None
+            return drawn.long()[:, None, :num_elements], None
         number = np.random.default_rng(seed).integers(2**31)
         states, log_z = solver.draw(seen.codes, seen.soft, n, int(number), seed is not None)
         if np.isneginf(log_z).any():
             raise _impossible(question, solver, _tensor(log_z))
-        return torch.from_numpy(states[..., :own].astype(np.int64)), None
+        return torch.from_numpy(states[..., :num_elements].astype(np.int64)), None
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """Answer ``log_prob`` exactly; complete rows are looked up."""
@@ -195,12 +195,15 @@ class JunctionTree(Engine):
         if asked is not None:
             question = question.about(asked.discrete)
         solver, seen = self._lowered(question)
-        wanted, own = solver.graph.mask(question.targets.mask), len(question.model.elements)
+        wanted, num_elements = (
+            solver.graph.mask(question.targets.mask),
+            len(question.model.elements),
+        )
         ask = Ask(wanted=wanted, soft=solver.softly(seen.soft))
         codes = seen.codes if len(seen.codes) else np.full((1, len(wanted)), -1, dtype=np.int32)
         plans = solver.planner.split(solver.graph, codes, ask)
         plan, rows = max(plans, key=lambda p: p[0].total)
-        fits, reason = True, _reason(solver, own)
+        fits, reason = True, _reason(solver, num_elements)
         try:
             needed = solver.check(plan, len(rows))
         except Intractable as error:
@@ -214,10 +217,10 @@ class JunctionTree(Engine):
             largest_table=int(min(plan.largest, 2.0**62)),
             memory_bytes=needed,
             multiply_adds=int(min(plan.multiply_adds, 2.0**62)),
-            num_variables=own,
-            num_eliminated=int((plan.order < own).sum()),
-            num_sliced=int(plan.task.observed[:own].sum()),
-            num_pruned=int(plan.task.dropped[:own].sum()),
+            num_variables=num_elements,
+            num_eliminated=int((plan.order < num_elements).sum()),
+            num_sliced=int(plan.task.observed[:num_elements].sum()),
+            num_pruned=int(plan.task.dropped[:num_elements].sum()),
             fits=fits,
             budget_bytes=self.max_bytes,
             alternatives=() if fits else ("more evidence", "fewer targets", "a larger max_bytes"),
@@ -236,7 +239,7 @@ class JunctionTree(Engine):
         """Return the calibrated beliefs of the cliques of a junction tree, given evidence.
 
         Beliefs of cliques that share variables agree about them: each is a marginal of the same
-        posterior. :func:`pgnn.graphs.junction_tree` tells how the cliques are joined.
+        posterior. :func:`pgnn.graphs.junction_tree` returns how the cliques are joined.
 
         Args:
             model: Any model with tables.
@@ -263,7 +266,7 @@ class JunctionTree(Engine):
         return {c: posterior.joint(*sorted(c, key=rank.__getitem__)) for c in tree}
 
     def _lowered(self, question: Question) -> tuple[Solver, Evidence]:
-        """The solver of tables, and what was seen of its elements."""
+        """The solver of tables, and the evidence on its elements."""
         solver = self._solver(question)
         seen = solver.graph.evidence(question.seen)
         return solver.given(seen.codes), seen
@@ -324,9 +327,9 @@ def _rank(elements: Elements, order: Sequence[Hashable]) -> tuple[int, ...]:
     return tuple(rank)
 
 
-def _reason(solver: Solver, own: int) -> str:
+def _reason(solver: Solver, num_elements: int) -> str:
     """Why the answer is exact, and what it takes hidden variables for."""
-    why, hidden = "every unobserved variable is discrete", len(solver.graph.elements) - own
+    why, hidden = "every unobserved variable is discrete", len(solver.graph.elements) - num_elements
     if not hidden:
         return why
     return f"{why}; gates of many causes are decomposed, with {hidden:,} hidden variables"

@@ -83,10 +83,10 @@ def _further(
             continue
         rows = np.repeat(codes[None], len(possible), axis=0)
         mine = solver.at_rows(np.full(len(possible), row))
-        found, tops = mine.best(rows, parts[possible], maximize)
+        solutions, tops = mine.best(rows, parts[possible], maximize)
         for i, j in enumerate(possible):
             if np.isfinite(tops[i]):
-                item = (-tops[i], next(order), found[i], parts[j], fixed + j)
+                item = (-tops[i], next(order), solutions[i], parts[j], fixed + j)
                 heapq.heappush(heap, item)
 
 

@@ -78,18 +78,18 @@ class LogPartition(Function):
         log_z, *saved = ctx.saved_tensors
         tables, counts = saved[: len(wanted)], saved[len(wanted) :]
         weights = upstream[0].masked_fill(log_z.isneginf(), 0.0)
-        found: Sequence[Tensor]
+        gradients: Sequence[Tensor]
         if torch.is_grad_enabled():
-            found = _through_torch(ctx, upstream[0], tables)
+            gradients = _through_torch(ctx, upstream[0], tables)
         elif ctx.at_once:
-            found = [_weighted(c, weights) for c in counts]
+            gradients = [_weighted(c, weights) for c in counts]
         else:
-            found = opaque_step(partial(_counts, ctx.kernel, ctx.graph), weights, *tables)
-        return (None, None, *(g if w else None for g, w in zip(found, wanted, strict=True)))
+            gradients = opaque_step(partial(_counts, ctx.kernel, ctx.graph), weights, *tables)
+        return (None, None, *(g if w else None for g, w in zip(gradients, wanted, strict=True)))
 
 
 def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
-    r"""Return ``(B,)`` :math:`\log Z`, differentiable in every table that wants a gradient.
+    r"""Return ``(B,)`` :math:`\log Z`, differentiable in every table that requires a gradient.
 
     Args:
         graph: Variables and factors.
@@ -109,7 +109,7 @@ def log_partition(graph: FactorGraph, kernel: Kernel) -> Tensor:
 def with_tables(graph: FactorGraph, unary: Mapping[int, Tensor]) -> FactorGraph:
     """Return the graph with further tables on single variables.
 
-    Soft evidence that wants a gradient enters so: ``(K,)`` or ``(B, K)`` log-likelihoods.
+    Soft evidence that requires a gradient enters so: ``(K,)`` or ``(B, K)`` log-likelihoods.
     """
     more = [Factor([graph.variables[v]], table) for v, table in unary.items()]
     return graph.with_factors(*more)
@@ -158,8 +158,8 @@ def _through_torch(ctx: Any, upstream: Tensor, tables: Sequence[Tensor]) -> Sequ
     # Views, because one table may be computed from another one: the gradient by a view stops
     # there, and is not led on into the other table a second time.
     views = [table.view_as(table) for table in tables]
-    own = dict(zip(ctx.graph.learned, views, strict=True))
-    again = ctx.kernel.reference(ctx.graph.with_sources(own))
+    sources = dict(zip(ctx.graph.learned, views, strict=True))
+    again = ctx.kernel.reference(ctx.graph.with_sources(sources))
     return torch.autograd.grad(
         again, views, upstream.to(again), create_graph=True, materialize_grads=True
     )

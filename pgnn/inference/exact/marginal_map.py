@@ -86,14 +86,14 @@ class MarginalSearch:
         while open_.any() and len(changeable):
             which = np.flatnonzero(open_)
             changes = [self._changes(codes[n], changeable) for n in which]
-            found = self._values(row, np.concatenate(changes))
-            count += len(found)
+            scores = self._values(row, np.concatenate(changes))
+            count += len(scores)
             at = 0
             for n, change in zip(which, changes, strict=True):
-                own = found[at : at + len(change)]
+                gains = scores[at : at + len(change)]
                 at += len(change)
-                if own.max() > values[n] + 1e-10 * max(1.0, abs(float(own.max()))):
-                    codes[n], values[n] = change[own.argmax()], own.max()
+                if gains.max() > values[n] + 1e-10 * max(1.0, abs(float(gains.max()))):
+                    codes[n], values[n] = change[gains.argmax()], gains.max()
                 else:
                     open_[n] = False
         return codes, values, count
@@ -109,7 +109,7 @@ class MarginalSearch:
         return changed
 
     def _values(self, row: int, codes: Codes) -> Floats:
-        """``(n,)`` log of the sums over what is not maximised; soft evidence included."""
+        """``(n,)`` logs of the sums over the other variables; soft evidence included."""
         soft = self.question.seen.soft
         many = None if soft is None else np.repeat(soft[row : row + 1], len(codes), axis=0)
         solver = self.solver.at_rows(np.full(len(codes), row))

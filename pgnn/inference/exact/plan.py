@@ -30,14 +30,14 @@ _SECONDS_PER_VARIABLE = 1e-6  # of one try
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a plan is for: which variables are known, and what is asked.
+    """The task of a plan: which variables are known, and what is asked for.
 
     All masks are over the variables of a factor graph, ``(V,)``, but ``belief`` and ``used``,
     which are over its factors, ``(F,)``.
 
     Args:
         observed: Variables observed in every row; they are sliced out of the tables.
-        unary: Variables with a likelihood of their own in each row (seen in some rows only, or
+        unary: Variables with a likelihood of their own in each row (observed in some rows only, or
             softly).
         wanted: Variables whose marginals are wanted.
         belief: Factors whose beliefs are wanted.
@@ -78,13 +78,13 @@ def make_task(
 ) -> Task:
     """Describe a task; what can't matter for it is left out.
 
-    Barren variables (not seen, not asked, and only descended from) sum out of a directed model
+    Barren variables (not observed, not asked, and only descended from) sum out of a directed model
     as ones (Shachter 1986); their conditionals are not used.
 
     Args:
         graph: The factor graph.
         observed: ``(V,)`` variables observed in every row.
-        unary: ``(V,)`` variables seen in some rows or softly; none if not given.
+        unary: ``(V,)`` variables observed in some rows or softly; none if not given.
         wanted: ``(V,)`` variables whose marginals are wanted; none if not given.
         belief: ``(F,)`` factors whose beliefs are wanted; none if not given.
         maximize: ``(V,)`` variables to maximise over; none if not given.
@@ -105,23 +105,23 @@ def make_task(
 
 
 def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask, Mask]:
-    """Strip leaves that nobody asks for, again and again."""
+    """Strip leaves that are not asked for, repeatedly."""
     used = np.ones(graph.num_factors, dtype=np.bool_)
     dropped = np.zeros(len(keep), dtype=np.bool_)
-    own = graph.child_factor
-    if keep.all() or not (own >= 0).any():
+    child_factor = graph.child_factor
+    if keep.all() or not (child_factor >= 0).any():
         return used, dropped
     mentions = np.bincount(graph.scope_var, minlength=len(keep))
-    stack = [int(v) for v in np.flatnonzero((mentions == 1) & ~keep & (own >= 0))]
+    stack = [int(v) for v in np.flatnonzero((mentions == 1) & ~keep & (child_factor >= 0))]
     while stack:
         v = stack.pop()
-        f = own[v]
+        f = child_factor[v]
         if belief[f]:
             continue
         used[f], dropped[v] = False, True
         for u in graph.scopes[f]:
             mentions[u] -= 1
-            if mentions[u] == 1 and not keep[u] and own[u] >= 0 and used[own[u]]:
+            if mentions[u] == 1 and not keep[u] and child_factor[u] >= 0 and used[child_factor[u]]:
                 stack.append(u)
     return used, dropped
 
@@ -150,7 +150,7 @@ class EliminationProgram:
 
         Args:
             graph: Whose structure it is for.
-            task: What is asked.
+            task: The task.
             order: ``(N,)`` variables, first eliminated first.
             rank: Variables of the largest clique.
             width: Rows in a tile.
@@ -162,7 +162,7 @@ class EliminationProgram:
         inputs = num_factors + 2 * num_free
         most = 6 * inputs + 2
         order = order.copy()
-        made = (
+        arrays = (
             np.empty((num_vars, columns.VARIABLE), dtype=np.int64),
             np.empty((num_factors + 1, columns.FACTOR), dtype=np.int64),
             np.empty((most, columns.BUFFERS), dtype=np.int64),
@@ -173,9 +173,9 @@ class EliminationProgram:
         cost = _SECONDS_PER_VARIABLE * 1e9 * num_vars
         KERNELS.choose(arrange, cost)(
             graph.card, graph.scope_ptr, graph.scope_var, task.used, graph.rowwise, task.free,
-            task.unary, task.wanted, task.belief, task.maximize, order, *made,
+            task.unary, task.wanted, task.belief, task.maximize, order, *arrays,
         )  # fmt: skip
-        counts = made[-1]
+        counts = arrays[-1]
         room = (
             columns.HEAD
             + 2 * (columns.LOAD * num_factors + 2 * len(graph.scope_var))
@@ -186,7 +186,7 @@ class EliminationProgram:
         )
         code, work = np.empty(room, dtype=np.int64), np.empty(2)
         length = KERNELS.choose(encode, cost)(
-            graph.scope_var, order, *made, rank, width, code, work
+            graph.scope_var, order, *arrays, rank, width, code, work
         )
         return EliminationProgram(code[:length], int(code[columns.MEMORY]), *work.tolist())
 
@@ -196,8 +196,8 @@ class Plan:
     """An elimination order for a task.
 
     Attributes:
-        graph: What it was made for (only the structure matters).
-        task: What is asked.
+        graph: The graph (only the structure matters).
+        task: The task.
         order: ``(N,)`` variables, first eliminated first.
         total: Entries of all clique tables together.
         largest: Entries of the largest clique table.
@@ -216,7 +216,7 @@ class Plan:
 
     @property
     def compilable(self) -> bool:
-        """Whether addresses fit into 64-bit numbers with room to spare."""
+        """Whether addresses fit well into 64-bit numbers."""
         return self.total < 2**44
 
     def program(self, width: int) -> EliminationProgram:
@@ -243,7 +243,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
 
     Args:
         graph: The factor graph.
-        task: What is asked of it.
+        task: Its task.
         rows: How many rows the plan will serve.
 
     Cost:
@@ -283,11 +283,11 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
             best = order, figures
     assert best is not None
     total, largest, width = best[1].tolist()
-    return Plan(graph.skeleton, task, best[0], total, largest, int(width))
+    return Plan(graph.structure, task, best[0], total, largest, int(width))
 
 
 def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interim: bool) -> Plan:
-    """Return the plan of an order that somebody chose.
+    """Return the plan of a given elimination order.
 
     Args:
         graph: The factor graph.
@@ -302,7 +302,7 @@ def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interi
     states: dict[Hashable, int] = {v: int(graph.card[v]) for v in free.tolist()}
     found = evaluate_order(_interactions(graph, task), order.tolist(), states)
     largest = 2.0**found.largest
-    return Plan(graph.skeleton, task, order, float(found.total), largest, found.width, interim)
+    return Plan(graph.structure, task, order, float(found.total), largest, found.width, interim)
 
 
 def interim_plan(graph: FactorGraph, task: Task) -> Plan:
@@ -314,15 +314,17 @@ def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False)
     from pgnn.graphs import WeightedMinFill, elimination_order
 
     free = np.flatnonzero(task.free).tolist()
-    found = elimination_order(
+    elimination = elimination_order(
         _interactions(graph, task),
         {v: int(graph.card[v]) for v in free},
         heuristic=WeightedMinFill(),
         last=np.flatnonzero(task.maximize & task.free).tolist(),
     )
-    order = np.array(found.order, dtype=np.int64)
-    largest = 2.0**found.largest
-    return Plan(graph.skeleton, task, order, float(found.total), largest, found.width, interim)
+    order = np.array(elimination.order, dtype=np.int64)
+    largest = 2.0**elimination.largest
+    return Plan(
+        graph.structure, task, order, float(elimination.total), largest, elimination.width, interim
+    )
 
 
 def _interactions(graph: FactorGraph, task: Task) -> Any:

@@ -38,7 +38,7 @@ _BATCHES = 4
 _WORTH = 0.2
 """States times factors of a row's components, by multiply-add of a plan: either takes as long."""
 _MOST_WORK = 2.0**18
-"""States times factors of a row that are gone through one by one, whatever a plan takes."""
+"""States times factors of a row up to which components are enumerated in any case."""
 _MANY_MORE = 8
 # a plan that serves any evidence is made once for a model
 _GENERAL_ROWS = 1000
@@ -48,7 +48,7 @@ _FEW_VARIABLES, _FEW_ENTRIES = 500, 5e6
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """What is asked of every row of a batch.
+    """What is asked for in every row of a batch.
 
     Args:
         wanted: ``(V,)`` variables whose marginals are wanted.
@@ -102,15 +102,15 @@ class Planner:
             graph: Only the structure matters.
             free: ``(V,)`` variables that no row observes.
         """
-        key = b"".join([graph.structure, *(g.scopes.shape[0].to_bytes(8) for g in graph.groups),
+        key = b"".join([graph.digest, *(g.scopes.shape[0].to_bytes(8) for g in graph.groups),
                         np.packbits(free).tobytes()])  # fmt: skip
-        found = self._plates.pop(key, None)
-        if found is None:
-            found = PlateElimination.find(graph, free)
-        self._plates[key] = found
+        elimination = self._plates.pop(key, None)
+        if elimination is None:
+            elimination = PlateElimination.find(graph, free)
+        self._plates[key] = elimination
         while len(self._plates) > REMEMBERED:
             self._plates.popitem(last=False)
-        return found
+        return elimination
 
     def components(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
@@ -123,23 +123,23 @@ class Planner:
             ask: What a plan would be asked.
         """
         last = self._last_components
-        if last is not None and last[0] is codes and last[1] == graph.structure:
+        if last is not None and last[0] is codes and last[1] == graph.digest:
             return last[2]
-        digest = blake2b(graph.structure, digest_size=16)
+        digest = blake2b(graph.digest, digest_size=16)
         digest.update(codes.tobytes())
         key = digest.digest()
-        found = self._components.pop(key, None)
-        if found is None:
+        components = self._components.pop(key, None)
+        if components is None:
             seen = codes >= 0
             always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
             plan = self._general(graph, always, ever, len(codes), ask)
             most = min(_WORTH * plan.multiply_adds, _MOST_WORK)
-            found = HiddenComponents.of(graph, codes, most)
-        self._last_components = codes, graph.structure, found
-        self._components[key] = found
+            components = HiddenComponents.of(graph, codes, most)
+        self._last_components = codes, graph.digest, components
+        self._components[key] = components
         while len(self._components) > _BATCHES:
             self._components.popitem(last=False)
-        return found
+        return components
 
     def split(
         self, graph: FactorGraph, codes: NDArray[np.int32], ask: Ask
@@ -158,7 +158,7 @@ class Planner:
         Args:
             graph: Tables (only the structure matters).
             codes: ``(B, V)`` observed states, -1 where none.
-            ask: What is asked.
+            ask: What is asked for.
         """
         if len(codes) == 0:
             return []
@@ -197,17 +197,17 @@ class Planner:
 
         A plan that was made for few rows is looked over again when it is to serve many.
         """
-        key = graph.structure + task.key
-        found, served = self._plans.pop(key, (None, 0))
-        if found is None or rows > _MANY_MORE * served:
-            better = self._made(graph, task, rows)
-            if found is None or better.total < found.total:
-                found = better
+        key = graph.digest + task.key
+        plan, served = self._plans.pop(key, (None, 0))
+        if plan is None or rows > _MANY_MORE * served:
+            better = self._new_plan(graph, task, rows)
+            if plan is None or better.total < plan.total:
+                plan = better
             served = rows
-        self._remember(key, found, served)
-        return found
+        self._remember(key, plan, served)
+        return plan
 
-    def _made(self, graph: FactorGraph, task: Task, rows: int) -> Plan:
+    def _new_plan(self, graph: FactorGraph, task: Task, rows: int) -> Plan:
         """A new plan; one for torch, for no rows."""
         if self.rank is not None:
             rank = np.full(len(graph.card), -1)
@@ -227,9 +227,9 @@ class Planner:
         seen = codes >= 0
         always, ever = np.asarray(seen.all(axis=0)), np.asarray(seen.any(axis=0))
         task = self._task(graph, always, ask, ever)
-        key = b"interim" + graph.structure + task.key
-        found = self._plans.pop(key, None)
-        plan = self._made(graph, task, 0) if found is None else found[0]
+        key = b"interim" + graph.digest + task.key
+        remembered = self._plans.pop(key, None)
+        plan = self._new_plan(graph, task, 0) if remembered is None else remembered[0]
         self._remember(key, plan, len(codes))
         return plan if plan.total * len(codes) <= _FEW_ENTRIES else None
 
@@ -240,7 +240,7 @@ class Planner:
             graph: Only the structure matters.
             seen: ``(V,)`` those variables.
             rows: How many rows the plan will serve.
-            ask: What is asked.
+            ask: What is asked for.
         """
         return self.plan(graph, self._task(graph, seen, ask), rows)
 
@@ -251,18 +251,18 @@ class Planner:
 
     def _for_any_row(self, graph: FactorGraph, ask: Ask) -> Plan:
         """The plan that slices nothing."""
-        key = graph.structure + ask.key
-        found = self._any_row.get(key)
-        if found is None:
+        key = graph.digest + ask.key
+        plan = self._any_row.get(key)
+        if plan is None:
             nobody = np.zeros(len(graph.variables), dtype=np.bool_)
-            found = self._any_row[key] = self._general(graph, nobody, ~nobody, 1, ask)
-            if self._cheaper_than_planning(found, 1):
-                found = self._any_row[key] = self._general(
+            plan = self._any_row[key] = self._general(graph, nobody, ~nobody, 1, ask)
+            if self._cheaper_than_planning(plan, 1):
+                plan = self._any_row[key] = self._general(
                     graph, nobody, ~nobody, _GENERAL_ROWS, ask
                 )
             while len(self._any_row) > REMEMBERED:
                 self._any_row.popitem(last=False)
-        return found
+        return plan
 
     def _cheaper_than_planning(self, general: Plan, rows: int) -> bool:
         planning = _PLANNING * len(general.graph.variables) + _PLANNING_AT_ALL
@@ -273,7 +273,7 @@ class Planner:
         return self.plan(graph, task, rows)
 
     def _task(self, graph: FactorGraph, seen: Mask, ask: Ask, ever: Mask | None = None) -> Task:
-        """What is asked of rows that all observe some variables, and some of them others, too."""
+        """The task of rows that all observe some variables, and some of them others, too."""
         masks = [mask for mask in (ever, ask.soft) if mask is not None]
         return make_task(
             graph,

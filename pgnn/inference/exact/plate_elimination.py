@@ -44,8 +44,8 @@ class PlateStep(NamedTuple):
     """One array summed out.
 
     Attributes:
-        parts: What is multiplied; these groups go, and one comes at the end of the list.
-        scopes: ``(N, n)`` what is left.
+        parts: The factors of the product; their groups are replaced by one at the end of the list.
+        scopes: ``(N, n)`` scopes of the result.
     """
 
     parts: tuple[PlateFactors, ...]
@@ -116,29 +116,29 @@ class PlateElimination:
         groups = [*graph.groups]
         for step in self.steps:
             groups.append(_summed(groups, step))
-        made = [groups[-k - 1] for k in range(len(self.steps))]
-        constants = [g.product() for g in (*made, *graph.groups) if not g.arity]
+        summed = [groups[-k - 1] for k in range(len(self.steps))]
+        constants = [g.product() for g in (*summed, *graph.groups) if not g.arity]
         left = [TableGroup(s, groups[g].log_values, groups[g].child) for g, s in self.left]
-        found = FactorGraph(self.variables, (*left, *constants))
-        if not found.like(self._known):
-            self._known[:] = [found.skeleton]
-        return found
+        reduced = FactorGraph(self.variables, (*left, *constants))
+        if not reduced.adopt_structure(self._known):
+            self._known[:] = [reduced.structure]
+        return reduced
 
 
 def _step(
     scopes: Sequence[Ints | None], k: int, axis: int, free: Mask, card: Ints
 ) -> PlateStep | None:
     """Sum out the variables on an axis of a group, if each is in one factor of each group."""
-    own = scopes[k]
-    assert own is not None
-    chosen = own[:, axis]
+    scope_of_group = scopes[k]
+    assert scope_of_group is not None
+    chosen = scope_of_group[:, axis]
     if len(chosen) < _MANY or not free[chosen].all() or len(np.unique(chosen)) < len(chosen):
         return None
     place = np.full(len(free), -1, dtype=np.int64)
     place[chosen] = np.arange(len(chosen))
     inside = place >= 0
     columns: list[Ints] = []  # of the product, each variable's own last
-    found: list[tuple[int, Ints, list[int]]] = []
+    members: list[tuple[int, Ints, list[int]]] = []
     for g, scope in enumerate(scopes):
         if scope is None or not inside[scope].any():
             continue
@@ -160,12 +160,14 @@ def _step(
             axes.append(same[0] if same else len(columns))
             if not same:
                 columns.append(column)
-        found.append((g, order, axes))
+        members.append((g, order, axes))
     entries = card[chosen[0]] * np.prod([card[c[0]] for c in columns])
     if entries > _LARGEST:
         return None
     last = len(columns)
-    parts = [PlateFactors(g, o, tuple(last if a < 0 else a for a in axes)) for g, o, axes in found]
+    parts = [
+        PlateFactors(g, o, tuple(last if a < 0 else a for a in axes)) for g, o, axes in members
+    ]
     empty = np.zeros((len(chosen), 0), dtype=np.int64)
     return PlateStep(tuple(parts), np.stack(columns, axis=1) if columns else empty)
 
@@ -173,9 +175,9 @@ def _step(
 def _summed(groups: Sequence[FactorGroup], step: PlateStep) -> FactorGroup:
     columns = step.scopes.shape[1]
     place = {columns: 0, **{k: k + 1 for k in range(columns)}}  # each variable's own axis first
-    found = product_without([_table(groups[part.group], part) for part in step.parts], place, SUM)
-    axes = range(found.values.dim())
-    return TableGroup(step.scopes, found.values.permute([*axes[columns:], *axes[:columns]]))
+    product = product_without([_table(groups[part.group], part) for part in step.parts], place, SUM)
+    axes = range(product.values.dim())
+    return TableGroup(step.scopes, product.values.permute([*axes[columns:], *axes[:columns]]))
 
 
 def _table(group: FactorGroup, part: PlateFactors) -> Table:

@@ -33,7 +33,7 @@ class _Run(NamedTuple):
         code: The program.
         memory: Numbers of memory that it takes.
         log_scale: What scaling the tables has taken away.
-        certain: Variables that it takes as seen, whose marginals are wanted all the same.
+        certain: Variables that it takes as observed, whose marginals are wanted all the same.
     """
 
     code: Ints
@@ -63,7 +63,7 @@ class RowAnswer:
         graph = solver.graph
         self._solver, self._executor, self._wanted = solver, executor, wanted
         self._ask = Ask(wanted=wanted)
-        self._tables = graph.linear.values, graph.start, graph.linear.flushed
+        self._tables = graph.scaled_tables.values, graph.start, graph.scaled_tables.flushed
         self._card, self._column = graph.card, graph.columns(wanted)
         self._least = np.full(len(wanted), -1) if seen is None else np.where(seen, 0, -1)
         self._num_states = int(graph.card[wanted].sum())
@@ -83,7 +83,7 @@ class RowAnswer:
         """Return ``(1,)`` log evidence and ``(1, S)`` marginals of a row ``(1, V)``.
 
         None if evidence is impossible, numbers left the range of doubles, or it takes so long that
-        somebody may want to interrupt it.
+        it should be interruptible.
         """
         run = self._for_any or self._for_pattern(codes[0] >= 0)
         if run is None:
@@ -117,5 +117,5 @@ class RowAnswer:
         if program.once + program.each > WORTH_WAITING:
             return None
         certain = np.flatnonzero(plan.task.observed & self._wanted)
-        scale = float(self._solver.graph.linear.log_scale[plan.task.used].sum())
+        scale = float(self._solver.graph.scaled_tables.log_scale[plan.task.used].sum())
         return _Run(program.code, program.memory + TILE, scale, certain)

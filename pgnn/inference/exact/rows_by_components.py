@@ -25,7 +25,7 @@ class RowsByComponents:
 
     Args:
         codes: ``(B, V)`` observed states, -1 where none.
-        components: Theirs.
+        components: Of the rows.
     """
 
     def __init__(self, codes: Codes, components: HiddenComponents) -> None:
@@ -62,13 +62,13 @@ class RowsByComponents:
         return log_z
 
     def expected(self, solver: Solver, weights: Floats) -> list[Floats]:
-        """Return what :meth:`Solver.expected` does; arguments likewise."""
+        """Return what :meth:`Solver.expected` returns; same arguments."""
         graph, left = solver.graph, self.components.left
         counts = ExpectedCounts(graph, 0)
         nobody = np.zeros(0, dtype=np.int64)
         counts.add(nobody, self.components.counts(graph, weights), np.zeros((0, 0)))
-        found = counts.by_source()
+        expected = counts.by_source()
         if len(left):
             rest = solver.expected(self._codes[left], None, weights[left])
-            found = [a + b for a, b in zip(found, rest, strict=True)]
-        return found
+            expected = [a + b for a, b in zip(expected, rest, strict=True)]
+        return expected

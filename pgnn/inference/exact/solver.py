@@ -157,7 +157,7 @@ class Solver:
         return not self.graph.requires_grad and self.graph.dtype == torch.float64
 
     def given(self, codes: Codes) -> Solver:
-        """Return a solver of the tables that evidence leaves of what is not written down."""
+        """Return a solver with the unwritten factors as tables given the evidence."""
         return self if self.graph.written_down else self.of(self.graph.given(codes))
 
     def log_evidence(self, codes: Codes, soft: Floats | None) -> Floats:
@@ -219,9 +219,9 @@ class Solver:
             lost, cpu = np.arange(len(rows)), self.executor(plan, rows)
             if cpu is not None:
                 part = None if soft is None else soft[rows]
-                found = cpu.expect(plan, codes[rows], part, weights[rows], graph.rowwise)
-                log_z[rows], lost = found[0], found[3]
-                counts.add(rows, *found[1:3])
+                sums = cpu.expect(plan, codes[rows], part, weights[rows], graph.rowwise)
+                log_z[rows], lost = sums[0], sums[3]
+                counts.add(rows, *sums[1:3])
             if len(lost):
                 again = self.torch_rows(plan, codes, soft, rows[lost])
                 tables = again.beliefs(range(graph.num_factors))
@@ -237,15 +237,15 @@ class Solver:
         for plan, rows in self.plans(codes, ask):
             part, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
             if cpu is not None:
-                found, top = cpu.decode(plan, codes[rows], part)
-                found = found[:, 0]
+                decoded, top = cpu.decode(plan, codes[rows], part)
+                decoded = decoded[:, 0]
                 lost = np.flatnonzero(np.isneginf(top))
                 if len(lost):  # impossible, or out of the range of doubles
                     again = self.torch_rows(plan, codes, soft, rows[lost])
-                    found[lost], top[lost] = again.best()
+                    decoded[lost], top[lost] = again.best()
             else:
-                found, top = self.torch_rows(plan, codes, soft, rows).best()
-            states[rows], log_top[rows] = found, top
+                decoded, top = self.torch_rows(plan, codes, soft, rows).best()
+            states[rows], log_top[rows] = decoded, top
         return states, log_top
 
     def draw(
@@ -264,19 +264,19 @@ class Solver:
         log_z = np.zeros(len(codes))
         ask = Ask(soft=self.softly(soft), prune=False, repeatable=repeatable)
         for part, (plan, rows) in enumerate(self.plans(codes, ask)):
-            own = int(np.random.default_rng([seed, part]).integers(2**31))
+            part_seed = int(np.random.default_rng([seed, part]).integers(2**31))
             mine, cpu = None if soft is None else soft[rows], self.executor(plan, rows)
             if cpu is not None:
-                found, log_z[rows] = cpu.decode(plan, codes[rows], mine, n, own)
-                for some in parts(n, found[:, 0].size):
-                    states[some, rows] = found[:, some].transpose(1, 0, 2)
+                drawn, log_z[rows] = cpu.decode(plan, codes[rows], mine, n, part_seed)
+                for some in parts(n, drawn[:, 0].size):
+                    states[some, rows] = drawn[:, some].transpose(1, 0, 2)
                 lost = rows[np.isneginf(log_z[rows])]
                 if len(lost):
                     again = self.torch_rows(plan, codes, soft, lost)
-                    states[:, lost], log_z[lost] = again.draw(n, own)
+                    states[:, lost], log_z[lost] = again.draw(n, part_seed)
             else:
                 answer = self.torch_rows(plan, codes, soft, rows)
-                states[:, rows], log_z[rows] = answer.draw(n, own)
+                states[:, rows], log_z[rows] = answer.draw(n, part_seed)
         return states, log_z
 
     def at_rows(self, rows: Rows) -> Solver:
@@ -345,8 +345,8 @@ class Solver:
         out: Floats,
     ) -> None:
         columns = np.flatnonzero(np.repeat(plan.task.wanted[wanted], self.graph.card[wanted]))
-        found = self.torch_rows(plan, codes, soft, rows)
-        out[np.ix_(rows, columns)], log_z[rows] = found.marginals()
+        answer = self.torch_rows(plan, codes, soft, rows)
+        out[np.ix_(rows, columns)], log_z[rows] = answer.marginals()
 
     def _recheck(
         self, codes: Codes, soft: Floats | None, wanted: Mask, log_z: Floats, out: Floats

@@ -1,6 +1,6 @@
 r"""Elimination of variables from tables of logs, one after the other, and the way back.
 
-The tables that contain a variable are multiplied and reduced over it; what is left of the last one
+The tables that contain a variable are multiplied and reduced over it; the result of the last one
 is the answer, and walking the order backwards chooses states. Everything that torch computes
 exactly is this: sums, maxima and draws for rows of evidence, whole plates at once, the few
 variables of a slice for all sequences and steps.
@@ -54,10 +54,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Elimination:
-    """What is left of some tables when variables were eliminated, and what they were in.
+    """The tables that remain after an elimination, and those that variables were in.
 
     Attributes:
-        steps: What was eliminated, in this order.
+        steps: The eliminated variables, in this order.
         buckets: Of each step the tables that were multiplied, the variable first.
         left: Tables over variables that were kept, and those over none.
     """
@@ -116,18 +116,20 @@ class Elimination:
         Returns:
             All states, those that were known too.
         """
-        found = dict(states)
+        chosen_states = dict(states)
         for k in range(len(self.steps) - 1, first - 1, -1):
             variable = self.steps[k].variable
             logs: Tensor | None = None
             for table in self.buckets[k]:
-                own = _at_states(table, found, rows)
-                logs = own if logs is None else logs + own
+                logs_of_table = _at_states(table, chosen_states, rows)
+                logs = logs_of_table if logs is None else logs + logs_of_table
             assert logs is not None
             chosen = choose(k, logs.expand(-1, len(rows)))
-            known = found.get(variable)
-            found[variable] = chosen if known is None else torch.where(known >= 0, known, chosen)
-        return found
+            known = chosen_states.get(variable)
+            chosen_states[variable] = (
+                chosen if known is None else torch.where(known >= 0, known, chosen)
+            )
+        return chosen_states
 
 
 def product_without(
@@ -141,7 +143,7 @@ def product_without(
     Args:
         tables: At least one.
         place: Where in the order of axes variables are; those that are not named come last.
-        reduction: What is done to the first one.
+        reduction: Of the first one.
         rows: Length of the batch, for reductions that go row by row.
     """
     union = dict.fromkeys(v for t in tables for v in t.scope)
@@ -154,7 +156,7 @@ def product_without(
 
 
 def _sorted(table: Table, place: Mapping[Hashable, int]) -> Table:
-    """The same, what is eliminated first before the rest."""
+    """The same, the variables eliminated first before the rest."""
     rank, axes = len(table.scope), range(len(table.scope))
     order = sorted(axes, key=lambda k: place.get(table.scope[k], len(place)))
     if order == [*axes]:
@@ -171,8 +173,8 @@ def aligned(table: Table, scope: Sequence[Hashable], batch: int) -> Tensor:
         scope: The order of the axes.
         batch: How many axes the batch has.
     """
-    own, values = table
-    rank, places = len(own), [scope.index(v) for v in own]
+    table_scope, values = table
+    rank, places = len(table_scope), [scope.index(v) for v in table_scope]
     if sorted(places) != places:
         order = sorted(range(rank), key=places.__getitem__)
         values = values.permute(*order, *range(rank, values.dim()))

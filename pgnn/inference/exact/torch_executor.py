@@ -6,9 +6,9 @@ from walking the buckets backwards. This is the executor for GPUs, for derivativ
 and for tables whose numbers no floating-point type holds in linear units.
 
 All functions take the variables by number: ``order`` has the ones to eliminate, every other
-variable of a factor is ``sliced``, that is, seen in every row. A variable that is seen in some
-rows stays in the order. Factors that cannot matter are left out by ``used``. Rows of probability
-zero have ``log_z = -inf`` and zeros for marginals; nothing is ever ``NaN``.
+variable of a factor is ``sliced``, that is, observed in every row. A variable that is observed in
+some rows stays in the order. Factors that cannot matter are left out by ``used``. Rows of
+probability zero have ``log_z = -inf`` and zeros for marginals; nothing is ever ``NaN``.
 
 References:
     Dechter (1999), Bucket elimination: a unifying framework for reasoning, sections 4-6.
@@ -33,7 +33,7 @@ from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.semiring import MAX, SUM, Reduction, draw
 
 MAX_BYTES = 2**30
-"""Memory that the row-wise tables of one piece of a batch may take, unless told otherwise."""
+"""Memory that the row-wise tables of one piece of a batch may take by default."""
 
 
 def log_partition(
@@ -56,7 +56,7 @@ def log_partition(
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
         reduction: Sum, or what else is to be done to each variable.
-        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
         max_bytes: The batch is cut into pieces whose tables take about this much memory.
 
@@ -95,7 +95,7 @@ def marginals(
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
         wanted: Variables whose marginals are asked, eliminated or sliced.
-        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
         create_graph: Whether the results are to be differentiable.
         max_bytes: The batch is cut into pieces whose tables take about this much memory.
@@ -112,9 +112,9 @@ def marginals(
     scopes = [(int(v),) for v in wanted]
     with _differentiable():
         tables = observed_tables(graph, order, codes, unary, sliced, used, detach=not create_graph)
-        found, log_z = _beliefs(tables, scopes, create_graph, max_bytes)
+        marginals_of, log_z = _beliefs(tables, scopes, create_graph, max_bytes)
         empty = tables.zeros((), 0).values.expand(tables.num_rows, 0)
-        return torch.cat([empty, *found], dim=1), log_z
+        return torch.cat([empty, *marginals_of], dim=1), log_z
 
 
 def beliefs(
@@ -136,7 +136,7 @@ def beliefs(
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
         factors: Numbers of the factors.
-        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
         create_graph: Whether the results are to be differentiable.
         max_bytes: The batch is cut into pieces whose tables take about this much memory.
@@ -172,7 +172,7 @@ def most_probable(
         order: Variables to eliminate, those that are summed out first.
         codes: ``(B, V)`` observed states, -1 where none.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
         maximized: Variables to maximise, numbers or a mask ``(V,)``; all others of the order are
             summed out. By default all are maximised.
@@ -194,12 +194,12 @@ def most_probable(
     if late:
         raise ValueError(f"{late} are summed out after a maximisation; put them first in the order")
     steps = [Step(v, MAX if k >= first else SUM) for k, v in enumerate(order)]
-    found, tops = [], []
+    states, tops = [], []
     for piece in tables.pieces(max_bytes):
         done = _upward(piece, steps)
-        found.append(_walk_back(piece, done, first, 1, _best))
+        states.append(_walk_back(piece, done, first, 1, _best))
         tops.append(_log_z(piece, done))
-    return torch.cat(found), torch.cat(tops)
+    return torch.cat(states), torch.cat(tops)
 
 
 @torch.no_grad()
@@ -224,7 +224,7 @@ def sample(
         n: Draws for each row.
         seed: The same seed gives the same draws on every device, however the batch is cut; the
             global random state is not used.
-        sliced: Variables seen in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables observed in every row: numbers, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
         max_bytes: The batch is cut into pieces whose tables take about this much memory.
 
@@ -244,8 +244,8 @@ def sample(
     drawn, start = [], 0
     for piece in tables.pieces(max_bytes):
         done = _upward(piece, [Step(v, SUM) for v in piece.order])
-        own = uniform[:, :, start : start + piece.num_rows].flatten(1)
-        states = _walk_back(piece, done, 0, n, partial(_drawn, own))
+        numbers_of_piece = uniform[:, :, start : start + piece.num_rows].flatten(1)
+        states = _walk_back(piece, done, 0, n, partial(_drawn, numbers_of_piece))
         drawn.append(states.reshape(n, piece.num_rows, states.shape[1]))
         start += piece.num_rows
     return torch.cat(drawn, dim=1)
@@ -254,7 +254,7 @@ def sample(
 def _upward(
     piece: ObservedTables, steps: Sequence[Step], extra: Iterable[Table] = ()
 ) -> Elimination:
-    """Eliminate the variables in order; what is in no table counts as a table of ones."""
+    """Eliminate the variables in order; one that is in no table counts as a table of ones."""
 
     def ones(variable: Any) -> Table:
         return piece.zeros((variable,), 1)
@@ -263,7 +263,7 @@ def _upward(
 
 
 def _log_z(piece: ObservedTables, done: Elimination) -> Tensor:
-    """``(B,)`` what is left."""
+    """``(B,)`` the product of the tables that remain."""
     constants = [piece.zeros((), 1).values, *(table.values for table in done.left)]
     log_z = torch.stack([c.expand(piece.num_rows) for c in constants]).sum(0)
     # Nothing that is done to an impossible row changes it: the fill stops the gradient.
@@ -276,9 +276,9 @@ def _walk_back(
     """``(copies * B, V)`` states from the last step to step ``first``, copies one after another."""
     states = piece.codes.clamp(min=-1).T.repeat(1, copies)
     rows = torch.arange(piece.num_rows, device=states.device).repeat(copies)
-    found = done.walk_back(dict(enumerate(states)), rows, choose, first)
+    chosen = done.walk_back(dict(enumerate(states)), rows, choose, first)
     for v in piece.order[first:]:
-        states[v] = found[v]
+        states[v] = chosen[v]
     return states.T
 
 
@@ -316,6 +316,6 @@ def _normalised(table: Tensor) -> Tensor:
 
 @contextmanager
 def _differentiable() -> Iterator[None]:
-    """Gradients on, whatever the caller has switched off."""
+    """Gradients on, even if the caller has switched them off."""
     with torch.inference_mode(False), torch.enable_grad():
         yield

@@ -40,7 +40,7 @@ class TorchRows:
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """What every function of the torch executor is told."""
+        """The arguments of every function of the torch executor."""
         rowwise = self.graph.rowwise.any()
         return {
             "graph": self.graph.at_rows(self.rows) if rowwise else self.graph,
@@ -80,16 +80,16 @@ class TorchRows:
 
     def _unary(self) -> dict[int, Tensor]:
         """Log likelihoods of the variables with soft evidence in some row."""
-        found: dict[int, Tensor] = {}
+        likelihoods: dict[int, Tensor] = {}
         if self.soft is None:
-            return found
+            return likelihoods
         for v in np.flatnonzero(self.plan.task.free).tolist():
             states = slice(self.graph.offset[v], self.graph.offset[v + 1])
             if (self.soft[:, states] != 1.0).any():
                 with np.errstate(divide="ignore"):
                     table = np.log(self.soft[self.rows, states])
-                found[v] = torch.from_numpy(table).to(self.graph.device)
-        return found
+                likelihoods[v] = torch.from_numpy(table).to(self.graph.device)
+        return likelihoods
 
 
 def _array(tensor: Tensor) -> Any:

@@ -25,12 +25,12 @@ Codes = Tensor | NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class ObservedTables:
-    """What is asked, checked.
+    """Checked arguments.
 
     Attributes:
         graph: Variables and factors.
         order: Variables to eliminate, in this order.
-        sliced: Variables seen in every row, whose states select slices.
+        sliced: Variables observed in every row, whose states select slices.
         codes: ``(B, V)`` int64 observed states, -1 where none.
         tables: Factors and soft evidence, axes as they came.
     """
@@ -106,16 +106,16 @@ class ObservedTables:
         return Table(kept, flat.gather(-2, index.expand(*shape, 1, -1)).squeeze(-2))
 
     def _findings(self) -> list[Table]:
-        """States seen in some rows of the variables that are eliminated."""
+        """States observed in some rows of the variables that are eliminated."""
         seen = (self.codes >= 0).any(0).tolist()
-        found = []
+        tables = []
         for v in self.order:
             if seen[v]:
                 code = self.codes[:, v]
                 states = torch.arange(int(self.graph.card[v]), device=code.device)
                 wrong = (code >= 0) & (code != states[:, None])
-                found.append(Table((v,), self._zero_row.masked_fill(wrong, -math.inf)))
-        return found
+                tables.append(Table((v,), self._zero_row.masked_fill(wrong, -math.inf)))
+        return tables
 
     @cached_property
     def _zero_row(self) -> Tensor:
@@ -163,7 +163,7 @@ def observed_tables(
         codes: ``(B, V)`` observed states, -1 where none; one row serves for every row of the
             tables.
         unary: ``(K,)`` or ``(B, K)`` log-likelihoods of some variables.
-        sliced: Variables that are seen in every row: numbers, or a mask ``(V,)``.
+        sliced: Variables that are observed in every row: numbers, or a mask ``(V,)``.
         used: Factors that count: numbers, or a mask ``(F,)``; all if not given.
         detach: Whether no gradient is wanted with respect to the tables.
 

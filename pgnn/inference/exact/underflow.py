@@ -27,7 +27,7 @@ class _Flags:
         self._bit = self._test(_ALL) & ~inexact
         self._clear(_ALL)
         if not self._bit:
-            raise OSError("no flag tells of an underflow")
+            raise OSError("the processor has no underflow flag")
 
     def clear(self) -> None:
         """Forget what has happened."""
@@ -39,7 +39,7 @@ class _Flags:
 
 
 class _NoFlags:
-    """Where the flags cannot be had: nothing is known, so nothing is said."""
+    """Where the flags cannot be read: no underflow is reported."""
 
     def clear(self) -> None:
         """Do nothing."""
@@ -51,7 +51,7 @@ class _NoFlags:
 
 @cache
 def underflow() -> _Flags | _NoFlags:
-    """Return what tells of underflows in the calling thread.
+    """Return the underflow flag of the calling thread.
 
     Example:
         >>> flags, tiny = underflow(), float("1e-200")

@@ -21,14 +21,14 @@ from pgnn.inference.samples import Samples
 Answer = TypeVar("Answer", Posterior, "Assignment | KBest", Samples, Tensor)
 
 _FEW = 2000
-"""Executions that are made for an exact answer where nobody asked for one."""
+"""Most executions that are tried for an exact answer by default."""
 
 
 @dataclass(frozen=True)
 class AutomaticExecutions(Engine):
     """All executions of a program where they are few, otherwise weighted random ones.
 
-    The answer names the engine, and says why there was none other.
+    The answer names the engine and the reason for its choice.
 
     Args:
         why: Why the program has no tables.

@@ -1,4 +1,4 @@
-"""Answers about what a program computes, from draws of what it is computed from."""
+"""Answers about values that a program computes, from draws of its variables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def computed_posterior(
 
     .. math:: x^i \sim p(x \mid e), \qquad f^i = f(x^i)
 
-    The engine draws all variables; the program runs again with each draw held, and tells what it
+    The engine draws all variables; the program runs again with each draw held, and returns what it
     computes. Numbers are ``NaN`` in executions that do not come by a computed site.
 
     Args:
@@ -53,10 +53,10 @@ def computed_posterior(
     rows = drawn.codes.shape[1] if batched else 1
     held = {k: x.reshape(n * rows, *model.variables[k].shape) for k, x in drawn.items()}
     runs = executed(model, held, n * rows, seed=0)
-    found = {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
+    values = {k: _in_draws(k, [r.computed.get(k) for r in runs], n, rows) for k in computed}
     asked = names_of(others, model.variables, model.elements)
     reals = [model.variables[k] for k in asked if _is_real(model, k)]
-    found |= {v.name: drawn[v.name].reshape(n, rows, *v.shape) for v in reals}
+    values |= {v.name: drawn[v.name].reshape(n, rows, *v.shape) for v in reals}
     logs = drawn.log_weights
     log_weights = torch.zeros(n, rows).double() if logs is None else logs.reshape(n, rows).double()
     log_evidence = log_weights.logsumexp(0) - float(np.log(max(n, 1)))
@@ -69,8 +69,8 @@ def computed_posterior(
         discrete.variables,
         torch.cat([torch.zeros(rows, 0).double(), *parts], dim=1),
         torch.full((rows,), torch.nan).double() if logs is None else log_evidence,
-        [*(Variable(k, None, tuple(found[k].shape[2:])) for k in computed), *reals],
-        found,
+        [*(Variable(k, None, tuple(values[k].shape[2:])) for k in computed), *reals],
+        values,
         log_weights,
         batched=batched,
         kind="estimate",
@@ -101,5 +101,5 @@ def _in_draws(name: Hashable, values: Sequence[Tensor | None], n: int, rows: int
 
 
 def _is_real(model: Any, name: Hashable) -> bool:
-    own: Mapping[Hashable, Variable] = model.variables
-    return name in own and not own[name].is_discrete
+    variables: Mapping[Hashable, Variable] = model.variables
+    return name in variables and not variables[name].is_discrete

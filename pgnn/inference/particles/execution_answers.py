@@ -26,7 +26,7 @@ from pgnn.inference.question import Question, names_of, targets_of
 from pgnn.inference.samples import Samples
 
 Floats = NDArray[np.float64]
-Told = Mapping[str, Any]
+Diagnostics = Mapping[str, Any]
 
 _CELLS = 2**22
 """Numbers held at once for standard errors."""
@@ -42,7 +42,7 @@ class BestExecution(Assignment):
         reals: ``(B, *shape)`` values of the real variables by name.
         variables: The discrete variables.
         states: See :class:`~pgnn.inference.assignment.Assignment`.
-        log_prob: ``(B,)`` log densities of the executions, with what was seen.
+        log_prob: ``(B,)`` log densities of the executions, evidence included.
         **rest: See :class:`~pgnn.inference.assignment.Assignment`.
     """
 
@@ -79,9 +79,9 @@ class BestExecution(Assignment):
 
 
 def posterior_of(
-    question: Question, runs: Sequence[Executions], *, engine: str, told: Told
+    question: Question, runs: Sequence[Executions], *, engine: str, diagnostics: Diagnostics
 ) -> WeightedPosterior:
-    """Return what executions tell about the targets, with standard errors."""
+    """Return the marginals of the targets, with standard errors."""
     discrete, reals = _asked(question)
     targets = targets_of(question.model, discrete)
     log_evidence, figures = _figures(question, runs, engine)
@@ -114,7 +114,7 @@ def posterior_of(
         kind="estimate",
         engine=engine,
         diagnostics={
-            **told,
+            **diagnostics,
             **figures,
             "standard_error": {n: x if seen.batched else x[0] for n, x in errors.items()},
         },
@@ -134,15 +134,15 @@ def samples_of(
     """Return the executions as draws.
 
     Args:
-        question: What was asked.
+        question: The question.
         runs: Executions of each row.
         n: So many draws of equal weight, chosen by their weights; all with their weights if None.
         seed: Of the choice.
     """
     seen, model = question.seen, question.model
     rng = np.random.default_rng(seed)
-    every = len(runs[0].codes) if runs else 0
-    chosen = [np.arange(every)] * len(runs)
+    available = len(runs[0].codes) if runs else 0
+    chosen = [np.arange(available)] * len(runs)
     if n is not None:
         chosen = [rng.choice(len(r.codes), n, p=r.normalised) for r in runs]
     codes = [torch.from_numpy(r.codes[k]) for r, k in zip(runs, chosen, strict=True)]
@@ -168,7 +168,7 @@ def samples_of(
 
 
 def best_of(
-    question: Question, runs: Sequence[Executions], *, engine: str, told: Told
+    question: Question, runs: Sequence[Executions], *, engine: str, diagnostics: Diagnostics
 ) -> Assignment:
     """Return the execution of the largest density, or the states of the largest weight.
 
@@ -193,9 +193,9 @@ def best_of(
         variables: tuple[Variable, ...] = model.elements.variables
     else:
         targets = question.targets
-        found = [_heaviest(r, targets.numbers) for r in runs]
-        states = _in_rows([s for s, _ in found], (len(targets.numbers),), np.int64)
-        values, reals = torch.tensor([x for _, x in found]), {}
+        heaviest = [_heaviest(r, targets.numbers) for r in runs]
+        states = _in_rows([s for s, _ in heaviest], (len(targets.numbers),), np.int64)
+        values, reals = torch.tensor([x for _, x in heaviest]), {}
         variables = targets.variables
     return BestExecution(
         reals,
@@ -205,7 +205,7 @@ def best_of(
         batched=seen.batched,
         index=seen.index,
         engine=engine,
-        diagnostics=dict(told),
+        diagnostics=dict(diagnostics),
     )
 
 
@@ -232,7 +232,7 @@ def _asked(question: Question) -> tuple[list[Hashable], list[Variable]]:
 def _figures(
     question: Question, runs: Sequence[Executions], engine: str
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Log evidence and what there is to say about it; warns where draws are worth too little."""
+    """Log evidence and its diagnostics; warns of small effective sample sizes."""
     log_evidence = np.array([r.weights.log_evidence[0] for r in runs], dtype=np.float64)
     number = runs[0].weights.number if runs else 0
     lost = np.flatnonzero(np.isneginf(log_evidence))
@@ -271,21 +271,21 @@ def _marginals(question: Question, run: Executions) -> tuple[Floats, Floats]:
 def _errors(run: Executions, elements: Elements, p: Floats) -> Floats:
     """``(S,)`` standard errors of ratios of sums, over families of executions."""
     n, families = run.weights.number, run.weights.families()[0]
-    place, own = weights_by_state(elements, run.codes, run.normalised)
-    totals = np.repeat(own.sum(axis=0), elements.card)
-    found = np.empty(len(p))
+    place, state_weights = weights_by_state(elements, run.codes, run.normalised)
+    totals = np.repeat(state_weights.sum(axis=0), elements.card)
+    squares = np.empty(len(p))
     step = max(1, _CELLS // (n * int(elements.card.max())))
     for first in range(0, len(elements), step):
         some = slice(first, min(first + step, len(elements)))
         start, end = elements.offset[some.start], elements.offset[some.stop]
         shares = np.zeros((n, end - start))
-        np.add.at(shares, (families[:, None], place[:, some] - start), own[:, some])
+        np.add.at(shares, (families[:, None], place[:, some] - start), state_weights[:, some])
         alive = np.zeros((n, some.stop - some.start))
-        np.add.at(alive, families, own[:, some])
+        np.add.at(alive, families, state_weights[:, some])
         shares -= np.repeat(alive, elements.card[some], axis=1) * p[start:end]
-        found[start:end] = np.square(shares).sum(axis=0)
+        squares[start:end] = np.square(shares).sum(axis=0)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.sqrt(found) / totals)
+        return np.asarray(np.sqrt(squares) / totals)
 
 
 def _places(question: Question, variable: Variable) -> Any:

@@ -92,14 +92,18 @@ class ExecutionEnumeration(Engine):
                 continue
             weights = np.exp(logs - log_evidence[row])
             marginals[row] = weighted_marginals(elements, codes, weights)
-        told = {"num_executions": max((len(c) for c, _ in runs), default=0)}
-        return Beliefs(torch.from_numpy(marginals), torch.from_numpy(log_evidence), "exact", told)
+        diagnostics = {"num_executions": max((len(c) for c, _ in runs), default=0)}
+        return Beliefs(
+            torch.from_numpy(marginals), torch.from_numpy(log_evidence), "exact", diagnostics
+        )
 
     def maximize(self, question: Question, maximized: NDArray[np.bool_]) -> Best:
-        """See :class:`Engine`; what is not maximised is summed out."""
-        found = [_ranked(codes, logs, maximized) for codes, logs in self._all_executions(question)]
-        states = np.stack([c[0] for c, _ in found])
-        best = torch.from_numpy(np.array([x[0] for _, x in found]))
+        """See :class:`Engine`; other variables are summed out."""
+        rankings = [
+            _ranked(codes, logs, maximized) for codes, logs in self._all_executions(question)
+        ]
+        states = np.stack([c[0] for c, _ in rankings])
+        best = torch.from_numpy(np.array([x[0] for _, x in rankings]))
         return Best(torch.from_numpy(states), best, best)
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
@@ -256,8 +260,8 @@ def _order(elements: Any, values: Held) -> list[Variable]:
 
 
 def _is_open(variable: Variable, known: Held) -> bool:
-    given = known.get(variable.name)
-    return given is None or bool((given < 0).any())
+    codes = known.get(variable.name)
+    return codes is None or bool((codes < 0).any())
 
 
 def _check_same(one: Floats, other: Floats) -> None:

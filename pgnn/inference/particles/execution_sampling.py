@@ -29,7 +29,7 @@ _EXECUTION = 10_000
 
 @dataclass(frozen=True)
 class ExecutionSampling(Engine):
-    r"""Runs a program many times and weighs each run by the probability of what was seen in it.
+    r"""Runs a program many times and weights each run by the probability of the evidence in it.
 
     .. math:: \hat E[f \mid e] = \frac{\sum_s w_s f(x_s)}{\sum_s w_s}, \qquad
               \hat p(e) = \tfrac{1}{n} \sum_s w_s, \qquad w_s = \prod_{i \in e} p(e_i \mid x_s)
@@ -51,7 +51,7 @@ class ExecutionSampling(Engine):
             side, 1,000 where they run one after the other.
         seed: Same seed, same answer.
         progress: Show a progress bar if it takes longer than a second.
-        why: Told in the answer's diagnostics as the reason, if there is one.
+        why: Reported in the answer's diagnostics as the reason, if any.
 
     Raises:
         ModelError: If ``samples`` is not positive.
@@ -90,14 +90,16 @@ class ExecutionSampling(Engine):
     def answer_query(self, question: Question) -> Posterior:
         """See :class:`Engine`; targets may be real, all variables if not given."""
         runs = self._drawn(question, self.samples, self.seed)
-        return posterior_of(question, runs, engine=type(self).__name__, told=self._told)
+        return posterior_of(
+            question, runs, engine=type(self).__name__, diagnostics=self._diagnostics
+        )
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """See :class:`Engine`: the best execution, or the states that weigh most."""
         if k > 1:
             raise self._cannot("finds one best execution, not several", "k=1")
         runs = self._drawn(question, self.samples, self.seed)
-        return best_of(question, runs, engine=type(self).__name__, told=self._told)
+        return best_of(question, runs, engine=type(self).__name__, diagnostics=self._diagnostics)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`; the draws have ``log_weights``."""
@@ -115,14 +117,14 @@ class ExecutionSampling(Engine):
         return Explanation(
             engine=type(self).__name__,
             kind="estimate",
-            reason="the program is run many times, runs are weighed by what was seen"
+            reason="the program is run many times, runs are weighted by the evidence"
             + ("" if self.why is None else f", because {self.why}"),
             num_variables=size,
             memory_bytes=8.0 * (self.samples or MANY) * (size + 1),
         )
 
     @property
-    def _told(self) -> dict[str, Any]:
+    def _diagnostics(self) -> dict[str, Any]:
         return {} if self.why is None else {"reason": self.why}
 
     def _cannot(self, what: str, instead: str) -> Unsupported:
@@ -137,5 +139,5 @@ class ExecutionSampling(Engine):
         check_size(what, number * question.num_rows * (numbers + 2), self.max_answer_bytes,
                    "Draw fewer at a time")  # fmt: skip
         check_work(what, number * question.num_rows * _EXECUTION, "Take fewer samples")
-        own = type(self).__name__
-        return independent(question, n, seed, engine=own, progress=self.progress)
+        engine = type(self).__name__
+        return independent(question, n, seed, engine=engine, progress=self.progress)

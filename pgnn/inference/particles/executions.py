@@ -1,4 +1,4 @@
-"""Executions of a program for each row of evidence, and what they weigh."""
+"""Executions of a program for each row of evidence, and their weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 MANY, SOME = 10_000, 1000
-"""Executions where nobody says how many: side by side, and one after the other."""
+"""Default numbers of executions: side by side, and one after the other."""
 
 _BATCH = 2**13
 """Executions that run side by side."""
@@ -32,7 +32,7 @@ class Executions:
     """Executions of one row.
 
     Attributes:
-        weights: What they weigh.
+        weights: Their weights.
         codes: ``(n, E)`` states of all elements; -1 where a site was not there.
         reals: ``(n, *shape)`` values of real variables, ``NaN`` where a site was not there.
         log_joint: ``(n,)`` log densities of everything in an execution, where they are known.
@@ -54,7 +54,7 @@ class Executions:
 
 
 def held_of(question: Question, row: int) -> dict[Hashable, Tensor]:
-    """Return what was seen in one row: state indices and reals by variable."""
+    """Return the evidence of one row: state indices and reals by variable."""
     seen, elements = question.seen, question.model.elements
     held: dict[Hashable, Tensor] = {
         n: x[row].detach() for n, x in seen.reals.items() if not bool(x[row].isnan().all())
@@ -95,7 +95,7 @@ def independent(
     """
     executable(question, engine)
     rng = np.random.default_rng(seed)
-    found = []
+    executions = []
     for row in range(question.num_rows):
         held = held_of(question, row)
         pieces: _Pieces = _SideBySide(question, held, MANY if n is None else n, rng)
@@ -107,14 +107,14 @@ def independent(
         left = pieces.count - start
         if left > 0:
             iterate(pieces, left, state=start, progress=progress, label="executions")
-        found.append(pieces.gathered(row))
-    return found
+        executions.append(pieces.gathered(row))
+    return executions
 
 
 def resampled(
     question: Question, n: int, seed: int | None, *, engine: str, weights: ParticleWeights, row: int
 ) -> Executions:
-    """Return ``n`` executions of one row that are resampled after what was observed.
+    """Return ``n`` executions of one row that are resampled after each observation.
 
     Raises:
         Unsupported: If they cannot run side by side.
@@ -233,7 +233,7 @@ class _OneByOne(_Pieces):
 
     def reals(self) -> tuple[dict[Hashable, Tensor], set[Hashable]]:
         """See the base class."""
-        found: dict[Hashable, Tensor] = {}
+        values: dict[Hashable, Tensor] = {}
         uneven: set[Hashable] = set()
         for v in self.question.model.variables.values():
             if v.is_discrete:
@@ -246,8 +246,8 @@ class _OneByOne(_Pieces):
             kind = kind if kind.is_floating_point else torch.float64
             nothing = torch.full(v.shape, torch.nan, dtype=kind)
             same = [nothing if x is None or x.shape != v.shape else x.to(kind) for x in rows]
-            found[v.name] = torch.stack(same).detach()
-        return found, uneven
+            values[v.name] = torch.stack(same).detach()
+        return values, uneven
 
 
 def _codes(question: Question, values: Mapping[Hashable, Tensor], n: int) -> Ints:
@@ -300,7 +300,7 @@ def weighted_marginals(elements: Elements, codes: Ints, weights: Floats) -> Floa
 
     They are conditional on that the site is in the execution, ``NaN`` if it is in none.
     """
-    place, own = weights_by_state(elements, codes, weights)
-    sums = np.bincount(place.ravel(), own.ravel(), int(elements.offset[-1]))
+    place, state_weights = weights_by_state(elements, codes, weights)
+    sums = np.bincount(place.ravel(), state_weights.ravel(), int(elements.offset[-1]))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums / np.repeat(own.sum(axis=0), elements.card))
+        return np.asarray(sums / np.repeat(state_weights.sum(axis=0), elements.card))

@@ -25,16 +25,16 @@ class ParticleWeights:
     .. math:: \hat p(e_{1:t}) = \prod_{s \le t} \sum_i W_{s-1}^i\, g_s(x_s^i)
 
     is unbiased. Where the effective sample size :math:`1 / \sum_i W_i^2` falls below a share of
-    ``N``, particles are drawn anew by their weights. The variance of :math:`\log \hat p` is told
-    by the families of particles: those that descend from the same one. With
+    ``N``, particles are drawn anew by their weights. The variance of :math:`\log \hat p` is
+    estimated by the families of particles: those that descend from the same one. With
     :math:`F_e` the weight of a family it is
 
     .. math:: \sum_e F_e^2 - \tfrac 1N - \sum_r \sum_i \mathrm{var}(c_{r,i}) / N^2,
 
     the last sum over the resamplings :math:`r` since the families began, :math:`c_{r,i}` the copies
     made of a particle. As all particles have one ancestor after about ``N`` resamplings, families
-    begin anew with each block of resamplings, and what a block adds to the variance is seen over
-    itself and the next one: influences that last longer than a block are not in the figure.
+    begin anew with each block of resamplings, and what a block adds to the variance is observed
+    over itself and the next one: influences that last longer than a block are not in the figure.
 
     Args:
         rows: ``B``.
@@ -87,11 +87,11 @@ class ParticleWeights:
 
     @property
     def log_evidence(self) -> Floats:
-        """``(B,)`` estimates of the log probability of all that was seen so far, as they stand."""
+        """``(B,)`` current estimates of the log probability of the evidence so far."""
         return self._log_evidence[:, 1]
 
     def current(self) -> Floats:
-        """Return ``(B, N)`` weights after all that was seen and resampled; they sum to one."""
+        """Return ``(B, N)`` weights after all that was observed and resampled; they sum to one."""
         weights = self.weights.copy()
         weights[self.moved] = 1.0 / self.number
         return np.asarray(weights)
@@ -126,13 +126,13 @@ class ParticleWeights:
         self.any_moved = count > 0
         if count < 0:
             raise ModelError(
-                "the log probability of what was seen is NaN or plus infinity for some particles: "
+                "the log probability of the evidence is NaN or plus infinity for some particles: "
                 "a parameter of its distribution is no number, or a value lies outside of its "
                 "support"
             )
 
     def rest(self) -> None:
-        """Take in that nothing was seen: particles weigh what they did, copies the same."""
+        """Take a step without evidence: particles keep their weights, copies are equal."""
         self.weights = self.current()
         self.moved[:] = False
         self.any_moved = False
@@ -184,14 +184,14 @@ class ParticleWeights:
         """``(B,)`` standard errors of the log evidence; infinite of one particle alone."""
         if self.number < 2:
             return np.full(self.rows, np.inf)
-        found = np.empty(self.rows)
+        variances = np.empty(self.rows)
         for b in range(self.rows):
             # after a resampling at the very end families have been carried over to the copies
             weights = np.full(self.number, 1.0 / self.number) if self.moved[b] else self.weights[b]
             sums = np.bincount(self._families[b, 0], weights, self.number)
             total = float(np.square(sums).sum()) - 1.0 / self.number - self._ledger[b, 1]
-            found[b] = np.sqrt(max(self._ledger[b, 3] + total, 0.0))
-        return np.asarray(found * np.sqrt(self.number / (self.number - 1.0)))
+            variances[b] = np.sqrt(max(self._ledger[b, 3] + total, 0.0))
+        return np.asarray(variances * np.sqrt(self.number / (self.number - 1.0)))
 
     def families(self) -> Ints:
         """``(B, N)`` which particle at the beginning of the block before each one descends from."""

@@ -1,4 +1,4 @@
-"""Executions of a program that run side by side, resampled after what was observed."""
+"""Executions of a program that run side by side, resampled after each observation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pgnn.inference.samples import Samples
 
 @dataclass(frozen=True)
 class ResampledExecutions(Engine):
-    """What :class:`SequentialMonteCarlo` does with programs; its settings are told there.
+    """How :class:`SequentialMonteCarlo` runs programs; its settings are described there.
 
     Args:
         particles: Executions of each row.
@@ -36,7 +36,7 @@ class ResampledExecutions(Engine):
         resampling: How.
         seed: Same seed, same answer.
         name: Of the engine that answers.
-        why: Told in the answer's diagnostics as the reason, if there is one.
+        why: Reported in the answer's diagnostics as the reason, if any.
     """
 
     particles: int
@@ -49,20 +49,20 @@ class ResampledExecutions(Engine):
     def answer_query(self, question: Question) -> Posterior:
         """See :class:`Engine`; targets may be real."""
         runs = self._executions(question, self.particles, self.seed)
-        return posterior_of(question, runs, engine=self.name, told=self._reasons)
+        return posterior_of(question, runs, engine=self.name, diagnostics=self._reasons)
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """See :class:`Engine`: the best particle."""
         if k > 1:
             raise Unsupported(f"{self.name}() finds one best execution, not several; use k=1")
         runs = self._executions(question, self.particles, self.seed)
-        return best_of(question, runs, engine=self.name, told=self._reasons)
+        return best_of(question, runs, engine=self.name, diagnostics=self._reasons)
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`; executions chosen by their weights."""
-        own = self.seed if seed is None else seed
-        runs = self._executions(question, max(n, self.particles), own)
-        return samples_of(question, runs, n=n, seed=own)
+        chosen_seed = self.seed if seed is None else seed
+        runs = self._executions(question, max(n, self.particles), chosen_seed)
+        return samples_of(question, runs, n=n, seed=chosen_seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """See :class:`Engine`: an estimate, of which the exponential is unbiased."""
@@ -75,7 +75,7 @@ class ResampledExecutions(Engine):
         return Explanation(
             engine=self.name,
             kind="estimate",
-            reason=f"{self.particles:,} executions side by side, weighed by what was seen"
+            reason=f"{self.particles:,} executions side by side, weighted by the evidence"
             + ("" if self.why is None else f", because {self.why}"),
             num_variables=numbers,
             memory_bytes=8.0 * self.particles * numbers,

@@ -1,4 +1,4 @@
-"""Posteriors told by weighted draws."""
+"""Posteriors from weighted draws."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class WeightedMarginal:
         ends = self.weights.gather(0, order).cumsum(0).movedim(0, -1).contiguous()
         asked = (levels.reshape(-1) * (1.0 - 1e-12)).expand(*ends.shape[:-1], -1).contiguous()
         at = torch.searchsorted(ends, asked).clamp_max(len(ordered) - 1)
-        found = ordered.movedim(0, -1).gather(-1, at).movedim(-1, 0).to(self.draws.dtype)
-        return found if levels.dim() else found[0]
+        quantiles = ordered.movedim(0, -1).gather(-1, at).movedim(-1, 0).to(self.draws.dtype)
+        return quantiles if levels.dim() else quantiles[0]
 
     @property
     def effective_sample_size(self) -> Tensor:
@@ -90,8 +90,8 @@ class WeightedMarginal:
         """``(*batch, *shape)`` Monte Carlo standard error of the mean."""
         parts = self.weights * (self._values - self.mean)
         if self.families is not None:
-            own = self.families.reshape([*self.families.shape, *[1] * self._events])
-            parts = torch.zeros_like(parts).scatter_add_(0, own.expand(parts.shape), parts)
+            family = self.families.reshape([*self.families.shape, *[1] * self._events])
+            parts = torch.zeros_like(parts).scatter_add_(0, family.expand(parts.shape), parts)
         return parts.square().sum(0).sqrt().to(self.draws.dtype)
 
     @property
@@ -180,9 +180,11 @@ class WeightedPosterior(WithReals):
         lines: list[Any] = []
         families = None if self._families is None else self._families[:, row]
         for name in self.reals:
-            own = WeightedMarginal(self._draws[name][:, row], self.log_weights[:, row], families)
-            parts = [own.mean, own.std, *own.quantile([0.05, 0.5, 0.95])]
-            parts += [own.effective_sample_size, own.standard_error]
+            marginal = WeightedMarginal(
+                self._draws[name][:, row], self.log_weights[:, row], families
+            )
+            parts = [marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])]
+            parts += [marginal.effective_sample_size, marginal.standard_error]
             lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
         columns = ["mean", "std", "5%", "50%", "95%", "ess", "error"]
         return pd.DataFrame(lines, index=self.index_of_numbers, columns=columns)

@@ -52,7 +52,7 @@ class BeliefPropagation(Engine):
 
     Most probable states come from max-product: messages are decoded one element after another, in
     several orders where there are loops, and polished by exact local search. Reweighted messages
-    tell how much better another assignment could be at most. Where only some variables are
+    bound how much better another assignment could be. Where only some variables are
     maximised, candidates are improved by local search with the rest summed out: exactly, or by
     propagation where that is too expensive.
 
@@ -61,7 +61,7 @@ class BeliefPropagation(Engine):
     implicit function theorem.
 
     Tables with entries more than :math:`e^{200}` apart, and other devices than processors, are
-    flooded in log space by torch, whatever the schedule.
+    flooded in log space by torch, with any schedule.
 
     ``diagnostics`` hold ``"converged"``, ``"iterations"``, ``"residual"`` and ``"damping"`` of
     each row; ``"history"``, the largest residual in each iteration; ``"messages"``.
@@ -155,22 +155,24 @@ class BeliefPropagation(Engine):
         columns, question = question.graph.offset[-1], question.expanded(self._most)
         plan = self._plan(question, self.temperature)
         propagator = self._propagator(question, plan)
-        found, history = propagator.run()
-        beliefs, value = torch.from_numpy(found.beliefs), torch.from_numpy(found.log_value)
+        outcome, history = propagator.run()
+        beliefs, value = torch.from_numpy(outcome.beliefs), torch.from_numpy(outcome.log_value)
         if self.temperature > 0 and torch.is_grad_enabled() and _wants_gradients(question):
-            beliefs, value = propagator.derive(found)
+            beliefs, value = propagator.derive(outcome)
         value = value * (self.temperature or 1.0)
-        exact = plan.forests is None and plan.acyclic and found.converged.all()
+        exact = plan.forests is None and plan.acyclic and outcome.converged.all()
         kind = "exact" if exact else self.kind_of_evidence
         place = question.graph.device, question.graph.dtype
-        told = _told(found, history)
-        return Beliefs(beliefs[:, :columns].to(*place), value.to(*place), kind, told, _ADVICE)
+        diagnostics = _diagnostics(outcome, history)
+        return Beliefs(
+            beliefs[:, :columns].to(*place), value.to(*place), kind, diagnostics, _ADVICE
+        )
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
         elements, question = len(question.graph.elements), question.expanded(self._most)
-        found = self._maximized(question, question.graph.mask(maximized))
-        return replace(found, states=found.states[:, :elements])
+        best = self._maximized(question, question.graph.mask(maximized))
+        return replace(best, states=best.states[:, :elements])
 
     def _maximized(self, question: Question, maximized: Mask) -> Best:
         """The best states of all elements, hidden ones among them."""
@@ -180,14 +182,14 @@ class BeliefPropagation(Engine):
             return self._marginal(question, maximized)
         plan = self._plan(question, 0.0)
         propagator = self._propagator(question, plan)
-        found, history = propagator.run()
-        states, values = self._decoded(question, propagator, found, free)
+        outcome, history = propagator.run()
+        states, values = self._decoded(question, propagator, outcome, free)
         bound = None
         if plan.forests is not None or plan.acyclic:
-            known = np.where(np.isnan(found.log_value), np.inf, found.log_value)
+            known = np.where(np.isnan(outcome.log_value), np.inf, outcome.log_value)
             bound = torch.from_numpy(np.maximum(known, values)).to(question.graph.dtype)
-        told = _told(found, history)
-        return _best(question, states, values, ~np.isneginf(found.log_value), told, bound)
+        diagnostics = _diagnostics(outcome, history)
+        return _best(question, states, values, ~np.isneginf(outcome.log_value), diagnostics, bound)
 
     def describe(self, question: Question) -> Explanation:
         """See :meth:`Engine.describe`."""
@@ -205,14 +207,18 @@ class BeliefPropagation(Engine):
         return None if self.start is None else self.start.diagnostics.get("messages")
 
     def _decoded(
-        self, question: Question, propagator: Propagator, found: Outcome, free: Mask
+        self, question: Question, propagator: Propagator, outcome: Outcome, free: Mask
     ) -> tuple[Ints, Floats]:
         """The best of some decodings, each in an order of its own and polished."""
-        graph, log_field, starts = question.graph, question.log_field(), [propagator.decode(found)]
+        graph, log_field, starts = (
+            question.graph,
+            question.log_field(),
+            [propagator.decode(outcome)],
+        )
         if not propagator.plan.acyclic:
             rng = np.random.default_rng(self.seed)
             orders = [rng.permutation(len(graph.elements)) for _ in range(_ORDERS - 1)]
-            starts += [propagator.decode(found, order) for order in orders]
+            starts += [propagator.decode(outcome, order) for order in orders]
         rows = np.tile(np.arange(len(log_field)), len(starts))
         states, values = polish(graph, log_field, np.concatenate(starts), free[rows], rows)
         best = values.reshape(len(starts), -1).argmax(axis=0)
@@ -220,8 +226,8 @@ class BeliefPropagation(Engine):
         return states[chosen], values[chosen]
 
     def _propagator(self, question: Question, plan: PropagationPlan) -> Propagator:
-        own = (self.damping, self.adaptive, self.max_iterations, self.tolerance, self.progress)
-        control = Control(self.schedule, *own)
+        settings = (self.damping, self.adaptive, self.max_iterations, self.tolerance, self.progress)
+        control = Control(self.schedule, *settings)
         return Propagator(question, plan, control, self._start)
 
     def _plan(self, question: Question, temperature: float) -> PropagationPlan:
@@ -237,19 +243,19 @@ class BeliefPropagation(Engine):
     def _marginal(self, question: Question, maximized: Mask) -> Best:
         """Marginal MAP: from the best states of either kind of messages on, by local search."""
         soft, hard = (self._plan(question, t) for t in (1.0, 0.0))
-        found, history = self._propagator(question, soft).run()
+        outcome, history = self._propagator(question, soft).run()
         other = self._propagator(question, hard)
-        starts = [best_states(question, found.beliefs), other.decode(other.run()[0])]
+        starts = [best_states(question, outcome.beliefs), other.decode(other.run()[0])]
         search = MarginalSearch(question, maximized)
-        states, values = starts[0].copy(), found.log_value.copy()
-        told, possible = _told(found, history), ~np.isneginf(found.log_value)
+        states, values = starts[0].copy(), outcome.log_value.copy()
+        diagnostics, possible = _diagnostics(outcome, history), ~np.isneginf(outcome.log_value)
         for row in np.flatnonzero(possible):
             start = np.stack([s[row] for s in starts])
             try:
                 states[row], values[row], _ = search.improve(int(row), start, self.seed)
             except Unsupported:
-                return self._estimated(question, maximized, starts, possible, told)
-        return _best(question, states, values, possible, told)
+                return self._estimated(question, maximized, starts, possible, diagnostics)
+        return _best(question, states, values, possible, diagnostics)
 
     def _estimated(
         self,
@@ -257,19 +263,19 @@ class BeliefPropagation(Engine):
         maximized: Mask,
         starts: list[Ints],
         possible: Mask,
-        told: dict[str, Any],
+        diagnostics: dict[str, Any],
     ) -> Best:
         """The better of the candidates, by propagation with the maximised elements given."""
         engine = replace(self, start=None, tree_reweighted=False, temperature=1.0)
         values = []
         for states in starts:
             clamped = question.with_states(np.where(maximized, states, -1))
-            found, _ = engine._propagator(clamped, engine._plan(clamped, 1.0)).run()
-            values.append(found.log_value)
+            outcome, _ = engine._propagator(clamped, engine._plan(clamped, 1.0)).run()
+            values.append(outcome.log_value)
         second = values[1] > values[0]
         states = np.where(second[:, None], starts[1], starts[0])
-        told["log_prob"] = "estimate"
-        return _best(question, states, np.maximum(values[0], values[1]), possible, told)
+        diagnostics["log_prob"] = "estimate"
+        return _best(question, states, np.maximum(values[0], values[1]), possible, diagnostics)
 
 
 def _best(
@@ -277,37 +283,37 @@ def _best(
     states: Ints,
     values: Floats,
     possible: Mask,
-    told: dict[str, Any],
+    diagnostics: dict[str, Any],
     bound: Tensor | None = None,
 ) -> Best:
     """States and values; in possible rows of which only impossible states were found, none."""
     failed = possible & np.isneginf(values)
-    told["converged"] = told["converged"] & torch.from_numpy(~failed)
+    diagnostics["converged"] = diagnostics["converged"] & torch.from_numpy(~failed)
     known = torch.from_numpy(np.where(failed, np.nan, values)).to(question.graph.dtype)
     return Best(
         torch.from_numpy(states),
         known,
         bound,
-        told,
+        diagnostics,
         "no assignment of positive probability was found; use DualDecomposition()"
         if failed.any()
         else _OTHERS,
     )
 
 
-def _told(found: Outcome, history: list[float] | None) -> dict[str, Any]:
-    """What is said about a run."""
-    told: dict[str, Any] = {
-        "converged": torch.from_numpy(found.converged),
-        "iterations": torch.from_numpy(found.iterations),
-        "residual": torch.from_numpy(found.residual),
-        "damping": torch.from_numpy(found.damping),
+def _diagnostics(outcome: Outcome, history: list[float] | None) -> dict[str, Any]:
+    """The diagnostics of a run."""
+    diagnostics: dict[str, Any] = {
+        "converged": torch.from_numpy(outcome.converged),
+        "iterations": torch.from_numpy(outcome.iterations),
+        "residual": torch.from_numpy(outcome.residual),
+        "damping": torch.from_numpy(outcome.damping),
     }
     if history is not None:
-        told["history"] = history
-    if found.messages.values.nbytes <= ROOM:
-        told["messages"] = found.messages
-    return told
+        diagnostics["history"] = history
+    if outcome.messages.values.nbytes <= ROOM:
+        diagnostics["messages"] = outcome.messages
+    return diagnostics
 
 
 def _wants_gradients(question: Question) -> bool:

@@ -23,6 +23,6 @@ def ask_everything() -> None:
         plan = PropagationPlan(graph, temperature, forests)
         propagation = CpuPropagation(plan, np.zeros((1, 6)))
         propagation.run(Control(Sequential(), max_iterations=2))
-        own, _ = propagation.bethe()
-        propagation.upper_bound(own)
+        elements_part, _ = propagation.bethe()
+        propagation.upper_bound(elements_part)
         propagation.decode()

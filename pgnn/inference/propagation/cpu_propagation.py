@@ -35,7 +35,7 @@ class Control:
 
 
 class CpuPropagation:
-    """Messages of some rows, and what they say.
+    """Messages of some rows, and their beliefs.
 
     Args:
         plan: Of the graph.
@@ -113,7 +113,7 @@ class CpuPropagation:
             propagate,
         )
 
-        plan, found = self.plan, [np.zeros(sweeps)]
+        plan, histories = self.plan, [np.zeros(sweeps)]
         kinds = {Flooding: FLOODING, Sequential: SEQUENTIAL, Residual: RESIDUAL}
         schedule = kinds[type(control.schedule)]
         if schedule == RESIDUAL and self.course.priority.shape[1] != len(plan.order):
@@ -130,11 +130,11 @@ class CpuPropagation:
                 plan.algebra, plan.wiring, self.numbers, self.course, rows, schedule, plan.order,
                 sweeps, control.tolerance, control.adaptive, plan.work(), history, stop,
             )  # fmt: skip
-            found.append(history)
+            histories.append(history)
 
         in_threads(work, under_way, cost)
         taken = int(self.course.iterations.max(initial=0)) - len(self.history)
-        self.history.extend(np.max(found, axis=0)[:taken].tolist())
+        self.history.extend(np.max(histories, axis=0)[:taken].tolist())
 
     def begin(self) -> None:
         """Renew all beliefs."""
@@ -150,8 +150,8 @@ class CpuPropagation:
 
     def put(self, log_messages: Floats) -> None:
         """Set ``(B, M)`` messages as they are, and renew all beliefs."""
-        own = log_messages if self.plan.hard else np.exp(log_messages)
-        self.numbers.message[...] = own
+        messages = log_messages if self.plan.hard else np.exp(log_messages)
+        self.numbers.message[...] = messages
         self.begin()
 
     def bethe(self) -> tuple[Floats, Floats]:
@@ -162,17 +162,26 @@ class CpuPropagation:
         """
         from pgnn.inference.propagation.kernels.values import bethe
 
-        plan, own, value = self.plan, np.zeros(self.num_rows), np.zeros(self.num_rows)
+        plan, elements_part, value = self.plan, np.zeros(self.num_rows), np.zeros(self.num_rows)
 
         run = KERNELS.choose(bethe, self._cost())
 
         def work(rows: Ints, stop: Stop) -> None:
-            run(plan.algebra, plan.wiring, self.numbers, rows, plan.work(), own, value, stop)
+            run(
+                plan.algebra,
+                plan.wiring,
+                self.numbers,
+                rows,
+                plan.work(),
+                elements_part,
+                value,
+                stop,
+            )
 
         in_threads(work, self._rows, self._cost())
-        return own + self.log_scale, value + self.log_scale
+        return elements_part + self.log_scale, value + self.log_scale
 
-    def upper_bound(self, own: Floats) -> Floats:
+    def upper_bound(self, elements_part: Floats) -> Floats:
         r"""Return ``(B,)`` upper bounds on what :meth:`bethe` estimates, whatever the messages.
 
         Messages reparameterise the distribution: with :math:`p_T` the product of the beliefs of
@@ -184,11 +193,11 @@ class CpuPropagation:
         geometric mean of the sums, each of which a forest allows to be computed.
 
         Args:
-            own: What :meth:`bethe` returned first.
+            elements_part: What :meth:`bethe` returned first.
         """
         from pgnn.inference.propagation.kernels.values import forest_sums
 
-        plan, numbers, value = self.plan, self.numbers, own.copy()
+        plan, numbers, value = self.plan, self.numbers, elements_part.copy()
         width = max(numbers.message.shape[1], numbers.belief.shape[1])
         run = KERNELS.choose(forest_sums, self._cost())
         for member in plan.forests or ():
@@ -239,7 +248,7 @@ class CpuPropagation:
         return np.arange(self.num_rows)
 
     def _cost(self, rows: int | None = None) -> float:
-        """About how many nanoseconds a walk over the numbers of some rows takes."""
+        """About how many nanoseconds an iteration takes for some rows."""
         return self.plan.cost * (self.num_rows if rows is None else rows)
 
 

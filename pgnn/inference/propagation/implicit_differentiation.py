@@ -32,7 +32,7 @@ def differentiable_log_partition(propagation: TorchPropagation, messages: Tensor
         \frac{\partial \log Z}{\partial \theta_i(x_i)} = b_i(x_i).
 
     Args:
-        propagation: Whose ``log_field`` and groups want gradients.
+        propagation: Whose ``log_field`` and groups require gradients.
         messages: ``(B, M)`` log messages at rest. How far they are from rest is how far off the
             gradient is.
 
@@ -72,7 +72,7 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
     It is solved by :func:`solve`, each row on its own.
 
     Args:
-        propagation: Whose ``log_field`` and groups want gradients.
+        propagation: Whose ``log_field`` and groups require gradients.
         messages: ``(B, M)`` log messages at rest.
 
     Raises:
@@ -88,20 +88,20 @@ def differentiable_beliefs(propagation: TorchPropagation, messages: Tensor) -> T
         Eaton and Ghahramani (2009), Choosing a variable to clamp, section 5.
     """
     _check(propagation)
-    found: Tensor = _Beliefs.apply(  # type: ignore[no-untyped-call]
+    beliefs: Tensor = _Beliefs.apply(  # type: ignore[no-untyped-call]
         propagation, messages.detach(), propagation.log_field, *propagation.numbers
     )
-    return found
+    return beliefs
 
 
 def observed_field(question: Question) -> Tensor:
     """Return :meth:`Question.log_field` as a tensor that passes gradients on.
 
     Gradients reach the model's own fields, where a state is not ruled out, and soft evidence that
-    came as tensors that want one.
+    came as tensors that require it.
 
     Args:
-        question: A graph and what was observed of it.
+        question: A graph and its evidence.
 
     Returns:
         ``(B, S)`` log field in the type of the graph, on its device.
@@ -140,8 +140,8 @@ class _LogPartition(Function):
         messages, value = ctx.saved_tensors
         weights = upstream[0].masked_fill(value.isneginf(), 0.0) / propagation.temperature
         states, tables = propagation.expected(messages, weights)
-        found = [t.to(n) for t, n in zip(tables, propagation.numbers, strict=True)]
-        return (None, None, states, *found)
+        gradients = [t.to(n) for t, n in zip(tables, propagation.numbers, strict=True)]
+        return (None, None, states, *gradients)
 
 
 class _Beliefs(Function):
@@ -188,7 +188,7 @@ def _pull(out: Tensor, by: Tensor, to: list[Tensor], keep: bool) -> list[Tensor]
 def _adjoint(pull: Callable[[Tensor], Tensor], first: Tensor) -> Tensor:
     """The solution of ``x = J' x + first``."""
     tolerance = max(_RELATIVE, 10 * torch.finfo(first.dtype).eps)
-    found, left = solve(lambda v: v - pull(v), first, tolerance, _MAX_ITERATIONS)
+    solution, left = solve(lambda v: v - pull(v), first, tolerance, _MAX_ITERATIONS)
     lost = int((left > tolerance).sum())
     if lost:
         Convergence("BeliefPropagation").add(
@@ -197,7 +197,7 @@ def _adjoint(pull: Callable[[Tensor], Tensor], first: Tensor) -> Tensor:
             "beliefs near a phase transition react to everything, weaken the couplings or use "
             "tree-reweighted propagation"
         ).warn()
-    return found
+    return solution
 
 
 def _check(propagation: TorchPropagation) -> None:
@@ -211,9 +211,9 @@ def _with_tensors(question: Question, soft: Tensor, tensors: Mapping[Hashable, T
     for name, likelihood in tensors.items():
         numbers = elements.numbers(name).ravel()
         first, last = int(elements.offset[numbers[0]]), int(elements.offset[numbers[-1] + 1])
-        own = likelihood.to(soft)
-        zero = own == 0
-        log = own.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf)
+        unscaled = likelihood.to(soft)
+        zero = unscaled == 0
+        log = unscaled.masked_fill(zero, 1.0).log().masked_fill(zero, -math.inf)
         log = log - log.detach().amax(-1, keepdim=True)  # the scale is in ``soft_scale``
         log = log.reshape(len(soft), last - first)
         soft = torch.cat([soft[:, :first], log, soft[:, last:]], dim=1)

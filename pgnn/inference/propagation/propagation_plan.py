@@ -1,4 +1,4 @@
-"""What propagation needs to know of a graph, whatever was observed: order, tables, forests."""
+"""What propagation needs of a graph, independent of evidence: order, tables, forests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _SLOT = 50.0  # nanoseconds
-_PIECE = 2**18  # entries written at once, so that what is in between stays small
+_PIECE = 2**18  # entries written at once, so that intermediate arrays stay small
 
 
 class ScaledTables(NamedTuple):
@@ -94,32 +94,32 @@ def _fill(target: Floats, numbers: Floats, rho: Floats, temperature: float) -> t
     step = max(1, _PIECE // (size * max(len(target), 1)))
     for first in range(0, count, step):
         part = slice(first, first + step)
-        own, entries = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
+        tables, entries = target[:, part], numbers if numbers.shape[1] == 1 else numbers[:, part]
         weight = rho if len(rho) == 1 else rho[part]
         power = 1.0 / (weight * (temperature or 1.0))
-        np.multiply(entries, power[:, None], out=own)
-        finite = ~np.isneginf(own)
-        top = own.max(axis=2)
+        np.multiply(entries, power[:, None], out=tables)
+        finite = ~np.isneginf(tables)
+        top = tables.max(axis=2)
         top[np.isneginf(top)] = 0.0
-        least = own.min(axis=2, initial=np.inf, where=finite)
+        least = tables.min(axis=2, initial=np.inf, where=finite)
         widest = max(widest, float((top - least).max(initial=0.0)))
         if temperature > 0:
-            own -= top[:, :, None]
-            np.exp(own, out=own)
+            tables -= top[:, :, None]
+            np.exp(tables, out=tables)
             scale += (top * weight).sum(axis=1)
     return scale, widest
 
 
 @dataclass(frozen=True, eq=False)
 class SpanningForests:
-    r"""Forests of factors that together cover a graph, and what they make of its weights.
+    r"""Forests of factors that together cover a graph, and the factors' weights.
 
     Factors are tried in an order; one is taken if no two of its elements are connected already.
     Those that are in the fewest forests so far come first, ties at random, so that the weights
 
     .. math:: \rho_f = \frac{1}{N} \#\{n : f \in T_n\}
 
-    are as even as the graph lets them be, and none is zero.
+    are as even as the graph allows, and none is zero.
 
     Args:
         members: ``(N, F)`` which factors each forest has.
@@ -148,15 +148,15 @@ class SpanningForests:
         random = np.random.default_rng(seed)
         count = np.zeros(num, dtype=np.int64)
         parent, seen = (np.zeros(len(wiring.element) - 1, dtype=np.int64) for _ in range(2))
-        found: list[Mask] = []
-        while len(found) < at_least or (num and count.min() == 0):
+        forests: list[Mask] = []
+        while len(forests) < at_least or (num and count.min() == 0):
             member = np.zeros(num, dtype=np.bool_)
             run(wiring, np.lexsort((random.random(num), count)), parent, seen, member)
             count += member
-            found.append(member)
+            forests.append(member)
             if member.all():
                 break
-        return cls(np.array(found))
+        return cls(np.array(forests))
 
     @property
     def weights(self) -> Floats:
@@ -231,11 +231,11 @@ class PropagationPlan:
 
     @cached_property
     def order(self) -> Ints:
-        """``(E,)`` elements as a walk through the graph reaches them."""
+        """``(E,)`` elements in the order of a traversal of the graph."""
         return self._walk_everywhere[0]
 
     def walk(self, member: Mask) -> tuple[Ints, Ints, Ints]:
-        """Walk through some of the factors.
+        """Traverse some of the factors.
 
         Args:
             member: ``(F,)`` which.
@@ -259,7 +259,7 @@ class PropagationPlan:
 
     @cached_property
     def depth(self) -> int:
-        """Most factors between an element and the one from which a walk begins."""
+        """Most factors between an element and the root of a traversal."""
         order, reached, through = self._walk_everywhere
         wiring = self.graph.wiring
         nearest = dict(zip(wiring.slot_factor[through], wiring.slot_var[through], strict=True))
@@ -271,14 +271,14 @@ class PropagationPlan:
 
     @cached_property
     def sizes(self) -> Ints:
-        """``(F,)`` entries of each factor's table, as far as messages must walk over them."""
+        """``(F,)`` entries of each factor's table that messages visit."""
         groups = self.graph.compiled
         costs = np.array([g.message_cost for g in groups], dtype=np.int64)
         return np.repeat(costs, [g.num_factors for g in groups])
 
     @cached_property
     def cost(self) -> float:
-        """About how many numbers an iteration walks over."""
+        """About how many numbers an iteration visits."""
         wiring = self.graph.wiring
         return float(2 * self.sizes.sum() + 4 * wiring.message[-1] + 4 * wiring.offset[-1])
 

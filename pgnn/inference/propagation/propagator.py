@@ -1,4 +1,4 @@
-"""Runs propagation on whatever suits the rows, and reads off what came out."""
+"""Runs propagation on the processor or a device, and reads off the result."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Messages:
         Raises:
             ModelError: If they are of another graph, or of another number of rows.
         """
-        given, own = self.values.shape
-        if own != width or given not in (1, num_rows):
+        num_given, num_messages = self.values.shape
+        if num_messages != width or num_given not in (1, num_rows):
             raise ModelError(
                 f"start must be an answer about the same model and one row or {num_rows}; it has "
-                f"{given} rows of {own} numbers, {width} are needed"
+                f"{num_given} rows of {num_messages} numbers, {width} are needed"
             )
-        return Messages(self.values[rows] if given > 1 else self.values, self.logarithms).log
+        return Messages(self.values[rows] if num_given > 1 else self.values, self.logarithms).log
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +108,9 @@ class Outcome:
 def outcome_of(propagation: CpuPropagation) -> Outcome:
     """Read off what the messages of the processor say, as they are."""
     plan, course = propagation.plan, propagation.course
-    own, value = propagation.bethe()
+    elements_part, value = propagation.bethe()
     if plan.forests is not None:
-        value = propagation.upper_bound(own)
+        value = propagation.upper_bound(elements_part)
     value[course.state == CpuPropagation.IMPOSSIBLE] = -np.inf
     return Outcome(
         beliefs=_probabilities(plan, propagation.numbers.belief, value),
@@ -154,27 +154,27 @@ def propagate_in_torch(
     begin = None if log_messages is None else torch.from_numpy(log_messages).to(log_field)
     if begin is not None:
         begin = begin.expand(len(log_field), -1)
-    found = live.run(
+    result = live.run(
         limit,
         tolerance,
         damping,
         messages=begin,
         progress=control.progress,
     )
-    value = live.bethe(found.messages).double().numpy(force=True)
-    converged = found.converged.numpy(force=True)
+    value = live.bethe(result.messages).double().numpy(force=True)
+    converged = result.converged.numpy(force=True)
     if weights is not None:
         value = np.where(converged | np.isneginf(value), value, np.inf)
-    log_beliefs = live.beliefs(found.messages).double().numpy(force=True)
+    log_beliefs = live.beliefs(result.messages).double().numpy(force=True)
     beliefs = log_beliefs if plan.hard else np.exp(log_beliefs)
     return Outcome(
         beliefs=_probabilities(plan, beliefs, value),
         log_value=np.array(value),
         converged=np.array(converged) | plan.acyclic,
-        iterations=np.array(found.iterations.numpy(force=True)),
-        residual=found.residual.double().numpy(force=True).copy(),
+        iterations=np.array(result.iterations.numpy(force=True)),
+        residual=result.residual.double().numpy(force=True).copy(),
         damping=np.full(len(value), damping),
-        messages=Messages(found.messages.double().numpy(force=True).copy(), True),
+        messages=Messages(result.messages.double().numpy(force=True).copy(), True),
     )
 
 
@@ -222,25 +222,25 @@ class Propagator:
             if self.start is not None:
                 begin = self.start.for_rows(rows, self.question.num_rows, width)
             if not self._suits_the_processor:
-                found = self._on_device(rows, log_field[rows], begin)
+                outcome = self._on_device(rows, log_field[rows], begin)
             else:
-                found, history = self._on_processor(rows, log_field[rows], begin)
+                outcome, history = self._on_processor(rows, log_field[rows], begin)
                 histories.append(history)
-            parts.append(self._certain(found, rows, log_field[rows]))
+            parts.append(self._certain(outcome, rows, log_field[rows]))
         return Outcome.join(parts), histories[0] if len(histories) == 1 else None
 
-    def decode(self, found: Outcome, order: Ints | None = None) -> Ints:
+    def decode(self, outcome: Outcome, order: Ints | None = None) -> Ints:
         """Return ``(B, E)`` states chosen one after another, each given those before.
 
         Without numba each element's best on its own.
 
         Args:
-            found: The messages.
-            order: ``(E,)`` elements; a walk through the graph if not given.
+            outcome: The messages.
+            order: ``(E,)`` elements; a traversal of the graph if not given.
         """
         if not has_numba():
-            return best_states(self.question, found.beliefs)
-        log_field, messages = self.question.log_field(), found.messages
+            return best_states(self.question, outcome.beliefs)
+        log_field, messages = self.question.log_field(), outcome.messages
         step = max(1, ROOM // (8 * (messages.values.shape[1] + log_field.shape[1] + 1)))
         parts = [np.zeros((0, len(self.plan.order)), dtype=np.int64)]
         for first in range(0, len(log_field), step):
@@ -250,7 +250,7 @@ class Propagator:
             parts.append(propagation.decode(order))
         return np.concatenate(parts)
 
-    def derive(self, found: Outcome) -> tuple[Tensor, Tensor]:
+    def derive(self, outcome: Outcome) -> tuple[Tensor, Tensor]:
         """Return beliefs ``(B, S)`` and log values ``(B,)`` that pass gradients on, in float64."""
         forests = self.plan.forests
         field = observed_field(self.question).double()
@@ -258,12 +258,15 @@ class Propagator:
         live = TorchPropagation(
             self.plan.graph, field, temperature=self.plan.temperature, weights=weights
         )
-        messages = torch.from_numpy(found.messages.log).to(field)
-        impossible = torch.from_numpy(~np.isfinite(found.log_value)).to(field.device)
+        messages = torch.from_numpy(outcome.messages.log).to(field)
+        impossible = torch.from_numpy(~np.isfinite(outcome.log_value)).to(field.device)
         log_z = differentiable_log_partition(live, messages).masked_fill(impossible, 0.0)
         beliefs = differentiable_beliefs(live, messages).masked_fill(impossible[:, None], 0.0)
-        own = torch.from_numpy(found.beliefs).to(field), torch.from_numpy(found.log_value).to(field)
-        return own[0] + (beliefs - beliefs.detach()), own[1] + (log_z - log_z.detach())
+        values = (
+            torch.from_numpy(outcome.beliefs).to(field),
+            torch.from_numpy(outcome.log_value).to(field),
+        )
+        return values[0] + (beliefs - beliefs.detach()), values[1] + (log_z - log_z.detach())
 
     @property
     def _suits_the_processor(self) -> bool:
@@ -278,26 +281,26 @@ class Propagator:
             propagation.solve()
         else:
             propagation.run(self.control)
-        found = outcome_of(propagation)
-        lost = np.flatnonzero(np.isneginf(found.log_value))
+        outcome = outcome_of(propagation)
+        lost = np.flatnonzero(np.isneginf(outcome.log_value))
         if not self.plan.hard and len(lost):
             lost = lost[arc_consistent(self.plan, log_field[lost], rows.start + lost)]
         if not self.plan.hard and len(lost):
             field = torch.from_numpy(log_field[lost])
             again = propagate_in_torch(self.plan, rows.start + lost, field, self.control)
-            if self.plan.forests is None:  # messages that run away tell nothing
+            if self.plan.forests is None:  # diverged messages are no evidence of impossibility
                 again.log_value[~again.converged & ~np.isneginf(again.log_value)] = np.nan
-            found = found.replaced(lost, again)
-        return found, propagation.history
+            outcome = outcome.replaced(lost, again)
+        return outcome, propagation.history
 
-    def _certain(self, found: Outcome, rows: slice, log_field: Floats) -> Outcome:
-        """Let only those rows be impossible that zeros alone make so, whatever was rounded."""
-        lost = np.flatnonzero(np.isneginf(found.log_value))
+    def _certain(self, outcome: Outcome, rows: slice, log_field: Floats) -> Outcome:
+        """Let only those rows be impossible that zeros alone make so, not rounding."""
+        lost = np.flatnonzero(np.isneginf(outcome.log_value))
         if len(lost) and has_numba():
             lost = lost[arc_consistent(self.plan, log_field[lost], rows.start + lost)]
-            found.log_value[lost] = np.nan if self.plan.forests is None else np.inf
-            found.converged[lost] = False
-        return found
+            outcome.log_value[lost] = np.nan if self.plan.forests is None else np.inf
+            outcome.converged[lost] = False
+        return outcome
 
     def _on_device(self, rows: slice, log_field: Floats, begin: Floats | None) -> Outcome:
         graph = self.plan.graph

@@ -54,13 +54,13 @@ class MessageLayout:
 
     def split(self, flat: Tensor) -> list[list[Tensor]]:
         """Return views ``(B, F, K)`` for each place of each group's scopes."""
-        found, first = [], 0
+        views, first = [], 0
         for count, cards in zip(self._counts, self._cards, strict=True):
             last = first + count * sum(cards)
             view = flat[:, first:last].reshape(len(flat), count, sum(cards))
-            found.append(list(torch.split(view, cards, dim=2)))
+            views.append(list(torch.split(view, cards, dim=2)))
             first = last
-        return found
+        return views
 
     def join(self, parts: Sequence[Sequence[Tensor]], flat: Tensor) -> Tensor:
         """Return what :meth:`split` took apart; of the type of ``flat`` if there is nothing."""
@@ -229,11 +229,11 @@ class TorchPropagation:
     def step(self, log_messages: Tensor) -> Tensor:
         """Return all messages, updated together from these, undamped."""
         cavities = self._cavities(log_messages, self._totals(log_messages))
-        found = [
+        messages = [
             [normalized(m, self.hard) for m in group.messages(around)]
             for group, around in zip(self._groups, cavities, strict=True)
         ]
-        return self._layout.join(found, log_messages)
+        return self._layout.join(messages, log_messages)
 
     def beliefs(self, log_messages: Tensor) -> Tensor:
         """Return ``(B, S)`` normalised log beliefs; all ``-inf`` where nothing is possible."""
@@ -244,14 +244,14 @@ class TorchPropagation:
 
     def factor_beliefs(self, log_messages: Tensor) -> list[Tensor]:
         """Return ``(B, F, K1, ..., Kn)`` normalised log beliefs of each group."""
-        found = []
+        beliefs = []
         cavities = self._cavities(log_messages, self._totals(log_messages))
         for group, around in zip(self._groups, cavities, strict=True):
             joint = group.beliefs(around)
             rows, factors, *states = joint.shape
             flat = joint.reshape(rows, factors, math.prod(states))
-            found.append(normalized(flat, self.hard).reshape(joint.shape))
-        return found
+            beliefs.append(normalized(flat, self.hard).reshape(joint.shape))
+        return beliefs
 
     def bethe(self, log_messages: Tensor) -> Tensor:
         r"""Return ``(B,)`` the Bethe estimate of :math:`\log \sum_x \tilde p(x)^{1/T}`.
@@ -372,15 +372,15 @@ class TorchPropagation:
         """``(B, S)`` fields and messages together, not normalised."""
         if self.weights is not None:
             log_messages = log_messages * self.weights[self._layout.factor_of_entry]
-        own = self.log_field * self._power
-        return own.index_add(1, self._layout.column, log_messages)
+        scaled = self.log_field * self._power
+        return scaled.index_add(1, self._layout.column, log_messages)
 
     def _log_sums(self, totals: Tensor) -> Tensor:
         """``(B, E)`` logs of the sums (at temperature zero maxima) over each element's states."""
         return self._layout.states.log_sums(totals, self.hard)
 
     def _cavities(self, log_messages: Tensor, totals: Tensor) -> list[list[Tensor]]:
-        """What the rest says about each place of each group, ``(B, F, K)``."""
+        """The cavity messages to each place of each group, ``(B, F, K)``."""
         # where a message is -inf so is the total: subtracting nothing leaves it there
-        own = log_messages.masked_fill(log_messages.isneginf(), 0.0)
-        return self._layout.split(totals.index_select(1, self._layout.column) - own)
+        finite_messages = log_messages.masked_fill(log_messages.isneginf(), 0.0)
+        return self._layout.split(totals.index_select(1, self._layout.column) - finite_messages)

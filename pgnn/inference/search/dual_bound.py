@@ -150,10 +150,10 @@ class DualBound:
             self.offer(rows[~np.isneginf(self.bounds[rows])], states)
 
     def offer(self, rows: Rows, states: Ints) -> None:
-        """Keep ``(B, E)`` states where, in some rows, they are better than what is known."""
-        scores, own = np.full(len(self.scores), -np.inf), np.zeros(len(rows))
-        score_all(self.graph.wiring, self.tables, self.original, rows, states[rows], own)
-        scores[rows] = own
+        """Keep ``(B, E)`` states where, in some rows, they are better than the best ones known."""
+        scores, row_scores = np.full(len(self.scores), -np.inf), np.zeros(len(rows))
+        score_all(self.graph.wiring, self.tables, self.original, rows, states[rows], row_scores)
+        scores[rows] = row_scores
         better = scores > self.scores
         self.scores[better] = scores[better]
         self.states[better] = states[better]

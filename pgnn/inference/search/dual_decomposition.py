@@ -1,4 +1,4 @@
-"""Most probable states of large fields, with a bound that tells how good they are."""
+"""Most probable states of large fields, with an upper bound."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class DualDecomposition(Engine):
     Minimises an upper bound on :math:`\max_x \log \tilde p(x)`, the dual of the local-polytope
     relaxation (Wainwright, Jaakkola & Willsky 2005), by sweeps over the elements in order and
     back; the bound never rises. Assignments are read off on the way; then a neighbourhood search
-    improves the best one. What it scores shows which states can still matter, which lowers the
-    bound in turn. The answer's ``upper_bound`` tells how much better another assignment could be.
+    improves the best one. Its score shows which states can still matter, which lowers the
+    bound in turn. The answer's ``upper_bound`` bounds how much better another assignment could be.
 
     A row has converged when the gap is below the tolerance, so that its answer is proved to be
     optimal, or when the bound no longer moves. On trees, and wherever the relaxation is tight,
@@ -202,11 +202,13 @@ def _side_by_side(pieces: list[list[Floats]], constant: Floats) -> list[Floats]:
 
 def _polish(dual: DualBound, rows: NDArray[np.int64]) -> None:
     """Improve the best assignments of some rows by small changes."""
-    every = np.arange(len(dual.scores)) if dual.graph.interactions_rowwise else rows
+    selected = np.arange(len(dual.scores)) if dual.graph.interactions_rowwise else rows
     known = np.isfinite(dual.scores)[:, None]
     start = np.where(known, dual.states, dual.decoded)
-    found, _ = polish(dual.graph, dual.original[every], start[every], np.ones(1, dtype=np.bool_))
-    start[every] = found
+    polished, _ = polish(
+        dual.graph, dual.original[selected], start[selected], np.ones(1, dtype=np.bool_)
+    )
+    start[selected] = polished
     dual.offer(rows, start)
 
 

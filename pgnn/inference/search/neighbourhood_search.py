@@ -79,7 +79,7 @@ class NeighbourhoodSearch:
             return
         if self._whole(dual, row, others, rng):
             return
-        found: list[Ints] = []
+        assignments: list[Ints] = []
         for start in range(self.starts):
             trial = dual.row(row)
             if start == 0:
@@ -89,19 +89,19 @@ class NeighbourhoodSearch:
             self._improve(trial, row, others, rng, np.zeros(len(trial.states[0])))
             if np.isneginf(trial.scores[0]):
                 continue
-            found.append(trial.states[0])
+            assignments.append(trial.states[0])
             _offer(dual, row, trial)
-            if len(found) > 1:
+            if len(assignments) > 1:
                 # what good assignments agree about is held, so that they exchange the rest
                 trial.scores[0], trial.states[0] = dual.scores[row], dual.states[row]
-                agreed = np.mean(np.stack(found) == trial.states[0], axis=0)
+                agreed = np.mean(np.stack(assignments) == trial.states[0], axis=0)
                 self._improve(trial, row, others, rng, _TRUST * agreed)
                 _offer(dual, row, trial)
 
     def _whole(
         self, dual: DualBound, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> bool:
-        """Solve for everything that is not decided, if that can be done; tell so."""
+        """Solve for everything undecided, if that is possible; return whether it was."""
         trial = dual.row(row)
         held = others.cutset(dual.choices(row) > 1, np.log2(self.whole_entries), rng, 0.0)
         if held.any():
@@ -140,10 +140,10 @@ class NeighbourhoodSearch:
         """Solve for all but the held elements."""
         states = trial.states[0]
         if held.any() and np.isneginf(trial.scores[0]):
-            found = _dive(trial.row(0), held)
-            if found is None:
+            decoded = _dive(trial.row(0), held)
+            if decoded is None:
                 return
-            states = found
+            states = decoded
         best = others.solve(trial.fields[0], row, np.where(held, states, -1))
         if best is not None:
             trial.offer(np.zeros(1, dtype=np.int64), best[None])
@@ -214,8 +214,8 @@ class ConditionalSolver:
         soft[np.repeat(codes >= 0, num)] = 1.0
         solver = self.solver.at_rows(np.array([row]))
         everything = np.ones(len(codes), dtype=np.bool_)
-        found, top = solver.best(codes[None], soft[None], everything)
-        return None if np.isneginf(top[0]) else found[0].astype(np.int64)
+        best, top = solver.best(codes[None], soft[None], everything)
+        return None if np.isneginf(top[0]) else best[0].astype(np.int64)
 
 
 def _anneal(trial: DualBound, row: int, rng: np.random.Generator) -> None:
@@ -227,7 +227,7 @@ def _anneal(trial: DualBound, row: int, rng: np.random.Generator) -> None:
 
 
 def _offer(dual: DualBound, row: int, trial: DualBound) -> None:
-    """Offer a row what was found on trial."""
+    """Offer a row the result of a trial."""
     if np.isfinite(trial.scores[0]):
         states = dual.states.copy()
         states[row] = trial.states[0]
@@ -244,12 +244,12 @@ def _dive(dual: DualBound, held: Mask) -> Ints | None:
     dual.sweep(first, drop=False)
     for v in np.flatnonzero(held & (dual.choices(0) > 1)).tolist():
         kept = dual.fields.copy(), dual.deltas.copy(), dual.bounds.copy()
-        own = slice(offset[v], offset[v + 1])
-        if np.isfinite(dual.fields[0, own]).sum() < 2:
+        columns = slice(offset[v], offset[v + 1])
+        if np.isfinite(dual.fields[0, columns]).sum() < 2:
             continue
         dual.sweep(first, drop=False)
         state = offset[v] + dual.decoded[0, v]
-        others = np.setdiff1d(np.arange(own.start, own.stop), [state])
+        others = np.setdiff1d(np.arange(columns.start, columns.stop), [state])
         _drop(dual, v, others)
         dual.sweep(first, decode=False, drop=False)
         if np.isneginf(dual.bounds[0]):

@@ -53,8 +53,8 @@ class BackwardSimulation:
     @staticmethod
     def needed(model: SlicedModel) -> list[Hashable]:
         """Return the variables that must be kept for it."""
-        found = {v.name for c in _transitions(model) for v in c.scope}
-        return [n for n in model.order if n in found or (n, -1) in found]
+        parents = {v.name for c in _transitions(model) for v in c.scope}
+        return [n for n in model.order if n in parents or (n, -1) in parents]
 
     def paths(self, number: int, rng: np.random.Generator, progress: bool) -> Ints:
         """Return ``(T, B, M)`` the particles that paths go through.
@@ -86,15 +86,17 @@ class BackwardSimulation:
         before, after = self.run.values[t], self.run.values[t + 1]
         known: dict[Hashable, Tensor] = {}
         for at, v in enumerate(self.run.kept):
-            own = torch.from_numpy(np.ascontiguousarray(before[at][first : first + n]))
+            now = torch.from_numpy(np.ascontiguousarray(before[at][first : first + n]))
             then = torch.from_numpy(np.ascontiguousarray(after[at][first + paths]))
-            known[v.name, -1] = own.repeat(m, *[1] * (own.dim() - 1))
+            known[v.name, -1] = now.repeat(m, *[1] * (now.dim() - 1))
             known[v.name] = then.repeat_interleave(n, dim=0)
         covariates = {k: x[row : row + 1, t + 1].expand(m * n, *x.shape[2:]) for k, x in
                       self.inputs.items()}  # fmt: skip
         total = torch.zeros(m * n, dtype=torch.float64)
-        for own_ in _transitions(self.model):
-            total += Piece(own_, known, covariates, m * n).log_prob(known[own_.child.name])
+        for conditional in _transitions(self.model):
+            total += Piece(conditional, known, covariates, m * n).log_prob(
+                known[conditional.child.name]
+            )
         return np.asarray(total.numpy().reshape(m, n))
 
 
@@ -114,15 +116,15 @@ class _Going:
         last = t + 1 == len(chosen)
         for row, weights in enumerate(of.run.step_weights[t]):
             with np.errstate(divide="ignore"):
-                own = np.log(weights)
+                log_weights = np.log(weights)
             number = chosen.shape[2]
             size = max(1, _CELLS // len(weights))
             for begin in range(0, number, size):
                 part = slice(begin, begin + size)
                 if last:
-                    logs = np.tile(own, (len(chosen[t, row, part]), 1))
+                    logs = np.tile(log_weights, (len(chosen[t, row, part]), 1))
                 else:
-                    logs = own + of.log_transitions(t, row, chosen[t + 1, row, part])
+                    logs = log_weights + of.log_transitions(t, row, chosen[t + 1, row, part])
                 chosen[t, row, part] = _drawn(logs, self._rng)
         return t - 1, Info()
 

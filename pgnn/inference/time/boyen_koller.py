@@ -35,7 +35,7 @@ class BoyenKoller(SequenceEngine):
     back over the filtered beliefs and projects in the same way.
 
     Args:
-        clusters: Disjoint tuples of names; what they leave out is each a cluster of its own.
+        clusters: Disjoint tuples of names; each other variable is a cluster of its own.
 
     Cost: Exponential in the width of one slice with its clusters, instead of the interface.
 
@@ -117,7 +117,7 @@ class BoyenKoller(SequenceEngine):
 
 
 class _Step(NamedTuple):
-    """What one step says, in rows.
+    """Results of one step, in rows.
 
     ``before`` and ``now`` are beliefs about the clusters, one step earlier and at this one.
     """
@@ -154,14 +154,14 @@ class _Run:
         return steps
 
     def backward(self, steps: Sequence[_Step]) -> list[list[Tensor]]:
-        """Smooth: marginals of what is asked at each step."""
+        """Smooth: marginals of the targets at each step."""
         smoothed: list[list[Tensor]] = []
         ratios: list[Tensor] = []
         for t in reversed(range(len(steps))):
             before = steps[t - 1].now if t else []
-            own = self._step(t, before, ratios)
-            smoothed.append(own.asked)
-            pairs = zip(own.before, before, strict=True)
+            step = self._step(t, before, ratios)
+            smoothed.append(step.asked)
+            pairs = zip(step.before, before, strict=True)
             ratios = [
                 _log(late) - _log(early).masked_fill(early <= 0, 0.0) for late, early in pairs
             ]

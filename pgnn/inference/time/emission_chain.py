@@ -1,4 +1,4 @@
-"""Hidden Markov models as chains: tables of what was observed, and draws of what was not."""
+"""Hidden Markov models as chains: tables of observed emissions, draws of unobserved ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pgnn.inference.chains.segment_chain import SegmentChain
 def emission_chain(
     model: EmittingModel, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
 ) -> Chain | SegmentChain:
-    """Return the chain of states, or of segments where a model has durations, given what was seen.
+    """Return the chain of states given evidence, or of segments where a model has durations.
 
     Args:
         model: A hidden Markov model.
@@ -59,7 +59,8 @@ def log_field(
         model: A chain of states.
         seen: Evidence, the states' own included.
         inputs: Covariates, ``(B, T, ...)``.
-        best: Discrete emissions that were not seen count with the best of their log probabilities.
+        best: Discrete emissions that were not observed count with the best of their log
+            probabilities.
     """
     state, k = model.state, model.state.num_states
     parts: list[Tensor] = []
@@ -118,11 +119,11 @@ def emission_tables(
     emission = model.emissions[name]
     if any(v.name != model.state.name for v in emission.parents):
         raise Unsupported(
-            f"{name!r} was not seen everywhere, and depends on its own past: that is no chain of "
-            f"{model.state.name!r} alone; use DynamicBayesianNetwork, or name an engine"
+            f"{name!r} was not observed everywhere and depends on its own past: that is no chain "
+            f"of {model.state.name!r} alone; use DynamicBayesianNetwork, or name an engine"
         )
-    own = own_inputs(emission, model.covariates(inputs, seen), slice(None))
-    table = emission.factor(None, own).log_values
+    covariates = own_inputs(emission, model.covariates(inputs, seen), slice(None))
+    table = emission.factor(None, covariates).log_values
     rows = (seen.num_rows, seen.steps) if emission.inputs else (1, 1)
     k = model.state.num_states if emission.parents else 1
     return table.reshape(*rows, k, model.variables[name].num_states)
@@ -132,8 +133,10 @@ def own_inputs(
     conditional: Conditional, covariates: Mapping[Hashable, Tensor], steps: slice
 ) -> dict[Hashable, Tensor] | None:
     """Return a conditional's covariates at some steps, a row for each; None without any."""
-    own = {n: covariates[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in covariates}
-    return own or None
+    selected = {
+        n: covariates[n][:, steps].flatten(0, 1) for n in conditional.inputs if n in covariates
+    }
+    return selected or None
 
 
 def at_steps(
@@ -201,7 +204,7 @@ def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
 
 
 def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
-    """A discrete value that was not seen would have to be summed out together with the states."""
+    """An unobserved discrete value would have to be summed out together with the states."""
     known = seen.codes[emission.child.name] >= 0
     later = known.flip(1).cummax(dim=1).values.flip(1)
     started = known.cummax(dim=1).values
@@ -228,7 +231,7 @@ def _soft(
 def draw_emissions(
     model: EmittingModel, states: Tensor, seen: Sequences, inputs: Inputs | None, seed: int | None
 ) -> dict[Hashable, Tensor]:
-    """Return ``(n, B, T, ...)`` draws of all variables, what was observed as it was.
+    """Return ``(n, B, T, ...)`` draws of all variables; observed ones keep their values.
 
     Args:
         model: A chain of states.
@@ -335,7 +338,7 @@ def _first(seen: Sequences, name: Hashable) -> Tensor:
 
 
 def _keep(out: Tensor, name: Hashable, seen: Sequences) -> None:
-    """Put what was observed in its place."""
+    """Put observed values in their places."""
     steps = out.shape[2]
     if name in seen.codes:
         codes = seen.codes[name][:, :steps]

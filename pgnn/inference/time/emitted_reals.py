@@ -1,4 +1,4 @@
-"""What a chain of states believes of the real numbers it emits where they were not seen."""
+"""What a chain of states believes of the real numbers it emits where they were not observed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pgnn.inference.with_reals import WithReals
 
 @dataclass(frozen=True, eq=False)
 class RealMoments:
-    """Mean and variance of a real variable at every step; a number that was seen has no variance.
+    """Mean and variance of a real variable at every step; observed numbers have variance zero.
 
     Attributes:
         mean: ``(T, *event)`` or ``(B, T, *event)``; ``NaN`` beyond a row's end.
@@ -89,8 +89,8 @@ class EmittedPosterior(WithReals):
         import pandas as pd
 
         lines: list[Any] = []
-        for own in self._moments.values():
-            parts: tuple[Tensor, ...] = (own.mean, own.std)
+        for moments in self._moments.values():
+            parts: tuple[Tensor, ...] = (moments.mean, moments.std)
             parts = tuple(x[row] for x in parts) if self.batched else parts
             lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
         return pd.DataFrame(lines, index=self.index_of_numbers, columns=["mean", "std"])
@@ -118,13 +118,13 @@ def with_emitted(
 ) -> EmittedPosterior:
     r"""Answer about real emissions too.
 
-    Where nothing was seen of one, it is mixed by the posterior of the states:
+    Where nothing was observed of one, it is mixed by the posterior of the states:
 
     .. math:: E[x_t \mid e] = \sum_k p(z_t = k \mid e) \, E[x_t \mid k]
 
     Args:
         model: A chain of states.
-        targets: Names of what is asked for.
+        targets: Names of the targets.
         ask: Answers about the discrete ones.
         seen: Evidence.
         inputs: Covariates ``(B, T, ...)``, as many steps more as are predicted.
@@ -165,16 +165,16 @@ def _moments(
             "average draws of model.sample(n, evidence)"
         )
     rows, steps, k = weights.shape
-    own = model.covariates(inputs, _longer(seen, after))
-    covariates = {n: _at(own[n], seen, after) for n in emission.inputs if n in own}
+    available = model.covariates(inputs, _longer(seen, after))
+    covariates = {n: _at(available[n], seen, after) for n in emission.inputs if n in available}
     lead = (rows, steps) if covariates else (1, 1)
     codes = torch.arange(k).repeat(lead[0] * lead[1])
     wide = {n: x.flatten(0, 1).repeat_interleave(k, dim=0) for n, x in covariates.items()}
-    found = emission.distribution({state.name: codes}, wide or None)
+    distribution = emission.distribution({state.name: codes}, wide or None)
     event = emission.child.shape
     flat = (*lead, k, *event)
-    mean = found.mean.expand(len(codes), *event).reshape(flat)
-    variance = found.variance.expand(len(codes), *event).reshape(flat)
+    mean = distribution.mean.expand(len(codes), *event).reshape(flat)
+    variance = distribution.variance.expand(len(codes), *event).reshape(flat)
     w = weights.reshape(*weights.shape, *[1] * len(event)).to(mean)
     total = (w * mean).sum(2)
     spread = (w * (variance + (mean - total.unsqueeze(2)).square())).sum(2)

@@ -39,7 +39,7 @@ MAX_STATES = 1024
 
 @dataclass(frozen=True)
 class ParticlesWhereNeeded(SequenceEngine):
-    """Exact answers where all real variables on which others depend were seen, or else particles.
+    """Exact answers where all real variables with children were observed, or else particles.
 
     Args:
         exact: The engine of exact answers.
@@ -59,8 +59,8 @@ class ParticlesWhereNeeded(SequenceEngine):
         """Read evidence for the engine that answers."""
         seen = Sequences.of(model, evidence)
         missing = [n for n in real_states(model) if not seen.knows(n)]
-        own = self._particles(missing[0]) if missing else self.exact
-        return own.read(model, seen, inputs, names=names, errors=errors)
+        engine = self._particles(missing[0]) if missing else self.exact
+        return engine.read(model, seen, inputs, names=names, errors=errors)
 
     def predict(
         self,
@@ -71,9 +71,9 @@ class ParticlesWhereNeeded(SequenceEngine):
         *,
         inputs: Inputs | None = None,
     ) -> Posterior:
-        """By particles: what lies ahead was not seen."""
-        own = self._particles(real_states(model)[0])
-        return own.predict(model, targets, evidence, steps, inputs=inputs)
+        """By particles: what lies ahead was not observed."""
+        engine = self._particles(real_states(model)[0])
+        return engine.predict(model, targets, evidence, steps, inputs=inputs)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """See the base class."""
@@ -106,19 +106,19 @@ class ParticlesWhereNeeded(SequenceEngine):
 
     def _particles(self, name: Hashable) -> SequentialMonteCarlo:
         return SequentialMonteCarlo(
-            why=f"{name!r} is real, others depend on it, and it was not seen everywhere"
+            why=f"{name!r} is real, others depend on it, and it was not observed everywhere"
         )
 
 
 def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
-    """Return an engine that knows about time.
+    """Return an engine for models over time.
 
     Args:
         model: A model over time.
-        engine: The one that was named; one that knows nothing of time gets the unrolled network.
+        engine: The one that was named; one for static models gets the unrolled network.
             None is exact: by the chain of states, or of joint states of the interface, or, where
             these are too many, by a junction tree of the unrolled network. Particles answer where
-            real variables were not seen on which others depend.
+            real variables were not observed on which others depend.
     """
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
@@ -142,13 +142,13 @@ def real_states(model: SlicedModel) -> list[Hashable]:
         if not model.conditionals[name].child.is_discrete:
             names[name] = name
             names[name, -1] = name
-    found = {
+    parents = {
         names[v.name]
-        for child, own in model.conditionals.items()
-        for v in own.parents
+        for child, conditional in model.conditionals.items()
+        for v in conditional.parents
         if v.name in names and names[v.name] != child
     }
-    return [n for n in model.order if n in found]
+    return [n for n in model.order if n in parents]
 
 
 def has_small_interface(model: SlicedModel) -> bool:

@@ -29,8 +29,8 @@ from pgnn.inference.time.sequence_question import SequenceQuestion
 class ForwardBackward(SequenceEngine):
     """Exact inference in chains, :math:`O(T K^2)` for each row.
 
-    States that were not seen are summed out, maximised or drawn by :class:`Chain`; emissions that
-    were not observed follow from the state alone.
+    States that were not observed are summed out, maximised or drawn by :class:`Chain`; emissions
+    that were not observed follow from the state alone.
 
     References:
         Rabiner (1989), A tutorial on hidden Markov models, section III.
@@ -67,8 +67,8 @@ class ForwardBackward(SequenceEngine):
         self.check_possible(question, scores[:, 0])
         flat = []
         for r in range(k):
-            own = [_best_states(question, v, states[:, r]) for v in question.asked]
-            flat.append(torch.cat([x.flatten(start_dim=1) for x in own], dim=1))
+            states_of_asked = [_best_states(question, v, states[:, r]) for v in question.asked]
+            flat.append(torch.cat([x.flatten(start_dim=1) for x in states_of_asked], dim=1))
         return question.assignment(flat, scores)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
@@ -152,7 +152,7 @@ def _best_states(question: SequenceQuestion, variable: Variable, states: Tensor)
 
 
 def _tables(question: SequenceQuestion, name: Hashable) -> Tensor:
-    """Log tables of an emission given the states, with what is believed of it."""
+    """Log tables of an emission given the states, with its likelihoods."""
     tables = emission_tables(question.model, name, question.seen, question.inputs)
     if name in question.seen.soft:
         tables = tables + question.seen.soft[name].to(tables).log()[:, :, None]
@@ -168,12 +168,12 @@ def _check_maximized(question: SequenceQuestion, k: int) -> None:
     everything = {v.name for v in question.model.variables.values() if v.is_discrete}
     if names not in (everything, {state}):
         raise Unsupported(
-            f"targets must be {state!r}, what was not seen of the rest summed out, or all discrete "
+            f"targets must be {state!r}, with the unobserved rest summed out, or all discrete "
             "variables; name an engine for other marginal MAP questions"
         )
     for name in question.asked_names if k > 1 else ():
         if name != state and not question.seen.is_known(name):
             raise Unsupported(
-                f"{name!r} was not seen everywhere: decode(k={k}) ranks the states' paths alone; "
-                "or name an engine, such as JunctionTree()"
+                f"{name!r} was not observed everywhere: decode(k={k}) ranks paths of the states "
+                "alone; or name an engine, such as JunctionTree()"
             )

@@ -43,8 +43,8 @@ class InterfaceChain:
 
     The interface :math:`z` is what the next slice depends on; the rest :math:`h` of a slice is
     eliminated in it. Tables that the slice before does not reach are a field of the states, so
-    that evidence seldom makes transitions differ; what was seen of the interface alone is made for
-    all steps at once.
+    that evidence seldom makes transitions differ; tables of the interface alone are made
+    for all steps at once.
 
     Attributes:
         variables: Of the interface, the last one running fastest in the joint state.
@@ -104,8 +104,8 @@ class InterfaceChain:
         field = table_over(rest.left, kept)[0].expand(rows * later, k).reshape(rows, later, k)
         field = torch.cat([field.new_zeros(rows, min(seen.steps, 1), k), field], dim=1)
         always = [*tables.conditionals(ALL, steady), *_findings(tables, names, ALL)]
-        own = table_over(always, kept)[0]
-        field = field + own.expand(rows * seen.steps, k).reshape(rows, seen.steps, k)
+        always_field = table_over(always, kept)[0]
+        field = field + always_field.expand(rows * seen.steps, k).reshape(rows, seen.steps, k)
         chain = Chain(initial, transition, field, seen.lengths, per_step=per_step)
         return cls(tuple(kept), chain, begin, (rest, move))
 
@@ -135,7 +135,7 @@ def _findings(tables: SliceTables, names: Sequence[Hashable], span: slice) -> li
 def _apart(
     factors: Sequence[Factor], kept: set[Hashable], before: set[Hashable]
 ) -> tuple[list[Factor], list[Factor]]:
-    """Tables that hang together with the slice before, and the rest."""
+    """Tables connected with the slice before, and the rest."""
     reached, waiting = set(before), list(factors)
     moving: list[Factor] = []
     while True:
@@ -150,7 +150,7 @@ def _apart(
 def traced(
     interface: InterfaceChain, states: Mapping[Hashable, Tensor], pick: Callable[[Tensor], Tensor]
 ) -> dict[Hashable, Tensor]:
-    """Return ``(n, B, T)`` or ``(B, T)`` states of what was eliminated, given the interface.
+    """Return ``(n, B, T)`` or ``(B, T)`` states of the eliminated variables, given the interface.
 
     Args:
         interface: The chain, whose eliminations are walked backwards.
@@ -179,7 +179,7 @@ def traced(
 def draw_slices(
     tables: SliceTables, interface: InterfaceChain, n: int, seed: int | None
 ) -> dict[Hashable, Tensor]:
-    """Return ``(n, B, T, ...)`` draws of all variables; what was observed is as it was.
+    """Return ``(n, B, T, ...)`` draws of all variables; observed ones keep their values.
 
     Args:
         tables: The slices.
@@ -228,16 +228,16 @@ def _drawn_at(
 ) -> Tensor:
     """Draws of one real variable at one step, for the rows that go so far."""
     model = tables.model
-    own = model.conditionals[name] if t else model.first(name)
+    conditional = model.conditionals[name] if t else model.first(name)
     parents = {}
-    for v in own.parents:
+    for v in conditional.parents:
         parents[v.name] = drawn[without_lag(v.name)][:, :, t - has_lag(v.name)][at]
     covariates: dict[Hashable, Tensor] = {}
-    for n in own.inputs:
+    for n in conditional.inputs:
         if n in tables.inputs:
             x = tables.inputs[n][:, t]
             covariates[n] = x.expand(len(at), *x.shape)[at]
-    return own.draw(parents, covariates or None, int(at.sum()))
+    return conditional.draw(parents, covariates or None, int(at.sum()))
 
 
 @dataclass(frozen=True)
@@ -305,8 +305,10 @@ class InterfaceAlgorithm(SequenceEngine):
         for r in range(k):
             states = interface.split(paths[:, r])
             states |= traced(interface, states, best_state)
-            own = [states.get(n, paths[:, r]).masked_fill(paths[:, r] < 0, MISSING) for n in names]
-            flat.append(torch.cat(own, dim=1))
+            columns = [
+                states.get(n, paths[:, r]).masked_fill(paths[:, r] < 0, MISSING) for n in names
+            ]
+            flat.append(torch.cat(columns, dim=1))
         return question.assignment(flat, scores)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
@@ -343,7 +345,7 @@ class InterfaceAlgorithm(SequenceEngine):
 
 
 def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> InterfaceChain:
-    """The chain with what was observed of leaves put in at once; ``probes`` find marginals."""
+    """The chain with the evidence on leaves put in at once; ``probes`` find marginals."""
     model, seen = question.model, question.seen
     return InterfaceChain.of(LeafSliceTables(model, seen, question.covariates, probes))
 

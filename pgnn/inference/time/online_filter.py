@@ -52,7 +52,9 @@ class OnlineFilter:
                 "model.filter(evidence)"
             )
         if model.durations is not None:
-            raise Unsupported("segments are not filtered: no step knows how long its own will last")
+            raise Unsupported(
+                "segments are not filtered: at a step the end of its segment is not known"
+            )
         self.model = model
         step = [Variable(v.name, v.states, v.shape[1:]) for v in model.variables.values()]
         self._reader = EvidenceReader(step, in_part={v.name: 0 for v in step if not v.is_discrete})
@@ -84,9 +86,9 @@ class OnlineFilter:
         """Take in the observations of one step.
 
         Args:
-            observed: A value for each emission that was seen: a label or number, or ``(B, ...)``
-                of them; likelihoods ``(K,)`` or ``(B, K)`` of a discrete one. Nothing at all moves
-                the states on.
+            observed: A value for each emission that was observed: a label or number, or ``(B,
+                ...)`` of them; likelihoods ``(K,)`` or ``(B, K)`` of a discrete one. Nothing at all
+                moves the states on.
             inputs: Covariates of the step, ``(...)`` or ``(B, ...)``.
 
         Returns:
@@ -110,7 +112,7 @@ class OnlineFilter:
         if bool(lost.any()):
             rows = tuple(lost.nonzero()[:, 0].tolist())
             raise ImpossibleEvidence(
-                f"what was observed at step {self.num_steps} is impossible given the steps "
+                f"the evidence of step {self.num_steps} is impossible given the steps "
                 "before" + (f" in rows {list(rows)}" if self._batched or seen.batched else ""),
                 rows,
                 steps=(self.num_steps,) * len(rows),
@@ -133,9 +135,9 @@ class OnlineFilter:
         soft: dict[Hashable, Tensor] = {}
         elements = self._reader.elements
         for k, v in enumerate(elements.variables):
-            own = torch.from_numpy(seen.codes[:, k : k + 1].astype(np.int64))
-            if bool((own >= 0).any()):
-                codes[v.name] = own
+            states = torch.from_numpy(seen.codes[:, k : k + 1].astype(np.int64))
+            if bool((states >= 0).any()):
+                codes[v.name] = states
             elif v.name in seen.names and seen.soft is not None:
                 weights = seen.soft[:, None, elements.offset[k] : elements.offset[k + 1]]
                 scale = np.exp(seen.soft_scale)[:, None, None] if not soft else 1.0
@@ -170,10 +172,12 @@ class OnlineFilter:
         model = self.model
         if self._log_states is None:
             first = model.initial[model.state.name]
-            own = {n: inputs[n] for n in first.inputs if n in inputs}
-            return first.factor(None, own or None).log_values.reshape(-1, model.state.num_states)
+            covariates = {n: inputs[n] for n in first.inputs if n in inputs}
+            return first.factor(None, covariates or None).log_values.reshape(
+                -1, model.state.num_states
+            )
         moves = model.transitions
-        own = {n: inputs[n] for n in moves.inputs if n in inputs}
-        table = moves.factor(None, own or None).log_values
+        covariates = {n: inputs[n] for n in moves.inputs if n in inputs}
+        table = moves.factor(None, covariates or None).log_values
         table = table if table.dim() == 3 else table[None]
         return torch.logsumexp(self._log_states.unsqueeze(2) + table, dim=1)

@@ -24,18 +24,18 @@ def particle_posterior(
     run: ParticleHistory,
     values: Mapping[Hashable, Tensor],
     log_weights: Tensor,
-    told: Mapping[str, Any],
+    diagnostics: Mapping[str, Any],
     *,
     traced: bool,
 ) -> WeightedPosterior:
-    """Return the marginals of what was asked.
+    """Return the marginals of the targets.
 
     Args:
-        question: What was asked.
+        question: The question.
         run: The particles.
         values: ``(N, B, T, *shape)`` of each variable.
         log_weights: ``(N, B, T)``, which sum to one.
-        told: More diagnostics.
+        diagnostics: More diagnostics.
         traced: Whether values are those of paths, which descend from families of particles.
     """
     seen = question.seen
@@ -50,8 +50,8 @@ def particle_posterior(
     draws = {v.name: _blank(values[v.name], gone, torch.nan) for v in question.reals}
     families = None
     if traced:
-        own = torch.from_numpy(run.weights.families()).T
-        families = own[..., None].expand(log_weights.shape)
+        family = torch.from_numpy(run.weights.families()).T
+        families = family[..., None].expand(log_weights.shape)
     return WeightedPosterior(
         question.over_time(question.asked),
         torch.cat(parts, dim=1),
@@ -68,7 +68,7 @@ def particle_posterior(
             "num_particles": run.weights.number,
             "effective_sample_size": torch.from_numpy(run.weights.least),
             "log_evidence_standard_error": torch.from_numpy(run.weights.standard_error()),
-            **told,
+            **diagnostics,
         },
     )
 
@@ -92,7 +92,7 @@ def chosen_paths(
     """Return ``(n, B, T, *shape)`` values of all variables along some paths.
 
     Args:
-        question: What was seen.
+        question: The question, with its evidence.
         run: The particles.
         chosen: ``(n, B)`` their numbers.
     """
@@ -109,7 +109,7 @@ def within(question: SequenceQuestion, paths: Mapping[Hashable, Tensor]) -> dict
 
 
 def best_path(
-    question: SequenceQuestion, run: ParticleHistory, told: Mapping[str, Any]
+    question: SequenceQuestion, run: ParticleHistory, diagnostics: Mapping[str, Any]
 ) -> BestExecution:
     """Return the path of the largest density; ``run`` has scores."""
     rows = question.seen.num_rows
@@ -126,7 +126,7 @@ def best_path(
         batched=question.seen.batched,
         index=question.index,
         engine=question.engine,
-        diagnostics=dict(told),
+        diagnostics=dict(diagnostics),
     )
 
 
@@ -139,7 +139,7 @@ def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine
         engine: Whose answer it is.
     """
     number, least = run.weights.number, run.weights.least
-    advice = "take more particles, or a proposal that looks at what was seen"
+    advice = "take more particles, or a proposal that depends on the evidence"
     judged = Convergence(engine)
     judged.few_draws(least, number, advice, TRUSTED_DRAWS)
     if judged.converged and distinct is not None and distinct.size:
@@ -160,7 +160,7 @@ def logs(weights: NDArray[np.float64]) -> Tensor:
 
 
 def _blank(values: Tensor, outside: Tensor, fill: float) -> Tensor:
-    """``(n, B, T, *shape)`` values with something else where ``(B, T)`` says."""
+    """``(n, B, T, *shape)`` values with another one where ``(B, T)`` is True."""
     if not bool(outside.any()):
         return values
     gone = outside.reshape(*outside.shape, *[1] * (values.dim() - 3))

@@ -1,4 +1,4 @@
-"""Particles that move through a model over time, weighed by what was seen at each step."""
+"""Particles that move through a model over time, weighted by the evidence of each step."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ParticleHistory:
         kept: The variables that were kept.
         values: Of each step ``(B N, *shape)`` values of these.
         step_weights: Of each step ``(B, N)`` weights before resampling, if they were kept.
-        ancestors: Of each step ``(B N,)`` who goes on, None where all do.
+        ancestors: Of each step ``(B N,)`` resampled particles, None where all go on.
         scores: ``(B, N)`` log densities of whole paths, if they were asked for.
     """
 
@@ -76,12 +76,12 @@ class ParticleHistory:
         """Return ``(B, T)`` how many particles of each step have descendants at the end."""
         rows, n = self.weights.rows, self.weights.number
         line = np.arange(rows * n)
-        found = np.empty((rows, len(self.ancestors)), np.int64)
+        distinct = np.empty((rows, len(self.ancestors)), np.int64)
         for t in reversed(range(len(self.ancestors))):
             ancestors = self.ancestors[t]
             line = line if ancestors is None else np.unique(ancestors[line])
-            found[:, t] = np.bincount(line // n, minlength=rows)
-        return found
+            distinct[:, t] = np.bincount(line // n, minlength=rows)
+        return distinct
 
     def _place(self, name: Hashable) -> int:
         return [v.name for v in self.kept].index(name)
@@ -89,9 +89,9 @@ class ParticleHistory:
     def _in_rows(self, at: int, steps: Sequence[Array]) -> Tensor:
         rows, n = self.weights.rows, self.weights.number
         if not steps:
-            own = self.kept[at]
-            kind = torch.int64 if own.is_discrete else torch.float64
-            return torch.zeros(n, rows, 0, *own.shape[1:], dtype=kind)
+            variable = self.kept[at]
+            kind = torch.int64 if variable.is_discrete else torch.float64
+            return torch.zeros(n, rows, 0, *variable.shape[1:], dtype=kind)
         whole = np.stack([x.reshape(rows, n, *x.shape[1:]) for x in steps])
         return torch.from_numpy(whole.swapaxes(0, 2))  # a view: to copy it takes as long as a step
 
@@ -102,7 +102,7 @@ class ParticleFilter:
 
     Args:
         model: A slice that repeats.
-        seen: What was seen.
+        seen: The evidence.
         inputs: Covariates ``(B, T, ...)``.
         proposals: Conditionals that variables are drawn from instead of their own.
         kept: Variables whose values are wanted at all steps.
@@ -150,8 +150,8 @@ class ParticleFilter:
         """Variables on which others depend, in the same slice or the next one."""
         model = self.model
         pieces = [*model.conditionals.values(), *(model.first(n) for n in model.order)]
-        found = {v.name for c in (*pieces, *self.proposals.values()) for v in c.parents}
-        return {n for n in model.order if n in found or (n, -1) in found}
+        parents = {v.name for c in (*pieces, *self.proposals.values()) for v in c.parents}
+        return {n for n in model.order if n in parents or (n, -1) in parents}
 
     @property
     def lagged(self) -> list[Hashable]:
@@ -161,7 +161,7 @@ class ParticleFilter:
         return [n for n in self.model.order if (n, -1) in late]
 
     def patterns(self) -> tuple[list[Pattern], list[int]]:
-        """Return what is the same in many steps, and which of these each step is of."""
+        """Return the distinct patterns of steps, and the pattern of each step."""
         columns = [self._modes(name) for name in self.model.order]
         whole = self.seen.inside.all(0).tolist()
         each = [
@@ -172,7 +172,7 @@ class ParticleFilter:
         return patterns, [number[p] for p in each]
 
     def _modes(self, name: Hashable) -> list[Seen]:
-        """In which rows a variable was seen, step by step."""
+        """In which rows a variable was observed, step by step."""
         seen = self.seen
         if name in seen.soft:
             return [Seen.LIKELIHOOD] * seen.steps
@@ -187,9 +187,9 @@ class ParticleFilter:
         return [Seen.EVERYWHERE if a else Seen.SOMEWHERE if b else Seen.NOWHERE for a, b in pairs]
 
     def slice_at(self, first: bool, number: int) -> Slice:
-        """Return what is done at the first step, or at a later one."""
+        """Return the slice of the first step, or of a later one."""
         model = self.model
-        own = {n: model.first(n) if first else model.conditionals[n] for n in model.order}
+        conditionals = {n: model.first(n) if first else model.conditionals[n] for n in model.order}
         wanted = {*self.kept, *self._parents}
         skipped = frozenset(n for n in model.order if n not in wanted)
         in_part = frozenset(
@@ -197,7 +197,9 @@ class ParticleFilter:
             for n, values in self.seen.reals.items()
             if seen_in_part(model.conditionals[n], values, n in self._parents)
         )
-        return Slice(own, self.proposals, skipped, self._every_kept, number, self.scored, in_part)
+        return Slice(
+            conditionals, self.proposals, skipped, self._every_kept, number, self.scored, in_part
+        )
 
 
 class _Moving:
@@ -214,8 +216,8 @@ class _Moving:
         self._path = np.zeros((run.seen.steps, weights.rows))
         self._offset = (np.arange(weights.rows) * weights.number)[:, None]
         self._patterns, self._which = run.patterns()
-        self._made: list[tuple[ParticleStep, list[list[Array]]] | None]
-        self._made = [None] * len(self._patterns)
+        self._prepared: list[tuple[ParticleStep, list[list[Array]]] | None]
+        self._prepared = [None] * len(self._patterns)
 
     def init(self) -> int:
         """Begin."""
@@ -224,30 +226,30 @@ class _Moving:
     def step(self, t: int) -> tuple[int, Info]:
         """Move on by one step, weigh, and resample where needed."""
         weights, filtered = self.weights, self.filter.filtered
-        made = self._made[self._which[t]] or self._make(self._which[t])
-        step, feeds = made
-        found = step.run([*self.before, *(x[t] for x in feeds)])
+        prepared = self._prepared[self._which[t]] or self._make(self._which[t])
+        step, feeds = prepared
+        outputs = step.run([*self.before, *(x[t] for x in feeds)])
         line = None
         if step.weighs:
-            line = self._weigh(found[len(step.slice.kept)], t)
+            line = self._weigh(outputs[len(step.slice.kept)], t)
         elif weights.any_moved:
             weights.rest()
         self._path[t] = weights.log_evidence
         if filtered:
             self.step_weights.append(weights.weights.copy())
-        self.before = found[: len(self.lagged)]
+        self.before = outputs[: len(self.lagged)]
         if self.filter.scored:
-            self.scores = found[-1] if self.scores is None else self.scores + found[-1]
+            self.scores = outputs[-1] if self.scores is None else self.scores + outputs[-1]
         if line is not None:
             self.before = [x.take(line, axis=0) for x in self.before]
             self.scores = None if self.scores is None else self.scores[line]
         if self.filter.kept:
-            self.values.append(found)
+            self.values.append(outputs)
             self.ancestors.append(line)
         return t + 1, _GONE_ON
 
     def _make(self, which: int) -> tuple[ParticleStep, list[list[Array]]]:
-        """What the steps of a pattern do, and what they are given at each step."""
+        """The step of a pattern, and its arguments at each step."""
         run, pattern = self.filter, self._patterns[which]
         names = [*run.inputs]
         slice_ = run.slice_at(pattern.first, self.weights.number)
@@ -255,14 +257,14 @@ class _Moving:
         seen = {**run.seen.codes, **run.seen.reals, **run.seen.soft}
         tensors = [*(seen[n] for n in step.fed), *(run.inputs[n] for n in names), run.seen.inside]
         feeds = [list(np.moveaxis(x.numpy(force=True), 1, 0)) for x in tensors]
-        self._made[which] = (step, feeds)
+        self._prepared[which] = (step, feeds)
         return step, feeds
 
     def _weigh(self, increments: Array, t: int) -> Array | None:
-        """Take in what was gained; return who goes on, None if all do."""
+        """Update the weights; return the particles that go on, None if all do."""
         weights = self.weights
         if t + 1 == self.filter.seen.steps:
-            weights.threshold = 0.0  # nobody goes on from the last step
+            weights.threshold = 0.0  # no resampling after the last step
         weights.weigh(increments.reshape(weights.rows, weights.number))
         if not weights.any_moved:
             return None
@@ -272,7 +274,7 @@ class _Moving:
 
     @property
     def increments(self) -> Floats:
-        """``(B, T)`` logs of the probabilities of what was seen, given what was seen before."""
+        """``(B, T)`` log probabilities of the evidence of each step given the steps before."""
         before = np.concatenate([np.zeros((1, self.weights.rows)), self._path[:-1]])
         lost = np.isneginf(self._path)
         before[lost] = 0.0
@@ -285,9 +287,9 @@ def check_proposals(model: SlicedModel, proposals: Mapping[Hashable, Conditional
     Raises:
         EvidenceError: If one is of another variable.
     """
-    for name, own in proposals.items():
-        if name not in model.conditionals or own.child != model.conditionals[name].child:
+    for name, conditional in proposals.items():
+        if name not in model.conditionals or conditional.child != model.conditionals[name].child:
             raise EvidenceError(
                 f"the proposal of {name!r} must be a conditional of {name!r}, a variable of the "
-                f"slice; got one of {own.child.name!r}"
+                f"slice; got one of {conditional.child.name!r}"
             )

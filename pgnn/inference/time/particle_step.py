@@ -1,4 +1,4 @@
-"""One step of a particle filter: what is drawn of a slice, and what was seen of it weighed."""
+"""One step of a particle filter: draws of a slice, weighted by its evidence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WARM = 1
 
 
 class Seen(Enum):
-    """In which rows a variable was seen at a step."""
+    """In which rows a variable was observed at a step."""
 
     EVERYWHERE = "all"
     SOMEWHERE = "some"
@@ -37,11 +37,11 @@ class Seen(Enum):
 
 @dataclass(frozen=True)
 class Pattern:
-    """What is the same in many steps.
+    """What many steps have in common.
 
     Attributes:
         first: Whether it is the first step.
-        seen: In which rows each variable was seen, in the order of the slice.
+        seen: In which rows each variable was observed, in the order of the slice.
         inside: Whether no row has ended.
     """
 
@@ -51,16 +51,16 @@ class Pattern:
 
 
 class Slice(NamedTuple):
-    """What a step is made of: conditionals in order, and what is to be kept.
+    """The parts of a step: conditionals in order, and the variables that are kept.
 
     Attributes:
         conditionals: Of each variable, parents first.
         proposals: Conditionals that some are drawn from instead.
-        skipped: Variables that need not be drawn where they were not seen.
+        skipped: Variables that need not be drawn where they were not observed.
         kept: Variables whose values are wanted after the step.
         number: Particles of a row.
-        scored: Whether the log density of what is drawn is wanted as well.
-        in_part: Variables of which some numbers were seen and others not.
+        scored: Whether the log density of the draws is wanted as well.
+        in_part: Variables of which some numbers were observed and others not.
     """
 
     conditionals: Mapping[Hashable, Conditional]
@@ -76,14 +76,14 @@ class ParticleStep:
     """The steps of one pattern: run by Python at first, by their tape later.
 
     Args:
-        slice_: What is done.
+        slice_: The parts of the step.
         pattern: Of the steps.
         lagged: Variables of the slice before that are given.
         inputs: Names of the covariates that are given.
         rng: Source of draws beside torch's own.
 
     Attributes:
-        fed: Variables that were seen somewhere, whose values are given.
+        fed: Variables that were observed somewhere, whose values are given.
         weighs: Whether log weights are gained.
     """
 
@@ -106,13 +106,13 @@ class ParticleStep:
         self._fast: Callable[..., Sequence[Tensor]] | None = None
         self._guards: list[bool] = []
 
-    def run(self, given: Sequence[Array]) -> list[Array]:
+    def run(self, arrays: Sequence[Array]) -> list[Array]:
         """Move all particles one step on.
 
         Args:
-            given: ``(B N, *shape)`` values of the slice before; ``(B, *shape)`` of what was seen
-                somewhere, likelihoods ``(B, K)``; ``(B, ...)`` covariates; and ``(B,)`` rows that
-                have not ended.
+            arrays: ``(B N, *shape)`` values of the slice before; ``(B, *shape)`` of what was
+                observed somewhere, likelihoods ``(B, K)``; ``(B, ...)`` covariates; and ``(B,)``
+                rows that have not ended.
 
         Returns:
             ``(B N, *shape)`` values of the variables that are kept; ``(B N,)`` log weights that
@@ -120,20 +120,20 @@ class ParticleStep:
         """
         self._runs += 1
         if self._arrays is not None:
-            return self._arrays.run([*given, *self._arrays.draw(self.rng)])
-        tensors = [_tensor(x) for x in given]
-        found = self._replayed(tensors)
-        if found is None:
+            return self._arrays.run([*arrays, *self._arrays.draw(self.rng)])
+        tensors = [_tensor(x) for x in arrays]
+        outputs = self._replayed(tensors)
+        if outputs is None:
             recording = self._runs == _WARM + 1
-            found = self._recorded(tensors) if recording else self._moved(tensors)
-        return [x.numpy(force=True) for x in found]
+            outputs = self._recorded(tensors) if recording else self._moved(tensors)
+        return [x.numpy(force=True) for x in outputs]
 
     # --- by Python ------------------------------------------------------------------------------
 
     def _moved(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         left = iter(tensors)
         known: Values = {n: next(left) for n in self.lagged}
-        given = {n: self._spread(next(left)) for n in self.fed}
+        observed = {n: self._spread(next(left)) for n in self.fed}
         covariates = {n: self._spread(next(left)) for n in self.inputs}
         inside = next(left)
         rows = len(inside) * self.slice.number
@@ -145,35 +145,35 @@ class ParticleStep:
                 continue
             piece = Piece(conditional, known, covariates, rows, name in self.slice.in_part)
             if self.modes[name] is Seen.EVERYWHERE:
-                known[name] = given[name]
+                known[name] = observed[name]
                 gained.append(piece.log_prob(known[name]))
                 scored.append(gained[-1])
             else:
-                known[name] = self._partly(piece, given, gained, scored)
+                known[name] = self._partly(piece, observed, gained, scored)
         values = [known[n] for n in self.slice.kept]
         sums = [_sum(gained, going)] if self.weighs else []
         sums += [_sum(scored, going)] if self.slice.scored else []
         return [*values, *sums]
 
     def _partly(
-        self, piece: Piece, given: Values, gained: list[Tensor], scored: list[Tensor]
+        self, piece: Piece, observed: Values, gained: list[Tensor], scored: list[Tensor]
     ) -> Tensor:
-        """Values of a variable that was not seen in all rows."""
+        """Values of a variable that was not observed in all rows."""
         name = piece.conditional.child.name
         proposal, mode = self._proposal(name), self.modes[name]
         if proposal is None:
             value = piece.draw()
         else:
-            own = Piece(proposal, {**given, **piece.known}, piece.covariates, piece.rows)
-            value = own.draw()
-            gained.append(piece.log_prob(value) - own.log_prob(value))
+            proposed = Piece(proposal, {**observed, **piece.known}, piece.covariates, piece.rows)
+            value = proposed.draw()
+            gained.append(piece.log_prob(value) - proposed.log_prob(value))
         if mode is Seen.LIKELIHOOD:
-            gained.append(given[name].gather(1, value.long()[:, None])[:, 0].log())
+            gained.append(observed[name].gather(1, value.long()[:, None])[:, 0].log())
             scored.append(gained[-1])
         if mode is Seen.SOMEWHERE:
-            there = _present(given[name])
+            there = _present(observed[name])
             shape = [-1, *[1] * (value.dim() - 1)]
-            value = torch.where(there.reshape(shape), given[name].to(value), value)
+            value = torch.where(there.reshape(shape), observed[name].to(value), value)
             term = piece.log_prob(value)
             gained.append(torch.where(there, term, torch.zeros_like(term)))
             scored.append(term)
@@ -183,12 +183,12 @@ class ParticleStep:
 
     def _proposal(self, name: Hashable) -> Conditional | None:
         """What a variable is drawn from, where all that it needs is known."""
-        own = self.slice.proposals.get(name)
-        if own is None:
+        proposal = self.slice.proposals.get(name)
+        if proposal is None:
             return None
         if self.modes[name] is not Seen.NOWHERE:
             return None
-        for v in own.parents:
+        for v in proposal.parents:
             lagged = isinstance(v.name, tuple) and v.name not in self.modes
             if lagged and self.pattern.first:
                 return None
@@ -198,7 +198,7 @@ class ParticleStep:
                 and not self._drawn_before(v.name, name)
             ):
                 return None
-        return own
+        return proposal
 
     def _drawn_before(self, one: Hashable, other: Hashable) -> bool:
         order = [*self.slice.conditionals]
@@ -213,51 +213,53 @@ class ParticleStep:
 
     # --- by a tape ------------------------------------------------------------------------------
 
-    def _recorded(self, given: Sequence[Tensor]) -> list[Tensor]:
-        """Run by Python, write down what is done, and see whether that is all."""
-        made: list[Tensor] = []
+    def _recorded(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Run in Python, record the operations, and check that they are all."""
+        outputs: list[Tensor] = []
 
         def compute() -> list[Tensor]:
-            made.extend(self._moved(given))
-            return made
+            outputs.extend(self._moved(tensors))
+            return outputs
 
-        tape = record(compute, given, numbers_only=True, with_draws=True)
-        if tape is not None and len({id(x) for x in given}) == len(given):
-            self._arrays = _in_arrays(tape, given, made)
+        tape = record(compute, tensors, numbers_only=True, with_draws=True)
+        if tape is not None and len({id(x) for x in tensors}) == len(tensors):
+            self._arrays = _in_arrays(tape, tensors, outputs)
             if self._arrays is None:
-                self._in_torch(tape, given)
-        return made
+                self._in_torch(tape, tensors)
+        return outputs
 
-    def _in_torch(self, tape: Tape, given: Sequence[Tensor]) -> None:
-        """Let torch's interpreter run the tape, if it says the same as Python."""
+    def _in_torch(self, tape: Tape, tensors: Sequence[Tensor]) -> None:
+        """Let torch's interpreter run the tape, if its results agree with Python's."""
         whole = replace(tape, outputs=(*tape.outputs, *(s for s, _ in tape.guards)), guards=())
-        fast = whole.scripted(given)
+        fast = whole.scripted(tensors)
         state = torch.random.get_rng_state()
-        one = whole.run(given)
+        one = whole.run(tensors)
         torch.random.set_rng_state(state)
-        if _agree(one, list(fast(*given))):
+        if _agree(one, list(fast(*tensors))):
             self._fast, self._guards = fast, [answer for _, answer in tape.guards]
 
-    def _replayed(self, given: Sequence[Tensor]) -> list[Tensor] | None:
+    def _replayed(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
         """What the tape computes; None where there is none, or a question has another answer."""
         if self._fast is None:
             return None
-        found = list(self._fast(*given))
-        count = len(found) - len(self._guards)
-        if any(bool(x) != a for x, a in zip(found[count:], self._guards, strict=True)):
+        outputs = list(self._fast(*tensors))
+        count = len(outputs) - len(self._guards)
+        if any(bool(x) != a for x, a in zip(outputs[count:], self._guards, strict=True)):
             return None
-        return found[:count]
+        return outputs[:count]
 
 
-def _in_arrays(tape: Tape, given: Sequence[Tensor], outputs: Sequence[Tensor]) -> ArrayTape | None:
-    """The tape for NumPy, if it says the same as torch."""
-    made = ArrayTape.of(tape, outputs)
-    if made is None:
+def _in_arrays(
+    tape: Tape, tensors: Sequence[Tensor], outputs: Sequence[Tensor]
+) -> ArrayTape | None:
+    """The tape for NumPy, if its results agree with torch's."""
+    array_tape = ArrayTape.of(tape, outputs)
+    if array_tape is None:
         return None
-    noise = made.draw(np.random.default_rng(0))
-    arrays = made.run([*(x.numpy() for x in given), *noise])
-    found = lifted(tape).run([*given, *map(torch.from_numpy, noise)])
-    return made if _agree(found, [_tensor(x) for x in arrays]) else None
+    noise = array_tape.draw(np.random.default_rng(0))
+    arrays = array_tape.run([*(x.numpy() for x in tensors), *noise])
+    reference = lifted(tape).run([*tensors, *map(torch.from_numpy, noise)])
+    return array_tape if _agree(reference, [_tensor(x) for x in arrays]) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,10 +280,10 @@ class Piece:
         """``(R,)`` log probabilities; numbers that are missing of a vector are integrated out."""
         if self.conditional.child.is_discrete or self.in_part:
             child = self.conditional.child
-            found = self.conditional.factor({**self._parents, child.name: value}, self._inputs)
-            return found.log_values.double().expand(self.rows)
-        found_: Tensor = self._distribution().log_prob(value)
-        return found_.double().expand(self.rows)
+            table = self.conditional.factor({**self._parents, child.name: value}, self._inputs)
+            return table.log_values.double().expand(self.rows)
+        log_probs: Tensor = self._distribution().log_prob(value)
+        return log_probs.double().expand(self.rows)
 
     def _distribution(self) -> Distribution:
         return self.conditional.distribution(self._parents, self._inputs)
@@ -295,24 +297,32 @@ class Piece:
         return {n: self.covariates[n] for n in self.conditional.inputs} or None
 
 
-def drawn(own: Distribution, rows: int) -> Tensor:
+def drawn(distribution: Distribution, rows: int) -> Tensor:
     """Return ``rows`` draws; of normal distributions as shifted and scaled standard ones."""
-    base: Any = own.base_dist if isinstance(own, Independent) else own
-    shape = [*own.batch_shape, *own.event_shape] if own.batch_shape else [rows, *own.event_shape]
+    base: Any = distribution.base_dist if isinstance(distribution, Independent) else distribution
+    shape = (
+        [*distribution.batch_shape, *distribution.event_shape]
+        if distribution.batch_shape
+        else [rows, *distribution.event_shape]
+    )
     if type(base) is Normal:
         noise = torch.randn(shape, dtype=base.loc.dtype, device=base.loc.device)
         return torch.addcmul(base.loc, base.scale, noise)
-    if type(own) is MultivariateNormal:
-        noise = torch.randn(shape, dtype=own.loc.dtype, device=own.loc.device)
-        factor: Any = own._unbroadcasted_scale_tril
+    if type(distribution) is MultivariateNormal:
+        noise = torch.randn(shape, dtype=distribution.loc.dtype, device=distribution.loc.device)
+        factor: Any = distribution._unbroadcasted_scale_tril
         spread: Tensor = (factor @ noise.unsqueeze(-1)).squeeze(-1)
-        return own.loc + spread
-    found: Tensor = own.sample() if own.batch_shape else own.sample(torch.Size((rows,)))
-    return found
+        return distribution.loc + spread
+    draws: Tensor = (
+        distribution.sample()
+        if distribution.batch_shape
+        else distribution.sample(torch.Size((rows,)))
+    )
+    return draws
 
 
 def seen_in_part(conditional: Conditional, values: Tensor, has_children: bool) -> bool:
-    """Return whether a variable was seen in part at some steps, which must be of use.
+    """Return whether a variable was observed in part at some steps, which must be of use.
 
     Args:
         conditional: Of the variable.
@@ -320,20 +330,20 @@ def seen_in_part(conditional: Conditional, values: Tensor, has_children: bool) -
         has_children: Whether others depend on it.
 
     Raises:
-        Unsupported: If a vector was seen in part and that is not integrated out.
+        Unsupported: If a vector was observed in part and that is not integrated out.
     """
     missing = values.isnan().flatten(start_dim=2) if values.dim() > 2 else values.isnan()
     in_part = values.dim() > 2 and bool((missing.any(-1) & ~missing.all(-1)).any())
     if in_part and (has_children or not conditional.integrates_missing):
         raise Unsupported(
-            f"{conditional.child.name!r} was seen in part at some steps, and particles need all of "
-            "it; give its numbers variables of their own"
+            f"{conditional.child.name!r} was partly observed at some steps, and particles need all "
+            "of it; give its numbers variables of their own"
         )
     return in_part
 
 
 def _present(value: Tensor) -> Tensor:
-    """``(R,)`` where something was seen."""
+    """``(R,)`` where something was observed."""
     if not value.is_floating_point():
         return value >= 0
     missing = value.isnan()

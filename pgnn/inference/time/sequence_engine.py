@@ -24,7 +24,7 @@ from pgnn.limits import check_size, whole_number
 
 
 class SequenceEngine(Engine):
-    """An engine that knows about time: besides the usual verbs it filters and predicts.
+    """An engine for models over time: besides the usual verbs it filters and predicts.
 
     It reads evidence as sequences; how to answer is what engines differ in, by the hooks
     :meth:`smooth_steps`, :meth:`filter_steps`, :meth:`best_paths`, :meth:`draw_paths` and
@@ -65,7 +65,7 @@ class SequenceEngine(Engine):
     ) -> Posterior:
         r"""Return :math:`p(x_{T+h} \mid x_{1:T})` at the steps h = 1, ..., ``steps``.
 
-        Rows go on from their own ends: they are smoothed with so many unseen steps more.
+        Rows go on from their own ends: they are smoothed with so many unobserved steps more.
         """
         steps = whole_number("steps", steps, least=1)
         seen = Sequences.of(model, evidence, inputs)
@@ -126,15 +126,17 @@ class SequenceEngine(Engine):
         Raises:
             Unsupported: If the model is of another kind.
         """
-        own = type(self).__name__
+        engine = type(self).__name__
         if not isinstance(model, self.answers_about):
             raise Unsupported(
-                f"{own}() answers about {self.answers_about.__name__}s over time, which a "
+                f"{engine}() answers about {self.answers_about.__name__}s over time, which a "
                 f"{type(model).__name__} is not; leave engine= out to have one chosen"
             )
         over_time: Any = model
         seen = Sequences.of(over_time, evidence, inputs)
-        question = SequenceQuestion(over_time, seen, inputs, names=names, errors=errors, engine=own)
+        question = SequenceQuestion(
+            over_time, seen, inputs, names=names, errors=errors, engine=engine
+        )
         self._check_cost(question, question.num_cells)
         return question
 
@@ -183,8 +185,8 @@ class SequenceEngine(Engine):
         while bool((low < high).any()):
             middle = (low + high) // 2
             begun = replace(seen.shortened(middle + 1), batched=True)
-            own = {n: x[:, : begun.steps] for n, x in inputs.items()}
-            part = SequenceQuestion(question.model, begun, own, names=[], errors="nan")
+            shortened_inputs = {n: x[:, : begun.steps] for n, x in inputs.items()}
+            part = SequenceQuestion(question.model, begun, shortened_inputs, names=[], errors="nan")
             with torch.no_grad():
                 lost = self.log_evidence(part).isneginf().cpu()
             low, high = torch.where(lost, low, middle + 1), torch.where(lost, middle, high)

@@ -23,7 +23,7 @@ from pgnn.inference.samples import Samples
 
 
 class SequenceQuestion(BaseQuestion):
-    """A model over time, the sequences that were observed of it, and what is asked.
+    """A model over time, observed sequences, and targets.
 
     Answers have the axis of time in the place of ``"T"``; beyond a row's end probabilities are NaN
     and states -1.
@@ -79,9 +79,9 @@ class SequenceQuestion(BaseQuestion):
 
     def about(self, asked: Sequence[Variable]) -> SequenceQuestion:
         """Return the same question about other variables."""
-        told: dict[str, Any] = {"errors": self.errors, "engine": self.engine}
+        settings: dict[str, Any] = {"errors": self.errors, "engine": self.engine}
         names = [v.name for v in asked]
-        return SequenceQuestion(self.model, self.seen, self.inputs, names=names, **told)
+        return SequenceQuestion(self.model, self.seen, self.inputs, names=names, **settings)
 
     @cached_property
     def covariates(self) -> Mapping[Any, Tensor]:
@@ -125,7 +125,7 @@ class SequenceQuestion(BaseQuestion):
         kind: str = "exact",
         diagnostics: Mapping[str, Any] | None = None,
     ) -> Posterior:
-        """Put marginals ``(B, T, S)`` of what was asked together.
+        """Assemble marginals ``(B, T, S)`` of the targets.
 
         Args:
             marginals: Of each variable.
@@ -160,11 +160,11 @@ class SequenceQuestion(BaseQuestion):
         kind: str = "exact",
     ) -> Posterior:
         """Put filtered marginals together; diagnostics have ``(B, T)`` increments of the log."""
-        told = {"log_increments": self.alone(increments)}
-        return self.posterior(marginals, log_evidence, kind=kind, diagnostics=told)
+        diagnostics = {"log_increments": self.alone(increments)}
+        return self.posterior(marginals, log_evidence, kind=kind, diagnostics=diagnostics)
 
     def assignment(self, paths: Sequence[Tensor], scores: Tensor) -> Assignment | KBest:
-        """Put the best states of what was asked together.
+        """Assemble the best states of the targets.
 
         Args:
             paths: For each rank ``(B, .)`` states of all variables, side by side.
@@ -208,7 +208,7 @@ class SequenceQuestion(BaseQuestion):
         return values if self.seen.batched else values[0]
 
     def check_length(self) -> None:
-        """Check that something tells how many steps there are.
+        """Check that the number of steps is known.
 
         Raises:
             EvidenceError: If nothing does.
@@ -223,7 +223,7 @@ def _check_real(name: Hashable, taken: bool, known: bool) -> None:
     if not taken:
         raise Unsupported(
             f"{name!r} is real and has no table of probabilities; query() and predict() of a "
-            "hidden Markov model tell its mean and spread, sample() draws it"
+            "hidden Markov model give its mean and spread, sample() draws it"
         )
     if known:
         raise EvidenceError(f"{name!r} is real and observed, so there is nothing to find out")

@@ -59,14 +59,14 @@ class SequentialMonteCarlo(SequenceEngine):
     weighted particles of each step, ``smooth`` and ``query`` the paths that are left at the end,
     traced back through their ancestors; ``sample`` draws paths by their weights.
 
-    Of a :class:`Program`, executions run side by side and are resampled after what was observed,
+    Of a :class:`Program`, executions run side by side and are resampled after each observation,
     site by site; the program is an ordinary one, with a Python loop over time say, whose control
     flow does not depend on latent values.
 
-    :math:`\hat p(e)` is unbiased. ``diagnostics`` hold ``"log_evidence_standard_error"``, told by
+    :math:`\hat p(e)` is unbiased. ``diagnostics`` hold ``"log_evidence_standard_error"``, from
     the families of particles (see :class:`ParticleWeights`), the smallest
     ``"effective_sample_size"`` of each row, and ``"distinct"``, how many particles of each step
-    have descendants at the end. A warning says where the weights, or the paths of a smoothed
+    have descendants at the end. A warning is given where the weights, or the paths of a smoothed
     answer, rest on fewer than a hundred of them. Answers are not differentiable.
 
     Args:
@@ -75,14 +75,14 @@ class SequentialMonteCarlo(SequenceEngine):
         resampling: How.
         proposal: Of latent variables of a model over time, conditionals
             :math:`q(x_t \mid \cdot)` that they are drawn from. Parents may be any variables of the
-            slice before, named ``(name, -1)``, what is drawn earlier, and what is observed in the
+            slice before, named ``(name, -1)``, those drawn earlier, and those observed in the
             slice; at steps where one of these is not known the model's own serves.
         backward: So many paths are drawn backward for smoothed answers and samples, which do not
             rest on the few ancestors that all particles have in common (Godsill, Doucet and West
             2004); 0 traces the particles' own ancestors.
         seed: Same seed, same answer.
         progress: Show a progress bar if it takes longer than a second.
-        why: Told in the answer's diagnostics as the reason, if there is one.
+        why: Reported in the answer's diagnostics as the reason, if any.
 
     Raises:
         ModelError: If ``particles`` is less than 2, or ``threshold`` not between 0 and 1.
@@ -151,9 +151,9 @@ class SequentialMonteCarlo(SequenceEngine):
             )
         check_proposals(model, self.proposal)
         seen = Sequences.of(model, evidence)
-        own = type(self).__name__
+        engine = type(self).__name__
         return SequenceQuestion(
-            model, seen, inputs, names=names, errors=errors, engine=own, takes_reals=True
+            model, seen, inputs, names=names, errors=errors, engine=engine, takes_reals=True
         )
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
@@ -164,9 +164,9 @@ class SequentialMonteCarlo(SequenceEngine):
         distinct = run.num_distinct()
         warn_of_few(run, distinct, question.engine)
         values = {n: run.paths(n) for n in question.every_name}
-        told = {**self._reasons, "distinct": question.alone(torch.from_numpy(distinct))}
+        diagnostics = {**self._reasons, "distinct": question.alone(torch.from_numpy(distinct))}
         logs = path_weights(run, question.seen.steps)
-        return particle_posterior(question, run, values, logs, told, traced=True)
+        return particle_posterior(question, run, values, logs, diagnostics, traced=True)
 
     def _smooth_backward(self, question: SequenceQuestion) -> Posterior:
         """Marginals of paths drawn backward."""
@@ -175,8 +175,8 @@ class SequentialMonteCarlo(SequenceEngine):
         values = {n: back.along(n, chosen) for n in names}
         shape = (self.backward, question.num_rows, question.seen.steps)
         logs = torch.full(shape, -math.log(self.backward), dtype=torch.float64)
-        told = {**self._reasons, "num_paths": self.backward}
-        return particle_posterior(question, back.run, values, logs, told, traced=False)
+        diagnostics = {**self._reasons, "num_paths": self.backward}
+        return particle_posterior(question, back.run, values, logs, diagnostics, traced=False)
 
     def _backward(
         self, question: SequenceQuestion, names: Sequence[Hashable], number: int
@@ -198,8 +198,10 @@ class SequentialMonteCarlo(SequenceEngine):
         warn_of_few(run, None, question.engine)
         values = {n: run.clouds(n) for n in question.every_name}
         increments = question.alone(torch.from_numpy(run.increments))
-        told = {**self._reasons, "log_increments": increments}
-        return particle_posterior(question, run, values, cloud_weights(run), told, traced=False)
+        diagnostics = {**self._reasons, "log_increments": increments}
+        return particle_posterior(
+            question, run, values, cloud_weights(run), diagnostics, traced=False
+        )
 
     def predict(
         self,
@@ -222,11 +224,11 @@ class SequentialMonteCarlo(SequenceEngine):
         values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
         lengths = torch.full_like(seen.lengths, steps)
         after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
-        own = SequenceQuestion(
+        ahead_question = SequenceQuestion(
             model, after, names=whole.every_name, engine=whole.engine, takes_reals=True
         )
         logs = path_weights(run, steps)
-        return particle_posterior(own, run, values, logs, self._reasons, traced=True)
+        return particle_posterior(ahead_question, run, values, logs, self._reasons, traced=True)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Estimates of the log probabilities of the evidence, unbiased before the logarithm."""
@@ -240,9 +242,9 @@ class SequentialMonteCarlo(SequenceEngine):
         weighed = bool(seen.codes or seen.reals or seen.soft)
         engine = replace(self, seed=self.seed if seed is None else seed)
         if self.backward and weighed:
-            every = [*question.model.variables]
-            back, lines = engine._backward(question, every, n)
-            drawn = {k: back.along(k, lines) for k in every}
+            names = [*question.model.variables]
+            back, lines = engine._backward(question, names, n)
+            drawn = {k: back.along(k, lines) for k in names}
             return question.samples(within(question, drawn), n)
         engine = replace(engine, particles=max(2, n, self.particles if weighed else 2))
         run = engine._run(question, kept=[*question.model.variables])
@@ -255,9 +257,9 @@ class SequentialMonteCarlo(SequenceEngine):
         return question.samples(chosen_paths(question, run, chosen), n)
 
     def impossible(self, question: Any, rows: list[int]) -> ImpossibleEvidence:
-        """See :class:`Engine`; too few particles may agree with what was observed."""
+        """See :class:`Engine`; too few particles may agree with the evidence."""
         return ImpossibleEvidence(
-            f"none of {self.particles} particles agreed with what was observed in rows {rows[:5]}: "
+            f"none of {self.particles} particles agreed with the evidence in rows {rows[:5]}: "
             "it is impossible, or too rare for so few; take more particles",
             tuple(rows),
         )
@@ -299,9 +301,9 @@ class SequentialMonteCarlo(SequenceEngine):
     def _of_programs(self) -> ResampledExecutions:
         if self.proposal:
             raise Unsupported("proposal= is for models over time; a program draws from its own")
-        own = type(self).__name__
+        engine = type(self).__name__
         return ResampledExecutions(
-            self.particles, self.threshold, self.resampling, self.seed, own, self.why
+            self.particles, self.threshold, self.resampling, self.seed, engine, self.why
         )
 
     def describe(self, question: Any) -> Explanation:
@@ -312,7 +314,7 @@ class SequentialMonteCarlo(SequenceEngine):
         return Explanation(
             engine=type(self).__name__,
             kind="estimate",
-            reason=f"{self.particles:,} particles move along, weighed by what was seen"
+            reason=f"{self.particles:,} particles move along, weighted by the evidence"
             + ("" if self.why is None else f", because {self.why}"),
             num_variables=cells,
             memory_bytes=8.0 * self.particles * cells,

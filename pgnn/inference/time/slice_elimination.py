@@ -21,7 +21,7 @@ MAX_ENTRIES = 2**27
 
 @dataclass(frozen=True, eq=False)
 class SliceElimination:
-    """What is left of some tables when variables were eliminated, and the way back.
+    """The tables that remain after an elimination, and the way back.
 
     Attributes:
         left: Tables over the variables that were kept.

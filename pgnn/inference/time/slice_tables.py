@@ -1,4 +1,4 @@
-"""The tables of a slice that repeats, given what was observed of it."""
+"""The tables of a repeated slice given evidence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SliceTables:
         inputs: Covariates ``(B, T, ...)``.
         probes: Zeros ``(B, T, S)`` added to the logs of discrete variables: the gradient of
             :math:`\log p(e)` by one is that variable's marginal.
-        wanted: Variables that must have their tables, though nothing seen depends on them.
+        wanted: Variables that must have their tables, though nothing observed depends on them.
     """
 
     model: SlicedModel
@@ -38,14 +38,14 @@ class SliceTables:
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
     wanted: frozenset[Hashable] = frozenset()
 
-    # of what was observed alone, by name and first step: made once while the numbers change
+    # tables of evidence alone, by name and first step: cached while the parameters change
     _findings: dict[tuple[Hashable, int], Tensor] = field(
         default_factory=dict, init=False, repr=False
     )
 
     @cached_property
     def barren(self) -> set[Hashable]:
-        """Variables that sum to one: not seen, not asked for, and so is all that depends on them.
+        """Barren variables, which sum to one: no descendant is observed or asked for.
 
         The interface is none of them.
         """
@@ -65,16 +65,16 @@ class SliceTables:
 
     @property
     def leaves(self) -> set[Hashable]:
-        """Discrete variables whose tables have what was observed of them put in."""
+        """Discrete variables whose tables have their evidence put in."""
         return set()
 
     def steady(self, kept: Container[Hashable]) -> list[Hashable]:
-        """Return what was seen whose table is the same conditional at every step, over ``kept``."""
+        """Return observed variables with the same conditional at every step, over ``kept``."""
         steady = []
-        for name, own in self.model.conditionals.items():
-            closed = name in self.leaves or not own.child.is_discrete
-            within = all(v.name in kept for v in own.parents if v.is_discrete)
-            if closed and within and self.model.first(name) is own:
+        for name, conditional in self.model.conditionals.items():
+            closed = name in self.leaves or not conditional.child.is_discrete
+            within = all(v.name in kept for v in conditional.parents if v.is_discrete)
+            if closed and within and self.model.first(name) is conditional:
                 steady.append(name)
         return steady
 
@@ -86,7 +86,7 @@ class SliceTables:
         """Return the tables of conditionals at the steps of a span.
 
         Args:
-            span: The first step alone, or later ones; of what is :meth:`steady` also all steps.
+            span: The first step alone, or later ones; of :meth:`steady` ones also all steps.
             names: Whose, all if not given.
 
         Raises:
@@ -97,14 +97,18 @@ class SliceTables:
         for name in self.model.conditionals if names is None else names:
             if name in self.barren:
                 continue
-            own = self.model.first(name) if at_first else self.model.conditionals[name]
-            factor = self._discrete(own, span) if own.child.is_discrete else self._real(own, span)
+            conditional = self.model.first(name) if at_first else self.model.conditionals[name]
+            factor = (
+                self._discrete(conditional, span)
+                if conditional.child.is_discrete
+                else self._real(conditional, span)
+            )
             if factor is not None:
                 factors.append(factor)
         return factors
 
     def unary(self, name: Hashable, span: slice) -> Factor | None:
-        """Return what was observed of a discrete variable, ``(N, S)``; None if nothing was."""
+        """Return the evidence on a discrete variable, ``(N, S)``; None if there is none."""
         if name in self.seen.codes or name in self.seen.soft:
             total = self._once(name, span, self._likelihood)
             if name in self.probes:
@@ -116,7 +120,7 @@ class SliceTables:
         return Factor([self.variable(name)], total.flatten(0, 1))
 
     def _likelihood(self, name: Hashable, span: slice) -> Tensor:
-        """``(B, steps, S)`` logs of what codes and likelihoods tell of each state."""
+        """``(B, steps, S)`` log-likelihoods of each state by codes and soft evidence."""
         seen, size = self.seen, self.variable(name).num_states
         likely = seen.soft[name][:, span].double().log() if name in seen.soft else None
         if name not in seen.codes:
@@ -124,8 +128,10 @@ class SliceTables:
             return likely
         codes = seen.codes[name][:, span]
         known = one_hot(codes.clamp_min(0), size).bool() | (codes < 0).unsqueeze(-1)
-        told = torch.zeros(known.shape, dtype=torch.float64).masked_fill(~known, -torch.inf)
-        return told if likely is None else told + likely
+        log_likelihood = torch.zeros(known.shape, dtype=torch.float64).masked_fill(
+            ~known, -torch.inf
+        )
+        return log_likelihood if likely is None else log_likelihood + likely
 
     def _once(
         self, name: Hashable, span: slice, make: Callable[[Hashable, slice], Tensor]
@@ -136,40 +142,40 @@ class SliceTables:
             self._findings[key] = make(name, span)
         return self._findings[key]
 
-    def _discrete(self, own: Conditional, span: slice) -> Factor:
-        reals = {v.name: v for v in own.parents if not v.is_discrete}
-        values = {n: self._values(n, span, own) for n in reals}
+    def _discrete(self, conditional: Conditional, span: slice) -> Factor:
+        reals = {v.name: v for v in conditional.parents if not v.is_discrete}
+        values = {n: self._values(n, span, conditional) for n in reals}
         for name, x in values.items():
             if bool(x[self._inside(span)].isnan().any()):
-                raise _unseen(name, own.child.name)
+                raise _unseen(name, conditional.child.name)
         reals_seen = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
-        return own.factor(reals_seen or None, self._covariates(own, span))
+        return conditional.factor(reals_seen or None, self._covariates(conditional, span))
 
-    def _real(self, own: Conditional, span: slice) -> Factor | None:
-        """Densities of what was observed; nothing that was not observed counts."""
-        name = own.child.name
+    def _real(self, conditional: Conditional, span: slice) -> Factor | None:
+        """Densities of observed values; unobserved ones do not count."""
+        name = conditional.child.name
         if name not in self.seen.reals:
             return None
-        x = self._values(name, span, own)
+        x = self._values(name, span, conditional)
         axes = tuple(range(2, x.dim()))
         there = self._inside(span) & ~(x.isnan().all(axes) if axes else x.isnan())
         values = {name: x[there]}
-        for v in own.parents:
+        for v in conditional.parents:
             if not v.is_discrete:
-                values[v.name] = self._values(v.name, span, own)[there]
+                values[v.name] = self._values(v.name, span, conditional)[there]
                 if bool(values[v.name].isnan().any()):
                     raise _unseen(v.name, name)
-        rest = self._covariates(own, span) or {}
+        rest = self._covariates(conditional, span) or {}
         at = there.flatten()
-        table = own.factor(values, {n: c[at] for n, c in rest.items()} or None)
+        table = conditional.factor(values, {n: c[at] for n, c in rest.items()} or None)
         full = table.log_values.new_zeros(at.shape[0], *table.log_values.shape[1:])
         return Factor(table.variables, full.index_put((at,), table.log_values))
 
-    def _values(self, name: Hashable, span: slice, own: Conditional) -> Tensor:
+    def _values(self, name: Hashable, span: slice, conditional: Conditional) -> Tensor:
         """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
         plain = without_lag(name)
         if plain not in self.seen.reals:
-            raise _unseen(plain, own.child.name)
+            raise _unseen(plain, conditional.child.name)
         x = self.seen.reals[plain]
         if not has_lag(name):
             return x[:, span]
@@ -178,29 +184,29 @@ class SliceTables:
     def _inside(self, span: slice) -> Tensor:
         return self.seen.inside[:, span]
 
-    def _covariates(self, own: Conditional, span: slice) -> dict[Hashable, Tensor] | None:
-        names = [n for n in own.inputs if n in self.inputs]
+    def _covariates(self, conditional: Conditional, span: slice) -> dict[Hashable, Tensor] | None:
+        names = [n for n in conditional.inputs if n in self.inputs]
         return {n: self.inputs[n][:, span].flatten(0, 1) for n in names} or None
 
 
 def _unseen(name: Hashable, child: Hashable) -> Unsupported:
     return Unsupported(
-        f"{without_lag(name)!r} is real and was not seen everywhere, but {child!r} depends on it; "
+        f"{without_lag(name)!r} is real and not observed everywhere, but {child!r} depends on it; "
         "that needs a sampling engine"
     )
 
 
 @dataclass(frozen=True, eq=False)
 class LeafSliceTables(SliceTables):
-    """Tables of slices in which what was observed of a leaf is put in at once.
+    """Tables of slices in which the evidence on a leaf is put in at once.
 
-    A discrete variable on which nothing depends is treated as a real one is: where it was seen its
-    table is that of its parents alone, where it was not it says nothing, and counts nothing.
+    A discrete variable on which nothing depends is treated as a real one is: where it was observed
+    its table is that of its parents alone, elsewhere it is barren.
     """
 
     @cached_property
     def leaves(self) -> set[Hashable]:
-        """Discrete variables that were seen somewhere, with discrete parents and no children."""
+        """Discrete variables observed somewhere, with discrete parents and no children."""
         model, seen = self.model, self.seen
         conditionals = {n: (c, model.first(n)) for n, c in model.conditionals.items()}
         inner = {v.name for pair in conditionals.values() for c in pair for v in c.parents}
@@ -218,15 +224,20 @@ class LeafSliceTables(SliceTables):
         """See :meth:`SliceTables.unary`; nothing of a leaf, whose table has it."""
         return None if name in self.leaves else super().unary(name, span)
 
-    def _discrete(self, own: Conditional, span: slice) -> Factor:
-        name = own.child.name
+    def _discrete(self, conditional: Conditional, span: slice) -> Factor:
+        name = conditional.child.name
         if name not in self.leaves:
-            return super()._discrete(own, span)
-        if not own.inputs:
-            return self._read(own.factor(), name, span)
-        there = (self._once(name, span, self._rows) < own.child.num_states).nonzero()[:, 0]
-        codes, rest = self.seen.codes[name][:, span].flatten(), self._covariates(own, span) or {}
-        table = own.factor({name: codes[there]}, {n: c[there] for n, c in rest.items()} or None)
+            return super()._discrete(conditional, span)
+        if not conditional.inputs:
+            return self._read(conditional.factor(), name, span)
+        there = (self._once(name, span, self._rows) < conditional.child.num_states).nonzero()[:, 0]
+        codes, rest = (
+            self.seen.codes[name][:, span].flatten(),
+            self._covariates(conditional, span) or {},
+        )
+        table = conditional.factor(
+            {name: codes[there]}, {n: c[there] for n, c in rest.items()} or None
+        )
         full = table.log_values.new_zeros(len(codes), *table.log_values.shape[1:])
         return Factor(table.variables, full.index_put((there,), table.log_values))
 

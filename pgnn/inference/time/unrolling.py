@@ -85,10 +85,12 @@ class Unrolling(SequenceEngine):
         whole = self.query(model, [], seen, inputs=question.inputs, errors=question.errors)
         all_rows, beginnings = torch.arange(seen.num_rows), []
         for t in range(seen.steps):
-            own = {n: x[:, : t + 1] for n, x in covariates.items()}
+            covariates_so_far = {n: x[:, : t + 1] for n, x in covariates.items()}
             begun = seen.take(all_rows, t + 1)
             beginnings.append(
-                self.query(model, question.asked_names, begun, inputs=own, errors="nan")
+                self.query(
+                    model, question.asked_names, begun, inputs=covariates_so_far, errors="nan"
+                )
             )
         rows = []
         for v in question.asked:
@@ -120,19 +122,19 @@ class Unrolling(SequenceEngine):
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """Draws of all variables; see the base class."""
         model, seen = question.model, question.seen
-        network, cells, own = (
+        network, cells, covariates = (
             model.unroll(seen.steps),
             _cells(model, seen),
             _inputs(question.covariates),
         )
-        samples = self.engine.sample(network, n, cells, inputs=own, seed=seed)
+        samples = self.engine.sample(network, n, cells, inputs=covariates, seed=seed)
         return _drawn(question, samples)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Log probabilities of the evidence; see the base class."""
         seen, network = question.seen, question.model.unroll(question.seen.steps)
-        cells, own = _cells(question.model, seen), _inputs(question.covariates)
-        log_z = self.engine.log_prob(network, cells, inputs=own)
+        cells, covariates = _cells(question.model, seen), _inputs(question.covariates)
+        log_z = self.engine.log_prob(network, cells, inputs=covariates)
         return _by_row(log_z, seen) if seen.batched else log_z.reshape(-1)[:1]
 
     def describe(self, question: SequenceQuestion) -> Explanation:
@@ -150,7 +152,7 @@ class _Best:
     states: Tensor
     scores: Tensor
     bound: Tensor | None
-    told: Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
 
     @classmethod
     def nothing(cls, question: SequenceQuestion, k: int) -> _Best:
@@ -169,8 +171,8 @@ class _Best:
         place = {v.name: at for at, v in enumerate(answer.variables)}
         for at, name in enumerate(self.question.asked_names):
             columns = torch.arange(length) + at * self.question.seen.steps
-            own = codes[:, :, [place[name, t] for t in range(length)]]
-            self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = own
+            states = codes[:, :, [place[name, t] for t in range(length)]]
+            self.states[rows[:, None, None], torch.arange(best)[:, None], columns] = states
         scores = answer.log_prob.detach().reshape(len(rows), best)
         self.scores[rows, :best] = scores.to(self.scores)
         bound = answer.upper_bound if isinstance(answer, Assignment) else None
@@ -178,7 +180,7 @@ class _Best:
             self.bound = None
         else:
             self.bound[rows] = bound.detach().reshape(-1).to(self.bound)
-        self.told = answer.diagnostics if isinstance(answer, Assignment) else {}
+        self.diagnostics = answer.diagnostics if isinstance(answer, Assignment) else {}
 
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""
@@ -194,7 +196,7 @@ class _Best:
             index=index,
             upper_bound=self.bound,
             engine=engine,
-            diagnostics=self.told if seen.num_rows == 1 else None,
+            diagnostics=self.diagnostics if seen.num_rows == 1 else None,
         )
 
 
@@ -231,7 +233,7 @@ def _cells(model: UnrollableModel, seen: Sequences) -> dict[Hashable, Any]:
                     cells[name, t] = says(value)
     if seen.batched and not cells and seen.steps:
         name = next(n for n, v in model.variables.items() if v.is_discrete)
-        cells[name, 0] = torch.full((seen.num_rows,), MISSING)  # tells the number of rows
+        cells[name, 0] = torch.full((seen.num_rows,), MISSING)  # has the number of rows
     return cells
 
 
@@ -240,7 +242,7 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def _by_row(log_z: Tensor, seen: Sequences) -> Tensor:
-    """``(B,)``; a network without any step tells one number for all rows."""
+    """``(B,)``; a network without steps gives one number for all rows."""
     if log_z.numel() != 1:
         return log_z
     return (log_z if seen.steps else log_z.double()).reshape(-1).expand(seen.num_rows)

@@ -269,7 +269,7 @@ def test_supports_of_rows():
     )
     same = supports_of(model, [X], {"c": torch.tensor([2.0, 2.0])})
     assert float(same["x"].constraint.upper_bound) == 3.0
-    with pytest.raises(Unsupported, match=r"'x'.*seen in a row"):
+    with pytest.raises(Unsupported, match=r"'x'.*evidence in a row"):
         supports_of(model, [X], {"c": torch.tensor([2.0, 2.5])})
     with pytest.raises(Unsupported, match=r"'x'.*'w'"):
         uniform_below().query(engine=pgnn.Variational(shared="w", progress=False))
@@ -355,5 +355,5 @@ def test_unknown_supports_are_named(engine):
         model.query("x", engine=engine)
     with pytest.raises(Unsupported, match="'x' is a count"):
         Coordinates([X], {"x": Support(constraints.nonnegative_integer)})
-    with pytest.raises(Unsupported, match="does not tell"):
+    with pytest.raises(Unsupported, match="does not declare"):
         Coordinates([X], {"x": Support(None)})

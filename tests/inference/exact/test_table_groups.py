@@ -151,7 +151,7 @@ def test_what_is_flushed_in_one_component_does_not_depend_on_the_others(rowwise)
     assert solver.cpu is not None
     nothing = np.full((3, 2 * count), -1, dtype=np.int32)
     wanted = np.ones(2 * count, dtype=np.bool_)
-    assert made.linear.flushed.all()
+    assert made.scaled_tables.flushed.all()
     plan, rows = next(iter(solver.plans(nothing, Ask(wanted=wanted))))
     log_z, found = np.zeros(3), np.zeros((3, int(made.offset[-1])))
     solver.cpu.answer(plan, nothing, None, rows, wanted, log_z, found)

@@ -399,7 +399,7 @@ def test_hidden_real_variables_are_refused():
         {"v": pgnn.Gaussian(v, [pgnn.Variable("a", 2)]), "w": linear},
         states={"a": 2},
     )
-    with pytest.raises(Unsupported, match="'v' is real and was not seen everywhere"):
+    with pytest.raises(Unsupported, match="'v' is real and not observed everywhere"):
         model.fit({"w": torch.zeros(1, 3)}, progress=False)
 
 

@@ -117,7 +117,7 @@ def test_k_best_equal_the_unrolled_network(seed):
 
 def test_k_best_of_emissions_that_were_not_seen_are_refused():
     model = model_of(tables(np.random.default_rng(0), 3, SYMBOLS))
-    with pytest.raises(Unsupported, match="'y' was not seen"):
+    with pytest.raises(Unsupported, match="'y' was not observed"):
         model.most_probable({"x": [0, 1]}, k=2)
     best = model.most_probable({"x": [0, 1]}, k=2, engine=EXACT)
     assert best.log_prob[0] == pytest.approx(model.most_probable({"x": [0, 1]}).log_prob.item())

@@ -19,7 +19,7 @@ _DEEPEST = 700.0  # exp of its negative is a double with all its digits
 
 
 @dataclass(frozen=True, eq=False)
-class LinearTables:
+class ScaledTables:
     """The numbers of a factor graph, each table divided by its largest entry.
 
     Attributes:
@@ -39,7 +39,7 @@ class LinearTables:
     @classmethod
     def of(
         cls, groups: Sequence[FactorGroup], log_tables: Sequence[Tensor], structure: GraphStructure
-    ) -> LinearTables:
+    ) -> ScaledTables:
         """Turn the log tables of groups into linear units."""
         first, start = structure.first, structure.start
         values = np.zeros(max(int(structure.sizes[~structure.rowwise].sum()), 1))
@@ -64,8 +64,8 @@ class LinearTables:
             else:
                 log_scale[first[k] : first[k + 1]] = tops[0]
                 flushed = flushed | lost.any()
-                own = values[start[first[k]] :][: repeats * linear.size]
-                own.reshape(repeats, -1)[:] = linear.ravel()
+                block = values[start[first[k]] :][: repeats * linear.size]
+                block.reshape(repeats, -1)[:] = linear.ravel()
         if not row_values:
             return cls(values, log_scale, np.zeros((1, 1)), np.zeros((1, 0)), flushed)
         return cls(
