@@ -1,7 +1,7 @@
 """What a model can do, declared by base classes: engines, learners and files ask for these.
 
-A model says what it can by inheriting an ability, and then it must implement it: a class that a
-user writes is asked in the same words as those of this library. Whoever needs an ability writes
+A model declares what it can do by inheriting an ability, which it must implement: a class that a
+user writes is asked in the same words as those of this library. Code that needs an ability writes
 ``isinstance(model, ChainModel)``, and never looks whether an attribute happens to be there.
 """
 
