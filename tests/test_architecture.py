@@ -438,7 +438,7 @@ GOOD = [
         "def f():\n    from pgnn.inference.exact.junction_tree import JunctionTree",
     ),
     ("models/a.py", "if TYPE_CHECKING:\n    from pgnn.inference.posterior import Posterior"),
-    ("inference/exact/plan.py", "from pgnn.inference.exact.kernels import width"),
+    ("inference/exact/plan.py", "from pgnn.inference.exact.kernels import ordering"),
     ("inference/learning/gradient.py", "from pgnn.inference.chains.chain import Chain"),
     ("inference/automatic.py", "from pgnn.inference.sampling.gibbs import Gibbs"),
     ("io/pgmpy.py", "def f():\n    import pgmpy.models\n    from pgnn.models import Model"),

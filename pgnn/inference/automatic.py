@@ -187,18 +187,20 @@ class Automatic(Engine):
         if question.seen.codes.shape[1] <= _SMALL:
             return None
         free: Mask = np.asarray((question.seen.codes < 0).any(axis=0))
-        if self._narrow(question.graph.expanded(), free):
+        if self._is_narrow(question.graph.expanded(), free):
             return None
         bound = human_bytes(self.max_bytes)
         return f"exact elimination of {int(free.sum()):,} variables needs more than {bound}"
 
-    def _narrow(self, graph: FactorGraph, free: Mask) -> bool:
-        from pgnn.inference.exact.kernels.width import narrow
+    def _is_narrow(self, graph: FactorGraph, free: Mask) -> bool:
+        from pgnn.inference.exact.kernels.bounded_width import has_bounded_width
 
         hidden: Mask = np.ones(len(graph.elements) - len(free), dtype=np.bool_)
         most, everything = np.log2(self.max_bytes / 8), np.concatenate([free, hidden])
         return bool(
-            narrow(graph.scope_ptr, graph.scope_var, np.log2(graph.card), everything, float(most))
+            has_bounded_width(
+                graph.scope_ptr, graph.scope_var, np.log2(graph.card), everything, float(most)
+            )
         )
 
 

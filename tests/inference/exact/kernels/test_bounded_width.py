@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pgnn.inference.exact.kernels.width import narrow
+from pgnn.inference.exact.kernels.bounded_width import has_bounded_width
 
 
 def eliminate(
@@ -75,7 +75,7 @@ def ask(scopes, bits, free, most) -> bool:
     var = np.array([v for s in scopes for v in s], dtype=np.int64)
     bits, free = np.asarray(bits, dtype=np.float64), np.asarray(free, dtype=np.bool_)
     kept = [x.copy() for x in (ptr, var, bits, free)]
-    answer = narrow(ptr, var, bits, free, float(most))
+    answer = has_bounded_width(ptr, var, bits, free, float(most))
     for before, after in zip(kept, (ptr, var, bits, free), strict=True):
         np.testing.assert_array_equal(before, after)
     return bool(answer)

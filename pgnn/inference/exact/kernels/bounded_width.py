@@ -1,4 +1,4 @@
-"""Whether a large graph can be eliminated with small tables, found out quickly."""
+"""A fast check whether elimination keeps the tables of a large graph small."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def _all_left(gone, queue, queued):
 
 
 @inner
-def _merge(own, near, pool, used, clique_ptr, clique_num, absorbed):
-    """Let one of the cliques ``own`` become the clique ``near``, and absorb the others."""
-    if not own.shape[0]:
+def _merge(cliques, near, pool, used, clique_ptr, clique_num, absorbed):
+    """Make one of some cliques the clique ``near``, and let it absorb the others."""
+    if not cliques.shape[0]:
         return pool, used
-    merged = own[0]
-    for c in own:
+    merged = cliques[0]
+    for c in cliques:
         if clique_num[c] > clique_num[merged]:
             merged = c
     size = near.shape[0]
@@ -93,21 +93,21 @@ def _merge(own, near, pool, used, clique_ptr, clique_num, absorbed):
         used += size
     pool[clique_ptr[merged] : clique_ptr[merged] + size] = near
     clique_num[merged] = size
-    for c in own:
+    for c in cliques:
         if c != merged:
             absorbed[c] = merged
     return pool, used
 
 
 @entry
-def narrow(
+def has_bounded_width(
     scope_ptr: Ints,
     scope_var: Ints,
     bits: NDArray[np.float64],
     free: NDArray[np.bool_],
     most: float,
 ) -> bool:
-    """Tell whether greedy elimination needs no table of more than ``most`` bits.
+    """Return whether greedy elimination needs no table of more than ``most`` bits.
 
     Cliques are merged as in minimum-degree orderings on quotient graphs (George & Liu 1989), so
     that memory stays that of the graph; tables may grow to a size only when no smaller one can be
@@ -161,8 +161,8 @@ def narrow(
                 continue
             gone[v] = True
             left -= 1
-            own = links[link_ptr[v] : link_ptr[v] + link_num[v]]
-            pool, used = _merge(own, near[:size], pool, used, clique_ptr, clique_num, absorbed)
+            cliques = links[link_ptr[v] : link_ptr[v] + link_num[v]]
+            pool, used = _merge(cliques, near[:size], pool, used, clique_ptr, clique_num, absorbed)
             for k in range(size):
                 u = near[k]
                 if not queued[u]:
