@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -151,25 +150,6 @@ def real_marginal(
         deviation = variance.masked_fill(known, 1.0).sqrt().masked_fill(known, 0.0)
         part = NormalMarginal(mean[..., 0], deviation)
     return part if weights is None else MixtureMarginal(weights, part)
-
-
-def summary_table(marginals: Sequence[ExactMarginal], row: int | None, index: Any) -> Any:
-    """Return a data frame with a row for each number of some variables.
-
-    Args:
-        marginals: Of the variables.
-        row: Which row of a batch; None if there is one alone.
-        index: The names of the numbers.
-    """
-    import pandas as pd
-
-    lines: list[Any] = []
-    for marginal in marginals:
-        numbers = torch.stack([marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])])
-        numbers = numbers if row is None else numbers[:, row]
-        lines += numbers.detach().double().reshape(5, -1).T.tolist()
-    columns = ["mean", "std", "5%", "50%", "95%"]
-    return pd.DataFrame(lines, index=index, columns=columns) + 0.0  # zero has no sign
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:

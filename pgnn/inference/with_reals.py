@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pgnn.factors.variable import Variable
 from pgnn.inference.posterior import Posterior
+
+QUANTILES = (0.05, 0.5, 0.95)
+"""Levels of the quantiles in a summary."""
 
 
 class WithReals(Posterior):
@@ -19,9 +24,11 @@ class WithReals(Posterior):
 
     Attributes:
         reals: The real variables asked for, by name.
+        statistic_names: Columns of the summary.
     """
 
     reals: dict[Hashable, Variable]
+    statistic_names: ClassVar[tuple[str, ...]] = ("mean", "std", "5%", "50%", "95%")
 
     def marginal(self, name: Hashable) -> Any:
         """Return the posterior of a real variable."""
@@ -82,8 +89,26 @@ class WithReals(Posterior):
 
         Args:
             row: Which row of the evidence.
+
+        Returns:
+            A column for each of :attr:`statistic_names`.
         """
-        raise NotImplementedError
+        import pandas as pd
+
+        tables = [torch.zeros(0, len(self.statistic_names), dtype=torch.float64)]
+        for name in self.reals:
+            values = [x.detach().double().reshape(-1) for x in self._statistics(name, row)]
+            tables.append(torch.stack(values, dim=1))
+        numbers = torch.cat(tables).numpy(force=True) + 0.0  # zero has no sign
+        return pd.DataFrame(
+            numbers, index=self.index_of_numbers, columns=list(self.statistic_names)
+        )
+
+    def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
+        """Return the statistics of a variable in a row of evidence, each of its shape."""
+        marginal = self.marginal(name)
+        statistics = [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
+        return [x[row] for x in statistics] if self.batched else statistics
 
     def _names_of_numbers(self) -> list[Any]:
         """The name of each number of each real variable, with its place if there are several."""

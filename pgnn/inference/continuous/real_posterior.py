@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from pgnn.inference.history import History
 from pgnn.inference.posterior import LINES
 from pgnn.inference.rank_diagnostics import rank_effective_sample_size, rank_r_hat
 from pgnn.inference.samples import Samples
-from pgnn.inference.with_reals import WithReals
+from pgnn.inference.with_reals import QUANTILES, WithReals
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,8 @@ class RealPosterior(WithReals):
         statistics: ``(C, n)`` figures of each draw, by the names that ArviZ uses.
     """
 
+    statistic_names: ClassVar = (*WithReals.statistic_names, "ess", "r_hat")
+
     def __init__(
         self,
         variables: Sequence[Variable],
@@ -130,27 +132,10 @@ class RealPosterior(WithReals):
         number = next(iter(self._draws.values())).shape[:2].numel()
         return Samples([*self.reals.values()], torch.zeros(number, 0, dtype=torch.int64), values)
 
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Chains are run for one row of evidence: 0.
-
-        Returns:
-            Columns ``mean``, ``std``, ``5%``, ``50%``, ``95%``, ``ess`` and ``r_hat``.
-        """
-        import pandas as pd
-
-        rows = []
-        for name in self.reals:
-            marginal = self.marginal(name)
-            parts = [marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])]
-            parts += [marginal.effective_sample_size, marginal.r_hat]
-            table = torch.stack([x.to(torch.float64).reshape(-1) for x in parts], dim=1)
-            rows.append(table.numpy())
-        columns = ["mean", "std", "5%", "50%", "95%", "ess", "r_hat"]
-        data = np.concatenate(rows) if rows else np.zeros((0, len(columns)))
-        return pd.DataFrame(data, index=self.index_of_numbers, columns=columns)
+    def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
+        marginal = self.marginal(name)
+        moments = [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
+        return [*moments, marginal.effective_sample_size, marginal.r_hat]
 
     def to_arviz(self) -> Any:
         """Return the draws and their statistics in the form of ArviZ.
@@ -241,28 +226,11 @@ class VariationalPosterior(WithReals):
         """``()`` or ``(B,)`` bounds of the log evidence; one of all rows if they share latents."""
         return self._log_evidence[0] if self.shared else super().log_evidence
 
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Which row of the evidence.
-
-        Returns:
-            Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
-        """
-        import pandas as pd
-
-        lines: list[Any] = []
-        for name in self.reals:
-            draws = self._draws[name].detach().double()
-            row_draws = draws if name in self.shared else draws[:, row]
-            flat = row_draws.reshape(len(row_draws), -1)
-            low, middle, high = flat.quantile(flat.new_tensor([0.05, 0.5, 0.95]), dim=0)
-            columns = [flat.mean(0), flat.std(0), low, middle, high]
-            lines += [*zip(*(c.tolist() for c in columns), strict=True)]
-        return pd.DataFrame(
-            lines, index=self.index_of_numbers, columns=["mean", "std", "5%", "50%", "95%"]
-        )
+    def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
+        draws = self._draws[name].detach().double()
+        row_draws = draws if name in self.shared else draws[:, row]
+        quantiles = row_draws.quantile(row_draws.new_tensor(QUANTILES), dim=0)
+        return [row_draws.mean(0), row_draws.std(0), *quantiles]
 
     def marginal(self, name: Hashable) -> RealMarginal:
         """See :class:`WithReals`."""

@@ -18,7 +18,7 @@ from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
 from pgnn.factors.gaussians.least_squares import common_shape
 from pgnn.factors.gaussians.linear_system import LinearSystem
 from pgnn.factors.variable import Variable
-from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, summary_table
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
 from pgnn.inference.with_reals import WithReals
@@ -186,18 +186,6 @@ class GaussianPosterior(WithReals):
             )
         own = [s for s in self._systems if any(v.name in real for v in s.hidden)]
         return self._distribution(_joined(own), real)
-
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Which row of the evidence.
-
-        Returns:
-            Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
-        """
-        own = [self.marginal(name) for name in self.reals]
-        return summary_table(own, row if self.batched else None, self.index_of_numbers)
 
     def _makers(self) -> Iterator[tuple[Hashable, Callable[[], ExactMarginal]]]:
         """What makes the marginal of each variable that is asked for, when it is looked at."""

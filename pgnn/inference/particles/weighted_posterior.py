@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.posterior import Numbers
 from pgnn.inference.samples import Samples
-from pgnn.inference.with_reals import WithReals
+from pgnn.inference.with_reals import QUANTILES, WithReals
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +122,12 @@ class WeightedPosterior(WithReals):
         log_weights: ``(n, B)``, or ``(n, B, T)`` if each step has weights of its own.
         families: Of the draws, in the same shape.
         **rest: See :class:`~pgnn.inference.posterior.Posterior`.
+
+    Attributes:
+        statistic_names: Columns of the summary; ``error`` is the standard error of the mean.
     """
+
+    statistic_names: ClassVar = (*WithReals.statistic_names, "ess", "error")
 
     def __init__(
         self,
@@ -165,26 +170,8 @@ class WeightedPosterior(WithReals):
         variables = [*self.reals.values()]
         return Samples(variables, none, draws, batched=self.batched, log_weights=weights)
 
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Which row of the evidence.
-
-        Returns:
-            Columns ``mean``, ``std``, ``5%``, ``50%``, ``95%``, ``ess`` and ``error``, the standard
-            error of the mean.
-        """
-        import pandas as pd
-
-        lines: list[Any] = []
+    def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
         families = None if self._families is None else self._families[:, row]
-        for name in self.reals:
-            marginal = WeightedMarginal(
-                self._draws[name][:, row], self.log_weights[:, row], families
-            )
-            parts = [marginal.mean, marginal.std, *marginal.quantile([0.05, 0.5, 0.95])]
-            parts += [marginal.effective_sample_size, marginal.standard_error]
-            lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
-        columns = ["mean", "std", "5%", "50%", "95%", "ess", "error"]
-        return pd.DataFrame(lines, index=self.index_of_numbers, columns=columns)
+        marginal = WeightedMarginal(self._draws[name][:, row], self.log_weights[:, row], families)
+        moments = [marginal.mean, marginal.std, *marginal.quantile(QUANTILES)]
+        return [*moments, marginal.effective_sample_size, marginal.standard_error]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,8 @@ class EmittedPosterior(WithReals):
         moments: Of each real variable asked for.
     """
 
+    statistic_names: ClassVar = ("mean", "std")
+
     def __init__(
         self, whole: Posterior, kept: Sequence[Hashable], moments: Mapping[Hashable, RealMoments]
     ) -> None:
@@ -77,23 +79,9 @@ class EmittedPosterior(WithReals):
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._moments[name]
 
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Which row of the evidence.
-
-        Returns:
-            Columns ``mean`` and ``std``.
-        """
-        import pandas as pd
-
-        lines: list[Any] = []
-        for moments in self._moments.values():
-            parts: tuple[Tensor, ...] = (moments.mean, moments.std)
-            parts = tuple(x[row] for x in parts) if self.batched else parts
-            lines += [*zip(*(x.double().reshape(-1).tolist() for x in parts), strict=True)]
-        return pd.DataFrame(lines, index=self.index_of_numbers, columns=["mean", "std"])
+    def _statistics(self, name: Hashable, row: int) -> Sequence[Tensor]:
+        moments = self._moments[name]
+        return [x[row] if self.batched else x for x in (moments.mean, moments.std)]
 
 
 Ask = Callable[[list[Hashable]], Posterior]

@@ -18,7 +18,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.explanation import Explanation
-from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, summary_table
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.compiled_chain import CompiledChain
@@ -205,18 +205,6 @@ class GaussianSequencePosterior(WithReals):
     def marginal(self, name: Hashable) -> ExactMarginal:
         """See :class:`~pgnn.inference.with_reals.WithReals`."""
         return self._marginals_of_reals[name]
-
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each step.
-
-        Args:
-            row: Which row of the evidence.
-
-        Returns:
-            Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
-        """
-        own = [*self._marginals_of_reals.values()]
-        return summary_table(own, row if self.batched else None, self.index_of_numbers)
 
 
 def slice_of(model: GaussianChainModel) -> tuple[Variable, Variable]:
