@@ -137,7 +137,7 @@ def learning(make: Callable[[bool], Callable[[], None]], repeats: int) -> list[t
 
 
 def latent(make: Callable[[bool], Callable[[], None]], repeats: int) -> list[tuple[Any, ...]]:
-    """What is done over and over where parameters are latent: steps of SVI, slopes of NUTS."""
+    """Steps of SVI and gradients of NUTS, where parameters are latent."""
     program = make(False)
     model: Any = pgnn.Program(program)
     pyro.clear_param_store()
@@ -162,7 +162,7 @@ def latent(make: Callable[[bool], Callable[[], None]], repeats: int) -> list[tup
     return [
         ("a step of SVI", (long - short) / (10 * repeats), clocked(svi.step, repeats), None),
         (
-            "a slope of NUTS, one chain",
+            "a gradient of NUTS, one chain",
             clocked(lambda: potential(points), repeats) / CHAINS,
             clocked(lambda: potential_grad(function, start), repeats),
             None,

@@ -34,7 +34,7 @@ def made_up() -> tuple[Tensor, Tensor]:
 
 
 def laplace(model: pgnn.Program) -> tuple[Tensor, Tensor]:
-    """Return the mode, and the covariance that the curvature there tells."""
+    """Return the mode, and the covariance of the Laplace approximation there."""
     fast = partial(Adam, lr=0.1)
     engine = pgnn.Variational(pgnn.Delta(), optimizer=fast, seed=0)
     mode = model.query(engine=engine)["weights"].mean

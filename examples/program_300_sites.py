@@ -37,7 +37,7 @@ def pipe(readings: dict[int, torch.Tensor]) -> None:
 
 
 def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Return the treewidth, the log evidence, and the share of sensors told right."""
+    """Return the treewidth, the log evidence, and the share of sensors decoded correctly."""
     import matplotlib.pyplot as plt
 
     options = arguments(__doc__ or "", argv)
