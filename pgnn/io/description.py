@@ -1,4 +1,4 @@
-"""A network of tables as plain data: what every file format is read into and written from."""
+"""A network of tables as plain data, between models and file formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of models and their pieces as JSON, and back; no kind of piece is known here."""
+"""Settings of models and their pieces as JSON and back, for any kind of piece."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class SettingsWriter:
         return encode(x)
 
     def history(self, model: Any) -> Any:
-        """Write what a fit reported; what no file can hold is left out."""
+        """Write the history of a fit, without values that JSON cannot hold."""
         kept = {}
         for name, figure in model.history.items():
             try:
@@ -122,7 +122,7 @@ class SettingsWriter:
 
 
 class SettingsReader:
-    """Makes objects of what :class:`SettingsWriter` wrote."""
+    """Restores objects that :class:`SettingsWriter` wrote."""
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class SettingsReader:
         return read[kind]() if kind in read else decode(x)
 
     def _of_caller(self, described: Mapping[str, Any]) -> tuple[Any, bool]:
-        """What the caller gives for a piece, and whether that is the whole of it."""
+        """The caller's code for a piece, and whether that is the whole piece."""
         name, key = described["class"], decode(described["key"])
         needs = [*self._needs([*described["settings"].values()])]
         unknown = self._class(name) is None
@@ -256,7 +256,7 @@ class SettingsReader:
         return replacement, False
 
     def _needs(self, settings: Any) -> Iterator[str]:
-        """What of a piece's settings is code: ``module``, ``code``, or a class unknown here."""
+        """The settings of a piece that are code: ``module``, ``code``, or a class unknown here."""
         if isinstance(settings, list):
             for part in settings:
                 yield from self._needs(part)

@@ -1,4 +1,4 @@
-"""The text of one file, and where in it something went wrong."""
+"""The text of one file, with the places of errors in it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pgnn.io.source import Source
 
 
 class Tokens:
-    """Takes words off a text, first to last; looks for their place only to report an error.
+    """Reads the words of a text in order; finds their place only to report an error.
 
     Args:
         source: The text.

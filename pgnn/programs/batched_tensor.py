@@ -144,7 +144,7 @@ def _in_each(
 def side_by_side(fn: Distribution, batch: ExecutionBatch) -> Distribution:
     """Return a distribution of all executions: one batch axis more, the first one.
 
-    Only so are draws independent: operations that draw noise without looking at a parameter would
+    Only so are draws independent: operations that draw noise without reading a parameter would
     draw it once for all.
 
     Args:

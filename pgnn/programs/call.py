@@ -1,4 +1,4 @@
-"""What a Pyro program is called with."""
+"""The arguments of a Pyro program."""
 
 from __future__ import annotations
 

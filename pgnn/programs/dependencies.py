@@ -1,4 +1,4 @@
-"""Which sites a program has, and who depends on whom: found by running it a few times."""
+"""The sites of a program and their dependencies, found by running it a few times."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Dependencies:
 
     Attributes:
         sites: By name, in the order of the program.
-        graph: Who depends on whom.
+        graph: Dependencies between sites.
         layout: Where the states of discrete sites are laid out; None where there are no tables.
         obstacle: Why there are none.
     """
@@ -53,7 +53,7 @@ class Dependencies:
                 done with that.
 
         Raises:
-            PgnnError: If the program fails, or there is nothing to be done with it.
+            PgnnError: If the program fails, or cannot be used in any way.
         """
         try:
             return _with_tables(program, parameters)

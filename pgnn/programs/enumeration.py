@@ -38,7 +38,7 @@ class Layout:
         dims: Of each discrete site, its negative dimension.
         values: Of each discrete site, its states along that dimension.
         plates: How many dimensions are left to plates.
-        power: What the logarithm of the sum over the discrete sites is multiplied by: they are
+        power: Factor of the logarithm of the sum over the discrete sites, which may be
             scaled, or in plates of which only a batch of rows is there; tables are without it.
     """
 
@@ -271,7 +271,7 @@ def check_tables(
     Args:
         tables: Of all sites.
         sites: Of that execution.
-        power: What the tables are without, see :class:`Layout`.
+        power: The factor that tables lack, see :class:`Layout`.
 
     Raises:
         Unsupported: If they do not, which names the site: its cells are coupled, or the program

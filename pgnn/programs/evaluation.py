@@ -1,4 +1,4 @@
-"""The tables of a program, again and again: run by Python at first, by its tape later."""
+"""Repeated evaluation of a program's tables: by Python at first, later by a recorded tape."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Taped:
         tape: Its outputs are their numbers.
         tables: Of each site, without its numbers.
         place: Which output they are.
-        watched: In which state the tensors were that make the tape void.
+        watched: Versions of the tensors whose change invalidates the tape.
         inputs: The numbers of parameters and reals that it was made with.
     """
 
@@ -72,7 +72,7 @@ class Replayed(Mapping[str, SiteTable]):
 
 
 class _Stage(Enum):
-    """How far an evaluation has come."""
+    """The stages of an evaluation."""
 
     NEW = "the program was not run yet"
     RUN = "it was run once"
@@ -84,7 +84,7 @@ class _Stage(Enum):
 class Evaluation:
     """Computes the tables of sites from parameters and real values.
 
-    The first time the program is run; the second time its arithmetic is written down as well; the
+    The first time the program is run; the second time its operations are recorded as well; the
     third time, with other numbers, the tape's results are compared with the program's; from then on
     the tape alone is run. Everything but parameters and real values is taken to be constant, but
     for the numbers in the tensors that are watched.
@@ -108,8 +108,8 @@ class Evaluation:
 
         Args:
             reals: Values of real sites.
-            parameters: What changes while learning.
-            watched: Tensors whose change makes the tape void.
+            parameters: Tensors that change while learning.
+            watched: Tensors whose change invalidates the tape.
         """
         state = tuple((x.data_ptr(), x._version, tuple(x.shape)) for x in watched)
         inputs = [*parameters, *reals.values()]

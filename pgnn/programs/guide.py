@@ -99,8 +99,8 @@ class GuideExecutions:
     """Executes the guide of a program, with torch's present random state.
 
     Many executions are one inside of another plate, as of Pyro's vectorised particles. Whether
-    that is right is found out at the first time: executed alone on the same draws, the guide must
-    say the same.
+    that is valid is checked at the first time: executed alone on the same draws, the guide must
+    give the same log densities.
 
     Args:
         source: Of a program with a guide.
@@ -187,7 +187,7 @@ class GuideExecutions:
         )
 
     def _read(self, nodes: Mapping[str, Any], n: int) -> GuideRuns:
-        """What the sites of ``n`` executions say."""
+        """Values and log densities of the sites of ``n`` executions."""
         source = self.source
         values: dict[Hashable, Tensor] = {}
         log_q = torch.zeros(n, dtype=torch.float64)

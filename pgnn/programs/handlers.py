@@ -48,7 +48,7 @@ class Visitor:
         raise NotImplementedError
 
     def note(self, name: str, value: Tensor) -> None:
-        """Take in a value that the program computes and gives a name."""
+        """Record a named value that the program computes."""
 
 
 class Finished(Exception):
@@ -186,7 +186,7 @@ def scaled(
         log_prob: Of one site.
         message: With its mask and scale.
         latent: Whether the program itself does not observe it.
-        power: What the logarithm of the sum is multiplied by, and so not here.
+        power: Factor of the logarithm of the sum, which is not applied here.
     """
     mask, scale = message["mask"], message["scale"]
     if power != 1.0:
@@ -201,7 +201,7 @@ def scaled(
 
 
 def thinning(message: dict[str, Any]) -> float:
-    """Return how many times as many rows the plates around a site have as it sees."""
+    """Return the ratio of all rows of the plates around a site to those in the batch."""
     factor = 1.0
     for frame in message["cond_indep_stack"]:
         factor *= float(frame.full_size) / float(frame.size)
@@ -211,7 +211,7 @@ def thinning(message: dict[str, Any]) -> float:
 def seen_values(fn: Any, observed: Any, message: dict[str, Any]) -> Any:
     """Return the observed value, with a number in its place where it is masked.
 
-    There it may be ``NaN``, of which derivatives are none even where they do not count.
+    There it may be ``NaN``, whose derivatives are ``NaN`` even where it is masked.
     """
     mask = message["mask"]
     number = isinstance(observed, Tensor) and observed.is_floating_point()
@@ -224,7 +224,7 @@ class PlateRows:
     """Chooses the rows of plates that leave the choice to Pyro (``subsample_size=``).
 
     Args:
-        rows: ``(B,)`` numbers of the rows that plates see, by name; other plates see all rows.
+        rows: ``(B,)`` numbers of the rows in the batch, by plate; other plates have all rows.
 
     Attributes:
         sizes: Of each plate of which a program asked for some rows: how many there are, and how

@@ -89,7 +89,7 @@ class Lowering:
         return _Part(tuple(names), scopes, self._child(names[0]), one)
 
     def _child(self, name: str) -> bool:
-        """Whether the last variable of a site's table is what its rows sum to one over."""
+        """Whether the rows of a site's table sum to one over its last variable."""
         site = self.sites[name]
         return site.kind is Kind.DISCRETE and not site.weighted and not site.elements
 

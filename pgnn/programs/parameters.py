@@ -14,7 +14,7 @@ _EMPTY: Mapping[str, Any] = {"params": {}, "constraints": {}}
 
 
 class ProgramParameters(nn.Module):
-    """What ``pyro.param`` statements return: made at the first one of a name, then kept.
+    """Values of ``pyro.param`` statements: made by the first one of a name, then kept.
 
     Numbers are kept unconstrained, so that any optimizer may move them. A start is taken from
     Pyro's global store where that has the name; the store itself is never changed.
@@ -113,7 +113,7 @@ def _unfolded(parts: Iterable[Any], depth: int = 4) -> Iterable[Any]:
 
 
 def _enclosed(function: Callable[..., Any]) -> list[Any]:
-    """What a function or method refers to outside of itself."""
+    """Objects that a function or method refers to outside of itself."""
     enclosed: list[Any] = [getattr(function, "__self__", None)]
     wrapped = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
     enclosed.append(wrapped)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Program(ProgramVerbs):
     r"""Any Pyro callable as a model (Bingham et al. 2019).
 
-    The program is run once to find its sample sites, their plates and who depends on whom. Each
+    The program is run once to find its sample sites, their plates and dependencies. Each
     site's log probability as a table over itself and its discrete parents then comes from one more
     run, for all sites together: a site is given all of its states along an extra dimension, and
     sites share dimensions wherever no table is over both. So hundreds of discrete sites need no
@@ -46,7 +46,7 @@ class Program(ProgramVerbs):
     Real latent sites may be observed as evidence, or are left out if nothing depends on them.
     What ``pyro.deterministic`` names is no variable, but may be asked for by ``query``.
     Masks speak of observations: a latent site keeps its distribution where it is masked.
-    Plates with ``subsample_size`` show all of their rows to questions, and batches of so many to
+    Plates with ``subsample_size`` use all of their rows in questions, and batches of that size in
     the steps of :class:`~pgnn.inference.continuous.variational.Variational`.
 
     A program whose control flow depends on a latent value has no tables: :attr:`obstacle` has the
@@ -145,7 +145,7 @@ class Program(ProgramVerbs):
 
     @property
     def event_axes(self) -> dict[Hashable, int]:
-        """See :class:`ExecutableModel`: cells of plates are seen one by one."""
+        """See :class:`ExecutableModel`: cells of plates are observed one by one."""
         return {n: len(self._source.sites[s].event) for n, s in self._source.site_names.items()}
 
     def real_supports(
@@ -172,7 +172,7 @@ class Program(ProgramVerbs):
         return program
 
     def batch(self) -> ProgramBatch | None:
-        """Return the program as it sees some rows of its plates; None if it always sees all."""
+        """Return the program with a batch of the rows of its plates; None if it always has all."""
         seen = self._source.rows
         return ProgramBatch(self) if any(n not in seen.rows for n in seen.sizes) else None
 
@@ -260,7 +260,7 @@ class Program(ProgramVerbs):
         return super().fit(rows, learner=learner, weights=weights, seed=seed, progress=progress)
 
     def argument_tensors(self) -> Sequence[Tensor]:
-        """See :class:`CachingModule`; the rows that plates show are watched, too."""
+        """See :class:`CachingModule`; the rows of plates in a batch are part of the state."""
         return [*self._source.tensors, *self._source.rows.rows.values()]
 
     def extra_repr(self) -> str:
@@ -333,8 +333,9 @@ def _refuse(inputs: Inputs | None) -> None:
 class ProgramBatch(Program):
     r"""A program whose plates have a batch of their rows, which represents all.
 
-    Of a plate of ``N`` rows that sees ``B``, each counts ``N / B`` times, so that on average over
-    the choice of rows the log density is right. Discrete sites in the plate are summed out first:
+    Of a plate of ``N`` rows with ``B`` in the batch, each counts ``N / B`` times, so that on
+    average over the choice of rows the log density is right. Discrete sites in the plate are summed
+    out first:
 
     .. math:: \log p(r) + \frac{N}{B} \sum_{b} \log \sum_{z_b} p(z_b, x_b, r_b \mid r)
 
@@ -374,7 +375,7 @@ class ProgramBatch(Program):
             self._source.rows.rows[name].copy_(torch.randperm(size, generator=generator)[:number])
 
     def of_rows(self, name: Hashable, values: Tensor, lead: int = 0) -> Tensor:
-        """Return what belongs to the rows that are seen.
+        """Return the values of the rows in the batch.
 
         Args:
             name: A variable.

@@ -26,7 +26,7 @@ _MAX_STATES = 2**12
 
 
 class Kind(Enum):
-    """What a site is to a question."""
+    """The role of a site in a question."""
 
     DISCRETE = "discrete"
     REAL = "real"
@@ -51,7 +51,7 @@ class Site:
         log_prob: Of the draw, in the shape of the axes; of a finite one without the scale.
         weighted: Whether it is scaled, so that it need not sum to one.
         scale: How often it counts; NaN if its cells differ.
-        thinning: How many times as many rows its plates have as it sees; a part of the scale.
+        thinning: Ratio of all rows of its plates to those in the batch; a part of the scale.
         auxiliary: Whether the program marks it so: a guide may have it where the model has not.
         constraint: On its values; all real numbers where the distribution declares none.
         in_support: Whether what the program observes is data, all of it possible.

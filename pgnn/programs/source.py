@@ -50,7 +50,7 @@ class ProgramSource:
         programs: The program and its guide.
         args: Arguments of both.
         kwargs: By name.
-        parameters: What ``pyro.param`` gives.
+        parameters: Values of ``pyro.param`` statements.
         rows: Of plates, for a batch; all if not given.
 
     Attributes:
@@ -58,13 +58,13 @@ class ProgramSource:
         model: The same, its rows chosen.
         guide: The guide, called in the same way.
         guide_sites: Names of its sites.
-        rows: The rows that plates see.
-        incomplete: Why only a batch of rows can be seen, or None.
+        rows: The rows of plates in the batch.
+        incomplete: Why only a batch of rows can be used, or None.
         sites: Its sites.
         variables: The latent ones as variables.
         names: The variable of each latent site.
         site_names: The site of each variable.
-        graph: Who depends on whom.
+        graph: Dependencies between sites.
         obstacle: Why there are no tables, or None.
         tensors: Tensors among the arguments.
     """
@@ -287,7 +287,7 @@ class ProgramSource:
     def _in_rows(
         self, owner: CachingModule, one: Evaluation, reals: Mapping[str, Tensor], left_out: set[str]
     ) -> Tables:
-        """Tables for rows of reals: the runs for one row, mapped, are written down once more."""
+        """Tables for rows of reals: the runs for one row, mapped, are recorded once more."""
         inputs, number = self._inputs(owner), next(len(x) for x in reals.values())
 
         def run(rows: Mapping[str, Tensor]) -> Tables:
@@ -316,6 +316,6 @@ class ProgramSource:
         return evaluation
 
     def _inputs(self, owner: CachingModule) -> tuple[list[Tensor], list[Tensor]]:
-        """What changes while learning, and what makes a tape void when it changes."""
+        """The parameters, and the tensors whose change invalidates a tape."""
         changing = [*owner.parameters(), *self.rows.rows.values()]
         return changing, [*self.tensors, *owner.buffers()]

@@ -36,7 +36,7 @@ _CHECKERS = ("torch.distributions", "pyro.", "pgnn.factors")
 
 
 class LatentRead(Exception):
-    """A program looked at the number in a random tensor: what it does next may depend on it.
+    """A program read the number in a random tensor, on which its control flow may depend.
 
     Args:
         sources: The sites that the number was computed from.
@@ -125,7 +125,7 @@ def _picks_by_mask(func: Any, args: tuple[Any, ...]) -> bool:
 
 
 def checking() -> bool:
-    """Whether the number is looked at by a check of arguments."""
+    """Whether the number is read by a check of arguments."""
     frame = sys._getframe(2)
     for _ in range(3):
         module = str(frame.f_globals.get("__name__", ""))
