@@ -49,8 +49,7 @@ class Dependencies:
         Args:
             program: Its arguments bound.
             parameters: Of it.
-            batch: Whether plates see some of their rows; without tables there is nothing to be
-                done with that.
+            batch: Whether plates have a batch of their rows, which only tables can handle.
 
         Raises:
             PgnnError: If the program fails, or cannot be used in any way.

@@ -51,7 +51,7 @@ class Program(ProgramVerbs):
 
     A program whose control flow depends on a latent value has no tables: :attr:`obstacle` has the
     reason, and questions are answered by all of its executions where they are few, otherwise by
-    random ones that are weighed (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
+    random ones that are weighted (:class:`ExecutionEnumeration`, :class:`ExecutionSampling`).
 
     Args:
         model: The program, a function or a module.

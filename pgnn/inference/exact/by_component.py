@@ -1,4 +1,4 @@
-"""Answers about mixtures of models: each component is asked, and the answers are weighed."""
+"""Answers about mixtures of models: each component is asked, and the answers are weighted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ByComponent(Engine):
     .. math:: p(x_i \mid e) = \sum_k p(k \mid e)\, p_k(x_i \mid e), \qquad
         p(k \mid e) \propto \pi_k\, p_k(e)
 
-    Components are asked as they are alone, by the engines that suit them: the answer is exact where
+    Components are asked on their own, by the engines that suit them: the answer is exact where
     theirs are. Of models over time it answers which component a sequence is of, its log
     probability, and draws.
 
@@ -233,7 +233,7 @@ class ByComponent(Engine):
 
     def reason(self) -> str:
         """Return the explanation."""
-        return "each component is asked, and the answers are weighed"
+        return "each component is asked, and the answers are weighted"
 
     @property
     def kind_of_evidence(self) -> str:

@@ -84,7 +84,7 @@ def executable(question: Question, engine: str) -> ExecutableModel:
 def independent(
     question: Question, n: int | None, seed: int | None, *, engine: str, progress: bool
 ) -> list[Executions]:
-    """Return executions for each row, drawn independently and weighed at their end.
+    """Return executions for each row, drawn independently and weighted at their end.
 
     Args:
         question: Of a model that can be run.
