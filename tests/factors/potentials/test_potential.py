@@ -244,7 +244,7 @@ def test_networks_give_each_row_its_tables():
 
 def test_wrong_networks():
     u = torch.zeros(4, 6)
-    with pytest.raises(ModelError, match="input to look at"):
+    with pytest.raises(ModelError, match="needs an input"):
         NeuralPotential(A, Reshape(2), ())
     with pytest.raises(ModelError, match="torch module"):
         NeuralPotential(A, lambda u: u, "u")

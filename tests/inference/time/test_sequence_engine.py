@@ -68,7 +68,7 @@ def test_a_lone_sequence_has_no_row() -> None:
     live = pgnn.OnlineFilter(model)
     for x in [0, 1, 1]:
         live.update({"x": x})
-    with pytest.raises(ImpossibleEvidence, match="observed at step 3 is impossible"):
+    with pytest.raises(ImpossibleEvidence, match="evidence of step 3 is impossible"):
         live.update({"x": 0})
     assert live.num_steps == 3
 
