@@ -254,11 +254,11 @@ def choose(
     candidates = dict(models) if isinstance(models, Mapping) else dict(enumerate(models))
     if not candidates:
         raise ModelError("there are no candidates to choose from")
-    criterion_used = Bic() if criterion is None else criterion
+    criterion = Bic() if criterion is None else criterion
     table: dict[Hashable, dict[str, float]] = {}
     for name, model in candidates.items():
         count = _count(model)
-        figure = criterion_used.figure(model, data, inputs, **fit)
+        figure = criterion.figure(model, data, inputs, **fit)
         count = num_free_parameters(model) if count is None else count
         if math.isnan(figure):
             raise DataError(f"the figure of candidate {name!r} is not a number")

@@ -215,10 +215,8 @@ class Variational(Engine, Learner):
             PgnnError: If the objective stops being finite; a variable is named. Whatever is
                 raised, the model, and an encoder, are as they were.
         """
-        seed_of_fit = self.seed if seed is None else seed
-        VariationalFit(self, seed_of_fit, progress and self.progress).learn(
-            model, data, weights, inputs
-        )
+        seed = self.seed if seed is None else seed
+        VariationalFit(self, seed, progress and self.progress).learn(model, data, weights, inputs)
 
     # --- helpers ------------------------------------------------------------------------------
 

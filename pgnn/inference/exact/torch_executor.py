@@ -112,9 +112,9 @@ def marginals(
     scopes = [(int(v),) for v in wanted]
     with _differentiable():
         tables = observed_tables(graph, order, codes, unary, sliced, used, detach=not create_graph)
-        marginals_of, log_z = _beliefs(tables, scopes, create_graph, max_bytes)
+        posteriors, log_z = _beliefs(tables, scopes, create_graph, max_bytes)
         empty = tables.zeros((), 0).values.expand(tables.num_rows, 0)
-        return torch.cat([empty, *marginals_of], dim=1), log_z
+        return torch.cat([empty, *posteriors], dim=1), log_z
 
 
 def beliefs(

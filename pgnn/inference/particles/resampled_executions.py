@@ -60,9 +60,9 @@ class ResampledExecutions(Engine):
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """See :class:`Engine`; executions chosen by their weights."""
-        chosen_seed = self.seed if seed is None else seed
-        runs = self._executions(question, max(n, self.particles), chosen_seed)
-        return samples_of(question, runs, n=n, seed=chosen_seed)
+        seed = self.seed if seed is None else seed
+        runs = self._executions(question, max(n, self.particles), seed)
+        return samples_of(question, runs, n=n, seed=seed)
 
     def answer_log_prob(self, question: Question) -> Tensor:
         """See :class:`Engine`: an estimate, of which the exponential is unbiased."""

@@ -67,8 +67,8 @@ class ForwardBackward(SequenceEngine):
         self.check_possible(question, scores[:, 0])
         flat = []
         for r in range(k):
-            states_of_asked = [_best_states(question, v, states[:, r]) for v in question.asked]
-            flat.append(torch.cat([x.flatten(start_dim=1) for x in states_of_asked], dim=1))
+            parts = [_best_states(question, v, states[:, r]) for v in question.asked]
+            flat.append(torch.cat([x.flatten(start_dim=1) for x in parts], dim=1))
         return question.assignment(flat, scores)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:

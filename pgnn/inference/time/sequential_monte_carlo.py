@@ -224,11 +224,11 @@ class SequentialMonteCarlo(SequenceEngine):
         values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
         lengths = torch.full_like(seen.lengths, steps)
         after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
-        ahead_question = SequenceQuestion(
+        future = SequenceQuestion(
             model, after, names=whole.every_name, engine=whole.engine, takes_reals=True
         )
         logs = path_weights(run, steps)
-        return particle_posterior(ahead_question, run, values, logs, self._reasons, traced=True)
+        return particle_posterior(future, run, values, logs, self._reasons, traced=True)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Estimates of the log probabilities of the evidence, unbiased before the logarithm."""
