@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.gaussian_marginals import ExactMarginal, summary_table
+from pgnn.inference.gaussian_marginals import ExactMarginal
 from pgnn.inference.with_reals import WithReals
 
 
@@ -54,15 +54,3 @@ class KnownMarginals(WithReals):
     def marginal(self, name: Hashable) -> ExactMarginal:
         """See :class:`WithReals`."""
         return self._known[name]
-
-    def summary(self, row: int = 0) -> Any:
-        """Return a data frame with a row for each number of each real variable.
-
-        Args:
-            row: Which row of the evidence.
-
-        Returns:
-            Columns ``mean``, ``std``, ``5%``, ``50%`` and ``95%``.
-        """
-        own = [self.marginal(name) for name in self.reals]
-        return summary_table(own, row if self.batched else None, self.index_of_numbers)
