@@ -266,7 +266,7 @@ def _answer(model: Any, evidence: Mapping[Any, Any], posterior: Any, mode: Any) 
         "kind": posterior.kind,
         "engine": posterior.engine,
         "log_evidence": log_evidence if math.isfinite(log_evidence) else None,
-        "diagnostics": _plain(posterior.diagnostics),
+        "diagnostics": _json_values(posterior.diagnostics),
         "evidence": {str(name): str(state) for name, state in evidence.items()},
         "posterior": {
             str(name): {
@@ -301,7 +301,7 @@ def _num_arcs(model: Any) -> int:
     return int(interaction_graph(scopes).number_of_edges())
 
 
-def _plain(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
+def _json_values(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON can hold of what an engine has to say: text, truth values and finite numbers."""
     kept = {}
     for name, value in diagnostics.items():

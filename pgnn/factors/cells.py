@@ -173,7 +173,7 @@ def _nested(items: list[Any], labels: Mapping[Any, Any]) -> Cells:
     if len(shapes) > 1:
         raise EvidenceError(f"parts of different shapes: {', '.join(map(str, sorted(shapes)))}")
     (shape,) = shapes
-    arrays = [None if p is None or _unseen(p) else _uncategorized(p) for p in parts]
+    arrays = [None if p is None or _all_missing(p) else _uncategorized(p) for p in parts]
     blank = next((a for a in arrays if a is not None), np.zeros(shape))
     values = np.stack([np.zeros_like(blank) if a is None else a for a in arrays])
     if values.dtype.kind in "US":
@@ -221,7 +221,7 @@ def _objects(items: list[Any]) -> NDArray[Any]:
     return array
 
 
-def _unseen(cells: Cells) -> bool:
+def _all_missing(cells: Cells) -> bool:
     return cells.missing is not None and cells.missing.size > 0 and bool(cells.missing.all())
 
 

@@ -43,9 +43,9 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
         return samples
     lead = tuple(samples.codes.shape[:-1])
     with private_randomness(seed), torch.no_grad():
-        together = _together(question, samples) if isinstance(model, DirectedModel) else {}
+        together = _joint_draws(question, samples) if isinstance(model, DirectedModel) else {}
         rest = [v for v in reals if v.name not in together]
-        known = together | {v.name: _seen(question, v, lead) for v in rest}
+        known = together | {v.name: _observed_reals(question, v, lead) for v in rest}
         if isinstance(model, DirectedModel):
             values = _by_conditionals(model, question, samples, known)
         elif isinstance(model, ExecutableModel):
@@ -106,7 +106,7 @@ def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
         conditional, v = model.conditionals[name], model.variables[name]
         parents = {p.name: values[p.name] for p in conditional.parents}
         inputs = {k: x for k, x in covariates.items() if k in conditional.inputs} or None
-        held = _held(question, v, row, n)
+        held = _held_values(question, v, row, n)
         if held is None:
             values[name] = conditional.draw(parents, inputs, n)
         else:
@@ -122,7 +122,7 @@ def _weighted(question: Question, row: int, n: int) -> tuple[Tensor, Tensor]:
     return states, log_weights
 
 
-def _held(question: Question, variable: Variable, row: int, n: int) -> Tensor | None:
+def _held_values(question: Question, variable: Variable, row: int, n: int) -> Tensor | None:
     """``(n, *shape)`` observed values of a variable in a row; None if it was not observed."""
     seen = question.seen
     if variable.is_discrete:
@@ -147,7 +147,7 @@ def _repeated(x: Tensor, row: int, n: int) -> Tensor:
     return value.expand(n, *value.shape)
 
 
-def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:
+def _observed_reals(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tensor | None:
     """``(R, *shape)`` observed values of a real variable at each draw, or None."""
     x = question.seen.reals.get(variable.name)
     if x is None or is_all_nan(x):
@@ -160,7 +160,7 @@ def _seen(question: Question, variable: Variable, lead: tuple[int, ...]) -> Tens
     return x.expand(lead[0], *x.shape).flatten(end_dim=1)
 
 
-def _together(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
+def _joint_draws(question: Question, samples: Samples) -> dict[Hashable, Tensor | None]:
     """``(R, *shape)`` values of reals on which something depends that was observed.
 
     So are those drawn of which a row has observed some numbers only.
@@ -322,7 +322,7 @@ def filled(question: Question, samples: Samples, seed: int | None) -> Samples:
     with private_randomness(seed), torch.no_grad():
         if isinstance(model, DirectedModel):
             for v in reals:  # raises for a vector that was observed in part
-                _seen(question, v, tuple(samples.codes.shape[:-1]))
+                _observed_reals(question, v, tuple(samples.codes.shape[:-1]))
             values = _by_conditionals(model, question, states, known)
         else:
             values = _by_executions(model, reals, states, known)

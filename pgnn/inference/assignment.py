@@ -124,9 +124,9 @@ class Assignment(CodedMapping):
     def table(self, row: int = 0) -> str:
         """Return one row as text: a line for each variable, then the log probability."""
         table = state_table(self.variables, self._states[row].cpu().numpy())
-        return f"{table}\nlog probability {self._log_prob[row].item():z.6f}{self._standing(row)}"
+        return f"{table}\nlog probability {self._log_prob[row].item():z.6f}{self._bound_text(row)}"
 
-    def _standing(self, row: int) -> str:
+    def _bound_text(self, row: int) -> str:
         """Whether a better assignment may exist."""
         by = f" by {self.engine}" if self.engine else ""
         if self._upper_bound is None:

@@ -86,7 +86,7 @@ class Automatic(Engine):
                 if _discrete(question.model):
                     raise
                 return self._by_sampling(question, str(error))
-        return _because(why, self._estimating(question).answer_query(question))
+        return _with_reason(why, self._estimating(question).answer_query(question))
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
         """Answer ``most_probable``: exactly, by dual decomposition or by propagation."""
@@ -100,7 +100,7 @@ class Automatic(Engine):
                 why = str(error)
         everything = question.names is None and _is_written(question)
         engine = DualDecomposition() if everything else BeliefPropagation()
-        return _because(why, engine.answer_most_probable(question, k))
+        return _with_reason(why, engine.answer_most_probable(question, k))
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, by chains over the reals, or by Gibbs sampling."""
@@ -173,10 +173,10 @@ class Automatic(Engine):
     def _by_sampling(self, question: Question, why: str) -> Posterior:
         """By chains over the reals, or by executions where these cannot be."""
         try:
-            return _because(why, MCMC(seed=self.seed).answer_query(question))
+            return _with_reason(why, MCMC(seed=self.seed).answer_query(question))
         except Unsupported as error:
             answer = _executions(question, self.seed).answer_query(question)
-            return _because(f"MCMC() cannot: {error}", answer)
+            return _with_reason(f"MCMC() cannot: {error}", answer)
 
     @cached_property
     def _exact(self) -> JunctionTree:
@@ -215,7 +215,7 @@ def _executions(question: Question, seed: int | None) -> ExecutionSampling:
     return ExecutionSampling(seed=seed)
 
 
-def _because(why: str, answer: Answer) -> Answer:
+def _with_reason(why: str, answer: Answer) -> Answer:
     """The same answer, with the reason in its diagnostics."""
     answer.diagnostics = {"reason": why, **answer.diagnostics}  # type: ignore[union-attr]
     return answer

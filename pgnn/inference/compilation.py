@@ -83,7 +83,7 @@ class Compilation:
             if self._done is None:
                 self._ready = not self._begin()
             else:
-                self._ready = self._done.exists() or not _is_recent(_begun(self._done))
+                self._ready = self._done.exists() or not _is_recent(_started_mark(self._done))
             return self._ready
 
     def _begin(self) -> bool:
@@ -98,9 +98,9 @@ class Compilation:
         done = Path(folder, f"{self.room}-{_stamp(self.room)}.done")
         if done.exists():
             return False
-        if not _is_recent(_begun(done)):  # otherwise another process has started a child
+        if not _is_recent(_started_mark(done)):  # otherwise another process has started a child
             try:
-                _begun(done).touch()
+                _started_mark(done).touch()
                 self._start(done)
             except (OSError, RuntimeError):  # no place, no child, or no thread to be had
                 return False
@@ -108,7 +108,9 @@ class Compilation:
         return True
 
     def _start(self, done: Path) -> None:
-        code = _CHILD.format(path=sys.path, room=self.room, done=str(done), begun=str(_begun(done)))
+        code = _CHILD.format(
+            path=sys.path, room=self.room, done=str(done), begun=str(_started_mark(done))
+        )
         child = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.DEVNULL,
@@ -141,7 +143,7 @@ def compile_all(room: str, done: str, begun: str) -> None:
         Path(begun).unlink(missing_ok=True)
 
 
-def _begun(done: Path) -> Path:
+def _started_mark(done: Path) -> Path:
     """The file that marks a started child."""
     return done.with_suffix(".begun")
 

@@ -57,7 +57,7 @@ class FactorGraph:
     ) -> None:
         self.elements = elements if isinstance(elements, Elements) else Elements(elements)
         self.groups: tuple[FactorGroup, ...] = tuple(
-            self._alone(f) if isinstance(f, Factor) else f for f in factors
+            self._as_group(f) if isinstance(f, Factor) else f for f in factors
         )
         self.structure = GraphStructure.of(self.elements, self.groups)
         self.origin: Expansion | None = None
@@ -384,7 +384,7 @@ class FactorGraph:
         """Add tables; they have the last numbers."""
         return FactorGraph(self.elements, (*self.groups, *more))
 
-    def _alone(self, f: Factor) -> TableGroup:
+    def _as_group(self, f: Factor) -> TableGroup:
         """A table as a group of one factor."""
         child = None if f.child is None else f.names.index(f.child)
         scope = [[int(self.elements.numbers(n)) for n in f.names]]

@@ -86,7 +86,7 @@ class GraphStructure:
     @cached_property
     def scope_ptr(self) -> Ints:
         """``(F + 1,)`` where each factor's scope begins in :attr:`scope_var`."""
-        arities = self._each([s.shape[1] for s in self.scopes_of])
+        arities = self._per_factor([s.shape[1] for s in self.scopes_of])
         return np.concatenate([[0], np.cumsum(arities)]).astype(np.int64)
 
     @cached_property
@@ -110,13 +110,15 @@ class GraphStructure:
     @cached_property
     def rowwise(self) -> Mask:
         """``(F,)`` whether a factor's table differs from row to row."""
-        return self._each(self.batched).astype(np.bool_)
+        return self._per_factor(self.batched).astype(np.bool_)
 
     @cached_property
     def sizes(self) -> Ints:
         """``(F,)`` entries of each table."""
         card = self.elements.card
-        return self._each([math.prod(card[s[0]].tolist()) if len(s) else 0 for s in self.scopes_of])
+        return self._per_factor(
+            [math.prod(card[s[0]].tolist()) if len(s) else 0 for s in self.scopes_of]
+        )
 
     @cached_property
     def start(self) -> Ints:
@@ -151,6 +153,6 @@ class GraphStructure:
         """Structures that such graphs had."""
         return []
 
-    def _each(self, of_groups: Sequence[int]) -> Ints:
+    def _per_factor(self, of_groups: Sequence[int]) -> Ints:
         """A number for each factor."""
         return np.repeat(np.array(of_groups, dtype=np.int64), np.diff(self.first))

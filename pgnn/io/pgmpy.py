@@ -247,8 +247,11 @@ def from_dynamic(model: Any) -> DynamicBayesianNetwork:
     Raises:
         ModelError: If a node has no table, or tables disagree about states.
     """
-    cpds = [{_plain(c.variables[0])[0]: c for c in model.get_cpds(time_slice=t)} for t in (0, 1)]
-    names = dict.fromkeys(_plain(n)[0] for n in model.nodes())
+    cpds = [
+        {_name_and_slice(c.variables[0])[0]: c for c in model.get_cpds(time_slice=t)}
+        for t in (0, 1)
+    ]
+    names = dict.fromkeys(_name_and_slice(n)[0] for n in model.nodes())
     for name in names:
         if name not in cpds[0]:
             raise ModelError(f"pgmpy model has no table for {(name, 0)!r}; add a TabularCPD")
@@ -263,19 +266,19 @@ def from_dynamic(model: Any) -> DynamicBayesianNetwork:
     return DynamicBayesianNetwork(edges, conditionals, initial, states)
 
 
-def _plain(node: Any) -> tuple[Hashable, int]:
+def _name_and_slice(node: Any) -> tuple[Hashable, int]:
     """Name and slice of a node."""
     return node[0], int(node[1])
 
 
 def _states(cpd: Any, axis: int) -> list[Any]:
-    names = {_plain(n): s for n, s in cpd.state_names.items()}
-    return list(names[_plain(cpd.variables[axis])])
+    names = {_name_and_slice(n): s for n, s in cpd.state_names.items()}
+    return list(names[_name_and_slice(cpd.variables[axis])])
 
 
 def _conditional(cpd: Any, variables: dict[Hashable, Variable]) -> Tabular:
     """A table with the child last, states in the order of the variables."""
-    (child, t), *before = [_plain(n) for n in cpd.variables]
+    (child, t), *before = [_name_and_slice(n) for n in cpd.variables]
     parents = [lagged(variables[n]) if s < t else variables[n] for n, s in before]
     values = np.asarray(cpd.values, dtype=np.float64)
     for axis, (name, _) in enumerate([(child, t), *before]):

@@ -151,9 +151,9 @@ class SettingsReader:
         """Make the model; every module of the caller's must have been used."""
         name = described["class"]
         if self._class(name) is None:
-            hint = f"; pass it in classes=[{_short(name)}]"
+            hint = f"; pass it in classes=[{_class_name(name)}]"
             hint = hint if ":" in name else closest(name, self._known)
-            raise DataError(f"a model of the unknown class {_short(name)!r}{hint}")
+            raise DataError(f"a model of the unknown class {_class_name(name)!r}{hint}")
         model = self.object(described)
         if self._modules:
             unused = next(iter(self._modules))
@@ -178,7 +178,7 @@ class SettingsReader:
         else:
             kind = self._class(name)
             if kind is None:
-                raise DataError(f"an object of the unknown kind {_short(name)!r}")
+                raise DataError(f"an object of the unknown kind {_class_name(name)!r}")
             settings = {n: self.value(x, code) for n, x in described["settings"].items()}
             restored = kind.from_settings(settings, state)
         if isinstance(restored, nn.Module):
@@ -229,7 +229,7 @@ class SettingsReader:
             return None, False
         if unknown and ":" not in name and not described["whole"]:
             raise DataError(f"{key!r} has a {described['piece']} of the unknown kind {name!r}")
-        kind, noun = _short(name), described["piece"]
+        kind, noun = _class_name(name), described["piece"]
         wanted = f"a {kind} {noun}" if whole else "its torch module"
         if key not in self._modules:
             also = f", or classes=[{kind}]" if unknown else ""
@@ -348,5 +348,5 @@ def _distribution(name: str) -> type[Distribution]:
     return kind
 
 
-def _short(name: str) -> str:
+def _class_name(name: str) -> str:
     return name.split(":")[-1].split(".")[-1]

@@ -123,7 +123,7 @@ class GuideExecutions:
         if n > 1 and self.together is None:
             self.together = self._fits(n)
         if n > 1 and self.together:
-            return self._read(self._many(n), n)
+            return self._read(self._run_together(n), n)
         runs = [self._read(self._sites({}), 1) for _ in range(n)]
         values = {k: torch.cat([r.values[k] for r in runs]) for k in runs[0].values}
         log_q = torch.cat([r.log_q for r in runs])
@@ -155,7 +155,7 @@ class GuideExecutions:
         with _Held(held):
             return _traced(around(self.source.guide), self.source.parameters)
 
-    def _many(self, n: int) -> dict[str, Any]:
+    def _run_together(self, n: int) -> dict[str, Any]:
         """The sites of ``n`` executions at once."""
         return self._sites({}, pyro.plate("_executions", n, dim=-1 - self._depth))
 
@@ -165,7 +165,7 @@ class GuideExecutions:
             alone = self._sites({})
             self._depth = max([len(s["fn"].batch_shape) for s in alone.values()], default=0)
             try:
-                many = self._many(n)
+                many = self._run_together(n)
                 runs = self._read(many, n)
             except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError):
                 return False

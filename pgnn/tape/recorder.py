@@ -169,12 +169,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             unsteady = {k for k, x in enumerate(self.kept) if _storage(x) in self.written}
         if any(s.number in unsteady for s, _ in self.guards):
             return None
-        steps, same = _once(self.steps, unsteady)
+        steps, same = _deduplicated(self.steps, unsteady)
         final = _renamed(ends, same), tuple((_renamed(s, same), b) for s, b in self.guards)
         return Tape(self.inputs, tuple(steps), *final, len(self.kept)).needed()
 
 
-def _once(steps: Iterable[Step], unsteady: set[int]) -> tuple[list[Step], dict[int, int]]:
+def _deduplicated(steps: Iterable[Step], unsteady: set[int]) -> tuple[list[Step], dict[int, int]]:
     """Steps without those that repeat another one, and which slot has the result of each that did.
 
     Args:

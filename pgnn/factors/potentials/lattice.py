@@ -47,7 +47,7 @@ class Lattice(Restorable):
     def directions(self, num_axes: int) -> tuple[tuple[int, ...], ...]:
         """Return the steps to neighbours: along each axis in order, then the diagonal ones."""
         straight = [tuple(int(a == b) for b in range(num_axes)) for a in range(num_axes)]
-        return (*straight, *(_slanted(num_axes) if self.diagonals else ()))
+        return (*straight, *(_diagonal_steps(num_axes) if self.diagonals else ()))
 
     def edges(self, shape: Sequence[int]) -> tuple[Ints, Ints]:
         """Return the pairs of neighbours and the direction of each.
@@ -81,7 +81,7 @@ class Lattice(Restorable):
         return [wrap and n > 2 for wrap, n in zip(periodic, shape, strict=True)]
 
 
-def _slanted(num_axes: int) -> Iterator[tuple[int, ...]]:
+def _diagonal_steps(num_axes: int) -> Iterator[tuple[int, ...]]:
     """Steps along several axes; of a step and its reverse only one."""
     for step in itertools.product((1, 0, -1), repeat=num_axes):
         first = next((s for s in step if s), 0)

@@ -45,8 +45,8 @@ def entropy_by_steps(tensors: ChainTensors, filtered: Tensor, marginals: Tensor)
     table = tensors.transition.detach().double()
     table = (table - _finite(table.amax((2, 3), keepdim=True))).exp()
     before = filtered[:, :-1]
-    sizes = _times(before, table)
-    mean = _times(_x_log_x(before), table) + _times(before, _x_log_x(table))
+    sizes = _row_products(before, table)
+    mean = _row_products(_x_log_x(before), table) + _row_products(before, _x_log_x(table))
     each = sizes.clamp(min=_TINY).log() - mean / sizes.clamp(min=_TINY)
     inside = tensors.within[:, 1:, None] & (marginals[:, 1:] > 0)
     total = torch.where(inside, marginals[:, 1:] * each, 0.0).sum((1, 2))
@@ -59,7 +59,7 @@ def entropy_by_steps(tensors: ChainTensors, filtered: Tensor, marginals: Tensor)
     return total.clamp(min=0.0)
 
 
-def _times(left: Tensor, table: Tensor) -> Tensor:
+def _row_products(left: Tensor, table: Tensor) -> Tensor:
     """Product of ``(B, T, K)`` rows and ``(1 or B, 1 or T, K, K)`` matrices."""
     if table.shape[1] == 1:
         return left @ table[:, 0]

@@ -154,15 +154,15 @@ class SegmentChain:
         """
         if k != 1:
             raise Unsupported("one best segmentation is found, not several")
-        counts, score = self._one(MAX, 1)
+        counts, score = self._paths_by_gradient(MAX, 1)
         return counts[0], score
 
     def sample(self, n: int = 1, seed: int | None = None) -> Tensor:
         """Return ``(n, B, T)`` exact draws of the states, -1 beyond the end."""
         number = int(np.random.default_rng(seed).integers(2**63))
-        return self._one(Draw(torch.Generator().manual_seed(number)), n)[0]
+        return self._paths_by_gradient(Draw(torch.Generator().manual_seed(number)), n)[0]
 
-    def _one(self, reduction: Reduction, n: int) -> tuple[Tensor, Tensor]:
+    def _paths_by_gradient(self, reduction: Reduction, n: int) -> tuple[Tensor, Tensor]:
         """States that the gradient of a best or drawn segmentation points at, ``n`` times."""
         tensors = self.tensors.detach()
         field = tensors.field.clone().requires_grad_()

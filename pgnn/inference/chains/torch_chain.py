@@ -232,11 +232,11 @@ class TorchChainPaths:
         for t in range(T - 1, -1, -1):
             weights = alpha[:, t]
             if t < T - 1:
-                step = self._towards(hard, t, at)
+                step = self._transitions_to(hard, t, at)
                 weights = torch.where((t < last)[:, None], weights + step, weights)
             at = weights.argmax(1)
             states[:, t] = at
-        return self._barred(states, score), score
+        return self._mask_invalid(states, score), score
 
     def best_k(self, k: int) -> tuple[Tensor, Tensor]:
         """Return ``(B, k, T)`` most probable paths and ``(B, k)`` their scores."""
@@ -261,7 +261,7 @@ class TorchChainPaths:
                 at = came[t - 1].flatten(1).gather(1, at)
         empty = tensors.ends == 0
         scores[empty] = torch.where(torch.arange(k) > 0, -math.inf, 0.0).to(scores)
-        return self._barred(states, scores), scores
+        return self._mask_invalid(states, scores), scores
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Return ``(n, B, T)`` exact draws."""
@@ -274,12 +274,12 @@ class TorchChainPaths:
         for t in range(T - 1, -1, -1):
             weights = alpha[:, t].expand(n, -1, -1)
             if t < T - 1:
-                step = self._towards(soft, t, at)
+                step = self._transitions_to(soft, t, at)
                 weights = torch.where((t < last)[:, None], weights + step, weights)
             uniform = torch.rand(n, B, dtype=torch.float64, generator=generator)
             at = draw(weights, uniform.to(alpha.device), -1)
             states[:, :, t] = at
-        return self._barred(states, soft.total(alpha).expand(n, -1))
+        return self._mask_invalid(states, soft.total(alpha).expand(n, -1))
 
     def log_score(self, states: Tensor) -> Tensor:
         """Return the logs of what paths weigh, ``(..., B)`` of states ``(..., B, T)``."""
@@ -301,13 +301,13 @@ class TorchChainPaths:
         total = total + initial.masked_fill(~within[:, 0], 0.0)
         return total.masked_fill(absent, -math.inf)
 
-    def _towards(self, chain: TorchChain, t: int, at: Tensor) -> Tensor:
+    def _transitions_to(self, chain: TorchChain, t: int, at: Tensor) -> Tensor:
         """Logs of the transitions from every state at step ``t`` to given ones, ``(..., B, K)``."""
         table = chain.step(t).mT
         rows = torch.arange(at.shape[-1], device=at.device) % len(table)
         return table[rows, at]
 
-    def _barred(self, states: Tensor, score: Tensor) -> Tensor:
+    def _mask_invalid(self, states: Tensor, score: Tensor) -> Tensor:
         within = self.tensors.within
         within = within[:, None] if states.dim() == 3 and len(states) == len(within) else within
         return states.masked_fill(~within | score.isneginf()[..., None], -1)

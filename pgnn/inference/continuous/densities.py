@@ -194,7 +194,7 @@ class SummedDensity(JointDensity):
 
     def log_density(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
-        points, most = num_points(reals), self._most()
+        points, most = num_points(reals), self._max_points()
         if points > most and not torch.is_grad_enabled():
             parts = [{n: x[k : k + most] for n, x in reals.items()} for k in range(0, points, most)]
             return torch.cat([self.log_density(part) for part in parts])
@@ -210,14 +210,14 @@ class SummedDensity(JointDensity):
 
     def solved(self, reals: Reals) -> Differentiable:
         """Return what answers about the discrete variables, a row for each point."""
-        seen = self._over(reals)
+        seen = self._evidence_over(reals)
         return Differentiable(self._solver(reals, seen), seen)
 
     def terms(self, reals: Reals) -> dict[Hashable, Tensor]:
         """Return the largest entry of each variable's table."""
         rows = num_points(reals)
         largest: dict[Hashable, Tensor] = {}
-        for factor in self._solver(reals, self._over(reals)).graph.factors:
+        for factor in self._solver(reals, self._evidence_over(reals)).graph.factors:
             table = factor.log_values
             table = table.reshape(rows if table.dim() > len(factor.variables) else 1, -1)
             names = [v.name for v in factor.variables]
@@ -229,7 +229,7 @@ class SummedDensity(JointDensity):
         if isinstance(self.model, ExecutableModel):
             with torch.no_grad():
                 lost = ~self.log_density(reals).isfinite()
-                values = {**self._over(reals).reals, **reals}
+                values = {**self._evidence_over(reals).reals, **reals}
                 worst = {n: x[int(lost.int().argmax())].detach() for n, x in values.items()}
                 terms = self.model.execute(worst, 0).terms
             guilty = [repr(n) for n, x in terms.items() if not bool(x.isfinite())]
@@ -243,7 +243,7 @@ class SummedDensity(JointDensity):
 
     def draw(self, reals: Reals, seed: int) -> Tensor:
         """See :class:`JointDensity`."""
-        seen = self._over(reals)
+        seen = self._evidence_over(reals)
         solver = self._solver(reals, seen)
         observed = solver.graph.evidence(seen)
         states, _ = solver.draw(observed.codes, observed.soft, 1, seed)
@@ -252,7 +252,7 @@ class SummedDensity(JointDensity):
 
     def _log_density_by_torch(self, reals: Reals) -> Tensor:
         """Operations of torch alone: no step out of it, but several for each element."""
-        rows, seen = num_points(reals), self._over(reals)
+        rows, seen = num_points(reals), self._evidence_over(reals)
         solver = self._solver(reals, seen)
         if not solver.graph.variables:
             return self._guarded(reals, Differentiable(solver, seen).log_evidence())
@@ -269,7 +269,7 @@ class SummedDensity(JointDensity):
         inputs = {n: _tiled(x, times) for n, x in self.inputs.items()}
         return model_solver(self.model, {**seen.reals, **real_values}, inputs)
 
-    def _over(self, reals: Reals) -> Evidence:
+    def _evidence_over(self, reals: Reals) -> Evidence:
         """The evidence once for each block of points, drawn states among it."""
         times = num_points(reals) // max(self.seen.num_rows, 1)
         if times not in self._tiled:
@@ -283,7 +283,7 @@ class SummedDensity(JointDensity):
             codes[:, self.model.elements.numbers(name).ravel()] = x.reshape(len(x), -1).numpy()
         return replace(seen, codes=codes)
 
-    def _most(self) -> int:
+    def _max_points(self) -> int:
         """Points that are evaluated together, a multiple of the rows."""
         rows = max(1, self.seen.num_rows)
         cells = len(self.model.elements)

@@ -40,7 +40,7 @@ def supports_of(
     if isinstance(model, DirectedModel):
         return conditional_supports(model.conditionals, latent, seen, inputs)
     if isinstance(model, ExecutableModel):
-        return model.real_supports([v.name for v in latent], _held(model, seen))
+        return model.real_supports([v.name for v in latent], _held_values(model, seen))
     return {v.name: Support() for v in latent}
 
 
@@ -50,7 +50,7 @@ def parents_first(model: Any) -> list[Variable]:
     return [model.variables[n] for n in order]
 
 
-def _held(model: ExecutableModel, seen: Rows) -> dict[Hashable, Tensor]:
+def _held_values(model: ExecutableModel, seen: Rows) -> dict[Hashable, Tensor]:
     """What executions hold: of a program without tables, its sites may depend on it."""
     return {} if model.obstacle is None else {n: x[0] for n, x in seen.items()}
 

@@ -62,7 +62,7 @@ class Differentiable:
         if not plates.steps:
             return self
         rest = copy.copy(self)
-        rest.solver = self._at(plates(graph))
+        rest.solver = self._solver_for(plates(graph))
         rest.codes = np.ascontiguousarray(self.codes[:, plates.kept])
         rest.wanted = torch.is_grad_enabled() and rest.solver.graph.requires_grad
         return rest
@@ -73,24 +73,24 @@ class Differentiable:
         if not self.wanted:
             return self.as_tensor(self.solver.log_evidence(self.codes, self.soft)) + self._scale()
         kernel = Kernel(
-            evaluate=lambda graph: self._at(graph).log_evidence(self.codes, self.soft),
-            accumulate=lambda graph, w: self._at(graph).expected(self.codes, self.soft, w),
+            evaluate=lambda graph: self._solver_for(graph).log_evidence(self.codes, self.soft),
+            accumulate=lambda graph, w: self._solver_for(graph).expected(self.codes, self.soft, w),
             reference=self._log_evidence_by_torch,
-            together=self._together,
+            together=self._evidence_and_counts,
             rows=len(self.codes),
         )
         rows = None if self.soft is not None else RowsByComponents.of(self.solver, self.codes)
         if rows is not None:
             kernel = replace(
                 kernel,
-                evaluate=lambda graph: rows.log_evidence(self._at(graph)),
-                accumulate=lambda graph, w: rows.expected(self._at(graph), w),
+                evaluate=lambda graph: rows.log_evidence(self._solver_for(graph)),
+                accumulate=lambda graph, w: rows.expected(self._solver_for(graph), w),
             )
         return log_partition(self.solver.graph, kernel) + self._scale()
 
-    def _together(self, graph: FactorGraph) -> tuple[Floats, list[Floats]]:
+    def _evidence_and_counts(self, graph: FactorGraph) -> tuple[Floats, list[Floats]]:
         weights = np.ones(len(self.codes))
-        return self._at(graph).evidence_and_counts(self.codes, self.soft, weights)
+        return self._solver_for(graph).evidence_and_counts(self.codes, self.soft, weights)
 
     def marginals(self, wanted: Mask) -> tuple[Tensor, Tensor]:
         """Return ``(B, S)`` marginals of the wanted variables alone, and ``(B,)`` log evidence."""
@@ -118,7 +118,7 @@ class Differentiable:
         graph = self.solver.graph.with_unity(scope)
         last = graph.num_factors - 1
         belief = np.arange(last + 1) == last
-        solver = self._at(graph)
+        solver = self._solver_for(graph)
         parts = torch.zeros(len(self.codes), *[v.num_states for v in variables]).to(graph.dtype)
         ask = Ask(belief=belief, soft=solver.softly(self.soft))
         for plan, rows in solver.plans(self.codes, ask):
@@ -137,7 +137,7 @@ class Differentiable:
         """The scale that was divided out of the soft evidence."""
         return self.as_tensor(self.log_scale) if self.soft is not None else 0.0
 
-    def _at(self, graph: FactorGraph) -> Solver:
+    def _solver_for(self, graph: FactorGraph) -> Solver:
         if graph is self.solver.graph:
             return self.solver
         return self.solver.of(graph)
@@ -157,7 +157,7 @@ class Differentiable:
         return solver.of(with_tables(graph, unary))
 
     def _log_evidence_by_torch(self, graph: FactorGraph) -> Tensor:
-        solver = self._at(graph)
+        solver = self._solver_for(graph)
         rows_of, log_evidence = [], []
         for plan, rows in solver.plans(self.codes, Ask(soft=solver.softly(self.soft))):
             arguments = solver.torch_rows(plan, self.codes, self.soft, rows).arguments
@@ -166,7 +166,7 @@ class Differentiable:
         return _in_order(log_evidence, rows_of)
 
     def _marginals_by_torch(self, graph: FactorGraph, wanted: Mask) -> Tensor:
-        solver = self._at(graph)
+        solver = self._solver_for(graph)
         rows_of, marginals = [], []
         ask = Ask(wanted=wanted, soft=solver.softly(self.soft))
         for plan, rows in solver.plans(self.codes, ask):

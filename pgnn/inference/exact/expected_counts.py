@@ -44,9 +44,9 @@ class ExpectedCounts:
 
     def by_source(self) -> list[Floats]:
         """Return what belongs to each source of the graph, in its shape."""
-        return [self._of(k) for k in range(len(self.graph.sources))]
+        return [self._counts_of_group(k) for k in range(len(self.graph.sources))]
 
-    def _of(self, k: int) -> Floats:
+    def _counts_of_group(self, k: int) -> Floats:
         graph = self.graph
         f, count = int(graph.first[k]), int(graph.first[k + 1] - graph.first[k])
         shape = tuple(graph.sources[k].shape)

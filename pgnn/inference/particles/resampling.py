@@ -52,13 +52,13 @@ def chosen(scheme: Resampling, weights: Floats, rng: np.random.Generator) -> tup
     part = expected - whole
     if scheme is Resampling.MULTINOMIAL:
         points = np.sort(rng.random(n))
-        return _at(points, weights), float((weights * (1.0 - weights)).sum() / n)
+        return _selected(points, weights), float((weights * (1.0 - weights)).sum() / n)
     if scheme is Resampling.RESIDUAL:
         rest = n - int(whole.sum())
         kept = np.repeat(np.arange(n), whole.astype(np.int64))
         if not rest:
             return kept, 0.0
-        drawn = _at(np.sort(rng.random(rest)), part / part.sum())
+        drawn = _selected(np.sort(rng.random(rest)), part / part.sum())
         spread = float((part * (1.0 - part / rest)).sum() / n**2)
         return np.sort(np.concatenate([kept, drawn])), spread
     if scheme is Resampling.STRATIFIED:
@@ -68,12 +68,12 @@ def chosen(scheme: Resampling, weights: Floats, rng: np.random.Generator) -> tup
         last = np.where(np.floor(ends) >= starts, ends - np.floor(ends), 0.0)
         last = np.where(np.ceil(starts) > ends, 0.0, last)
         spread = float((first * (1.0 - first) + last * (1.0 - last)).sum() / n**2)
-        return _at((np.arange(n) + rng.random(n)) / n, weights), spread
+        return _selected((np.arange(n) + rng.random(n)) / n, weights), spread
     spread = float((part * (1.0 - part)).sum() / n**2)
-    return _at((np.arange(n) + rng.random()) / n, weights), spread
+    return _selected((np.arange(n) + rng.random()) / n, weights), spread
 
 
-def _at(points: Floats, weights: Floats) -> Ints:
+def _selected(points: Floats, weights: Floats) -> Ints:
     """The particle at each point of the unit interval, cut in proportion to the weights."""
     ends = np.cumsum(weights)
     last = int(np.flatnonzero(weights)[-1])  # rounding leaves nothing behind the last one

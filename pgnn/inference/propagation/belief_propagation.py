@@ -152,7 +152,7 @@ class BeliefPropagation(Engine):
 
     def infer(self, question: Question) -> Beliefs:
         """See :meth:`Engine.infer`."""
-        columns, question = question.graph.offset[-1], question.expanded(self._most)
+        columns, question = question.graph.offset[-1], question.expanded(self._max_table_entries)
         plan = self._plan(question, self.temperature)
         propagator = self._propagator(question, plan)
         outcome, history = propagator.run()
@@ -170,7 +170,10 @@ class BeliefPropagation(Engine):
 
     def maximize(self, question: Question, maximized: Mask) -> Best:
         """See :meth:`Engine.maximize`."""
-        elements, question = len(question.graph.elements), question.expanded(self._most)
+        elements, question = (
+            len(question.graph.elements),
+            question.expanded(self._max_table_entries),
+        )
         best = self._maximized(question, question.graph.mask(maximized))
         return replace(best, states=best.states[:, :elements])
 
@@ -193,12 +196,12 @@ class BeliefPropagation(Engine):
 
     def describe(self, question: Question) -> Explanation:
         """See :meth:`Engine.describe`."""
-        return super().describe(question.expanded(self._most))
+        return super().describe(question.expanded(self._max_table_entries))
 
     # --- helpers ------------------------------------------------------------------------------
 
     @property
-    def _most(self) -> int:
+    def _max_table_entries(self) -> int:
         """Entries of the largest table that is not decomposed: forests are better with fewer."""
         return WRITTEN if self.tree_reweighted else DECOMPOSED
 

@@ -50,7 +50,8 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
     """
     entries = [_numbers(g) for g in graph.compiled]
     counts = [
-        g.num_factors if weights is not None else n.shape[1] for g, n in _both(graph, entries)
+        g.num_factors if weights is not None else n.shape[1]
+        for g, n in _groups_with_entries(graph, entries)
     ]
     sizes = [n.shape[2] for n in entries]
     rows = max([len(n) for n in entries if len(n) != 1], default=1)
@@ -70,7 +71,9 @@ def scaled_tables(graph: FactorGraph, temperature: float, weights: Floats | None
     return ScaledTables(values, np.concatenate(starts), scale, widest)
 
 
-def _both(graph: FactorGraph, entries: list[Floats]) -> Iterator[tuple[FactorGroup, Floats]]:
+def _groups_with_entries(
+    graph: FactorGraph, entries: list[Floats]
+) -> Iterator[tuple[FactorGroup, Floats]]:
     return zip(graph.compiled, entries, strict=True)
 
 

@@ -77,7 +77,7 @@ class NeighbourhoodSearch:
         """
         if (dual.choices(row) > 1).sum() > self.max_elements:
             return
-        if self._whole(dual, row, others, rng):
+        if self._solve_undecided(dual, row, others, rng):
             return
         assignments: list[Ints] = []
         for start in range(self.starts):
@@ -98,7 +98,7 @@ class NeighbourhoodSearch:
                 self._improve(trial, row, others, rng, _TRUST * agreed)
                 _offer(dual, row, trial)
 
-    def _whole(
+    def _solve_undecided(
         self, dual: DualBound, row: int, others: ConditionalSolver, rng: np.random.Generator
     ) -> bool:
         """Solve for everything undecided, if that is possible; return whether it was."""

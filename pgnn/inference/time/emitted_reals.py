@@ -154,7 +154,9 @@ def _moments(
         )
     rows, steps, k = weights.shape
     available = model.covariates(inputs, _longer(seen, after))
-    covariates = {n: _at(available[n], seen, after) for n in emission.inputs if n in available}
+    covariates = {
+        n: _covariates_at(available[n], seen, after) for n in emission.inputs if n in available
+    }
     lead = (rows, steps) if covariates else (1, 1)
     codes = torch.arange(k).repeat(lead[0] * lead[1])
     wide = {n: x.flatten(0, 1).repeat_interleave(k, dim=0) for n, x in covariates.items()}
@@ -179,7 +181,7 @@ def _longer(seen: Sequences, after: int | None) -> Sequences:
     return seen if after is None else replace(seen, steps=seen.steps + after)
 
 
-def _at(covariates: Tensor, seen: Sequences, after: int | None) -> Tensor:
+def _covariates_at(covariates: Tensor, seen: Sequences, after: int | None) -> Tensor:
     """``(B, T, ...)`` covariates of the steps asked about."""
     if after is None:
         return covariates

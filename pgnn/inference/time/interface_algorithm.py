@@ -94,7 +94,7 @@ class InterfaceChain:
         late = [lagged(v) for v in kept]
         before = {v.name for v in late}
         steps = [*tables.conditionals(REST, moved), *_findings(tables, others, REST)]
-        moving, still = _apart(steps, {*names, *before}, before)
+        moving, still = _split_by_slice(steps, {*names, *before}, before)
         move = SliceElimination.of(moving, [*names, *before], best)
         rest = SliceElimination.of(still, names, best)
         transition, per_step = table_over(move.left, [*late, *kept])
@@ -132,7 +132,7 @@ def _findings(tables: SliceTables, names: Sequence[Hashable], span: slice) -> li
     return [f for f in factors if f is not None]
 
 
-def _apart(
+def _split_by_slice(
     factors: Sequence[Factor], kept: set[Hashable], before: set[Hashable]
 ) -> tuple[list[Factor], list[Factor]]:
     """Tables connected with the slice before, and the rest."""

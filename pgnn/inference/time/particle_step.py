@@ -149,13 +149,13 @@ class ParticleStep:
                 gained.append(piece.log_prob(known[name]))
                 scored.append(gained[-1])
             else:
-                known[name] = self._partly(piece, observed, gained, scored)
+                known[name] = self._drawn_or_observed(piece, observed, gained, scored)
         values = [known[n] for n in self.slice.kept]
         sums = [_sum(gained, going)] if self.weighs else []
         sums += [_sum(scored, going)] if self.slice.scored else []
         return [*values, *sums]
 
-    def _partly(
+    def _drawn_or_observed(
         self, piece: Piece, observed: Values, gained: list[Tensor], scored: list[Tensor]
     ) -> Tensor:
         """Values of a variable that was not observed in all rows."""

@@ -81,7 +81,7 @@ class SequenceEngine(Engine):
         lengths = torch.full_like(seen.lengths, steps)
         after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
         question = SequenceQuestion(model, after, names=[v.name for v in asked])
-        parts = [_at(p, ahead) for p in rows]
+        parts = [_at_steps(p, ahead) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
 
     # --- hooks --------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def extended(seen: Sequences, steps: int) -> Sequences:
     )
 
 
-def _at(values: Tensor, steps: Tensor) -> Tensor:
+def _at_steps(values: Tensor, steps: Tensor) -> Tensor:
     """``(B, h, S)`` of ``(B, T, S)`` at ``(B, h)`` steps."""
     index = steps.to(values.device).unsqueeze(-1)
     return values.gather(1, index.expand(*steps.shape, values.shape[2]))

@@ -110,7 +110,7 @@ class SliceTables:
     def unary(self, name: Hashable, span: slice) -> Factor | None:
         """Return the evidence on a discrete variable, ``(N, S)``; None if there is none."""
         if name in self.seen.codes or name in self.seen.soft:
-            total = self._once(name, span, self._likelihood)
+            total = self._cached_by_span(name, span, self._likelihood)
             if name in self.probes:
                 total = total + self.probes[name][:, span]
         elif name in self.probes:
@@ -133,7 +133,7 @@ class SliceTables:
         )
         return log_likelihood if likely is None else log_likelihood + likely
 
-    def _once(
+    def _cached_by_span(
         self, name: Hashable, span: slice, make: Callable[[Hashable, slice], Tensor]
     ) -> Tensor:
         """What depends on the evidence alone."""
@@ -147,7 +147,7 @@ class SliceTables:
         values = {n: self._values(n, span, conditional) for n in reals}
         for name, x in values.items():
             if bool(x[self._inside(span)].isnan().any()):
-                raise _unseen(name, conditional.child.name)
+                raise _unobserved_error(name, conditional.child.name)
         reals_seen = {n: x.flatten(0, 1).nan_to_num() for n, x in values.items()}
         return conditional.factor(reals_seen or None, self._covariates(conditional, span))
 
@@ -164,7 +164,7 @@ class SliceTables:
             if not v.is_discrete:
                 values[v.name] = self._values(v.name, span, conditional)[there]
                 if bool(values[v.name].isnan().any()):
-                    raise _unseen(v.name, name)
+                    raise _unobserved_error(v.name, name)
         rest = self._covariates(conditional, span) or {}
         at = there.flatten()
         table = conditional.factor(values, {n: c[at] for n, c in rest.items()} or None)
@@ -175,7 +175,7 @@ class SliceTables:
         """``(B, steps, ...)`` values of a real variable, of the step before for ``(name, -1)``."""
         plain = without_lag(name)
         if plain not in self.seen.reals:
-            raise _unseen(plain, conditional.child.name)
+            raise _unobserved_error(plain, conditional.child.name)
         x = self.seen.reals[plain]
         if not has_lag(name):
             return x[:, span]
@@ -189,7 +189,7 @@ class SliceTables:
         return {n: self.inputs[n][:, span].flatten(0, 1) for n in names} or None
 
 
-def _unseen(name: Hashable, child: Hashable) -> Unsupported:
+def _unobserved_error(name: Hashable, child: Hashable) -> Unsupported:
     return Unsupported(
         f"{without_lag(name)!r} is real and not observed everywhere, but {child!r} depends on it; "
         "that needs a sampling engine"
@@ -230,7 +230,9 @@ class LeafSliceTables(SliceTables):
             return super()._discrete(conditional, span)
         if not conditional.inputs:
             return self._read(conditional.factor(), name, span)
-        there = (self._once(name, span, self._rows) < conditional.child.num_states).nonzero()[:, 0]
+        there = (
+            self._cached_by_span(name, span, self._rows) < conditional.child.num_states
+        ).nonzero()[:, 0]
         codes, rest = (
             self.seen.codes[name][:, span].flatten(),
             self._covariates(conditional, span) or {},
@@ -247,7 +249,7 @@ class LeafSliceTables(SliceTables):
         rows = table.log_values.movedim(axis, 0)
         rows = torch.cat([rows, rows.new_zeros(1, *rows.shape[1:])])
         rest = [v for v in table.variables if v.name != name]
-        return Factor(rest, rows.index_select(0, self._once(name, span, self._rows)))
+        return Factor(rest, rows.index_select(0, self._cached_by_span(name, span, self._rows)))
 
     def _rows(self, name: Hashable, span: slice) -> Tensor:
         """``(N,)`` states that were observed, one past the last where there is none."""
