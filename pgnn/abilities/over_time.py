@@ -26,7 +26,7 @@ class UnrollableModel(VariableModel):
 
     @property
     def hidden(self) -> Sequence[Hashable]:
-        """Names of the variables that are states rather than observations; none if not told."""
+        """Names of the variables that are states rather than observations; none if not known."""
         return ()
 
     @abstractmethod
