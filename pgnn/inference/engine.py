@@ -198,7 +198,7 @@ class Engine(metaclass=SaysArguments):
         return Posterior(
             targets.variables,
             beliefs.marginals[:, columns.to(beliefs.marginals.device)],
-            beliefs.log_evidence + _as_tensor_like(seen.soft_scale, beliefs.log_evidence),
+            beliefs.log_evidence + _tensor(seen.soft_scale, beliefs.log_evidence),
             batched=seen.batched,
             kind=beliefs.kind,
             engine=type(self).__name__,
@@ -220,7 +220,7 @@ class Engine(metaclass=SaysArguments):
         if question.errors == "raise":
             self.check_found(unknown.numpy(force=True))
         self.check_rows(question, best.log_prob, best.diagnostics, best.advice)
-        scale = _as_tensor_like(seen.soft_scale, best.log_prob)
+        scale = _tensor(seen.soft_scale, best.log_prob)
         none = best.log_prob.isneginf() | unknown
         states = best.states.masked_fill(none[:, None], -1)
         return Assignment(
@@ -265,9 +265,7 @@ class Engine(metaclass=SaysArguments):
         beliefs = self._inferred(question)
         self.check_rows(question, beliefs.log_evidence, beliefs.diagnostics, beliefs.advice)
         self.check_found(beliefs.log_evidence.detach().isnan().numpy(force=True))
-        return beliefs.log_evidence + _as_tensor_like(
-            question.seen.soft_scale, beliefs.log_evidence
-        )
+        return beliefs.log_evidence + _tensor(question.seen.soft_scale, beliefs.log_evidence)
 
     def check_rows(
         self, question: Question, log_values: Tensor, diagnostics: Mapping[str, Any], advice: str
@@ -397,5 +395,5 @@ class Engine(metaclass=SaysArguments):
         return Unsupported(f"{type(self).__name__}() {what}; use {instead}")
 
 
-def _as_tensor_like(array: Floats, tensor: Tensor) -> Tensor:
+def _tensor(array: Floats, tensor: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(tensor)
