@@ -189,7 +189,7 @@ class SettingsReader:
                 else "the model"
             )
             fill(restored, what, state, described["constant"], nested)
-            self._made[described["number"]] = restored
+            self._restored[described["number"]] = restored
             self._within.append(restored)
         if isinstance(restored, Piece | CheckedModule):
             restored.check()
