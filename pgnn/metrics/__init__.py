@@ -8,6 +8,7 @@ from pgnn.metrics.model_choice import (
     aic,
     bic,
     choose,
+    credible_intervals,
     num_free_parameters,
     num_observations,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "choose",
     "chunk_scores",
     "chunks",
+    "credible_intervals",
     "edit_distance",
     "num_free_parameters",
     "num_observations",
