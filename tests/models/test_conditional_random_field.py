@@ -321,3 +321,24 @@ def test_a_failed_fit_changes_nothing(fitted: pgnn.ConditionalRandomField) -> No
         field.fit(TAGS, inputs=INPUTS, learner=pgnn.EM(), progress=False)
     assert field.state.states == STATES
     assert field.log_prob(TAGS, inputs=INPUTS).equal(before)
+
+
+def test_few_steps_need_no_table_of_all_attributes() -> None:
+    rng = np.random.default_rng(0)
+    many: Any = [[[f"a{k}" for k in rng.integers(0, 400, 3)] for _ in range(9)] for _ in range(50)]
+    tags = [rng.choice(list("xyz"), 9).tolist() for _ in many]
+    learner = pgnn.Gradient(l2=0.01, max_iterations=20, tolerance=1e-2)
+    field = pgnn.ConditionalRandomField()
+    field.fit(tags, inputs={"attributes": many}, learner=learner, progress=False)
+    together = field.smooth(inputs={"attributes": many})["label"].probs
+    field.requires_grad_()
+    alone = field.smooth(inputs={"attributes": many[7]})["label"].probs
+    torch.testing.assert_close(alone, together[7])
+    part: Any = field.scores[0]
+    gradients = []
+    for rows in (slice(7, 8), slice(None)):  # by the attributes that occur, and by all
+        log_prob = field.log_prob(tags[rows], inputs={"attributes": many[rows]})
+        gradients += torch.autograd.grad(log_prob[0 if rows.start else 7], part.weights)
+    torch.testing.assert_close(*gradients)
+    unknown = field.query(inputs={"attributes": [["new"], []]})["label"].probs
+    assert unknown.equal(field.query(inputs={"attributes": [["a"], ["b"]]})["label"].probs)

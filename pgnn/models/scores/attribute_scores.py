@@ -18,6 +18,8 @@ from pgnn.models.scores.step_scores import Covariates, StepScores
 
 Ints = NDArray[np.int64]
 
+_FEW = 4
+"""Attributes of all steps, times this, from which on a table of all weights is worth its while."""
 NONE = -1
 """The number that stands where there is no attribute (any more), or one that has no weight."""
 
@@ -188,14 +190,24 @@ class AttributeScores(StepScores):
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
         there = inside.to(numbers.device)
-        pairs = torch.stack([self.pair_names, self.pair_labels])
-        sums = AttributeSums(
-            numbers[there],
-            None if values is None else values[there],
-            pairs,
-            (len(self.names), self.num_labels),
+        numbers, values = numbers[there], None if values is None else values[there]
+        pairs, count = torch.stack([self.pair_names, self.pair_labels]), len(self.names)
+        if _FEW * numbers.numel() >= count:
+            sums = AttributeSums(numbers, values, pairs, (count, self.num_labels))
+            return lambda: sums(self.weights)
+        # a table of all attributes would take longer than the sums
+        used, local = torch.unique(numbers.clamp_min(0), return_inverse=True)
+        chosen = _ranges(
+            *(torch.searchsorted(self.pair_names, used, right=r) for r in (False, True))
         )
-        return lambda: sums(self.weights)
+        names = torch.searchsorted(used, self.pair_names[chosen])
+        sums = AttributeSums(
+            torch.where(numbers < 0, NONE, local).to(torch.int32),
+            values,
+            torch.stack([names, self.pair_labels[chosen]]),
+            (len(used), self.num_labels),
+        )
+        return lambda: sums(self.weights[chosen])
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""
@@ -209,3 +221,10 @@ def _spread(flat: Any, there: Any, inside: Any, fill: float) -> Tensor:
     spread = np.full((*inside.shape, there.shape[1]), fill, dtype=flat.dtype)
     spread[inside] = rows
     return torch.from_numpy(spread)
+
+
+def _ranges(begin: Tensor, end: Tensor) -> Tensor:
+    """The numbers from each begin up to each end, one range after the other."""
+    sizes = end - begin
+    offset = begin - (sizes.cumsum(0) - sizes)
+    return torch.arange(int(sizes.sum()), device=begin.device) + offset.repeat_interleave(sizes)
