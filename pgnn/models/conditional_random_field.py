@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import ChainModel, Inputs, LikelihoodModel
-from pgnn.errors import DataError, EvidenceError, ModelError, closest
+from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported, closest
 from pgnn.evidence.sequences import Sequences
 from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.table_reader import read_numbers
@@ -272,6 +272,17 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
     def unroll(self, steps: int) -> MarkovRandomField:
         """Return the field over ``steps`` labels, with inputs ``(name, t)`` of each step."""
         return MarkovRandomField([UnrolledScores(self, steps)])
+
+    def predict(self, *_: Any, **__: Any) -> Any:
+        """Refused: labels have inputs at their own steps.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported(
+            "labels follow from inputs at their own steps: give the inputs of all steps, and labels "
+            "as far as they are known, to smooth() or decode()"
+        )
 
     # --- learning -----------------------------------------------------------------------------
 
