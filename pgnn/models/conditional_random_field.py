@@ -280,7 +280,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             Unsupported: Always.
         """
         raise Unsupported(
-            "labels follow from inputs at their own steps: give the inputs of all steps, and labels "
+            "labels follow from inputs at their own steps: give inputs of all steps, and labels "
             "as far as they are known, to smooth() or decode()"
         )
 

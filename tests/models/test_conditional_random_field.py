@@ -298,7 +298,7 @@ def test_wrong_inputs_are_told(fitted: pgnn.ConditionalRandomField) -> None:
             fitted.decode(inputs={"attributes": wrong})  # type: ignore[dict-item]
     with pytest.raises(EvidenceError, match="'PRON'"):
         fitted.log_prob([["PRON"]], inputs={"attributes": [[["w=dog"]]]})
-    with pytest.raises(Unsupported, match="inputs of all steps"):
+    with pytest.raises(Unsupported, match="give inputs of all steps"):
         fitted.predict(None, 2, inputs=INPUTS)
     with pytest.raises(ModelError, match="labels are not known yet"):
         pgnn.ConditionalRandomField().decode(inputs=INPUTS)
