@@ -16,6 +16,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.time_steps import lagged_name
+from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
@@ -25,6 +26,7 @@ from pgnn.inference.time.gaussian_chain import Filtered, StepMoments
 from pgnn.inference.time.kalman_filter import gaussian_posterior
 from pgnn.inference.time.sequence_engine import SequenceEngine, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.limits import check_size, whole_number
 
 
@@ -97,12 +99,22 @@ class JointKalmanFilter(SequenceEngine):
         with torch.set_grad_enabled(question.wants_gradients):
             return self._smoothed(question, seen.lengths[:, None] + torch.arange(steps))
 
+    def answer_most_probable(self, question: Any, k: int) -> Assignment | KBest:
+        """See the base class; of no steps there is one path."""
+        if not question.seen.steps:
+            return _NO_STEPS.answer_most_probable(question, k)
+        return super().answer_most_probable(question, k)
+
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """Moments given all that was seen; see the base class."""
+        if not question.seen.steps:
+            return _NO_STEPS.smooth_steps(question)
         return self._smoothed(question)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """Moments of each step given what was seen so far; see the base class."""
+        if not question.seen.steps:
+            return _NO_STEPS.filter_steps(question)
         chain = joint_chain(question.model, question.seen)
         found = chain.filtered()
         told = {"log_increments": question.alone(found.increments)}
@@ -130,6 +142,8 @@ class JointKalmanFilter(SequenceEngine):
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """Log densities of what was seen; see the base class."""
+        if not question.seen.steps:
+            return _NO_STEPS.log_evidence(question)
         return joint_chain(question.model, question.seen).filtered().increments.sum(dim=1)
 
     def describe(self, question: SequenceQuestion) -> Explanation:
@@ -158,6 +172,10 @@ class JointKalmanFilter(SequenceEngine):
     @property
     def _name(self) -> str:
         return type(self).__name__
+
+
+_NO_STEPS = SequentialMonteCarlo(2, seed=0, progress=False)
+"""What answers about sequences without steps, of which there is nothing to filter."""
 
 
 class JointChain(CompiledChain):
