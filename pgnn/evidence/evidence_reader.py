@@ -244,14 +244,14 @@ class EvidenceReader:
         """Whether a bare array has rows of the model's only real variable."""
         if len(self._reals) != 1:
             return False
-        (own,) = self._reals.values()
+        (variable,) = self._reals.values()
         if is_scipy_sparse(values):
-            return tuple(values.shape[1:]) == own.shape
+            return tuple(values.shape[1:]) == variable.shape
         if isinstance(values, Tensor):
             floats = values.is_floating_point()
         else:
             floats = isinstance(values, np.ndarray) and values.dtype.kind == "f"
-        return floats and values.ndim > 0 and tuple(values.shape[1:]) == own.shape
+        return floats and values.ndim > 0 and tuple(values.shape[1:]) == variable.shape
 
     def _indices(self, matrix: Any, rule: Rule) -> NDArray[np.integer[Any]] | None:
         """An integer matrix whose numbers are the states' indices; None if it is another one."""

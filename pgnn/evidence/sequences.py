@@ -255,14 +255,16 @@ class Sequences(ObservedRows):
 
 
 def _check_lengths(rows: Sequences, lengths: np.ndarray) -> None:
-    """Check that evidence has the lengths that inputs tell."""
+    """Check that evidence has the lengths that inputs have."""
     if lengths.size != rows.num_rows:
         raise EvidenceError(
             f"{rows.num_rows} sequences, but the inputs are those of {lengths.size}"
         )
-    for row, (own, told) in enumerate(zip(rows.lengths.tolist(), lengths.ravel(), strict=True)):
-        if own != told:
-            raise EvidenceError(f"sequence {row} has {own} steps, its inputs have {told}")
+    for row, (steps, input_steps) in enumerate(
+        zip(rows.lengths.tolist(), lengths.ravel(), strict=True)
+    ):
+        if steps != input_steps:
+            raise EvidenceError(f"sequence {row} has {steps} steps, its inputs have {input_steps}")
 
 
 def _is_bare(evidence: Any) -> bool:

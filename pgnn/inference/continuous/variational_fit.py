@@ -126,8 +126,8 @@ class StochasticAscent:
 
             def value(other: int = 0) -> Tensor:
                 same = torch.Generator().manual_seed(seed + other)
-                found = self.problem.weighted(self.objective, same, draws=_DRAWS)
-                return self.problem.total(found, self.objective)
+                draws = self.problem.weighted(self.objective, same, draws=_DRAWS)
+                return self.problem.total(draws, self.objective)
 
             def worth() -> float:
                 with torch.no_grad():

@@ -300,9 +300,11 @@ def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interi
     free = np.flatnonzero(task.free)
     order = free[np.lexsort((rank[free], task.maximize[free]))]
     states: dict[Hashable, int] = {v: int(graph.card[v]) for v in free.tolist()}
-    found = evaluate_order(_interactions(graph, task), order.tolist(), states)
-    largest = 2.0**found.largest
-    return Plan(graph.structure, task, order, float(found.total), largest, found.width, interim)
+    elimination = evaluate_order(_interactions(graph, task), order.tolist(), states)
+    largest = 2.0**elimination.largest
+    return Plan(
+        graph.structure, task, order, float(elimination.total), largest, elimination.width, interim
+    )
 
 
 def interim_plan(graph: FactorGraph, task: Task) -> Plan:
