@@ -11,7 +11,7 @@ from pgnn.errors import (
     PgnnError,
     Unsupported,
 )
-from pgnn.evidence import codes, likelihood, observed, states_of
+from pgnn.evidence import codes, likelihood, missing_indicators, observed, states_of
 from pgnn.factors import (
     AbsolutePenalty,
     Bandwidth,
@@ -362,6 +362,7 @@ __all__ = [
     "Beta",
     "codes",
     "likelihood",
+    "missing_indicators",
     "observed",
     "states_of",
     # files

@@ -55,7 +55,7 @@ class EM(Learner):
     The likelihood rises by expected counts. What was seen counts as it is, so that with everything
     seen this is supervised counting; what was not is summed out, as is right where cells are
     missing at random: what is missing may depend on what was seen, not on what was not. Otherwise
-    model it by further columns that tell what is missing.
+    model it by further columns that tell what is missing (:func:`pgnn.missing_indicators`).
 
     Conditionals that have no closed form (networks, inputs) take steps of L-BFGS instead, which
     never lower the likelihood. Conditionals that share all parameters, or whose networks share

@@ -1,0 +1,72 @@
+"""Columns that tell what is missing, for models in which that is no accident."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+
+from pgnn.errors import DataError
+from pgnn.evidence.frames import columns_of
+from pgnn.factors.cells import cells_of, is_missing
+
+
+def missing_indicators(
+    data: Any, names: Iterable[Hashable] | None = None, suffix: str = " missing"
+) -> dict[Hashable, Any]:
+    r"""Return the columns of data, and for some of them one that tells where cells are missing.
+
+    EM takes cells to be missing at random: what is missing may depend on what was seen, not on what
+    was not. Where it does, the pattern :math:`r` is modelled as well, :math:`p(x, r) = p(x)
+    \prod_i p(r_i \mid \mathrm{pa}(r_i))`: the new columns are variables like any other, with the
+    states ``False`` and ``True``, whose parents are what the missing depends on, such as the
+    variable itself or a class.
+
+    Args:
+        data: DataFrame, or mapping of names to columns.
+        names: Of the columns; those with missing cells if not given.
+        suffix: What is put behind the name of a column.
+
+    Raises:
+        DataError: If a column is unknown, or a name is taken.
+
+    References:
+        Little and Rubin (2002), Statistical Analysis with Missing Data, second edition, chapter 15.
+
+    Example:
+        >>> columns = missing_indicators({"income": [3.0, None, 5.0], "age": [30, 40, 50]})
+        >>> columns["income missing"]
+        [False, True, False]
+        >>> "age missing" in columns
+        False
+    """
+    columns = dict(columns_of(data))
+    wanted = [*columns] if names is None else list(names)
+    unknown = [n for n in wanted if n not in columns]
+    if unknown:
+        raise DataError(f"data has no column {unknown[0]!r}")
+    found: dict[Hashable, Any] = dict(columns)
+    for name in wanted:
+        gone = _missing(columns[name])
+        if names is None and not gone.any():
+            continue
+        told = f"{name}{suffix}"
+        if told in columns:
+            raise DataError(f"there is a column {told!r} already; give another suffix=")
+        found[told] = gone.tolist()
+    return found
+
+
+def _missing(column: Any) -> np.ndarray:
+    """``(N,)`` where nothing was seen; of vectors, where no number was."""
+    cells = cells_of(column, {})
+    values = cells.values
+    gone = np.zeros(values.shape, dtype=np.bool_) if cells.missing is None else cells.missing
+    if values.dtype.kind == "f":
+        gone = gone | np.isnan(values)
+    elif values.dtype == object:
+        gone = gone | np.array([is_missing(x) for x in values.ravel()]).reshape(values.shape)
+    elif cells.categories is not None:  # their numbers
+        gone = gone | (values < 0)
+    return np.asarray(gone.reshape(len(values), -1).all(axis=1))
