@@ -16,6 +16,7 @@ from pgnn.factors.conditionals.covariance import (
     log_normalizer,
     whitened_square,
 )
+from pgnn.factors.conditionals.incomplete_normal import expected_moments, log_density
 from pgnn.factors.finite import all_finite
 
 FULL_EXPANDED = 1e6
@@ -94,14 +95,12 @@ class Full(Covariance):
         factor = self.cholesky(raw, x.shape[1])
         if all_finite(x):
             return normal_log_density(x, mean, factor)
-        matrices = factor @ factor.mT
+        hole = x.isnan().any(dim=1)
         table = x.new_zeros(len(x), len(mean))
-        for seen, rows in patterns(x):
-            if len(seen):
-                own = torch.linalg.cholesky(matrices[:, seen][:, :, seen])
-                part = normal_log_density(x[rows][:, seen], mean[:, seen], own)
-                table = table.index_copy(0, rows, part)
-        return table
+        whole, partly = (~hole).nonzero()[:, 0], hole.nonzero()[:, 0]
+        if len(whole):
+            table = table.index_copy(0, whole, normal_log_density(x[whole], mean, factor))
+        return table.index_copy(0, partly, log_density(x[partly], mean, factor @ factor.mT))
 
     def moments(self, x: Tensor, w: Tensor, mean: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sums; of incomplete rows their expectations."""
@@ -111,12 +110,8 @@ class Full(Covariance):
         first, second = self._complete_moments(x[~hole], w[~hole])
         if bool(hole.any()):
             matrices = self.constrain(raw, x.shape[1])
-            for rows, filled, spread in completions(x, mean, matrices):
-                if bool(hole[rows[0]]):
-                    weight = w[rows]
-                    first = first + torch.einsum("nk,nkd->kd", weight, filled)
-                    own = torch.einsum("nk,nki,nkj->kij", weight, filled, filled)
-                    second = second + self.pool(own + weight.sum(dim=0)[:, None, None] * spread)
+            more, products_of_more = expected_moments(x[hole], w[hole], mean, matrices)
+            first, second = first + more, second + self.pool(products_of_more)
         return first, second
 
     def _complete_moments(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:

@@ -197,8 +197,8 @@ class Multinomial(Emission):
         if not all_finite(x):
             x = x.masked_fill(x.isnan().all(dim=1, keepdim=True), 0.0)
         known = stored(x)
-        good = (known >= 0) & (known == known.floor()) & (known < torch.inf)
-        if not bool(good.all()):
+        if known.numel() and (bool(known.frac().any()) or not bool(known.min() >= 0)):
+            good = (known >= 0) & (known == known.floor()) & (known < torch.inf)
             raise EvidenceError(
                 f"Multinomial variable {self.child.name!r} holds counts, whole numbers that are "
                 f"not negative, all of a row or none; got {known[~good][0].item():g}"
