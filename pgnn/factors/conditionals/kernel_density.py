@@ -20,6 +20,9 @@ from pgnn.limits import POSITIVE, check_real
 
 _ASKED = 2_000
 """Rows that tell how well a bandwidth predicts; more are thinned out evenly."""
+_LEAST = -1e300
+_EXPANDED = 1e6
+"""Largest sum of squares, in bandwidths, that may be expanded: digits are lost to it."""
 _RANGE = 5.0
 """Logs of the bandwidth on either side of the rule's that are looked at."""
 
@@ -137,7 +140,7 @@ class KernelDensity(StoredRows):
         >>> own = KernelDensity(x, bandwidth=1.0)
         >>> own.maximize(own.statistics({"x": torch.tensor([0.0, 2.0])}, torch.ones(2)))
         >>> own.factor({"x": torch.tensor([1.0])}).log_values.exp()
-        tensor([0.2420], dtype=torch.float64, grad_fn=<ExpBackward0>)
+        tensor([0.2420], dtype=torch.float64)
     """
 
     width: Tensor
@@ -180,22 +183,32 @@ class KernelDensity(StoredRows):
             return x.new_zeros(len(x), self.num_configurations)
         log_width = float(self.width.log())
         constant = self.kernel.log_integral(self.size) + self.size * log_width
-        logs = self.shares.log()
-        total = self.shares.sum(dim=0).log()
-        step = max(1, AT_ONCE // max(1, len(self.rows) * self.num_configurations))
+        shares = self.shares.detach()
+        own = [shares[:, k] > 0 for k in range(shares.shape[1])]
+        step = max(1, AT_ONCE // max(1, len(self.rows)))
         parts = []
-        for part in torch.split(x.double(), step):
-            square = self._squares(part / self.width, self.rows / self.width)
-            value = self.kernel.log_value(square)
-            parts.append((value.unsqueeze(2) + logs).logsumexp(dim=1) - total - constant)
-        return torch.cat(parts).to(x.dtype)
+        for part in torch.split(x.detach().double(), step):
+            columns = []
+            for k, counted in enumerate(own):
+                square = self._squares(part / self.width, self.rows[counted] / self.width)
+                value = self.kernel.log_value(square)
+                if not value.shape[1]:
+                    columns.append(value.new_full((len(part),), -math.inf))
+                    continue
+                most = value.amax(dim=1, keepdim=True).clamp_min(_LEAST)
+                columns.append(((value - most).exp_() @ shares[counted, k]).log() + most[:, 0])
+            parts.append(torch.stack(columns, dim=1))
+        total = shares.sum(dim=0).clamp_min(1e-300).log()
+        return (torch.cat(parts) - total - constant).to(x.dtype)
 
     @staticmethod
     def _squares(a: Tensor, b: Tensor) -> Tensor:
         """``(M, N)`` squared distances, from a common origin that keeps their digits."""
-        if a.shape[1] <= 8:
+        if a.shape[1] <= 2:
             return (a.unsqueeze(1) - b).square().sum(dim=2)
         origin = b.mean(dim=0)
         a, b = a - origin, b - origin
         both = a.square().sum(dim=1, keepdim=True) + b.square().sum(dim=1)
+        if both.numel() and float(both.max()) > _EXPANDED:
+            return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
         return torch.addmm(both, a, b.T, alpha=-2.0).clamp_min(0.0)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
@@ -78,6 +79,46 @@ class Softmax(Additive):
     def num_free_parameters(self) -> int:
         """``(K - 1) (F + 1)``: the scores of one state may be fixed at zero."""
         return (self.child.num_states - 1) * (sum(self._sizes) + 1)
+
+    def curvature(
+        self,
+        values: Mapping[Hashable, Tensor],
+        inputs: Mapping[Hashable, Tensor],
+        weights: Tensor,
+    ) -> Tensor | None:
+        r"""Return :math:`\sum_n w_n (\mathrm{diag}(p_n) - p_n p_n^\top) \otimes z_n z_n^\top`."""
+        z = self._features(values, inputs)
+        if z is None:
+            return None
+        with torch.no_grad():
+            p = self.distribution(values, inputs).probs.expand(len(z), -1)
+        size, states = z.shape[1], p.shape[1]
+        whole = z.new_zeros(size, states, size, states)
+        for k in range(states):
+            for j in range(k + 1):
+                w = weights * p[:, k] * ((1.0 if j == k else 0.0) - p[:, j])
+                part = (z * w.unsqueeze(1)).T @ z
+                whole[:, k, :, j] = part
+                whole[:, j, :, k] = part.T
+        return whole.reshape(size * states, size * states)
+
+    def _features(
+        self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
+    ) -> Tensor | None:
+        """``(N, F + 1)`` features, and one; None where some are not seen."""
+        columns = []
+        for v in self.parents:
+            if v.name not in values:
+                return None
+            x = values[v.name]
+            if v.is_discrete:
+                columns.append(torch.nn.functional.one_hot(x, v.num_states)[..., 1:].double())
+            else:
+                columns.append(x.reshape(len(x), -1).double())
+        columns += [inputs[n].reshape(len(inputs[n]), -1).double() for n in self.inputs]
+        if not columns:
+            return None
+        return torch.cat([*columns, torch.ones_like(columns[0][:, :1])], dim=1)
 
     def _num_features(self, name: Hashable) -> int:
         if name in self.input_shapes:

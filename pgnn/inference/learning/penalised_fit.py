@@ -35,6 +35,17 @@ _NEWTON = 400
 _STEPS = 12
 
 
+class _Mean:
+    """Their mean at the present parameters."""
+
+    def __init__(self, terms: Sequence[Term], total: float) -> None:
+        self.terms, self.total = terms, total
+        self.term = terms[0] if len(terms) == 1 else None
+
+    def __call__(self) -> Tensor:
+        return torch.stack([t.value() for t in self.terms]).sum() / self.total
+
+
 class _Terms:
     """What weighted rows say of conditionals, as a mean."""
 
@@ -44,7 +55,7 @@ class _Terms:
         self.terms, self.total = terms, total
 
     def __call__(self, rows: Any) -> Mean:
-        return lambda: torch.stack([t.value() for t in self.terms]).sum() / self.total
+        return _Mean(self.terms, self.total)
 
 
 def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_iterations: int) -> bool:
@@ -129,6 +140,19 @@ def _newton(problem: OptimisationProblem) -> bool:
     return True
 
 
+def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
+    """Minus the Hessian in closed form, of one conditional whose parameters are all learnable."""
+    own = mean.term if isinstance(mean, _Mean) else None
+    if own is None or len(learnable.parameters) < len([*own.conditional.parameters()]):
+        return None
+    weights = own.weights.double()
+    weights = weights.reshape(len(weights), -1).sum(dim=1)
+    found = own.conditional.curvature(own.values, own.inputs, weights)
+    if found is None or len(found) != sum(learnable.sizes):
+        return None
+    return np.asarray((found / mean.total).numpy(force=True))  # type: ignore[attr-defined]
+
+
 def _derivatives(
     learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
@@ -140,8 +164,12 @@ def _derivatives(
         parts = [(torch.zeros_like(p) if t is None else t)[f] for t, p, f in pairs]
         return torch.cat([x.double() for x in parts])
 
+    known = _curvature(learnable, mean)
     with torch.enable_grad():
         value = mean()
+        if known is not None:
+            gradient = flat(torch.autograd.grad(value, learnable.parameters, allow_unused=True))
+            return gradient.detach().numpy(), -known[np.ix_(kept, kept)]
         first = torch.autograd.grad(
             value, learnable.parameters, create_graph=True, allow_unused=True
         )
