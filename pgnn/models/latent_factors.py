@@ -62,7 +62,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         check_size(
             f"{size:,} factors", size, MAX_LEARNABLE, "Take fewer, hardly more than features"
         )
-        self._latent = latent
+        self._latent, self._size = latent, size
         known: dict[Hashable, Any] = dict(self.declare_vector(name, features))
         if name == latent:
             raise ModelError(f"the vector and the factors need different names, both are {name!r}")
@@ -104,7 +104,7 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     @property
     def num_factors(self) -> int:
         """How many hidden numbers there are."""
-        return int(self.conditionals[self._latent].child.num_elements)
+        return self._size
 
     @property
     def weight(self) -> Tensor:
@@ -243,4 +243,4 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         """
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_factors}, features={self._layout!r})"
+        return f"{type(self).__name__}({self._size}, features={self._layout!r})"

@@ -84,7 +84,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         self.iterations = whole_number("iterations", iterations, 1, ModelError)
         check_real("noise", noise, POSITIVE)
         self.penalty = AbsolutePenalty() if penalty is None else penalty
-        self.noise, self._latent = float(noise), latent
+        self.noise, self._latent, self._size = float(noise), latent, size
         known: dict[Hashable, Any] = dict(self.declare_vector(name, features))
         z = Variable(latent, None, (size,))
         kinds = {
@@ -201,8 +201,7 @@ class SparseCoding(VectorNetwork, SolvableModel):
         return torch.cat(parts) if parts else begin
 
     def __repr__(self) -> str:
-        size = self.conditionals[self._latent].child.num_elements if not self._undeclared else "..."
-        return f"SparseCoding({size}, features={self._layout!r})"
+        return f"SparseCoding({self._size}, features={self._layout!r})"
 
 
 def _emission(child: Variable, parents: Any, *, weight: Any, noise: float) -> LinearGaussian:

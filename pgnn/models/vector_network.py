@@ -131,6 +131,11 @@ class VectorNetwork(BayesianNetwork, VectorModel):
 
     def _gathered(self, data: Any, weights: Any) -> Any:
         """The columns that nobody has named yet as one matrix."""
+        if isinstance(data, list | tuple) and not any(isinstance(row, Mapping) for row in data):
+            try:
+                data = floats_of(data)
+            except (TypeError, ValueError, EvidenceError):
+                raise DataError("rows must be numbers, as many in each row") from None
         if isinstance(data, np.ndarray | Tensor):
             if data.ndim != 2 and not (self.allows_numbers and data.ndim == 1):
                 raise DataError(f"rows must be a matrix (N, D), got shape {tuple(data.shape)}")

@@ -178,3 +178,11 @@ def test_few_rows_and_constant_columns(family: Any) -> None:
         for k in (1, 6):
             model = family(k).fit(x, seed=0, progress=False)
             assert torch.isfinite(model.log_prob(x)).all()
+
+
+def test_models_without_numbers_yet_are_shown() -> None:
+    assert repr(pgnn.FactorAnalysis(3)) == "FactorAnalysis(3, features=None)"
+    assert repr(pgnn.SparseCoding(3)) == "SparseCoding(3, features=None)"
+    assert "features=2" in repr(
+        pgnn.PrincipalComponents(1).fit([[1.0, 2.0], [2.0, 1.0], [0.0, 3.0]])
+    )
