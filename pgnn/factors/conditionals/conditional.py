@@ -291,25 +291,6 @@ class Conditional(Piece):
         """
         raise Unsupported(f"{type(self).__name__} is no linear regression with normal noise")
 
-    def curvature(
-        self,
-        values: Mapping[Hashable, Tensor],
-        inputs: Mapping[Hashable, Tensor],
-        weights: Tensor,
-    ) -> Tensor | None:
-        """Return minus the second derivatives of the log-likelihood of weighted rows.
-
-        Args:
-            values: ``(N, ...)`` of the parents.
-            inputs: Covariates ``(N, ...)``.
-            weights: ``(N,)``.
-
-        Returns:
-            ``(P, P)`` by the parameters side by side, in their order; None where they are not known
-            in closed form.
-        """
-        return None
-
     def recorded_integral(self, integral: HiddenIntegral) -> Tensor:
         """Return the table of an integral over hidden reals that this conditional has a part in.
 

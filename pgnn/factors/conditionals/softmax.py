@@ -11,11 +11,12 @@ from torch import Tensor
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.additive import Additive, numbers_or_zeros
+from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.piece import Settings
 from pgnn.factors.variable import Variable
 
 
-class Softmax(Additive):
+class Softmax(Additive, Curved):
     r"""Multinomial logistic regression :math:`p(y \mid x, u) = \mathrm{softmax}(b + W^\top f)_y`.
 
     The features :math:`f` are, in order: for each discrete parent the indicators of its states

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.inference.learning.conditional_fit import Term
 from pgnn.inference.learning.lbfgs import run_lbfgs
@@ -143,7 +144,9 @@ def _newton(problem: OptimisationProblem) -> bool:
 def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
     """Minus the Hessian in closed form, of one conditional whose parameters are all learnable."""
     own = mean.term if isinstance(mean, _Mean) else None
-    if own is None or len(learnable.parameters) < len([*own.conditional.parameters()]):
+    if own is None or not isinstance(own.conditional, Curved):
+        return None
+    if len(learnable.parameters) < len([*own.conditional.parameters()]):
         return None
     weights = own.weights.double()
     weights = weights.reshape(len(weights), -1).sum(dim=1)
