@@ -260,9 +260,8 @@ def _check_lengths(rows: Sequences, lengths: np.ndarray) -> None:
         raise EvidenceError(
             f"{rows.num_rows} sequences, but the inputs are those of {lengths.size}"
         )
-    for row, (steps, input_steps) in enumerate(
-        zip(rows.lengths.tolist(), lengths.ravel(), strict=True)
-    ):
+    pairs = zip(rows.lengths.tolist(), lengths.ravel(), strict=True)
+    for row, (steps, input_steps) in enumerate(pairs):
         if steps != input_steps:
             raise EvidenceError(f"sequence {row} has {steps} steps, its inputs have {input_steps}")
 
