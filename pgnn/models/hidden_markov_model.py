@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -281,6 +282,29 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
             EvidenceError: If a shape was not declared, and two readings of the data are possible.
         """
         data = with_lengths(data, lengths)
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
+        with self._declared_by(data):
+            return super().fit(data, learner=learner, weights=weights, **rest)
+
+    def partial_fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        lengths: Any = None,
+    ) -> Self:
+        """Go on learning from one batch more; see :meth:`Model.partial_fit`."""
+        data = with_lengths(data, lengths)
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
+        with self._declared_by(data):
+            return super().partial_fit(data, learner=learner, weights=weights, **rest)
+
+    @contextmanager
+    def _declared_by(self, data: Any) -> Iterator[None]:
+        """Have data tell shapes that were not declared; they stay so if all goes well."""
         undeclared, before = self._shapeless, dict(self._conditionals)
         shapes = Sequences.event_shapes(undeclared, data) if undeclared else {}
         try:
@@ -290,8 +314,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
                     what, state = f"emission of {name!r}", self.transitions.child
                     self._replace(ChainDeclaration().conditional(child, [state], given, what))
             self._shapeless = {n: x for n, x in undeclared.items() if n not in shapes}
-            rest: dict[str, Any] = {"inputs": inputs, "seed": seed, "progress": progress}
-            return super().fit(data, learner=learner, weights=weights, **rest)
+            yield
         except BaseException:
             self._shapeless = undeclared
             for name in shapes:

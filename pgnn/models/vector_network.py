@@ -115,6 +115,26 @@ class VectorNetwork(BayesianNetwork, VectorModel):
             self._column_names = before
             raise
 
+    def partial_fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Any = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Go on learning from one batch more; see :meth:`Model.partial_fit`."""
+        before = self._column_names
+        if self._undeclared is not None:
+            data = self._gathered(data, weights)
+        rest: dict[str, Any] = {"inputs": inputs, "seed": seed}
+        try:
+            return super().partial_fit(data, learner=learner, weights=weights, **rest)
+        except BaseException:
+            self._column_names = before
+            raise
+
     def _is_complete(self, data: Any) -> bool:
         """Whether every number, and every state, was seen in every row."""
         from pgnn.inference.question import reader_of

@@ -62,6 +62,12 @@ class Keeper:
     def __init__(self, settings: Checkpoints | None, fit: Mapping[str, Any]) -> None:
         self._settings, self._fit = settings, dict(fit)
         self._last = time.monotonic()
+        if settings is not None and (
+            self._path.is_dir() or not self._path.absolute().parent.is_dir()
+        ):
+            raise DataError(
+                f"{self._path} can be no checkpoint: it is a folder, or in one that does not exist"
+            )
 
     def state(self) -> dict[str, Any] | None:
         """Return what was written last; None if the fit begins.

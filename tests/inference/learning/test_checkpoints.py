@@ -94,6 +94,9 @@ def test_checkpoints_of_other_fits_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"nonsense")
     with pytest.raises(DataError, match="no checkpoint"):
         Keeper(Checkpoints(path), {}).state()
+    for wrong in (tmp_path, tmp_path / "nowhere" / "fit"):
+        with pytest.raises(DataError, match="folder"):
+            Keeper(Checkpoints(wrong), {})
     with pytest.raises(ModelError, match="path"):
         Checkpoints(3)  # type: ignore[arg-type]
     assert digest({"x": np.zeros(2)}) != digest({"y": np.zeros(2)})

@@ -91,3 +91,14 @@ def test_what_is_refused_changes_nothing() -> None:
     assert all(torch.equal(x, before[n]) for n, x in model.state_dict().items())
     model.partial_fit(holes, learner=EM(Laplace()))
     assert model.history["batches"] == 2
+
+
+def test_the_first_batch_tells_shapes_that_were_not_declared() -> None:
+    random = np.random.default_rng(0)
+    chain = pgnn.HiddenMarkovModel(2, {"x": Gaussian})
+    factors = pgnn.FactorAnalysis(1)
+    for _ in range(2):
+        chain.partial_fit({"x": [random.normal(size=(20, 2)) for _ in range(4)]}, seed=0)
+        factors.partial_fit(random.normal(size=(30, 3)), learner=EM(), seed=0)
+    assert chain.emissions["x"].mean.shape == (2, 2)
+    assert (chain.history["batches"], factors.history["batches"]) == (2, 2)
