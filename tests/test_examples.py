@@ -133,3 +133,21 @@ def test_tracking_gaps(example: Example) -> None:
     found = example("tracking_gaps")
     assert found["smoother"] < 0.8 * found["straight lines"]
     assert 1.5 < found["noise"] < 2.5
+
+
+def test_recall_letters(example: Example) -> None:
+    found = example("recall_letters", units=150)
+    assert found["PseudoInverse"] > 0.9
+    assert found["load 0.02"] == 1.0
+    assert found["load 0.22"] < 0.8
+
+
+def test_digit_machines(example: Example) -> None:
+    found = example("digit_machines", rows=1000, epochs=3, hidden=30)
+    assert -300 < found["low"] < found["high"] + 1.0
+    assert max(found[n] for n in ("mixture", "restricted machine", "deep belief network")) < 0.3
+
+
+def test_news_topics(example: Example) -> None:
+    found = example("news_topics", epochs=2, hidden=8)
+    assert found["belief network, bound"] > found["independent"] - 0.3

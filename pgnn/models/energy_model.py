@@ -305,9 +305,11 @@ class EnergyModel(MarkovRandomField, UnitModel):
     def log_score(
         self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
-        """See :meth:`MarkovRandomField.log_score`; a bare array is of the only visible layer."""
+        """See :meth:`MarkovRandomField.log_score`; a bare array is of the visible layer."""
         if isinstance(data, Tensor | np.ndarray) and len(self.visible) == 1:
-            data = {self.visible[0]: data}
+            name = self.visible[0]
+            flat = data.ndim == 2 and data.shape[1] == self.num_units(name)
+            data = {name: data.reshape(-1, *self.variable(name).shape) if flat else data}
         return super().log_score(data, inputs=inputs, engine=engine)
 
     def log_partition(

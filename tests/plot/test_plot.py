@@ -213,3 +213,31 @@ def test_clusters_and_loadings() -> None:
         pgnn.plot.loadings(factors, shape=(2, 2))
     with pytest.raises(pgnn.Unsupported, match="no factors"):
         pgnn.plot.loadings(mixture)
+
+
+def test_units_as_images() -> None:
+    model = pgnn.RestrictedBoltzmannMachine(pgnn.Variable("visible", 2, (4, 3)), 5)
+    with torch.no_grad():
+        model.weight("visible", "hidden").normal_(generator=torch.Generator().manual_seed(0))
+    axes = pgnn.plot.filters(model, most=4)
+    drawn = np.asarray(axes.images[0].get_array())
+    assert drawn.shape == (9, 7)
+    strongest = int(model.weight("visible", "hidden").detach().square().sum(0).argmax())
+    own = model.weight("visible", "hidden").detach()[:, strongest].reshape(4, 3)
+    np.testing.assert_allclose(drawn[:4, :3], own / own.abs().max())
+    shown = pgnn.plot.samples(model.sample(6, seed=0), ax=own_axes())
+    assert np.asarray(shown.images[0].get_array()).shape == (9, 11)
+    with pytest.raises(pgnn.EvidenceError, match="fill no square"):
+        pgnn.plot.samples(torch.zeros(2, 5))
+
+
+def test_energies_and_capacity() -> None:
+    patterns = torch.tensor([[1, -1] * 10, [1] * 10 + [-1] * 10])
+    recall = pgnn.Hopfield(20).fit(patterns).recall(patterns.roll(1, 1))
+    lines = pgnn.plot.energy(recall).lines
+    assert len(lines) == 2
+    assert list(lines[0].get_ydata()) == [float(e[0]) for e in recall.energies]
+    axes = pgnn.plot.recall([0.1, 0.2], {"Hebbian": [1.0, 0.3]})
+    assert list(axes.lines[0].get_ydata()) == [1.0, 0.3]
+    with pytest.raises(pgnn.EvidenceError, match="2 loads and 1"):
+        pgnn.plot.recall([0.1, 0.2], [1.0])

@@ -217,6 +217,7 @@ class _Passes:
         self.steps = 0
         self.best: tuple[float, list[Tensor] | None, int] = (-math.inf, None, 0)
         self.activity: State = {}
+        self._room: list[Tensor] | None = None
         if before is not None:
             self.progress = before
             self.scheduler = self._schedule(before.optimizer)
@@ -256,7 +257,7 @@ class _Passes:
             raise DataError("data has no rows")
         figures = UnitFigures(self.model, self.rng)
         if self.source.rows is not None:
-            shown = self.source.rows.take(torch.arange(min(1000, len(self.source.rows))))
+            shown = self.source.rows.take(torch.arange(min(500, len(self.source.rows))))
         told = figures.of(shown, self.source.held)
         self._check(told["reconstruction_error"], state + 1)
         return state + 1, Info(self._stop(told, state), told)
@@ -310,7 +311,8 @@ class _Passes:
         weights = None if self.settings.persistent else batch.weights
         phases = Phase(data, batch.weights), Phase(shown, weights)
         offsets = self.progress.offsets if self.settings.centred else None
-        biases, couplings = gradients(layers, *phases, offsets)
+        biases, couplings = gradients(layers, *phases, offsets, self._room)
+        self._room = couplings
         self.steps += 1
         for n in self.hidden:
             self._follow(layers, n, data[n], biases)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -120,7 +120,11 @@ class UnitChains:
 
 
 def gradients(
-    layers: UnitLayers, data: Phase, model: Phase, offsets: State | None
+    layers: UnitLayers,
+    data: Phase,
+    model: Phase,
+    offsets: State | None,
+    out: Sequence[Tensor] | None = None,
 ) -> tuple[State, list[Tensor]]:
     r"""Return derivatives of the negative log-likelihood by biases and couplings.
 
@@ -134,6 +138,7 @@ def gradients(
         data: Units with the visible ones clamped.
         model: Units with all of them free.
         offsets: :math:`\mu` of each layer; zeros without.
+        out: Where derivatives by couplings are to be written, if there are such tensors.
 
     References:
         Melchior, Fischer and Wiskott (2016), How to center deep Boltzmann machines.
@@ -146,13 +151,17 @@ def gradients(
               for n in layers.names}  # fmt: skip
     if offsets is not None:
         seen = [{n: x - offsets[n] for n, x in part.items()} for part in seen]
-    weighted = [{n: _weighed(x, s) for n, x in part.items()}
-                for part, s in zip(seen, shares, strict=True)]  # fmt: skip
     couplings = []
-    for c in layers.couplings:
-        g = weighted[1][c.first].T @ seen[1][c.second]
-        g.addmm_(weighted[0][c.first].T, seen[0][c.second], alpha=-1.0)
-        g = 0.5 * g if c.is_within else g
+    for k, c in enumerate(layers.couplings):
+        g = torch.empty_like(c.matrix) if out is None else out[k]
+        for part, share, sign in ((seen[1], shares[1], 1.0), (seen[0], shares[0], -1.0)):
+            left, right = part[c.first], part[c.second]
+            if share is None:
+                sign /= len(left)
+            else:
+                left = left * share[:, None]
+            g = torch.addmm(g, left.T, right, beta=float(part is seen[0]), alpha=sign, out=g)
+        g = g.mul_(0.5) if c.is_within else g
         couplings.append(g)
         if offsets is not None:
             biases[c.first] = biases[c.first] - g @ offsets[c.second]
@@ -167,7 +176,3 @@ def _shares(phase: Phase) -> Tensor | None:
 
 def _average(x: Tensor, shares: Tensor | None) -> Tensor:
     return x.mean(0) if shares is None else shares @ x
-
-
-def _weighed(x: Tensor, shares: Tensor | None) -> Tensor:
-    return x / len(x) if shares is None else x * shares[:, None]

@@ -34,7 +34,7 @@ class UnitFigures:
             return told
         told["pseudo_likelihood"] = self.pseudo_likelihood(rows)
         if held is not None and not held.missing:
-            few = held.take(torch.arange(min(len(held), 1000)))
+            few = held.take(torch.arange(min(len(held), 500)))
             gap = self.free_energy(few.values).mean() - self.free_energy(rows.values).mean()
             told["free_energy_gap"] = float(gap)
             told["held_out_pseudo_likelihood"] = self.pseudo_likelihood(few)

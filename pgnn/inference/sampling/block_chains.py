@@ -41,6 +41,13 @@ class BlockChains:
         self._heat = None if bool((heat == 1).all()) else heat.to(device)
         self._links = [(k.first, k.second, k.matrix.detach()) for k in blocks.links]
         self._fields = [field[:, b.columns] for b in blocks.blocks]
+        # units of two states with one feature: the difference of their logits is all there is
+        self._two = [tuple(b.table.shape) == (2, 1) for b in blocks.blocks]
+        self._gaps = [f[..., 1] - f[..., 0] if two else f
+                      for f, two in zip(self._fields, self._two, strict=True)]  # fmt: skip
+        self._low = [float(b.table[0, 0]) for b in blocks.blocks]
+        self._step = [float(b.table[-1, 0]) - low
+                      for b, low in zip(blocks.blocks, self._low, strict=True)]  # fmt: skip
         self._elements = [torch.from_numpy(b.elements).to(device) for b in blocks.blocks]
         self._seen = [self._codes[:, e] for e in self._elements]
         self._moves = [bool((s < 0).any()) for s in self._seen]
@@ -68,7 +75,9 @@ class BlockChains:
         """Sweep without keeping anything."""
         for _ in range(sweeps):
             for n, block in enumerate(self._blocks.blocks):
-                if self._moves[n]:
+                if self._moves[n] and self._two[n]:
+                    self._set_bits(n, self._gap(n).sigmoid())
+                elif self._moves[n]:
                     self._set(n, block, self._drawn(self._logits(n)))
 
     def collect(self, kept: int, thin: int) -> tuple[Floats, Floats]:
@@ -80,11 +89,16 @@ class BlockChains:
             for n, block in enumerate(self._blocks.blocks):
                 if not self._moves[n]:
                     continue
-                logits = self._logits(n)
-                probs = logits.softmax(-1).double().cpu()
+                if self._two[n]:
+                    on = self._gap(n).sigmoid()
+                    probs = torch.stack([1 - on, on], dim=-1).double().cpu()
+                    self._set_bits(n, on)
+                else:
+                    logits = self._logits(n)
+                    probs = logits.softmax(-1).double().cpu()
+                    self._set(n, block, self._drawn(logits))
                 sums[n][0] += probs
                 sums[n][1].addcmul_(probs, probs)
-                self._set(n, block, self._drawn(logits))
         out = np.zeros((2, len(self._codes), int(self._offset[-1])))
         for n, block in enumerate(self._blocks.blocks):
             out[:, :, block.columns.reshape(-1).cpu().numpy()] = sums[n].flatten(2).numpy()
@@ -95,11 +109,33 @@ class BlockChains:
         out = np.empty((kept, *self._codes.shape), dtype=np.int64)
         for t in range(kept):
             self.run(thin)
-            for block, states in zip(self._blocks.blocks, self._states, strict=True):
+            for n, block in enumerate(self._blocks.blocks):
+                states = self._states[n]
+                if self._two[n]:
+                    states = (self._features[n] - self._low[n]) / self._step[n] > 0.5
                 out[t][:, block.elements] = states.cpu().numpy()
         return out
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _gap(self, n: int) -> Tensor:
+        """``(N, n)`` log odds of the second state of a block's units given the other blocks."""
+        total, step = self._gaps[n], self._step[n]
+        for first, second, matrix in self._links:
+            if n in (first, second):
+                seen = self._features[second if first == n else first]
+                total = torch.addmm(total, seen, matrix.T if first == n else matrix, alpha=step)
+        total = total.expand(len(self._codes), -1)
+        return total if self._heat is None else total / self._heat[:, None]
+
+    def _set_bits(self, n: int, on: Tensor) -> None:
+        """Draw the second state with some probabilities, where nothing was seen."""
+        bits = torch.empty_like(on).uniform_(generator=self._rng).lt(on).to(self._dtype)
+        if self._step[n] != 1.0 or self._low[n] != 0.0:
+            bits.mul_(self._step[n]).add_(self._low[n])
+        if self._fixed[n]:
+            bits = torch.where(self._seen[n] >= 0, self._features[n], bits)
+        self._features[n] = bits
 
     def _logits(self, n: int) -> Tensor:
         """``(N, n, K)`` logits of a block given the others."""
