@@ -199,3 +199,20 @@ def test_matrices_and_labels_are_parents() -> None:
 def test_what_is_wrong_is_told(act: Any, kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
         act()
+
+
+@pytest.mark.parametrize(("far", "unit"), [(1e6, 1.0), (0.0, 1e-5), (1e6, 0.1)])
+def test_neither_units_nor_the_origin_matter(far: float, unit: float) -> None:
+    near, moved = {"y": Y, "k": HALVES, "x": X}, {"y": Y + far, "k": HALVES, "x": X * unit + far}
+    for make, scale in (
+        (lambda s: pgnn.LinearRegression("y", "x"), 1.0),
+        (lambda s: pgnn.LinearRegression("y", "x", pgnn.NormalPrior(2.0 * s), 1.0), 1.0 / unit),
+        (lambda s: pgnn.BayesianRegression("y", "x", 2.0 * s, 1.0), 1.0 / unit),
+        (lambda s: pgnn.LogisticRegression("k", "x", pgnn.NormalPrior(2.0 * s)), 1.0 / unit),
+    ):
+        found = []
+        for data, s in ((near, 1.0), (moved, scale)):
+            model = make(s)
+            rows = {n: data[n] for n in (model.child, "x")}
+            found.append(model.fit(rows, progress=False).coefficients()["weight"].to_numpy()[:-1])
+        np.testing.assert_allclose(found[1] * unit, found[0], rtol=1e-6, atol=1e-7)

@@ -137,6 +137,11 @@ class BayesianLinear(LinearGaussian):
         noise = None if self.scale.requires_grad else float(self.covariance.detach())
         scale, noise = evidence.maximized(scale, noise)
         mean, spread = evidence.posterior(scale, noise)
+        if self._origin is not None:
+            back = np.eye(len(mean))
+            back[-1, :-1] = -self._origin[0].numpy(force=True)
+            mean, spread = back @ mean, back @ spread @ back.T
+            mean[-1] += float(self._origin[1][0])
         with torch.no_grad():
             self.weight.copy_(torch.from_numpy(mean[:-1]))
             self.bias.copy_(torch.tensor(mean[-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
+from contextlib import AbstractContextManager
 
 from torch import Tensor
 
@@ -28,4 +29,17 @@ class Curved(ABC):
         Returns:
             ``(P, P)`` by the parameters side by side, in their order; None where a parent was not
             seen.
+        """
+
+    @abstractmethod
+    def centred(
+        self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
+    ) -> AbstractContextManager[tuple[Mapping[Hashable, Tensor], Mapping[Hashable, Tensor]]]:
+        """Give values and inputs about their means, the bias moved with them, and back at the end.
+
+        So digits of rows far from zero are kept.
+
+        Args:
+            values: ``(N, ...)`` of child and parents.
+            inputs: Covariates ``(N, ...)``.
         """

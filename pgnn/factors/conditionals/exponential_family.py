@@ -64,6 +64,21 @@ class ExponentialFamily(Conditional):
             DataError: If the weights have a wrong shape, are negative or not finite.
         """
 
+    def learn(
+        self, values: Mapping[Hashable, Tensor], weights: Tensor, prior: Any = None
+    ) -> Statistics:
+        """Set the learnable numbers to the best ones for weighted rows; return the statistics.
+
+        Args:
+            values: As for :meth:`statistics`, all rows there are.
+            weights: Likewise.
+            prior: As for :meth:`maximize`.
+        """
+        self.prepare(values)
+        statistics = self.statistics(values, weights)
+        self.maximize(statistics, prior)
+        return statistics
+
     @abstractmethod
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
         """Set the learnable numbers, in place, to the best ones for some statistics.

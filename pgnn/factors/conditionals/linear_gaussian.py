@@ -136,6 +136,38 @@ class LinearGaussian(Emission):
         bias = self.bias.reshape(*self.configurations, self.size)
         return Regression(weight, bias, factors(self, self.form, self.scale))
 
+    def learn(
+        self, values: Mapping[Hashable, Tensor], weights: Tensor, prior: Any = None
+    ) -> Statistics:
+        """Set the numbers to the best ones, by sums about the means of the rows.
+
+        So digits of rows far from zero are kept, where the bias is free to move with the origin.
+        """
+        given = self._read(values)
+        y = given[self.child.name].reshape(-1, self.size)
+        x = self._features(given)
+        flat = isinstance(prior, ParameterPrior) and prior.rates("bias") == (0.0, 0.0)
+        finite = bool(y.isfinite().all() and x.isfinite().all())
+        if not (self.bias.requires_grad and len(y) and finite and (prior is None or flat)):
+            return super().learn(values, weights, prior)
+        try:
+            self._origin = x.mean(dim=0), y.mean(dim=0)
+            return super().learn(values, weights, prior)
+        finally:
+            self._origin = None
+
+    _origin: tuple[Tensor, Tensor] | None = None
+    """What features and child are taken about, while complete rows are learnt from."""
+
+    def _about(self, coefficients: Tensor, sign: float = 1.0) -> Tensor:
+        """Coefficients about the origin; with the other sign back again."""
+        if self._origin is None:
+            return coefficients
+        x, y = self._origin
+        moved = coefficients.clone()
+        moved[..., -1] += sign * (coefficients[..., :-1] @ x - y)
+        return moved
+
     def statistics(self, values: Mapping[Hashable, Tensor], weights: Tensor) -> Statistics:
         """Return counts and sums of products of :math:`z = (x, 1)` and :math:`y`.
 
@@ -145,7 +177,10 @@ class LinearGaussian(Emission):
         given = self._read(values)
         y = given[self.child.name].reshape(-1, self.size)
         w = self._weights(weights, len(y), self.configurations)
-        z = torch.cat([self._features(given), torch.ones_like(y[:, :1])], dim=1)
+        features = self._features(given)
+        if self._origin is not None:
+            features, y = features - self._origin[0], y - self._origin[1]
+        z = torch.cat([features, torch.ones_like(y[:, :1])], dim=1)
         kept = ~y.isnan().all(dim=1)
         y, w, z = y[kept], w[kept], z[kept]
         self._check_features(z)
@@ -199,7 +234,7 @@ class LinearGaussian(Emission):
         moments = NormalMoments(self.form, *statistics)
         centre = self._prior_coefficients(prior)
         confidence = 0.0 if prior is None else prior.confidence
-        old = self._coefficients().double()
+        old = self._about(self._coefficients().double())
         free = torch.tensor(
             [self.weight.requires_grad] * self.num_features + [self.bias.requires_grad]
         ).to(self._device)
@@ -207,10 +242,15 @@ class LinearGaussian(Emission):
             new = moments.coefficients(confidence, centre, old, free)
             known = (moments.counted | (confidence > 0))[:, None, None]
             old = torch.where(known, new, old)
-            self.weight.copy_(old[..., :-1].reshape(self.weight.shape))
-            self.bias.copy_(old[..., -1].reshape(self.bias.shape))
+            self._write(old)
         if self.scale.requires_grad:
             update_scale(self.scale, moments, old, prior, centre)
+
+    def _write(self, about: Tensor) -> None:
+        """Write coefficients about the origin down."""
+        new = self._about(about, -1.0)
+        self.weight.copy_(new[..., :-1].reshape(self.weight.shape))
+        self.bias.copy_(new[..., -1].reshape(self.bias.shape))
 
     def _maximize_penalised(self, moments: NormalMoments, prior: ParameterPrior) -> None:
         """Coefficients given the covariances and these given those in turn, to the joint mode."""
@@ -223,7 +263,7 @@ class LinearGaussian(Emission):
         for _ in range(_ROUNDS if self.scale.requires_grad else 1):
             factor = self._factor(self.scale.double())
             precision = torch.cholesky_inverse(factor).expand(self.num_configurations, -1, -1)
-            old = self._coefficients().double()
+            old = self._about(self._coefficients().double())
             new = old.clone()
             for k in range(self.num_configurations) if free.any() else ():
                 if counted[k]:
@@ -231,8 +271,7 @@ class LinearGaussian(Emission):
                         x[k].numpy(force=True) for x in (moments.zz, moments.yz, precision, old)
                     )
                     new[k] = torch.from_numpy(penalised_coefficients(zz, yz, p, l1, l2, own, free))
-            self.weight.copy_(new[..., :-1].reshape(self.weight.shape))
-            self.bias.copy_(new[..., -1].reshape(self.bias.shape))
+            self._write(new)
             if self.scale.requires_grad:
                 update_scale(self.scale, moments, new, None, centre)
             now = self.scale.detach().double().clone()

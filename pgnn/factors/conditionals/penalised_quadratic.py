@@ -81,7 +81,11 @@ def _polished(own: Floats, target: Floats, l1: Floats, value: Floats) -> Floats:
 
 def _solved(matrix: Floats, target: Floats) -> Floats:
     """The shortest solution."""
-    return np.asarray(np.linalg.lstsq(matrix, target, rcond=1e-13)[0], dtype=np.float64)
+    root = np.sqrt(np.abs(matrix.diagonal()))
+    unit = 1.0 / np.where(root > 0, root, 1.0)  # so that units do not matter
+    across = unit.reshape(-1, *[1] * (target.ndim - 1))
+    found = np.linalg.lstsq(unit[:, None] * matrix * unit, across * target, rcond=1e-13)[0]
+    return np.asarray(across * found, dtype=np.float64)
 
 
 def penalised_coefficients(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -102,6 +103,35 @@ class Softmax(Additive, Curved):
                 whole[:, k, :, j] = part
                 whole[:, j, :, k] = part.T
         return whole.reshape(size * states, size * states)
+
+    @contextmanager
+    def centred(
+        self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]
+    ) -> Iterator[tuple[Mapping[Hashable, Tensor], Mapping[Hashable, Tensor]]]:
+        """Give values and inputs about their means; see the base class."""
+        if not self.bias.requires_grad:
+            yield values, inputs
+            return
+        reals = {v.name for v in self.parents if not v.is_discrete}
+        origin = {n: x.double().mean(dim=0) for n, x in values.items() if n in reals and len(x)}
+        origin |= {n: x.double().mean(dim=0) for n, x in inputs.items() if n in self.inputs}
+        moved = tuple(
+            {n: x - origin[n].to(x) if n in origin else x for n, x in part.items()}
+            for part in (values, inputs)
+        )
+        self._move(origin, 1.0)
+        try:
+            yield moved[0], moved[1]
+        finally:
+            self._move(origin, -1.0)
+
+    def _move(self, origin: Mapping[Hashable, Tensor], sign: float) -> None:
+        with torch.no_grad():
+            pairs = zip(self._term_names(), self._terms(), strict=True)
+            for name, term in pairs:
+                if name in origin:
+                    shift = sign * (origin[name].reshape(-1).to(term) @ term)
+                    self.bias.add_(shift.reshape(self.bias.shape))
 
     def _features(
         self, values: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor]

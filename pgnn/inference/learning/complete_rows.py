@@ -13,6 +13,7 @@ from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import DataError
 from pgnn.evidence.evidence import Evidence
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
 from pgnn.factors.finite import all_finite
 from pgnn.inference.history import History
@@ -116,6 +117,9 @@ def fit_to(
         term, prior = Term(own, values, covariates, weights), learner.prior_of(own)
         if prior is None:
             gradient_step([term], learner.max_iterations)
+        elif isinstance(own, Curved) and prior.rates("bias") == (0.0, 0.0):
+            with own.centred(values, covariates) as (near, others):
+                fit_penalised([Term(own, near, others, weights)], prior, learner.max_iterations)
         else:
             fit_penalised([term], prior, learner.max_iterations)
         return Fitted()
@@ -124,12 +128,11 @@ def fit_to(
         spread = configuration_weights(own, values, weights)
         prior = learner.prior_of(own)
         own.make_uninformative()
-        own.prepare(values)
         if own.has_hidden_parts:
+            own.prepare(values)
             _by_passes(own, values, spread, weights, prior, learner.max_iterations)
         else:
-            statistics = own.statistics(values, spread)
-            own.maximize(statistics, prior)
+            statistics = own.learn(values, spread, prior)
             value = own.log_likelihood(statistics, values, weights)
     each = spread.sum(dim=0)
     unseen = int((each <= LEAST_COUNT).sum()) if each.dim() else 0
