@@ -7,6 +7,7 @@ from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.deep_belief_network import DeepBeliefNetwork
 from pgnn.models.deep_boltzmann_machine import DeepBoltzmannMachine
+from pgnn.models.dense_hopfield import DenseHopfield
 from pgnn.models.density import Density
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.energy_model import EnergyModel
@@ -35,6 +36,7 @@ from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
 
 __all__ = [
+    "DenseHopfield",
     "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine",
     "DeepBeliefNetwork",

@@ -1,5 +1,7 @@
 """Memories: what is stored comes back, and the energy never rises on the way."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,27 @@ def test_what_cannot_be_stored() -> None:
         pgnn.Hopfield(4).recall([1, -1, 3, 1])
     with pytest.raises(EvidenceError, match="no variable 'x'"):
         pgnn.Hopfield(4).recall([1, -1, 1, 1], hold="x")
+
+
+def test_dense_memory_is_attention_and_a_mixture(tmp_path: object) -> None:
+    rng = np.random.default_rng(0)
+    x, xi = rng.normal(size=(40, 6)), rng.normal(size=(5, 6))
+    memory = pgnn.DenseHopfield(x, beta=2.0)
+    keys = torch.from_numpy(x)[None]
+    want = torch.nn.functional.scaled_dot_product_attention(
+        torch.from_numpy(xi)[None], keys, keys, scale=2.0
+    )
+    torch.testing.assert_close(memory.recall(xi, steps=1), want[0])
+    attention = memory.query("pattern", {"units": xi})["pattern"].probs
+    torch.testing.assert_close(attention @ torch.from_numpy(x), want[0])
+    gap = memory.log_prob({"units": xi}) + 2.0 * memory.energy(xi)
+    torch.testing.assert_close(gap, gap[:1].expand(5))
+    energies = [memory.energy(memory.recall(xi, steps=k)) for k in range(6)]
+    assert all(bool((b <= a + 1e-12).all()) for a, b in itertools.pairwise(energies))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    sharp = pgnn.DenseHopfield(unit, beta=200.0)
+    torch.testing.assert_close(sharp.recall(unit + 0.02), torch.from_numpy(unit), atol=1e-2, rtol=0)
+    memory.save(f"{tmp_path}/m.safetensors")
+    torch.testing.assert_close(pgnn.load(f"{tmp_path}/m.safetensors").recall(xi), memory.recall(xi))
+    with pytest.raises(ModelError, match="beta must be positive"):
+        pgnn.DenseHopfield(x, beta=0.0)
