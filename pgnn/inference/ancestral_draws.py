@@ -14,6 +14,7 @@ from pgnn.errors import Unsupported
 from pgnn.factors.finite import has_nan, is_all_nan
 from pgnn.factors.gaussians.hidden_reals import RememberedReals
 from pgnn.factors.randomness import private_randomness
+from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
@@ -50,6 +51,8 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
             values = _by_conditionals(model, question, samples, known)
         elif isinstance(model, ExecutableModel):
             values = _by_executions(model, reals, samples, known)
+        elif isinstance(model, UnitModel):
+            values = _by_units(model, samples, known)
         else:
             return samples
     return Samples(
@@ -60,6 +63,23 @@ def with_reals(question: Question, samples: Samples, seed: int | None) -> Sample
         index=question.seen.index,
         log_weights=samples.log_weights,
     )
+
+
+def _by_units(
+    model: Any, samples: Samples, known: Mapping[Hashable, Tensor | None]
+) -> dict[Hashable, Tensor]:
+    """Real units given the discrete ones: independent of each other."""
+    layers, flat = model.layers(), samples.codes.flatten(end_dim=-2)
+    state = {}
+    for name, v in layers.variables.items():
+        if v.is_discrete:
+            codes = flat[:, torch.from_numpy(model.elements.numbers(name).ravel())]
+            state[name] = layers.kinds[name].encode(codes.to(layers.like.device), layers.like)
+    values = {}
+    for name, seen in known.items():
+        drawn = layers.draw(name, state, None).reshape(-1, *layers.variables[name].shape)
+        values[name] = drawn if seen is None else torch.where(seen.isnan(), drawn, seen.to(drawn))
+    return values
 
 
 def ancestral_states(question: Question, n: int, seed: int | None) -> Tensor:
@@ -152,8 +172,9 @@ def _observed_reals(question: Question, variable: Variable, lead: tuple[int, ...
     x = question.seen.reals.get(variable.name)
     if x is None or is_all_nan(x):
         return None
-    executed = isinstance(question.model, ExecutableModel)  # which draws missing values
-    if not executed and _is_cut(x):
+    # these draw missing values
+    complete = isinstance(question.model, ExecutableModel | UnitModel)
+    if not complete and _is_cut(x):
         raise Unsupported(
             f"{variable.name!r} was observed in part in some rows, the rest is not drawn"
         )

@@ -158,6 +158,18 @@ def test_real_units_are_integrated_out() -> None:
     assert float(got[0]) == pytest.approx(float(want), abs=1e-6)
 
 
+def test_real_units_are_drawn_given_the_others() -> None:
+    model = restricted(pgnn.Variable("visible", shape=(3,)))
+    drawn = model.sample(4000, {"visible": [[0.5, np.nan, np.nan]]}, seed=0)
+    values = drawn["visible"][:, 0]
+    assert bool((values[:, 0] == 0.5).all())
+    h = drawn["hidden"][:, 0].double()
+    left = values - (model.real.bias + h @ model.real.weight.T)
+    np.testing.assert_allclose(left[:, 1:].mean(0), 0.0, atol=0.1)
+    np.testing.assert_allclose(left[:, 1:].var(0), model.real.variance[1:], rtol=0.1)
+    assert model.sample(5, seed=0)["visible"].shape == (5, 3)
+
+
 def test_gradients_of_the_blocks_are_those_of_the_tables() -> None:
     model = restricted(VISIBLE["binary"]).requires_grad_()
     rows = {"visible": RNG.integers(0, 2, (4, 2, 2)), "label": [0, 1, 2, 0]}
