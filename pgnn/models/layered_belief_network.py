@@ -209,7 +209,7 @@ class LayeredBeliefNetwork(Model, RecognisedLayers):
             samples: ``S``.
             seed: Of the draws.
         """
-        rows = self._rows(data)
+        samples, rows = whole_number("samples", samples, 1), self._rows(data)
         rng = torch.Generator(rows.device)
         rng.manual_seed(0 if seed is None else seed)
         with torch.no_grad():

@@ -246,6 +246,7 @@ def test_wrong_rows() -> None:
         (np.full((2, 3), np.nan), "nothing of 'visible' was seen"),
         (np.zeros((0, 3)), "no rows"),
         ([], "empty"),
+        ([[0, 1, 3]], "range from 0 to 3"),
         ([np.zeros((0, 3))], "batch 0: data has no rows"),
     ]:
         with pytest.raises(DataError, match=says):
@@ -253,6 +254,10 @@ def test_wrong_rows() -> None:
     assert not any(bool(p.any()) for p in model.parameters())
     with pytest.raises(EvidenceError):
         model.query("hidden", {"visible": [0, 1]})
+    with pytest.raises(DataError, match="all zero"):
+        model.fit(torch.ones(2, 3), weights=[0.0, 0.0], learner=learner)
+    with pytest.raises(Intractable, match="Declare fewer units"):
+        pgnn.Hopfield(10**6)
 
 
 def test_checkpoints_keep_every_kind(tmp_path: object) -> None:

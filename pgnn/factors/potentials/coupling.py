@@ -19,6 +19,7 @@ from pgnn.factors.potentials.potential import Inputs, Potential
 from pgnn.factors.units.axes import cut
 from pgnn.factors.units.unit_kind import kind_of
 from pgnn.factors.variable import Variable
+from pgnn.limits import check_size
 
 _TOLERANCE = 1e-9
 
@@ -54,6 +55,11 @@ class Coupling(Potential):
         pair = (first,) if second is None else (first, second)
         own = Elements(pair)
         numbers = [own.numbers(v.name).ravel() for v in own.variables]
+        check_size(
+            f"couplings of {len(numbers[0]):,} and {len(numbers[-1]):,} units",
+            4.0 * len(numbers[0]) * len(numbers[-1]),
+            advice="Declare fewer units",
+        )
         sides = Sides(numbers[0], numbers[-1]) if len(numbers) == len(pair) else None
         super().__init__(pair, None if sides is None else sides.pairs())
         self._sides = sides

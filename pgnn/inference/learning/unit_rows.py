@@ -68,6 +68,8 @@ def read_unit_rows(
         DataError: If something is wrong with the data; of binary units the range that came is told.
     """
     layers: UnitLayers = model.layers()
+    if _is_nested(data):
+        data = np.array(data)
     if isinstance(data, tuple | list) and data and all(
         isinstance(x, Tensor | np.ndarray) for x in data
     ):  # fmt: skip
@@ -87,6 +89,8 @@ def read_unit_rows(
         if weights is None:
             return rows
         counts = torch.from_numpy(check_weights(weights, len(rows)))
+        if not bool(counts.any()):
+            raise DataError("the weights are all zero")
         return UnitRows(values, missing, counts.to(layers.like))
     return _from_evidence(model, layers, data, weights)
 
@@ -119,8 +123,21 @@ def unit_batches(model: Any, data: Any, **settings: Any) -> Iterator[UnitRows]:
 
 def is_one_set(data: Any) -> bool:
     """Whether data is one set of rows, and no iterable of batches."""
-    return is_single(data) or (
-        isinstance(data, tuple) and all(isinstance(x, Tensor | np.ndarray) for x in data)
+    return (
+        is_single(data)
+        or _is_nested(data)
+        or (isinstance(data, tuple) and all(isinstance(x, Tensor | np.ndarray) for x in data))
+    )
+
+
+def _is_nested(data: Any) -> bool:
+    """Whether data is a list of rows of plain numbers."""
+    return (
+        isinstance(data, list)
+        and bool(data)
+        and all(isinstance(row, list | tuple) and row for row in data)
+        and all(isinstance(x, int | float) for row in data for x in row)
+        and len({len(row) for row in data}) == 1
     )
 
 
