@@ -38,6 +38,7 @@ NO_TRUTH_VALUES = ("no", 2, None, [True])
 NEEDED: dict[type, dict[str, Any]] = {
     pgnn.LowRankNormal: {"rank": 1},
     pgnn.Amortised: {"encoder": torch.nn.Linear(1, 2)},
+    pgnn.Checkpoints: {"path": "fit"},
     pgnn.Dirichlet: {"pseudo_counts": {"a": 1.0}},
     pgnn.Slices: {"name": "x"},
 }
