@@ -39,7 +39,7 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
     """
     import torch
 
-    from pgnn.evidence.evidence import Evidence
+    from pgnn.evidence.row_evidence import RowEvidence
     from pgnn.factors.elements import Elements
     from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
     from pgnn.factors.groups.potts_group import PottsGroup
@@ -66,7 +66,7 @@ def ours(side: int, states: int, shared: bool, iterations: int) -> dict[str, flo
         group = TableGroup(edges, tables)
     field = TableGroup(at.reshape(-1, 1), torch.from_numpy(rng.normal(size=(at.size, states))))
     graph = FactorGraph(Elements([Variable("x", states, shape=at.shape)]), (group, field))
-    seen = Evidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
+    seen = RowEvidence(np.full((1, at.size), -1, dtype=np.int32), False, None, np.zeros(1))
     question = Question(_Model(), graph, seen)
 
     def run(count: int) -> float:

@@ -468,7 +468,7 @@ BAD = [
     (wrong_rooms, "models/model.py", "from pgnn.inference.exact.junction_tree import JunctionTree"),
     (wrong_rooms, "models/a.py", "def f():\n    from pgnn.inference import posterior"),
     (wrong_rooms, "factors/a.py", "from pgnn.graphs import moral_graph"),
-    (wrong_rooms, "abilities/core.py", "from pgnn.evidence.sequences import Sequences"),
+    (wrong_rooms, "abilities/core.py", "from pgnn.evidence.sequence_evidence import Sequences"),
     (wrong_rooms, "evidence/frames.py", "from pgnn.inference import posterior"),
     (wrong_rooms, "graphs/a.py", "from pgnn.evidence import Table"),
     (wrong_rooms, "factors/a.py", "from pgnn.evidence.frames import is_frame"),

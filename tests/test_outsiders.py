@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import pgnn
 from pgnn.abilities import ChainModel, DirectedModel, UnrollableModel
 from pgnn.errors import DataError, ImpossibleEvidence, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.inference.chains.chain import Chain
@@ -247,7 +247,7 @@ class Tagger(SequenceModel, ChainModel):
 
     def log_prob(self, data: Any, *, inputs: Any = None, engine: Any = None) -> Tensor:
         score = super().log_prob(data, inputs=inputs, engine=engine)
-        steps = Sequences.of(self, data).lengths.tolist()
+        steps = SequenceEvidence.of(self, data).lengths.tolist()
         return score - super().log_prob({"T": steps}, inputs=inputs, engine=engine)
 
 
@@ -359,7 +359,7 @@ class Cascade(UnrollableModel):
     def hidden(self) -> list[Hashable]:
         return ["light"]
 
-    def covariates(self, inputs: Any, seen: Sequences) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Any, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         return dict(inputs or {})
 
     def unroll(self, steps: int) -> pgnn.BayesianNetwork:

@@ -13,7 +13,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
-    from pgnn.evidence.sequences import Sequences
+    from pgnn.evidence.sequence_evidence import SequenceEvidence
     from pgnn.inference.chains.chain import Chain
     from pgnn.inference.chains.segment_chain import SegmentChain
 
@@ -30,7 +30,7 @@ class UnrollableModel(VariableModel):
         return ()
 
     @abstractmethod
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return covariates as ``(B, T, ...)`` each."""
 
     def input_lengths(self, inputs: Inputs | None) -> Any:
@@ -79,7 +79,7 @@ class ChainModel(UnrollableModel):
 
     @abstractmethod
     def chain(
-        self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
         """Return the chain given what was observed; one of segments where states last.
 
@@ -94,7 +94,7 @@ class LikelihoodModel(UnrollableModel):
     """A model over time that prepares rows once, to be scored again and again while it learns."""
 
     @abstractmethod
-    def log_likelihood(self, rows: Sequences) -> Callable[[], Tensor]:
+    def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
         """Return a function of the parameters alone that returns ``(B,)`` log probabilities.
 
         Args:

@@ -1,159 +1,82 @@
-"""Evidence as arrays for the engines."""
+"""What evidence is, whether it has an axis of time or not: rows, each of which counts something."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import EvidenceError
-from pgnn.evidence.observed_rows import ObservedRows
-from pgnn.factors.sparse_rows import taken
+from pgnn.errors import DataError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Evidence(ObservedRows):
-    """``B`` rows of evidence as arrays, which questions, learners and samplers use.
+class Evidence(ABC):
+    """``B`` rows of evidence.
 
     Attributes:
-        codes: ``(B, E)`` int32 state indices of the elements of the discrete variables, in order
-            (without arrays, of the variables); -1 where one was not observed, or only softly.
-        batched: Whether the findings came in rows. If not, ``B`` is 1 and answers have batch
-            shape ``()``.
-        soft: ``(B, S)`` likelihoods, the states of all elements side by side, each element's
-            scaled to a largest entry of one; ones where there is none. ``None`` if no finding is
-            soft.
-        soft_scale: ``(B,)`` logarithms of the scales taken out of ``soft``, summed.
-        soft_tensors: ``(B, *shape, K)`` unscaled likelihoods of the variables whose likelihoods
-            came as tensors that require a gradient; ones where nothing was observed.
-        reals: ``(B, *event)`` values of real variables; ``NaN`` where not observed.
-        names: Variables that are observed in at least one row, arrays if one of their elements is:
-            discrete ones in order, then real ones.
-        index: The data frame's index, if the evidence was one.
+        batched: Whether they came as rows. If not, ``B`` is 1 and answers have no axis for it.
+        index: Labels of the rows.
         weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
-        inputs: ``(B, ...)`` covariates by name, where rows are learnt from.
+        inputs: Covariates by name, rows first, where rows are learnt from.
     """
 
-    codes: NDArray[np.int32]
+    __slots__ = ()
+
     batched: bool
-    soft: Floats | None
-    soft_scale: Floats
-    soft_tensors: Mapping[Hashable, Tensor] = field(default_factory=dict)
-    reals: Mapping[Hashable, Tensor] = field(default_factory=dict)
-    names: tuple[Hashable, ...] = ()
-    index: Any = None
-    weights: Floats | None = None
-    inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    index: Any
+    weights: Floats | None
+    inputs: Mapping[Hashable, Tensor]
 
     @property
+    @abstractmethod
     def num_rows(self) -> int:
         """Number of rows ``B``; 1 if nothing was batched."""
-        return int(self.codes.shape[0])
 
     @property
-    def rowwise(self) -> bool:
-        """Whether tables may differ from row to row."""
-        return bool(self.reals or self.inputs)
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether there is nothing to learn from."""
 
     @property
-    def complete(self) -> NDArray[np.bool_]:
-        """``(B,)`` whether a row misses no state."""
-        return np.asarray((self.codes >= 0).all(axis=1))
-
-    @property
+    @abstractmethod
     def requires_grad(self) -> bool:
         """Whether a value, or a likelihood, requires a gradient."""
-        return bool(self.soft_tensors) or any(x.requires_grad for x in self.reals.values())
+
+    @abstractmethod
+    def take(self, rows: Ints) -> Self:
+        """Return some of the rows, by their numbers."""
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there are no rows."""
-        return not self.num_rows
+    def row_weights(self) -> Floats:
+        """``(B,)`` what each row counts."""
+        return np.ones(self.num_rows) if self.weights is None else self.weights
 
-    def take(self, rows: Ints) -> Evidence:
-        """Return some of the rows."""
-        index = torch.from_numpy(rows)
+    def shares(self, like: Tensor) -> Tensor:
+        """Return ``(B,)`` weights that sum to one."""
+        weights = self.row_weights
+        return torch.from_numpy(weights / weights.sum()).to(like)
 
-        def rows_of(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-            return {n: taken(x, index) for n, x in values.items()}
+    def weighted_sum(self, values: Tensor) -> Tensor:
+        """Return the weighted sum of ``(B,)`` values; those that count nothing may be infinite."""
+        weights = torch.from_numpy(self.row_weights).to(values)
+        return (weights * values.masked_fill(weights == 0, 0.0)).sum()
 
-        return replace(
-            self,
-            codes=np.ascontiguousarray(self.codes[rows]),
-            batched=True,
-            soft=None if self.soft is None else self.soft[rows],
-            soft_scale=self.soft_scale[rows],
-            soft_tensors=rows_of(self.soft_tensors),
-            reals=rows_of(self.reals),
-            index=None if self.index is None else self.index[rows],
-            weights=None if self.weights is None else self.weights[rows],
-            inputs=rows_of(self.inputs),
-        )
-
-    def merged(self) -> Evidence:
-        """Return the distinct rows, each with the weights of those that equal it."""
-        if self.rowwise or self.soft is not None or self.num_rows == 1:
-            return self
-        codes, place = np.unique(self.codes, axis=0, return_inverse=True)
-        weights = np.bincount(place.ravel(), self.row_weights, len(codes)).astype(np.float64)
-        zeros = np.zeros(len(codes))
-        return replace(self, codes=codes, soft_scale=zeros, weights=weights, index=None)
-
-    def tiled(self, times: int) -> Evidence:
-        """Return the rows so many times, one block after the other."""
-
-        def repeated(x: Tensor) -> Tensor:
-            once = len(x) == 1
-            return x.expand(times, *x.shape[1:]) if once else x.repeat(times, *[1] * (x.dim() - 1))
-
-        return replace(
-            self,
-            codes=np.tile(self.codes, (times, 1)),
-            batched=True,
-            soft=None if self.soft is None else np.tile(self.soft, (times, 1)),
-            soft_scale=np.tile(self.soft_scale, times),
-            soft_tensors={n: repeated(x) for n, x in self.soft_tensors.items()},
-            reals={n: repeated(x) for n, x in self.reals.items()},
-            weights=None if self.weights is None else np.tile(self.weights, times),
-            inputs={n: repeated(x) for n, x in self.inputs.items()},
-        )
-
-    def over(self, inputs: Mapping[Hashable, Tensor] | None) -> Evidence:
-        """Return the evidence with a row for each row of the inputs.
-
-        Findings that hold for all rows are repeated; inputs ``(B, ...)`` make the answer a batch.
+    def split(self, share: float, seed: int | None) -> tuple[Self, Self]:
+        """Return the rest of the rows and a share of them, drawn at random.
 
         Raises:
-            EvidenceError: If the evidence, or another input, has another number of rows.
+            DataError: If one of the two is empty.
         """
-        first, rows = "the evidence", self.num_rows if self.batched else None
-        for name, value in (inputs or {}).items():
-            size = len(value) if np.ndim(value) else None
-            if size is None or (rows is not None and size != rows):
-                what = (
-                    "no first axis for rows"
-                    if size is None
-                    else f"{size} rows but {first} has {rows}"
-                )
-                raise EvidenceError(f"input {name!r} has {what}; give it the shape (B, ...)")
-            first, rows = f"input {name!r}", size
-        return self if rows is None or self.batched else self.tiled(rows)
-
-    def soft_elements(self) -> Mapping[Hashable, Tensor]:
-        """:attr:`soft_tensors` of each element on its own, ``(B, K)``, by its name."""
-        single: dict[Hashable, Tensor] = {}
-        for name, table in self.soft_tensors.items():
-            if table.dim() == 2:
-                single[name] = table
-            else:
-                for index in np.ndindex(*table.shape[1:-1]):
-                    single[(name, *index)] = table[:, *index]
-        return single
+        rows = self.num_rows
+        held = round(share * rows)
+        if not 0 < held < rows:
+            raise DataError(f"{share:g} of {rows} rows cannot be set apart for validation")
+        order = np.random.default_rng(seed).permutation(rows)
+        return self.take(np.sort(order[held:])), self.take(np.sort(order[:held]))

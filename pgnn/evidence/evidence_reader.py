@@ -12,10 +12,10 @@ from torch import Tensor
 
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
-from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.reading import Reading, check_apart, check_cells, common_rows, read_real
 from pgnn.evidence.real_cells import joined_cells
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule, read_discrete
 from pgnn.evidence.wrappers import Codes
@@ -90,7 +90,7 @@ class EvidenceReader:
         self._vector = vector
         self._cells: dict[Hashable, Hashable] = {n: (vector, k) for k, n in enumerate(columns)}
 
-    def read(self, evidence: Any = None, *, states_only: bool = False) -> Evidence:
+    def read(self, evidence: Any = None, *, states_only: bool = False) -> RowEvidence:
         """Return the evidence as arrays.
 
         Args:
@@ -110,7 +110,7 @@ class EvidenceReader:
             known = self._read_labels(evidence)
             if known is not None:
                 return known
-        elif isinstance(evidence, Evidence):
+        elif isinstance(evidence, RowEvidence):
             return evidence
         raw = RawEvidence.of(evidence, states_only)
         values = raw.values
@@ -163,7 +163,7 @@ class EvidenceReader:
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _read_labels(self, evidence: Mapping[Hashable, Any]) -> Evidence | None:
+    def _read_labels(self, evidence: Mapping[Hashable, Any]) -> RowEvidence | None:
         """One row of plain labels, the usual case made fast; None if something else is there."""
         codes = self._unseen.copy()
         numbers: list[int] = []
@@ -177,7 +177,7 @@ class EvidenceReader:
             return None
         numbers.sort()
         names = tuple([self._name[k] for k in numbers])
-        return Evidence(codes, False, None, self._no_scale, {}, {}, names)
+        return RowEvidence(codes, False, None, self._no_scale, {}, {}, names)
 
     def _check_names(self, names: Sequence[Hashable], what: str) -> None:
         wrong = [n for n in names if not self._knows(n)]
@@ -203,7 +203,7 @@ class EvidenceReader:
             return self.elements.first[name], read_discrete(element[0], value, rule)
         return int(element[1]), read_discrete(element[0], value, rule)
 
-    def _read_matrix(self, matrix: Any, rule: Rule) -> Evidence:
+    def _read_matrix(self, matrix: Any, rule: Rule) -> RowEvidence:
         """A column for each element, or an array ``(N, *shape)`` of the only variable."""
         rows, *rest = matrix.shape
         alone = len(self.variables) == 1 and self.variables[0].shape == tuple(rest)
@@ -222,7 +222,7 @@ class EvidenceReader:
             codes = check_matrix(indices, elements.card, self._element_name, 0)
             hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING)
             names = tuple(self._names(hard, set()))
-            return Evidence(codes, True, None, np.zeros(rows), names=names)
+            return RowEvidence(codes, True, None, np.zeros(rows), names=names)
         first = elements.first
         return self._assemble(
             [
@@ -272,7 +272,7 @@ class EvidenceReader:
         placed: Sequence[tuple[int, Reading]],
         index_rows: int | None = None,
         index: Any = None,
-    ) -> Evidence:
+    ) -> RowEvidence:
         """Spread the evidence on each variable over the rows."""
         readings = [r for _, r in placed]
         check_apart(readings)
@@ -305,7 +305,7 @@ class EvidenceReader:
                     tensors[v.name] = r.tensor.expand(size, *v.shape, v.num_states)
         hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING)
         names = (*self._names(hard, softly), *reals)
-        return Evidence(codes, rows is not None, soft, scale, tensors, reals, names, index)
+        return RowEvidence(codes, rows is not None, soft, scale, tensors, reals, names, index)
 
     def _names(self, hard: NDArray[np.intp], softly: set[int]) -> list[Hashable]:
         """The names of the variables that some elements belong to, in order."""

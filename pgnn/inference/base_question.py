@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, VariableModel
 from pgnn.errors import EvidenceError
-from pgnn.evidence.observed_rows import ObservedRows
+from pgnn.evidence.evidence import Evidence
 
 Names = Hashable | Iterable[Hashable]
 
@@ -32,12 +32,12 @@ class BaseQuestion:
     __slots__ = ("errors", "inputs", "model", "names", "seen")
 
     model: VariableModel
-    seen: ObservedRows
+    seen: Evidence
 
     def __init__(
         self,
         model: VariableModel,
-        seen: ObservedRows,
+        seen: Evidence,
         inputs: Inputs | None = None,
         *,
         names: Names | None = None,

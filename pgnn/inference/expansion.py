@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -132,7 +132,7 @@ class Expansion:
                 extended[rows, rule.first : rule.last] = rule.certain
         return extended
 
-    def evidence(self, seen: Evidence) -> Evidence:
+    def evidence(self, seen: RowEvidence) -> RowEvidence:
         """Return evidence as it is about these elements."""
         if seen.codes.shape[1] == len(self.elements):
             return seen

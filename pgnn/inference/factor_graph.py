@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
@@ -335,7 +335,7 @@ class FactorGraph:
             self._expanded[most] = other
         return self._expanded[most]
 
-    def evidence(self, seen: Evidence) -> Evidence:
+    def evidence(self, seen: RowEvidence) -> RowEvidence:
         """Return evidence about the model's elements as evidence about those of this graph."""
         return seen if self.origin is None else self.origin.evidence(seen)
 

@@ -20,8 +20,8 @@ from pgnn.abilities import (
     VectorModel,
 )
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.unknown_variable import unknown_variable
 from pgnn.factors.elements import Elements
 from pgnn.factors.inference_mode import ordinary
@@ -64,13 +64,13 @@ class Question(BaseQuestion):
     __slots__ = ("_graph", "_targets")
 
     model: FactorModel
-    seen: Evidence
+    seen: RowEvidence
 
     def __init__(
         self,
         model: FactorModel,
         graph: FactorGraph | None,
-        seen: Evidence,
+        seen: RowEvidence,
         inputs: Inputs | None = None,
         *,
         names: Names | None = None,
@@ -152,7 +152,7 @@ class Question(BaseQuestion):
         seen = graph.evidence(self.seen)
         return self.over(graph.given(seen.codes), seen)
 
-    def over(self, graph: FactorGraph, seen: Evidence | None = None) -> Question:
+    def over(self, graph: FactorGraph, seen: RowEvidence | None = None) -> Question:
         """Return the same question about other factors, with the evidence on their elements."""
         known = self.seen if seen is None else seen
         other = Question(

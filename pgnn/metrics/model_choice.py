@@ -15,7 +15,7 @@ from torch import nn
 
 from pgnn.abilities import DirectedModel, Inputs, UnrollableModel
 from pgnn.errors import DataError, ModelError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.piece import Piece
 from pgnn.limits import Interval, check_real, check_settings, whole_number
 from pgnn.models.model import Model
@@ -54,7 +54,7 @@ def num_observations(model: Model, data: Any) -> int:
     """
     if not isinstance(model, UnrollableModel):
         return model.log_prob(data).numel()
-    seen = Sequences.of(model, data)
+    seen = SequenceEvidence.of(model, data)
     there = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
     for codes in seen.codes.values():
         there |= codes >= 0
@@ -164,7 +164,7 @@ class HeldOut(Criterion):
         if not isinstance(model, UnrollableModel):
             raise Unsupported("HeldOut sets sequences apart; use a model over time")
         sequential: Any = model
-        seen = Sequences.of(model, data)
+        seen = SequenceEvidence.of(model, data)
         covariates = sequential.covariates(inputs, seen)
         if seen.num_rows == 1:
             first = seen.take(torch.tensor([0]), self._left(int(seen.lengths[0])))

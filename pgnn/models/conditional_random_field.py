@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pgnn.abilities import ChainModel, Inputs, LikelihoodModel
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported, closest
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.table_reader import read_numbers
 from pgnn.factors.piece import Settings
@@ -174,7 +174,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
                 )
         return known[first]
 
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return what the parts make of the inputs, ``(B, T, ...)`` each."""
         shape = (seen.num_rows, seen.steps)
         covariates: dict[Hashable, Tensor] = {}
@@ -187,7 +187,9 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
 
     # --- the chain ----------------------------------------------------------------------------
 
-    def chain(self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False) -> Chain:
+    def chain(
+        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
+    ) -> Chain:
         """Return the chain of labels given inputs, and labels that were observed.
 
         Args:
@@ -208,7 +210,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             field = field + seen.soft[self.name].to(field).log()
         return Chain(self._begins().to(field), self.moves().to(field), field, seen.lengths)
 
-    def log_likelihood(self, rows: Sequences) -> Callable[[], Tensor]:
+    def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
         """Return a function of the parameters alone: ``(B,)`` log probabilities of some rows.
 
         Where all labels are known nothing is padded to the longest row, which is what learning
@@ -316,13 +318,13 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
             return super().fit(rows, learner=learner, inputs=covariates, **rest)
 
-    def _read(self, data: Any, inputs: Inputs | None) -> Sequences:
+    def _read(self, data: Any, inputs: Inputs | None) -> SequenceEvidence:
         try:
-            return Sequences.of(self, data, inputs)
+            return SequenceEvidence.of(self, data, inputs)
         except EvidenceError as error:
             raise DataError(str(error)) from None
 
-    def _prepare(self, rows: Sequences, inputs: Mapping[Hashable, Any]) -> None:
+    def _prepare(self, rows: SequenceEvidence, inputs: Mapping[Hashable, Any]) -> None:
         """Replace parts whose parameters depend on what occurs, and begin anew."""
         codes = rows.codes.get(self.name)
         if codes is None:
@@ -347,7 +349,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         """Return L-BFGS with a normal prior of each weight, of the variance one half."""
         from pgnn.inference.learning.gradient import Gradient
 
-        rows = data.num_rows if isinstance(data, Sequences) else 1
+        rows = data.num_rows if isinstance(data, SequenceEvidence) else 1
         return Gradient(l2=_PRECISION / max(rows, 1))
 
     @property

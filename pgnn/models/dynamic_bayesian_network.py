@@ -131,12 +131,12 @@ class DynamicBayesianNetwork(RepeatedSlice):
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``EM()``, or where everything was seen ``MaximumLikelihood()``, which counts."""
-        from pgnn.evidence.sequences import Sequences
+        from pgnn.evidence.sequence_evidence import SequenceEvidence
         from pgnn.inference.learning.complete_sequences import fully_seen
         from pgnn.inference.learning.em import EM
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
-        seen = Sequences.of(self, data)
+        seen = SequenceEvidence.of(self, data)
         return MaximumLikelihood() if fully_seen(self.variables, seen) else EM()
 
     def __repr__(self) -> str:

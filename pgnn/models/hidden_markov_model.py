@@ -12,7 +12,7 @@ from torch.distributions import Categorical
 
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import ModelError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.piece import Settings
@@ -195,7 +195,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         return [self._name]
 
     def chain(
-        self, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+        self, seen: SequenceEvidence, inputs: Inputs | None = None, *, best: bool = False
     ) -> Chain | SegmentChain:
         """Return the chain given what was observed (tensors in, tensors out).
 
@@ -229,7 +229,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         rest: dict[str, Any] = {"inputs": inputs, "engine": engine, "errors": errors}
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().query(targets, evidence, **rest)
-        seen, ask = Sequences.of(self, evidence), super().query
+        seen, ask = SequenceEvidence.of(self, evidence), super().query
         with torch.no_grad():
             return emitted_reals.with_emitted(
                 self, targets, lambda n: ask(n, seen, **rest), seen, inputs
@@ -257,7 +257,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
         rest: dict[str, Any] = {"inputs": inputs, "engine": engine}
         if targets is None or not emitted_reals.real_names(self, targets):
             return super().predict(evidence, steps, targets, **rest)
-        seen, ahead = Sequences.of(self, evidence), super().predict
+        seen, ahead = SequenceEvidence.of(self, evidence), super().predict
         with torch.no_grad():
             return emitted_reals.with_emitted(
                 self, targets, lambda n: ahead(seen, steps, n, **rest), seen, inputs, steps
@@ -306,7 +306,7 @@ class HiddenMarkovModel(RepeatedSlice, EmittingModel):
     def _declared_by(self, data: Any) -> Iterator[None]:
         """Have data tell shapes that were not declared; they stay so if all goes well."""
         undeclared, before = self._shapeless, dict(self._conditionals)
-        shapes = Sequences.event_shapes(undeclared, data) if undeclared else {}
+        shapes = SequenceEvidence.event_shapes(undeclared, data) if undeclared else {}
         try:
             for name, shape in shapes.items():
                 if shape != before[name].child.shape:

@@ -19,7 +19,8 @@ def labels_of(name: Hashable, data: Any) -> tuple[Any, ...]:
 
     Args:
         name: Of the variable.
-        data: Evidence over time, see :meth:`~pgnn.evidence.sequences.Sequences.read`.
+        data: Evidence over time, see
+            :meth:`~pgnn.evidence.sequence_evidence.SequenceEvidence.read`.
 
     Raises:
         DataError: If there is none, or values are no labels.

@@ -42,7 +42,7 @@ class LearningVerbs(CheckedModule, FactorModel):
 
         Args:
             data: DataFrame, mapping or tensor of rows, or an iterator of such batches; of a model
-                over time sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
+                over time sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             learner: That of :meth:`default_learner` if not given.
             weights: ``(N,)`` what each row, or sequence, counts, or the name of a column.
             inputs: Covariates by name.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.factor import Factor
 from pgnn.models.model import Model
@@ -45,7 +45,7 @@ class SequenceModel(Model, UnrollableModel):
             f"a {type(self).__name__} has no tables before its length is known; use unroll(steps)"
         )
 
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return covariates as ``(B, T, ...)``; a lone sequence's may come without the first axis.
 
         Raises:
@@ -135,7 +135,7 @@ class SequenceModel(Model, UnrollableModel):
         r"""Return :math:`p(z_t \mid x_{1:t})` of every step: what was known then.
 
         Args:
-            evidence: See :class:`~pgnn.evidence.sequences.Sequences`.
+            evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
@@ -159,7 +159,7 @@ class SequenceModel(Model, UnrollableModel):
         r"""Return :math:`p(z_t \mid x_{1:T})` of every step: :meth:`query` about the hidden states.
 
         Args:
-            evidence: See :class:`~pgnn.evidence.sequences.Sequences`.
+            evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             targets: The hidden variables if not given.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
@@ -232,7 +232,7 @@ class SequenceModel(Model, UnrollableModel):
         r"""Return the most probable paths :math:`\arg\max_z p(z, x_{1:T})` of the hidden states.
 
         Args:
-            evidence: See :class:`~pgnn.evidence.sequences.Sequences`.
+            evidence: See :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             inputs: Covariates by name, ``(B, T, ...)``.
             engine: How to compute; exactly if not given.
             k: How many of the best paths.
@@ -257,7 +257,7 @@ class SequenceModel(Model, UnrollableModel):
         hidden = self.hidden if targets is None else targets
         if targets is not None or all(self.variables[n].is_discrete for n in hidden):
             return evidence, hidden
-        seen = Sequences.of(self, evidence)
+        seen = SequenceEvidence.of(self, evidence)
         known = {n for n in self.variables if seen.knows(n)}
         return seen, [n for n in hidden if self.variables[n].is_discrete or n not in known]
 

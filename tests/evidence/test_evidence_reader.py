@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import pgnn
 from pgnn.errors import EvidenceError
-from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.unknown_variable import UnknownVariable
 from pgnn.factors.variable import Variable
 
@@ -340,7 +340,7 @@ def test_all_forms_agree(data: st.DataObject) -> None:
         v.name: pd.Categorical.from_codes(table[:, k], categories=list(v.states or ()))
         for k, v in enumerate(READER.discrete)
     }
-    forms: list[Evidence] = [
+    forms: list[RowEvidence] = [
         READER.read(pgnn.codes({v.name: table[:, k] for k, v in enumerate(READER.discrete)})),
         READER.read(pgnn.codes(torch.tensor(table))),
         READER.read(labels),

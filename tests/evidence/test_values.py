@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import pgnn
 from pgnn.errors import EvidenceError
 from pgnn.evidence.evidence_reader import EvidenceReader
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 
 LABELS: dict[str, list[Any]] = {
     "text": ["no", "yes", "maybe"],
@@ -127,7 +127,7 @@ def test_codes_in_every_container(labels: list[Any], codes: list[int], form: str
     assert seen.codes[:, 0].tolist() == codes
     assert seen.soft is None
     assert seen.batched
-    sequence = Sequences.read([pgnn.Variable("x", labels, ("T",))], {"x": value})
+    sequence = SequenceEvidence.read([pgnn.Variable("x", labels, ("T",))], {"x": value})
     assert sequence.codes["x"].tolist() == [codes]
     assert repr(value) == repr(before)
 
@@ -181,7 +181,7 @@ def test_missing_in_every_container_is_not_mentioned(value: Any) -> None:
     for name in ("x", "y"):
         torch.testing.assert_close(got.probs(name), want.probs(name))
     torch.testing.assert_close(got.log_evidence, want.log_evidence)
-    hidden = Sequences.read([pgnn.Variable("x", [1, 2], ("T",))], {"T": 2}).codes
+    hidden = SequenceEvidence.read([pgnn.Variable("x", [1, 2], ("T",))], {"T": 2}).codes
     assert not hidden
 
 

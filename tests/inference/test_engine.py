@@ -10,8 +10,8 @@ import torch
 import pgnn
 from pgnn import Beliefs, Best, Engine, Question
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Intractable, ModelError, Unsupported
-from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.evidence_reader import EvidenceReader
+from pgnn.evidence.row_evidence import RowEvidence
 
 
 def network() -> pgnn.BayesianNetwork:
@@ -184,7 +184,7 @@ def test_the_question_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     read = EvidenceReader.read
 
     def counting(self: Any, evidence: Any = None) -> Any:
-        count.append(isinstance(evidence, Evidence))
+        count.append(isinstance(evidence, RowEvidence))
         return read(self, evidence)
 
     model.query()  # what is known of the model once and for all

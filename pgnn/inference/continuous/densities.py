@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgnn.abilities import ExecutableModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, ModelError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.support import log_density as log_density_of
@@ -175,10 +175,10 @@ class SummedDensity(JointDensity):
         inputs: Covariates, ``(B, ...)``.
     """
 
-    def __init__(self, model: FactorModel, seen: Evidence, inputs: Inputs | None = None) -> None:
+    def __init__(self, model: FactorModel, seen: RowEvidence, inputs: Inputs | None = None) -> None:
         self.model, self.seen, self.inputs = model, seen, dict(inputs or {})
         self.power = _power(model)
-        self._tiled: dict[int, Evidence] = {}
+        self._tiled: dict[int, RowEvidence] = {}
 
     @property
     def latents(self) -> tuple[Hashable, ...]:
@@ -263,13 +263,13 @@ class SummedDensity(JointDensity):
             log_evidence = log_evidence.index_add(0, torch.from_numpy(part), part_evidence)
         return self._guarded(reals, log_evidence + torch.from_numpy(seen.soft_scale))
 
-    def _solver(self, reals: Reals, seen: Evidence) -> Solver:
+    def _solver(self, reals: Reals, seen: RowEvidence) -> Solver:
         times = seen.num_rows // max(self.seen.num_rows, 1)
         real_values = {n: x for n, x in reals.items() if not self.model.variables[n].is_discrete}
         inputs = {n: _tiled(x, times) for n, x in self.inputs.items()}
         return model_solver(self.model, {**seen.reals, **real_values}, inputs)
 
-    def _evidence_over(self, reals: Reals) -> Evidence:
+    def _evidence_over(self, reals: Reals) -> RowEvidence:
         """The evidence once for each block of points, drawn states among it."""
         times = num_points(reals) // max(self.seen.num_rows, 1)
         if times not in self._tiled:

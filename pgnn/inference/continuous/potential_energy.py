@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.validation import unvalidated
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals
@@ -60,7 +60,7 @@ class PotentialEnergy:
     def __init__(self, model: Any, evidence: Any, inputs: Inputs | None = None) -> None:
         self.model = model
         self.inputs = {n: torch.as_tensor(x) for n, x in (inputs or {}).items()}
-        seen = evidence if isinstance(evidence, Evidence) else reader_of(model).read(evidence)
+        seen = evidence if isinstance(evidence, RowEvidence) else reader_of(model).read(evidence)
         if seen.num_rows != 1 or any(len(x) != 1 for x in self.inputs.values()):
             raise Unsupported(
                 f"chains are run for one row of evidence, not {seen.num_rows}; ask for one row "
@@ -233,7 +233,7 @@ class PotentialEnergy:
             )
 
 
-def _check_whole(seen: Evidence) -> None:
+def _check_whole(seen: RowEvidence) -> None:
     """Raise if a real variable was observed in part."""
     for name, x in seen.reals.items():
         if bool(x.isnan().any()):
@@ -245,7 +245,7 @@ def _check_whole(seen: Evidence) -> None:
 
 
 def density_of(
-    model: Any, seen: Evidence, latent: Sequence[Variable], known: Reals, inputs: Inputs | None
+    model: Any, seen: RowEvidence, latent: Sequence[Variable], known: Reals, inputs: Inputs | None
 ) -> JointDensity:
     """Return the density of a model that costs least.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, ExecutableModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import kept_randomness
 from pgnn.factors.support import Support, same_constraint, support_of
@@ -86,7 +86,7 @@ def conditional_supports(
     return supports
 
 
-def known_values(model: Any, seen: Evidence) -> dict[Hashable, Tensor]:
+def known_values(model: Any, seen: RowEvidence) -> dict[Hashable, Tensor]:
     """Return ``(N, *shape)`` values of the variables that were observed in all rows."""
     known = {n: x.to(torch.float64) for n, x in seen.reals.items() if not bool(x.isnan().all())}
     for v in model.elements.variables:

@@ -14,8 +14,8 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.base_question import Names
 from pgnn.inference.beliefs import Beliefs, Best
 from pgnn.inference.engine import Engine
@@ -168,7 +168,7 @@ class ByComponent(Engine):
                 f"a mixture of models over time is asked for {name!r}; steps are a matter of its "
                 "components: model.components[0].query(...)"
             )
-        seen = Sequences.of(mixture.components[0], evidence)
+        seen = SequenceEvidence.of(mixture.components[0], evidence)
         with torch.set_grad_enabled(_wants_gradients(mixture, seen)):
             joint = self._joint(mixture, seen, inputs)
             log_z = joint.logsumexp(dim=1)
@@ -188,7 +188,7 @@ class ByComponent(Engine):
         mixture = _mixture(model)
         if not _over_time(mixture):
             return super().log_prob(model, data, inputs=inputs)
-        seen = Sequences.of(mixture.components[0], data)
+        seen = SequenceEvidence.of(mixture.components[0], data)
         with torch.set_grad_enabled(_wants_gradients(mixture, seen)):
             total = self._joint(mixture, seen, inputs).logsumexp(dim=1)
         return total if seen.batched else total[0]
@@ -207,7 +207,7 @@ class ByComponent(Engine):
         if not _over_time(mixture):
             return super().sample(model, n, evidence, inputs=inputs, seed=seed)
         n, seed = whole_number("the number of samples", n), check_seed(seed)
-        seen = Sequences.of(mixture.components[0], evidence)
+        seen = SequenceEvidence.of(mixture.components[0], evidence)
         cells = n * seen.num_rows * max(1, seen.steps) * len(mixture.components)
         check_size(f"{n:,} draws", cells, self.max_answer_bytes, "Draw fewer at a time")
         which = _chosen(self._joint(mixture, seen, inputs).detach(), n, seed)
@@ -255,7 +255,7 @@ def component_rows(model: MixtureModel, seen: Any) -> tuple[Any, Tensor | None]:
     Raises:
         Unsupported: If there are likelihoods of components.
     """
-    if not isinstance(seen, Evidence):
+    if not isinstance(seen, RowEvidence):
         return seen, None
     size = model.weights.child.num_states
     soft = None if seen.soft is None else seen.soft[:, size:]
@@ -299,7 +299,7 @@ def _mixture(model: Any) -> MixtureModel:
     return model
 
 
-def _wants_gradients(model: MixtureModel, seen: Sequences) -> bool:
+def _wants_gradients(model: MixtureModel, seen: SequenceEvidence) -> bool:
     return torch.is_grad_enabled() and (model.passes_gradients or seen.requires_grad)
 
 
@@ -308,7 +308,7 @@ def _over_time(model: MixtureModel) -> bool:
 
 
 def _log_evidence(
-    component: Any, answer: Posterior, known: Evidence, inputs: Inputs | None
+    component: Any, answer: Posterior, known: RowEvidence, inputs: Inputs | None
 ) -> Tensor:
     """``(B,)``; of a field its answer's is not normalised."""
     if component.is_normalized:

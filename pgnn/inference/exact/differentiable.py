@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.factor import Factor
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.log_partition import Kernel, log_partition, with_tables
@@ -40,7 +40,7 @@ class Differentiable:
         seen: The evidence; soft evidence that requires a gradient becomes a table of the graph.
     """
 
-    def __init__(self, solver: Solver, seen: Evidence) -> None:
+    def __init__(self, solver: Solver, seen: RowEvidence) -> None:
         seen = solver.graph.evidence(seen)
         self.codes, self.soft = seen.codes, seen.soft
         self.log_scale = seen.soft_scale

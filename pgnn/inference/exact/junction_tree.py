@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel
 from pgnn.errors import ImpossibleEvidence, Intractable, ModelError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
@@ -110,7 +110,7 @@ class JunctionTree(Engine):
             columns=targets.answer_columns,
         )
 
-    def _rows(self, question: Question, solver: Solver, seen: Evidence) -> tuple[Tensor, Tensor]:
+    def _rows(self, question: Question, solver: Solver, seen: RowEvidence) -> tuple[Tensor, Tensor]:
         """Return log evidence ``(B,)`` and marginals ``(B, S)`` of any rows.
 
         Raises:
@@ -265,7 +265,7 @@ class JunctionTree(Engine):
         rank = {name: k for k, name in enumerate(names)}
         return {c: posterior.joint(*sorted(c, key=rank.__getitem__)) for c in tree}
 
-    def _lowered(self, question: Question) -> tuple[Solver, Evidence]:
+    def _lowered(self, question: Question) -> tuple[Solver, RowEvidence]:
         """The solver of tables, and the evidence on its elements."""
         solver = self._solver(question)
         seen = solver.graph.evidence(question.seen)
@@ -291,7 +291,7 @@ class ExactJoint:
     """
 
     solver: Solver
-    seen: Evidence
+    seen: RowEvidence
     elements: Elements
     variables: Mapping[Hashable, Variable]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
@@ -106,7 +106,7 @@ class Ascent(Learner):
                 raise ModelError(f"{name} is of an optimizer: give one (L-BFGS takes all rows)")
 
     @abstractmethod
-    def objective(self, model: Any, rows: Evidence, seed: int | None) -> MeanObjective:
+    def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
         """Return the function to be maximised.
 
         Args:
@@ -119,7 +119,7 @@ class Ascent(Learner):
         """Read what is learnt from: rows of evidence, or sequences."""
         return read_rows(model, data, weights, inputs)
 
-    def check_rows(self, rows: Evidence, model: Any) -> None:
+    def check_rows(self, rows: RowEvidence, model: Any) -> None:
         """Refuse rows that cannot be learnt from."""
 
     def break_symmetry(
@@ -250,14 +250,16 @@ class Ascent(Learner):
         return run.converged and not problem.record.stopped
 
     @staticmethod
-    def _judge(objective: MeanObjective, held: Evidence, model: nn.Module) -> Callable[[], float]:
+    def _judge(
+        objective: MeanObjective, held: RowEvidence, model: nn.Module
+    ) -> Callable[[], float]:
         """What tells how good the rows are that were set apart."""
         if objective.figure is None:
             raise ModelError("an engine that draws has no log-likelihood: leave validation out")
         return _value(objective, held, model)
 
     @staticmethod
-    def _total(objective: MeanObjective, rows: Evidence, model: nn.Module) -> dict[str, float]:
+    def _total(objective: MeanObjective, rows: RowEvidence, model: nn.Module) -> dict[str, float]:
         """The sum over rows at the parameters that were found, by name."""
         if objective.figure is None:
             return {}
@@ -285,7 +287,7 @@ class Ascent(Learner):
         verdict.warn(stacklevel=4)
 
 
-def _value(objective: MeanObjective, rows: Evidence, model: nn.Module) -> Callable[[], float]:
+def _value(objective: MeanObjective, rows: RowEvidence, model: nn.Module) -> Callable[[], float]:
     """What evaluates rows in evaluation mode; -inf if they have no value."""
     mean = objective(rows)
 
@@ -303,7 +305,7 @@ class _Watched:
     def __init__(self, objective: MeanObjective, last: list[Warning]) -> None:
         self.objective, self.figure, self.last = objective, objective.figure, last
 
-    def __call__(self, rows: Evidence) -> Mean:
+    def __call__(self, rows: RowEvidence) -> Mean:
         mean = self.objective(rows)
 
         def fresh() -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import DataError
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
@@ -56,7 +56,7 @@ class ChainSums(NamedTuple):
     """``(K, D)`` of segments."""
 
 
-class ChainEStep(EStep[Sequences]):
+class ChainEStep(EStep[SequenceEvidence]):
     """Expectations under a hidden Markov model, with segments or without.
 
     Its conditionals are called ``"initial"``, by the state's name for its transitions,
@@ -83,20 +83,20 @@ class ChainEStep(EStep[Sequences]):
         """Labels of the states."""
         return tuple(self.model.state.states or ())
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Sequences:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> SequenceEvidence:
         """Read sequences."""
         return read_sequences(self.model, data, weights, inputs)
 
-    def values_of(self, name: Hashable, own: Conditional, seen: Sequences) -> Values | None:
+    def values_of(self, name: Hashable, own: Conditional, seen: SequenceEvidence) -> Values | None:
         """Return reals that were seen, see :class:`EStep`."""
         return observed(own, seen)[1] if name in seen.reals else None
 
-    def chain(self, seen: Sequences) -> Chain | SegmentChain:
+    def chain(self, seen: SequenceEvidence) -> Chain | SegmentChain:
         """Return the chain given what was seen."""
         with torch.no_grad():
             return self.model.chain(seen, seen.inputs)
 
-    def expect(self, seen: Sequences) -> ExpectedStatistics:
+    def expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         chain = self.chain(seen)
         with torch.no_grad():
@@ -111,7 +111,7 @@ class ChainEStep(EStep[Sequences]):
         return self.collect(seen, chain, sums)
 
     def collect(
-        self, seen: Sequences, chain: Chain | SegmentChain, sums: ChainSums
+        self, seen: SequenceEvidence, chain: Chain | SegmentChain, sums: ChainSums
     ) -> ExpectedStatistics:
         """Return sums over paths as statistics of the conditionals."""
         model, collector = self.model, StatisticsCollector()
@@ -132,25 +132,25 @@ class ChainEStep(EStep[Sequences]):
         weight = float(seen.row_weights.sum())
         return collector.collected(log_likelihood, weight, posterior.sum((0, 1)))
 
-    def completed(self, seen: Sequences) -> Sequences:
+    def completed(self, seen: SequenceEvidence) -> SequenceEvidence:
         """Return sequences with their most probable states, see :class:`EStep`."""
         model: Any = self.model
         state = [self.model.state.name]
         best = ForwardBackward().most_probable(model, seen, state, inputs=seen.inputs)
         return filled_in(seen, best)
 
-    def log_partition(self, seen: Sequences) -> Tensor:
+    def log_partition(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         return self.chain(seen).log_partition()
 
-    def symmetric(self, seen: Sequences) -> bool:
+    def symmetric(self, seen: SequenceEvidence) -> bool:
         """Whether nothing that was seen tells one state from another."""
         with torch.no_grad():
             field = log_field(self.model, seen, seen.inputs)
         spread = field.amax(-1) - field.amin(-1)
         return bool((spread.nan_to_num(nan=0.0) <= 1e-12).all())
 
-    def initialize(self, seen: Sequences, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: SequenceEvidence, seed: int, at_random: bool) -> None:
         """Begin with clusters; where states follow in an order, with parts of time.
 
         See :class:`EStep`. Clusters come in any order, and a chain that goes from left to right
@@ -176,7 +176,7 @@ class ChainEStep(EStep[Sequences]):
                 values[name] = observed(emission, seen)[1]
         self.initialize_pieces(values, seed, at_random)
 
-    def _needs_states(self, seen: Sequences) -> bool:
+    def _needs_states(self, seen: SequenceEvidence) -> bool:
         """Whether an emission that was seen has no start of its own, but learns from states."""
         return self.model.state.name not in seen.codes and any(
             not isinstance(c, ExponentialFamily) or c.inputs
@@ -184,7 +184,7 @@ class ChainEStep(EStep[Sequences]):
             if n in seen.codes or n in seen.reals
         )
 
-    def _in_clusters(self, seen: Sequences, seed: int, at_random: bool) -> Sequences:
+    def _in_clusters(self, seen: SequenceEvidence, seed: int, at_random: bool) -> SequenceEvidence:
         """Sequences whose states are filled in: clusters of what was seen at each step."""
         columns = []
         for name in self.model.emissions:
@@ -216,7 +216,7 @@ class ChainEStep(EStep[Sequences]):
         self,
         name: Hashable,
         emission: Conditional,
-        seen: Sequences,
+        seen: SequenceEvidence,
         posterior: Tensor,
         collector: StatisticsCollector,
     ) -> None:
@@ -243,7 +243,9 @@ class ChainEStep(EStep[Sequences]):
                 collector.add_rows(name, WeightedRows(values, inputs, own))
 
 
-def _in_parts(state: Variable, seen: Sequences, seed: int, at_random: bool) -> Sequences:
+def _in_parts(
+    state: Variable, seen: SequenceEvidence, seed: int, at_random: bool
+) -> SequenceEvidence:
     """Sequences whose states are filled in: as many parts of time as there are states."""
     k, lengths = state.num_states, seen.lengths
     cuts = (torch.arange(1, k) / k).expand(len(lengths), k - 1)
@@ -267,7 +269,7 @@ def _weighted(marginals: Tensor, log_z: Tensor, weights: Tensor) -> Tensor:
     return marginals * weights.to(marginals)[:, None, None]
 
 
-def _first_rows(seen: Sequences, model: Any, posterior: Tensor) -> WeightedRows | None:
+def _first_rows(seen: SequenceEvidence, model: Any, posterior: Tensor) -> WeightedRows | None:
     first = model.initial[model.state.name]
     if not first.inputs:
         return None
@@ -275,7 +277,7 @@ def _first_rows(seen: Sequences, model: Any, posterior: Tensor) -> WeightedRows 
     return WeightedRows({}, inputs, posterior[:, 0])
 
 
-def _pair_rows(seen: Sequences, model: Any, chain: Any) -> WeightedRows:
+def _pair_rows(seen: SequenceEvidence, model: Any, chain: Any) -> WeightedRows:
     """Transitions that inputs drive: the posterior of each pair of neighbours."""
     with torch.no_grad():
         pairs = torch.nan_to_num(chain.pair_marginals())

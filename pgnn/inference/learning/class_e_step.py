@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.abilities import ClassModel
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.finite import all_finite
@@ -56,7 +56,7 @@ class ClassEStep(NetworkEStep):
 
     model: ClassModel
 
-    def expect(self, seen: Evidence) -> ExpectedStatistics:
+    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         seen = self._distinct(seen)
         collector, total = StatisticsCollector(), 0.0
@@ -77,7 +77,7 @@ class ClassEStep(NetworkEStep):
         total = float(seen.weighted_sum(log_evidence))
         return collector.collected(total, float(seen.row_weights.sum()), occupancy)
 
-    def completed(self, seen: Evidence) -> Evidence:
+    def completed(self, seen: RowEvidence) -> RowEvidence:
         """Return rows with their most probable classes, see :class:`EStep`."""
         column = int(self.model.elements.numbers(self.model.class_name))
         with torch.no_grad():
@@ -86,7 +86,7 @@ class ClassEStep(NetworkEStep):
         codes[:, column] = best.numpy()
         return replace(seen, codes=codes)
 
-    def log_partition(self, seen: Evidence) -> Tensor:
+    def log_partition(self, seen: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
             return torch.cat([self._joint(b).logsumexp(dim=1) for b in self._blocks(seen)])
@@ -98,7 +98,7 @@ class ClassEStep(NetworkEStep):
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _blocks(self, seen: Evidence) -> Iterator[Block]:
+    def _blocks(self, seen: RowEvidence) -> Iterator[Block]:
         """Rows, some at a time."""
         known: dict[Hashable, Tensor] = dict(seen.reals)
         codes = torch.from_numpy(seen.codes)

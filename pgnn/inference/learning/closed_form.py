@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import ClosedFormModel, Inputs
 from pgnn.errors import DataError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.inference.history import History
 from pgnn.inference.learning.e_step import EStep
@@ -28,7 +28,7 @@ _OWN = "model"
 """What the statistics of the model are called."""
 
 
-class ClosedFormEStep(EStep[Evidence]):
+class ClosedFormEStep(EStep[RowEvidence]):
     """Statistics of a model that is learnt as a whole.
 
     Args:
@@ -42,7 +42,7 @@ class ClosedFormEStep(EStep[Evidence]):
         """None: the model is learnt as a whole."""
         return {}
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows, in which nothing is missing unless the model takes holes.
 
         Raises:
@@ -52,7 +52,7 @@ class ClosedFormEStep(EStep[Evidence]):
         self._states(seen)
         return seen
 
-    def expect(self, seen: Evidence) -> ExpectedStatistics:
+    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
         """Return the statistics of the rows."""
         log_z = self.log_partition(seen)
         check_possible(seen, log_z)
@@ -76,15 +76,15 @@ class ClosedFormEStep(EStep[Evidence]):
         """It does, as a whole."""
         return True
 
-    def log_partition(self, seen: Evidence) -> Tensor:
+    def log_partition(self, seen: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of the rows."""
         return self.model.log_density(self._states(seen))
 
-    def symmetric(self, seen: Evidence) -> bool:
+    def symmetric(self, seen: RowEvidence) -> bool:
         """Whether some variable was never seen."""
         return bool((seen.codes < 0).all(axis=0).any())
 
-    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with states at random where nothing was seen: of a variable, or of a cell."""
         codes, random = seen.codes.copy(), np.random.default_rng(seed)
         hidden = np.logical_or((codes < 0).all(axis=0), at_random).tolist()
@@ -95,7 +95,7 @@ class ClosedFormEStep(EStep[Evidence]):
         weights = torch.from_numpy(seen.row_weights)
         self.model.maximize(self.model.statistics(torch.from_numpy(codes), weights))
 
-    def _states(self, seen: Evidence) -> Tensor:
+    def _states(self, seen: RowEvidence) -> Tensor:
         """``(B, E)`` states; -1 only where the model takes holes."""
         if self.model.takes_holes:
             return torch.from_numpy(seen.codes)

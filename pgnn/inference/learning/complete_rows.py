@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import DataError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
@@ -170,7 +170,7 @@ def _by_passes(
             break
 
 
-def _values(model: NetworkModel, rows: Evidence) -> dict[Hashable, Tensor]:
+def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
     """``(N, *shape)`` of every variable.
 
     Raises:

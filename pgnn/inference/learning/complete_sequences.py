@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs
 from pgnn.errors import DataError, ModelError
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.time_steps import has_lag, without_lag
@@ -41,7 +41,7 @@ def fit_slices(
     Args:
         model: A model over time.
         learner: Its prior and its limit of iterations.
-        data: Sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
+        data: Sequences, see :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
         weights: ``(B,)`` what each sequence counts.
         inputs: Covariates ``(B, T, ...)``.
 
@@ -79,7 +79,7 @@ def fit_slices(
         )
 
 
-def fully_seen(names: Iterable[Hashable], seen: Sequences) -> bool:
+def fully_seen(names: Iterable[Hashable], seen: SequenceEvidence) -> bool:
     """Whether all variables were seen at every step of every sequence."""
     known = {**seen.codes, **seen.reals}
     if any(n not in known for n in names):
@@ -99,7 +99,7 @@ def _pieces(model: Any) -> dict[Hashable, Conditional]:
 
 
 def _fit(
-    seen: Sequences, own: Conditional, first: int, last: int, learner: MaximumLikelihood
+    seen: SequenceEvidence, own: Conditional, first: int, last: int, learner: MaximumLikelihood
 ) -> None:
     """Fit a conditional to the steps of a span."""
     if not any(p.requires_grad for p in own.parameters()):
@@ -113,7 +113,7 @@ def _fit(
     fit_to(own, values, inputs, weights, learner)
 
 
-def _values(seen: Sequences, name: Hashable, first: int, last: int) -> Tensor:
+def _values(seen: SequenceEvidence, name: Hashable, first: int, last: int) -> Tensor:
     """``(B, steps, ...)`` values of a variable, of the step before for ``(name, -1)``."""
     known = {**seen.codes, **seen.reals}
     source, late = without_lag(name), has_lag(name)

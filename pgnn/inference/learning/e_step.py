@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs
 from pgnn.errors import DataError, ModelError, Unsupported
-from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Values, check_ties
@@ -23,7 +23,7 @@ from pgnn.inference.learning.priors import Laplace
 _NOISE = 0.6
 """Share of a start that is not what clusters say."""
 
-Seen = TypeVar("Seen", Evidence, Sequences)
+Seen = TypeVar("Seen", RowEvidence, SequenceEvidence)
 
 
 class EStep(ABC, Generic[Seen]):

@@ -163,7 +163,8 @@ class EM(Learner):
             model: A :class:`BayesianNetwork`, :class:`MarkovRandomField`,
                 :class:`HiddenMarkovModel` or :class:`DynamicBayesianNetwork`, or another model
                 with their abilities.
-            data: Rows with holes; or sequences, see :class:`~pgnn.evidence.sequences.Sequences`.
+            data: Rows with holes; or sequences, see
+                :class:`~pgnn.evidence.sequence_evidence.SequenceEvidence`.
             weights: ``(B,)`` what each row or sequence counts.
             inputs: Covariates ``(B, ...)``; over time ``(B, T, ...)``.
             seed: Of the starts and of the order of batches.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import DataError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
@@ -55,7 +55,7 @@ class EntropyRegularization(Ascent):
         super().__post_init__()
         check_real("strength", self.strength, NOT_NEGATIVE)
 
-    def objective(self, model: Any, rows: Evidence, seed: int | None) -> MeanObjective:
+    def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
         """Return the penalised mean, see :meth:`Ascent.objective`.
 
         Raises:
@@ -75,7 +75,7 @@ class _EntropyObjective:
         self.model, self.column, self.strength = model, column, strength
         self.size = model.variables[name].num_states
 
-    def __call__(self, rows: Evidence) -> Mean:
+    def __call__(self, rows: RowEvidence) -> Mean:
         known = rows.codes[:, self.column] >= 0
         told, others = (rows.take(np.flatnonzero(k)) for k in (known, ~known))
         total = float(rows.row_weights.sum())
@@ -96,14 +96,14 @@ class _EntropyObjective:
 
         return mean
 
-    def _log_prob(self, rows: Evidence) -> Tensor:
+    def _log_prob(self, rows: RowEvidence) -> Tensor:
         return JunctionTree().log_prob(self.model, rows, inputs=rows.inputs or None).double()
 
-    def _with(self, rows: Evidence, state: int) -> Evidence:
+    def _with(self, rows: RowEvidence, state: int) -> RowEvidence:
         codes = rows.codes.copy()
         codes[:, self.column] = state
         return replace(rows, codes=codes)
 
 
-def _weights(rows: Evidence) -> Tensor:
+def _weights(rows: RowEvidence) -> Tensor:
     return torch.tensor(rows.row_weights)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, LatentFactorModel
 from pgnn.errors import DataError, ModelError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
@@ -26,7 +26,7 @@ _NOISE = 0.3
 """Standard deviation of what is added to the factors that a start at random begins with."""
 
 
-class FactorEStep(EStep[Evidence]):
+class FactorEStep(EStep[RowEvidence]):
     r"""Expectations of a vector that depends on hidden factors.
 
     Each number of the vector is a regression on the factors, to which those rows contribute that
@@ -53,7 +53,7 @@ class FactorEStep(EStep[Evidence]):
         found: LinearGaussian = own
         return found
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows.
 
         Raises:
@@ -75,7 +75,7 @@ class FactorEStep(EStep[Evidence]):
             )
         return seen
 
-    def expect(self, seen: Evidence) -> ExpectedStatistics:
+    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         x = seen.reals[self.model.vector].double()
         weights = torch.from_numpy(seen.row_weights)
@@ -133,18 +133,18 @@ class FactorEStep(EStep[Evidence]):
             natural = torch.where(count > LEAST_COUNT, (squares / each).maximum(floor), before)
         own.scale.copy_(own.form.unconstrain(natural).reshape(own.scale.shape))
 
-    def log_partition(self, seen: Evidence) -> Tensor:
+    def log_partition(self, seen: RowEvidence) -> Tensor:
         """Return ``(B,)`` log densities of what was seen."""
         x = seen.reals[self.model.vector].double()
         parts = [self._posterior(x[rows]).log_density for rows in blocks(x, self._own.num_features)]
         return torch.cat(parts)
 
-    def symmetric(self, seen: Evidence) -> bool:
+    def symmetric(self, seen: RowEvidence) -> bool:
         """Whether the vector does not depend on the factors yet."""
         own = self._own
         return own.weight.requires_grad and not bool(own.weight.detach().any())
 
-    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with principal components as factors, holes filled with means."""
         x, own = seen.reals[self.model.vector].double(), self._own
         generator = torch.Generator().manual_seed(seed)
@@ -171,7 +171,7 @@ class FactorEStep(EStep[Evidence]):
 
     _known_origin: Tensor
 
-    def _origin(self, seen: Evidence) -> Tensor:
+    def _origin(self, seen: RowEvidence) -> Tensor:
         """``(D,)`` near the rows, which keeps digits; the same for all batches."""
         if "_known_origin" not in vars(self):
             self._known_origin = seen.reals[self.model.vector].double().nanmean(dim=0).nan_to_num()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import FactorModel, Inputs
 from pgnn.errors import Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -35,7 +35,7 @@ _ALL = "field"
 """Under which statistics go: all potentials are learnt together."""
 
 
-class FieldEStep(EStep[Evidence]):
+class FieldEStep(EStep[RowEvidence]):
     r"""Expectations of a field from rows with holes.
 
     .. math:: \log p(e) = \log Z(e) - \log Z, \qquad
@@ -55,7 +55,7 @@ class FieldEStep(EStep[Evidence]):
     def __init__(self, model: Any, engine: Engine | None = None) -> None:
         super().__init__(model)
         self._engine = JunctionTree() if engine is None else engine
-        self._merged: tuple[Evidence, Evidence] | None = None
+        self._merged: tuple[RowEvidence, RowEvidence] | None = None
 
     @property
     def pieces(self) -> Mapping[Hashable, Conditional]:
@@ -67,7 +67,7 @@ class FieldEStep(EStep[Evidence]):
         """Those that are learnt."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows; they may not have tables of their own."""
         seen = read_rows(self.model, data, weights, inputs)
         if seen.rowwise:
@@ -76,7 +76,7 @@ class FieldEStep(EStep[Evidence]):
             )
         return seen
 
-    def expect(self, seen: Evidence) -> ExpectedStatistics:
+    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         if self._merged is None or self._merged[0] is not seen:
             self._merged = seen, seen.merged()
@@ -113,17 +113,17 @@ class FieldEStep(EStep[Evidence]):
         improved = raised(loss, self.parameters, "the field", _STEPS)
         return [] if improved else [_ALL]
 
-    def log_partition(self, seen: Evidence) -> Tensor:
+    def log_partition(self, seen: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
             log_z = self._engine.log_prob(self.model, seen).reshape(-1)
             return log_z - self._log_normalizer()
 
-    def symmetric(self, seen: Evidence) -> bool:
+    def symmetric(self, seen: RowEvidence) -> bool:
         """Whether some element that was never seen has states that nothing tells apart."""
         return has_symmetric_element(self.model, seen)
 
-    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with noise on all parameters."""
         learnable = LearnableParameters(self.model)
         noise = np.random.default_rng(seed).normal(size=sum(learnable.sizes))
@@ -151,7 +151,7 @@ class GivenTables(EvaluatedModel):
         return make()
 
 
-def has_symmetric_element(model: Any, rows: Evidence) -> bool:
+def has_symmetric_element(model: Any, rows: RowEvidence) -> bool:
     """Whether some element that was never seen has states that no other table tells apart."""
     hidden = np.flatnonzero(~(rows.codes >= 0).any(axis=0)).tolist()
     if not hidden:

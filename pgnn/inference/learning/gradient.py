@@ -10,8 +10,8 @@ import torch
 
 from pgnn.abilities import EmittingModel, Inputs, NetworkModel, SlicedModel, UnrollableModel
 from pgnn.errors import ModelError
-from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learning.ascent import Ascent
@@ -98,17 +98,17 @@ class Gradient(Ascent):
                 symmetric = bool(e_step.pieces) and e_step.symmetric(rows)
             if symmetric:
                 e_step.initialize(rows, number, at_random=False)
-        elif isinstance(rows, Evidence) and has_symmetric_element(model, rows):
+        elif isinstance(rows, RowEvidence) and has_symmetric_element(model, rows):
             noise = np.random.default_rng(number).normal(size=sum(learnable.sizes))
             learnable.assign(learnable.vector() + _NOISE * noise)
 
     def has_saddles(self, rows: Any) -> bool:
         """Whether something was not seen, so that the likelihood need not be concave."""
-        return isinstance(rows, Sequences) or not bool(rows.complete.all())
+        return isinstance(rows, SequenceEvidence) or not bool(rows.complete.all())
 
     def objective(self, model: Any, rows: Any, seed: int | None) -> MeanObjective:
         """Return the mean log-likelihood, see :meth:`Ascent.objective`."""
-        if isinstance(rows, Sequences):
+        if isinstance(rows, SequenceEvidence):
             return SequenceObjective(model, self.engine)
         engine = JunctionTree() if self.engine is None else self.engine
         directed = model.is_normalized and bool(rows.complete.all())

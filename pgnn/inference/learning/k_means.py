@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import ClassModel, Inputs
 from pgnn.errors import DataError, Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.finite import all_finite
@@ -184,7 +184,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
     return found
 
 
-def _rows(model: ClassModel, features: dict[Hashable, Gaussian], seen: Evidence) -> Tensor:
+def _rows(model: ClassModel, features: dict[Hashable, Gaussian], seen: RowEvidence) -> Tensor:
     """``(N, D)`` the numbers of all features side by side."""
     told = (seen.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
     missing = [n for n in features if n not in seen.reals or not all_finite(seen.reals[n])]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import GaussianChainModel, Inputs
 from pgnn.errors import DataError
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.time_steps import lagged_name
@@ -31,7 +31,7 @@ _NOISE = 0.3
 """Standard deviation of what is added to the states that learning begins with."""
 
 
-class KalmanEStep(EStep[Sequences]):
+class KalmanEStep(EStep[SequenceEvidence]):
     """Expectations under a linear Gaussian chain; observations may miss anywhere.
 
     Statistics are sums of products, so that those of all steps and rows are those of a few points
@@ -58,7 +58,7 @@ class KalmanEStep(EStep[Sequences]):
         """The learnable conditionals by name."""
         return learnable(self.conditionals)
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Sequences:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> SequenceEvidence:
         """Read sequences.
 
         Raises:
@@ -69,17 +69,17 @@ class KalmanEStep(EStep[Sequences]):
             raise DataError(f"{state!r} was seen: EM() learns from observations alone")
         return seen
 
-    def log_partition(self, seen: Sequences) -> Tensor:
+    def log_partition(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log densities of what was observed."""
         with torch.no_grad():
             return chain_of(self.model, seen).filtered().increments.sum(dim=1)
 
-    def expect(self, seen: Sequences) -> ExpectedStatistics:
+    def expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`."""
         with torch.no_grad():
             return self._expect(seen)
 
-    def _expect(self, seen: Sequences) -> ExpectedStatistics:
+    def _expect(self, seen: SequenceEvidence) -> ExpectedStatistics:
         chain = chain_of(self.model, seen)
         found = chain.filtered()
         smoothed = chain.smoothed(found)
@@ -102,12 +102,12 @@ class KalmanEStep(EStep[Sequences]):
         self._add(collector, observation, [observation, state], both, there, kind)
         return collector.collected(total, float(weights.sum()))
 
-    def symmetric(self, seen: Sequences) -> bool:
+    def symmetric(self, seen: SequenceEvidence) -> bool:
         """Whether observations do not depend on the states yet."""
         own = self.pieces.get(slice_of(self.model)[1].name)
         return own is not None and not bool(own.regression().weight.detach().any())
 
-    def initialize(self, seen: Sequences, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: SequenceEvidence, seed: int, at_random: bool) -> None:
         """Begin with principal components of the observations as states, and noise."""
         generator = torch.Generator().manual_seed(seed)
         chain = chain_of(self.model, seen)

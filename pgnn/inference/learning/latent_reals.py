@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.finite import is_all_nan
 
 Features = Callable[[Hashable], Tensor]
 
 
-def latent_reals(model: Any, seen: Evidence) -> list[Hashable]:
+def latent_reals(model: Any, seen: RowEvidence) -> list[Hashable]:
     """Return the real variables that no row has seen and on which real ones depend."""
     parents = {
         v.name for c in model.conditionals.values() if c.is_linear_gaussian for v in c.parents
@@ -42,7 +42,7 @@ def principal_components(
     model: Any,
     names: Sequence[Hashable],
     features: Features,
-    seen: Evidence,
+    seen: RowEvidence,
     generator: torch.Generator,
 ) -> dict[Hashable, Tensor]:
     """Return values ``(B, *shape)`` of latent reals: principal components, and noise.

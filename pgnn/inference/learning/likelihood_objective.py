@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pgnn.abilities import LikelihoodModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.evaluated_model import EvaluatedModel
@@ -43,7 +43,7 @@ class LikelihoodObjective:
         self.model, self.engine = model, engine
         self.normalized = model.is_normalized
 
-    def __call__(self, rows: Evidence) -> Mean:
+    def __call__(self, rows: RowEvidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
         if rows.reals and not self.normalized:
             raise Unsupported("an undirected model of real variables has no known normaliser")
@@ -66,7 +66,7 @@ class LikelihoodObjective:
 
         return mean
 
-    def _shared_tables(self, rows: Evidence) -> Mean:
+    def _shared_tables(self, rows: RowEvidence) -> Mean:
         """The mean log score of rows with the same tables, log Z aside."""
         if not rows.complete.all():
             return lambda: self._evidence(self.model, rows, rows)
@@ -75,7 +75,7 @@ class LikelihoodObjective:
         shares = [c / rows.row_weights.sum() for c in counts]
         return lambda: dotted(self.model.factor_groups(), shares)
 
-    def _rowwise(self, rows: Evidence) -> Mean:
+    def _rowwise(self, rows: RowEvidence) -> Mean:
         """The mean log likelihood of rows with tables of their own."""
         complete = bool(rows.complete.all())
 
@@ -89,7 +89,7 @@ class LikelihoodObjective:
 
         return mean
 
-    def _evidence(self, model: Any, seen: Evidence | None, rows: Evidence) -> Tensor:
+    def _evidence(self, model: Any, seen: RowEvidence | None, rows: RowEvidence) -> Tensor:
         """The mean log evidence; the log partition function if nothing was found."""
         log_z = self.engine.log_prob(model, seen, inputs=rows.inputs or None)
         if torch.is_grad_enabled() and not log_z.requires_grad:
@@ -122,7 +122,7 @@ class SampledObjective(LikelihoodObjective):
         self.num_samples = num_samples
         self._random = np.random.default_rng(seed)
 
-    def _evidence(self, model: Any, seen: Evidence | None, rows: Evidence) -> Tensor:
+    def _evidence(self, model: Any, seen: RowEvidence | None, rows: RowEvidence) -> Tensor:
         """The mean log score of draws, given what was found if anything was."""
         inputs = rows.inputs or None
         batched = seen is not None or inputs is not None
@@ -146,12 +146,12 @@ class SampledObjective(LikelihoodObjective):
         return dotted(groups, [c / weights.sum() for c in drawn_counts])
 
 
-def only_draws(engine: Engine, model: Any, rows: Evidence) -> bool:
+def only_draws(engine: Engine, model: Any, rows: RowEvidence) -> bool:
     """Whether an engine draws from a model but has no log partition function."""
     holes = np.flatnonzero(~np.asarray(rows.complete))
     one = rows.take(holes[:1] if len(holes) else np.zeros(1, dtype=np.int64))
     # where reals have parents or children there is no sum over all: one of the rows is asked about
-    asked: Evidence | None = one if model.is_normalized else None
+    asked: RowEvidence | None = one if model.is_normalized else None
     try:
         with parts_in_mode(model, train=False), torch.no_grad():
             log_z = engine.log_prob(model, asked, inputs=one.inputs or None)
@@ -206,11 +206,11 @@ def linear(g: FactorGroup) -> FactorGroup:
     return g if g.is_linear else g.as_tables()
 
 
-def _graph(model: Any, rows: Evidence) -> FactorGraph:
+def _graph(model: Any, rows: RowEvidence) -> FactorGraph:
     return Question.read(model, rows, rows.inputs or None).graph
 
 
-def _mean(values: Tensor, rows: Evidence) -> Tensor:
+def _mean(values: Tensor, rows: RowEvidence) -> Tensor:
     """The weighted mean of ``(N,)`` values; of one value for all, that."""
     if not values.dim():
         return values
@@ -230,7 +230,7 @@ class SequenceObjective:
     def __init__(self, model: Any, engine: Engine | None) -> None:
         self.model, self.engine = model, engine
 
-    def __call__(self, rows: Sequences) -> Mean:
+    def __call__(self, rows: SequenceEvidence) -> Mean:
         """Return a function that returns the mean of some sequences, ``()``."""
         if isinstance(self.model, LikelihoodModel) and self.engine is None:
             log_probs = self.model.log_likelihood(rows)
@@ -238,7 +238,7 @@ class SequenceObjective:
             log_probs = partial(self._by_engine, rows)
         return lambda: rows.weighted_sum(log_probs().double()) / float(rows.row_weights.sum())
 
-    def _by_engine(self, rows: Sequences) -> Tensor:
+    def _by_engine(self, rows: SequenceEvidence) -> Tensor:
         log_z: Tensor = self.model.log_prob(rows, inputs=rows.inputs or None, engine=self.engine)
         if torch.is_grad_enabled() and not log_z.requires_grad:
             raise Unsupported(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, MixtureModel, UnrollableModel
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.emission import kmeans
 from pgnn.factors.sparse_rows import written_out
@@ -117,7 +117,7 @@ class MixtureEStep(EStep[Any]):
 
     def completed(self, seen: Any) -> Any:
         """Return rows with their most probable components, see :class:`EStep`."""
-        if not isinstance(seen, Evidence):
+        if not isinstance(seen, RowEvidence):
             return super().completed(seen)
         codes = seen.codes.copy()
         codes[:, 0] = self._joint(*component_rows(self.model, seen)).argmax(dim=1).numpy()
@@ -170,7 +170,7 @@ class MixtureEStep(EStep[Any]):
 
     def _distinct(self, seen: Any) -> Any:
         """The rows that differ; those of the last call are kept."""
-        if not isinstance(seen, Evidence):
+        if not isinstance(seen, RowEvidence):
             return seen
         if self._known is None or self._known[0] is not seen:
             self._known = seen, seen.merged()
@@ -179,13 +179,13 @@ class MixtureEStep(EStep[Any]):
     def _clusters(self, known: Any, generator: torch.Generator, at_random: bool) -> Tensor:
         """``(B,)`` a component for each row: clusters of rows, at random for sequences."""
         size = len(self.parts)
-        if not isinstance(known, Evidence):
+        if not isinstance(known, RowEvidence):
             return torch.randint(size, (known.num_rows,), generator=generator)
         features = _features(self.model, known)
         return kmeans(features, size, generator, 0 if at_random else 20)
 
 
-def _features(model: MixtureModel, known: Evidence) -> Tensor:
+def _features(model: MixtureModel, known: RowEvidence) -> Tensor:
     """``(B, D)`` rows as numbers; means where something was not seen."""
     elements = model.components[0].elements
     codes = torch.from_numpy(known.codes).long()

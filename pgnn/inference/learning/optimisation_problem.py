@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pgnn.abilities import FactorModel
 from pgnn.errors import ModelError, closest
-from pgnn.evidence.evidence import Evidence
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 
 Mean = Callable[[], Tensor]
 
@@ -51,7 +51,7 @@ class OptimisationProblem:
     """
 
     learnable: LearnableParameters
-    rows: Evidence | Sequences
+    rows: RowEvidence | SequenceEvidence
     objective: MeanObjective
     l1: list[float]
     l2: list[float]

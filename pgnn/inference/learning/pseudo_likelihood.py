@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pgnn.errors import DataError
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
@@ -61,11 +61,11 @@ class PseudoLikelihood(Ascent):
         2.83
     """
 
-    def objective(self, model: Any, rows: Evidence, seed: int | None) -> MeanObjective:
+    def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
         """Return the mean log pseudo-likelihood, see :meth:`Ascent.objective`."""
         return PseudoObjective(model)
 
-    def check_rows(self, rows: Evidence, model: Any) -> None:
+    def check_rows(self, rows: RowEvidence, model: Any) -> None:
         """Refuse rows with missing cells.
 
         Raises:
@@ -103,7 +103,7 @@ class PseudoObjective:
         self.model = model
         self.compiled = compiled and has_numba()
 
-    def __call__(self, rows: Evidence) -> Mean:
+    def __call__(self, rows: RowEvidence) -> Mean:
         """Return a function that returns the mean of some rows, ``()``."""
         rows = rows.merged()
         shares = rows.row_weights / rows.row_weights.sum()

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from pgnn.abilities import Inputs, SlicedModel
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.causal_independence import CausalIndependence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
@@ -228,7 +228,7 @@ class RecordedSlice(SlicedModel):
         """Return the conditional of a variable at the first step, recorded."""
         return self._first[name]
 
-    def covariates(self, inputs: Inputs | None, seen: Sequences) -> dict[Hashable, Tensor]:
+    def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return those of the model."""
         return self._model.covariates(inputs, seen)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pgnn.errors import Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.engine import Engine
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
 from pgnn.inference.learning.table_e_step import NetworkEStep
@@ -44,7 +44,7 @@ class SampledEStep(NetworkEStep):
         """Take it up again, see :class:`EStep`."""
         self._random.bit_generator.state = state["random"]
 
-    def expect(self, seen: Evidence) -> ExpectedStatistics:
+    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
         """Return averages over draws, see :class:`EStep`."""
         number = -(-self._num_samples // seen.num_rows)
         seed = int(self._random.integers(2**31))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pgnn.abilities import ClassModel, Inputs, NetworkModel
 from pgnn.errors import DataError, ModelError, Unsupported, closest
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
@@ -53,7 +53,7 @@ class PseudoLabels(Learner):
             )
 
     @abstractmethod
-    def label(self, model: Any, seen: Evidence, column: int, name: Hashable) -> Evidence:
+    def label(self, model: Any, seen: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """Return the rows to learn from in the next round.
 
         Args:
@@ -151,7 +151,7 @@ class SelfTraining(PseudoLabels):
 
     hard: bool = True
 
-    def label(self, model: Any, seen: Evidence, column: int, name: Hashable) -> Evidence:
+    def label(self, model: Any, seen: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """See the base class."""
         open_rows = np.flatnonzero(seen.codes[:, column] < 0)
         told = np.flatnonzero(seen.codes[:, column] >= 0)
@@ -207,7 +207,7 @@ class CoTraining(PseudoLabels):
             )
         object.__setattr__(self, "views", views)
 
-    def label(self, model: Any, seen: Evidence, column: int, name: Hashable) -> Evidence:
+    def label(self, model: Any, seen: RowEvidence, column: int, name: Hashable) -> RowEvidence:
         """See the base class."""
         for n in (n for v in self.views for n in v):
             if n not in model.variables:
@@ -255,7 +255,7 @@ def target_of(model: Any, name: Hashable) -> Hashable:
     return name
 
 
-def predicted(model: Any, rows: Evidence, name: Hashable) -> Floats:
+def predicted(model: Any, rows: RowEvidence, name: Hashable) -> Floats:
     """Return ``(N, K)`` probabilities of the states of a variable that was not seen."""
     size = model.variables[name].num_states
     if not rows.num_rows:
@@ -266,8 +266,8 @@ def predicted(model: Any, rows: Evidence, name: Hashable) -> Floats:
 
 
 def with_labels(
-    seen: Evidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
-) -> Evidence:
+    seen: RowEvidence, rows: Rows, labels: Any, column: int, share: Floats | None = None
+) -> RowEvidence:
     """Return some rows with other labels, each counting a share of what it counts."""
     own = seen.take(rows)
     codes = own.codes.copy()
@@ -278,7 +278,7 @@ def with_labels(
     return made if (counts > 0).all() else made.take(np.flatnonzero(counts))
 
 
-def _alone(model: Any, rows: Evidence, names: Iterable[Hashable]) -> Evidence:
+def _alone(model: Any, rows: RowEvidence, names: Iterable[Hashable]) -> RowEvidence:
     """The rows as if they had seen some features only."""
     kept = {*names}
     codes = rows.codes.copy()
@@ -289,7 +289,7 @@ def _alone(model: Any, rows: Evidence, names: Iterable[Hashable]) -> Evidence:
     return replace(rows, codes=codes, reals=reals, names=tuple(n for n in rows.names if n in kept))
 
 
-def _same(a: Evidence, b: Evidence) -> bool:
+def _same(a: RowEvidence, b: RowEvidence) -> bool:
     """Whether two sets of rows have the same labels and weights."""
     if a.codes.shape != b.codes.shape or not np.array_equal(a.codes, b.codes):
         return False

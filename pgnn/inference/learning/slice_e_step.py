@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, NetworkModel, SlicedModel
 from pgnn.errors import Intractable
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.time_steps import lagged_name, without_lag
 from pgnn.factors.variable import Variable
@@ -29,7 +29,7 @@ from pgnn.inference.time.slice_tables import LeafSliceTables
 from pgnn.inference.time.unrolling import Unrolling
 
 
-class SliceEStep(TableEStep[Sequences]):
+class SliceEStep(TableEStep[SequenceEvidence]):
     """Expectations under a dynamic Bayesian network, whatever was seen of it.
 
     One pass backward through the chain of the interface, and through the elimination in the
@@ -65,34 +65,34 @@ class SliceEStep(TableEStep[Sequences]):
         state = self._state
         return () if state is None else tuple(state.states or ())
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Sequences:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> SequenceEvidence:
         """Read sequences."""
         return read_sequences(self.model, data, weights, inputs)
 
-    def log_partition(self, seen: Sequences) -> Tensor:
+    def log_partition(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
             return self._prepare(seen).log_partition()
 
-    def evaluate(self, seen: Sequences) -> RecordedEvidence:
+    def evaluate(self, seen: SequenceEvidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
         prepared = self._prepare(seen)
         probes = [*prepared.tables.probes.values()]
         return RecordedEvidence(prepared.log_partition(), prepared.recorder, probes)
 
-    def completed(self, seen: Sequences) -> Sequences:
+    def completed(self, seen: SequenceEvidence) -> SequenceEvidence:
         """Return sequences with their most probable states, see :class:`EStep`."""
         model: Any = self.model
         small = has_small_interface(model)
         exact = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
         return filled_in(seen, exact.most_probable(model, seen, None, inputs=seen.inputs))
 
-    def hidden(self, seen: Sequences) -> list[Hashable]:
+    def hidden(self, seen: SequenceEvidence) -> list[Hashable]:
         """Return the discrete variables of which no state was seen."""
         pairs = self.model.conditionals.items()
         return [n for n, c in pairs if c.child.is_discrete and n not in seen.codes]
 
-    def tables(self, seen: Sequences) -> list[Record]:
+    def tables(self, seen: SequenceEvidence) -> list[Record]:
         """Return the tables of all conditionals."""
         recorder = TableRecorder(self.conditionals)
         tables = LeafSliceTables(RecordedSlice(self.model, recorder), seen, seen.inputs)
@@ -100,14 +100,18 @@ class SliceEStep(TableEStep[Sequences]):
             tables.conditionals(span)
         return recorder.records
 
-    def initialize(self, seen: Sequences, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: SequenceEvidence, seed: int, at_random: bool) -> None:
         """Begin with clusters of what was seen of the children of hidden variables."""
         records, hidden = self.tables(seen), self.hidden(seen)
         values = {n: self._start_values(n, seen, records, hidden) for n in self.pieces}
         self.initialize_pieces(values, seed, at_random)
 
     def _start_values(
-        self, name: Hashable, seen: Sequences, records: Sequence[Record], hidden: list[Hashable]
+        self,
+        name: Hashable,
+        seen: SequenceEvidence,
+        records: Sequence[Record],
+        hidden: list[Hashable],
     ) -> Values | None:
         """What was seen of a child whose parents are hidden.
 
@@ -132,7 +136,7 @@ class SliceEStep(TableEStep[Sequences]):
         codes = seen.codes[child]
         return {child: codes[seen.inside & (codes >= 0)]}
 
-    def _prepare(self, seen: Sequences) -> _Prepared:
+    def _prepare(self, seen: SequenceEvidence) -> _Prepared:
         """What depends on the structure and the evidence alone; the last is kept."""
         if self._prepared is None or self._prepared.seen is not seen:
             recorder = TableRecorder(self.pieces)
@@ -141,7 +145,7 @@ class SliceEStep(TableEStep[Sequences]):
             self._prepared = _Prepared(seen, recorder, tables)
         return self._prepared
 
-    def _probes(self, seen: Sequences) -> dict[Hashable, Tensor]:
+    def _probes(self, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Zeros whose gradients are the posterior of the states, if one variable has them."""
         state = self._state
         if state is None:
@@ -162,7 +166,7 @@ class SliceEStep(TableEStep[Sequences]):
 class _Prepared:
     """The slices of some sequences, whose numbers may change."""
 
-    seen: Sequences
+    seen: SequenceEvidence
     recorder: TableRecorder
     tables: LeafSliceTables
 
@@ -191,7 +195,7 @@ class UnrolledEStep(SliceEStep):
         self._recorder = TableRecorder(self.pieces)
         self._networks: dict[int, _Unrolled] = {}
 
-    def evaluate(self, seen: Sequences) -> RecordedEvidence:
+    def evaluate(self, seen: SequenceEvidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
         self._recorder.records.clear()
         log_z = torch.zeros(seen.num_rows, dtype=torch.float64)
@@ -199,7 +203,7 @@ class UnrolledEStep(SliceEStep):
             log_z = log_z.index_put((which,), self._network(part.steps).log_prob(part).double())
         return RecordedEvidence(log_z, self._recorder)
 
-    def log_partition(self, seen: Sequences) -> Tensor:
+    def log_partition(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
             return self.evaluate(seen).log_evidence
@@ -227,7 +231,7 @@ class _Unrolled(RecordedSlice):
         """Return the network."""
         return self._network
 
-    def log_prob(self, seen: Sequences) -> Tensor:
+    def log_prob(self, seen: SequenceEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities, whose gradients are the expected counts."""
         unrolled: Any = self
         try:
@@ -240,7 +244,7 @@ class _Unrolled(RecordedSlice):
         return log_z.reshape(-1)
 
 
-def _by_length(seen: Sequences) -> list[tuple[Tensor, Sequences]]:
+def _by_length(seen: SequenceEvidence) -> list[tuple[Tensor, SequenceEvidence]]:
     """Which sequences have the same length, and these; empty ones are left out."""
     lengths = seen.lengths
     groups = [(lengths == n).nonzero()[:, 0] for n in sorted(set(lengths.tolist()) - {0})]

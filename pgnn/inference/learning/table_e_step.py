@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import Inputs, NetworkModel
 from pgnn.errors import DataError, Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.decomposition import Decomposition, HiddenName
 from pgnn.factors.conditionals.emission import kmeans
@@ -127,7 +127,7 @@ class TableEStep(EStep[Seen]):
         return False
 
 
-class NetworkEStep(TableEStep[Evidence]):
+class NetworkEStep(TableEStep[RowEvidence]):
     """Expectations of a directed network from rows with holes, by one batched call of an engine.
 
     Conditionals are called by the names of the variables.
@@ -148,7 +148,7 @@ class NetworkEStep(TableEStep[Evidence]):
             for n, c in self.model.conditionals.items()
         }
         self._network = self.model.with_conditionals(pieces)
-        self._merged: tuple[Evidence, Evidence] | None = None
+        self._merged: tuple[RowEvidence, RowEvidence] | None = None
 
     @property
     def conditionals(self) -> Pieces:
@@ -159,21 +159,21 @@ class NetworkEStep(TableEStep[Evidence]):
         """What a conditional is recorded as; None if it is not learnt."""
         return name if name in self.pieces else None
 
-    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> Evidence:
+    def read(self, data: Any, weights: Any, inputs: Inputs | None) -> RowEvidence:
         """Read rows."""
         return read_rows(self.model, data, weights, inputs)
 
-    def expect(self, seen: Evidence) -> ExpectedStatistics:
+    def expect(self, seen: RowEvidence) -> ExpectedStatistics:
         """Return expected statistics, see :class:`EStep`; rows that are equal are asked once."""
         return super().expect(self._distinct(seen))
 
-    def values_of(self, name: Hashable, own: Conditional, seen: Evidence) -> Values | None:
+    def values_of(self, name: Hashable, own: Conditional, seen: RowEvidence) -> Values | None:
         """Return reals that were seen, see :class:`EStep`."""
         reals = [v.name for v in own.scope if not v.is_discrete]
         known = bool(reals) and all(n in seen.reals for n in reals)
         return {n: seen.reals[n] for n in reals} if known else None
 
-    def completed(self, seen: Evidence) -> Evidence:
+    def completed(self, seen: RowEvidence) -> RowEvidence:
         """Return rows with their most probable states, see :class:`EStep`."""
         solver = model_solver(self.model, seen.reals or None, seen.inputs or None)
         asked = solver.graph.evidence(seen)
@@ -181,23 +181,23 @@ class NetworkEStep(TableEStep[Evidence]):
         states, _ = solver.best(asked.codes, None, solver.graph.mask(everything))
         return replace(seen, codes=np.ascontiguousarray(states[:, : len(everything)]))
 
-    def evaluate(self, seen: Evidence) -> RecordedEvidence:
+    def evaluate(self, seen: RowEvidence) -> RecordedEvidence:
         """Return log evidence and the records it depends on, see :class:`TableEStep`."""
         return RecordedEvidence(self._log_prob(seen), self._recorder)
 
-    def log_partition(self, seen: Evidence) -> Tensor:
+    def log_partition(self, seen: RowEvidence) -> Tensor:
         """Return ``(B,)`` log probabilities of what was seen."""
         with torch.no_grad():
             return self._log_prob(seen)
 
-    def hidden(self, seen: Evidence) -> list[Hashable]:
+    def hidden(self, seen: RowEvidence) -> list[Hashable]:
         """Return the discrete variables of which no state was seen."""
         known = np.asarray((seen.codes >= 0).any(axis=0))
         numbers = self.model.elements.numbers
         pairs = self.conditionals.items()
         return [n for n, c in pairs if c.child.is_discrete and not known[numbers(n)].any()]
 
-    def tables(self, seen: Evidence) -> list[Record]:
+    def tables(self, seen: RowEvidence) -> list[Record]:
         """Return the tables of all conditionals, over all discrete variables."""
         recorder = TableRecorder(self.conditionals)
         pieces = {n: recorded(c, recorder) for n, c in self.conditionals.items()}
@@ -212,12 +212,12 @@ class NetworkEStep(TableEStep[Evidence]):
             found.append(Record(owner, self.conditionals[owner], f, {}, {}))
         return found
 
-    def symmetric(self, seen: Evidence) -> bool:
+    def symmetric(self, seen: RowEvidence) -> bool:
         """Whether states of a hidden variable are alike, or a latent real has no effect yet."""
         latent = latent_reals(self.model, seen)
         return super().symmetric(seen) or without_effect(self.model, latent)
 
-    def initialize(self, seen: Evidence, seed: int, at_random: bool) -> None:
+    def initialize(self, seen: RowEvidence, seed: int, at_random: bool) -> None:
         """Begin with clusters of the rows for each hidden variable, see :class:`EStep`.
 
         Latent reals begin as principal components of what depends on them.
@@ -241,12 +241,12 @@ class NetworkEStep(TableEStep[Evidence]):
                 return
         self.initialize_pieces({}, seed, at_random)
 
-    def _log_prob(self, seen: Evidence) -> Tensor:
+    def _log_prob(self, seen: RowEvidence) -> Tensor:
         self._recorder.records.clear()
         log_z = self._engine.log_prob(self._network, seen, inputs=seen.inputs or None)
         return log_z.reshape(-1)
 
-    def _distinct(self, seen: Evidence) -> Evidence:
+    def _distinct(self, seen: RowEvidence) -> RowEvidence:
         """The rows that differ; those of the last call are kept."""
         if self._merged is None or self._merged[0] is not seen:
             self._merged = seen, seen.merged()
@@ -255,11 +255,11 @@ class NetworkEStep(TableEStep[Evidence]):
     def _completed(
         self,
         hidden: Sequence[Hashable],
-        seen: Evidence,
+        seen: RowEvidence,
         generator: torch.Generator,
         at_random: bool,
         noisy: bool,
-    ) -> list[Evidence]:
+    ) -> list[RowEvidence]:
         """Rows with states of hidden variables: clusters; and at random, where all is discrete.
 
         Clusters of states are often those of one column, whose table would be certain and stay so.
@@ -275,7 +275,7 @@ class NetworkEStep(TableEStep[Evidence]):
         return [*rows, replace(seen, codes=noise)] if noisy and hidden else rows
 
     def _clusters(
-        self, name: Hashable, seen: Evidence, generator: torch.Generator, at_random: bool
+        self, name: Hashable, seen: RowEvidence, generator: torch.Generator, at_random: bool
     ) -> NDArray[np.int32]:
         """``(B,)`` states of a hidden variable: clusters of what depends on it."""
         size = self.model.variables[name].num_states
@@ -286,7 +286,7 @@ class NetworkEStep(TableEStep[Evidence]):
             drawn = kmeans(features, size, generator, 0 if at_random else 20)
         return drawn.numpy().astype(np.int32)
 
-    def _features(self, names: Sequence[Hashable], seen: Evidence) -> Tensor:
+    def _features(self, names: Sequence[Hashable], seen: RowEvidence) -> Tensor:
         """``(B, D)`` what was seen of some variables, as numbers; means where it was not."""
         columns = [torch.zeros(seen.num_rows, 0, dtype=torch.float64)]
         for name in names:

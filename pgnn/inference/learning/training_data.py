@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pgnn.abilities import DirectedModel, FactorModel, Inputs
 from pgnn.errors import DataError, EvidenceError, closest
-from pgnn.evidence.evidence import Evidence
 from pgnn.evidence.frames import columns_of, is_frame
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container
 from pgnn.factors.finite import all_finite, is_all_nan
@@ -35,7 +35,7 @@ def read_rows(
     inputs: Inputs | None = None,
     *,
     soft: bool = False,
-) -> Evidence:
+) -> RowEvidence:
     """Read rows in any form that evidence has.
 
     Args:
@@ -71,7 +71,7 @@ def read_rows(
 
 def read_sequences(
     model: Any, data: Any, weights: Any = None, inputs: Inputs | None = None
-) -> Sequences:
+) -> SequenceEvidence:
     """Read sequences in any form that evidence over time has.
 
     Args:
@@ -84,7 +84,7 @@ def read_sequences(
         DataError: If there is nothing to learn from, or something is wrong with it.
     """
     try:
-        seen = Sequences.of(model, data, inputs)
+        seen = SequenceEvidence.of(model, data, inputs)
         covariates = model.covariates(inputs, seen)
     except EvidenceError as error:
         raise DataError(str(error)) from None
@@ -93,7 +93,7 @@ def read_sequences(
     return replace(seen, weights=_counts(weights, seen.num_rows), inputs=covariates)
 
 
-def filled_in(seen: Sequences, best: Assignment | KBest) -> Sequences:
+def filled_in(seen: SequenceEvidence, best: Assignment | KBest) -> SequenceEvidence:
     """Return sequences in which some variables have given states.
 
     Args:
@@ -109,28 +109,28 @@ def filled_in(seen: Sequences, best: Assignment | KBest) -> Sequences:
     return replace(seen, codes=codes)
 
 
-def check_seen(seen: Evidence | Sequences) -> None:
+def check_seen(seen: RowEvidence | SequenceEvidence) -> None:
     """Check that something was seen at all.
 
     Raises:
         DataError: If every cell is missing.
     """
-    codes = [seen.codes] if isinstance(seen, Evidence) else [*seen.codes.values()]
+    codes = [seen.codes] if isinstance(seen, RowEvidence) else [*seen.codes.values()]
     told = any(bool((x >= 0).any()) for x in codes)
     told = told or any(not is_all_nan(x) for x in seen.reals.values())
-    told = told or bool(seen.soft if isinstance(seen, Sequences) else seen.soft is not None)
+    told = told or bool(seen.soft if isinstance(seen, SequenceEvidence) else seen.soft is not None)
     if not told:
         raise DataError("every cell of the data is missing: there is nothing to learn from")
 
 
-def check_complete(model: Any, seen: Evidence | Sequences) -> None:
+def check_complete(model: Any, seen: RowEvidence | SequenceEvidence) -> None:
     """Check that everything was seen.
 
     Raises:
         DataError: If something was not.
     """
     for name, v in model.variables.items():
-        if isinstance(seen, Sequences):
+        if isinstance(seen, SequenceEvidence):
             known = seen.is_known(name) if v.is_discrete else seen.knows(name)
         elif v.is_discrete:
             known = bool((seen.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
@@ -155,7 +155,7 @@ def nothing_told(model: FactorModel, seen: Any) -> str | None:
     """
     if (
         not isinstance(model, DirectedModel)
-        or not isinstance(seen, Evidence)
+        or not isinstance(seen, RowEvidence)
         or seen.soft is not None
     ):
         return None
@@ -178,7 +178,7 @@ def nothing_told(model: FactorModel, seen: Any) -> str | None:
     )
 
 
-def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:
+def check_possible(seen: RowEvidence | SequenceEvidence, log_z: Tensor) -> None:
     """Check that every row that counts has some probability.
 
     Args:
@@ -191,7 +191,7 @@ def check_possible(seen: Evidence | Sequences, log_z: Tensor) -> None:
     counting = torch.from_numpy(seen.row_weights).to(log_z.device) > 0
     lost = (log_z.isneginf() & counting).nonzero()[:, 0].tolist()
     if lost:
-        what = "sequences" if isinstance(seen, Sequences) else "rows"
+        what = "sequences" if isinstance(seen, SequenceEvidence) else "rows"
         raise DataError(
             f"{len(lost)} of {len(log_z)} {what} have probability zero under the present "
             f"parameters (first: {lost[0]}); start elsewhere, or use a prior"
@@ -251,7 +251,7 @@ def _shown(data: Iterable[Any], progress: bool) -> Iterator[tuple[int, Any]]:
 
 def is_single(data: Any) -> bool:
     """Whether an object is one data set and not an iterable of batches."""
-    known = (Tensor, np.ndarray, Mapping, Observed, Codes, Evidence)
+    known = (Tensor, np.ndarray, Mapping, Observed, Codes, RowEvidence)
     return isinstance(data, known) or is_frame(data) or _are_rows(data) or is_scipy_sparse(data)
 
 

@@ -17,7 +17,7 @@ from torch.distributions import kl_divergence
 
 from pgnn.abilities import ClassModel, Inputs, NetworkModel
 from pgnn.errors import ModelError, Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.factors.factor import Factor
@@ -166,7 +166,7 @@ class _Passes:
         self,
         model: Any,
         tables: Mapping[Hashable, Tabular],
-        rows: Evidence,
+        rows: RowEvidence,
         settings: VariationalBayes,
     ) -> None:
         self._model, self._tables, self._rows = model, tables, rows

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.factor_graph import FactorGraph
@@ -21,7 +21,7 @@ def ask_everything() -> None:
     table = torch.zeros(3, 2, dtype=torch.float64)
     table[0, 0] = -torch.inf
     graph = FactorGraph((a, b), (Factor([a, b], table),))
-    seen = Evidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
+    seen = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
     nobody: Any = None  # no ascent looks at the model
     question = Question(nobody, graph, seen)
     ascent, _ = CoordinateAscent(question, question.log_field(), 1e-6).possible()

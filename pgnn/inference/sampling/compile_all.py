@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.factor_graph import FactorGraph
@@ -25,7 +25,7 @@ def ask_everything() -> None:
     a, b = Variable("a", 3), Variable("b", 2)
     table = torch.zeros(3, 2, dtype=torch.float64)
     graph = FactorGraph((a, b), (Factor([a, b], table),))
-    seen = Evidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
+    seen = RowEvidence(np.full((1, 2), -1, dtype=np.int32), False, None, np.zeros(1))
     nobody: Any = None  # no chain looks at the model
     question = Question(nobody, graph, seen)
     chains = CpuChains(TemperedTables(question), np.ones(1, dtype=np.uint64), 100)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.logspace import logsumexp
@@ -21,7 +21,11 @@ from pgnn.inference.chains.segment_chain import SegmentChain
 
 
 def emission_chain(
-    model: EmittingModel, seen: Sequences, inputs: Inputs | None = None, *, best: bool = False
+    model: EmittingModel,
+    seen: SequenceEvidence,
+    inputs: Inputs | None = None,
+    *,
+    best: bool = False,
 ) -> Chain | SegmentChain:
     """Return the chain of states given evidence, or of segments where a model has durations.
 
@@ -51,7 +55,11 @@ def emission_chain(
 
 
 def log_field(
-    model: EmittingModel, seen: Sequences, inputs: Mapping[Hashable, Tensor], *, best: bool = False
+    model: EmittingModel,
+    seen: SequenceEvidence,
+    inputs: Mapping[Hashable, Tensor],
+    *,
+    best: bool = False,
 ) -> Tensor:
     """Return ``(B, T, K)`` log likelihoods of the states: sums over the emissions.
 
@@ -87,7 +95,9 @@ def log_field(
     return total
 
 
-def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hashable, Tensor]]:
+def observed(
+    emission: Conditional, seen: SequenceEvidence
+) -> tuple[Tensor, dict[Hashable, Tensor]]:
     """Return ``(B, T)`` where an emission was observed, and the values there ``(N, ...)``.
 
     Besides the child's own, values of the step before where the emission depends on them; the
@@ -109,7 +119,7 @@ def observed(emission: Conditional, seen: Sequences) -> tuple[Tensor, dict[Hasha
 
 
 def emission_tables(
-    model: EmittingModel, name: Hashable, seen: Sequences, inputs: Inputs | None = None
+    model: EmittingModel, name: Hashable, seen: SequenceEvidence, inputs: Inputs | None = None
 ) -> Tensor:
     """Return log probabilities ``(B, T, K, S)`` of a discrete emission, or what broadcasts to it.
 
@@ -155,7 +165,7 @@ def _present(values: Tensor) -> Tensor:
 
 
 def _hard(
-    emission: Conditional, seen: Sequences, inputs: Mapping[Hashable, Tensor], k: int
+    emission: Conditional, seen: SequenceEvidence, inputs: Mapping[Hashable, Tensor], k: int
 ) -> Tensor:
     lag = lagged_name(emission.child.name)
     if isinstance(emission, Tabular) and [v.name != lag for v in emission.parents] == [True]:
@@ -194,7 +204,7 @@ def _check_numbers(emission: Conditional, where: Tensor, values: Tensor, numbers
         )
 
 
-def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
+def _looked_up(emission: Tabular, seen: SequenceEvidence) -> Tensor:
     """Columns of a table given the state; zeros where nothing was observed."""
     columns = emission.log_probs.t()
     columns = torch.cat([columns, columns.new_zeros(1, columns.shape[1])])
@@ -203,7 +213,7 @@ def _looked_up(emission: Tabular, seen: Sequences) -> Tensor:
     return columns.index_select(0, codes.flatten()).reshape(*codes.shape, columns.shape[1])
 
 
-def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
+def _check_no_gaps(emission: Conditional, seen: SequenceEvidence) -> None:
     """An unobserved discrete value would have to be summed out together with the states."""
     known = seen.codes[emission.child.name] >= 0
     later = known.flip(1).cummax(dim=1).values.flip(1)
@@ -218,7 +228,7 @@ def _check_no_gaps(emission: Conditional, seen: Sequences) -> None:
 def _soft(
     model: EmittingModel,
     name: Hashable,
-    seen: Sequences,
+    seen: SequenceEvidence,
     inputs: Mapping[Hashable, Tensor],
     best: bool,
 ) -> Tensor:
@@ -229,7 +239,11 @@ def _soft(
 
 
 def draw_emissions(
-    model: EmittingModel, states: Tensor, seen: Sequences, inputs: Inputs | None, seed: int | None
+    model: EmittingModel,
+    states: Tensor,
+    seen: SequenceEvidence,
+    inputs: Inputs | None,
+    seed: int | None,
 ) -> dict[Hashable, Tensor]:
     """Return ``(n, B, T, ...)`` draws of all variables; observed ones keep their values.
 
@@ -254,7 +268,11 @@ def draw_emissions(
 
 
 def _at_once(
-    model: EmittingModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel,
+    name: Hashable,
+    states: Tensor,
+    seen: SequenceEvidence,
+    inputs: Inputs | None,
 ) -> Tensor:
     """Draws given the states alone."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
@@ -267,7 +285,11 @@ def _at_once(
 
 
 def _one_by_one(
-    model: EmittingModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel,
+    name: Hashable,
+    states: Tensor,
+    seen: SequenceEvidence,
+    inputs: Inputs | None,
 ) -> Tensor:
     """Draws of an emission that depends on the one before; the first is given."""
     emission, out = model.emissions[name], _empty(model.emissions[name], states)
@@ -288,7 +310,11 @@ def _one_by_one(
 
 
 def _by_likelihood(
-    model: EmittingModel, name: Hashable, states: Tensor, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel,
+    name: Hashable,
+    states: Tensor,
+    seen: SequenceEvidence,
+    inputs: Inputs | None,
 ) -> Tensor:
     """Draws of a discrete emission about which likelihoods are known."""
     out, inside = _empty(model.emissions[name], states), states >= 0
@@ -305,7 +331,7 @@ def _by_likelihood(
 
 
 def _covariates(
-    model: EmittingModel, emission: Conditional, seen: Sequences, inputs: Inputs | None
+    model: EmittingModel, emission: Conditional, seen: SequenceEvidence, inputs: Inputs | None
 ) -> dict[Hashable, Tensor]:
     covariates = model.covariates(inputs, seen)
     return {n: x for n, x in covariates.items() if n in emission.inputs}
@@ -324,7 +350,7 @@ def _sampled(
     return emission.draw(parents, inputs or None, len(next(iter(parents.values()))))
 
 
-def _first(seen: Sequences, name: Hashable) -> Tensor:
+def _first(seen: SequenceEvidence, name: Hashable) -> Tensor:
     """``(B, 1, ...)`` first values, which an autoregressive emission takes as given."""
     values = seen.codes.get(name, seen.reals.get(name))
     first = None if values is None else values[:, :1]
@@ -337,7 +363,7 @@ def _first(seen: Sequences, name: Hashable) -> Tensor:
     return first
 
 
-def _keep(out: Tensor, name: Hashable, seen: Sequences) -> None:
+def _keep(out: Tensor, name: Hashable, seen: SequenceEvidence) -> None:
     """Put observed values in their places."""
     steps = out.shape[2]
     if name in seen.codes:

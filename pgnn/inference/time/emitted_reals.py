@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.variable import Variable
 from pgnn.inference.base_question import Names
 from pgnn.inference.posterior import Posterior
@@ -100,7 +100,7 @@ def with_emitted(
     model: EmittingModel,
     targets: Names,
     ask: Ask,
-    seen: Sequences,
+    seen: SequenceEvidence,
     inputs: Inputs | None,
     after: int | None = None,
 ) -> EmittedPosterior:
@@ -141,7 +141,7 @@ def _moments(
     model: EmittingModel,
     name: Hashable,
     weights: Tensor,
-    seen: Sequences,
+    seen: SequenceEvidence,
     inputs: Inputs | None,
     after: int | None,
 ) -> tuple[Tensor, Tensor]:
@@ -176,12 +176,12 @@ def _moments(
     return total, spread
 
 
-def _longer(seen: Sequences, after: int | None) -> Sequences:
+def _longer(seen: SequenceEvidence, after: int | None) -> SequenceEvidence:
     """The same rows with the steps that are predicted."""
     return seen if after is None else replace(seen, steps=seen.steps + after)
 
 
-def _covariates_at(covariates: Tensor, seen: Sequences, after: int | None) -> Tensor:
+def _covariates_at(covariates: Tensor, seen: SequenceEvidence, after: int | None) -> Tensor:
     """``(B, T, ...)`` covariates of the steps asked about."""
     if after is None:
         return covariates

@@ -16,7 +16,7 @@ from pgnn.abilities import (
     SlicedModel,
     UnrollableModel,
 )
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
@@ -57,7 +57,7 @@ class ParticlesWhereNeeded(SequenceEngine):
         errors: str = "raise",
     ) -> Any:
         """Read evidence for the engine that answers."""
-        seen = Sequences.of(model, evidence)
+        seen = SequenceEvidence.of(model, evidence)
         missing = [n for n in real_states(model) if not seen.knows(n)]
         engine = self._particles(missing[0]) if missing else self.exact
         return engine.read(model, seen, inputs, names=names, errors=errors)

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import ChainModel, EmittingModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
@@ -90,7 +90,7 @@ class ForwardBackward(SequenceEngine):
         model, seen = question.model, question.seen
         if model.is_normalized or not seen.is_known(model.state.name):
             return super().answer_log_prob(question)
-        unobserved = Sequences(seen.lengths, seen.steps, batched=seen.batched)
+        unobserved = SequenceEvidence(seen.lengths, seen.steps, batched=seen.batched)
         chain: Chain | SegmentChain = model.chain(unobserved, question.inputs)
         if not isinstance(chain, Chain):
             return super().answer_log_prob(question)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import SlicedModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.logspace import logsumexp
 from pgnn.factors.randomness import private_randomness
@@ -350,7 +350,7 @@ def _chain(question: SequenceQuestion, probes: Mapping[Hashable, Tensor]) -> Int
     return InterfaceChain.of(LeafSliceTables(model, seen, question.covariates, probes))
 
 
-def _probes(seen: Sequences, asked: Sequence[Variable]) -> dict[Hashable, Tensor]:
+def _probes(seen: SequenceEvidence, asked: Sequence[Variable]) -> dict[Hashable, Tensor]:
     shape = (seen.num_rows, seen.steps)
     return {
         v.name: torch.zeros(*shape, v.num_states, dtype=torch.float64, requires_grad=True)

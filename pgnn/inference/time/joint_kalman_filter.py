@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, SlicedModel
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.randomness import private_randomness
@@ -91,7 +91,7 @@ class JointKalmanFilter(SequenceEngine):
     ) -> Posterior:
         """Return moments of the next steps; see the base class."""
         steps = whole_number("steps", steps, least=1)
-        seen = Sequences.of(model, evidence)
+        seen = SequenceEvidence.of(model, evidence)
         size = sum(_sizes(model).values()) ** 2
         check_size(f"{steps:,} steps", 4 * seen.num_rows * (seen.steps + steps) * size,
                    self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
@@ -186,7 +186,7 @@ class JointChain(CompiledChain):
         return self.backward_draws(filtered, n)
 
 
-def joint_chain(model: SlicedModel, seen: Sequences) -> JointChain:
+def joint_chain(model: SlicedModel, seen: SequenceEvidence) -> JointChain:
     """Return a model's chain of slices, for what was seen of it.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import GaussianChainModel, Inputs
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.regression import Regression
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
@@ -95,7 +95,7 @@ class KalmanFilter(SequenceEngine):
     ) -> Posterior:
         """Return moments of the next steps; see the base class."""
         steps = whole_number("steps", steps, least=1)
-        seen = Sequences.of(model, evidence)
+        seen = SequenceEvidence.of(model, evidence)
         size = sum(v.num_elements for v in slice_of(model)) ** 2
         check_size(f"{steps:,} steps", 4 * seen.num_rows * (seen.steps + steps) * size,
                    self.max_answer_bytes, "Predict fewer at a time")  # fmt: skip
@@ -219,7 +219,7 @@ def _dtype(model: GaussianChainModel) -> torch.dtype:
     return next(model.conditionals[model.hidden[0]].parameters()).dtype
 
 
-def chain_of(model: GaussianChainModel, seen: Sequences) -> GaussianChain:
+def chain_of(model: GaussianChainModel, seen: SequenceEvidence) -> GaussianChain:
     """Return a model's chain for what was observed of it.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pgnn.abilities import EmittingModel, Inputs
 from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.evidence.evidence_reader import EvidenceReader
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import lagged_name
 from pgnn.factors.variable import Variable
 from pgnn.inference.time.emission_chain import log_field
@@ -124,7 +124,7 @@ class OnlineFilter:
         self.num_steps += 1
         return self.states
 
-    def _read(self, observed: Mapping[Hashable, Any]) -> Sequences:
+    def _read(self, observed: Mapping[Hashable, Any]) -> SequenceEvidence:
         """One step as evidence of length one."""
         for name in observed:
             self.model.variable(name)  # refuses a name that is none
@@ -144,9 +144,11 @@ class OnlineFilter:
                 soft[v.name] = torch.from_numpy(weights * scale)
         reals = {n: x.unsqueeze(1) for n, x in seen.reals.items()}
         lengths = torch.ones(seen.num_rows, dtype=torch.int64)
-        return Sequences(lengths, 1, codes, reals, soft, seen.batched)
+        return SequenceEvidence(lengths, 1, codes, reals, soft, seen.batched)
 
-    def _with_past(self, seen: Sequences, inputs: dict[Hashable, Tensor]) -> tuple[Sequences, Any]:
+    def _with_past(
+        self, seen: SequenceEvidence, inputs: dict[Hashable, Tensor]
+    ) -> tuple[SequenceEvidence, Any]:
         """The step behind the one before, for emissions that depend on their own past."""
         emissions = self.model.emissions.items()
         if not self._last or not any(

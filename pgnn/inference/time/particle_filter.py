@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgnn.abilities import SlicedModel
 from pgnn.errors import EvidenceError
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.validation import unvalidated
 from pgnn.factors.variable import Variable
@@ -111,7 +111,7 @@ class ParticleFilter:
     """
 
     model: SlicedModel
-    seen: Sequences
+    seen: SequenceEvidence
     inputs: Mapping[Hashable, Tensor]
     proposals: Mapping[Hashable, Conditional]
     kept: Sequence[Hashable]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import ChainModel, Inputs, UnrollableModel
 from pgnn.errors import ImpossibleEvidence, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
@@ -68,7 +68,7 @@ class SequenceEngine(Engine):
         Rows go on from their own ends: they are smoothed with so many unobserved steps more.
         """
         steps = whole_number("steps", steps, least=1)
-        seen = Sequences.of(model, evidence, inputs)
+        seen = SequenceEvidence.of(model, evidence, inputs)
         states = sum(v.num_states for v in model.variables.values() if v.is_discrete)
         cells = seen.num_rows * (seen.steps + steps) * states
         check_size(f"{steps:,} steps", cells, self.max_answer_bytes, "Predict fewer at a time")
@@ -79,7 +79,7 @@ class SequenceEngine(Engine):
         rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in asked]
         log_z = whole.log_evidence[None] if alone else whole.log_evidence
         lengths = torch.full_like(seen.lengths, steps)
-        after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
+        after = SequenceEvidence(lengths, steps, batched=seen.batched, index=seen.index)
         question = SequenceQuestion(model, after, names=[v.name for v in asked])
         parts = [_at_steps(p, ahead) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
@@ -133,7 +133,7 @@ class SequenceEngine(Engine):
                 f"{type(model).__name__} is not; leave engine= out to have one chosen"
             )
         over_time: Any = model
-        seen = Sequences.of(over_time, evidence, inputs)
+        seen = SequenceEvidence.of(over_time, evidence, inputs)
         question = SequenceQuestion(
             over_time, seen, inputs, names=names, errors=errors, engine=engine
         )
@@ -163,7 +163,7 @@ class SequenceEngine(Engine):
         if not isinstance(model, ChainModel) or model.is_normalized:
             return log_z
         seen = question.seen
-        unobserved = Sequences(seen.lengths, seen.steps, batched=seen.batched)
+        unobserved = SequenceEvidence(seen.lengths, seen.steps, batched=seen.batched)
         return log_z - self.log_evidence(SequenceQuestion(model, unobserved, question.inputs))
 
     def impossible(self, question: SequenceQuestion, rows: list[int]) -> ImpossibleEvidence:
@@ -212,7 +212,7 @@ class SequenceEngine(Engine):
         )
 
 
-def extended(seen: Sequences, steps: int) -> Sequences:
+def extended(seen: SequenceEvidence, steps: int) -> SequenceEvidence:
     """Return the same rows with so many steps more, at which nothing was observed."""
 
     def padded(values: Mapping[Hashable, Tensor], fill: float) -> dict[Hashable, Tensor]:

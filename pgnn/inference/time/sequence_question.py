@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, UnrollableModel
 from pgnn.errors import EvidenceError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment, KBest
@@ -48,12 +48,12 @@ class SequenceQuestion(BaseQuestion):
     """
 
     model: Any  # engines ask for the abilities that they need
-    seen: Sequences
+    seen: SequenceEvidence
 
     def __init__(
         self,
         model: UnrollableModel,
-        seen: Sequences,
+        seen: SequenceEvidence,
         inputs: Inputs | None = None,
         *,
         names: Names | None = None,

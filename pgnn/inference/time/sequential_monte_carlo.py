@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pgnn.abilities import ExecutableModel, Inputs, SlicedModel
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.randomness import private_randomness
 from pgnn.factors.variable import Variable
@@ -150,7 +150,7 @@ class SequentialMonteCarlo(SequenceEngine):
                 "pgnn.Program(model.program())"
             )
         check_proposals(model, self.proposal)
-        seen = Sequences.of(model, evidence)
+        seen = SequenceEvidence.of(model, evidence)
         engine = type(self).__name__
         return SequenceQuestion(
             model, seen, inputs, names=names, errors=errors, engine=engine, takes_reals=True
@@ -214,7 +214,7 @@ class SequentialMonteCarlo(SequenceEngine):
     ) -> Posterior:
         """Marginals at the next steps; see the base class. Targets may be real."""
         steps = whole_number("steps", steps, least=1)
-        seen = Sequences.of(model, evidence)
+        seen = SequenceEvidence.of(model, evidence)
         longer = extended(seen, steps)
         whole: SequenceQuestion = self.read(model, longer, inputs, names=targets)
         run = self._run(whole, kept=whole.every_name)
@@ -223,7 +223,7 @@ class SequentialMonteCarlo(SequenceEngine):
         rows = torch.arange(seen.num_rows)[:, None]
         values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
         lengths = torch.full_like(seen.lengths, steps)
-        after = Sequences(lengths, steps, batched=seen.batched, index=seen.index)
+        after = SequenceEvidence(lengths, steps, batched=seen.batched, index=seen.index)
         future = SequenceQuestion(
             model, after, names=whole.every_name, engine=whole.engine, takes_reals=True
         )

@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 
 from pgnn.abilities import SlicedModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.factor import Factor
 from pgnn.factors.time_steps import has_lag, lagged_name, without_lag
@@ -33,7 +33,7 @@ class SliceTables:
     """
 
     model: SlicedModel
-    seen: Sequences
+    seen: SequenceEvidence
     inputs: Mapping[Hashable, Tensor]
     probes: Mapping[Hashable, Tensor] = field(default_factory=dict)
     wanted: frozenset[Hashable] = frozenset()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import ChainModel, Inputs, UnrollableModel
 from pgnn.errors import Unsupported
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import codes, likelihood
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
@@ -222,7 +222,7 @@ def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
     return Samples(variables, flat, reals, batched=seen.batched, index=index, log_weights=weights)
 
 
-def _cells(model: UnrollableModel, seen: Sequences) -> dict[Hashable, Any]:
+def _cells(model: UnrollableModel, seen: SequenceEvidence) -> dict[Hashable, Any]:
     """Evidence on the variables ``(name, t)`` of the unrolled network, ``(B, ...)`` if in rows."""
     cells: dict[Hashable, Any] = {}
     for group, says in ((seen.codes, codes), (seen.reals, _plain), (seen.soft, likelihood)):
@@ -241,7 +241,7 @@ def _plain(value: Tensor) -> Tensor:
     return value
 
 
-def _by_row(log_z: Tensor, seen: Sequences) -> Tensor:
+def _by_row(log_z: Tensor, seen: SequenceEvidence) -> Tensor:
     """``(B,)``; a network without steps gives one number for all rows."""
     if log_z.numel() != 1:
         return log_z
@@ -252,7 +252,7 @@ def _known(value: Tensor) -> Tensor:
     return ~value.isnan().any() if value.is_floating_point() else value >= 0
 
 
-def _over_time(probs: Any, v: Variable, seen: Sequences, batched: bool) -> Tensor:
+def _over_time(probs: Any, v: Variable, seen: SequenceEvidence, batched: bool) -> Tensor:
     """``(B, T, S)`` of a variable's cells."""
     if not seen.steps:
         return _nothing(v).expand(seen.num_rows, -1, -1)

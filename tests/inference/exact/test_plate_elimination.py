@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.variable import Variable
@@ -87,7 +87,7 @@ def test_gradients_are_those_of_single_tables():
     def value(g):
         codes = np.full((ROWS, len(g.variables)), -1, dtype=np.int32)
         return Differentiable(
-            Solver(g), Evidence(codes, True, None, np.zeros(ROWS))
+            Solver(g), RowEvidence(codes, True, None, np.zeros(ROWS))
         )._log_evidence()
 
     ours = torch.autograd.grad(value(found).sum(), leaves)

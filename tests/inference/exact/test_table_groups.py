@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.factors.variable import Variable
@@ -50,7 +50,7 @@ def codes(rng, share=0.3):
 
 
 def evidence(seen):
-    return Evidence(seen, True, None, np.zeros(len(seen)))
+    return RowEvidence(seen, True, None, np.zeros(len(seen)))
 
 
 def leaves(graph):

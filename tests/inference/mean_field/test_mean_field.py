@@ -10,7 +10,7 @@ import torch
 import pgnn
 from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.grouping import grouped
@@ -34,14 +34,14 @@ def quiet(**settings: Any) -> MeanField:
 def question_of(given: RandomGraph) -> Question:
     """The arrays of a random graph and its evidence."""
     elements = Elements(given.graph.variables)
-    seen = Evidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
+    seen = RowEvidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
     return Question(None, FactorGraph(elements, grouped(given.graph.factors, elements)), seen)
 
 
 def over_groups(variables: list[Variable], groups: list[FactorGroup], codes: Any) -> Question:
     """The arrays of groups over arrays of variables."""
     codes = np.asarray(codes, dtype=np.int32)
-    seen = Evidence(codes, True, None, np.zeros(len(codes)))
+    seen = RowEvidence(codes, True, None, np.zeros(len(codes)))
     return Question(None, FactorGraph(Elements(variables), tuple(groups)), seen)
 
 
@@ -161,7 +161,7 @@ def test_blocks_raise_the_bound_at_every_sweep(seed, size) -> None:
     drawn = oracle.random_evidence(rng, joint, 0.2, 3)
     codes = np.array([[row.get(n, -1) for n in cards] for row in drawn], dtype=np.int32)
     graph = FactorGraph(elements, grouped(factors, elements))
-    question = Question(None, graph, Evidence(codes, True, None, np.zeros(3)))
+    question = Question(None, graph, RowEvidence(codes, True, None, np.zeros(3)))
     names = rng.permutation(list(cards))
     given = [names[k : k + size].tolist() for k in range(0, 6, size)]
     ascent, _ = CoordinateAscent(question, question.log_field(), 1e-9).possible()

@@ -10,7 +10,7 @@ import torch
 import pgnn
 from pgnn import Factor, MarkovRandomField, Variable
 from pgnn.errors import ImpossibleEvidence, ModelError, NotConverged, Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.groups.grouping import grouped
@@ -86,7 +86,7 @@ def rows_of(seed: int, cards, tables, count: int = 4) -> list[dict[str, int]]:
 def question_of(made: LoopyField) -> Question:
     """A loopy field with the evidence in its row-wise fields."""
     groups = (*made.graph.groups, *field_groups(made))
-    seen = Evidence(
+    seen = RowEvidence(
         np.full((made.rows, len(made.elements)), -1, np.int32), True, None, np.zeros(made.rows)
     )
     return Question(None, FactorGraph(made.elements, groups), seen)
@@ -166,7 +166,7 @@ def test_random_graphs(kind, seed, soft):
     """Without loops exact; with loops marginals, and the right side of the exact value."""
     given = RandomGraph(seed, kind, soft=soft)
     elements = Elements(given.graph.variables)
-    seen = Evidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
+    seen = RowEvidence(given.codes, True, given.likelihoods, np.zeros(given.rows))
     question = Question(
         Blank(), FactorGraph(elements, grouped(given.graph.factors, elements)), seen
     )

@@ -9,7 +9,7 @@ import torch
 import pgnn
 from pgnn import Factor, Variable
 from pgnn.errors import EvidenceError, ImpossibleEvidence, ModelError, NotConverged, Unsupported
-from pgnn.evidence.evidence import Evidence
+from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import TableGroup
 from pgnn.factors.groups.potts_group import PottsGroup
@@ -82,7 +82,7 @@ class Everything:
         self.question = Question(
             None,
             FactorGraph(self.elements, self.groups),
-            Evidence(self.codes, True, self.soft, np.zeros(ROWS)),
+            RowEvidence(self.codes, True, self.soft, np.zeros(ROWS)),
         )
 
     def joint(self, r, temperature=1.0, observed=True):
@@ -190,7 +190,7 @@ def test_factors_that_contradict_each_other_strongly(strength):
     table = torch.tensor([[[0.0, 0.0], [-strength, 0.0]], [[0.0, -strength - 1.0], [0.0, 0.0]]])
     graph = FactorGraph(elements, (TableGroup([(0, 1), (0, 2)], table.double()),))
     question = Question(
-        None, graph, Evidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1))
+        None, graph, RowEvidence(np.full((1, 3), -1, np.int32), True, None, np.zeros(1))
     )
     for largest in (0, 100):
         chains = CpuChains(TemperedTables(question), np.ones(1, np.uint64), MANY, largest)

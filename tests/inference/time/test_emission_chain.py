@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.inference.time.emission_chain import log_field
 
 STATE, BEFORE = pgnn.Variable("state", 2), pgnn.Variable(("x", -1), 3)
@@ -15,7 +15,7 @@ ROWS = [[0, 1, -1, 2, 2], [], [2, 0]]
 
 def field(emission: pgnn.Conditional, rows: list[list[int]]) -> np.ndarray:
     model = pgnn.HiddenMarkovModel(2, {"x": emission})
-    seen = Sequences.read([*model.variables.values()], {"x": rows})
+    seen = SequenceEvidence.read([*model.variables.values()], {"x": rows})
     found = log_field(model, seen, {})
     assert found.shape == (len(rows), 5, 2)
     assert found.dtype == torch.float64
@@ -55,7 +55,7 @@ def test_a_table_without_parents() -> None:
 
 def test_nothing_seen() -> None:
     model = pgnn.HiddenMarkovModel(2, {"x": 3})
-    seen = Sequences.read([*model.variables.values()], {"T": [5, 2]})
+    seen = SequenceEvidence.read([*model.variables.values()], {"T": [5, 2]})
     assert torch.equal(log_field(model, seen, {}), torch.zeros(2, 5, 2, dtype=torch.float64))
 
 

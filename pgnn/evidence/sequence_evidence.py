@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.errors import EvidenceError
+from pgnn.evidence.evidence import Evidence, Floats
 from pgnn.evidence.frames import columns_of, frame_columns, is_frame
-from pgnn.evidence.observed_rows import Floats, ObservedRows
 from pgnn.evidence.sequence_values import Parts, event_shape, read_parts, step_codes
 from pgnn.evidence.unknown_variable import unknown_columns
 from pgnn.evidence.values import RawEvidence, Rule
@@ -23,7 +23,7 @@ from pgnn.factors.variable import MISSING, Variable
 
 
 @dataclass(frozen=True, eq=False)
-class Sequences(ObservedRows):
+class SequenceEvidence(Evidence):
     """Evidence in ``B`` rows over ``T`` steps.
 
     Attributes:
@@ -78,7 +78,7 @@ class Sequences(ObservedRows):
         """Whether the state of a discrete variable was observed at every step."""
         return name in self.codes and bool(((self.codes[name] >= 0) | ~self.inside).all())
 
-    def take(self, rows: Any, steps: int | None = None) -> Sequences:
+    def take(self, rows: Any, steps: int | None = None) -> SequenceEvidence:
         """Return some of the rows.
 
         Args:
@@ -93,7 +93,7 @@ class Sequences(ObservedRows):
         def cut(values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
             return {n: x[index.to(x.device), :steps] for n, x in values.items()}
 
-        return Sequences(
+        return SequenceEvidence(
             lengths.clamp_max(steps),
             steps,
             cut(self.codes),
@@ -104,7 +104,7 @@ class Sequences(ObservedRows):
             inputs=cut(self.inputs),
         )
 
-    def shortened(self, lengths: Tensor) -> Sequences:
+    def shortened(self, lengths: Tensor) -> SequenceEvidence:
         """Return the beginnings of the rows.
 
         Args:
@@ -133,7 +133,7 @@ class Sequences(ObservedRows):
     @classmethod
     def of(
         cls, model: Any, evidence: Any, inputs: Mapping[Hashable, Any] | None = None
-    ) -> Sequences:
+    ) -> SequenceEvidence:
         """Read evidence of a model over time, see :meth:`read`.
 
         Sequences without a name are those of the model's only observed variable: the only one that
@@ -189,7 +189,7 @@ class Sequences(ObservedRows):
         return {n: event_shape(n, columns[n], lengths) for n in names if n in columns}
 
     @classmethod
-    def read(cls, variables: Sequence[Variable], evidence: Any) -> Sequences:
+    def read(cls, variables: Sequence[Variable], evidence: Any) -> SequenceEvidence:
         """Read evidence in the forms that people have it.
 
         A value means what it means everywhere (see
@@ -219,7 +219,7 @@ class Sequences(ObservedRows):
         return cls._read(variables, raw)
 
     @classmethod
-    def _read(cls, variables: Sequence[Variable], raw: RawEvidence) -> Sequences:
+    def _read(cls, variables: Sequence[Variable], raw: RawEvidence) -> SequenceEvidence:
         index = getattr(raw.values, "index", None) if is_frame(raw.values) else None
         findings = {n: x for n, x in _mapping(raw.values).items() if n not in raw.ignore}
         known = {v.name: v for v in variables}
@@ -254,7 +254,7 @@ class Sequences(ObservedRows):
         return cls(torch.from_numpy(lengths), steps, codes, reals, soft, batched, index)
 
 
-def _check_lengths(rows: Sequences, lengths: np.ndarray) -> None:
+def _check_lengths(rows: SequenceEvidence, lengths: np.ndarray) -> None:
     """Check that evidence has the lengths that inputs have."""
     if lengths.size != rows.num_rows:
         raise EvidenceError(

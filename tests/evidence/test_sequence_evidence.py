@@ -7,7 +7,7 @@ import torch
 
 import pgnn
 from pgnn.errors import EvidenceError
-from pgnn.evidence.sequences import Sequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from tests.inference.time.sequence_cases import model_of, tables
 
 NAN = float("nan")
@@ -18,8 +18,8 @@ W = pgnn.Variable("w", None, shape=("T", 2))
 ALL = [STATE, X, V, W]
 
 
-def read(evidence: object) -> Sequences:
-    return Sequences.read(ALL, evidence)
+def read(evidence: object) -> SequenceEvidence:
+    return SequenceEvidence.read(ALL, evidence)
 
 
 @pytest.mark.parametrize(
@@ -229,11 +229,11 @@ def test_sequences_of_the_only_observed_variable_need_no_name(rolls):
 
 
 def test_a_bare_array_is_one_sequence_or_rows():
-    seen = Sequences.read([X], np.array([3, 0]))
+    seen = SequenceEvidence.read([X], np.array([3, 0]))
     assert not seen.batched
-    assert Sequences.read([X], torch.tensor([[3, 0]])).batched
-    assert Sequences.read([W], np.zeros((3, 2))).reals["w"].shape == (1, 3, 2)
-    assert Sequences.read([STATE], ["cold", None]).codes["state"].tolist() == [[0, -1]]
+    assert SequenceEvidence.read([X], torch.tensor([[3, 0]])).batched
+    assert SequenceEvidence.read([W], np.zeros((3, 2))).reals["w"].shape == (1, 3, 2)
+    assert SequenceEvidence.read([STATE], ["cold", None]).codes["state"].tolist() == [[0, -1]]
 
 
 def test_several_variables_need_names():
@@ -243,7 +243,7 @@ def test_several_variables_need_names():
     with pytest.raises(EvidenceError, match="'state', 'x', 'v', 'w'"):
         read(np.array([0, 1]))
     with pytest.raises(EvidenceError, match="no variable"):
-        Sequences.read([], [1])
+        SequenceEvidence.read([], [1])
 
 
 @pytest.mark.parametrize(
