@@ -6,7 +6,8 @@ import math
 import numbers
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import cached_property
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,14 @@ class StepAttributes:
     Attributes:
         lengths: ``(B,)`` steps of each sequence.
         counts: ``(N,)`` attributes of each step.
-        names: The different names, in the order in which they first occur.
-        which: ``(M,)`` place in ``names`` of each attribute, step after step.
+        flat: ``(M,)`` name of each attribute, step after step.
         values: ``(M,)`` their numbers; all are one if ``None``.
         batched: Whether several sequences came, or a lone one.
     """
 
     lengths: Ints
     counts: Ints
-    names: list[Hashable]
-    which: Ints
+    flat: list[Hashable]
     values: Floats | None
     batched: bool
 
@@ -79,8 +78,7 @@ class StepAttributes:
             wrong = pairs[int((~np.isfinite(values)).argmax())]
             raise EvidenceError(f"attribute {wrong[0]!r} of {name!r} has the value {wrong[1]}")
         ones = bool((values == 1.0).all())
-        names, which = _numbered([n for n, _ in pairs])
-        return cls(lengths, counts, names, which, None if ones else values, batched)
+        return cls(lengths, counts, [n for n, _ in pairs], None if ones else values, batched)
 
     @classmethod
     def _of_names(
@@ -91,7 +89,30 @@ class StepAttributes:
         names = list(chain.from_iterable(steps))
         if not set(map(type, names)) <= {str}:
             _check_names(name, names)
-        return cls(lengths, counts, *_numbered(names), None, batched)
+        return cls(lengths, counts, names, None, batched)
+
+    @cached_property
+    def names(self) -> list[Hashable]:
+        """The different names, in the order in which they first occur."""
+        return list(dict.fromkeys(self.flat))
+
+    @cached_property
+    def which(self) -> Ints:
+        """``(M,)`` place in :attr:`names` of each attribute."""
+        index = {n: i for i, n in enumerate(self.names)}
+        return np.fromiter(map(index.__getitem__, self.flat), np.int64, len(self.flat))
+
+    def numbers(self, index: Mapping[Hashable, int], otherwise: int) -> NDArray[np.int32]:
+        """Return ``(M,)`` numbers that a mapping has for the attributes.
+
+        Args:
+            index: Number of each name.
+            otherwise: Number of names that are not in it.
+        """
+        if "which" in vars(self):  # then there are fewer names to look up
+            places = map(index.get, self.names, repeat(otherwise))
+            return np.fromiter(places, np.int32, len(self.names))[self.which]
+        return np.fromiter(map(index.get, self.flat, repeat(otherwise)), np.int32, len(self.flat))
 
     def occurrences(self) -> Ints:
         """Return how often each name occurs."""
@@ -105,12 +126,6 @@ def sequence_lengths(name: Hashable, raw: Any) -> Any:
     batched, sequences = _sequences(name, raw)
     lengths = np.array([_length(name, s) for s in sequences], np.int64)
     return lengths if batched else int(lengths[0])
-
-
-def _numbered(names: list[Hashable]) -> tuple[list[Hashable], Ints]:
-    """The different names, and the place of each."""
-    index = {n: i for i, n in enumerate(dict.fromkeys(names))}
-    return list(index), np.fromiter(map(index.__getitem__, names), np.int64, len(names))
 
 
 def _sequences(name: Hashable, raw: Any) -> tuple[bool, Sequence[Any]]:

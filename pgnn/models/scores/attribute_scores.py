@@ -155,14 +155,13 @@ class AttributeScores(StepScores):
         if isinstance(raw, Tensor):
             return {self.input_name: self._checked(raw, shape)}
         attributes = StepAttributes.read(self.input_name, raw)
-        find = self._index.get
-        place = np.fromiter((find(n, NONE) for n in attributes.names), np.int32)
+        numbers = attributes.numbers(self._index, NONE)
         counts = attributes.counts
         width = int(counts.max(initial=0))
         check_size(f"attributes of {shape[0]:,} sequences", 4 * shape[0] * shape[1] * width)
         inside = np.arange(shape[1]) < attributes.lengths[:, None]
         there = np.arange(width) < counts[:, None]
-        found: Covariates = {self.input_name: _spread(place[attributes.which], there, inside, NONE)}
+        found: Covariates = {self.input_name: _spread(numbers, there, inside, NONE)}
         if attributes.values is not None:
             found[self.values_name] = _spread(attributes.values, there, inside, 0)
         return found
