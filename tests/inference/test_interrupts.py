@@ -10,12 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+# What others import late is imported first: a module whose import is interrupted stays half there.
 # Shells ignore SIGINT behind ``&``, and so do their children: the handler is set here. It raises
 # while a verb is asked, and at most twice; three levels of ``try`` hold two interrupts, of which
 # one may come while the other is dealt with.
 HANDLER = """
 import json, os, random, signal, sys, threading, time, warnings
-import torch
+import scipy.ndimage, scipy.optimize, scipy.stats
+import torch, torch._dynamo
 from tests.inference.interrupted_verbs import long_verbs, short_verbs
 warnings.simplefilter("ignore")
 torch.set_num_threads(2)

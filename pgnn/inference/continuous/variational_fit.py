@@ -134,9 +134,15 @@ class StochasticAscent:
                     return float(value(1))
 
             if self._long_way.walk(value, worth):
-                # what the optimiser remembers is of steeper places
-                self.steps.optimizer.state.clear()
+                self._forget_direction()
         self._long_way.begin()
+
+    def _forget_direction(self) -> None:
+        """Averages of gradients point on; those of squares keep steps short near the optimum."""
+        for state in self.steps.optimizer.state.values():
+            for name in ("exp_avg", "momentum_buffer"):
+                if isinstance(state.get(name), Tensor):
+                    state[name].zero_()
 
     def _rows(self, left: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """The rows of a step; None for all. Rows left over that are too few are passed by."""
