@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
-
 import numpy as np
 import torch
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.covariance import Diagonal
 from pgnn.factors.gaussians.factor_loadings import factor_loadings, orthomax
-from pgnn.factors.piece import Settings
 from pgnn.limits import FINITE, check_real, whole_number
 from pgnn.models.latent_factors import LatentFactors
-from pgnn.models.vector_network import Features
 
 
 class FactorAnalysis(LatentFactors):
@@ -56,25 +51,7 @@ class FactorAnalysis(LatentFactors):
         torch.Size([1])
     """
 
-    def __init__(
-        self,
-        factors: int,
-        features: Features = None,
-        weight: Any = None,
-        mean: Any = None,
-        noise: Any = None,
-        *,
-        min_variance: float | None = None,
-        name: Hashable = "x",
-        latent: Hashable = "factors",
-    ) -> None:
-        self.min_variance = min_variance
-        form = Diagonal(min_variance)
-        super().__init__(factors, features, weight, mean, noise, form, name, latent)
-
-    def settings(self) -> Settings:
-        """Return the sizes, names and the least variance."""
-        return super().settings() | {"min_variance": self.min_variance}
+    noise_form = Diagonal
 
     def rotate(self, gamma: float = 1.0, max_iterations: int = 500) -> FactorAnalysis:
         r"""Turn the factors so that each loads on few numbers; the distribution stays the same.

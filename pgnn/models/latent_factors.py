@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Collection, Hashable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import networkx as nx
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pgnn.abilities import Inputs, LatentFactorModel
 from pgnn.errors import DataError, EvidenceError, ModelError
-from pgnn.factors.conditionals.covariance import Covariance, Diagonal
+from pgnn.factors.conditionals.covariance import Diagonal, Spherical
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.factor import Factor
@@ -42,22 +42,27 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         weight: ``(D, factors)`` :math:`W`; learnable if not given.
         mean: ``(D,)`` :math:`\mu`, likewise.
         noise: Variances of the noise, likewise.
-        form: Of the noise.
+        min_variance: Least variance of the noise that is learned, see the form.
         name: Of the vector.
         latent: Of the hidden numbers.
     """
 
+    noise_form: ClassVar[type[Diagonal | Spherical]]
+    """Form of the noise's covariance."""
+
     def __init__(
         self,
         factors: int,
-        features: Features,
-        weight: Any,
-        mean: Any,
-        noise: Any,
-        form: Covariance,
-        name: Hashable,
-        latent: Hashable,
+        features: Features = None,
+        weight: Any = None,
+        mean: Any = None,
+        noise: Any = None,
+        *,
+        min_variance: float | None = None,
+        name: Hashable = "x",
+        latent: Hashable = "factors",
     ) -> None:
+        self.min_variance, form = min_variance, self.noise_form(min_variance)
         size = whole_number("factors", factors, 1, ModelError)
         check_size(
             f"{size:,} factors", size, MAX_LEARNABLE, "Take fewer, hardly more than features"
@@ -77,12 +82,13 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
         super().__init__(graph, kinds, known, latents=[latent])
 
     def settings(self) -> Settings:
-        """Return the sizes and names; numbers are kept apart."""
+        """Return the sizes, names and the least variance; numbers are kept apart."""
         return {
             "factors": self.num_factors,
             "features": self._layout,
             "name": self._vector,
             "latent": self._latent,
+            "min_variance": self.min_variance,
         }
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,7 @@ import torch
 from torch import Tensor
 
 from pgnn.factors.conditionals.covariance import Spherical
-from pgnn.factors.piece import Settings
 from pgnn.models.latent_factors import LatentFactors
-from pgnn.models.vector_network import Features
 
 
 class PrincipalComponents(LatentFactors):
@@ -52,25 +49,7 @@ class PrincipalComponents(LatentFactors):
         torch.Size([1, 1])
     """
 
-    def __init__(
-        self,
-        factors: int,
-        features: Features = None,
-        weight: Any = None,
-        mean: Any = None,
-        noise: Any = None,
-        *,
-        min_variance: float | None = None,
-        name: Hashable = "x",
-        latent: Hashable = "factors",
-    ) -> None:
-        self.min_variance = min_variance
-        form = Spherical(min_variance)
-        super().__init__(factors, features, weight, mean, noise, form, name, latent)
-
-    def settings(self) -> Settings:
-        """Return the sizes, names and the least variance."""
-        return super().settings() | {"min_variance": self.min_variance}
+    noise_form = Spherical
 
     @property
     def explained_variance(self) -> Tensor:
