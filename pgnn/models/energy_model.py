@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import networkx as nx
 import numpy as np
@@ -362,6 +362,11 @@ class EnergyModel(MarkovRandomField, UnitModel):
         from pgnn.inference.automatic_units import AutomaticUnits
 
         return AutomaticUnits()
+
+    def fit(self, data: Any, **rest: Any) -> Self:
+        """See :meth:`Model.fit`; an array without a name is that of the only visible layer."""
+        lone = isinstance(data, Tensor | np.ndarray) and len(self.visible) == 1
+        return super().fit({self.visible[0]: data} if lone else data, **rest)
 
     def default_learner(self, data: Any) -> Learner:
         """Return the exact gradient for a handful of units, else contrastive divergence."""

@@ -268,3 +268,14 @@ def test_checkpoints_keep_every_kind(tmp_path: object) -> None:
         torch.testing.assert_close(again.log_partition(), model.log_partition())
         assert again.log_partition().dtype == torch.float32
         assert repr(again) == repr(model)
+
+
+def test_an_array_is_that_of_the_visible_units() -> None:
+    rows = np.random.default_rng(0).integers(0, 2, (30, 4))
+    fits = [
+        pgnn.RestrictedBoltzmannMachine(4, 2).fit(data, seed=0, progress=False)
+        for data in (rows, torch.from_numpy(rows), {"visible": rows})
+    ]
+    for other in fits[1:]:
+        for name, value in other.state_dict().items():
+            torch.testing.assert_close(value, fits[0].state_dict()[name])
