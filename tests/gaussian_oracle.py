@@ -161,6 +161,22 @@ class Answer:
         )
         return mean, second - np.outer(mean, mean)
 
+    def modes(self, names: list[str]) -> list[tuple[float, dict[str, int], np.ndarray]]:
+        """The log density at the mode of each configuration, best first; the rest integrated out.
+
+        Args:
+            names: Real variables that are maximised over.
+        """
+        at = np.array([k for n in names for k in range(self.place[n].start, self.place[n].stop)])
+        found = []
+        for w, states, m, c in zip(
+            self.weights, self.states, self.means, self.covariances, strict=True
+        ):
+            hidden = at[np.diag(c)[at] > 0]
+            spread = np.linalg.slogdet(2 * math.pi * c[np.ix_(hidden, hidden)])[1]
+            found.append((math.log(w) + self.log_evidence - 0.5 * spread, states, m[at]))
+        return sorted(found, key=lambda x: -x[0])
+
 
 def random_network(
     rng: np.random.Generator, discrete: int = 2, reals: int = 4, vectors: float = 0.3

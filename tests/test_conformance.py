@@ -36,11 +36,22 @@ class Case:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.example, name)
 
-    def query(self, model: pgnn.Model, *args: Any, **options: Any) -> Any:
-        return model.query(*args, engine=self.engine, **options)
+    def query(
+        self, model: pgnn.Model, targets: Any = None, evidence: Any = None, **options: Any
+    ) -> Any:
+        asked = self._asked(model, targets)
+        return model.query(asked, evidence, engine=self.engine, **options)
 
-    def most_probable(self, model: pgnn.Model, *args: Any, **options: Any) -> Any:
-        return model.most_probable(*args, engine=self.engine, **options)
+    def most_probable(
+        self, model: pgnn.Model, evidence: Any = None, targets: Any = None, **options: Any
+    ) -> Any:
+        asked = self._asked(model, targets)
+        return model.most_probable(evidence, asked, engine=self.engine, **options)
+
+    def _asked(self, model: pgnn.Model, targets: Any) -> Any:
+        """What is compared with tables: all that is discrete, if nothing was named."""
+        discrete = all(v.is_discrete for v in model.variables.values())
+        return self.names if targets is None and not discrete else targets
 
     def sample(self, model: pgnn.Model, *args: Any, **options: Any) -> Any:
         return model.sample(*args, engine=self.engine, **options)

@@ -249,7 +249,10 @@ class KBest(Sequence[Assignment]):
     def __getitem__(self, rank: int | slice) -> Assignment | list[Assignment]:
         if isinstance(rank, slice):
             return [self[k] for k in range(len(self))[rank]]
-        k = range(len(self))[rank]
+        return self._at(range(len(self))[rank])
+
+    def _at(self, k: int) -> Assignment:
+        """The assignment of a rank from 0 on."""
         return Assignment(
             self.variables,
             self._states[:, k],

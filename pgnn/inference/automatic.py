@@ -18,6 +18,7 @@ from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
+from pgnn.inference.exact.gaussian_posterior import RealTargets
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.expansion import WRITTEN
 from pgnn.inference.explanation import Explanation
@@ -98,6 +99,10 @@ class Automatic(Engine):
                 return self._exact.answer_most_probable(question, k)
             except Intractable as error:
                 why = str(error)
+        if RealTargets.of(question) is not None:
+            raise Intractable(
+                f"{why}; with discrete variables alone as targets= the real ones are summed out"
+            )
         everything = question.names is None and _is_written(question)
         engine = DualDecomposition() if everything else BeliefPropagation()
         return _with_reason(why, engine.answer_most_probable(question, k))

@@ -72,8 +72,11 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
 
     seen = reader_of(model).read(rows)
     states: dict[Hashable, Any] = {}
+    discrete = [v.name for v in model.elements.variables]
     if len(model.elements) and bool((seen.codes < 0).any()):
-        best = model.most_probable(rows, engine=engine)
+        # alone: the real variables are summed out
+        targets = None if all(v.is_discrete for v in model.variables.values()) else discrete
+        best = model.most_probable(rows, targets, engine=engine)
         states = {n: best.frame()[n].to_numpy() for n in frame.columns if n in model.elements.first}
     reals = {}
     missing = [

@@ -120,8 +120,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
         r"""Return the posterior marginals :math:`p(x \mid e)` of some or all variables.
 
         Args:
-            targets: A name or names; all discrete variables if not given, or all real ones that
-                were not seen where there are no others.
+            targets: A name or names. If not given all discrete variables, and the real ones that
+                some row has not seen, as far as they have exact posteriors.
             evidence: Mapping of names to a state (label or index), ``(B,)`` states, or a
                 likelihood ``(K,)`` or ``(B, K)``; or a DataFrame whose columns are variables.
                 Of an array ``(*shape)`` or ``(B, *shape)``; an element is named as in
@@ -181,7 +181,8 @@ class Model(LearningVerbs, FactorModel, Restorable):
         Args:
             evidence: As in :meth:`query`.
             targets: Maximise over these, the rest summed out (marginal MAP); all if not given
-                (most probable explanation).
+                (most probable explanation), real variables included that are linear Gaussian:
+                what is maximised is then a density, in which a narrow peak counts for much.
             inputs: Covariates by name.
             engine: How to compute; if not given exactly where that fits, otherwise by dual
                 decomposition, which tells how far from the best the answer can be.
@@ -189,7 +190,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
             errors: ``"raise"`` or ``"nan"``, see :meth:`query`.
 
         Returns:
-            Variable to state (labels for one row, ``(B,)`` indices for a batch), with
+            Variable to state (labels for one row, ``(B,)`` indices for a batch) or value, with
             ``log_prob``; for ``k > 1`` a sequence of them, best first.
         """
         return self._engine(engine).most_probable(

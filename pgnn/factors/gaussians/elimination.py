@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -120,17 +120,42 @@ class Elimination(NamedTuple):
         Returns:
             ``(rows, *lead, D)`` by number.
         """
-        drawn: dict[int, Tensor] = {}
         lead = (rows, *self.log_integral.shape[1:])
+
+        def noise(spread: Tensor) -> Tensor:
+            standard = torch.randn(
+                (*lead, spread.shape[-1]), dtype=spread.dtype, device=spread.device
+            )
+            return times(spread, standard)
+
+        return self._solved(noise)
+
+    def mode(self) -> dict[int, Tensor]:
+        """Return the most likely values ``(*lead, D)`` of each variable, all at once."""
+        shape = self.log_integral.shape
+        return self._solved(lambda spread: spread.new_zeros(*shape, spread.shape[-1]))
+
+    def log_spread(self, variables: Container[int]) -> Tensor:
+        """Return ``(*lead)`` log root of the determinant of the covariance of the last variables.
+
+        Args:
+            variables: Numbers of those; each is eliminated after all others.
+        """
+        total = torch.zeros((), dtype=torch.float64)
+        for own in self.given:
+            if own.variable in variables:
+                total = total + own.spread.diagonal(dim1=-2, dim2=-1).abs().log().sum(dim=-1)
+        return total
+
+    def _solved(self, noise: Callable[[Tensor], Tensor]) -> dict[int, Tensor]:
+        """Values of each variable, the last one first, from what noise its spread makes."""
+        solved: dict[int, Tensor] = {}
         for own in reversed(self.given):
-            size = (*lead, own.spread.shape[-1])
-            noise = torch.randn(size, dtype=own.spread.dtype, device=own.spread.device)
-            value = own.offset + times(own.spread, noise)
+            value = own.offset + noise(own.spread)
             if own.rest:
-                rest = torch.cat([drawn[v] for v in own.rest], dim=-1)
-                value = value + times(own.gain, rest)
-            drawn[own.variable] = value
-        return drawn
+                value = value + times(own.gain, torch.cat([solved[v] for v in own.rest], dim=-1))
+            solved[own.variable] = value
+        return solved
 
 
 def eliminate(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +38,18 @@ class Observed:
 
     mask: Tensor
     values: Tensor
+
+
+class Mode(NamedTuple):
+    r"""The most likely values :math:`x^*` of some variables given states and what was seen.
+
+    Attributes:
+        values: ``(B, K1 or 1, ..., Kn or 1, D)`` by name.
+        log_density: ``(B or 1, K1 or 1, ..., Kn or 1)`` :math:`\log p(x^* \mid e, j)`.
+    """
+
+    values: dict[Hashable, Tensor]
+    log_density: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,19 +164,23 @@ class LinearSystem:
         found = found + 0.5 * LOG_2PI * self._num_hidden(found.dim())
         return found.expand(self.num_rows, *self.states)
 
-    def elimination(self, last: Sequence[Hashable] = ()) -> Elimination | PlainElimination:
+    def elimination(
+        self, last: Sequence[Hashable] = (), *, together: bool = True
+    ) -> Elimination | PlainElimination:
         """Return each variable given later ones.
 
         Args:
-            last: Names of variables that are eliminated after all others, and together.
+            last: Names of variables that are eliminated after all others.
+            together: Whether these have moments together.
         """
         order, blocks = self.order, self.blocks
-        if last:
+        if last and (together or len(last) < len(self.hidden)):
             numbers = self._numbers(last)
-            size = sum(self.sizes[k] for k in numbers)
-            lead = [1] * (1 + len(self.free))
-            nothing = self.blocks[0].target.new_zeros(*lead, 1, size)
-            blocks = (*blocks, Block(tuple(numbers), nothing, nothing[..., 0]))
+            if together:
+                size = sum(self.sizes[k] for k in numbers)
+                lead = [1] * (1 + len(self.free))
+                nothing = self.blocks[0].target.new_zeros(*lead, 1, size)
+                blocks = (*blocks, Block(tuple(numbers), nothing, nothing[..., 0]))
             order = elimination_order([b.scope for b in blocks], self.sizes, numbers)
         tensors = (x for b in blocks for x in (b.matrix, b.target))
         plain = not torch.is_grad_enabled() or not any(x.requires_grad for x in tensors)
@@ -204,14 +221,43 @@ class LinearSystem:
 
     def draw(self) -> dict[int, Tensor]:
         """Return a draw ``(B, *lead, D)`` of each variable, by torch's present random state."""
-        drawn = {}
-        for number, x in self.elimination().draw(self.num_rows).items():
-            seen = self.observed.get(number)
-            if seen is not None:
-                lead = [len(seen.mask), *[1] * len(self.free), -1]
-                x = torch.where(seen.mask.reshape(lead), seen.values.reshape(lead), x)
-            drawn[number] = x
-        return drawn
+        return self._with_observed(self.elimination().draw(self.num_rows))
+
+    def mode(self, names: Sequence[Hashable]) -> Mode:
+        r"""Return the most likely values of some variables, given states and what was seen.
+
+        Args:
+            names: Of the variables; the others are integrated out.
+        """
+        pieces = self.pieces()
+        if len(pieces) > 1:
+            modes = [p.mode(names) for p in pieces]
+            logs = [
+                m.log_density.expand(p.num_rows, *m.log_density.shape[1:])
+                for p, m in zip(pieces, modes, strict=True)
+            ]
+            values = {n: torch.cat([m.values[n] for m in modes]) for n in names}
+            return Mode(values, torch.cat(logs))
+        numbers = self._numbers(names)
+        elimination = self.elimination(names, together=False)
+        best = self._with_observed(elimination.mode())
+        hidden = self._num_hidden(1 + len(self.free), numbers)
+        return Mode(
+            {
+                n: best[k].expand(self.num_rows, *best[k].shape[1:])
+                for n, k in zip(names, numbers, strict=True)
+            },
+            -elimination.log_spread(numbers) - 0.5 * LOG_2PI * hidden,
+        )
+
+    def _with_observed(self, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Values ``(B, *lead, D)`` of each variable with numbers that were seen in their places."""
+        whole = dict(values)
+        for number, seen in self.observed.items():
+            lead = [len(seen.mask), *[1] * len(self.free), -1]
+            mask, known = seen.mask.reshape(lead), seen.values.reshape(lead)
+            whole[number] = torch.where(mask, known, whole[number])
+        return whole
 
     def _numbers(self, names: Sequence[Hashable]) -> list[int]:
         return [self._place[n] for n in names]
@@ -220,9 +266,11 @@ class LinearSystem:
     def _place(self) -> dict[Hashable, int]:
         return {v.name: k for k, v in enumerate(self.hidden)}
 
-    def _num_hidden(self, axes: int) -> Tensor:
-        """``(B or 1, 1, ...)`` how many numbers were not seen."""
-        total = self.constant.new_full((1,), float(sum(self.sizes.values())))
-        for seen in self.observed.values():
-            total = total - seen.mask.sum(dim=1)
+    def _num_hidden(self, axes: int, variables: Collection[int] | None = None) -> Tensor:
+        """``(B or 1, 1, ...)`` how many numbers of some variables, or all, were not seen."""
+        counted = self.sizes if variables is None else variables
+        total = self.constant.new_full((1,), float(sum(self.sizes[k] for k in counted)))
+        for number, seen in self.observed.items():
+            if number in counted:
+                total = total - seen.mask.sum(dim=1)
         return total.reshape(-1, *[1] * (axes - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -145,15 +145,46 @@ class PlainElimination:
 
     def draw(self, rows: int) -> dict[int, Tensor]:
         """Return draws ``(rows, 1, ..., D)`` of each variable, by torch's random state."""
-        drawn: dict[int, Floats] = {}
+
+        def noise(spread: Floats) -> Floats:
+            standard = torch.randn(rows, len(spread), dtype=torch.float64).numpy()
+            return np.asarray(standard @ spread.T)
+
+        return self._solved(noise)
+
+    def mode(self) -> dict[int, Tensor]:
+        """Return the most likely values ``(B or 1, 1, ..., D)`` of each variable, all at once."""
+        return self._solved(lambda spread: np.zeros((1, len(spread))))
+
+    def log_spread(self, variables: Container[int]) -> Tensor:
+        """See :class:`~pgnn.factors.gaussians.elimination.Elimination`."""
+        logs = [
+            np.log(np.abs(np.diagonal(own.spread))).sum()
+            for own in self.given
+            if own.variable in variables
+        ]
+        return torch.full((1, *self._lead), float(sum(logs)), dtype=torch.float64)
+
+    def _solved(self, noise: Callable[[Floats], Floats]) -> dict[int, Tensor]:
+        """Values of each variable, the last one first, from what noise its spread makes."""
+        solved: dict[int, Floats] = {}
         for own in reversed(self.given):
-            noise = torch.randn(rows, len(own.spread), dtype=torch.float64).numpy()
-            value = own.offset + noise @ own.spread.T
+            value = own.offset + noise(own.spread)
             if own.rest:
-                value = value + np.concatenate([drawn[v] for v in own.rest], axis=1) @ own.gain.T
-            drawn[own.variable] = value
-        lead = [1] * max(self.axes - 1, 0)
-        return {v: torch.from_numpy(x).reshape(rows, *lead, -1) for v, x in drawn.items()}
+                rest = [solved[v] for v in own.rest]
+                rows = max(len(x) for x in rest)
+                wide = [np.broadcast_to(x, (rows, x.shape[1])) for x in rest]
+                value = value + np.concatenate(wide, axis=1) @ own.gain.T
+            solved[own.variable] = value
+        return {
+            v: torch.from_numpy(x).reshape(len(x), *self._lead, x.shape[1])
+            for v, x in solved.items()
+        }
+
+    @property
+    def _lead(self) -> list[int]:
+        """Axes of discrete variables, none of which matters."""
+        return [1] * max(self.axes - 1, 0)
 
     def _columns(self, within: Sequence[int], scope: Sequence[int]) -> NDArray[np.int64]:
         first, width = {}, 0

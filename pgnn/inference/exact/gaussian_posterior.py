@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from pgnn.abilities import DirectedModel
-from pgnn.errors import EvidenceError, Unsupported
+from pgnn.errors import EvidenceError, Intractable, Unsupported
 from pgnn.factors.finite import has_nan, is_all_nan
+from pgnn.factors.gaussians.component import GaussianComponent
 from pgnn.factors.gaussians.hidden_reals import HiddenReals, RememberedReals
 from pgnn.factors.gaussians.least_squares import common_shape
 from pgnn.factors.gaussians.linear_system import LinearSystem
 from pgnn.factors.variable import Variable
+from pgnn.inference.exact.real_modes import RealModes
 from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question, names_of
@@ -32,26 +34,26 @@ class RealTargets:
         discrete: Names of the discrete variables asked for; None for all.
         reals: The real variables asked for.
         hidden: What becomes of those that some row has not seen.
+        named: Whether they were asked for by name.
     """
 
     discrete: list[Hashable] | None
     reals: tuple[Variable, ...]
     hidden: HiddenReals
+    named: bool
 
     @classmethod
     def of(cls, question: Question) -> RealTargets | None:
         """Read a question; None if it asks about discrete variables alone.
 
-        Without names all discrete ones are asked for; if there are none, the real ones that have
-        an answer.
+        Without names all are asked for that some row has not seen, as far as they have posteriors
+        in closed form.
 
         Raises:
             EvidenceError: If a real variable is asked for that was seen everywhere.
             Unsupported: If one has no posterior in closed form.
         """
         model, names = question.model, question.names
-        if names is None and len(model.elements):
-            return None
         reals = {n: v for n, v in model.variables.items() if not v.is_discrete}
         if not reals or not isinstance(model, DirectedModel):
             return None
@@ -75,10 +77,13 @@ class RealTargets:
                 )
         known: RememberedReals = model.cached("hidden reals", RememberedReals)
         hidden = known.of(model.conditionals, seen, partly, wanted)
-        return cls(discrete, tuple(reals[n] for n in wanted), hidden)
+        return cls(discrete, tuple(reals[n] for n in wanted), hidden, names is not None)
 
-    def answer(self, question: Question, whole: Posterior) -> GaussianPosterior:
+    def answer(self, question: Question, whole: Posterior) -> Posterior:
         """Return the posterior with the real variables.
+
+        Those that nobody named are left out where they hang together with too many discrete ones;
+        the diagnostics say so.
 
         Args:
             question: What was asked.
@@ -87,17 +92,67 @@ class RealTargets:
         Raises:
             Intractable: If there are too many configurations.
         """
-        seen, rows = question.seen, question.num_rows
         wanted = {v.name for v in self.reals}
-        systems, dtype = [], torch.float32
-        for component in self.hidden.components:
-            if wanted & component.names:
-                known = _known(question, component.discrete)
-                component.check(known, rows)
-                systems.append(component.system(seen.reals, known, rows))
-                for p in component.tensors:
-                    dtype = torch.promote_types(dtype, p.dtype)
-        return GaussianPosterior(whole, self.reals, systems, dtype)
+        systems: list[LinearSystem] = []
+        for component in self._components():
+            try:
+                systems.append(_system(component, question))
+            except Intractable as error:
+                if self.named or not whole.variables:
+                    raise
+                whole.diagnostics = {"reason": f"{error}", **whole.diagnostics}
+                wanted -= component.names
+        answered = [v for v in self.reals if v.name in wanted]
+        return GaussianPosterior(whole, answered, systems, self._dtype) if answered else whole
+
+    def modes(self, question: Question) -> list[RealModes]:
+        """Return the most likely values of the real variables, given states.
+
+        Args:
+            question: What was asked.
+
+        Raises:
+            Unsupported: If states are to be summed out that they depend on.
+            Intractable: If there are too many configurations.
+        """
+        modes = []
+        for component in self._components():
+            system = _system(component, question)
+            targets = [v for v in self.reals if v.name in component.names]
+            for v in system.free:
+                if self.discrete is not None and v.name not in self.discrete:
+                    raise Unsupported(
+                        f"{targets[0].name!r} depends on {v.name!r}, which is not among the "
+                        "targets: the mode of a mixture has no closed form; add "
+                        f"{v.name!r} to the targets, or observe it"
+                    )
+            modes.append(RealModes(system, targets, self._dtype))
+        return modes
+
+    def _components(self) -> list[GaussianComponent]:
+        """Those that have a variable that is asked for."""
+        wanted = {v.name for v in self.reals}
+        return [c for c in self.hidden.components if wanted & c.names]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Type of the answers: the widest of the parameters."""
+        dtype = torch.float32
+        for component in self._components():
+            for p in component.tensors:
+                dtype = torch.promote_types(dtype, p.dtype)
+        return dtype
+
+
+def _system(component: GaussianComponent, question: Question) -> LinearSystem:
+    """The numbers of a component given what was seen.
+
+    Raises:
+        Intractable: If there are too many configurations.
+    """
+    known, rows = _known(question, component.discrete), question.num_rows
+    component.check(known, rows)
+    return component.system(question.seen.reals, known, rows)
 
 
 def _answerable(model: DirectedModel, hidden: set[Hashable]) -> list[Hashable]:

@@ -19,6 +19,7 @@ from pgnn.factors.factor import Factor
 from pgnn.factors.variable import Variable
 from pgnn.inference.ancestral_draws import ancestral_states
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.assignment_with_reals import AssignmentWithReals, KBestWithReals
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
@@ -125,34 +126,43 @@ class JunctionTree(Engine):
         return log_z, marginals
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
-        """Answer ``most_probable`` exactly."""
+        """Answer ``most_probable`` exactly, real variables included, see :class:`RealModes`."""
         elements = question.model.elements
         check_size(f"{k:,} assignments for each of {question.num_rows:,} rows",
                    k * question.num_rows * max(len(elements), 1), self.max_bytes,
                    "Ask for a smaller k")  # fmt: skip
+        asked = RealTargets.of(question)
+        modes = [] if asked is None else asked.modes(question)
+        question = question if asked is None else question.about(asked.discrete)
         (solver, seen), targets = self._lowered(question), question.targets
+        if modes:
+            solver = solver.of(solver.graph.with_factors(*(m.factor() for m in modes)))
         maximized = solver.graph.mask(targets.mask)
         states, logs = k_best(solver, seen.codes, seen.soft, maximized, k)
         log_prob = _tensor(logs + seen.soft_scale[:, None])
-        lost = np.isneginf(logs[:, 0])
-        if lost.any():
-            if question.errors == "raise":
-                raise _impossible(question, solver, log_prob[:, 0])
-            states[lost] = -1
-        chosen = torch.from_numpy(states[:, :, targets.numbers].astype(np.int64))
+        lost = np.isneginf(logs)
+        if lost[:, 0].any() and question.errors == "raise":
+            raise _impossible(question, solver, log_prob[:, 0])
+        states[lost[:, 0]] = -1
+        codes = torch.from_numpy(states.astype(np.int64))
+        reals: dict[Hashable, Tensor] = {}
+        for mode in modes:
+            for name, values in mode.values_at(codes, elements).items():
+                gone = torch.from_numpy(lost).reshape(*lost.shape, *[1] * (values.dim() - 2))
+                reals[name] = values.masked_fill(gone, torch.nan)
+        chosen = codes[:, :, targets.numbers]
+        told: dict[str, Any] = {"batched": seen.batched, "index": seen.index}
         if k > 1:
-            return KBest(
-                targets.variables, chosen, log_prob, batched=seen.batched, index=seen.index
+            if reals:
+                return KBestWithReals(reals, targets.variables, chosen, log_prob, **told)
+            return KBest(targets.variables, chosen, log_prob, **told)
+        told |= {"upper_bound": log_prob[:, 0], "engine": type(self).__name__}
+        if reals:
+            best = {n: x[:, 0] for n, x in reals.items()}
+            return AssignmentWithReals(
+                best, targets.variables, chosen[:, 0], log_prob[:, 0], **told
             )
-        return Assignment(
-            targets.variables,
-            chosen[:, 0],
-            log_prob[:, 0],
-            batched=seen.batched,
-            index=seen.index,
-            upper_bound=log_prob[:, 0],
-            engine=type(self).__name__,
-        )
+        return Assignment(targets.variables, chosen[:, 0], log_prob[:, 0], **told)
 
     def draw(self, question: Question, n: int, seed: int | None) -> tuple[Tensor, None]:
         """Draw ``(n, B, E)`` states; without evidence from parents to children."""

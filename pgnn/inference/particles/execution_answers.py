@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pgnn.errors import EvidenceError, ImpossibleEvidence, Unsupported
 from pgnn.factors.elements import Elements
 from pgnn.factors.variable import Variable
 from pgnn.inference.assignment import Assignment
+from pgnn.inference.assignment_with_reals import AssignmentWithReals
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
 from pgnn.inference.diagnostics import weighted_sample_size
 from pgnn.inference.particles.executions import (
@@ -30,52 +31,6 @@ Diagnostics = Mapping[str, Any]
 
 _CELLS = 2**22
 """Numbers held at once for standard errors."""
-
-
-class BestExecution(Assignment):
-    """The most probable of some executions: states of discrete variables, values of real ones.
-
-    ``best["x"]`` of a real variable is a tensor ``(*shape)`` or ``(B, *shape)``, ``NaN`` where the
-    execution did not come by it.
-
-    Args:
-        reals: ``(B, *shape)`` values of the real variables by name.
-        variables: The discrete variables.
-        states: See :class:`~pgnn.inference.assignment.Assignment`.
-        log_prob: ``(B,)`` log densities of the executions, evidence included.
-        **rest: See :class:`~pgnn.inference.assignment.Assignment`.
-    """
-
-    def __init__(
-        self,
-        reals: Mapping[Hashable, Tensor],
-        variables: Sequence[Variable],
-        states: Tensor,
-        log_prob: Tensor,
-        **rest: Any,
-    ) -> None:
-        super().__init__(variables, states, log_prob, **rest)
-        self.reals = dict(reals)
-
-    def __getitem__(self, name: Hashable) -> Any:
-        if isinstance(name, Hashable) and name in self.reals:
-            return self.reals[name] if self.batched else self.reals[name][0]
-        return super().__getitem__(name)
-
-    def __iter__(self) -> Iterator[Hashable]:
-        yield from super().__iter__()
-        yield from self.reals
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, Hashable) and name in self.reals)
-
-    def __len__(self) -> int:
-        return super().__len__() + len(self.reals)
-
-    def table(self, row: int = 0) -> str:
-        """Return one row as text."""
-        lines = [f"{n}  {x[row].numpy(force=True)}" for n, x in self.reals.items() if x.dim() < 3]
-        return "\n".join([*lines, super().table(row)])
 
 
 def posterior_of(
@@ -197,7 +152,7 @@ def best_of(
         states = _in_rows([s for s, _ in heaviest], (len(targets.numbers),), np.int64)
         values, reals = torch.tensor([x for _, x in heaviest]), {}
         variables = targets.variables
-    return BestExecution(
+    return AssignmentWithReals(
         reals,
         variables,
         states,

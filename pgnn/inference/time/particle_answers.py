@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pgnn.factors.variable import MISSING
+from pgnn.inference.assignment_with_reals import AssignmentWithReals
 from pgnn.inference.convergence import TRUSTED_DRAWS, Convergence
-from pgnn.inference.particles.execution_answers import BestExecution
 from pgnn.inference.particles.weighted_posterior import WeightedPosterior
 from pgnn.inference.time.particle_filter import ParticleHistory
 from pgnn.inference.time.sequence_question import SequenceQuestion
@@ -110,7 +110,7 @@ def within(question: SequenceQuestion, paths: Mapping[Hashable, Tensor]) -> dict
 
 def best_path(
     question: SequenceQuestion, run: ParticleHistory, diagnostics: Mapping[str, Any]
-) -> BestExecution:
+) -> AssignmentWithReals:
     """Return the path of the largest density; ``run`` has scores."""
     rows = question.seen.num_rows
     none = torch.zeros(rows, run.weights.number, dtype=torch.float64)
@@ -118,7 +118,7 @@ def best_path(
     at, outside = torch.arange(rows), ~question.seen.inside
     paths = {n: run.paths(n)[best.indices, at] for n in question.every_name}
     codes = [paths[v.name].masked_fill(outside, MISSING) for v in question.asked]
-    return BestExecution(
+    return AssignmentWithReals(
         {v.name: paths[v.name] for v in question.reals},
         question.over_time(question.asked),
         torch.cat([torch.zeros(rows, 0, dtype=torch.int64), *codes], dim=1),

@@ -90,6 +90,28 @@ def test_random_networks(seed: int) -> None:
             np.testing.assert_allclose(own, np.diag(covariance), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_without_targets_all_that_was_not_seen_is_told(seed: int) -> None:
+    rng = np.random.default_rng(100 + seed)
+    net = oracle.random_network(rng, 2, 4)
+    rows = oracle.random_rows(rng, net, 3, 0.4)
+    hidden = {n for n in net.sizes if any(np.isnan(row[n]).any() for row in rows)}
+    posterior = net.model().query(None, oracle.batch(net, rows))
+    assert hidden
+    assert {*posterior} == {*net.cards, *hidden}
+    for r, row in enumerate(rows):
+        answer = net.answer(row)
+        for n in hidden:
+            mean, covariance = answer.moments([n])
+            np.testing.assert_allclose(posterior[n].mean[r].reshape(-1), mean, atol=1e-8)
+            own = posterior[n].variance[r].reshape(-1)
+            np.testing.assert_allclose(own, np.diag(covariance), rtol=1e-7, atol=1e-9)
+    frame = posterior.frame()
+    assert len(frame) == 3
+    assert (next(iter(net.cards)), 0) in frame.columns
+    assert set(posterior.summary().columns) == {"mean", "std", "5%", "50%", "95%"}
+
+
 def test_joint_covariances() -> None:
     rng = np.random.default_rng(3)
     net = oracle.random_network(rng, 0, 6)
@@ -286,6 +308,9 @@ def test_what_is_refused() -> None:
     seen = {f"x{i}": 0.1 * i for i in range(30)}
     with pytest.raises(Intractable, match=r"configurations of the 30 discrete ones.*'k0'"):
         wide.query("x", seen, engine=pgnn.JunctionTree())
+    barren = wide.query()  # nobody named the reals: they are left out, and it is said
+    assert {*barren} == {k.name for k in kinds}
+    assert "configurations of the 30 discrete ones" in barren.diagnostics["reason"]
     known = {**seen, **{f"k{i}": i % 2 for i in range(28)}}
     found = wide.query(["x", "k29"], known)  # all but two are put in first
     assert found.kind == "exact"
