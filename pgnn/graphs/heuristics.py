@@ -138,6 +138,28 @@ class WeightedMinFill(_Fill):
 
 
 @dataclass(frozen=True)
+class Ranked(MinFill):
+    r"""First what can go without harm, with no edge to add or two neighbours at most; then by rank.
+
+    .. math:: c(v) = 0 \text{ if } |N(v)| \le 2 \text{ or no edge is to be added, else } 1 + r_v
+
+    Args:
+        rank: Of each node, by position; not negative.
+
+    Source:
+        Bodlaender, Koster and van den Eijkhof (2005), Preprocessing rules for triangulation of
+        probabilistic networks.
+    """
+
+    rank: tuple[int, ...]
+
+    def cost(self, node: int, adjacency: Sequence[int], weights: Weights) -> int:
+        """Return the rank, unless the node can go without harm."""
+        harmless = adjacency[node].bit_count() <= 2 or super().cost(node, adjacency, weights) == 0
+        return 0 if harmless else 1 + self.rank[node]
+
+
+@dataclass(frozen=True)
 class MinWeight(Heuristic):
     r"""Smallest table over the node and its neighbours.
 

@@ -78,12 +78,15 @@ class Expansion:
         elements: The elements, hidden ones last.
         groups: The factors; what neither decomposes nor is small stays as it was.
         num_own: How many elements are the graph's own.
+        rank: ``(E,)`` by which elements are cheap to eliminate: along the order in which all gates
+            combine their causes, so that few gates are under way at any time.
         rules: States of hidden elements that are certain given observed ones.
     """
 
     elements: Elements
     groups: tuple[FactorGroup, ...]
     num_own: int
+    rank: Ints
     rules: tuple[CertainStates, ...]
 
     @classmethod
@@ -102,10 +105,11 @@ class Expansion:
         factors: list[Factor] = []
         hidden: list[Variable] = []
         rules: list[CertainStates] = []
-        for g in groups:
-            parts = None
-            if not g.written_down and g.num_entries > most:
-                parts = g.decomposition()
+        gates = [not g.written_down and g.num_entries > most for g in groups]
+        causes = [g.scopes[0, :-1] for g, gate in zip(groups, gates, strict=True) if gate]
+        ranks = _common_order(causes, len(elements))
+        for g, gate in zip(groups, gates, strict=True):
+            parts = g.decomposition(ranks) if gate else None
             if parts is None:
                 small = g.written_down or g.num_entries > max(most, WRITTEN)
                 kept.append(g if small else g.as_tables())
@@ -118,7 +122,8 @@ class Expansion:
             factors += parts.factors
         extended = known.with_hidden(elements, hidden) if hidden else elements
         small_ones = grouped(factors, extended, known.groupings) if factors else ()
-        return cls(extended, (*kept, *small_ones), len(elements), tuple(rules))
+        rank = _elimination_rank(ranks, small_ones, len(hidden))
+        return cls(extended, (*kept, *small_ones), len(elements), rank, tuple(rules))
 
     def codes(self, codes: Codes) -> Codes:
         """Return ``(B, E)`` codes with those of hidden elements, where they are certain."""
@@ -141,3 +146,42 @@ class Expansion:
             more = int(self.elements.offset[-1]) - soft.shape[1]
             soft = np.concatenate([soft, np.ones((len(soft), more))], axis=1)
         return replace(seen, codes=self.codes(seen.codes), soft=soft)
+
+
+def _common_order(causes: Sequence[Ints], num_elements: int) -> Ints:
+    """Return ``(E,)`` ranks: the causes of the smallest gate come first, then those of the next.
+
+    Between two causes only those gates are under way that have some before and some after.
+
+    Args:
+        causes: Numbers of the elements of which each gate combines the effects.
+        num_elements: ``E``.
+    """
+    first, last = np.full((2, num_elements), len(causes))
+    by_size = sorted(causes, key=len)
+    for k, gate in enumerate(by_size):
+        first[gate] = np.minimum(first[gate], k)
+        last[gate] = k
+    ranks = np.empty(num_elements, dtype=np.int64)
+    ranks[np.lexsort((last, first))] = np.arange(num_elements)
+    return ranks
+
+
+def _elimination_rank(ranks: Ints, groups: Sequence[FactorGroup], num_hidden: int) -> Ints:
+    """Return ranks of all elements; a hidden one goes just before the cause that comes next.
+
+    Args:
+        ranks: ``(E,)`` in which order causes are combined.
+        groups: The small factors.
+        num_hidden: Hidden elements, which come last.
+    """
+    rank = np.concatenate([2 * ranks + 1, np.zeros(num_hidden, dtype=np.int64)])
+    for g in groups:
+        if g.child is not None:
+            causes = np.delete(g.scopes, g.child, axis=1)
+            hidden = causes >= len(ranks)
+            following = (
+                np.where(hidden, 2 * len(rank), rank[causes]).min(axis=1, initial=2 * len(rank)) - 1
+            )
+            rank[causes[hidden]] = np.repeat(following, hidden.sum(axis=1))
+    return rank

@@ -42,25 +42,26 @@ class FactorGraph:
         elements: The numbered elements, or the variables that have them.
         factors: Groups of factors over the numbers of the elements, or tables on their own, each
             of which becomes a group; one with batch shape ``(B,)`` differs from row to row.
+        origin: Of a graph with hidden elements, how it was made.
 
     Attributes:
         elements: The numbered elements.
         groups: All factors in groups.
         structure: What is shared with graphs of the same scopes.
-        origin: Of a graph with hidden elements, how it was made.
     """
 
     def __init__(
         self,
         elements: Elements | Sequence[Variable],
         factors: Iterable[Factor | FactorGroup] = (),
+        origin: Expansion | None = None,
     ) -> None:
         self.elements = elements if isinstance(elements, Elements) else Elements(elements)
         self.groups: tuple[FactorGroup, ...] = tuple(
             self._as_group(f) if isinstance(f, Factor) else f for f in factors
         )
         self.structure = GraphStructure.of(self.elements, self.groups)
-        self.origin: Expansion | None = None
+        self.origin = origin
         self._expanded: dict[int, FactorGraph] = {}
 
     # --- structure -----------------------------------------------------------------------------
@@ -327,8 +328,7 @@ class FactorGraph:
             return self
         if most not in self._expanded:
             expansion = Expansion.of(self.elements, self.groups, most, self.structure.expansions)
-            other = FactorGraph(expansion.elements, expansion.groups)
-            other.origin = expansion
+            other = FactorGraph(expansion.elements, expansion.groups, expansion)
             known = self.structure.expanded
             if not other.adopt_structure(s for s in known if s.elements is expansion.elements):
                 known[:] = [*known[-3:], other.structure]
@@ -347,13 +347,13 @@ class FactorGraph:
     def given(self, codes: Codes) -> FactorGraph:
         """Return the graph with the unwritten factors as tables given the evidence."""
         groups = self.groups if self.written_down else [g.given(codes) for g in self.groups]
-        return self if self.written_down else FactorGraph(self.elements, groups)
+        return self if self.written_down else FactorGraph(self.elements, groups, self.origin)
 
     # --- other graphs --------------------------------------------------------------------------
 
     def with_groups(self, groups: Sequence[FactorGroup]) -> FactorGraph:
         """Return the graph with other groups of factors."""
-        other = FactorGraph(self.elements, groups)
+        other = FactorGraph(self.elements, groups, self.origin)
         other.adopt_structure([self.structure])
         return other
 
@@ -382,7 +382,7 @@ class FactorGraph:
 
     def with_factors(self, *more: Factor) -> FactorGraph:
         """Add tables; they have the last numbers."""
-        return FactorGraph(self.elements, (*self.groups, *more))
+        return FactorGraph(self.elements, (*self.groups, *more), self.origin)
 
     def _as_group(self, f: Factor) -> TableGroup:
         """A table as a group of one factor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -27,17 +28,22 @@ class CausalIndependence(Conditional):
         """Whether :meth:`decomposition` gives factors."""
         return True
 
-    def decomposition(self) -> Decomposition:
+    def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition:
         """Return the effects combined one after another; see the base class."""
-        return self.chained(self.log_effects())
+        return self.chained(self.log_effects(), ranks)
 
     @abstractmethod
     def log_effects(self) -> Tensor:
         """Return logs ``(R, K)`` of :math:`q_0`, then of :math:`q_i` in each state of parents."""
 
     @abstractmethod
-    def chained(self, log_effects: Tensor) -> Decomposition:
-        """Return the decomposition with some logs in place of :meth:`log_effects`."""
+    def chained(self, log_effects: Tensor, ranks: Sequence[int] | None = None) -> Decomposition:
+        """Return the decomposition with some logs in place of :meth:`log_effects`.
+
+        Args:
+            log_effects: ``(R, K)`` as :meth:`log_effects` lists them.
+            ranks: By which the parents are combined; as they are given, if not given.
+        """
 
     @abstractmethod
     def maximize_effects(self, counts: Tensor) -> None:

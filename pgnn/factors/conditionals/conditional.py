@@ -132,8 +132,7 @@ class Conditional(Piece):
         plain = all(v.is_discrete and not v.shape for v in self.scope) and not self.inputs
         if not plain or math.prod(self.shape) > MAX_CELLS:
             return repr(self)
-        kind = type(self).__name__
-        return table_text(f"{self._title}, {kind}", self.frame())
+        return table_text(f"{self._title}, {type(self).__name__}", self.frame())
 
     @abstractmethod
     def distribution(
@@ -271,10 +270,11 @@ class Conditional(Piece):
         """
         return None
 
-    def decomposition(self) -> Decomposition | None:
+    def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
         """Return small factors that make up the table; None where there are none.
 
         Conditionals with inputs or real parents, which differ from row to row, are not asked.
+        Parents are best combined by their ranks, in which conditionals that share some agree.
         """
         return None
 

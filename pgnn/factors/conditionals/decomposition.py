@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,9 +74,8 @@ class Decomposition(NamedTuple):
 
 def chain_of_maxima(
     child: Variable,
-    parents: Sequence[Variable],
+    causes: Sequence[tuple[Variable, Tensor]],
     leak: Tensor,
-    effects: Iterable[Tensor],
     least: bool = False,
 ) -> Decomposition:
     r"""Decompose the maximum of independent effects along a chain of running maxima.
@@ -89,9 +88,8 @@ def chain_of_maxima(
 
     Args:
         child: The maximum :math:`y`, with ``K`` states.
-        parents: The variables :math:`x_i`.
+        causes: The variables :math:`x_i`, each with ``(K_i, K)`` logs of :math:`q_i`.
         leak: ``(K,)`` logs of :math:`q_0`.
-        effects: For each parent ``(K_i, K)`` logs of :math:`q_i`.
         least: Take the minimum instead.
 
     Cost:
@@ -102,11 +100,11 @@ def chain_of_maxima(
         using Bayesian networks, section 3 (temporal transformation).
     """
     size = child.num_states
-    chain = [Variable(HiddenName(child.name, k), size) for k in range(len(parents))] + [child]
+    chain = [Variable(HiddenName(child.name, k), size) for k in range(len(causes))] + [child]
     state = torch.arange(size, device=leak.device)
     grows = state[:, None] > state if least else state[:, None] < state
     factors = [Factor(chain[:1], leak, chain[0].name)]
-    for k, (parent, table) in enumerate(zip(parents, effects, strict=True)):
+    for k, (parent, table) in enumerate(causes):
         probs = table.exp()
         within = probs.flip(-1).cumsum(-1).flip(-1) if least else probs.cumsum(-1)
         stays = log_where(within, within > 0)

@@ -131,10 +131,13 @@ class NoisyMax(Additive, CausalIndependence):
             parts += [own, neutral] if self.reference_last else [neutral, own]
         return torch.cat(parts)
 
-    def chained(self, log_effects: Tensor) -> Decomposition:
+    def chained(self, log_effects: Tensor, ranks: Sequence[int] | None = None) -> Decomposition:
         """Return the decomposition with some logs in place of :meth:`log_effects`."""
         leak, *effects = torch.split(log_effects, [1, *(v.num_states for v in self.parents)])
-        return chain_of_maxima(self.child, self.parents, leak[0], effects, self.reference_last)
+        causes = [*zip(self.parents, effects, strict=True)]
+        if ranks is not None:
+            causes = [causes[k] for k in np.argsort(ranks, kind="stable").tolist()]
+        return chain_of_maxima(self.child, causes, leak[0], self.reference_last)
 
     def maximize_effects(self, counts: Tensor) -> None:
         """Set the learnable distributions to the shares of counts; see the base class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,10 +105,10 @@ class Renamed(Conditional):
         """Whether the conditional does."""
         return self.conditional.decomposes
 
-    def decomposition(self) -> Decomposition | None:
+    def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
         """Return the conditional's small factors under the new names."""
-        made = self.conditional.decomposition()
-        return None if made is None else made.renamed(dict(zip(
+        parts = self.conditional.decomposition(ranks)
+        return None if parts is None else parts.renamed(dict(zip(
             (v.name for v in self.conditional.scope), self.scope, strict=True
         )))  # fmt: skip
 

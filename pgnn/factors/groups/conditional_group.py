@@ -111,12 +111,13 @@ class ConditionalGroup(FactorGroup):
         subset.inputs = {n: x[index.to(x.device)] for n, x in self.inputs.items()}
         return subset
 
-    def decomposition(self) -> Decomposition | None:
+    def decomposition(self, ranks: Ints | None = None) -> Decomposition | None:
         """Return small factors that make up the table, if there are such."""
         if self.observed or self.inputs:
             return None
+        by_parent = None if ranks is None else ranks[self.scopes[0, :-1]].tolist()
         with torch.set_grad_enabled(self.numbers.requires_grad):
-            return self.conditional.decomposition()
+            return self.conditional.decomposition(by_parent)
 
     def linear_predictor(self) -> LinearPredictor | None:
         """See :class:`FactorGroup`."""

@@ -118,8 +118,12 @@ class FactorGroup(ABC):
         """Two sets of elements if each of one is joined to each of the other, as by a matrix."""
         return None
 
-    def decomposition(self) -> Decomposition | None:
-        """Return small factors that make up the table of the one factor, if there are such."""
+    def decomposition(self, ranks: Ints | None = None) -> Decomposition | None:
+        """Return small factors that make up the table of the one factor, if there are such.
+
+        Args:
+            ranks: ``(E,)`` by which elements are best combined, lowest first.
+        """
         return None
 
     def linear_predictor(self) -> LinearPredictor | None:

@@ -238,8 +238,9 @@ class Plan:
 def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     """Find a cheap elimination order.
 
-    Three greedy rules, then random perturbations of them, as long as looking takes a small share
-    of the time that running the best plan so far on ``rows`` rows would take.
+    The order that the graph suggests, if it does, and three greedy rules, then random
+    perturbations of these, as long as looking takes a small share of the time that running the
+    best plan so far on ``rows`` rows would take.
 
     Args:
         graph: The factor graph.
@@ -255,7 +256,9 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     from pgnn.inference.exact.kernels import ordering
 
     best: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-    rules = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
+    greedy = (ordering.WEIGHTED_MIN_FILL, ordering.MIN_FILL, ordering.MIN_WEIGHT)
+    rank = np.zeros(0, dtype=np.int64) if graph.origin is None else graph.origin.rank
+    rules = greedy if graph.origin is None else (ordering.RANKED, *greedy)
     num_free = int(np.count_nonzero(task.free))
     a_try = _SECONDS_PER_VARIABLE * num_free
     eliminate = KERNELS.choose(ordering.eliminate, 1e9 * a_try)
@@ -272,8 +275,9 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
             task.free,
             graph.card,
             task.maximize,
-            rules[attempt % 3],
-            0.0 if attempt < 3 else 0.3,
+            rank,
+            rules[attempt] if attempt < len(rules) else greedy[attempt % 3],
+            0.0 if attempt < len(rules) else 0.3,
             attempt,
             np.inf if best is None else best[1][0],
             order,
@@ -314,12 +318,16 @@ def interim_plan(graph: FactorGraph, task: Task) -> Plan:
 
 def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False) -> Plan:
     from pgnn.graphs import WeightedMinFill, elimination_order
+    from pgnn.graphs.heuristics import Heuristic, Ranked
 
     free = np.flatnonzero(task.free).tolist()
+    rules: list[Heuristic] = [WeightedMinFill()]
+    if graph.origin is not None:
+        rules.append(Ranked(tuple(graph.origin.rank[free].tolist())))
     elimination = elimination_order(
         _interactions(graph, task),
         {v: int(graph.card[v]) for v in free},
-        heuristic=WeightedMinFill(),
+        heuristic=rules,
         last=np.flatnonzero(task.maximize & task.free).tolist(),
     )
     order = np.array(elimination.order, dtype=np.int64)

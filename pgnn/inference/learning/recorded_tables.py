@@ -87,17 +87,19 @@ class TableRecorder:
         self.records.append(IntegralRecord.of(found, leaf, learnt))
         return leaf
 
-    def decomposition(self, name: Hashable | None, own: Conditional) -> Decomposition | None:
+    def decomposition(
+        self, name: Hashable | None, own: Conditional, ranks: Sequence[int] | None = None
+    ) -> Decomposition | None:
         """Return a conditional's small factors; of leaves if it has a name among the recorded."""
         with torch.no_grad():
             if name is None or not isinstance(own, CausalIndependence):
-                return own.decomposition()
+                return own.decomposition(ranks)
             logs = own.log_effects()
         leaf = logs.detach().clone().requires_grad_()
         rows = Variable(HiddenName(own.child.name, -1), len(leaf))
         table = Factor([rows, own.child], leaf, own.child.name)
         self.records.append(EffectsRecord(name, own, table, {}, {}))
-        return own.chained(leaf)
+        return own.chained(leaf, ranks)
 
     def gradients(
         self, total: Tensor, probes: Iterable[Tensor] = ()
@@ -155,9 +157,9 @@ class Recorded(Conditional):
         """Whether the conditional does."""
         return self.own.decomposes
 
-    def decomposition(self) -> Decomposition | None:
+    def decomposition(self, ranks: Sequence[int] | None = None) -> Decomposition | None:
         """Return the conditional's small factors, recorded."""
-        return self._recorder.decomposition(self.name, self.own)
+        return self._recorder.decomposition(self.name, self.own, ranks)
 
     def regression(self) -> Regression:
         """Return the conditional's numbers, as constants."""

@@ -118,10 +118,15 @@ def gate(kind: Any, size: int, seed: int) -> Any:
 KINDS = [(NoisyOr, 2), (NoisyAnd, 2), (NoisyMax, 3), (NoisyMin, 4)]
 
 
+@pytest.mark.parametrize("ranks", [None, [5, 1, 4, 0, 3, 2, 6]])
 @pytest.mark.parametrize(("kind", "size"), KINDS)
-def test_decompositions_multiply_to_the_table(kind: Any, size: int) -> None:
+def test_decompositions_multiply_to_the_table(
+    kind: Any, size: int, ranks: list[int] | None
+) -> None:
     own = gate(kind, size, 0)
-    parts = own.decomposition()
+    parts = own.decomposition(None if ranks is None else ranks[: len(own.parents)])
+    if ranks is not None:
+        assert parts.factors[1].variables[1] == own.parents[3]
     product = parts.factors[0].product(*parts.factors[1:])
     summed = product.marginalize([v.name for v in parts.hidden])
     table = Factor(own.scope, own.factor().log_values)

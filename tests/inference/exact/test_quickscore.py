@@ -80,3 +80,38 @@ def test_hundreds_of_diseases_and_findings() -> None:
     everything = model.explain(names, {f"f{j}": 1 for j in seen})
     assert everything.engine == "JunctionTree"
     assert everything.fits
+
+
+def crossing_gates(shuffled: bool) -> pgnn.BayesianNetwork:
+    """Twelve findings of 48 of 60 diseases each, listed in orders of their own."""
+    rng = np.random.default_rng(7)
+    diseases = [pgnn.Variable(f"d{i}", 2) for i in range(60)]
+    conditionals: dict[str, object] = {v.name: [0.99, 0.01] for v in diseases}
+    edges = []
+    for j in range(12):
+        chosen = np.sort(rng.choice(60, 48, replace=False))
+        strengths = rng.uniform(0.1, 0.9, 48)
+        order = rng.permutation(48)
+        order = order if shuffled else np.sort(order)
+        given = [diseases[i] for i in chosen[order]]
+        gate = pgnn.NoisyOr(pgnn.Variable(f"f{j}", 2), given, strengths[order].tolist(), leak=0.001)
+        conditionals[f"f{j}"] = gate
+        edges += [(v.name, f"f{j}") for v in given]
+    return pgnn.BayesianNetwork(edges, conditionals)
+
+
+def test_all_gates_combine_their_causes_in_one_order() -> None:
+    """The width is then about that of the findings present, however causes are listed."""
+    present = {f"f{j}": 1 for j in range(8)} | {f"f{j}": 0 for j in range(8, 12)}
+    answers = []
+    for shuffled in (False, True):
+        model = crossing_gates(shuffled)
+        told = model.explain(None, present)
+        assert told.engine == "JunctionTree"
+        assert told.treewidth <= 8 + 2
+        answers.append(model.query(None, present))
+        joint = answers[-1].joint("d0", "d1")
+        assert np.allclose(joint.values.sum(-1), answers[-1]["d0"].probs)
+    for name in ("d0", "d17", "d59"):
+        np.testing.assert_allclose(answers[0][name].probs, answers[1][name].probs, atol=1e-12)
+    np.testing.assert_allclose(answers[0].log_evidence, answers[1].log_evidence, rtol=1e-12)

@@ -31,6 +31,7 @@ from pgnn.inference.kernels.compiled import Bools, Floats, Ints, entry, lean
 
 # as NumPy numbers: for plain ones numba would compile their callers again for every value
 MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT = np.int64(0), np.int64(1), np.int64(2)
+RANKED = np.int64(3)
 
 _EXACT = 60
 """Neighbours up to which the size of a clique is multiplied out, not kept as a logarithm."""
@@ -70,8 +71,8 @@ def _save(
 
 @lean
 def _set_key(
-    v: int, rule: int, noise: float, state: Ints, links: Ints, nodes: Ints, numbers: Floats,
-    room: Ints,
+    v: int, rule: int, rank: Ints, noise: float, state: Ints, links: Ints, nodes: Ints,
+    numbers: Floats, room: Ints,
 ) -> None:  # fmt: skip
     """Note what a variable costs now, with noise."""
     if rule == MIN_WEIGHT:
@@ -82,6 +83,8 @@ def _set_key(
         else:
             numbers[v, COST] = 2.0 ** min(numbers[v, SUM] + numbers[v, WEIGHT], 1000.0)
     cost = numbers[v, COST]
+    if rule == RANKED:  # what adds nothing to the width may go at any time
+        cost = 0.0 if cost <= 0.0 or nodes[v, DEGREE] <= 2 else 1.0 + rank[v]
     if noise > 0.0:
         # xorshift64: cheap, own state, so that no global generator is touched
         x = np.uint64(state[0])
@@ -222,7 +225,7 @@ def _forget(
 @entry
 def eliminate(
     scope_ptr: Ints, scope_var: Ints, used: Bools, free: Bools, states: Ints, stage: Bools,
-    rule: int, noise: float, seed: int, limit: float, order: Ints, figures: Floats,
+    rank: Ints, rule: int, noise: float, seed: int, limit: float, order: Ints, figures: Floats,
 ) -> None:  # fmt: skip
     """Eliminate greedily.
 
@@ -233,7 +236,9 @@ def eliminate(
         free: ``(V,)`` variables to eliminate.
         states: ``(V,)`` numbers of states.
         stage: ``(V,)`` those that are false are eliminated first.
-        rule: MIN_FILL, WEIGHTED_MIN_FILL or MIN_WEIGHT; ties go to the smallest variable.
+        rank: ``(V,)`` order of those that are neither simplicial nor have two neighbours at most,
+            not negative; for RANKED alone.
+        rule: MIN_FILL, WEIGHTED_MIN_FILL, MIN_WEIGHT or RANKED; ties go to the smallest variable.
         noise: Relative random perturbation of the costs (0: deterministic).
         seed: Of that perturbation.
         limit: Give up once the tables together have more entries than this.
@@ -256,7 +261,7 @@ def eliminate(
     state[0] = (seed + 1) * 2654435769 + 88172645463325252
     for v in range(num_vars):
         if free[v]:
-            _set_key(v, rule, noise, state, links, nodes, numbers, room)
+            _set_key(v, rule, rank, noise, state, links, nodes, numbers, room)
             size += 1
             _settle(v, size - 1, heap, size, nodes, numbers)
     for i in range(3):
@@ -287,5 +292,5 @@ def eliminate(
         for i in range(num_changed):
             a = changed[i]
             nodes[a, CHANGED] = 0
-            _set_key(a, rule, noise, state, links, nodes, numbers, room)
+            _set_key(a, rule, rank, noise, state, links, nodes, numbers, room)
             _settle(a, nodes[a, PLACE], heap, size, nodes, numbers)
