@@ -138,9 +138,11 @@ from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.online_filter import OnlineFilter
+from pgnn.inference.time.prefix_search import PrefixSearch
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
+    CTC,
     AttributeScores,
     BayesianNetwork,
     BayesianRegression,
@@ -269,6 +271,7 @@ __all__ = [
     "LogisticRegression",
     "BayesianRegression",
     "ConditionalRandomField",
+    "CTC",
     "StepScores",
     "AttributeScores",
     "NeuralScores",
@@ -299,6 +302,7 @@ __all__ = [
     "ByComponent",
     "SparseNormal",
     "ForwardBackward",
+    "PrefixSearch",
     "KalmanFilter",
     "InterfaceAlgorithm",
     "BoyenKoller",

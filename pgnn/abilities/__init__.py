@@ -18,10 +18,12 @@ from pgnn.abilities.core import (
     VariableModel,
 )
 from pgnn.abilities.over_time import (
+    AlignmentModel,
     ChainModel,
     EmittingModel,
     GaussianChainModel,
     LikelihoodModel,
+    PairedModel,
     SlicedModel,
     UnrollableModel,
 )
@@ -33,6 +35,7 @@ from pgnn.abilities.vectors import (
 )
 
 __all__ = [
+    "AlignmentModel",
     "ChainModel",
     "ClassModel",
     "ClosedFormModel",
@@ -48,6 +51,7 @@ __all__ = [
     "LikelihoodModel",
     "MixtureModel",
     "NetworkModel",
+    "PairedModel",
     "SlicedModel",
     "SolvableModel",
     "UnrollableModel",

@@ -90,15 +90,52 @@ class ChainModel(UnrollableModel):
         """
 
 
-class LikelihoodModel(UnrollableModel):
-    """A model over time that prepares rows once, to be scored again and again while it learns."""
+class LikelihoodModel(VariableModel):
+    """A model of sequences that prepares rows once, to be scored again and again as it learns."""
 
     @abstractmethod
-    def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
+    def log_likelihood(self, rows: Any) -> Callable[[], Tensor]:
         """Return a function of the parameters alone that returns ``(B,)`` log probabilities.
 
         Args:
             rows: Evidence, with covariates as its ``inputs``.
+        """
+
+
+class PairedModel(LikelihoodModel):
+    """A model of sequences that reads them itself: their inputs may have steps of their own."""
+
+    @abstractmethod
+    def read(self, evidence: Any, inputs: Inputs | None = None) -> SequenceEvidence:
+        """Read evidence and inputs; what was read before is returned.
+
+        Raises:
+            EvidenceError: If they do not fit.
+        """
+
+
+class AlignmentModel(PairedModel):
+    """A model of labels that steps of an input say: a symbol each, or nothing (a blank).
+
+    Steps are independent given the input; equal symbols side by side say one label.
+    """
+
+    @property
+    @abstractmethod
+    def label(self) -> Variable:
+        """The labels, an array over an axis of their own."""
+
+    @property
+    @abstractmethod
+    def alignment(self) -> Variable:
+        """The symbols of the steps, the blank first."""
+
+    @abstractmethod
+    def log_probs(self, seen: Any) -> Tensor:
+        """Return ``(B, T, K + 1)`` log probabilities of the symbols, ``-inf`` beyond the end.
+
+        Args:
+            seen: What :meth:`read` returned.
         """
 
 

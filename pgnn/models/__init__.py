@@ -5,6 +5,7 @@ from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.boltzmann_machine import BoltzmannMachine
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.conditional_random_field import ConditionalRandomField
+from pgnn.models.ctc import CTC
 from pgnn.models.deep_belief_network import DeepBeliefNetwork
 from pgnn.models.deep_boltzmann_machine import DeepBoltzmannMachine
 from pgnn.models.dense_hopfield import DenseHopfield
@@ -36,6 +37,7 @@ from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
 
 __all__ = [
+    "CTC",
     "DenseHopfield",
     "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine",

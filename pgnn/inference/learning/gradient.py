@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from pgnn.abilities import EmittingModel, Inputs, NetworkModel, SlicedModel, UnrollableModel
+from pgnn.abilities import (
+    EmittingModel,
+    Inputs,
+    NetworkModel,
+    PairedModel,
+    SlicedModel,
+    UnrollableModel,
+)
 from pgnn.errors import ModelError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
@@ -80,7 +87,7 @@ class Gradient(Ascent):
 
     def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
         """Rows, or sequences of a model over time."""
-        if isinstance(model, UnrollableModel):
+        if isinstance(model, UnrollableModel | PairedModel):
             return read_sequences(model, data, weights, inputs)
         return super().read_rows(model, data, weights, inputs)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import DirectedModel, FactorModel, Inputs
+from pgnn.abilities import DirectedModel, FactorModel, Inputs, PairedModel
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.row_evidence import RowEvidence
@@ -84,6 +84,9 @@ def read_sequences(
         DataError: If there is nothing to learn from, or something is wrong with it.
     """
     try:
+        if isinstance(model, PairedModel):
+            own = model.read(data, inputs)
+            return replace(own, weights=_counts(weights, own.num_rows))
         seen = SequenceEvidence.of(model, data, inputs)
         covariates = model.covariates(inputs, seen)
     except EvidenceError as error:

@@ -26,6 +26,7 @@ and does not vectorise the exponential. So the innermost products are written in
 =====================  =============================================================================
 ``row_messages``       Forward and backward messages by rows: ``sum_rows``.
 ``tile_messages``      The same by tiles: ``sum_tiles``.
+``alignment_messages`` Sums over the alignments of labels with steps: ``align_rows``.
 ``log_messages``       The same in logs, for rows whose numbers leave the range of floating point.
 ``segment_messages``   Messages of segment chains, in logs: ``sum_segments``.
 ``row_paths``          By rows: best path (Viterbi), ``k`` best paths, exact draws.

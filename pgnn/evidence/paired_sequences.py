@@ -1,0 +1,168 @@
+"""Sequences with an input that has steps of its own: what was said and the sound, two languages."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from pgnn.errors import EvidenceError, closest
+from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.time_steps import AXIS
+from pgnn.factors.variable import Variable
+
+
+class InputSequences(NamedTuple):
+    """An input of all rows.
+
+    Attributes:
+        values: ``(B, S, ...)``, zero beyond the ends.
+        lengths: ``(B,)`` steps of each row.
+        batched: Whether it came in rows.
+    """
+
+    values: Tensor
+    lengths: Tensor
+    batched: bool
+
+    @staticmethod
+    def read(name: Hashable, raw: Any, lengths: Any = None) -> InputSequences:
+        """Read an input.
+
+        Args:
+            name: Of the input, for messages.
+            raw: A list of sequences; an array ``(B, S, D)``, or ``(B, S)`` of whole numbers; or
+                one sequence, with an axis less.
+            lengths: ``(B,)`` steps of the rows of an array, whose values beyond do not matter.
+
+        Raises:
+            EvidenceError: If the shape is wrong, or a value is not finite.
+        """
+        parts, batched = _parts(name, raw)
+        steps = torch.tensor([len(p) for p in parts], dtype=torch.int64)
+        values = pad_sequence(parts, batch_first=True) if parts else torch.zeros(0, 0, 1)
+        if lengths is not None:
+            told = torch.as_tensor(lengths).reshape(-1)
+            if told.shape != steps.shape or told.is_floating_point() or bool((told > steps).any()):
+                raise EvidenceError(
+                    f"{AXIS!r} must be the lengths ({len(steps)},) of the input {name!r}, at most "
+                    f"{values.shape[1]}, got {told.tolist()}"
+                )
+            steps = told.long()
+        inside = torch.arange(values.shape[1]) < steps[:, None]
+        here = inside.to(values.device)
+        if values.is_floating_point() and not bool(values[here].isfinite().all()):
+            wrong = ~values.flatten(start_dim=2).isfinite().all(-1) & here
+            row, step = wrong.nonzero()[0].tolist()
+            raise EvidenceError(
+                f"the input {name!r} has a value that is not finite, in row {row}, step {step}"
+            )
+        beyond = ~here.reshape(*here.shape, *[1] * (values.dim() - 2))
+        return InputSequences(values.masked_fill(beyond, 0), steps, batched)
+
+
+def _parts(name: Hashable, raw: Any) -> tuple[list[Tensor], bool]:
+    """The rows' values, and whether they came in rows."""
+    try:
+        if isinstance(raw, list | tuple) and raw and np.ndim(raw[0]):
+            parts = [torch.as_tensor(x) for x in raw]
+            if len({p.shape[1:] for p in parts}) == 1 and (len(parts) > 1 or parts[0].dim() > 1):
+                return parts, True
+        values = torch.as_tensor(raw)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise EvidenceError(
+            f"the input {name!r} must be sequences (S, ...) of numbers: {error}"
+        ) from None
+    axes = 2 if values.is_floating_point() else 1
+    if values.dim() < axes:
+        raise EvidenceError(
+            f"the input {name!r} must be (B, S, D), (B, S) of whole numbers, or a list of "
+            f"sequences, got {tuple(values.shape)}"
+        )
+    return (list(values), True) if values.dim() > axes else ([values], False)
+
+
+@dataclass(frozen=True, eq=False)
+class PairedSequences(SequenceEvidence):
+    """Sequences, each with an input that has steps of its own.
+
+    Attributes:
+        input_lengths: ``(B,)`` steps of the input of each row; the other attributes are those of
+            the sequences themselves.
+    """
+
+    input_lengths: Tensor = torch.zeros(0, dtype=torch.int64)  # noqa: RUF009 - never changed
+
+    def take(self, rows: Any, steps: int | None = None) -> PairedSequences:
+        """Return some of the rows, see the base class; inputs are cut after their longest."""
+        index = torch.as_tensor(rows)
+        part = super().take(rows, steps)
+        lengths = self.input_lengths[index]
+        most = int(lengths.max()) if len(lengths) else 0
+        inputs = {n: x[index.to(x.device), :most] for n, x in self.inputs.items()}
+        return _paired(part, lengths, inputs)
+
+    @classmethod
+    def of_pair(
+        cls,
+        variables: Sequence[Variable],
+        evidence: Any,
+        inputs: Mapping[Hashable, Any] | None,
+        name: Hashable,
+    ) -> PairedSequences:
+        """Read evidence, and the input that it goes with.
+
+        Args:
+            variables: What the evidence is about.
+            evidence: See :meth:`SequenceEvidence.read`; none of no row if not given.
+            inputs: The input by name, see :meth:`InputSequences.read`; the name ``"T"`` stands
+                for its lengths.
+            name: Of the input.
+
+        Raises:
+            EvidenceError: If there is no such input, or not one for each sequence.
+        """
+        if isinstance(evidence, cls):
+            return evidence
+        raw = dict(inputs or {})
+        lengths = raw.pop(AXIS, None)
+        if raw.keys() != {name}:
+            wrong = next((n for n in raw if n != name), None)
+            hint = "" if wrong is None else f", not {wrong!r}{closest(wrong, [name])}"
+            raise EvidenceError(
+                f"the model needs the input {name!r}, inputs={{{name!r}: ...}}{hint}"
+            )
+        own = InputSequences.read(name, raw[name], lengths)
+        if evidence is None:
+            none = torch.zeros_like(own.lengths)
+            seen = SequenceEvidence(none, 0, batched=own.batched)
+        else:
+            seen = SequenceEvidence.read(variables, _named(variables, evidence))
+        if (seen.num_rows, seen.batched) != (len(own.lengths), own.batched):
+            raise EvidenceError(
+                f"the input {name!r} is {_count(own.batched, len(own.lengths))}, the evidence is "
+                f"{_count(seen.batched, seen.num_rows)}: give one for each"
+            )
+        return _paired(seen, own.lengths, {name: own.values})
+
+
+def _named(variables: Sequence[Variable], evidence: Any) -> Any:
+    """Evidence; an empty sequence without a name is one of the only variable."""
+    lone = isinstance(evidence, list | tuple | np.ndarray | Tensor) and not len(evidence)
+    return {variables[0].name: evidence} if lone and len(variables) == 1 else evidence
+
+
+def _count(batched: bool, rows: int) -> str:
+    return f"a batch of {rows}" if batched else "a single one"
+
+
+def _paired(
+    seen: SequenceEvidence, lengths: Tensor, inputs: Mapping[Hashable, Tensor]
+) -> PairedSequences:
+    parts = {f.name: getattr(seen, f.name) for f in fields(SequenceEvidence)}
+    return PairedSequences(**parts | {"inputs": inputs}, input_lengths=lengths)

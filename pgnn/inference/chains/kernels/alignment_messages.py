@@ -1,0 +1,163 @@
+"""Sums over alignments of label sequences, one row after another.
+
+State ``i`` of a row with ``u`` labels is the blank before label ``i`` (``u + 1`` blanks in all) or
+label ``i`` itself. The blanks of a message come first, its labels after them: so a step is a few
+sums over neighbours, which the compiler turns into vector instructions.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pgnn.inference.chains.kernels.arrays import exp_below
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
+
+
+@inner_numeric
+def _emit(log_probs, labels, b, t, u, emission, at):
+    """Fill ``u`` emissions of labels and that of the blank, each divided by the largest of them."""
+    blank = log_probs[b, t, 0]
+    top = blank
+    for i in range(u):
+        x = log_probs[b, t, labels[b, i]]
+        emission[at + i] = x
+        top = max(top, x)
+    if top == -math.inf:
+        top = 0.0
+    emission[at + u] = blank
+    for i in range(u + 1):
+        emission[at + i] = exp_below(emission[at + i] - top)
+    return top
+
+
+@inner_numeric
+def _begin(alpha, emission, steps, u):
+    """Fill the message of the first step: the first blank or the first label."""
+    for i in range(2 * u + 1):
+        alpha[i] = 0.0
+    if u < steps:
+        alpha[0] = emission[u]
+    if 0 < u <= steps:
+        alpha[u + 1] = emission[0]
+
+
+@inner_numeric
+def _advance(alpha, to, emission, at, skips, t, steps, u):
+    """Fill the message of a step from the one before, of states from which the end is in reach."""
+    before, size = to - (2 * u + 1), 2 * u + 1
+    for i in range(size):
+        alpha[to + i] = 0.0
+    first, last = u - (steps - t), min(u, t + 1)
+    for i in range(max(1, first), last):
+        label = before + u + 1 + i
+        way = alpha[label] + alpha[before + i] + skips[i] * alpha[label - 1]
+        alpha[to + u + 1 + i] = way * emission[at + i]
+    if first <= 0 and u > 0:
+        alpha[to + u + 1] = (alpha[before + u + 1] + alpha[before]) * emission[at]
+    for i in range(max(1, first + 1), last + 1):
+        alpha[to + i] = (alpha[before + i] + alpha[before + u + i]) * emission[at + u]
+    if first < 0:
+        alpha[to] = alpha[before] * emission[at + u]
+
+
+@inner_numeric
+def _retreat(ahead, size, emission, at, skips, u):
+    """Replace what lies ahead of a step by what lies ahead of the one before, scaled to sum one."""
+    for i in range(u):
+        ahead[size + u + 1 + i] = ahead[u + 1 + i] * emission[at + i]
+    for i in range(u + 1):
+        ahead[size + i] = ahead[i] * emission[at + u]
+    for i in range(u):
+        ahead[i] = ahead[size + i] + ahead[size + u + 1 + i]
+        ahead[u + 1 + i] = ahead[size + u + 1 + i] + ahead[size + i + 1]
+    ahead[u] = ahead[size + u]
+    for i in range(u - 1):
+        ahead[u + 1 + i] += skips[i + 1] * ahead[size + u + 2 + i]
+    total = 0.0
+    for i in range(size):
+        total += ahead[i]
+    if total > 0.0:
+        for i in range(size):
+            ahead[i] /= total
+
+
+@numeric
+def align_rows(
+    log_probs,
+    labels,
+    steps,
+    sizes,
+    rows,
+    log_z,
+    trust,
+    occupancy,
+    alpha,
+    emission,
+    skips,
+    ahead,
+    stop,
+):
+    """Sum over all alignments of some rows.
+
+    Args:
+        log_probs: ``(B, T, K)`` of symbols at each step, the blank first.
+        labels: ``(B, U)`` symbols of the labels.
+        steps: ``(B,)`` steps of each row.
+        sizes: ``(B,)`` labels of each row.
+        rows: Which ones; none without steps.
+        log_z: ``(B,)``, filled.
+        trust: ``(B,)``, filled: where it is tiny, numbers that were lost might have mattered.
+        occupancy: ``(B, T, K)`` zeros, to which shares of symbols are added; or ``(0, 0, 0)``.
+        alpha: Room for ``T (2 U + 1)`` numbers.
+        emission: For ``T (U + 1)``.
+        skips: For ``U``.
+        ahead: For ``2 (2 U + 1)``.
+        stop: Looked at at every step.
+    """
+    for b in rows:
+        u, end = sizes[b], steps[b]
+        size, total = 2 * u + 1, 0.0
+        for i in range(1, u):
+            skips[i] = 1.0 if labels[b, i] != labels[b, i - 1] else 0.0
+        possible = 1.0
+        for t in range(end):
+            if stop[0]:
+                return
+            total += _emit(log_probs, labels, b, t, u, emission, t * (u + 1))
+            if t == 0:
+                _begin(alpha, emission, end, u)
+            else:
+                _advance(alpha, t * size, emission, t * (u + 1), skips, t, end, u)
+            mass = 0.0
+            for i in range(size):
+                mass += alpha[t * size + i]
+            if not mass > 0.0:
+                possible = 0.0
+                break
+            for i in range(size):
+                alpha[t * size + i] /= mass
+            total += math.log(mass)
+        trust[b] = possible
+        log_z[b] = total if possible else -math.inf
+        for i in range(size):
+            ahead[i] = 0.0
+        ahead[u] = 1.0
+        if u > 0:
+            ahead[2 * u] = 1.0
+        for t in range(end - 1 if possible else -1, -1, -1):
+            if stop[0]:
+                return
+            met = 0.0
+            for i in range(size):
+                met += alpha[t * size + i] * ahead[i]
+            trust[b] = min(trust[b], met)
+            if not met > 0.0:
+                break
+            if occupancy.shape[2]:
+                for i in range(u + 1):
+                    occupancy[b, t, 0] += alpha[t * size + i] * ahead[i] / met
+                for i in range(u):
+                    share = alpha[t * size + u + 1 + i] * ahead[u + 1 + i] / met
+                    occupancy[b, t, labels[b, i]] += share
+            if t > 0:
+                _retreat(ahead, size, emission, t * (u + 1), skips, u)

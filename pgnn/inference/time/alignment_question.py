@@ -1,0 +1,120 @@
+"""A question about labels and the steps that say them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import AlignmentModel, Inputs
+from pgnn.errors import EvidenceError
+from pgnn.factors.variable import Variable
+from pgnn.inference.base_question import BaseQuestion, Names
+from pgnn.inference.chains.alignments import Alignments
+from pgnn.inference.question import names_of
+
+
+class AlignmentQuestion(BaseQuestion):
+    """A model of labels, what was said in each row if that is known, and targets.
+
+    Args:
+        model: The model.
+        evidence: Labels, or None.
+        inputs: What says them.
+        names: Of the variables asked for, None for all.
+        errors: What to do about impossible rows.
+
+    Raises:
+        EvidenceError: If a label is missing, or a name is unknown.
+    """
+
+    model: Any
+    seen: Any
+
+    def __init__(
+        self,
+        model: AlignmentModel,
+        evidence: Any,
+        inputs: Inputs | None,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> None:
+        super().__init__(model, model.read(evidence, inputs), inputs, names=names, errors=errors)
+        known = {v.name: v for v in (model.label, model.alignment)}
+        asked = names_of(known if names is None else names, known, what="variable of the model")
+        self.asked = set(asked)
+        if self.knows_labels and not self.seen.is_known(model.label.name):
+            gaps = (self.seen.codes[model.label.name] < 0) & self.seen.inside
+            row, place = gaps.nonzero()[0].tolist()
+            raise EvidenceError(
+                f"label {place} of row {row} is missing: steps are aligned with all labels of a "
+                "sequence, or with none"
+            )
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether labels were given, if only that there are none."""
+        return self.model.label.name in self.seen.codes
+
+    @property
+    def num_cells(self) -> int:
+        """Labels and symbols of all rows."""
+        return int(self.num_rows * (self.steps + self.seen.steps))
+
+    @property
+    def steps(self) -> int:
+        """Most steps of an input."""
+        return int(self.seen.input_lengths.max()) if self.num_rows else 0
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """``(B, T, K + 1)`` log probabilities of the symbols."""
+        logs: Tensor = self.model.log_probs(self.seen)
+        return logs
+
+    @cached_property
+    def alignments(self) -> Alignments:
+        """The paths that say the labels."""
+        codes = self.seen.codes[self.model.label.name]
+        return self.aligned(codes, self.seen.lengths)
+
+    def aligned(self, codes: Tensor, sizes: Tensor) -> Alignments:
+        """Return the paths that say some labels ``(B, U)``."""
+        return Alignments(self.log_probs, self.seen.input_lengths, codes + 1, sizes)
+
+    def over(self, variable: Variable, length: int) -> Variable:
+        """Return a variable whose axis has a length."""
+        return Variable(variable.name, variable.states, (length,))
+
+    @property
+    def index(self) -> Any:
+        """Labels of the rows, of a batch."""
+        return self.seen.index if self.seen.batched else None
+
+
+def said(paths: Tensor) -> Tensor:
+    """Return ``(..., U)`` labels that paths ``(..., T)`` of symbols say, -1 beyond the end.
+
+    Example:
+        >>> said(torch.tensor([[0, 2, 2, 0, 2, 1]]))
+        tensor([[1, 1, 0]])
+    """
+    before = torch.nn.functional.pad(paths[..., :-1], (1, 0), value=0)
+    kept = (paths > 0) & (paths != before)
+    place = kept.cumsum(-1) - 1
+    most = int(kept.sum(-1).max()) if kept.numel() else 0
+    labels = torch.full((*paths.shape[:-1], most + 1), -1)
+    labels.scatter_(-1, torch.where(kept, place, most), paths - 1)
+    return labels[..., :most]
+
+
+def padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return ``(B, U)`` codes, -1 beyond the ends, and ``(B,)`` lengths."""
+    sizes = torch.tensor([len(r) for r in rows], dtype=torch.int64)
+    codes = torch.full((len(rows), int(sizes.max()) if len(rows) else 0), -1)
+    for k, row in enumerate(rows):
+        codes[k, : len(row)] = torch.tensor(row, dtype=torch.int64)
+    return codes, sizes

@@ -1,0 +1,228 @@
+"""Labels that steps of an input say, where it is not known which step says which label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import networkx as nx
+import torch
+from torch import Tensor, nn
+
+from pgnn.abilities import AlignmentModel, Inputs
+from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
+from pgnn.evidence.paired_sequences import PairedSequences
+from pgnn.factors.factor import Factor
+from pgnn.factors.logspace import logsumexp
+from pgnn.factors.piece import Settings
+from pgnn.factors.time_steps import AXIS
+from pgnn.factors.variable import Variable
+from pgnn.models.model import Model
+from pgnn.models.scores.neural_scores import NeuralScores
+
+if TYPE_CHECKING:
+    from pgnn.inference.assignment import Assignment, KBest
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
+
+
+class CTC(Model, AlignmentModel):
+    r"""Connectionist temporal classification: a likelihood of labels, summed over alignments.
+
+    .. math:: p(z \mid x) = \sum_{\pi : \mathcal{B}(\pi) = z} \prod_{t=1}^T p(\pi_t \mid x),
+        \qquad p(\pi_t = k \mid x) \propto e^{f_t(k; x)}
+
+    Each step says a label or the blank; :math:`\mathcal{B}` leaves out repetitions, then blanks.
+    The variables are ``"label"``, over an axis of its own, and ``"alignment"``, over the steps of
+    the input. Given labels, :meth:`query` tells which steps say them, and :meth:`most_probable`
+    the best alignment; without labels :meth:`decode` finds them.
+
+    Args:
+        labels: Number or names of the labels, without the blank.
+        scores: A network that maps an input ``(B, T, ...)`` to ``(B, T, K + 1)`` scores, that of
+            the blank first; or :class:`NeuralScores`; if not given the input itself is the scores.
+        input_name: Name of the input, for a bare network.
+        name: Of the label.
+        blank: Name of the blank as a symbol.
+
+    Raises:
+        ModelError: If ``scores`` is no network, or the blank is a label.
+
+    References:
+        Graves, Fernandez, Gomez and Schmidhuber (2006), Connectionist temporal classification:
+        labelling unsegmented sequence data with recurrent neural networks.
+
+    Example:
+        >>> model = CTC(["a", "b"])
+        >>> scores = torch.tensor([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]]).log()
+        >>> round(float(model.log_prob(["a"], inputs={"x": scores}).exp()), 4)
+        0.64
+        >>> model.decode(inputs={"x": scores})["label"].tolist()
+        ['a']
+    """
+
+    def __init__(
+        self,
+        labels: int | Iterable[Hashable],
+        scores: nn.Module | None = None,
+        *,
+        input_name: Hashable = "x",
+        name: Hashable = "label",
+        blank: Hashable = "-",
+    ) -> None:
+        super().__init__()
+        own: Any = nn.Identity() if scores is None else scores
+        self.scores = own if isinstance(own, NeuralScores) else NeuralScores(own, input_name)
+        self._label = Variable(name, labels, ("U",))
+        self.blank = blank
+        if blank in (states := self._label.states or ()):
+            raise ModelError(f"the blank {blank!r} is a label, too: give it another name, blank=")
+        self._alignment = Variable("alignment", [blank, *states], (AXIS,))
+        self.graph = nx.freeze(nx.DiGraph([("alignment", name)]))
+
+    def settings(self) -> Settings:
+        """Return the labels and the network."""
+        return {
+            "labels": self._label.states,
+            "scores": self.scores,
+            "name": self._label.name,
+            "blank": self.blank,
+        }
+
+    @property
+    def label(self) -> Variable:
+        """The labels."""
+        return self._label
+
+    @property
+    def alignment(self) -> Variable:
+        """The symbols of the steps."""
+        return self._alignment
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """Labels and alignment."""
+        return {v.name: v for v in (self._label, self._alignment)}
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Refused: how many labels there are depends on the alignment.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise Unsupported("CTC has no tables: leave engine= out, or give PrefixSearch(width=...)")
+
+    def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
+        """Read labels, none if not given, and the input; see the base class.
+
+        Args:
+            evidence: Sequences of labels.
+            inputs: By name ``(B, T, D)``, a list of sequences ``(T, D)``, or one of them; lengths
+                of padded ones as ``"T"``.
+        """
+        name = self.scores.input_name
+        rows = PairedSequences.of_pair([self._label], evidence, inputs, name)
+        if rows.soft:
+            raise EvidenceError(f"{self._label.name!r} must be labels; likelihoods have no meaning")
+        return rows
+
+    def log_probs(self, seen: PairedSequences) -> Tensor:
+        """Return ``(B, T, K + 1)`` log probabilities of the symbols, see the base class.
+
+        Raises:
+            ModelError: If the network has another number of outputs, or one is NaN.
+        """
+        lengths, name = seen.input_lengths, self.scores.input_name
+        steps = seen.inputs[name].shape[1]
+        inside = torch.arange(steps) < lengths[:, None]
+        flat = self.scores.scores(seen.inputs, inside)
+        symbols = self._alignment.num_states
+        if flat.shape[-1] != symbols:
+            raise ModelError(
+                f"{symbols - 1} labels and the blank need {symbols} scores at each step, the "
+                f"network of {name!r} gives {flat.shape[-1]}"
+            )
+        if not bool((flat.detach() < torch.inf).all()):
+            raise ModelError(f"the scores that the network of {name!r} gives are NaN or infinite")
+        total = logsumexp(flat, [-1], keepdim=True)
+        flat = flat - total.masked_fill(total.isneginf(), 0.0)
+        empty = flat.new_full((*inside.shape, symbols), -torch.inf)
+        return empty.index_put((inside.to(flat.device),), flat)
+
+    def log_likelihood(self, rows: PairedSequences) -> Callable[[], Tensor]:
+        """Return what gives ``(B,)`` log probabilities of the labels, see the base class."""
+        from pgnn.inference.chains.alignments import Alignments
+
+        labels, lengths = rows.codes[self._label.name] + 1, (rows.input_lengths, rows.lengths)
+
+        def log_probs() -> Tensor:
+            return Alignments(self.log_probs(rows), lengths[0], labels, lengths[1]).log_partition()
+
+        return log_probs
+
+    def fit(
+        self,
+        data: Any,
+        *,
+        learner: Learner | None = None,
+        weights: Any = None,
+        inputs: Inputs | None = None,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> Self:
+        """Fit the network to labels and inputs; see :meth:`Model.fit`.
+
+        Raises:
+            DataError: If a sequence has more labels than its input can say.
+        """
+        from pgnn.inference.time.prefix_search import steps_needed
+
+        try:
+            rows = self.read(data, inputs)
+        except EvidenceError as error:
+            raise DataError(str(error)) from None
+        if not rows.is_known(self._label.name):
+            raise DataError("give the labels of all sequences: missing ones are not learnt from")
+        needed = steps_needed(rows.codes[self._label.name], rows.lengths)
+        lost = (needed > rows.input_lengths).nonzero().flatten().tolist()
+        if lost:
+            raise DataError(
+                f"{len(lost)} of {rows.num_rows} sequences cannot be said (first: sequence "
+                f"{lost[0]}, whose labels take {int(needed[lost[0]])} steps; its input has "
+                f"{int(rows.input_lengths[lost[0]])}); leave them out, or have more steps"
+            )
+        rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
+        return super().fit(rows, learner=learner, **rest)
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return small steps of Adam over batches of 32, with short gradients."""
+        from pgnn.inference.learning.gradient import Gradient
+
+        return Gradient(
+            optimizer=lambda p: torch.optim.Adam(p, lr=0.01),
+            batch_size=32,
+            max_norm=1.0,
+            max_iterations=50,
+        )
+
+    def default_engine(self) -> Engine:
+        """Return ``PrefixSearch()``."""
+        from pgnn.inference.time.prefix_search import PrefixSearch
+
+        return PrefixSearch()
+
+    def decode(
+        self, *, inputs: Inputs, engine: Engine | None = None, k: int = 1
+    ) -> Assignment | KBest:
+        """Return the most probable labels, all their alignments summed up.
+
+        The answer's ``upper_bound`` is its ``log_prob`` where it is exact.
+
+        Args:
+            inputs: As in :meth:`read`.
+            engine: ``PrefixSearch(width=...)``; width 0 is greedy.
+            k: How many of the best.
+        """
+        return self.most_probable(None, self._label.name, inputs=inputs, engine=engine, k=k)
