@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+import pgnn
+
 Example = Callable[..., dict[str, float]]
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -151,3 +153,23 @@ def test_digit_machines(example: Example) -> None:
 def test_news_topics(example: Example) -> None:
     found = example("news_topics", epochs=2, hidden=8)
     assert found["belief network, bound"] > found["independent"] - 0.3
+
+
+def test_diagnosis(example: Example, data_dir: Path) -> None:
+    """Evidence and marginals are those of the competition; of the last, those of the recursion."""
+    found = example("diagnosis")
+    folder = data_dir / "uai" / "pr_mar"
+    diagnosis = importlib.import_module("diagnosis")
+    for name in (f"Promedus_{k}" for k in (11, 13, 16, 24, 27)):
+        reference = float((folder / f"{name}.uai.PR").read_text().split()[1])
+        assert found[name] == pytest.approx(reference, abs=5e-5)
+        assert found[f"{name}, rewritten"] < found[f"{name}, as published"]
+        seen = pgnn.read_evidence(folder / f"{name}.uai.evid")
+        gates = diagnosis.merged(diagnosis.recognised(pgnn.read(folder / f"{name}.uai")), seen)
+        posterior = diagnosis.network(gates).query(None, seen)
+        words = (folder / f"{name}.uai.MAR").read_text().split()
+        for v in gates:  # two states and their probabilities, after the word and the count
+            assert float(posterior[v].probs[1]) == pytest.approx(float(words[4 + 3 * v]), abs=1e-6)
+    # inclusion and exclusion over the 15 findings present, with 45 digits
+    assert found["Promedas_12"] == pytest.approx(-14.0880281506434, abs=1e-9)
+    assert found["Promedas_12, rewritten"] < 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from pgnn.factors.conditionals.table_reader import read_numbers, read_table
 from pgnn.factors.logspace import log_cdf, logdiffexp
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.variable import Variable
+
+_TABLE_TOLERANCE = 1e-9
 
 
 class NoisyMax(Additive, CausalIndependence):
@@ -252,6 +254,41 @@ class NoisyOr(NoisyMax):
         require_binary([*parents, child], child, "NoisyOr", "NoisyMax or Tabular")
         rows = None if strengths is None else _strength_rows(child, parents, strengths)
         super().__init__(child, parents, rows, None if leak is None else _pair(child, "leak", leak))
+
+    @classmethod
+    def from_table(cls, child: Variable, parents: Sequence[Variable], table: Any) -> Self:
+        """Recognise a noisy-or that somebody wrote down as a table.
+
+        Args:
+            child: Variable with two states; the second is "present".
+            parents: Variables with two states.
+            table: Probabilities ``(2, ..., 2)``, the child's states on the last axis, or what else
+                :class:`Tabular` takes.
+
+        Raises:
+            ModelError: If no noisy-or has this table to within ``1e-9``.
+
+        Example:
+            >>> flu, cold, fever = (Variable(name, 2) for name in ("flu", "cold", "fever"))
+            >>> table = [[[0.9, 0.1], [0.45, 0.55]], [[0.18, 0.82], [0.09, 0.91]]]
+            >>> NoisyOr.from_table(fever, [flu, cold], table).strengths
+            tensor([0.8000, 0.5000], dtype=torch.float64)
+        """
+        require_table(child, parents, "NoisyOr")
+        require_binary([*parents, child], child, "NoisyOr", "NoisyMax or Tabular")
+        absent = read_table(child, parents, table)[..., 0]
+        number = len(parents)
+        nobody = float(absent[(0,) * number])
+        alone = [float(absent[tuple(row)]) for row in np.eye(number, dtype=int).tolist()]
+        strengths = [1.0 - p / nobody if 0.0 < p <= nobody else float(p < nobody) for p in alone]
+        gate = cls(child, parents, strengths, leak=1.0 - nobody)
+        error = float(np.abs(gate.factor().values.numpy()[..., 0] - absent).max())
+        if error > _TABLE_TOLERANCE:
+            raise ModelError(
+                f"the table of {child.name!r} is no noisy-or: the one that agrees with it where at "
+                f"most one parent is present is off by up to {error:.3g}; use Tabular"
+            )
+        return gate
 
     @property
     def strengths(self) -> Tensor:

@@ -121,3 +121,31 @@ def test_wrong_effects() -> None:
         NoisyMax(Y, [pain], [[[0.5, 0.5], [0.5, 0.4]]])
     with pytest.raises(ModelError, match=r"row P\(y\) of the table of 'y' must sum to 1"):
         NoisyMax(Y, [pain], leak=[0.5, 0.4])
+
+
+@pytest.mark.parametrize("leak", [0.0, 0.3, 1.0])
+def test_tables_are_recognised(leak: float) -> None:
+    x = [Variable(f"x{k}", 2) for k in range(4)]
+    y = Variable("y", 2)
+    gate = NoisyOr(y, x, [0.0, 0.25, 1.0, 1e-7], leak)
+    table = gate.factor().values
+    again = NoisyOr.from_table(y, x, table)
+    np.testing.assert_allclose(again.factor().values, table, atol=1e-15)
+    if leak < 1.0:
+        np.testing.assert_allclose(again.strengths, gate.strengths, rtol=1e-8)
+    prior = NoisyOr.from_table(y, [], [0.8, 0.2])
+    np.testing.assert_allclose(prior.factor().values, [0.8, 0.2], atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]],  # either but not both
+        [[[0.5, 0.5], [0.6, 0.4]], [[0.4, 0.6], [0.48, 0.52]]],  # the second one prevents
+        [[[0.9, 0.1], [0.45, 0.55]], [[0.18, 0.82], [0.0901, 0.9099]]],
+    ],
+)
+def test_what_is_no_noisy_or_is_refused(table: list[list[list[float]]]) -> None:
+    a, b, y = (Variable(n, 2) for n in "aby")
+    with pytest.raises(ModelError, match=r"table of 'y' is no noisy-or: .* off by up to"):
+        NoisyOr.from_table(y, [a, b], table)
