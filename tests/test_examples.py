@@ -173,3 +173,10 @@ def test_diagnosis(example: Example, data_dir: Path) -> None:
     # inclusion and exclusion over the 15 findings present, with 45 digits
     assert found["Promedas_12"] == pytest.approx(-14.0880281506434, abs=1e-9)
     assert found["Promedas_12, rewritten"] < 16
+
+
+def test_read_words(example: Example) -> None:
+    """Few words: with all of them about a quarter of the letters have to be corrected."""
+    found = example("read_words", words=400)
+    assert found["error"] < 0.7
+    assert 0.0 < found["exact"] <= 1.0
