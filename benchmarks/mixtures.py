@@ -12,11 +12,13 @@ import argparse
 import os
 import time
 import warnings
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.timing import medians
 
 ITERATIONS = (2, 7)
 SETS = {
@@ -28,16 +30,6 @@ SETS = {
     "baudio": (20, 1.0, 40, -44.375, -40.1),
     "mushrooms": (20, 0.1, 40, -20.957, -11.1),
 }
-
-
-def seconds(call: Callable[[], object], rounds: int = 3) -> float:
-    """CPU seconds of the fastest of a few calls."""
-    found = []
-    for _ in range(rounds):
-        begin = time.process_time()
-        call()
-        found.append(time.process_time() - begin)
-    return min(found)
 
 
 def show(name: str, theirs: float, ours: float) -> None:
@@ -73,9 +65,8 @@ def naive_bayes() -> None:
         shapes = {"x": (rows.shape[1],)}
         model = pgnn.NaiveBayes(int(classes.max()) + 1, {"x": kind}, shapes=shapes)
         data = {"class": classes, "x": rows}
-        theirs = seconds(lambda other=other, rows=rows, classes=classes: other.fit(rows, classes))
-        ours = seconds(lambda model=model, data=data: model.fit(data, progress=False))
-        show(f"naive Bayes, {name}", theirs, ours)
+        _, times = medians(partial(other.fit, rows, classes), partial(model.fit, data))
+        show(f"naive Bayes, {name}", *times)
 
 
 def gaussian_mixture() -> None:
@@ -89,16 +80,19 @@ def gaussian_mixture() -> None:
     start = pgnn.EM(max_iterations=2)
     model = pgnn.Mixture(16, {"x": pgnn.Gaussian}).fit({"x": x}, learner=start, seed=0)
 
-    def ours(number: int) -> float:
+    def ours(number: int) -> object:
         learner = pgnn.EM(max_iterations=number, tolerance=0.0, initialize=False, accelerate=False)
-        return seconds(lambda: model.fit({"x": x}, learner=learner, progress=False), 1)
+        return model.fit({"x": x}, learner=learner, progress=False)
 
-    def theirs(number: int) -> float:
-        other = GaussianMixture(16, max_iter=number, tol=0.0, init_params="random", random_state=0)
-        return seconds(lambda: other.fit(x), 1)
+    def theirs(number: int) -> object:
+        return GaussianMixture(
+            16, max_iter=number, tol=0.0, init_params="random", random_state=0
+        ).fit(x)
 
+    calls = [partial(fit, number) for fit in (theirs, ours) for number in ITERATIONS]
+    _, times = medians(*calls, rounds=3)
     short, long = ITERATIONS
-    figures = [(f(long) - f(short)) / (long - short) for f in (theirs, ours)]
+    figures = [(times[k + 1] - times[k]) / (long - short) for k in (0, 2)]
     show("Gaussian mixture, 100,000 x 32, 16 full", *figures)
 
 

@@ -8,7 +8,7 @@ import resource
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,18 @@ def clock_cost() -> float:
         start = clock()
         costs.append(clock() - start)
     return statistics.median(costs)
+
+
+def medians(*calls: Callable[[], Any], rounds: int = 7) -> tuple[list[Any], list[float]]:
+    """Let calls take turns; what each returned last, and the median of its CPU seconds."""
+    answers: list[Any] = [call() for call in calls]  # who compiles or allocates first does it here
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for k, call in enumerate(calls):
+            begin = clock()
+            answers[k] = call()
+            seconds[k].append(clock() - begin)
+    return answers, [statistics.median(s) for s in seconds]
 
 
 class Contender(ABC):

@@ -1,31 +1,20 @@
 """Vectors, regressions, densities and Gaussian fields beside scikit-learn and SciPy.
 
 ``python -m benchmarks.vectors`` times natural calls: of both sides the same model on the same rows,
-CPU time on one thread, medians of a few calls in one run. The last column says how far the two
-sides' answers are apart.
+CPU time on one thread, medians of seven calls that take turns (fewer of the long ones). The last
+column says how far the two sides' answers are apart.
 """
 
 from __future__ import annotations
 
 import os
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-
-def timed(call: Callable[[], Any], rounds: int = 3) -> tuple[Any, float]:
-    """What a call returns, and the median of its CPU seconds."""
-    found, answer = [], None
-    for _ in range(rounds):
-        begin = time.process_time()
-        answer = call()
-        found.append(time.process_time() - begin)
-    return answer, median(found)
+from benchmarks.timing import medians
 
 
 def show(name: str, theirs: float, ours: float, apart: float) -> None:
@@ -43,17 +32,21 @@ def factors(data: Path) -> None:
     import pgnn
 
     x = np.load(data / "images" / "frey_faces.npz")["x"].astype(float)
-    other, theirs = timed(lambda: Theirs(20, svd_method="lapack").fit(x), 1)
-    model, ours = timed(lambda: pgnn.FactorAnalysis(20).fit(x, progress=False), 3)
+    (other, model), times = medians(
+        lambda: Theirs(20, svd_method="lapack").fit(x),
+        lambda: pgnn.FactorAnalysis(20).fit(x),
+        rounds=1,
+    )
     apart = float(model.log_prob(x).mean()) - other.score(x)
-    show("factor analysis, 1,965 x 560, 20 (mean log-likelihood)", theirs, ours, apart)
-    other, theirs = timed(lambda: PCA(20, svd_solver="full").fit(x))
-    model, ours = timed(lambda: pgnn.PrincipalComponents(20).fit(x, progress=False))
+    show("factor analysis, 1,965 x 560, 20 (mean log-likelihood)", *times, apart)
+    (other, model), times = medians(
+        lambda: PCA(20, svd_solver="full").fit(x), lambda: pgnn.PrincipalComponents(20).fit(x)
+    )
     ratio = other.explained_variance_ratio_ - model.explained_variance_ratio.numpy()
-    show("principal components, 1,965 x 560, 20", theirs, ours, float(np.abs(ratio).max()))
+    show("principal components, 1,965 x 560, 20", *times, float(np.abs(ratio).max()))
     x[np.random.default_rng(0).random(x.shape) < 0.1] = np.nan
     learner = pgnn.EM(max_iterations=10, tolerance=0.0)
-    _, ours = timed(lambda: pgnn.FactorAnalysis(20).fit(x, learner=learner, progress=False), 1)
+    _, (ours,) = medians(lambda: pgnn.FactorAnalysis(20).fit(x, learner=learner), rounds=1)
     print(f"the same with 10 % of the pixels missing: EM {ours / 10:.2f} s an iteration")
 
 
@@ -72,24 +65,24 @@ def regressions() -> None:
         ("lasso, 20,000 x 50", linear_model.Lasso(0.05, tol=1e-10), pgnn.LaplacePrior(1 / 1000.0)),
     ]
     for name, other, prior in cases:
-        _, theirs = timed(lambda other=other: other.fit(x, y))
-        model, ours = timed(
-            lambda prior=prior: pgnn.LinearRegression("y", "x", prior, noise=1.0).fit(rows)
+        (_, model), times = medians(
+            lambda other=other: other.fit(x, y),
+            lambda prior=prior: pgnn.LinearRegression("y", "x", prior, noise=1.0).fit(rows),
         )
         weights = model.coefficients()["weight"].to_numpy()[:-1]
-        show(name, theirs, ours, float(np.abs(weights - other.coef_).max()))
+        show(name, *times, float(np.abs(weights - other.coef_).max()))
     labels = np.digitize(y, [-1.0, 1.0])
     classes: dict[str, Any] = {"two": (labels > 0) * 1, "three": labels}
     for name, k in classes.items():
         other = linear_model.LogisticRegression(C=1.0, tol=1e-8, max_iter=1000)
-        _, theirs = timed(lambda other=other, k=k: other.fit(x, k))
         prior = pgnn.NormalPrior(1.0)
-        model, ours = timed(
-            lambda prior=prior, k=k: pgnn.LogisticRegression("k", "x", prior).fit({"x": x, "k": k})
+        (_, model), times = medians(
+            lambda other=other, k=k: other.fit(x, k),
+            lambda prior=prior, k=k: pgnn.LogisticRegression("k", "x", prior).fit({"x": x, "k": k}),
         )
-        found = model.query("k", {"x": x})["k"].probs.numpy()
-        apart = float(np.abs(found - other.predict_proba(x)).max())
-        show(f"logistic regression, 20,000 x 50, {name} classes", theirs, ours, apart)
+        probs = model.query("k", {"x": x})["k"].probs.numpy()
+        apart = float(np.abs(probs - other.predict_proba(x)).max())
+        show(f"logistic regression, 20,000 x 50, {name} classes", *times, apart)
 
 
 def densities() -> None:
@@ -103,44 +96,36 @@ def densities() -> None:
     y = rng.integers(0, 10, 20_000)
     x = rng.normal(size=(20_000, 30)) + rng.normal(size=(10, 30))[y]
     form = pgnn.Full()
-    other, theirs = timed(lambda: QuadraticDiscriminantAnalysis().fit(x, y).predict_proba(x))
-    found, ours = timed(
+    (other, probs), times = medians(
+        lambda: QuadraticDiscriminantAnalysis().fit(x, y).predict_proba(x),
         lambda: (
             pgnn.GaussianDiscriminant(10, 30, form)
-            .fit({"class": y, "x": x}, progress=False)
+            .fit({"class": y, "x": x})
             .query("class", x)["class"]
             .probs.numpy()
-        )
+        ),
     )
-    show(
-        "quadratic discriminants, 20,000 x 30, fit and ask",
-        theirs,
-        ours,
-        np.abs(found - other).max(),
-    )
+    apart = np.abs(probs - other).max()
+    show("quadratic discriminants, 20,000 x 30, fit and ask", *times, apart)
     few, asked = x[:4000, :3], x[4000:6000, :3]
-    other, theirs = timed(lambda: KernelDensity(bandwidth=0.5).fit(few).score_samples(asked))
     kind = lambda v, p: pgnn.KernelDensity(v, p, bandwidth=0.5)  # noqa: E731
-    found, ours = timed(
-        lambda: pgnn.Density(kind, 3).fit(few, progress=False).log_prob(asked).detach().numpy()
+    (other, logs), times = medians(
+        lambda: KernelDensity(bandwidth=0.5).fit(few).score_samples(asked),
+        lambda: pgnn.Density(kind, 3).fit(few).log_prob(asked).detach().numpy(),
+        rounds=3,
     )
-    show("kernel density, 4,000 rows, 2,000 asked, 3-d", theirs, ours, np.abs(found - other).max())
+    show("kernel density, 4,000 rows, 2,000 asked, 3-d", *times, np.abs(logs - other).max())
     knn = KNeighborsClassifier(5)
-    other, theirs = timed(lambda: knn.fit(few, y[:4000]).predict_proba(asked))
     model = pgnn.NaiveBayes(10, {"x": pgnn.NearestNeighbours}, shapes={"x": (3,)})
-    found, ours = timed(
+    (other, probs), times = medians(
+        lambda: knn.fit(few, y[:4000]).predict_proba(asked),
         lambda: (
-            model.fit({"class": y[:4000], "x": few}, progress=False)
+            model.fit({"class": y[:4000], "x": few})
             .query("class", {"x": asked})["class"]
             .probs.numpy()
-        )
+        ),
     )
-    show(
-        "nearest neighbours, 4,000 rows, 2,000 asked, 3-d",
-        theirs,
-        ours,
-        np.abs(found - other).max(),
-    )
+    show("nearest neighbours, 4,000 rows, 2,000 asked, 3-d", *times, np.abs(probs - other).max())
 
 
 def fields() -> None:
@@ -155,16 +140,20 @@ def fields() -> None:
     line = line + line.T
     grid = (sp.kron(line, sp.eye_array(side)) + sp.kron(sp.eye_array(side), line)).tocsr()
     seen = {0: 0.0, side**2 - 1: 1.0, side * side // 2: 0.3}
-    model, making = timed(lambda: pgnn.GaussianMarkovField(grid), 1)
-    answer, ours = timed(lambda: model.query(evidence=seen), 3)
+    (model,), (making,) = medians(lambda: pgnn.GaussianMarkovField(grid), rounds=1)
     laplacian = model.precision()
     rest = np.setdiff1d(np.arange(side**2), [*seen])
     target = -laplacian[rest][:, [*seen]] @ [*seen.values()]
-    other, theirs = timed(lambda: spsolve(laplacian[rest][:, rest], target), 1)
+    (other, answer), times = medians(
+        lambda: spsolve(laplacian[rest][:, rest], target),
+        lambda: model.query(evidence=seen),
+        rounds=1,
+    )
     apart = float(np.abs(answer["x"].mean.numpy()[rest] - other).max())
-    show("Gaussian field, 99,856 nodes (spsolve: means alone)", theirs, ours, apart)
-    _, one = timed(lambda: answer[side].std)
-    _, draw = timed(lambda: model.sample(1, seen, seed=0), 1)
+    show("Gaussian field, 99,856 nodes (spsolve: means alone)", *times, apart)
+    _, (one, draw) = medians(
+        lambda: answer[side].std, lambda: model.sample(1, seen, seed=0), rounds=1
+    )
     print(f"making it {making:.2f} s, a variance {one:.3f} s, a draw {draw:.2f} s")
 
 

@@ -92,7 +92,6 @@ DEFERRED = {
     "models/model_mixture.py": {"inference"},
     "models/chow_liu_tree.py": {"inference"},
     "models/latent_factors.py": {"inference"},
-    "models/vector_network.py": {"inference"},
     "models/regression.py": {"inference"},
     "models/sparse_coding.py": {"inference"},
     "models/gaussian_markov_field.py": {"inference"},

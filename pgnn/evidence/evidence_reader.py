@@ -147,7 +147,7 @@ class EvidenceReader:
         """Return columns of states that are coded block by block, so that no large copy is made.
 
         Args:
-            data: As for :meth:`read`.
+            data: As for :meth:`read`, or what that returned.
             names: The single discrete variables that are read; all of them if not given.
             block: Rows in a block.
 
@@ -156,6 +156,9 @@ class EvidenceReader:
                 rows, or a value is no state.
         """
         variables = [self._single[n][1] for n in (self._single if names is None else names)]
+        if isinstance(data, RowEvidence):
+            known = [self._element_name(k) for k in range(self._size)]
+            return MatrixColumns(variables, data.codes, known, block)
         try:
             return self._coded(variables, RawEvidence.of(data, True), block)
         except EvidenceError as error:
@@ -305,7 +308,10 @@ class EvidenceReader:
                     tensors[v.name] = r.tensor.expand(size, *v.shape, v.num_states)
         hard = np.flatnonzero(codes.max(axis=0, initial=MISSING) != MISSING)
         names = (*self._names(hard, softly), *reals)
-        return RowEvidence(codes, rows is not None, soft, scale, tensors, reals, names, index)
+        whole = tuple(r.variable.name for r in readings if r.whole)
+        return RowEvidence(
+            codes, rows is not None, soft, scale, tensors, reals, names, index, whole=whole
+        )
 
     def _names(self, hard: NDArray[np.intp], softly: set[int]) -> list[Hashable]:
         """The names of the variables that some elements belong to, in order."""

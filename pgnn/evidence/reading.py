@@ -35,6 +35,7 @@ class Reading:
         log_scale: ``()`` or ``(B,)`` logarithms of the scales, summed over the shape.
         tensor: The unscaled likelihood as given, if it requires a gradient.
         real: ``event`` or ``(B, *event)`` values, ``NaN`` where not observed.
+        whole: Whether no number of these is ``NaN``.
     """
 
     variable: Variable
@@ -44,6 +45,7 @@ class Reading:
     log_scale: Floats | float = 0.0
     tensor: Tensor | None = None
     real: Tensor | None = None
+    whole: bool = False
 
 
 def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Reading:
@@ -69,7 +71,7 @@ def read_real(variable: Variable, value: Any, in_part: int | None = None) -> Rea
         )
     rows = tensor.shape[0] if batched else None
     if all_finite(tensor):
-        return Reading(variable, rows, real=tensor)
+        return Reading(variable, rows, real=tensor, whole=True)
     if is_sparse(tensor):
         raise EvidenceError(
             f"evidence for real variable {variable.name!r} must be finite: a sparse matrix has no "

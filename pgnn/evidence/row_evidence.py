@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pgnn.errors import EvidenceError
 from pgnn.evidence.evidence import Evidence
+from pgnn.factors.finite import all_finite
 from pgnn.factors.sparse_rows import taken
 
 Floats = NDArray[np.float64]
@@ -40,6 +41,7 @@ class RowEvidence(Evidence):
         index: The data frame's index, if the evidence was one.
         weights: ``(B,)`` what each row counts, where rows are learnt from; ones if ``None``.
         inputs: ``(B, ...)`` covariates by name, where rows are learnt from.
+        whole: Real variables that are known to have no holes.
     """
 
     codes: NDArray[np.int32]
@@ -52,6 +54,11 @@ class RowEvidence(Evidence):
     index: Any = None
     weights: Floats | None = None
     inputs: Mapping[Hashable, Tensor] = field(default_factory=dict)
+    whole: tuple[Hashable, ...] = ()
+
+    def knows(self, name: Hashable) -> bool:
+        """Whether every number of a real variable was seen, in every row."""
+        return name in self.whole or (name in self.reals and all_finite(self.reals[name]))
 
     @property
     def num_rows(self) -> int:

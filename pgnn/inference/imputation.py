@@ -14,7 +14,6 @@ from pgnn.abilities import LatentFactorModel, UnrollableModel, VectorModel
 from pgnn.errors import DataError, EvidenceError, Unsupported
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.wrappers import observed
-from pgnn.factors.finite import all_finite
 from pgnn.inference.engine import Engine
 from pgnn.limits import whole_number
 
@@ -82,9 +81,7 @@ def _completed(model: Any, frame: Any, rows: Any, engine: Engine | None) -> Any:
     missing = [
         n
         for n, v in model.variables.items()
-        if not v.is_discrete
-        and _has_column(model, frame, n)
-        and (n not in seen.reals or not all_finite(seen.reals[n]))
+        if not v.is_discrete and _has_column(model, frame, n) and not seen.knows(n)
     ]
     if missing and isinstance(model, LatentFactorModel):
         reals = {model.vector: model.reconstruct(rows)}

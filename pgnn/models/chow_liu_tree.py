@@ -157,10 +157,9 @@ class ChowLiuTree(Model, ClosedFormModel):
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``MaximumLikelihood``, which has a closed form; ``EM`` where cells are missing."""
-        from pgnn.inference.learning.em import EM
-        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.learning.maximum_likelihood_or_em import MaximumLikelihoodOrEM
 
-        return MaximumLikelihood() if self.is_complete(data) else EM()
+        return MaximumLikelihoodOrEM()
 
     # --- learning -----------------------------------------------------------------------------
 

@@ -206,10 +206,9 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``MaximumLikelihood`` for complete rows, ``EM`` where numbers are missing."""
-        from pgnn.inference.learning.em import EM
-        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.learning.maximum_likelihood_or_em import MaximumLikelihoodOrEM
 
-        return MaximumLikelihood() if self._is_complete(data) else EM()
+        return MaximumLikelihoodOrEM()
 
     def solve(
         self, values: Mapping[Hashable, Tensor], weights: Tensor, seed: int | None = None

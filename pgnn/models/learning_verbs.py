@@ -6,10 +6,8 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from pgnn.abilities import DirectedModel, FactorModel, Inputs
-from pgnn.errors import EvidenceError, ModelError
+from pgnn.errors import ModelError
 from pgnn.evidence.frames import columns_of
-from pgnn.evidence.wrappers import Codes, Observed
-from pgnn.factors.finite import all_finite
 from pgnn.factors.inference_mode import outside_inference_mode
 from pgnn.limits import check_seed
 from pgnn.models.checked_module import CheckedModule
@@ -120,22 +118,6 @@ class LearningVerbs(CheckedModule, FactorModel):
         from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 
         return MaximumLikelihood() if isinstance(self, DirectedModel) else Gradient()
-
-    def is_complete(self, data: Any) -> bool:
-        """Whether data to learn from has every variable in every row; if it can be read at all."""
-        from pgnn.inference.question import reader_of
-
-        try:
-            known = data
-            if not isinstance(data, Codes | Observed):  # a column may be one of weights
-                columns = self._columns(data)
-                known = {n: columns[n] for n in self.variables if n in columns}
-            seen = reader_of(self).read(known, states_only=True)
-        except EvidenceError:  # the learner says what is wrong
-            return True
-        reals = [n for n, v in self.variables.items() if not v.is_discrete]
-        complete = all(n in seen.reals and all_finite(seen.reals[n]) for n in reals)
-        return complete and bool((seen.codes >= 0).all())
 
     def _columns(self, data: Any) -> Mapping[Hashable, Any]:
         """The columns of data by name."""

@@ -135,11 +135,9 @@ class NaiveBayes(BayesianNetwork, ClassModel):
 
     def default_learner(self, data: Any) -> Learner:
         """Return ``MaximumLikelihood`` for complete rows, ``EM`` where something is missing."""
-        from pgnn.inference.learning.em import EM
-        from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
+        from pgnn.inference.learning.maximum_likelihood_or_em import MaximumLikelihoodOrEM
 
-        prior = self.smoothing_prior()
-        return MaximumLikelihood(prior) if self.is_complete(data) else EM(prior)
+        return MaximumLikelihoodOrEM(self.smoothing_prior())
 
     def smoothing_prior(self) -> Prior | None:
         """Return the pseudo-count of each state of features that have states; None without."""

@@ -12,7 +12,6 @@ from pgnn.abilities import VectorModel
 from pgnn.errors import DataError, EvidenceError, ModelError
 from pgnn.evidence.frames import columns_of, is_frame
 from pgnn.evidence.reading import floats_of
-from pgnn.factors.finite import all_finite
 from pgnn.factors.variable import Variable
 from pgnn.limits import whole_number
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -134,20 +133,6 @@ class VectorNetwork(BayesianNetwork, VectorModel):
         except BaseException:
             self._column_names = before
             raise
-
-    def _is_complete(self, data: Any) -> bool:
-        """Whether every number, and every state, was seen in every row."""
-        from pgnn.inference.question import reader_of
-
-        if is_frame(data) or isinstance(data, Mapping):
-            known = {*self.variables, *self._column_names}
-            data = {n: x for n, x in columns_of(data).items() if n in known}
-        try:
-            seen = reader_of(self).read(data, states_only=True)
-        except EvidenceError:  # the learner says what is wrong
-            return True
-        x = seen.reals.get(self._vector)
-        return x is not None and all_finite(x) and bool((seen.codes >= 0).all())
 
     def _gathered(self, data: Any, weights: Any) -> Any:
         """The columns that nobody has named yet as one matrix."""

@@ -158,7 +158,7 @@ class Bernoulli(FactorizedEmission):
         return (x == 0) | (x == 1)
 
     def _from_mean(self, mean: Tensor) -> Tensor:
-        return mean.clamp(self.min_prob, 1.0 - self.min_prob).logit()
+        return mean.clamp_(self.min_prob, 1.0 - self.min_prob).logit_()
 
     def accepts(self, prior: Any) -> bool:
         """Whether it gives zero and one the same pseudo-count."""

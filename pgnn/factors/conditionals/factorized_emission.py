@@ -92,9 +92,10 @@ class FactorizedEmission(Emission):
         """Return that of rows without holes, where no number is certain; see the base class."""
         count, total = statistics
         natural = self.natural.detach().double().reshape(-1, self.size)
-        if not bool(natural.isfinite().all()):
+        if not all_finite(natural):
             return None
-        own = (total * natural - count * self._log_partition(natural)).sum()
+        own = total.reshape(-1) @ natural.reshape(-1)
+        own = own - count.reshape(-1) @ self._log_partition(natural).reshape(-1)
         if self._log_base(total[:0]) is None:
             return own
         base = self._log_base(self._read(values)[self.child.name].reshape(-1, self.size))
@@ -108,9 +109,12 @@ class FactorizedEmission(Emission):
             return
         count, total = statistics[0] + rows, statistics[1] + more
         known = count > LEAST_COUNT
-        new = self._from_mean(total / count.masked_fill(~known, 1.0))
-        old = self.natural.double().reshape(new.shape)
-        self.natural.copy_(torch.where(known, new, old).reshape(self.natural.shape))
+        if bool(known.all()):
+            new = self._from_mean(total.div_(count))
+        else:
+            new = self._from_mean(total.div_(count.masked_fill_(~known, 1.0)))
+            new = torch.where(known, new, self.natural.double().reshape(new.shape))
+        self.natural.copy_(new.reshape(self.natural.shape))
 
     def log_prior(self, prior: Any) -> Tensor:
         """Log density of the prior, up to a constant; zero without one."""

@@ -117,6 +117,8 @@ class Full(Covariance):
     def _complete_moments(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Moments of rows without a hole."""
         own = w.sum(dim=1, keepdim=True) if self.tied else w
+        if own.shape[1] == 1:
+            return w.t() @ x, ((x * own).t() @ x).unsqueeze(0)
         packed = x.new_zeros(own.shape[1], x.shape[1] * (x.shape[1] + 1) // 2)
         for rows, part in products(x):
             packed.addmm_(own[rows].t(), part.t())

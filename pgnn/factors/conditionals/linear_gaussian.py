@@ -28,6 +28,7 @@ from pgnn.factors.conditionals.normal_wishart import (
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.penalised_quadratic import penalised_coefficients
 from pgnn.factors.conditionals.regression import Regression
+from pgnn.factors.finite import all_finite, has_nan
 from pgnn.factors.piece import Settings, learnable_zeros
 from pgnn.factors.variable import Variable
 
@@ -147,7 +148,7 @@ class LinearGaussian(Emission):
         y = given[self.child.name].reshape(-1, self.size)
         x = self._features(given)
         flat = isinstance(prior, ParameterPrior) and prior.rates("bias") == (0.0, 0.0)
-        finite = bool(y.isfinite().all() and x.isfinite().all())
+        finite = all_finite(y) and all_finite(x)
         if not (self.bias.requires_grad and len(y) and finite and (prior is None or flat)):
             return super().learn(values, weights, prior)
         try:
@@ -181,22 +182,25 @@ class LinearGaussian(Emission):
         if self._origin is not None:
             features, y = features - self._origin[0], y - self._origin[1]
         z = torch.cat([features, torch.ones_like(y[:, :1])], dim=1)
-        kept = ~y.isnan().all(dim=1)
-        y, w, z = y[kept], w[kept], z[kept]
+        whole = all_finite(y)
+        if not whole:
+            kept = ~y.isnan().all(dim=1)
+            y, w, z = y[kept], w[kept], z[kept]
         self._check_features(z)
         _, zz = Full().moments(z, w, z, z)
-        hole = y.isnan().any(dim=1)
-        yz, yy = self._products(y[~hole], z[~hole], w[~hole])
-        if bool(hole.any()):
+        if whole:
+            yz, yy = self._products(y, z, w)
+        else:
+            hole = y.isnan().any(dim=1)
+            yz, yy = self._products(y[~hole], z[~hole], w[~hole])
             more = self._expected_products(y[hole], z[hole], w[hole])
             yz, yy = yz + more[0], yy + more[1]
         return w.sum(dim=0), zz, yz, yy
 
     def _products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Sums over complete rows."""
-        pairs = (y.unsqueeze(2) * z.unsqueeze(1)).flatten(start_dim=1)
         _, yy = self.form.moments(y, w, y, y)
-        return (w.t() @ pairs).reshape(-1, y.shape[1], z.shape[1]), yy
+        return torch.stack([(y * own.unsqueeze(1)).t() @ z for own in w.t()]), yy
 
     def _expected_products(self, y: Tensor, z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Expected sums over rows seen in part."""
@@ -319,11 +323,12 @@ class LinearGaussian(Emission):
         rows = len(values[self.child.name])
         reals = [v for v in self.parents if not v.is_discrete]
         flat = [values[v.name].reshape(rows, v.num_elements) for v in reals]
-        empty = values[self.child.name].new_zeros(rows, 0)
-        return torch.cat(flat, dim=1) if flat else empty
+        if len(flat) == 1:
+            return flat[0]
+        return torch.cat(flat, dim=1) if flat else values[self.child.name].new_zeros(rows, 0)
 
     def _check_features(self, x: Tensor) -> None:
-        if bool(x.isnan().any()):
+        if has_nan(x):
             names = [v.name for v in self.parents if not v.is_discrete]
             raise EvidenceError(
                 f"{self.child.name!r} was seen in a row in which one of its real parents {names} "

@@ -63,19 +63,8 @@ class Logistic(Softmax):
         """A weight for each feature, and the bias."""
         return sum(self._sizes) + 1
 
-    def curvature(
-        self,
-        values: Mapping[Hashable, Tensor],
-        inputs: Mapping[Hashable, Tensor],
-        weights: Tensor,
-    ) -> Tensor | None:
-        r"""Return :math:`\sum_n w_n p_n (1 - p_n) z_n z_n^\top`."""
-        z = self._features(values, inputs)
-        if z is None:
-            return None
-        with torch.no_grad():
-            p = self.distribution(values, inputs).probs.expand(len(z), -1)
-        return (z * (weights * p[:, 0] * p[:, 1]).unsqueeze(1)).T @ z
+    def _score_covariance(self, p: Tensor, k: int, j: int) -> Tensor:
+        return p[:, 0] * p[:, 1]
 
     def _offset(self) -> Tensor:
         return self.bias.reshape(1)

@@ -88,21 +88,29 @@ class Softmax(Additive, Curved):
         inputs: Mapping[Hashable, Tensor],
         weights: Tensor,
     ) -> Tensor | None:
-        r"""Return :math:`\sum_n w_n (\mathrm{diag}(p_n) - p_n p_n^\top) \otimes z_n z_n^\top`."""
+        r"""Return :math:`\sum_n w_n \mathrm{Cov}(s_n) \otimes z_n z_n^\top`; see the base class.
+
+        Scores are as uncertain as :math:`\mathrm{diag}(p_n) - p_n p_n^\top`, of two states whose
+        log odds are the only one as :math:`p_n (1 - p_n)`.
+        """
         z = self._features(values, inputs)
         if z is None:
             return None
         with torch.no_grad():
             p = self.distribution(values, inputs).probs.expand(len(z), -1)
-        size, states = z.shape[1], p.shape[1]
-        whole = z.new_zeros(size, states, size, states)
-        for k in range(states):
+        size, columns = z.shape[1], len(self._offset())
+        whole = z.new_zeros(size, columns, size, columns)
+        for k in range(columns):
             for j in range(k + 1):
-                w = weights * p[:, k] * ((1.0 if j == k else 0.0) - p[:, j])
+                w = weights * self._score_covariance(p, k, j)
                 part = (z * w.unsqueeze(1)).T @ z
                 whole[:, k, :, j] = part
                 whole[:, j, :, k] = part.T
-        return whole.reshape(size * states, size * states)
+        return whole.reshape(size * columns, size * columns)
+
+    def _score_covariance(self, p: Tensor, k: int, j: int) -> Tensor:
+        """``(N,)`` covariances of two scores under probabilities ``(N, K)``."""
+        return p[:, k] * ((1.0 if j == k else 0.0) - p[:, j])
 
     @contextmanager
     def centred(

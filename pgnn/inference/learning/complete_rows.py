@@ -15,7 +15,6 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
-from pgnn.factors.finite import all_finite
 from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import Term, gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
@@ -185,7 +184,7 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x < 0
         elif name in rows.reals:
             x = rows.reals[name]
-            if all_finite(x):
+            if rows.knows(name):
                 values[name] = x
                 continue
             missing = x.isnan()

@@ -321,7 +321,9 @@ class EM(Learner):
         """What writes down how far the fit is, of the first process alone."""
         if self.checkpoints is None or (self.distributed and not is_first()):
             return Keeper(None, {})
-        fields = {n: getattr(seen, n) for n in seen.__dataclass_fields__ if n != "index"}
+        fields = {
+            n: getattr(seen, n) for n in seen.__dataclass_fields__ if n not in ("index", "whole")
+        }
         settings = replace(self, checkpoints=None, max_iterations=1)
         return Keeper(
             self.checkpoints,

@@ -17,7 +17,6 @@ from pgnn.errors import DataError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.gaussian import Gaussian
-from pgnn.factors.finite import all_finite
 from pgnn.factors.lloyd import Clusters, lloyd, spread_centres
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.history import History
@@ -187,7 +186,7 @@ def _features(model: Any) -> dict[Hashable, Gaussian]:
 def _rows(model: ClassModel, features: dict[Hashable, Gaussian], seen: RowEvidence) -> Tensor:
     """``(N, D)`` the numbers of all features side by side."""
     told = (seen.codes[:, model.elements.numbers(model.class_name)] >= 0).any()
-    missing = [n for n in features if n not in seen.reals or not all_finite(seen.reals[n])]
+    missing = [n for n in features if not seen.knows(n)]
     if told or missing:
         what = f"{missing[0]!r} is missing in some" if missing else "the class was seen in some"
         raise DataError(f"KMeans needs complete rows of features alone; {what}: take EM()")

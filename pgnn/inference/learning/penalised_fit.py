@@ -34,6 +34,10 @@ _LARGE = 1e-6
 _NEWTON = 400
 """Parameters up to which steps of Newton's method follow."""
 _STEPS = 12
+_STEADY = 1e-5
+"""Derivative from which on the curvature is not computed again."""
+_REST = 1e-14
+"""Derivative at which nothing is left to gain."""
 
 
 class _Mean:
@@ -114,24 +118,29 @@ def fit_penalised(terms: Sequence[Term], prior: ParameterPrior | None, max_itera
 
 
 def _newton(problem: OptimisationProblem) -> bool:
-    """Steps on the parameters that are not zero; whether the gradient is at rest then."""
+    """Steps on the parameters that are not zero; whether the gradient is at rest then.
+
+    Near the end the curvature stays as it is: what it is off by is far less than what is gained.
+    """
     learnable, mean = problem.learnable, problem.objective(problem.rows)
     l1, l2 = (learnable.spread(rates) for rates in (problem.l1, problem.l2))
     theta = learnable.vector()
     kept = (l1 == 0) | (theta != 0)
     sign = np.sign(theta)
     best, before = np.inf, theta
+    curvature: Floats | None = None
     for _ in range(_STEPS):
-        gradient, hessian = _derivatives(learnable, mean, kept)
+        gradient = _gradient(learnable, mean)
         slope = (gradient - l2 * theta - l1 * sign)[kept]
         largest = float(np.abs(slope).max(initial=0.0))
         if not largest < best:  # rounding, or no convex function
             learnable.assign(before)
             return best <= 1e3 * _GRADIENT
-        before, best = theta, largest
-        if largest <= 1e-14:
+        if largest <= _REST:
             return True
-        curvature = np.diag(l2[kept]) - hessian
+        if curvature is None or largest > _STEADY:
+            curvature = np.diag(l2[kept]) - _hessian(learnable, mean, kept)
+        before, best = theta, largest
         step = np.linalg.lstsq(curvature, slope, rcond=1e-12)[0]
         theta = theta.copy()
         theta[kept] += step
@@ -156,35 +165,38 @@ def _curvature(learnable: LearnableParameters, mean: Mean) -> Floats | None:
     return np.asarray((found / mean.total).numpy(force=True))  # type: ignore[attr-defined]
 
 
-def _derivatives(
-    learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """The gradient, and the Hessian of the parameters that are kept."""
-    finite = [torch.isfinite(p.detach()) for p in learnable.parameters]
+def _flat(learnable: LearnableParameters, tensors: Sequence[Tensor | None]) -> Tensor:
+    """Derivatives by the parameters side by side, of those that are finite."""
+    pairs = zip(tensors, learnable.parameters, strict=True)
+    parts = [(torch.zeros_like(p) if t is None else t)[torch.isfinite(p.detach())]
+             for t, p in pairs]  # fmt: skip
+    return torch.cat([x.double() for x in parts])
 
-    def flat(tensors: Sequence[Tensor | None]) -> Tensor:
-        pairs = zip(tensors, learnable.parameters, finite, strict=True)
-        parts = [(torch.zeros_like(p) if t is None else t)[f] for t, p, f in pairs]
-        return torch.cat([x.double() for x in parts])
 
-    known = _curvature(learnable, mean)
+def _gradient(learnable: LearnableParameters, mean: Mean, create_graph: bool = False) -> Any:
+    """The slope of the mean; as a tensor if it is to be differentiated again."""
     with torch.enable_grad():
-        value = mean()
-        if known is not None:
-            gradient = flat(torch.autograd.grad(value, learnable.parameters, allow_unused=True))
-            return gradient.detach().numpy(), -known[np.ix_(kept, kept)]
-        first = torch.autograd.grad(
-            value, learnable.parameters, create_graph=True, allow_unused=True
+        slopes = torch.autograd.grad(
+            mean(), learnable.parameters, create_graph=create_graph, allow_unused=True
         )
-        gradient = flat(first)
-        rows = []
-        for k in np.flatnonzero(kept).tolist():
-            second = torch.autograd.grad(
-                gradient[k], learnable.parameters, retain_graph=True, allow_unused=True
-            )
-            rows.append(flat(second).detach())
+        flat = _flat(learnable, slopes)
+    return flat if create_graph else flat.numpy()
+
+
+def _hessian(learnable: LearnableParameters, mean: Mean, kept: NDArray[np.bool_]) -> Floats:
+    """The second derivatives by the parameters that are kept."""
+    known = _curvature(learnable, mean)
+    if known is not None:
+        return -known[np.ix_(kept, kept)]
+    gradient = _gradient(learnable, mean, create_graph=True)
+    rows = []
+    for k in np.flatnonzero(kept).tolist():
+        second = torch.autograd.grad(
+            gradient[k], learnable.parameters, retain_graph=True, allow_unused=True
+        )
+        rows.append(_flat(learnable, second).detach())
     hessian = torch.stack(rows) if rows else gradient.new_zeros(0, len(gradient))
-    return gradient.detach().numpy(), hessian.numpy()[:, kept]
+    return np.asarray(hessian.numpy()[:, kept])
 
 
 def fit_states(

@@ -9,7 +9,6 @@ import torch
 
 from pgnn.abilities import SolvableModel
 from pgnn.errors import DataError
-from pgnn.factors.finite import all_finite
 from pgnn.inference.history import History
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import is_single, read_rows
@@ -41,7 +40,7 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
     values = {}
     for name in model.observable:
         x = rows.reals.get(name)
-        if x is None or not (model.takes_holes or all_finite(x)):
+        if x is None or not (model.takes_holes or rows.knows(name)):
             where = "in all rows" if x is None else "in some rows"
             raise DataError(
                 f"numbers of {name!r} are missing {where}: maximum likelihood needs complete rows; "

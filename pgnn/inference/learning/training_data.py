@@ -18,7 +18,7 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import Codes, Observed
 from pgnn.factors.cells import dense, is_container
-from pgnn.factors.finite import all_finite, is_all_nan
+from pgnn.factors.finite import is_all_nan
 from pgnn.factors.sparse_rows import is_scipy_sparse
 from pgnn.factors.variable import MISSING
 from pgnn.inference.assignment import Assignment, KBest
@@ -41,7 +41,7 @@ def read_rows(
     Args:
         model: Whose variables the data is about.
         data: Data frame, mapping, matrix with a column for each element, or array ``(N, *shape)``
-            of a lone variable.
+            of a lone variable; or what an earlier call returned.
         weights: ``(N,)`` what each row counts, or the name of the column that tells.
         inputs: ``(N, ...)`` covariates by name.
         soft: Whether likelihoods are learnt from too.
@@ -133,12 +133,12 @@ def check_complete(model: Any, seen: RowEvidence | SequenceEvidence) -> None:
         DataError: If something was not.
     """
     for name, v in model.variables.items():
-        if isinstance(seen, SequenceEvidence):
-            known = seen.is_known(name) if v.is_discrete else seen.knows(name)
-        elif v.is_discrete:
-            known = bool((seen.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
+        if not v.is_discrete:
+            known = seen.knows(name)
+        elif isinstance(seen, SequenceEvidence):
+            known = seen.is_known(name)
         else:
-            known = name in seen.reals and all_finite(seen.reals[name])
+            known = bool((seen.codes[:, model.elements.numbers(name).reshape(-1)] >= 0).all())
         if not known:
             raise DataError(
                 f"{name!r} was not seen everywhere. Maximum likelihood needs complete rows; learn "
