@@ -30,6 +30,31 @@ class WithReals(Posterior):
     reals: dict[Hashable, Variable]
     statistic_names: ClassVar[tuple[str, ...]] = ("mean", "std", "5%", "50%", "95%")
 
+    def take(self, whole: Posterior, kept: Sequence[Variable] | None = None) -> None:
+        """Begin with an answer about discrete variables.
+
+        Args:
+            whole: The answer.
+            kept: Those of its variables that are told; all if not given.
+        """
+        variables, probabilities = whole.variables, whole.numbers[0]
+        if kept is not None:
+            parts = [whole.probs(v.name).reshape(whole.num_rows, -1) for v in kept]
+            none = torch.zeros(whole.num_rows, 0, dtype=torch.float64)
+            variables, probabilities = tuple(kept), torch.cat([none, *parts], dim=1)
+        Posterior.__init__(
+            self,
+            variables,
+            probabilities,
+            whole.numbers[1],
+            batched=whole.batched,
+            kind=whole.kind,
+            engine=whole.engine,
+            diagnostics=whole.diagnostics,
+            joint=whole.joint_of,
+            index=whole.index,
+        )
+
     def marginal(self, name: Hashable) -> Any:
         """Return the posterior of a real variable."""
         raise NotImplementedError

@@ -186,11 +186,57 @@ def test_what_is_refused() -> None:
         LinearDynamicalSystem(2, 1, np.eye(3))
     with pytest.raises(ModelError, match="state_size must be at least 1"):
         LinearDynamicalSystem(0, 1)
-    with pytest.raises(Unsupported, match="'state' was seen"):
+    with pytest.raises(EvidenceError, match="'state' is real and observed"):
         model.smooth({"state": np.zeros((4, 3)), "observation": np.zeros((4, 2))}, ["state"])
     with pytest.raises(DataError, match="'state' was seen"):
         model.requires_grad_().fit({"state": np.zeros((4, 3)), "observation": np.zeros((4, 2))})
-    with pytest.raises(Unsupported, match="use smooth"):
-        model.decode({"observation": np.zeros((4, 2))})
+    with pytest.raises(Unsupported, match="one best path"):
+        model.decode({"observation": np.zeros((4, 2))}, k=2)
     with pytest.raises(EvidenceError):
         model.sample(2)
+
+
+def test_the_best_path_is_that_of_the_means() -> None:
+    model, steps = system(), 4
+    y = model.sample(1, {"T": [steps, 2]}, seed=0)["observation"][0].numpy().copy()
+    y[0, 1] = np.nan
+    seen = {"observation": [y[0], y[1, :2]]}
+    best, means = model.decode(seen), model.smooth(seen)
+    torch.testing.assert_close(best["state"], means["state"].mean, equal_nan=True)
+    everything = model.most_probable(seen)
+    for row, length in enumerate((steps, 2)):
+        cells = {("observation", t): y[row, t] for t in range(length)}
+        network = model.unroll(length)
+        states = network.most_probable(cells, [("state", t) for t in range(length)])
+        assert float(best.log_prob[row]) == pytest.approx(float(states.log_prob), abs=1e-9)
+        whole = network.most_probable(cells)
+        assert float(everything.log_prob[row]) == pytest.approx(float(whole.log_prob), abs=1e-9)
+        torch.testing.assert_close(everything["state"][row, 0], whole["state", 0])
+    torch.testing.assert_close(everything["observation"][0, 0], torch.from_numpy(y[0, 0]))
+    assert str(model.decode({"observation": y[1, :2]})).endswith("(exact, KalmanFilter)")
+
+
+def test_states_may_be_seen_in_part() -> None:
+    model = system()
+    drawn = model.sample(1, {"T": 4}, seed=1)
+    seen = {n: drawn[n][0].numpy().copy() for n in ("state", "observation")}
+    seen["state"][[0, 2]] = np.nan
+    smoothed, logs = model.smooth(seen), model.log_prob(seen)
+    cells = {(n, t): x[t] for n, x in seen.items() for t in range(4)}
+    expected = model.unroll(4).query([("state", 0), ("state", 2)], cells)
+    assert float(logs) == pytest.approx(float(expected.log_evidence), abs=1e-9)
+    for t in (0, 2):
+        torch.testing.assert_close(smoothed["state"].mean[t], expected["state", t].mean)
+
+
+def test_no_steps_and_no_rows() -> None:
+    model = system()
+    for rows, steps in ((2, 0), (0, 0), (1, 1)):
+        seen = {"observation": np.ones((rows, steps, 2))}
+        assert model.smooth(seen)["state"].mean.shape == (rows, steps, 3)
+        assert model.filter(seen)["state"].mean.shape == (rows, steps, 3)
+        assert model.predict(seen, 2)["observation"].mean.shape == (rows, 2, 2)
+        assert model.decode(seen)["state"].shape == (rows, steps, 3)
+        assert model.log_prob(seen).shape == (rows,)
+        assert steps or model.log_prob(seen).tolist() == [0.0] * rows
+        assert not steps or model.sample(2, seen, seed=0)["state"].shape == (2, rows, steps, 3)

@@ -202,17 +202,7 @@ class GaussianPosterior(WithReals):
         systems: Sequence[LinearSystem],
         dtype: torch.dtype,
     ) -> None:
-        super().__init__(
-            whole.variables,
-            whole.numbers[0],
-            whole.numbers[1],
-            batched=whole.batched,
-            kind=whole.kind,
-            engine=whole.engine,
-            diagnostics=whole.diagnostics,
-            joint=whole.joint_of,
-            index=whole.index,
-        )
+        self.take(whole)
         self.reals = {v.name: v for v in reals}
         self._systems, self._dtype = tuple(systems), dtype
         self._marginals_of_reals = _Lazy(self._makers())

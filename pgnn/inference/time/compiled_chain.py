@@ -88,7 +88,7 @@ class CompiledChain(GaussianChain):
         parts = (*self.start, *self.move, *self.emit, self.observed)
         differentiates = torch.is_grad_enabled() and any(x.requires_grad for x in parts)
         here = all(x.device.type == "cpu" for x in parts)
-        if width > MOST or differentiates or not here or not has_numba():
+        if not self.steps or width > MOST or differentiates or not here or not has_numba():
             return False
         return KERNELS.ready() or len(self.seen) * self.steps > _LITTLE
 

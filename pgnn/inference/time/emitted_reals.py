@@ -57,20 +57,7 @@ class EmittedPosterior(WithReals):
     def __init__(
         self, whole: Posterior, kept: Sequence[Hashable], moments: Mapping[Hashable, RealMoments]
     ) -> None:
-        variables = [v for v in whole.variables if v.name in kept]
-        rows = whole.num_rows
-        parts = [whole.probs(v.name).reshape(rows, -1) for v in variables]
-        log_evidence = whole.log_evidence.reshape(-1)
-        super().__init__(
-            variables,
-            torch.cat([log_evidence.new_zeros((rows, 0)), *parts], dim=1),
-            log_evidence,
-            batched=whole.batched,
-            kind=whole.kind,
-            engine=whole.engine,
-            diagnostics=whole.diagnostics,
-            index=whole.index,
-        )
+        self.take(whole, [v for v in whole.variables if v.name in kept])
         lead = 1 if whole.batched else 0
         self.reals = {n: Variable(n, shape=tuple(m.mean.shape[lead:])) for n, m in moments.items()}
         self._moments = dict(moments)

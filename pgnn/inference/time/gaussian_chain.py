@@ -87,8 +87,11 @@ class GaussianChain:
     def __post_init__(self) -> None:
         seen = ~self.observed.isnan()
         rows, steps, size = seen.shape
-        patterns, kind = torch.unique(seen.reshape(rows, -1), dim=0, return_inverse=True)
-        object.__setattr__(self, "seen", patterns.reshape(-1, steps, size))
+        if seen.numel():
+            patterns, kind = torch.unique(seen.reshape(rows, -1), dim=0, return_inverse=True)
+        else:  # no rows, or no steps
+            patterns, kind = seen[:1], torch.zeros(rows, dtype=torch.int64)
+        object.__setattr__(self, "seen", patterns.reshape(len(patterns), steps, size))
         object.__setattr__(self, "kind", kind)
 
     seen: Tensor = None  # type: ignore[assignment]
@@ -114,12 +117,17 @@ class GaussianChain:
             mean, covariance, gained = self._updated(t, mean, covariance)
             now.append((mean, covariance))
             increments.append(gained)
+        if not self.steps:
+            none = StepMoments(mean[:, None][:, :0], covariance[:, None][:, :0])
+            return Filtered(none, none, mean.new_zeros(rows, 0))
         return Filtered(_stacked(ahead), _stacked(now), torch.stack(increments, dim=1))
 
     def smoothed(self, filtered: Filtered) -> Smoothed:
         """Return what all observations tell of each state (Rauch, Tung and Striebel)."""
-        mean, covariance = filtered.now.mean[:, -1], filtered.now.covariance[:, -1]
         gains = self.gains(filtered)
+        if not self.steps:
+            return Smoothed(filtered.now, gains)
+        mean, covariance = filtered.now.mean[:, -1], filtered.now.covariance[:, -1]
         found = [(mean, covariance)]
         for t in reversed(range(self.steps - 1)):
             gain = gains[:, t]
@@ -199,6 +207,8 @@ class GaussianChain:
             noise = torch.randn(n, *now.mean[:, t].shape, dtype=mean.dtype)
             state = mean + self.of_rows(factors[:, t], noise)
             found.append(state)
+        if not found:
+            return now.mean.new_zeros(n, *now.mean.shape)
         return torch.stack(found[::-1], dim=2)
 
     def of_rows(self, matrices: Tensor, vectors: Tensor) -> Tensor:

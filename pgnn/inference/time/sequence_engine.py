@@ -78,9 +78,7 @@ class SequenceEngine(Engine):
         alone = not seen.batched
         rows = [whole.probs(v.name)[None] if alone else whole.probs(v.name) for v in asked]
         log_z = whole.log_evidence[None] if alone else whole.log_evidence
-        lengths = torch.full_like(seen.lengths, steps)
-        after = SequenceEvidence(lengths, steps, batched=seen.batched, index=seen.index)
-        question = SequenceQuestion(model, after, names=[v.name for v in asked])
+        question = SequenceQuestion(model, ended(seen, steps), names=[v.name for v in asked])
         parts = [_at_steps(p, ahead) for p in rows]
         return question.posterior(parts, log_z, engine=whole.engine, kind=whole.kind)
 
@@ -230,6 +228,12 @@ def extended(seen: SequenceEvidence, steps: int) -> SequenceEvidence:
         reals=padded(seen.reals, torch.nan),
         soft=padded(seen.soft, 1.0),
     )
+
+
+def ended(seen: SequenceEvidence, steps: int) -> SequenceEvidence:
+    """Return rows of so many steps, of which nothing is known, that follow on the same rows."""
+    lengths = torch.full_like(seen.lengths, steps)
+    return SequenceEvidence(lengths, steps, batched=seen.batched, index=seen.index)
 
 
 def _at_steps(values: Tensor, steps: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ class SequenceQuestion(BaseQuestion):
         super().__init__(model, seen, inputs, names=names, errors=errors)
         self.engine, self.takes_reals = engine, takes_reals
         variables = model.variables
-        known = {n for n in seen.reals if seen.knows(n)} if takes_reals else set()
+        told = takes_reals and not seen.is_empty
+        known = {n for n in seen.reals if seen.knows(n)} if told else set()
         if names is None:
             asked = [v for n, v in variables.items() if v.is_discrete or n not in known]
         else:

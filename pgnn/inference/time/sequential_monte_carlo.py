@@ -38,7 +38,7 @@ from pgnn.inference.time.particle_answers import (
     within,
 )
 from pgnn.inference.time.particle_filter import ParticleFilter, ParticleHistory, check_proposals
-from pgnn.inference.time.sequence_engine import SequenceEngine, extended
+from pgnn.inference.time.sequence_engine import SequenceEngine, ended, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.limits import Interval, check_settings, check_size, check_work, whole_number
 
@@ -222,10 +222,8 @@ class SequentialMonteCarlo(SequenceEngine):
         ahead = seen.lengths[:, None] + torch.arange(steps)
         rows = torch.arange(seen.num_rows)[:, None]
         values = {n: run.paths(n)[:, rows, ahead] for n in whole.every_name}
-        lengths = torch.full_like(seen.lengths, steps)
-        after = SequenceEvidence(lengths, steps, batched=seen.batched, index=seen.index)
         future = SequenceQuestion(
-            model, after, names=whole.every_name, engine=whole.engine, takes_reals=True
+            model, ended(seen, steps), names=whole.every_name, engine=whole.engine, takes_reals=True
         )
         logs = path_weights(run, steps)
         return particle_posterior(future, run, values, logs, self._reasons, traced=True)

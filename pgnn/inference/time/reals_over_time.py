@@ -1,0 +1,75 @@
+"""Answers about models over time with real variables."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+
+from pgnn.factors.variable import Variable
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.time.gaussian_chain import StepMoments
+from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.with_reals import WithReals
+
+
+class RealsOverTime(WithReals):
+    """A posterior of real variables at every step, beside the discrete ones.
+
+    ``posterior["state"]`` is a ``MultivariateNormal`` of batch shape ``(T,)`` or ``(B, T)``, of
+    scalars a ``Normal``, or a mixture of these, with ``std`` and ``quantile`` besides; ``NaN``
+    beyond a row's end.
+
+    Args:
+        whole: The answer about the discrete variables.
+        marginals: Of each real variable.
+    """
+
+    def __init__(self, whole: Posterior, marginals: Mapping[Hashable, ExactMarginal]) -> None:
+        self.take(whole)
+        lead = 1 if self.batched else 0
+        self._marginals_of_reals = dict(marginals)
+        self.reals = {
+            n: Variable(n, shape=tuple(m.mean.shape[lead:])) for n, m in marginals.items()
+        }
+
+    def marginal(self, name: Hashable) -> ExactMarginal:
+        """See :class:`~pgnn.inference.with_reals.WithReals`."""
+        return self._marginals_of_reals[name]
+
+
+def normal_at_each_step(
+    question: SequenceQuestion, moments: Mapping[Hashable, StepMoments], dtype: torch.dtype
+) -> dict[Hashable, ExactMarginal]:
+    """Return the marginals of variables that are normal.
+
+    Args:
+        question: What was asked, of the steps that are answered about.
+        moments: By name, with a covariance for each row or one for all.
+        dtype: Of the answers.
+    """
+    seen, one = question.seen, slice(None) if question.seen.batched else 0
+    marginals = {}
+    for name, (mean, covariance) in moments.items():
+        shape = question.model.conditionals[name].child.shape
+        mean = mean.masked_fill(~seen.inside.unsqueeze(-1), torch.nan)
+        whole = covariance.expand(seen.num_rows, *covariance.shape[1:])
+        marginals[name] = real_marginal(mean[one].to(dtype), whole[one].to(dtype), shape)
+    return marginals
+
+
+def cut_to(moments: StepMoments, kind: Any, steps: Any = None) -> StepMoments:
+    """Return moments with a covariance for each row, at all steps or some.
+
+    Args:
+        moments: With a covariance for each pattern of what was observed.
+        kind: ``(B,)`` the pattern of each row.
+        steps: ``(B, h)`` the steps that are kept; all if None.
+    """
+    covariance = moments.covariance[kind]
+    if steps is None:
+        return StepMoments(moments.mean, covariance)
+    rows = torch.arange(len(steps))[:, None]
+    return StepMoments(moments.mean[rows, steps], covariance[rows, steps])

@@ -1,0 +1,117 @@
+"""Slices of real variables as a chain: each slice is linear in the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import SlicedModel
+from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.regression import Regression
+from pgnn.factors.time_steps import has_lag, without_lag
+from pgnn.inference.time.compiled_chain import CompiledChain
+
+Places = Mapping[Hashable, slice]
+"""Where the numbers of each real variable are among those of a slice."""
+
+
+def places_of(model: SlicedModel) -> dict[Hashable, slice]:
+    """Return where each real variable has its numbers in a slice, in the order of the model."""
+    places, first = {}, 0
+    for name, conditional in model.conditionals.items():
+        if not conditional.child.is_discrete:
+            size = conditional.child.num_elements
+            places[name] = slice(first, first + size)
+            first += size
+    return places
+
+
+def width_of(places: Places) -> int:
+    """Return how many numbers a slice has."""
+    return max((p.stop for p in places.values()), default=0)
+
+
+def slice_regression(
+    model: SlicedModel,
+    conditionals: Mapping[Hashable, Conditional],
+    regressions: Mapping[Hashable, Regression],
+) -> Regression:
+    """Return the regression of a whole slice on the one before, parents put in for one another.
+
+    Args:
+        model: The slice.
+        conditionals: Of its real variables, all of them linear Gaussian.
+        regressions: Their numbers, with the same leading axes: states of discrete variables.
+    """
+    places = places_of(model)
+    width = width_of(places)
+
+    def spread(part: Tensor, place: slice) -> Tensor:
+        """Columns of some numbers among those of all."""
+        return torch.nn.functional.pad(part, (place.start, width - place.stop))
+
+    solved: dict[Hashable, Regression] = {}
+    for name in model.order:
+        if name not in places:
+            continue
+        weight, bias, scale = regressions[name]
+        before, noise = spread(scale, places[name]) * 0.0, spread(scale, places[name])
+        column = 0
+        for v in conditionals[name].parents:
+            if v.is_discrete:
+                continue
+            part = weight[..., column : column + v.num_elements]
+            column += v.num_elements
+            if has_lag(v.name):
+                before = before + spread(part, places[without_lag(v.name)])
+            else:
+                parent = solved[v.name]
+                before = before + part @ parent.weight
+                bias = bias + (part @ parent.bias.unsqueeze(-1)).squeeze(-1)
+                noise = noise + part @ parent.scale
+        solved[name] = Regression(before, bias, noise)
+    rows = [solved[n] for n in places]
+    return Regression(
+        torch.cat([r.weight for r in rows], dim=-2),
+        torch.cat([r.bias for r in rows], dim=-1),
+        torch.cat([r.scale for r in rows], dim=-2),
+    )
+
+
+def slice_values(places: Places, seen: SequenceEvidence) -> Tensor:
+    """Return ``(B, T, D)`` what was seen of each slice, ``NaN`` elsewhere."""
+    columns = []
+    for name, place in places.items():
+        shape = (seen.num_rows, seen.steps, place.stop - place.start)
+        values = seen.reals.get(name)
+        if values is None:
+            values = torch.full(shape, torch.nan, dtype=torch.float64)
+        columns.append(values.double().expand(shape[0], *values.shape[1:]).reshape(shape))
+    return torch.cat(columns, dim=2)
+
+
+def slice_chain(model: SlicedModel, seen: SequenceEvidence) -> CompiledChain:
+    """Return a model's chain of slices, some numbers of which are observed as they are.
+
+    Args:
+        model: A slice of real variables, all of them linear Gaussian.
+        seen: What was seen of it.
+    """
+    places = places_of(model)
+    eye = torch.eye(width_of(places), dtype=torch.float64)
+    first = {n: model.first(n) for n in places}
+    begin, move = (
+        slice_regression(model, own, {n: double(own[n].regression()) for n in places})
+        for own in (first, model.conditionals)
+    )
+    start = Regression(begin.weight[:, :0], begin.bias, begin.scale)
+    emit = Regression(eye, torch.zeros_like(eye[0]), torch.zeros_like(eye))
+    return CompiledChain(start, move, emit, slice_values(places, seen))
+
+
+def double(own: Regression) -> Regression:
+    """Return a regression in double precision."""
+    return Regression(*(x.double() for x in own))
