@@ -12,12 +12,12 @@ from pgnn.abilities.core import FactorModel, NetworkModel, VariableModel
 
 
 class VectorModel(VariableModel):
-    """A model of a vector: rows may come as a matrix, or as columns named after its numbers."""
+    """A model of an array: rows may come without its name, or as columns with their own names."""
 
     @property
     @abstractmethod
     def vector(self) -> Hashable:
-        """Name of the real variable that the columns of a matrix are."""
+        """Name of the variable that rows without a name are; None if there are several."""
 
     @property
     def columns(self) -> Sequence[Hashable]:

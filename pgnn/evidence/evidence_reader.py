@@ -13,6 +13,7 @@ from torch import Tensor
 from pgnn.errors import DataError, EvidenceError, closest
 from pgnn.evidence.coded_columns import BLOCK, CodedColumns, MatrixColumns, check_matrix
 from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.evidence.nameless_rows import nameless_rows
 from pgnn.evidence.reading import Reading, check_apart, check_cells, common_rows, read_real
 from pgnn.evidence.real_cells import joined_cells
 from pgnn.evidence.row_evidence import RowEvidence
@@ -51,7 +52,8 @@ class EvidenceReader:
         elements: Those of the discrete variables, if they have been numbered already.
         in_part: Real variables of which some numbers may be ``NaN`` and others not: how many of
             their last axes make a value that is observed as a whole.
-        vector: Name of the real variable that a bare matrix of numbers is.
+        vector: Name of the variable that a bare array, or a list of rows, is; of units in rows
+            ``(N, *shape)`` or ``(N, n)``.
         columns: Names of its numbers, which are then readings like variables.
 
     Raises:
@@ -88,6 +90,7 @@ class EvidenceReader:
         self._name = {k: name for name, (k, _) in self._single.items()}
         self._reals = {v.name: v for v in self.variables if not v.is_discrete}
         self._vector = vector
+        self._array = next((v for v in self.variables if v.name == vector and v.shape), None)
         self._cells: dict[Hashable, Hashable] = {n: (vector, k) for k, n in enumerate(columns)}
 
     def read(self, evidence: Any = None, *, states_only: bool = False) -> RowEvidence:
@@ -114,6 +117,10 @@ class EvidenceReader:
             return evidence
         raw = RawEvidence.of(evidence, states_only)
         values = raw.values
+        array = None if self._array is None else nameless_rows(self._array, values)
+        if array is not None:
+            in_rows = replace(raw, rule=replace(raw.rule, rows=True))
+            return self._assemble([self._find(self._vector, array, in_rows)])
         if self._is_only_real(values):
             return self._assemble([self._find(next(iter(self._reals)), values, raw)])
         if isinstance(values, Tensor | np.ndarray) and values.ndim > 1:
@@ -210,7 +217,7 @@ class EvidenceReader:
         """A column for each element, or an array ``(N, *shape)`` of the only variable."""
         rows, *rest = matrix.shape
         alone = len(self.variables) == 1 and self.variables[0].shape == tuple(rest)
-        if alone or self._vector is not None:
+        if alone or (self._vector is not None and rest != [len(self.elements)]):
             name = self.variables[0].name if alone else self._vector
             return self._assemble([self._find(name, matrix, RawEvidence(matrix, rule))])
         elements = self.elements

@@ -186,7 +186,10 @@ def blocks_of(
                 f"is {w[j, i]:g}; (W + W.T) / 2 has the same energy, and from_full_sum() and "
                 "from_pairs() read other ways to write it"
             )
-    b = None if bias is None else np.broadcast_to(read_numbers("the bias", bias), (total,))
+    b = None if bias is None else read_numbers("the bias", bias)
+    if b is not None and b.shape not in ((), (total,)):
+        raise ModelError(f"the bias must have the shape ({total},), got {b.shape}")
+    b = None if b is None else np.broadcast_to(b, (total,))
     pairs = itertools.combinations_with_replacement(own, 2)
     couplings = [
         (p, q, None if w is None else w[own[p], own[q]])

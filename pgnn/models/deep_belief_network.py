@@ -44,10 +44,6 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
     sweeps = 200
     """Sweeps of the top before a draw of the network."""
 
-    def __init__(self, layers: Sequence[Any]) -> None:
-        super().__init__(layers)
-        self._chain: State = {}
-
     @property
     def directed(self) -> int:
         """See :class:`LayeredBeliefNetwork`: all but the top two."""
@@ -120,21 +116,25 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
         top = dict(zip(list(self.variables)[-2:], states[-2:], strict=True))
         return self.log_directed(states) + self._top().log_score(top)
 
-    def log_normaliser(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
-        """See :class:`RecognisedLayers`: by persistent chains of the top."""
+    def log_normaliser(
+        self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State
+    ) -> Tensor:
+        """See :class:`RecognisedLayers`: by chains of the top."""
         layers = self._top()
         with torch.no_grad():
-            if next((len(x) for x in self._chain.values()), 0) != len(states[0]):
-                self._chain = dict(zip(layers.names, (x.clone() for x in states[-2:]), strict=True))
-            layers.sweep(self._chain, rng)
-        return layers.log_score(self._chain).mean()
+            if not chains:
+                chains |= zip(layers.names, (x.clone() for x in states[-2:]), strict=True)
+            layers.sweep(chains, rng)
+        return layers.log_score(chains).mean()
 
-    def dream(self, rows: int, rng: torch.Generator | None) -> list[Tensor]:
-        """See :class:`RecognisedLayers`: from where the chains of the top are."""
+    def dream(
+        self, rows: int, rng: torch.Generator | None, chains: State | None = None
+    ) -> list[Tensor]:
+        """See :class:`RecognisedLayers`."""
         layers = self._top()
         with torch.no_grad():
-            state = dict(self._chain)
-            if next((len(x) for x in state.values()), 0) != rows:
+            state = {n: x[:rows] for n, x in (chains or {}).items()}
+            if not state or len(state[layers.names[0]]) < rows:
                 state = layers.start(rows, rng)
                 for _ in range(self.sweeps):
                     layers.sweep(state, rng)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgnn.errors import EvidenceError, ModelError
+from pgnn.evidence.reading import floats_of
 from pgnn.factors.conditionals.covariance import Spherical
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.table_reader import read_numbers
@@ -94,7 +95,12 @@ class DenseHopfield(Mixture):
 
     def _read(self, units: Any) -> Tensor:
         x = self.patterns
-        xi = torch.as_tensor(np.asarray(units) if isinstance(units, list | tuple) else units)
+        try:
+            xi = torch.as_tensor(units if isinstance(units, Tensor) else floats_of(units))
+        except (TypeError, ValueError):
+            raise EvidenceError(
+                f"states must be {x.shape[1]} numbers each, got {units!r}"
+            ) from None
         if not xi.dim() or xi.shape[-1] != x.shape[1] or not bool(xi.isfinite().all()):
             raise EvidenceError(
                 f"states must be {x.shape[1]} finite numbers each, got shape {tuple(xi.shape)}"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
-import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import Inputs
+from pgnn.abilities import Inputs, VectorModel
 from pgnn.errors import DataError, ModelError, closest
 from pgnn.factors.factor import Factor
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -36,7 +35,7 @@ _SMALL = 12
 """Units up to which learning is exact where no learner is named."""
 
 
-class EnergyModel(MarkovRandomField, UnitModel):
+class EnergyModel(MarkovRandomField, UnitModel, VectorModel):
     r"""Layers of units :math:`x_a` whose couplings are matrices.
 
     .. math:: p(x) = \frac{1}{Z} e^{-E(x) / T}, \qquad E(x) = -\sum_a b_a^\top x_a
@@ -53,7 +52,7 @@ class EnergyModel(MarkovRandomField, UnitModel):
         biases: By name of the layer; learnable if not given.
         visible: Names of the layers that data tells; all if not given.
         temperature: ``T``, by which all energies are divided.
-        variance: :math:`s^2` of the real units, one number or one for each.
+        variance: :math:`s^2` of the real units, one number or one for each; 1 if not given.
 
     Raises:
         ModelError: If a name is unknown, the temperature is not positive, or a number is wrong.
@@ -73,13 +72,15 @@ class EnergyModel(MarkovRandomField, UnitModel):
         visible: Iterable[Hashable] | None = None,
         *,
         temperature: float = 1.0,
-        variance: Any = 1.0,
+        variance: Any = None,
     ) -> None:
         check_real("temperature", temperature, POSITIVE)
         by_name = {v.name: v for v in layers}
         given = dict(biases or {})
         discrete = {n: v for n, v in by_name.items() if v.is_discrete}
         pairs = [coupling_of(pair, by_name) for pair in couplings]
+        if variance is not None and len(discrete) == len(by_name):
+            raise ModelError("a variance is that of real units, and all units have states here")
         for n in given:
             if n not in by_name:
                 raise ModelError(f"a bias is given for the unknown layer {n!r}"
@@ -95,7 +96,8 @@ class EnergyModel(MarkovRandomField, UnitModel):
             if a not in discrete:
                 if self.real is not None or b not in discrete:
                     raise ModelError("one real layer is coupled to one layer of discrete units")
-                self.real = RealUnits(by_name[a], discrete[b], w, given.get(a), variance)
+                spread = 1.0 if variance is None else variance
+                self.real = RealUnits(by_name[a], discrete[b], w, given.get(a), spread)
         self._variables = by_name
         graph = nx.Graph()
         graph.add_nodes_from(by_name)
@@ -108,6 +110,11 @@ class EnergyModel(MarkovRandomField, UnitModel):
     def visible(self) -> tuple[Hashable, ...]:
         """Names of the layers that data tells."""
         return self._visible
+
+    @property
+    def vector(self) -> Hashable:
+        """Name of the only visible layer, which arrays without a name are of."""
+        return self.visible[0] if len(self.visible) == 1 else None
 
     @property
     def hidden(self) -> tuple[Hashable, ...]:
@@ -302,16 +309,6 @@ class EnergyModel(MarkovRandomField, UnitModel):
         """
         return -self.temperature * self.log_score(data)
 
-    def log_score(
-        self, data: Any, *, inputs: Inputs | None = None, engine: Engine | None = None
-    ) -> Tensor:
-        """See :meth:`MarkovRandomField.log_score`; a bare array is of the visible layer."""
-        if isinstance(data, Tensor | np.ndarray) and len(self.visible) == 1:
-            name = self.visible[0]
-            flat = data.ndim == 2 and data.shape[1] == self.num_units(name)
-            data = {name: data.reshape(-1, *self.variable(name).shape) if flat else data}
-        return super().log_score(data, inputs=inputs, engine=engine)
-
     def log_partition(
         self, *, inputs: Inputs | None = None, engine: Engine | None = None
     ) -> Tensor:
@@ -345,6 +342,7 @@ class EnergyModel(MarkovRandomField, UnitModel):
         from pgnn.inference.learning.unit_rows import read_unit_rows
         from pgnn.inference.sampling.log_partition_bracket import log_partition_bracket
 
+        self._check_numbers()
         rows = None if data is None else read_unit_rows(self, data)
         if rows is not None and rows.missing:
             raise DataError("the rows that annealing begins with must be complete")
@@ -362,11 +360,6 @@ class EnergyModel(MarkovRandomField, UnitModel):
         from pgnn.inference.automatic_units import AutomaticUnits
 
         return AutomaticUnits()
-
-    def fit(self, data: Any, **rest: Any) -> Self:
-        """See :meth:`Model.fit`; an array without a name is that of the only visible layer."""
-        lone = isinstance(data, Tensor | np.ndarray) and len(self.visible) == 1
-        return super().fit({self.visible[0]: data} if lone else data, **rest)
 
     def default_learner(self, data: Any) -> Learner:
         """Return the exact gradient for a handful of units, else contrastive divergence."""

@@ -14,7 +14,7 @@ from pgnn.errors import EvidenceError
 from pgnn.factors.randomness import generator
 from pgnn.factors.units.descent import descend
 from pgnn.factors.variable import Variable
-from pgnn.limits import whole_number
+from pgnn.limits import check_seed, whole_number
 from pgnn.models.boltzmann_machine import blocks_of
 from pgnn.models.energy_model import EnergyModel
 from pgnn.models.unit_declaration import layer_of
@@ -150,6 +150,8 @@ class Hopfield(EnergyModel):
         for name in names:
             self.variable(name)
         max_sweeps = whole_number("max_sweeps", max_sweeps, 1)
+        seed = check_seed(seed)
+        self._check_numbers()
         lone = next(iter(self.variables))
         if not isinstance(start, Mapping):
             if len(self.variables) > 1 and isinstance(start, Sequence | np.ndarray | Tensor):

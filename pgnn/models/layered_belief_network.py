@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from pgnn.abilities import Inputs
+from pgnn.abilities import Inputs, VectorModel
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.factor import Factor
@@ -25,7 +25,7 @@ from pgnn.factors.randomness import generator
 from pgnn.factors.units.recognised_layers import RecognisedLayers
 from pgnn.factors.units.unit_kind import drawn_below
 from pgnn.factors.variable import Variable
-from pgnn.limits import whole_number
+from pgnn.limits import check_seed, check_size, whole_number
 from pgnn.models.model import Model
 from pgnn.models.unit_declaration import layer_of
 
@@ -38,7 +38,7 @@ _SMALL = 24
 """Units up to which answers are exact where no engine is named."""
 
 
-class LayeredBeliefNetwork(Model, RecognisedLayers):
+class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
     r"""Binary units in layers :math:`x_0` (visible) to :math:`x_L`, each drawn given the one above.
 
     .. math:: p(x) = p(x_L) \prod_{k < L} \prod_i \sigma(\pm (b_k + W_k x_{k+1})_i), \qquad
@@ -95,6 +95,11 @@ class LayeredBeliefNetwork(Model, RecognisedLayers):
     def visible(self) -> Hashable:
         """Name of the layer that data tells."""
         return next(iter(self._variables))
+
+    @property
+    def vector(self) -> Hashable:
+        """See :class:`~pgnn.abilities.VectorModel`: the visible layer."""
+        return self.visible
 
     def settings(self) -> dict[str, Any]:
         """Return the layers; numbers are parameters."""
@@ -209,9 +214,10 @@ class LayeredBeliefNetwork(Model, RecognisedLayers):
             samples: ``S``.
             seed: Of the draws.
         """
+        self._check_numbers()
         samples, rows = whole_number("samples", samples, 1), self._rows(data)
         rng = torch.Generator(rows.device)
-        rng.manual_seed(0 if seed is None else seed)
+        rng.manual_seed(generator(check_seed(seed)).initial_seed())
         with torch.no_grad():
             scores = []
             for _ in range(samples):
@@ -226,6 +232,7 @@ class LayeredBeliefNetwork(Model, RecognisedLayers):
         Args:
             classes: Outputs, as logits.
         """
+        classes = whole_number("classes", classes, 1, ModelError)
         modules: list[nn.Module] = []
         for d, v in zip(self.up_biases, self.up_weights, strict=True):
             layer = nn.Linear(v.shape[0], v.shape[1], dtype=v.dtype, device=v.device)
@@ -249,8 +256,13 @@ class LayeredBeliefNetwork(Model, RecognisedLayers):
             return super().sample(n, evidence, inputs=inputs, engine=engine, seed=seed)
         from pgnn.inference.samples import Samples
 
+        self._check_numbers()
+        n, units = whole_number("the number of samples", n), len(self.elements)
+        check_size(
+            f"{n:,} draws of {units:,} units", float(n) * units, advice="Draw fewer at a time"
+        )
         rng = generator(seed)
-        states = self.dream(whole_number("the number of samples", n), rng)
+        states = self.dream(n, rng)
         codes = torch.cat([x.long().cpu() for x in states], dim=1)
         return Samples(tuple(self._variables.values()), codes)
 

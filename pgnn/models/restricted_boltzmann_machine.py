@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from pgnn.errors import ModelError
+from pgnn.factors.units.unit_layers import UnitLayers
 from pgnn.models.energy_model import EnergyModel
 from pgnn.models.unit_declaration import layer_of
 
@@ -34,7 +37,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
         visible_bias: ``(n d,)``, likewise.
         hidden_bias: ``(m e,)``, likewise.
         temperature: ``T``.
-        variance: :math:`s^2` of real visible units.
+        variance: :math:`s^2` of real visible units, 1 if not given.
 
     Raises:
         ModelError: If a shape or number is wrong, or the temperature is not positive.
@@ -63,25 +66,22 @@ class RestrictedBoltzmannMachine(EnergyModel):
         visible_bias: Any = None,
         hidden_bias: Any = None,
         temperature: float = 1.0,
-        variance: Any = 1.0,
+        variance: Any = None,
     ) -> None:
-        seen, unseen = layer_of("visible", visible), layer_of("hidden", hidden)
-        if not unseen.is_discrete:
-            raise ModelError(f"the hidden units {unseen.name!r} must be discrete")
-        layers, couplings = [seen, unseen], [(seen.name, unseen.name, weight)]
-        if labels is not None:
-            told = layer_of("label", labels)
-            layers.insert(1, told)
-            couplings.append((told.name, unseen.name, None))
+        below, above = layer_of("visible", visible), layer_of("hidden", hidden)
+        label = None if labels is None else layer_of("label", labels)
+        if not above.is_discrete:
+            raise ModelError(f"the hidden units {above.name!r} must be discrete")
+        observed = [below] if label is None else [below, label]
         super().__init__(
-            layers,
-            couplings,
-            {seen.name: visible_bias, unseen.name: hidden_bias},
-            [v.name for v in layers if v is not unseen],
+            [*observed, above],
+            [(v.name, above.name, weight if v is below else None) for v in observed],
+            {below.name: visible_bias, above.name: hidden_bias},
+            [v.name for v in observed],
             temperature=temperature,
             variance=variance,
         )
-        self._shape = {"visible": seen, "hidden": unseen, "labels": labels and layers[1]}
+        self._shape = {"visible": below, "hidden": above, "labels": label}
 
     def declaration(self) -> dict[str, Any]:
         """Return the layers, the temperature and the variance."""
@@ -100,17 +100,26 @@ class RestrictedBoltzmannMachine(EnergyModel):
         """Return ``(N, m e)`` expected hidden units given complete rows: features of these.
 
         Args:
-            data: As evidence; or ``(N, n)`` values of the visible units as a tensor of floats,
-                which are taken as they are.
+            data: As evidence, what is missing is summed out; or ``(N, n)`` floats without holes,
+                which are taken as they are, such as means of the units.
         """
-        name = self.hidden[0]
-        if isinstance(data, Tensor) and data.is_floating_point():
-            state = {self.visible[0]: data.flatten(start_dim=1)}
-            if len(self.visible) > 1:
-                label = self.layers().size(self.visible[1])
-                state[self.visible[1]] = data.new_zeros(len(data), label)
-            return self.layers().mean(name, state)
+        name, layers = self.hidden[0], self.layers()
+        visible = self._floats(data, layers)
+        if visible is not None:
+            self._check_numbers()
+            rest = {n: visible.new_zeros(len(visible), layers.size(n)) for n in self.visible[1:]}
+            return layers.mean(name, {self.visible[0]: visible, **rest})
         probs = self.query(name, data).probs(name)
-        kind, axes = self.layers().kinds[name], len(self.variable(name).shape) + 1
+        kind, axes = layers.kinds[name], len(self.variable(name).shape) + 1
         means = probs @ kind.table(probs)
         return means.flatten(start_dim=means.dim() - axes)
+
+    def _floats(self, data: Any, layers: UnitLayers) -> Tensor | None:
+        """Features ``(N, n d)`` of the visible units as numbers; None if data is something else."""
+        if not isinstance(data, Tensor | np.ndarray) or data.ndim < 2:
+            return None
+        x = torch.as_tensor(data) if isinstance(data, Tensor) or data.dtype.kind == "f" else None
+        if x is None or not x.is_floating_point() or not bool(x.isfinite().all()):
+            return None
+        width = layers.size(self.visible[0])
+        return x.reshape(-1, width).to(layers.like) if x[0:1].numel() in (0, width) else None

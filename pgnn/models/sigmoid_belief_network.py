@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.units.unit_kind import drawn_below
+from pgnn.factors.units.unit_layers import State
 from pgnn.models.layered_belief_network import LayeredBeliefNetwork, bernoulli
 
 
@@ -58,11 +59,15 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
         top = bernoulli(states[-1], self.biases[-1].expand(len(states[-1]), -1))
         return self.log_directed(states) + top
 
-    def log_normaliser(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
+    def log_normaliser(
+        self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State
+    ) -> Tensor:
         """See :class:`RecognisedLayers`: nothing, the network is normalised."""
         return states[0].new_zeros(())
 
-    def dream(self, rows: int, rng: torch.Generator | None) -> list[Tensor]:
+    def dream(
+        self, rows: int, rng: torch.Generator | None, chains: State | None = None
+    ) -> list[Tensor]:
         """See :class:`RecognisedLayers`."""
         share = self.biases[-1].detach().sigmoid().expand(rows, -1)
         return self.drawn_down([drawn_below(share.contiguous(), rng)], rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 
 from pgnn.errors import ModelError, closest
 from pgnn.factors.variable import Variable
@@ -24,8 +24,9 @@ def layer_of(name: Hashable, given: Any, states: Any = 2) -> Variable:
     """
     if isinstance(given, Variable):
         return given
-    shape = (given,) if isinstance(given, int) and not isinstance(given, bool) else given
-    if isinstance(shape, str) or not isinstance(shape, Sequence | torch.Size):
+    one = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    shape = (int(given),) if one else given
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
         raise ModelError(
             f"{name!r} must be a number of units, the shape of their array or a Variable, got "
             f"{given!r}"

@@ -230,6 +230,10 @@ def test_a_large_machine_says_that_it_is_too_large() -> None:
         (lambda: pgnn.RestrictedBoltzmannMachine(2, pgnn.Variable("h", shape=(2,))), "discrete"),
         (lambda: pgnn.RestrictedBoltzmannMachine(
             pgnn.Variable("v", shape=(2,)), 2, variance=0.0), "variance .* positive"),
+        (lambda: pgnn.RestrictedBoltzmannMachine(
+            pgnn.Variable("v", shape=(3,)), 2, variance=[1.0, 2.0]), "one number or 3, got 2"),
+        (lambda: pgnn.RestrictedBoltzmannMachine(3, 2, variance=2.0), "that of real units"),
+        (lambda: pgnn.BoltzmannMachine(3, bias=[1.0, 2.0]), r"bias must have the shape \(3,\)"),
     ],
 )  # fmt: skip
 def test_wrong_declarations(make: object, says: str) -> None:
@@ -279,3 +283,85 @@ def test_an_array_is_that_of_the_visible_units() -> None:
     for other in fits[1:]:
         for name, value in other.state_dict().items():
             torch.testing.assert_close(value, fits[0].state_dict()[name])
+
+
+def test_every_verb_takes_rows_without_a_name() -> None:
+    grid = pgnn.Variable("visible", 2, (2, 2))
+    rows = RNG.integers(0, 2, (5, 4))
+    for model in (restricted_to(grid), pgnn.SigmoidBeliefNetwork([grid, 2])):
+        named = {"visible": rows.reshape(5, 2, 2)}
+        want = model.log_prob(named).detach()
+        for data in (rows, rows.tolist(), torch.from_numpy(rows), rows.astype(float),
+                     rows.reshape(5, 2, 2)):  # fmt: skip
+            torch.testing.assert_close(model.log_prob(data).detach(), want)
+            assert model.query(None, data).num_rows == 5
+            assert model.most_probable(data).log_prob.shape == (5,)
+            assert model.sample(2, data, seed=0)["visible"].shape == (2, 5, 2, 2)
+        one = model.query(None, rows[0].reshape(2, 2))
+        torch.testing.assert_close(one.log_evidence.detach(), model.query(None, named)
+                                   .log_evidence[0].detach())  # fmt: skip
+        holes = model.log_prob([[1, None, 0, None]])
+        seen = {("visible", 0, 0): 1, ("visible", 1, 0): 0}
+        torch.testing.assert_close(holes[0].detach(), model.log_prob(seen).detach())
+        with pytest.raises(EvidenceError):
+            model.log_prob(rows[:, :3])
+    whole = np.hstack(
+        [rows, np.zeros((5, 3), dtype=int)]
+    )  # a column for each unit, as of any field
+    machine = restricted_to(grid)
+    torch.testing.assert_close(
+        machine.log_score(whole), machine.log_score({**named, "hidden": whole[:, 4:]})
+    )
+
+
+def restricted_to(visible: pgnn.Variable) -> pgnn.RestrictedBoltzmannMachine:
+    rng = np.random.default_rng(2)
+    return pgnn.RestrictedBoltzmannMachine(
+        visible, 3, weight=rng.normal(size=(4, 3)), visible_bias=rng.normal(size=4),
+        hidden_bias=rng.normal(size=3),
+    )  # fmt: skip
+
+
+def test_hidden_means_of_numbers_as_they_are() -> None:
+    model = restricted_to(pgnn.Variable("visible", 2, (2, 2)))
+    rows = RNG.integers(0, 2, (5, 4))
+    want = model.query("hidden", rows)["hidden"].probs[..., 1]
+    for data in (rows, rows.astype(float), torch.from_numpy(rows).float(), rows.tolist(),
+                 rows.reshape(5, 2, 2) * 1.0, {"visible": rows.reshape(5, 2, 2)}):  # fmt: skip
+        torch.testing.assert_close(model.hidden_means(data), want)
+    grey = model.hidden_means(rows * 0.5)
+    layers = model.layers()
+    torch.testing.assert_close(grey, layers.mean("hidden", {"visible": torch.tensor(rows * 0.5)}))
+    hole = np.where(np.arange(4) == 2, np.nan, rows)
+    torch.testing.assert_close(
+        model.hidden_means(hole), model.query("hidden", hole)["hidden"].probs[..., 1]
+    )
+    with pytest.raises(EvidenceError):
+        model.hidden_means(torch.zeros(5, 3))
+
+
+def test_broken_numbers_are_told_by_every_verb() -> None:
+    model = restricted_to(pgnn.Variable("visible", 2, (4,)))
+    layered = pgnn.SigmoidBeliefNetwork([4, 2])
+    with torch.no_grad():
+        model.bias("visible")[0] = torch.nan
+        layered.biases[0][0] = torch.nan
+    rows = RNG.integers(0, 2, (3, 4))
+    for ask in (
+        lambda: model.log_partition_bracket(temperatures=3),
+        lambda: model.hidden_means(rows * 1.0),
+        lambda: model.sample(2),
+        lambda: layered.bound(rows),
+        lambda: layered.sample(2),
+    ):
+        with pytest.raises(ModelError, match="among its numbers"):
+            ask()
+
+
+def test_a_bracket_has_bounds_on_work() -> None:
+    model = restricted_to(pgnn.Variable("visible", 2, (4,)))
+    for burn_in, says in ((-1, "not be negative"), (1.5, "whole number")):
+        with pytest.raises(ModelError, match=says):
+            model.log_partition_bracket(burn_in=burn_in)  # type: ignore[arg-type]
+    with pytest.raises(Intractable):
+        model.log_partition_bracket(burn_in=10**15)

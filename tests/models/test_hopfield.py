@@ -88,6 +88,15 @@ def test_what_cannot_be_stored() -> None:
         pgnn.Hopfield(4).recall([1, -1, 3, 1])
     with pytest.raises(EvidenceError, match="no variable 'x'"):
         pgnn.Hopfield(4).recall([1, -1, 1, 1], hold="x")
+    with pytest.raises(EvidenceError, match="seed must not be negative"):
+        pgnn.Hopfield(4).recall([1, -1, 1, 1], seed=-1)
+    with pytest.raises(ModelError, match="noise must be in"):
+        pgnn.Unlearning(noise=2.0)
+    memory = pgnn.DenseHopfield(np.eye(3))
+    for states in ("abc", None, [[1, 2], [1, 2, 3]], [1.0, 2.0]):
+        with pytest.raises(EvidenceError, match="must be 3"):
+            memory.recall(states)
+    assert pgnn.Hopfield(np.int64(3)).variables["units"].shape == (3,)
 
 
 def test_dense_memory_is_attention_and_a_mixture(tmp_path: object) -> None:

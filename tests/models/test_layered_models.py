@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pgnn
-from pgnn.errors import DataError, ModelError
+from pgnn.errors import DataError, Intractable, ModelError, PgnnError
 
 ROWS = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 0]] * 20)
 
@@ -157,3 +157,56 @@ def test_what_cannot_be_declared_or_learnt() -> None:
         model.fit(ROWS, learner=pgnn.GreedyLayerwise(), progress=False)
     with pytest.raises(ModelError, match="has none"):
         pgnn.RestrictedBoltzmannMachine(4, 2).fit(ROWS, learner=pgnn.WakeSleep())
+
+
+def test_dreams_do_not_depend_on_what_learning_left() -> None:
+    """Chains belong to the fit: draws afterwards begin anew, by their own seed."""
+    model = numbered(pgnn.DeepBeliefNetwork([30, 20, 10]))
+    model.fit(
+        torch.ones(70, 30), learner=pgnn.WakeSleep(epochs=1, batch_size=20), seed=0, progress=False
+    )
+    first, again, other = (model.sample(20, seed=s)["hidden2"] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert model.sample(0)["visible"].shape == (0, 30)
+    with pytest.raises(Intractable, match="Draw fewer"):
+        model.sample(10**10)
+
+
+def test_chains_of_the_top_go_on_through_batches_of_all_sizes() -> None:
+    model, chains = numbered(pgnn.DeepBeliefNetwork([4, 3, 2])), {}
+    rng = torch.Generator().manual_seed(0)
+    for rows in (5, 2, 7):
+        states = model.recognise(torch.zeros(rows, 4, dtype=torch.double), rng)
+        model.log_normaliser(states, rng, chains)
+        assert [len(x) for x in chains.values()] == [5, 5]
+    assert [len(x) for x in model.dream(3, rng, chains)] == [3, 3, 3]
+
+
+def test_grey_values_are_learnt_where_they_are_said_to_be_probabilities() -> None:
+    grey = 0.1 + 0.8 * ROWS.double()
+    with pytest.raises(DataError, match="probabilities=True"):
+        pgnn.DeepBeliefNetwork([4, 3, 2]).fit(grey, progress=False)
+    machines = pgnn.ContrastiveDivergence(
+        epochs=40, probabilities=True, validation=0.2, patience=2, batch_size=10,
+        optimizer=lambda p: torch.optim.SGD(p, lr=0.3),
+    )  # fmt: skip
+    model = pgnn.DeepBeliefNetwork([4, 3, 2])
+    model.fit(grey, learner=pgnn.GreedyLayerwise(machines), seed=0, progress=False)
+    trace = model.history["trace"]["reconstruction_error"]
+    assert model.history["iterations"] == len(trace) < 80
+    with pytest.raises(ModelError, match="checkpoints are of one fit"):
+        pgnn.GreedyLayerwise(pgnn.ContrastiveDivergence(checkpoints=pgnn.Checkpoints("x")))
+
+
+def test_classifiers_and_steps_that_cannot_be() -> None:
+    model = pgnn.SigmoidBeliefNetwork([4, 2])
+    for classes, says in ((0, "at least 1"), (1.5, "whole number")):
+        with pytest.raises(ModelError, match=says):
+            model.to_classifier(classes)  # type: ignore[arg-type]
+    learner = pgnn.WakeSleep(epochs=5, optimizer=lambda p: torch.optim.SGD(p, lr=1e8))
+    with pytest.raises(PgnnError, match="diverged"):
+        model.fit(ROWS, learner=learner, seed=0, progress=False)
+    assert not any(bool(p.any()) for p in model.parameters())
+    spins = pgnn.SigmoidBeliefNetwork([pgnn.Variable("visible", (-1, 1), (4,)), 2])
+    spins.fit(2 * ROWS - 1, learner=pgnn.WakeSleep(epochs=1), progress=False)

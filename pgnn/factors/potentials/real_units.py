@@ -58,7 +58,10 @@ class RealUnits(Piece):
         what = f"of {variable.name!r}"
         self.weight = self._numbers(f"the couplings {what}", weight, (size, width))
         self.bias = self._numbers(f"the bias {what}", bias, (size,))
-        spread = np.broadcast_to(read_numbers(f"the variance {what}", variance).ravel(), (size,))
+        spread = read_numbers(f"the variance {what}", variance).ravel()
+        if spread.size not in (1, size):
+            raise ModelError(f"the variance {what} must be one number or {size}, got {spread.size}")
+        spread = np.broadcast_to(spread, (size,))
         if not (np.isfinite(spread).all() and (spread > 0).all()):
             raise ModelError(f"the variance {what} must be positive, got {spread.min():g}")
         self.register_buffer("variance", torch.from_numpy(spread.copy()))

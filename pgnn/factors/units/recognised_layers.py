@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pgnn.factors.units.unit_layers import State
+
 
 class RecognisedLayers(ABC):
     """Layers of binary units with a second network that draws hidden ones from the visible ones."""
@@ -44,12 +46,28 @@ class RecognisedLayers(ABC):
         """
 
     @abstractmethod
-    def log_normaliser(self, states: Sequence[Tensor], rng: torch.Generator | None) -> Tensor:
-        """Return a number whose gradient estimates that of the log partition function."""
+    def log_normaliser(
+        self, states: Sequence[Tensor], rng: torch.Generator | None, chains: State
+    ) -> Tensor:
+        """Return a number whose gradient estimates that of the log partition function.
+
+        Args:
+            states: Of all layers, for rows of data.
+            rng: Where draws come from.
+            chains: Layers that go on from step to step, changed in place; empty at first.
+        """
 
     @abstractmethod
-    def dream(self, rows: int, rng: torch.Generator | None) -> list[Tensor]:
-        """Return states ``(rows, n_k)`` of all layers, drawn from the model."""
+    def dream(
+        self, rows: int, rng: torch.Generator | None, chains: State | None = None
+    ) -> list[Tensor]:
+        """Return states ``(rows, n_k)`` of all layers, drawn from the model.
+
+        Args:
+            rows: How many.
+            rng: Where draws come from.
+            chains: Of :meth:`log_normaliser`, from which draws begin if there are enough of them.
+        """
 
 
 class PairedLayers(RecognisedLayers):

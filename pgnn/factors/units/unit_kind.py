@@ -37,6 +37,10 @@ class UnitKind(ABC):
     def draw(self, field: Tensor, rng: torch.Generator | None) -> Tensor:
         """Return features ``(N, n d)`` of values drawn in a field."""
 
+    def mean_and_draw(self, field: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Return both of them."""
+        return self.mean(field), self.draw(field, rng)
+
     @abstractmethod
     def log_normaliser(self, field: Tensor) -> Tensor:
         """Return ``(N,)`` logs of the sum over all values of all units."""
@@ -80,6 +84,11 @@ class BinaryUnits(UnitKind):
     def draw(self, field: Tensor, rng: torch.Generator | None) -> Tensor:
         """See :class:`UnitKind`."""
         return drawn_below(field.sigmoid(), rng)
+
+    def mean_and_draw(self, field: Tensor, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """See :class:`UnitKind`."""
+        mean = field.sigmoid()
+        return mean, drawn_below(mean, rng)
 
     def log_normaliser(self, field: Tensor) -> Tensor:
         """See :class:`UnitKind`."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
-from pgnn.errors import ModelError, PgnnError
+from pgnn.errors import PgnnError
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
 from pgnn.inference.continuous.long_way import LongWay
@@ -21,7 +21,12 @@ from pgnn.inference.continuous.objective import Objective
 from pgnn.inference.convergence import Convergence, Trend
 from pgnn.inference.history import History
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
-from pgnn.inference.learning.minibatches import Steps
+from pgnn.inference.learning.minibatches import (
+    Steps,
+    made_optimizer,
+    made_scheduler,
+    next_rates,
+)
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.training_data import read_rows
@@ -108,8 +113,7 @@ class StochasticAscent:
                 total.neg().backward()  # type: ignore[no-untyped-call]
         self._check_gradients(value)
         optimizer.step()
-        if self.steps.scheduler is not None:
-            self.steps.scheduler.step()
+        next_rates(self.steps.scheduler, -value)
         self._values.append(value)
         self._long_way.note()
         if len(self._values) % WINDOW == 0:
@@ -237,13 +241,8 @@ class VariationalFit:
         moved = [*(problem.parts.parameters() if parameters is None else parameters)]
         if not moved or settings.max_iterations == 0 or not len(problem.active):
             return History(iterations=0, converged=True, trace={"objective": []}, seconds=0.0)
-        optimizer = settings.optimizer(moved)
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise ModelError(
-                "optimizer must make one of torch's optimisers of the parameters, such as "
-                f"lambda p: torch.optim.Adam(p, lr=0.01); it made {optimizer!r}"
-            )
-        scheduler = None if settings.scheduler is None else settings.scheduler(optimizer)
+        optimizer = made_optimizer(settings.optimizer, moved)
+        scheduler = made_scheduler(settings.scheduler, optimizer)
         steps = Steps(optimizer, scheduler, settings.batch_size, settings.max_norm)
         method = StochasticAscent(
             problem, settings.objective, moved, steps, make_generator(self.seed), settings.tolerance

@@ -20,7 +20,14 @@ from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.fit_context import last_complaint, own_randomness, parts_in_mode
 from pgnn.inference.learning.lbfgs import run_lbfgs
-from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler, MiniBatches, Steps
+from pgnn.inference.learning.minibatches import (
+    MakeOptimizer,
+    MakeScheduler,
+    MiniBatches,
+    Steps,
+    made_optimizer,
+    made_scheduler,
+)
 from pgnn.inference.learning.optimisation_problem import (
     FitRecord,
     LearnableParameters,
@@ -237,13 +244,8 @@ class Ascent(Learner):
     def _pass_over(
         self, problem: OptimisationProblem, make: MakeOptimizer, seed: int | None, progress: bool
     ) -> bool:
-        optimizer = make(problem.learnable.parameters)
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise ModelError(
-                "optimizer must make one of torch's optimisers of the parameters, such as "
-                f"lambda p: torch.optim.Adam(p, lr=0.05); it made {optimizer!r}"
-            )
-        scheduler = None if self.scheduler is None else self.scheduler(optimizer)
+        optimizer = made_optimizer(make, problem.learnable.parameters)
+        scheduler = made_scheduler(self.scheduler, optimizer)
         steps = Steps(optimizer, scheduler, self.batch_size, self.max_norm)
         method = MiniBatches(problem, steps, seed)
         run = iterate(method, self.max_iterations, progress=progress, label="passes")

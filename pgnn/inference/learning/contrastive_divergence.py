@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pgnn.abilities import Inputs
-from pgnn.errors import DataError, ModelError, PgnnError
-from pgnn.factors.units.unit_layers import State, UnitLayers, UnitModel, two_sides
+from pgnn.errors import DataError, ModelError
+from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
+from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
+from pgnn.inference.learning.contrastive_passes import ContrastivePasses
 from pgnn.inference.learning.minibatches import MakeOptimizer, MakeScheduler
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
-from pgnn.inference.learning.unit_chains import Phase, UnitChains, gradients
-from pgnn.inference.learning.unit_figures import UnitFigures
-from pgnn.inference.learning.unit_rows import UnitRows
 from pgnn.inference.learning.unit_source import UnitSource
-from pgnn.inference.loop import Info, iterate
+from pgnn.inference.loop import iterate
 from pgnn.limits import NOT_NEGATIVE, Interval, check_callable, check_settings
-
-_SLIDE = 0.01
-_LARGEST = 1e4
-_FILLS = 5
 
 
 @dataclass(frozen=True)
@@ -44,9 +36,10 @@ class ContrastiveDivergence(Learner):
 
     ``model.history["trace"]`` has for each pass ``reconstruction_error`` (mean square after one
     step there and back), ``pseudo_likelihood`` (mean log probability of one unit given the others,
-    in nats, so that models of different sizes compare), and, with ``validation``, the
-    ``free_energy_gap``, by how much held-out rows have a larger free energy than learnt ones: it
-    grows when the model overfits.
+    in nats, so that models of different sizes compare), and, with ``validation``, both of the rows
+    set apart (``held_out_...``) and the ``free_energy_gap``, by how much these have a larger free
+    energy than learnt ones: it grows when the model overfits. Only the first is there where rows
+    have holes or hidden units are coupled to each other.
 
     Args:
         k: Sweeps of the chains for each step.
@@ -65,10 +58,13 @@ class ContrastiveDivergence(Learner):
         sparsity_cost: How strongly hidden biases are pulled there.
         probabilities: Whether data of binary units may lie between 0 and 1, as probabilities.
         validation: Share of the rows that is set apart, at random.
-        patience: Stop after so many passes in which ``pseudo_likelihood`` of the rows set apart was
-            no better, and keep the best parameters; 0 for never.
+        patience: Stop after so many passes in which the ``pseudo_likelihood`` of the rows set apart
+            (or, without it, their ``reconstruction_error``) was no better, and keep the best
+            parameters; 0 for never.
         mean_field_steps: Most rounds of mean field for coupled hidden units.
-        resume: Whether chains and optimiser go on where the last fit of the model stopped.
+        resume: Whether chains, offsets and what the optimiser remembers go on from the last fit of
+            the model.
+        checkpoints: Where to write down how far it is; a fit that was ended goes on from there.
 
     Raises:
         ModelError: If a setting is out of range.
@@ -104,6 +100,7 @@ class ContrastiveDivergence(Learner):
     patience: int = 0
     mean_field_steps: int = 25
     resume: bool = False
+    checkpoints: Checkpoints | None = None
 
     def __post_init__(self) -> None:
         share = Interval(0.0, 1.0, open_high=True)
@@ -118,6 +115,8 @@ class ContrastiveDivergence(Learner):
             raise ModelError("tempering needs chains that go on: persistent=True")
         if self.patience and not self.validation:
             raise ModelError("patience needs rows set apart: give validation as well")
+        if self.checkpoints is not None and not isinstance(self.checkpoints, Checkpoints):
+            raise ModelError(f"checkpoints must be Checkpoints(path), got {self.checkpoints!r}")
 
     def fit(
         self,
@@ -149,6 +148,8 @@ class ContrastiveDivergence(Learner):
                 f"ContrastiveDivergence() learns layers of units such as a Boltzmann machine; a "
                 f"{type(model).__name__} is none"
             )
+        if inputs is not None:
+            raise DataError("models of units have no covariates: leave inputs out")
         learnable = LearnableParameters(model)  # type: ignore[arg-type]
         source = UnitSource(
             model,
@@ -160,229 +161,58 @@ class ContrastiveDivergence(Learner):
             probabilities=self.probabilities,
             passes=self.epochs,
         )
+        if self.patience and source.held is None:
+            raise DataError(
+                f"validation={self.validation:g} of {source.num_rows} rows sets none apart: give "
+                "more rows or a larger share, or leave patience out"
+            )
+        keeper = self._keeper(model, source, seed)
         with restored_on_failure(model), torch.no_grad():
             try:
-                work = _Passes(self, model, learnable, source, seed)
-                run = iterate(work, self.epochs, progress=progress, label="passes")
+                work = ContrastivePasses(self, model, learnable.parameters, source)
+                before = keeper.state()
+                if before is not None:
+                    work.restore(before)
+                elif self.resume:
+                    work.resume(model.history.progress)  # type: ignore[attr-defined]
+
+                def write(_: int) -> None:
+                    if keeper.due:
+                        keeper.write(work.snapshot())
+
+                run = iterate(
+                    work, self.epochs - work.passes, progress=progress, label="passes", after=write
+                )
                 work.finish()
+                keeper.close()
             finally:
                 learnable.clear()
             history = History(
                 {
                     "learner": repr(self),
                     "rows": source.num_rows,
-                    "iterations": run.iterations,
+                    "iterations": work.passes,
                     "converged": False,
                     "stopped_early": run.converged,
                     "seconds": run.seconds,
-                    "trace": run.history,
+                    "trace": work.trace,
                 }
             )
-            history.progress = work.progress
+            history.progress = work.snapshot()
             model.history = history  # type: ignore[attr-defined]
 
-
-@dataclass(eq=False)
-class Progress:
-    """Where learning stopped, for it to go on.
-
-    Attributes:
-        chains: Of the model.
-        optimizer: Of the parameters.
-        offsets: Means by which gradients are centred.
-    """
-
-    chains: UnitChains | None
-    optimizer: torch.optim.Optimizer
-    offsets: State = field(default_factory=dict)
-
-
-class _Passes:
-    """One step is one pass over the rows."""
-
-    def __init__(self, settings: ContrastiveDivergence, model: Any, learnable: LearnableParameters,
-                 source: UnitSource, seed: int | None) -> None:  # fmt: skip
-        self.settings, self.model, self.source = settings, model, source
-        self.parameters = learnable.parameters
-        layers: UnitLayers = model.layers()
-        device = layers.like.device
-        self.rng = torch.Generator(device)
-        self.rng.manual_seed(source.rng.initial_seed() + 1)
-        self.hidden = [n for n in layers.names if n not in model.visible]
-        self.sides = two_sides(layers, list(model.visible))
-        before = model.history.progress if settings.resume else None
-        if settings.resume and not isinstance(before, Progress):
-            raise ModelError("resume=True goes on after a fit by ContrastiveDivergence; none was")
-        self.begun = before is not None
-        self.steps = 0
-        self.best: tuple[float, list[Tensor] | None, int] = (-math.inf, None, 0)
-        self.activity: State = {}
-        self._room: list[Tensor] | None = None
-        if before is not None:
-            self.progress = before
-            self.scheduler = self._schedule(before.optimizer)
-            return
-        optimizer = (
-            torch.optim.SGD(self.parameters, lr=0.05)
-            if settings.optimizer is None
-            else settings.optimizer(self.parameters)
+    def _keeper(self, model: Any, source: UnitSource, seed: int | None) -> Keeper:
+        """What writes down how far the fit is."""
+        if self.checkpoints is None:
+            return Keeper(None, {})
+        plain = replace(self, checkpoints=None, optimizer=None, scheduler=None)
+        rows = source.rows
+        return Keeper(
+            self.checkpoints,
+            {
+                "settings": repr(plain),
+                "seed": seed,
+                "data": None if rows is None else digest(rows.values, rows.missing, rows.weights),
+                "model": digest(model.state_dict()),
+            },
         )
-        if not isinstance(optimizer, torch.optim.Optimizer):
-            raise ModelError(
-                "optimizer must make one of torch's optimisers of the parameters, such as "
-                f"lambda p: torch.optim.SGD(p, lr=0.05); it made {optimizer!r}"
-            )
-        self.progress = Progress(None, optimizer)
-        self.scheduler = self._schedule(optimizer)
-
-    def init(self) -> int:
-        """Return the number of passes made."""
-        return 0
-
-    def step(self, state: int) -> tuple[int, Info]:
-        """Make a pass.
-
-        Raises:
-            PgnnError: If the parameters diverge.
-        """
-        shown: UnitRows | None = None
-        for batch in self.source.batches():
-            if not self.begun:
-                self._begin(batch)
-            self._learn(batch)
-            shown = batch
-        if self.scheduler is not None:
-            self.scheduler.step()
-        if shown is None:
-            raise DataError("data has no rows")
-        figures = UnitFigures(self.model, self.rng)
-        if self.source.rows is not None:
-            shown = self.source.rows.take(torch.arange(min(500, len(self.source.rows))))
-        told = figures.of(shown, self.source.held)
-        self._check(told["reconstruction_error"], state + 1)
-        return state + 1, Info(self._stop(told, state), told)
-
-    def finish(self) -> None:
-        """Put the best parameters back, if rows were set apart."""
-        if self.settings.patience and self.best[1] is not None:
-            for p, x in zip(self.parameters, self.best[1], strict=True):
-                p.copy_(x)
-
-    # --- helpers ------------------------------------------------------------------------------
-
-    def _schedule(self, optimizer: torch.optim.Optimizer) -> Any:
-        if self.settings.scheduler is not None:
-            return self.settings.scheduler(optimizer)
-        if self.settings.optimizer is not None:
-            return None
-        epochs = self.settings.epochs
-        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: max(1 - t / epochs, 0.0))
-
-    def _begin(self, batch: UnitRows) -> None:
-        """Small random couplings, biases that fit the data's means, chains at the data."""
-        self.begun = True
-        layers: UnitLayers = self.model.layers()
-        rows = self.source.first if len(self.source.first) else batch
-        means = {n: rows.mean(n) for n in self.model.visible}
-        self.model.begin_learning(means, self.rng)
-        layers = self.model.layers()
-        offsets = {n: layers.kinds[n].features(m) for n, m in means.items()}
-        for n in self.hidden:
-            offsets[n] = layers.kinds[n].features(layers.kinds[n].mean(
-                torch.zeros_like(layers.biases[n])))  # fmt: skip
-        self.progress.offsets = offsets
-        if not self.settings.persistent:
-            return
-        count = self.settings.chains or min(self.settings.batch_size, max(len(batch), 1))
-        betas = torch.linspace(1, 0, self.settings.tempering).tolist()
-        base = {n: b.clone() for n, b in layers.biases.items()}
-        state = layers.start(count * len(betas), self.rng)
-        self.progress.chains = UnitChains(state, tuple(betas), self.rng, base, [])
-
-    def _learn(self, batch: UnitRows) -> None:
-        layers: UnitLayers = self.model.layers()
-        data, drawn = self._clamped(layers, batch)
-        if self.settings.persistent:
-            chains = self.progress.chains
-            assert chains is not None
-        else:
-            chains = UnitChains(drawn, (1.0,), self.rng, {}, [], goes_on=False)
-        shown = chains.advance(layers, self.sides, self.settings.k)
-        weights = None if self.settings.persistent else batch.weights
-        phases = Phase(data, batch.weights), Phase(shown, weights)
-        offsets = self.progress.offsets if self.settings.centred else None
-        biases, couplings = gradients(layers, *phases, offsets, self._room)
-        self._room = couplings
-        self.steps += 1
-        for n in self.hidden:
-            self._follow(layers, n, data[n], biases)
-        total = sum(float(g.sum()) for g in biases.values())
-        if not math.isfinite(total):
-            raise self._diverged("a gradient is not finite")
-        self.model.set_gradients(biases, couplings)
-        self.progress.optimizer.step()
-
-    def _follow(self, layers: UnitLayers, name: Hashable, means: Tensor, biases: State) -> None:
-        """Move the offset of a hidden layer, and pull its bias to the wanted activity."""
-        mean = layers.kinds[name].features(means).mean(0)
-        offset = self.progress.offsets[name]
-        self.progress.offsets[name] = offset + _SLIDE * (mean - offset)
-        if self.settings.sparsity is not None:
-            own = self.activity.get(name, mean)
-            self.activity[name] = own + 0.1 * (mean - own)
-            gap = self.activity[name] - self.settings.sparsity
-            biases[name] = biases[name] + self.settings.sparsity_cost * gap
-
-    def _clamped(self, layers: UnitLayers, batch: UnitRows) -> tuple[State, State]:
-        """Expected units given the visible ones, and drawn ones."""
-        state: State = dict(batch.values)
-        if batch.missing:
-            self._fill(layers, state, batch)
-        if layers.are_independent(self.hidden):
-            fields = {n: layers.field(n, state) for n in self.hidden}
-            means = {n: layers.kinds[n].mean(f) for n, f in fields.items()}
-            drawn = {n: layers.kinds[n].draw(f, self.rng) for n, f in fields.items()
-                     if not self.settings.persistent}  # fmt: skip
-            return {**state, **means}, {**state, **drawn}
-        found, _ = layers.mean_field(
-            state, self.hidden, steps=self.settings.mean_field_steps, tolerance=1e-4
-        )
-        drawn = dict(found)
-        for n in self.hidden:
-            drawn[n] = layers.draw(n, drawn, self.rng)
-        return found, drawn
-
-    def _fill(self, layers: UnitLayers, state: State, batch: UnitRows) -> None:
-        """Draw what is missing given the rest, in turn with the hidden units."""
-        means = self.progress.offsets
-        for n in batch.missing:
-            start = layers.biases[n].expand(len(batch), -1).contiguous()
-            filled = layers.kinds[n].draw(start, self.rng)
-            state[n] = torch.where(batch.missing[n], filled, state[n])
-        for n in self.hidden:
-            state[n] = means[n].expand(len(batch), -1)
-        for _ in range(_FILLS):
-            layers.sweep(state, self.rng, self.hidden)
-            for n, hole in batch.missing.items():
-                state[n] = torch.where(hole, layers.draw(n, state, self.rng), state[n])
-        for n in self.hidden:
-            del state[n]
-
-    def _check(self, error: float, passes: int) -> None:
-        largest = max(float(p.abs().max()) for p in self.parameters)
-        if not (math.isfinite(error) and largest < _LARGEST):
-            raise self._diverged(f"the largest parameter is {largest:.3g} after pass {passes}")
-
-    def _diverged(self, why: str) -> PgnnError:
-        return PgnnError(
-            f"learning diverged at step {self.steps}: {why}; take a smaller learning rate, such as "
-            "optimizer=lambda p: torch.optim.SGD(p, lr=0.001)"
-        )
-
-    def _stop(self, told: dict[str, float], passes: int) -> bool:
-        if not self.settings.patience:
-            return False
-        value = told["held_out_pseudo_likelihood"]
-        if value > self.best[0]:
-            self.best = (value, [p.clone() for p in self.parameters], passes)
-        return passes - self.best[2] >= self.settings.patience

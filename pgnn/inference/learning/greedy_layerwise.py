@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pgnn.abilities import Inputs
-from pgnn.errors import ModelError
+from pgnn.errors import DataError, ModelError
 from pgnn.factors.randomness import generator
 from pgnn.factors.units.recognised_layers import PairedLayers
 from pgnn.inference.history import History
@@ -25,7 +25,8 @@ class GreedyLayerwise(Learner):
     Each machine learns the hidden units that the one below expects of the data.
 
     Args:
-        learner: Of each machine.
+        learner: Of each machine. With ``probabilities=True`` the data, too, may lie between 0
+            and 1.
 
     References:
         Hinton, Osindero and Teh (2006), A fast learning algorithm for deep belief nets.
@@ -39,13 +40,13 @@ class GreedyLayerwise(Learner):
         10
     """
 
-    learner: ContrastiveDivergence = field(
-        default_factory=lambda: ContrastiveDivergence(probabilities=True)
-    )
+    learner: ContrastiveDivergence = field(default_factory=ContrastiveDivergence)
 
     def __post_init__(self) -> None:
         if not isinstance(self.learner, ContrastiveDivergence):
             raise ModelError(f"learner must be ContrastiveDivergence(...), got {self.learner!r}")
+        if self.learner.checkpoints is not None:
+            raise ModelError("checkpoints are of one fit, and each machine is one: leave them out")
 
     def fit(
         self,
@@ -76,9 +77,11 @@ class GreedyLayerwise(Learner):
                 "GreedyLayerwise() learns a DeepBeliefNetwork; a "
                 f"{type(model).__name__} is not made of restricted machines"
             )
-        rows = read_layered_rows(model, data)
+        if inputs is not None:
+            raise DataError("layers of units have no covariates: leave inputs out")
+        rows = read_layered_rows(model, data, probabilities=self.learner.probabilities)
         trace: dict[str, list[float]] = {}
-        seconds = 0.0
+        passes, seconds = 0, 0.0
         learner = replace(self.learner, probabilities=True)
         first = int(generator(seed).initial_seed() % 2**31) if seed is None else seed
         with restored_on_failure(model):
@@ -89,6 +92,7 @@ class GreedyLayerwise(Learner):
                 model.put_machine(k, machine)
                 for name, values in machine.history["trace"].items():
                     trace.setdefault(name, []).extend(values)
+                passes += machine.history["iterations"]
                 seconds += machine.history["seconds"]
                 with torch.no_grad():
                     rows = machine.hidden_means(rows)
@@ -96,7 +100,7 @@ class GreedyLayerwise(Learner):
                 {
                     "learner": repr(self),
                     "rows": len(rows),
-                    "iterations": learner.epochs * model.num_pairs,
+                    "iterations": passes,
                     "converged": False,
                     "seconds": seconds,
                     "trace": trace,

@@ -11,39 +11,31 @@ from torch import Tensor
 
 from pgnn.errors import DataError
 from pgnn.inference.learning.training_data import read_rows
+from pgnn.inference.learning.unit_rows import by_layer, numbers_of, read_binary
 
 
-def read_layered_rows(model: Any, data: Any) -> Tensor:
+def read_layered_rows(model: Any, data: Any, *, probabilities: bool = False) -> Tensor:
     """Return ``(N, n)`` complete values 0 and 1 of the visible layer.
 
     Args:
         model: A :class:`~pgnn.factors.units.recognised_layers.RecognisedLayers`.
-        data: Array ``(N, *shape)``, mapping or frame.
+        data: Array ``(N, *shape)``, list of rows, mapping or frame.
+        probabilities: Whether values may lie between 0 and 1.
 
     Raises:
         DataError: If something is missing or no state, or there are no rows.
     """
-    name = model.visible
-    v = model.variables[name]
-    like = next(model.parameters())
-    given = data.get(name) if isinstance(data, Mapping) and set(data) == {name} else data
-    if isinstance(given, Tensor | np.ndarray) and v.states in ((0, 1), (False, True)):
-        x = torch.as_tensor(given)
-        if x.dim() < 2 or x.shape[1:].numel() != v.num_elements:
-            raise DataError(
-                f"rows of {name!r} must have the shape (N, {v.num_elements}), got {tuple(x.shape)}"
-            )
-        if not len(x):
-            raise DataError("data has no rows")
-        values = x.detach().reshape(len(x), v.num_elements).to(like)
-        if not bool(((values == 0) | (values == 1)).all()):
-            raise DataError(
-                f"the units of {name!r} are binary and must all be seen, but values range from "
-                f"{float(values.min()):g} to {float(values.max()):g}"
-            )
-        return values
-    rows = read_rows(model, data)
-    codes = rows.codes[:, model.elements.numbers(name).ravel()]
-    if (codes < 0).any():
+    name, like = model.visible, next(model.parameters())
+    data = by_layer(data, [name])
+    alone = isinstance(data, Mapping) and set(data) == {name}
+    array = numbers_of(model.variables[name], data[name]) if alone else None
+    if array is not None:
+        values, hole = read_binary(model.variables[name], array, like, probabilities)
+        complete = hole is None
+    else:
+        codes = read_rows(model, data).codes[:, model.elements.numbers(name).ravel()]
+        values = torch.from_numpy(codes.astype(np.float64)).to(like)
+        complete = bool((codes >= 0).all())
+    if not complete:
         raise DataError(f"the units of {name!r} must all be seen")
-    return torch.from_numpy(codes.astype(np.float64)).to(like)
+    return values

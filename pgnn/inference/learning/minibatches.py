@@ -11,12 +11,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.errors import DataError, PgnnError
+from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.inference.learning.optimisation_problem import OptimisationProblem
 from pgnn.inference.loop import Info
 
 MakeOptimizer = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 MakeScheduler = Callable[[torch.optim.Optimizer], Any]
+
+
+def made_optimizer(make: MakeOptimizer, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Return one of torch's optimisers that steps by gradients.
+
+    Raises:
+        ModelError: If it is none, or one that asks for the value again and again.
+    """
+    optimizer = make(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer) or isinstance(optimizer, torch.optim.LBFGS):
+        raise ModelError(
+            "optimizer must make one of torch's optimisers of the parameters that steps by "
+            f"gradients, such as lambda p: torch.optim.Adam(p, lr=0.05); it made {optimizer!r}"
+        )
+    return optimizer
+
+
+def made_scheduler(make: MakeScheduler | None, optimizer: torch.optim.Optimizer) -> Any:
+    """Return a learning rate scheduler; None without.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    scheduler = None if make is None else make(optimizer)
+    if scheduler is not None and not callable(getattr(scheduler, "step", None)):
+        raise ModelError(
+            "scheduler must make one of torch's learning rate schedulers of the optimiser, such "
+            f"as lambda o: torch.optim.lr_scheduler.StepLR(o, 9); it made {scheduler!r}"
+        )
+    return scheduler
+
+
+def next_rates(scheduler: Any, loss: float) -> None:
+    """Step a scheduler after a pass, with what is minimised if it asks for that."""
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        scheduler.step(loss)
+    elif scheduler is not None:
+        scheduler.step()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +118,7 @@ class MiniBatches:
             for s, p in zip(gradients, self.parameters, strict=True):
                 if p.grad is not None:
                     s += weight * p.grad
-        self._schedule(total / mass)
+        next_rates(self.steps.scheduler, -total / mass)
         gradient_norm = max(float((s / mass).abs().max()) for s in gradients if s.numel())
         self.problem.learnable.clear()
         figures = self.problem.figures(total / mass, penalty / mass, gradient_norm)
@@ -147,12 +185,6 @@ class MiniBatches:
                 p = p[torch.isfinite(p)]
                 total += float(l1 * p.abs().sum() + 0.5 * l2 * p.square().sum())
         return total
-
-    def _schedule(self, value: float) -> None:
-        if isinstance(self.steps.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            self.steps.scheduler.step(-value)
-        elif self.steps.scheduler is not None:
-            self.steps.scheduler.step()
 
 
 def _not_finite(value: float, passes: int) -> PgnnError:

@@ -20,7 +20,7 @@ from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.learning.unit_rows import read_unit_rows
-from pgnn.limits import POSITIVE, check_settings
+from pgnn.limits import POSITIVE, Interval, check_settings
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class PatternStorage(Learner):
             DataError: If patterns are missing units.
             ModelError: If the model has hidden units or others than of two states.
         """
+        if inputs is not None:
+            raise DataError("patterns have no covariates: leave inputs out")
         layers = units_of_patterns(model)
         rows = read_unit_rows(model, data, weights)
         if rows.missing:
@@ -164,7 +166,7 @@ class Unlearning(PatternStorage):
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        check_settings(self, steps=1, rate=POSITIVE)
+        check_settings(self, steps=1, rate=POSITIVE, noise=Interval(0.0, 1.0))
 
     def couplings(self, spins: Tensor, weights: Tensor) -> Tensor:
         """See :class:`PatternStorage`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,11 @@ class Phase(NamedTuple):
     values: State
     weights: Tensor | None = None
 
+    @property
+    def shares(self) -> Tensor | None:
+        """``(N,)`` weights that sum to one; None if the same."""
+        return None if self.weights is None else self.weights / self.weights.sum()
+
 
 @dataclass(eq=False)
 class UnitChains:
@@ -33,16 +38,16 @@ class UnitChains:
         betas: Inverse temperatures from 1 down; one without tempering.
         rng: Where the draws come from.
         base: Biases where no coupling is left.
-        swaps: Shares of exchanges between neighbouring temperatures that were accepted.
         goes_on: Whether the side that was drawn last is needed again.
+        swaps: Shares of the last exchanges between neighbouring temperatures that were accepted.
     """
 
     state: State
     betas: tuple[float, ...]
     rng: torch.Generator
     base: State
-    swaps: list[float]
     goes_on: bool = True
+    swaps: list[float] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -143,24 +148,25 @@ def gradients(
     References:
         Melchior, Fischer and Wiskott (2016), How to center deep Boltzmann machines.
     """
-    shares = [_shares(phase) for phase in (data, model)]
-    seen: list[State] = []
-    for phase in (data, model):
-        seen.append({n: layers.kinds[n].features(x) for n, x in phase.values.items()})
-    biases = {n: _average(seen[1][n], shares[1]) - _average(seen[0][n], shares[0])
+    shares = [phase.shares for phase in (data, model)]
+    observed, free = (
+        {n: layers.kinds[n].features(x) for n, x in phase.values.items()} for phase in (data, model)
+    )
+    biases = {n: average(free[n], shares[1]) - average(observed[n], shares[0])
               for n in layers.names}  # fmt: skip
     if offsets is not None:
-        seen = [{n: x - offsets[n] for n, x in part.items()} for part in seen]
+        observed, free = ({n: x - offsets[n] for n, x in p.items()} for p in (observed, free))
     couplings = []
     for k, c in enumerate(layers.couplings):
         g = torch.empty_like(c.matrix) if out is None else out[k]
-        for part, share, sign in ((seen[1], shares[1], 1.0), (seen[0], shares[0], -1.0)):
-            left, right = part[c.first], part[c.second]
+        terms = ((free, shares[1], 1.0, 0.0), (observed, shares[0], -1.0, 1.0))
+        for features, share, sign, keep in terms:
+            left, right = features[c.first], features[c.second]
             if share is None:
                 sign /= len(left)
             else:
                 left = left * share[:, None]
-            g = torch.addmm(g, left.T, right, beta=float(part is seen[0]), alpha=sign, out=g)
+            g = torch.addmm(g, left.T, right, beta=keep, alpha=sign, out=g)
         g = g.mul_(0.5) if c.is_within else g
         couplings.append(g)
         if offsets is not None:
@@ -170,9 +176,6 @@ def gradients(
     return biases, couplings
 
 
-def _shares(phase: Phase) -> Tensor | None:
-    return None if phase.weights is None else phase.weights / phase.weights.sum()
-
-
-def _average(x: Tensor, shares: Tensor | None) -> Tensor:
+def average(x: Tensor, shares: Tensor | None) -> Tensor:
+    """Return the mean of rows ``(N, n)``, by shares ``(N,)`` if they do not count the same."""
     return x.mean(0) if shares is None else shares @ x

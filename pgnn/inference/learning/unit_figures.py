@@ -8,9 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.factors.units.unit_kind import CategoricalUnits, GaussianUnits, SpinUnits
+from pgnn.factors.units.unit_kind import GaussianUnits
 from pgnn.factors.units.unit_layers import State, UnitLayers
 from pgnn.inference.learning.unit_rows import UnitRows
+
+_FEW = 500
+"""Rows set apart that are looked at."""
+_NUMBERS, _RANGE = 121, 8.0
+"""Numbers of a grid that a real unit's density is summed over, and its half width in deviations."""
+_REAL_ROWS = 50
+"""Rows that this is done for."""
 
 
 class UnitFigures:
@@ -29,16 +36,18 @@ class UnitFigures:
 
     def of(self, rows: UnitRows, held: UnitRows | None) -> dict[str, float]:
         """Return all figures of learnt rows, and of rows set apart if there are any."""
-        told = {"reconstruction_error": self.reconstruction_error(rows)}
-        if not self.layers.are_independent(self.hidden) or rows.missing:
-            return told
-        told["pseudo_likelihood"] = self.pseudo_likelihood(rows)
-        if held is not None and not held.missing:
-            few = held.take(torch.arange(min(len(held), 500)))
+        few = None if held is None else held.take(torch.arange(min(len(held), _FEW)))
+        parts = {"": rows} if few is None else {"": rows, "held_out_": few}
+        figures = {f"{n}reconstruction_error": self.reconstruction_error(x)
+                   for n, x in parts.items()}  # fmt: skip
+        if not self.layers.are_independent(self.hidden) or any(x.missing for x in parts.values()):
+            return figures
+        for name, x in parts.items():
+            figures[f"{name}pseudo_likelihood"] = self.pseudo_likelihood(x)
+        if few is not None:
             gap = self.free_energy(few.values).mean() - self.free_energy(rows.values).mean()
-            told["free_energy_gap"] = float(gap)
-            told["held_out_pseudo_likelihood"] = self.pseudo_likelihood(few)
-        return told
+            figures["free_energy_gap"] = float(gap)
+        return figures
 
     def free_energy(self, values: Mapping[Hashable, Tensor]) -> Tensor:
         """Return ``(N,)`` free energies, at temperature one."""
@@ -63,40 +72,35 @@ class UnitFigures:
         Of real units it is a mean log density.
         """
         name = self.visible[0]
-        kind, size = self.layers.kinds[name], self.layers.size(name) // self.layers.kinds[name].size
-        number = len(rows)
-        place = torch.randint(size, (number,), generator=self.rng, device=self.rng.device)
-        each = torch.arange(number, device=place.device)
+        kind = self.layers.kinds[name]
+        number, units = len(rows), self.layers.size(name) // kind.size
+        unit = torch.randint(units, (number,), generator=self.rng, device=self.rng.device)
         if isinstance(kind, GaussianUnits):
-            return self._real(rows, place, each)
+            return self._log_density(rows, unit[:_REAL_ROWS], kind.variance)
+        row = torch.arange(number, device=unit.device)[:, None]
+        column = unit[:, None] * kind.size + torch.arange(kind.size, device=unit.device)
+        table = kind.table(self.layers.like)
         scores = []
-        at = place[:, None] * kind.size + torch.arange(kind.size, device=place.device)
-        for features in kind.table(self.layers.like):
+        for features in table:
             changed = rows.values[name].clone()
-            changed[each[:, None], at] = features
+            changed[row, column] = features
             scores.append(-self.free_energy({**rows.values, name: changed}))
         logs = torch.stack(scores, dim=1).log_softmax(1)
-        own = rows.values[name][each[:, None], at]
-        if isinstance(kind, CategoricalUnits):
-            code = own.argmax(1)
-        else:
-            code = (own[:, 0] > (0.0 if isinstance(kind, SpinUnits) else 0.5)).long()
-        return float(logs[each, code].mean())
+        features = rows.values[name][row, column]
+        state = (features[:, None] - table).abs().sum(-1).argmin(1)
+        return float(logs[row[:, 0], state].mean())
 
-    def _real(self, rows: UnitRows, place: Tensor, each: Tensor) -> float:
-        """By a grid of values of the one unit, from its own scale."""
+    def _log_density(self, rows: UnitRows, unit: Tensor, variance: Tensor) -> float:
+        """The same of real units, by a grid of values of the one unit."""
         name = self.visible[0]
-        values = rows.values[name]
-        spread = values.std().clamp(min=1e-6)
-        grid = torch.linspace(-6, 6, 121, dtype=values.dtype, device=values.device) * spread
-        grid = grid + values.mean()
-        few = slice(0, 50)
+        some = {n: v[: len(unit)] for n, v in rows.values.items()}
+        spread = rows.values[name].std(0, unbiased=False)[unit] + variance[unit].sqrt()
+        step = 2 * _RANGE * spread / (_NUMBERS - 1)
+        first = rows.values[name].mean(0)[unit] - _RANGE * spread
         scores = []
-        for x in grid:
-            changed = values[few].clone()
-            changed[each[few], place[few]] = x
-            part = {n: v[few] for n, v in rows.values.items()}
-            scores.append(-self.free_energy({**part, name: changed}))
-        total = torch.stack(scores, 1).logsumexp(1) + (grid[1] - grid[0]).log()
-        own = -self.free_energy({n: v[few] for n, v in rows.values.items()})
-        return float((own - total).mean())
+        for k in range(_NUMBERS):
+            changed = some[name].clone()
+            changed[torch.arange(len(unit)), unit] = first + k * step
+            scores.append(-self.free_energy({**some, name: changed}))
+        total = torch.stack(scores, 1).logsumexp(1) + step.log()
+        return float((-self.free_energy(some) - total).mean())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from pgnn.errors import DataError
 from pgnn.factors.units.unit_kind import BinaryUnits
 from pgnn.factors.units.unit_layers import State, UnitLayers
+from pgnn.factors.variable import Variable
 from pgnn.inference.learning.training_data import check_weights, is_single, read_rows
 
 
@@ -64,35 +65,124 @@ def read_unit_rows(
         probabilities: Whether values of binary units may lie between 0 and 1: each is then taken
             for the probability of 1.
 
+    Returns:
+        Rows that count something.
+
     Raises:
         DataError: If something is wrong with the data; of binary units the range that came is told.
     """
     layers: UnitLayers = model.layers()
+    data = by_layer(data, model.visible)
+    values: State = {}
+    missing: dict[Hashable, Tensor] = {}
+    if isinstance(data, Mapping) and set(data) == set(model.visible):
+        for name in model.visible:
+            variable = layers.variables[name]
+            array = numbers_of(variable, data[name])
+            if array is not None and isinstance(layers.kinds[name], BinaryUnits):
+                values[name], hole = read_binary(variable, array, layers.like, probabilities)
+                missing |= {} if hole is None else {name: hole}
+        data = {n: x for n, x in data.items() if n not in values}
+    if len(values) < len(model.visible):
+        rows = _from_evidence(model, layers, data, weights, set(values))
+        values, missing = {**values, **rows.values}, {**missing, **rows.missing}
+        counts = rows.weights
+    else:
+        number = len(next(iter(values.values())))
+        counts = None if weights is None else torch.from_numpy(check_weights(weights, number))
+    lengths = {n: len(x) for n, x in values.items()}
+    if len({*lengths.values()}) > 1:
+        raise DataError(f"the visible layers have different numbers of rows: {lengths}")
+    _check_seen(missing, model.visible)
+    values = {n: values[n] for n in model.visible}
+    if counts is None:
+        return UnitRows(values, missing)
+    if not bool(counts.any()):
+        raise DataError("the weights are all zero")
+    rows = UnitRows(values, missing, counts.to(layers.like))
+    return rows if bool((counts > 0).all()) else rows.take(counts.nonzero()[:, 0])
+
+
+def by_layer(data: Any, visible: Sequence[Hashable]) -> Any:
+    """Return arrays, or a list of rows, by the names of the layers they are of; other data as is.
+
+    Raises:
+        DataError: If there are fewer arrays than layers.
+    """
     if _is_nested(data):
         data = np.array(data)
-    if isinstance(data, tuple | list) and data and all(
-        isinstance(x, Tensor | np.ndarray) for x in data
-    ):  # fmt: skip
-        if len(data) < len(model.visible):
-            raise DataError(f"expected arrays of {list(model.visible)}, got {len(data)} of them")
-        data = dict(zip(model.visible, data, strict=False))
-    if isinstance(data, Tensor | np.ndarray) and len(model.visible) == 1:
-        data = {model.visible[0]: data}
-    arrays = _arrays(layers, model.visible, data)
-    if arrays is not None:
-        values, missing = {}, {}
-        for name, x in arrays.items():
-            values[name], hole = _binary(layers, name, x, probabilities)
-            if hole is not None:
-                missing[name] = hole
-        rows = UnitRows(values, missing)
-        if weights is None:
-            return rows
-        counts = torch.from_numpy(check_weights(weights, len(rows)))
-        if not bool(counts.any()):
-            raise DataError("the weights are all zero")
-        return UnitRows(values, missing, counts.to(layers.like))
-    return _from_evidence(model, layers, data, weights)
+    if _are_arrays(data):
+        if len(data) < len(visible):
+            raise DataError(f"expected arrays of {list(visible)}, got {len(data)} of them")
+        return dict(zip(visible, data, strict=False))
+    lone = isinstance(data, Tensor | np.ndarray) and len(visible) == 1
+    return {visible[0]: data} if lone else data
+
+
+def numbers_of(variable: Variable, values: Any) -> Tensor | None:
+    """Return plain numbers ``(N, *shape)`` or ``(N, n)`` of units 0 and 1, which need no reader.
+
+    None if they are something else, or the units have other labels.
+
+    Raises:
+        DataError: If rows have another number of units.
+    """
+    if not isinstance(values, Tensor | np.ndarray) or isinstance(values, np.ma.MaskedArray):
+        return None
+    if isinstance(values, np.ndarray) and values.dtype.kind not in "biuf":
+        return None
+    if variable.states not in ((0, 1), (False, True)):
+        return None
+    x = torch.as_tensor(values)
+    if x.layout is not torch.strided:
+        x = x.to_dense()
+    if not x.dim() or x.is_complex() or tuple(x.shape) == variable.shape:
+        return None
+    flat = (variable.num_elements,)
+    if tuple(x.shape[1:]) not in (variable.shape, flat):
+        shown = " or ".join(f"(N, {', '.join(map(str, s))})" for s in {variable.shape, flat} if s)
+        raise DataError(
+            f"rows of {variable.name!r} must have the shape {shown}, got {tuple(x.shape)}"
+        )
+    return x
+
+
+def read_binary(
+    variable: Variable, x: Tensor, like: Tensor, probabilities: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return ``(N, n)`` values of binary units, and which are missing if some are.
+
+    Args:
+        variable: The units.
+        x: As of :func:`numbers_of`.
+        like: A tensor of the type and place that is wanted.
+        probabilities: Whether values may lie between 0 and 1.
+
+    Raises:
+        DataError: If there are no rows, or a value is out of range.
+    """
+    if not len(x):
+        raise DataError("data has no rows")
+    flat = x.detach().reshape(len(x), variable.num_elements).to(like)
+    if not x.is_floating_point() and int(x.min()) >= 0 and int(x.max()) <= 1:
+        return flat.contiguous(), None  # two looks at small integers instead of five at floats
+    hole = flat.isnan() if x.is_floating_point() else flat == -1
+    missing = bool(hole.any())
+    seen = flat.masked_fill(hole, 0.0) if missing else flat
+    good = (seen >= 0) & (seen <= 1) if probabilities else (seen == 0) | (seen == 1)
+    if not bool(good.all()):
+        low, high = float(seen.min()), float(seen.max())
+        inside = low >= 0 and high <= 1
+        hint = (
+            "; probabilities=True takes values between 0 and 1 for probabilities of 1, or draw "
+            "them" if inside and not probabilities else
+            "; scale them into [0, 1], or declare real units: Variable(name, shape=(n,))"
+        )  # fmt: skip
+        raise DataError(
+            f"the units of {variable.name!r} are binary, but values range from {low:g} to "
+            f"{high:g}{hint}"
+        )
+    return seen.contiguous(), hole if missing else None
 
 
 def unit_batches(model: Any, data: Any, **settings: Any) -> Iterator[UnitRows]:
@@ -123,11 +213,8 @@ def unit_batches(model: Any, data: Any, **settings: Any) -> Iterator[UnitRows]:
 
 def is_one_set(data: Any) -> bool:
     """Whether data is one set of rows, and no iterable of batches."""
-    return (
-        is_single(data)
-        or _is_nested(data)
-        or (isinstance(data, tuple) and all(isinstance(x, Tensor | np.ndarray) for x in data))
-    )
+    arrays = isinstance(data, tuple) and _are_arrays(data)
+    return is_single(data) or _is_nested(data) or arrays
 
 
 def _is_nested(data: Any) -> bool:
@@ -141,64 +228,35 @@ def _is_nested(data: Any) -> bool:
     )
 
 
-def _arrays(
-    layers: UnitLayers, visible: tuple[Hashable, ...], data: Any
-) -> dict[Hashable, Tensor] | None:
-    """Arrays of numbers of binary layers, which need no reader; None if there is something else."""
-    if not isinstance(data, Mapping) or set(data) != set(visible):
-        return None
-    found = {}
-    for name in visible:
-        x, v = data[name], layers.variables[name]
-        if not isinstance(x, Tensor | np.ndarray) or isinstance(x, np.ma.MaskedArray):
-            return None
-        if isinstance(x, np.ndarray) and x.dtype.kind not in "biuf":
-            return None
-        plain = isinstance(layers.kinds[name], BinaryUnits) and v.states in ((0, 1), (False, True))
-        x = torch.as_tensor(x)
-        if not plain or x.dim() == 0 or x.shape[1:].numel() != v.num_elements or x.is_complex():
-            return None
-        if x.dim() > 2 and tuple(x.shape[1:]) != v.shape:
-            return None
-        found[name] = x
-    return found if len({len(x) for x in found.values()}) == 1 else None
+def _are_arrays(data: Any) -> bool:
+    """Whether data is several arrays, one for each layer."""
+    several = isinstance(data, tuple | list) and bool(data)
+    return several and all(isinstance(x, Tensor | np.ndarray) for x in data)
 
 
-def _binary(
-    layers: UnitLayers, name: Hashable, x: Tensor, probabilities: bool
-) -> tuple[Tensor, Tensor | None]:
-    flat = x.detach().reshape(len(x), layers.size(name)).to(layers.like)
-    if len(x) and not x.is_floating_point() and int(x.min()) >= 0 and int(x.max()) <= 1:
-        return flat.contiguous(), None  # two looks at small integers instead of five at floats
-    hole = flat.isnan() if x.is_floating_point() else flat == -1
-    missing = bool(hole.any())
-    if not len(flat):
-        raise DataError("data has no rows")
-    seen = flat.masked_fill(hole, 0.0) if missing else flat
-    good = (seen >= 0) & (seen <= 1) if probabilities else (seen == 0) | (seen == 1)
-    if not bool(good.all()):
-        low, high = float(seen.min()), float(seen.max())
-        inside = low >= 0 and high <= 1
-        hint = (
-            "; probabilities=True takes values between 0 and 1 for probabilities of 1, or draw "
-            "them" if inside and not probabilities else
-            "; scale them into [0, 1], or declare real units: Variable(name, shape=(n,))"
-        )  # fmt: skip
-        raise DataError(
-            f"the units of {name!r} are binary, but values range from {low:g} to {high:g}{hint}"
-        )
-    if missing and not bool((~hole).any()):
-        raise DataError(f"nothing of {name!r} was seen in any row")
-    return (seen.contiguous(), hole) if missing else (flat.contiguous(), None)
+def _check_seen(missing: Mapping[Hashable, Tensor], visible: Sequence[Hashable]) -> None:
+    if len(missing) == len(visible) and all(bool(hole.all()) for hole in missing.values()):
+        raise DataError(f"nothing of {', '.join(map(repr, visible))} was seen in any row")
 
 
-def _from_evidence(model: Any, layers: UnitLayers, data: Any, weights: Any) -> UnitRows:
+def _from_evidence(
+    model: Any, layers: UnitLayers, data: Any, weights: Any, known: Collection[Hashable]
+) -> UnitRows:
+    """Visible layers that are not known yet, by the reader of evidence."""
     rows = read_rows(model, data, weights)
+    hidden = [n for n in rows.names if n not in model.visible]
+    if hidden:
+        raise DataError(
+            f"{hidden[0]!r} is hidden, and learning sees {list(model.visible)} alone; leave it "
+            "out, or name it among the visible layers of the model"
+        )
     values: State = {}
     missing: dict[Hashable, Tensor] = {}
     like = layers.like
     for name in model.visible:
         v, kind = layers.variables[name], layers.kinds[name]
+        if name in known:
+            continue
         if not v.is_discrete:
             if name not in rows.reals:
                 raise DataError(f"the real units {name!r} have no values in the data")
@@ -212,7 +270,5 @@ def _from_evidence(model: Any, layers: UnitLayers, data: Any, weights: Any) -> U
             values[name] = kind.encode(codes.clamp(min=0), like)
         if bool(hole.any()):
             missing[name] = hole
-    if all(bool(missing[n].all()) if n in missing else False for n in model.visible):
-        raise DataError(f"nothing was seen of {list(model.visible)} in any row")
     counts = torch.from_numpy(np.asarray(rows.row_weights)).to(like)
     return UnitRows(values, missing, None if bool((counts == 1).all()) else counts)

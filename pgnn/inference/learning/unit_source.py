@@ -26,7 +26,7 @@ class UnitSource:
         passes: How often the data will be gone through.
 
     Attributes:
-        rows: All rows to learn from; None of an iterable.
+        rows: All rows to learn from, whose weights are one on average; None of an iterable.
         held: Rows that were set apart, if there are any.
         num_rows: Rows of a pass.
 
@@ -58,17 +58,17 @@ class UnitSource:
             count = int(len(rows) * validation)
             if count:
                 self.held, rows = rows.take(order[:count]), rows.take(order[count:])
+            if rows.weights is not None:
+                rows = UnitRows(rows.values, rows.missing, rows.weights / rows.weights.mean())
             self.rows, self.num_rows = rows, len(rows)
-            self.first = rows
             return
         if weights is not None or validation:
             raise DataError("weights and validation need all rows at once, not batches")
-        if passes > 1 and iter(data) is data:
+        if passes > 1 and isinstance(data, Iterator):
             raise DataError(
                 "an iterator can be gone through only once: give epochs=1, or a list or "
                 "DataLoader of batches"
             )
-        self.first = UnitRows({}, {})
 
     def batches(self) -> Iterator[UnitRows]:
         """Batches of one pass."""

@@ -14,16 +14,19 @@ from pgnn.abilities import Inputs
 from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.factors.randomness import generator
 from pgnn.factors.units.recognised_layers import RecognisedLayers
+from pgnn.factors.units.unit_layers import State
 from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.layered_rows import read_layered_rows
-from pgnn.inference.learning.minibatches import MakeOptimizer
+from pgnn.inference.learning.minibatches import MakeOptimizer, made_optimizer
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
 from pgnn.inference.learning.restored_on_failure import restored_on_failure
 from pgnn.inference.loop import Info, iterate
 from pgnn.limits import check_callable, check_settings
 
 _FADING = 0.9
+_LARGEST = 1e4
+"""Log odds that are a sign of divergence."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class WakeSleep(Learner):
             )
         if weights is not None:
             raise DataError("WakeSleep() has no weights of rows; repeat rows instead")
+        if inputs is not None:
+            raise DataError("layers of units have no covariates: leave inputs out")
         rows = read_layered_rows(model, data)
         learnable = LearnableParameters(model)  # type: ignore[arg-type]
         with restored_on_failure(model):
@@ -136,14 +141,14 @@ class _Nights:
     def __init__(self, settings: WakeSleep, model: Any, learnable: LearnableParameters,
                  rows: Tensor, seed: int | None) -> None:  # fmt: skip
         self.settings, self.model, self.rows = settings, model, rows
+        self.parameters = learnable.parameters
         self.order = generator(seed)
         self.rng = torch.Generator(rows.device)
         self.rng.manual_seed(self.order.initial_seed() + 1)
         model.begin_learning(rows.mean(0), self.rng)
         make = settings.optimizer or (lambda p: torch.optim.Adam(p, lr=0.003))
-        self.optimizer = make(learnable.parameters)
-        if not isinstance(self.optimizer, torch.optim.Optimizer):
-            raise ModelError(f"optimizer must make one of torch's, it made {self.optimizer!r}")
+        self.optimizer = made_optimizer(make, learnable.parameters)
+        self.chains: State = {}
         self.baseline, self.scale = 0.0, 1.0
 
     def init(self) -> int:
@@ -154,7 +159,7 @@ class _Nights:
         """Make a pass.
 
         Raises:
-            PgnnError: If the bound stops being finite.
+            PgnnError: If the bound stops being finite, or parameters grow without end.
         """
         total = 0.0
         for batch in self._batches():
@@ -165,7 +170,8 @@ class _Nights:
             self.optimizer.step()
             total += bound * len(batch)
         mean = total / len(self.rows)
-        if not math.isfinite(mean):
+        largest = max(float(p.detach().abs().max()) for p in self.parameters)
+        if not (math.isfinite(mean) and largest < _LARGEST):
             raise PgnnError(f"learning diverged in pass {state + 1}: take a smaller learning rate")
         return state + 1, Info(False, {"bound": mean})
 
@@ -182,7 +188,7 @@ class _Nights:
         joint, seen = self.model.log_joint(states, self.rng), self.model.log_recognition(states)
         ratio = (joint - seen).detach().reshape(count, -1)
         share = ratio.softmax(0).reshape(-1) / len(batch)
-        loss = -(share * joint).sum() + self.model.log_normaliser(states, self.rng)
+        loss = -(share * joint).sum() + self.model.log_normaliser(states, self.rng, self.chains)
         if self.settings.score_function:
             loss = loss - (self._centred(ratio[0]) * seen).mean()
         elif count > 1:
@@ -192,7 +198,7 @@ class _Nights:
         return loss, float((ratio.logsumexp(0) - math.log(count)).mean())
 
     def _asleep(self, rows: int) -> Tensor:
-        dreamt: Tensor = self.model.log_recognition(self.model.dream(rows, self.rng))
+        dreamt: Tensor = self.model.log_recognition(self.model.dream(rows, self.rng, self.chains))
         return -dreamt.mean()
 
     def _centred(self, signal: Tensor) -> Tensor:

@@ -105,11 +105,12 @@ def log_partition_bracket(
         raise ModelError(f"a bracket is of layers of units, got a {type(model).__name__}")
     chains = whole_number("chains", chains, 2, ModelError)
     temperatures = whole_number("temperatures", temperatures, 1, ModelError)
+    burn_in = whole_number("burn_in", burn_in, 0, ModelError)
     with torch.no_grad():
         layers: UnitLayers = model.layers()
         units = sum(layers.size(n) for n in layers.names)
-        what = f"{chains:,} chains of {temperatures:,} temperatures"
-        check_work(what, 2.0 * chains * temperatures * units)
+        what = f"{chains:,} chains of {temperatures:,} temperatures and {burn_in:,} more sweeps"
+        check_work(what, chains * (2.0 * temperatures + burn_in) * units)
         rng = torch.Generator(layers.like.device)
         rng.manual_seed(generator(seed).initial_seed())
         path = _Path.between(layers, model, rows, temperatures)

@@ -1,12 +1,16 @@
 """Contrastive divergence: step for step as the textbook has it, and in the limit."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 import pgnn
-from pgnn.errors import ModelError, PgnnError
+from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.factors.units.unit_layers import two_sides
+from pgnn.inference.learning.checkpoints import Keeper
 from pgnn.inference.learning.unit_chains import Phase, UnitChains, gradients
 
 BARS = torch.tensor([[1, 1, 0, 0, 1, 0], [0, 0, 1, 1, 0, 1], [1, 1, 0, 0, 0, 0]] * 20)
@@ -69,7 +73,7 @@ def test_long_chains_have_the_exact_gradient(make: object) -> None:
     with torch.no_grad():
         layers = model.layers()
         sides = two_sides(layers, ["visible"])
-        chains = UnitChains(layers.start(20000, rng), (1.0,), rng, {}, [])
+        chains = UnitChains(layers.start(20000, rng), (1.0,), rng, {})
         shown = chains.advance(layers, sides, 30)
         own = model.query(None, {"visible": rows})
         if len(sides) == 2:
@@ -117,7 +121,7 @@ def test_a_fit_in_two_pieces_goes_on() -> None:
     parts.fit(BARS, learner=first, seed=0)
     again = pgnn.ContrastiveDivergence(epochs=2, resume=True, **settings)
     parts.fit(BARS, learner=again, seed=0)
-    assert parts.history.progress.chains.count == 60
+    assert len(parts.history.progress["chains"][0]) == 60
     # the same rows in another order, the same chains
     torch.testing.assert_close(parts.bias("visible"), whole.bias("visible"), atol=0.05, rtol=0)
     with pytest.raises(ModelError, match="resume=True goes on"):
@@ -195,3 +199,201 @@ def test_wrong_settings() -> None:
         pgnn.RestrictedBoltzmannMachine(6, 4).fit(
             iter([BARS]), learner=pgnn.ContrastiveDivergence(epochs=2)
         )
+
+
+def test_tempered_chains_visit_both_modes() -> None:
+    """Two patterns far apart: chains that begin in one find the other, as often as it should be."""
+    pattern = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.double)
+    weight = 8.0 * torch.stack([pattern, 1 - pattern], 1)
+    model = pgnn.RestrictedBoltzmannMachine(
+        8, 2, weight=weight, visible_bias=np.full(8, -4.0), hidden_bias=[-15.7, -16.3]
+    )
+    exact = model.query("visible")["visible"].probs[..., 1]
+    assert 0.1 < float(exact[0]) < 0.9
+    layers = model.layers()
+    sides = two_sides(layers, ["visible"])
+    away = {}
+    for count in (1, 8):
+        betas = tuple(torch.linspace(1, 0, count).tolist())
+        rng = torch.Generator().manual_seed(0)
+        start = pattern.repeat(300 * count, 1)
+        state = {"visible": start, "hidden": start[:, [0, 4]]}
+        base = {n: torch.zeros_like(b) for n, b in layers.biases.items()}
+        chains = UnitChains(state, betas, rng, base)
+        for _ in range(20):
+            chains.advance(layers, sides, 1)
+        total = sum(chains.advance(layers, sides, 1)["visible"] for _ in range(40)) / 40
+        away[count] = float((total.mean(0) - exact).abs().max())
+        assert len(chains.swaps) == count - 1
+        assert all(0.5 < share <= 1 for share in chains.swaps)
+    assert away[8] < 0.05 < 0.3 < away[1]
+
+
+def test_sparsity_holds_the_activity_of_hidden_units() -> None:
+    activity = {}
+    for target in (None, 0.1, 0.6):
+        learner = pgnn.ContrastiveDivergence(
+            epochs=60, batch_size=20, optimizer=sgd(0.2), sparsity=target, sparsity_cost=10.0
+        )
+        model = pgnn.RestrictedBoltzmannMachine(6, 4)
+        model.fit(BARS, learner=learner, seed=0, progress=False)
+        activity[target] = float(model.hidden_means({"visible": BARS}).mean())
+    assert abs(activity[0.1] - 0.1) < 0.05
+    assert abs(activity[0.6] - 0.6) < 0.05
+    assert abs(activity[None] - 0.1) > 0.1
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_rows_that_count_nothing_are_not_there(persistent: bool) -> None:
+    """A batch counts what its rows count: twice the weight of some is twice the rows."""
+    settings: dict[str, Any] = {
+        "epochs": 2, "persistent": persistent, "centred": False, "optimizer": sgd(0.1), "chains": 5,
+        "batch_size": 3,
+    }  # fmt: skip
+    fits = []
+    for rows, weights in (
+        (BARS[:3], None),
+        (BARS[:6], [1, 1, 1, 0, 0, 0]),
+        (BARS[:3], [2.0, 2.0, 2.0]),
+    ):
+        model = small()
+        model.fit(rows, weights=weights, seed=1, progress=False,
+                  learner=pgnn.ContrastiveDivergence(**settings))  # fmt: skip
+        fits.append(model.weight("visible", "hidden").detach())
+    torch.testing.assert_close(fits[1], fits[0])
+    torch.testing.assert_close(fits[2], fits[0])
+    uneven = small()
+    alone = small()
+    settings["batch_size"] = 1
+    learner = pgnn.ContrastiveDivergence(**{**settings, "epochs": 1})
+    alone.fit(BARS[:1], learner=learner, seed=1, progress=False)
+    uneven.fit(BARS[:2], weights=[1.0, 1e-9], learner=learner, seed=1, progress=False)
+    moved = [(m.bias("visible") - small().bias("visible")).detach().abs().sum()
+             for m in (uneven, alone)]  # fmt: skip
+    assert float(moved[0]) < 2.5 * float(moved[1])
+
+
+@pytest.mark.parametrize(
+    ("make", "rows"),
+    [
+        (lambda: pgnn.DeepBoltzmannMachine(6, [3, 2]), BARS),
+        (lambda: pgnn.BoltzmannMachine(6, 2), BARS),
+        (lambda: pgnn.RestrictedBoltzmannMachine(6, 2),
+         torch.where(torch.eye(60, 6) > 0, torch.nan, BARS)),
+    ],
+    ids=["deep", "full", "holes"],
+)  # fmt: skip
+def test_early_stopping_without_a_pseudo_likelihood(make: Any, rows: Any) -> None:
+    learner = pgnn.ContrastiveDivergence(
+        epochs=200, batch_size=20, validation=0.4, patience=1, optimizer=sgd(0.3)
+    )
+    model = make().fit(rows, learner=learner, seed=0, progress=False)
+    trace = model.history["trace"]
+    assert model.history["stopped_early"]
+    assert "pseudo_likelihood" not in trace
+    assert len(trace["held_out_reconstruction_error"]) == model.history["iterations"] < 200
+    with pytest.raises(DataError, match="sets none apart"):
+        make().fit(rows[:2], learner=learner, progress=False)
+
+
+class Killed(BaseException):
+    """What ends a process."""
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"persistent": False, "optimizer": sgd(0.1, momentum=0.9)},
+    {"tempering": 3, "sparsity": 0.2, "validation": 0.3, "patience": 50},
+    {"optimizer": lambda p: torch.optim.Adam(p, lr=0.05),
+     "scheduler": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=1)},
+], ids=["persistent", "cd", "tempered", "adam"])  # fmt: skip
+def test_a_fit_that_was_killed_goes_on(
+    settings: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit(path: Path | None, **other: Any) -> pgnn.RestrictedBoltzmannMachine:
+        keep = None if path is None else pgnn.Checkpoints(path, every=0.0)
+        learner = pgnn.ContrastiveDivergence(
+            **{"epochs": 6, "batch_size": 20, "checkpoints": keep, **settings, **other}
+        )
+        model = pgnn.RestrictedBoltzmannMachine(6, 3)
+        return model.fit(BARS, learner=learner, seed=4, progress=False)
+
+    whole, path = fit(None), tmp_path / "fit"
+    write = Keeper.write
+    with monkeypatch.context() as patch:
+
+        def die(self: Keeper, state: Any) -> None:
+            write(self, state)
+            if state["passes"] == 3:
+                raise Killed
+
+        patch.setattr(Keeper, "write", die)
+        with pytest.raises(Killed):
+            fit(path)
+    with pytest.raises(DataError, match="another fit, which differs in its settings"):
+        fit(path, k=2)
+    again = fit(path)
+    assert not path.exists()
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    assert again.history["trace"] == whole.history["trace"]
+    assert again.history["iterations"] == 6
+
+
+def test_what_goes_on_may_have_other_settings() -> None:
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 20}
+    model = pgnn.RestrictedBoltzmannMachine(6, 4)
+    first = pgnn.ContrastiveDivergence(persistent=False, **settings)
+    model.fit(BARS, learner=first, seed=0, progress=False)
+    before = model.weight("visible", "hidden").detach().clone()
+    still = pgnn.ContrastiveDivergence(resume=True, optimizer=sgd(0.0), **settings)
+    model.fit(BARS, learner=still, seed=0, progress=False)  # chains begin, the rate is the new one
+    torch.testing.assert_close(model.weight("visible", "hidden").detach(), before)
+
+
+def test_grey_values_beside_labels() -> None:
+    grey, label = 0.1 + 0.8 * BARS.double(), (BARS[:, 0] + 2 * BARS[:, 4]) % 3
+    learner = pgnn.ContrastiveDivergence(
+        epochs=200, batch_size=20, optimizer=sgd(0.3), probabilities=True
+    )
+    model = pgnn.RestrictedBoltzmannMachine(6, 8, labels=pgnn.Variable("label", 3))
+    model.fit({"visible": grey, "label": label}, learner=learner, seed=0, progress=False)
+    assert bool((model.query("label", {"visible": BARS})["label"].probs.argmax(-1) == label).all())
+    with pytest.raises(DataError, match="different numbers of rows"):
+        model.fit({"visible": grey, "label": label[:5]}, learner=learner, progress=False)
+
+
+def test_data_and_parts_that_cannot_be_used() -> None:
+    def fit(rows: Any, *, inputs: Any = None, **settings: Any) -> None:
+        learner = pgnn.ContrastiveDivergence(epochs=2, **settings)
+        pgnn.RestrictedBoltzmannMachine(6, 4).fit(
+            rows, inputs=inputs, learner=learner, progress=False
+        )
+
+    for rows, says in [
+        (None, "got NoneType"),
+        ({"visible": BARS, "hidden": BARS[:, :4]}, "'hidden' is hidden"),
+        (BARS[:, :4], r"shape \(N, 6\), got \(60, 4\)"),
+    ]:
+        with pytest.raises(DataError, match=says):
+            fit(rows)
+    with pytest.raises(DataError, match="no covariates"):
+        fit(BARS, inputs={"u": BARS})
+    with pytest.raises(ModelError, match="steps by gradients"):
+        fit(BARS, optimizer=lambda p: torch.optim.LBFGS(p))
+    with pytest.raises(ModelError, match="scheduler must make"):
+        fit(BARS, scheduler=lambda o: 3)
+    with pytest.raises(ModelError, match="Checkpoints"):
+        fit(BARS, checkpoints="path")
+
+
+def test_real_units_in_any_units_of_measure() -> None:
+    """Values in the tens of thousands are no divergence, and each unit has its own scale."""
+    scale = torch.tensor([1.0, 30.0])
+    rows = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) * scale + 50_000
+    visible = pgnn.Variable("visible", shape=(2,))
+    model = pgnn.RestrictedBoltzmannMachine(visible, 1, variance=scale**2)
+    learner = pgnn.ContrastiveDivergence(epochs=3, optimizer=sgd(1e-3))
+    model.fit(rows, learner=learner, seed=0, progress=False)
+    density = model.history["trace"]["pseudo_likelihood"][-1]
+    want = -0.5 * np.log(2 * np.pi) - 0.5 - 0.5 * np.log(30)  # mean of both units
+    assert abs(density - want) < 0.4

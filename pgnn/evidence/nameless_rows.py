@@ -1,0 +1,42 @@
+"""Rows of the one array that a model is about, without its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pgnn.factors.variable import Variable
+
+
+def nameless_rows(variable: Variable, values: Any) -> Any:
+    """Return values as ``(*shape)`` or ``(N, *shape)`` of an array; None if they are not such.
+
+    Args:
+        variable: An array of variables.
+        values: An array or list of them, or of rows ``(N, n)`` of its ``n`` elements.
+
+    Example:
+        >>> nameless_rows(Variable("pixel", 2, shape=(2, 2)), [[0, 1, 1, 0]]).shape
+        (1, 2, 2)
+    """
+    if isinstance(values, list | tuple):
+        values = _stacked(values)
+    if not isinstance(values, Tensor | np.ndarray):
+        return None
+    if variable.shape in (tuple(values.shape), tuple(values.shape[1:])):
+        return values
+    flat = values.ndim == 2 and values.shape[1] == variable.num_elements
+    return values.reshape(-1, *variable.shape) if flat else None
+
+
+def _stacked(rows: Any) -> Any:
+    """A list of rows as an array; None if they are of different lengths, or mappings."""
+    if not rows or any(isinstance(row, Mapping) for row in rows):
+        return None
+    try:
+        return np.array(rows)
+    except (TypeError, ValueError, RuntimeError):
+        return None
