@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,16 +92,23 @@ class StepAttributes:
             _check_names(name, names)
         return cls(lengths, counts, names, None, batched)
 
-    @cached_property
+    @property
     def names(self) -> list[Hashable]:
         """The different names, in the order in which they first occur."""
-        return list(dict.fromkeys(self.flat))
+        return self._numbered[0]
 
-    @cached_property
+    @property
     def which(self) -> Ints:
         """``(M,)`` place in :attr:`names` of each attribute."""
-        index = {n: i for i, n in enumerate(self.names)}
-        return np.fromiter(map(index.__getitem__, self.flat), np.int64, len(self.flat))
+        return self._numbered[1]
+
+    @cached_property
+    def _numbered(self) -> tuple[list[Hashable], Ints]:
+        """Names and places, from one look at each attribute."""
+        index: defaultdict[Hashable, int] = defaultdict()
+        index.default_factory = index.__len__  # a new name gets the next number
+        which = np.fromiter(map(index.__getitem__, self.flat), np.int64, len(self.flat))
+        return list(index), which
 
     def numbers(self, index: Mapping[Hashable, int], otherwise: int) -> NDArray[np.int32]:
         """Return ``(M,)`` numbers that a mapping has for the attributes.
@@ -109,7 +117,7 @@ class StepAttributes:
             index: Number of each name.
             otherwise: Number of names that are not in it.
         """
-        if "which" in vars(self):  # then there are fewer names to look up
+        if "_numbered" in vars(self):  # then there are fewer names to look up
             places = map(index.get, self.names, repeat(otherwise))
             return np.fromiter(places, np.int32, len(self.names))[self.which]
         return np.fromiter(map(index.get, self.flat, repeat(otherwise)), np.int32, len(self.flat))

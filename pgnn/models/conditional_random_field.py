@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pgnn.abilities import ChainModel, Inputs, LikelihoodModel
-from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported, closest
+from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import with_lengths
 from pgnn.factors.conditionals.table_reader import read_numbers
@@ -21,14 +21,16 @@ from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.models.labels_from_data import labels_of
 from pgnn.models.markov_random_field import MarkovRandomField
-from pgnn.models.scores.attribute_scores import AttributeScores
+from pgnn.models.scores.score_parts import input_of, read_parts
 from pgnn.models.scores.step_scores import StepScores
 from pgnn.models.scores.unrolled_scores import UnrolledScores
 from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.structure_restored_on_failure import structure_restored_on_failure
 
 if TYPE_CHECKING:
+    from pgnn.inference.chains.attribute_sums import AttributeSums
     from pgnn.inference.chains.chain import Chain
+    from pgnn.inference.chains.label_likelihood import LabelLikelihood
     from pgnn.inference.learner import Learner
 
 
@@ -86,7 +88,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         name: Hashable = "label",
     ) -> None:
         super().__init__()
-        self.scores = nn.ModuleList(_parts(scores))
+        self.scores = nn.ModuleList(read_parts(scores))
         self.name, self.ends, self.seen_transitions = name, ends, seen_transitions
         self._given = {"labels": labels, "transitions": transitions, "mask": mask}
         self.graph = nx.freeze(nx.Graph([((name, -1), name)]))
@@ -179,7 +181,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         shape = (seen.num_rows, seen.steps)
         covariates: dict[Hashable, Tensor] = {}
         for part in self._parts:
-            covariates |= part.covariates(_input(part, inputs), shape, seen.batched)
+            covariates |= part.covariates(input_of(part, inputs), shape, seen.batched)
             for name in (inputs or {}).keys() - covariates.keys():
                 if isinstance(name, tuple) and name[0] == part.input_name:  # was read before
                     covariates[name] = (inputs or {})[name]
@@ -225,6 +227,9 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
 
         inside = rows.inside
         likelihood = LabelLikelihood(rows.lengths, rows.codes[self.name][inside])
+        linear = self._parts[0].linear(rows.inputs, inside) if len(self._parts) == 1 else None
+        if linear is not None:
+            return self._linear_likelihood(*linear, likelihood)
         scorers = [part.scorer(rows.inputs, inside) for part in self._parts]
 
         def log_probs() -> Tensor:
@@ -232,6 +237,15 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             return likelihood(steps, self._begins().to(steps), self.moves().to(steps))
 
         return log_probs
+
+    def _linear_likelihood(
+        self, sums: AttributeSums, weights: Callable[[], Tensor], likelihood: LabelLikelihood
+    ) -> Callable[[], Tensor]:
+        """The same where all scores are sums over attributes."""
+        from pgnn.inference.chains.attribute_chain import AttributeChain
+
+        chain = AttributeChain(sums, likelihood)
+        return lambda: chain(weights(), self._begins(), self._lasts(), self.moves())
 
     def field(self, covariates: Mapping[Hashable, Tensor], lengths: Tensor, steps: int) -> Tensor:
         """Return ``(N, K)`` scores of the labels at each step, sequence after sequence.
@@ -265,6 +279,10 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
     def _begins(self) -> Tensor:
         """``(K,)`` scores of the first label."""
         return self.first if self.ends else self.transitions.new_zeros(self.state.num_states)
+
+    def _lasts(self) -> Tensor:
+        """``(K,)`` scores of the last label."""
+        return self.last if self.ends else self.transitions.new_zeros(self.state.num_states)
 
     def moves(self) -> Tensor:
         """Return ``(K, K)`` scores of transitions, ``-inf`` of those that there are not."""
@@ -312,7 +330,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             if self._given["labels"] is None:
                 self._declare(Variable(self.name, labels_of(self.name, data), (AXIS,)))
             rows = self._read(data, inputs)
-            raw = {p.input_name: p.read(_input(p, inputs)) for p in self._parts}
+            raw = {p.input_name: p.read(input_of(p, inputs)) for p in self._parts}
             self._prepare(rows, raw)
             covariates = self.covariates(raw, rows)
             rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
@@ -363,27 +381,6 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
 
 _PRECISION = 2.0
 """Of the prior: CRFsuite's penalty is the squares of the weights, with the strength c2 = 1."""
-
-
-def _parts(scores: Any) -> list[StepScores]:
-    listed = scores if isinstance(scores, list | tuple) else [scores]
-    parts = [p if isinstance(p, StepScores) else AttributeScores(p) for p in listed]
-    names = [p.input_name for p in parts]
-    if not parts:
-        raise ModelError("a conditional random field needs scores: a part, or the name of an input")
-    if len(set(names)) < len(names):
-        raise ModelError(f"two parts look at the same input: {names}; give it under two names")
-    return parts
-
-
-def _input(part: StepScores, inputs: Inputs | None) -> Any:
-    if not isinstance(inputs, Mapping) or part.input_name not in inputs:
-        hint = closest(part.input_name, inputs) if isinstance(inputs, Mapping) else ""
-        raise EvidenceError(
-            f"the field needs the input {part.input_name!r}: inputs={{{part.input_name!r}: ...}}"
-            f"{hint}"
-        )
-    return inputs[part.input_name]
 
 
 def _square(table: Any, k: int) -> Any:

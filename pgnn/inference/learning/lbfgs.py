@@ -48,7 +48,8 @@ class PenalizedObjective:
     @property
     def penalty(self) -> float:
         """What the penalties are where it was last evaluated."""
-        return float((self.l1 * np.abs(self.theta) + 0.5 * self.l2 * self.theta**2).sum())
+        squares = 0.5 * float(self.l2 * self.theta @ self.theta)
+        return squares + float(self.l1[self.split] @ np.abs(self.theta[self.split]))
 
     @property
     def total(self) -> float:
@@ -64,6 +65,8 @@ class PenalizedObjective:
     def gradient_norm(self) -> float:
         """Largest derivative of the penalised value, zero at a maximum."""
         gradient = self.gradient - self.l2 * self.theta
+        if not len(self.split):
+            return float(np.abs(gradient).max(initial=0.0))
         away = np.abs(gradient - self.l1 * np.sign(self.theta))
         still = np.maximum(np.abs(gradient) - self.l1, 0.0)
         return float(np.where(self.theta == 0, still, away).max(initial=0.0))
@@ -121,8 +124,8 @@ class PenalizedObjective:
         ends = np.concatenate([gradient + self.l1, self.l1[self.split] - gradient[self.split]])
         if not np.isfinite(self.value):  # so far off that the step must become shorter
             return abs(self._worst) * 1e3 + 1e3, np.nan_to_num(ends)
-        absolute = float((self.l1 * plus).sum() + (self.l1[self.split] * minus).sum())
-        value = -self.value + absolute + 0.5 * float((self.l2 * self.theta**2).sum())
+        absolute = float(self.l1[self.split] @ (plus[self.split] + minus))
+        value = -self.value + absolute + 0.5 * float(self.l2 * self.theta @ self.theta)
         self._worst = max(abs(self._worst), abs(value))
         return value, ends
 

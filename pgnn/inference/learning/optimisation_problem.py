@@ -98,8 +98,9 @@ class LearnableParameters:
             )
         self.names = [n for n, _ in named]
         self.parameters: list[Tensor] = [p for _, p in named]
-        self._free = [torch.isfinite(p.detach()) for p in self.parameters]
-        self.sizes = [int(f.sum()) for f in self._free]
+        finite = [torch.isfinite(p.detach()) for p in self.parameters]
+        self.sizes = [int(f.sum()) for f in finite]
+        self._free = [None if bool(f.all()) else f for f in finite]
         self.precision = max(float(torch.finfo(p.dtype).eps) for p in self.parameters)
         if isinstance(model, FactorModel):
             model.detached = False  # who learns asks for gradients
@@ -153,7 +154,10 @@ class LearnableParameters:
         parts = np.split(vector, np.cumsum(self.sizes)[:-1])
         with torch.no_grad():
             for p, free, part in zip(self.parameters, self._free, parts, strict=True):
-                p[free] = torch.from_numpy(part).to(p)
+                if free is None:
+                    p.copy_(torch.from_numpy(part).reshape(p.shape))
+                else:
+                    p[free] = torch.from_numpy(part).to(p)
 
     def clear(self) -> None:
         """Forget the derivatives."""
@@ -172,7 +176,10 @@ class LearnableParameters:
                 tensor.copy_(held[name])
 
     def _flat(self, tensors: list[Tensor]) -> Floats:
-        parts = [t.detach()[f] for t, f in zip(tensors, self._free, strict=True)]
+        parts = [
+            t.detach().reshape(-1) if f is None else t.detach()[f]
+            for t, f in zip(tensors, self._free, strict=True)
+        ]
         return torch.cat([p.to("cpu", torch.float64) for p in parts]).numpy()
 
 

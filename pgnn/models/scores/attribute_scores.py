@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from pgnn.evidence.step_attributes import StepAttributes, sequence_lengths
 from pgnn.factors.piece import MAX_LEARNABLE, Settings
 from pgnn.limits import check_size, whole_number
 from pgnn.models.scores.step_scores import Covariates, StepScores
+
+if TYPE_CHECKING:
+    from pgnn.inference.chains.attribute_sums import AttributeSums
 
 Ints = NDArray[np.int64]
 
@@ -185,6 +188,13 @@ class AttributeScores(StepScores):
 
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
         """Pick the steps out once, see the base class."""
+        sums, weights = self.linear(covariates, inside)
+        return lambda: sums(weights())
+
+    def linear(
+        self, covariates: Mapping[Hashable, Tensor], inside: Tensor
+    ) -> tuple[AttributeSums, Callable[[], Tensor]]:
+        """Return the sums, and what returns the weights, see the base class."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
@@ -193,7 +203,7 @@ class AttributeScores(StepScores):
         pairs, count = torch.stack([self.pair_names, self.pair_labels]), len(self.names)
         if _FEW * numbers.numel() >= count:
             sums = AttributeSums(numbers, values, pairs, (count, self.num_labels))
-            return lambda: sums(self.weights)
+            return sums, lambda: self.weights
         # a table of all attributes would take longer than the sums
         used, local = torch.unique(numbers.clamp_min(0), return_inverse=True)
         chosen = _ranges(
@@ -206,7 +216,7 @@ class AttributeScores(StepScores):
             torch.stack([names, self.pair_labels[chosen]]),
             (len(used), self.num_labels),
         )
-        return lambda: sums(self.weights[chosen])
+        return sums, lambda: self.weights[chosen]
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""

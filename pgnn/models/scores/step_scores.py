@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from pgnn.factors.piece import Piece
+
+if TYPE_CHECKING:
+    from pgnn.inference.chains.attribute_sums import AttributeSums
 
 Covariates = dict[Hashable, Tensor]
 
@@ -74,3 +77,12 @@ class StepScores(Piece):
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
         """Return what scores the same steps again and again, as :meth:`scores` does once."""
         return lambda: self.scores(covariates, inside)
+
+    def linear(
+        self, covariates: Mapping[Hashable, Tensor], inside: Tensor
+    ) -> tuple[AttributeSums, Callable[[], Tensor]] | None:
+        """Return the scores as sums over attributes, and what returns the present weights.
+
+        None, unless they are linear in attributes that are numbered.
+        """
+        return None

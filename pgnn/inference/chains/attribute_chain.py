@@ -1,0 +1,234 @@
+"""Chains of labels whose scores are sums of weights of attributes, learnt sequence by sequence."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from pgnn.inference.chains.attribute_sums import AttributeSums
+from pgnn.inference.chains.label_likelihood import LabelLikelihood
+from pgnn.inference.numba_support import has_numba
+from pgnn.inference.threads import Stop, interruptible
+
+Ints = NDArray[np.int64]
+_COLUMNS = 8
+_ADDITION = 1.0
+"""About how many nanoseconds one addition takes, in rows that are not in the cache."""
+
+
+class AttributeChain:
+    r"""The function :math:`\log p(z \mid w, \pi, \rho, A)` of weights, for labels that stay.
+
+    .. math:: \log p = \pi(z_1) + \sum_t \sum_{a \in x_t} v_a w_{a z_t} + \sum_t A(z_{t-1}, z_t)
+        + \rho(z_T) - \log Z
+
+    A compiled kernel scores, sums and differentiates one sequence after the other, in the nearest
+    cache. Attributes that have a weight for one label only, which most have, are kept apart from
+    the table of the others.
+
+    Args:
+        sums: Attributes of the steps, and which pairs of an attribute and a label have a weight.
+        likelihood: Lengths and labels.
+
+    Cost: Two additions for each attribute of each step, and label; :math:`3 K^2` for each step.
+
+    Example:
+        >>> numbers, pairs = torch.tensor([[0], [1], [0]]), torch.tensor([[0, 0, 1], [0, 1, 1]])
+        >>> likelihood = LabelLikelihood(torch.tensor([2, 1]), torch.tensor([0, 1, 1]))
+        >>> chain = AttributeChain(AttributeSums(numbers, None, pairs, (2, 2)), likelihood)
+        >>> none = torch.zeros(2).double()
+        >>> chain(torch.zeros(3).double(), none, none, torch.zeros(2, 2).double()).exp()
+        tensor([0.2500, 0.5000], dtype=torch.float64)
+    """
+
+    def __init__(self, sums: AttributeSums, likelihood: LabelLikelihood) -> None:
+        self.sums, self.likelihood = sums, likelihood
+
+    def __call__(self, weights: Tensor, first: Tensor, last: Tensor, moves: Tensor) -> Tensor:
+        """Return ``(B,)`` log probabilities.
+
+        Args:
+            weights: ``(P,)`` of the pairs.
+            first: ``(K,)`` scores of the first label.
+            last: ``(K,)`` scores of the last label.
+            moves: ``(K, K)`` scores of transitions, ``-inf`` where there is none.
+        """
+        values = self.sums.values
+        wanted = values is not None and values.requires_grad
+        if wanted or weights.device.type != "cpu" or not has_numba():
+            return self.by_parts(weights, first, last, moves)
+        log_probs: Tensor = _LogLikelihood.apply(self, weights, first, last, moves)  # type: ignore[no-untyped-call]
+        return log_probs
+
+    def by_parts(self, weights: Tensor, first: Tensor, last: Tensor, moves: Tensor) -> Tensor:
+        """The same as sums over attributes and, of these scores, the likelihood of a chain."""
+        steps = self.sums(weights)
+        steps = steps.index_add(0, self._ends, last.to(steps).expand(len(self._ends), -1))
+        return self.likelihood(steps, first, moves)
+
+    @cached_property
+    def _ends(self) -> Tensor:
+        """The last step of each sequence that has steps."""
+        row = self.likelihood.row
+        last = torch.ones(len(row), dtype=torch.bool)
+        last[:-1] = row[1:] != row[:-1]
+        return last.nonzero()[:, 0]
+
+    @cached_property
+    def kernel(self) -> CompiledAttributeChain:
+        """What computes, made when it is first asked."""
+        return CompiledAttributeChain(self.sums, self.likelihood)
+
+
+class _LogLikelihood(Function):
+    """Derivatives of the sum over sequences are found with the value, where any are wanted."""
+
+    @staticmethod
+    def forward(ctx: Any, chain: AttributeChain, *parts: Tensor) -> Tensor:
+        ctx.chain = chain
+        ctx.save_for_backward(*parts)
+        ones = torch.ones(chain.likelihood.num_rows) if any(ctx.needs_input_grad) else None
+        log_probs, ctx.gradients = chain.kernel.log_probs(ones, *parts)
+        if not bool(log_probs.isnan().any()):
+            return log_probs.to(parts[0].dtype)
+        ctx.gradients = None  # numbers too small to be held may matter
+        with torch.no_grad():
+            return chain.by_parts(*parts)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Any, ...]:
+        weights, parts = upstream[0], ctx.saved_tensors
+        if torch.is_grad_enabled() or ctx.gradients is None:
+            with torch.enable_grad():
+                # views, so that the gradient stops at them where one is computed from another
+                views = [
+                    p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for p in parts
+                ]
+                value = ctx.chain.by_parts(*views)
+            gradients = torch.autograd.grad(
+                value, views, weights, create_graph=torch.is_grad_enabled()
+            )
+            return None, *gradients
+        if bool((weights == weights[:1]).all()):
+            found = [g * float(weights[:1].sum()) for g in ctx.gradients]
+        else:
+            found = ctx.chain.kernel.log_probs(weights, *parts)[1]
+        return None, *(g.to(p.dtype) for g, p in zip(found, parts, strict=True))
+
+
+class CompiledAttributeChain:
+    """Attributes and labels as the kernels take them, and room for weights and derivatives.
+
+    Args:
+        sums: Attributes.
+        likelihood: Lengths and labels.
+    """
+
+    def __init__(self, sums: AttributeSums, likelihood: LabelLikelihood) -> None:
+        from pgnn.inference.chains.kernels.attribute_messages import AttributeSteps, arrange
+
+        names, labels = (x.numpy() for x in sums.pairs)
+        self.num_labels = sums.shape[1]
+        self.width = -(-self.num_labels // _COLUMNS) * _COLUMNS
+        several = np.bincount(names, minlength=sums.shape[0]) > 1
+        place = np.where(several, several.cumsum() - 1, -(~several).cumsum()).astype(np.int32)
+        in_table = several[names]
+        self._tabled, self._single = np.flatnonzero(in_table), np.flatnonzero(~in_table)
+        self._cells = place[names[in_table]].astype(np.int64) * self.width + labels[in_table]
+        self._lone = -1 - place[names[~in_table]].astype(np.int64)
+        self._lone_labels = np.zeros(int((~several).sum()), dtype=np.int64)
+        self._lone_labels[self._lone] = labels[~in_table]
+        self.lengths = np.bincount(likelihood.row.numpy(), minlength=likelihood.num_rows)
+        numbers, values = sums.arrays(torch.float64)
+        starts = np.concatenate([[0], (numbers >= 0).sum(1).cumsum()])
+        self.steps = AttributeSteps(
+            np.concatenate([[0], self.lengths.cumsum()]),
+            starts,
+            np.empty(len(numbers), dtype=np.int64),
+            np.empty(starts[-1], dtype=np.int32),
+            np.empty(starts[-1] if values.size else 0),
+            likelihood.labels.numpy(),
+        )
+        arrange(numbers, values, place, self.steps)
+        self.cost = _ADDITION * float(starts[-1]) * self.width
+        self.weights, self.gradient = (self._zeros(int(several.sum())) for _ in range(2))
+
+    def _zeros(self, rows: int) -> Any:
+        from pgnn.inference.chains.kernels.attribute_messages import AttributeWeights
+
+        k, width = self.num_labels, self.width
+        lone = np.zeros(len(self._lone_labels))
+        ends = np.zeros(width), np.zeros(width)
+        return AttributeWeights(
+            _in_lines(rows, width), lone, self._lone_labels, *ends, np.zeros((k, width))
+        )
+
+    def set(self, weights: Tensor, first: Tensor, last: Tensor, moves: Tensor) -> None:
+        """Write scores into :attr:`weights`."""
+        flat, k, own = weights.detach().double().numpy(), self.num_labels, self.weights
+        own.table.reshape(-1)[self._cells] = flat[self._tabled]
+        own.lone[self._lone] = flat[self._single]
+        for array, scores in ((own.first, first), (own.last, last), (own.moves, moves)):
+            array[..., :k] = scores.detach().double().numpy()
+
+    def parts(self, arrays: Any) -> list[Tensor]:
+        """Return arrays such as :attr:`gradient` in the order of the arguments of :meth:`set`."""
+        flat, k = np.empty(len(self._tabled) + len(self._single)), self.num_labels
+        flat[self._tabled] = arrays.table.reshape(-1)[self._cells]
+        flat[self._single] = arrays.lone[self._lone]
+        ends = (a[..., :k].copy() for a in (arrays.first, arrays.last, arrays.moves))
+        return [torch.from_numpy(x) for x in (flat, *ends)]
+
+    def log_probs(self, row_weights: Tensor | None, *parts: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return ``(B,)`` log probabilities and derivatives of their weighted sum.
+
+        Log probabilities are NaN where numbers too small to be held might matter.
+
+        Args:
+            row_weights: ``(B,)``; if none there are no derivatives.
+            parts: See :meth:`set`.
+        """
+        from pgnn.inference.chains.kernels.attribute_messages import sum_sequences
+
+        self.set(*parts)
+        for array in self.gradient:
+            if array is not self._lone_labels:
+                array[...] = 0.0
+        top = float(parts[-1].detach().max())
+        potentials = np.zeros_like(self.weights.moves)
+        with np.errstate(under="ignore"):
+            potentials[:, : self.num_labels] = np.exp(
+                self.weights.moves[:, : self.num_labels] - top
+            )
+        turned = np.zeros_like(potentials)
+        turned[:, : self.num_labels] = potentials[:, : self.num_labels].T
+        rows, longest = len(self.lengths), int(self.lengths.max(initial=0))
+        counts = np.zeros(0) if row_weights is None else row_weights.detach().double().numpy()
+        log_probs, pairs = np.zeros(rows), np.zeros_like(potentials)
+        room: list[Any] = [np.zeros((longest, self.width)) for _ in range(3)]
+        room += [np.zeros(self.width), np.zeros(self.width), np.zeros(longest)]
+
+        def work(stop: Stop) -> None:
+            sum_sequences(
+                self.steps, self.weights, potentials, turned, top, np.arange(rows), counts,
+                log_probs, self.gradient, pairs, *room, stop,
+            )  # fmt: skip
+
+        interruptible([work], cost=self.cost)
+        if row_weights is None:
+            return torch.from_numpy(log_probs), []
+        self.gradient.moves[...] += potentials * pairs
+        return torch.from_numpy(log_probs), self.parts(self.gradient)
+
+
+def _in_lines(rows: int, columns: int) -> NDArray[np.float64]:
+    """Zeros whose rows begin where a line of the cache does, so that each takes no line more."""
+    room = np.zeros(rows * columns + _COLUMNS)
+    first = -(room.ctypes.data // room.itemsize) % _COLUMNS
+    return room[first : first + rows * columns].reshape(rows, columns)

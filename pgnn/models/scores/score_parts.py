@@ -1,0 +1,41 @@
+"""The parts that the scores of a conditional random field are the sum of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pgnn.errors import EvidenceError, ModelError, closest
+from pgnn.models.scores.attribute_scores import AttributeScores
+from pgnn.models.scores.step_scores import StepScores
+
+
+def read_parts(scores: Any) -> list[StepScores]:
+    """Return the parts of a field's scores; the name of an input stands for its attributes.
+
+    Raises:
+        ModelError: If there is none, or two look at the same input.
+    """
+    listed = scores if isinstance(scores, list | tuple) else [scores]
+    parts = [p if isinstance(p, StepScores) else AttributeScores(p) for p in listed]
+    names = [p.input_name for p in parts]
+    if not parts:
+        raise ModelError("a conditional random field needs scores: a part, or the name of an input")
+    if len(set(names)) < len(names):
+        raise ModelError(f"two parts look at the same input: {names}; give it under two names")
+    return parts
+
+
+def input_of(part: StepScores, inputs: Any) -> Any:
+    """Return the input that a part looks at.
+
+    Raises:
+        EvidenceError: If it is not there.
+    """
+    if not isinstance(inputs, Mapping) or part.input_name not in inputs:
+        hint = closest(part.input_name, inputs) if isinstance(inputs, Mapping) else ""
+        raise EvidenceError(
+            f"the field needs the input {part.input_name!r}: inputs={{{part.input_name!r}: ...}}"
+            f"{hint}"
+        )
+    return inputs[part.input_name]
