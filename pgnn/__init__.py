@@ -1,6 +1,6 @@
 """Probabilistic graphical models and probabilistic programs with neural networks as parts."""
 
-from pgnn import abilities, divergences, metrics, plot
+from pgnn import abilities, divergences, metrics, neural, plot
 from pgnn.errors import (
     DataError,
     EvidenceError,
@@ -246,6 +246,7 @@ __all__ = [
     "abilities",
     "divergences",
     "metrics",
+    "neural",
     "plot",
     # models
     "Model",

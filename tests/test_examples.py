@@ -176,7 +176,7 @@ def test_diagnosis(example: Example, data_dir: Path) -> None:
 
 
 def test_read_words(example: Example) -> None:
-    """Few words: with all of them about a quarter of the letters have to be corrected."""
+    """Few words: with all of them a third of the letters has to be corrected."""
     found = example("read_words", words=400)
     assert found["error"] < 0.7
     assert 0.0 < found["exact"] <= 1.0

@@ -1,0 +1,147 @@
+"""Attention whose weights are marginals of a structure: a chain, or a tree over the steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError
+from pgnn.limits import whole_number
+
+
+class StructuredAttention(nn.Module, ABC):
+    r"""Replaces a latent structure :math:`z` over the steps by its expectation.
+
+    .. math:: c = E_{z \mid x} \, f(x, z) = \sum_r p(r \mid x) \, v_r
+
+    where the parts :math:`r` of the structure are weighed by a field whose scores a network makes;
+    softmax attention is the case of a single choice. The marginals are exact and differentiable.
+
+    Args:
+        features: Numbers ``D`` of a step.
+
+    References:
+        Kim, Denton, Hoang and Rush (2017), Structured attention networks.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = whole_number("features", features, 1, ModelError)
+
+    @abstractmethod
+    def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return marginals of the parts given ``(B, T, D)`` steps, zero beyond the ends.
+
+        Args:
+            x: The steps.
+            lengths: ``(B,)`` of the rows; all of them ``T`` if not given.
+        """
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what is attended to, see :meth:`weights` for the arguments."""
+
+
+class ChainAttention(StructuredAttention):
+    r"""Chooses some of the steps, neighbours together: :math:`c = \sum_t p(z_t = 1 \mid x) x_t`.
+
+    Scores of the choices are linear in the steps, and those of neighbours are four numbers.
+
+    Args:
+        features: Numbers ``D`` of a step.
+
+    Example:
+        >>> layer = ChainAttention(3)
+        >>> layer(torch.zeros(2, 5, 3)).shape, layer.weights(torch.zeros(2, 5, 3)).shape
+        (torch.Size([2, 3]), torch.Size([2, 5]))
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__(features)
+        self.score = nn.Linear(features, 1)
+        self.neighbours = nn.Parameter(torch.zeros(2, 2))
+
+    def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``(B, T)`` probabilities of being chosen."""
+        from pgnn.inference.chains.chain import Chain
+
+        chosen = self.score(x)
+        field = torch.cat([torch.zeros_like(chosen), chosen], dim=-1)
+        return Chain(field.new_zeros(2), self.neighbours, field, lengths).marginals()[..., 1]
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``(B, D)`` expected sums of the chosen steps."""
+        return torch.einsum("bt,btd->bd", self.weights(x, lengths), x)
+
+
+class DependencyAttention(StructuredAttention):
+    r"""Each step attends to its head in a dependency tree: :math:`c_m = \sum_h p(h \to m) x_h`.
+
+    Args:
+        features: Numbers ``D`` of a step.
+        projective: Whether arcs do not cross; else all trees count.
+        size: Numbers that steps are compared by; ``features`` if not given.
+
+    Example:
+        >>> layer = DependencyAttention(3)
+        >>> layer(torch.zeros(2, 5, 3)).shape, layer.weights(torch.zeros(2, 5, 3)).shape
+        (torch.Size([2, 5, 3]), torch.Size([2, 6, 5]))
+    """
+
+    def __init__(self, features: int, *, projective: bool = True, size: int | None = None) -> None:
+        super().__init__(features)
+        self.projective, self.size = projective, features if size is None else size
+        self.head, self.word = nn.Linear(features, self.size), nn.Linear(features, self.size)
+        self.root = nn.Parameter(torch.zeros(features))
+
+    def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``(B, T + 1, T)`` probabilities of arcs, heads (the root first) by words."""
+        from pgnn.inference.trees.projective_trees import ProjectiveTrees
+        from pgnn.inference.trees.spanning_trees import SpanningTrees
+
+        scores = self.head(self._heads(x)) @ self.word(x).mT / self.size**0.5
+        trees = ProjectiveTrees if self.projective else SpanningTrees
+        return trees(scores, lengths).marginals()
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``(B, T, D)`` expected heads."""
+        return self.weights(x, lengths).mT @ self._heads(x)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return torch.cat([self.root.expand(len(x), 1, -1), x], dim=1)
+
+
+class ConstituentAttention(StructuredAttention):
+    r"""Each step attends to the other ends of the constituents that it begins or ends.
+
+    .. math:: c_i = \sum_{j \ne i} p(\text{a constituent of a binary tree from } i
+        \text{ to } j) \, x_j
+
+    Args:
+        features: Numbers ``D`` of a step.
+        size: Numbers that steps are compared by; ``features`` if not given.
+
+    Example:
+        >>> layer = ConstituentAttention(3)
+        >>> layer(torch.zeros(2, 5, 3)).shape, layer.weights(torch.zeros(2, 5, 3)).shape
+        (torch.Size([2, 5, 3]), torch.Size([2, 5, 5]))
+    """
+
+    def __init__(self, features: int, *, size: int | None = None) -> None:
+        super().__init__(features)
+        self.size = features if size is None else size
+        self.first, self.last = nn.Linear(features, self.size), nn.Linear(features, self.size)
+
+    def weights(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``(B, T, T)`` probabilities of constituents, by first and last step."""
+        from pgnn.inference.trees.constituency_trees import ConstituencyTrees
+
+        scores = self.first(x) @ self.last(x).mT / self.size**0.5
+        return ConstituencyTrees(scores, lengths).marginals()
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return ``(B, T, D)`` expected sums of other ends."""
+        spans = self.weights(x, lengths).triu(1)
+        return (spans + spans.mT) @ x
