@@ -106,6 +106,7 @@ DEFERRED = {
     "models/deep_belief_network.py": {"inference"},
     "models/layered_belief_network.py": {"inference"},
     "models/hopfield.py": {"inference"},
+    "models/adversarial_family.py": {"inference"},
     "programs/program.py": {"inference"},
     "programs/program_verbs.py": {"inference"},
     "inference/history.py": {"plot"},

@@ -155,6 +155,12 @@ def test_news_topics(example: Example) -> None:
     assert found["belief network, bound"] > found["independent"] - 0.3
 
 
+def test_ring_of_eight(example: Example) -> None:
+    found = example("ring_of_eight", epochs=8)
+    assert found["gradient penalty"] < 1.5
+    assert max(found[n] for n in found if n.endswith("modes")) >= 5
+
+
 def test_diagnosis(example: Example, data_dir: Path) -> None:
     """Evidence and marginals are those of the competition; of the last, those of the recursion."""
     found = example("diagnosis")

@@ -17,6 +17,7 @@ from pgnn.abilities.core import (
     NetworkModel,
     VariableModel,
 )
+from pgnn.abilities.implicit import AdversarialModel, Duel, Game, ImplicitModel
 from pgnn.abilities.over_time import (
     AlignmentModel,
     ChainModel,
@@ -36,16 +37,20 @@ from pgnn.abilities.vectors import (
 
 __all__ = [
     "AlignmentModel",
+    "AdversarialModel",
     "ChainModel",
     "ClassModel",
     "ClosedFormModel",
     "DensityModel",
     "DirectedModel",
+    "Duel",
     "EmittingModel",
     "ExecutableModel",
     "FactorModel",
+    "Game",
     "GaussianChainModel",
     "GaussianFieldModel",
+    "ImplicitModel",
     "Inputs",
     "LatentFactorModel",
     "LikelihoodModel",

@@ -53,6 +53,7 @@ from pgnn.factors.conditionals.sparse_prior import (
 )
 from pgnn.factors.conditionals.tabular import Tabular
 from pgnn.factors.factor import Factor
+from pgnn.factors.named_network import NamedNetwork
 from pgnn.factors.piece import Piece, Restorable
 from pgnn.factors.potentials.bias import Bias
 from pgnn.factors.potentials.conditional_potential import ConditionalPotential
@@ -85,6 +86,7 @@ __all__ = [
     "Concatenate",
     "ByName",
     "NormalHead",
+    "NamedNetwork",
     "BernoulliHead",
     "Gaussian",
     "GaussianMixture",

@@ -1,5 +1,7 @@
 """Figures by which models and predictions are compared, and the choice among candidates."""
 
+from pgnn.metrics.earth_mover import earth_mover
+from pgnn.metrics.mode_coverage import ModeCoverage, mode_coverage
 from pgnn.metrics.model_choice import (
     Bic,
     Choice,
@@ -26,13 +28,16 @@ __all__ = [
     "ChunkScores",
     "Criterion",
     "HeldOut",
+    "ModeCoverage",
     "aic",
     "bic",
     "choose",
     "chunk_scores",
     "chunks",
     "credible_intervals",
+    "earth_mover",
     "edit_distance",
+    "mode_coverage",
     "num_free_parameters",
     "num_observations",
     "token_accuracy",

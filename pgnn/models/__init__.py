@@ -2,10 +2,12 @@
 
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.bayesian_regression import BayesianRegression
+from pgnn.models.bidirectional_gan import BidirectionalGAN
 from pgnn.models.boltzmann_machine import BoltzmannMachine
 from pgnn.models.chow_liu_tree import ChowLiuTree
 from pgnn.models.conditional_random_field import ConditionalRandomField
 from pgnn.models.ctc import CTC
+from pgnn.models.cycle_gan import CycleGAN
 from pgnn.models.deep_belief_network import DeepBeliefNetwork
 from pgnn.models.deep_boltzmann_machine import DeepBoltzmannMachine
 from pgnn.models.dense_hopfield import DenseHopfield
@@ -13,11 +15,13 @@ from pgnn.models.density import Density
 from pgnn.models.dynamic_bayesian_network import DynamicBayesianNetwork
 from pgnn.models.energy_model import EnergyModel
 from pgnn.models.factor_analysis import FactorAnalysis
+from pgnn.models.gan import GAN
 from pgnn.models.gaussian_discriminant import GaussianDiscriminant
 from pgnn.models.gaussian_markov_field import GaussianMarkovField
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.hopfield import Hopfield
+from pgnn.models.laplacian_pyramid_gan import LaplacianPyramidGAN
 from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
 from pgnn.models.linear_regression import LinearRegression
 from pgnn.models.logistic_regression import LogisticRegression
@@ -43,6 +47,10 @@ __all__ = [
     "DeepBoltzmannMachine",
     "DeepBeliefNetwork",
     "AttributeScores",
+    "BidirectionalGAN",
+    "CycleGAN",
+    "GAN",
+    "LaplacianPyramidGAN",
     "BayesianNetwork",
     "BayesianRegression",
     "BoltzmannMachine",

@@ -1,15 +1,48 @@
-"""Modules of torch that plug into models, and models that plug into networks."""
+"""Modules of torch that plug into models, and models that plug into networks.
 
+A *body* maps ``(B, ...)`` or ``(B, T, ...)`` to features; a *head* makes of features what a model
+takes: logits or a distribution of a :class:`~pgnn.Neural` conditional, scores of a
+:class:`~pgnn.NeuralPotential`, numbers of a guide. A body that knows how many features it makes
+says so by ``out_features``, and :class:`Readout` puts a linear head on it.
+"""
+
+from pgnn.neural.convolutions import (
+    PositionBias,
+    RandomShift,
+    SpatialPyramidPool2d,
+    SubSample2d,
+    TableConv2d,
+    local_response_norm,
+)
+from pgnn.neural.dcgan import MinibatchDiscrimination, dcgan_discriminator, dcgan_generator
+from pgnn.neural.lenet import LeNet5
 from pgnn.neural.structured_attention import (
     ChainAttention,
     ConstituentAttention,
     DependencyAttention,
     StructuredAttention,
 )
+from pgnn.neural.units import GaussianClasses, Highway, Maxout, RadialBasis, Readout, ScaledTanh
 
 __all__ = [
     "ChainAttention",
     "ConstituentAttention",
     "DependencyAttention",
+    "GaussianClasses",
+    "Highway",
+    "LeNet5",
+    "Maxout",
+    "MinibatchDiscrimination",
+    "PositionBias",
+    "RadialBasis",
+    "RandomShift",
+    "Readout",
+    "ScaledTanh",
+    "SpatialPyramidPool2d",
     "StructuredAttention",
+    "SubSample2d",
+    "TableConv2d",
+    "dcgan_discriminator",
+    "dcgan_generator",
+    "local_response_norm",
 ]

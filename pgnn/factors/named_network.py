@@ -1,0 +1,77 @@
+"""Networks that are parts of a model by name."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError
+from pgnn.factors.piece import Piece, Settings
+from pgnn.factors.variable import Variable
+
+
+class NamedNetwork(Piece):
+    """A torch module under a name, by which :func:`pgnn.load` asks for its code.
+
+    Reals are cast to the type of the module's numbers.
+
+    Args:
+        name: What messages and files call it.
+        module: The module, with any arguments.
+
+    Raises:
+        ModelError: If it is no module.
+
+    Example:
+        >>> NamedNetwork("encoder", nn.Linear(3, 2))(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+
+    noun = "network"
+
+    def __init__(self, name: Hashable, module: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(module, nn.Module):
+            raise ModelError(f"the {name} must be a torch module, got {module!r}")
+        self.name, self.module = name, module
+
+    def settings(self) -> Settings:
+        """Return the name and the module."""
+        return {"name": self.name, "module": self.module}
+
+    @property
+    def scope(self) -> tuple[Variable, ...]:
+        """None: it is about whatever it is given."""
+        return ()
+
+    @property
+    def key(self) -> Hashable:
+        """The name."""
+        return self.name
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the type and on the device of the module's numbers."""
+        for x in (*self.module.parameters(), *self.module.buffers()):
+            if x.is_floating_point():
+                return x
+        return torch.zeros(())
+
+    def forward(self, *arguments: Tensor) -> Any:
+        """Call the module.
+
+        Raises:
+            ModelError: If it does not take these shapes.
+        """
+        like = self.like
+        cast = [x.to(like) if x.is_floating_point() else x.to(like.device) for x in arguments]
+        try:
+            return self.module(*cast)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            shapes = ", ".join(str(tuple(x.shape)) for x in arguments)
+            raise ModelError(f"the {self.name} fails for arguments of {shapes}: {error}") from error

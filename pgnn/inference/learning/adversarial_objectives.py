@@ -1,0 +1,223 @@
+r"""What two networks of an adversarial game make small.
+
+A discriminator gives scores :math:`s`. Where an objective speaks of probabilities, they are log
+odds of being real: :math:`D = \sigma(s)`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pgnn.abilities import Duel
+from pgnn.limits import POSITIVE, check_settings
+
+
+class AdversarialObjective(ABC):
+    """Losses of single scores; a learner averages them."""
+
+    @abstractmethod
+    def on_real(self, scores: Tensor) -> Tensor:
+        """Return the discriminator's losses for data."""
+
+    @abstractmethod
+    def on_generated(self, scores: Tensor) -> Tensor:
+        """Return the discriminator's losses for what was generated."""
+
+    @abstractmethod
+    def deceiving(self, scores: Tensor) -> Tensor:
+        """Return the generator's losses for what it generated."""
+
+    def mirrored(self, scores: Tensor) -> Tensor:
+        """Return what scores would be if real and generated had changed places."""
+        return -scores
+
+    def penalty(self, duel: Duel) -> Tensor | None:
+        """Return what is added to the discriminator's loss, if anything."""
+        return None
+
+    def constrain(self, parameters: Iterable[Tensor]) -> None:
+        """Put the discriminator's parameters where they may be, after a step."""
+        return
+
+
+@dataclass(frozen=True)
+class MinMax(AdversarialObjective):
+    r"""The zero-sum game :math:`\min_G \max_D \mathbb{E} \log D(x) + \mathbb{E} \log(1 - D(G(z)))`.
+
+    At the best discriminator :math:`p / (p + q)` its value is
+    :math:`2\,\mathrm{JSD}(p, q) - \log 4`.
+
+    References:
+        Goodfellow et al. (2014), Generative adversarial nets.
+    """
+
+    def on_real(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`-\log D`."""
+        return functional.softplus(-scores)
+
+    def on_generated(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`-\log(1 - D)`."""
+        return functional.softplus(scores)
+
+    def deceiving(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`\log(1 - D)`, which is flat where the discriminator wins."""
+        return -functional.softplus(scores)
+
+
+@dataclass(frozen=True)
+class NonSaturating(MinMax):
+    r"""As :class:`MinMax`, but the generator makes :math:`-\log D(G(z))` small.
+
+    References:
+        Goodfellow et al. (2014), Generative adversarial nets, section 3.
+    """
+
+    def deceiving(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`-\log D`."""
+        return functional.softplus(-scores)
+
+
+@dataclass(frozen=True)
+class MeanProbability(MinMax):
+    r"""As :class:`MinMax`, but the generator makes the mean of :math:`D(G(z))` itself large.
+
+    Its gradient is flat at both ends: where the discriminator is sure.
+    """
+
+    def deceiving(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`-D`."""
+        return -scores.sigmoid()
+
+
+@dataclass(frozen=True)
+class LeastSquares(AdversarialObjective):
+    r"""Scores are drawn to 1 for data and to 0 for what is generated, by half squares.
+
+    References:
+        Mao et al. (2017), Least squares generative adversarial networks.
+    """
+
+    def on_real(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`\tfrac12 (s - 1)^2`."""
+        return 0.5 * (scores - 1).square()
+
+    def on_generated(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`\tfrac12 s^2`."""
+        return 0.5 * scores.square()
+
+    def deceiving(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`\tfrac12 (s - 1)^2`."""
+        return 0.5 * (scores - 1).square()
+
+    def mirrored(self, scores: Tensor) -> Tensor:
+        """Return one less the scores."""
+        return 1 - scores
+
+
+@dataclass(frozen=True)
+class Wasserstein(AdversarialObjective):
+    r"""The earth mover's distance, up to a factor: a critic of bounded slope.
+
+    .. math:: \max_{|w| \le c} \mathbb{E} s(x) - \mathbb{E} s(G(z))
+
+    Args:
+        clip: Largest absolute value :math:`c` of the critic's parameters.
+
+    References:
+        Arjovsky, Chintala and Bottou (2017), Wasserstein generative adversarial networks.
+    """
+
+    clip: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_settings(self, clip=POSITIVE)
+
+    def on_real(self, scores: Tensor) -> Tensor:
+        """Return the negative score."""
+        return -scores
+
+    def on_generated(self, scores: Tensor) -> Tensor:
+        """Return the score."""
+        return scores
+
+    def deceiving(self, scores: Tensor) -> Tensor:
+        """Return the negative score."""
+        return -scores
+
+    def constrain(self, parameters: Iterable[Tensor]) -> None:
+        """Clip them."""
+        with torch.no_grad():
+            for p in parameters:
+                p.clamp_(-self.clip, self.clip)
+
+
+@dataclass(frozen=True)
+class WassersteinGradientPenalty(Wasserstein):
+    r"""The earth mover's distance: the slope of the critic is drawn to one between the two.
+
+    .. math:: \lambda\, \mathbb{E} (\|\nabla_{\hat x} s(\hat x)\| - 1)^2, \qquad
+        \hat x = u x + (1 - u) G(z), \ u \sim U(0, 1)
+
+    Batch normalisation in a critic makes no sense with it: a row's slope is its own. The best slope
+    is somewhat above one, so that a critic's estimate of a distance :math:`W` is too large, by up
+    to :math:`W^2 / 2 \lambda`, which it is for two distributions that differ by a shift.
+
+    Args:
+        weight: :math:`\lambda`; where it is large, the critic turns around slowly.
+
+    References:
+        Gulrajani et al. (2017), Improved training of Wasserstein GANs.
+    """
+
+    clip: float = float("inf")
+    weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, weight=POSITIVE)
+
+    def constrain(self, parameters: Iterable[Tensor]) -> None:
+        """Leave them alone."""
+
+    def penalty(self, duel: Duel) -> Tensor:
+        """Return the penalty between each row of data and one that was generated."""
+        between: list[Tensor] = []
+        for x, y in zip(duel.real, duel.generated, strict=True):
+            if x is y or not y.is_floating_point():
+                between.append(y)
+                continue
+            u = torch.rand(len(y), *[1] * (y.dim() - 1), dtype=y.dtype, device=y.device)
+            between.append((y.detach() + u * (x.detach().to(y) - y.detach())).requires_grad_())
+        moved = [x for x in between if x.requires_grad]
+        scores = duel.discriminator(*between)
+        slopes = torch.autograd.grad(scores.sum(), moved, create_graph=True)
+        lengths = torch.cat([g.flatten(1) for g in slopes], 1).norm(dim=1)
+        total: Tensor = self.weight * (lengths - 1).square().mean()
+        return total
+
+
+@dataclass(frozen=True)
+class Hinge(AdversarialObjective):
+    r"""Scores above 1 for data and below -1 for what is generated are good enough.
+
+    References:
+        Lim and Ye (2017), Geometric GAN. Miyato et al. (2018), Spectral normalization for
+        generative adversarial networks.
+    """
+
+    def on_real(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`\max(0, 1 - s)`."""
+        return (1 - scores).relu()
+
+    def on_generated(self, scores: Tensor) -> Tensor:
+        r"""Return :math:`\max(0, 1 + s)`."""
+        return (1 + scores).relu()
+
+    def deceiving(self, scores: Tensor) -> Tensor:
+        """Return the negative score."""
+        return -scores

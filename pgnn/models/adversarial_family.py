@@ -1,0 +1,160 @@
+"""What models have in common that learn by a game and have no density."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Never
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import AdversarialModel, Inputs
+from pgnn.errors import DataError, ModelError
+from pgnn.evidence.frames import columns_of, is_frame
+from pgnn.factors.factor import Factor
+from pgnn.factors.named_network import NamedNetwork
+from pgnn.factors.variable import Variable
+from pgnn.models.model import Model
+
+if TYPE_CHECKING:
+    from pgnn.inference.engine import Engine
+    from pgnn.inference.learner import Learner
+
+
+class AdversarialFamily(Model, AdversarialModel):
+    """Networks that make real arrays, and networks that tell these from data.
+
+    Args:
+        variables: All of them.
+        visible: Names of those that data has.
+        edges: Which is made of which.
+        inputs: Names of covariates.
+
+    Raises:
+        ModelError: If a variable is discrete, or has a shape that only data knows.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        visible: Sequence[Hashable],
+        edges: Iterable[tuple[Hashable, Hashable]] = (),
+        inputs: Iterable[Hashable] = (),
+    ) -> None:
+        super().__init__()
+        for v in variables:
+            if v.is_discrete or any(isinstance(n, str) for n in v.shape):
+                raise ModelError(
+                    f"networks make real arrays of known shape, such as pgnn.Variable({v.name!r}, "
+                    f"shape=(28, 28)); got {v!r}"
+                )
+        self._variables = {v.name: v for v in variables}
+        self.visible = tuple(visible)
+        self.inputs = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        self.graph = nx.DiGraph(edges)
+        self.graph.add_nodes_from(self._variables)
+
+    @property
+    def variables(self) -> Mapping[Hashable, Variable]:
+        """The real variables by name."""
+        return MappingProxyType(self._variables)
+
+    def factors(
+        self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None
+    ) -> tuple[Factor, ...]:
+        """Refuse: there are none.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise self.without_density()
+
+    def program(self, inputs: Inputs | None = None) -> Never:
+        """Refuse: there is no density.
+
+        Raises:
+            Unsupported: Always.
+        """
+        raise self.without_density()
+
+    def default_engine(self) -> Engine:
+        """Return what draws, and refuses all else."""
+        from pgnn.inference.sampling.simulation import Simulation
+
+        return Simulation()
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return the adversarial game."""
+        from pgnn.inference.learning.adversarial import Adversarial
+
+        return Adversarial()
+
+    def read_rows(self, data: Any, inputs: Inputs | None = None) -> dict[Hashable, Tensor]:
+        """See :meth:`AdversarialModel.read_rows`."""
+        names = (*self.visible, *self.inputs)
+        by_name = self._by_name(data) | dict(inputs or {})
+        missing = [n for n in names if n not in by_name]
+        left = [n for n in by_name if n not in names]
+        if missing or left:
+            raise DataError(
+                f"a {type(self).__name__} learns from {list(names)}: missing {missing}, left over "
+                f"{left}"
+            )
+        rows = {n: _tensor(n, by_name[n]) for n in names}
+        for name in self.visible:
+            shape = self._variables[name].shape
+            if tuple(rows[name].shape[1:]) != shape:
+                raise DataError(
+                    f"{name!r} must have the shape (N, {', '.join(map(str, shape))}) of what the "
+                    f"generator makes, got {tuple(rows[name].shape)}"
+                )
+        lengths = {n: len(x) for n, x in rows.items()}
+        if self.paired and len(set(lengths.values())) > 1:
+            raise DataError(f"arrays must have as many rows, got {lengths}")
+        if not all(lengths.values()):
+            raise DataError(f"data has no rows: {lengths}")
+        return rows
+
+    def _by_name(self, data: Any) -> dict[Hashable, Any]:
+        names = (*self.visible, *self.inputs)
+        if is_frame(data):
+            columns = columns_of(data)
+            if any(n in columns for n in names):
+                return dict(columns)
+            return {self.visible[0]: np.stack([np.asarray(x) for x in columns.values()], 1)}
+        if isinstance(data, Mapping):
+            return dict(data)
+        if isinstance(data, tuple | list) and any(np.ndim(x) for x in data):
+            if len(data) > len(names) or not all(isinstance(x, Tensor | np.ndarray) for x in data):
+                raise DataError(
+                    f"expected arrays of {list(names)} in this order, got {len(data)} things of "
+                    f"{sorted({type(x).__name__ for x in data})}"
+                )
+            return dict(zip(names, data, strict=False))
+        return {self.visible[0]: data}
+
+    @staticmethod
+    def _checked(network: NamedNetwork, made: Any, rows: int, v: Variable) -> Tensor:
+        """What a network made of a variable, if it has its shape."""
+        expected = (rows, *v.shape)
+        if not isinstance(made, Tensor) or tuple(made.shape) != expected:
+            came = tuple(made.shape) if isinstance(made, Tensor) else repr(made)
+            raise ModelError(
+                f"the {network.name} must make {v.name!r} of shape {expected}, got {came}"
+            )
+        return made
+
+
+def _tensor(name: Hashable, value: Any) -> Tensor:
+    try:
+        x = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value).detach()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name!r} must be an array of numbers: {error}") from error
+    if not x.dim():
+        raise DataError(f"{name!r} must have a first axis for rows, got the single number {x}")
+    if x.is_floating_point() and not bool(x.isfinite().all()):
+        raise DataError(f"{name!r} has NaN or infinite numbers: a game needs complete rows")
+    return x

@@ -1,0 +1,90 @@
+"""GANs with an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+
+from torch import Tensor, nn
+
+from pgnn.abilities import Duel, Game, Inputs
+from pgnn.errors import Unsupported
+from pgnn.factors.evaluation_mode import evaluated
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.models.gan import GAN, Noise, named
+
+
+class BidirectionalGAN(GAN):
+    r"""A GAN whose discriminator sees pairs: data with its code, or noise with what it makes.
+
+    .. math:: D(x, E(x)) \text{ against } D(G(z), z)
+
+    At the optimum the encoder :math:`E` inverts the generator. ``sample(evidence={"data": x})`` has
+    the codes of data, under the name of the noise.
+
+    Args:
+        generator: As of a :class:`GAN`.
+        encoder: Module that maps data, then the inputs, to noise.
+        discriminator: Module of data, noise, then the inputs.
+        noise: As of a :class:`GAN`.
+        data: As of a :class:`GAN`.
+        inputs: As of a :class:`GAN`.
+
+    References:
+        Donahue, Krähenbühl and Darrell (2017), Adversarial feature learning. Dumoulin et al.
+        (2017), Adversarially learned inference.
+
+    Example:
+        >>> import pgnn, torch
+        >>> class Joint(nn.Linear):
+        ...     def forward(self, x, z):
+        ...         return super().forward(torch.cat([x, z], 1))
+        >>> model = BidirectionalGAN(nn.Linear(1, 2), nn.Linear(2, 1), Joint(3, 1), noise=1)
+        >>> model.sample(evidence={"data": torch.zeros(7, 2)}, seed=0)["noise"].shape
+        torch.Size([1, 7, 1])
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        encoder: nn.Module,
+        discriminator: nn.Module,
+        noise: Noise = 100,
+        data: Variable | None = None,
+        inputs: Iterable[Hashable] = (),
+    ) -> None:
+        super().__init__(generator, discriminator, noise, data, inputs)
+        self.encoder = named("encoder", encoder)
+
+    def settings(self) -> Settings:
+        """Return those of a GAN, and the encoder."""
+        return super().settings() | {"encoder": self.encoder}
+
+    @property
+    def deceivers(self) -> Iterable[nn.Module]:
+        """The generator and the encoder."""
+        return self.generator, self.encoder
+
+    def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
+        """Return a round: data with its code against noise with what it makes."""
+        x, given = rows[self.data.name].to(self.generator.like), self._given(rows)
+        z = self.draw_noise(len(x))
+        real, made = (x, self.encode(x, rows)), (self.generate(z, rows), z)
+        return Game((Duel(self.discriminator, (*real, *given), (*made, *given), both_made=True),))
+
+    def encode(self, data: Tensor, inputs: Inputs) -> Tensor:
+        """Return ``(B, ...)`` codes of data, differentiable."""
+        code = self.encoder(data, *self._given(inputs))
+        return self._checked(self.encoder, code, len(data), self.noise)
+
+    def simulate(
+        self, rows: int, observed: Mapping[Hashable, Tensor], inputs: Inputs
+    ) -> Mapping[Hashable, Tensor]:
+        """See :meth:`ImplicitModel.simulate`; noise or data may be observed."""
+        x = observed.get(self.data.name)
+        if x is None:
+            return super().simulate(rows, observed, inputs)
+        if self.noise.name in observed:
+            raise Unsupported("give either the data or the noise: each tells the other")
+        with evaluated(self):
+            return {self.noise.name: self.encode(x, inputs), self.data.name: x}

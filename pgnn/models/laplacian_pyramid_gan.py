@@ -1,0 +1,128 @@
+"""GANs that make images from coarse to fine."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pgnn.abilities import Duel, Game, Inputs
+from pgnn.errors import ModelError, Unsupported
+from pgnn.factors.evaluation_mode import evaluated
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.models.adversarial_family import AdversarialFamily
+from pgnn.models.gan import Noise, drawn_noise, named, read_noise
+
+
+class LaplacianPyramidGAN(AdversarialFamily):
+    r"""One GAN for each level of a Laplacian pyramid of images.
+
+    The first makes a coarse image; every other one, given the image of the level before at twice
+    its size, the details that are missing there: :math:`x_k = u_k + G_k(z_k, u_k)` with
+    :math:`u_k` the larger :math:`x_{k-1}`. The levels learn at the same time, each from true coarse
+    images.
+
+    Args:
+        generators: Coarsest first. The first maps noise to images ``(B, C, H / 2^n, W / 2^n)``; the
+            others map noise and the larger image to details of its shape.
+        discriminators: The first scores images; the others take details and the larger image.
+        noise: Of each level, as of a :class:`~pgnn.GAN`.
+        data: The variable that is made, of shape ``(C, H, W)``.
+
+    Raises:
+        ModelError: If the numbers of networks differ, or the size cannot be halved as often.
+
+    References:
+        Denton, Chintala, Szlam and Fergus (2015), Deep generative image models using a Laplacian
+        pyramid of adversarial networks.
+    """
+
+    def __init__(
+        self,
+        generators: Sequence[nn.Module],
+        discriminators: Sequence[nn.Module],
+        noise: Noise,
+        data: Variable,
+    ) -> None:
+        super().__init__([data], [data.name])
+        levels = len(generators)
+        if not levels or len(discriminators) != levels:
+            raise ModelError(
+                f"each level has a generator and a discriminator, got {levels} and "
+                f"{len(discriminators)}"
+            )
+        if len(data.shape) != 3 or any(n % 2 ** (levels - 1) for n in data.shape[1:]):
+            raise ModelError(
+                f"a pyramid of {levels} levels needs images (C, H, W) that can be halved "
+                f"{levels - 1} times, got {data.shape}"
+            )
+        self._made_by = [named(f"generator {k}", g) for k, g in enumerate(generators)]
+        self._told_by = [named(f"discriminator {k}", d) for k, d in enumerate(discriminators)]
+        self._networks = nn.ModuleList([*self._made_by, *self._told_by])
+        self.source, self.noise = read_noise(noise)
+        self.data = data
+
+    def settings(self) -> Settings:
+        """Return the networks, the noise and the variable."""
+        return {
+            "generators": tuple(self._made_by),
+            "discriminators": tuple(self._told_by),
+            "noise": self.noise.shape if self.source is None else self.source,
+            "data": self.data,
+        }
+
+    @property
+    def deceivers(self) -> Iterable[nn.Module]:
+        """The generators."""
+        return self._made_by
+
+    @property
+    def discriminators(self) -> Iterable[nn.Module]:
+        """The discriminators."""
+        return self._told_by
+
+    def game(self, rows: Mapping[Hashable, Tensor]) -> Game:
+        """Return a round: at each level true details against those that are made."""
+        images = [rows[self.data.name].to(self._made_by[0].like)]
+        for _ in self._made_by[1:]:
+            images.insert(0, functional.avg_pool2d(images[0], 2))
+        duels = []
+        for k, x in enumerate(images):
+            given = [_larger(images[k - 1])] if k else []
+            real = x - given[0] if k else x
+            made = self._made(k, len(x), given)
+            duels.append(Duel(self._told_by[k], (real, *given), (made, *given)))
+        return Game(tuple(duels))
+
+    def simulate(
+        self, rows: int, observed: Mapping[Hashable, Tensor], inputs: Inputs
+    ) -> Mapping[Hashable, Tensor]:
+        """See :meth:`ImplicitModel.simulate`; nothing may be observed."""
+        if observed:
+            raise Unsupported(f"a {type(self).__name__} makes images: leave evidence out")
+        with evaluated(self):
+            x = self._made(0, rows, [])
+            for k in range(1, len(self._made_by)):
+                larger = _larger(x)
+                x = larger + self._made(k, rows, [larger])
+        return {self.data.name: x}
+
+    def shown(self, rows: Mapping[Hashable, Tensor]) -> Tensor:
+        """Return whole images."""
+        return self.simulate(len(rows[self.data.name]), {}, {})[self.data.name]
+
+    def _made(self, level: int, rows: int, given: list[Tensor]) -> Tensor:
+        """Images of the first level, details of another."""
+        generator = self._made_by[level]
+        z = drawn_noise(self.source, self.noise, rows, generator.like)
+        channels, *sides = self.data.shape
+        part = 2 ** (len(self._made_by) - 1 - level)
+        v = Variable(self.data.name, shape=(channels, *(n // part for n in sides)))
+        return self._checked(generator, generator(z, *given), rows, v)
+
+
+def _larger(x: Tensor) -> Tensor:
+    """Twice as high and wide."""
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")

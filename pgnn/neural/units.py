@@ -1,0 +1,194 @@
+"""Feed-forward units that torch does not have, and linear heads."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.errors import ModelError
+from pgnn.limits import POSITIVE, check_real, whole_number
+
+
+class Readout(nn.Sequential):
+    """A body with a linear head, for :class:`~pgnn.Neural` and its like.
+
+    Args:
+        body: Maps ``(B, ...)`` to ``(B, ..., out_features)`` and says how many these are.
+        outputs: Numbers that the head makes: logits of as many states, say.
+
+    Raises:
+        ModelError: If the body does not say how many features it makes.
+
+    Example:
+        >>> import pgnn
+        >>> body = pgnn.neural.Maxout(4, 8)
+        >>> kind = pgnn.Variable("kind", 3)
+        >>> pgnn.Neural(kind, [], Readout(body, 3), inputs=["x"]).factor(
+        ...     inputs={"x": torch.zeros(5, 4)})
+        Factor('kind', batch=(5,))
+    """
+
+    def __init__(self, body: nn.Module, outputs: int) -> None:
+        features = body.__dict__.get("out_features")
+        if not isinstance(features, int):
+            raise ModelError(
+                f"a {type(body).__name__} does not say how many features it makes: set its "
+                "out_features to their number"
+            )
+        outputs = whole_number("outputs", outputs, 1, ModelError)
+        super().__init__(body, nn.Linear(features, outputs))
+        self.out_features = outputs
+
+
+class Maxout(nn.Module):
+    r"""The largest of some linear functions: :math:`h_i = \max_k (w_{ik}^\top x + b_{ik})`.
+
+    Args:
+        in_features: Numbers in, on the last axis.
+        out_features: Units.
+        pieces: Linear functions of each unit.
+
+    References:
+        Goodfellow et al. (2013), Maxout networks.
+
+    Example:
+        >>> unit = Maxout(1, 1, pieces=2)
+        >>> with torch.no_grad():
+        ...     unit.linear.weight[:], unit.linear.bias[:] = torch.tensor([[1.0], [-1.0]]), 0.0
+        >>> unit(torch.tensor([[-3.0]])).item()  # of x and -x: the absolute value
+        3.0
+    """
+
+    def __init__(self, in_features: int, out_features: int, pieces: int = 2) -> None:
+        super().__init__()
+        self.out_features, self.pieces = out_features, pieces
+        self.linear = nn.Linear(in_features, out_features * pieces)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., out_features)``."""
+        z: Tensor = self.linear(x)
+        return z.reshape(*z.shape[:-1], self.out_features, self.pieces).amax(-1)
+
+
+class RadialBasis(nn.Module):
+    r"""Units that answer to points near their centres: :math:`\exp(-\beta_i \|x - c_i\|^2)`.
+
+    Args:
+        in_features: Numbers in, on the last axis.
+        out_features: Units.
+        beta: Sharpness at the beginning; it is learnt as the centres are.
+
+    References:
+        Broomhead and Lowe (1988), Multivariable functional interpolation and adaptive networks.
+
+    Example:
+        >>> layer = RadialBasis(2, 3)
+        >>> layer(layer.centres).diagonal().tolist()  # at the centres
+        [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, in_features: int, out_features: int, beta: float = 1.0) -> None:
+        super().__init__()
+        check_real("beta", beta, POSITIVE)
+        self.out_features = out_features
+        self.centres = nn.Parameter(torch.randn(out_features, in_features))
+        self.log_beta = nn.Parameter(torch.full((out_features,), math.log(beta)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., out_features)`` in (0, 1]."""
+        return (-self.log_beta.exp() * square_distances(x, self.centres)).exp()
+
+
+class GaussianClasses(nn.Module):
+    r"""Logits of classes that are normal around codes: Euclidean radial-basis outputs.
+
+    .. math:: \log p(k \mid f) = -\frac{\|f - c_k\|^2}{2 \sigma^2} + \text{const}
+
+    It is Bayes' rule with :math:`p(f \mid k) = N(f; c_k, \sigma^2 I)` and classes that are equally
+    frequent.
+
+    Args:
+        codes: ``(K, D)``; they stay as they are.
+        variance: :math:`\sigma^2`.
+
+    References:
+        LeCun, Bottou, Bengio and Haffner (1998), Gradient-based learning applied to document
+        recognition, section II.B.
+
+    Example:
+        >>> layer = GaussianClasses(torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
+        >>> layer(torch.tensor([[2.0, 1.0]])).tolist()
+        [[-2.5, -0.5]]
+    """
+
+    codes: Tensor
+
+    def __init__(self, codes: Tensor, variance: float = 1.0) -> None:
+        super().__init__()
+        check_real("variance", variance, POSITIVE)
+        if codes.dim() != 2:
+            raise ModelError(f"codes must have shape (K, D), got {tuple(codes.shape)}")
+        self.register_buffer("codes", codes.clone())
+        self.variance = float(variance)
+        self.out_features = len(codes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., K)`` logits of features ``(..., D)``."""
+        return square_distances(x, self.codes) / (-2.0 * self.variance)
+
+
+class Highway(nn.Module):
+    r"""A layer that may let its input pass: :math:`y = H(x) \odot T(x) + x \odot (1 - T(x))`.
+
+    Args:
+        features: Numbers in and out, on the last axis.
+        transform: Module :math:`H`; a linear layer with ``ReLU`` if not given.
+        gate_bias: Of the gate :math:`T` at the beginning; negative ones let the input pass.
+
+    References:
+        Srivastava, Greff and Schmidhuber (2015), Highway networks.
+
+    Example:
+        >>> x = torch.randn(2, 4)
+        >>> torch.allclose(Highway(4, gate_bias=-30.0)(x), x)
+        True
+    """
+
+    def __init__(
+        self, features: int, transform: nn.Module | None = None, gate_bias: float = -1.0
+    ) -> None:
+        super().__init__()
+        self.out_features = features
+        self.transform = transform or nn.Sequential(nn.Linear(features, features), nn.ReLU())
+        self.gate = nn.Linear(features, features)
+        nn.init.constant_(self.gate.bias, gate_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., features)``."""
+        return x.lerp(self.transform(x), self.gate(x).sigmoid())
+
+
+class ScaledTanh(nn.Module):
+    r"""The squashing function :math:`1.7159 \tanh(\tfrac23 x)`, which is about one at one.
+
+    References:
+        LeCun et al. (1998), appendix A.
+
+    Example:
+        >>> round(ScaledTanh()(torch.tensor(1.0)).item(), 3)
+        1.0
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the same shape."""
+        return 1.7159 * torch.tanh(x * (2.0 / 3.0))
+
+
+def square_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """Return ``(..., K)`` squared distances of points ``(..., D)`` from centres ``(K, D)``.
+
+    The square of the difference: the expanded product loses digits, and may be negative.
+    """
+    return (x.unsqueeze(-2) - centres).square().sum(-1)
