@@ -25,6 +25,7 @@ examples:
   pgnn info alarm.bif
   pgnn query asia.bif -e smoke=yes -e xray=yes -t lung
   pgnn query grid.uai --evidence-file grid.uai.evid --json
+  pgnn impute alarm.bif patients.csv --draws 5 --seed 0 --to completed.csv
 """
 
 
@@ -122,6 +123,27 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
     _add_file(info)
 
+    impute = commands.add_parser("impute", help="complete a table with holes")
+    impute.set_defaults(run=_impute)
+    impute.add_argument(
+        "file",
+        metavar="MODEL",
+        help="a network, .bif, .bif.gz or .uai; or a model that was saved as .safetensors",
+    )
+    impute.add_argument("table", metavar="CSV", help="rows with empty cells; - is standard input")
+    impute.add_argument("--to", metavar="CSV", help="where to write (default: standard output)")
+    impute.add_argument(
+        "--draws", type=int, metavar="N", help="draw so many tables, told apart by a column draw"
+    )
+    impute.add_argument("--seed", type=int, metavar="N", help="of the draws")
+    impute.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that is no variable and stays as it is; may be repeated",
+    )
+
     demo = commands.add_parser("demo", help="a tour of the Asia network that pgnn carries")
     demo.set_defaults(run=_demo)
     return parser
@@ -178,6 +200,18 @@ def _info(options: argparse.Namespace) -> None:
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):<{width}}  {value:,}")
     print(f"\nall posteriors without evidence\n{explanation}")
+
+
+def _impute(options: argparse.Namespace) -> None:
+    import pgnn
+
+    saved = options.file.endswith(".safetensors")
+    model = pgnn.load(options.file) if saved else _read(options.file)
+    table = sys.stdin if options.table == "-" else options.table
+    target = sys.stdout if options.to is None else options.to
+    model.impute(
+        table, draws=options.draws, to=target, ignore=options.ignore, seed=options.seed
+    )  # fmt: skip
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pgnn
@@ -320,3 +321,33 @@ def test_approximate_answers_say_what_they_are(
     assert best["engine"] == "DualDecomposition"
     assert best["upper_bound"] >= best["log_prob"] - 1e-9
     assert best["proved"] == (best["upper_bound"] - best["log_prob"] < 1e-9)
+
+
+def test_completes_a_table(
+    asia: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    model = pgnn.read(asia)
+    holes = model.sample(30, seed=0).frame().astype(object)
+    holes.insert(0, "name", [f"patient {k}" for k in range(30)])
+    holes.loc[::3, "lung"], holes.loc[::4, "xray"] = None, None
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    expected = model.impute(holes, ignore=["name"])
+
+    assert run("impute", asia, tmp_path / "holes.csv", "--ignore", "name") == 0
+    text = capsys.readouterr().out
+    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text)), expected, check_dtype=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO((tmp_path / "holes.csv").read_text()))
+    model.save(tmp_path / "kept.safetensors")
+    assert run("impute", tmp_path / "kept.safetensors", "-", "--ignore", "name") == 0
+    assert capsys.readouterr().out == text
+
+    words = ["--draws", 3, "--seed", 1, "--to", tmp_path / "drawn.csv", "--ignore", "name"]
+    assert run("impute", asia, tmp_path / "holes.csv", *words) == 0
+    drawn = pd.read_csv(tmp_path / "drawn.csv")
+    assert len(drawn) == 90
+    assert not drawn.isna().any(axis=None)
+    assert set(drawn["draw"]) == {0, 1, 2}
+    assert capsys.readouterr().out == ""
+
+    assert run("impute", asia, tmp_path / "holes.csv") == 1
+    assert "'name'" in capsys.readouterr().err

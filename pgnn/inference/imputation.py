@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def impute(
     data: Any,
     *,
     draws: int | None = None,
-    to: str | os.PathLike[str] | None = None,
+    to: str | os.PathLike[str] | TextIO | None = None,
     ignore: Collection[Hashable] = (),
     engine: Engine | None = None,
     seed: int | None = None,
@@ -47,11 +48,12 @@ def _frame(data: Any) -> Any:
     """The table as a data frame of pandas."""
     import pandas as pd
 
-    if isinstance(data, str | os.PathLike):
+    if isinstance(data, str | os.PathLike | io.IOBase):
         try:
             return pd.read_csv(data)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
-            raise DataError(f"{Path(data).name}: expected a table of values: {error}") from None
+            name = "a stream" if isinstance(data, io.IOBase) else Path(data).name
+            raise DataError(f"{name}: expected a table of values: {error}") from None
     if isinstance(data, pd.DataFrame):
         return data
     if is_frame(data) or isinstance(data, Mapping | list):
@@ -143,6 +145,9 @@ def _filled(
         if not hole.any():
             continue
         own = made[name]
+        if name in states and own.dtype.kind == "f":  # whole numbers became real for their holes
+            made[name] = pd.Series([*values], index=made.index, name=name).infer_objects()
+            continue
         filled = own.astype(object).to_numpy(copy=True)
         filled[hole] = np.asarray(values, dtype=object)[hole]
         if isinstance(own.dtype, pd.CategoricalDtype):
@@ -169,7 +174,7 @@ def _has_column(model: Any, frame: Any, name: Hashable) -> bool:
     return own and any(n in frame.columns for n in model.columns)
 
 
-def _write(made: Any, to: str | os.PathLike[str]) -> None:
+def _write(made: Any, to: str | os.PathLike[str] | TextIO) -> None:
     """Write a table, or several one after the other, as CSV."""
     import pandas as pd
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import networkx as nx
 from torch import Tensor
@@ -258,7 +258,7 @@ class Model(LearningVerbs, FactorModel, Restorable):
         data: Any,
         *,
         draws: int | None = None,
-        to: str | Path | None = None,
+        to: str | Path | TextIO | None = None,
         ignore: Collection[Hashable] = (),
         engine: Engine | None = None,
         seed: int | None = None,
@@ -266,11 +266,12 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """Complete a table with holes.
 
         Args:
-            data: A data frame, a mapping of columns, or the path of a CSV file.
+            data: A data frame, a mapping of columns, or the path of a CSV file, or such a stream.
             draws: How many completed tables are drawn from the posterior of what is missing
                 (multiple imputation); if not given there is one, with the most probable states and,
                 given these, the means of numbers.
-            to: Path of a CSV file to write as well; several tables have a column ``draw``.
+            to: Path of a CSV file to write as well, or a stream; several tables have a column
+                ``draw``.
             ignore: Columns that are no variables; they stay as they are.
             engine: How to compute.
             seed: Of the draws.

@@ -1,5 +1,6 @@
 """Tables with holes: what is filled in, what stays, and how often draws have it right."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,11 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
     whole = model.sample(3, seed=0).frame()
     pd.testing.assert_frame_equal(model.impute(whole), whole)
     assert torch.is_tensor(model.log_prob(whole))
+
+
+def test_whole_numbers_in_a_file_stay_whole() -> None:
+    pair = {"a": [0.5, 0.5], "b": [[0.9, 0.1], [0.1, 0.9]]}
+    model = pgnn.BayesianNetwork([("a", "b")], pair, states={"a": [0, 1], "b": [1, 2]})
+    written = io.StringIO()
+    model.impute(io.StringIO("a,b\n0,1\n,2\n1,\n"), to=written)
+    assert written.getvalue() == "a,b\n0,1\n1,2\n1,2\n"
