@@ -1,16 +1,16 @@
 """Figures by which models and predictions are compared, and the choice among candidates."""
 
+from pgnn.metrics.credible_intervals import credible_intervals
+from pgnn.metrics.criterion import Criterion
 from pgnn.metrics.earth_mover import earth_mover
+from pgnn.metrics.held_out import HeldOut
 from pgnn.metrics.mode_coverage import ModeCoverage, mode_coverage
 from pgnn.metrics.model_choice import (
     Bic,
     Choice,
-    Criterion,
-    HeldOut,
     aic,
     bic,
     choose,
-    credible_intervals,
     num_free_parameters,
     num_observations,
 )

@@ -135,8 +135,13 @@ class LatentFactors(VectorNetwork, LatentFactorModel):
     @property
     def num_free_parameters(self) -> int:
         """Free numbers of mean, loadings and noise; a rotation of the factors changes nothing."""
-        k = self.num_factors
-        return super().num_free_parameters - k * (k - 1) // 2
+        return self._regression.num_free_parameters - self.num_redundant
+
+    @property
+    def num_redundant(self) -> int:
+        """Numbers of a rotation of the factors, which changes nothing; none if it is given."""
+        free = self._regression.weight.requires_grad
+        return self.num_factors * (self.num_factors - 1) // 2 if free else 0
 
     @property
     def _regression(self) -> LinearGaussian:

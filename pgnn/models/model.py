@@ -106,6 +106,11 @@ class Model(LearningVerbs, FactorModel, Restorable):
         """How many numbers of the model may be chosen freely."""
         return sum(p.numel() for p in self.parameters())
 
+    @property
+    def num_redundant(self) -> int:
+        """How many numbers that are learnt could be fixed without loss, beside those of pieces."""
+        return 0
+
     # --- verbs --------------------------------------------------------------------------------
 
     def query(

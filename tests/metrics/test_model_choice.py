@@ -8,8 +8,11 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import torch
+from scipy import stats
 
 import pgnn
 from pgnn.errors import ModelError
@@ -176,8 +179,53 @@ class TestChoose:
         with pytest.raises(pgnn.DataError, match="too few"):
             choose([chain(2)], {"x": [0]}, criterion=HeldOut())
         network = pgnn.BayesianNetwork(nx.DiGraph([("a", "b")]), states={"a": 2, "b": 3})
-        with pytest.raises(pgnn.Unsupported, match="over time"):
+        with pytest.raises(pgnn.DataError, match="too few"):
             choose([network], {"a": [0], "b": [0]}, criterion=HeldOut())
+        with pytest.raises(pgnn.DataError, match="got int"):
+            choose([network], 3, criterion=HeldOut())
+
+    @pytest.mark.parametrize("kind", ["frame", "mapping", "lists", "rows", "matrix", "polars"])
+    def test_rows_set_apart_by_hand(self, kind: str) -> None:
+        x = np.random.default_rng(0).normal(size=(40, 2)) * [1.0, 3.0]
+        frame = pd.DataFrame(x, columns=["a", "b"])
+        data = {
+            "frame": frame,
+            "mapping": {"a": x[:, 0], "b": torch.from_numpy(x[:, 1])},
+            "lists": {n: c.tolist() for n, c in frame.items()},
+            "rows": frame.to_dict("records"),
+            "matrix": x,
+            "polars": pl.DataFrame({"a": x[:, 0], "b": x[:, 1]}),
+        }[kind]
+        weights = np.arange(40) % 3
+        order = np.random.default_rng(5).permutation(40)
+        kept, apart = np.sort(order[:28]), np.sort(order[28:])
+        share = weights[kept] / weights[kept].sum()
+        mean = share @ x[kept]
+        matrix = (x[kept] - mean).T @ ((x[kept] - mean) * share[:, None])
+        logs = stats.multivariate_normal(mean, matrix).logpdf(x[apart])
+        model = pgnn.Density(pgnn.Gaussian)
+        figure = HeldOut(0.3, seed=5).figure(model, data, None, weights=weights)
+        assert figure == pytest.approx(-np.average(logs, weights=weights[apart]))
+
+    def test_weights_in_a_column(self) -> None:
+        x = {"a": [0, 1, 0, 1, 1, 1], "w": [1.0, 2.0, 1.0, 1.0, 0.0, 3.0]}
+        model = pgnn.BayesianNetwork([], states={"a": 2})
+        figure = HeldOut(0.5).figure(model, x, None, weights="w")
+        kept, apart = HeldOut(0.5)._split(6)
+        a, w = (np.asarray(x[n]) for n in ("a", "w"))
+        ones = np.average(a[kept], weights=w[kept])
+        logs = np.log(np.where(a[apart] == 1, ones, 1.0 - ones))
+        assert figure == pytest.approx(-np.average(logs, weights=w[apart]))
+
+    def test_a_rotation_of_factors_is_no_parameter(self) -> None:
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=(300, 2)) @ rng.normal(size=(2, 6)) + 0.3 * rng.normal(size=(300, 6))
+        found = choose({k: pgnn.FactorAnalysis(k, 6) for k in (1, 2, 3)}, x)
+        assert found.name == 2
+        assert [row["parameters"] for row in found.table.values()] == [18, 23, 27]
+        assert found.model.num_free_parameters == 23  # type: ignore[comparison-overlap]
+        given = pgnn.FactorAnalysis(2, 6, weight=np.ones((6, 2)))
+        assert num_free_parameters(given) == 12
 
     def test_shapes_that_only_data_tells_count(self) -> None:
         x = np.random.default_rng(0).normal(size=(200, 2))
