@@ -58,6 +58,11 @@ class Evidence(ABC):
         """``(B,)`` what each row counts."""
         return np.ones(self.num_rows) if self.weights is None else self.weights
 
+    @property
+    def extent(self) -> dict[str, Any]:
+        """How many rows there are, and what they count together, as a history tells it."""
+        return {"rows": self.num_rows, "weight": float(self.row_weights.sum())}
+
     def shares(self, like: Tensor) -> Tensor:
         """Return ``(B,)`` weights that sum to one."""
         weights = self.row_weights

@@ -68,9 +68,10 @@ class LearningVerbs(CheckedModule, FactorModel):
         """Go on learning from one batch more; what earlier batches told is kept in the history.
 
         With the learner of complete rows, ``MaximumLikelihood()``, all batches count alike, as if
-        they came at once. ``EM()`` takes one step for each batch and forgets earlier ones by its
-        ``decay``: what they were expected to tell was found with worse parameters. States, and
-        shapes of vectors, that are not declared are those of the first batch.
+        they came at once, and with the rows of an earlier :meth:`fit` of tables. ``EM()`` takes one
+        step for each batch and forgets earlier ones by its ``decay``: what they were expected to
+        tell was found with worse parameters. States, and shapes of vectors, that are not declared
+        are those of the first batch.
 
         Args:
             data: A batch, as for :meth:`fit`.

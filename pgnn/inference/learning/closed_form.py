@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -14,10 +13,9 @@ from pgnn.abilities import ClosedFormModel, Inputs
 from pgnn.errors import DataError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
-from pgnn.inference.history import History
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import (
     check_complete,
     check_possible,
@@ -121,17 +119,11 @@ def fit_closed_form(model: Any, learner: Any, data: Any, weights: Any) -> None:
     Raises:
         DataError: If something was not seen, or there are no rows.
     """
-    begin = time.perf_counter()
     step = ClosedFormEStep(model)
-    seen = step.read(data, weights, None)
-    check_complete(model, seen)
-    counts = torch.from_numpy(seen.row_weights)
-    with restored_on_failure(model):
+    with fitting(model, learner) as history:
+        seen = step.read(data, weights, None)
+        check_complete(model, seen)
+        counts = torch.from_numpy(seen.row_weights)
         model.maximize(model.statistics(torch.from_numpy(seen.codes), counts))
-        model.history = History(
-            learner=repr(learner),
-            rows=seen.num_rows,
-            weight=float(counts.sum()),
-            log_likelihood=float(seen.weighted_sum(step.log_partition(seen))),
-            seconds=time.perf_counter() - begin,
-        )
+        total = float(seen.weighted_sum(step.log_partition(seen)))
+        history.update(seen.extent, log_likelihood=total)

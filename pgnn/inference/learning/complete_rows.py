@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,11 +14,10 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.curved import Curved
 from pgnn.factors.conditionals.exponential_family import LEAST_COUNT, ExponentialFamily
-from pgnn.inference.history import History
 from pgnn.inference.learning.conditional_fit import Term, gradient_step
 from pgnn.inference.learning.expected_statistics import configuration_weights
 from pgnn.inference.learning.penalised_fit import fit_penalised
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import read_rows
 
 if TYPE_CHECKING:
@@ -65,13 +63,11 @@ def fit_rows(
         DataError: If something was not seen, or there are no rows. Whatever is raised, the model
             stays as it was.
     """
-    begin = time.perf_counter()
-    rows = read_rows(model, data, weights, inputs)
-    values = _values(model, rows)
-    counts = torch.tensor(rows.row_weights)
     unseen: dict[Hashable, int] = {}
     total = 0.0
-    with restored_on_failure(model):
+    with fitting(model, learner) as history:
+        rows = read_rows(model, data, weights, inputs)
+        values, counts = _values(model, rows), torch.tensor(rows.row_weights)
         for name, own in model.conditionals.items():
             seen = {v.name: values[v.name] for v in own.scope}
             fitted = fit_to(own, seen, rows.inputs, counts, learner)
@@ -80,14 +76,7 @@ def fit_rows(
                 total += fitted.log_likelihood
             else:
                 total += log_likelihood(own, seen, rows.inputs, counts)
-        model.history = History(
-            learner=repr(learner),
-            rows=rows.num_rows,
-            weight=float(rows.row_weights.sum()),
-            log_likelihood=total,
-            unseen=unseen,
-            seconds=time.perf_counter() - begin,
-        )
+        history.update(rows.extent, log_likelihood=total, unseen=unseen)
 
 
 def fit_to(

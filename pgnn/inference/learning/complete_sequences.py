@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,9 @@ from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.factors.time_steps import has_lag, without_lag
-from pgnn.inference.history import History
 from pgnn.inference.learning.complete_rows import fit_to
 from pgnn.inference.learning.expected_statistics import check_owners
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import read_sequences
 
 if TYPE_CHECKING:
@@ -51,32 +49,25 @@ def fit_slices(
         ModelError: If nothing is learnable.
         Unsupported: If conditionals share learnable parameters.
     """
-    begin = time.perf_counter()
-    seen = read_sequences(model, data, weights, inputs)
-    if not any(p.requires_grad for p in model.parameters()):
-        raise ModelError(
-            "every conditional was given and is a constant; model.requires_grad_() makes it where "
-            "learning begins"
-        )
-    pieces = _pieces(model)
-    check_owners(pieces)
-    if isinstance(learner.prior, Prior):
-        learner.prior.check({c.child.name: c for c in pieces.values()})
-    with restored_on_failure(model):
+    with fitting(model, learner) as history:
+        seen = read_sequences(model, data, weights, inputs)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ModelError(
+                "every conditional was given and is a constant; model.requires_grad_() makes it "
+                "where learning begins"
+            )
+        pieces = _pieces(model)
+        check_owners(pieces)
+        if isinstance(learner.prior, Prior):
+            learner.prior.check({c.child.name: c for c in pieces.values()})
         for name, conditional in model.conditionals.items():
             begun = model.first(name) is conditional
             _fit(seen, conditional, 0 if begun else 1, seen.steps, learner)
             if not begun:
                 _fit(seen, model.first(name), 0, 1, learner)
         with torch.no_grad():
-            log_likelihood = model.log_prob(seen, inputs=inputs)
-        model.history = History(
-            learner=repr(learner),
-            rows=seen.num_rows,
-            weight=float(seen.row_weights.sum()),
-            log_likelihood=float(seen.weighted_sum(log_likelihood.double().reshape(-1))),
-            seconds=time.perf_counter() - begin,
-        )
+            log_z = model.log_prob(seen, inputs=inputs).double().reshape(-1)
+        history.update(seen.extent, log_likelihood=float(seen.weighted_sum(log_z)))
 
 
 def fully_seen(names: Iterable[Hashable], seen: SequenceEvidence) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,14 @@ from pgnn.factors.conditionals.conjugate import Beliefs, Conjugate
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.history import History
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, tied
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import check_seen
-from pgnn.inference.loop import Info, iterate
+from pgnn.inference.loop import Info, Run, iterate
+
+LABEL = "variational Bayes"
 
 if TYPE_CHECKING:
     from pgnn.inference.learning.variational_bayes import VariationalBayes
@@ -53,43 +53,45 @@ def fit_conjugate(
     Raises:
         Unsupported: If something is learnable that has no conjugate prior.
     """
-    begin = time.perf_counter()
-    own = copy.deepcopy(model)
-    e_step = e_step_of(own)
-    e_step.check()
-    pieces = _conjugate(e_step)
-    seen = e_step.read(data, weights, inputs)
-    check_seen(seen)
-    e_step.prepare(seen)
-    priors = _priors(e_step, pieces, learner.prior, seen)
-    if e_step.symmetric(seen):
-        e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
-    method = _Rounds(e_step, seen, pieces, priors, learner.tolerance)
-    run = iterate(method, learner.max_iterations, progress=progress, label="variational Bayes")
-    for name, piece in pieces.items():
-        piece.set_mean(method.posterior[name])
-    told = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
-    with restored_on_failure(model):
+    with fitting(model, learner) as history:
+        own = copy.deepcopy(model)
+        e_step = e_step_of(own)
+        e_step.check()
+        pieces = _conjugate(e_step)
+        seen = e_step.read(data, weights, inputs)
+        check_seen(seen)
+        e_step.prepare(seen)
+        priors = _priors(e_step, pieces, learner.prior, seen)
+        if e_step.symmetric(seen):
+            e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
+        method = _Rounds(e_step, seen, pieces, priors, learner.tolerance)
+        run = iterate(method, learner.max_iterations, progress=progress, label=LABEL)
+        for name, piece in pieces.items():
+            piece.set_mean(method.posterior[name])
         model.load_state_dict(own.state_dict())
-        history: dict[str, Any] = {
-            "learner": repr(learner),
-            "rows": seen.num_rows,
-            "weight": float(seen.row_weights.sum()),
-            "lower_bound": method.expected - method.divergence,
-            "expected": method.expected,
-            "kl_divergence": method.divergence,
-            "posterior": {n: x for n, x in told.items() if not isinstance(x, dict)},
-            "normal_posterior": {n: x for n, x in told.items() if isinstance(x, dict)},
-            "iterations": run.iterations,
-            "converged": run.converged,
-            "seconds": time.perf_counter() - begin,
-            "trace": run.history,
-        }
+        told = {n: c.described(method.posterior[n]) for n, c in pieces.items()}
+        history.update(
+            seen.extent,
+            **bounded(method.expected, method.divergence, run),
+            posterior={n: x for n, x in told.items() if not isinstance(x, dict)},
+            normal_posterior={n: x for n, x in told.items() if isinstance(x, dict)},
+        )
         if method.occupancy is not None:
             history["occupancy"] = method.occupancy
-        model.history = History(history)
     if not run.converged:
         Convergence("VariationalBayes").stopped(run.iterations, "raise max_iterations").warn(5)
+
+
+def bounded(expected: float, divergence: float, run: Run[Any]) -> dict[str, Any]:
+    """Return the bound, its parts and how it came about, as a history tells them."""
+    return {
+        "lower_bound": expected - divergence,
+        "expected": expected,
+        "kl_divergence": divergence,
+        "iterations": run.iterations,
+        "converged": run.converged,
+        "trace": run.history,
+    }
 
 
 class _Rounds:

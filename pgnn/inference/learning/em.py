@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +15,7 @@ from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
-from pgnn.inference.history import RUNNING, History
+from pgnn.inference.history import RUNNING
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.checkpoints import Checkpoints, Keeper, digest
 from pgnn.inference.learning.distributed_e_step import (
@@ -32,7 +31,7 @@ from pgnn.inference.learning.expected_statistics import ExpectedStatistics, Piec
 from pgnn.inference.learning.fit_under_way import FitUnderWay
 from pgnn.inference.learning.m_step import accepting, doubts
 from pgnn.inference.learning.restarts import Start
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import RunningStatistics, learn_from_batch
 from pgnn.inference.learning.training_data import check_seen, nothing_told
 from pgnn.limits import NOT_NEGATIVE, Interval, check_settings, check_size
@@ -182,37 +181,19 @@ class EM(Learner):
             NotConverged: If the limit was reached, the value fell, a state is unused, or a variance
                 stands at the least that is allowed.
         """
-        begin = time.perf_counter()
         if self.distributed:
             check_group()
         e_step = self._e_step(model)
         e_step.check()
         if self.prior is not None and not e_step.pieces and not e_step.learns_as_a_whole:
             raise ModelError("priors are of conditionals, and a field has none: leave prior= out")
-        seen = e_step.read(data, weights, inputs)
-        check_seen(seen)
-        best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
-        last = best.e_step.expect(seen)
-        told: dict[str, Any] = {
-            "learner": repr(self),
-            "rows": int(e_step.of_all(seen.num_rows)),
-            "weight": last.weight,
-            "log_likelihood": last.log_likelihood,
-            "iterations": len(best.trace["log_likelihood"]),
-            "converged": best.converged,
-        }
-        if self.engine is not None:
-            told["engine"] = repr(self.engine)
-        if best.e_step.noisy:
-            told["completed_log_likelihood"] = told.pop("log_likelihood")
-        if last.occupancy is not None:
-            told["occupancy"] = last.occupancy.tolist()
-        told |= {"seconds": time.perf_counter() - begin, "trace": best.trace}
-        if last.sums and not last.rows and not best.e_step.noisy:
-            told[RUNNING] = RunningStatistics.first(last).kept()
-        with restored_on_failure(model):
+        with fitting(model, self) as history:
+            seen = e_step.read(data, weights, inputs)
+            check_seen(seen)
+            best = self._best_start(model, seen, self._priors(e_step.pieces), seed, progress)
+            last = best.e_step.expect(seen)
             model.load_state_dict(best.e_step.model.state_dict())
-            model.history = History(told)
+            history.update(rows=int(e_step.of_all(seen.num_rows)), **self._told(best, last))
         self._warn(best, last, nothing_told(model, seen))
 
     def partial_fit(
@@ -246,6 +227,24 @@ class EM(Learner):
         )
 
     # --- helpers ------------------------------------------------------------------------------
+
+    def _told(self, best: Start, last: ExpectedStatistics) -> dict[str, Any]:
+        """Figures of the best start."""
+        noisy = best.e_step.noisy
+        told: dict[str, Any] = {
+            "weight": last.weight,
+            "completed_log_likelihood" if noisy else "log_likelihood": last.log_likelihood,
+            "iterations": len(best.trace["log_likelihood"]),
+            "converged": best.converged,
+            "trace": best.trace,
+        }
+        if self.engine is not None:
+            told["engine"] = repr(self.engine)
+        if last.occupancy is not None:
+            told["occupancy"] = last.occupancy.tolist()
+        if last.sums and not last.rows and not noisy:
+            told[RUNNING] = RunningStatistics.first(last).kept()
+        return told
 
     def _e_step(self, model: Any, seen: Any = None) -> EStep[Any]:
         own = e_step_of(model, self.engine, seen, self.num_samples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +18,8 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.lloyd import Clusters, lloyd, spread_centres
 from pgnn.inference.convergence import Convergence
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.inference.loop import progress_bar
 from pgnn.limits import check_settings
@@ -98,13 +96,12 @@ class KMeans(Learner):
         Warns:
             NotConverged: If the best start was still moving at the limit.
         """
-        begin = time.perf_counter()
         features = _features(model)
-        seen = read_rows(model, data, weights, inputs)
-        rows, counts = _rows(model, features, seen), torch.from_numpy(seen.row_weights)
-        best, inertia = self._best(model, features, rows, counts, seed, progress)
-        share = one_hot(best.labels, len(best.centres)) * counts.unsqueeze(1)
-        with restored_on_failure(model), torch.no_grad():
+        with fitting(model, self) as history, torch.no_grad():
+            seen = read_rows(model, data, weights, inputs)
+            rows, counts = _rows(model, features, seen), torch.from_numpy(seen.row_weights)
+            best, inertia = self._best(model, features, rows, counts, seed, progress)
+            share = one_hot(best.labels, len(best.centres)) * counts.unsqueeze(1)
             for name, own in features.items():
                 x = {name: seen.reals[name]}
                 own.prepare(x)
@@ -112,15 +109,12 @@ class KMeans(Learner):
             prior = model.conditionals[model.class_name]
             if isinstance(prior, ExponentialFamily):
                 prior.maximize((share.sum(dim=0),))
-            model.history = History(
-                learner=repr(self),
-                rows=seen.num_rows,
-                weight=float(counts.sum()),
+            history.update(
+                seen.extent,
                 inertia=inertia,
                 occupancy=share.sum(dim=0).tolist(),
                 iterations=best.iterations,
                 converged=best.converged,
-                seconds=time.perf_counter() - begin,
             )
         verdict = Convergence("KMeans")
         if not best.converged:

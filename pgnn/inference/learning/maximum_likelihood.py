@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.exponential_family import ExponentialFamily
 from pgnn.factors.conditionals.parameter_prior import ParameterPrior
 from pgnn.factors.conditionals.tabular import Prior, Tabular
-from pgnn.inference.history import History
+from pgnn.inference.history import RUNNING
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.closed_form import fit_closed_form
 from pgnn.inference.learning.complete_rows import fit_rows
@@ -29,7 +28,7 @@ from pgnn.inference.learning.expected_statistics import check_owners
 from pgnn.inference.learning.m_step import accepting
 from pgnn.inference.learning.penalised_fit import fit_states
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.running_statistics import learn_from_batch
 from pgnn.inference.learning.solved_model import fit_solved, has_solution
 from pgnn.inference.learning.statistics import Statistics
@@ -136,23 +135,16 @@ class MaximumLikelihood(Learner):
         if isinstance(model, SolvableModel) and has_solution(model, data):
             fit_solved(model, self, data, weights, seed)
             return
-        begin = time.perf_counter()
         parts = _sort_out(model)
         learnt_tables = {n: c for n, c in parts.tables.items() if n in parts.learnt}
         self._check_prior(learnt_tables, {n: model.conditionals[n] for n in parts.learnt})
         if parts.rowwise:
             fit_rows(model, self, data, weights=weights, inputs=inputs)
             return
-        statistics = Statistics(model.variables, parts.tables, parts.others)
-        reader = EvidenceReader(tuple(model.variables.values()))
-        for number, batch, batch_weights in batches(data, weights, progress):
-            _add(statistics, reader, number, batch, batch_weights)
-        statistics.check()
-        counts = statistics.counts
-        states, total = self._fit_others(parts, statistics)
-        unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in learnt_tables}
-        posterior = self._posterior(learnt_tables, counts)
-        with restored_on_failure(model):
+        with fitting(model, self) as history:
+            statistics = _counted(model, parts, data, weights, progress)
+            counts = statistics.counts
+            states, total = self._fit_others(parts, statistics)
             for name, table in parts.tables.items():
                 if name in learnt_tables:
                     sums = torch.from_numpy(counts[name]).to(table.logits.device, torch.float64)
@@ -162,17 +154,17 @@ class MaximumLikelihood(Learner):
                 total += _log_likelihood(counts[name], table)
             for name, state in states.items():
                 parts.others[name].load_state_dict(state)
-            model.history = History(
-                {
-                    "learner": repr(self),
-                    "rows": statistics.num_rows,
-                    "weight": statistics.weight,
-                    "log_likelihood": total,
-                    "unseen": {n: number for n, number in unseen.items() if number},
-                    **posterior,
-                    "seconds": time.perf_counter() - begin,
-                }
+            unseen = {n: int((counts[n].sum(axis=-1) == 0).sum()) for n in learnt_tables}
+            history.update(
+                rows=statistics.num_rows,
+                weight=statistics.weight,
+                log_likelihood=total,
+                unseen={n: number for n, number in unseen.items() if number},
+                **self._posterior(learnt_tables, counts),
             )
+            if not states:
+                kept = {n: (counts[n] / statistics.weight,) for n in learnt_tables}
+                history[RUNNING] = {"batches": 1, "weight": statistics.weight, "sums": kept}
 
     def partial_fit(
         self,
@@ -188,7 +180,14 @@ class MaximumLikelihood(Learner):
         Raises:
             DataError: If a cell is missing (use EM).
             ModelError: If nothing is learnable, or the prior does not fit.
+            Unsupported: If an earlier fit did not keep what its rows told.
         """
+        if model.history and RUNNING not in model.history:
+            raise Unsupported(
+                "partial_fit() of MaximumLikelihood() goes on from what earlier rows told, which "
+                f"{str(model.history.get('learner', 'another learner')).split('(')[0]} did not "
+                "keep: begin with partial_fit(), on a model that was not fitted yet"
+            )
         learn_from_batch(
             model,
             self,
@@ -321,16 +320,20 @@ def _is_learnable(conditional: Conditional) -> bool:
     return any(p.requires_grad for p in conditional.parameters())
 
 
-def _add(
-    statistics: Statistics, reader: EvidenceReader, number: int | None, batch: Any, weights: Any
-) -> None:
-    """Read one batch and count it."""
-    try:
-        statistics.add(reader.columns(batch, [v.name for v in statistics.variables]), weights)
-    except DataError as error:
-        if number is None:
-            raise
-        raise DataError(f"batch {number}: {error}") from None
+def _counted(model: Any, parts: _Parts, data: Any, weights: Any, progress: bool) -> Statistics:
+    """Count rows, batch by batch."""
+    statistics = Statistics(model.variables, parts.tables, parts.others)
+    reader = EvidenceReader(tuple(model.variables.values()))
+    names = [v.name for v in statistics.variables]
+    for number, batch, batch_weights in batches(data, weights, progress):
+        try:
+            statistics.add(reader.columns(batch, names), batch_weights)
+        except DataError as error:
+            if number is None:
+                raise
+            raise DataError(f"batch {number}: {error}") from None
+    statistics.check()
+    return statistics
 
 
 def _log_likelihood(counts: NDArray[Any], table: Tabular) -> float:

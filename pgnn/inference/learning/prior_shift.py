@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,9 +12,8 @@ import torch
 from pgnn.abilities import Inputs
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.tabular import Tabular
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.self_training import predicted, target_of
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.limits import NOT_NEGATIVE, check_settings
@@ -83,38 +81,33 @@ class PriorShift(Learner):
             DataError: If there are no rows.
             ModelError: If the class has parents, or no table.
         """
-        begin = time.perf_counter()
         name = target_of(model, self.target)
         table = model.conditionals[name]
         if not isinstance(table, Tabular) or table.parents:
             raise ModelError(
                 f"{name!r} has parents, or no table: PriorShift() is of a class without"
             )
-        seen = read_rows(model, data, weights, inputs)
-        codes = seen.codes.copy()
-        codes[:, model.elements.numbers(name)] = -1
-        posterior = predicted(model, replace(seen, codes=codes), name)
-        counts = seen.row_weights / seen.row_weights.sum()
-        with torch.no_grad():
+        with fitting(model, self) as history, torch.no_grad():
+            seen = read_rows(model, data, weights, inputs)
+            codes = seen.codes.copy()
+            codes[:, model.elements.numbers(name)] = -1
+            posterior = predicted(model, replace(seen, codes=codes), name)
+            counts = seen.row_weights / seen.row_weights.sum()
             old = table.probs.detach().double().numpy(force=True)
-        likely = posterior / np.where(old > 0, old, 1.0) * (old > 0)
-        new, moved, rounds = old.copy(), np.inf, 0
-        while rounds < self.max_iterations and moved > self.tolerance:
-            share = likely * new
-            share /= share.sum(axis=1, keepdims=True)
-            after = counts @ share
-            moved, new, rounds = float(np.abs(after - new).max()), after, rounds + 1
-        with restored_on_failure(model), torch.no_grad():
+            likely = posterior / np.where(old > 0, old, 1.0) * (old > 0)
+            new, moved, rounds = old.copy(), np.inf, 0
+            while rounds < self.max_iterations and moved > self.tolerance:
+                share = likely * new
+                share /= share.sum(axis=1, keepdims=True)
+                after = counts @ share
+                moved, new, rounds = float(np.abs(after - new).max()), after, rounds + 1
             with np.errstate(divide="ignore"):
                 table.logits.copy_(torch.from_numpy(np.log(new)))
-            model.history = History(
-                learner=repr(self),
-                rows=seen.num_rows,
-                weight=float(seen.row_weights.sum()),
+            history.update(
+                seen.extent,
                 before=old.tolist(),
                 after=new.tolist(),
                 gain=float(seen.row_weights @ np.log((likely * new).sum(axis=1))),
                 iterations=rounds,
                 converged=moved <= self.tolerance,
-                seconds=time.perf_counter() - begin,
             )

@@ -1,12 +1,38 @@
-"""A model that changes completely or not at all."""
+"""Models that change completely or not at all, and what is told of it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
+
+from pgnn.inference.history import History
+
+
+@contextmanager
+def fitting(model: Any, learner: Any) -> Iterator[History]:
+    """Write down what a fit leaves behind; nothing, and the numbers as before, if it fails.
+
+    Args:
+        model: What is fitted; its history is replaced at the end.
+        learner: What fits it.
+
+    Yields:
+        The new history, to which figures are to be added.
+    """
+    begin = time.perf_counter()
+    before, history = model.history, History(learner=repr(learner))
+    try:
+        with restored_on_failure(model):
+            yield history
+            history["seconds"] = time.perf_counter() - begin
+            model.history = history
+    except BaseException:
+        model.history = before  # inner fits may have left theirs
+        raise
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 import torch
 
 from pgnn.abilities import Inputs
-from pgnn.inference.history import RUNNING, History
+from pgnn.inference.history import RUNNING
 from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import check_seen
 
 
@@ -111,36 +110,31 @@ def learn_from_batch(
         priors: Of the pieces, by name.
         check: Raises if the model cannot learn from the batch.
     """
-    begin = time.perf_counter()
     own = copy.deepcopy(model)
     e_step = e_step_of(own)
     e_step.check()
-    seen = e_step.read(data, weights, inputs)
-    check(own, seen)
-    before = RunningStatistics.of(model.history)
-    if before is None:
-        e_step.prepare(seen)
-        if e_step.symmetric(seen):
-            e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
-    expected = e_step.expect(seen)
-    after = (
-        RunningStatistics.first(expected) if before is None else before.with_batch(expected, decay)
-    )
-    e_step.improve(after.total, priors(e_step))
-    trace = model.history.get("trace", {}).get("batch_log_likelihood", [])
-    with restored_on_failure(model):
+    with fitting(model, learner) as history:
+        seen = e_step.read(data, weights, inputs)
+        check(own, seen)
+        before = RunningStatistics.of(model.history)
+        if before is None:
+            e_step.prepare(seen)
+            if e_step.symmetric(seen):
+                e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
+        expected = e_step.expect(seen)
+        if before is None:
+            after = RunningStatistics.first(expected)
+        else:
+            after = before.with_batch(expected, decay)
+        e_step.improve(after.total, priors(e_step))
         model.load_state_dict(own.state_dict())
-        model.history = History(
-            {
-                "learner": repr(learner),
-                "batches": after.batches,
-                "rows": (0 if before is None else model.history.get("rows", 0)) + seen.num_rows,
-                "weight": after.weight,
-                "batch_log_likelihood": expected.log_likelihood / expected.weight,
-                "seconds": time.perf_counter() - begin,
-                "trace": {
-                    "batch_log_likelihood": [*trace, expected.log_likelihood / expected.weight]
-                },
-                RUNNING: after.kept(),
-            }
+        mean = expected.log_likelihood / expected.weight
+        trace = model.history.get("trace", {}).get("batch_log_likelihood", [])
+        history.update(
+            batches=after.batches,
+            rows=(0 if before is None else model.history.get("rows", 0)) + seen.num_rows,
+            weight=after.weight,
+            batch_log_likelihood=mean,
+            trace={"batch_log_likelihood": [*trace, mean]},
         )
+        history[RUNNING] = after.kept()

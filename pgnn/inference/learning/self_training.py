@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,8 @@ from numpy.typing import NDArray
 from pgnn.abilities import ClassModel, Inputs, NetworkModel
 from pgnn.errors import DataError, ModelError, Unsupported, closest
 from pgnn.evidence.row_evidence import RowEvidence
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import read_rows
 from pgnn.limits import Interval, check_settings
 
@@ -88,35 +86,29 @@ class PseudoLabels(Learner):
             ModelError: If the target is no discrete variable of the model.
             Unsupported: If the model is no directed network.
         """
-        begin = time.perf_counter()
         name = target_of(model, self.target)
-        seen = read_rows(model, data, weights, inputs)
         column = int(model.elements.numbers(name))
-        told = np.flatnonzero(seen.codes[:, column] >= 0)
-        if not len(told):
-            raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
-        rows = seen.take(told)
         trace: list[float] = []
         converged = False
-        with restored_on_failure(model):
-            for _ in range(self.rounds):
+        with fitting(model, self) as history:
+            seen = read_rows(model, data, weights, inputs)
+            told = np.flatnonzero(seen.codes[:, column] >= 0)
+            if not len(told):
+                raise DataError(f"no row has the label {name!r}: there is nothing to begin with")
+            rows = seen.take(told)
+            given = rows.row_weights.sum()
+            while len(trace) < self.rounds and not converged:
                 own = model.default_learner(rows) if self.learner is None else self.learner
                 own.fit(model, rows, weights=rows.row_weights, inputs=rows.inputs or None,
                         seed=seed, progress=progress)  # fmt: skip
                 labelled = self.label(model, seen, column, name)
-                trace.append(float(labelled.row_weights.sum() - seen.take(told).row_weights.sum()))
-                converged = _same(rows, labelled)
-                rows = labelled
-                if converged:
-                    break
-            model.history = History(
-                learner=repr(self),
-                rows=seen.num_rows,
-                weight=float(seen.row_weights.sum()),
+                trace.append(float(labelled.row_weights.sum() - given))
+                converged, rows = _same(rows, labelled), labelled
+            history.update(
+                seen.extent,
                 labelled=len(told),
                 iterations=len(trace),
                 converged=converged,
-                seconds=time.perf_counter() - begin,
                 trace={"pseudo_labels": trace},
             )
 

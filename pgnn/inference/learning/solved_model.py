@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 
 from pgnn.abilities import SolvableModel
 from pgnn.errors import DataError
-from pgnn.inference.history import History
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.training_data import is_single, read_rows
 
 
@@ -35,29 +33,22 @@ def fit_solved(model: Any, learner: Any, data: Any, weights: Any, seed: int | No
     Raises:
         DataError: If something was not seen, or there are no rows.
     """
-    begin = time.perf_counter()
-    rows = read_rows(model, data, weights)
-    values = {}
-    for name in model.observable:
-        x = rows.reals.get(name)
-        if x is None or not (model.takes_holes or rows.knows(name)):
-            where = "in all rows" if x is None else "in some rows"
-            raise DataError(
-                f"numbers of {name!r} are missing {where}: maximum likelihood needs complete rows; "
-                "learn with EM(), which sums out what was not seen, or drop or fill those rows"
-            )
-        values[name] = x
-    counts = torch.from_numpy(rows.row_weights)
-    with restored_on_failure(model):
-        figures = model.solve(values, counts, seed)
+    with fitting(model, learner) as history:
+        rows = read_rows(model, data, weights)
+        values = {}
+        for name in model.observable:
+            x = rows.reals.get(name)
+            if x is None or not (model.takes_holes or rows.knows(name)):
+                where = "in all rows" if x is None else "in some rows"
+                raise DataError(
+                    f"numbers of {name!r} are missing {where}: maximum likelihood needs complete "
+                    "rows; learn with EM(), which sums out what was not seen, or drop or fill "
+                    "those rows"
+                )
+            values[name] = x
+        figures = model.solve(values, torch.from_numpy(rows.row_weights), seed)
         if figures is None:
             with torch.no_grad():
                 logs = model.log_prob(rows)
             figures = {"log_likelihood": float(rows.weighted_sum(logs.double()))}
-        model.history = History(
-            learner=repr(learner),
-            rows=rows.num_rows,
-            weight=float(counts.sum()),
-            **figures,
-            seconds=time.perf_counter() - begin,
-        )
+        history.update(rows.extent, **figures)

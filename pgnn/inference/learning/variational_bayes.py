@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,12 +22,11 @@ from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.factors.factor import Factor
 from pgnn.inference.convergence import Convergence
 from pgnn.inference.exact.junction_tree import JunctionTree
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.conjugate_fit import fit_conjugate
+from pgnn.inference.learning.conjugate_fit import LABEL, bounded, fit_conjugate
 from pgnn.inference.learning.field_e_step import GivenTables
 from pgnn.inference.learning.priors import Laplace
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.table_e_step import NetworkEStep
 from pgnn.inference.learning.training_data import check_possible
 from pgnn.inference.loop import Info, iterate
@@ -125,35 +123,26 @@ class VariationalBayes(Learner):
             raise ModelError(
                 f"the prior of a network of tables is one such as Laplace(), got {self.prior!r}"
             )
-        begin = time.perf_counter()
-        own = copy.deepcopy(model)
-        e_step = NetworkEStep(own)
-        e_step.check()
-        tables = _tables(e_step)
-        self.prior.check(tables)
-        seen = e_step.read(data, weights, inputs)
-        if e_step.symmetric(seen):
-            e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
-        method = _Passes(own, tables, seen.merged(), self)
-        run = iterate(method, self.max_iterations, progress=progress, label="variational Bayes")
-        method.finish()
-        with restored_on_failure(model):
+        with fitting(model, self) as history:
+            own = copy.deepcopy(model)
+            e_step = NetworkEStep(own)
+            e_step.check()
+            tables = _tables(e_step)
+            self.prior.check(tables)
+            seen = e_step.read(data, weights, inputs)
+            if e_step.symmetric(seen):
+                e_step.initialize(seen, int(np.random.default_rng(seed).integers(2**31)), False)
+            method = _Passes(own, tables, seen.merged(), self)
+            run = iterate(method, self.max_iterations, progress=progress, label=LABEL)
+            method.finish()
             for name, table in tables.items():
                 posterior = method.posterior[name]
                 table.set_probs(posterior / posterior.sum(-1, keepdim=True))
             model.load_state_dict(own.state_dict())
-            model.history = History(
-                learner=repr(self),
-                rows=seen.num_rows,
-                weight=float(seen.row_weights.sum()),
-                lower_bound=method.expected - method.divergence,
-                expected=method.expected,
-                kl_divergence=method.divergence,
+            history.update(
+                seen.extent,
+                **bounded(method.expected, method.divergence, run),
                 posterior={n: x.numpy() for n, x in method.posterior.items()},
-                iterations=run.iterations,
-                converged=run.converged,
-                seconds=time.perf_counter() - begin,
-                trace=run.history,
             )
         if not run.converged:
             Convergence("VariationalBayes").stopped(run.iterations, "raise max_iterations").warn(4)

@@ -1,5 +1,6 @@
 """Batches one after the other: counts as of all at once, and steps of streaming EM."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,27 @@ def test_the_first_batch_tells_shapes_that_were_not_declared() -> None:
         factors.partial_fit(random.normal(size=(30, 3)), learner=EM(), seed=0)
     assert chain.emissions["x"].mean.shape == (2, 2)
     assert (chain.history["batches"], factors.history["batches"]) == (2, 2)
+
+
+def test_batches_go_on_from_a_fit_of_tables() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.integers(0, 2, 90)
+    rows = {"a": a, "b": (a + (rng.random(90) < 0.2)) % 2}
+    learner = MaximumLikelihood(Laplace())
+    make = partial(BayesianNetwork, [("a", "b")], states={"a": 2, "b": 2})
+    whole = make().fit(rows, learner=learner, progress=False)
+    own = make().fit(part(rows, slice(0, 50)), learner=learner, progress=False)
+    own.partial_fit(part(rows, slice(50, 60)), learner=learner)
+    own.partial_fit(part(rows, slice(60, 90)), learner=learner)
+    assert (own.history["batches"], own.history["rows"], own.history["weight"]) == (3, 90, 90.0)
+    torch.testing.assert_close(own.log_prob(rows), whole.log_prob(rows))
+
+
+def test_batches_do_not_go_on_from_what_was_not_kept() -> None:
+    rows = labelled()
+    model = NaiveBayes(2, {"x": Gaussian, "w": pgnn.Multinomial}).fit(rows, progress=False)
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    with pytest.raises(Unsupported, match=r"MaximumLikelihood did not keep: begin with partial"):
+        model.partial_fit(rows)
+    for name, x in model.state_dict().items():
+        torch.testing.assert_close(x, before[name])
