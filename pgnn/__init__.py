@@ -50,6 +50,7 @@ from pgnn.factors import (
     Multinomial,
     NearestNeighbours,
     Neural,
+    NeuralHead,
     NeuralPotential,
     NoisyAnd,
     NoisyMax,
@@ -89,6 +90,7 @@ from pgnn.inference.continuous.guides import (
     LowRankNormal,
     MeanFieldNormal,
 )
+from pgnn.inference.continuous.lower_bound import LowerBound
 from pgnn.inference.continuous.mcmc import MCMC
 from pgnn.inference.continuous.objective import Elbo, ImportanceWeighted, Renyi, ScoreFunction
 from pgnn.inference.continuous.variational import Variational
@@ -155,6 +157,8 @@ from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     CTC,
     GAN,
+    VAE,
+    AmortisedNetwork,
     AttributeScores,
     BayesianNetwork,
     BayesianRegression,
@@ -205,6 +209,8 @@ __all__ = [
     "ScaledPosterior", "Gaussian", "GaussianMixture", "LinearGaussian", "BayesianLinear",
     "Logistic", "Poisson", "Bernoulli", "Multinomial", "Distributional", "SparsePrior",
     "SparsePenalty", "AbsolutePenalty", "LogPenalty", "ExpPenalty",
+    "NeuralHead",
+    "ExpPenalty",
     # densities made of rows
     "Histogram", "KernelDensity", "NearestNeighbours", "Bandwidth", "Scott", "Silverman",
     "LeaveOneOut", "SmoothingKernel", "GaussianKernel", "TophatKernel", "EpanechnikovKernel",
@@ -223,6 +229,9 @@ __all__ = [
     "RestrictedBoltzmannMachine", "Hopfield", "DenseHopfield", "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine", "DeepBeliefNetwork", "GAN", "BidirectionalGAN", "CycleGAN",
     "LaplacianPyramidGAN", "OnlineFilter",
+    "AmortisedNetwork",
+    "VAE",
+    "OnlineFilter",
     # answers
     "Posterior", "Assignment", "KBest", "Samples",
     # engines, and what one that is written outside needs
@@ -244,6 +253,8 @@ __all__ = [
     "CoTraining", "EntropyRegularization", "PriorShift", "Laplace", "BDeu", "K2", "Dirichlet",
     "NormalWishart", "ParameterPrior", "NormalPrior", "LaplacePrior", "Gamma", "Beta", "codes",
     "likelihood", "missing_indicators", "observed", "states_of",
+    "LowerBound",
+    "states_of",
     # files
     "read", "write", "load", "save", "read_evidence", "from_pgmpy", "to_pgmpy",
     # errors

@@ -6,6 +6,7 @@ user writes is asked in the same words as those of this library. Code that needs
 """
 
 from pgnn.abilities.core import (
+    AmortisedModel,
     ClassModel,
     ClosedFormModel,
     DensityModel,
@@ -38,6 +39,7 @@ from pgnn.abilities.vectors import (
 __all__ = [
     "AlignmentModel",
     "AdversarialModel",
+    "AmortisedModel",
     "ChainModel",
     "ClassModel",
     "ClosedFormModel",

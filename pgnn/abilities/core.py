@@ -132,6 +132,15 @@ class NetworkModel(DirectedModel, FactorModel):
         """
 
 
+class AmortisedModel(NetworkModel):
+    """A directed model with conditionals that approximate the posterior of its latent variables."""
+
+    @property
+    @abstractmethod
+    def recognition(self) -> Mapping[Hashable, Conditional]:
+        """For each real latent variable a conditional given observed variables, parents first."""
+
+
 class ClassModel(NetworkModel):
     """A network of a discrete class and of features, each of which depends on the class alone."""
 

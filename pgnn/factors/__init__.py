@@ -10,6 +10,7 @@ from pgnn.factors.conditionals.exponential_family import ExponentialFamily, Stat
 from pgnn.factors.conditionals.full_covariance import Full, Tied
 from pgnn.factors.conditionals.gaussian import Gaussian
 from pgnn.factors.conditionals.gaussian_mixture import GaussianMixture
+from pgnn.factors.conditionals.heads import BernoulliHead, NeuralHead, NormalHead
 from pgnn.factors.conditionals.histogram import Histogram
 from pgnn.factors.conditionals.kernel_density import (
     Bandwidth,
@@ -22,7 +23,7 @@ from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.logistic import Logistic
 from pgnn.factors.conditionals.multinomial import Multinomial
 from pgnn.factors.conditionals.nearest_neighbours import NearestNeighbours
-from pgnn.factors.conditionals.neural import BernoulliHead, ByName, Concatenate, Neural, NormalHead
+from pgnn.factors.conditionals.neural import ByName, Concatenate, Neural
 from pgnn.factors.conditionals.noisy_or import NoisyAnd, NoisyMax, NoisyMin, NoisyOr
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.conditionals.parameter_prior import (
@@ -85,6 +86,7 @@ __all__ = [
     "ScaledPosterior",
     "Concatenate",
     "ByName",
+    "NeuralHead",
     "NormalHead",
     "NamedNetwork",
     "BernoulliHead",

@@ -48,6 +48,15 @@ def kept_randomness() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """Let torch's own generator go on from another, which goes on from there afterwards."""
+    with kept_randomness():
+        torch.default_generator.set_state(generator.get_state())
+        yield
+        generator.set_state(torch.default_generator.get_state())
+
+
 def seeded_with(seed: int) -> None:
     """Seed torch's own generators."""
     # torch.manual_seed keeps a record of each call until a GPU is used

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel
+from pgnn.abilities import AmortisedModel, DirectedModel, ExecutableModel, FactorModel
 from pgnn.errors import Intractable, Unsupported
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.continuous.mcmc import MCMC
+from pgnn.inference.continuous.objective import ImportanceWeighted
+from pgnn.inference.continuous.variational import Variational
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.compiled_query import CompiledQuery
 from pgnn.inference.exact.gaussian_posterior import RealTargets
@@ -38,6 +40,10 @@ Answer = TypeVar("Answer", Posterior, "Assignment | KBest")
 
 _SMALL = 3000
 """Elements of a model for which a careful plan is made at once."""
+
+
+_RECOGNISED = 100
+"""Draws of a recognition model for each row."""
 
 
 @dataclass(frozen=True)
@@ -176,12 +182,21 @@ class Automatic(Engine):
         return BeliefPropagation()
 
     def _by_sampling(self, question: Question, why: str) -> Posterior:
-        """By chains over the reals, or by executions where these cannot be."""
+        """By the model's own recognition, chains over the reals, or executions where neither is."""
+        if isinstance(question.model, AmortisedModel):
+            return _with_reason(why, self._recognising.answer_query(question))
         try:
             return _with_reason(why, MCMC(seed=self.seed).answer_query(question))
         except Unsupported as error:
             answer = _executions(question, self.seed).answer_query(question)
             return _with_reason(f"MCMC() cannot: {error}", answer)
+
+    @cached_property
+    def _recognising(self) -> Variational:
+        bound = ImportanceWeighted(num_particles=_RECOGNISED)
+        return Variational(
+            objective=bound, max_iterations=0, num_samples=_RECOGNISED, seed=self.seed
+        )
 
     @cached_property
     def _exact(self) -> JunctionTree:

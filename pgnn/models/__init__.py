@@ -1,5 +1,6 @@
 """Model families, one file each."""
 
+from pgnn.models.amortised_network import AmortisedNetwork
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.bidirectional_gan import BidirectionalGAN
@@ -39,9 +40,12 @@ from pgnn.models.scores.neural_scores import NeuralScores
 from pgnn.models.scores.step_scores import StepScores
 from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
+from pgnn.models.vae import VAE
 
 __all__ = [
     "CTC",
+    "AmortisedNetwork",
+    "VAE",
     "DenseHopfield",
     "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine",

@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Normal
-from torch.nn.functional import one_hot, softplus
+from torch.distributions import Categorical, Distribution, Independent
+from torch.nn.functional import one_hot
 
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.heads import NeuralHead
+from pgnn.factors.finite import has_nan
 from pgnn.factors.piece import Restorable, Settings
+from pgnn.factors.support import log_density
 from pgnn.factors.variable import Variable
 
 Features = Callable[[Sequence[Variable], Mapping[Hashable, Tensor]], Any]
@@ -53,62 +56,6 @@ class ByName(Restorable):
     ) -> dict[Hashable, Tensor]:
         """Return the values by name, untouched."""
         return dict(values)
-
-
-class NormalHead(Restorable):
-    r"""Independent normals over a real child; the module gives the mean, or mean and scale.
-
-    Args:
-        shape: Event shape of the child.
-        scale: Common standard deviation; without it the module returns twice as many numbers and
-            the second half, through a softplus, is the standard deviation of each.
-
-    Example:
-        >>> NormalHead((3,))(torch.zeros(5, 6)).event_shape
-        torch.Size([3])
-    """
-
-    def __init__(self, shape: Sequence[int] = (), scale: float | Tensor | None = None) -> None:
-        self.shape = tuple(shape)
-        self.scale = scale
-
-    def settings(self) -> Settings:
-        """Return the shape and the scale."""
-        return {"shape": self.shape, "scale": self.scale}
-
-    def __call__(self, output: Tensor) -> Distribution:
-        """Return the distribution for outputs ``(rows, D)`` or ``(rows, 2 D)``."""
-        size = math.prod(self.shape)
-        if self.scale is not None:
-            mean = _event(output, self.shape)
-            return Independent(Normal(mean, self.scale), len(self.shape))
-        flat = output.flatten(start_dim=1)
-        if flat.shape[1] != 2 * size:
-            raise ModelError(
-                f"a normal of shape {self.shape} needs {2 * size} outputs, a mean and a scale for "
-                f"each number, got {flat.shape[1]}; or give scale="
-            )
-        mean, scale = (_event(half, self.shape) for half in torch.split(flat, size, dim=1))
-        return Independent(Normal(mean, softplus(scale)), len(self.shape))
-
-
-class BernoulliHead(Restorable):
-    """Independent zeros and ones over a real child, a binary image say; the module gives logits.
-
-    Args:
-        shape: Event shape of the child.
-    """
-
-    def __init__(self, shape: Sequence[int] = ()) -> None:
-        self.shape = tuple(shape)
-
-    def settings(self) -> Settings:
-        """Return the shape."""
-        return {"shape": self.shape}
-
-    def __call__(self, output: Tensor) -> Distribution:
-        """Return the distribution for logits of ``prod(shape)`` numbers a row."""
-        return Independent(Bernoulli(logits=_event(output, self.shape)), len(self.shape))
 
 
 class Neural(Conditional):
@@ -173,6 +120,19 @@ class Neural(Conditional):
             "columns": None if self.columns is None else self.columns.name,
         }
 
+    @property
+    def integrates_missing(self) -> bool:  # type: ignore[override]
+        """Whether numbers of the child may be missing: where the head makes them independent."""
+        return isinstance(self.head, NeuralHead)
+
+    def log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
+        """See the base class; missing numbers, ``NaN``, are summed out."""
+        if self.child.is_discrete or not isinstance(dist, Independent) or not has_nan(x):
+            return super().log_prob_at(dist, x)
+        each = log_density(dist.base_dist, x.nan_to_num()).masked_fill(x.isnan(), 0.0)
+        axes = dist.reinterpreted_batch_ndims
+        return each.flatten(start_dim=each.dim() - axes).sum(-1) if axes else each
+
     def distribution(
         self, parents: Mapping[Hashable, Tensor], inputs: Mapping[Hashable, Tensor] | None = None
     ) -> Distribution:
@@ -213,11 +173,11 @@ class Neural(Conditional):
             table = self._all_states(dist, rows, shape)
         elif rows is None:
             x = seen[child]
-            table = self._log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
+            table = self.log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
             table = table.reshape([len(x), *shape])
         else:
             number = cells * k
-            log_prob = self._log_prob_at(dist, seen[child].repeat_interleave(number, dim=0))
+            log_prob = self.log_prob_at(dist, seen[child].repeat_interleave(number, dim=0))
             table = log_prob.expand(rows * number).reshape([rows, *shape])
         last = table.dim() - 1 - (child not in seen)
         first = table.dim() - len(free)
@@ -306,12 +266,3 @@ def _flat(variable: Variable | None, value: Tensor) -> Tensor:
         value = one_hot(value.long(), variable.num_states)
     events = len(variable.shape) + int(variable.is_discrete)
     return value.reshape([*value.shape[: value.dim() - events], -1])
-
-
-def _event(output: Tensor, shape: Sequence[int]) -> Tensor:
-    if math.prod(output.shape[1:]) != math.prod(shape):
-        raise ModelError(
-            f"a child of shape {tuple(shape)} needs {math.prod(shape)} outputs a row, got "
-            f"{math.prod(output.shape[1:])}"
-        )
-    return output.reshape([output.shape[0], *shape])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import ExecutableModel, FactorModel, Inputs
+from pgnn.abilities import ExecutableModel, FactorModel, Inputs, NetworkModel
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
@@ -173,27 +174,49 @@ class SummedDensity(JointDensity):
         model: Has tables once its real variables are known.
         seen: ``B`` rows of evidence.
         inputs: Covariates, ``(B, ...)``.
+        checked: Whether it is known that no discrete variable is hidden, that no number is missing
+            and that all are inside of the supports of their distributions.
     """
 
-    def __init__(self, model: FactorModel, seen: RowEvidence, inputs: Inputs | None = None) -> None:
+    def __init__(
+        self,
+        model: FactorModel,
+        seen: RowEvidence,
+        inputs: Inputs | None = None,
+        *,
+        checked: bool = False,
+    ) -> None:
         self.model, self.seen, self.inputs = model, seen, dict(inputs or {})
+        self.checked = checked
         self.power = _power(model)
         self._tiled: dict[int, RowEvidence] = {}
 
-    @property
+    @cached_property
     def latents(self) -> tuple[Hashable, ...]:
         """Names of the real variables that no row observes."""
         reals = [v.name for v in self.model.variables.values() if not v.is_discrete]
         seen = self.seen.reals
-        return tuple(n for n in reals if n not in seen or bool(seen[n].isnan().all()))
+        return tuple(
+            n
+            for n in reals
+            if n not in seen or not (self.checked or seen[n].isnan().logical_not().any())
+        )
 
     def take(self, rows: Tensor) -> SummedDensity:
         """Return the same for some of the rows."""
         inputs = {n: torch.as_tensor(x)[rows] for n, x in self.inputs.items()}
-        return SummedDensity(self.model, self.seen.take(rows.numpy()), inputs)
+        seen = self.seen.take(rows.numpy())
+        return SummedDensity(self.model, seen, inputs, checked=self.checked)
 
-    def log_density(self, reals: Reals) -> Tensor:
-        """See :class:`JointDensity`."""
+    def log_density(self, reals: Reals, without: Collection[Hashable] = ()) -> Tensor:
+        """See :class:`JointDensity`.
+
+        Args:
+            reals: Points.
+            without: Variables whose conditional densities are left out, of a product.
+        """
+        if self.is_product:
+            return self._guarded(reals, self._product(reals, without))
         points, most = num_points(reals), self._max_points()
         if points > most and not torch.is_grad_enabled():
             parts = [{n: x[k : k + most] for n, x in reals.items()} for k in range(0, points, most)]
@@ -202,6 +225,46 @@ class SummedDensity(JointDensity):
         return self._guarded(
             reals, log_evidence if self.power == 1.0 else log_evidence * self.power
         )
+
+    @cached_property
+    def is_product(self) -> bool:
+        """Whether nothing discrete is hidden, so that the density is that of the conditionals."""
+        model, seen = self.model, self.seen
+        if self.checked:
+            return True
+        if not isinstance(model, NetworkModel) or isinstance(model, ExecutableModel):
+            return False
+        if seen.soft is not None or (seen.codes.size and seen.codes.min() < 0):
+            return False
+        return all(
+            n in self.latents
+            or model.conditionals[n].integrates_missing
+            or not bool(x.isnan().any())
+            for n, x in seen.reals.items()
+        )
+
+    def _product(self, reals: Reals, without: Collection[Hashable]) -> Tensor:
+        """The sum of the conditionals' log probabilities, ``(N,)``."""
+        model: Any = self.model
+        seen, rows = self._evidence_over(reals), num_points(reals)
+        values = {**seen.reals, **reals}
+        for v in model.elements.variables:
+            codes = seen.codes[:, model.elements.numbers(v.name).ravel()].astype(np.int64)
+            values[v.name] = torch.from_numpy(codes).reshape(rows, *v.shape)
+        inputs = {n: _tiled(x, rows // max(self.seen.num_rows, 1)) for n, x in self.inputs.items()}
+        total: Tensor = torch.zeros(rows, dtype=torch.float64)
+        conditionals = model.conditionals
+        for name in model.order:
+            if name in without:
+                continue
+            c = conditionals[name]
+            distribution = c.distribution({v.name: values[v.name] for v in c.parents}, inputs)
+            if self.checked or name in reals:
+                log_prob = distribution.log_prob(values[name])
+            else:
+                log_prob = c.log_prob_at(distribution, values[name])
+            total = total + log_prob.expand(rows)
+        return total
 
     def recordable(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
@@ -273,7 +336,8 @@ class SummedDensity(JointDensity):
         """The evidence once for each block of points, drawn states among it."""
         times = num_points(reals) // max(self.seen.num_rows, 1)
         if times not in self._tiled:
-            self._tiled[times] = self.seen.tiled(times)
+            once = times == 1 and self.seen.batched
+            self._tiled[times] = self.seen if once else self.seen.tiled(times)
         seen = self._tiled[times]
         states = {n: x for n, x in reals.items() if self.model.variables[n].is_discrete}
         if not states:

@@ -31,12 +31,14 @@ class Drawn(NamedTuple):
         log_q: ``(S, R)`` their log density; zeros of a point mass.
         pathwise: Whether the values carry derivatives by the guide's parameters.
         points: ``(S, R, D)`` unconstrained numbers that the values were made of, if any.
+        settled: Variables whose prior is in ``log_q`` already: its divergence was written out.
     """
 
     values: dict[Hashable, Tensor]
     log_q: Tensor
     pathwise: bool
     points: Tensor | None = None
+    settled: frozenset[Hashable] = frozenset()
 
     def scale_paths(self, factors: Tensor) -> None:
         """Multiply derivatives that will go through the draws by ``(S, R)`` factors."""

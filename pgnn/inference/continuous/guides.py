@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch.distributions import LowRankMultivariateNormal
 
 from pgnn.errors import ModelError, SaysArguments
 from pgnn.limits import POSITIVE, check_settings, check_size
+
+if TYPE_CHECKING:
+    from pgnn.inference.continuous.densities import SummedDensity
 
 _LOG_2PI = math.log(2.0 * math.pi)
 
@@ -23,10 +26,12 @@ class At(NamedTuple):
     Attributes:
         rows: ``(R,)`` their numbers.
         features: ``(R, F)`` their evidence as numbers.
+        density: Of the model given that evidence, for guides that the model has itself.
     """
 
     rows: Tensor
     features: Tensor
+    density: SummedDensity | None = None
 
 
 class Approximation(nn.Module, ABC):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import DirectedModel, ExecutableModel
+from pgnn.abilities import AmortisedModel, DirectedModel, ExecutableModel
 from pgnn.errors import EvidenceError, ModelError, Unsupported
 from pgnn.inference.continuous.coordinates import Coordinates
 from pgnn.inference.continuous.densities import SummedDensity
@@ -25,6 +25,7 @@ from pgnn.inference.continuous.guide_draws import (
 )
 from pgnn.inference.continuous.guides import Amortised, At, Guide, MeanFieldNormal
 from pgnn.inference.continuous.objective import Elbo, Objective, surrogate
+from pgnn.inference.continuous.recognition_draws import RecognitionDraws
 from pgnn.inference.continuous.supports import known_values, parents_first, supports_of
 from pgnn.inference.learning.restored_on_failure import restored
 from pgnn.limits import check_size
@@ -86,7 +87,8 @@ class ModelAndGuide:
 
         Args:
             density: Of the model and the evidence.
-            guide: Family of the latents; that of the program, or a mean field, if not given.
+            guide: Family of the latents; if not given that of the program, the model's own
+                recognition, or a mean field.
             shared: Variables that all rows have in common.
             weights: ``(N,)`` what each row counts; one if not given.
             keep: Whether an encoder is trained itself, not a copy.
@@ -105,6 +107,9 @@ class ModelAndGuide:
         if guide is None and isinstance(model, ExecutableModel) and model.guide is not None:
             parts["local"] = ProgramDraws(model, known_values(model, density.seen))
             return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0), batches)
+        if guide is None and isinstance(model, AmortisedModel) and not shared:
+            parts["local"] = RecognitionDraws(model, density.latents)
+            return cls(density, counts, nn.ModuleDict(parts), torch.zeros(rows, 0))
         approximation = MeanFieldNormal() if guide is None else guide
         if isinstance(approximation, Amortised) and not keep:
             approximation = Amortised(copy.deepcopy(approximation.encoder))
@@ -167,10 +172,10 @@ class ModelAndGuide:
         """Return some rows (None: all), and ``(R,)`` what each counts in an unbiased total."""
         if rows is None:
             all_rows = torch.arange(self.num_rows)
-            return self.density, At(all_rows, self.features), self.weights
+            return self.density, At(all_rows, self.features, self.density), self.weights
         scale = len(self.active) / len(rows)
-        at = At(rows, self.features[rows])
-        return self.density.take(rows), at, scale * self.weights[rows]
+        density = self.density.take(rows)
+        return density, At(rows, self.features[rows], density), scale * self.weights[rows]
 
     def weighted(
         self,
@@ -199,7 +204,8 @@ class ModelAndGuide:
         if "local" in self.parts:
             local = self._local(n, at, objective, generator)
             values = {**values, **local.values}
-        log_p = density.log_density(by_row(values)).double().reshape(n, -1)
+        settled = frozenset[Hashable]() if local is None else local.settled
+        log_p = density.log_density(by_row(values), settled).double().reshape(n, -1)
         log_ratios = log_p if local is None else log_p - local.log_q
         if shared is None:
             assert local is not None

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pgnn.errors import SaysArguments
-from pgnn.limits import FINITE, check_settings
+from pgnn.errors import ModelError, SaysArguments
+from pgnn.limits import FINITE, NOT_NEGATIVE, check_settings
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,16 @@ class Elbo(Objective):
         num_particles: Draws for each value.
         path_only: Leave the derivative of :math:`\log q` by its parameters out. It is zero in
             expectation; without it the gradient has no variance where :math:`q` is the posterior.
+        closed_form: Write the divergence :math:`KL(q(z \mid x) \,\|\, p(z))` out instead of drawing
+            it, of models with a recognition, such as a ``VAE``, whose two distributions allow it.
+        beta: What that divergence is multiplied by; above 1 latent numbers are pressed to be
+            independent, below 1 the value is no bound.
+        free_bits: Nats of each latent number, on average over the rows, that do not count.
 
     References:
         Kingma and Welling (2014), Auto-encoding variational Bayes. Roeder, Wu and Duvenaud (2017),
-        Sticking the landing.
+        Sticking the landing. Higgins et al. (2017), beta-VAE. Kingma et al. (2016), Improved
+        variational inference with inverse autoregressive flow (free bits).
 
     Example:
         >>> Elbo(num_particles=2).combine(torch.tensor([[-1.0], [-3.0]]))
@@ -66,6 +72,20 @@ class Elbo(Objective):
     """
 
     path_only: bool = False
+    closed_form: bool = False
+    beta: float = 1.0
+    free_bits: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(self, beta=NOT_NEGATIVE, free_bits=NOT_NEGATIVE)
+        if self.free_bits and not self.closed_form:
+            raise ModelError("free_bits are those of a divergence in closed form: set closed_form")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the divergence is drawn, and counts as it is."""
+        return self.beta == 1.0 and not self.closed_form
 
     def combine(self, log_weights: Tensor) -> Tensor:
         """See :class:`Objective`."""

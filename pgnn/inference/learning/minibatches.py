@@ -95,6 +95,7 @@ class MiniBatches:
         self.parameters = problem.learnable.parameters
         self._random = np.random.default_rng(seed)
         rows = problem.rows
+        self._is_penalised = any(problem.l1) or any(problem.l2)
         self._size = min(steps.batch_size or rows.num_rows, rows.num_rows)
         self._whole = problem.objective(rows) if self._size == rows.num_rows else None
 
@@ -112,12 +113,12 @@ class MiniBatches:
         total, penalty, mass = 0.0, 0.0, 0.0
         gradients = [torch.zeros_like(p) for p in self.parameters]
         for mean, weight in self._batches():
-            penalty += weight * self._penalty()
-            total += weight * self._ascend(mean, state)
+            if self._is_penalised:
+                penalty += weight * self._penalty()
+            total += weight * self._ascend(mean, state, weight, gradients)
             mass += weight
-            for s, p in zip(gradients, self.parameters, strict=True):
-                if p.grad is not None:
-                    s += weight * p.grad
+        if not all(bool(s.isfinite().all()) for s in gradients):
+            raise _not_finite(total / mass, state)
         next_rates(self.steps.scheduler, -total / mass)
         gradient_norm = max(float((s / mass).abs().max()) for s in gradients if s.numel())
         self.problem.learnable.clear()
@@ -134,27 +135,31 @@ class MiniBatches:
             batch = self.problem.rows.take(np.sort(order[first : first + self._size]))
             yield self.problem.objective(batch), float(batch.row_weights.sum())
 
-    def _ascend(self, mean: Callable[[], Tensor], passes: int) -> float:
-        """One step on a batch; its value before. Penalised derivatives are left in ``.grad``."""
+    def _ascend(
+        self, mean: Callable[[], Tensor], passes: int, weight: float, gradients: list[Tensor]
+    ) -> float:
+        """One step on a batch; its value before. Weighted derivatives go to the gradients."""
         self.problem.learnable.clear()
         with torch.enable_grad():
             value = mean()
             (-value).backward()  # type: ignore[no-untyped-call]
         number = float(value.detach())
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        if not (math.isfinite(number) and all(bool(g.isfinite().all()) for g in grads)):
+        # of a derivative that is not finite, the next value or the end of the pass tells
+        if not math.isfinite(number):
             raise _not_finite(number, passes)
-        signs = self._penalize()
-        kept = [None if p.grad is None else p.grad.clone() for p in self.parameters]
+        signs = self._penalize() if self._is_penalised else []
+        with torch.no_grad():
+            for s, p in zip(gradients, self.parameters, strict=True):
+                if p.grad is not None:
+                    s.add_(p.grad, alpha=weight)
         if self.steps.max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.steps.max_norm)
         self.steps.optimizer.step()
         with torch.no_grad():
-            for p, sign, g in zip(self.parameters, signs, kept, strict=True):
+            for p, sign in zip(self.parameters, signs, strict=False):
                 if sign is not None:
                     p[p.sign() * sign < 0] = 0.0
                     p[(sign == 0)] = 0.0
-                p.grad = g
         return number
 
     def _penalize(self) -> list[Tensor | None]:

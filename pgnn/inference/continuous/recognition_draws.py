@@ -1,0 +1,220 @@
+"""Draws of latent variables by the conditionals that a model has for their posterior."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
+
+from pgnn.abilities import AmortisedModel
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.finite import has_nan
+from pgnn.factors.randomness import drawing_from
+from pgnn.inference.continuous.densities import SummedDensity
+from pgnn.inference.continuous.guide_draws import Drawn, GuideDraws
+from pgnn.inference.continuous.guides import At
+from pgnn.inference.continuous.objective import Elbo, Objective, Renyi
+
+Values = dict[Hashable, Tensor]
+
+
+class RecognitionDraws(GuideDraws):
+    """Draws of the latent variables by the model's own recognition conditionals.
+
+    Missing numbers of a vector that was observed in part are zeros to the networks.
+
+    Args:
+        model: Whose latent variables.
+        latents: Those that were not observed.
+
+    Raises:
+        Unsupported: If the model has no recognition of one.
+    """
+
+    def __init__(self, model: AmortisedModel, latents: tuple[Hashable, ...]) -> None:
+        super().__init__()
+        for name in latents:
+            if name not in model.recognition:
+                raise Unsupported(
+                    f"{name!r} was not observed, and the model has no recognition of it; give "
+                    "Variational(guide=...) such as pgnn.MeanFieldNormal()"
+                )
+        self._names = tuple(n for n in model.recognition if n in latents)
+        # not a part of this module: its parameters are the model's
+        self.__dict__["model"] = model
+
+    @property
+    def names(self) -> tuple[Hashable, ...]:
+        """See :class:`GuideDraws`."""
+        return self._names
+
+    def draw(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
+        """See :class:`GuideDraws`.
+
+        Of an ``Elbo`` whose divergence is written out, ``log_q`` has it in the draws' place.
+
+        Raises:
+            Unsupported: If gradients are to be doubly reparameterised and there are several latent
+                variables, whose draws depend on each other.
+        """
+        dreg = isinstance(objective, Renyi) and objective.doubly_reparameterised
+        if dreg and len(self._names) > 1:
+            raise Unsupported("doubly reparameterised gradients are those of one latent variable")
+        model: AmortisedModel = self.__dict__["model"]
+        density = _density_at(at)
+        known, rows = observed_values(density), len(at.rows)
+        values: Values = {}
+        log_q: Tensor = torch.zeros(n, rows, dtype=torch.float64)
+        pathwise, points = not objective.score_function, None
+        for name in self._names:
+            q = _distribution(model.recognition[name], known, values, density.inputs, n)
+            z, pathwise = _drawn(q, n, rows, pathwise, generator)
+            points = z.flatten(start_dim=2)
+            values[name] = points.reshape(z.shape)
+            prior = model.conditionals[name]
+            log_q = log_q + _log_q(q, prior, known, values, density, objective)
+        settled = self._names if _is_settled(density, objective) else ()
+        return Drawn(values, log_q, pathwise, points if dreg else None, frozenset(settled))
+
+
+def observed_values(density: SummedDensity) -> Values:
+    """Return ``(R, *shape)`` values of what was observed, zero where a number is missing."""
+    seen, model = density.seen, density.model
+    values: Values = {}
+    for name, x in seen.reals.items():
+        if name not in density.latents:
+            values[name] = x.nan_to_num() if not density.checked and has_nan(x) else x
+    for v in model.elements.variables:
+        codes = seen.codes[:, model.elements.numbers(v.name).ravel()]
+        if codes.size and codes.min() >= 0:
+            states = torch.from_numpy(codes.astype(np.int64))
+            values[v.name] = states.reshape(seen.num_rows, *v.shape)
+    return values
+
+
+def _density_at(at: At) -> SummedDensity:
+    assert at.density is not None
+    return at.density
+
+
+def _distribution(
+    conditional: Conditional, known: Values, drawn: Values, inputs: Mapping[Hashable, Any], n: int
+) -> Distribution:
+    """A conditional's distribution, of batch shape ``(R,)``, given draws ``(n R,)``."""
+    names = [v.name for v in conditional.parents]
+    missing = [name for name in names if name not in known and name not in drawn]
+    if missing:
+        raise EvidenceError(
+            f"the recognition of {conditional.child.name!r} needs {missing[0]!r} in every row"
+        )
+    times = n if any(name in drawn for name in names) else 1
+    parents = {
+        name: drawn[name].flatten(end_dim=1) if name in drawn else repeated(known[name], times)
+        for name in names
+    }
+    covariates = {name: repeated(torch.as_tensor(x), times) for name, x in inputs.items()}
+    return conditional.distribution(parents, covariates or None)
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Return rows so many times, one block after the other."""
+    return x if times == 1 else x.repeat(times, *[1] * (x.dim() - 1))
+
+
+def _drawn(
+    q: Distribution, n: int, rows: int, pathwise: bool, generator: torch.Generator
+) -> tuple[Tensor, bool]:
+    """Draws ``(n, R, *event)``, and whether derivatives go through them."""
+    pathwise = pathwise and q.has_rsample
+    lead = (n,) if q.batch_shape == (rows,) else ()
+    base: Any = q.base_dist if isinstance(q, Independent) else q
+    if isinstance(base, Normal):  # the usual case: torch's own way sets a generator's state
+        noise = torch.randn(*lead, *base.loc.shape, generator=generator, dtype=base.loc.dtype)
+        z = base.loc + base.scale * noise.to(base.loc.device)
+        z = z if pathwise else z.detach()
+    else:
+        with drawing_from(generator):
+            z = q.rsample(torch.Size(lead)) if pathwise else q.sample(torch.Size(lead))
+    return z.reshape(n, rows, *q.event_shape), pathwise
+
+
+def _log_q(
+    q: Distribution,
+    prior: Conditional,
+    known: Values,
+    drawn: Values,
+    density: SummedDensity,
+    objective: Objective,
+) -> Tensor:
+    r"""Log densities ``(n, R)`` of the last draws, or what stands for them.
+
+    Where the KL term is written out or weighted, :math:`\log p(z) + \beta\, KL(q \,\|\, p)`: its
+    difference to :math:`\log p(x, z)` is :math:`\log p(x \mid z) - \beta\, KL`. Of a density that
+    can do without :math:`p(z)` that term is left out on both sides.
+    """
+    z = drawn[prior.child.name]
+    n, rows = z.shape[:2]
+    if not isinstance(objective, Elbo) or objective.is_plain:
+        return _log_prob(held(q) if objective.path_only else q, z)
+    p = _distribution(prior, known, {k: x for k, x in drawn.items() if x is not z},
+                      density.inputs, n)  # fmt: skip
+    if not objective.closed_form:
+        log_q, log_p = _log_prob(held(q) if objective.path_only else q, z), _log_prob(p, z)
+        return log_p + objective.beta * (log_q - log_p)
+    divergence = _free_bits(_divergences(q, p, prior.child.name), objective.free_bits)
+    weighted = objective.beta * divergence.reshape(-1, rows).expand(n, rows)
+    return weighted if _is_settled(density, objective) else _log_prob(p, z) + weighted
+
+
+def _is_settled(density: SummedDensity, objective: Objective) -> bool:
+    """Whether divergences stand for priors that the density leaves out."""
+    return isinstance(objective, Elbo) and objective.closed_form and density.is_product
+
+
+def _log_prob(distribution: Distribution, z: Tensor) -> Tensor:
+    """Log densities ``(n, R)`` of draws ``(n, R, *event)``."""
+    n, rows = z.shape[:2]
+    flat = distribution.batch_shape not in ((), (1,), (rows,))
+    log_prob: Tensor = distribution.log_prob(z.flatten(end_dim=1) if flat else z)
+    return log_prob.expand(n, rows) if not flat else log_prob.reshape(n, rows)
+
+
+def _divergences(q: Distribution, p: Distribution, name: Hashable) -> Tensor:
+    """``(rows, D)`` divergences of each number of a variable, or ``(rows, 1)`` of all."""
+    both = isinstance(q, Independent) and isinstance(p, Independent)
+    try:
+        if both:
+            each: Tensor = kl_divergence(q.base_dist, p.base_dist)
+            return each.flatten(start_dim=max(0, each.dim() - len(q.event_shape)))
+        total: Tensor = kl_divergence(q, p)
+        return total.unsqueeze(-1)
+    except NotImplementedError:
+        raise Unsupported(
+            f"the divergence of {type(q).__name__} from {type(p).__name__} of {name!r} has no "
+            "closed form; take Elbo() without closed_form and free_bits"
+        ) from None
+
+
+def _free_bits(divergences: Tensor, least: float) -> Tensor:
+    """Sums over the numbers, where those that are small on average count ``least``."""
+    if not least:
+        return divergences.sum(-1)
+    spent = divergences.mean(0) > least
+    return torch.where(spent, divergences, torch.full_like(divergences, least)).sum(-1)
+
+
+def held(distribution: Distribution) -> Distribution:
+    """Return a distribution whose parameters are constants."""
+    fixed = copy.copy(distribution)
+    for name, part in vars(distribution).items():
+        if isinstance(part, Tensor):
+            fixed.__dict__[name] = part.detach()
+        elif isinstance(part, Distribution):
+            fixed.__dict__[name] = held(part)
+    return fixed

@@ -1,0 +1,166 @@
+"""Variational autoencoders: a vector of latent numbers, a network that makes data of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from pgnn.abilities import Inputs, VectorModel
+from pgnn.errors import ModelError
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.covariance import Diagonal
+from pgnn.factors.conditionals.gaussian import Gaussian
+from pgnn.factors.conditionals.heads import NeuralHead, NormalHead
+from pgnn.factors.conditionals.neural import Neural
+from pgnn.factors.piece import Settings
+from pgnn.factors.variable import Variable
+from pgnn.limits import whole_number
+from pgnn.models.amortised_network import AmortisedNetwork
+
+if TYPE_CHECKING:
+    from pgnn.inference.learner import Learner
+
+
+class VAE(AmortisedNetwork, VectorModel):
+    r"""A variational autoencoder: latent numbers, and a network that makes data of them.
+
+    .. math:: p(z) = N(0, I), \quad p(x \mid z) = \mathrm{likelihood}(\mathrm{decoder}(z)), \quad
+        q(z \mid x) = N(\mu(x), \sigma^2(x))
+
+    It is a network of two variables with a recognition model, and its verbs are those of every
+    model: ``fit(images)`` raises the evidence lower bound, ``sample`` draws images, ``query("z",
+    {"x": images})`` has draws of the posterior and a bound of the log evidence by importance
+    weighting, ``NaN`` pixels being summed out.
+
+    Args:
+        encoder: Maps data ``(B, *shape)`` to ``(B, 2 D)`` numbers, means and (before a softplus)
+            standard deviations; or a conditional of the latent numbers given the data.
+        decoder: Maps ``(B, D)`` to what the likelihood takes; or a conditional of the data.
+        likelihood: Head that makes a distribution of the decoder's output: ``BernoulliHead(shape)``
+            of zeros and ones, ``NormalHead(shape, scale)``, ...
+        latent: How many latent numbers, ``D``.
+        prior: Of the latent numbers; standard normal if not given.
+        inputs: Names of covariates that both networks see besides (a conditional VAE).
+        name: Of the data.
+        latent_name: Of the latent numbers.
+
+    Raises:
+        ModelError: If the parts do not fit.
+
+    References:
+        Kingma and Welling (2014), Auto-encoding variational Bayes.
+
+    Example:
+        >>> import pgnn
+        >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+        >>> vae = pgnn.VAE(encoder, nn.Linear(2, 16), pgnn.BernoulliHead((4, 4)), latent=2)
+        >>> images = (torch.rand(32, 4, 4) < 0.5).float()
+        >>> learner = pgnn.LowerBound(max_iterations=3)
+        >>> vae.fit(images, learner=learner, seed=0).encode(images).mean.shape
+        torch.Size([32, 2])
+        >>> vae.sample(3, seed=0)["x"].shape
+        torch.Size([3, 4, 4])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module | Conditional,
+        decoder: nn.Module | Conditional,
+        likelihood: NeuralHead | None = None,
+        latent: int | None = None,
+        *,
+        prior: Conditional | None = None,
+        inputs: str | Iterable[Hashable] = (),
+        name: Hashable = "x",
+        latent_name: Hashable = "z",
+    ) -> None:
+        z = _latent_variable(encoder, prior, latent, latent_name)
+        if isinstance(decoder, Conditional):
+            x = decoder.child
+        elif likelihood is None:
+            raise ModelError("a decoder that is a bare network needs a likelihood, such as "
+                             "pgnn.BernoulliHead((28, 28))")  # fmt: skip
+        else:
+            x = Variable(name, None, likelihood.shape)
+            decoder = Neural(x, [z], decoder, inputs, head=likelihood)
+        if not isinstance(encoder, Conditional):
+            encoder = Neural(z, [x], encoder, inputs, head=NormalHead(z.shape))
+        if prior is None:
+            size = z.num_elements
+            prior = Gaussian(z, [], np.zeros(size), np.ones(size), Diagonal())
+        self._names = z.name, x.name
+        graph = nx.DiGraph([(z.name, x.name)])
+        super().__init__(graph, [prior, decoder], [encoder])
+
+    def settings(self) -> Settings:
+        """Return the three conditionals."""
+        z, x = self._names
+        return {
+            "encoder": self.recognition[z],
+            "decoder": self.conditionals[x],
+            "prior": self.conditionals[z],
+        }
+
+    @property
+    def vector(self) -> Hashable:
+        """Name of the data."""
+        return self._names[1]
+
+    def encode(self, data: Any, inputs: Inputs | None = None) -> Distribution:
+        r"""Return :math:`q(z \mid x)` of batch shape ``(N,)``.
+
+        Args:
+            data: ``(N, *shape)``.
+            inputs: Covariates by name.
+        """
+        z, x = self._names
+        values = {x: torch.as_tensor(data)}
+        return self.recognition[z].distribution(values, inputs)
+
+    def decode(self, z: Any, inputs: Inputs | None = None) -> Distribution:
+        r"""Return :math:`p(x \mid z)` of batch shape ``(N,)``.
+
+        Args:
+            z: ``(N, D)`` latent numbers.
+            inputs: Covariates by name.
+        """
+        latent, x = self._names
+        return self.conditionals[x].distribution({latent: torch.as_tensor(z)}, inputs)
+
+    def reconstruct(self, data: Any, inputs: Inputs | None = None) -> Tensor:
+        r"""Return means ``(N, *shape)`` of :math:`p(x \mid z)` at the mean of :math:`q(z \mid x)`.
+
+        Args:
+            data: ``(N, *shape)``; missing numbers, ``NaN``, are filled in.
+            inputs: Covariates by name.
+        """
+        with torch.no_grad():
+            latents = self.encode(torch.as_tensor(data).nan_to_num(), inputs)
+            mean: Tensor = self.decode(latents.mean, inputs).mean
+        return mean
+
+    def default_learner(self, data: Any) -> Learner:
+        """Return the lower bound's, with the divergence from a normal prior in closed form."""
+        from pgnn.inference.continuous.lower_bound import LowerBound
+        from pgnn.inference.continuous.objective import Elbo
+
+        plain = isinstance(self.conditionals[self._names[0]], Gaussian)
+        return LowerBound(bound=Elbo(closed_form=plain))
+
+
+def _latent_variable(
+    encoder: Any, prior: Conditional | None, latent: int | None, name: Hashable
+) -> Variable:
+    """The latent numbers, as whatever part knows them."""
+    for part in (prior, encoder):
+        if isinstance(part, Conditional):
+            return part.child
+    if latent is None:
+        raise ModelError("latent= tells how many latent numbers there are, such as latent=50")
+    return Variable(name, None, (whole_number("latent", latent, 1, ModelError),))

@@ -1,0 +1,398 @@
+"""Variational autoencoders beside exact answers, Pyro and hand-written bounds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
+
+import pgnn
+from pgnn import VAE, BernoulliHead, DataError, Elbo, LowerBound, ModelError, NormalHead
+from pgnn.inference.continuous.densities import SummedDensity
+from pgnn.inference.continuous.lower_bound import BoundObjective
+from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
+from pgnn.inference.learning.training_data import read_rows
+
+D, L, NOISE = 4, 2, 0.5
+
+
+class MeanAndScale(nn.Module):
+    """A linear mean beside a scale that is the same everywhere."""
+
+    def __init__(self, weight: Tensor, raw: Tensor) -> None:
+        super().__init__()
+        self.weight, self.raw = nn.Parameter(weight), nn.Parameter(raw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x @ self.weight.T
+        return torch.cat([mean, self.raw.expand(len(x), -1)], dim=1)
+
+
+def linear_vae(seed: int = 0, optimal: bool = False) -> VAE:
+    """z ~ N(0, I), x ~ N(W z, NOISE^2): orthogonal columns make the posterior diagonal."""
+    generator = torch.Generator().manual_seed(seed)
+    basis, _ = torch.linalg.qr(torch.randn(D, L, generator=generator, dtype=torch.float64))
+    weight = basis * torch.tensor([1.5, 0.7], dtype=torch.float64)
+    decoder = nn.Linear(L, D, bias=False).double()
+    decoder.weight.data.copy_(weight)
+    precision = 1.0 + weight.square().sum(0) / NOISE**2
+    mean, scale = (weight / NOISE**2 / precision).T, precision.rsqrt()
+    if not optimal:
+        mean, scale = 0.5 * mean, 1.5 * scale
+    encoder = MeanAndScale(mean, scale.expm1().log())  # the inverse of softplus
+    return VAE(encoder, decoder, NormalHead((D,), NOISE), latent=L)
+
+
+def exact_log_prob(vae: VAE, x: Tensor) -> Tensor:
+    weight = vae.conditionals["x"].module.weight  # type: ignore[union-attr,operator]
+    covariance = weight @ weight.T + NOISE**2 * torch.eye(D, dtype=torch.float64)
+    return MultivariateNormal(torch.zeros(D).double(), covariance).log_prob(x)
+
+
+def rows(n: int = 6, seed: int = 1) -> Tensor:
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def bound_of(vae: VAE, x: Tensor, objective: Any, seed: int = 0) -> Tensor:
+    """The objective of each row at the draws of a seed."""
+    problem = ModelAndGuide.of(SummedDensity(vae, read_rows(vae, x)), None, ())
+    draws = problem.weighted(objective, make_generator(seed))
+    return objective.combine(draws.log_weights)
+
+
+def test_bound_is_below_the_exact_log_probability_and_meets_it_at_the_optimum() -> None:
+    x = rows()
+    exact = exact_log_prob(linear_vae(), x)
+    loose = torch.stack([bound_of(linear_vae(), x, Elbo(200), s) for s in range(20)])
+    error = loose.std(0) / math.sqrt(20)
+    assert (loose.mean(0) < exact - 4 * error).all()
+    tight = linear_vae(optimal=True)
+    # at the posterior the weight of every draw is the evidence
+    torch.testing.assert_close(bound_of(tight, x, Elbo(3)), exact_log_prob(tight, x))
+
+
+@pytest.mark.parametrize(
+    "objective", [Elbo(50_000, closed_form=True), pgnn.ImportanceWeighted(50_000)]
+)
+def test_objectives_agree_with_closed_forms(objective: Any) -> None:
+    vae, x = linear_vae(), rows(3)
+    q, prior = vae.encode(x), vae.conditionals["z"].distribution({})
+    if isinstance(objective, Elbo):
+        base: Any = q
+        kl = kl_divergence(base.base_dist, Normal(torch.zeros(L), torch.ones(L))).sum(-1)
+        mean, variance = q.mean, q.variance
+        weight = vae.conditionals["x"].module.weight  # type: ignore[union-attr,operator]
+        square = (x - mean @ weight.T).square().sum(-1) + variance @ weight.square().sum(0)
+        fit = -0.5 * square / NOISE**2 - D * math.log(NOISE * math.sqrt(2 * math.pi))
+        expected = fit - kl
+    else:
+        expected = exact_log_prob(vae, x)
+    assert prior.event_shape == (L,)
+    torch.testing.assert_close(bound_of(vae, x, objective), expected, atol=0.05, rtol=0.0)
+
+
+def test_step_equals_pyros() -> None:
+    import pyro
+    import pyro.distributions as dist
+    from pyro.infer import Trace_ELBO
+
+    vae, x = linear_vae(), rows(4)
+    noise = torch.randn(1, 4, L, generator=make_generator(0), dtype=torch.float64)
+
+    class Fixed(dist.Normal):
+        """A normal whose draw is known."""
+
+        def rsample(self, sample_shape: Any = ()) -> Tensor:
+            return self.loc + self.scale * noise[0]
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("rows", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(L).double(), 1.0).to_event(1))
+            mean = vae.conditionals["x"].module(z)  # type: ignore[union-attr,operator]
+            pyro.sample("x", dist.Normal(mean, NOISE).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        q: Any = vae.encode(x)
+        with pyro.plate("rows", len(x)):
+            pyro.sample("z", Fixed(q.base_dist.loc, q.base_dist.scale).to_event(1))
+
+    loss = Trace_ELBO().differentiable_loss(model, guide, x)
+    parameters = [p for p in vae.parameters() if p.requires_grad]
+    theirs = torch.autograd.grad(loss, parameters)
+    value = BoundObjective(vae, Elbo(), 0)(read_rows(vae, x))()
+    ours = torch.autograd.grad(-len(x) * value, parameters)
+    torch.testing.assert_close(-len(x) * value, loss)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_closed_form_and_drawn_divergence_have_the_same_expected_gradient() -> None:
+    x = rows(2)
+    gradients = []
+    for objective in (Elbo(100_000), Elbo(100_000, closed_form=True)):
+        vae = linear_vae()
+        parameters = [p for p in vae.parameters() if p.requires_grad]
+        total = bound_of(vae, x, objective).sum()
+        gradients.append(torch.autograd.grad(total, parameters))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=0.1, rtol=0.02)
+
+
+def test_beta_and_free_bits_weigh_the_divergence() -> None:
+    vae, x = linear_vae(), rows(5)
+    base: Any = vae.encode(x)
+    each = kl_divergence(base.base_dist, Normal(torch.zeros(L), torch.ones(L))).detach()
+    plain = bound_of(vae, x, Elbo(closed_form=True))
+    torch.testing.assert_close(
+        bound_of(vae, x, Elbo(closed_form=True, beta=3.0)), plain - 2 * each.sum(-1)
+    )
+    least = float(each.mean(0).mean())  # between the two
+    spent = each.mean(0) > least
+    assert spent.sum() == 1
+    expected = plain + each.sum(-1) - each[:, spent].sum(-1) - least
+    torch.testing.assert_close(bound_of(vae, x, Elbo(closed_form=True, free_bits=least)), expected)
+
+
+def test_learns_what_exact_learning_does() -> None:
+    rng = np.random.default_rng(0)
+    x = torch.tensor(
+        rng.normal(size=(600, 1)) @ rng.normal(size=(1, 5)) + rng.normal(size=(600, 5))
+    )
+    exact = pgnn.PrincipalComponents(1).fit(x.numpy())
+    best = float(exact.log_prob(x.numpy()).mean())
+
+    class Decoder(nn.Module):
+        """A linear mean, and one scale for all."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.raw = nn.Linear(1, 5), nn.Parameter(torch.zeros(()))
+
+        def forward(self, z: Tensor) -> Tensor:
+            return torch.cat([self.linear(z), self.raw.expand(len(z), 5)], dim=1)
+
+    torch.manual_seed(0)
+    vae = VAE(nn.Linear(5, 2), Decoder(), NormalHead((5,)), latent=1)
+    learner = LowerBound(
+        bound=Elbo(10, closed_form=True), batch_size=100, max_iterations=80,
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.02),
+    )  # fmt: skip
+    vae.fit(x, learner=learner, seed=0, progress=False)
+    found = vae.history["lower_bound"] / len(x)
+    assert best - 0.03 < found < best + 0.02  # of the last, a mean over draws
+    posterior = vae.query([], {"x": x}, engine=pgnn.Variational(max_iterations=0, num_samples=50))
+    assert float(posterior.log_evidence.mean()) == pytest.approx(found, abs=0.03)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_query_draws_from_the_posterior_and_bounds_the_evidence(n: int) -> None:
+    vae, x = linear_vae(optimal=True), rows(n)
+    posterior = vae.query("z", {"x": x})
+    assert posterior.kind == "lower bound"
+    torch.testing.assert_close(posterior.log_evidence, exact_log_prob(vae, x))
+    q = vae.encode(x)
+    error = q.stddev / math.sqrt(100)
+    assert ((posterior["z"].mean - q.mean).abs() < 5 * error).all()
+    torch.testing.assert_close(vae.query("z", {"x": x[0]}).log_evidence, exact_log_prob(vae, x)[0])
+
+
+def test_missing_numbers_are_summed_out() -> None:
+    vae, x = linear_vae(optimal=True), rows(3)
+    holes = x.clone()
+    holes[:, 1] = torch.nan
+    kept = [0, 2, 3]
+    weight = vae.conditionals["x"].module.weight[kept]  # type: ignore[union-attr,index,operator]
+    covariance = weight @ weight.T + NOISE**2 * torch.eye(3, dtype=torch.float64)
+    exact = MultivariateNormal(torch.zeros(3).double(), covariance).log_prob(x[:, kept])
+    engine = pgnn.Variational(
+        objective=pgnn.ImportanceWeighted(20_000), max_iterations=0, num_samples=20_000, seed=0
+    )
+    posterior = vae.query([], {"x": holes}, engine=engine)
+    error = posterior.diagnostics["effective_sample_size"].rsqrt()  # of the log of a mean weight
+    assert (error < 0.05).all()
+    assert ((posterior.log_evidence - exact).abs() < 4 * error).all()
+    assert bool(vae.reconstruct(holes).isfinite().all())
+    assert bool(holes[:, 1].isnan().all())
+
+
+def binary_vae(inputs: str | tuple[str, ...] = (), extra: int = 0) -> VAE:
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(9 + extra, 4))
+    decoder = nn.Linear(2 + extra, 9)
+    return VAE(encoder, decoder, BernoulliHead((3, 3)), latent=2, inputs=inputs)
+
+
+def bars(n: int = 64) -> Tensor:
+    lines = torch.eye(3).repeat_interleave(3, dim=0).reshape(3, 3, 3)
+    return lines[torch.arange(n) % 3]
+
+
+@pytest.mark.parametrize("objective", [Elbo(), pgnn.ImportanceWeighted(5), pgnn.ScoreFunction(5)])
+def test_images_are_learned_by_any_objective(objective: Any) -> None:
+    vae = binary_vae()
+    learner = LowerBound(
+        bound=objective, max_iterations=60, batch_size=16,
+        optimizer=lambda p: torch.optim.Adam(p, lr=0.05),
+    )  # fmt: skip
+    vae.fit(bars(), learner=learner, seed=0, progress=False)
+    trace = vae.history["trace"]["mean_lower_bound"]
+    assert trace[-1] > trace[0] + 1.0
+    assert vae.sample(7, seed=0)["x"].shape == (7, 3, 3)
+    assert vae.sample(7, seed=0)["x"].unique().tolist() == [0.0, 1.0]
+
+
+def test_same_seed_same_fit_and_the_data_stays() -> None:
+    x = bars()
+    before = x.clone()
+    both = [binary_vae().fit(x, learner=LowerBound(max_iterations=2), seed=3) for _ in range(2)]
+    for a, b in zip(both[0].parameters(), both[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(x, before)
+
+
+def test_validation_keeps_the_best() -> None:
+    learner = LowerBound(max_iterations=30, batch_size=8, validation=0.25, patience=3)
+    vae = binary_vae().fit(bars(), learner=learner, seed=0, progress=False)
+    assert "validation" in vae.history["trace"]
+    assert vae.history["iterations"] <= 30
+
+
+def test_conditional_on_inputs() -> None:
+    vae, x = binary_vae("label", 3), bars()
+    label = torch.eye(3)[torch.arange(len(x)) % 3]
+    learner = LowerBound(
+        max_iterations=80, batch_size=16, optimizer=lambda p: torch.optim.Adam(p, lr=0.05)
+    )
+    vae.fit({"x": x}, inputs={"label": label}, learner=learner, seed=0, progress=False)
+    drawn = vae.sample(200, inputs={"label": torch.eye(3)}, seed=0)["x"]  # (200, 3, 3, 3)
+    lines = torch.eye(3).repeat_interleave(3, dim=0).reshape(3, 3, 3)
+    assert (drawn.mean(0) - lines).abs().max() < 0.3
+
+
+def test_saved_and_loaded(tmp_path: Any) -> None:
+    vae = binary_vae().fit(bars(), learner=LowerBound(max_iterations=1), seed=0)
+    vae.save(tmp_path / "vae.pgnn")
+    fresh = binary_vae()
+    modules = {
+        n: c.module for n, c in [("x", fresh.conditionals["x"]), ("z", fresh.recognition["z"])]
+    }  # type: ignore[attr-defined]
+    again = pgnn.load(tmp_path / "vae.pgnn", modules=modules)
+    assert torch.equal(again.encode(bars(4)).mean, vae.encode(bars(4)).mean)
+    assert again.history["lower_bound"] == vae.history["lower_bound"]
+
+
+def test_hierarchy_of_latents() -> None:
+    top, low, x = (
+        pgnn.Variable(n, shape=s) for n, s in [("top", (1,)), ("low", (2,)), ("x", (3,))]
+    )
+    torch.manual_seed(0)
+    model = pgnn.AmortisedNetwork(
+        [("top", "low"), ("low", "x")],
+        [
+            pgnn.Gaussian(top, [], [0.0], [1.0], pgnn.Diagonal()),
+            pgnn.Neural(low, [top], nn.Linear(1, 4), head=NormalHead((2,))),
+            pgnn.Neural(x, [low], nn.Linear(2, 3), head=NormalHead((3,), 1.0)),
+        ],
+        recognition=[
+            pgnn.Neural(top, [low], nn.Linear(2, 2), head=NormalHead((1,))),
+            pgnn.Neural(low, [x], nn.Linear(3, 4), head=NormalHead((2,))),
+        ],
+    )
+    assert list(model.recognition) == ["low", "top"]
+    data = torch.randn(5, 3, generator=make_generator(0))
+    values = bound_of(model, {"x": data}, Elbo(3), seed=1)  # type: ignore[arg-type]
+    generator = make_generator(1)
+    q_low: Any = model.recognition["low"].distribution({"x": data})
+    z = q_low.base_dist.loc + q_low.base_dist.scale * torch.randn(3, 5, 2, generator=generator)
+    q_top: Any = model.recognition["top"].distribution({"low": z.flatten(0, 1)})
+    t = q_top.base_dist.loc + q_top.base_dist.scale * torch.randn(15, 1, generator=generator)
+    flat = z.flatten(0, 1)
+    joint = (
+        model.conditionals["top"].distribution({}).log_prob(t)
+        + model.conditionals["low"].distribution({"top": t}).log_prob(flat)
+        + model.conditionals["x"].distribution({"low": flat}).log_prob(data.repeat(3, 1))
+    )
+    expected = joint - q_low.log_prob(z).flatten() - q_top.log_prob(t)
+    torch.testing.assert_close(values, expected.reshape(3, 5).mean(0), check_dtype=False)
+
+
+def test_labels_are_summed_out() -> None:
+    label = pgnn.Variable("label", ["a", "b"])
+    z, x = pgnn.Variable("z", shape=(1,)), pgnn.Variable("x", shape=(2,))
+    torch.manual_seed(0)
+    model = pgnn.AmortisedNetwork(
+        [("label", "x"), ("z", "x")],
+        [
+            pgnn.Tabular(label, [], [0.3, 0.7]),
+            pgnn.Gaussian(z, [], [0.0], [1.0], pgnn.Diagonal()),
+            pgnn.Neural(x, [label, z], nn.Linear(3, 2), head=BernoulliHead((2,))),
+        ],
+        recognition=[pgnn.Neural(z, [x], nn.Linear(2, 2), head=NormalHead((1,)))],
+    )
+    data = torch.tensor([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
+    values = bound_of(model, {"x": data}, Elbo(), seed=2)  # type: ignore[arg-type]
+    q: Any = model.recognition["z"].distribution({"x": data})
+    draw = q.base_dist.loc + q.base_dist.scale * torch.randn(1, 3, 1, generator=make_generator(2))
+    scores = []
+    for state, weight in enumerate([0.3, 0.7]):
+        parents = {"label": torch.full((3,), state), "z": draw[0]}
+        p = model.conditionals["x"].distribution(parents)
+        scores.append(p.log_prob(data) + math.log(weight))
+    prior = model.conditionals["z"].distribution({}).log_prob(draw[0])
+    expected = torch.stack(scores).logsumexp(0) + prior - q.log_prob(draw[0])
+    torch.testing.assert_close(values, expected, check_dtype=False)
+    rows_of = {"x": data, "label": ["a", None, "b"]}
+    learner = LowerBound(max_iterations=2, batch_size=2)
+    assert model.fit(rows_of, learner=learner, seed=0, progress=False).history["iterations"] == 2
+
+
+def test_errors_say_what_is_wrong() -> None:
+    vae = binary_vae()
+    with pytest.raises(DataError, match=r"'x' has values from 0 to 255.*outside.*rescale"):
+        vae.fit(255 * bars(), seed=0)
+    with pytest.raises(DataError, match=r"no rows|nothing"):
+        vae.fit(bars(0), seed=0)
+    with pytest.raises(ModelError, match="likelihood"):
+        VAE(nn.Linear(9, 4), nn.Linear(2, 9), latent=2)
+    with pytest.raises(ModelError, match="latent="):
+        VAE(nn.Linear(9, 4), nn.Linear(2, 9), BernoulliHead((9,)))
+    with pytest.raises(ModelError, match="4 outputs"):
+        VAE(nn.Linear(9, 3), nn.Linear(2, 9), BernoulliHead((9,)), latent=2).fit(torch.ones(4, 9))
+    with pytest.raises(ModelError, match="noisy"):
+        LowerBound(optimizer=None, batch_size=None)
+    with pytest.raises(ModelError, match="closed_form"):
+        Elbo(free_bits=0.1)
+    network = pgnn.BayesianNetwork([], {"a": [0.5, 0.5]}).requires_grad_()
+    with pytest.raises(pgnn.Unsupported, match="recognition model"):
+        network.fit({"a": [0, 1]}, learner=LowerBound())
+
+
+def test_divergence_leaves_the_model_as_it_was() -> None:
+    vae = binary_vae()
+    before = [p.detach().clone() for p in vae.parameters()]
+    learner = LowerBound(
+        max_iterations=5, batch_size=8, optimizer=lambda p: torch.optim.SGD(p, lr=1e30)
+    )
+    with pytest.raises(pgnn.PgnnError, match="diverged"):
+        vae.fit(bars(), learner=learner, seed=0, progress=False)
+    for p, q in zip(vae.parameters(), before, strict=True):
+        assert torch.equal(p, q)
+
+
+def test_heads_sum_missing_numbers_out() -> None:
+    head = BernoulliHead((3,))
+    z, x = pgnn.Variable("z", shape=(2,)), pgnn.Variable("x", shape=(3,))
+    c = pgnn.Neural(x, [z], nn.Linear(2, 3), head=head)
+    parents = {"z": torch.randn(4, 2, generator=make_generator(0))}
+    full = torch.tensor([[0.0, 1.0, 1.0]]).repeat(4, 1)
+    holes = full.clone()
+    holes[:, 1] = torch.nan
+    logits = c.module(parents["z"])
+    expected = Independent(Bernoulli(logits=logits[:, [0, 2]]), 1).log_prob(full[:, [0, 2]])
+    found = c.factor({**parents, "x": holes}).log_values
+    torch.testing.assert_close(found, expected)
