@@ -91,6 +91,8 @@ DEFERRED = {
     "models/ctc.py": {"inference"},
     "models/naive_bayes.py": {"inference"},
     "models/scores/attribute_scores.py": {"inference"},
+    "models/amortised_network.py": {"inference"},
+    "models/vae.py": {"inference"},
     "models/mixture.py": {"inference"},
     "models/model_mixture.py": {"inference"},
     "models/chow_liu_tree.py": {"inference"},

@@ -187,9 +187,8 @@ def _log_prob(distribution: Distribution, z: Tensor) -> Tensor:
 
 def _divergences(q: Distribution, p: Distribution, name: Hashable) -> Tensor:
     """``(rows, D)`` divergences of each number of a variable, or ``(rows, 1)`` of all."""
-    both = isinstance(q, Independent) and isinstance(p, Independent)
     try:
-        if both:
+        if isinstance(q, Independent) and isinstance(p, Independent):
             each: Tensor = kl_divergence(q.base_dist, p.base_dist)
             return each.flatten(start_dim=max(0, each.dim() - len(q.event_shape)))
         total: Tensor = kl_divergence(q, p)
