@@ -369,18 +369,13 @@ class Conditional(Piece):
         x = seen[child]
         if rows is None:
             # Nothing but the child varies by row: the grid is evaluated once for all rows.
-            found = self.log_prob_at(dist, x.unsqueeze(1))
+            found = self._log_prob_at(dist, x.unsqueeze(1))
             return found.expand(len(x), cells).reshape([len(x), *shape])
-        log_prob = self.log_prob_at(dist, x.repeat_interleave(cells, dim=0))
+        log_prob = self._log_prob_at(dist, x.repeat_interleave(cells, dim=0))
         return log_prob.expand(rows * cells).reshape([rows, *shape])
 
-    def log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
-        """Return log probabilities of values of the child that were observed.
-
-        Args:
-            dist: One that :meth:`distribution` returned.
-            x: ``(*batch, *event)`` values; states are known to be possible.
-        """
+    def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
+        """Log probabilities of what was seen of the child; states are known to be possible."""
         return dist.log_prob(x) if self.child.is_discrete else log_density(dist, x)
 
     def _all_states(self, dist: Distribution, rows: int | None, shape: Sequence[int]) -> Tensor:

@@ -125,10 +125,10 @@ class Neural(Conditional):
         """Whether numbers of the child may be missing: where the head makes them independent."""
         return isinstance(self.head, NeuralHead)
 
-    def log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
+    def _log_prob_at(self, dist: Distribution, x: Tensor) -> Tensor:
         """See the base class; missing numbers, ``NaN``, are summed out."""
         if self.child.is_discrete or not isinstance(dist, Independent) or not has_nan(x):
-            return super().log_prob_at(dist, x)
+            return super()._log_prob_at(dist, x)
         each = log_density(dist.base_dist, x.nan_to_num()).masked_fill(x.isnan(), 0.0)
         axes = dist.reinterpreted_batch_ndims
         return each.flatten(start_dim=each.dim() - axes).sum(-1) if axes else each
@@ -173,11 +173,11 @@ class Neural(Conditional):
             table = self._all_states(dist, rows, shape)
         elif rows is None:
             x = seen[child]
-            table = self.log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
+            table = self._log_prob_at(dist, x.unsqueeze(1)).expand(len(x), cells * k)
             table = table.reshape([len(x), *shape])
         else:
             number = cells * k
-            log_prob = self.log_prob_at(dist, seen[child].repeat_interleave(number, dim=0))
+            log_prob = self._log_prob_at(dist, seen[child].repeat_interleave(number, dim=0))
             table = log_prob.expand(rows * number).reshape([rows, *shape])
         last = table.dim() - 1 - (child not in seen)
         first = table.dim() - len(free)

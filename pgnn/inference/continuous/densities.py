@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgnn.abilities import ExecutableModel, FactorModel, Inputs, NetworkModel
+from pgnn.abilities import ExecutableModel, FactorModel, Inputs
 from pgnn.errors import EvidenceError, ModelError
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.elements import Elements
 from pgnn.factors.support import log_density as log_density_of
 from pgnn.inference.continuous.coordinates import Reals
+from pgnn.inference.continuous.row_product import is_product, log_product
 from pgnn.inference.exact import torch_executor
 from pgnn.inference.exact.differentiable import Differentiable
 from pgnn.inference.exact.planner import Ask
@@ -216,7 +217,9 @@ class SummedDensity(JointDensity):
             without: Variables whose conditional densities are left out, of a product.
         """
         if self.is_product:
-            return self._guarded(reals, self._product(reals, without))
+            seen, inputs = self._evidence_over(reals), self._inputs_over(reals)
+            log_densities = log_product(self.model, seen, inputs, reals, without, self.checked)
+            return self._guarded(reals, log_densities)
         points, most = num_points(reals), self._max_points()
         if points > most and not torch.is_grad_enabled():
             parts = [{n: x[k : k + most] for n, x in reals.items()} for k in range(0, points, most)]
@@ -229,42 +232,7 @@ class SummedDensity(JointDensity):
     @cached_property
     def is_product(self) -> bool:
         """Whether nothing discrete is hidden, so that the density is that of the conditionals."""
-        model, seen = self.model, self.seen
-        if self.checked:
-            return True
-        if not isinstance(model, NetworkModel) or isinstance(model, ExecutableModel):
-            return False
-        if seen.soft is not None or (seen.codes.size and seen.codes.min() < 0):
-            return False
-        return all(
-            n in self.latents
-            or model.conditionals[n].integrates_missing
-            or not bool(x.isnan().any())
-            for n, x in seen.reals.items()
-        )
-
-    def _product(self, reals: Reals, without: Collection[Hashable]) -> Tensor:
-        """The sum of the conditionals' log probabilities, ``(N,)``."""
-        model: Any = self.model
-        seen, rows = self._evidence_over(reals), num_points(reals)
-        values = {**seen.reals, **reals}
-        for v in model.elements.variables:
-            codes = seen.codes[:, model.elements.numbers(v.name).ravel()].astype(np.int64)
-            values[v.name] = torch.from_numpy(codes).reshape(rows, *v.shape)
-        inputs = {n: _tiled(x, rows // max(self.seen.num_rows, 1)) for n, x in self.inputs.items()}
-        total: Tensor = torch.zeros(rows, dtype=torch.float64)
-        conditionals = model.conditionals
-        for name in model.order:
-            if name in without:
-                continue
-            c = conditionals[name]
-            distribution = c.distribution({v.name: values[v.name] for v in c.parents}, inputs)
-            if self.checked or name in reals:
-                log_prob = distribution.log_prob(values[name])
-            else:
-                log_prob = c.log_prob_at(distribution, values[name])
-            total = total + log_prob.expand(rows)
-        return total
+        return self.checked or is_product(self.model, self.seen, self.latents)
 
     def recordable(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
@@ -327,10 +295,13 @@ class SummedDensity(JointDensity):
         return self._guarded(reals, log_evidence + torch.from_numpy(seen.soft_scale))
 
     def _solver(self, reals: Reals, seen: RowEvidence) -> Solver:
-        times = seen.num_rows // max(self.seen.num_rows, 1)
         real_values = {n: x for n, x in reals.items() if not self.model.variables[n].is_discrete}
-        inputs = {n: _tiled(x, times) for n, x in self.inputs.items()}
-        return model_solver(self.model, {**seen.reals, **real_values}, inputs)
+        return model_solver(self.model, {**seen.reals, **real_values}, self._inputs_over(reals))
+
+    def _inputs_over(self, reals: Reals) -> dict[Hashable, Tensor]:
+        """The covariates once for each block of points."""
+        times = num_points(reals) // max(self.seen.num_rows, 1)
+        return {n: _tiled(x, times) for n, x in self.inputs.items()}
 
     def _evidence_over(self, reals: Reals) -> RowEvidence:
         """The evidence once for each block of points, drawn states among it."""

@@ -1,0 +1,70 @@
+"""Densities of rows of directed models in which nothing discrete is hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgnn.abilities import ExecutableModel, Inputs, NetworkModel
+from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.factors.finite import has_nan
+from pgnn.inference.continuous.coordinates import Reals
+
+
+def is_product(model: Any, seen: RowEvidence, latents: Collection[Hashable]) -> bool:
+    """Return whether the density of rows is the product of the model's conditionals.
+
+    Args:
+        model: Any model.
+        seen: Rows of evidence.
+        latents: Real variables that no row observes.
+    """
+    if not isinstance(model, NetworkModel) or isinstance(model, ExecutableModel):
+        return False
+    if seen.soft is not None or (seen.codes.size and seen.codes.min() < 0):
+        return False
+    return all(
+        n in latents or model.conditionals[n].integrates_missing or not has_nan(x)
+        for n, x in seen.reals.items()
+    )
+
+
+def log_product(
+    model: Any,
+    seen: RowEvidence,
+    inputs: Inputs,
+    reals: Reals,
+    without: Collection[Hashable] = (),
+    checked: bool = False,
+) -> Tensor:
+    r"""Return :math:`\sum_i \log p(x_i \mid x_{\mathrm{pa}(i)})` of rows, ``(N,)``.
+
+    Args:
+        model: With conditionals.
+        seen: ``N`` rows of evidence.
+        inputs: Covariates, ``(N, ...)``.
+        reals: ``(N, *shape)`` values of the latent variables.
+        without: Variables whose conditionals are left out.
+        checked: Whether all that was observed is known to be inside of its support, and complete.
+    """
+    rows = seen.num_rows
+    values = {**seen.reals, **reals}
+    for v in model.elements.variables:
+        codes = seen.codes[:, model.elements.numbers(v.name).ravel()].astype(np.int64)
+        values[v.name] = torch.from_numpy(codes).reshape(rows, *v.shape)
+    total, conditionals = torch.zeros(rows, dtype=torch.float64), model.conditionals
+    for name in model.order:
+        if name in without:
+            continue
+        c = conditionals[name]
+        if checked or name in reals:
+            parents = {v.name: values[v.name] for v in c.parents}
+            log_prob: Tensor = c.distribution(parents, inputs or None).log_prob(values[name])
+        else:
+            log_prob = c.factor(values, inputs or None).log_values
+        total = total + log_prob.expand(rows)
+    return total
