@@ -210,7 +210,6 @@ __all__ = [
     "Logistic", "Poisson", "Bernoulli", "Multinomial", "Distributional", "SparsePrior",
     "SparsePenalty", "AbsolutePenalty", "LogPenalty", "ExpPenalty",
     "NeuralHead",
-    "ExpPenalty",
     # densities made of rows
     "Histogram", "KernelDensity", "NearestNeighbours", "Bandwidth", "Scott", "Silverman",
     "LeaveOneOut", "SmoothingKernel", "GaussianKernel", "TophatKernel", "EpanechnikovKernel",
@@ -231,7 +230,6 @@ __all__ = [
     "LaplacianPyramidGAN", "OnlineFilter",
     "AmortisedNetwork",
     "VAE",
-    "OnlineFilter",
     # answers
     "Posterior", "Assignment", "KBest", "Samples",
     # engines, and what one that is written outside needs
@@ -254,7 +252,6 @@ __all__ = [
     "NormalWishart", "ParameterPrior", "NormalPrior", "LaplacePrior", "Gamma", "Beta", "codes",
     "likelihood", "missing_indicators", "observed", "states_of",
     "LowerBound",
-    "states_of",
     # files
     "read", "write", "load", "save", "read_evidence", "from_pgmpy", "to_pgmpy",
     # errors
