@@ -22,14 +22,38 @@ from pgnn.neural.structured_attention import (
     DependencyAttention,
     StructuredAttention,
 )
-from pgnn.neural.units import GaussianClasses, Highway, Maxout, RadialBasis, Readout, ScaledTanh
+from pgnn.neural.text_cnn import TextCNN
+from pgnn.neural.units import (
+    Body,
+    GaussianClasses,
+    Highway,
+    Maxout,
+    RadialBasis,
+    Readout,
+    ScaledTanh,
+    mlp,
+)
+from pgnn.neural.vision import (
+    Dense,
+    Inception,
+    Residual,
+    alexnet,
+    densenet,
+    highway,
+    inception,
+    resnet,
+    vgg,
+)
 
 __all__ = [
+    "Body",
     "ChainAttention",
     "ConstituentAttention",
+    "Dense",
     "DependencyAttention",
     "GaussianClasses",
     "Highway",
+    "Inception",
     "LeNet5",
     "Maxout",
     "MinibatchDiscrimination",
@@ -37,12 +61,21 @@ __all__ = [
     "RadialBasis",
     "RandomShift",
     "Readout",
+    "Residual",
     "ScaledTanh",
     "SpatialPyramidPool2d",
     "StructuredAttention",
     "SubSample2d",
     "TableConv2d",
+    "TextCNN",
+    "alexnet",
     "dcgan_discriminator",
     "dcgan_generator",
+    "densenet",
+    "highway",
+    "inception",
     "local_response_norm",
+    "mlp",
+    "resnet",
+    "vgg",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -9,6 +10,45 @@ from torch import Tensor, nn
 
 from pgnn.errors import ModelError
 from pgnn.limits import POSITIVE, check_real, whole_number
+
+
+class Body(nn.Sequential):
+    """Layers one after the other that say how many features they make.
+
+    Args:
+        layers: The layers.
+        out_features: Features, on the last axis of what the last layer returns.
+
+    Example:
+        >>> Body(nn.Flatten(), nn.Linear(784, 10), out_features=10)(torch.zeros(5, 28, 28)).shape
+        torch.Size([5, 10])
+    """
+
+    def __init__(self, *layers: nn.Module, out_features: int) -> None:
+        super().__init__(*layers)
+        self.out_features = out_features
+
+
+def mlp(*sizes: int, activation: type[nn.Module] = nn.ReLU) -> Body:
+    """Return a multilayer perceptron: linear layers, each but the last with an activation.
+
+    Args:
+        sizes: Numbers in, units of each hidden layer, numbers out.
+        activation: Class of the units: ``nn.ReLU``, ``nn.Tanh``, ``nn.PReLU``, ...
+
+    Raises:
+        ModelError: If there are not two sizes at least.
+
+    Example:
+        >>> mlp(3, 16, 16, 2)(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    if len(sizes) < 2:
+        raise ModelError(f"a perceptron needs numbers in and numbers out, got sizes {sizes}")
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), activation()]
+    return Body(*layers[:-1], out_features=sizes[-1])
 
 
 class Readout(nn.Sequential):
@@ -23,7 +63,7 @@ class Readout(nn.Sequential):
 
     Example:
         >>> import pgnn
-        >>> body = pgnn.neural.Maxout(4, 8)
+        >>> body = Maxout(4, 8)
         >>> kind = pgnn.Variable("kind", 3)
         >>> pgnn.Neural(kind, [], Readout(body, 3), inputs=["x"]).factor(
         ...     inputs={"x": torch.zeros(5, 4)})
@@ -145,7 +185,9 @@ class Highway(nn.Module):
     Args:
         features: Numbers in and out, on the last axis.
         transform: Module :math:`H`; a linear layer with ``ReLU`` if not given.
-        gate_bias: Of the gate :math:`T` at the beginning; negative ones let the input pass.
+        gate: Module that makes the logits of the gate :math:`T`, with a ``bias``; a linear layer if
+            not given.
+        gate_bias: Of the gate at the beginning; negative ones let the input pass.
 
     References:
         Srivastava, Greff and Schmidhuber (2015), Highway networks.
@@ -157,13 +199,18 @@ class Highway(nn.Module):
     """
 
     def __init__(
-        self, features: int, transform: nn.Module | None = None, gate_bias: float = -1.0
+        self,
+        features: int,
+        transform: nn.Module | None = None,
+        gate: nn.Linear | nn.Conv2d | None = None,
+        gate_bias: float = -1.0,
     ) -> None:
         super().__init__()
         self.out_features = features
         self.transform = transform or nn.Sequential(nn.Linear(features, features), nn.ReLU())
-        self.gate = nn.Linear(features, features)
-        nn.init.constant_(self.gate.bias, gate_bias)
+        self.gate = nn.Linear(features, features) if gate is None else gate
+        if self.gate.bias is not None:
+            nn.init.constant_(self.gate.bias, gate_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(..., features)``."""
