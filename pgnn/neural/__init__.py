@@ -15,7 +15,21 @@ from pgnn.neural.convolutions import (
     local_response_norm,
 )
 from pgnn.neural.dcgan import MinibatchDiscrimination, dcgan_discriminator, dcgan_generator
+from pgnn.neural.gated_cells import CoupledLSTMCell, PeepholeLSTMCell, ResetGRUCell
 from pgnn.neural.lenet import LeNet5
+from pgnn.neural.real_time import RealTimeGradient
+from pgnn.neural.recurrent import (
+    AccumulatingCell,
+    Bidirectional,
+    JordanCell,
+    LastStep,
+    MemoryCell,
+    NARXCell,
+    Recurrent,
+    ResidualCell,
+    TimeDelay,
+)
+from pgnn.neural.recursive import Recursive
 from pgnn.neural.structured_attention import (
     ChainAttention,
     ConstituentAttention,
@@ -46,28 +60,42 @@ from pgnn.neural.vision import (
 )
 
 __all__ = [
+    "AccumulatingCell",
+    "Bidirectional",
     "Body",
     "ChainAttention",
     "ConstituentAttention",
+    "CoupledLSTMCell",
     "Dense",
     "DependencyAttention",
     "GaussianClasses",
     "Highway",
     "Inception",
+    "JordanCell",
+    "LastStep",
     "LeNet5",
     "Maxout",
+    "MemoryCell",
     "MinibatchDiscrimination",
+    "NARXCell",
+    "PeepholeLSTMCell",
     "PositionBias",
     "RadialBasis",
     "RandomShift",
     "Readout",
+    "RealTimeGradient",
+    "Recurrent",
+    "Recursive",
+    "ResetGRUCell",
     "Residual",
+    "ResidualCell",
     "ScaledTanh",
     "SpatialPyramidPool2d",
     "StructuredAttention",
     "SubSample2d",
     "TableConv2d",
     "TextCNN",
+    "TimeDelay",
     "alexnet",
     "dcgan_discriminator",
     "dcgan_generator",
