@@ -117,8 +117,10 @@ from pgnn.inference.learning.entropy_regularization import EntropyRegularization
 from pgnn.inference.learning.gradient import Gradient
 from pgnn.inference.learning.greedy_layerwise import GreedyLayerwise
 from pgnn.inference.learning.k_means import KMeans
+from pgnn.inference.learning.max_margin import MaxMargin
 from pgnn.inference.learning.maximum_likelihood import MaximumLikelihood
 from pgnn.inference.learning.pattern_storage import Hebbian, PseudoInverse, Unlearning
+from pgnn.inference.learning.perceptron import Perceptron
 from pgnn.inference.learning.prior_shift import PriorShift
 from pgnn.inference.learning.priors import K2, BDeu, Dirichlet, Laplace
 from pgnn.inference.learning.pseudo_likelihood import PseudoLikelihood
@@ -244,7 +246,8 @@ __all__ = [
     "MeanFieldNormal", "LowRankNormal", "FullRankNormal", "Flow", "Delta", "Amortised", "Elbo",
     "ImportanceWeighted", "Renyi", "ScoreFunction",
     # learners and priors
-    "Learner", "MaximumLikelihood", "Gradient", "PseudoLikelihood", "VariationalBayes", "EM",
+    "Learner", "MaximumLikelihood", "Gradient", "PseudoLikelihood", "Perceptron", "MaxMargin",
+    "VariationalBayes", "EM",
     "Checkpoints", "ContrastiveDivergence", "WakeSleep", "Adversarial", "MinMax", "NonSaturating",
     "MeanProbability", "LeastSquares", "Wasserstein", "WassersteinGradientPenalty", "Hinge",
     "GreedyLayerwise", "Hebbian", "PseudoInverse", "Unlearning", "KMeans", "SelfTraining",

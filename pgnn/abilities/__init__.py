@@ -21,6 +21,7 @@ from pgnn.abilities.core import (
 from pgnn.abilities.implicit import AdversarialModel, Duel, Game, ImplicitModel
 from pgnn.abilities.over_time import (
     AlignmentModel,
+    AttributeChainModel,
     ChainModel,
     EmittingModel,
     GaussianChainModel,
@@ -37,6 +38,7 @@ from pgnn.abilities.vectors import (
 )
 
 __all__ = [
+    "AttributeChainModel",
     "AlignmentModel",
     "AdversarialModel",
     "AmortisedModel",

@@ -14,6 +14,7 @@ from pgnn.factors.variable import Variable
 
 if TYPE_CHECKING:
     from pgnn.evidence.sequence_evidence import SequenceEvidence
+    from pgnn.inference.chains.attribute_chain import AttributeChain
     from pgnn.inference.chains.chain import Chain
     from pgnn.inference.chains.segment_chain import SegmentChain
 
@@ -137,6 +138,36 @@ class AlignmentModel(PairedModel):
         Args:
             seen: What :meth:`read` returned.
         """
+
+
+class AttributeChainModel(LikelihoodModel):
+    """A chain of labels whose scores are sums over attributes, at least with some inputs."""
+
+    @abstractmethod
+    def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
+        """Return the chain of rows whose labels are all known; None if it is none of attributes.
+
+        Args:
+            rows: Evidence, with covariates as its ``inputs``.
+        """
+
+    @abstractmethod
+    def attribute_scores(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return weights, scores of first and last labels, and of transitions."""
+
+    @abstractmethod
+    def assign_attribute_scores(self, *scores: Tensor) -> None:
+        """Write what :meth:`attribute_scores` returns into the parameters that are learned."""
+
+    @property
+    @abstractmethod
+    def learned_transitions(self) -> Tensor:
+        """``(K, K)`` which transitions have scores that are learned."""
+
+    @property
+    @abstractmethod
+    def learns_ends(self) -> bool:
+        """Whether first and last labels have scores that are learned."""
 
 
 class EmittingModel(ChainModel, SlicedModel):

@@ -15,6 +15,7 @@ class History(dict[str, Any]):
 
     Attributes:
         progress: Where a learner stopped, if it can go on; not kept in files.
+        voters: All parameters that a perceptron had, if it was to keep them; not kept in files.
 
     Example:
         >>> record = History(iterations=2, trace={"log_likelihood": [-3.0, -2.5]})
@@ -23,6 +24,7 @@ class History(dict[str, Any]):
     """
 
     progress: Any = None
+    voters: Any = None
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.items() if k not in ("trace", RUNNING)}

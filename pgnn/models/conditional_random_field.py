@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgnn.abilities import ChainModel, Inputs, LikelihoodModel
+from pgnn.abilities import AttributeChainModel, ChainModel, Inputs
 from pgnn.errors import DataError, EvidenceError, ModelError, Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import with_lengths
@@ -21,20 +21,19 @@ from pgnn.factors.time_steps import AXIS
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.models.labels_from_data import labels_of
 from pgnn.models.markov_random_field import MarkovRandomField
-from pgnn.models.scores.score_parts import input_of, read_parts
+from pgnn.models.scores.score_parts import common_lengths, input_of, read_parts
 from pgnn.models.scores.step_scores import StepScores
 from pgnn.models.scores.unrolled_scores import UnrolledScores
 from pgnn.models.sequence_model import SequenceModel
 from pgnn.models.structure_restored_on_failure import structure_restored_on_failure
 
 if TYPE_CHECKING:
-    from pgnn.inference.chains.attribute_sums import AttributeSums
+    from pgnn.inference.chains.attribute_chain import AttributeChain
     from pgnn.inference.chains.chain import Chain
-    from pgnn.inference.chains.label_likelihood import LabelLikelihood
     from pgnn.inference.learner import Learner
 
 
-class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
+class ConditionalRandomField(SequenceModel, ChainModel, AttributeChainModel):
     r"""A chain of labels given inputs, the undirected counterpart of a hidden Markov model.
 
     .. math:: p(z \mid x) = \frac{1}{Z(x)} \exp \Big( \sum_{t=1}^T f_t(z_t; x)
@@ -160,21 +159,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         Raises:
             EvidenceError: If two of them have other lengths.
         """
-        known: dict[Hashable, Any] = {}
-        inputs = {} if inputs is None else inputs
-        for part in self._parts:
-            lengths = part.lengths(inputs[part.input_name]) if part.input_name in inputs else None
-            if lengths is not None:
-                known[part.input_name] = lengths
-        if not known:
-            return None
-        first = next(iter(known))
-        for name, lengths in known.items():
-            if not np.array_equal(lengths, known[first]):
-                raise EvidenceError(
-                    f"inputs {first!r} and {name!r} have sequences of other lengths"
-                )
-        return known[first]
+        return common_lengths(self._parts, inputs or {})
 
     def covariates(self, inputs: Inputs | None, seen: SequenceEvidence) -> dict[Hashable, Tensor]:
         """Return what the parts make of the inputs, ``(B, T, ...)`` each."""
@@ -210,7 +195,7 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             field = field.masked_fill(other & (codes >= 0), -torch.inf)
         if self.name in seen.soft:
             field = field + seen.soft[self.name].to(field).log()
-        return Chain(self._begins().to(field), self.moves().to(field), field, seen.lengths)
+        return Chain(self._end_scores()[0].to(field), self.moves().to(field), field, seen.lengths)
 
     def log_likelihood(self, rows: SequenceEvidence) -> Callable[[], Tensor]:
         """Return a function of the parameters alone: ``(B,)`` log probabilities of some rows.
@@ -225,27 +210,55 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             return lambda: self.log_prob(rows, inputs=rows.inputs)
         from pgnn.inference.chains.label_likelihood import LabelLikelihood
 
+        chain = self.attribute_chain(rows)
+        if chain is not None and chain.sums.is_dense:
+            return lambda: chain(*self.attribute_scores())
         inside = rows.inside
         likelihood = LabelLikelihood(rows.lengths, rows.codes[self.name][inside])
-        linear = self._parts[0].linear(rows.inputs, inside) if len(self._parts) == 1 else None
-        if linear is not None:
-            return self._linear_likelihood(*linear, likelihood)
         scorers = [part.scorer(rows.inputs, inside) for part in self._parts]
 
         def log_probs() -> Tensor:
             steps = self._total([scores() for scores in scorers], rows.lengths)
-            return likelihood(steps, self._begins().to(steps), self.moves().to(steps))
+            return likelihood(steps, self._end_scores()[0].to(steps), self.moves().to(steps))
 
         return log_probs
 
-    def _linear_likelihood(
-        self, sums: AttributeSums, weights: Callable[[], Tensor], likelihood: LabelLikelihood
-    ) -> Callable[[], Tensor]:
-        """The same where all scores are sums over attributes."""
+    def attribute_chain(self, rows: SequenceEvidence) -> AttributeChain | None:
+        """Return the chain of rows whose labels are known, see the base class."""
         from pgnn.inference.chains.attribute_chain import AttributeChain
+        from pgnn.inference.chains.label_likelihood import LabelLikelihood
 
-        chain = AttributeChain(sums, likelihood)
-        return lambda: chain(weights(), self._begins(), self._lasts(), self.moves())
+        inside = rows.inside
+        sums = self._parts[0].attribute_sums(rows.inputs, inside) if len(self._parts) == 1 else None
+        if sums is None:
+            return None
+        codes = rows.codes[self.name][inside]
+        return AttributeChain(sums, LabelLikelihood(rows.lengths, codes))
+
+    def attribute_scores(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the weights, and the scores of ends and transitions, see the base class."""
+        return self._parts[0].attribute_weights, *self._end_scores(), self.moves()
+
+    def assign_attribute_scores(self, *scores: Tensor) -> None:
+        """Write the weights, and the scores of ends and transitions, see the base class."""
+        weights, first, last, moves = scores
+        with torch.no_grad():
+            self._parts[0].attribute_weights.copy_(weights)
+            if self.ends:
+                self.first.copy_(first)
+                self.last.copy_(last)
+            if self.learns_transitions:
+                self.transitions.copy_(moves.masked_fill(self.barred, 0.0))
+
+    @property
+    def learned_transitions(self) -> Tensor:
+        """``(K, K)`` which transitions are learned, see the base class."""
+        return ~(self.barred | self.unlearned) & self.learns_transitions
+
+    @property
+    def learns_ends(self) -> bool:
+        """Whether first and last labels have scores, see the base class."""
+        return self.ends
 
     def field(self, covariates: Mapping[Hashable, Tensor], lengths: Tensor, steps: int) -> Tensor:
         """Return ``(N, K)`` scores of the labels at each step, sequence after sequence.
@@ -276,13 +289,12 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             total = total.index_add(0, ends, self.last.to(total).expand(len(ends), -1))
         return total
 
-    def _begins(self) -> Tensor:
-        """``(K,)`` scores of the first label."""
-        return self.first if self.ends else self.transitions.new_zeros(self.state.num_states)
-
-    def _lasts(self) -> Tensor:
-        """``(K,)`` scores of the last label."""
-        return self.last if self.ends else self.transitions.new_zeros(self.state.num_states)
+    def _end_scores(self) -> tuple[Tensor, Tensor]:
+        """``(K,)`` scores of the first label and of the last one."""
+        if self.ends:
+            return self.first, self.last
+        none = self.transitions.new_zeros(self.state.num_states)
+        return none, none
 
     def moves(self) -> Tensor:
         """Return ``(K, K)`` scores of transitions, ``-inf`` of those that there are not."""
@@ -333,8 +345,8 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
             raw = {p.input_name: p.read(input_of(p, inputs)) for p in self._parts}
             self._prepare(rows, raw)
             covariates = self.covariates(raw, rows)
-            rest: dict[str, Any] = {"weights": weights, "seed": seed, "progress": progress}
-            return super().fit(rows, learner=learner, inputs=covariates, **rest)
+            rest: Any = {"weights": weights, "seed": seed, "progress": progress, "learner": learner}
+            return super().fit(rows, inputs=covariates, **rest)
 
     def _read(self, data: Any, inputs: Inputs | None) -> SequenceEvidence:
         try:
@@ -347,10 +359,8 @@ class ConditionalRandomField(SequenceModel, ChainModel, LikelihoodModel):
         codes = rows.codes.get(self.name)
         if codes is None:
             codes = torch.full((rows.num_rows, rows.steps), MISSING)
-        k = self.state.num_states
-        self.scores = nn.ModuleList(
-            p.prepared(inputs[p.input_name], codes[rows.inside], k) for p in self._parts
-        )
+        known, k = codes[rows.inside], self.state.num_states
+        self.scores = nn.ModuleList(p.prepared(inputs[p.input_name], known, k) for p in self._parts)
         if self.seen_transitions:
             before, after = codes[:, :-1], codes[:, 1:]
             both = (before >= 0) & (after >= 0)

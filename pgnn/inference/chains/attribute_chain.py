@@ -226,6 +226,51 @@ class CompiledAttributeChain:
         self.gradient.moves[...] += potentials * pairs
         return torch.from_numpy(log_probs), self.parts(self.gradient)
 
+    def corrections(self, learned: Tensor, ends: bool, *parts: Tensor) -> Any:
+        """Return weights to be corrected sequence by sequence, with room for what that takes.
+
+        Args:
+            learned: ``(K, K)`` which transitions are learned.
+            ends: Whether scores of first and last labels are.
+            parts: See :meth:`set`.
+        """
+        from pgnn.inference.chains.kernels.attribute_corrections import Corrections
+
+        self.set(*parts)
+        rows = len(self.weights.table)
+        exists = np.zeros((rows, self.width), dtype=np.bool_)
+        exists.reshape(-1)[self._cells] = True
+        return Corrections(
+            self.weights, self._zeros(rows), self._zeros(rows), exists, learned.numpy(), ends,
+            np.zeros(1),
+        )  # fmt: skip
+
+    def correct(
+        self, corrections: Any, rows: Ints, row_weights: Any, cost: float, most: float
+    ) -> tuple[Any, Any]:
+        """Pass over sequences; return how far best labels were above right ones, and how many.
+
+        Args:
+            corrections: What :meth:`corrections` returned; it is changed.
+            rows: Sequences, in the order in which they come.
+            row_weights: ``(B,)`` what each counts.
+            cost: What a wrong label scores besides.
+            most: Largest size of a correction; negative for corrections of size one.
+        """
+        from pgnn.inference.chains.kernels.attribute_corrections import correct
+
+        longest, width = int(self.lengths.max(initial=0)), self.width
+        losses, wrong = np.zeros(len(self.lengths)), np.zeros(len(self.lengths), dtype=np.int64)
+        scores, sums = np.zeros((longest, width)), np.zeros((2, width))
+        origins, best = np.zeros((longest, width), np.int64), np.zeros(longest, np.int64)
+
+        def work(stop: Stop) -> None:
+            correct(self.steps, corrections, rows, row_weights, cost, most, losses, wrong, scores,
+                    sums, origins, best, stop)  # fmt: skip
+
+        interruptible([work], cost=self.cost)
+        return losses, wrong
+
 
 def _in_lines(rows: int, columns: int) -> NDArray[np.float64]:
     """Zeros whose rows begin where a line of the cache does, so that each takes no line more."""

@@ -16,6 +16,9 @@ from pgnn.inference.threads import Stop, in_threads, interruptible
 _ADDITION = 1.0
 """About how many nanoseconds one addition takes, in rows that are not in the cache."""
 
+_FEW = 4
+"""Attributes of all steps, times this, from which on a table of all weights is worth its while."""
+
 
 class AttributeSums:
     r"""Sums :math:`\sum_a v_a w_{a k}` over the attributes of each step, of weights that change.
@@ -43,6 +46,11 @@ class AttributeSums:
     ) -> None:
         self.numbers, self.values, self.pairs, self.shape = numbers, values, pairs, shape
         self._tables: dict[Any, tuple[Any, Any]] = {}
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether there are so many steps that a table of all weights is worth its while."""
+        return _FEW * self.numbers.numel() >= self.shape[0]
 
     def __call__(self, weights: Tensor) -> Tensor:
         """Return ``(N, K)`` sums, of ``(P,)`` weights."""

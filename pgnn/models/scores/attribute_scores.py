@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-_FEW = 4
-"""Attributes of all steps, times this, from which on a table of all weights is worth its while."""
 NONE = -1
 """The number that stands where there is no attribute (any more), or one that has no weight."""
 
@@ -188,35 +186,43 @@ class AttributeScores(StepScores):
 
     def scorer(self, covariates: Mapping[Hashable, Tensor], inside: Tensor) -> Callable[[], Tensor]:
         """Pick the steps out once, see the base class."""
-        sums, weights = self.linear(covariates, inside)
-        return lambda: sums(weights())
+        from pgnn.inference.chains.attribute_sums import AttributeSums
 
-    def linear(
+        all_sums = self.attribute_sums(covariates, inside)
+        if all_sums.is_dense:
+            return lambda: all_sums(self.weights)
+        numbers, (pair_names, pair_labels) = all_sums.numbers, all_sums.pairs
+        used, local = torch.unique(numbers.clamp_min(0), return_inverse=True)
+        chosen = _ranges(*(torch.searchsorted(pair_names, used, right=r) for r in (False, True)))
+        names = torch.searchsorted(used, pair_names[chosen])
+        sums = AttributeSums(
+            torch.where(numbers < 0, NONE, local).to(torch.int32),
+            all_sums.values,
+            torch.stack([names, pair_labels[chosen]]),
+            (len(used), self.num_labels),
+        )
+        return lambda: sums(self.weights[chosen])
+
+    def attribute_sums(
         self, covariates: Mapping[Hashable, Tensor], inside: Tensor
-    ) -> tuple[AttributeSums, Callable[[], Tensor]]:
-        """Return the sums, and what returns the weights, see the base class."""
+    ) -> AttributeSums:
+        """Return the sums over all attributes, see the base class."""
         from pgnn.inference.chains.attribute_sums import AttributeSums
 
         numbers, values = covariates[self.input_name], covariates.get(self.values_name)
         there = inside.to(numbers.device)
-        numbers, values = numbers[there], None if values is None else values[there]
-        pairs, count = torch.stack([self.pair_names, self.pair_labels]), len(self.names)
-        if _FEW * numbers.numel() >= count:
-            sums = AttributeSums(numbers, values, pairs, (count, self.num_labels))
-            return sums, lambda: self.weights
-        # a table of all attributes would take longer than the sums
-        used, local = torch.unique(numbers.clamp_min(0), return_inverse=True)
-        chosen = _ranges(
-            *(torch.searchsorted(self.pair_names, used, right=r) for r in (False, True))
+        pairs = torch.stack([self.pair_names, self.pair_labels])
+        return AttributeSums(
+            numbers[there],
+            None if values is None else values[there],
+            pairs,
+            (len(self.names), self.num_labels),
         )
-        names = torch.searchsorted(used, self.pair_names[chosen])
-        sums = AttributeSums(
-            torch.where(numbers < 0, NONE, local).to(torch.int32),
-            values,
-            torch.stack([names, self.pair_labels[chosen]]),
-            (len(used), self.num_labels),
-        )
-        return sums, lambda: self.weights[chosen]
+
+    @property
+    def attribute_weights(self) -> Tensor:
+        """The weights, see the base class."""
+        return self.weights
 
     def extra_repr(self) -> str:
         """What ``print`` shows between the brackets."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from pgnn.errors import EvidenceError, ModelError, closest
 from pgnn.models.scores.attribute_scores import AttributeScores
@@ -39,3 +41,23 @@ def input_of(part: StepScores, inputs: Any) -> Any:
             f"{hint}"
         )
     return inputs[part.input_name]
+
+
+def common_lengths(parts: Sequence[StepScores], inputs: Mapping[Hashable, Any]) -> Any:
+    """Return the lengths of sequences that inputs tell, None if they tell none.
+
+    Raises:
+        EvidenceError: If two of them have other lengths.
+    """
+    known: dict[Hashable, Any] = {}
+    for part in parts:
+        lengths = part.lengths(inputs[part.input_name]) if part.input_name in inputs else None
+        if lengths is not None:
+            known[part.input_name] = lengths
+    if not known:
+        return None
+    first = next(iter(known))
+    for name, lengths in known.items():
+        if not np.array_equal(lengths, known[first]):
+            raise EvidenceError(f"inputs {first!r} and {name!r} have sequences of other lengths")
+    return known[first]

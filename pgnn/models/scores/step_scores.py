@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from pgnn.errors import ModelError
 from pgnn.factors.piece import Piece
 
 if TYPE_CHECKING:
@@ -78,11 +79,17 @@ class StepScores(Piece):
         """Return what scores the same steps again and again, as :meth:`scores` does once."""
         return lambda: self.scores(covariates, inside)
 
-    def linear(
+    def attribute_sums(
         self, covariates: Mapping[Hashable, Tensor], inside: Tensor
-    ) -> tuple[AttributeSums, Callable[[], Tensor]] | None:
-        """Return the scores as sums over attributes, and what returns the present weights.
-
-        None, unless they are linear in attributes that are numbered.
-        """
+    ) -> AttributeSums | None:
+        """Return the scores as sums of :attr:`attribute_weights`; None if they are no such sums."""
         return None
+
+    @property
+    def attribute_weights(self) -> Tensor:
+        """Weights of numbered attributes, where scores are sums of these.
+
+        Raises:
+            ModelError: Where they are not.
+        """
+        raise ModelError(f"the scores of {self.input_name!r} are no sums over attributes")

@@ -1,0 +1,179 @@
+"""Best labels whose scores are sums over attributes, and steps of weights where they are wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from pgnn.inference.chains.kernels.attribute_messages import AttributeWeights, score_steps
+from pgnn.inference.kernels.compiled import inner_numeric, numeric
+
+MARK, MEASURE, APPLY = 0, 1, 2
+"""What is done at the weights of a label at a step: the correction is noted, measured, made."""
+
+
+class Corrections(NamedTuple):
+    """What changes while weights are corrected."""
+
+    weights: AttributeWeights
+    """The present ones."""
+    totals: AttributeWeights
+    """Sum of all corrections, each times how many sequences came before it."""
+    delta: AttributeWeights
+    """Zeros: the correction under way."""
+    exists: NDArray[Any]
+    """``(D, P)`` bool: which cells of the table are weights."""
+    learned: NDArray[Any]
+    """``(K, K)`` bool: which transitions are learned."""
+    ends: bool
+    """Whether scores of first and last labels are learned."""
+    seen: NDArray[Any]
+    """``(1,)`` float64: sequences so far."""
+
+
+@inner_numeric
+def _touch(array, total, delta, i, amount, mode, size, count):
+    """Note, measure or make a correction of one weight."""
+    if mode == MARK:
+        delta[i] += amount
+    elif mode == MEASURE:
+        return amount * delta[i]
+    else:
+        array[i] += size * delta[i]
+        total[i] += count * size * delta[i]
+        delta[i] = 0.0
+    return 0.0
+
+
+@inner_numeric
+def _touch_step(steps, c, n, label, sign, mode, size):
+    """The same for all weights that a label has at a step."""
+    found, valued = 0.0, steps.values.shape[0] > 0
+    for m in range(steps.starts[n], steps.lone[n]):
+        f = steps.numbers[m]
+        if c.exists[f, label]:
+            value = steps.values[m] * sign if valued else sign
+            found += _touch(c.weights.table[f], c.totals.table[f], c.delta.table[f], label, value,
+                            mode, size, c.seen[0])  # fmt: skip
+    for m in range(steps.lone[n], steps.starts[n + 1]):
+        s = steps.numbers[m]
+        if c.weights.lone_labels[s] == label:
+            value = steps.values[m] * sign if valued else sign
+            found += _touch(c.weights.lone, c.totals.lone, c.delta.lone, s, value, mode, size,
+                            c.seen[0])  # fmt: skip
+    return found
+
+
+@inner_numeric
+def _touch_all(steps, c, first, right, best, mode, size):
+    """The same for all weights that right labels and the best ones do not have in common."""
+    found, num = 0.0, len(best)
+    for t in range(num):
+        y, z = right[t], best[t]
+        if y != z:
+            found += _touch_step(steps, c, first + t, y, 1.0, mode, size)
+            found += _touch_step(steps, c, first + t, z, -1.0, mode, size)
+            if c.ends and t == 0:
+                for label, sign in ((y, 1.0), (z, -1.0)):
+                    found += _touch(c.weights.first, c.totals.first, c.delta.first, label, sign,
+                                    mode, size, c.seen[0])  # fmt: skip
+            if c.ends and t == num - 1:
+                for label, sign in ((y, 1.0), (z, -1.0)):
+                    found += _touch(c.weights.last, c.totals.last, c.delta.last, label, sign,
+                                    mode, size, c.seen[0])  # fmt: skip
+        if t and (y != z or right[t - 1] != best[t - 1]):
+            for before, label, sign in ((right[t - 1], y, 1.0), (best[t - 1], z, -1.0)):
+                if c.learned[before, label]:
+                    found += _touch(c.weights.moves[before], c.totals.moves[before],
+                                    c.delta.moves[before], label, sign, mode, size,
+                                    c.seen[0])  # fmt: skip
+    return found
+
+
+@inner_numeric
+def _find_best(scores, moves, num, K, sums, origins, best):
+    """Write the best labels of a sequence; return their score."""
+    for k in range(K):
+        sums[0, k] = scores[0, k]
+    for t in range(1, num):
+        now, then = t % 2, (t - 1) % 2
+        for k in range(K):
+            sums[now, k] = -math.inf
+            origins[t, k] = 0
+        for j in range(K):
+            begin = sums[then, j]
+            for k in range(K):
+                value = begin + moves[j, k]
+                better = value > sums[now, k]
+                sums[now, k] = value if better else sums[now, k]
+                origins[t, k] = j if better else origins[t, k]
+        for k in range(K):
+            sums[now, k] += scores[t, k]
+    last, top = (num - 1) % 2, 0
+    for k in range(1, K):
+        if sums[last, k] > sums[last, top]:
+            top = k
+    score = sums[last, top]
+    for t in range(num - 1, -1, -1):
+        best[t] = top
+        top = origins[t, top] if t else 0
+    return score
+
+
+@numeric
+def correct(
+    steps, c, rows, row_weights, cost, most, losses, wrong, scores, sums, origins, best, stop
+):
+    """Correct the weights after each sequence whose best labels are not the right ones.
+
+    Args:
+        steps: :class:`~pgnn.inference.chains.kernels.attribute_messages.AttributeSteps`.
+        c: :class:`Corrections`.
+        rows: Sequences, in the order in which they come.
+        row_weights: ``(B,)`` what a correction counts.
+        cost: What a wrong label scores besides, while the best ones are sought.
+        most: Largest size of a correction; negative for corrections of size one.
+        losses: ``(B,)`` by how much the best labels scored more than the right ones; NaN where the
+            right ones are impossible, and then nothing is corrected any more.
+        wrong: ``(B,)`` how many of the best labels are not right.
+        scores: Room for ``(T, P)``.
+        sums: For ``(2, P)``.
+        origins: For ``(T, P)`` int64.
+        best: For ``(T,)`` int64.
+        stop: Looked at at each sequence.
+    """
+    K = c.weights.moves.shape[0]
+    for row in rows:
+        if stop[0]:
+            return
+        first = steps.begins[row]
+        num = steps.begins[row + 1] - first
+        losses[row], wrong[row] = 0.0, 0
+        if num == 0:
+            c.seen[0] += 1.0
+            continue
+        right, path = steps.labels[first : first + num], best[:num]
+        score_steps(steps, c.weights, first, num, scores)
+        score = 0.0
+        for t in range(num):
+            score += scores[t, right[t]]
+            if t:
+                score += c.weights.moves[right[t - 1], right[t]]
+            for k in range(K):
+                scores[t, k] += 0.0 if k == right[t] else cost
+        if not score > -math.inf:
+            losses[row] = math.nan
+            return
+        losses[row] = _find_best(scores, c.weights.moves, num, K, sums, origins, path) - score
+        for t in range(num):
+            wrong[row] += path[t] != right[t]
+        if wrong[row]:
+            _touch_all(steps, c, first, right, path, MARK, 0.0)
+            size = row_weights[row]
+            if most >= 0.0:
+                square = _touch_all(steps, c, first, right, path, MEASURE, 0.0)
+                size *= min(most, losses[row] / square) if square > 0.0 else 0.0
+            _touch_all(steps, c, first, right, path, APPLY, size)
+        c.seen[0] += 1.0

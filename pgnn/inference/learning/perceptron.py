@@ -1,0 +1,54 @@
+"""The perceptron, of classes and of structures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgnn.inference.learning.mistake_driven import MistakeDriven
+from pgnn.inference.learning.mistakes import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptron(MistakeDriven):
+    r"""Adds the right states' features and takes the best ones' away, row after row.
+
+    .. math:: \theta \leftarrow \theta + \phi(x_n, y_n) - \phi(x_n, \hat y_n), \qquad
+        \hat y_n = \arg\max_y \theta^\top \phi(x_n, y)
+
+    No partition function is needed, only best states. Where some :math:`u` of length one separates
+    every row by a margin :math:`\gamma`, no more than :math:`R^2 / \gamma^2` mistakes are made from
+    zero weights on, with :math:`R` the longest correction.
+
+    Args:
+        averaged: Whether the mean of the parameters after each row is kept, which generalises far
+            better than the last ones.
+        voted: Whether ``model.history.voters`` keeps all parameters that there were, with the
+            number of rows that each survived, see
+            :class:`~pgnn.inference.learning.voters.Voters`.
+
+    The other settings are ``max_iterations``, ``targets`` and ``engine``, see
+    :class:`~pgnn.inference.learning.mistake_driven.MistakeDriven`.
+
+    References:
+        Collins (2002), Discriminative training methods for hidden Markov models; Freund and
+        Schapire (1999), Large margin classification using the perceptron algorithm.
+
+    Example:
+        >>> from pgnn.models import LogisticRegression
+        >>> rows = {"x": [-2.0, -1.0, 1.0, 2.0], "y": ["low", "low", "high", "high"]}
+        >>> model = LogisticRegression("y", ["x"]).fit(rows, learner=Perceptron(targets="y"))
+        >>> model.history["converged"], model.history["trace"]["mistakes"][-1]
+        (True, 0.0)
+    """
+
+    voted: bool = False
+
+    @property
+    def rule(self) -> Rule:
+        """Corrections of size one."""
+        return Rule()
+
+    @property
+    def keeps_voters(self) -> bool:
+        """Whether all parameters are kept."""
+        return self.voted
