@@ -19,6 +19,7 @@ from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.question import Question
+from pgnn.inference.real_units import DRAWS, RealUnitTargets, WeightedStates, is_enumerated
 from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.annealing import Annealing
 from pgnn.inference.sampling.gibbs import Gibbs
@@ -28,6 +29,9 @@ from pgnn.limits import POSITIVE, check_settings
 @dataclass(frozen=True)
 class AutomaticUnits(Engine):
     """Exact where few units have to be enumerated, otherwise chains that draw block by block.
+
+    Real units are answered about by mixtures of normal distributions, given all states of the
+    discrete ones or, where these are many, given draws of them.
 
     Most probable states beyond that come from simulated annealing. ``log_prob`` is exact or
     raises ``Intractable``.
@@ -56,6 +60,19 @@ class AutomaticUnits(Engine):
 
     def answer_query(self, question: Question) -> Posterior:
         """Answer ``query``: exactly, or by chains."""
+        reals = RealUnitTargets.of(question)
+        if reals is None:
+            return self._discrete(question)
+        whole = self._discrete(question.about(reals.discrete))
+        if is_enumerated(question):
+            states = WeightedStates.all_of(question)
+        else:
+            drawn = self.answer_sample(question.about(None), DRAWS, self.seed).codes
+            states = WeightedStates.drawn(drawn.reshape(DRAWS, question.num_rows, -1))
+        return reals.answer(question, whole, states)
+
+    def _discrete(self, question: Question) -> Posterior:
+        """The answer about discrete units."""
         try:
             return self._exact.answer_query(question)
         except Intractable as error:

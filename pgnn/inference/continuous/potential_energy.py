@@ -15,6 +15,7 @@ from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.validation import unvalidated
+from pgnn.factors.units.unit_layers import UnitModel
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals
 from pgnn.inference.continuous.densities import JointDensity, ProductDensity, SummedDensity
@@ -95,6 +96,8 @@ class PotentialEnergy:
     @property
     def is_centred(self) -> bool:
         """Whether the distribution of a latent variable depends on another latent one."""
+        if not self.model.graph.is_directed():
+            return False
         names = {v.name for v in self.latent}
         return any(not names.isdisjoint(self.model.graph.predecessors(n)) for n in names)
 
@@ -263,6 +266,8 @@ def density_of(
         states = [v.name for v in model.variables.values() if v.is_discrete]
         if seen.soft is None and known.keys() >= set(states):
             return ProductDensity(model, {v.name for v in latent}, known, inputs)
+    elif isinstance(model, UnitModel):
+        return SummedDensity(model, replace(seen, soft_tensors={}), inputs)
     elif not isinstance(model, ExecutableModel):
         raise Unsupported(f"a {type(model).__name__} has no density of real variables")
     elif model.obstacle is not None:
