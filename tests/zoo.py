@@ -764,6 +764,41 @@ def _energy() -> None:
     )
 
 
+def _layered(top_is_normalized: bool) -> None:
+    """Logistic layers of a unit each; the top two are a restricted machine if not normalised."""
+    bias, weight = {"v": 0.4, "h": -0.7, "g": 0.9}, {"v": 1.3, "h": -2.1}
+
+    def unit(child: str, parent: str) -> oracle.Table:
+        on = _sigmoid(bias[child] + weight[child] * np.arange(2))
+        return (parent, child), np.stack([1 - on, on], axis=1)
+
+    def alone(name: str) -> oracle.Table:
+        return (name,), np.exp([0.0, bias[name]])
+
+    tables: Tables = [unit("v", "h"), alone("g")]
+    if top_is_normalized:
+        tables += [unit("h", "g"), ((), np.array(1.0 / (1.0 + np.exp(bias["g"]))))]
+    else:
+        tables += [alone("h"), (("h", "g"), np.exp([[0.0, 0.0], [0.0, weight["h"]]]))]
+
+    def make() -> Model:
+        kind = pgnn.SigmoidBeliefNetwork if top_is_normalized else pgnn.DeepBeliefNetwork
+        model = kind([Variable(n, 2) for n in bias])
+        with torch.no_grad():
+            for p, x in zip(model.biases, bias.values(), strict=True):
+                p.fill_(x)
+            for p, x in zip(model.weights, weight.values(), strict=True):
+                p.fill_(x)
+        return model.requires_grad_(False)
+
+    _add(
+        name="sigmoid_layers" if top_is_normalized else "deep_belief",
+        make=make,
+        cards=dict.fromkeys(bias, 2),
+        tables=_constant(tables),
+    )
+
+
 # --- labels -------------------------------------------------------------------------------------
 
 
@@ -814,4 +849,6 @@ _coupled()
 _features()
 _neural_field()
 _energy()
+_layered(top_is_normalized=True)
+_layered(top_is_normalized=False)
 _labels()

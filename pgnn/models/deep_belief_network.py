@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pgnn.factors.groups.factor_group import FactorGroup
-from pgnn.factors.potentials.bias import Bias
-from pgnn.factors.potentials.coupling import Coupling
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
+from pgnn.factors.groups.matrix_group import MatrixGroup, Sides
 from pgnn.factors.units.recognised_layers import PairedLayers
 from pgnn.factors.units.unit_kind import BinaryUnits
 from pgnn.factors.units.unit_layers import State, UnitCoupling, UnitLayers
@@ -80,14 +79,13 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
 
     def top_groups(self) -> tuple[FactorGroup, ...]:
         """See :class:`LayeredBeliefNetwork`."""
-        below, above = list(self.variables.values())[-2:]
-        parts = [
-            Bias(below, self.biases[-2].detach().flatten()),
-            Bias(above, self.biases[-1].detach().flatten()),
-            Coupling(below, above, self.weights[-1].detach()),
-        ]
-        groups = [g for p in parts for g in p.groups(self.elements)]
-        return tuple(g.with_numbers(g.numbers.to(self.weights[-1].dtype)) for g in groups)
+        names = list(self.variables)[-2:]
+        below, above = (self.elements.numbers(n).ravel() for n in names)
+        weight, states = self.weights[-1], BinaryUnits().table(self.weights[-1])
+        biases = [TableGroup(places[:, None], torch.stack([torch.zeros_like(b), b], dim=1))
+                  for places, b in zip((below, above), self.biases[-2:], strict=True)]  # fmt: skip
+        numbers = weight.reshape(-1, 1, 1)
+        return (*biases, MatrixGroup(Sides(below, above), numbers, states, states))
 
     def log_partition(self) -> Tensor:
         """Return the log partition function, exact up to 25 units on the top's smaller side.
@@ -95,8 +93,17 @@ class DeepBeliefNetwork(LayeredBeliefNetwork, PairedLayers):
         Raises:
             Intractable: Beyond that; ``top_machine().log_partition_bracket()`` bounds it.
         """
-        with torch.no_grad():
-            return self.top_machine().requires_grad_(False).log_partition()
+        machine, names = self.top_machine(), ("visible", "hidden")
+        if not self._wants_gradients():
+            with torch.no_grad():
+                return machine.requires_grad_(False).log_partition()
+        value = machine.log_partition()
+        copies = (machine.weight(*names), *(machine.bias(n) for n in names))
+        gradients = torch.autograd.grad(value, copies)
+        total = value.detach()
+        for own, g in zip((self.weights[-1], *self.biases[-2:]), gradients, strict=True):
+            total = total + ((own - own.detach()) * g).sum()  # zero, with the derivative
+        return total
 
     def log_prob(self, data: Any, *, inputs: Any = None, engine: Any = None) -> Tensor:
         """See :meth:`Model.log_prob`: the log score less the log partition function."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
@@ -17,9 +18,8 @@ from pgnn.abilities import Inputs, VectorModel
 from pgnn.errors import ModelError
 from pgnn.factors.conditionals.sigmoid import Sigmoid
 from pgnn.factors.factor import Factor
-from pgnn.factors.groups.conditional_group import ConditionalGroup, is_large
-from pgnn.factors.groups.factor_group import FactorGroup
-from pgnn.factors.groups.grouping import grouped
+from pgnn.factors.groups.conditional_group import ConditionalGroup
+from pgnn.factors.groups.factor_group import FactorGroup, TableGroup
 from pgnn.factors.piece import learnable_zeros
 from pgnn.factors.randomness import generator
 from pgnn.factors.units.recognised_layers import RecognisedLayers
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _SPREAD = 0.4
 _SMALL = 24
 """Units up to which answers are exact where no engine is named."""
+_WRITTEN = 2**12
+"""Entries of the largest tables that are written down."""
 
 
 class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
@@ -133,21 +135,26 @@ class LayeredBeliefNetwork(Model, RecognisedLayers, VectorModel):
 
         Large ones are not written down: engines know how to go on without tables.
         """
-        layers, elements = list(self._variables.values()), self.elements
-        tables: list[Factor] = []
-        whole: list[FactorGroup] = []
-        for k in range(self.directed):
-            above = list(layers[k + 1].elements())
-            places = elements.numbers(layers[k + 1].name).ravel().tolist()
-            for i, child in enumerate(layers[k].elements()):
-                unit = Sigmoid(child, above, self.weights[k][i].detach(),
-                               self.biases[k][i].detach())  # fmt: skip
-                if is_large(unit, ()):
-                    number = int(elements.numbers(layers[k].name).ravel()[i])
-                    whole.append(ConditionalGroup(unit, [*places, number]))
-                else:
-                    tables.append(unit.factor())
-        return (*grouped(tables, elements), *whole, *self.top_groups())
+        layers = [g for k in range(self.directed) for g in self._layer_groups(k)]
+        return (*layers, *self.top_groups())
+
+    def _layer_groups(self, k: int) -> Iterator[FactorGroup]:
+        """The units of a layer given the one above: all tables at once, or each on its own."""
+        below, above = list(self._variables.values())[k : k + 2]
+        parents = self.elements.numbers(above.name).ravel()
+        children = self.elements.numbers(below.name).ravel()
+        weight, bias = self.weights[k], self.biases[k]
+        if 2 ** (len(parents) + 1) <= _WRITTEN:
+            parent_states = torch.cartesian_prod(*[weight.new_tensor([0.0, 1.0])] * len(parents))
+            field = parent_states.reshape(-1, len(parents)) @ weight.T + bias
+            table = torch.stack([logsigmoid(-field), logsigmoid(field)], dim=-1).movedim(1, 0)
+            scopes = np.column_stack([np.tile(parents, (len(children), 1)), children])
+            yield TableGroup(scopes, table.reshape(-1, *[2] * scopes.shape[1]), len(parents))
+            return
+        names = list(above.elements())
+        for i, child in enumerate(below.elements()):
+            unit = Sigmoid(child, names, weight[i].detach(), bias[i].detach())
+            yield ConditionalGroup(unit, [*parents, children[i]])
 
     def factors(
         self, observed: Mapping[Hashable, Tensor] | None = None, inputs: Inputs | None = None

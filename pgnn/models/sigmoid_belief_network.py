@@ -50,7 +50,7 @@ class SigmoidBeliefNetwork(LayeredBeliefNetwork):
     def top_groups(self) -> tuple[FactorGroup, ...]:
         """See :class:`LayeredBeliefNetwork`."""
         own = self.elements.numbers(list(self.variables)[-1]).ravel()
-        logits = self.biases[-1].detach()
+        logits = self.biases[-1]
         table = torch.nn.functional.logsigmoid(torch.stack([-logits, logits], dim=1))
         return (TableGroup(np.asarray(own)[:, None], table, 0),)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from pgnn.abilities import DirectedModel, ExecutableModel, FactorModel, Inputs
 from pgnn.errors import ImpossibleEvidence, ModelError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
-from pgnn.factors.validation import unvalidated
 from pgnn.factors.units.unit_layers import UnitModel
+from pgnn.factors.validation import unvalidated
 from pgnn.factors.variable import Variable
 from pgnn.inference.continuous.coordinates import Coordinates, Reals
 from pgnn.inference.continuous.densities import JointDensity, ProductDensity, SummedDensity
@@ -253,7 +253,7 @@ def density_of(
     """Return the density of a model that costs least.
 
     Args:
-        model: A directed model, or one that can be executed.
+        model: A directed model, one that can be executed, or one of units.
         seen: One row of evidence.
         latent: The latent real variables.
         known: ``(1, *shape)`` observed values.
@@ -266,11 +266,9 @@ def density_of(
         states = [v.name for v in model.variables.values() if v.is_discrete]
         if seen.soft is None and known.keys() >= set(states):
             return ProductDensity(model, {v.name for v in latent}, known, inputs)
-    elif isinstance(model, UnitModel):
-        return SummedDensity(model, replace(seen, soft_tensors={}), inputs)
-    elif not isinstance(model, ExecutableModel):
+    elif not isinstance(model, ExecutableModel | UnitModel):
         raise Unsupported(f"a {type(model).__name__} has no density of real variables")
-    elif model.obstacle is not None:
+    elif isinstance(model, ExecutableModel) and model.obstacle is not None:
         return ExecutedDensity(model, latent, known)
     assert isinstance(model, FactorModel)
     return SummedDensity(model, replace(seen, soft_tensors={}), inputs)
