@@ -155,6 +155,7 @@ from pgnn.inference.time.kalman_filter import KalmanFilter
 from pgnn.inference.time.online_filter import OnlineFilter
 from pgnn.inference.time.prefix_search import PrefixSearch
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
+from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.io import from_pgmpy, load, read, read_evidence, save, to_pgmpy, write
 from pgnn.models import (
     CTC,
@@ -237,7 +238,8 @@ __all__ = [
     # engines, and what one that is written outside needs
     "Engine", "Question", "Beliefs", "Best", "Automatic", "AutomaticUnits", "JunctionTree",
     "BlockElimination", "ByComponent", "SparseNormal", "ForwardBackward", "PrefixSearch",
-    "KalmanFilter", "InterfaceAlgorithm", "BoyenKoller", "BeliefPropagation", "Flooding",
+    "KalmanFilter", "SwitchingKalmanFilter", "InterfaceAlgorithm", "BoyenKoller",
+    "BeliefPropagation", "Flooding",
     "Sequential", "Residual", "MeanField", "Slices", "Gibbs", "MCMC", "ImportanceSampling",
     "Simulation", "ExecutionSampling", "ExecutionEnumeration", "SequentialMonteCarlo",
     "Resampling", "AnnealedImportanceSampling", "Annealing", "GeometricCooling", "LinearCooling",

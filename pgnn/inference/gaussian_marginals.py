@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,6 +151,54 @@ def real_marginal(
         deviation = variance.masked_fill(known, 1.0).sqrt().masked_fill(known, 0.0)
         part = NormalMarginal(mean[..., 0], deviation)
     return part if weights is None else MixtureMarginal(weights, part)
+
+
+def side_by_side(
+    marginals: Sequence[ExactMarginal], axis: int, gone: Tensor | None = None
+) -> ExactMarginal:
+    """Return the distributions of several variables of one shape as one, with an axis for them.
+
+    Args:
+        marginals: Of the same batch shape; mixtures may have different numbers of parts.
+        axis: Where the new axis is among those of the batch.
+        gone: ``(*batch)`` with that axis: whose means are to be ``NaN``.
+    """
+    parts: list[Any] = [
+        m.component_distribution if isinstance(m, MixtureMarginal) else m for m in marginals
+    ]
+    weights = [
+        m.mixture_distribution.probs if isinstance(m, MixtureMarginal) else None for m in marginals
+    ]
+    most = max((w.shape[-1] for w in weights if w is not None), default=0)
+    batch = len(marginals[0].batch_shape)
+
+    def stacked(values: list[Tensor]) -> Tensor:
+        """Numbers of all parts, the last one again where there are fewer."""
+        if not most:
+            return torch.stack(values, dim=axis)
+        wide = []
+        for x, w in zip(values, weights, strict=True):
+            own = x.unsqueeze(batch) if w is None else x
+            place = torch.arange(most, device=x.device).clamp_max(own.shape[batch] - 1)
+            wide.append(own.index_select(batch, place))
+        return torch.stack(wide, dim=axis)
+
+    vectors = isinstance(parts[0], VectorMarginal)
+    loc = stacked([p.loc for p in parts])
+    if gone is not None:
+        tail = loc.dim() - gone.dim()
+        loc = loc.masked_fill(gone.reshape(*gone.shape, *[1] * tail), torch.nan)
+    part: NormalMarginal | VectorMarginal
+    if vectors:
+        part = VectorMarginal(loc, stacked([p.scale_tril for p in parts]))
+    else:
+        part = NormalMarginal(loc, stacked([p.scale for p in parts]))
+    if not most:
+        return part
+    shape = marginals[0].batch_shape
+    shares = [loc.new_ones((*shape, 1)) if w is None else w for w in weights]
+    padded = [torch.nn.functional.pad(w, (0, most - w.shape[-1])) for w in shares]
+    return MixtureMarginal(torch.stack(padded, dim=axis), part)
 
 
 def semidefinite_cholesky(covariance: Tensor) -> Tensor:

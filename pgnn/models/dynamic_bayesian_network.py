@@ -49,7 +49,9 @@ class DynamicBayesianNetwork(RepeatedSlice):
     Answers are exact: by the chain of the joint states of the interface, the variables on which
     the next slice depends; where these are too many, by the unrolled network.
     Where real variables were not seen on which others depend, as in a state-space model, particles
-    answer (:class:`SequentialMonteCarlo`).
+    answer (:class:`SequentialMonteCarlo`); where these are linear Gaussian Kalman filters do,
+    exactly, or if discrete states switch them with histories projected on few normal distributions
+    (:class:`SwitchingKalmanFilter`).
     ``engine=BoyenKoller()`` filters with beliefs that fall into parts. :meth:`fit` counts where
     everything was observed, and learns by :class:`EM` where values or whole variables are hidden.
 

@@ -17,32 +17,43 @@ from pgnn.abilities import (
     UnrollableModel,
 )
 from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.time_steps import lagged_name
 from pgnn.inference.assignment import Assignment, KBest
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import names_of
 from pgnn.inference.samples import Samples
 from pgnn.inference.time.forward_backward import ForwardBackward
 from pgnn.inference.time.interface_algorithm import InterfaceAlgorithm
 from pgnn.inference.time.joint_kalman_filter import JointKalmanFilter
 from pgnn.inference.time.kalman_filter import KalmanFilter
-from pgnn.inference.time.sequence_engine import SequenceEngine
+from pgnn.inference.time.sequence_engine import SequenceEngine, extended
 from pgnn.inference.time.sequence_question import SequenceQuestion
 from pgnn.inference.time.sequential_monte_carlo import SequentialMonteCarlo
+from pgnn.inference.time.switching_kalman_filter import SwitchingKalmanFilter
 from pgnn.inference.time.unrolling import Unrolling
+from pgnn.limits import whole_number
 
 MAX_STATES = 1024
 """Most joint states of an interface that are made one chain."""
+MAX_HISTORIES = 2**9
+"""Most histories of discrete states, of all rows, given each of which reals are summed out."""
 
 
 @dataclass(frozen=True)
-class ParticlesWhereNeeded(SequenceEngine):
-    """Exact answers where all real variables with children were observed, or else particles.
+class ByWhatWasSeen(SequenceEngine):
+    """The engine that suits what was seen of real variables.
+
+    Where those on which others depend were observed everywhere, states of discrete variables are
+    summed out exactly. Where not, and all is linear Gaussian given discrete states: exactly if the
+    histories of these are few, or else by a :class:`SwitchingKalmanFilter`. Particles answer about
+    all others.
 
     Args:
-        exact: The engine of exact answers.
+        exact: The engine of exact answers about discrete variables.
     """
 
     exact: SequenceEngine
@@ -58,8 +69,7 @@ class ParticlesWhereNeeded(SequenceEngine):
     ) -> Any:
         """Read evidence for the engine that answers."""
         seen = SequenceEvidence.of(model, evidence)
-        missing = [n for n in real_states(model) if not seen.knows(n)]
-        engine = self._particles(missing[0]) if missing else self.exact
+        engine = self._suitable(model, seen, names)
         return engine.read(model, seen, inputs, names=names, errors=errors)
 
     def predict(
@@ -71,9 +81,13 @@ class ParticlesWhereNeeded(SequenceEngine):
         *,
         inputs: Inputs | None = None,
     ) -> Posterior:
-        """By particles: what lies ahead was not observed."""
-        engine = self._particles(real_states(model)[0])
-        return engine.predict(model, targets, evidence, steps, inputs=inputs)
+        """Return marginals of the next steps; what lies ahead was not observed."""
+        seen = SequenceEvidence.of(model, evidence)
+        longer = extended(seen, whole_number("steps", steps, least=1))
+        engine = self._suitable(model, longer, targets)
+        if isinstance(engine, Unrolling):
+            engine = SwitchingKalmanFilter.suited(model)
+        return engine.predict(model, targets, seen, steps, inputs=inputs)
 
     def smooth_steps(self, question: SequenceQuestion) -> Posterior:
         """See the base class."""
@@ -85,11 +99,13 @@ class ParticlesWhereNeeded(SequenceEngine):
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """See the base class."""
-        return self._of(question).best_paths(question, k)
+        engine = self._along_paths(question)
+        return engine.best_paths(_read_again(engine, question), k)
 
     def draw_paths(self, question: SequenceQuestion, n: int, seed: int | None) -> Samples:
         """See the base class."""
-        return self._of(question).draw_paths(question, n, seed)
+        engine = self._along_paths(question)
+        return engine.draw_paths(_read_again(engine, question), n, seed)
 
     def log_evidence(self, question: SequenceQuestion) -> Tensor:
         """See the base class."""
@@ -100,14 +116,47 @@ class ParticlesWhereNeeded(SequenceEngine):
         return self._of(question).describe(question)
 
     def _of(self, question: SequenceQuestion) -> SequenceEngine:
-        if not question.takes_reals:
-            return self.exact
-        return self._particles(real_states(question.model)[0])
+        return self._suitable(question.model, question.seen, question.names)
 
-    def _particles(self, name: Hashable) -> SequentialMonteCarlo:
-        return SequentialMonteCarlo(
-            why=f"{name!r} is real, others depend on it, and it was not observed everywhere"
-        )
+    def _along_paths(self, question: SequenceQuestion) -> SequenceEngine:
+        """What has whole paths: moments of single steps do not make one."""
+        engine, hidden = self._of(question), hidden_reals(question.model, question.seen)
+        if not isinstance(engine, SwitchingKalmanFilter):
+            return engine
+        return _particles(hidden[0]) if hidden else self.exact
+
+    def _suitable(
+        self, model: SlicedModel, seen: SequenceEvidence, names: Names | None
+    ) -> SequenceEngine:
+        hidden = hidden_reals(model, seen)
+        if not hidden and not _asks_reals(model, seen, names):
+            return self.exact
+        if SwitchingKalmanFilter.serves(model):
+            few = SwitchingKalmanFilter.histories(model, seen) <= MAX_HISTORIES
+            exactly = few and SwitchingKalmanFilter.kind_of(model) != "exact"
+            return Unrolling(JunctionTree()) if exactly else SwitchingKalmanFilter.suited(model)
+        if not hidden and names is None:
+            return self.exact
+        return _particles(hidden[0] if hidden else real_states(model)[0])
+
+
+def _read_again(engine: SequenceEngine, question: SequenceQuestion) -> SequenceQuestion:
+    """The question as another engine reads it."""
+    return engine.read(
+        question.model, question.seen, question.inputs, names=question.names, errors=question.errors
+    )
+
+
+def _particles(name: Hashable) -> SequentialMonteCarlo:
+    return SequentialMonteCarlo(
+        why=f"{name!r} is real, others depend on it, and it was not observed everywhere"
+    )
+
+
+def _asks_reals(model: SlicedModel, seen: SequenceEvidence, names: Names | None) -> bool:
+    """Whether real variables are asked for that were not observed everywhere."""
+    asked = names_of(names, model.variables) if names is not None else [*model.variables]
+    return any(not model.variables[n].is_discrete and not seen.knows(n) for n in asked)
 
 
 def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceEngine:
@@ -117,8 +166,8 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         model: A model over time.
         engine: The one that was named; one for static models gets the unrolled network.
             None is exact: by the chain of states, or of joint states of the interface, or, where
-            these are too many, by a junction tree of the unrolled network. Particles answer where
-            real variables were not observed on which others depend.
+            these are too many, by a junction tree of the unrolled network; see
+            :class:`ByWhatWasSeen` where there are real variables.
     """
     if engine is not None:
         return engine if isinstance(engine, SequenceEngine) else Unrolling(engine)
@@ -130,8 +179,8 @@ def engine_over_time(model: UnrollableModel, engine: Engine | None) -> SequenceE
         return JointKalmanFilter()
     small = isinstance(model, SlicedModel) and has_small_interface(model)
     exact: SequenceEngine = InterfaceAlgorithm() if small else Unrolling(JunctionTree())
-    if isinstance(model, SlicedModel) and real_states(model):
-        return ParticlesWhereNeeded(exact)
+    if isinstance(model, SlicedModel) and any(not v.is_discrete for v in model.variables.values()):
+        return ByWhatWasSeen(exact)
     return exact
 
 
@@ -149,6 +198,23 @@ def real_states(model: SlicedModel) -> list[Hashable]:
         if v.name in names and names[v.name] != child
     }
     return [n for n in model.order if n in parents]
+
+
+def hidden_reals(model: SlicedModel, seen: SequenceEvidence) -> list[Hashable]:
+    """Return the real variables that are unknown where something seen depends on them.
+
+    Those on which others depend count if they were not seen everywhere, others if they were not
+    seen at a step before one at which they were.
+    """
+    found = [n for n in real_states(model) if not seen.knows(n)]
+    for name, x in seen.reals.items():
+        conditional = model.conditionals[name]
+        if name not in found and any(v.name == lagged_name(name) for v in conditional.parents):
+            there = ~x.isnan()
+            there = there.flatten(start_dim=2).all(-1) if there.dim() > 2 else there
+            if bool((there[:, 1:] & ~there[:, :-1] & seen.inside[:, 1:]).any()):
+                found.append(name)
+    return found
 
 
 def has_small_interface(model: SlicedModel) -> bool:

@@ -6,9 +6,10 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pgnn.factors.variable import Variable
-from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal, side_by_side
 from pgnn.inference.posterior import Posterior
 from pgnn.inference.time.gaussian_chain import StepMoments
 from pgnn.inference.time.sequence_question import SequenceQuestion
@@ -58,6 +59,40 @@ def normal_at_each_step(
         whole = covariance.expand(seen.num_rows, *covariance.shape[1:])
         marginals[name] = real_marginal(mean[one].to(dtype), whole[one].to(dtype), shape)
     return marginals
+
+
+def joined_steps(
+    question: SequenceQuestion, whole: Posterior, steps: Mapping[Hashable, list[ExactMarginal]]
+) -> RealsOverTime:
+    """Return an answer from the marginals of each step by itself.
+
+    Args:
+        question: What was asked.
+        whole: The answer about the discrete variables.
+        steps: For each real variable its marginals, ``()`` or ``(B,)`` each.
+    """
+    seen, marginals = question.seen, {}
+    for name, parts in steps.items():
+        if parts:
+            gone = ~seen.inside if seen.batched else ~seen.inside[0]
+            marginals[name] = side_by_side(parts, int(seen.batched), gone)
+        else:
+            shape = (*question.model.conditionals[name].child.shape,)
+            lead = (seen.num_rows, 0) if seen.batched else (0,)
+            marginals[name] = certain(torch.zeros(*lead, *shape, dtype=torch.float64), shape)
+    return RealsOverTime(whole, marginals)
+
+
+def certain(values: Tensor, shape: tuple[int, ...]) -> ExactMarginal:
+    """Return the distribution of numbers that were observed, ``(*batch, *shape)``."""
+    flat = (
+        values.reshape(*values.shape[: values.dim() - len(shape)], -1)
+        if shape
+        else values[..., None]
+    )
+    return real_marginal(
+        flat, torch.zeros_like(flat).unsqueeze(-1).expand(*flat.shape, flat.shape[-1]), shape
+    )
 
 
 def cut_to(moments: StepMoments, kind: Any, steps: Any = None) -> StepMoments:

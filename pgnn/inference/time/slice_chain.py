@@ -11,6 +11,7 @@ from pgnn.abilities import SlicedModel
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.conditionals.conditional import Conditional
 from pgnn.factors.conditionals.regression import Regression
+from pgnn.factors.gaussians.least_squares import common_shape
 from pgnn.factors.time_steps import has_lag, without_lag
 from pgnn.inference.time.compiled_chain import CompiledChain
 
@@ -48,6 +49,7 @@ def slice_regression(
     """
     places = places_of(model)
     width = width_of(places)
+    lead = common_shape(*(x.bias.shape[:-1] for x in regressions.values()))
 
     def spread(part: Tensor, place: slice) -> Tensor:
         """Columns of some numbers among those of all."""
@@ -74,10 +76,14 @@ def slice_regression(
                 noise = noise + part @ parent.scale
         solved[name] = Regression(before, bias, noise)
     rows = [solved[n] for n in places]
+
+    def joined(parts: list[Tensor], tail: int) -> Tensor:
+        return torch.cat([x.expand(*lead, *x.shape[len(x.shape) - tail :]) for x in parts], -tail)
+
     return Regression(
-        torch.cat([r.weight for r in rows], dim=-2),
-        torch.cat([r.bias for r in rows], dim=-1),
-        torch.cat([r.scale for r in rows], dim=-2),
+        joined([r.weight for r in rows], 2),
+        joined([r.bias for r in rows], 1),
+        joined([r.scale for r in rows], 2),
     )
 
 

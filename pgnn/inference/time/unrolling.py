@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pgnn.abilities import ChainModel, Inputs, UnrollableModel
+from pgnn.abilities import ChainModel, Inputs, SlicedModel, UnrollableModel
 from pgnn.errors import Unsupported
 from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.evidence.wrappers import codes, likelihood
 from pgnn.factors.variable import MISSING, Variable
 from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.assignment_with_reals import AssignmentWithReals, KBestWithReals
 from pgnn.inference.base_question import Names
 from pgnn.inference.engine import Engine
+from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.explanation import Explanation
+from pgnn.inference.gaussian_marginals import ExactMarginal, side_by_side
 from pgnn.inference.posterior import Posterior
+from pgnn.inference.question import names_of
 from pgnn.inference.samples import Samples
+from pgnn.inference.time.reals_over_time import certain, joined_steps
 from pgnn.inference.time.sequence_engine import SequenceEngine
 from pgnn.inference.time.sequence_question import SequenceQuestion
 
@@ -52,7 +57,14 @@ class Unrolling(SequenceEngine):
             Unsupported: If sequences of an undirected chain have several lengths: what lies beyond
                 an end would count.
         """
-        question = super().read(model, evidence, inputs, names=names, errors=errors)
+        takes_reals = self._takes_reals(model, names)
+        asked = [] if takes_reals else names
+        question = super().read(model, evidence, inputs, names=asked, errors=errors)
+        if takes_reals:
+            told: dict[str, Any] = {"errors": errors, "engine": question.engine}
+            question = SequenceQuestion(
+                model, question.seen, inputs, names=names, takes_reals=True, **told
+            )
         lengths = question.seen.lengths
         normalized = not isinstance(model, ChainModel) or model.is_normalized
         if not normalized and len(lengths) and bool((lengths != lengths[0]).any()):
@@ -68,7 +80,7 @@ class Unrolling(SequenceEngine):
         cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
         answer = self.engine.query(
             model.unroll(seen.steps),
-            cells,
+            [*cells, *_hidden_reals(question, seen)],
             _cells(model, seen),
             inputs=_inputs(question.covariates),
             errors=question.errors,
@@ -77,41 +89,56 @@ class Unrolling(SequenceEngine):
         log_z = _by_row(answer.log_evidence, seen)
         posterior = question.posterior(parts, log_z, engine=answer.engine, kind=answer.kind)
         posterior.diagnostics = answer.diagnostics
-        return posterior
+        if not question.reals:
+            return posterior
+        steps = {
+            v.name: [_real_marginal(answer, question, v.name, t) for t in range(seen.steps)]
+            for v in question.reals
+        }
+        return joined_steps(question, posterior, steps)
 
     def filter_steps(self, question: SequenceQuestion) -> Posterior:
         """The last step of each beginning of the rows."""
         model, seen, covariates = question.model, question.seen, question.covariates
         whole = self.query(model, [], seen, inputs=question.inputs, errors=question.errors)
-        all_rows, beginnings = torch.arange(seen.num_rows), []
+        all_rows, rows = torch.arange(seen.num_rows), [_nothing(v) for v in question.asked]
+        parts = [[p.expand(seen.num_rows, -1, -1)] for p in rows]
+        reals: dict[Hashable, list[ExactMarginal]] = {v.name: [] for v in question.reals}
         for t in range(seen.steps):
-            covariates_so_far = {n: x[:, : t + 1] for n, x in covariates.items()}
             begun = seen.take(all_rows, t + 1)
-            beginnings.append(
-                self.query(
-                    model, question.asked_names, begun, inputs=covariates_so_far, errors="nan"
-                )
+            cells = [(n, t) for n in question.asked_names]
+            hidden = [cell for cell in _hidden_reals(question, begun) if cell[1] == t]
+            answer = self.engine.query(
+                model.unroll(t + 1),
+                [*cells, *hidden],
+                _cells(model, begun),
+                inputs=_inputs({n: x[:, : t + 1] for n, x in covariates.items()}),
+                errors="nan",
             )
-        rows = []
-        for v in question.asked:
-            last = [f.probs(v.name)[..., -1:, :] for f in beginnings]
-            parts = last if seen.batched else [p[None] for p in last]
-            rows.append(torch.cat([_nothing(v).expand(seen.num_rows, -1, -1), *parts], dim=1))
+            for v, last in zip(question.asked, parts, strict=True):
+                probs = answer.probs((v.name, t))
+                last.append(probs[:, None] if answer.batched else probs[None, None])
+            for name, marginals in reals.items():
+                marginals.append(_real_marginal(answer, question, name, t))
         log_z = whole.log_evidence if seen.batched else whole.log_evidence[None]
-        return question.posterior(rows, log_z, engine=whole.engine, kind=whole.kind)
+        posterior = question.posterior(
+            [torch.cat(x, dim=1) for x in parts], log_z, engine=whole.engine, kind=whole.kind
+        )
+        return joined_steps(question, posterior, reals) if reals else posterior
 
     def best_paths(self, question: SequenceQuestion, k: int) -> Assignment | KBest:
         """Rows of one length at a time: what lies beyond an end would be maximised, too."""
-        seen = question.seen
+        seen, variables = question.seen, question.model.variables
         best = _Best.nothing(question, k)
         for length in sorted(set(seen.lengths.tolist()) - {0}):
             rows = (seen.lengths == length).nonzero()[:, 0]
             part = seen.take(rows, length)
             cells = [(n, t) for n in question.asked_names for t in range(length)]
+            everything = question.names is None and len(question.asked) == len(variables)
             answer = self.engine.most_probable(
                 question.model.unroll(length),
                 _cells(question.model, part),
-                None if question.names is None else cells,
+                None if everything else [*cells, *_hidden_reals(question, part)],
                 inputs=_inputs({n: x[rows, :length] for n, x in question.covariates.items()}),
                 k=k,
                 errors=question.errors,
@@ -143,6 +170,47 @@ class Unrolling(SequenceEngine):
         cells = [(n, t) for n in question.asked_names for t in range(seen.steps)]
         return self.engine.explain(model.unroll(seen.steps), cells, _cells(model, seen))
 
+    def _takes_reals(self, model: Any, names: Names | None) -> bool:
+        """Whether real variables are answered about: if named, or if all have exact answers."""
+        if not isinstance(self.engine, JunctionTree) or not isinstance(model, SlicedModel):
+            return False
+        if names is not None:
+            asked = names_of(names, model.variables, what="variable of the model")
+            return any(not model.variables[n].is_discrete for n in asked)
+        pieces = [*model.conditionals.values(), *(model.first(n) for n in model.conditionals)]
+        return all(c.child.is_discrete or c.is_linear_gaussian for c in pieces)
+
+
+def _hidden_reals(question: SequenceQuestion, seen: SequenceEvidence) -> list[tuple[Hashable, int]]:
+    """Cells of real variables that are asked for and that some row has not seen."""
+    return [
+        (v.name, t)
+        for v in question.reals
+        for t in range(seen.steps)
+        if _known_cell(question, v.name, t) is None
+    ]
+
+
+def _known_cell(question: SequenceQuestion, name: Hashable, t: int) -> Tensor | None:
+    """``(B, *shape)`` values of a real variable at a step, if all rows have seen them."""
+    values = question.seen.reals.get(name)
+    known = values is not None and not bool(values[:, t].isnan().any())
+    return values[:, t] if known and values is not None else None
+
+
+def _real_marginal(
+    answer: Posterior, question: SequenceQuestion, name: Hashable, t: int
+) -> ExactMarginal:
+    """The marginal of a cell, ``()`` or ``(B,)``."""
+    known = _known_cell(question, name, t)
+    if known is None:
+        marginal: Any = answer[name, t]
+        return (
+            marginal if answer.batched or not question.seen.batched else side_by_side([marginal], 0)
+        )
+    values = known if question.seen.batched else known[0]
+    return certain(values, question.model.conditionals[name].child.shape)
+
 
 @dataclass(eq=False)
 class _Best:
@@ -153,6 +221,7 @@ class _Best:
     scores: Tensor
     bound: Tensor | None
     diagnostics: Mapping[str, Any]
+    reals: dict[Hashable, Tensor]
 
     @classmethod
     def nothing(cls, question: SequenceQuestion, k: int) -> _Best:
@@ -162,12 +231,16 @@ class _Best:
         scores = torch.full((rows, k), -torch.inf, dtype=torch.float64)
         scores[:, 0] = 0.0
         states = torch.full((rows, k, width), MISSING)
-        return cls(question, states, scores, scores[:, 0].clone(), {})
+        reals = {}
+        for v in question.over_time(question.reals):
+            reals[v.name] = torch.full((rows, k, *v.shape), torch.nan, dtype=torch.float64)
+        return cls(question, states, scores, scores[:, 0].clone(), {}, reals)
 
     def put(self, rows: Tensor, length: int, answer: Assignment | KBest) -> None:
         """Put the answer about the rows of one length in its place."""
         best = answer.log_prob.numel() // len(rows)
         codes = answer.codes.reshape(len(rows), best, len(answer.variables))
+        self._put_reals(rows, length, [answer] if isinstance(answer, Assignment) else [*answer])
         place = {v.name: at for at, v in enumerate(answer.variables)}
         for at, name in enumerate(self.question.asked_names):
             columns = torch.arange(length) + at * self.question.seen.steps
@@ -182,22 +255,33 @@ class _Best:
             self.bound[rows] = bound.detach().reshape(-1).to(self.bound)
         self.diagnostics = answer.diagnostics if isinstance(answer, Assignment) else {}
 
+    def _put_reals(self, rows: Tensor, length: int, ranked: Sequence[Assignment]) -> None:
+        """Put values of real variables in their places, and those that were seen."""
+        for name, values in self.reals.items():
+            for t in range(length):
+                if (known := _known_cell(self.question, name, t)) is not None:
+                    values[rows, :, t] = known[rows].unsqueeze(1).to(values)
+                    continue
+                for rank, best in enumerate(ranked):
+                    own = best[name, t].detach().to(values)
+                    values[rows, rank, t] = own if best.batched else own[None]
+
     def answer(self, engine: str) -> Assignment | KBest:
         """Put all rows together."""
         variables, seen = self.question.over_time(self.question.asked), self.question.seen
-        index = seen.index if seen.batched else None
+        told: dict[str, Any] = {"batched": seen.batched}
+        told["index"] = seen.index if seen.batched else None
         if self.states.shape[1] > 1:
-            return KBest(variables, self.states, self.scores, batched=seen.batched, index=index)
-        return Assignment(
-            variables,
-            self.states[:, 0],
-            self.scores[:, 0],
-            batched=seen.batched,
-            index=index,
-            upper_bound=self.bound,
-            engine=engine,
-            diagnostics=self.diagnostics if seen.num_rows == 1 else None,
-        )
+            if self.reals:
+                return KBestWithReals(self.reals, variables, self.states, self.scores, **told)
+            return KBest(variables, self.states, self.scores, **told)
+        told |= {"upper_bound": self.bound, "engine": engine}
+        told["diagnostics"] = self.diagnostics if seen.num_rows == 1 else None
+        states, scores = self.states[:, 0], self.scores[:, 0]
+        if self.reals:
+            reals = {n: x[:, 0] for n, x in self.reals.items()}
+            return AssignmentWithReals(reals, variables, states, scores, **told)
+        return Assignment(variables, states, scores, **told)
 
 
 def _drawn(question: SequenceQuestion, samples: Samples) -> Samples:
@@ -249,7 +333,7 @@ def _by_row(log_z: Tensor, seen: SequenceEvidence) -> Tensor:
 
 
 def _known(value: Tensor) -> Tensor:
-    return ~value.isnan().any() if value.is_floating_point() else value >= 0
+    return ~value.isnan().all() if value.is_floating_point() else value >= 0
 
 
 def _over_time(probs: Any, v: Variable, seen: SequenceEvidence, batched: bool) -> Tensor:

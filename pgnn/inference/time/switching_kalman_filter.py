@@ -1,0 +1,353 @@
+"""Dynamic networks of discrete states and reals that are linear Gaussian given these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs, SlicedModel
+from pgnn.errors import Unsupported
+from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.conditionals.conditional import Conditional
+from pgnn.factors.conditionals.regression import Regression
+from pgnn.factors.factor import Factor
+from pgnn.factors.gaussians.least_squares import common_shape
+from pgnn.factors.time_steps import has_lag, without_lag
+from pgnn.inference.base_question import Names
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.gaussian_marginals import ExactMarginal, real_marginal
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.time.interface_algorithm import InterfaceChain
+from pgnn.inference.time.reals_over_time import RealsOverTime
+from pgnn.inference.time.sequence_engine import SequenceEngine, ended, extended
+from pgnn.inference.time.sequence_question import SequenceQuestion
+from pgnn.inference.time.slice_chain import (
+    double,
+    places_of,
+    slice_regression,
+    slice_values,
+    width_of,
+)
+from pgnn.inference.time.slice_tables import LeafSliceTables
+from pgnn.inference.time.switching_chain import Regimes, SwitchingChain, SwitchingFiltered
+from pgnn.limits import check_settings, whole_number
+
+MAX_STATES = 64
+"""Most joint states of the discrete variables of a slice."""
+FEW = 8
+"""Normal distributions that are kept of each step, about, if nobody says how many."""
+
+
+@dataclass(frozen=True)
+class SwitchingKalmanFilter(SequenceEngine):
+    r"""Kalman filters that discrete states switch: one normal distribution for each state.
+
+    Answers are estimates by moments, see :class:`SwitchingChain`; they are exact where no real
+    variable depends on reals of the step before. ``posterior["x"]`` of a real variable is a mixture
+    at every step. The log evidence is differentiable.
+
+    Args:
+        memory: States of so many steps are told apart by normal distributions of their own. What
+            ended longer ago is projected: the larger, the nearer to exact.
+
+    Cost:
+        Quadratic in the joint states of the discrete variables of ``memory`` slices, cubic in the
+        numbers of one, for each step of each row.
+
+    References:
+        Kim (1994), Dynamic linear models with Markov-switching; Murphy (1998), Switching Kalman
+        filters.
+
+    Example:
+        >>> import pgnn
+        >>> kind, x = pgnn.Variable("kind", ["calm", "wild"]), pgnn.Variable("x")
+        >>> before, y = pgnn.Variable(("x", -1)), pgnn.Variable("y")
+        >>> walk = pgnn.LinearGaussian(x, [before, kind], [[1.0], [1.0]], [0.0, 0.0], [0.1, 9.0])
+        >>> model = pgnn.DynamicBayesianNetwork(
+        ...     [(("kind", -1), "kind"), (("x", -1), "x"), ("kind", "x"), ("x", "y")],
+        ...     {"kind": [[0.9, 0.1], [0.2, 0.8]],
+        ...      "x": walk,
+        ...      "y": pgnn.LinearGaussian(y, [x], [1.0], 0.0, 0.5)},
+        ...     initial={"kind": [0.5, 0.5], "x": pgnn.Gaussian(x, [kind], [0.0, 0.0], [1.0, 1.0])},
+        ...     states={"kind": kind.states},
+        ... )
+        >>> found = model.smooth({"y": [0.1, 0.2, 7.0, 6.9]}, engine=SwitchingKalmanFilter())
+        >>> found["kind"].probs[:, 1].round(decimals=2)
+        tensor([0.1700, 0.3000, 0.9700, 0.6700], dtype=torch.float64)
+    """
+
+    memory: int = 2
+
+    answers_about = SlicedModel
+
+    def __post_init__(self) -> None:
+        check_settings(self, memory=1)
+
+    @classmethod
+    def serves(cls, model: SlicedModel) -> bool:
+        """Whether reals are linear Gaussian, discrete variables depend on none, states are few."""
+        pieces = [*model.conditionals.values(), *(model.first(n) for n in model.conditionals)]
+        reals = [c for c in pieces if not c.child.is_discrete]
+        linear = all(c.is_linear_gaussian and not c.inputs for c in reals)
+        apart = all(v.is_discrete for c in pieces if c.child.is_discrete for v in c.parents)
+        states = math.prod(c.child.num_states for c in model.conditionals.values()
+                           if c.child.name in _choosing(model))  # fmt: skip
+        return bool(reals) and linear and apart and states <= MAX_STATES
+
+    @classmethod
+    def suited(cls, model: SlicedModel) -> SwitchingKalmanFilter:
+        """Return the engine that remembers as much as costs little."""
+        states = math.prod(model.conditionals[n].child.num_states for n in _choosing(model))
+        return cls(max(1, int(math.log(FEW, max(states, 2)) + 1e-9)))
+
+    @classmethod
+    def histories(cls, model: SlicedModel, seen: SequenceEvidence) -> float:
+        """How many sequences of discrete states there are, in all rows together."""
+        names = _choosing(model)
+        states = math.prod(model.conditionals[n].child.num_states for n in names)
+        return seen.num_rows * float(states) ** seen.steps
+
+    @staticmethod
+    def kind_of(model: SlicedModel) -> str:
+        """What answers are: exact where no real variable depends on reals of the step before."""
+        moves = any(
+            has_lag(v.name) and not v.is_discrete
+            for c in model.conditionals.values()
+            if not c.child.is_discrete
+            for v in c.parents
+        )
+        return "estimate" if moves else "exact"
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> SequenceQuestion:
+        """Read evidence; real variables may be asked for.
+
+        Raises:
+            Unsupported: If reals are not linear Gaussian, or discrete states too many.
+        """
+        plain = super().read(model, evidence, inputs, names=[], errors=errors)
+        engine = type(self).__name__
+        if not self.serves(model):
+            raise Unsupported(
+                f"{engine}() answers where real variables are linear Gaussian given discrete ones, "
+                f"of at most {MAX_STATES} joint states in a slice, and these depend on no real one"
+            )
+        question = SequenceQuestion(
+            model, plain.seen, inputs, names=names, errors=errors, engine=engine, takes_reals=True
+        )
+        states, width = self._states(question), width_of(places_of(model))
+        cells = question.num_rows * plain.seen.steps
+        self._check_cost(question, cells * states * (states + 2 * width**2))
+        return question
+
+    def predict(
+        self,
+        model: Any,
+        targets: Names | None,
+        evidence: Any,
+        steps: int,
+        *,
+        inputs: Inputs | None = None,
+    ) -> Posterior:
+        """Return moments of the next steps; see the base class."""
+        steps = whole_number("steps", steps, least=1)
+        seen = SequenceEvidence.of(model, evidence)
+        asked = [*model.variables] if targets is None else targets
+        question = self.read(model, extended(seen, steps), inputs, names=asked)
+        after = SequenceQuestion(
+            model, ended(seen, steps), names=asked, engine=question.engine, takes_reals=True
+        )
+        with torch.set_grad_enabled(question.wants_gradients):
+            run = _Run.of(question, self.memory)
+            ahead = seen.lengths[:, None] + torch.arange(steps)
+            return run.posterior(after, run.filtered.now, ahead)
+
+    def smooth_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals given all that was seen; see the base class."""
+        run = self._run(question)
+        return run.posterior(question, run.chain.smoothed(run.filtered))
+
+    def filter_steps(self, question: SequenceQuestion) -> Posterior:
+        """Marginals of each step given what was seen so far; see the base class."""
+        run = self._run(question)
+        told = {"log_increments": question.alone(run.filtered.increments)}
+        return run.posterior(question, run.filtered.now, told=told)
+
+    def log_evidence(self, question: SequenceQuestion) -> Tensor:
+        """Logs of the probabilities of what was seen; see the base class."""
+        return self._run(question).log_evidence
+
+    def describe(self, question: SequenceQuestion) -> Explanation:
+        """See :meth:`Model.explain`."""
+        seen, model = question.seen, question.model
+        cells, states = seen.num_rows * seen.steps, self._states(question)
+        width = width_of(places_of(model))
+        return Explanation(
+            engine=type(self).__name__,
+            kind=SwitchingKalmanFilter.kind_of(model),
+            reason=f"reals are linear Gaussian given {states:,} joint states of a slice, for each "
+            "of which one normal distribution is kept",
+            num_variables=cells * len(model.conditionals),
+            num_eliminated=cells * len(model.conditionals),
+            memory_bytes=8.0 * cells * states * width**2,
+            num_factors=cells * len(model.conditionals),
+            multiply_adds=2 * cells * states**2 * width**3,
+        )
+
+    def _run(self, question: SequenceQuestion) -> _Run:
+        run = _Run.of(question, self.memory)
+        self.check_possible(question, run.log_evidence)
+        return run
+
+    def _states(self, question: SequenceQuestion) -> int:
+        """Joint states that are told apart."""
+        conditionals = question.model.conditionals
+        states = math.prod(conditionals[n].child.num_states for n in _kept(question))
+        return int(states**self.memory)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A filtered chain, and how to put answers together."""
+
+    question: SequenceQuestion
+    states: InterfaceChain
+    chain: SwitchingChain
+    filtered: SwitchingFiltered
+
+    @classmethod
+    def of(cls, question: SequenceQuestion, memory: int) -> _Run:
+        """Filter what was seen."""
+        seen, model = question.seen, question.model
+        names = _kept(question)
+        tables = DiscreteSliceTables(model, seen, question.covariates, wanted=frozenset(names))
+        states = InterfaceChain.of(tables, joined=names)
+        start, move = _regressions(model, states)
+        values = slice_values(places_of(model), seen)
+        chain = SwitchingChain(states.chain.tensors, start, move, values, _last(seen))
+        chain = chain.remembering(memory)
+        return cls(question, states, chain, chain.filtered())
+
+    @property
+    def log_evidence(self) -> Tensor:
+        """``(B,)``."""
+        return self.filtered.increments.sum(dim=1)
+
+    def posterior(
+        self,
+        answered: SequenceQuestion,
+        regimes: list[Regimes],
+        steps: Tensor | None = None,
+        told: dict[str, Any] | None = None,
+    ) -> Posterior:
+        """Return the marginals of the targets, at all steps or at ``(B, h)`` of them."""
+        logs, mean, covariance = self.chain.side_by_side(regimes)
+        if steps is not None:
+            rows = torch.arange(len(steps))[:, None]
+            logs, mean, covariance = (x[rows, steps] for x in (logs, mean, covariance))
+        weights = logs.exp()
+        count = math.prod(v.num_states for v in self.states.variables)
+        now = weights.reshape(*weights.shape[:-1], weights.shape[-1] // count, count).sum(
+            -2
+        )  # whatever was before
+        model, one = self.question.model, slice(None) if answered.seen.batched else 0
+        gone = ~answered.seen.inside | self.log_evidence.detach().isneginf()[:, None]
+        whole = answered.posterior(
+            [self.states.marginal(v.name, now) for v in answered.asked],
+            self.log_evidence,
+            kind=SwitchingKalmanFilter.kind_of(model),
+            diagnostics=told,
+        )
+        reals: dict[Hashable, ExactMarginal] = {}
+        places = places_of(model)
+        mean = mean.masked_fill(gone[..., None, None], torch.nan)
+        for v in answered.reals:
+            own = places[v.name]
+            parts = mean[..., own], covariance[..., own, own], weights
+            own_mean, own_covariance, own_weights = (x[one] for x in parts)
+            reals[v.name] = real_marginal(
+                own_mean, own_covariance, model.conditionals[v.name].child.shape, own_weights
+            )
+        return RealsOverTime(whole, reals)
+
+
+class DiscreteSliceTables(LeafSliceTables):
+    """Tables of the discrete variables alone; real ones are another's business."""
+
+    def _real(self, conditional: Conditional, span: slice) -> Factor | None:
+        return None
+
+
+def _choosing(model: SlicedModel) -> list[Hashable]:
+    """Discrete variables that the next slice depends on, or reals of this or the next one."""
+    pieces = [*model.conditionals.values(), *(model.first(n) for n in model.conditionals)]
+    parents = {
+        without_lag(v.name)
+        for c in pieces
+        for v in c.parents
+        if v.is_discrete and (has_lag(v.name) or not c.child.is_discrete)
+    }
+    return [n for n in model.conditionals if n in parents]
+
+
+def _kept(question: SequenceQuestion) -> list[Hashable]:
+    """Discrete variables that are joined: those that choose, and those asked for."""
+    chosen, asked = _choosing(question.model), question.asked_names
+    return [*chosen, *(n for n in asked if n not in chosen)]
+
+
+def _last(seen: SequenceEvidence) -> Tensor:
+    """``(B,)`` the last step of each row at which something was seen; -1 if none."""
+    told = torch.zeros(seen.num_rows, seen.steps, dtype=torch.bool)
+    for codes in seen.codes.values():
+        told |= codes >= 0
+    for x in seen.reals.values():
+        there = ~x.isnan()
+        told |= there.flatten(start_dim=2).any(-1) if there.dim() > 2 else there
+    for likely in seen.soft.values():
+        told |= (likely != likely[..., :1]).any(-1)
+    steps = torch.where(told & seen.inside, torch.arange(seen.steps), -1)
+    return torch.nn.functional.pad(steps, (1, 0), value=-1).amax(dim=1)
+
+
+def _regressions(model: SlicedModel, states: InterfaceChain) -> tuple[Regression, Regression]:
+    """Regressions of the first slice, for each joint state, and of later ones, for each pair."""
+    count = math.prod(v.num_states for v in states.variables)
+    codes = states.split(torch.arange(count))
+    places = places_of(model)
+    first = {n: model.first(n) for n in places}
+    start, move = (
+        slice_regression(model, own, {n: _chosen(own[n], codes, pairs) for n in places})
+        for own, pairs in ((first, False), (model.conditionals, True))
+    )
+    return Regression(start.weight[..., :0], start.bias, start.scale), move
+
+
+def _chosen(own: Conditional, codes: dict[Hashable, Tensor], pairs: bool) -> Regression:
+    """A regression with an axis for joint states, or one for those before and one for these."""
+    index: list[Tensor] = []
+    parts = double(own.regression())
+    for axis, v in enumerate(v for v in own.parents if v.is_discrete):
+        chosen = codes[without_lag(v.name)]
+        if parts.bias.shape[axis] == 1:
+            chosen = torch.zeros_like(chosen)
+        index.append(chosen[:, None] if has_lag(v.name) else chosen[None] if pairs else chosen)
+    if not index:
+        lead = [1, 1] if pairs else [1]
+        return Regression(*(x.reshape(*lead, *x.shape) for x in parts))
+    at = [x[tuple(index)] for x in parts]
+    lead = list(common_shape(*(x.shape for x in index)))
+    short = 2 - len(lead) if pairs else 0
+    return Regression(*(x.reshape(*[1] * short, *lead, *x.shape[len(lead) :]) for x in at))
