@@ -147,6 +147,7 @@ from pgnn.inference.sampling.annealing import (
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.sampling.simulation import Simulation
+from pgnn.inference.search.branch_and_bound import BranchAndBound
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.inference.time.boyen_koller import BoyenKoller
 from pgnn.inference.time.forward_backward import ForwardBackward
@@ -243,7 +244,7 @@ __all__ = [
     "Sequential", "Residual", "MeanField", "Slices", "Gibbs", "MCMC", "ImportanceSampling",
     "Simulation", "ExecutionSampling", "ExecutionEnumeration", "SequentialMonteCarlo",
     "Resampling", "AnnealedImportanceSampling", "Annealing", "GeometricCooling", "LinearCooling",
-    "LogarithmicCooling", "DualDecomposition", "Variational",
+    "LogarithmicCooling", "DualDecomposition", "BranchAndBound", "Variational",
     # guides and objectives of Variational
     "MeanFieldNormal", "LowRankNormal", "FullRankNormal", "Flow", "Delta", "Amortised", "Elbo",
     "ImportanceWeighted", "Renyi", "ScoreFunction",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -32,6 +33,7 @@ from pgnn.inference.question import Question
 from pgnn.inference.samples import Samples
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
+from pgnn.inference.search.branch_and_bound import BranchAndBound
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.limits import POSITIVE, check_settings, human_bytes
 
@@ -51,7 +53,8 @@ class Automatic(Engine):
     """Exact where the plan fits, otherwise the approximation that suits the question.
 
     Marginals then come from belief propagation, most probable states from dual decomposition with
-    local search, draws from Gibbs sampling. Where real variables are unknown on which something
+    local search, or from a search with bounds where others are summed out, draws from Gibbs
+    sampling. Where real variables are unknown on which something
     depends, chains of :class:`MCMC` draw these and the discrete ones are summed out. The answer
     names the engine and says why. A bare number carries no kind: ``log_prob`` is exact or
     raises ``Intractable``, unless an engine is named.
@@ -96,7 +99,7 @@ class Automatic(Engine):
         return _with_reason(why, self._estimating(question).answer_query(question))
 
     def answer_most_probable(self, question: Question, k: int) -> Assignment | KBest:
-        """Answer ``most_probable``: exactly, by dual decomposition or by propagation."""
+        """Answer ``most_probable``: exactly, by search with bounds, or by propagation."""
         if k > 1:
             return JunctionTree(max_bytes=self.max_bytes).answer_most_probable(question, k)
         why = self._obstacle(question)
@@ -109,9 +112,15 @@ class Automatic(Engine):
             raise Intractable(
                 f"{why}; with discrete variables alone as targets= the real ones are summed out"
             )
-        everything = question.names is None and _is_written(question)
-        engine = DualDecomposition() if everything else BeliefPropagation()
-        return _with_reason(why, engine.answer_most_probable(question, k))
+        if question.names is None and _is_written(question):
+            return _with_reason(why, DualDecomposition().answer_most_probable(question, k))
+        if self._obstacle(question) is None:
+            search = BranchAndBound(
+                max_bytes=self.max_bytes, max_work=self.max_work, seed=self.seed
+            )
+            with suppress(Intractable):
+                return _with_reason(why, search.answer_most_probable(question, k))
+        return _with_reason(why, BeliefPropagation().answer_most_probable(question, k))
 
     def answer_sample(self, question: Question, n: int, seed: int | None) -> Samples:
         """Answer ``sample``: exactly, by chains over the reals, or by Gibbs sampling."""

@@ -92,8 +92,10 @@ class MarginalSearch:
             for n, change in zip(which, changes, strict=True):
                 gains = scores[at : at + len(change)]
                 at += len(change)
-                if gains.max() > values[n] + 1e-10 * max(1.0, abs(float(gains.max()))):
-                    codes[n], values[n] = change[gains.argmax()], gains.max()
+                top = float(gains.max())
+                rounding = 0.0 if np.isneginf(top) else 1e-10 * max(1.0, abs(top))
+                if top > values[n] + rounding:
+                    codes[n], values[n] = change[gains.argmax()], top
                 else:
                     open_[n] = False
         return codes, values, count

@@ -25,7 +25,8 @@ _SHARE = 0.1
 _SECONDS_PER_ENTRY = 4e-9
 _MOST_SECONDS = 5.0
 _MOST_TRIES = 100
-_SECONDS_PER_VARIABLE = 1e-6  # of one try
+# of one try, which takes longer where cliques are wide
+_SECONDS_PER_VARIABLE, _WIDE = 1e-6, 32.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class Task:
         maximize: Variables to maximise over, after the others have been summed out.
         used: Factors that matter (the rest sums to one).
         dropped: Variables that no used factor mentions.
+        relaxed: Whether maxima may be taken before sums, which gives an upper bound.
     """
 
     observed: Mask
@@ -53,6 +55,12 @@ class Task:
     maximize: Mask
     used: Mask
     dropped: Mask
+    relaxed: bool = False
+
+    @cached_property
+    def last(self) -> Mask:
+        """Variables to eliminate after the others."""
+        return np.zeros_like(self.maximize) if self.relaxed else self.maximize
 
     @cached_property
     def free(self) -> Mask:
@@ -63,7 +71,8 @@ class Task:
     def key(self) -> bytes:
         """Equal for equal tasks."""
         masks = (self.observed, self.unary, self.wanted, self.belief, self.maximize, self.used)
-        return b"".join(np.packbits(m).tobytes() + b"|" for m in masks)
+        packed = b"".join(np.packbits(m).tobytes() + b"|" for m in masks)
+        return packed + bytes([self.relaxed])
 
 
 def make_task(
@@ -75,6 +84,7 @@ def make_task(
     belief: Mask | None = None,
     maximize: Mask | None = None,
     prune: bool = True,
+    relaxed: bool = False,
 ) -> Task:
     """Describe a task; what can't matter for it is left out.
 
@@ -89,6 +99,7 @@ def make_task(
         belief: ``(F,)`` factors whose beliefs are wanted; none if not given.
         maximize: ``(V,)`` variables to maximise over; none if not given.
         prune: Whether to leave barren variables out.
+        relaxed: Whether maxima may be taken before sums.
     """
     num_vars, num_factors = len(graph.variables), graph.num_factors
     nobody = np.zeros(num_vars, dtype=np.bool_)
@@ -101,7 +112,7 @@ def make_task(
     if prune and not (maximize.any() and (maximize | observed).all()):
         keep = observed | unary | wanted | maximize
         used, dropped = _without_barren(graph, keep, belief)
-    return Task(observed, unary, wanted, belief, maximize, used, dropped)
+    return Task(observed, unary, wanted, belief, maximize, used, dropped, relaxed)
 
 
 def _without_barren(graph: FactorGraph, keep: Mask, belief: Mask) -> tuple[Mask, Mask]:
@@ -265,7 +276,8 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
     for attempt in range(_MOST_TRIES):
         if best is not None:
             worth = _SHARE * min(best[1][0] * rows * _SECONDS_PER_ENTRY, _MOST_SECONDS)
-            if (attempt + 1) * a_try > worth:  # not the clock: the same plan in every process
+            spent = (attempt + 1) * a_try * max(1.0, (best[1][2] / _WIDE) ** 2)
+            if spent > worth:  # not the clock: the same plan in every process
                 break
         order, figures = np.empty(num_free, dtype=np.int64), np.empty(3)
         eliminate(
@@ -274,7 +286,7 @@ def make_plan(graph: FactorGraph, task: Task, rows: int = 1) -> Plan:
             task.used,
             task.free,
             graph.card,
-            task.maximize,
+            task.last,
             rank,
             rules[attempt] if attempt < len(rules) else greedy[attempt % 3],
             0.0 if attempt < len(rules) else 0.3,
@@ -302,7 +314,7 @@ def ordered_plan(graph: FactorGraph, task: Task, rank: NDArray[np.int64], interi
     from pgnn.graphs import evaluate_order
 
     free = np.flatnonzero(task.free)
-    order = free[np.lexsort((rank[free], task.maximize[free]))]
+    order = free[np.lexsort((rank[free], task.last[free]))]
     states: dict[Hashable, int] = {v: int(graph.card[v]) for v in free.tolist()}
     elimination = evaluate_order(_interactions(graph, task), order.tolist(), states)
     largest = 2.0**elimination.largest
@@ -328,7 +340,7 @@ def _plan_without_kernels(graph: FactorGraph, task: Task, interim: bool = False)
         _interactions(graph, task),
         {v: int(graph.card[v]) for v in free},
         heuristic=rules,
-        last=np.flatnonzero(task.maximize & task.free).tolist(),
+        last=np.flatnonzero(task.last & task.free).tolist(),
     )
     order = np.array(elimination.order, dtype=np.int64)
     largest = 2.0**elimination.largest

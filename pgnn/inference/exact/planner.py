@@ -56,6 +56,7 @@ class Ask:
         maximize: ``(V,)`` variables to maximise over.
         soft: ``(V,)`` variables with soft evidence.
         prune: Whether to leave barren variables out.
+        relaxed: Whether maxima may be taken before sums, for an upper bound.
         repeatable: Whether the answer has to be the same, to the last bit, in all processes.
     """
 
@@ -64,13 +65,16 @@ class Ask:
     maximize: Mask | None = None
     soft: Mask | None = None
     prune: bool = True
+    relaxed: bool = False
     repeatable: bool = False
 
     @cached_property
     def key(self) -> bytes:
         """Equal for equal questions."""
         masks = (self.wanted, self.belief, self.maximize, self.soft)
-        return b"|".join(b"" if m is None else m.tobytes() for m in masks) + bytes([self.prune])
+        return b"|".join(b"" if m is None else m.tobytes() for m in masks) + bytes(
+            [self.prune, self.relaxed]
+        )
 
 
 @dataclass(eq=False)
@@ -283,6 +287,7 @@ class Planner:
             belief=ask.belief,
             maximize=ask.maximize,
             prune=ask.prune,
+            relaxed=ask.relaxed,
         )
 
 

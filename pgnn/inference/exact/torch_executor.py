@@ -203,6 +203,40 @@ def most_probable(
 
 
 @torch.no_grad()
+def upper_bound(
+    graph: FactorGraph,
+    order: Sequence[int],
+    codes: Codes,
+    unary: Mapping[int, Tensor] | None = None,
+    sliced: Iterable[int] = (),
+    used: Iterable[int] | None = None,
+    maximized: Iterable[int] = (),
+    max_bytes: int = MAX_BYTES,
+) -> Tensor:
+    r"""Return ``(B,)`` bounds on the logs that :func:`most_probable` returns, for any order.
+
+    Where a maximum is taken before a sum, :math:`\sum_y \max_x \ge \max_x \sum_y`.
+
+    Args:
+        graph: As of :func:`most_probable`, and so are all others.
+        order: Variables to eliminate, in any order.
+        codes: ``(B, V)`` observed states, -1 where none.
+        unary: Log-likelihoods of some variables.
+        sliced: Variables observed in every row.
+        used: Factors that count.
+        maximized: Variables to maximise; all others of the order are summed out.
+        max_bytes: The batch is cut into pieces whose tables take about this much memory.
+
+    References:
+        Park and Darwiche (2003), Solving MAP exactly using systematic search.
+    """
+    tables = observed_tables(graph, order, codes, unary, sliced, used)
+    chosen = set(numbers(maximized))
+    steps = [Step(v, MAX if v in chosen else SUM) for v in tables.order]
+    return torch.cat([_log_z(p, _upward(p, steps)) for p in tables.pieces(max_bytes)])
+
+
+@torch.no_grad()
 def sample(
     graph: FactorGraph,
     order: Sequence[int],

@@ -73,6 +73,14 @@ class TorchRows:
         states, top = torch_executor.most_probable(**self.arguments, maximized=maximized)
         return states.cpu().numpy().astype(np.int32), _array(top)
 
+    def upper_bound(self) -> Floats:
+        """Return ``(B,)`` bounds on the log maxima; maxima and sums may be in any order."""
+        maximized = np.flatnonzero(self.plan.task.maximize).tolist()
+        log_bounds: Floats = _array(
+            torch_executor.upper_bound(**self.arguments, maximized=maximized)
+        )
+        return log_bounds
+
     def draw(self, n: int, seed: int) -> tuple[Codes, Floats]:
         """Return ``(n, B, V)`` exact draws and ``(B,)`` log evidence."""
         states = torch_executor.sample(**self.arguments, n=n, seed=seed)

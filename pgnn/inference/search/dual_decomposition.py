@@ -96,7 +96,8 @@ class DualDecomposition(Engine):
         if (question.seen.codes[:, ~maximized] < 0).any():
             raise Unsupported(
                 "DualDecomposition() maximises over everything that is not observed; to sum some "
-                "variables out use JunctionTree()"
+                "variables out, or the hidden effects of gates with many causes, use "
+                "BranchAndBound()"
             )
         graph, log_field = question.graph, question.log_field()
         done = [self._solve(graph, part) for part in _in_pieces(graph, log_field)]

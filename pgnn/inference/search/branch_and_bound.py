@@ -1,0 +1,315 @@
+"""Most probable states where hidden variables are summed out, proved by bounds."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pgnn.errors import Intractable
+from pgnn.inference.beliefs import Best
+from pgnn.inference.engine import Engine
+from pgnn.inference.exact.marginal_map import MarginalSearch
+from pgnn.inference.exact.planner import Ask
+from pgnn.inference.exact.solver import Solver
+from pgnn.inference.loop import Info, iterate
+from pgnn.inference.question import Question
+from pgnn.limits import POSITIVE, check_settings
+
+Codes = NDArray[np.int32]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+# relative difference of logs that is rounding
+_ROUNDING = 1e-9
+# numbers of soft evidence that are written at once
+_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True)
+class BranchAndBound(Engine):
+    r"""Most probable states of some variables, all others summed out, by search with bounds.
+
+    Eliminating in any order, maxima before sums where that is cheaper, bounds
+    :math:`\max_x \sum_y \tilde p(x, y)` from above. Every state of every variable is bounded in
+    this way; those below the best assignment known are ruled out, which lowers the bounds of the
+    others. When nothing more is ruled out, what is left is solved exactly if that has become
+    cheap, else by cases: the states of one variable.
+
+    It answers where the exact engine, which has to sum before it maximises, cannot: marginal MAP,
+    and networks whose gates have hundreds of causes (their effects are hidden).
+
+    Args:
+        max_iterations: Most sets of assignments that are looked at, in each row.
+        max_bytes: Memory that messages may take.
+        max_work: Multiply-adds that one elimination may take for all the states it bounds.
+        seed: Of the local search for a first assignment.
+        progress: Show a bar if it takes longer than a second.
+
+    Diagnostics:
+        ``converged`` and ``optimal``, ``(B,)`` bool; ``gap``, ``(B,)``; ``iterations``, ``(B,)``.
+
+    Raises:
+        Intractable: If even the bound needs more memory or work than that.
+
+    Cost:
+        An iteration bounds each state of each undecided variable once or more: as many rows of
+        evidence for an exact engine whose order of elimination is free.
+
+    References:
+        Park and Darwiche (2003), Solving MAP exactly using systematic search.
+
+    Example:
+        >>> from pgnn.models import BayesianNetwork
+        >>> model = BayesianNetwork([("a", "b")], {"a": [0.6, 0.4], "b": [[0.5, 0.5], [0.9, 0.1]]})
+        >>> best = model.most_probable(targets="b", engine=BranchAndBound())
+        >>> dict(best), round(float(best.log_prob.exp()), 2), bool(best.diagnostics["optimal"])
+        ({'b': 0}, 0.66, True)
+    """
+
+    max_iterations: int = 1000
+    max_bytes: int = 2**31
+    max_work: float = 1e11
+    seed: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self, max_iterations=1, max_work=POSITIVE)
+
+    def reason(self) -> str:
+        """Say what the engine does."""
+        return "bounds by elimination in a free order rule out states until the best is left"
+
+    def maximize(self, question: Question, maximized: Mask) -> Best:
+        """Look for the best states of some elements, and bound them from above."""
+        num_elements = len(question.graph.elements)
+        question = question.expanded()
+        maximized = question.graph.mask(maximized)
+        seeds = np.random.default_rng(self.seed).integers(2**31, size=question.num_rows)
+        solver = Solver(question.graph, max_bytes=self.max_bytes, max_work=self.max_work)
+        local = MarginalSearch(question, maximized)
+        rows = [
+            _Cases(_Bounds(solver, question, maximized, row), local, row, seed)
+            for row, seed in enumerate(seeds.tolist())
+        ]
+        for cases in rows:
+            self._search(cases)
+        scores, bounds = np.array([c.top for c in rows]), np.array([c.upper_bound for c in rows])
+        optimal = np.array([not c.open for c in rows], dtype=np.bool_)
+        states = np.stack([c.best for c in rows]) if rows else np.zeros((0, len(maximized)))
+        lost = np.isneginf(scores) & ~optimal  # none is known, but there may be one
+        with np.errstate(invalid="ignore"):
+            gap = np.where(optimal, 0.0, bounds - scores)
+        return Best(
+            torch.from_numpy(states[:, :num_elements].astype(np.int64)),
+            torch.from_numpy(np.where(lost, np.nan, scores)).to(question.graph.dtype),
+            torch.from_numpy(bounds),
+            {
+                "converged": optimal,
+                "optimal": optimal,
+                "gap": gap,
+                "iterations": np.array([c.iterations for c in rows], dtype=np.int64),
+            },
+            "raise max_iterations",
+        )
+
+    def _search(self, cases: _Cases) -> None:
+        """Look at cases until none is left that may hold anything better."""
+        try:
+            iterate(cases, self.max_iterations, progress=self.progress, label="BranchAndBound")
+        except Intractable as error:
+            raise Intractable(
+                "BranchAndBound() bounds by elimination, which is out of reach even in a free "
+                f"order: {error}; BeliefPropagation() and Annealing() have no bound to find"
+            ) from error
+
+
+class _Case(NamedTuple):
+    """A set of assignments, ordered by its bound, highest first.
+
+    Attributes:
+        minus_bound: Minus an upper bound on the log values of its assignments.
+        number: Different for every case, so that nothing else is compared.
+        possible: ``(S,)`` states that elements may have, side by side.
+    """
+
+    minus_bound: float
+    number: int
+    possible: Mask
+
+
+class _Bounds:
+    """Values and bounds of sets of assignments of one row, by elimination.
+
+    A set is a mask ``(S,)`` of the states that elements may have, side by side.
+
+    Args:
+        solver: Of the graph.
+        question: Graph and evidence.
+        maximized: ``(E,)`` elements that are maximised over; the rest is summed out.
+        row: Of the evidence.
+    """
+
+    def __init__(self, solver: Solver, question: Question, maximized: Mask, row: int) -> None:
+        graph, seen = question.graph, question.seen
+        self.solver, self.maximized, self.row = solver, maximized, row
+        self.first, self.card = graph.offset[:-1], graph.card
+        self.element = np.repeat(np.arange(len(self.card)), self.card)
+        self.state = np.arange(len(self.element)) - self.first[self.element]
+        self.weights = np.ones(len(self.element)) if seen.soft is None else seen.soft[row]
+        self.known = seen.codes[row]
+
+    def start(self) -> Mask:
+        """States that the evidence allows."""
+        known = self.known[self.element]
+        return np.asarray(((known < 0) | (known == self.state)) & (self.weights > 0.0))
+
+    def undecided(self, possible: Mask) -> Ints:
+        """Elements to maximise over that have several states left."""
+        count = np.bincount(self.element[possible], minlength=len(self.card))
+        return np.flatnonzero((count > 1) & self.maximized)
+
+    def columns(self, elements: Ints) -> Ints:
+        """Columns of all states of some elements."""
+        return np.flatnonzero(np.isin(self.element, elements))
+
+    def given(self, possible: Mask) -> tuple[Codes, Floats | None]:
+        """Return evidence ``(R, E)``, ``(R, S)`` that leaves the states of sets ``(R, S)``."""
+        single = np.add.reduceat(possible.astype(np.int64), self.first, axis=1) == 1
+        single &= np.logical_and.reduceat(self.weights == 1.0, self.first)
+        only = np.maximum.reduceat(np.where(possible, self.state, -1), self.first, axis=1)
+        codes = np.where(single, only, -1).astype(np.int32)
+        weights = np.where(possible | single[:, self.element], self.weights, 0.0)
+        return codes, None if (weights == 1.0).all() else weights
+
+    def of_states(self, possible: Mask, columns: Ints) -> Floats:
+        """Return upper bounds on the assignments of a set that have some state each."""
+        step = max(1, _AT_ONCE // len(possible))
+        parts = [columns[k : k + step] for k in range(0, len(columns), step)]
+        return np.concatenate([np.zeros(0), *(self._bounds(possible, part) for part in parts)])
+
+    def _bounds(self, possible: Mask, columns: Ints) -> Floats:
+        others = self.element[columns, None] == self.element
+        others[np.arange(len(columns)), columns] = False
+        codes, soft = self.given(possible & ~others)
+        solver = self.solver.at_rows(np.full(len(codes), self.row))
+        ask = Ask(maximize=self.maximized, soft=solver.softly(soft), relaxed=True)
+        bounds = np.zeros(len(codes))
+        for plan, rows in solver.plans(codes, ask):
+            part, cpu, lost = (
+                None if soft is None else soft[rows],
+                solver.executor(plan, rows),
+                rows,
+            )
+            if cpu is not None:
+                bounds[rows] = cpu.decode(plan, codes[rows], part)[1]
+                lost = rows[np.isneginf(bounds[rows])]
+            if len(lost):
+                bounds[lost] = solver.torch_rows(plan, codes, soft, lost).upper_bound()
+        return bounds
+
+    def solve(self, possible: Mask) -> tuple[Codes, float] | None:
+        """The best assignment of a set and its log value; None if that takes too much.
+
+        Raises:
+            Intractable: If nothing is left to decide, and the rest cannot be summed out.
+        """
+        codes, soft = self.given(possible[None])
+        try:
+            solver = self.solver.at_rows(np.array([self.row]))
+            states, tops = solver.best(codes, soft, self.maximized)
+        except Intractable:
+            if not len(self.undecided(possible)):
+                raise
+            return None
+        return states[0], float(tops[0])
+
+
+class _Cases:
+    """The search in one row as an iterative method: cases that may hold a better assignment.
+
+    Attributes:
+        best: ``(E,)`` the best assignment so far.
+        top: Its log value.
+        open: Cases that are left, a heap.
+        iterations: Cases that were looked at.
+    """
+
+    def __init__(self, bounds: _Bounds, local: MarginalSearch, row: int, seed: int) -> None:
+        self.bounds, self.local, self.row, self.seed = bounds, local, row, seed
+        self.best: Codes = np.zeros(len(bounds.maximized), dtype=np.int32)
+        self.top = -np.inf
+        self.open = [_Case(-np.inf, 0, bounds.start())]
+        self.iterations, self._made = 0, 1
+
+    @property
+    def upper_bound(self) -> float:
+        """No assignment has a higher log value."""
+        return max([self.top, *(-c.minus_bound for c in self.open)])
+
+    @property
+    def threshold(self) -> float:
+        """Bounds up to here promise nothing better, but for rounding."""
+        return self.top if np.isneginf(self.top) else self.top + _ROUNDING * max(1.0, abs(self.top))
+
+    def init(self) -> None:
+        """Nothing: the state is in the cases."""
+
+    def step(self, state: None) -> tuple[None, Info]:
+        """Look at the case with the highest bound."""
+        self.iterations += 1
+        self._look_at(heapq.heappop(self.open))
+        self.open = [c for c in self.open if -c.minus_bound > self.threshold]
+        heapq.heapify(self.open)
+        return None, Info(not self.open, {"gap": self.upper_bound - self.top})
+
+    def _look_at(self, case: _Case) -> None:
+        """Solve a case, or take it apart; states that cannot be better are ruled out first."""
+        possible, bounds = case.possible.copy(), self.bounds
+        while True:
+            solution = bounds.solve(possible)
+            if solution is not None:
+                self._offer(*solution)
+                return
+            undecided = bounds.undecided(possible)
+            columns = bounds.columns(undecided)
+            columns = columns[possible[columns]]
+            log_bounds = np.full(len(possible), -np.inf)
+            log_bounds[columns] = bounds.of_states(possible, columns)
+            if np.isneginf(self.top):
+                self._improve(log_bounds)
+            possible[columns] = log_bounds[columns] > self.threshold
+            if not np.logical_or.reduceat(possible, bounds.first).all():
+                return
+            if possible[columns].all():
+                break
+        self._take_apart(possible, undecided, log_bounds)
+
+    def _take_apart(self, possible: Mask, undecided: Ints, log_bounds: Floats) -> None:
+        """One case for each state of the element whose states' bounds differ most."""
+        known = np.where(possible, log_bounds, np.inf)
+        least = np.minimum.reduceat(known, self.bounds.first)
+        most = np.maximum.reduceat(log_bounds, self.bounds.first)
+        element = undecided[int(np.argmax(most[undecided] - least[undecided]))]
+        states = self.bounds.columns(np.array([element]))
+        for column in states[possible[states]].tolist():
+            part = possible.copy()
+            part[states] = states == column
+            heapq.heappush(self.open, _Case(-float(log_bounds[column]), self._made, part))
+            self._made += 1
+
+    def _improve(self, log_bounds: Floats) -> None:
+        """Offer what local search makes of the states with the highest bounds."""
+        first = self.bounds.first
+        start = [int(x.argmax()) for x in np.split(log_bounds, first[1:])]
+        states, top, _ = self.local.improve(self.row, np.array([start], dtype=np.int32), self.seed)
+        self._offer(states, top)
+
+    def _offer(self, states: Codes, top: float) -> None:
+        if top > self.top:
+            self.best, self.top = np.maximum(states, 0), top
