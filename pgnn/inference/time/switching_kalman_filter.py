@@ -78,7 +78,7 @@ class SwitchingKalmanFilter(SequenceEngine):
         ... )
         >>> found = model.smooth({"y": [0.1, 0.2, 7.0, 6.9]}, engine=SwitchingKalmanFilter())
         >>> found["kind"].probs[:, 1].round(decimals=2)
-        tensor([0.1700, 0.3000, 0.9700, 0.6700], dtype=torch.float64)
+        tensor([0.6700, 0.6900, 1.0000, 0.5700], dtype=torch.float64)
     """
 
     memory: int = 2
