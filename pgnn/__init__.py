@@ -147,6 +147,7 @@ from pgnn.inference.sampling.annealing import (
 from pgnn.inference.sampling.gibbs import Gibbs
 from pgnn.inference.sampling.importance_sampling import ImportanceSampling
 from pgnn.inference.sampling.simulation import Simulation
+from pgnn.inference.search.beam_search import BeamSearch
 from pgnn.inference.search.branch_and_bound import BranchAndBound
 from pgnn.inference.search.dual_decomposition import DualDecomposition
 from pgnn.inference.time.boyen_koller import BoyenKoller
@@ -164,6 +165,7 @@ from pgnn.models import (
     VAE,
     AmortisedNetwork,
     AttributeScores,
+    AutoregressiveModel,
     BayesianNetwork,
     BayesianRegression,
     BidirectionalGAN,
@@ -183,6 +185,7 @@ from pgnn.models import (
     HiddenMarkovModel,
     HiddenSemiMarkovModel,
     Hopfield,
+    LanguageModel,
     LaplacianPyramidGAN,
     LinearDynamicalSystem,
     LinearRegression,
@@ -193,9 +196,11 @@ from pgnn.models import (
     ModelMixture,
     NaiveBayes,
     NeuralScores,
+    PointerNetwork,
     PrincipalComponents,
     Regression,
     RestrictedBoltzmannMachine,
+    SequenceToSequence,
     SigmoidBeliefNetwork,
     SparseCoding,
     StepScores,
@@ -231,9 +236,8 @@ __all__ = [
     "AttributeScores", "NeuralScores", "bio_mask", "EnergyModel", "BoltzmannMachine",
     "RestrictedBoltzmannMachine", "Hopfield", "DenseHopfield", "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine", "DeepBeliefNetwork", "GAN", "BidirectionalGAN", "CycleGAN",
-    "LaplacianPyramidGAN", "OnlineFilter",
-    "AmortisedNetwork",
-    "VAE",
+    "LaplacianPyramidGAN", "AutoregressiveModel", "LanguageModel", "SequenceToSequence",
+    "PointerNetwork", "AmortisedNetwork", "VAE", "OnlineFilter",
     # answers
     "Posterior", "Assignment", "KBest", "Samples",
     # engines, and what one that is written outside needs
@@ -241,6 +245,7 @@ __all__ = [
     "BlockElimination", "ByComponent", "SparseNormal", "ForwardBackward", "PrefixSearch",
     "KalmanFilter", "SwitchingKalmanFilter", "InterfaceAlgorithm", "BoyenKoller",
     "BeliefPropagation", "Flooding",
+    "BeamSearch",
     "Sequential", "Residual", "MeanField", "Slices", "Gibbs", "MCMC", "ImportanceSampling",
     "Simulation", "ExecutionSampling", "ExecutionEnumeration", "SequentialMonteCarlo",
     "Resampling", "AnnealedImportanceSampling", "Annealing", "GeometricCooling", "LinearCooling",

@@ -28,6 +28,7 @@ from pgnn.abilities.over_time import (
     LikelihoodModel,
     PairedModel,
     SlicedModel,
+    StepwiseModel,
     UnrollableModel,
 )
 from pgnn.abilities.vectors import (
@@ -63,6 +64,7 @@ __all__ = [
     "PairedModel",
     "SlicedModel",
     "SolvableModel",
+    "StepwiseModel",
     "UnrollableModel",
     "VariableModel",
     "VectorModel",

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from pgnn.abilities.core import DirectedModel, FactorModel, Inputs, VariableModel
 from pgnn.factors.conditionals.conditional import Conditional
@@ -168,6 +168,46 @@ class AttributeChainModel(LikelihoodModel):
     @abstractmethod
     def learns_ends(self) -> bool:
         """Whether first and last labels have scores that are learned."""
+
+
+class StepwiseModel(PairedModel):
+    """A model of sequences that are made step by step, each given all steps before it.
+
+    A state is nested tuples of tensors, rows first: engines take rows of it.
+    """
+
+    @property
+    @abstractmethod
+    def ends(self) -> bool:
+        """Whether the model says where a sequence ends; if not, lengths are given."""
+
+    @abstractmethod
+    def start(self, seen: Any) -> Any:
+        """Return the state before the first step of all rows.
+
+        Args:
+            seen: What :meth:`read` returned.
+        """
+
+    @abstractmethod
+    def advance(self, state: Any, values: Mapping[Hashable, Tensor]) -> Any:
+        """Return the state after one step more, with values ``(B, *event)`` by name."""
+
+    @abstractmethod
+    def end_log_probs(self, state: Any) -> tuple[Tensor, Tensor]:
+        """Return ``(B,)`` log probabilities of going on, and of having ended."""
+
+    @abstractmethod
+    def next_log_probs(self, state: Any) -> Tensor:
+        """Return ``(B, K)`` log probabilities of the next value of the only discrete variable.
+
+        Raises:
+            Unsupported: If there are other variables.
+        """
+
+    @abstractmethod
+    def draw(self, state: Any, rng: Generator) -> dict[Hashable, Tensor]:
+        """Return ``(B, *event)`` next values by name, drawn at random."""
 
 
 class EmittingModel(ChainModel, SlicedModel):

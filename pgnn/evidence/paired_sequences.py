@@ -71,8 +71,9 @@ def _parts(name: Hashable, raw: Any) -> tuple[list[Tensor], bool]:
     try:
         if isinstance(raw, list | tuple) and raw and np.ndim(raw[0]):
             parts = [torch.as_tensor(x) for x in raw]
-            if len({p.shape[1:] for p in parts}) == 1 and (len(parts) > 1 or parts[0].dim() > 1):
-                return parts, True
+            if all(p.dim() >= 1 + p.is_floating_point() for p in parts):
+                return _alike(name, parts), True
+            raw = torch.stack(parts)
         values = torch.as_tensor(raw)
     except (TypeError, ValueError, RuntimeError) as error:
         raise EvidenceError(
@@ -85,6 +86,17 @@ def _parts(name: Hashable, raw: Any) -> tuple[list[Tensor], bool]:
             f"sequences, got {tuple(values.shape)}"
         )
     return (list(values), True) if values.dim() > axes else ([values], False)
+
+
+def _alike(name: Hashable, parts: list[Tensor]) -> list[Tensor]:
+    """The rows' values, if their steps have one shape."""
+    for row, part in enumerate(parts):
+        if part.shape[1:] != parts[0].shape[1:]:
+            raise EvidenceError(
+                f"the input {name!r} has steps of shape {tuple(part.shape[1:])} in row {row}, of "
+                f"{tuple(parts[0].shape[1:])} in row 0"
+            )
+    return parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +125,7 @@ class PairedSequences(SequenceEvidence):
         variables: Sequence[Variable],
         evidence: Any,
         inputs: Mapping[Hashable, Any] | None,
-        name: Hashable,
+        name: Hashable | None,
     ) -> PairedSequences:
         """Read evidence, and the input that it goes with.
 
@@ -122,7 +134,7 @@ class PairedSequences(SequenceEvidence):
             evidence: See :meth:`SequenceEvidence.read`; none of no row if not given.
             inputs: The input by name, see :meth:`InputSequences.read`; the name ``"T"`` stands
                 for its lengths.
-            name: Of the input.
+            name: Of the input; None if there is none.
 
         Raises:
             EvidenceError: If there is no such input, or not one for each sequence.
@@ -130,6 +142,8 @@ class PairedSequences(SequenceEvidence):
         if isinstance(evidence, cls):
             return evidence
         raw = dict(inputs or {})
+        if name is None:
+            return cls._alone(variables, evidence, raw)
         lengths = raw.pop(AXIS, None)
         if raw.keys() != {name}:
             wrong = next((n for n in raw if n != name), None)
@@ -149,6 +163,17 @@ class PairedSequences(SequenceEvidence):
                 f"{_count(seen.batched, seen.num_rows)}: give one for each"
             )
         return _paired(seen, own.lengths, {name: own.values})
+
+    @classmethod
+    def _alone(
+        cls, variables: Sequence[Variable], evidence: Any, inputs: Mapping[Hashable, Any]
+    ) -> PairedSequences:
+        """Evidence that goes with no input."""
+        if inputs:
+            raise EvidenceError(f"the model takes no inputs, got {next(iter(inputs))!r}")
+        told = {} if evidence is None else _named(variables, evidence)
+        seen = SequenceEvidence.read(variables, told)
+        return _paired(seen, torch.zeros_like(seen.lengths), {})
 
 
 def _named(variables: Sequence[Variable], evidence: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
-from pgnn import factors, models
+from pgnn import factors, models, neural
 from pgnn.abilities import FactorModel
 from pgnn.errors import DataError
 from pgnn.factors.piece import Restorable
@@ -125,7 +125,7 @@ def load(
             raise DataError(
                 f"classes= takes classes of models, conditionals or potentials, got {kind!r}"
             )
-    exported = [vars(room)[name] for room in (factors, models) for name in room.__all__]
+    exported = [vars(room)[name] for room in (factors, models, neural) for name in room.__all__]
     known = [c for c in exported if isinstance(c, type) and issubclass(c, Restorable)]
     return restored(path, [*known, *user_classes], modules)
 

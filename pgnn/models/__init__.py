@@ -1,6 +1,7 @@
 """Model families, one file each."""
 
 from pgnn.models.amortised_network import AmortisedNetwork
+from pgnn.models.autoregressive_model import AutoregressiveModel
 from pgnn.models.bayesian_network import BayesianNetwork
 from pgnn.models.bayesian_regression import BayesianRegression
 from pgnn.models.bidirectional_gan import BidirectionalGAN
@@ -22,6 +23,7 @@ from pgnn.models.gaussian_markov_field import GaussianMarkovField
 from pgnn.models.hidden_markov_model import HiddenMarkovModel
 from pgnn.models.hidden_semi_markov_model import HiddenSemiMarkovModel
 from pgnn.models.hopfield import Hopfield
+from pgnn.models.language_model import LanguageModel
 from pgnn.models.laplacian_pyramid_gan import LaplacianPyramidGAN
 from pgnn.models.linear_dynamical_system import LinearDynamicalSystem
 from pgnn.models.linear_regression import LinearRegression
@@ -38,14 +40,19 @@ from pgnn.models.scores.attribute_scores import AttributeScores
 from pgnn.models.scores.bio_mask import bio_mask
 from pgnn.models.scores.neural_scores import NeuralScores
 from pgnn.models.scores.step_scores import StepScores
+from pgnn.models.sequence_to_sequence import PointerNetwork, SequenceToSequence
 from pgnn.models.sigmoid_belief_network import SigmoidBeliefNetwork
 from pgnn.models.sparse_coding import SparseCoding
 from pgnn.models.vae import VAE
 
 __all__ = [
+    "AutoregressiveModel",
     "CTC",
     "AmortisedNetwork",
     "VAE",
+    "LanguageModel",
+    "PointerNetwork",
+    "SequenceToSequence",
     "DenseHopfield",
     "SigmoidBeliefNetwork",
     "DeepBoltzmannMachine",

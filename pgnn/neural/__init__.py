@@ -15,8 +15,17 @@ from pgnn.neural.convolutions import (
     local_response_norm,
 )
 from pgnn.neural.dcgan import MinibatchDiscrimination, dcgan_discriminator, dcgan_generator
+from pgnn.neural.encoder_decoder import Decoder, Encoder
 from pgnn.neural.gated_cells import CoupledLSTMCell, PeepholeLSTMCell, ResetGRUCell
 from pgnn.neural.lenet import LeNet5
+from pgnn.neural.output_heads import (
+    CategoricalHead,
+    DiscreteHead,
+    Memory,
+    MixtureDensityHead,
+    OutputHead,
+    PointerHead,
+)
 from pgnn.neural.real_time import RealTimeGradient
 from pgnn.neural.recurrent import (
     AccumulatingCell,
@@ -63,11 +72,15 @@ __all__ = [
     "AccumulatingCell",
     "Bidirectional",
     "Body",
+    "CategoricalHead",
     "ChainAttention",
     "ConstituentAttention",
     "CoupledLSTMCell",
+    "Decoder",
     "Dense",
     "DependencyAttention",
+    "DiscreteHead",
+    "Encoder",
     "GaussianClasses",
     "Highway",
     "Inception",
@@ -75,10 +88,14 @@ __all__ = [
     "LastStep",
     "LeNet5",
     "Maxout",
+    "Memory",
     "MemoryCell",
     "MinibatchDiscrimination",
+    "MixtureDensityHead",
     "NARXCell",
+    "OutputHead",
     "PeepholeLSTMCell",
+    "PointerHead",
     "PositionBias",
     "RadialBasis",
     "RandomShift",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgnn.abilities import AlignmentModel, Inputs
 from pgnn.errors import EvidenceError
+from pgnn.factors.evaluation_mode import evaluated
 from pgnn.factors.variable import Variable
 from pgnn.inference.base_question import BaseQuestion, Names
 from pgnn.inference.chains.alignments import Alignments
@@ -72,7 +73,8 @@ class AlignmentQuestion(BaseQuestion):
     @cached_property
     def log_probs(self) -> Tensor:
         """``(B, T, K + 1)`` log probabilities of the symbols."""
-        logs: Tensor = self.model.log_probs(self.seen)
+        with evaluated(self.model):
+            logs: Tensor = self.model.log_probs(self.seen)
         return logs
 
     @cached_property

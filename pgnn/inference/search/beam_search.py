@@ -1,0 +1,206 @@
+"""Answers about sequences that are made step by step: exact draws, and a search for the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs, StepwiseModel
+from pgnn.errors import EvidenceError, Unsupported
+from pgnn.factors.evaluation_mode import evaluated
+from pgnn.factors.randomness import generator
+from pgnn.factors.time_steps import AXIS
+from pgnn.factors.variable import Variable
+from pgnn.inference.assignment import Assignment, KBest
+from pgnn.inference.base_question import Names
+from pgnn.inference.engine import Engine
+from pgnn.inference.explanation import Explanation
+from pgnn.inference.posterior import Posterior
+from pgnn.inference.samples import Samples
+from pgnn.inference.search.beams import Beams, rows_of
+from pgnn.inference.search.beginning_question import BeginningQuestion
+from pgnn.limits import check_settings, check_size
+
+
+@dataclass(frozen=True)
+class BeamSearch(Engine):
+    """Draws sequences step by step, exactly, and seeks the best by keeping a few beginnings.
+
+    Args:
+        width: Most beginnings of one length that are gone on with. Where those that were dropped
+            are all less probable than the best sequence found, it is the best of all: the
+            assignment's ``upper_bound`` equals its ``log_prob``, and tells else what might have
+            been lost. 1 is greedy.
+        max_length: Most steps of a sequence that the model ends itself.
+
+    Raises:
+        ModelError: If a setting is less than one.
+
+    Cost: ``width`` steps of the model for each step of a sequence.
+
+    References:
+        Lowerre (1976), The HARPY speech recognition system; Graves (2012), Sequence transduction
+        with recurrent neural networks, section 2.5.
+    """
+
+    width: int = 8
+    max_length: int = 1000
+
+    def __post_init__(self) -> None:
+        check_settings(self, width=1, max_length=1)
+
+    def read(
+        self,
+        model: Any,
+        evidence: Any,
+        inputs: Inputs | None = None,
+        *,
+        names: Names | None = None,
+        errors: str = "raise",
+    ) -> BeginningQuestion:
+        """Read the beginnings of sequences.
+
+        Raises:
+            Unsupported: If the model is of another kind.
+        """
+        if not isinstance(model, StepwiseModel):
+            raise Unsupported(
+                "BeamSearch() answers about models of sequences that are made step by step, such "
+                f"as AutoregressiveModel, which a {type(model).__name__} is not; leave engine= out"
+            )
+        names = None if isinstance(names, list) and not names else names
+        question = BeginningQuestion(model, evidence, inputs, names, errors)
+        check_size(f"{question.num_rows:,} sequences", question.num_cells, self.max_answer_bytes,
+                   "Give fewer rows at a time")  # fmt: skip
+        return question
+
+    def answer_log_prob(self, question: BeginningQuestion) -> Tensor:
+        """``(B,)`` log probabilities of whole sequences."""
+        with evaluated(question.model):
+            log_probs: Tensor = question.model.log_likelihood(question.seen)()
+        return log_probs
+
+    def answer_query(self, question: BeginningQuestion) -> Posterior:
+        """Refused: what was not observed would have to be summed out."""
+        raise Unsupported(
+            "a step depends on all steps before it, so that there are no marginals: average over "
+            "draws, sample(n, beginning)"
+        )
+
+    def answer_sample(self, question: BeginningQuestion, n: int, seed: int | None) -> Samples:
+        """Draws that go on from what was observed."""
+        model, rng, rows = question.model, generator(seed), question.num_rows
+        limit = self._limit(question)
+        kept = torch.arange(rows).repeat(n)
+        known, goals = question.known[kept], None
+        if question.goals is not None:
+            goals = question.goals[kept]
+        with evaluated(model), torch.no_grad():
+            state = rows_of(model.start(question.seen), kept)
+            over = torch.zeros(len(kept), dtype=torch.bool)
+            drawn: list[dict[Any, Tensor]] = []
+            lengths = torch.zeros_like(kept)
+            for t in range(limit + 1):
+                if goals is None:
+                    over |= self._ended(model, state, t, known, rng)
+                else:
+                    over |= t >= goals
+                if t == limit or bool(over.all()):
+                    break
+                values = self._values(question, state, t, kept, known, rng)
+                drawn.append(values)
+                lengths += ~over
+                state = model.advance(state, values)
+        return self._samples(question, drawn, lengths, n)
+
+    def _ended(self, model: Any, state: Any, t: int, known: Tensor, rng: torch.Generator) -> Tensor:
+        """Which rows are drawn to have ended, of those whose steps were all used."""
+        ended: Tensor = model.end_log_probs(state)[1].exp().cpu()
+        return (torch.rand(len(ended), generator=rng) < ended) & (t >= known)
+
+    def _values(
+        self, question: BeginningQuestion, state: Any, t: int, kept: Tensor, known: Tensor,
+        rng: torch.Generator,
+    ) -> dict[Any, Tensor]:  # fmt: skip
+        """Values of a step: drawn, or those that were observed."""
+        drawn: dict[Any, Tensor] = question.model.draw(state, rng)
+        there = t < known
+        if not bool(there.any()):
+            return drawn
+        for name, x in drawn.items():
+            held = question.seen.codes.get(name, question.seen.reals.get(name))
+            own = held[kept, t].to(x)
+            drawn[name] = torch.where(there.to(x.device).reshape(-1, *[1] * (x.dim() - 1)), own, x)
+        return drawn
+
+    def _samples(
+        self, question: BeginningQuestion, drawn: list[dict[Any, Tensor]], lengths: Tensor, n: int
+    ) -> Samples:
+        """Put the steps together; -1 and NaN beyond the ends."""
+        rows, batched = question.num_rows, question.seen.batched
+        steps = int(lengths.max()) if len(lengths) else 0
+        inside = torch.arange(steps) < lengths[:, None]
+        variables = [_of_length(v, steps) for v in question.model.variables.values()]
+        codes, reals = [torch.zeros(n, rows, 0, dtype=torch.int64)], {}
+        for v in variables:
+            if not steps:
+                own = torch.zeros(n * rows, *v.shape, dtype=torch.int64)
+            else:
+                own = torch.stack([x[v.name].cpu() for x in drawn[:steps]], dim=1)
+            gone = ~inside.reshape(*inside.shape, *[1] * (own.dim() - 2))
+            if v.is_discrete:
+                codes.append(own.masked_fill(gone, -1).reshape(n, rows, -1))
+            else:
+                reals[v.name] = own.double().masked_fill(gone, torch.nan).reshape(n, rows, *v.shape)
+        joined = torch.cat(codes, dim=2)
+        if not batched:
+            joined, reals = joined[:, 0], {name: x[:, 0] for name, x in reals.items()}
+        return Samples(variables, joined, reals, batched=batched, index=question.index)
+
+    def answer_most_probable(self, question: BeginningQuestion, k: int) -> Assignment | KBest:
+        """The best sequences that go on from what was observed."""
+        model, limit = question.model, self._limit(question)
+        with evaluated(model), torch.no_grad():
+            beams = Beams(question, max(self.width, k), k)
+            while beams.step < limit and beams.go_on():
+                pass
+            beams.stop()
+        states, log_prob, bound = beams.found()
+        self.check_possible(question, log_prob[:, 0])
+        variable = _of_length(next(iter(model.variables.values())), states.shape[2])
+        batched = question.seen.batched
+        if k > 1:
+            return KBest([variable], states, log_prob, batched=batched, index=question.index)
+        return Assignment(
+            [variable], states[:, 0], log_prob[:, 0], batched=batched, index=question.index,
+            upper_bound=bound, engine=type(self).__name__,
+        )  # fmt: skip
+
+    def _limit(self, question: BeginningQuestion) -> int:
+        """Most steps."""
+        if question.goals is None:
+            return max(self.max_length, int(question.seen.steps))
+        most = int(question.goals.max()) if question.num_rows else 0
+        if not most and not question.seen.inputs:
+            raise EvidenceError(
+                f"how many steps? say so in the evidence, as in sample(n, {{{AXIS!r}: 100}})"
+            )
+        return most
+
+    def describe(self, question: BeginningQuestion) -> Explanation:
+        """See :meth:`Model.explain`."""
+        return Explanation(
+            engine=type(self).__name__,
+            kind="exact" if question.whole else "lower bound",
+            reason="each step depends on all steps before it",
+            num_variables=question.num_cells,
+            num_sliced=int(question.known.sum()),
+            memory_bytes=8 * question.num_cells * self.width,
+        )
+
+
+def _of_length(variable: Variable, steps: int) -> Variable:
+    return Variable(variable.name, variable.states, (steps, *variable.shape[1:]))

@@ -1,0 +1,82 @@
+"""Models of text."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+from pgnn.abilities import Inputs
+from pgnn.evidence.paired_sequences import PairedSequences
+from pgnn.models.autoregressive_model import AutoregressiveModel, over_time
+from pgnn.neural.encoder_decoder import Decoder
+from pgnn.neural.output_heads import CategoricalHead
+
+
+class LanguageModel(AutoregressiveModel):
+    r"""A recurrent network that says each token given all before it.
+
+    .. math:: p(y) = \prod_t p(y_t \mid y_1, \dots, y_{t-1})
+
+    Where tokens are characters, texts are sequences: ``fit(["to be", "or not"])``.
+
+    Args:
+        tokens: Number or names of the tokens.
+        hidden: Size of the hidden states.
+        layers: Of recurrent cells.
+        embedding: Numbers that stand for a token.
+        cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
+        dropout: Share of hidden numbers that are left out while learning.
+        ends: Whether the model says where texts end; if not, they are of a given length.
+        name: Of the token.
+
+    References:
+        Graves (2013), Generating sequences with recurrent neural networks, section 3.
+
+    Example:
+        >>> model = LanguageModel("ab", hidden=8)
+        >>> model.log_prob(["ab", "b"]).shape, len(model.sample(1, {"T": 5}, seed=0)["token"][0])
+        (torch.Size([2]), 5)
+    """
+
+    def __init__(
+        self,
+        tokens: int | Iterable[Hashable],
+        hidden: int = 128,
+        *,
+        layers: int = 1,
+        embedding: int = 32,
+        cell: str = "lstm",
+        dropout: float = 0.0,
+        ends: bool = False,
+        name: Hashable = "token",
+    ) -> None:
+        own = tokens if isinstance(tokens, int) else [*tokens]
+        head = CategoricalHead(over_time(name, own), hidden, embedding)
+        body = Decoder(embedding, hidden, layers=layers, cell=cell, dropout=dropout)
+        super().__init__([head], body, hidden, ends=ends)
+        self._made = {"layers": layers, "embedding": embedding, "cell": cell, "dropout": dropout}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the tokens, and the sizes of the network."""
+        (token,) = self.variables.values()
+        sizes = {"hidden": self.hidden, **self._made, "ends": self.ends}
+        return {"tokens": token.states, **sizes, "name": token.name}
+
+    def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
+        """Read texts: a string, a list of strings, or sequences of tokens in any form."""
+        (token,) = self.variables.values()
+        if all(isinstance(s, str) and len(s) == 1 for s in token.states or ()):
+            if isinstance(evidence, Mapping) and token.name in evidence:
+                evidence = {**evidence, token.name: _spelled(evidence[token.name])}
+            elif isinstance(evidence, str | list):
+                evidence = {token.name: _spelled(evidence)}
+        return super().read(evidence, inputs)
+
+
+def _spelled(texts: Any) -> Any:
+    """Texts as lists of characters."""
+    if isinstance(texts, str):
+        return [*texts]
+    if isinstance(texts, list) and any(isinstance(x, str) and len(x) != 1 for x in texts):
+        return [[*x] if isinstance(x, str) else x for x in texts]
+    return texts

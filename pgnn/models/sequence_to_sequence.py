@@ -1,0 +1,162 @@
+"""Sequences made of sequences: translation, and pointers into the input."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pgnn.abilities import Inputs
+from pgnn.errors import EvidenceError
+from pgnn.evidence.paired_sequences import PairedSequences
+from pgnn.evidence.sequence_evidence import SequenceEvidence
+from pgnn.factors.time_steps import AXIS
+from pgnn.factors.variable import MISSING, Variable
+from pgnn.models.autoregressive_model import AutoregressiveModel, over_time
+from pgnn.neural.encoder_decoder import Decoder, Encoder
+from pgnn.neural.output_heads import CategoricalHead, PointerHead
+
+
+class SequenceToSequence(AutoregressiveModel):
+    r"""Reads a sequence of tokens, and writes another: encoder, attention and decoder.
+
+    Args:
+        tokens: Number or names of the tokens that are written.
+        source: Number or names of the tokens that are read; those that are written if not given.
+        hidden: Size of the hidden states, an even number.
+        ends: Whether the model says where sequences end.
+        name: Of the tokens that are written.
+        input_name: Of those that are read.
+
+    References:
+        Luong, Pham and Manning (2015), Effective approaches to attention-based neural machine
+        translation; Bahdanau, Cho and Bengio (2015), Neural machine translation by jointly
+        learning to align and translate.
+
+    Example:
+        >>> model = SequenceToSequence(["x", "y"], ["a", "b"], hidden=8)
+        >>> model.log_prob([["x"], ["y", "x"]], inputs={"source": [["a"], ["a", "b"]]}).shape
+        torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        tokens: int | Iterable[Hashable],
+        source: int | Iterable[Hashable] | None = None,
+        hidden: int = 64,
+        *,
+        ends: bool = True,
+        name: Hashable = "token",
+        input_name: Hashable = "source",
+    ) -> None:
+        token = over_time(name, tokens if isinstance(tokens, int) else [*tokens])
+        read = token.states if source is None else source
+        own = over_time(input_name, read if isinstance(read, int) else [*(read or ())])
+        super().__init__(
+            [CategoricalHead(token, hidden, hidden)],
+            Decoder(hidden, hidden, memory=hidden),
+            hidden,
+            encoder=Encoder(own.num_states, hidden, tokens=True),
+            ends=ends,
+            input_name=input_name,
+        )
+        self._source = own
+
+    def settings(self) -> dict[str, Any]:
+        """Return the tokens, and the size of the network."""
+        (token,) = self.variables.values()
+        return {
+            "tokens": token.states,
+            "source": self._source.states,
+            "hidden": self.hidden,
+            "ends": self.ends,
+            "name": token.name,
+            "input_name": self.input_name,
+        }
+
+    def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
+        """Read sequences, and those that they are made of: labels in any form."""
+        if isinstance(evidence, PairedSequences) or self.input_name not in (inputs or {}):
+            return super().read(evidence, inputs)
+        raw: Any = dict(inputs or {})
+        seen = SequenceEvidence.read([self._source], {self.input_name: raw[self.input_name]})
+        codes = seen.codes[self.input_name]
+        missing = (codes == MISSING) & seen.inside
+        if bool(missing.any()):
+            row, step = missing.nonzero()[0].tolist()
+            raise EvidenceError(
+                f"the input {self.input_name!r} is missing in row {row}, step {step}"
+            )
+        parts = [c[:n] for c, n in zip(codes, seen.lengths.tolist(), strict=True)]
+        raw[self.input_name] = parts if seen.batched else parts[0]
+        return super().read(evidence, raw)
+
+
+class PointerNetwork(AutoregressiveModel):
+    r"""Reads steps of numbers, and names steps of them one after the other: sorting, tours.
+
+    Args:
+        features: Numbers of a step of the input.
+        places: Most steps of an input.
+        hidden: Size of the hidden states, an even number.
+        ends: Whether the model says where sequences end; if not, as many places are named as
+            there are steps.
+        name: Of the places, from 0 on.
+        input_name: Of the input.
+
+    References:
+        Vinyals, Fortunato and Jaitly (2015), Pointer networks.
+
+    Example:
+        >>> model = PointerNetwork(1, places=5, hidden=8)
+        >>> numbers = torch.tensor([[0.3], [0.1], [0.2]])
+        >>> model.sample(2, inputs={"x": numbers}, seed=0)["place"].shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        places: int,
+        hidden: int = 64,
+        *,
+        ends: bool = False,
+        name: Hashable = "place",
+        input_name: Hashable = "x",
+    ) -> None:
+        head = PointerHead(Variable(name, places, (AXIS,)), hidden, hidden)
+        body = Decoder(hidden, hidden, memory=hidden)
+        encoder = Encoder(features, hidden)
+        super().__init__([head], body, hidden, encoder=encoder, ends=ends, input_name=input_name)
+        self._made = {"features": features, "places": places}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the sizes of the network."""
+        names = {"name": next(iter(self.variables)), "input_name": self.input_name}
+        return {**self._made, "hidden": self.hidden, "ends": self.ends, **names}
+
+    def read(self, evidence: Any, inputs: Inputs | None = None) -> PairedSequences:
+        """Read places and the steps that they are places of.
+
+        Raises:
+            EvidenceError: If a place is not one of the input, or the input is too long.
+        """
+        rows = super().read(evidence, inputs)
+        places, name = self._made["places"], next(iter(self.variables))
+        longest = int(rows.input_lengths.max()) if rows.num_rows else 0
+        if longest > places:
+            raise EvidenceError(
+                f"the input {self.input_name!r} has {longest} steps, the model names {places} "
+                "places at most"
+            )
+        codes = rows.codes.get(name, torch.zeros(rows.num_rows, 0, dtype=torch.int64))
+        beyond: Tensor = codes >= rows.input_lengths[:, None]
+        if bool(beyond.any()):
+            row, step = beyond.nonzero()[0].tolist()
+            raise EvidenceError(
+                f"{name!r} is {int(codes[row, step])} in row {row}, step {step}, but the input "
+                f"has {int(rows.input_lengths[row])} steps"
+            )
+        return rows

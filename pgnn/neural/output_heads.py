@@ -1,0 +1,227 @@
+"""What a hidden state says about the next value of a variable."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pgnn.factors.piece import Listed, Restorable
+from pgnn.factors.variable import Variable
+
+
+class Memory(NamedTuple):
+    """An input of all rows as an encoder left it, which a decoder may look at.
+
+    Attributes:
+        values: ``(B, S, M)``.
+        inside: ``(B, S)`` which of the steps there are.
+    """
+
+    values: Tensor
+    inside: Tensor
+
+
+class OutputHead(Listed, Restorable):
+    """The distribution of a variable at a step, given a hidden state.
+
+    Attributes:
+        variable: The variable, an array over the axis ``"T"``.
+        width: How many numbers tell a value to the network that makes the next hidden state.
+    """
+
+    variable: Variable
+    width: int
+
+    @abstractmethod
+    def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
+        """Return ``(B, T, width)`` features of values ``(B, T, *event)``."""
+
+    @abstractmethod
+    def log_prob(self, hidden: Tensor, values: Tensor, memory: Memory | None) -> Tensor:
+        """Return ``(B, T)`` log probabilities of values given hidden states ``(B, T, H)``."""
+
+    @abstractmethod
+    def draw(self, hidden: Tensor, memory: Memory | None, rng: torch.Generator) -> Tensor:
+        """Return values ``(B, *event)`` drawn given hidden states ``(B, H)``."""
+
+
+class DiscreteHead(OutputHead):
+    """The distribution of a discrete variable."""
+
+    @abstractmethod
+    def log_probs(self, hidden: Tensor, memory: Memory | None) -> Tensor:
+        """Return ``(B, T, K)`` log probabilities of the states."""
+
+    def log_prob(self, hidden: Tensor, values: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class; values are indices of states."""
+        logs = self.log_probs(hidden, memory)
+        return logs.gather(-1, values.unsqueeze(-1)).squeeze(-1)
+
+    def draw(self, hidden: Tensor, memory: Memory | None, rng: torch.Generator) -> Tensor:
+        """See the base class."""
+        probs = self.log_probs(hidden[:, None], memory)[:, 0].exp()
+        return drawn(probs, rng)
+
+
+class CategoricalHead(DiscreteHead):
+    r"""A softmax over the states, :math:`p(y = k \mid h) \propto e^{w_k^\top h + b_k}`.
+
+    Args:
+        variable: The variable.
+        hidden: Size of the hidden states.
+        width: Numbers of the embedding of a state.
+    """
+
+    def __init__(self, variable: Variable, hidden: int, width: int) -> None:
+        super().__init__()
+        self.variable, self.hidden, self.width = variable, hidden, width
+        self.embedding = nn.Embedding(variable.num_states, width)
+        self.out = nn.Linear(hidden, variable.num_states)
+
+    def settings(self) -> dict[str, object]:
+        """Return what the constructor takes."""
+        return {"variable": self.variable, "hidden": self.hidden, "width": self.width}
+
+    def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class."""
+        embedded: Tensor = self.embedding(values)
+        return embedded
+
+    def log_probs(self, hidden: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class."""
+        scores: Tensor = self.out(hidden)
+        return scores.log_softmax(-1)
+
+
+class PointerHead(DiscreteHead):
+    r"""A softmax over the steps of the input.
+
+    .. math:: p(y = j \mid h) \propto e^{v^\top \tanh(W_1 m_j + W_2 h)}
+
+    A value is the number of a step, and tells the network what is there.
+
+    Args:
+        variable: Whose states are places from 0 on, at least as many as an input has steps.
+        hidden: Size of the hidden states.
+        memory: Numbers of a step of the encoded input.
+
+    References:
+        Vinyals, Fortunato and Jaitly (2015), Pointer networks, section 2.3.
+    """
+
+    def __init__(self, variable: Variable, hidden: int, memory: int) -> None:
+        super().__init__()
+        self.variable, self.hidden, self.width = variable, hidden, memory
+        self.place, self.look = nn.Linear(memory, hidden), nn.Linear(hidden, hidden, bias=False)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def settings(self) -> dict[str, object]:
+        """Return what the constructor takes."""
+        return {"variable": self.variable, "hidden": self.hidden, "memory": self.width}
+
+    def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class."""
+        here = nn.functional.pad(_needed(memory).values, (0, 0, 0, 1))
+        places = values.clamp_max(here.shape[1] - 1)  # impossible places say nothing
+        return here.gather(1, places.unsqueeze(-1).expand(*values.shape, here.shape[-1]))
+
+    def log_probs(self, hidden: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class; places that the input does not have are impossible."""
+        here = _needed(memory)
+        both = self.place(here.values)[:, None] + self.look(hidden)[:, :, None]
+        scores = self.score(both.tanh()).squeeze(-1)
+        scores = scores.masked_fill(~here.inside[:, None], -torch.inf)
+        lost = ~here.inside.any(1)[:, None, None]
+        logs = scores.masked_fill(lost, 0.0).log_softmax(-1).masked_fill(lost, -torch.inf)
+        beyond = self.variable.num_states - logs.shape[-1]
+        return nn.functional.pad(logs, (0, beyond), value=-torch.inf)
+
+
+class MixtureDensityHead(OutputHead):
+    r"""A mixture of normal distributions of a vector.
+
+    .. math:: p(y \mid h) = \sum_k \pi_k(h) \, N(y; \mu_k(h), L_k(h) L_k(h)^\top)
+
+    Args:
+        variable: A real vector.
+        hidden: Size of the hidden states.
+        components: How many.
+
+    References:
+        Graves (2013), Generating sequences with recurrent neural networks, section 4.1; Bishop
+        (1994), Mixture density networks.
+    """
+
+    floor = 1e-3
+    """Least standard deviation, so that the density stays bounded."""
+
+    def __init__(self, variable: Variable, hidden: int, components: int) -> None:
+        super().__init__()
+        self.variable, self.hidden, self.components = variable, hidden, components
+        self.width = size = max(1, int(torch.Size(variable.shape[1:]).numel()))
+        self.out = nn.Linear(hidden, components * (1 + 2 * size + size * (size - 1) // 2))
+
+    def settings(self) -> dict[str, object]:
+        """Return what the constructor takes."""
+        return {"variable": self.variable, "hidden": self.hidden, "components": self.components}
+
+    def embed(self, values: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class: the numbers themselves."""
+        return self._flat(values)
+
+    def log_prob(self, hidden: Tensor, values: Tensor, memory: Memory | None) -> Tensor:
+        """See the base class."""
+        logs, mean, scale = self._parts(hidden)
+        away = (self._flat(values)[..., None, :] - mean).unsqueeze(-1)
+        white = torch.linalg.solve_triangular(scale, away, upper=False).squeeze(-1)
+        spread = scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        normal = -0.5 * (white.square().sum(-1) + self.width * math.log(2 * math.pi)) - spread
+        total: Tensor = (logs + normal).logsumexp(-1)
+        return total
+
+    def draw(self, hidden: Tensor, memory: Memory | None, rng: torch.Generator) -> Tensor:
+        """See the base class."""
+        logs, mean, scale = self._parts(hidden)
+        chosen = drawn(logs.exp(), rng)
+        row = torch.arange(len(chosen), device=chosen.device)
+        noise = torch.randn(len(chosen), self.width, generator=rng).to(mean)
+        values = mean[row, chosen] + (scale[row, chosen] @ noise[..., None]).squeeze(-1)
+        return values.reshape(-1, *self.variable.shape[1:])
+
+    def _flat(self, values: Tensor) -> Tensor:
+        event = len(self.variable.shape) - 1
+        lead = values.shape[: values.dim() - event]
+        return values.reshape(*lead, self.width).to(self.out.weight)
+
+    def _parts(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights ``(..., C)``, means ``(..., C, D)`` and triangular roots of covariances."""
+        size, number = self.width, self.components
+        out = self.out(hidden)
+        rest = [number, number * size, number * size, out.shape[-1] - number * (1 + 2 * size)]
+        weight, mean, spread, below = out.split(rest, dim=-1)
+        lead = out.shape[:-1]
+        scale = torch.diag_embed(
+            nn.functional.softplus(spread.reshape(*lead, number, size)) + self.floor
+        )
+        row, column = torch.tril_indices(size, size, -1)
+        lower = torch.zeros_like(scale)
+        lower[..., row, column] = below.reshape(*lead, number, -1)
+        return weight.log_softmax(-1), mean.reshape(*lead, number, size), scale + lower
+
+
+def drawn(probs: Tensor, rng: torch.Generator) -> Tensor:
+    """Return ``(B,)`` indices drawn with probabilities ``(B, K)``."""
+    if not len(probs):
+        return probs.new_zeros(0, dtype=torch.int64)
+    chosen = torch.multinomial(probs.double().cpu(), 1, generator=rng)[:, 0]
+    return chosen.to(probs.device)
+
+
+def _needed(memory: Memory | None) -> Memory:
+    if memory is None:
+        raise TypeError("a pointer needs an encoder: there is no input to point at")
+    return memory
