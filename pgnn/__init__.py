@@ -42,6 +42,7 @@ from pgnn.factors import (
     LaplacePrior,
     Lattice,
     LeaveOneOut,
+    LedoitWolf,
     LinearGaussian,
     LinearKernel,
     Logistic,
@@ -223,6 +224,7 @@ __all__ = [
     "Histogram", "KernelDensity", "NearestNeighbours", "Bandwidth", "Scott", "Silverman",
     "LeaveOneOut", "SmoothingKernel", "GaussianKernel", "TophatKernel", "EpanechnikovKernel",
     "ExponentialKernel", "LinearKernel", "CosineKernel", "Full", "Tied", "Diagonal", "Spherical",
+    "LedoitWolf",
     "Potential", "TabularPotential", "Ising", "Potts", "Lattice", "LogLinear", "Coupling", "Bias",
     "NeuralPotential",
     # rooms

@@ -19,6 +19,7 @@ from pgnn.factors.conditionals.kernel_density import (
     Scott,
     Silverman,
 )
+from pgnn.factors.conditionals.ledoit_wolf import LedoitWolf
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.logistic import Logistic
 from pgnn.factors.conditionals.multinomial import Multinomial
@@ -130,6 +131,7 @@ __all__ = [
     "Tied",
     "Diagonal",
     "Spherical",
+    "LedoitWolf",
     # priors
     "NormalWishart",
     "ParameterPrior",

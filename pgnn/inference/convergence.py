@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +21,7 @@ TRUSTED_DRAWS = 100.0
 """Weighted draws that are worth fewer: not even their standard errors are to be trusted."""
 LARGEST_R_HAT = 1.05
 """Chains of a larger R-hat do not agree (Vehtari et al. 2021 take 1.01 where draws are many)."""
+_LIBRARY = str(Path(__file__).parents[1]) + os.sep
 _NAMES = 5
 _ROUNDING = 1.0 + 1e-9  # draws of equal weight are worth all of them
 
@@ -140,15 +145,26 @@ class Convergence:
         worst = ", ".join(f"{n!r} ({x:.2f})" for n, x in apart.items())
         return self.add(f"the chains disagree about {worst}, R-hat above {largest}; {advice}")
 
-    def warn(self, stacklevel: int = 2) -> None:
-        """Warn of the doubts.
+    def warn(self) -> None:
+        """Warn of the doubts, at the line that called the library.
 
         Warns:
             NotConverged: If something is.
         """
         if self.concerns:
             text = f"{self.method}: " + "; ".join(self.concerns)
-            warnings.warn(text, NotConverged, stacklevel=stacklevel + 1)
+            warnings.warn(text, NotConverged, stacklevel=_depth_of_verb() + 1)
+
+
+def _depth_of_verb() -> int:
+    """How many calls up from here is who called the library first."""
+    frame: FrameType | None = sys._getframe(1)
+    depth = outermost = 1
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_LIBRARY):
+            outermost = depth
+        frame, depth = frame.f_back, depth + 1
+    return outermost
 
 
 @dataclass(frozen=True)

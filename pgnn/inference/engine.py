@@ -279,7 +279,7 @@ class Engine(metaclass=SaysArguments):
             advice: What to do about rows that did not converge.
         """
         self.check_possible(question, log_values)
-        self.judge(diagnostics, advice).warn(stacklevel=5)
+        self.judge(diagnostics, advice).warn()
 
     def judge(self, diagnostics: Mapping[str, Any], advice: str) -> Convergence:
         """Return doubts about an answer: rows that did not converge.

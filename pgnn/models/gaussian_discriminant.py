@@ -44,7 +44,8 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
     Args:
         states: Number or labels of the classes; those of the data if not given.
         features: Number or names of the numbers of the vector; those of the data if not given.
-        form: Of the covariances: ``Tied()`` if not given, ``Full()``, ``Diagonal()``, ...
+        form: Of the covariances: ``Tied()`` if not given, ``Full()``, ``Diagonal()``, ...; from few
+            rows ``Tied(shrinkage=LedoitWolf())``, or a share of the correlations to be taken away.
         prior: ``(K,)`` probabilities of the classes; learnable if not given.
         name: Of the vector.
         target: Of the class.
@@ -54,6 +55,7 @@ class GaussianDiscriminant(VectorNetwork, NaiveBayes):
 
     References:
         Hastie, Tibshirani and Friedman (2009), The Elements of Statistical Learning, section 4.3.
+        Friedman (1989), Regularized discriminant analysis.
 
     Example:
         >>> rows = {"class": ["a", "a", "b", "b"], "x": [[0.0, 1], [1, 0], [4, 5], [5, 4.5]]}

@@ -71,3 +71,44 @@ def test_wrong_declarations() -> None:
         pgnn.GaussianDiscriminant(form="full")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="name of the class"):
         pgnn.GaussianDiscriminant(2, 3, name="class")
+
+
+def test_shrinkage_equals_scikit_learn() -> None:
+    covariance = pytest.importorskip("sklearn.covariance")
+    few = np.concatenate([np.flatnonzero(k == Y)[: 5 + k] for k in range(3)])
+    x, y = X[few] * [1.0, 5.0, 0.2, 1.0], Y[few]
+    rows = {"class": y, "x": x}
+    told = pgnn.GaussianDiscriminant(form=pgnn.Full(shrinkage=pgnn.LedoitWolf())).fit(rows)
+    given = pgnn.GaussianDiscriminant(form=pgnn.Tied(shrinkage=0.25)).fit(rows)
+    pooled = np.zeros((4, 4))
+    for k in range(3):
+        own = x[y == k]
+        scale = own.std(axis=0)
+        expected = covariance.ledoit_wolf((own - own.mean(0)) / scale)[0] * np.outer(scale, scale)
+        np.testing.assert_allclose(told.covariance[k], expected, rtol=1e-9, atol=1e-9)
+        pooled += np.cov(own.T, ddof=0) * len(own) / len(x)
+    pooled *= np.where(np.eye(4) > 0, 1.0, 0.75)
+    np.testing.assert_allclose(given.covariance[0], pooled, rtol=1e-9, atol=1e-12)
+
+
+def test_shrinkage_by_pooled_rows_is_kept(tmp_path: Path) -> None:
+    form = pgnn.Tied(shrinkage=pgnn.LedoitWolf())
+    model = pgnn.GaussianDiscriminant(form=form).fit({"class": Y, "x": X})
+    means = np.stack([X[k == Y].mean(0) for k in range(3)])
+    share = pgnn.LedoitWolf().share(torch.from_numpy(X - means[Y]), torch.ones(300).double())
+    within = np.cov((X - means[Y]).T, ddof=0) * np.where(np.eye(4) > 0, 1.0, 1.0 - share)
+    assert 0.0 < share < 0.2
+    np.testing.assert_allclose(model.covariance[0], within, rtol=1e-9, atol=1e-12)
+    model.save(tmp_path / "model")
+    assert pgnn.load(tmp_path / "model").form == form
+
+
+def test_shrinkage_that_cannot_be() -> None:
+    with pytest.raises(ModelError, match="shrinkage must be"):
+        pgnn.Full(shrinkage=1.5)
+    holes, labels = X.copy(), np.where(Y > 0, Y, -1)
+    holes[0, 0] = np.nan
+    model = pgnn.GaussianDiscriminant(3, form=pgnn.Full(shrinkage=pgnn.LedoitWolf()))
+    for rows in ({"class": Y, "x": holes}, {"class": labels, "x": X}):
+        with pytest.raises(Unsupported, match="LedoitWolf"):
+            model.fit(rows, progress=False)

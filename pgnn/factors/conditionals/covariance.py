@@ -57,6 +57,15 @@ class Covariance(Restorable):
             return torch.full_like(variance, self.min_variance)
         return RELATIVE_FLOOR * torch.where(variance > 0, variance, 1.0)
 
+    def of_rows(self, rows: Tensor, weights: Tensor) -> Covariance:
+        """Return the form in which all that estimates depend on beside sums over rows is known.
+
+        Args:
+            rows: ``(N, D)``, ``NaN`` where not seen.
+            weights: ``(N, K)`` what each counts for each configuration.
+        """
+        return self
+
     @abstractmethod
     def tail(self, size: int) -> tuple[int, ...]:
         """Shape of the natural numbers of one covariance of ``D`` dimensions."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal
 
-from pgnn.errors import ModelError
+from pgnn.errors import DataError, ModelError, Unsupported
 from pgnn.factors.conditionals.covariance import (
     Covariance,
     independent_log_density,
     log_normalizer,
     whitened_square,
 )
+from pgnn.factors.conditionals.exponential_family import LEAST_COUNT
 from pgnn.factors.conditionals.incomplete_normal import expected_moments, log_density
+from pgnn.factors.conditionals.ledoit_wolf import LedoitWolf
 from pgnn.factors.finite import all_finite
+from pgnn.limits import Interval, check_real
 
 FULL_EXPANDED = 1e6
 """Largest sum of squares, in standard deviations, that may be expanded: ten digits are left."""
@@ -35,11 +38,60 @@ class Full(Covariance):
     Args:
         min_variance: Least eigenvalue of an estimate; see :class:`Covariance`. Raising
             smaller eigenvalues to it gives the best of all matrices that have none below.
+        shrinkage: Share of the correlations that is taken away from estimates, or of each
+            configuration's; or :class:`LedoitWolf`, by which complete rows tell it. Estimates are
+            then not the most likely ones, and :class:`EM` stops where its value falls for that.
+
+    Raises:
+        ModelError: If the least variance is not positive, or the share not between 0 and 1.
+
+    References:
+        Friedman (1989), Regularized discriminant analysis.
 
     Example:
         >>> Full().unconstrained_tail(3)
         (6,)
     """
+
+    shrinkage: float | tuple[float, ...] | LedoitWolf = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.shrinkage, LedoitWolf):
+            several = isinstance(self.shrinkage, tuple | list)
+            for share in self.shrinkage if several else [self.shrinkage]:  # type: ignore[union-attr]
+                check_real("shrinkage", share, Interval(0.0, 1.0))
+
+    def of_rows(self, rows: Tensor, weights: Tensor) -> Full:
+        """The form with the shares that :class:`LedoitWolf` finds, of configurations or of all."""
+        rule = self.shrinkage
+        if not isinstance(rule, LedoitWolf):
+            return self
+        if not all_finite(rows):
+            raise DataError(
+                "LedoitWolf() is about complete rows: drop those with missing numbers, or give "
+                "the share to be taken away, such as shrinkage=0.1"
+            )
+        counts = weights.sum(dim=0).clamp(min=LEAST_COUNT)
+        parts = [(rows - w @ rows / n, w) for w, n in zip(weights.T, counts, strict=True)]
+        if self.tied:
+            pooled = [
+                torch.cat([part[w > 0] for part, w in parts]),
+                torch.cat([w[w > 0] for _, w in parts]),
+            ]
+            return replace(self, shrinkage=rule.share(*pooled))
+        return replace(self, shrinkage=tuple(rule.share(*part) for part in parts))
+
+    def _shrunk(self, matrices: Tensor) -> Tensor:
+        """Covariances with the share of their correlations taken away."""
+        if isinstance(self.shrinkage, LedoitWolf):
+            raise Unsupported(
+                "LedoitWolf() finds what to take away from complete rows with known classes, by "
+                "MaximumLikelihood(); with others give the share, such as shrinkage=0.1"
+            )
+        share = torch.tensor(self.shrinkage, dtype=matrices.dtype, device=matrices.device)
+        variances = torch.diag_embed(matrices.diagonal(dim1=-2, dim2=-1))
+        return torch.lerp(matrices, variances, share.reshape(-1, 1, 1))
 
     def tail(self, size: int) -> tuple[int, ...]:
         """``(D, D)``."""
@@ -139,7 +191,7 @@ class Full(Covariance):
 
     def estimate(self, scatter: Tensor, weight: Tensor, floor: Tensor) -> Tensor:
         """Scatter over weight, eigenvalues raised that are small in units of the floor."""
-        matrices = scatter / weight[:, None, None]
+        matrices = self._shrunk(scatter / weight[:, None, None])
         unit = floor.sqrt().unsqueeze(-1) * floor.sqrt()
         values, vectors = torch.linalg.eigh((matrices + matrices.mT) / 2 / unit)
         if bool((values >= 1.0).all()):
@@ -169,6 +221,7 @@ class Tied(Full):
 
     Args:
         min_variance: Least eigenvalue of an estimate; see :class:`Covariance`.
+        shrinkage: Share of the correlations that is taken away from estimates; see :class:`Full`.
 
     Example:
         >>> Tied().lead((3,)), Full().lead((3,))

@@ -174,6 +174,17 @@ class Gaussian(Emission, Conjugate):
         first, second = (torch.stack(s).sum(dim=0) for s in zip(*sums, strict=True))
         return count, first, second
 
+    def learn(
+        self, values: Mapping[Hashable, Tensor], weights: Tensor, prior: Any = None
+    ) -> Statistics:
+        """See the base class; the form may look at the rows, too."""
+        form, x = self.form, self._read(values)[self.child.name].reshape(-1, self.size)
+        try:
+            self.form = form.of_rows(x, self._weights(weights, len(x), self.configurations))
+            return super().learn(values, weights, prior)
+        finally:
+            self.form = form
+
     @torch.no_grad()
     def maximize(self, statistics: Statistics, prior: Any = None) -> None:
         """Set means and covariances to the best; see the base class.

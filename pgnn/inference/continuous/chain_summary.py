@@ -58,7 +58,7 @@ def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: in
             f"{number} of {total} trajectories diverged, most often near "
             f"{diagnostics['divergent_at']!r}; {advice}"
         )
-    verdict.warn(stacklevel=4)
+    verdict.warn()
 
 
 _THINNED = 400

@@ -148,7 +148,7 @@ class Variational(Engine, Learner):
                 problem, self.objective, self.num_samples, self._generator(1), asked
             )
         verdict = self._judged(summary.diagnostics)
-        verdict.warn(stacklevel=4)
+        verdict.warn()
         converged = history["converged"] and verdict.converged
         return VariationalPosterior(
             asked.variables,

@@ -254,7 +254,7 @@ class VariationalFit:
                 run.iterations,
                 "raise max_iterations or the steps of the optimizer, or draw more particles",
                 "its objective still changing",
-            ).warn(stacklevel=4)
+            ).warn()
         return History(
             iterations=run.iterations,
             converged=run.converged,

@@ -197,7 +197,7 @@ class Ascent(Learner):
             finally:
                 learnable.clear()
             model.history = self._history(rows, record, total, converged)
-        Convergence(type(self).__name__).add(nothing_told(model, rows)).warn(stacklevel=3)
+        Convergence(type(self).__name__).add(nothing_told(model, rows)).warn()
         self._warn(record, converged, last)
 
     def _problem(
@@ -286,7 +286,7 @@ class Ascent(Learner):
                 "the value or its derivatives may be at the end of their precision, or wrong: "
                 "check the data, take other units, or begin with other numbers",
             )
-        verdict.warn(stacklevel=4)
+        verdict.warn()
 
 
 def _value(objective: MeanObjective, rows: RowEvidence, model: nn.Module) -> Callable[[], float]:

@@ -20,7 +20,7 @@ from pgnn.inference.learning.e_step import EStep
 from pgnn.inference.learning.e_steps import e_step_of
 from pgnn.inference.learning.expected_statistics import ExpectedStatistics, tied
 from pgnn.inference.learning.restored_on_failure import fitting
-from pgnn.inference.learning.training_data import check_seen
+from pgnn.inference.learning.training_data import check_seen, nothing_told
 from pgnn.inference.loop import Info, Run, iterate
 
 LABEL = "variational Bayes"
@@ -78,8 +78,13 @@ def fit_conjugate(
         )
         if method.occupancy is not None:
             history["occupancy"] = method.occupancy
-    if not run.converged:
-        Convergence("VariationalBayes").stopped(run.iterations, "raise max_iterations").warn(5)
+    judge(run, nothing_told(model, seen)).warn()
+
+
+def judge(run: Run[Any], untold: str | None) -> Convergence:
+    """Return what is doubtful about a fit."""
+    verdict = Convergence("VariationalBayes").add(untold)
+    return verdict if run.converged else verdict.stopped(run.iterations, "raise max_iterations")
 
 
 def bounded(expected: float, divergence: float, run: Run[Any]) -> dict[str, Any]:

@@ -369,4 +369,4 @@ class EM(Learner):
                 "raise max_iterations",
                 "before the likelihood came to rest",
             )
-        verdict.warn(stacklevel=5)
+        verdict.warn()

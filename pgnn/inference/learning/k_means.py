@@ -119,7 +119,7 @@ class KMeans(Learner):
         verdict = Convergence("KMeans")
         if not best.converged:
             verdict.stopped(best.iterations, "raise max_iterations", "while rows still moved")
-        verdict.warn(stacklevel=4)
+        verdict.warn()
 
     def _best(
         self,

@@ -20,15 +20,14 @@ from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.conditionals.normal_wishart import NormalWishart
 from pgnn.factors.conditionals.tabular import Prior, Tabular
 from pgnn.factors.factor import Factor
-from pgnn.inference.convergence import Convergence
 from pgnn.inference.exact.junction_tree import JunctionTree
 from pgnn.inference.learner import Learner
-from pgnn.inference.learning.conjugate_fit import LABEL, bounded, fit_conjugate
+from pgnn.inference.learning.conjugate_fit import LABEL, bounded, fit_conjugate, judge
 from pgnn.inference.learning.field_e_step import GivenTables
 from pgnn.inference.learning.priors import Laplace
 from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.table_e_step import NetworkEStep
-from pgnn.inference.learning.training_data import check_possible
+from pgnn.inference.learning.training_data import check_possible, nothing_told
 from pgnn.inference.loop import Info, iterate
 from pgnn.limits import NOT_NEGATIVE, check_settings
 
@@ -112,7 +111,7 @@ class VariationalBayes(Learner):
             Unsupported: If something else than tables and normal distributions is learnable.
 
         Warns:
-            NotConverged: If the limit was reached.
+            NotConverged: If the limit was reached, or nothing was seen of a variable.
         """
         if not _is_of_tables(model):
             fit_conjugate(
@@ -144,8 +143,7 @@ class VariationalBayes(Learner):
                 **bounded(method.expected, method.divergence, run),
                 posterior={n: x.numpy() for n, x in method.posterior.items()},
             )
-        if not run.converged:
-            Convergence("VariationalBayes").stopped(run.iterations, "raise max_iterations").warn(4)
+        judge(run, nothing_told(model, seen)).warn()
 
 
 class _Passes:

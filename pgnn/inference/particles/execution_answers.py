@@ -203,7 +203,7 @@ def _figures(
     judged = Convergence(engine).few_draws(
         least, number, f"draw more with {engine}(...)", TRUSTED_DRAWS
     )
-    judged.warn(stacklevel=6)
+    judged.warn()
     errors = [r.weights.standard_error()[0] for r in runs]
     return torch.from_numpy(log_evidence), {
         "num_samples": number,

@@ -150,7 +150,7 @@ def warn_of_few(run: ParticleHistory, distinct: NDArray[np.int64] | None, engine
                 f"particles at some step; {advice}, draw paths "
                 "backward, as in SequentialMonteCarlo(backward=200), or filter"
             )
-    judged.warn(stacklevel=6)
+    judged.warn()
 
 
 def logs(weights: NDArray[np.float64]) -> Tensor:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,3 +115,21 @@ def test_what_is_refused() -> None:
             learner=VariationalBayes(max_iterations=1),
             progress=False,
         )
+
+
+def test_a_column_that_nobody_saw_is_told_at_the_line_of_the_fit() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=20), 9.0 + rng.normal(size=20)])
+    network = pgnn.BayesianNetwork([("a", "b")], states={"a": 2, "b": 2})
+    cases: list[tuple[pgnn.Model, dict[str, Any], str]] = [
+        (network, {"a": [0, 1, None], "b": [None] * 3}, "b"),
+        (
+            pgnn.Mixture(2, {"x": pgnn.Gaussian, "y": pgnn.Gaussian}),
+            {"x": x, "y": 40 * [None]},
+            "y",
+        ),
+    ]
+    for model, rows, name in cases:
+        with pytest.warns(pgnn.NotConverged, match=f"nothing was seen of '{name}'") as told:
+            model.fit(rows, learner=VariationalBayes(), seed=0, progress=False)
+        assert told[0].filename == __file__
