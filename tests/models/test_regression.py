@@ -216,3 +216,14 @@ def test_neither_units_nor_the_origin_matter(far: float, unit: float) -> None:
             rows = {n: data[n] for n in (model.child, "x")}
             found.append(model.fit(rows, progress=False).coefficients()["weight"].to_numpy()[:-1])
         np.testing.assert_allclose(found[1] * unit, found[0], rtol=1e-6, atol=1e-7)
+
+
+def test_rows_that_tell_a_bayesian_regression_nothing() -> None:
+    one = {"x": [1.0], "y": [2.0]}
+    with pytest.raises(DataError, match="one row tells neither the noise of 'y'"):
+        pgnn.BayesianRegression("y", "x", scale=1.0).fit(one)
+    given = pgnn.BayesianRegression("y", "x", scale=1.0, noise=1.0).fit(one)
+    assert float(given.predict({"x": [1.0]})[0]) == pytest.approx(2.0)
+    huge = {"x": [1e200, 2e200, 4e200], "y": [1.0, 2.0, 3.0]}
+    with pytest.raises(DataError, match="take other units"):
+        pgnn.BayesianRegression("y", "x").fit(huge)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from pgnn.errors import ModelError
+from pgnn.errors import DataError, ModelError
 from pgnn.factors.conditionals.exponential_family import Statistics
 from pgnn.factors.conditionals.linear_gaussian import LinearGaussian
 from pgnn.factors.conditionals.regression import Regression
@@ -124,6 +124,10 @@ class BayesianLinear(LinearGaussian):
         Args:
             statistics: Of :meth:`statistics`.
             prior: None: the weights have theirs.
+
+        Raises:
+            DataError: If the rows do not tell the noise or the scale, or squares overflow.
+            ModelError: If there is a prior.
         """
         if prior is not None:
             raise ModelError(f"the weights of {self.child.name!r} have a prior: leave prior= out")
@@ -132,9 +136,10 @@ class BayesianLinear(LinearGaussian):
         yy = float(np.asarray(yy).reshape(-1)[0])
         if count <= 0:
             return
-        evidence = _Evidence(float(count), zz, yz, yy)
         scale = self._given_scale
         noise = None if self.scale.requires_grad else float(self.covariance.detach())
+        self._check_told(float(count), [zz.sum(), yz.sum(), yy], scale is None or noise is None)
+        evidence = _Evidence(float(count), zz, yz, yy)
         scale, noise = evidence.maximized(scale, noise)
         mean, spread = evidence.posterior(scale, noise)
         if self._origin is not None:
@@ -150,6 +155,23 @@ class BayesianLinear(LinearGaussian):
             self.log_evidence.fill_(evidence.log(scale, noise))
             if self.scale.requires_grad:
                 self.scale.fill_(0.5 * np.log(noise))
+
+    def _check_told(self, count: float, sums: Sequence[float], choosing: bool) -> None:
+        """Check that rows tell what is to be learnt.
+
+        Raises:
+            DataError: If they do not.
+        """
+        if not np.isfinite(sums).all():
+            raise DataError(
+                f"numbers of {self.child.name!r} or its parents are so large that their squares "
+                "are no numbers any more; take other units"
+            )
+        if choosing and count <= 1.0:
+            raise DataError(
+                f"one row tells neither the noise of {self.child.name!r} nor how large its weights "
+                "are; take more rows, or give both scale= and noise="
+            )
 
     def doubt(self, statistics: Statistics) -> str | None:
         """Nothing is: a variance has the posterior beside it."""

@@ -179,8 +179,8 @@ def _values(model: NetworkModel, rows: RowEvidence) -> dict[Hashable, Tensor]:
             missing = x.isnan()
         else:
             raise DataError(
-                f"data has no column {name!r}; maximum likelihood needs every variable: learn with "
-                "EM(), which sums out what is hidden"
+                f"nothing was seen of {name!r}; maximum likelihood needs every variable: give its "
+                "column, or learn with EM(), which sums out what is hidden"
             )
         gone = missing.reshape(len(x), -1).any(dim=1)
         if bool(gone.any()):
