@@ -31,7 +31,7 @@ from pgnn.inference.learning.likelihood_objective import (
     only_draws,
 )
 from pgnn.inference.learning.optimisation_problem import LearnableParameters, MeanObjective
-from pgnn.inference.learning.training_data import read_sequences
+from pgnn.inference.learning.training_data import check_seen, read_sequences
 
 _NOISE = 0.1
 """Standard deviation of what breaks the symmetry of a field's hidden states."""
@@ -90,6 +90,10 @@ class Gradient(Ascent):
         if isinstance(model, UnrollableModel | PairedModel):
             return read_sequences(model, data, weights, inputs)
         return super().read_rows(model, data, weights, inputs)
+
+    def check_rows(self, rows: Any, model: Any) -> None:
+        """Refuse rows in which nothing was seen."""
+        check_seen(rows)
 
     def break_symmetry(
         self, model: Any, rows: Any, learnable: LearnableParameters, seed: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,6 +114,9 @@ class PenalizedObjective:
         """Evaluate at some parameters, unless these are where it was last evaluated."""
         if not np.array_equal(theta, self.theta):
             self.theta = theta
+            if not np.isfinite(theta).all():  # the parameters stay
+                self.value, self.gradient = -math.inf, np.zeros(len(theta))
+                return
             self.learnable.assign(theta)
             self.value, self.gradient = self.evaluate()
 
@@ -122,7 +126,9 @@ class PenalizedObjective:
         plus, minus = point[: len(self.theta)], point[len(self.theta) :]
         gradient = self.l2 * self.theta - self.gradient
         ends = np.concatenate([gradient + self.l1, self.l1[self.split] - gradient[self.split]])
-        if not np.isfinite(self.value):  # so far off that the step must become shorter
+        if not (
+            np.isfinite(self.value) and np.isfinite(ends).all()
+        ):  # so far off that the step must become shorter
             return abs(self._worst) * 1e3 + 1e3, np.nan_to_num(ends)
         absolute = float(self.l1[self.split] @ (plus[self.split] + minus))
         value = -self.value + absolute + 0.5 * float(self.l2 * self.theta @ self.theta)
@@ -135,14 +141,20 @@ class PenalizedObjective:
         return theta
 
     def evaluate(self) -> tuple[float, Floats]:
-        """The value and its derivatives, penalties aside, at the parameters."""
+        """The value and its derivatives, penalties aside, at the parameters.
+
+        A covariance that is singular has no value.
+        """
         self.learnable.clear()
-        with torch.enable_grad():
-            value = self.mean()
-            value.backward()  # type: ignore[no-untyped-call]
-        gradient = self.learnable.gradient()
-        self.learnable.clear()
-        return float(value.detach()), gradient
+        try:
+            with torch.enable_grad():
+                value = self.mean()
+                value.backward()  # type: ignore[no-untyped-call]
+            return float(value.detach()), self.learnable.gradient()
+        except torch.linalg.LinAlgError:
+            return -math.inf, np.zeros(sum(self.learnable.sizes))
+        finally:
+            self.learnable.clear()
 
 
 def run_lbfgs(problem: OptimisationProblem, max_iterations: int, progress: bool) -> bool:
@@ -235,7 +247,8 @@ def nothing_to_gain(target: PenalizedObjective) -> bool:
         return False
     step = _DIFFERENCE * max(1.0, float(np.abs(theta).max()))
     target.set(theta + step * gradient / length)
-    curvature = float((gradient - target.penalised_gradient) @ gradient) / (step * length)
+    with np.errstate(over="ignore", invalid="ignore"):  # then there is none
+        curvature = float((gradient - target.penalised_gradient) @ gradient) / (step * length)
     target.set(theta)
     if not (np.isfinite(curvature) and curvature > 0.0):
         return False

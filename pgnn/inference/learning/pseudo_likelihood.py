@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pgnn.errors import DataError
+from pgnn.errors import DataError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
@@ -70,7 +70,13 @@ class PseudoLikelihood(Ascent):
 
         Raises:
             DataError: If a cell is missing.
+            Unsupported: If there are no states whose probabilities given the rest could be scored.
         """
+        if not rows.codes.shape[1]:
+            raise Unsupported(
+                f"PseudoLikelihood() scores discrete variables given the others; the "
+                f"{type(model).__name__} has none: learn with MaximumLikelihood() or EM()"
+            )
         missing = rows.codes < 0
         if not missing.any():
             return
