@@ -151,7 +151,7 @@ class PenalizedObjective:
                 value = self.mean()
                 value.backward()  # type: ignore[no-untyped-call]
             return float(value.detach()), self.learnable.gradient()
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
             return -math.inf, np.zeros(sum(self.learnable.sizes))
         finally:
             self.learnable.clear()
