@@ -155,10 +155,15 @@ def test_news_topics(example: Example) -> None:
     assert found["belief network, bound"] > found["independent"] - 0.3
 
 
+def test_lenet_digits(example: Example) -> None:
+    assert example("lenet_digits", rows=1500, epochs=3, tests=500)["right"] > 0.6
+
+
 def test_ring_of_eight(example: Example) -> None:
+    """A generator that has learnt nothing is about 2 away, the radius of the ring."""
     found = example("ring_of_eight", epochs=8)
-    assert found["gradient penalty"] < 1.5
-    assert max(found[n] for n in found if n.endswith("modes")) >= 5
+    assert found["gradient penalty"] < 1.2
+    assert found["non-saturating"] < 1.2
 
 
 def test_diagnosis(example: Example, data_dir: Path) -> None:

@@ -176,6 +176,19 @@ def test_each_network_tells_bars_apart(name):
     assert (found == label).float().mean() > 0.9
 
 
+@pytest.mark.parametrize("name", ["resnet", "alexnet"])
+def test_a_body_is_an_encoder_of_images(name):
+    """The same body recognises the latent numbers of an autoencoder, images in their own shape."""
+    torch.manual_seed(0)
+    image, _ = bars(32)
+    decoder = nn.Linear(2, 256)
+    model = pgnn.VAE(
+        neural.Readout(BODIES[name](), 4), decoder, pgnn.BernoulliHead((1, 16, 16)), latent=2
+    )
+    model.fit(image, learner=pgnn.LowerBound(max_iterations=2), seed=0)
+    assert model.encode(image).mean.shape == (32, 2)
+
+
 def test_filters_find_words_wherever_they_are():
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from pgnn.abilities import AdversarialModel, Duel, Inputs
 from pgnn.errors import DataError, ModelError, PgnnError
 from pgnn.factors.randomness import private_randomness
-from pgnn.inference.history import History
 from pgnn.inference.learner import Learner
 from pgnn.inference.learning.adversarial_objectives import AdversarialObjective, NonSaturating
 from pgnn.inference.learning.fit_context import own_randomness, parts_in_mode
 from pgnn.inference.learning.minibatches import MakeOptimizer
 from pgnn.inference.learning.optimisation_problem import LearnableParameters
-from pgnn.inference.learning.restored_on_failure import restored_on_failure
+from pgnn.inference.learning.restored_on_failure import fitting
 from pgnn.inference.learning.tensor_batches import Rows, TensorBatches
 from pgnn.inference.loop import Info, iterate
 from pgnn.limits import POSITIVE, Interval, check_callable, check_settings
@@ -135,7 +134,7 @@ class Adversarial(Learner):
             model.read_rows, data, inputs, self.batch_size, self.epochs, model.paired
         )
         with (
-            restored_on_failure(model),
+            fitting(model, self) as history,
             own_randomness(seed),
             parts_in_mode(model, train=True),
         ):
@@ -144,18 +143,15 @@ class Adversarial(Learner):
                 run = iterate(play, self.epochs, progress=progress, label="passes")
             finally:
                 learnable.clear()
-            told = {
-                "learner": repr(self),
-                "rows": batches.num_rows,
-                "iterations": run.iterations,
-                "steps": play.steps,
-                "converged": False,
-                "seconds": run.seconds,
-                "trace": run.history,
-            }
+            history.update(
+                rows=batches.num_rows,
+                iterations=run.iterations,
+                steps=play.steps,
+                converged=False,
+                trace=run.history,
+            )
             if play.kept:
-                told["samples"] = torch.stack(play.kept)
-            model.history = History(told)  # type: ignore[assignment]
+                history["samples"] = torch.stack(play.kept)
 
 
 class _Side:
