@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -37,6 +38,20 @@ def test_penalties_are_those_of_crfsuite() -> None:
     assert (weights != 0).any()
     strong = SequenceTagger(c2=10.0, tolerance=1e-6).fit(X, TAGS)
     assert np.abs(strong.model_.scores[0].weights.detach().numpy()).max() < np.abs(weights).max()
+
+
+def test_exact_zeros_are_where_the_slope_is_below_the_penalty() -> None:
+    c1, c2 = 0.3, 0.1
+    field = SequenceTagger(c1=c1, c2=c2, tolerance=1e-7, max_iterations=2000).fit(X, TAGS).model_
+    weights = field.scores[0].weights.requires_grad_()
+    field.detached = False
+    (slope,) = torch.autograd.grad(field.log_prob(TAGS, inputs=INPUTS).sum(), weights)
+    w = weights.detach()
+    zero = w == 0
+    assert bool(zero.any())
+    assert float(slope[zero].abs().max()) <= c1 + 1e-5
+    expected = c1 * w.sign() + 2 * c2 * w
+    torch.testing.assert_close(slope[~zero], expected[~zero], atol=1e-5, rtol=0)
 
 
 def test_searches_and_copies() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
@@ -12,8 +13,17 @@ from pgnn.errors import DataError
 from pgnn.factors.piece import Restorable
 from pgnn.io.bif import read_bif, write_bif
 from pgnn.io.checkpoint import restored, save
+from pgnn.io.crfsuite import MAGIC, read_crfsuite
 from pgnn.io.pgmpy import from_pgmpy, to_pgmpy
-from pgnn.io.source import MAX_TEXT, PathOrFile, Source, ending_of, path_of
+from pgnn.io.source import (
+    MAX_TEXT,
+    PathOrFile,
+    Source,
+    begins_with,
+    contents,
+    ending_of,
+    path_of,
+)
 from pgnn.io.uai import read_uai, write_uai
 from pgnn.io.uai_evidence import read_evidence, read_query, write_evidence
 from pgnn.models.bayesian_network import BayesianNetwork
@@ -31,6 +41,7 @@ __all__ = [
     "read_evidence",
     "write_evidence",
     "read_query",
+    "read_crfsuite",
     "from_pgmpy",
     "to_pgmpy",
 ]
@@ -47,28 +58,36 @@ def read(
     format: str | None = None,
     encoding: str = "utf-8",
     max_bytes: int = MAX_TEXT,
-) -> BayesianNetwork | MarkovRandomField:
+) -> Any:
     """Read a model from a file.
 
     Args:
-        file: Path ending in ``.bif`` or ``.uai``, perhaps followed by ``.gz``; or an open stream,
-            such as ``sys.stdin``.
+        file: Path ending in ``.bif`` or ``.uai``, perhaps followed by ``.gz``; a model of CRFsuite,
+            which is known by its content; or an open stream, such as ``sys.stdin``.
         format: ``"bif"`` or ``"uai"``; chosen by the path's ending if not given, and by its first
             word for a stream.
         encoding: Encoding of the text.
         max_bytes: Bytes of the text, unpacked, that are read at most.
+
+    Returns:
+        A ``BayesianNetwork``, a ``MarkovRandomField`` or a ``ConditionalRandomField``.
 
     Raises:
         DataError: If the format is unknown or the file is malformed, with line and column.
         Intractable: If the text, a table, or the number of states is larger than allowed.
         OSError: If the file cannot be opened.
     """
-    if format is None and not isinstance(file, str | os.PathLike):
-        source = Source.read(file, encoding, max_bytes)
+    if format is None and isinstance(file, str | os.PathLike):
+        if begins_with(path_of(file), MAGIC):
+            return read_crfsuite(file, encoding, max_bytes)
+    elif format is None:
+        data, name = contents(file, max_bytes)
+        if isinstance(data, bytes) and data.startswith(MAGIC):
+            return read_crfsuite(io.BytesIO(data), encoding, max_bytes)
+        source = Source.of(data, name, encoding)
         first = source.text.split(maxsplit=1)[:1]
         return read_uai(source) if first in (["MARKOV"], ["BAYES"]) else read_bif(source)
-    reader = _READERS[_format(file, format)]
-    return reader(Source.read(file, encoding, max_bytes))
+    return _READERS[_format(file, format)](Source.read(file, encoding, max_bytes))
 
 
 def write(

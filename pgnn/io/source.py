@@ -60,16 +60,16 @@ class Source:
         """
         if isinstance(file, Source):
             return file
-        limit = whole_number("max_bytes", max_bytes, 1, DataError)
-        if isinstance(file, str | os.PathLike):
-            path = path_of(file)
-            with path.open("rb") as stream:
-                return cls(_decode(_all_of(stream, path.name, limit), path.name, encoding, limit),
-                           path.name)  # fmt: skip
-        name = getattr(file, "name", "<stream>")
-        name = Path(name).name if isinstance(name, str) else "<stream>"
-        data = _all_of(file, name, limit)
-        return cls(data if isinstance(data, str) else _decode(data, name, encoding, limit), name)
+        return cls.of(*contents(file, max_bytes), encoding)
+
+    @classmethod
+    def of(cls, data: bytes | str, name: str, encoding: str) -> Source:
+        """Return what :func:`contents` returned as text.
+
+        Raises:
+            DataError: If it is not text of this encoding.
+        """
+        return cls(data if isinstance(data, str) else _decode(data, name, encoding), name)
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return line and column, both from 1, of an offset."""
@@ -82,6 +82,41 @@ class Source:
         """Return (not raise) an error at an offset."""
         line, column = self.position(min(offset, len(self.text)))
         return DataError(f"{self.name}:{line}:{column}: {message}", line=line, column=column)
+
+
+def contents(file: PathOrFile, max_bytes: int = MAX_TEXT) -> tuple[bytes | str, str]:
+    """Return all of a file, unpacked, or of a stream, which may be one of text; and its name.
+
+    Args:
+        file: Path, or stream.
+        max_bytes: Bytes, unpacked, or characters of a text stream, that are read at most.
+
+    Raises:
+        DataError: If it is neither, or its gzip stream is broken.
+        Intractable: If it is larger than allowed.
+        OSError: If it cannot be opened.
+    """
+    limit = whole_number("max_bytes", max_bytes, 1, DataError)
+    if isinstance(file, str | os.PathLike):
+        path = path_of(file)
+        with path.open("rb") as stream:
+            return _unpacked(_all_of(stream, path.name, limit), path.name, limit), path.name
+    name = getattr(file, "name", "<stream>")
+    name = Path(name).name if isinstance(name, str) else "<stream>"
+    return _unpacked(_all_of(file, name, limit), name, limit), name
+
+
+def begins_with(path: Path, magic: bytes) -> bool:
+    """Return whether a file, unpacked, begins with some bytes; not if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            begin = stream.read(max(len(magic), len(_GZIP_MAGIC)))
+        if begin.startswith(_GZIP_MAGIC):
+            with gzip.open(path) as stream:
+                begin = stream.read(len(magic))
+    except (OSError, EOFError, zlib.error):
+        return False
+    return begin.startswith(magic)
 
 
 def write_text(text: str, file: PathOrFile) -> None:
@@ -173,14 +208,20 @@ def _too_large(name: str, limit: int) -> Intractable:
     )
 
 
-def _decode(data: bytes, name: str, encoding: str, limit: int) -> str:
-    if data[:2] == _GZIP_MAGIC:
-        try:
-            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{name}: the gzip stream is broken or cut off ({error})") from error
-        if len(data) > limit:
-            raise _too_large(name, limit)
+def _unpacked(data: bytes | str, name: str, limit: int) -> bytes | str:
+    """The same, unpacked if it is packed by gzip."""
+    if isinstance(data, str) or data[:2] != _GZIP_MAGIC:
+        return data
+    try:
+        data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{name}: the gzip stream is broken or cut off ({error})") from error
+    if len(data) > limit:
+        raise _too_large(name, limit)
+    return data
+
+
+def _decode(data: bytes, name: str, encoding: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

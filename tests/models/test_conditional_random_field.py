@@ -1,5 +1,6 @@
 """Conditional random fields: against enumeration, and what users of sequence taggers expect."""
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -344,3 +345,31 @@ def test_few_steps_need_no_table_of_all_attributes() -> None:
     torch.testing.assert_close(*gradients)
     unknown = field.query(inputs={"attributes": [["new"], []]})["label"].probs
     assert unknown.equal(field.query(inputs={"attributes": [["a"], ["b"]]})["label"].probs)
+
+
+def test_the_pseudo_likelihood_is_that_of_each_label_given_its_neighbours(
+    fitted: pgnn.ConditionalRandomField,
+) -> None:
+    rows = pgnn.evidence.sequence_evidence.SequenceEvidence.of(fitted, TAGS, INPUTS)
+    free = dataclasses.replace(rows, codes={})
+    found = fitted.chain(free, INPUTS).log_conditionals(rows.codes["label"])
+    for row, tags in enumerate(TAGS):
+        probs, path = enumerated(fitted, row), [STATES.index(t) for t in tags]
+        for t in range(len(tags)):
+            others = sum(p for q, p in probs.items() if [*q[:t], path[t], *q[t + 1 :]] == path)
+            expected = math.log(probs[tuple(path)] / others)
+            assert float(found[row, t].detach()) == pytest.approx(expected, abs=1e-10)
+    assert not found[0, len(TAGS[0]) :].any()
+
+
+def test_learning_by_pseudo_likelihood() -> None:
+    field = pgnn.ConditionalRandomField(ends=True)
+    learner = pgnn.PseudoLikelihood(l2=0.1)
+    field.fit(TAGS, inputs=INPUTS, learner=learner, progress=False)
+    assert field.history["converged"]
+    best = field.decode(inputs=INPUTS)["label"]
+    assert [[STATES[k] for k in b[: len(t)]] for b, t in zip(best, TAGS, strict=True)] == TAGS
+    with pytest.raises(DataError, match="'label' are missing"):
+        field.fit([["DET", None, "VERB"], *TAGS[1:]], inputs=INPUTS, learner=learner)
+    with pytest.raises(Unsupported, match="learner of its own"):
+        pgnn.HiddenMarkovModel(2, {"x": pgnn.Gaussian}).fit({"x": [0.0, 1.0]}, learner=learner)

@@ -253,6 +253,26 @@ class Chain:
         """
         return self._paths.log_score(states)
 
+    def log_conditionals(self, states: Tensor) -> Tensor:
+        r"""Return ``(B, T)`` logs of :math:`p(z_t \mid z_{-t})` on a path; zero beyond the end.
+
+        Args:
+            states: ``(B, T)``; anything beyond the end.
+        """
+        t = self.tensors
+        z = states.to(t.field.device).masked_fill(~t.within, 0)
+        rows = torch.arange(t.num_rows, device=z.device)[:, None] % len(t.transition)
+        steps = torch.arange(max(z.shape[1] - 1, 0), device=z.device) % t.transition.shape[1]
+        scores = t.field.clone()
+        scores[:, :1] = scores[:, :1] + t.initial[:, None]
+        scores[:, 1:] = scores[:, 1:] + t.transition[rows, steps, z[:, :-1]]
+        after = t.transition.transpose(2, 3)[rows, steps, z[:, 1:]]
+        scores[:, :-1] = scores[:, :-1] + after.masked_fill(~t.within[:, 1:, None], 0.0)
+        own = scores.gather(2, z.unsqueeze(-1))[..., 0]
+        impossible = own.isneginf() | ~t.within
+        logs = own.masked_fill(impossible, 0.0) - scores.logsumexp(2).masked_fill(impossible, 0.0)
+        return logs.masked_fill(own.isneginf() & t.within, -math.inf)
+
     @property
     def _compiled(self) -> bool:
         return self.tensors.field.device.type == "cpu" and has_numba()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,14 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pgnn.abilities import ChainModel, Inputs, UnrollableModel
 from pgnn.errors import DataError, Unsupported
 from pgnn.evidence.row_evidence import RowEvidence
+from pgnn.evidence.sequence_evidence import SequenceEvidence
 from pgnn.factors.elements import Elements
 from pgnn.factors.groups.factor_group import FactorGroup
 from pgnn.inference.factor_graph import Codes, FactorGraph, Floats
 from pgnn.inference.known_gradients import with_gradients
 from pgnn.inference.learning.ascent import Ascent
 from pgnn.inference.learning.optimisation_problem import Mean, MeanObjective
+from pgnn.inference.learning.training_data import read_sequences
 from pgnn.inference.numba_support import has_numba
 from pgnn.inference.state_columns import StateColumns
 from pgnn.inference.threads import Stop, in_threads
@@ -61,17 +64,36 @@ class PseudoLikelihood(Ascent):
         2.83
     """
 
-    def objective(self, model: Any, rows: RowEvidence, seed: int | None) -> MeanObjective:
-        """Return the mean log pseudo-likelihood, see :meth:`Ascent.objective`."""
-        return PseudoObjective(model)
+    def read_rows(self, model: Any, data: Any, weights: Any, inputs: Inputs | None) -> Any:
+        """Rows, or sequences of a chain."""
+        if not isinstance(model, UnrollableModel):
+            return super().read_rows(model, data, weights, inputs)
+        if not isinstance(model, ChainModel) or model.is_normalized:
+            raise Unsupported(
+                "pseudo-likelihood is of labels of sequences given inputs, as of a "
+                f"ConditionalRandomField; {type(model).__name__} has a learner of its own"
+            )
+        return read_sequences(model, data, weights, inputs)
 
-    def check_rows(self, rows: RowEvidence, model: Any) -> None:
+    def objective(self, model: Any, rows: Any, seed: int | None) -> MeanObjective:
+        """Return the mean log pseudo-likelihood, see :meth:`Ascent.objective`."""
+        is_chain = isinstance(rows, SequenceEvidence)
+        return SequencePseudoObjective(model) if is_chain else PseudoObjective(model)
+
+    def check_rows(self, rows: Any, model: Any) -> None:
         """Refuse rows with missing cells.
 
         Raises:
             DataError: If a cell is missing.
             Unsupported: If there are no states whose probabilities given the rest could be scored.
         """
+        if isinstance(rows, SequenceEvidence):
+            if not rows.is_known(model.state.name):
+                raise DataError(
+                    f"some of {model.state.name!r} are missing: pseudo-likelihood needs all "
+                    "labels; learn with Gradient(), which sums out what was not seen"
+                )
+            return
         if not rows.codes.shape[1]:
             raise Unsupported(
                 f"PseudoLikelihood() scores discrete variables given the others; the "
@@ -86,6 +108,30 @@ class PseudoLikelihood(Ascent):
             f"{model.elements.name(element)!r} in row {row}); pseudo-likelihood needs complete "
             "rows, learn with Gradient(), which sums out what was not seen"
         )
+
+
+class SequencePseudoObjective:
+    r"""Mean of :math:`\sum_t \log p(z_t \mid z_{t-1}, z_{t+1})` over sequences.
+
+    Args:
+        model: A chain of labels.
+    """
+
+    figure: str | None = "pseudo_log_likelihood"
+
+    def __init__(self, model: ChainModel) -> None:
+        self.model = model
+
+    def __call__(self, rows: SequenceEvidence) -> Mean:
+        """Return a function that returns the mean of some sequences, ``()``."""
+        states, free = rows.codes[self.model.state.name], replace(rows, codes={})
+
+        def mean() -> Tensor:
+            chain: Any = self.model.chain(free, rows.inputs or None)
+            total = rows.weighted_sum(chain.log_conditionals(states).sum(1).double())
+            return total / float(rows.row_weights.sum())
+
+        return mean
 
 
 _ENTRIES = 2**21

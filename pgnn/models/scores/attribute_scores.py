@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -89,6 +89,24 @@ class AttributeScores(StepScores):
         scores.num_labels = num_labels
         pairs = torch.stack([numbers["pair_names"], numbers["pair_labels"]])
         scores._set(tuple(names), pairs.numpy(force=True))
+        return scores
+
+    @classmethod
+    def of_weights(
+        cls, names: Sequence[Hashable], pairs: Ints, weights: Any, num_labels: int
+    ) -> Self:
+        """Return scores of given weights, which are constants.
+
+        Args:
+            names: Attributes.
+            pairs: ``(2, P)`` numbers of an attribute and a label, in ascending order.
+            weights: ``(P,)`` of these.
+            num_labels: ``K``.
+        """
+        scores = cls()
+        scores.num_labels = num_labels
+        scores._set(tuple(names), pairs)
+        scores.weights = nn.Parameter(torch.as_tensor(weights), requires_grad=False)
         return scores
 
     def read(self, raw: Any) -> Any:

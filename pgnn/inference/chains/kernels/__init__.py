@@ -35,8 +35,8 @@ and does not vectorise the exponential. So the innermost products are written in
 ``tile_steps``         What is done to a tile at a step (vectors of rows).
 ``back_pointers``      Largest sums together with the states they come from, and following these.
 ``argmax``             The largest of many numbers, and where it stands.
-``attribute_messages`` Likelihood of labels that attributes tell, and its gradient: ``sum_sequences``.
-``attribute_corrections`` Their best labels, and steps of perceptrons: ``correct``.
+``attribute_messages`` Likelihood of labels that attributes tell, and gradient: ``sum_sequences``;
+                       best labels, and steps of perceptrons are ``attribute_corrections``.
 ``row_gathers``        Sums of rows of a table that numbers point at.
 ``transposes``         Steps of many rows into a tile and back.
 ``vector_registers``   Small matrix products that keep their sums in registers; loads and stores.
