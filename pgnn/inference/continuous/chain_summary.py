@@ -1,4 +1,4 @@
-"""What chains of real variables say: draws, marginals given them, whether they can be trusted."""
+"""Summaries of chains of real variables: draws, marginals given them, convergence diagnostics."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def diagnostics_of(
 
 
 def _divergent_at(potential: PotentialEnergy, draws: Draws) -> Hashable:
-    """The variable whose coordinates where it diverged are furthest from the others' mean."""
+    """The variable whose mean over divergent draws is furthest from that over all draws."""
     flat = draws.points.reshape(-1, draws.points.shape[-1])
-    there = flat[draws.diverged.reshape(-1)].mean(axis=0)
-    off = np.abs(there - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-300)
-    return potential.coordinates.name_of(int(off.argmax()))
+    divergent_mean = flat[draws.diverged.reshape(-1)].mean(axis=0)
+    z_scores = np.abs(divergent_mean - flat.mean(axis=0)) / (flat.std(axis=0) + 1e-300)
+    return potential.coordinates.name_of(int(z_scores.argmax()))
 
 
 def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: int) -> None:
@@ -64,13 +64,13 @@ def report(potential: PotentialEnergy, diagnostics: Mapping[str, Any], total: in
 _THINNED = 400
 
 
-def spread(values: Mapping[Hashable, Tensor], n: int) -> dict[Hashable, Tensor]:
-    """Return ``n`` of the draws, evenly over all chains."""
-    picked = {}
+def thin(values: Mapping[Hashable, Tensor], n: int) -> dict[Hashable, Tensor]:
+    """Return ``n`` of the draws, evenly spaced over all chains."""
+    thinned = {}
     for name, x in values.items():
         flat = x.flatten(end_dim=1)
-        picked[name] = flat[torch.linspace(0, len(flat) - 1, n).round().long()]
-    return picked
+        thinned[name] = flat[torch.linspace(0, len(flat) - 1, n).round().long()]
+    return thinned
 
 
 def codes_of(
@@ -86,7 +86,7 @@ def codes_of(
 def all_reals(
     potential: PotentialEnergy, reals: Mapping[Hashable, Tensor], n: int
 ) -> dict[Hashable, Tensor]:
-    """Return all real variables, those that were observed too."""
+    """Return values of all real variables, observed ones included."""
     values = dict(reals)
     for v in potential.model.variables.values():
         if not v.is_discrete and v.name not in values:
@@ -95,12 +95,12 @@ def all_reals(
 
 
 def marginals_of(
-    potential: PotentialEnergy, values: Mapping[Hashable, Tensor], wanted: Any
+    potential: PotentialEnergy, values: Mapping[Hashable, Tensor], mask: Any
 ) -> Tensor:
-    """Return ``(1, S)`` averages of exact marginals given some of the draws."""
-    if not wanted.any():
+    """Return ``(1, S)`` averages of exact marginals of some elements given thinned draws."""
+    if not mask.any():
         return torch.zeros(1, 0, dtype=torch.float64)
     number = next(iter(values.values())).shape[:2].numel()
-    some = spread(values, min(_THINNED, number))
+    thinned = thin(values, min(_THINNED, number))
     with torch.no_grad():
-        return potential.density.marginals(some, wanted).mean(dim=0, keepdim=True)
+        return potential.density.marginals(thinned, mask).mean(dim=0, keepdim=True)

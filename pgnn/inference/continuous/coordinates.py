@@ -47,7 +47,7 @@ class TriangularMatrix(Transform):
     r"""Vectors of :math:`n (n + 1) / 2` numbers as lower triangular matrices.
 
     The first :math:`n` numbers are logs of the diagonal, the others the rows below it. (torch's own
-    map takes :math:`n \times n` numbers, half of which mean nothing: it is no bijection.)
+    map takes :math:`n \times n` numbers, half of which are ignored: it is no bijection.)
     """
 
     domain = constraints.real_vector
@@ -70,12 +70,12 @@ class TriangularMatrix(Transform):
 
     def _call(self, x: Tensor) -> Tensor:
         n = math.isqrt(2 * x.shape[-1])
-        place = torch.full((n, n), x.shape[-1])
-        place[*_below(n)] = torch.arange(n, x.shape[-1])
-        place.fill_diagonal_(0).add_(torch.diag(torch.arange(n)))
+        index = torch.full((n, n), x.shape[-1])
+        index[*_below(n)] = torch.arange(n, x.shape[-1])
+        index.fill_diagonal_(0).add_(torch.diag(torch.arange(n)))
         zero = x.new_zeros(*x.shape[:-1], 1)
         entries = torch.cat([x[..., :n].exp(), x[..., n:], zero], dim=-1)
-        return entries.index_select(-1, place.reshape(-1)).reshape(*x.shape[:-1], n, n)
+        return entries.index_select(-1, index.reshape(-1)).reshape(*x.shape[:-1], n, n)
 
     def _inverse(self, y: Tensor) -> Tensor:
         diagonal = y.diagonal(dim1=-2, dim2=-1).log()
@@ -110,7 +110,7 @@ class PositiveDefiniteMatrix(TriangularMatrix):
 
 
 def _below(n: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns of what lies below the diagonal."""
+    """Rows and columns of the entries below the diagonal."""
     i, j = torch.tril_indices(n, n, -1)
     return i, j
 
@@ -126,7 +126,7 @@ class Coordinate:
         variable: A real one.
         support: Its values.
         shape: Of its unconstrained numbers; a simplex has one less of them.
-        first: Where they begin.
+        first: Index of the first of them.
     """
 
     variable: Variable
@@ -136,7 +136,7 @@ class Coordinate:
 
     @property
     def last(self) -> int:
-        """Where they end."""
+        """Index behind the last of them."""
         return self.first + torch.Size(self.shape).numel()
 
 
@@ -255,7 +255,7 @@ class Coordinates:
 
 
 def _bijection(variable: Variable, constraint: Any) -> Any:
-    """From unconstrained numbers to the support; the identity returns its argument itself."""
+    """The bijection from unconstrained numbers onto the support; the identity returns its input."""
     if constraint is None:
         raise Unsupported(f"the distribution of {variable.name!r} does not declare its support")
     if constraint.is_discrete:

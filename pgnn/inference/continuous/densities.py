@@ -28,16 +28,16 @@ from pgnn.inference.exact.solver import Solver, model_solver
 from pgnn.inference.question import reader_of
 
 _FEW = 24
-"""So many discrete elements are summed out quicker by torch than by the exact engine's kernel."""
+"""Up to so many discrete elements are summed out by torch, which is faster than the kernels."""
 _CELLS = 2**20
-"""Points times cells that are evaluated together where no gradient is wanted."""
+"""Points times elements that are evaluated together where no gradient is needed."""
 
 
 class JointDensity(ABC):
     r"""Evaluates :math:`\log p(r, e)` at points of the latent reals, one or many at once.
 
     ``reals`` are ``(N, *shape)`` values by name. Discrete variables that were not observed are
-    summed out, and answered about given the reals.
+    summed out; their marginals and draws are those given the reals.
     """
 
     @abstractmethod
@@ -45,7 +45,7 @@ class JointDensity(ABC):
         """Return ``(N,)`` log densities, differentiable in the reals; ``NaN`` at ``NaN``."""
 
     def recordable(self, reals: Reals) -> Tensor:
-        """Return the same in the way that is quickest once its operations are recorded."""
+        """Return the same by operations that are fastest when recorded and replayed."""
         return self.log_density(reals)
 
     @abstractmethod
@@ -53,20 +53,20 @@ class JointDensity(ABC):
         """Return for each variable ``(N,)`` numbers that are finite where its density is."""
 
     @abstractmethod
-    def marginals(self, reals: Reals, wanted: Any) -> Tensor:
-        """Return ``(N, S)`` marginals given the reals, of ``wanted`` elements ``(E,)`` alone."""
+    def marginals(self, reals: Reals, mask: Any) -> Tensor:
+        """Return ``(N, S)`` marginals given the reals, of the elements in ``mask`` ``(E,)``."""
 
     @abstractmethod
     def draw(self, reals: Reals, seed: int) -> Tensor:
         """Return ``(N, E)`` states of all elements, drawn exactly given the reals."""
 
     def blame(self, reals: Reals) -> str:
-        """Return which variables make the density infinite or undefined, as text."""
+        """Return a message that names the variables whose densities are not finite."""
         for name, x in reals.items():
             if not bool(torch.isfinite(x.double()).all()):
                 return f"the draws of {name!r} are not finite"
-        guilty = [n for n, x in self.terms(reals).items() if not bool(x.isfinite().all())]
-        names = ", ".join(repr(n) for n in guilty) or "the evidence"
+        bad = [n for n, x in self.terms(reals).items() if not bool(x.isfinite().all())]
+        names = ", ".join(repr(n) for n in bad) or "the evidence"
         return f"the log density of {names} is not finite there"
 
 
@@ -81,13 +81,13 @@ class KnownStates(JointDensity):
     def __init__(self, elements: Elements, seen: Reals) -> None:
         self.elements, self.seen = elements, seen
 
-    def marginals(self, reals: Reals, wanted: Any) -> Tensor:
+    def marginals(self, reals: Reals, mask: Any) -> Tensor:
         """See :class:`JointDensity`."""
         states = self.draw(reals, 0)
         parts = [
             torch.nn.functional.one_hot(states[:, e], int(self.elements.card[e])).double()
             for e in range(len(self.elements))
-            if wanted[e]
+            if mask[e]
         ]
         return torch.cat([torch.zeros(len(states), 0, dtype=torch.float64), *parts], dim=1)
 
@@ -104,7 +104,7 @@ class ProductDensity(KnownStates):
 
     .. math:: \log p(r, e) = \sum_i \log p(x_i \mid x_{\mathrm{pa}(i)})
 
-    What does not depend on the latent variables is computed once.
+    Terms that do not depend on the latent variables are computed once.
 
     Args:
         model: With a conditional for each variable.
@@ -169,7 +169,7 @@ class SummedDensity(JointDensity):
     .. math:: \log p(r_n, e_b) = \log \sum_z p(z, r_n, e_b), \qquad b = n \bmod B
 
     The points are evaluated in blocks of ``B``, one point for each row of evidence. Discrete
-    variables among the reals, ``(N, *shape)`` states, are held at these.
+    variables may be given among the reals, as ``(N, *shape)`` states.
 
     Args:
         model: Has tables once its real variables are known.
@@ -240,7 +240,7 @@ class SummedDensity(JointDensity):
         return self._log_density_by_torch(reals) if few else self.log_density(reals)
 
     def solved(self, reals: Reals) -> Differentiable:
-        """Return what answers about the discrete variables, a row for each point."""
+        """Return the exact answer about the discrete variables, a row for each point."""
         seen = self._evidence_over(reals)
         return Differentiable(self._solver(reals, seen), seen)
 
@@ -259,18 +259,18 @@ class SummedDensity(JointDensity):
         """See :class:`JointDensity`; of executable models, by their sites."""
         if isinstance(self.model, ExecutableModel):
             with torch.no_grad():
-                lost = ~self.log_density(reals).isfinite()
+                first = int((~self.log_density(reals).isfinite()).int().argmax())
                 values = {**self._evidence_over(reals).reals, **reals}
-                worst = {n: x[int(lost.int().argmax())].detach() for n, x in values.items()}
-                terms = self.model.execute(worst, 0).terms
-            guilty = [repr(n) for n, x in terms.items() if not bool(x.isfinite())]
-            if guilty:
-                return f"the log density of {', '.join(guilty)} is not finite there"
+                point = {n: x[first].detach() for n, x in values.items()}
+                terms = self.model.execute(point, 0).terms
+            bad = [repr(n) for n, x in terms.items() if not bool(x.isfinite())]
+            if bad:
+                return f"the log density of {', '.join(bad)} is not finite there"
         return super().blame(reals)
 
-    def marginals(self, reals: Reals, wanted: Any) -> Tensor:
+    def marginals(self, reals: Reals, mask: Any) -> Tensor:
         """See :class:`JointDensity`."""
-        return self.solved(reals).marginals(wanted)[0]
+        return self.solved(reals).marginals(mask)[0]
 
     def draw(self, reals: Reals, seed: int) -> Tensor:
         """See :class:`JointDensity`."""
@@ -282,7 +282,7 @@ class SummedDensity(JointDensity):
         return torch.from_numpy(model_states.astype(np.int64)).reshape(num_points(reals), -1)
 
     def _log_density_by_torch(self, reals: Reals) -> Tensor:
-        """Operations of torch alone: no step out of it, but several for each element."""
+        """Sum the discrete variables out by operations of torch alone."""
         rows, seen = num_points(reals), self._evidence_over(reals)
         solver = self._solver(reals, seen)
         if not solver.graph.variables:
@@ -304,7 +304,7 @@ class SummedDensity(JointDensity):
         return {n: _tiled(x, times) for n, x in self.inputs.items()}
 
     def _evidence_over(self, reals: Reals) -> RowEvidence:
-        """The evidence once for each block of points, drawn states among it."""
+        """The evidence repeated for each block of points, with the states among the reals."""
         times = num_points(reals) // max(self.seen.num_rows, 1)
         if times not in self._tiled:
             once = times == 1 and self.seen.batched
@@ -328,7 +328,7 @@ class SummedDensity(JointDensity):
 
     @staticmethod
     def _guarded(reals: Reals, log_densities: Tensor) -> Tensor:
-        """``NaN`` where a value is none: tables take it as not observed."""
+        """``NaN`` where a value is not finite: lowering reads ``NaN`` as not observed."""
         for x in reals.values():
             if x.is_floating_point():
                 bad = ~x.detach().isfinite().reshape(len(x), math.prod(x.shape[1:])).all(dim=1)
@@ -372,12 +372,12 @@ def log_density(
 
 
 def _power(model: FactorModel) -> float:
-    """What the logarithm of a model's sum over discrete variables is multiplied by."""
+    """The factor of the log evidence: the common scale of a program's discrete sites."""
     return model.power if isinstance(model, ExecutableModel) else 1.0
 
 
 def num_points(reals: Reals) -> int:
-    """Return at how many points there are values."""
+    """Return the number of points ``N``."""
     return len(next(iter(reals.values())))
 
 

@@ -15,7 +15,7 @@ from pgnn.inference.continuous.coordinates import Reals
 from pgnn.inference.continuous.densities import KnownStates, num_points
 
 _EXECUTIONS = 4
-"""How often a program is run to see that it always has the same sites."""
+"""Number of executions in which it is checked that a program always has the same sites."""
 
 
 class ExecutedDensity(KnownStates):
@@ -23,9 +23,9 @@ class ExecutedDensity(KnownStates):
 
     .. math:: \log p(r, e) = \sum_i \log p(x_i \mid x_{<i})
 
-    The program is executed with all of its latent sites held, once for each point, and Pyro's
-    distributions say how probable that is. So there must be the same sites in every execution,
-    and none of them discrete unless it was observed.
+    The program is executed once for each point, all of its latent sites being fixed, and the log
+    probabilities of its sites are added up. Every execution must therefore have the same sites,
+    and none of them may be discrete unless it was observed.
 
     Args:
         model: A program.
@@ -33,8 +33,8 @@ class ExecutedDensity(KnownStates):
         seen: ``(1, *shape)`` values of all others, state indices of discrete ones.
 
     Raises:
-        Unsupported: If a discrete site is latent, or which sites there are depends on a value;
-            the message names the site.
+        Unsupported: If a discrete site is latent, or the set of sites depends on a value; the
+            message names the site.
 
     Example:
         >>> import pgnn, pyro
@@ -52,7 +52,7 @@ class ExecutedDensity(KnownStates):
         executable: Any = model
         super().__init__(executable.elements, seen)
         self.model, self.latent, self.variables = model, tuple(latent), executable.variables
-        self.held = {n: x[0] for n, x in seen.items()}
+        self.observed = {n: x[0] for n, x in seen.items()}
         for v in self.elements.variables:
             if v.name not in seen:
                 raise Unsupported(
@@ -60,7 +60,7 @@ class ExecutedDensity(KnownStates):
                     f"{model.obstacle}; use engine=pgnn.ExecutionSampling()"
                 )
         for seed in range(_EXECUTIONS):
-            self._check(model.execute(self.held, seed))
+            self._check(model.execute(self.observed, seed))
 
     def log_density(self, reals: Reals) -> Tensor:
         """See :class:`JointDensity`."""
@@ -84,13 +84,13 @@ class ExecutedDensity(KnownStates):
         return {n: torch.stack(x) for n, x in terms.items()}
 
     def _executed(self, point: Mapping[Hashable, Tensor]) -> Any:
-        done = self.model.execute({**self.held, **point}, 0)
-        self._check(done)
-        return done
+        execution = self.model.execute({**self.observed, **point}, 0)
+        self._check(execution)
+        return execution
 
-    def _check(self, done: Any) -> None:
-        """Raise if other sites are there than are held."""
-        missing = [n for n in self.variables if n not in done.values]
+    def _check(self, execution: Any) -> None:
+        """Raise if a latent site is missing from an execution."""
+        missing = [n for n in self.variables if n not in execution.values]
         if missing:
             raise Unsupported(
                 f"site {str(missing[0])!r} is not in every execution of the program, so that the "

@@ -12,7 +12,7 @@ from pgnn.inference.continuous.guides import Approximation, At, Guide, diagonal_
 from pgnn.limits import POSITIVE, check_settings, check_size
 
 _BOUND = 3.0
-"""No layer stretches by more than the exponential of this."""
+"""Largest absolute log scale of a layer."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class _Flow(Approximation):
 
 
 class _Layer(nn.Module):
-    """One coupling and one bend."""
+    """An affine coupling followed by a sinh-arcsinh transform."""
 
     mask: Tensor
 
@@ -103,13 +103,13 @@ class _Layer(nn.Module):
         self.tail = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
 
     def bend(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Return the image of points."""
+        """Return the images of points under the layer."""
         s, t = self._coupling(x, rows)
         y = x * s.exp() + t
         return torch.sinh((torch.asinh(y) + self.skew[rows]) * self.tail[rows].exp())
 
     def straighten(self, z: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the points of which these are the image, and the log determinant there."""
+        """Return the inverse images of points, and the log determinants of the layer there."""
         inner = torch.asinh(z) * (-self.tail[rows]).exp() - self.skew[rows]
         y = torch.sinh(inner)
         stretch = self.tail[rows] + 0.5 * torch.log1p(z.square()) - 0.5 * torch.log1p(y.square())
@@ -117,9 +117,9 @@ class _Layer(nn.Module):
         return (y - t) * (-s).exp(), (stretch + s).sum(-1)
 
     def _coupling(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Log scale and shift of the other half; zero for the one that they are computed from."""
-        kept = (x * self.mask).unsqueeze(-1)
-        hidden = torch.tanh((self.into[rows] @ kept).squeeze(-1) + self.bias[rows])
+        """Log scale and shift of the transformed half; zero for the half that conditions them."""
+        conditioning = (x * self.mask).unsqueeze(-1)
+        hidden = torch.tanh((self.into[rows] @ conditioning).squeeze(-1) + self.bias[rows])
         out = (self.out[rows] @ hidden.unsqueeze(-1)).squeeze(-1) + self.shift[rows]
         s, t = out.chunk(2, dim=-1)
         return _BOUND * torch.tanh(s / _BOUND) * (1 - self.mask), t * (1 - self.mask)

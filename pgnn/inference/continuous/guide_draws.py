@@ -24,13 +24,13 @@ from pgnn.inference.continuous.supports import known_values
 
 
 class Drawn(NamedTuple):
-    """Draws.
+    """Draws from a guide.
 
     Attributes:
         values: ``(S, R, *shape)`` by variable.
         log_q: ``(S, R)`` their log density; zeros of a point mass.
-        pathwise: Whether the values carry derivatives by the guide's parameters.
-        points: ``(S, R, D)`` unconstrained numbers that the values were made of, if any.
+        pathwise: Whether the values are reparameterised: differentiable by the guide's parameters.
+        points: ``(S, R, D)`` unconstrained numbers of the values, if they have such.
         settled: Variables whose prior is in ``log_q`` already: its divergence was written out.
     """
 
@@ -41,7 +41,7 @@ class Drawn(NamedTuple):
     settled: frozenset[Hashable] = frozenset()
 
     def scale_paths(self, factors: Tensor) -> None:
-        """Multiply derivatives that will go through the draws by ``(S, R)`` factors."""
+        """Multiply pathwise gradients, once they are computed, by ``(S, R)`` factors."""
         if self.points is not None and self.points.requires_grad:
             self.points.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: gradient * factors.unsqueeze(-1)
@@ -112,7 +112,7 @@ class ProgramDraws(GuideDraws):
 
     def __init__(self, model: Any, seen: Collection[Hashable] = ()) -> None:
         super().__init__()
-        # not a part: its parameters are the model's
+        # no submodule: its parameters are the model's
         object.__setattr__(self, "executions", model.guide_executions(seen))
         self.is_density = self.__dict__["executions"].is_density()
 
@@ -143,11 +143,11 @@ class ProgramDraws(GuideDraws):
 
 
 class PlateBatches:
-    """Densities of batches are unbiased estimates of that of all rows.
+    """Batches of the rows of a program's plates, whose densities estimate that of all rows.
 
     Args:
-        whole: With all rows.
-        model: The program as it sees some of them.
+        whole: Density of all rows.
+        model: The program, executed on a batch of them.
 
     Attributes:
         model: That program.
@@ -163,38 +163,38 @@ class PlateBatches:
 
     @classmethod
     def of(cls, whole: SummedDensity) -> PlateBatches | None:
-        """Return the batches of a model's plates; None if it always sees all rows."""
+        """Return the batches of a model's plates; None if it always executes all rows."""
         model = whole.model.batch() if isinstance(whole.model, ExecutableModel) else None
         return None if model is None else cls(whole, model)
 
     @property
     def changes(self) -> bool:
-        """Whether there is a choice of rows."""
+        """Whether batches differ from each other."""
         return bool(self.model.changes)
 
     @cached_property
     def guide(self) -> ProgramDraws:
-        """The program's own guide, which sees the same rows."""
+        """The program's own guide, executed on the same batch."""
         return ProgramDraws(self.model, known_values(self.whole.model, self.whole.seen))
 
     def redrawn(self, generator: torch.Generator) -> SummedDensity:
-        """Return the density of other rows; that of the batch before is no longer right."""
+        """Draw another batch and return its density; densities of batches before become invalid."""
         self.model.redraw(generator)
         return self.density()
 
     def density(self) -> SummedDensity:
-        """Return the density of the present rows."""
+        """Return the density of the present batch."""
         seen = self.whole.seen
         reals = {n: self.model.of_rows(n, x, 1) for n, x in seen.reals.items()}
         codes = np.ascontiguousarray(seen.codes[:, self._elements()])
         return SummedDensity(self.model, replace(seen, codes=codes, reals=reals), self.whole.inputs)
 
     def values(self, values: Mapping[Hashable, Tensor]) -> dict[Hashable, Tensor]:
-        """Return what belongs to the present rows of draws ``(S, R, *shape)``."""
+        """Return draws ``(S, R, *shape)`` of all rows restricted to the present batch."""
         return {n: self.model.of_rows(n, x, 2) for n, x in values.items()}
 
     def _elements(self) -> Any:
-        """The element of the whole program that each element of the batch is."""
+        """For each element of the batch its number among the elements of the whole program."""
         elements = self.whole.model.elements
         rows = [np.zeros(0, np.int64)]
         for v in self.model.elements.variables:

@@ -21,11 +21,11 @@ _LOG_2PI = math.log(2.0 * math.pi)
 
 
 class At(NamedTuple):
-    """Which rows of evidence a guide is asked about.
+    """Rows of evidence at which a guide is evaluated.
 
     Attributes:
-        rows: ``(R,)`` their numbers.
-        features: ``(R, F)`` their evidence as numbers.
+        rows: ``(R,)`` their indices.
+        features: ``(R, F)`` their evidence as features.
         density: Of the model given that evidence, for guides that the model has itself.
     """
 
@@ -40,7 +40,7 @@ class Approximation(nn.Module, ABC):
     Called with points ``(S, R, D)`` it returns their log densities ``(S, R)``.
 
     Attributes:
-        noise_size: How many standard normal numbers make a draw.
+        noise_size: Number of standard normal variates ``E`` that a draw is computed from.
         is_density: Whether there is a density; a point mass has none.
     """
 
@@ -203,7 +203,7 @@ class _LowRank(Approximation):
         self.noise_size, self.size = size + rank, size
         self.loc = nn.Parameter(torch.zeros(rows, size, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.full_like(self.loc, math.log(scale)))
-        # columns of zeros would have no derivative to start with
+        # at columns of zeros the gradient would vanish
         start = scale / math.sqrt(rank) * torch.randn(rows, size, rank, dtype=torch.float64)
         self.factor = nn.Parameter(0.1 * start)
 
@@ -237,7 +237,7 @@ class _Point(Approximation):
 
 
 def triangular(raw: Tensor) -> Tensor:
-    """Return triangular matrices of unconstrained ones: the diagonal is kept as logs."""
+    """Return triangular matrices of unconstrained ones, which hold logs of the diagonal."""
     diagonal = raw.diagonal(dim1=-2, dim2=-1).exp()
     return raw.tril(-1) + torch.diag_embed(diagonal)
 
@@ -300,17 +300,18 @@ class _Encoded(Approximation):
         self.noise_size, self.encoder = size, encoder
 
     def draw(self, noise: Tensor, at: At) -> Tensor:
-        loc, rest = self._parameters_of(at)
-        if rest.dim() == 2:
-            return loc + rest.exp() * noise
-        return loc + times(triangular(rest), noise)
+        loc, scale = self._parameters_of(at)
+        if scale.dim() == 2:
+            return loc + scale.exp() * noise
+        return loc + times(triangular(scale), noise)
 
     def forward(self, z: Tensor, at: At) -> Tensor:
-        loc, rest = self._parameters_of(at)
-        log_prob = diagonal_log_prob if rest.dim() == 2 else triangular_log_prob
-        return log_prob(z, loc, rest)
+        loc, scale = self._parameters_of(at)
+        log_prob = diagonal_log_prob if scale.dim() == 2 else triangular_log_prob
+        return log_prob(z, loc, scale)
 
     def _parameters_of(self, at: At) -> tuple[Tensor, Tensor]:
+        """Means, and log standard deviations ``(R, D)`` or raw triangles ``(R, D, D)``."""
         first = next((p for p in self.encoder.parameters()), at.features)
         D, R = self.noise_size, len(at.features)
         out = self.encoder(at.features.to(first)).double()

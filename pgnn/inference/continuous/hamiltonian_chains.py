@@ -21,7 +21,7 @@ _STEPS = 100
 
 @dataclass(frozen=True)
 class Draws:
-    """What the chains did.
+    """Draws of all chains with their statistics.
 
     Attributes:
         points: ``(C, samples, D)`` draws.
@@ -30,8 +30,8 @@ class Draws:
             accepted.
         depth: ``(C, samples)`` depths of the trees.
         gradients: ``(C, samples)`` gradients that each draw took.
-        diverged: ``(C, samples)`` whether the energy ran away.
-        energy: ``(C, samples)`` :math:`H` that each trajectory began with.
+        diverged: ``(C, samples)`` whether the energy diverged.
+        energy: ``(C, samples)`` :math:`H` at the start of each trajectory.
         step_size: ``(C,)`` after the warm-up.
         variance: ``(C, D)`` inverse masses after the warm-up.
         evaluations: How often all chains' gradients were computed, the warm-up included.
@@ -107,10 +107,10 @@ class HamiltonianChains:
             seed: Same seed, same draws.
             progress: Show a progress bar if it takes longer than a second.
         """
-        machine = _Machine(self, function, start, seed)
+        stepper = _ChainStepper(self, function, start, seed)
         total = self.warmup + self.samples
-        iterate(machine, min(_STEPS, total), progress=progress, label="Hamiltonian chains")
-        return machine.draws()
+        iterate(stepper, min(_STEPS, total), progress=progress, label="Hamiltonian chains")
+        return stepper.draws()
 
     def windows(self) -> NDArray[np.int64]:
         """Where the first window begins, and where each window ends: each twice the last.
@@ -135,8 +135,8 @@ class HamiltonianChains:
         return np.array(ends)
 
 
-class _Machine:
-    """The chains between two gradients."""
+class _ChainStepper:
+    """Advances all chains by one gradient at a time; an iterative method."""
 
     def __init__(
         self,
@@ -168,11 +168,11 @@ class _Machine:
         self.chains.integers[:, h.WINDOW] = 1
 
     def init(self) -> int:
-        """Begin."""
+        """See :class:`Iterative`."""
         return 0
 
     def step(self, state: int) -> tuple[int, Info]:
-        """Go on until the slowest chain has done another share of its transitions."""
+        """Advance until the slowest chain has done the next share of its transitions."""
         from pgnn.inference.continuous.kernels.no_u_turn import advance
 
         s = self.settings
@@ -189,7 +189,7 @@ class _Machine:
         return state + 1, Info()
 
     def draws(self) -> Draws:
-        """The record after the warm-up."""
+        """Return the draws and their statistics, the warm-up left out."""
         kept = self.chains.statistics[:, self.settings.warmup :]
         return Draws(
             points=self.chains.draws,

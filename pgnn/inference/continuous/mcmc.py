@@ -19,7 +19,7 @@ from pgnn.inference.continuous.chain_summary import (
     diagnostics_of,
     marginals_of,
     report,
-    spread,
+    thin,
 )
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.hamiltonian_chains import Draws, HamiltonianChains
@@ -32,7 +32,7 @@ from pgnn.inference.samples import Samples
 from pgnn.limits import Interval, check_settings, check_size, check_work
 
 _GRADIENT = 1000
-"""Elementary steps that a gradient takes for each number, at least."""
+"""Elementary operations of a gradient for each coordinate, at least."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ class MCMC(Engine):
     progress: bool = True
 
     def __post_init__(self) -> None:
-        share = Interval(0.0, 1.0, open_low=True, open_high=True)
+        probability = Interval(0.0, 1.0, open_low=True, open_high=True)
         check_settings(
-            self, chains=1, samples=4, max_tree_depth=1, num_steps=1, target_accept=share
+            self, chains=1, samples=4, max_tree_depth=1, num_steps=1, target_accept=probability
         )
 
     def answer_query(self, question: Question) -> RealPosterior:
@@ -144,13 +144,13 @@ class MCMC(Engine):
         values = potential.values(draws.points)
         diagnostics = diagnostics_of(potential, draws, values)
         report(potential, diagnostics, engine.chains * engine.samples)
-        picked = spread(values, n)
-        drawn = Samples(
+        thinned = thin(values, n)
+        samples = Samples(
             tuple(question.model.variables.values()),
-            codes_of(potential, picked, n, engine.seed),
-            all_reals(potential, picked, n),
+            codes_of(potential, thinned, n, engine.seed),
+            all_reals(potential, thinned, n),
         )
-        return filled(question, drawn, engine.seed)
+        return filled(question, samples, engine.seed)
 
     def describe(self, question: Question) -> Explanation:
         """See :class:`Engine`."""
@@ -181,15 +181,15 @@ class MCMC(Engine):
         sampler = HamiltonianChains(
             self.warmup, self.samples, self.max_tree_depth, self.target_accept, self.num_steps
         )
-        start, chances = np.random.SeedSequence(self.seed).generate_state(2)
-        points = potential.start(self.chains, int(start))
-        return sampler.run(potential, points, int(chances), self.progress)
+        start_seed, chain_seed = np.random.SeedSequence(self.seed).generate_state(2)
+        points = potential.start(self.chains, int(start_seed))
+        return sampler.run(potential, points, int(chain_seed), self.progress)
 
 
 def _split(
     model: Any, potential: PotentialEnergy, targets: Names | None
 ) -> tuple[list[Variable], list[Hashable]]:
-    """The real variables and the names of the discrete ones that are asked for."""
+    """The targets: real variables, and the names of discrete ones."""
     latent = {v.name: v for v in potential.latent}
     if targets is None:
         return [*latent.values()], [v.name for v in model.elements.variables]

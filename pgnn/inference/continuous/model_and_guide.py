@@ -37,9 +37,9 @@ class Weighted(NamedTuple):
     Attributes:
         log_weights: ``(S, G)``, a column for each row; one for all rows if they share latents.
         log_q: ``(S, G)`` log densities of the draws.
-        counts: ``(G,)`` what each column counts in the total.
-        local: Draws for each row.
-        shared: Draws for all rows together.
+        counts: ``(G,)`` weight of each column in the total.
+        local: Draws of the latents of each row.
+        shared: Draws of the latents that rows share.
     """
 
     log_weights: Tensor
@@ -50,7 +50,7 @@ class Weighted(NamedTuple):
 
     @property
     def pathwise(self) -> bool:
-        """Whether derivatives go through the draws."""
+        """Whether all draws are reparameterised."""
         return all(d.pathwise for d in (self.local, self.shared) if d is not None)
 
 
@@ -60,11 +60,12 @@ class ModelAndGuide:
 
     Attributes:
         density: Of the model and the evidence.
-        weights: ``(N,)`` what each row counts.
-        parts: The guide of latents that each row has its own of, and of those that rows share.
-        features: ``(N, F)`` the evidence as numbers.
-        batches: Of the rows of a program's plates, for steps; None if a step takes all.
-        in_batch: Whether the density is that of one.
+        weights: ``(N,)`` weight of each row.
+        parts: Guides of the latents: ``"local"`` of those of each row, ``"shared"`` of those that
+            rows share.
+        features: ``(N, F)`` the evidence as features.
+        batches: Batches of the rows of a program's plates; None if each step takes all rows.
+        in_batch: Whether the density is that of a batch.
     """
 
     density: SummedDensity
@@ -83,15 +84,15 @@ class ModelAndGuide:
         weights: Tensor | None = None,
         keep: bool = False,
     ) -> ModelAndGuide:
-        """Begin a fit.
+        """Return a density with a guide at its initial parameters.
 
         Args:
             density: Of the model and the evidence.
             guide: Family of the latents; if not given that of the program, the model's own
                 recognition, or a mean field.
             shared: Variables that all rows have in common.
-            weights: ``(N,)`` what each row counts; one if not given.
-            keep: Whether an encoder is trained itself, not a copy.
+            weights: ``(N,)`` weight of each row; one if not given.
+            keep: Whether the encoder itself is trained, not a copy of it.
 
         Raises:
             Unsupported: If there is no real latent variable.
@@ -119,7 +120,7 @@ class ModelAndGuide:
                 raise EvidenceError(f"shared names {name!r}, which is no real latent variable here")
         if not latents:
             raise Unsupported(
-                "nothing real is latent here, so that there is nothing to approximate; use "
+                "there is no latent real variable, so that there is nothing to approximate; use "
                 "JunctionTree() to answer, MaximumLikelihood() or Gradient() to learn"
             )
         order = [v for v in parents_first(model) if v.name in latents]
@@ -139,7 +140,7 @@ class ModelAndGuide:
         return cls(density, counts, nn.ModuleDict(parts), features_of(density), batches)
 
     def redrawn(self, generator: torch.Generator) -> ModelAndGuide:
-        """Return the problem of a step: with a batch of the rows of plates, or as it is."""
+        """Return the same on a new batch of the rows of plates, or itself if there are none."""
         if self.batches is None:
             return self
         parts = self.parts
@@ -160,16 +161,16 @@ class ModelAndGuide:
 
     @property
     def is_density(self) -> bool:
-        """Whether all of the guide has a density."""
+        """Whether the guide has a density."""
         return all(self._part(key).is_density for key in self.parts)
 
     @property
     def active(self) -> Tensor:
-        """Numbers of the rows that count."""
+        """Indices of the rows of positive weight."""
         return self.weights.nonzero()[:, 0]
 
     def batch(self, rows: Tensor | None) -> tuple[SummedDensity, At, Tensor]:
-        """Return some rows (None: all), and ``(R,)`` what each counts in an unbiased total."""
+        """Return some rows (None: all), and their weights ``(R,)`` in an unbiased total."""
         if rows is None:
             all_rows = torch.arange(self.num_rows)
             return self.density, At(all_rows, self.features, self.density), self.weights
@@ -184,12 +185,12 @@ class ModelAndGuide:
         rows: Tensor | None = None,
         draws: int | None = None,
     ) -> Weighted:
-        """Draw, and weigh.
+        """Return draws from the guide with their log weights.
 
         Args:
-            objective: Its number of draws, and how it is differentiated.
+            objective: Says how many draws, and how they are differentiated.
             generator: Of the draws.
-            rows: ``(R,)`` numbers of the rows of a batch; all if not given.
+            rows: ``(R,)`` indices of the rows of a batch; all if not given.
             draws: Instead of the objective's number.
         """
         density, at, counts = self.batch(rows)
@@ -198,8 +199,8 @@ class ModelAndGuide:
         local = shared = None
         values: dict[Hashable, Tensor] = {}
         if "shared" in self.parts:
-            one = At(torch.zeros(1, dtype=torch.long), torch.zeros(1, 0))
-            shared = self._part("shared").draw(n, one, objective, generator)
+            first_row = At(torch.zeros(1, dtype=torch.long), torch.zeros(1, 0))
+            shared = self._part("shared").draw(n, first_row, objective, generator)
             values = {k: x.expand(n, len(at.rows), *x.shape[2:]) for k, x in shared.values.items()}
         if "local" in self.parts:
             local = self._local(n, at, objective, generator)
@@ -220,7 +221,7 @@ class ModelAndGuide:
         if factors is not None:
             shared.scale_paths(factors)
         if local is not None:
-            if factors is not None:  # each row is in the total as often as it counts
+            if factors is not None:  # each row enters the total with its weight
                 local.scale_paths(1 - counts * (1 - factors))
             log_q = log_q + (local.log_q * counts).sum(1, keepdim=True)
         return Weighted(
@@ -228,14 +229,10 @@ class ModelAndGuide:
         )
 
     def check_draws(self, n: int, rows: int) -> None:
-        """Check the memory of draws.
-
-        Args:
-            n: How many for each row.
-            rows: How many.
+        """Check the memory of ``n`` draws for each row.
 
         Raises:
-            Intractable: If that is too much.
+            Intractable: If they take too much.
         """
         variables = self.density.model.variables
         numbers = sum(variables[name].num_elements for name in self.density.latents)
@@ -253,7 +250,7 @@ class ModelAndGuide:
         return (values * draws.counts).sum()
 
     def blame(self, draws: Weighted, rows: Tensor | None) -> str:
-        """Say which variable makes weights infinite or undefined."""
+        """Return a message that names the variable whose log density is not finite."""
         density, at, _ = self.batch(rows)
         if not bool(draws.log_q.detach().isfinite().all()):
             names = ", ".join(map(repr, self.names))
@@ -265,35 +262,35 @@ class ModelAndGuide:
         return density.blame(by_row(values))
 
     def _local(self, n: int, at: At, objective: Objective, generator: torch.Generator) -> Drawn:
-        """Draw what each row has of its own; of plates, what belongs to the rows of the batch."""
+        """Draw the latents of each row; of plates, those of the rows of the batch."""
         local = self._part("local")
-        drawn = local.draw(n, at, objective, generator)
+        draws = local.draw(n, at, objective, generator)
         if not self.in_batch or isinstance(local, ProgramDraws):
-            return drawn
+            return draws
         assert self.batches is not None
-        return drawn._replace(values=self.batches.values(drawn.values))
+        return draws._replace(values=self.batches.values(draws.values))
 
     @contextlib.contextmanager
     def fitted_parameters(self, generator: torch.Generator) -> Iterator[list[Tensor]]:
-        """Yield what a question may move: the guide's parameters, afterwards as they were.
+        """Yield the parameters that a query may fit: the guide's, which are restored afterwards.
 
-        Those of a program's own guide are the parameters of the program that its draws depend on,
-        and the density does not.
+        Those of a program's own guide are the parameters of the program on which its draws depend
+        and its density does not.
         """
         local = self._part("local") if "local" in self.parts else None
         if not isinstance(local, ProgramDraws):
             yield [*self.parts.parameters()]
             return
-        moved = self._parameters_of_draws(local, generator)
+        parameters = self._parameters_of_draws(local, generator)
         with restored(self.density.model):
             try:
-                yield moved
+                yield parameters
             finally:
-                for p in moved:
+                for p in parameters:
                     p.grad = None
 
     def _parameters_of_draws(self, draws: ProgramDraws, generator: torch.Generator) -> list[Tensor]:
-        """The learnable parameters that draws depend on, and their density under the model not."""
+        """The learnable parameters on which draws depend, but not their density by the model."""
         model: Any = self.density.model
         learnable = [p for p in model.parameters() if p.requires_grad]
         if not learnable:
@@ -315,7 +312,7 @@ class ModelAndGuide:
 
 
 def _depends(value: Tensor, parameter: Tensor) -> bool:
-    """Whether there is a derivative of a value by a parameter."""
+    """Whether a value is differentiable by a parameter."""
     if not value.requires_grad:
         return False
     (gradient,) = torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)
@@ -323,14 +320,14 @@ def _depends(value: Tensor, parameter: Tensor) -> bool:
 
 
 def make_generator(seed: int | None) -> torch.Generator:
-    """Return a generator that depends on a seed alone."""
+    """Return a generator whose state depends on the seed alone."""
     generator = torch.Generator()
     generator.manual_seed(int(np.random.default_rng(seed).integers(2**62)))
     return generator
 
 
 def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
-    """Return ``(S,)`` log densities of variables that depend on each other alone.
+    """Return ``(S,)`` joint log densities of variables whose parents are among them.
 
     Args:
         model: A directed model.
@@ -342,18 +339,18 @@ def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
     """
     if not isinstance(model, DirectedModel):
         raise Unsupported(
-            "shared latents are those of directed graphs; in a program put what differs by row in "
-            "a plate, and the rest outside of it"
+            "shared latents are those of directed graphs; in a program declare what differs by row "
+            "in a plate, and everything else outside of it"
         )
     total = torch.zeros((), dtype=torch.float64)
     for name, value in values.items():
         conditional = model.conditionals[name]
-        rest = [v.name for v in conditional.parents if v.name not in values] + list(
+        unshared = [v.name for v in conditional.parents if v.name not in values] + list(
             conditional.inputs
         )
-        if rest:
+        if unshared:
             raise ModelError(
-                f"{name!r} is to be shared by all rows but depends on {rest[0]!r}, which is not"
+                f"{name!r} is to be shared by all rows but depends on {unshared[0]!r}, which is not"
             )
         parents = {v.name: values[v.name] for v in conditional.parents}
         total = total + conditional.distribution(parents).log_prob(value)
@@ -361,7 +358,7 @@ def prior_log_density(model: Any, values: Mapping[Hashable, Tensor]) -> Tensor:
 
 
 def features_of(density: SummedDensity) -> Tensor:
-    """Return ``(B, F)`` the evidence as numbers: reals, indicators of states, inputs."""
+    """Return ``(B, F)`` the evidence as features: reals, indicators of states, inputs."""
     seen, model, rows = density.seen, density.model, density.seen.num_rows
     parts = [torch.zeros(rows, 0, dtype=torch.float64)]
     latent = set(density.latents)

@@ -1,4 +1,4 @@
-"""What variational inference raises: lower bounds of the log evidence, from weighted draws."""
+"""Objectives of variational inference: lower bounds of the log evidence, from weighted draws."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Objective(metaclass=SaysArguments):
     num_particles: int = 1
 
     score_function = False
-    """Whether draws are not differentiated through even where they could be."""
+    """Whether score function gradients are taken even of draws that are reparameterised."""
 
     def __post_init__(self) -> None:
         check_settings(self, num_particles=1, alpha=FINITE)
@@ -35,7 +35,7 @@ class Objective(metaclass=SaysArguments):
         return False
 
     def path_factors(self, log_weights: Tensor) -> Tensor | None:
-        """Return ``(S, R)`` factors of the derivatives that go through the draws; None: one."""
+        """Return ``(S, R)`` factors of the pathwise gradients; None for one."""
         return None
 
     @abstractmethod
@@ -108,8 +108,8 @@ class Renyi(Objective):
     Args:
         num_particles: Draws for each value.
         alpha: Of the divergence; below 1 it prefers to cover the posterior, above 1 to stay inside.
-        doubly_reparameterised: Take that gradient. Guides that cannot be differentiated through,
-            and programs' own, have no such.
+        doubly_reparameterised: Take that gradient. Guides that are not reparameterised, and
+            programs' own guides, have none.
 
     References:
         Li and Turner (2016), Renyi divergence variational inference. Tucker, Lawson, Gu and
@@ -169,8 +169,8 @@ class ScoreFunction(Objective):
 
     .. math:: \nabla E_q[f] = E_q[(f - b) \nabla \log q + \nabla f]
 
-    The baseline :math:`b` of each draw is the mean of the others; of a single one a mean over the
-    steps before. Guides that cannot be differentiated through get this for any objective.
+    The baseline :math:`b` of each draw is the mean of the others; of a single one a running mean
+    over the steps before. Guides that are not reparameterised take this gradient for any objective.
 
     Args:
         num_particles: Draws for each value.
@@ -196,7 +196,7 @@ class ScoreFunction(Objective):
 def surrogate(
     objective: Objective, log_weights: Tensor, log_q: Tensor, baseline: Tensor | None = None
 ) -> Tensor:
-    """Return ``(R,)`` numbers whose derivatives are unbiased for draws that have none.
+    """Return ``(R,)`` values whose gradients are unbiased for draws without pathwise gradients.
 
     Args:
         objective: The objective that is maximised.
@@ -211,7 +211,7 @@ def surrogate(
 
 
 def _without_each(objective: Objective, log_weights: Tensor, baseline: Tensor | None) -> Tensor:
-    """``(S, R)`` values with each draw's weight replaced by what the others say it is."""
+    """``(S, R)`` values with each draw's log weight replaced by the mean of the others."""
     number = len(log_weights)
     if number == 1:
         return torch.zeros_like(log_weights) if baseline is None else baseline.unsqueeze(0)

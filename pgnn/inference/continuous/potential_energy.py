@@ -1,4 +1,4 @@
-"""The potential energy whose gradient drives Hamiltonian chains, and where they may begin."""
+"""The potential energy whose gradient drives Hamiltonian chains, and their initial points."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PotentialEnergy:
     .. math:: U(q) = -\log p(r(q), e) - \log \left| \frac{\partial r}{\partial q} \right|
 
     Structure, evidence and everything that does not depend on latent variables are read once. The
-    operations of potential and gradient are written down and run again without Python, where that
+    operations of potential and gradient are recorded and replayed without Python, where the replay
     agrees with an independent evaluation.
 
     Args:
@@ -72,7 +72,7 @@ class PotentialEnergy:
         ordered = parents_first(model)
         self.latent = [v for v in ordered if not v.is_discrete and v.name not in known]
         if not self.latent:
-            _check_whole(seen)
+            _check_not_partial(seen)
             raise Unsupported(
                 "every real variable is observed, so there is nothing to run chains over; leave "
                 "the engine out, or use JunctionTree()"
@@ -80,17 +80,17 @@ class PotentialEnergy:
         with unvalidated():
             self.density = density_of(model, seen, self.latent, known, self.inputs)
             supports = supports_of(model, self.latent, known, self.inputs)
-            own_types = isinstance(model, ExecutableModel)
-            self.coordinates = Coordinates(self.latent, supports, keep_dtype=own_types)
+            keep_dtype = isinstance(model, ExecutableModel)
+            self.coordinates = Coordinates(self.latent, supports, keep_dtype=keep_dtype)
         types = {p.dtype for p in model.parameters()}
-        types |= {s.dtype for s in supports.values()} if own_types else set()
+        types |= {s.dtype for s in supports.values()} if keep_dtype else set()
         self.single = torch.float32 in types
         self._log_density = self.density.log_density
         self._replay: Replay | None = None
 
     @property
     def compiled(self) -> bool:
-        """Whether points are evaluated without Python."""
+        """Whether points are evaluated by a recording, without Python."""
         return self._replay is not None
 
     @property
@@ -115,7 +115,7 @@ class PotentialEnergy:
         return self._value_and_gradient(points) if replayed is None else replayed
 
     def _one_by_one(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The same; infinite where a decomposition fails, such as Cholesky's."""
+        """The same point by point; infinite where a matrix decomposition such as Cholesky fails."""
         potential, gradient = torch.full((len(points),), torch.inf).double(), points * 0.0
         for k in range(len(points)):
             try:
@@ -140,55 +140,54 @@ class PotentialEnergy:
         return {n: x.reshape(*points.shape[:-1], *x.shape[1:]) for n, x in values.items()}
 
     def start(self, chains: int, seed: int | None) -> Floats:
-        """Return ``(C, D)`` points of finite potential and gradient, as Stan looks for them.
+        """Return ``(C, D)`` points of finite potential and gradient, drawn as by Stan.
 
-        The potential is compiled for so many chains.
+        The potential is recorded for that number of chains.
 
         Raises:
-            ImpossibleEvidence: If no point has a density; the variable at fault is named.
-            ModelError: If the gradient is not a number or not that of the potential.
+            ImpossibleEvidence: If no point of positive density is found; a variable is named.
+            ModelError: If the gradient is not finite or not that of the potential.
         """
         rng = np.random.default_rng(seed)
         points = np.zeros((chains, self.coordinates.size))
-        todo = np.ones(chains, dtype=np.bool_)
+        bad = np.ones(chains, dtype=np.bool_)
         for _ in range(_TRIES):
-            drawn = rng.uniform(-_SPREAD, _SPREAD, size=points.shape)
-            points = np.where(todo[:, None], drawn, points)
+            candidates = rng.uniform(-_SPREAD, _SPREAD, size=points.shape)
+            points = np.where(bad[:, None], candidates, points)
             potential, gradient = self(points)
-            good = np.isfinite(potential)
-            todo = ~(good & np.isfinite(gradient).all(axis=1))
-            if not todo.any():
+            bad = ~(np.isfinite(potential) & np.isfinite(gradient).all(axis=1))
+            if not bad.any():
                 break
         else:
-            self._complain(points, potential, gradient)
+            self._raise_no_start(points, potential, gradient)
         self._check_gradient(points, gradient)
         self._compile(points, rng)
         return points
 
     def _compile(self, points: Floats, rng: np.random.Generator) -> None:
-        others = [points, *(rng.normal(size=points.shape) for _ in range(2))]
-        near = [points, *(points + 0.01 * x for x in others[1:])]
-        kernel, self._log_density = self._log_density, self.density.recordable
-        self._replay = self._recorded(others) or self._recorded(near)
+        far = [points, *(rng.normal(size=points.shape) for _ in range(2))]
+        near = [points, *(points + 0.01 * x for x in far[1:])]
+        original, self._log_density = self._log_density, self.density.recordable
+        self._replay = self._recorded(far) or self._recorded(near)
         if self._replay is None:
-            self._log_density = kernel
+            self._log_density = original
 
     def _recorded(self, points: Sequence[Floats]) -> Replay | None:
-        """The function without Python, if it can be had at these points."""
+        """A recording of the function that agrees with it at these points, if there is one."""
         tolerance = 1e-3 if self.single else 1e-9
         try:
             with unvalidated():
-                each = [torch.from_numpy(x) for x in points]
-                for x in each:  # so that a program has come to rest: it is recorded itself
+                tensors = [torch.from_numpy(x) for x in points]
+                for x in tensors:  # a program records itself in its first executions
                     self._value_and_gradient(x)
-                return recorded(self._value_and_gradient, each, tolerance)
+                return recorded(self._value_and_gradient, tensors, tolerance)
         except (RuntimeError, ModelError) as error:
             if not _is_numerical(error):
                 raise
             return None
 
     def _value_and_gradient(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The potentials and their gradients by torch."""
+        """Potentials and their gradients by torch."""
         with torch.enable_grad():
             q = points.detach().requires_grad_()
             potential = self.potential(q)
@@ -198,7 +197,7 @@ class PotentialEnergy:
         return potential.detach(), gradient
 
     def _check_gradient(self, points: Floats, gradient: Floats) -> None:
-        """Compare with finite differences by each variable, to find detached or rounded parts."""
+        """Compare with finite differences by each variable, to detect detached computations."""
         if self.single:
             return
         for c in self.coordinates.each:
@@ -218,8 +217,8 @@ class PotentialEnergy:
                     "gradient there is not that of its values (is something detached or rounded?)"
                 )
 
-    def _complain(self, points: Floats, potential: Floats, gradient: Floats) -> None:
-        """Say which variable is at fault where no chain can begin."""
+    def _raise_no_start(self, points: Floats, potential: Floats, gradient: Floats) -> None:
+        """Raise an error that names the variable for which no initial point was found."""
         bad = np.flatnonzero(~np.isfinite(potential))
         if not len(bad):
             _, columns = np.nonzero(~np.isfinite(gradient))
@@ -236,13 +235,13 @@ class PotentialEnergy:
             )
 
 
-def _check_whole(seen: RowEvidence) -> None:
+def _check_not_partial(seen: RowEvidence) -> None:
     """Raise if a real variable was observed in part."""
     for name, x in seen.reals.items():
         if bool(x.isnan().any()):
             raise Unsupported(
                 f"{name!r} is real and was observed in part, and others depend on it: there are no "
-                "coordinates of the rest alone; give all of its cells, or use "
+                "coordinates of its missing cells alone; give all of its cells, or use "
                 "engine=pgnn.ExecutionSampling()"
             )
 
@@ -250,7 +249,7 @@ def _check_whole(seen: RowEvidence) -> None:
 def density_of(
     model: Any, seen: RowEvidence, latent: Sequence[Variable], known: Reals, inputs: Inputs | None
 ) -> JointDensity:
-    """Return the density of a model that costs least.
+    """Return the density of a model that is cheapest to evaluate.
 
     Args:
         model: A directed model, one that can be executed, or one of units.

@@ -68,7 +68,7 @@ class RealMarginal:
 
     @property
     def effective_sample_size(self) -> Tensor:
-        """``(*shape)`` how many independent draws would do as well for the bulk."""
+        """``(*shape)`` number of independent draws of the same accuracy in the bulk."""
         return torch.as_tensor(rank_effective_sample_size(self.samples.numpy()))
 
     @property
@@ -111,11 +111,11 @@ class RealPosterior(WithReals):
         statistics: Mapping[str, Any],
         engine: str = "MCMC",
     ) -> None:
-        nothing = torch.full((1,), torch.nan, dtype=torch.float64)
+        unknown_log_evidence = torch.full((1,), torch.nan, dtype=torch.float64)
         super().__init__(
             variables,
             marginals,
-            nothing,
+            unknown_log_evidence,
             batched=False,
             kind="estimate",
             engine=engine,
@@ -192,7 +192,7 @@ class VariationalPosterior(WithReals):
         draws: ``(n, B, *shape)`` of each; ``(n, *shape)`` of shared ones.
         shared: Names of the shared ones.
         history: Of the objective.
-        **rest: See :class:`Posterior`.
+        **settings: Further arguments of :class:`Posterior`.
 
     Example:
         >>> import torch
@@ -213,9 +213,9 @@ class VariationalPosterior(WithReals):
         *,
         shared: Sequence[Hashable] = (),
         history: History | None = None,
-        **rest: Any,
+        **settings: Any,
     ) -> None:
-        super().__init__(variables, marginals, log_evidence, **rest)
+        super().__init__(variables, marginals, log_evidence, **settings)
         self.shared = tuple(shared)
         self.history = History() if history is None else history
         self.reals = {v.name: v for v in reals}

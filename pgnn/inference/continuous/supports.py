@@ -1,9 +1,9 @@
-"""Which values real variables can have: read from conditionals, or from a program's sites."""
+"""Supports of real variables, read from conditionals or from a program's sites."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def supports_of(
     """Return the support of each latent real variable of any model, given those before it.
 
     Args:
-        model: With conditionals, or a program; of others all real numbers are possible.
+        model: With conditionals, or a program; in others all real numbers are possible.
         latent: Real variables, parents first.
         seen: ``(N, ...)`` values of the observed variables, state indices of discrete ones.
         inputs: Covariates, ``(N, ...)``.
@@ -40,7 +40,7 @@ def supports_of(
     if isinstance(model, DirectedModel):
         return conditional_supports(model.conditionals, latent, seen, inputs)
     if isinstance(model, ExecutableModel):
-        return model.real_supports([v.name for v in latent], _held_values(model, seen))
+        return model.real_supports([v.name for v in latent], _fixed_values(model, seen))
     return {v.name: Support() for v in latent}
 
 
@@ -50,8 +50,8 @@ def parents_first(model: Any) -> list[Variable]:
     return [model.variables[n] for n in order]
 
 
-def _held_values(model: ExecutableModel, seen: Rows) -> dict[Hashable, Tensor]:
-    """What executions hold: of a program without tables, its sites may depend on it."""
+def _fixed_values(model: ExecutableModel, seen: Rows) -> dict[Hashable, Tensor]:
+    """Observed values on which the sites of a program without tables may depend."""
     return {} if model.obstacle is None else {n: x[0] for n, x in seen.items()}
 
 
@@ -65,7 +65,7 @@ def conditional_supports(
     first = {n: x[:1] for n, x in seen.items()}
     covariates = {n: x[:1] for n, x in (inputs or {}).items()}
     readers = {
-        v.name: _Read(conditional=conditionals[v.name], seen=first, inputs=covariates)
+        v.name: _ConditionalSupport(conditional=conditionals[v.name], seen=first, inputs=covariates)
         for v in latent
     }
     points = _two_points(latent, readers)
@@ -74,15 +74,13 @@ def conditional_supports(
         constraint, other = (reader.given(p) for p in points)
         reader.check_states(points[0], constraint)
         _check_rows(
-            _Read(conditional=reader.conditional, seen=seen, inputs=inputs), points[0], constraint
+            replace(reader, seen=seen, inputs=inputs),
+            points[0],
+            constraint,
         )
         fixed = same_constraint(constraint, other)
         dtype = reader.dtype_of(points[0])
-        supports[name] = (
-            Support(constraint, dtype)
-            if fixed
-            else _Read(dtype=dtype, conditional=reader.conditional, seen=first, inputs=covariates)
-        )
+        supports[name] = Support(constraint, dtype) if fixed else replace(reader, dtype=dtype)
     return supports
 
 
@@ -97,8 +95,8 @@ def known_values(model: Any, seen: RowEvidence) -> dict[Hashable, Tensor]:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Read(Support):
-    """Read off a conditional's distribution at the values of its parents."""
+class _ConditionalSupport(Support):
+    """The support of a conditional's distribution, which depends on the values of its parents."""
 
     conditional: Conditional
     seen: Rows = field(default_factory=dict)
@@ -149,14 +147,14 @@ class _Read(Support):
 
 
 def _two_points(latent: Sequence[Variable], supports: Mapping[Hashable, Support]) -> list[Reals]:
-    """Two points at which all latent variables have possible values."""
+    """Two points in the supports of all latent variables."""
     coordinates = Coordinates(latent, supports)
     spread = torch.linspace(0.3, 1.0, coordinates.size, dtype=torch.float64)
     with torch.no_grad():
         return [coordinates.constrain(q.unsqueeze(0))[0] for q in (0.0 * spread, spread)]
 
 
-def _check_rows(reader: _Read, reals: Reals, constraint: Any) -> None:
+def _check_rows(reader: _ConditionalSupport, reals: Reals, constraint: Any) -> None:
     """Raise if another row of evidence allows other values."""
     if not same_constraint(support_of(reader.distribution(reals, {})), constraint):
         raise Unsupported(

@@ -45,35 +45,36 @@ class Variational(Engine, Learner):
     Discrete latent variables are summed out of :math:`p(r, e)` exactly by the junction tree, so
     that the gradient goes through the draws (reparameterised) alone; their marginals are averages
     of exact ones given the draws. Supports such as positive numbers are reached by bijections.
-    Where nothing real is latent, :class:`MeanField` answers.
+    Where no real variable is latent, :class:`MeanField` answers.
 
     As an engine it answers queries; each row of evidence has an approximation of its own, unless
-    it shares latents with the others. As a learner it raises the same bound over the parameters of
-    the model too. A program's own guide keeps its parameters in the program: a fit trains them, and
-    a query goes on from there for its own answer, after which they are as they were; with
-    ``max_iterations=0`` it takes the guide as it is.
+    it shares latents with the others. As a learner it maximises the same bound over the parameters
+    of the model too. A program's own guide keeps its parameters in the program: a fit trains them;
+    a query starts from them and restores them afterwards, or takes the guide as it is with
+    ``max_iterations=0``.
 
     Args:
         guide: Family of the approximation; the program's own guide if it has one, otherwise
             ``MeanFieldNormal()``.
         objective: Objective to maximise: ``Elbo``, ``ImportanceWeighted``, ``Renyi``,
             ``ScoreFunction``.
-        optimizer: What makes one of torch's optimisers; Adam with a step of 0.01 if not given.
-        scheduler: What makes a learning rate scheduler of it, stepped after each step.
-        max_iterations: Most steps; none leaves the guide as it starts (such as an encoder that was
-            trained by a fit).
+        optimizer: Function from parameters to one of torch's optimisers; Adam with a learning rate
+            of 0.01 if not given.
+        scheduler: Function from the optimiser to a learning rate scheduler, stepped at each step.
+        max_iterations: Largest number of steps; with 0 the guide is taken as it starts (such as an
+            encoder that was trained by a fit).
         tolerance: Stop when the mean of the objective over a quarter of the steps (100 at least)
             differs from that over the quarter before by no more than this share of the gain
-            since the start (or so many nats for each row), and its standard error, which must be
-            small itself (a tenth of a nat will do); asked after each 100 steps, and twice in a row.
-            0 for never.
-        batch_size: Rows for a step, drawn without replacement; their part of the objective is
+            since the start (or so many nats for each row) and its standard error, which must be
+            small itself (a tenth of a nat for each row); tested after each 100 steps, and twice in
+            a row. 0 for never.
+        batch_size: Rows of a step, drawn without replacement; their part of the objective is
             scaled up. All if not given. Rows of a program's plates are taken in batches where the
-            plates say so themselves, by ``subsample_size``.
+            plates declare it, by ``subsample_size``.
         shared: Real latent variables that all rows have in common, such as the weights of a
             Bayesian regression; rows are independent given them.
-        max_norm: Longer gradients are shortened to this.
-        num_samples: Draws that the answer is made of.
+        max_norm: Gradients are clipped to this norm.
+        num_samples: Draws from the fitted guide that the answer is computed from.
         seed: The same seed gives the same answer.
         progress: Show a bar.
 
@@ -207,13 +208,13 @@ class Variational(Engine, Learner):
         seed: int | None = None,
         progress: bool = True,
     ) -> None:
-        """Raise the objective over the guide and the learnable parameters of the model.
+        """Maximise the objective over the guide and the learnable parameters of the model.
 
         ``model.history`` has the ``objective``, the sum over rows at the end.
 
         Raises:
-            PgnnError: If the objective stops being finite; a variable is named. Whatever is
-                raised, the model, and an encoder, are as they were.
+            PgnnError: If the objective stops being finite; a variable is named. After an error the
+                model and the encoder are as before.
         """
         seed = self.seed if seed is None else seed
         VariationalFit(self, seed, progress and self.progress).learn(model, data, weights, inputs)
@@ -228,7 +229,7 @@ class Variational(Engine, Learner):
     def _fitted(
         self, density: SummedDensity, errors: str
     ) -> Iterator[tuple[ModelAndGuide, History]]:
-        """The guide after its fit; the model's parameters are left alone, or as they were."""
+        """The guide after its fit; the model's parameters are unchanged afterwards."""
         problem = self._model_and_guide(density)
         self._check_possible(problem, errors)
         with problem.fitted_parameters(self._generator(4)) as parameters:
@@ -238,7 +239,7 @@ class Variational(Engine, Learner):
             )
 
     def _judged(self, diagnostics: Mapping[str, Any]) -> Convergence:
-        """Doubts about draws of the guide."""
+        """Judge the effective number of draws of the guide."""
         verdict = Convergence(type(self).__name__)
         sizes = diagnostics.get("effective_sample_size")
         if sizes is None:
@@ -253,19 +254,19 @@ class Variational(Engine, Learner):
     def _check_possible(self, problem: ModelAndGuide, errors: str) -> None:
         with torch.no_grad():
             draws = problem.weighted(self.objective, self._generator(3), draws=8)
-        lost = draws.log_weights.isneginf().all(0)
-        if errors == "raise" and bool(lost.any()):
-            rows = tuple(lost.nonzero()[:, 0].tolist())
+        impossible = draws.log_weights.isneginf().all(0)
+        if errors == "raise" and bool(impossible.any()):
+            rows = tuple(impossible.nonzero()[:, 0].tolist())
             raise ImpossibleEvidence(
-                f"{len(rows)} of {len(lost)} rows have density zero at all draws of the guide "
-                f"(first: row {rows[0]}): {problem.blame(draws, None)}",
+                f"{len(rows)} of {len(impossible)} rows have density zero at all draws of the "
+                f"guide (first: row {rows[0]}): {problem.blame(draws, None)}",
                 rows,
             )
-        if bool(lost.any()):
-            problem.weights[lost] = 0.0
+        if bool(impossible.any()):
+            problem.weights[impossible] = 0.0
 
     def _asked(self, model: FactorModel, targets: Names | None, density: SummedDensity) -> Any:
-        """The discrete ones among the targets."""
+        """The discrete variables among the targets."""
         if targets is None:
             return targets_of(model, None)
         names = names_of(targets, model.variables, model.elements)
@@ -276,7 +277,7 @@ class Variational(Engine, Learner):
         return targets_of(model, [n for n in names if n not in reals])
 
     def _generator(self, number: int) -> torch.Generator:
-        """One of several streams of random numbers of this seed."""
+        """One of several independent streams of random numbers of the seed."""
         if self.seed is None:
             return make_generator(None)
         return make_generator(int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))

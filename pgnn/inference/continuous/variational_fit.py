@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from pgnn.abilities import Inputs
 from pgnn.errors import PgnnError
+from pgnn.inference.continuous.curvature_step import CurvatureStep
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Amortised
-from pgnn.inference.continuous.long_way import LongWay
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Objective
 from pgnn.inference.convergence import Convergence, Trend
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 
 
 WINDOW = 100
-"""Fewest steps over which values are averaged; how often it is asked whether they still rise."""
+"""Fewest steps over which values are averaged; convergence is tested once in so many."""
 _NOISE = 0.1
-"""Largest standard error, in nats for each row, of means that are compared: noise hides a rise."""
+"""Largest standard error, in nats for each row, of means that are compared."""
 _FAR = 1.0
-"""Nats for each row that are gained in a window, where a long way is still to go."""
+"""Gain over a window, in nats for each row, from which on a curvature step is worth its cost."""
 _DRAWS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class AscentState:
-    """Where the ascent is.
+    """State of the ascent.
 
     Attributes:
-        baseline: ``(G,)`` running mean of the values, of single draws that have no derivative.
-        left: Rows that this pass has not come to.
+        baseline: ``(G,)`` running mean of the values, the baseline of score function gradients.
+        left: Rows that are left in this epoch.
     """
 
     baseline: Tensor | None = None
@@ -64,8 +64,8 @@ class StochasticAscent:
     Args:
         problem: Density and guide.
         objective: The objective that is maximised.
-        parameters: What may move.
-        steps: How; with the number of rows of a step.
+        parameters: The optimised parameters.
+        steps: Optimiser, scheduler and number of rows of a step.
         generator: Of draws and of the order of the rows.
         tolerance: Relative change of the mean at which to stop; 0 for never.
     """
@@ -83,10 +83,10 @@ class StochasticAscent:
         self.parameters = list(parameters)
         self.generator, self.tolerance = generator, tolerance
         self._values: list[float] = []
-        self._flat = False
+        self._was_flat = False
         self._active = problem.active
         whole = problem.batches is None and steps.batch_size is None and problem.is_density
-        self._long_way = LongWay(self.parameters if whole else [])
+        self._curvature_step = CurvatureStep(self.parameters if whole else [])
 
     def init(self) -> AscentState:
         """See :class:`Iterative`."""
@@ -115,41 +115,41 @@ class StochasticAscent:
         optimizer.step()
         next_rates(self.steps.scheduler, -value)
         self._values.append(value)
-        self._long_way.note()
+        self._curvature_step.record_step()
         if len(self._values) % WINDOW == 0:
-            self._go_on()
+            self._take_curvature_step()
         mean = values if state.baseline is None else 0.9 * state.baseline + 0.1 * values
-        kept = None if left is not None and "shared" not in self.problem.parts else mean
-        return AscentState(kept, left), Info(self._settled(), {"objective": value})
+        baseline = None if left is not None and "shared" not in self.problem.parts else mean
+        return AscentState(baseline, left), Info(self._has_settled(), {"objective": value})
 
-    def _go_on(self) -> None:
-        """Where steps of a fixed length hold the ascent up, go by steps that know the curvature."""
-        trend, goes_on = self.trend(), self._long_way.goes_on
-        if goes_on and trend is not None and trend.change > _FAR * self._rows_count:
+    def _take_curvature_step(self) -> None:
+        """Take a step by L-BFGS where parameters drift and the objective still rises by far."""
+        trend, is_drifting = self.trend(), self._curvature_step.is_drifting
+        if is_drifting and trend is not None and trend.change > _FAR * self._rows_count:
             seed = int(torch.randint(2**62, (), generator=self.generator))
 
-            def value(other: int = 0) -> Tensor:
-                same = torch.Generator().manual_seed(seed + other)
-                draws = self.problem.weighted(self.objective, same, draws=_DRAWS)
+            def fixed_draws(offset: int = 0) -> Tensor:
+                generator = torch.Generator().manual_seed(seed + offset)
+                draws = self.problem.weighted(self.objective, generator, draws=_DRAWS)
                 return self.problem.total(draws, self.objective)
 
-            def worth() -> float:
+            def held_out_value() -> float:
                 with torch.no_grad():
-                    return float(value(1))
+                    return float(fixed_draws(1))
 
-            if self._long_way.walk(value, worth):
-                self._forget_direction()
-        self._long_way.begin()
+            if self._curvature_step.take(fixed_draws, held_out_value):
+                self._reset_momentum()
+        self._curvature_step.reset()
 
-    def _forget_direction(self) -> None:
-        """Averages of gradients point on; those of squares keep steps short near the optimum."""
+    def _reset_momentum(self) -> None:
+        """Forget running means of gradients; keep those of squares, which shorten the steps."""
         for state in self.steps.optimizer.state.values():
             for name in ("exp_avg", "momentum_buffer"):
                 if isinstance(state.get(name), Tensor):
                     state[name].zero_()
 
     def _rows(self, left: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """The rows of a step; None for all. Rows left over that are too few are passed by."""
+        """The rows of a step (None for all), and those left in the epoch; too few are dropped."""
         size, active = self.steps.batch_size, self._active
         if size is None or size >= len(active):
             return (None if len(active) == self.problem.num_rows else active), None
@@ -179,11 +179,11 @@ class StochasticAscent:
             return None
         return Trend.of(self._values, max(WINDOW, number // 4))
 
-    def least_change(self, trend: Trend) -> float:
-        """Return which changes do not matter.
+    def negligible_change(self, trend: Trend) -> float:
+        """Return the largest change of the mean that counts as none.
 
-        That is relative to the gain so far, or in nats for each row: no constant in a density, such
-        as that of the units of the data, makes a difference.
+        It is relative to the gain so far, or in nats for each row, so that constants of the
+        density, such as those of the units of the data, make no difference.
         """
         return self.tolerance * max(self._rows_count, abs(trend.gain))
 
@@ -191,21 +191,21 @@ class StochasticAscent:
     def _rows_count(self) -> float:
         return max(1.0, float(self.problem.weights.sum()))
 
-    def _settled(self) -> bool:
-        """Whether the last quarter of the steps is no higher than the one before, twice."""
+    def _has_settled(self) -> bool:
+        """Whether the mean of the last quarter of the steps has not risen, twice in a row."""
         trend = self.trend()
         if not self.tolerance or trend is None or len(self._values) % WINDOW:
             return False
         noise = _NOISE * math.sqrt(self._rows_count)
-        flat = trend.at_rest(self.least_change(trend), noise)
-        settled = self._flat and flat
-        self._flat = flat
+        flat = trend.at_rest(self.negligible_change(trend), noise)
+        settled = self._was_flat and flat
+        self._was_flat = flat
         return settled
 
-    def still_rises(self) -> bool:
-        """Whether the value is not known to have settled by the end of the run."""
+    def is_still_increasing(self) -> bool:
+        """Whether the objective was still increasing at the end of the run."""
         trend = self.trend()
-        return trend is None or trend.rises(self.least_change(trend))
+        return trend is None or trend.rises(self.negligible_change(trend))
 
 
 def adam(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -228,7 +228,7 @@ class VariationalFit:
     def maximize(
         self, problem: ModelAndGuide, parameters: Iterable[Tensor] | None = None
     ) -> History:
-        """Raise the objective by the guide's parameters, or by those given; in place.
+        """Maximise the objective over the guide's parameters, or over ``parameters``; in place.
 
         Raises:
             PgnnError: If the objective stops being finite.
@@ -238,18 +238,23 @@ class VariationalFit:
             NotConverged: If a tolerance was given and not met.
         """
         settings = self.settings
-        moved = [*(problem.parts.parameters() if parameters is None else parameters)]
-        if not moved or settings.max_iterations == 0 or not len(problem.active):
+        fitted = [*(problem.parts.parameters() if parameters is None else parameters)]
+        if not fitted or settings.max_iterations == 0 or not len(problem.active):
             return History(iterations=0, converged=True, trace={"objective": []}, seconds=0.0)
-        optimizer = made_optimizer(settings.optimizer, moved)
+        optimizer = made_optimizer(settings.optimizer, fitted)
         scheduler = made_scheduler(settings.scheduler, optimizer)
         steps = Steps(optimizer, scheduler, settings.batch_size, settings.max_norm)
         method = StochasticAscent(
-            problem, settings.objective, moved, steps, make_generator(self.seed), settings.tolerance
+            problem,
+            settings.objective,
+            fitted,
+            steps,
+            make_generator(self.seed),
+            settings.tolerance,
         )
         run = iterate(method, settings.max_iterations, progress=self.progress, label="variational")
         optimizer.zero_grad(set_to_none=True)
-        if settings.tolerance and not run.converged and method.still_rises():
+        if settings.tolerance and not run.converged and method.is_still_increasing():
             Convergence("Variational").stopped(
                 run.iterations,
                 "raise max_iterations or the steps of the optimizer, or draw more particles",
@@ -266,15 +271,15 @@ class VariationalFit:
         """Fit the guide and the model; see :meth:`Variational.fit`."""
         seen = read_rows(model, data, weights, inputs, soft=True)
         guide = self.settings.guide
-        learning = _learning(model, guide.encoder if isinstance(guide, Amortised) else None)
-        kept = [LearnableParameters(module) for module in learning]
+        modules = _learning_modules(model, guide.encoder if isinstance(guide, Amortised) else None)
+        learnable = [LearnableParameters(module) for module in modules]
         with (
             own_randomness(self.seed),
             parts_in_mode(model, train=True),
-            contextlib.ExitStack() as undone,
+            contextlib.ExitStack() as stack,
         ):
-            for module in learning:
-                undone.enter_context(restored_on_failure(module))
+            for module in modules:
+                stack.enter_context(restored_on_failure(module))
             try:
                 problem = ModelAndGuide.of(
                     SummedDensity(model, seen, inputs),
@@ -283,13 +288,13 @@ class VariationalFit:
                     torch.from_numpy(seen.row_weights),
                     keep=True,
                 )
-                learnable = [p for part in kept for p in part.parameters]
-                moved = {id(p): p for p in [*learnable, *problem.parts.parameters()]}
-                history = self.maximize(problem, moved.values())
+                parameters = [p for learned in learnable for p in learned.parameters]
+                fitted = {id(p): p for p in [*parameters, *problem.parts.parameters()]}
+                history = self.maximize(problem, fitted.values())
                 value = self._value(problem)
             finally:
-                for part in kept:
-                    part.clear()
+                for learned in learnable:
+                    learned.clear()
         model.history = History(
             {
                 "learner": repr(self.settings),
@@ -311,7 +316,7 @@ class VariationalFit:
         return total / draws
 
 
-def _learning(model: nn.Module, encoder: nn.Module | None) -> list[nn.Module]:
-    """What a fit changes: the model, an encoder, or both; at least one of them can learn."""
-    parts = [model] if encoder is None else [model, encoder]
-    return [m for m in parts if any(p.requires_grad for p in m.parameters())] or [model]
+def _learning_modules(model: nn.Module, encoder: nn.Module | None) -> list[nn.Module]:
+    """The modules that a fit changes: the model, an encoder, or both, if they can learn."""
+    modules = [model] if encoder is None else [model, encoder]
+    return [m for m in modules if any(p.requires_grad for p in m.parameters())] or [model]

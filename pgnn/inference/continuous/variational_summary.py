@@ -20,7 +20,7 @@ _CELLS = 20_000
 
 
 class Summary(NamedTuple):
-    """What the draws say.
+    """Averages over draws from a fitted guide.
 
     Attributes:
         marginals: ``(B, S)`` of the discrete targets.
@@ -63,15 +63,15 @@ def summarize(
     weights: list[Tensor] = []
     values: dict[Hashable, list[Tensor]] = {}
     with torch.no_grad():
-        for part in _parts(draws, max(1, _CELLS // max(rows, 1))):
-            weighted = problem.weighted(objective, generator, draws=part)
+        for size in _batch_sizes(draws, max(1, _CELLS // max(rows, 1))):
+            weighted = problem.weighted(objective, generator, draws=size)
             weights.append(weighted.log_weights)
             for k, x in _values(weighted).items():
                 values.setdefault(k, []).append(x)
             if len(columns):
                 answer = problem.density.solved(by_row(_broadcast(weighted, rows)))
                 marginals, _ = answer.marginals(mask)
-                total += marginals.double().reshape(part, rows, len(columns)).sum(0)
+                total += marginals.double().reshape(size, rows, len(columns)).sum(0)
     if order is not None:
         total = total[:, torch.from_numpy(order)]
     drawn = {k: torch.cat(x) for k, x in values.items() if not model.variables[k].is_discrete}
@@ -105,9 +105,9 @@ def _bounded(
     diagnostics["standard_error"] = (spread / len(values)).sqrt()
     diagnostics["importance_weighted"] = log_weights.logsumexp(0) - float(np.log(len(log_weights)))
     diagnostics["effective_sample_size"] = size
-    lost = mean.isneginf()
-    if "shared" not in problem.parts and bool(lost.any()):
-        marginals = marginals.masked_fill(lost.unsqueeze(1), torch.nan)
+    impossible = mean.isneginf()
+    if "shared" not in problem.parts and bool(impossible.any()):
+        marginals = marginals.masked_fill(impossible.unsqueeze(1), torch.nan)
     return Summary(marginals, mean, draws, kind, diagnostics)
 
 
@@ -138,10 +138,10 @@ def drawn_samples(
     return Samples(variables, codes, reals, batched=seen.batched, index=seen.index)
 
 
-def _parts(draws: int, most: int) -> list[int]:
-    """Numbers of draws that are made at once."""
-    whole, rest = divmod(draws, most)
-    return [most] * whole + ([rest] if rest else [])
+def _batch_sizes(draws: int, largest: int) -> list[int]:
+    """Sizes of the batches in which draws are made."""
+    full, remainder = divmod(draws, largest)
+    return [largest] * full + ([remainder] if remainder else [])
 
 
 def _values(weighted: Weighted) -> dict[Hashable, Tensor]:

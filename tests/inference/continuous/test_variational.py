@@ -836,7 +836,7 @@ def test_bad_settings_and_questions():
     ):
         with pytest.raises(ModelError):
             make()
-    with pytest.raises(Unsupported, match="nothing real is latent"):
+    with pytest.raises(Unsupported, match="no latent real variable"):
         line().query(None, {"x": 1.0, "y": 2.0}, engine=Variational())
     with pytest.raises(EvidenceError, match="'y' is observed"):
         line().query("y", {"y": 2.0}, engine=Variational())

@@ -18,9 +18,9 @@ from torch import Tensor
 import pgnn
 from pgnn import BayesianNetwork, Gaussian, LinearGaussian, Program, Variable
 from pgnn.errors import NotConverged, PgnnError
+from pgnn.inference.continuous.curvature_step import CurvatureStep
 from pgnn.inference.continuous.densities import SummedDensity
 from pgnn.inference.continuous.guides import Guide, MeanFieldNormal
-from pgnn.inference.continuous.long_way import LongWay
 from pgnn.inference.continuous.model_and_guide import ModelAndGuide, make_generator
 from pgnn.inference.continuous.objective import Elbo
 from pgnn.inference.continuous.variational_fit import WINDOW, StochasticAscent
@@ -95,7 +95,7 @@ def settled(values) -> int | None:
     method.tolerance = 1e-4
     for number, value in enumerate(values, 1):
         method._values.append(value)
-        if method._settled():
+        if method._has_settled():
             return number
     return None
 
@@ -224,12 +224,12 @@ def test_noise_is_no_rest(spread, settles):
     """Values so wild that a rise would not show do not count as settled."""
     rng = np.random.default_rng(0)
     ascent = object.__new__(StochasticAscent)
-    ascent.tolerance, ascent._flat, ascent._values = 1e-4, False, []
+    ascent.tolerance, ascent._was_flat, ascent._values = 1e-4, False, []
     ascent.problem = SimpleNamespace(weights=torch.ones(1))
     found = []
     for _ in range(6):
         ascent._values += rng.normal(-50.0, spread, size=WINDOW).tolist()
-        found.append(ascent._settled())
+        found.append(ascent._has_settled())
     assert any(found) == settles
 
 
@@ -260,22 +260,24 @@ def test_far_observations_are_arrived_at(y, guide):
 def test_steps_that_know_the_curvature_are_taken_back_where_they_are_no_gain():
     """Of a value that falls behind, and of one that is not finite."""
     x = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
-    way = LongWay([x])
+    curvature_step = CurvatureStep([x])
     for k in range(5):
         with torch.no_grad():
             x += (-1.0) ** k * 0.1
-        way.note()
-    assert not way.goes_on
-    assert not way.walk(lambda: -(x - 50.0).square().sum(), lambda: float(-x.detach().abs().sum()))
-    assert not way.walk(lambda: x.sum() / 0.0, lambda: 0.0)
+        curvature_step.record_step()
+    assert not curvature_step.is_drifting
+    assert not curvature_step.take(
+        lambda: -(x - 50.0).square().sum(), lambda: float(-x.detach().abs().sum())
+    )
+    assert not curvature_step.take(lambda: x.sum() / 0.0, lambda: 0.0)
     np.testing.assert_allclose(x.detach(), [1.1, 2.1])
-    way.begin()
+    curvature_step.reset()
     for _ in range(5):
         with torch.no_grad():
             x += 0.1
-        way.note()
-    assert way.goes_on
-    assert way.walk(lambda: -(x - 50.0).square().sum(), lambda: float(x.detach().sum()))
+        curvature_step.record_step()
+    assert curvature_step.is_drifting
+    assert curvature_step.take(lambda: -(x - 50.0).square().sum(), lambda: float(x.detach().sum()))
     np.testing.assert_allclose(x.detach(), [50.0, 50.0], atol=1e-6)
 
 
