@@ -19,7 +19,7 @@ from pgnn.factors.variable import Variable
 from pgnn.inference.exact.solver import Solver
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import Info
-from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent, MeanFieldState
 from pgnn.inference.threads import Stop, interruptible
 from pgnn.inference.wiring import Wiring
 from pgnn.limits import MAX_COUNT, check_settings
@@ -44,15 +44,17 @@ class Slices(metaclass=SaysArguments):
         check_settings(self, axis=-MAX_COUNT)
 
 
-def in_blocks(elements: Elements, wanted: Iterable[Sequence[Hashable] | Slices]) -> list[Ints]:
-    """Return the numbers of the elements of each block.
+def elements_of_blocks(
+    elements: Elements, named_blocks: Iterable[Sequence[Hashable] | Slices]
+) -> list[Ints]:
+    """Return the indices of the elements of each block.
 
     Raises:
         EvidenceError: If a name is unknown (also a ``KeyError``).
         ModelError: If an element is in two blocks, or an array has no such axis.
     """
     blocks: list[Ints] = []
-    for names in wanted:
+    for names in named_blocks:
         if isinstance(names, Slices):
             cells = _numbers(elements, names.name)
             if not -cells.ndim <= names.axis < cells.ndim:
@@ -78,12 +80,12 @@ def _numbers(elements: Elements, name: Hashable) -> Ints:
 
 
 @dataclass(frozen=True, eq=False)
-class Wide:
-    """A factor that shares several elements with one block, and has others elsewhere.
+class StraddlingFactor:
+    """A factor with several elements in one block and others outside of it.
 
     Args:
-        factor: Its number.
-        axes: Its axes in each block that it touches, by the number of the block.
+        factor: Its index.
+        axes: Its axes in each block that it touches, by the index of the block.
     """
 
     factor: int
@@ -92,11 +94,11 @@ class Wide:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Elements parted into blocks; those that are in none are single.
+    """A partition of the elements into blocks; elements in no block are single.
 
     Args:
         wiring: Of the graph.
-        numbers: Of the elements of each block.
+        numbers: Indices of the elements of each block.
     """
 
     wiring: Wiring
@@ -104,7 +106,7 @@ class Blocks:
 
     @cached_property
     def block_of(self) -> Ints:
-        """``(E,)`` number of each element's block; a number of its own if it is in none."""
+        """``(E,)`` index of each element's block; single elements have indices of their own."""
         count = len(self.wiring.card)
         owner = len(self.numbers) + np.arange(count, dtype=np.int64)
         for b, elements in enumerate(self.numbers):
@@ -113,7 +115,7 @@ class Blocks:
 
     @cached_property
     def spans(self) -> Ints:
-        """``(F,)`` 0: inside one block, 1: no two elements in one block, 2: anything else."""
+        """``(F,)`` 0: inside one block; 1: no two elements in one block; 2: straddling."""
         wiring = self.wiring
         kind = np.zeros(len(wiring.table), dtype=np.int64)
         arity = np.diff(wiring.factor_ptr)
@@ -126,39 +128,39 @@ class Blocks:
         return kind
 
     @cached_property
-    def wide(self) -> dict[int, list[Wide]]:
-        """Factors of kind 2 by the blocks that they touch."""
+    def straddling(self) -> dict[int, list[StraddlingFactor]]:
+        """Straddling factors by the blocks that they touch."""
         wiring = self.wiring
-        found: dict[int, list[Wide]] = {}
+        straddling: dict[int, list[StraddlingFactor]] = {}
         for f in np.flatnonzero(self.spans == 2).tolist():
             scope = wiring.slot_var[wiring.factor_ptr[f] : wiring.factor_ptr[f + 1]]
             axes: dict[int, list[int]] = {}
             for axis, owner in enumerate(self.block_of[scope].tolist()):
                 axes.setdefault(owner, []).append(axis)
             for owner in axes:
-                found.setdefault(owner, []).append(Wide(f, axes))
-        return found
+                straddling.setdefault(owner, []).append(StraddlingFactor(f, axes))
+        return straddling
 
     @cached_property
     def members(self) -> dict[int, Ints]:
-        """Elements of the blocks, and of single elements that touch a factor of kind 2."""
+        """Elements of the blocks, and single elements that touch a straddling factor."""
         members = dict(enumerate(self.numbers))
-        for owner in self.wide:
+        for owner in self.straddling:
             if owner not in members:
                 members[owner] = np.array([owner - len(self.numbers)])
         return members
 
     @cached_property
     def singles(self) -> Ints:
-        """The other elements."""
-        rest = np.ones(len(self.block_of), dtype=np.bool_)
+        """Elements in none of ``members``."""
+        is_single = np.ones(len(self.block_of), dtype=np.bool_)
         for elements in self.members.values():
-            rest[elements] = False
-        return np.flatnonzero(rest)
+            is_single[elements] = False
+        return np.flatnonzero(is_single)
 
     @cached_property
     def inside(self) -> Ints:
-        """``(F,)`` the block that a factor lies in, -1 if it reaches out of one."""
+        """``(F,)`` the block that contains a factor, -1 if none does."""
         first = self.wiring.slot_var[self.wiring.factor_ptr[:-1]]
         return np.where(self.spans == 0, self.block_of[first], -1)
 
@@ -169,21 +171,21 @@ class Blocks:
         return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-# a likelihood that is smaller than this share of the largest one is made this small: q is no
-# longer the very best, but its bound is computed for what it is
-_DEEPEST = -700.0
+# smallest log message relative to the largest one: with clipped messages q is not quite optimal,
+# but the bound is the bound of that q
+_SMALLEST_LOG_MESSAGE = -700.0
 
 
 @dataclass(frozen=True, eq=False)
 class BlockAscent:
     r"""Maximises :math:`E_q[\log \tilde p] + H(q)` over :math:`q(x) = \prod_B q_B(x_B)`.
 
-    The best :math:`q_B` given the others has the factors inside of B, and the expectations of
-    those that reach out of it; marginals and the normaliser come from the exact solver.
+    The optimal :math:`q_B` given the others has the factors inside of B, and the expectations of
+    those that cross its boundary; marginals and the normaliser come from the exact solver.
 
     Args:
-        ascent: The question, for the elements in no block.
-        blocks: What is exact.
+        ascent: Updates the elements in no block.
+        blocks: Blocks whose joint distributions are exact.
     """
 
     ascent: CoordinateAscent
@@ -194,11 +196,11 @@ class BlockAscent:
 
     # --- the iteration --------------------------------------------------------------------------
 
-    def begin(self, q: Floats, rows: Ints) -> Ascending:
+    def begin(self, q: Floats, rows: Ints) -> MeanFieldState:
         """Return the state before the first sweep: independent elements."""
         self._parts.clear()
         self._inside.clear()
-        for owner, factors in self.blocks.wide.items():
+        for owner, factors in self.blocks.straddling.items():
             for w in factors:
                 if len(w.axes[owner]) > 1:
                     self._parts[owner, w.factor] = self._product(q, w, w.axes[owner])
@@ -208,23 +210,23 @@ class BlockAscent:
             self._inside[owner] = entropy + energy
         return self.ascent.begin(q, rows)
 
-    def init(self) -> Ascending:
+    def init(self) -> MeanFieldState:
         """Return the state before the first sweep, from uniform distributions."""
         return self.begin(self.ascent.init().q, self.ascent.all_rows)
 
-    def step(self, state: Ascending) -> tuple[Ascending, Info]:
-        """Bring each block to its optimum in the rows that still change, once."""
+    def step(self, state: MeanFieldState) -> tuple[MeanFieldState, Info]:
+        """Update each block once, in the rows that have not converged."""
         q, residual = state.q.copy(), state.residual.copy()
-        residual[state.todo] = 0.0
-        self.ascent.sweep(q, state.todo, self.blocks.singles, self.ascent.tables, residual)
-        for owner in self.blocks.members if len(state.todo) else ():
+        residual[state.active] = 0.0
+        self.ascent.sweep(q, state.active, self.blocks.singles, self.ascent.tables, residual)
+        for owner in self.blocks.members if len(state.active) else ():
             try:
-                self._update(owner, state.todo, q, residual)
+                self._update(owner, state.active, q, residual)
             except Intractable as error:
                 raise Intractable(
                     f"MeanField: a block is too wide; make it smaller. {error}"
                 ) from None
-        return self.ascent.after(state, q, residual)
+        return self.ascent.next_state(state, q, residual)
 
     def bounds(self, q: Floats) -> Floats:
         """Return ``(B,)`` lower bounds of the log evidence."""
@@ -233,48 +235,49 @@ class BlockAscent:
         for inside in self._inside.values():
             total += inside
         rows = self.ascent.all_rows
-        for f in {w.factor: w for ws in self.blocks.wide.values() for w in ws}.values():
+        for f in {w.factor: w for ws in self.blocks.straddling.values() for w in ws}.values():
             total += self._expected(f, None, rows, q)
         return total
 
     # --- one block ------------------------------------------------------------------------------
 
     def _update(self, owner: int, rows: Ints, q: Floats, residual: Floats) -> None:
-        """Bring one block to its optimum in some rows of ``q``."""
+        """Set one block of some rows of ``q`` to its optimum given the others."""
         elements = self.blocks.members[owner]
         columns, card = self.blocks.columns(elements), self.ascent.wiring.card[elements]
         first = np.cumsum(card) - card
-        logits, tables = self._from_outside(owner, rows, q)
+        logits, tables = self._messages_into(owner, rows, q)
         top = np.maximum.reduceat(logits, first, axis=1)
-        stuck = np.repeat(np.isneginf(top), card, axis=1)  # others' mass forbids all: look past it
+        # where the messages rule out all states of an element, they are ignored
+        ruled_out = np.repeat(np.isneginf(top), card, axis=1)
         field = self.ascent.field[np.ix_(rows, columns)]
-        logits = np.where(stuck, np.where(np.isneginf(field), -np.inf, 0.0), logits)
+        logits = np.where(ruled_out, np.where(np.isneginf(field), -np.inf, 0.0), logits)
         top = np.where(np.isneginf(top), 0.0, top)
         zero = np.isneginf(logits)
-        relative = np.maximum(logits - np.repeat(top, card, axis=1), _DEEPEST)
+        relative = np.maximum(logits - np.repeat(top, card, axis=1), _SMALLEST_LOG_MESSAGE)
         soft = np.where(zero, 0.0, np.exp(relative))
         codes = np.ascontiguousarray(self.ascent.question.seen.codes[np.ix_(rows, elements)])
         solver = self._solver(owner, rows, tables)
-        log_z, found = solver.marginals(codes, soft, np.ones(len(elements), dtype=np.bool_))
+        log_z, marginals = solver.marginals(codes, soft, np.ones(len(elements), dtype=np.bool_))
         good = ~np.isneginf(log_z)
-        inside = log_z - np.where(zero, 0.0, found * np.where(zero, 0.0, relative)).sum(axis=1)
+        inside = log_z - np.where(zero, 0.0, marginals * np.where(zero, 0.0, relative)).sum(axis=1)
         if tables:
             beliefs = solver.expected(codes, soft, np.ones(len(rows)))[-len(tables) :]
-            for (w, table), of_group in zip(tables, beliefs, strict=True):
-                belief = of_group[:, 0]
-                taken = belief > 0
-                part = np.where(taken, belief * np.where(taken, table, 0.0), 0.0)
-                inside = inside - part.reshape(len(rows), -1).sum(axis=1)
+            for (w, table), group_beliefs in zip(tables, beliefs, strict=True):
+                belief = group_beliefs[:, 0]
+                positive = belief > 0
+                energy = np.where(positive, belief * np.where(positive, table, 0.0), 0.0)
+                inside = inside - energy.reshape(len(rows), -1).sum(axis=1)
                 self._parts[owner, w.factor][rows[good]] = belief[good]
         self._inside[owner][rows[good]] = inside[good]
-        change = np.abs(found - q[np.ix_(rows, columns)]).max(axis=1, initial=0.0)
+        change = np.abs(marginals - q[np.ix_(rows, columns)]).max(axis=1, initial=0.0)
         residual[rows[good]] = np.maximum(residual[rows[good]], change[good])
-        q[np.ix_(rows[good], columns)] = found[good]
+        q[np.ix_(rows[good], columns)] = marginals[good]
 
-    def _from_outside(
+    def _messages_into(
         self, owner: int, rows: Ints, q: Floats
-    ) -> tuple[Floats, list[tuple[Wide, Floats]]]:
-        """``(B, S)`` log fields of a block's elements, and log tables over several of them."""
+    ) -> tuple[Floats, list[tuple[StraddlingFactor, Floats]]]:
+        """Messages into a block: ``(B, S)`` log fields, and log tables over several elements."""
         from pgnn.inference.mean_field.kernels import mean_field
 
         ascent, elements = self.ascent, self.blocks.members[owner]
@@ -288,44 +291,46 @@ class BlockAscent:
 
         interruptible([work], cost=ascent.cost(rows))
         tables = []
-        for w in self.blocks.wide.get(owner, []):
+        for w in self.blocks.straddling.get(owner, []):
             table = self._expected(w, owner, rows, q)
             if len(w.axes[owner]) > 1:
                 tables.append((w, table))
             else:
-                at = ascent.wiring.factor_ptr[w.factor] + w.axes[owner][0]
-                place = int(np.searchsorted(elements, ascent.wiring.slot_var[at]))
-                first = int(ascent.wiring.card[elements[:place]].sum())
+                slot = ascent.wiring.factor_ptr[w.factor] + w.axes[owner][0]
+                position = int(np.searchsorted(elements, ascent.wiring.slot_var[slot]))
+                first = int(ascent.wiring.card[elements[:position]].sum())
                 logits[:, first : first + table.shape[1]] += table
         return logits, tables
 
-    def _solver(self, owner: int, rows: Ints, tables: list[tuple[Wide, Floats]]) -> Solver:
-        """The exact solver of a block, with tables over its elements from outside."""
+    def _solver(
+        self, owner: int, rows: Ints, tables: list[tuple[StraddlingFactor, Floats]]
+    ) -> Solver:
+        """The exact solver of a block, with the messages into it as further factors."""
         if owner not in self._solvers:
             self._solvers[owner] = Solver(self._graph_inside(owner))
         solver = self._solvers[owner]
         if not tables:
             return solver.at_rows(rows)
-        more = []
+        extra = []
         for w, table in tables:
             scope = self._scope(w.factor)
-            over = [self._singles[scope[axis]] for axis in w.axes[owner]]
-            more.append(Factor(over, torch.from_numpy(table)))
-        return Solver(solver.at_rows(rows).graph.with_factors(*more), solver.planner)
+            variables = [self._singles[scope[axis]] for axis in w.axes[owner]]
+            extra.append(Factor(variables, torch.from_numpy(table)))
+        return Solver(solver.at_rows(rows).graph.with_factors(*extra), solver.planner)
 
     def _graph_inside(self, owner: int) -> FactorGraph:
-        """A block with the factors inside of it, in the groups that they came in."""
+        """A block with the factors inside of it, in their groups."""
         members, graph = self.blocks.members[owner], self.ascent.question.graph
-        place = np.full(len(graph.elements), -1, dtype=np.int64)
-        place[members] = np.arange(len(members))
+        position = np.full(len(graph.elements), -1, dtype=np.int64)
+        position[members] = np.arange(len(members))
         groups, first = [], 0
         for g in graph.interactions:
-            own = np.flatnonzero(self.blocks.inside[first : first + g.num_factors] == owner)
+            selected = np.flatnonzero(self.blocks.inside[first : first + g.num_factors] == owner)
             first += g.num_factors
-            if len(own):
-                part = g.select(torch.from_numpy(own))
+            if len(selected):
+                part = g.select(torch.from_numpy(selected))
                 tables = part.log_values.detach().to("cpu", torch.float64)
-                groups.append(TableGroup(place[part.scopes], tables))
+                groups.append(TableGroup(position[part.scopes], tables))
         return FactorGraph([self._singles[i] for i in members.tolist()], groups)
 
     # --- one factor -----------------------------------------------------------------------------
@@ -346,36 +351,37 @@ class BlockAscent:
         table = group.log_values.detach().to("cpu", torch.float64).numpy()
         return table[:, 0] if group.batch_shape else table
 
-    def _product(self, q: Floats, w: Wide, axes: list[int]) -> Floats:
+    def _product(self, q: Floats, w: StraddlingFactor, axes: list[int]) -> Floats:
         """``(B, K, ...)`` product of the marginals of some elements of a factor."""
         scope, offset = self._scope(w.factor), self.ascent.wiring.offset
         out = np.ones((len(q), *[1] * len(axes)))
-        for place, axis in enumerate(axes):
-            part = q[:, offset[scope[axis]] : offset[scope[axis] + 1]]
+        for k, axis in enumerate(axes):
+            marginal = q[:, offset[scope[axis]] : offset[scope[axis] + 1]]
             shape = [1] * len(axes)
-            shape[place] = part.shape[1]
-            out = out * part.reshape(len(q), *shape)
+            shape[k] = marginal.shape[1]
+            out = out * marginal.reshape(len(q), *shape)
         return out
 
-    def _expected(self, w: Wide, keep: int | None, rows: Ints, q: Floats) -> Floats:
+    def _expected(self, w: StraddlingFactor, keep: int | None, rows: Ints, q: Floats) -> Floats:
         """``(B, K, ...)`` expected log table as a function of the elements in block ``keep``."""
         table = self._table(w.factor)
         table = table if len(table) == 1 else table[rows]
         weights = np.ones((len(rows), *[1] * (table.ndim - 1)))
-        gone: list[int] = []
+        summed_axes: list[int] = []
         for owner, axes in w.axes.items():
             if owner == keep:
                 continue
-            several = len(axes) > 1
-            part = (
-                self._parts[owner, w.factor][rows] if several else self._product(q[rows], w, axes)
+            joint = (
+                self._parts[owner, w.factor][rows]
+                if len(axes) > 1
+                else self._product(q[rows], w, axes)
             )
             shape = [1] * (table.ndim - 1)
             for axis in axes:
                 shape[axis] = table.shape[axis + 1]
-            weights = weights * part.reshape(len(rows), *shape)
-            gone += [axis + 1 for axis in axes]
+            weights = weights * joint.reshape(len(rows), *shape)
+            summed_axes += [axis + 1 for axis in axes]
         counted = weights > 0
         product = np.where(counted, table, 0.0) * weights
-        out: Floats = product.sum(axis=tuple(gone))
+        out: Floats = product.sum(axis=tuple(summed_axes))
         return out

@@ -19,29 +19,28 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# what stands in for the zeros of tables while a start is looked for: ever less than the least
-# other entry
-_FORBIDDING = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 1e3, 1e5, 1e7)
-_SWEEPS_EACH = 3
-_NOTHING = 1e-9
+# how far below the smallest finite log entry the zeros of tables are put in the search for a start
+_PENALTIES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 1e3, 1e5, 1e7)
+_SWEEPS_PER_PENALTY = 3
+_NEGLIGIBLE = 1e-9
 _BUDGET = 10_000
 # rows are shared between threads only when each gets this many table entries
 _ENTRY = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Ascending:
-    """Where an ascent stands.
+class MeanFieldState:
+    """State of the ascent.
 
     Attributes:
-        q: ``(B, S)`` probabilities, the states of all elements side by side.
-        todo: Rows that still change.
-        iterations: ``(B,)`` sweeps that each row has taken.
+        q: ``(B, S)`` probabilities, the states of all elements concatenated.
+        active: Rows that have not converged.
+        iterations: ``(B,)`` sweeps of each row.
         residual: ``(B,)`` largest change of a probability in a row's last sweep.
     """
 
     q: Floats
-    todo: Ints
+    active: Ints
     iterations: Ints
     residual: Floats
 
@@ -52,7 +51,7 @@ class CoordinateAscent:
 
     Args:
         question: A graph with evidence.
-        field: ``(B, S)`` log fields, findings included.
+        field: ``(B, S)`` log fields, the evidence included.
         tolerance: A row is done when no probability changes by more in a sweep.
     """
 
@@ -67,7 +66,7 @@ class CoordinateAscent:
 
     @cached_property
     def sizes(self) -> Ints:
-        """Largest state count and most elements of a factor."""
+        """Largest number of states of an element, and of elements of a factor."""
         most = np.diff(self.wiring.factor_ptr).max(initial=1)
         return np.array([self.wiring.card.max(initial=1), most], dtype=np.int64)
 
@@ -78,58 +77,60 @@ class CoordinateAscent:
 
     @cached_property
     def log_constant(self) -> Floats:
-        """``(1,)`` or ``(B,)`` log of the factors over nothing."""
+        """``(1,)`` or ``(B,)`` log of the constant factors."""
         constant = self.question.graph.log_constant.detach()
         return np.asarray(constant.to("cpu", torch.float64).numpy())
 
     @cached_property
     def hard(self) -> Mask:
-        """``(F,)`` factors that have zeros."""
+        """``(F,)`` whether a factor has zeros."""
         wiring = self.wiring
         zeros = np.concatenate([[0], np.cumsum(np.isneginf(self.tables).any(axis=0))])
         return np.asarray(zeros[wiring.table + wiring.size] > zeros[wiring.table])
 
     @cached_property
     def all_rows(self) -> Ints:
-        """Numbers of all rows."""
+        """Indices of all rows."""
         return np.arange(self.question.num_rows, dtype=np.int64)
 
     @cached_property
     def all_elements(self) -> Ints:
-        """Numbers of all elements."""
+        """Indices of all elements."""
         return np.arange(len(self.wiring.card), dtype=np.int64)
 
     # --- the iteration --------------------------------------------------------------------------
 
-    def begin(self, q: Floats, rows: Ints) -> Ascending:
+    def begin(self, q: Floats, rows: Ints) -> MeanFieldState:
         """Return the state before the first sweep over some rows."""
         count = len(q)
-        return Ascending(q, rows, np.zeros(count, np.int64), np.zeros(count))
+        return MeanFieldState(q, rows, np.zeros(count, np.int64), np.zeros(count))
 
-    def init(self) -> Ascending:
+    def init(self) -> MeanFieldState:
         """Return the state before the first sweep, from uniform distributions."""
         return self.begin(self.softmax(np.where(np.isneginf(self.field), -np.inf, 0.0)),
                           self.all_rows)  # fmt: skip
 
-    def step(self, state: Ascending) -> tuple[Ascending, Info]:
-        """Sweep once over the rows that still change."""
+    def step(self, state: MeanFieldState) -> tuple[MeanFieldState, Info]:
+        """Sweep once over the rows that have not converged."""
         q, residual = state.q.copy(), state.residual.copy()
-        self.sweep(q, state.todo, self.all_elements, self.tables, residual)
-        return self.after(state, q, residual)
+        self.sweep(q, state.active, self.all_elements, self.tables, residual)
+        return self.next_state(state, q, residual)
 
-    def after(self, state: Ascending, q: Floats, residual: Floats) -> tuple[Ascending, Info]:
-        """Return the state after a sweep, and what to tell of it."""
-        todo, iterations = state.todo, state.iterations.copy()
-        iterations[todo] += 1
-        left = todo[residual[todo] > self.tolerance]
-        worst = float(residual[todo].max(initial=0.0))
-        done = replace(state, q=q, todo=left, iterations=iterations, residual=residual)
-        return done, Info(len(left) == 0, {"residual": worst})
+    def next_state(
+        self, state: MeanFieldState, q: Floats, residual: Floats
+    ) -> tuple[MeanFieldState, Info]:
+        """Return the state after a sweep, and its residual."""
+        swept, iterations = state.active, state.iterations.copy()
+        iterations[swept] += 1
+        active = swept[residual[swept] > self.tolerance]
+        largest = float(residual[swept].max(initial=0.0))
+        state = replace(state, q=q, active=active, iterations=iterations, residual=residual)
+        return state, Info(len(active) == 0, {"residual": largest})
 
     def sweep(
         self, q: Floats, rows: Ints, elements: Ints, tables: Floats, residual: Floats
     ) -> None:
-        """Bring one element after the other to its optimum in some rows of ``q``."""
+        """Set each element to its optimum given the others, in turn, in some rows of ``q``."""
         from pgnn.inference.mean_field.kernels import mean_field
 
         cost = self.cost(rows)
@@ -141,23 +142,22 @@ class CoordinateAscent:
         in_threads(work, rows, cost)
 
     def bounds(self, q: Floats) -> Floats:
-        """Return ``(B,)`` lower bounds of the log evidence; ``-inf`` beside impossible states."""
+        """Return ``(B,)`` lower bounds of the log evidence; ``-inf`` if q has mass on zeros."""
         counted = np.ones(len(self.hard), dtype=np.bool_)
         return self.scores(q) + self.entropies(q) + self.energies(q, counted)
 
     @property
     def requires_grad(self) -> bool:
-        """Whether any number wants a gradient."""
+        """Whether a parameter of the graph requires a gradient."""
         return self.question.graph.requires_grad
 
     def expected_bounds(self, q: torch.Tensor) -> torch.Tensor:
-        """Return ``(B,)`` bounds of the expected logs of factors without tables: here, of none."""
+        """Return ``(B,)`` bounds of the expected logs of factors without tables: zeros here."""
         return torch.zeros(len(q), dtype=torch.float64, device=q.device)
 
     def scores(self, q: Floats) -> Floats:
-        """Return ``(B,)`` expected log fields, with the factors over nothing."""
-        taken = q > 0
-        score: Floats = (q * np.where(taken, self.field, 0.0)).sum(axis=1)
+        """Return ``(B,)`` expected log fields, the constant factors included."""
+        score: Floats = (q * np.where(q > 0, self.field, 0.0)).sum(axis=1)
         return score + self.log_constant
 
     @staticmethod
@@ -166,7 +166,7 @@ class CoordinateAscent:
         return np.asarray(-(q * np.log(np.where(q > 0, q, 1.0))).sum(axis=1))
 
     def energies(self, q: Floats, counted: Mask) -> Floats:
-        """Return ``(B,)`` expected logs of some factors, as if elements were independent."""
+        """Return ``(B,)`` expected logs of some factors, the elements being independent."""
         from pgnn.inference.mean_field.kernels import mean_field
 
         out = np.zeros(len(q))
@@ -180,20 +180,20 @@ class CoordinateAscent:
         return out
 
     def cost(self, rows: Ints) -> float:
-        """About how many nanoseconds a walk over the numbers of some rows takes."""
+        """Approximate time of a pass over all tables for some rows, in nanoseconds."""
         return _ENTRY * len(rows) * int(self.tables.shape[1] + self.field.shape[1])
 
-    # --- where to begin -------------------------------------------------------------------------
+    # --- starts ---------------------------------------------------------------------------------
 
     def start(self, rng: np.random.Generator, spread: float) -> Floats:
         """Return ``(B, S)`` random distributions near those of the fields alone.
 
-        All elements lean to the same states: a field without a preference of its own would
-        otherwise fall apart into regions.
+        The same states are favoured in all elements: symmetric models would otherwise converge to
+        regions of different states.
 
         Args:
-            rng: Source of randomness.
-            spread: Standard deviation of what is added to each log probability.
+            rng: Random number generator.
+            spread: Standard deviation of the noise of each log probability.
         """
         wiring = self.wiring
         state = np.arange(wiring.offset[-1]) - np.repeat(wiring.offset[:-1], wiring.card)
@@ -203,7 +203,7 @@ class CoordinateAscent:
         return self._possible(q) if self.hard.any() else q
 
     def softmax(self, logits: Floats) -> Floats:
-        """Return each element's distribution from log weights; uniform where all are ``-inf``."""
+        """Return the softmax over the states of each element; uniform where all are ``-inf``."""
         first, card = self.wiring.offset[:-1], self.wiring.card
         if not logits.size:
             return np.zeros_like(logits)
@@ -215,73 +215,73 @@ class CoordinateAscent:
         return np.where(total > 0, weights / np.where(total > 0, total, 1.0), share)
 
     def _possible(self, q: Floats) -> Floats:
-        """Move distributions away from configurations of probability zero, if that is found.
+        """Move distributions away from configurations of probability zero, where possible.
 
-        Zeros of tables are made small numbers, then smaller and smaller ones. Where mass on
-        zeros is left after that, one assignment of positive probability is searched for.
+        Zeros of tables are replaced by ever smaller positive numbers. Where q still has mass on
+        zeros after that, an assignment of positive probability is searched for.
         """
-        least = self.tables[np.isfinite(self.tables)].min(initial=0.0)
+        smallest = self.tables[np.isfinite(self.tables)].min(initial=0.0)
         zeros, residual = np.isneginf(self.tables), np.zeros(len(q))
-        for forbidding in _FORBIDDING:
-            soft = np.where(zeros, least - forbidding, self.tables)
-            for _ in range(_SWEEPS_EACH):
+        for penalty in _PENALTIES:
+            soft = np.where(zeros, smallest - penalty, self.tables)
+            for _ in range(_SWEEPS_PER_PENALTY):
                 self.sweep(q, self.all_rows, self.all_elements, soft, residual)
         with np.errstate(divide="ignore"):
-            hardened = self.softmax(np.log(np.where(q < _NOTHING, 0.0, q)))
-        lost = np.flatnonzero(np.isneginf(self.bounds(hardened)))
-        if len(lost):
-            alive = self.field > -np.inf
-            status = self._search(alive, q, lost, _BUDGET)
-            found = lost[status[lost] == 0]
-            certain = self._certain(alive[found])
-            hardened[found] = np.where(certain, alive[found], hardened[found])
+            hardened = self.softmax(np.log(np.where(q < _NEGLIGIBLE, 0.0, q)))
+        infeasible = np.flatnonzero(np.isneginf(self.bounds(hardened)))
+        if len(infeasible):
+            allowed = self.field > -np.inf
+            status = self._search(allowed, q, infeasible, _BUDGET)
+            solved = infeasible[status[infeasible] == 0]
+            certain = self._certain(allowed[solved])
+            hardened[solved] = np.where(certain, allowed[solved], hardened[solved])
         return hardened
 
-    def _certain(self, alive: Mask) -> Mask:
-        """Columns of elements that have one state left."""
-        count = np.add.reduceat(alive, self.wiring.offset[:-1], axis=1, dtype=np.int64)
+    def _certain(self, allowed: Mask) -> Mask:
+        """Columns of the elements of which a single state is allowed."""
+        count = np.add.reduceat(allowed, self.wiring.offset[:-1], axis=1, dtype=np.int64)
         return np.repeat(count == 1, self.wiring.card, axis=1)
 
     def possible(self) -> tuple[CoordinateAscent, Mask]:
-        """Rule out states that the zeros of tables forbid.
+        """Remove states that zeros of tables rule out.
 
         Returns:
-            The same without these states, and ``(B,)`` rows that are not proven impossible.
+            The same without these states, and ``(B,)`` whether a row may be possible.
         """
-        alive = self.field > -np.inf
-        empty: Mask = np.zeros(len(alive), dtype=np.bool_) | np.isneginf(self.log_constant)
-        if alive.size:
-            empty |= ~np.logical_or.reduceat(alive, self.wiring.offset[:-1], axis=1).all(axis=1)
+        allowed = self.field > -np.inf
+        empty: Mask = np.zeros(len(allowed), dtype=np.bool_) | np.isneginf(self.log_constant)
+        if allowed.size:
+            empty |= ~np.logical_or.reduceat(allowed, self.wiring.offset[:-1], axis=1).all(axis=1)
         if not self.hard.any():
             return self, ~empty
-        status = self._search(alive, self.field, np.flatnonzero(~empty), -1)
-        return replace(self, field=np.where(alive, self.field, -np.inf)), ~empty & (status != 2)
+        status = self._search(allowed, self.field, np.flatnonzero(~empty), -1)
+        return replace(self, field=np.where(allowed, self.field, -np.inf)), ~empty & (status != 2)
 
     def proven_impossible(self, rows: Ints) -> Mask:
-        """Search rows for an assignment; return ``(len(rows),)`` whether there surely is none."""
+        """Return ``(len(rows),)`` whether a search proves that a row has no possible assignment."""
         status = self._search(self.field > -np.inf, self.field, rows, _BUDGET)
         return np.asarray(status[rows] == 2)
 
-    def _search(self, alive: Mask, liked: Floats, rows: Ints, budget: int) -> Ints:
+    def _search(self, allowed: Mask, preferences: Floats, rows: Ints, budget: int) -> Ints:
         """See :func:`pgnn.inference.kernels.consistency.search`; returns the status."""
         from pgnn.inference.kernels import consistency
 
         wiring = self.wiring
         in_hard = self.hard[wiring.slot_factor]
         elements = np.unique(wiring.slot_var[in_hard])
-        if budget >= 0 and len(elements):  # those first that are surest of themselves
-            surest = np.maximum.reduceat(liked, wiring.offset[:-1], axis=1)[:, elements]
-            orders = np.ascontiguousarray(elements[np.argsort(-surest, axis=1, kind="stable")])
+        if budget >= 0 and len(elements):  # elements of the strongest preferences first
+            strength = np.maximum.reduceat(preferences, wiring.offset[:-1], axis=1)[:, elements]
+            orders = np.ascontiguousarray(elements[np.argsort(-strength, axis=1, kind="stable")])
         else:
-            orders = np.tile(elements, (len(liked), 1))
-        status = np.zeros(len(liked), dtype=np.int64)
+            orders = np.tile(elements, (len(preferences), 1))
+        status = np.zeros(len(preferences), dtype=np.int64)
         cost = self.cost(rows) * max(budget, 1)
         kernel = KERNELS.choose(consistency.search, self.cost(rows) * len(wiring.card))
 
         def work(stop: Stop) -> None:
             kernel(
-                wiring, self.sizes, self.tables, self.hard, orders, liked, budget, rows, alive,
-                status, stop,
+                wiring, self.sizes, self.tables, self.hard, orders, preferences, budget, rows,
+                allowed, status, stop,
             )  # fmt: skip
 
         interruptible([work], cost=cost)

@@ -18,8 +18,8 @@ from pgnn.inference.convergence import Convergence
 from pgnn.inference.engine import Engine
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.loop import iterate
-from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
-from pgnn.inference.mean_field.coordinate_ascent import Ascending, CoordinateAscent
+from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, elements_of_blocks
+from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent, MeanFieldState
 from pgnn.inference.mean_field.predictor_ascent import PredictorAscent, with_bounds
 from pgnn.inference.question import Question
 from pgnn.limits import NOT_NEGATIVE, check_settings, check_work
@@ -34,15 +34,15 @@ class MeanField(Engine):
 
     .. math:: \log Z \ge \max_q\; E_q[\log \tilde p(x)] + H(q), \qquad q(x) = \prod_i q_i(x_i)
 
-    One :math:`q_i \propto \exp E_{q_{-i}}[\log \tilde p]` after the other is brought to its
-    optimum, so the bound never falls. ``log_evidence`` is the bound, marginals are those of q.
-    With ``blocks`` the distribution inside a block is exact given the others (structured mean
-    field): the ascent begins where independent elements end, so its bound is never worse.
+    Coordinate ascent sets one :math:`q_i \propto \exp E_{q_{-i}}[\log \tilde p]` after the other,
+    so the bound never falls. ``log_evidence`` is the bound, marginals are those of q. With
+    ``blocks`` the distribution inside a block is exact given the others (structured mean field):
+    the ascent starts from the optimum of independent elements, so its bound is never worse.
 
     Zeros of tables: q may put no mass on impossible configurations. States that the zeros rule
     out are removed, and a start of positive probability is searched for. Where none is found the
-    bound is ``-inf``, which is said by a warning and ``diagnostics["feasible"]``; where it is
-    proven that there is none, the evidence is impossible.
+    bound is ``-inf``, which a warning and ``diagnostics["feasible"]`` report; where it is proven
+    that there is none, the evidence is impossible.
 
     :class:`Sigmoid` and :class:`Softmax` children of very many parents, whose tables cannot be
     written down, have no closed expectation; it is bounded from below (the tilted bound of Saul,
@@ -53,7 +53,7 @@ class MeanField(Engine):
         blocks: Lists of names of variables or elements, or :class:`Slices` of an array, whose
             joint distribution is exact; elements in no block are independent.
         restarts: Random starts; the best bound of each row is kept.
-        max_iterations: Most sweeps over all elements (over all blocks).
+        max_iterations: Largest number of sweeps over all elements (over all blocks).
         tolerance: A row has converged when no probability changes by more in a sweep.
         seed: Of the starts.
         progress: Show a progress bar if it takes longer than a second.
@@ -119,20 +119,20 @@ class MeanField(Engine):
                     "has no blocks beside conditionals whose tables are too large to be written",
                     "it without blocks, or Gibbs()",
                 )
-            numbers = in_blocks(question.graph.elements, self.blocks)
+            numbers = elements_of_blocks(question.graph.elements, self.blocks)
             blocks = BlockAscent(ascent, Blocks(ascent.wiring, numbers))
         elements = len(question.graph.elements)
         check_work(f"{self.restarts:,} starts of {question.num_rows:,} rows",
                    self.restarts * question.num_rows * elements, "Take fewer restarts")  # fmt: skip
         rng = np.random.default_rng(self.seed)
-        found: tuple[Ascending, Floats] | None = None
+        best: tuple[MeanFieldState, Floats] | None = None
         for restart in range(self.restarts):
             state, bound = self._ascend(ascent, blocks, rng, restart, rows)
-            found = (state, bound) if found is None else _better(found, (state, bound))
-        assert found is not None
-        state, bound = found
-        lost = rows[np.isneginf(bound[rows])]
-        possible[lost] = ~ascent.proven_impossible(lost)
+            best = (state, bound) if best is None else _better(best, (state, bound))
+        assert best is not None
+        state, bound = best
+        infeasible = rows[np.isneginf(bound[rows])]
+        possible[infeasible] = ~ascent.proven_impossible(infeasible)
         beliefs = _beliefs(ascent, state, bound, possible, independent=blocks is None)
         return replace(beliefs, marginals=beliefs.marginals[:, :columns])
 
@@ -149,8 +149,8 @@ class MeanField(Engine):
         rng: np.random.Generator,
         restart: int,
         rows: NDArray[np.int64],
-    ) -> tuple[Ascending, Floats]:
-        """One start, and the bound where it leads."""
+    ) -> tuple[MeanFieldState, Floats]:
+        """Run one start; return its last state and the bounds there."""
         state = ascent.begin(ascent.start(rng, 1.0 if restart else 0.01), rows)
         label = "mean field" + (f", start {restart + 1}" if restart else "")
         options: dict[str, Any] = {"progress": self.progress, "label": label}
@@ -182,24 +182,30 @@ class MeanField(Engine):
 
 
 def _better(
-    one: tuple[Ascending, Floats], two: tuple[Ascending, Floats]
-) -> tuple[Ascending, Floats]:
-    """The better start of each row."""
-    second = two[1] > one[1]
-    left = np.zeros(len(second), dtype=np.bool_)
-    left[one[0].todo[~second[one[0].todo]]] = True
-    left[two[0].todo[second[two[0].todo]]] = True
-    state = Ascending(
-        np.where(second[:, None], two[0].q, one[0].q),
-        np.flatnonzero(left),
-        np.where(second, two[0].iterations, one[0].iterations),
-        np.where(second, two[0].residual, one[0].residual),
+    first: tuple[MeanFieldState, Floats], second: tuple[MeanFieldState, Floats]
+) -> tuple[MeanFieldState, Floats]:
+    """The better of two starts in each row."""
+    (a, bound_a), (b, bound_b) = first, second
+    improved = bound_b > bound_a
+    active = np.zeros(len(improved), dtype=np.bool_)
+    active[a.active[~improved[a.active]]] = True
+    active[b.active[improved[b.active]]] = True
+    state = MeanFieldState(
+        np.where(improved[:, None], b.q, a.q),
+        np.flatnonzero(active),
+        np.where(improved, b.iterations, a.iterations),
+        np.where(improved, b.residual, a.residual),
     )
-    return state, np.maximum(one[1], two[1])
+    return state, np.maximum(bound_a, bound_b)
 
 
 def _beliefs(
-    ascent: CoordinateAscent, state: Ascending, bound: Floats, possible: Any, *, independent: bool
+    ascent: CoordinateAscent,
+    state: MeanFieldState,
+    bound: Floats,
+    possible: Any,
+    *,
+    independent: bool,
 ) -> Beliefs:
     """The answer as tensors, impossible rows marked."""
     graph = ascent.question.graph
@@ -207,11 +213,11 @@ def _beliefs(
     log_evidence = torch.from_numpy(np.where(possible, bound, -np.inf))
     log_evidence = log_evidence.to(graph.device, graph.dtype)
     if independent and torch.is_grad_enabled() and ascent.requires_grad:
-        found = torch.from_numpy(state.q).to(graph.device)
-        score = _expected_score(graph, found) + ascent.expected_bounds(found)
+        fitted_q = torch.from_numpy(state.q).to(graph.device)
+        score = _expected_score(graph, fitted_q) + ascent.expected_bounds(fitted_q)
         log_evidence = log_evidence + (score - score.detach()).to(graph.dtype)
     converged = np.ones(len(bound), dtype=np.bool_)
-    converged[state.todo] = False
+    converged[state.active] = False
     return Beliefs(
         q.to(graph.device, graph.dtype),
         log_evidence,

@@ -1,4 +1,4 @@
-"""Mean field of graphs in which some factors have no tables, but a bound."""
+"""Mean field of graphs in which factors without tables have a lower bound."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _TABLE = 2**18
-"""Entries, those of all rows together, of the largest table that is rather written down."""
+"""Largest number of entries, over all rows, up to which a conditional is written as a table."""
 _STEPS, _FIRST_STEPS = 2, 10
 
 
 def with_bounds(question: Question) -> tuple[Question, list[SoftmaxBound]]:
-    """Return a question of factors that are written down, and bounds of those that are too large.
+    """Return a question about the factors with tables, and bounds of those that have none.
 
     Raises:
         Intractable: If a factor is too large and has no bound.
@@ -53,78 +53,78 @@ def with_bounds(question: Question) -> tuple[Question, list[SoftmaxBound]]:
 class PredictorAscent(CoordinateAscent):
     r"""Maximises :math:`E_q[\log \tilde p] + H(q)`, some of the expectations bounded from below.
 
-    An element goes to the optimum of what touches the bounds at the present distributions, and is
-    nowhere above them: no step lowers the bound.
+    An element is set to the optimum of a minorant that is tight at the present distributions, so
+    that no step lowers the bound.
 
     Args:
-        bounds_of: What has no tables.
+        softmax_bounds: Bounds of the factors without tables.
     """
 
-    bounds_of: Sequence[SoftmaxBound] = ()
+    softmax_bounds: Sequence[SoftmaxBound] = ()
     _tilts: dict[int, Floats] = field(default_factory=dict)
 
     def sweep(
         self, q: Floats, rows: Ints, elements: Ints, tables: Floats, residual: Floats
     ) -> None:
         """See :class:`CoordinateAscent`."""
-        touched = np.zeros(len(self.wiring.card), dtype=np.bool_)
-        for bound in self.bounds_of:
-            touched[bound.predictors.parent] = touched[bound.predictors.child] = True
-        super().sweep(q, rows, elements[~touched[elements]], tables, residual)
-        size = min(b.rows_at_once() for b in self.bounds_of)
+        bounded = np.zeros(len(self.wiring.card), dtype=np.bool_)
+        for bound in self.softmax_bounds:
+            bounded[bound.predictors.parent] = bounded[bound.predictors.child] = True
+        super().sweep(q, rows, elements[~bounded[elements]], tables, residual)
+        size = min(b.rows_at_once() for b in self.softmax_bounds)
         for k in range(0, len(rows), size):
             part = rows[k : k + size]
-            self._sweep_bounded(q, part, elements[touched[elements]], tables, residual)
+            self._sweep_bounded(q, part, elements[bounded[elements]], tables, residual)
 
     def _sweep_bounded(
         self, q: Floats, rows: Ints, elements: Ints, tables: Floats, residual: Floats
     ) -> None:
-        moments = [self._moments(k, q, rows) for k in range(len(self.bounds_of))]
-        wiring, plain = self.wiring, np.zeros(1, dtype=np.int64)
+        moments = [self._moments(k, q, rows) for k in range(len(self.softmax_bounds))]
+        wiring, element = self.wiring, np.zeros(1, dtype=np.int64)
         hidden = np.asarray((self.question.seen.codes[rows] < 0).any(axis=0))
         for e in elements[hidden[elements]].tolist():
             columns = slice(int(wiring.offset[e]), int(wiring.offset[e + 1]))
-            now = q[rows]
-            kept = self.field[rows, columns]
-            for bound, m in zip(self.bounds_of, moments, strict=True):
-                self.field[rows, columns] += bound.message(m, e, now)
-            plain[0] = e
-            super().sweep(q, rows, plain, tables, residual)
-            self.field[rows, columns] = kept
+            before = q[rows]
+            field = self.field[rows, columns]
+            for bound, m in zip(self.softmax_bounds, moments, strict=True):
+                self.field[rows, columns] += bound.message(m, e, before)
+            element[0] = e
+            super().sweep(q, rows, element, tables, residual)
+            self.field[rows, columns] = field
             after = q[rows]
-            for bound, m in zip(self.bounds_of, moments, strict=True):
-                bound.move(m, e, now, after)
+            for bound, m in zip(self.softmax_bounds, moments, strict=True):
+                bound.update(m, e, before, after)
 
     def _moments(self, k: int, q: Floats, rows: Ints) -> Moments:
-        """What a bound is made of; the tilts are kept, to begin with the next time."""
-        bound, known = self.bounds_of[k], self._tilts.get(k)
-        if known is None:
-            own = bound.predictors
-            known = np.full((len(q), len(own.child), own.num_classes), np.nan)
-            self._tilts[k] = known
-        fresh = bool(np.isnan(known[rows]).any())
-        found = bound.moments(
-            q[rows], rows, None if fresh else known[rows], _FIRST_STEPS if fresh else _STEPS
+        """Moments of a bound; the tilts are kept as the start of the next call."""
+        bound, tilts = self.softmax_bounds[k], self._tilts.get(k)
+        if tilts is None:
+            predictors = bound.predictors
+            tilts = np.full((len(q), len(predictors.child), predictors.num_classes), np.nan)
+            self._tilts[k] = tilts
+        fresh = bool(np.isnan(tilts[rows]).any())
+        moments = bound.moments(
+            q[rows], rows, None if fresh else tilts[rows], _FIRST_STEPS if fresh else _STEPS
         )
-        known[rows] = found.tilt
-        return found
+        tilts[rows] = moments.tilt
+        return moments
 
     def bounds(self, q: Floats) -> Floats:
         """See :class:`CoordinateAscent`."""
-        own: Floats = self.expected_bounds(torch.from_numpy(q)).detach().numpy()
-        return super().bounds(q) + own
+        contributions: Floats = self.expected_bounds(torch.from_numpy(q)).detach().numpy()
+        return super().bounds(q) + contributions
 
     @property
     def requires_grad(self) -> bool:
         """See :class:`CoordinateAscent`."""
-        own = (b.predictors for b in self.bounds_of)
-        learned = any(p.terms.requires_grad or p.offset.requires_grad for p in own)
+        predictors = (b.predictors for b in self.softmax_bounds)
+        learned = any(p.terms.requires_grad or p.offset.requires_grad for p in predictors)
         return learned or super().requires_grad
 
     def expected_bounds(self, q: torch.Tensor) -> torch.Tensor:
-        """Return ``(B,)`` what the factors without tables add; differentiable by their numbers."""
+        """Return ``(B,)`` bounds of the factors without tables; differentiable by parameters."""
         total = torch.zeros(len(q), dtype=torch.float64)
-        for k, bound in enumerate(self.bounds_of):
+        for k, bound in enumerate(self.softmax_bounds):
             size, parts = bound.rows_at_once(), []
             for first in range(0, len(q), size):
                 rows = np.arange(first, min(first + size, len(q)))

@@ -17,18 +17,18 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _NUMBERS = 2**22
-"""Numbers that are worked on together."""
+"""Largest number of intermediate values of a batch of rows."""
 _LEAST_STEP = 0.05
 
 
 @dataclass(eq=False)
 class Moments:
-    r"""What the bounds of ``U`` children need to know of the others' distributions, in some rows.
+    r"""Moments of the linear predictors of ``U`` children, from which their bounds are computed.
 
     Attributes:
         mean: ``(B, U, C)`` expected sums :math:`E\,\eta`.
         variance: ``(B, U)`` of :math:`\eta_1 - \eta_0`; ``(B, 0)`` of more than two states.
-        tilt: ``(B, U, C)`` the free numbers :math:`\xi` of the tilted bound.
+        tilt: ``(B, U, C)`` variational parameters :math:`\xi` of the tilted bound.
         log_tilted: ``(B, U, C)`` values of :math:`\log E \exp(\eta_c - \xi^\top \eta)`.
         quadratic: ``(B, U)`` whether the quadratic bound is the tighter one.
     """
@@ -44,7 +44,7 @@ class Moments:
 class SoftmaxBound:
     r"""Bounds :math:`E_q[\log \mathrm{softmax}(\eta)_y]` from below, the parents independent.
 
-    The normaliser is what has no closed form. For any numbers :math:`\xi_c`, by Jensen,
+    The expected log normaliser has no closed form. For any :math:`\xi_c`, by Jensen,
 
     .. math:: E \log \sum_c e^{\eta_c} \le \xi^\top E\,\eta +
         \log \sum_c E\, e^{\eta_c - \xi^\top \eta},
@@ -59,7 +59,7 @@ class SoftmaxBound:
     takes the tighter one.
 
     Args:
-        predictors: The sums.
+        predictors: Linear predictors of the children.
 
     References:
         Saul, Jaakkola and Jordan (1996), Mean field theory for sigmoid belief networks, section
@@ -77,52 +77,56 @@ class SoftmaxBound:
         Args:
             q: ``(B, S)`` probabilities of all elements' states.
             tilt: ``(B, U, C)``.
-            rows: ``(B,)`` which rows of the sums' offsets these are, if they differ.
+            rows: ``(B,)`` rows of the offsets, if these differ by row.
         """
-        own, xi = self.predictors, torch.from_numpy(tilt).to(q.device)
+        predictors, xi = self.predictors, torch.from_numpy(tilt).to(q.device)
         mean, log_tilted, variance = self._sums(q, xi, rows)
-        seen = q[:, torch.from_numpy(own.child_columns).to(q.device)]
+        seen = q[:, torch.from_numpy(predictors.child_columns).to(q.device)]
         normaliser = (xi * mean).sum(-1) + log_tilted.logsumexp(-1)
-        if own.num_classes == 2:
+        if predictors.num_classes == 2:
             normaliser = torch.minimum(normaliser, _quadratic(mean, variance))
         return ((seen * mean).sum(-1) - normaliser).sum(-1)
 
     def _sums(self, q: Tensor, xi: Tensor, rows: Ints) -> tuple[Tensor, Tensor, Tensor]:
         """Expected sums, logs of expected exponentials ``(B, U, C)``, and variances ``(B, U)``."""
-        own = self.predictors
-        unit = torch.from_numpy(own.unit).to(q.device)
-        start = own.offset if len(own.offset) == 1 else own.offset[torch.from_numpy(rows)]
-        p = pad(q, (0, 1))[:, torch.from_numpy(own.parent_columns).to(q.device)]
-        expected = torch.einsum("bnk,nkc->bnc", p, own.terms)
-        mean = start + own.summed(expected)
+        predictors = self.predictors
+        unit = torch.from_numpy(predictors.unit).to(q.device)
+        start = (
+            predictors.offset
+            if len(predictors.offset) == 1
+            else predictors.offset[torch.from_numpy(rows)]
+        )
+        p = pad(q, (0, 1))[:, torch.from_numpy(predictors.parent_columns).to(q.device)]
+        expected = torch.einsum("bnk,nkc->bnc", p, predictors.terms)
+        mean = start + predictors.summed(expected)
         log_p = torch.where(p > 0, p, 1.0).log().masked_fill(p <= 0, -torch.inf)[..., None]
-        shift = torch.einsum("bnc,nkc->bnk", xi[:, unit], own.terms)
-        log_each = (log_p + own.terms - shift[..., None]).logsumexp(2)
-        log_tilted = start - (xi * start).sum(-1, keepdim=True) + own.summed(log_each)
-        if own.num_classes != 2:
+        shift = torch.einsum("bnc,nkc->bnk", xi[:, unit], predictors.terms)
+        log_each = (log_p + predictors.terms - shift[..., None]).logsumexp(2)
+        log_tilted = start - (xi * start).sum(-1, keepdim=True) + predictors.summed(log_each)
+        if predictors.num_classes != 2:
             return mean, log_tilted, mean[..., :0, 0]
-        d = own.terms[..., 1] - own.terms[..., 0]
+        d = predictors.terms[..., 1] - predictors.terms[..., 0]
         variance = torch.einsum("bnk,nk->bn", p, d.square()) - (p * d).sum(-1).square()
-        return mean, log_tilted, own.summed(variance.clamp(min=0.0))
+        return mean, log_tilted, predictors.summed(variance.clamp(min=0.0))
 
-    # --- its free numbers ----------------------------------------------------------------------
+    # --- its variational parameters ------------------------------------------------------------
 
     def rows_at_once(self) -> int:
-        """How many rows fit."""
+        """Number of rows that fit into a batch."""
         return max(1, _NUMBERS // max(self.predictors.terms.numel(), 1))
 
     def moments(self, q: Floats, rows: Ints, tilt: Floats | None, steps: int) -> Moments:
-        r"""Return what the bounds are made of, after some steps that lower the normaliser.
+        r"""Return the moments after some steps that minimise the bound of the normaliser.
 
-        It is convex in :math:`\xi`, least where :math:`\sum_c \pi_c E_c\,\eta = E\,\eta` with
-        :math:`\pi` the shares of the exponentials; a step goes from :math:`\xi` towards
-        :math:`\pi`, which is where it is least if sums are normal. A step that does not help is
-        not taken.
+        It is convex in :math:`\xi` with its minimum where
+        :math:`\sum_c \pi_c E_c\,\eta = E\,\eta`, :math:`\pi` being the shares of the exponentials.
+        A step goes from :math:`\xi` towards :math:`\pi`, which is the minimum if sums are normal;
+        it is rejected if the bound does not decrease.
 
         Args:
             q: ``(B, S)`` probabilities of all elements' states.
             rows: As of :meth:`value`.
-            tilt: ``(B, U, C)`` to begin with, if there are.
+            tilt: ``(B, U, C)`` initial parameters; computed from q if not given.
             steps: How many.
         """
         with torch.no_grad():
@@ -132,12 +136,12 @@ class SoftmaxBound:
             value = (xi * mean).sum(-1) + log_tilted.logsumexp(-1)
             step = torch.ones_like(value)
             for _ in range(steps):
-                other = xi + step[..., None] * (log_tilted.softmax(-1) - xi)
-                _, logs, _ = self._sums(p, other, rows)
-                new = (other * mean).sum(-1) + logs.logsumexp(-1)
+                proposal = xi + step[..., None] * (log_tilted.softmax(-1) - xi)
+                _, logs, _ = self._sums(p, proposal, rows)
+                new = (proposal * mean).sum(-1) + logs.logsumexp(-1)
                 better = new < value
                 value = torch.where(better, new, value)
-                xi = torch.where(better[..., None], other, xi)
+                xi = torch.where(better[..., None], proposal, xi)
                 log_tilted = torch.where(better[..., None], logs, log_tilted)
                 step = torch.where(better, step, 0.5 * step).clamp(min=_LEAST_STEP)
             quadratic = torch.zeros_like(value, dtype=torch.bool)
@@ -146,8 +150,10 @@ class SoftmaxBound:
         return Moments(*(x.numpy() for x in (mean, variance, xi, log_tilted, quadratic)))
 
     def _first_tilt(self, q: Tensor, rows: Ints) -> Tensor:
-        own = self.predictors
-        zero = torch.zeros(len(q), len(own.child), own.num_classes, dtype=torch.float64)
+        predictors = self.predictors
+        zero = torch.zeros(
+            len(q), len(predictors.child), predictors.num_classes, dtype=torch.float64
+        )
         return self._sums(q, zero, rows)[0].softmax(-1)
 
     # --- one element ---------------------------------------------------------------------------
@@ -157,66 +163,66 @@ class SoftmaxBound:
         return np.asarray(self.predictors.terms.detach().cpu().numpy())
 
     def message(self, moments: Moments, element: int, q: Floats) -> Floats:
-        """Return ``(B, K)`` by how much the states of an element raise the bounds.
+        """Return ``(B, K)`` contributions of the states of an element to the bounds.
 
-        The tangent at the present distribution, where the bound is not linear in it.
+        Where a bound is not linear in the distribution of the element, its tangent is taken.
         """
-        own, total = self.predictors, np.zeros(())
-        if element in own.unit_of:
-            total = moments.mean[:, own.unit_of[element]]
-        if element not in own.terms_of:
+        predictors, total = self.predictors, np.zeros(())
+        if element in predictors.unit_of:
+            total = moments.mean[:, predictors.unit_of[element]]
+        if element not in predictors.terms_of:
             return total
-        here = self._of_parent(moments, element, q)
-        units, h, p = here.units, here.terms, here.probabilities
-        seen = q[:, own.child_columns[units]]  # (B, n, C)
-        up = np.einsum("bnc,nkc->bkn", seen - moments.tilt[:, units], h)
+        parent = self._parent_terms(moments, element, q)
+        units, h, p = parent.units, parent.terms, parent.probabilities
+        seen = q[:, predictors.child_columns[units]]  # (B, n, C)
+        linear = np.einsum("bnc,nkc->bkn", seen - moments.tilt[:, units], h)
         share = moments.log_tilted[:, units]
-        share = share - np.logaddexp.reduce(share, axis=-1, keepdims=True) - here.log_each
-        down = np.exp(np.minimum(share[:, :, None] + here.tilted, 700.0)).sum(-1)
-        tilted = up - down.swapaxes(1, 2)
+        share = share - np.logaddexp.reduce(share, axis=-1, keepdims=True) - parent.log_each
+        normaliser = np.exp(np.minimum(share[:, :, None] + parent.tilted, 700.0)).sum(-1)
+        tilted = linear - normaliser.swapaxes(1, 2)
         quadratic = moments.quadratic[:, units]
         if not quadratic.any():
             return np.asarray(total + tilted.sum(-1))
         d = h[..., 1] - h[..., 0]  # (n, K)
         m = moments.mean[:, units, 1] - moments.mean[:, units, 0]
-        curve = _curvature(np.sqrt(m * m + np.maximum(moments.variance[:, units], 0.0)))
-        rest = m - np.einsum("bk,nk->bn", p, d)
-        flat = np.einsum("bnc,nkc->bkn", seen - 0.5, h)
-        bent = curve[:, None] * (d.T**2 + 2.0 * d.T * rest[:, None])
-        chosen = np.where(quadratic[:, None], flat - bent, tilted)
-        return np.asarray(total + chosen.sum(-1))
+        curvature = _curvature(np.sqrt(m * m + np.maximum(moments.variance[:, units], 0.0)))
+        others = m - np.einsum("bk,nk->bn", p, d)
+        linear = np.einsum("bnc,nkc->bkn", seen - 0.5, h)
+        square = curvature[:, None] * (d.T**2 + 2.0 * d.T * others[:, None])
+        message = np.where(quadratic[:, None], linear - square, tilted)
+        return np.asarray(total + message.sum(-1))
 
-    def move(self, moments: Moments, element: int, before: Floats, after: Floats) -> None:
-        """Bring the moments up to date after an element's distribution changed."""
-        own = self.predictors
-        if element not in own.terms_of:
+    def update(self, moments: Moments, element: int, before: Floats, after: Floats) -> None:
+        """Update the moments after an element's distribution changed."""
+        predictors = self.predictors
+        if element not in predictors.terms_of:
             return
-        old = self._of_parent(moments, element, before)
-        new = self._of_parent(moments, element, after)
+        old = self._parent_terms(moments, element, before)
+        new = self._parent_terms(moments, element, after)
         units, h = old.units, old.terms
         change = new.probabilities - old.probabilities
         moments.mean[:, units] += np.einsum("bk,nkc->bnc", change, h)
         moments.log_tilted[:, units] += new.log_each - old.log_each
-        if own.num_classes == 2:
+        if predictors.num_classes == 2:
             d = h[..., 1] - h[..., 0]
-            one, two = (x.probabilities @ d.T for x in (old, new))
-            moments.variance[:, units] += change @ (d.T**2) + one**2 - two**2
+            old_mean, new_mean = (x.probabilities @ d.T for x in (old, new))
+            moments.variance[:, units] += change @ (d.T**2) + old_mean**2 - new_mean**2
 
-    def _of_parent(self, moments: Moments, element: int, q: Floats) -> _OfParent:
-        own, size = self.predictors, int(self.predictors.elements.card[element])
-        which = own.terms_of[element]
-        units, h = own.unit[which], self._terms[which, :size]
-        first = own.elements.offset[element]
+    def _parent_terms(self, moments: Moments, element: int, q: Floats) -> _ParentTerms:
+        predictors, size = self.predictors, int(self.predictors.elements.card[element])
+        which = predictors.terms_of[element]
+        units, h = predictors.unit[which], self._terms[which, :size]
+        first = predictors.elements.offset[element]
         p = q[:, first : first + size]
         g = h - np.einsum("bnc,nkc->bnk", moments.tilt[:, units], h)[..., None]
         with np.errstate(divide="ignore"):
             log_each = np.logaddexp.reduce(np.log(p)[:, None, :, None] + g, axis=2)
-        return _OfParent(units, h, p, g, log_each)
+        return _ParentTerms(units, h, p, g, log_each)
 
 
 @dataclass(frozen=True, eq=False)
-class _OfParent:
-    """The terms of one parent: ``n`` children, their terms ``(n, K, C)``, and expectations."""
+class _ParentTerms:
+    """The terms ``(n, K, C)`` of one parent in its ``n`` children, and their expectations."""
 
     units: Ints
     terms: Floats
@@ -233,6 +239,6 @@ def _quadratic(mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def _curvature(root: Floats) -> Floats:
-    """The slope of ``log 2 cosh(x / 2)`` by the square of ``x``."""
+    """The derivative of ``log 2 cosh(x / 2)`` by the square of ``x``."""
     safe = np.maximum(root, 1e-8)
     return np.asarray(np.tanh(0.5 * safe) / (4.0 * safe))

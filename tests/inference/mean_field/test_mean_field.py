@@ -17,7 +17,7 @@ from pgnn.factors.groups.grouping import grouped
 from pgnn.factors.groups.potts_group import PottsGroup
 from pgnn.inference.factor_graph import FactorGraph
 from pgnn.inference.mean_field import coordinate_ascent
-from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, in_blocks
+from pgnn.inference.mean_field.block_ascent import BlockAscent, Blocks, Slices, elements_of_blocks
 from pgnn.inference.mean_field.coordinate_ascent import CoordinateAscent
 from pgnn.inference.mean_field.mean_field import MeanField
 from pgnn.inference.question import Question
@@ -165,7 +165,7 @@ def test_blocks_raise_the_bound_at_every_sweep(seed, size) -> None:
     names = rng.permutation(list(cards))
     given = [names[k : k + size].tolist() for k in range(0, 6, size)]
     ascent, _ = CoordinateAscent(question, question.log_field(), 1e-9).possible()
-    blocks = BlockAscent(ascent, Blocks(graph.wiring, in_blocks(elements, given)))
+    blocks = BlockAscent(ascent, Blocks(graph.wiring, elements_of_blocks(elements, given)))
     state = ascent.begin(ascent.start(rng, 1.0), ascent.all_rows)
     for _ in range(100):
         state, _ = ascent.step(state)
@@ -380,8 +380,8 @@ def test_zeros_made_harder_step_by_step_lead_to_better_bounds(monkeypatch) -> No
         model = pgnn.BayesianNetwork(edges, network.probabilities, states=network.cards)
         row = oracle.random_evidence(rng, network.joint(), 0.3)
         bounds = []
-        for steps in (coordinate_ascent._FORBIDDING, ()):
-            monkeypatch.setattr(coordinate_ascent, "_FORBIDDING", steps)
+        for steps in (coordinate_ascent._PENALTIES, ()):
+            monkeypatch.setattr(coordinate_ascent, "_PENALTIES", steps)
             bounds.append(float(model.query(evidence=row, engine=quiet()).log_evidence))
             monkeypatch.undo()
         gained.append(bounds[0] - bounds[1])

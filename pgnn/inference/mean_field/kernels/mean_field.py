@@ -11,8 +11,8 @@ from pgnn.inference.kernels.kinds import add_expected_row
 
 
 @inner
-def _many(wiring, table, q, slot, states, out):
-    """:func:`_expect` for a table over three or more elements: its entries, one after another."""
+def _expect_many(wiring, table, q, slot, states, out):
+    """:func:`_expect` for a table over three or more elements."""
     card, offset, slot_var = wiring.card, wiring.offset, wiring.slot_var
     f = wiring.slot_factor[slot]
     first, last = wiring.factor_ptr[f], wiring.factor_ptr[f + 1] - 1
@@ -42,12 +42,12 @@ def _many(wiring, table, q, slot, states, out):
 
 
 @inlined
-def _pair(mine, at, num, by_rows, kind, table, base, q, out):
-    """:func:`_expect` for a table over two elements, the other one's states at ``q[at:]``."""
+def _expect_pair(card, at, num, by_rows, kind, table, base, q, out):
+    """:func:`_expect` for a table over two elements; the other one's distribution is ``q[at:]``."""
     if kind != TABLE:
-        add_expected_row(kind, table, base, q, at, mine, out)
+        add_expected_row(kind, table, base, q, at, card, out)
     elif by_rows:
-        for k in range(mine):
+        for k in range(card):
             total = 0.0
             for j in range(num):
                 if q[at + j] > 0.0:  # 0 * -inf = 0
@@ -56,8 +56,8 @@ def _pair(mine, at, num, by_rows, kind, table, base, q, out):
     else:
         for j in range(num):
             if q[at + j] > 0.0:
-                for k in range(mine):
-                    out[k] += q[at + j] * table[base + j * mine + k]
+                for k in range(card):
+                    out[k] += q[at + j] * table[base + j * card + k]
 
 
 @inlined
@@ -66,22 +66,24 @@ def _expect(wiring, table, q, slot, states, out):
     f = wiring.slot_factor[slot]
     first = wiring.factor_ptr[f]
     if wiring.factor_ptr[f + 1] - first > 2:
-        _many(wiring, table, q, slot, states, out)
+        _expect_many(wiring, table, q, slot, states, out)
     else:
         other = wiring.slot_var[2 * first + 1 - slot]
-        at, base, mine = wiring.offset[other], wiring.table[f], wiring.card[wiring.slot_var[slot]]
-        _pair(mine, at, wiring.card[other], slot == first, wiring.kind[f], table, base, q, out)
+        at, base, card = wiring.offset[other], wiring.table[f], wiring.card[wiring.slot_var[slot]]
+        _expect_pair(
+            card, at, wiring.card[other], slot == first, wiring.kind[f], table, base, q, out
+        )
 
 
 @inner
 def _normalize(logits, num, q, at):
-    """Write the softmax of ``logits`` and return how far it is from what was there."""
+    """Write the softmax of ``logits`` and return the largest change of a probability."""
     best = 0
     for k in range(1, num):
         if logits[k] > logits[best]:
             best = k
     top, total = logits[best], 1.0
-    if top == -np.inf:  # whatever the element does, the others forbid: it stays as it is
+    if top == -np.inf:  # the others rule out all states: the distribution stays unchanged
         return 0.0
     for k in range(num):
         if k == best:
@@ -99,21 +101,21 @@ def _normalize(logits, num, q, at):
 
 @entry
 def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change, stop):
-    """Bring the distribution of one element after the other to its optimum, the rest held fixed.
+    """Set the distribution of one element after the other to its optimum given the others.
 
     Args:
         wiring: Of the graph.
-        sizes: Largest state count and most elements of a factor.
+        sizes: Largest number of states of an element, and of elements of a factor.
         tables: ``(1, T)`` or ``(B, T)`` log tables.
-        fields: ``(B, S)`` log fields, findings included.
-        todo: Rows to work on.
-        elements: Numbers of the elements, in this order.
-        all_q: ``(B, S)`` probabilities, changed.
-        change: ``(B,)`` written: the largest change of a probability.
-        stop: Looked at at each element.
+        fields: ``(B, S)`` log fields, the evidence included.
+        todo: Rows to update.
+        elements: Indices of the elements, in the order of the updates.
+        all_q: ``(B, S)`` probabilities, updated in place.
+        change: ``(B,)`` output: the largest change of a probability.
+        stop: Checked at each element.
     """
     logits, states = np.empty(sizes[0]), np.zeros(sizes[1], np.int64)
-    # names of their own: an array of a tuple costs a count of references each time it is used
+    # local names: each access to an array of a tuple costs a reference count
     card, offset, factor_ptr, slot_var = wiring[:4]
     slot_factor, var_ptr, var_slot = wiring.slot_factor, wiring.var_ptr, wiring.var_slot
     kind, base = wiring.kind, wiring.table
@@ -135,10 +137,10 @@ def sweep(wiring, sizes, tables, fields, todo, elements, all_q, change, stop):
                 f = slot_factor[slot]
                 first = factor_ptr[f]
                 if factor_ptr[f + 1] - first > 2:
-                    _many(wiring, table, q, slot, states, logits)
+                    _expect_many(wiring, table, q, slot, states, logits)
                 else:
                     j = slot_var[2 * first + 1 - slot]
-                    _pair(
+                    _expect_pair(
                         num, offset[j], card[j], slot == first, kind[f], table, base[f], q, logits
                     )
             change[r] = max(change[r], _normalize(logits, num, q, at))
@@ -151,7 +153,7 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out, stop):
     Args:
         wiring, sizes, tables, todo, elements, all_q: As of :func:`sweep`.
         counted: ``(F,)`` which factors count.
-        out: ``(len(todo), .)`` added to; the elements' states stand side by side.
+        out: ``(len(todo), .)`` added to; the states of the elements are concatenated.
     """
     states = np.zeros(sizes[1], np.int64)
     for t in range(len(todo)):
@@ -161,12 +163,12 @@ def messages(wiring, sizes, tables, todo, elements, all_q, counted, out, stop):
         table, q = tables[min(r, len(tables) - 1)], all_q[r]
         at = 0
         for i in elements:
-            mine = out[t, at : at + wiring.card[i]]
+            logits = out[t, at : at + wiring.card[i]]
             at += wiring.card[i]
             for s in range(wiring.var_ptr[i], wiring.var_ptr[i + 1]):
                 slot = wiring.var_slot[s]
                 if counted[wiring.slot_factor[slot]]:
-                    _expect(wiring, table, q, slot, states, mine)
+                    _expect(wiring, table, q, slot, states, logits)
 
 
 @entry
